@@ -1,0 +1,30 @@
+//! What several test binaries share.
+#![expect(
+    clippy::allow_attributes,
+    reason = "an expectation fails in the binary that uses everything"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test binary uses its own part"
+)]
+
+pub mod play;
+pub mod relay;
+pub mod world;
+
+/// Defines a test that runs on PostgreSQL and on SQLite, each on a fresh ledger whose clock the test holds.
+macro_rules! on_both {
+    ($($(#[$meta:meta])* async fn $name:ident($play:ident) $body:block)+) => {$(
+        mod $name {
+            use super::*;
+            async fn story($play: Play) $body
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() { story(Play::new(World::held(Backend::Postgres).await)).await }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() { story(Play::new(World::held(Backend::Sqlite).await)).await }
+        }
+    )+};
+}
+pub(crate) use on_both;

@@ -1,0 +1,357 @@
+//! Plays a dispatch's life step by step against a ledger, as workers and the receipts' door would, and shows its row
+//! as one line.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use otpost::attempt::{Details, Judgement, Outcome, Reason, Receipt, Verdict};
+use otpost::clock::after;
+use otpost::dispatch::{Channel, Dispatch, Order, Plan, Stop};
+use otpost::ledger::{
+    Admission, Admitted, Beginning, Begun, Closing, Concluded, Deciding, Limit, Marked, Marking, NewAttempt,
+    Recorded, Recording,
+};
+use otpost::next::{Begin, Candidate, Next, Policy, UnknownPolicy, next, skip_step, snooze};
+use uuid::Uuid;
+
+use super::world::World;
+
+pub const SMS: Channel = Channel::Sms;
+pub const VOICE: Channel = Channel::Voice;
+/// A carrier's whole time-out in the traces.
+const TIME_OUT: Duration = Duration::from_secs(10);
+
+/// A job of the tests: its fields may be changed before it is admitted.
+pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
+    Admission {
+        order: Order {
+            uid: Uuid::now_v7(),
+            tenant: "default".to_owned(),
+            id: Uuid::new_v4(),
+            plan: Plan::try_from(plan.to_vec()).unwrap(),
+            expires_at,
+            fallback_after_s: 30,
+            template: "code".to_owned(),
+            locale: None,
+            country: Some("GB".to_owned()),
+            mask: "+44•••23".to_owned(),
+            number: "v1.k.sealed-number".to_owned(),
+            tags: std::iter::once(("flow".to_owned(), "login".to_owned())).collect(),
+            traceparent: None,
+        },
+        content: "content".to_owned(),
+        number_key: format!("number {number}"),
+        code: "v1.k.sealed-code".to_owned(),
+        limits: vec![limit(number, &["5/10m", "10/1d"])],
+        voice: None,
+        refusal: None,
+        keep_refusal: true,
+        supersedes: None,
+        attempt: None,
+        snooze: None,
+        owes: true,
+    }
+}
+
+pub fn limit(key: &str, rules: &[&str]) -> Limit {
+    Limit {
+        key: key.to_owned(),
+        rules: rules.iter().map(|r| r.parse().unwrap()).collect(),
+    }
+}
+
+pub fn voice_limit(number: &str) -> Limit {
+    limit(&format!("voice {number}"), &["3/1h"])
+}
+
+/// The job with its first begin at c1.
+pub fn with_begin(mut job: Admission) -> Admission {
+    job.attempt = Some(NewAttempt::new(
+        job.order.plan.step(1).unwrap(),
+        "c1",
+        TIME_OUT,
+        None,
+    ));
+    job
+}
+
+pub fn candidate(carrier: &str, unknown: UnknownPolicy) -> Candidate {
+    Candidate {
+        carrier: carrier.to_owned(),
+        unknown,
+        min_life: Duration::from_secs(10),
+    }
+}
+
+/// Carriers for texts; c1 alone makes calls.
+pub fn policy(sms: &[&str]) -> Policy {
+    Policy {
+        sms: sms.iter().map(|c| candidate(c, UnknownPolicy::Wait)).collect(),
+        voice: vec![candidate("c1", UnknownPolicy::Never)],
+        receipt_wait: Duration::from_secs(900),
+    }
+}
+
+pub fn accepted(reference: &str) -> Judgement {
+    let details = Details {
+        reference: Some(reference.to_owned()),
+        ..Details::default()
+    };
+    Judgement {
+        outcome: Outcome::Accepted,
+        details,
+    }
+}
+
+pub fn throttled(seconds: u64) -> Judgement {
+    Outcome::Throttled {
+        retry_after: Some(Duration::from_secs(seconds)),
+    }
+    .into()
+}
+
+/// A world with a policy, and the steps of a dispatch's life in it.
+pub struct Play {
+    pub world: World,
+    pub policy: Policy,
+}
+
+impl Play {
+    pub fn new(world: World) -> Self {
+        Self {
+            world,
+            policy: policy(&["c1"]),
+        }
+    }
+
+    /// Admits a job that must be born.
+    pub async fn admit(&self, job: &Admission) -> Uuid {
+        match self.world.ledger.admit(job.clone()).await.unwrap() {
+            Admitted::Born { .. } => job.order.uid,
+            other => panic!("not born: {other:?}"),
+        }
+    }
+
+    pub async fn read(&self, uid: Uuid) -> Dispatch {
+        self.world
+            .ledger
+            .read(uid)
+            .await
+            .unwrap()
+            .expect("the dispatch is there")
+    }
+
+    /// Takes a dispatch that must be due.
+    pub async fn take(&self, uid: Uuid) -> Dispatch {
+        self.world
+            .ledger
+            .take(uid)
+            .await
+            .unwrap()
+            .expect("the dispatch is due")
+    }
+
+    /// Finishes the open attempt as the worker that saw this row would; decides again where the version had changed.
+    pub async fn finish(&self, seen: &Dispatch, judgement: Judgement) -> Option<Begin> {
+        match self.finish_once(seen, judgement).await {
+            (Concluded::Written, follows) => follows.begin,
+            (Concluded::OutcomeOnly(row), _) => self.decide(&row).await,
+            (Concluded::Late { .. }, _) => None,
+            (Concluded::Lost(row), _) => panic!("a finish is never lost: {row:?}"),
+        }
+    }
+
+    /// The finish alone, with what was to follow.
+    pub async fn finish_once(&self, seen: &Dispatch, judgement: Judgement) -> (Concluded, Next) {
+        let open = seen.open().expect("an open attempt").clone();
+        let now = self.now().await;
+        let mut after = seen.clone();
+        let a = after.attempts.last_mut().unwrap();
+        a.outcome = Some(judgement.outcome);
+        a.closed_at = Some(now);
+        a.details = judgement.details.clone();
+        let follows = next(&after, now, &self.policy);
+        let closing = Closing {
+            n: open.n,
+            claim: open.claim,
+            judgement,
+            at: now,
+        };
+        let deciding = Deciding::finish(seen, closing, Some(follows.conclusion.clone()), true);
+        (self.world.ledger.conclude(deciding).await.unwrap(), follows)
+    }
+
+    /// Decides on a row as it was seen; loses quietly.
+    pub async fn decide(&self, seen: &Dispatch) -> Option<Begin> {
+        let follows = next(seen, self.now().await, &self.policy);
+        if follows.begins_only(seen) {
+            return follows.begin;
+        }
+        self.conclude(seen, follows).await
+    }
+
+    async fn conclude(&self, seen: &Dispatch, follows: Next) -> Option<Begin> {
+        let deciding = Deciding::decide(seen, follows.conclusion, true);
+        match self.world.ledger.conclude(deciding).await.unwrap() {
+            Concluded::Written => follows.begin,
+            _ => None,
+        }
+    }
+
+    /// Takes and decides.
+    pub async fn turn(&self, uid: Uuid) -> Option<Begin> {
+        let d = self.take(uid).await;
+        self.decide(&d).await
+    }
+
+    /// Takes, finds that no carrier has pace, decides.
+    pub async fn turn_without_pace(&self, uid: Uuid) {
+        let d = self.take(uid).await;
+        let follows = next(&d, self.now().await, &self.policy);
+        let begin = follows.begin.expect("a begin is due");
+        let put_off = snooze(&d, &begin, self.now().await, &self.policy);
+        self.conclude(&d, put_off).await;
+    }
+
+    /// Begins what a decision asked for, on the row as it is now, at the first carrier.
+    pub async fn begin(&self, uid: Uuid, begin: Option<Begin>) -> Dispatch {
+        let seen = self.read(uid).await;
+        match self
+            .begin_as_seen(&seen, begin.expect("a begin was decided"), None)
+            .await
+        {
+            Begun::Begun(row) => *row,
+            other => panic!("not begun: {other:?}"),
+        }
+    }
+
+    /// Begins on a row as it was seen.
+    pub async fn begin_as_seen(&self, seen: &Dispatch, begin: Begin, voice: Option<Limit>) -> Begun {
+        let attempt = NewAttempt::new(begin.channel, &begin.carriers[0], TIME_OUT, begin.repeats);
+        let beginning = Beginning {
+            uid: seen.order.uid,
+            seen: seen.version,
+            step: begin.step,
+            attempt,
+            voice,
+        };
+        self.world.ledger.begin(beginning).await.unwrap()
+    }
+
+    /// The quota of calls refused a begin: the step is skipped.
+    pub async fn skip(&self, seen: &Dispatch, begin: &Begin, retry_after_s: u64) -> Option<Begin> {
+        let follows = skip_step(seen, begin, retry_after_s, self.now().await, &self.policy);
+        if follows.begins_only(seen) {
+            return follows.begin;
+        }
+        self.conclude(seen, follows).await
+    }
+
+    pub async fn receipt(&self, uid: Uuid, n: u16, verdict: Verdict, reason: Option<Reason>) -> Recorded {
+        let carrier = self
+            .read(uid)
+            .await
+            .attempts
+            .iter()
+            .find(|a| a.n == n)
+            .map(|a| a.carrier.clone());
+        let receipt = Receipt {
+            verdict,
+            reason,
+            carrier_code: None,
+            reference: Some(format!("R{n}")),
+        };
+        let recording = Recording {
+            uid,
+            n,
+            carrier: carrier.unwrap_or("c1".to_owned()),
+            receipt,
+        };
+        self.world.ledger.record(recording).await.unwrap()
+    }
+
+    pub async fn delivered(&self, uid: Uuid, n: u16) -> Recorded {
+        self.receipt(uid, n, Verdict::Delivered, None).await
+    }
+
+    pub async fn stop(&self, job: &Admission, stop: Stop) -> Marked {
+        let marking = Marking {
+            tenant: job.order.tenant.clone(),
+            id: job.order.id,
+            stop,
+        };
+        self.world.ledger.stop(marking).await.unwrap()
+    }
+
+    async fn now(&self) -> Timestamp {
+        self.world.ledger.check().await.unwrap()
+    }
+
+    /// The row as one line, times in seconds after time zero.
+    pub async fn row(&self, uid: Uuid) -> String {
+        self.show(&self.read(uid).await)
+    }
+
+    pub fn show(&self, d: &Dispatch) -> String {
+        let t = |t: Timestamp| {
+            let s = format!("{:.2}", self.world.seconds(t));
+            s.trim_end_matches('0').trim_end_matches('.').to_owned()
+        };
+        let mut line = format!("{} v{} step {}", d.state, d.version, d.step);
+        line += &d
+            .wake_at
+            .map_or(" wake none".to_owned(), |w| format!(" wake {}", t(w)));
+        if let Some(stop) = d.stop {
+            write!(line, " stop {stop}").unwrap();
+        }
+        line += if d.code.is_some() { " code" } else { " no code" };
+        let slots: Vec<String> = d.slots.iter().filter(|_| d.slots_held).map(|s| t(s.at)).collect();
+        write!(line, " slots [{}]", slots.join(" ")).unwrap();
+        let owed: Vec<String> = d
+            .owed
+            .iter()
+            .map(|e| format!("{} {}", e.state, e.version))
+            .collect();
+        write!(line, " owed [{}]", owed.join(", ")).unwrap();
+        for a in &d.attempts {
+            write!(line, " | {} {}", a.n, a.outcome.map_or("open", Outcome::word)).unwrap();
+            if let Some(reference) = &a.details.reference {
+                write!(line, " {reference}").unwrap();
+            }
+            if let Some(verdict) = a.receipt {
+                write!(
+                    line,
+                    " {}",
+                    a.receipt_reason.map_or(verdict.as_str(), Reason::as_str)
+                )
+                .unwrap();
+            }
+        }
+        line
+    }
+
+    /// Asserts the row's line.
+    pub async fn expect(&self, uid: Uuid, line: &str) {
+        let row = self.row(uid).await;
+        assert_eq!(row, line, "the row, then what the trace says");
+    }
+
+    /// Removes what is owed, as tell does after the confirms.
+    pub async fn tell(&self, uid: Uuid) -> Vec<String> {
+        let owed = self.read(uid).await.owed;
+        let told = otpost::ledger::Told {
+            uid,
+            versions: owed.iter().map(|e| e.version).collect(),
+        };
+        self.world.ledger.told(told).await.unwrap();
+        owed.iter()
+            .map(|e| format!("{} {}", e.state, e.version))
+            .collect()
+    }
+
+    /// A time in seconds after time zero.
+    pub fn t(&self, seconds: u64) -> Timestamp {
+        after(self.world.t0, Duration::from_secs(seconds))
+    }
+}

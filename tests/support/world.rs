@@ -1,0 +1,183 @@
+//! A ledger of a test's own, on either database, whose clock the test holds.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use otpost::clock::Clock;
+use otpost::ledger::{Ledger, Location, Options, open};
+use uuid::Uuid;
+
+/// Which database a ledger is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Postgres,
+    Sqlite,
+}
+
+/// A fresh ledger, and what a test needs to look behind it.
+pub struct World {
+    pub ledger: Ledger,
+    pub url: String,
+    held: Held,
+    /// Time zero of the test.
+    pub t0: Timestamp,
+    _files: Option<TempDir>,
+}
+
+enum Held {
+    Postgres(tokio_postgres::Client),
+    Sqlite(Arc<Mutex<Timestamp>>),
+    Free,
+}
+
+/// The database of the tests; there is no test without it.
+pub fn database_url() -> String {
+    std::env::var("OTPOST_TEST_DATABASE_URL").expect("OTPOST_TEST_DATABASE_URL is not set: run scripts/test")
+}
+
+/// Connects to the tests' database, for a look behind the ledger.
+pub async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+        .await
+        .expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    client
+}
+
+/// The URL of a fresh schema in the tests' database.
+pub async fn fresh_schema() -> String {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let url = database_url();
+    let schema = format!("t_{}", Uuid::now_v7().simple());
+    connect(&url)
+        .await
+        .batch_execute(&format!("create schema {schema}"))
+        .await
+        .unwrap();
+    let joint = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{joint}options=-csearch_path%3D{schema}")
+}
+
+impl World {
+    /// A migrated ledger whose clock stands still until the test sets it.
+    pub async fn held(backend: Backend) -> Self {
+        let t0: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        match backend {
+            Backend::Postgres => {
+                let url = fresh_schema().await;
+                let ledger = ledger_at(&url, Clock::System);
+                ledger.migrate().await.unwrap();
+                let client = connect(&url).await;
+                client
+                    .batch_execute(&format!(
+                        "create table held (at timestamptz); insert into held values ('{t0}');
+                         create or replace function otpost_now() returns timestamptz language sql volatile
+                         as $$ select at from held $$"
+                    ))
+                    .await
+                    .unwrap();
+                Self {
+                    ledger,
+                    url,
+                    held: Held::Postgres(client),
+                    t0,
+                    _files: None,
+                }
+            }
+            Backend::Sqlite => {
+                let files = TempDir::new();
+                let time = Arc::new(Mutex::new(t0));
+                let url = format!("sqlite:{}/ledger.db", files.0.display());
+                let ledger = ledger_at(&url, Clock::Held(Arc::clone(&time)));
+                ledger.migrate().await.unwrap();
+                Self {
+                    ledger,
+                    url,
+                    held: Held::Sqlite(time),
+                    t0,
+                    _files: Some(files),
+                }
+            }
+        }
+    }
+
+    /// A migrated ledger on the machine's clock.
+    pub async fn free(backend: Backend) -> Self {
+        let (url, files) = match backend {
+            Backend::Postgres => (fresh_schema().await, None),
+            Backend::Sqlite => {
+                let files = TempDir::new();
+                (format!("sqlite:{}/ledger.db", files.0.display()), Some(files))
+            }
+        };
+        let ledger = ledger_at(&url, Clock::System);
+        ledger.migrate().await.unwrap();
+        Self {
+            ledger,
+            url,
+            held: Held::Free,
+            t0: otpost::clock::now(),
+            _files: files,
+        }
+    }
+
+    /// The same ledger, through another door.
+    pub fn through(self, ledger: Ledger) -> Self {
+        Self { ledger, ..self }
+    }
+
+    /// Sets the ledger's clock, in seconds after time zero.
+    pub async fn at(&self, seconds: f64) {
+        let at = self.time(seconds);
+        match &self.held {
+            Held::Postgres(client) => client
+                .batch_execute(&format!("update held set at = '{at}'"))
+                .await
+                .unwrap(),
+            Held::Sqlite(time) => *time.lock().unwrap() = at,
+            Held::Free => panic!("this ledger's clock runs by itself"),
+        }
+    }
+
+    /// A time in seconds after time zero.
+    pub fn time(&self, seconds: f64) -> Timestamp {
+        let micros = Duration::from_secs_f64(seconds).as_micros();
+        Timestamp::from_microsecond(self.t0.as_microsecond() + i64::try_from(micros).unwrap()).unwrap()
+    }
+
+    /// Seconds after time zero.
+    pub fn seconds(&self, t: Timestamp) -> f64 {
+        (t.as_microsecond() - self.t0.as_microsecond()) as f64 / 1e6
+    }
+}
+
+/// Opens another door to a ledger, as another process would.
+pub fn ledger_at(url: &str, clock: Clock) -> Ledger {
+    let location: Location = url.parse().unwrap();
+    open(
+        &location,
+        Options {
+            clock,
+            ..Options::default()
+        },
+    )
+    .unwrap()
+}
+
+/// A folder that goes with the test.
+pub struct TempDir(pub std::path::PathBuf);
+
+impl TempDir {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("otpost-test-{}", Uuid::now_v7().simple()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
