@@ -1,0 +1,102 @@
+-- The ledger in one file: the same words as in PostgreSQL. Times are microseconds since 1970, lists are JSON.
+-- Here every attempt has its row; one writer needs no locks.
+
+create table dispatch (
+    uid              text primary key,
+    tenant           text not null,
+    id               text not null,
+    content          text not null,                 -- keyed hash: a repeated id is told from a conflict
+    number_key       text not null,                 -- keyed hash of the number
+    mask             text not null,                 -- the number as people may see it
+    number           text not null,                 -- the number, sealed
+    country          text,
+    plan             text not null,
+    expires_at       integer not null,
+    fallback_after_s integer not null,
+    template         text not null,
+    locale           text,
+    tags             text not null,
+    traceparent      text,
+    supersedes       text,                          -- keyed hash of tenant, the caller's key, number
+    issued_at        integer,
+    born_at          integer not null,
+
+    version          integer not null,
+    state            text not null,
+    reason           text,
+    step             integer not null,
+    step_at          integer not null,
+    snoozes          integer not null,
+    snoozed_until    integer,
+    told_steps       integer not null,
+    stop             text,
+    wake_at          integer,                       -- when a worker must look at it again
+    code             text,                          -- the code, sealed; gone with the final state or the expiry
+    slots            text not null,                 -- the quota slots it took: [{key, at}]
+    slots_held       integer not null,
+    owed             text not null,                 -- events still to be told
+    tell_at          integer,                       -- when they are told again
+
+    unique (tenant, id)
+);
+
+create index dispatch_due on dispatch (wake_at) where wake_at is not null;
+create index dispatch_tell on dispatch (tell_at) where tell_at is not null;
+create index dispatch_supersedes on dispatch (supersedes) where supersedes is not null;
+
+create table attempt (
+    uid              text not null references dispatch on delete cascade,
+    n                integer not null,
+    step             integer not null,
+    channel          text not null,
+    carrier          text not null,
+    claim            text not null,
+    repeats          integer,
+    begun_at         integer not null,
+    deadline         integer not null,
+    closed_at        integer,
+    outcome          text,
+    detail           text,
+    retry_after_ms   integer,
+    reference        text,
+    carrier_code     text,
+    segments         integer,
+    price            text,
+    receipt          text,
+    receipt_reason   text,
+    receipt_code     text,
+    receipt_at       integer,
+    primary key (uid, n)
+) without rowid;
+
+-- The last admission times of a key, oldest first: as many as its greatest rule counts.
+create table quota (
+    key              text primary key,
+    slots            text not null                  -- JSON list of microseconds
+) without rowid;
+
+-- Receipts with a good token for an attempt that is not here. Kept 72 h and matched again.
+create table stray_receipt (
+    uid              text not null,
+    n                integer not null,
+    carrier          text not null,
+    receipt          text not null,
+    received_at      integer not null,
+    primary key (uid, n, receipt)
+) without rowid;
+
+-- Who is alive: an account's rate is divided by the workers.
+create table worker (
+    name             text primary key,
+    seen_at          integer not null
+) without rowid;
+
+-- Keys of the HTTP doors: only the hash of a key is kept.
+create table api_key (
+    id               text primary key,
+    tenant           text not null,
+    scopes           text not null,                 -- words, separated by spaces
+    hash             text not null,                 -- SHA-256 of the key, hexadecimal
+    created_at       integer not null,
+    revoked_at       integer
+) without rowid;

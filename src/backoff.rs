@@ -1,0 +1,75 @@
+//! How long a dispatch waits before it is tried again. Every end is a function of the row: whoever is woken early
+//! finds the same one.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// The first back-off is at most this; each further round doubles it.
+const FIRST: Duration = Duration::from_secs(1);
+/// No back-off is longer.
+const LONGEST: Duration = Duration::from_secs(15);
+/// Seconds of the snoozes after a carrier asked for patience, or had no pace.
+const SNOOZES: [u64; 4] = [1, 2, 5, 15];
+
+/// The back-off after the n-th attempt closed the given round (from 1): full jitter, 1 s doubling to 15 s.
+pub fn backoff(uid: Uuid, n: u16, round: u32) -> Duration {
+    let most = FIRST
+        .saturating_mul(1 << round.saturating_sub(1).min(8))
+        .min(LONGEST);
+    most.mul_f64(jitter(uid, n))
+}
+
+/// The n-th snooze (from 1): 1, 2, 5, then 15 s.
+pub fn snooze(nth: u32) -> Duration {
+    let i = nth.saturating_sub(1).min(SNOOZES.len() as u32 - 1);
+    Duration::from_secs(SNOOZES[i as usize])
+}
+
+/// A number in 0..1 that is drawn from the attempt's name.
+fn jitter(uid: Uuid, n: u16) -> f64 {
+    let hash = Sha256::new()
+        .chain_update(uid.as_bytes())
+        .chain_update(n.to_be_bytes())
+        .finalize();
+    let mut word = [0; 4];
+    word.copy_from_slice(&hash[..4]);
+    f64::from(u32::from_be_bytes(word)) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
+    use super::{backoff, snooze};
+
+    #[test]
+    fn backoff_is_jittered_bounded_and_the_same_for_everyone() {
+        let uid = Uuid::from_u128(7);
+        for round in 1..12 {
+            let most = Duration::from_secs(1 << (round - 1).min(4)).min(Duration::from_secs(15));
+            for n in 1..20 {
+                let d = backoff(uid, n, round);
+                assert!(
+                    d < most.max(Duration::from_secs(1)),
+                    "round {round} attempt {n}: {d:?}"
+                );
+                assert_eq!(d, backoff(uid, n, round));
+            }
+        }
+        let spread: std::collections::BTreeSet<_> =
+            (1..50).map(|n| backoff(uid, n, 5).as_millis() / 1000).collect();
+        assert!(
+            spread.len() > 8,
+            "full jitter spreads over the whole window: {spread:?}"
+        );
+    }
+
+    #[test]
+    fn snoozes_are_one_two_five_fifteen() {
+        assert_eq!([1, 2, 3, 4, 9].map(|n| snooze(n).as_secs()), [1, 2, 5, 15, 15]);
+    }
+}

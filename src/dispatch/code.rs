@@ -1,0 +1,62 @@
+//! The one-time code itself. Its text leaves this type in two places only: a carrier's request, and the seal.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// Why a text is not a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 4 to 10 of 0-9, A-Z, a-z, without spaces")]
+pub struct BadCode;
+
+/// A one-time code: 4 to 10 of `0-9A-Za-z`. Printing it prints a mask; its memory is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Code(Zeroizing<String>);
+
+impl Code {
+    /// Reads a code.
+    pub fn parse(text: &str) -> Result<Self, BadCode> {
+        let fits = (4..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        if fits {
+            Ok(Self(Zeroizing::new(text.to_owned())))
+        } else {
+            Err(BadCode)
+        }
+    }
+
+    /// The plain text, for a message to the phone or for the seal.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Code(••••)")
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("••••")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+
+    #[test]
+    fn printing_a_code_shows_a_mask() {
+        let code = Code::parse("481516").unwrap();
+        assert_eq!(format!("{code} {code:?}"), "•••• Code(••••)");
+    }
+
+    #[test]
+    fn spaces_other_alphabets_and_odd_lengths_are_refused() {
+        for bad in ["12 34", "123", "12345678901", "１２３４", "12-34", ""] {
+            assert!(Code::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Code::parse("aZ09").is_ok());
+    }
+}

@@ -1,0 +1,501 @@
+//! What a producer sends: the job, read strictly. Errors name the field and the rule, never a value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::{Serialize, de};
+use serde_json::Value;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{Code, PhoneNumber, Plan};
+use crate::clock::between;
+use crate::seal::Keys;
+
+/// A code may live at most this long,
+const LONGEST_LIFE: Duration = Duration::from_secs(3600);
+/// give or take a minute between the clocks of two machines.
+const TOLERANCE: Duration = Duration::from_secs(60);
+
+/// Why a message is not a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct BadJob {
+    /// Path of the field (`tags`, `to`), or `body` for the whole.
+    pub field: String,
+    /// What must hold for it.
+    pub rule: String,
+}
+
+impl BadJob {
+    /// A rule that a field breaks.
+    pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            rule: rule.into(),
+        }
+    }
+}
+
+/// Values for a template, by name: whole numbers or short words, never free text.
+pub type Params = BTreeMap<String, Value>;
+
+/// The caller's key for one sign-in: of two jobs with the same one, the later issued wins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supersedes {
+    /// The caller's key; kept only as a hash.
+    pub key: String,
+    /// When the caller made the code.
+    pub issued_at: Timestamp,
+}
+
+/// A job, read and checked, its secret part open.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Whose it is.
+    pub tenant: String,
+    /// Its sender's name for it.
+    pub id: Uuid,
+    /// Where to.
+    pub to: PhoneNumber,
+    /// What.
+    pub code: Code,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// By which channels, in order.
+    pub plan: Plan,
+    /// Seconds from a step's first begin until the next step; 0: never by time.
+    pub fallback_after_s: u32,
+    /// Which template.
+    pub template: String,
+    /// In which language.
+    pub locale: Option<String>,
+    /// The template's values.
+    pub params: Params,
+    /// Which sign-in.
+    pub supersedes: Option<Supersedes>,
+    /// From which address the person came; personal data.
+    pub client_ip: Option<IpAddr>,
+    /// What comes back in events.
+    pub tags: BTreeMap<String, String>,
+    /// Hash of all that makes two jobs the same, `expires_at` apart.
+    pub content: String,
+}
+
+/// Something a sender wants of a dispatch that is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Take it back.
+    Cancel,
+    /// The code came back (`verified`), or did not.
+    Feedback {
+        /// It came back.
+        verified: bool,
+    },
+}
+
+impl Job {
+    /// Reads a job. `tenant` is the one that the door knows (a bearer key's); over AMQP it is the job's own field.
+    pub fn decode(body: &[u8], tenant: Option<&str>, keys: &Keys, now: Timestamp) -> Result<Self, BadJob> {
+        let Fields(mut fields) = serde_json::from_slice(body).map_err(|e| read_error(&e))?;
+        let mut take = |name: &str| fields.remove(name).filter(|v| !v.is_null());
+
+        let named = take("tenant").map(|v| name("tenant", &v)).transpose()?;
+        let tenant = match (tenant, named) {
+            (Some(door), Some(own)) if door != own => {
+                return Err(BadJob::new("tenant", "is not the tenant of this key"));
+            }
+            (Some(door), _) => door.to_owned(),
+            (None, own) => own.unwrap_or_else(|| "default".to_owned()),
+        };
+        let id = uuid("id", &required("id", take("id"))?)?;
+        let expires_at = time("expires_at", &required("expires_at", take("expires_at"))?)?;
+        if between(now, expires_at) > LONGEST_LIFE + TOLERANCE {
+            return Err(BadJob::new("expires_at", "may be at most 1 h ahead"));
+        }
+
+        let mut secret = ["to", "code", "params", "client_ip"].map(&mut take);
+        if let Some(sealed) = take("sealed") {
+            if secret.iter().any(Option::is_some) {
+                return Err(BadJob::new(
+                    "sealed",
+                    "stands instead of to, code, params and client_ip, not beside them",
+                ));
+            }
+            let plain = keys
+                .open_job(&tenant, id, expires_at, string("sealed", &sealed, 8192)?)
+                .map_err(|e| BadJob::new("sealed", e.to_string()))?;
+            let Fields(mut inner) = serde_json::from_slice(&plain)
+                .map_err(|_| BadJob::new("sealed", "must hold a JSON object"))?;
+            secret = ["to", "code", "params", "client_ip"].map(|n| inner.remove(n).filter(|v| !v.is_null()));
+            if let Some(left) = inner.keys().find(|n| !n.starts_with("x_")) {
+                return Err(BadJob::new(
+                    "sealed",
+                    format!("holds an unknown field ({})", shown(left)),
+                ));
+            }
+        }
+        let [to, code, params, client_ip] = secret;
+
+        let to = string_of("to", &required("to", to)?, 32)?;
+        let to = PhoneNumber::parse(&to).map_err(|e| BadJob::new("to", e.to_string()))?;
+        let code = string_of("code", &required("code", code)?, 64)?;
+        let code = Code::parse(&code).map_err(|e| BadJob::new("code", e.to_string()))?;
+        let params = params.map(|v| read_params(&v)).transpose()?.unwrap_or_default();
+        let client_ip = client_ip
+            .map(|v| {
+                string("client_ip", &v, 64)?
+                    .parse()
+                    .map_err(|_| BadJob::new("client_ip", "must be an IP address"))
+            })
+            .transpose()?;
+
+        let plan = match take("channels") {
+            None => Plan::default(),
+            Some(v) => read_plan(&v)?,
+        };
+        let fallback_after_s = match take("fallback_after_s") {
+            None => 30,
+            Some(v) => v
+                .as_u64()
+                .and_then(|s| u32::try_from(s).ok())
+                .filter(|s| *s <= 3600)
+                .ok_or_else(|| BadJob::new("fallback_after_s", "must be a whole number from 0 to 3600"))?,
+        };
+        let template = take("template")
+            .map(|v| name("template", &v))
+            .transpose()?
+            .unwrap_or_else(|| "code".to_owned());
+        let locale = take("locale").map(|v| read_locale(&v)).transpose()?;
+        let supersedes = match (take("supersedes"), take("issued_at")) {
+            (None, None) => None,
+            (Some(key), Some(at)) => Some(Supersedes {
+                key: string("supersedes", &key, 64)?.to_owned(),
+                issued_at: time("issued_at", &at)?,
+            }),
+            _ => return Err(BadJob::new("supersedes", "goes together with issued_at")),
+        };
+        let tags = take("tags")
+            .map(|v| read_tags(&v))
+            .transpose()?
+            .unwrap_or_default();
+        if let Some(left) = fields.keys().find(|n| !n.starts_with("x_")) {
+            return Err(BadJob::new(
+                shown(left),
+                "is not a field of a job (own fields begin with x_)",
+            ));
+        }
+
+        let mut job = Self {
+            tenant,
+            id,
+            to,
+            code,
+            expires_at,
+            plan,
+            fallback_after_s,
+            template,
+            locale,
+            params,
+            supersedes,
+            client_ip,
+            tags,
+            content: String::new(),
+        };
+        job.content = job.content_hash(keys);
+        Ok(job)
+    }
+
+    /// The keyed hash over all fields, unsealed, without `expires_at` (the first expiry stays).
+    fn content_hash(&self, keys: &Keys) -> String {
+        let (issued, key) = self
+            .supersedes
+            .as_ref()
+            .map_or((String::new(), ""), |s| (s.issued_at.to_string(), &s.key));
+        keys.content(&[
+            self.to.expose(),
+            self.code.expose(),
+            &json(&self.plan),
+            &self.fallback_after_s.to_string(),
+            &self.template,
+            self.locale.as_deref().unwrap_or(""),
+            &json(&self.params),
+            key,
+            &issued,
+            &self.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            &json(&self.tags),
+        ])
+    }
+}
+
+/// JSON text of a part of a job.
+fn json<T: Serialize>(part: &T) -> Zeroizing<String> {
+    Zeroizing::new(serde_json::to_string(part).expect("maps with text keys always serialise"))
+}
+
+/// A JSON object whose keys are distinct.
+struct Fields(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if fields.insert(key, value).is_some() {
+                        return Err(de::Error::custom(TWICE));
+                    }
+                }
+                Ok(Fields(fields))
+            }
+        }
+        d.deserialize_map(Object)
+    }
+}
+
+const TWICE: &str = "a field stands twice";
+
+/// `serde_json`'s messages quote what they read; ours say where.
+fn read_error(e: &serde_json::Error) -> BadJob {
+    let rule = match e.classify() {
+        _ if e.to_string().starts_with(TWICE) => "has a field twice".to_owned(),
+        serde_json::error::Category::Data => "must be a JSON object".to_owned(),
+        _ => format!("is not JSON (line {}, column {})", e.line(), e.column()),
+    };
+    BadJob::new("body", rule)
+}
+
+/// An unknown field's name, if it looks like one; a stranger's text is not repeated.
+fn shown(name: &str) -> String {
+    let plain = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if plain {
+        name.to_owned()
+    } else {
+        "(a field)".to_owned()
+    }
+}
+
+fn required(field: &str, value: Option<Value>) -> Result<Value, BadJob> {
+    value.ok_or_else(|| BadJob::new(field, "is missing"))
+}
+
+fn string<'v>(field: &str, value: &'v Value, longest: usize) -> Result<&'v str, BadJob> {
+    let text = value
+        .as_str()
+        .ok_or_else(|| BadJob::new(field, "must be a string"))?;
+    if text.is_empty() || text.chars().count() > longest {
+        return Err(BadJob::new(field, format!("must have 1 to {longest} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(BadJob::new(field, "must not hold control characters"));
+    }
+    Ok(text)
+}
+
+fn string_of(field: &str, value: &Value, longest: usize) -> Result<Zeroizing<String>, BadJob> {
+    string(field, value, longest).map(|s| Zeroizing::new(s.to_owned()))
+}
+
+fn name(field: &str, value: &Value) -> Result<String, BadJob> {
+    let text = string(field, value, 64)?;
+    let fits = text
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(BadJob::new(field, "must be of a-z, 0-9, - and _"))
+    }
+}
+
+fn uuid(field: &str, value: &Value) -> Result<Uuid, BadJob> {
+    let bad = || BadJob::new(field, "must be a UUID");
+    string(field, value, 64)
+        .map_err(|_| bad())?
+        .parse()
+        .map_err(|_| bad())
+}
+
+fn time(field: &str, value: &Value) -> Result<Timestamp, BadJob> {
+    let bad = || {
+        BadJob::new(
+            field,
+            "must be an RFC 3339 time with its offset, such as 2026-01-31T12:00:00Z",
+        )
+    };
+    let t: Timestamp = string(field, value, 64)
+        .map_err(|_| bad())?
+        .parse()
+        .map_err(|_| bad())?;
+    Ok(crate::clock::whole_micros(t))
+}
+
+fn read_plan(value: &Value) -> Result<Plan, BadJob> {
+    let words = value
+        .as_array()
+        .ok_or_else(|| BadJob::new("channels", "must be a list of sms, voice"))?;
+    let channels: Result<Vec<_>, _> = words
+        .iter()
+        .map(|w| w.as_str().unwrap_or_default().parse())
+        .collect::<Result<_, _>>();
+    let channels = channels.map_err(|_| BadJob::new("channels", "must be a list of sms, voice"))?;
+    Plan::try_from(channels).map_err(|e| BadJob::new("channels", e.to_string()))
+}
+
+fn read_locale(value: &Value) -> Result<String, BadJob> {
+    let text = string("locale", value, 35)?;
+    let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(BadJob::new("locale", "must be a BCP 47 tag, such as en-GB"))
+    }
+}
+
+fn read_params(value: &Value) -> Result<Params, BadJob> {
+    let bad = |rule: &str| BadJob::new("params", rule);
+    let map = value.as_object().ok_or_else(|| bad("must be an object"))?;
+    if map.len() > 8 {
+        return Err(bad("may have at most 8 entries"));
+    }
+    for (key, value) in map {
+        let named = key.len() <= 32
+            && key
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let short = |s: &str| (1..=32).contains(&s.chars().count()) && !s.chars().any(char::is_control);
+        if !named {
+            return Err(bad("must have names of a-z, 0-9 and _, at most 32 long"));
+        }
+        if !(value.is_i64() || value.as_str().is_some_and(short)) {
+            return Err(bad("must hold whole numbers or words of at most 32 characters"));
+        }
+    }
+    Ok(map.clone().into_iter().collect())
+}
+
+fn read_tags(value: &Value) -> Result<BTreeMap<String, String>, BadJob> {
+    let map = value
+        .as_object()
+        .ok_or_else(|| BadJob::new("tags", "must be an object of strings"))?;
+    if map.len() > 10 {
+        return Err(BadJob::new("tags", "may have at most 10 pairs"));
+    }
+    let pair = |(key, value): (&String, &Value)| {
+        if key.is_empty() || key.chars().count() > 128 || key.chars().any(char::is_control) {
+            return Err(BadJob::new(
+                "tags",
+                "must have names of 1 to 128 characters, without control characters",
+            ));
+        }
+        Ok((key.clone(), string("tags", value, 128)?.to_owned()))
+    };
+    map.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::{BadJob, Job};
+    use crate::seal::Keys;
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn good() -> Value {
+        json!({"id": "0192f0c1-2222-4333-8444-555566667777", "to": "+447700900123", "code": "481516",
+               "expires_at": "2026-01-01T00:05:00Z"})
+    }
+
+    fn decode(v: &Value) -> Result<Job, BadJob> {
+        Job::decode(v.to_string().as_bytes(), None, &Keys::ephemeral(), now())
+    }
+
+    #[test]
+    fn the_shortest_job_has_the_documented_defaults() {
+        let job = decode(&good()).unwrap();
+        assert_eq!(
+            (job.tenant.as_str(), job.template.as_str(), job.fallback_after_s),
+            ("default", "code", 30)
+        );
+        assert_eq!(job.plan, super::Plan::default());
+    }
+
+    #[test]
+    fn every_bad_field_is_named_and_no_value_is_quoted() {
+        let cases = [
+            ("id", json!("QUOTED")),
+            ("to", json!("07700QUOTED")),
+            ("to", json!(447_700)),
+            ("code", json!("48 15 16")),
+            ("code", json!("QUOTED-QUOTED")),
+            ("expires_at", json!("QUOTED")),
+            ("expires_at", json!("2026-01-01T02:00:00Z")),
+            ("channels", json!(["sms", "QUOTED"])),
+            ("channels", json!([])),
+            ("fallback_after_s", json!(-1)),
+            ("template", json!("QUOTED/../x")),
+            ("locale", json!("QUOTED QUOTED")),
+            ("tags", json!({"a": "x\u{0}QUOTED"})),
+            ("tags", json!({"a": 1})),
+            ("params", json!({"a": {"QUOTED": 1}})),
+            ("client_ip", json!("QUOTED")),
+            ("supersedes", json!("QUOTED")),
+            ("sealed", json!("v1.QUOTED")),
+            ("tenant", json!("QUOTED!")),
+            ("surprise", json!("QUOTED")),
+        ];
+        for (field, value) in cases {
+            let mut job = good();
+            job[field] = value;
+            let e = decode(&job).unwrap_err();
+            assert_eq!(e.field, field, "{e}");
+            assert!(!e.to_string().contains("QUOTED"), "{e}");
+        }
+        for body in ["", "[1]", "{\"id\":", "nonsense QUOTED", "{\"id\":1,\"id\":2}"] {
+            let e = Job::decode(body.as_bytes(), None, &Keys::ephemeral(), now()).unwrap_err();
+            assert_eq!(e.field, "body", "{body}");
+            assert!(!e.to_string().contains("QUOTED"), "{e}");
+        }
+    }
+
+    #[test]
+    fn own_fields_begin_with_x() {
+        let mut job = good();
+        job["x_trace"] = json!({"any": ["thing"]});
+        assert!(decode(&job).is_ok());
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_whatever_the_expiry_and_the_sealing() {
+        let keys = Keys::ephemeral();
+        let read = |v: &Value| Job::decode(v.to_string().as_bytes(), None, &keys, now()).unwrap();
+        let plain = good();
+        let mut later = good();
+        later["expires_at"] = json!("2026-01-01T00:06:00Z");
+        let mut other = good();
+        other["code"] = json!("999999");
+        let at: Timestamp = "2026-01-01T00:05:00Z".parse().unwrap();
+        let id = read(&plain).id;
+        let secret = json!({"to": "+447700900123", "code": "481516"}).to_string();
+        let sealed = json!({"id": id, "expires_at": "2026-01-01T00:05:00Z",
+                            "sealed": keys.seal_job("default", id, at, secret.as_bytes())});
+        assert_eq!(read(&plain).content, read(&later).content);
+        assert_eq!(read(&plain).content, read(&sealed).content);
+        assert_ne!(read(&plain).content, read(&other).content);
+    }
+}

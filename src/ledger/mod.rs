@@ -1,0 +1,262 @@
+//! The memory: dispatches, attempts, receipts and quotas, in PostgreSQL or in one SQLite file.
+//!
+//! Callers submit one item; what has gathered while the last statement ran goes into the next one (`group`). A store
+//! runs a group as one transaction and reads the clock after it has its locks. Whatever changes a row says which
+//! version it has seen; who loses gets the row back, or drops.
+
+mod group;
+mod items;
+mod postgres;
+mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::dispatch::Dispatch;
+use group::Group;
+pub use items::{
+    Admission, Admitted, Beginning, Begun, Closing, Concluded, Deciding, FirstAttempt, KeyRow, Limit, Marked,
+    Marking, NewAttempt, Owed, Recorded, Recording, Refusal, Told,
+};
+
+/// Why the ledger did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// It is away, or nobody knows whether it did it. The same item may be submitted again.
+    #[error("the ledger does not answer ({0})")]
+    Away(String),
+    /// This one item cannot be written: its fault, whatever its neighbours do.
+    #[error("the ledger refuses the data (SQLSTATE {sqlstate}{})", constraint.as_ref().map(|c| format!(", {c}")).unwrap_or_default())]
+    Data {
+        /// The database's code of what is wrong.
+        sqlstate: String,
+        /// The constraint that it breaks, where there is one.
+        constraint: Option<String>,
+    },
+    /// It is there, but not as it must be: its schema, its version, its file.
+    #[error("{0}")]
+    Unfit(String),
+    /// Somebody was in the way; the whole group runs again.
+    #[error("the ledger's rows changed meanwhile")]
+    Again,
+}
+
+/// What a database does for the ledger. Each call is one transaction over a group; answers come in its order.
+#[async_trait]
+trait Store: Send + Sync {
+    async fn migrate(&self) -> Result<(), LedgerError>;
+    async fn check(&self) -> Result<Timestamp, LedgerError>;
+    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError>;
+    async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError>;
+    async fn conclude(&self, group: &[Arc<Deciding>]) -> Result<Vec<Concluded>, LedgerError>;
+    async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError>;
+    async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError>;
+    async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
+    async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError>;
+    async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError>;
+    async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
+    async fn owed(&self, most: usize) -> Result<Vec<Owed>, LedgerError>;
+    async fn told(&self, group: &[Arc<Told>]) -> Result<Vec<()>, LedgerError>;
+    async fn beat(&self, worker: &str) -> Result<usize, LedgerError>;
+    async fn retire(&self, worker: &str) -> Result<(), LedgerError>;
+    async fn strays(&self, most: usize) -> Result<Vec<Recording>, LedgerError>;
+    async fn forget_stray(&self, stray: &Recording) -> Result<(), LedgerError>;
+    async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError>;
+    async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError>;
+    async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError>;
+}
+
+/// Where the ledger is, from its URL.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// `postgres://user:password@host:port/database`
+    Postgres(String),
+    /// `sqlite:path/to/file`
+    Sqlite(std::path::PathBuf),
+}
+
+impl std::str::FromStr for Location {
+    type Err = LedgerError;
+
+    fn from_str(url: &str) -> Result<Self, LedgerError> {
+        match url.split_once(':') {
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(url.to_owned())),
+            Some(("sqlite", path)) if !path.is_empty() => {
+                Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
+            }
+            _ => Err(LedgerError::Unfit(
+                "ledger.url must begin with postgres:// or sqlite: (such as sqlite:otpost.db)".to_owned(),
+            )),
+        }
+    }
+}
+
+/// How the ledger is reached.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Connections at most (PostgreSQL).
+    pub pool: usize,
+    /// No statement may run longer.
+    pub statement_timeout: Duration,
+    /// The clock of an embedded ledger.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pool: 8,
+            statement_timeout: Duration::from_secs(5),
+            clock: Clock::System,
+        }
+    }
+}
+
+/// The ledger, ready for use. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    admits: Group<Admission, Admitted>,
+    begins: Group<Beginning, Begun>,
+    conclusions: Group<Deciding, Concluded>,
+    records: Group<Recording, Recorded>,
+    tellings: Group<Told, ()>,
+}
+
+/// Opens a ledger. It is not asked for anything yet: `migrate` or `check` does that.
+pub fn open(location: &Location, options: Options) -> Result<Ledger, LedgerError> {
+    let store: Arc<dyn Store> = match location {
+        Location::Postgres(url) => Arc::new(postgres::Postgres::new(url, &options)?),
+        Location::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options.clock)?),
+    };
+    Ok(Ledger::over(store))
+}
+
+impl Ledger {
+    fn over(store: Arc<dyn Store>) -> Self {
+        macro_rules! group {
+            ($act:ident) => {{
+                let store = Arc::clone(&store);
+                Group::start(stringify!($act), move |items| {
+                    let store = Arc::clone(&store);
+                    Box::pin(async move { store.$act(&items).await })
+                })
+            }};
+        }
+        Self {
+            admits: group!(admit),
+            begins: group!(begin),
+            conclusions: group!(conclude),
+            records: group!(record),
+            tellings: group!(told),
+            store,
+        }
+    }
+
+    /// Brings the schema to this version's.
+    pub async fn migrate(&self) -> Result<(), LedgerError> {
+        self.store.migrate().await
+    }
+
+    /// Asks whether it is there and fit for use; answers its clock.
+    pub async fn check(&self) -> Result<Timestamp, LedgerError> {
+        self.store.check().await
+    }
+
+    /// Takes a job in, with its first begin where a carrier is ready for it.
+    pub async fn admit(&self, job: Admission) -> Result<Admitted, LedgerError> {
+        self.admits.submit(job).await
+    }
+
+    /// Commits an attempt, before its request's first byte goes out.
+    pub async fn begin(&self, attempt: Beginning) -> Result<Begun, LedgerError> {
+        self.begins.submit(attempt).await
+    }
+
+    /// Writes an outcome with what follows, or a conclusion alone.
+    pub async fn conclude(&self, deciding: Deciding) -> Result<Concluded, LedgerError> {
+        self.conclusions.submit(deciding).await
+    }
+
+    /// Records a receipt.
+    pub async fn record(&self, receipt: Recording) -> Result<Recorded, LedgerError> {
+        self.records.submit(receipt).await
+    }
+
+    /// Marks a dispatch: no further request of it begins.
+    pub async fn stop(&self, marking: Marking) -> Result<Marked, LedgerError> {
+        group::run_again(|| self.store.stop(&marking)).await
+    }
+
+    /// Takes one dispatch by name, if it is due.
+    pub async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        group::run_again(|| self.store.take(uid)).await
+    }
+
+    /// Takes what is due: at most `fresh` that were never begun, then at most `begun` others.
+    pub async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
+        group::run_again(|| self.store.take_due(fresh, begun)).await
+    }
+
+    /// The whole story of a dispatch, by its sender's name for it.
+    pub async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        self.store.find(tenant, id).await
+    }
+
+    /// The whole story of a dispatch, by our name for it.
+    pub async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        self.store.read(uid).await
+    }
+
+    /// Takes what is owed to the world and was not told within 5 s, the longest owed first.
+    pub async fn owed(&self, most: usize) -> Result<Vec<Owed>, LedgerError> {
+        group::run_again(|| self.store.owed(most)).await
+    }
+
+    /// Removes what was told.
+    pub async fn told(&self, told: Told) -> Result<(), LedgerError> {
+        self.tellings.submit(told).await
+    }
+
+    /// Says that a worker is alive; answers how many are.
+    pub async fn beat(&self, worker: &str) -> Result<usize, LedgerError> {
+        self.store.beat(worker).await
+    }
+
+    /// Says that a worker is gone, so that the others may use its share of the pace.
+    pub async fn retire(&self, worker: &str) -> Result<(), LedgerError> {
+        self.store.retire(worker).await
+    }
+
+    /// Matches stray receipts again; drops those older than 72 h. Answers how many found their attempt.
+    pub async fn match_strays(&self) -> Result<usize, LedgerError> {
+        let mut found = 0;
+        for stray in self.store.strays(200).await? {
+            if self.record(stray.clone()).await? != Recorded::Stray {
+                self.store.forget_stray(&stray).await?;
+                found += 1;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes dispatches that are final and owe nothing, born before that time.
+    pub async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError> {
+        self.store.purge(born_before, most).await
+    }
+
+    /// Keeps a new key of the HTTP doors.
+    pub async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {
+        self.store.add_key(key).await
+    }
+
+    /// A key that was not revoked, by its public part.
+    pub async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError> {
+        self.store.key(id).await
+    }
+}

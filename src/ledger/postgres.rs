@@ -1,0 +1,505 @@
+//! The ledger in PostgreSQL. Each call is one statement: a function of the schema that locks, reads the clock and
+//! decides, so that no transaction is ever open while this process thinks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{Json, ToSql};
+use uuid::Uuid;
+
+use super::items::{
+    Admission, Admitted, Beginning, Begun, Concluded, Deciding, KeyRow, Marked, Marking, Owed, Recorded,
+    Recording, Told,
+};
+use super::{LedgerError, Options, Store};
+use crate::attempt::{Reason, State};
+use crate::dispatch::{Dispatch, Slot, Stop};
+
+/// Migrations, in order; the same numbers and names as the embedded ledger's.
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "V1__ledger",
+    include_str!("../../migrations/postgres/0001_ledger.sql"),
+)];
+/// Our migrations exclude each other by this advisory lock.
+const MIGRATION_LOCK: i64 = 0x6f74_706f_7374;
+
+pub(super) struct Postgres {
+    pool: Pool,
+    /// Longer than the server's own limit: a statement that is over it has lost its connection.
+    patience: Duration,
+}
+
+impl Postgres {
+    pub(super) fn new(url: &str, options: &Options) -> Result<Self, LedgerError> {
+        let mut config: tokio_postgres::Config = url.parse().map_err(|_| {
+            LedgerError::Unfit(
+                "ledger.url is not a PostgreSQL URL: postgres://user:password@host:port/database".into(),
+            )
+        })?;
+        let limit = format!("-c statement_timeout={}", options.statement_timeout.as_millis());
+        let given = config
+            .get_options()
+            .map(|o| format!("{o} {limit}"))
+            .unwrap_or(limit);
+        config
+            .options(given)
+            .application_name("otpost")
+            .connect_timeout(Duration::from_secs(3))
+            .tcp_user_timeout(Duration::from_secs(10))
+            .keepalives_idle(Duration::from_secs(30));
+        let tls = rustls::ClientConfig::builder()
+            .with_root_certificates(roots())
+            .with_no_client_auth();
+        let manager = Manager::from_config(
+            config,
+            tokio_postgres_rustls::MakeRustlsConnect::new(tls),
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(options.pool)
+            .wait_timeout(Some(Duration::from_secs(2)))
+            .create_timeout(Some(Duration::from_secs(5)))
+            .recycle_timeout(Some(Duration::from_secs(1)))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_| LedgerError::Unfit("the connection pool cannot be built".to_owned()))?;
+        Ok(Self {
+            pool,
+            patience: options.statement_timeout + Duration::from_secs(1),
+        })
+    }
+
+    async fn connection(&self) -> Result<Object, LedgerError> {
+        self.pool.get().await.map_err(|e| match e {
+            PoolError::Backend(e) => of(&e),
+            PoolError::Timeout(_) => LedgerError::Away("no connection in time".to_owned()),
+            _ => LedgerError::Away("no connection".to_owned()),
+        })
+    }
+
+    /// Runs one statement whose rows are JSON.
+    async fn rows<T: for<'de> Deserialize<'de>>(
+        &self,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<T>, LedgerError> {
+        let connection = self.connection().await?;
+        let run = async {
+            let statement = connection.prepare_cached(sql).await?;
+            connection.query(&statement, params).await
+        };
+        match tokio::time::timeout(self.patience, run).await {
+            Ok(Ok(rows)) => rows
+                .iter()
+                .map(|row| {
+                    row.try_get::<_, Json<T>>(0)
+                        .map(|j| j.0)
+                        .map_err(|_| LedgerError::Unfit(MISREAD.to_owned()))
+                })
+                .collect(),
+            Ok(Err(e)) => Err(of(&e)),
+            Err(_) => {
+                // Nobody knows what its statement does: this connection is not used again.
+                drop(Object::take(connection));
+                Err(LedgerError::Away("no answer in time".to_owned()))
+            }
+        }
+    }
+
+    /// Runs a group's function, and puts its answers into the group's order.
+    async fn group<T: for<'de> Deserialize<'de>>(
+        &self,
+        function: &str,
+        items: Vec<Value>,
+    ) -> Result<Vec<T>, LedgerError> {
+        let count = items.len();
+        let items = Json(Value::Array(items));
+        let mut answers: Vec<Vec<Placed<T>>> =
+            self.rows(&format!("select {function}($1)"), &[&items]).await?;
+        let mut answers = answers.pop().unwrap_or_default();
+        if answers.len() != count {
+            return Err(LedgerError::Unfit(MISREAD.to_owned()));
+        }
+        answers.sort_by_key(|p| p.ix);
+        Ok(answers.into_iter().map(|p| p.answer).collect())
+    }
+}
+
+const MISREAD: &str =
+    "the ledger's answer has an unknown form: its schema is of another version; run: otpost migrate";
+
+fn roots() -> rustls::RootCertStore {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// What an error means for the caller. The server's own text stays here: it quotes values.
+fn of(e: &tokio_postgres::Error) -> LedgerError {
+    let Some(db) = e.as_db_error() else {
+        return LedgerError::Away(
+            if e.is_closed() {
+                "connection closed"
+            } else {
+                "connection lost"
+            }
+            .to_owned(),
+        );
+    };
+    let state = db.code();
+    if [
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ]
+    .contains(state)
+    {
+        return LedgerError::Again;
+    }
+    match &state.code()[..2] {
+        "22" | "23" => LedgerError::Data {
+            sqlstate: state.code().to_owned(),
+            constraint: db.constraint().map(str::to_owned),
+        },
+        "42" | "3F" => LedgerError::Unfit(format!(
+            "the ledger has no schema of this version (SQLSTATE {}); run: otpost migrate",
+            state.code()
+        )),
+        "28" | "3D" => LedgerError::Unfit(format!(
+            "the ledger does not let us in (SQLSTATE {}); check user, password and database in ledger.url",
+            state.code()
+        )),
+        _ => LedgerError::Away(format!("SQLSTATE {}", state.code())),
+    }
+}
+
+#[derive(Deserialize)]
+struct Placed<T> {
+    ix: usize,
+    #[serde(flatten)]
+    answer: T,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+enum AdmitRow {
+    Born {
+        state: State,
+        reason: Option<Reason>,
+        slots: Vec<Slot>,
+        now: Timestamp,
+        retry_after_s: Option<u64>,
+        superseded: Vec<Uuid>,
+    },
+    Refused {
+        state: State,
+        reason: Option<Reason>,
+        retry_after_s: Option<u64>,
+    },
+    Known {
+        uid: Uuid,
+        state: State,
+        version: i64,
+        mine: bool,
+    },
+    Conflict {},
+}
+
+impl From<AdmitRow> for Admitted {
+    fn from(row: AdmitRow) -> Self {
+        match row {
+            AdmitRow::Born {
+                state,
+                reason,
+                slots,
+                now,
+                retry_after_s,
+                superseded,
+            } => Self::Born {
+                state,
+                reason,
+                slots,
+                now,
+                retry_after_s,
+                superseded,
+            },
+            AdmitRow::Refused {
+                state,
+                reason,
+                retry_after_s,
+            } => Self::Refused {
+                state,
+                reason: reason.unwrap_or(Reason::Quota),
+                retry_after_s,
+            },
+            AdmitRow::Known {
+                uid,
+                state,
+                version,
+                mine,
+            } => Self::Known {
+                uid,
+                state,
+                version,
+                mine,
+            },
+            AdmitRow::Conflict {} => Self::Conflict,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+enum BeginRow {
+    Begun { row: Box<Dispatch> },
+    Lost { row: Option<Box<Dispatch>> },
+    VoiceRefused { retry_after_s: u64, now: Timestamp },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+enum ConcludeRow {
+    Concluded {},
+    OutcomeOnly { row: Box<Dispatch> },
+    Late {},
+    LateFact {},
+    Lost { row: Option<Box<Dispatch>> },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+enum StopRow {
+    Marked { uid: Uuid, state: State },
+    MarkedBefore { state: State, stop: Stop },
+    Final { state: State },
+    Unknown {},
+}
+
+#[derive(Deserialize)]
+struct RecordRow {
+    result: Recorded,
+}
+
+fn json<I>(group: &[I], row: impl Fn(&I, usize) -> Value) -> Vec<Value> {
+    group.iter().enumerate().map(|(ix, item)| row(item, ix)).collect()
+}
+
+/// A plain struct as an item of a group.
+fn plain<I: serde::Serialize>(item: &I, ix: usize) -> Value {
+    let mut value = serde_json::to_value(item).expect("plain structs with text keys serialise");
+    value["ix"] = ix.into();
+    value
+}
+
+#[async_trait]
+impl Store for Postgres {
+    async fn migrate(&self) -> Result<(), LedgerError> {
+        let failed = |e: refinery::Error| {
+            let known = std::error::Error::source(&e)
+                .and_then(|e| e.downcast_ref::<tokio_postgres::Error>())
+                .map(of);
+            known.unwrap_or_else(|| LedgerError::Unfit("the schema cannot be migrated".to_owned()))
+        };
+        // A connection of its own, that is closed with the lock whatever happens.
+        let mut connection = Object::take(self.connection().await?);
+        connection
+            .batch_execute("set statement_timeout = 0")
+            .await
+            .map_err(|e| of(&e))?;
+        connection
+            .execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK])
+            .await
+            .map_err(|e| of(&e))?;
+        let migrations: Result<Vec<_>, _> = MIGRATIONS
+            .iter()
+            .map(|(name, sql)| refinery::Migration::unapplied(name, sql))
+            .collect();
+        refinery::Runner::new(&migrations.map_err(failed)?)
+            .run_async(&mut *connection)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<Timestamp, LedgerError> {
+        let sql = "select jsonb_build_object('now', otpost_now(),
+                          'version', (select max(version) from refinery_schema_history))";
+        let mut rows: Vec<Value> = self.rows(sql, &[]).await?;
+        let row = rows.pop().unwrap_or_default();
+        if row["version"].as_u64() != Some(MIGRATIONS.len() as u64) {
+            return Err(LedgerError::Unfit(
+                "the ledger's schema is of another version; run: otpost migrate".to_owned(),
+            ));
+        }
+        row["now"]
+            .as_str()
+            .and_then(|t| t.parse().ok())
+            .ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))
+    }
+
+    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError> {
+        let rows: Vec<AdmitRow> = self
+            .group("otpost_admit", json(group, |a, ix| a.json(ix)))
+            .await?;
+        Ok(rows.into_iter().map(Admitted::from).collect())
+    }
+
+    async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError> {
+        let rows: Vec<BeginRow> = self
+            .group("otpost_begin", json(group, |b, ix| b.json(ix)))
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| match row {
+                BeginRow::Begun { row } => Begun::Begun(row),
+                BeginRow::Lost { row } => Begun::Lost(row),
+                BeginRow::VoiceRefused { retry_after_s, now } => Begun::VoiceRefused { retry_after_s, now },
+            })
+            .collect())
+    }
+
+    async fn conclude(&self, group: &[Arc<Deciding>]) -> Result<Vec<Concluded>, LedgerError> {
+        let rows: Vec<ConcludeRow> = self
+            .group("otpost_conclude", json(group, |d, ix| d.json(ix)))
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| match row {
+                ConcludeRow::Concluded {} => Concluded::Written,
+                ConcludeRow::OutcomeOnly { row } => Concluded::OutcomeOnly(row),
+                ConcludeRow::Late {} => Concluded::Late { fact: false },
+                ConcludeRow::LateFact {} => Concluded::Late { fact: true },
+                ConcludeRow::Lost { row } => Concluded::Lost(row),
+            })
+            .collect())
+    }
+
+    async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError> {
+        let rows: Vec<RecordRow> = self
+            .group("otpost_record", json(group, |r, ix| plain(&**r, ix)))
+            .await?;
+        Ok(rows.into_iter().map(|r| r.result).collect())
+    }
+
+    async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError> {
+        let mut rows: Vec<StopRow> = self.group("otpost_stop", vec![plain(marking, 0)]).await?;
+        Ok(
+            match rows.pop().ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))? {
+                StopRow::Marked { uid, state } => Marked::Marked { uid, state },
+                StopRow::MarkedBefore { state, stop } => Marked::MarkedBefore { state, stop },
+                StopRow::Final { state } => Marked::Final { state },
+                StopRow::Unknown {} => Marked::Unknown,
+            },
+        )
+    }
+
+    async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        Ok(self.rows("select otpost_take($1)", &[&vec![uid]]).await?.pop())
+    }
+
+    async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
+        self.rows(
+            "select otpost_take_due($1, $2)",
+            &[&(fresh as i32), &(begun as i32)],
+        )
+        .await
+    }
+
+    async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        let sql = "select otpost_row(d, otpost_now()) from dispatch d where tenant = $1 and id = $2";
+        Ok(self.rows(sql, &[&tenant, &id]).await?.pop())
+    }
+
+    async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        Ok(self
+            .rows(
+                "select otpost_row(d, otpost_now()) from dispatch d where uid = $1",
+                &[&uid],
+            )
+            .await?
+            .pop())
+    }
+
+    async fn owed(&self, most: usize) -> Result<Vec<Owed>, LedgerError> {
+        self.rows("select otpost_owed($1)", &[&(most as i32)]).await
+    }
+
+    async fn told(&self, group: &[Arc<Told>]) -> Result<Vec<()>, LedgerError> {
+        let items = Json(Value::Array(json(group, |t, ix| plain(&**t, ix))));
+        let _: Vec<Value> = self
+            .rows("select to_jsonb(1) from (select otpost_told($1)) done", &[&items])
+            .await?;
+        Ok(vec![(); group.len()])
+    }
+
+    async fn beat(&self, worker: &str) -> Result<usize, LedgerError> {
+        let sql = "with me as (insert into worker values ($1, otpost_now())
+                               on conflict (name) do update set seen_at = excluded.seen_at)
+                   select to_jsonb(count(*) + 1) from worker
+                    where name <> $1 and seen_at > otpost_now() - interval '15 seconds'";
+        Ok(self.rows(sql, &[&worker]).await?.pop().unwrap_or(1))
+    }
+
+    async fn retire(&self, worker: &str) -> Result<(), LedgerError> {
+        let sql =
+            "with gone as (delete from worker where name = $1 or seen_at < otpost_now() - interval '1 day')
+                   select to_jsonb(1)";
+        let _: Vec<Value> = self.rows(sql, &[&worker]).await?;
+        Ok(())
+    }
+
+    async fn strays(&self, most: usize) -> Result<Vec<Recording>, LedgerError> {
+        let sql =
+            "with old as (delete from stray_receipt where received_at < otpost_now() - interval '72 hours')
+                   select s.receipt || jsonb_build_object('uid', s.uid, 'n', s.n, 'carrier', s.carrier)
+                     from stray_receipt s join dispatch d on d.uid = s.uid and d.n >= s.n limit $1";
+        self.rows(sql, &[&(most as i64)]).await
+    }
+
+    async fn forget_stray(&self, stray: &Recording) -> Result<(), LedgerError> {
+        let sql = "with gone as (delete from stray_receipt where uid = $1 and n = $2 and carrier = $3) select to_jsonb(1)";
+        let _: Vec<Value> = self
+            .rows(sql, &[&stray.uid, &(stray.n as i16), &stray.carrier])
+            .await?;
+        Ok(())
+    }
+
+    async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError> {
+        let sql = "with gone as (delete from dispatch where uid in (
+                        select uid from dispatch where uid < $1 and wake_at is null and owed = '[]'
+                           and state not in ('queued', 'sending', 'sent') order by uid limit $2) returning 1)
+                   select to_jsonb(count(*)) from gone";
+        let bound = uuid_at(born_before);
+        Ok(self
+            .rows(sql, &[&bound, &(most as i64)])
+            .await?
+            .pop()
+            .unwrap_or(0))
+    }
+
+    async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {
+        let sql = "with made as (insert into api_key values ($1, $2, $3, $4, otpost_now()) returning 1)
+                   select to_jsonb(count(*)) from made";
+        let _: Vec<Value> = self
+            .rows(sql, &[&key.id, &key.tenant, &key.scopes, &key.hash])
+            .await?;
+        Ok(())
+    }
+
+    async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError> {
+        let sql = "select to_jsonb(k) from api_key k where id = $1 and revoked_at is null";
+        Ok(self.rows(sql, &[&id]).await?.pop())
+    }
+}
+
+/// The least `UUIDv7` of that millisecond.
+fn uuid_at(t: Timestamp) -> Uuid {
+    Uuid::from_u128(u128::try_from(t.as_millisecond().max(0)).unwrap_or(0) << 80)
+}

@@ -1,0 +1,378 @@
+//! The ledger in one file, for a laptop or a single machine: one thread writes, a lock file keeps others out.
+
+mod acts;
+mod row;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::items::{
+    Admission, Admitted, Beginning, Begun, Concluded, Deciding, KeyRow, Marked, Marking, Owed, Recorded,
+    Recording, Told,
+};
+use super::{LedgerError, Store};
+use crate::clock::{Clock, after};
+use crate::dispatch::Dispatch;
+
+/// Migrations, in order; the same numbers and names as PostgreSQL's.
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "V1__ledger",
+    include_str!("../../../migrations/sqlite/0001_ledger.sql"),
+)];
+/// Before this version a WAL file could be corrupted (sqlite.org/wal.html, "WAL-reset bug").
+const OLDEST: i32 = 3_051_003;
+/// What is owed is told again after this time.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
+const STRAYS_KEPT: Duration = Duration::from_secs(72 * 3600);
+
+/// What went wrong inside the file's thread.
+enum Fault {
+    Sql(rusqlite::Error),
+    Misread,
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(e: rusqlite::Error) -> Self {
+        Self::Sql(e)
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(_: serde_json::Error) -> Self {
+        Self::Misread
+    }
+}
+
+impl From<Fault> for LedgerError {
+    fn from(fault: Fault) -> Self {
+        use rusqlite::ErrorCode::{
+            ConstraintViolation, DatabaseBusy, DatabaseCorrupt, NotADatabase, TypeMismatch,
+        };
+        let Fault::Sql(e) = fault else {
+            return Self::Unfit("the ledger's file holds a row of another form".to_owned());
+        };
+        match e.sqlite_error_code() {
+            Some(ConstraintViolation | TypeMismatch) => Self::Data {
+                sqlstate: "23000".to_owned(),
+                constraint: None,
+            },
+            Some(DatabaseBusy) => Self::Again,
+            Some(DatabaseCorrupt | NotADatabase) => {
+                Self::Unfit("the ledger's file is damaged, or no ledger".to_owned())
+            }
+            Some(code) => Self::Away(format!("{code:?}")),
+            None => Self::Unfit("the ledger's file has another schema; run: otpost migrate".to_owned()),
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+pub(super) struct Sqlite {
+    jobs: mpsc::Sender<Job>,
+    clock: Clock,
+}
+
+impl Sqlite {
+    pub(super) fn open(path: &Path, clock: Clock) -> Result<Self, LedgerError> {
+        if rusqlite::version_number() < OLDEST {
+            return Err(LedgerError::Unfit(format!(
+                "SQLite {} is too old; 3.51.3 or newer is needed",
+                rusqlite::version()
+            )));
+        }
+        let lock = lock(path)?;
+        let mut db = connect(path).map_err(|e| LedgerError::from(Fault::from(e)))?;
+        let (jobs, mut inbox) = mpsc::channel::<Job>(1024);
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || {
+                while let Some(job) = inbox.blocking_recv() {
+                    job(&mut db);
+                }
+                drop(db);
+                drop(lock);
+            })
+            .map_err(|_| LedgerError::Unfit("no thread for the ledger".to_owned()))?;
+        Ok(Self { jobs, clock })
+    }
+
+    /// Runs one transaction in the file's thread.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, Timestamp) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let clock = self.clock.clone();
+        self.run(move |db| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&tx, clock.now())?;
+            tx.commit()?;
+            Ok(done)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let gone = || LedgerError::Away("closed".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |db| {
+            let _ = answer.send(work(db));
+        });
+        self.jobs.send(job).await.map_err(|_| gone())?;
+        Ok(answered.await.map_err(|_| gone())??)
+    }
+
+    /// Runs a group as one transaction.
+    async fn group<I: Send + Sync + 'static, O: Send + 'static>(
+        &self,
+        group: &[Arc<I>],
+        act: impl Fn(&Connection, &I, Timestamp) -> Result<O, Fault> + Send + 'static,
+    ) -> Result<Vec<O>, LedgerError> {
+        let group: Vec<Arc<I>> = group.to_vec();
+        self.write(move |db, now| group.iter().map(|item| act(db, item, now)).collect())
+            .await
+    }
+}
+
+/// Keeps every other process out for as long as the file is open here.
+fn lock(path: &Path) -> Result<File, LedgerError> {
+    let mut name = PathBuf::from(path).into_os_string();
+    name.push(".lock");
+    let cannot = |_| {
+        LedgerError::Unfit(format!(
+            "cannot write beside {}; check ledger.url",
+            path.display()
+        ))
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(name)
+        .map_err(cannot)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        LedgerError::Unfit(format!(
+            "{} is in use by another otpost; stop it, or ask it over HTTP",
+            path.display()
+        ))
+    })?;
+    Ok(file)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.pragma_update(None, "journal_mode", "wal")?;
+    db.pragma_update(None, "synchronous", "full")?;
+    db.pragma_update(None, "secure_delete", "on")?;
+    db.pragma_update(None, "foreign_keys", "on")?;
+    db.set_prepared_statement_cache_capacity(64);
+    Ok(db)
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn migrate(&self) -> Result<(), LedgerError> {
+        let failed = |_: refinery::Error| LedgerError::Unfit("the schema cannot be migrated".to_owned());
+        let migrations: Result<Vec<_>, _> = MIGRATIONS
+            .iter()
+            .map(|(name, sql)| refinery::Migration::unapplied(name, sql))
+            .collect();
+        let migrations = migrations.map_err(failed)?;
+        self.run(move |db| Ok(refinery::Runner::new(&migrations).run(db).map(|_| ())))
+            .await?
+            .map_err(failed)
+    }
+
+    async fn check(&self) -> Result<Timestamp, LedgerError> {
+        let version: i64 = self
+            .run(|db| {
+                Ok(
+                    db.query_row("select max(version) from refinery_schema_history", [], |r| {
+                        r.get(0)
+                    })?,
+                )
+            })
+            .await
+            .map_err(|_| LedgerError::Unfit("the ledger has no schema; run: otpost migrate".to_owned()))?;
+        if version != MIGRATIONS.len() as i64 {
+            return Err(LedgerError::Unfit(
+                "the ledger's schema is of another version; run: otpost migrate".to_owned(),
+            ));
+        }
+        Ok(self.clock.now())
+    }
+
+    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError> {
+        self.group(group, acts::admit).await
+    }
+
+    async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError> {
+        self.group(group, acts::begin).await
+    }
+
+    async fn conclude(&self, group: &[Arc<Deciding>]) -> Result<Vec<Concluded>, LedgerError> {
+        self.group(group, acts::conclude).await
+    }
+
+    async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError> {
+        self.group(group, acts::record).await
+    }
+
+    async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError> {
+        let marking = marking.clone();
+        self.write(move |db, now| acts::stop(db, &marking, now)).await
+    }
+
+    async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        self.write(move |db, now| acts::take(db, uid, now)).await
+    }
+
+    async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
+        self.write(move |db, now| acts::take_due(db, fresh, begun, now))
+            .await
+    }
+
+    async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        let (tenant, clock) = (tenant.to_owned(), self.clock.clone());
+        self.run(move |db| acts::find(db, &tenant, id, clock.now())).await
+    }
+
+    async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
+        let clock = self.clock.clone();
+        self.run(move |db| row::load(db, uid, clock.now())).await
+    }
+
+    async fn owed(&self, most: usize) -> Result<Vec<Owed>, LedgerError> {
+        self.write(move |db, now| {
+            let due: Vec<String> = db
+                .prepare_cached("select uid from dispatch where tell_at <= ?1 order by tell_at limit ?2")?
+                .query_map((now.as_microsecond(), most as i64), |r| r.get(0))?
+                .collect::<Result<_, _>>()?;
+            let mut owed = vec![];
+            for uid in due.iter().filter_map(|u| u.parse().ok()) {
+                let Some(d) = row::load(db, uid, now)? else {
+                    continue;
+                };
+                row::update(db, &d, Some(after(now, TELL_AGAIN)))?;
+                owed.push(Owed::of(&d.order, d.owed));
+            }
+            Ok(owed)
+        })
+        .await
+    }
+
+    async fn told(&self, group: &[Arc<Told>]) -> Result<Vec<()>, LedgerError> {
+        self.group(group, |db, told: &Told, now| {
+            let Some(mut d) = row::load(db, told.uid, now)? else {
+                return Ok(());
+            };
+            d.owed.retain(|e| !told.versions.contains(&e.version));
+            let tell_at = (!d.owed.is_empty()).then(|| after(now, TELL_AGAIN));
+            row::update(db, &d, tell_at)
+        })
+        .await
+    }
+
+    async fn beat(&self, _: &str) -> Result<usize, LedgerError> {
+        // The file has one process.
+        Ok(1)
+    }
+
+    async fn retire(&self, _: &str) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn strays(&self, most: usize) -> Result<Vec<Recording>, LedgerError> {
+        self.write(move |db, now| {
+            let old = now
+                .checked_sub(STRAYS_KEPT)
+                .unwrap_or(Timestamp::MIN)
+                .as_microsecond();
+            db.execute("delete from stray_receipt where received_at < ?1", [old])?;
+            let sql = "select s.uid, s.n, s.carrier, s.receipt from stray_receipt s
+                         join attempt a on a.uid = s.uid and a.n = s.n and a.carrier = s.carrier limit ?1";
+            let rows: Vec<(String, u16, String, String)> = db
+                .prepare_cached(sql)?
+                .query_map([most as i64], |r| {
+                    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))
+                })?
+                .collect::<Result<_, _>>()?;
+            rows.into_iter()
+                .map(|(uid, n, carrier, receipt)| {
+                    let uid = uid.parse().map_err(|_| Fault::Misread)?;
+                    Ok(Recording {
+                        uid,
+                        n,
+                        carrier,
+                        receipt: serde_json::from_str(&receipt)?,
+                    })
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn forget_stray(&self, stray: &Recording) -> Result<(), LedgerError> {
+        let stray = stray.clone();
+        self.write(move |db, _| {
+            db.prepare_cached("delete from stray_receipt where uid = ?1 and n = ?2 and carrier = ?3")?
+                .execute((stray.uid.to_string(), stray.n, &stray.carrier))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError> {
+        self.write(move |db, _| {
+            let sql = "delete from dispatch where uid in (
+                        select uid from dispatch where born_at < ?1 and wake_at is null and owed = '[]'
+                           and state not in ('queued', 'sending', 'sent') limit ?2)";
+            Ok(db
+                .prepare_cached(sql)?
+                .execute((born_before.as_microsecond(), most as i64))? as u64)
+        })
+        .await
+    }
+
+    async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {
+        let k = key.clone();
+        self.write(move |db, now| {
+            db.prepare_cached("insert into api_key values (?1, ?2, ?3, ?4, ?5, null)")?
+                .execute((k.id, k.tenant, k.scopes, k.hash, now.as_microsecond()))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError> {
+        let id = id.to_owned();
+        self.run(move |db| {
+            let sql = "select id, tenant, scopes, hash from api_key where id = ?1 and revoked_at is null";
+            let row = |r: &rusqlite::Row<'_>| {
+                Ok(KeyRow {
+                    id: r.get(0)?,
+                    tenant: r.get(1)?,
+                    scopes: r.get(2)?,
+                    hash: r.get(3)?,
+                })
+            };
+            Ok(db.prepare_cached(sql)?.query_row([id], row).optional()?)
+        })
+        .await
+    }
+}

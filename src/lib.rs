@@ -1,0 +1,27 @@
+//! otpost
+pub mod admit;
+pub mod api;
+pub mod app;
+pub mod attempt;
+pub mod backoff;
+pub mod broker;
+pub mod carrier;
+pub mod clock;
+pub mod config;
+pub mod dispatch;
+pub mod due;
+pub mod ledger;
+pub mod message;
+pub mod metrics;
+pub mod next;
+pub mod ops;
+pub mod quota;
+pub mod receive;
+pub mod route;
+pub mod seal;
+pub mod story;
+pub mod telemetry;
+pub mod tell;
+pub mod wake;
+mod words;
+pub mod worker;

@@ -1,0 +1,2 @@
+//! otpost
+fn main() {}

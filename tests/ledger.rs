@@ -1,0 +1,442 @@
+//! What the ledger promises when many ask at once, and when its connection breaks. On both databases where both can.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use otpost::attempt::{Outcome, Reason, State};
+use otpost::clock::Clock;
+use otpost::ledger::{Admission, Admitted, Concluded, Ledger, LedgerError};
+use support::on_both;
+use support::play::{Play, SMS, VOICE, accepted, job, limit, with_begin};
+use support::relay::{Direction, Relay};
+use support::world::{Backend, World, connect, ledger_at};
+
+fn to(number: &str, rules: &[&str]) -> Admission {
+    let mut j = with_begin(job(
+        &[SMS],
+        number,
+        otpost::clock::after(otpost::clock::now(), Duration::from_secs(300)),
+    ));
+    j.limits = vec![limit(number, rules)];
+    j
+}
+
+async fn workers(world: &World, backend: Backend, count: usize) -> Vec<Ledger> {
+    // SQLite has one process; its workers share one door.
+    (0..count)
+        .map(|_| {
+            if backend == Backend::Postgres {
+                ledger_at(&world.url, Clock::System)
+            } else {
+                world.ledger.clone()
+            }
+        })
+        .collect()
+}
+
+async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
+    let world = World::free(backend).await;
+    let workers = workers(&world, backend, 4).await;
+    let mut asked = tokio::task::JoinSet::new();
+    for i in 0..1000 {
+        let ledger = workers[i % 4].clone();
+        asked.spawn(async move { ledger.admit(to("fresh", &["5/10m"])).await.unwrap() });
+    }
+    let answers = asked.join_all().await;
+    let in_state = |s: State| {
+        answers
+            .iter()
+            .filter(|a| matches!(a, Admitted::Born { state, .. } if *state == s))
+            .count()
+    };
+    assert_eq!((in_state(State::Sending), in_state(State::Limited)), (5, 995));
+    let slots: BTreeSet<_> = answers
+        .iter()
+        .filter_map(|a| {
+            if let Admitted::Born { slots, .. } = a {
+                slots.first()
+            } else {
+                None
+            }
+        })
+        .map(|s| s.at)
+        .collect();
+    assert_eq!(slots.len(), 5, "slots are distinct");
+}
+
+async fn one_id_from_a_hundred_producers(backend: Backend) {
+    let world = World::free(backend).await;
+    let workers = workers(&world, backend, 4).await;
+    let one = to("a", &["5/10m"]);
+    let mut asked = tokio::task::JoinSet::new();
+    for i in 0..100 {
+        let ledger = workers[i % 4].clone();
+        let mut mine = with_begin(one.clone());
+        mine.order.uid = uuid::Uuid::now_v7();
+        asked.spawn(async move { ledger.admit(mine).await.unwrap() });
+    }
+    let answers = asked.join_all().await;
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|a| matches!(a, Admitted::Born { .. }))
+            .count(),
+        1
+    );
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|a| matches!(a, Admitted::Known { mine: false, .. }))
+            .count(),
+        99
+    );
+}
+
+async fn many_jobs_of_many_numbers_from_four_workers(backend: Backend) {
+    let world = World::free(backend).await;
+    let workers = workers(&world, backend, 4).await;
+    let mut asked = tokio::task::JoinSet::new();
+    for i in 0..400 {
+        let ledger = workers[i % 4].clone();
+        asked.spawn(async move {
+            let mut j = to(&format!("n{}", i % 20), &["3/10m"]);
+            j.limits.push(limit(&format!("operator {}", i % 20), &["2/1d"]));
+            ledger.admit(j).await.unwrap()
+        });
+    }
+    let answers = asked.join_all().await;
+    let passed = answers
+        .iter()
+        .filter(|a| {
+            matches!(
+                a,
+                Admitted::Born {
+                    state: State::Sending,
+                    ..
+                }
+            )
+        })
+        .count();
+    assert_eq!(
+        passed, 40,
+        "the tighter of two limits holds exactly, whatever the order of the locks"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_five_of_a_thousand_pass_on_postgres() {
+    four_workers_one_number_a_thousand_ids(Backend::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_five_of_a_thousand_pass_on_sqlite() {
+    four_workers_one_number_a_thousand_ids(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_id_from_a_hundred_producers_is_one_dispatch_on_postgres() {
+    one_id_from_a_hundred_producers(Backend::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_id_from_a_hundred_producers_is_one_dispatch_on_sqlite() {
+    one_id_from_a_hundred_producers(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_limits_hold_under_load_on_postgres() {
+    many_jobs_of_many_numbers_from_four_workers(Backend::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_limits_hold_under_load_on_sqlite() {
+    many_jobs_of_many_numbers_from_four_workers(Backend::Sqlite).await;
+}
+
+on_both! {
+
+async fn two_jobs_of_one_number_in_one_group_pass_in_order(p) {
+    // The first keeps the door busy; the others gather into one group.
+    let jobs: Vec<Admission> = (0..8).map(|_| { let mut j = with_begin(job(&[SMS], "q", p.t(300))); j.limits = vec![limit("q", &["5/10m"])]; j }).collect();
+    let answers = futures_util::future::join_all(jobs.iter().map(|j| p.world.ledger.admit(j.clone()))).await;
+    let states: Vec<State> = answers.into_iter().map(|a| match a.unwrap() {
+        Admitted::Born { state, .. } => state,
+        other => panic!("{other:?}"),
+    }).collect();
+    assert_eq!(states[..5], [State::Sending; 5]);
+    assert_eq!(states[5..], [State::Limited; 3]);
+}
+
+async fn a_job_that_a_limit_refuses_takes_no_slot_of_the_other(p) {
+    let both = |number: &str| { let mut j = with_begin(job(&[SMS], number, p.t(300))); j.limits = vec![limit("tenant", &["2/10m"]), limit(number, &["1/10m"])]; j };
+    let state = async |j: Admission| { let uid = p.admit(&j).await; p.read(uid).await.state };
+    assert_eq!(state(both("a")).await, State::Sending);
+    assert_eq!(state(both("a")).await, State::Limited);
+    assert_eq!(state(both("b")).await, State::Sending, "the refused one took no slot");
+    assert_eq!(state(both("c")).await, State::Limited);
+}
+
+async fn a_correction_takes_the_slot_again_even_above_the_rule(p) {
+    let tight = |mut j: Admission| { j.limits = vec![limit("n", &["1/10m"])]; j };
+    let j = with_begin(tight(job(&[SMS], "n", p.t(300))));
+    let uid = p.admit(&j).await;
+    let seen = p.read(uid).await;
+    p.world.at(1.0).await;
+    p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
+    p.expect(uid, "failed v2 step 1 wake none no code slots [] owed [failed 2] | 1 rejected").await;
+    let other = p.admit(&with_begin(tight(job(&[SMS], "n", p.t(300))))).await;
+    assert!(p.row(other).await.starts_with("sending"), "the slot was given back");
+    p.delivered(uid, 1).await;
+    p.turn(uid).await;
+    p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [failed 2, delivered 4] | 1 accepted R1 delivered").await;
+    p.world.at(600.5).await;
+    let third = p.admit(&with_begin(tight(job(&[SMS], "n", p.t(900))))).await;
+    assert!(p.row(third).await.starts_with("limited"), "the other's slot of second 1 still counts");
+}
+
+async fn a_bad_item_fails_alone_and_its_neighbours_pass(p) {
+    let mut jobs: Vec<Admission> = (0..20).map(|i| with_begin(job(&[SMS], &format!("n{i}"), p.t(300)))).collect();
+    // SQLite takes a NUL in a text; both refuse a number that no column can hold.
+    if p.world.url.starts_with("postgres") {
+        jobs[7].order.tags.insert("nul".to_owned(), "a\0b".to_owned());
+    } else {
+        jobs[7].order.uid = jobs[3].order.uid;
+    }
+    let answers = futures_util::future::join_all(jobs.iter().map(|j| p.world.ledger.admit(j.clone()))).await;
+    for (i, answer) in answers.into_iter().enumerate() {
+        if i == 7 {
+            assert!(matches!(answer, Err(LedgerError::Data { .. })), "{answer:?}");
+        } else {
+            assert!(matches!(answer, Ok(Admitted::Born { .. })), "{i}: {answer:?}");
+        }
+    }
+}
+
+async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
+    let uid = p.admit(&with_begin(job(&[SMS, VOICE], "a", p.t(300)))).await;
+    let seen = p.read(uid).await;
+    p.finish(&seen, accepted("SM1")).await;
+    let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
+    assert_eq!(late, Concluded::Late { fact: false }, "the same finish again: nothing to add");
+    let follows = otpost::next::next(&seen, p.t(20), &p.policy);
+    let deciding = otpost::ledger::Deciding::decide(&seen, follows.conclusion, true);
+    let lost = p.world.ledger.conclude(deciding).await.unwrap();
+    assert!(matches!(&lost, Concluded::Lost(Some(row)) if row.version == 2), "{lost:?}");
+}
+
+async fn what_is_owed_is_told_again_until_it_is_removed(p) {
+    let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
+    let seen = p.read(uid).await;
+    p.finish(&seen, accepted("SM1")).await;
+    assert!(p.world.ledger.owed(10).await.unwrap().is_empty(), "5 s are left to whoever made it");
+    p.world.at(5.0).await;
+    let owed = p.world.ledger.owed(10).await.unwrap();
+    assert_eq!(owed.iter().map(|o| (o.uid, o.events.len())).collect::<Vec<_>>(), [(uid, 1)]);
+    assert_eq!(owed[0].tags["flow"], "login");
+    assert!(p.world.ledger.owed(10).await.unwrap().is_empty());
+    p.world.at(10.0).await;
+    assert_eq!(p.world.ledger.owed(10).await.unwrap().len(), 1, "nobody confirmed: again");
+    p.tell(uid).await;
+    p.world.at(20.0).await;
+    assert!(p.world.ledger.owed(10).await.unwrap().is_empty());
+}
+
+async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
+    let mut j = job(&[SMS], "a", p.t(300));
+    j.order.uid = uuid::Uuid::now_v7();
+    let uid = j.order.uid;
+    let receipt = otpost::attempt::Receipt { verdict: otpost::attempt::Verdict::Delivered, reason: None, carrier_code: None, reference: Some("SM1".to_owned()) };
+    let recording = otpost::ledger::Recording { uid, n: 1, carrier: "c1".to_owned(), receipt };
+    assert_eq!(p.world.ledger.record(recording.clone()).await.unwrap(), otpost::ledger::Recorded::Stray);
+    assert_eq!(p.world.ledger.match_strays().await.unwrap(), 0);
+    p.admit(&with_begin(j)).await;
+    assert_eq!(p.world.ledger.match_strays().await.unwrap(), 1);
+    assert_eq!(p.world.ledger.match_strays().await.unwrap(), 0);
+    p.turn(uid).await;
+    assert!(p.row(uid).await.starts_with("delivered v4"), "{}", p.row(uid).await);
+    let other = otpost::ledger::Recording { carrier: "c9".to_owned(), ..recording };
+    assert_eq!(p.world.ledger.record(other).await.unwrap(), otpost::ledger::Recorded::Stray, "another carrier's door");
+}
+
+async fn purge_takes_only_what_is_final_and_owes_nothing(p) {
+    let done = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
+    let seen = p.read(done).await;
+    p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
+    let open = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
+    let later = otpost::clock::after(otpost::clock::now(), Duration::from_secs(1000));
+    assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 0, "it owes an event");
+    p.tell(done).await;
+    assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 1);
+    assert!(p.world.ledger.read(done).await.unwrap().is_none());
+    assert!(p.world.ledger.read(open).await.unwrap().is_some());
+}
+
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_runs_again_and_nobody_hears_of_it() {
+    let world = World::free(Backend::Postgres).await;
+    for number in ["a", "b"] {
+        world.ledger.admit(to(number, &["5/10m"])).await.unwrap();
+    }
+    let mut other = connect(&world.url).await;
+    other.batch_execute("set deadlock_timeout = '20s'").await.unwrap();
+    let before = deadlocks(&other).await;
+    let tx = other.transaction().await.unwrap();
+    tx.execute("select from quota where key = 'b' for update", &[])
+        .await
+        .unwrap();
+    let ledger = world.ledger.clone();
+    let admitted = tokio::spawn(async move {
+        let mut both = to("a", &["5/10m"]);
+        both.limits.push(limit("b", &["5/10m"]));
+        ledger.admit(both).await
+    });
+    wait_for_lock(&world).await;
+    // Our group holds a and waits for b; we hold b and ask for a: the server ends the group's transaction.
+    tx.execute("select from quota where key = 'a' for update", &[])
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let answer = admitted.await.unwrap().unwrap();
+    assert!(
+        matches!(
+            answer,
+            Admitted::Born {
+                state: State::Sending,
+                ..
+            }
+        ),
+        "{answer:?}"
+    );
+    wait_until(async || deadlocks(&other).await > before).await;
+}
+
+async fn deadlocks(client: &tokio_postgres::Client) -> i64 {
+    let sql =
+        "select pg_stat_clear_snapshot(), deadlocks from pg_stat_database where datname = current_database()";
+    client.query_one(sql, &[]).await.unwrap().get(1)
+}
+
+async fn wait_for_lock(world: &World) {
+    let look = connect(&world.url).await;
+    let sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%otpost_admit%'";
+    wait_until(async || look.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0).await;
+}
+
+async fn wait_until(mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within ten seconds");
+}
+
+/// The relay before the tests' database, and a ledger behind it.
+async fn behind_a_relay(world: &World) -> (Relay, Ledger) {
+    let config: tokio_postgres::Config = world.url.parse().unwrap();
+    let tokio_postgres::config::Host::Tcp(host) = &config.get_hosts()[0] else {
+        panic!("the tests' database is on TCP")
+    };
+    let upstream = tokio::net::lookup_host((host.as_str(), config.get_ports()[0]))
+        .await
+        .unwrap()
+        .next()
+        .unwrap();
+    let relay = Relay::start(upstream).await;
+    let url = world.url.replace(
+        &format!("{host}:{}", config.get_ports()[0]),
+        &relay.addr().to_string(),
+    );
+    assert_ne!(url, world.url);
+    let ledger = ledger_at(&url, Clock::System);
+    ledger.check().await.unwrap();
+    (relay, ledger)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_cut_in_a_commit_admits_once_and_finds_its_own_claim() {
+    for before_forwarding in [false, true] {
+        let world = World::free(Backend::Postgres).await;
+        let (relay, ledger) = behind_a_relay(&world).await;
+        let j = to("a", &["5/10m"]);
+        relay.cut_when(
+            Direction::ToUpstream,
+            j.order.id.to_string().as_bytes(),
+            before_forwarding,
+        );
+        let answer = ledger.admit(j.clone()).await.unwrap();
+        relay.sprung().await;
+        if before_forwarding {
+            assert!(
+                matches!(answer, Admitted::Born { .. }),
+                "it had not been committed: {answer:?}"
+            );
+        } else {
+            let mine = matches!(answer, Admitted::Known { mine: true, .. });
+            assert!(mine || matches!(answer, Admitted::Born { .. }), "{answer:?}");
+        }
+        let d = world.ledger.find("default", j.order.id).await.unwrap().unwrap();
+        assert_eq!((d.version, d.attempts.len(), d.slots.len()), (1, 1, 1));
+        let slots: i32 = connect(&world.url)
+            .await
+            .query_one("select cardinality(slots) from quota", &[])
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(slots, 1, "one slot, however often the group ran");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_cut_in_a_finish_writes_the_outcome_once() {
+    let world = World::free(Backend::Postgres).await;
+    let (relay, ledger) = behind_a_relay(&world).await;
+    let p = Play::new(world);
+    let uid = p.admit(&to("a", &["5/10m"])).await;
+    let seen = p.read(uid).await;
+    relay.cut_when(Direction::ToUpstream, b"SM-the-one", false);
+    let behind = Play {
+        world: p.world.through(ledger),
+        policy: p.policy,
+    };
+    let (answer, _) = behind.finish_once(&seen, accepted("SM-the-one")).await;
+    relay.sprung().await;
+    assert!(
+        matches!(answer, Concluded::Written | Concluded::Late { fact: false }),
+        "{answer:?}"
+    );
+    let d = behind.read(uid).await;
+    assert_eq!((d.version, d.state, d.owed.len()), (2, State::Sent, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_is_away_is_said_to_be_away_and_comes_back() {
+    let world = World::free(Backend::Postgres).await;
+    let (relay, ledger) = behind_a_relay(&world).await;
+    relay.refuse(true);
+    relay.cut();
+    let j = to("a", &["5/10m"]);
+    let away = ledger.admit(j.clone()).await;
+    assert!(matches!(away, Err(LedgerError::Away(_))), "{away:?}");
+    relay.refuse(false);
+    assert!(
+        matches!(ledger.admit(j).await.unwrap(), Admitted::Born { .. }),
+        "the same item may be submitted again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_is_kept_out_of_the_file() {
+    let world = World::free(Backend::Sqlite).await;
+    let location: otpost::ledger::Location = world.url.parse().unwrap();
+    let second = otpost::ledger::open(&location, otpost::ledger::Options::default());
+    let Err(LedgerError::Unfit(why)) = second else {
+        panic!("two processes on one file")
+    };
+    assert!(why.contains("in use"), "{why}");
+}
