@@ -1,0 +1,132 @@
+//! Bearer keys: `otp_<id>_<secret>`, 256 bits of randomness, shown once, kept as a hash.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::problem::Problem;
+use crate::ledger::{KeyRow, Ledger};
+use crate::words::words;
+
+/// A revoked key may be good for this long.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// Keys that are remembered at most.
+const MOST: usize = 10_000;
+
+words! {
+    /// What a key may do.
+    Scope {
+        /// Send.
+        Dispatch = "dispatch",
+        /// Read stories and events.
+        Read = "read",
+        /// Cancel, advance, give feedback.
+        Act = "act",
+        /// Everything about keys and webhooks.
+        Admin = "admin",
+    }
+}
+
+/// A new key: the text that is shown once, and the row that is kept.
+#[derive(Debug)]
+pub struct NewKey {
+    /// The whole key.
+    pub text: String,
+    /// What is kept.
+    pub row: KeyRow,
+}
+
+impl NewKey {
+    /// Makes a key for a tenant.
+    pub fn make(tenant: &str, scopes: &[Scope]) -> Self {
+        let id: String = crate::seal::random::<6>()
+            .iter()
+            .fold(String::new(), |id, b| id + &format!("{b:02x}"));
+        let text = format!("otp_{id}_{}", BASE64.encode(crate::seal::random::<32>()));
+        let scopes = scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" ");
+        let row = KeyRow {
+            id,
+            tenant: tenant.to_owned(),
+            scopes,
+            hash: hash(&text),
+        };
+        Self { text, row }
+    }
+}
+
+/// Looks keys up, and remembers them for a short while.
+pub(super) struct Keyring {
+    ledger: Ledger,
+    known: Mutex<HashMap<String, (KeyRow, Instant)>>,
+}
+
+impl Keyring {
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The key of a request, if it may do this.
+    pub(super) async fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<KeyRow, Problem> {
+        let denied = || {
+            let detail =
+                "a bearer key is needed: Authorization: Bearer otp_…; make one with: otpost keys create";
+            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+        };
+        let given = headers
+            .get("authorization")
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.strip_prefix("Bearer "))
+            .map(str::trim)
+            .ok_or_else(denied)?;
+        let id = given
+            .strip_prefix("otp_")
+            .and_then(|rest| rest.split('_').next())
+            .ok_or_else(denied)?;
+        let row = self.row(id).await?.ok_or_else(denied)?;
+        if !bool::from(row.hash.as_bytes().ct_eq(hash(given).as_bytes())) {
+            return Err(denied());
+        }
+        if !row.scopes.split(' ').any(|s| s == scope.as_str()) {
+            let detail = format!(
+                "this key lacks the scope {scope}; make one with: otpost keys create --scope {scope}"
+            );
+            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+        }
+        Ok(row)
+    }
+
+    async fn row(&self, id: &str) -> Result<Option<KeyRow>, Problem> {
+        let fresh = |at: &Instant| at.elapsed() < REMEMBERED;
+        {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((row, _)) = known.get(id).filter(|(_, at)| fresh(at)) {
+                return Ok(Some(row.clone()));
+            }
+        }
+        let row = self.ledger.key(id).await?;
+        if let Some(row) = &row {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= MOST {
+                known.retain(|_, (_, at)| fresh(at));
+            }
+            known.insert(id.to_owned(), (row.clone(), Instant::now()));
+        }
+        Ok(row)
+    }
+}
+
+fn hash(key: &str) -> String {
+    Sha256::digest(key.as_bytes())
+        .iter()
+        .fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}"))
+}

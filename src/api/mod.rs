@@ -1,0 +1,155 @@
+//! The HTTP doors: one listener for jobs, one for carriers' callbacks.
+
+mod dispatches;
+mod flood;
+mod key;
+mod problem;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::admit::Admitter;
+use crate::config::LimitsConfig;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::receive::{Receiver, Reception};
+use crate::wake::Waker;
+use flood::Flood;
+use key::Keyring;
+pub use key::{NewKey, Scope};
+use problem::Problem;
+
+/// The largest body that is read.
+const BODY_CAP: usize = 64 * 1024;
+/// No request is worked on for longer; the ledger's own limits are shorter.
+const TIME_OUT: Duration = Duration::from_secs(15);
+/// How often what is over is forgotten.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// The door for jobs.
+pub struct Api {
+    ledger: Ledger,
+    admitter: Arc<Admitter>,
+    waker: Waker,
+    metrics: Arc<Metrics>,
+    keyring: Keyring,
+    flood: Flood,
+}
+
+impl Api {
+    /// A door that is not open yet.
+    pub fn new(
+        ledger: Ledger,
+        admitter: Arc<Admitter>,
+        waker: Waker,
+        metrics: Arc<Metrics>,
+        limits: &LimitsConfig,
+    ) -> Arc<Self> {
+        let keyring = Keyring::new(ledger.clone());
+        Arc::new(Self {
+            ledger,
+            admitter,
+            waker,
+            metrics,
+            keyring,
+            flood: Flood::new(limits),
+        })
+    }
+
+    /// Forgets what is over, for as long as it is called.
+    pub async fn sweep(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(SWEEP);
+        loop {
+            tick.tick().await;
+            self.flood.sweep();
+        }
+    }
+
+    /// Its routes.
+    pub fn router(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/v1/dispatches", post(dispatches::create))
+            .route("/v1/dispatches/{id}", get(dispatches::show))
+            .fallback(async || {
+                Problem::new(StatusCode::NOT_FOUND, "unknown", "there is nothing at this path")
+            })
+            .method_not_allowed_fallback(async || {
+                Problem::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method",
+                    "this path does not take this method",
+                )
+            })
+            .layer(DefaultBodyLimit::max(BODY_CAP))
+            .layer(from_fn(time_out))
+            .with_state(Arc::clone(self))
+    }
+}
+
+/// The routes of the receipts' door.
+pub fn receipts(receiver: Arc<Receiver>) -> Router {
+    Router::new()
+        .route("/v1/receipts/{carrier}/{attempt}/{token}", post(receive))
+        .layer(DefaultBodyLimit::max(BODY_CAP))
+        .layer(from_fn(time_out))
+        .with_state(receiver)
+}
+
+async fn receive(
+    State(receiver): State<Arc<Receiver>>,
+    Path((carrier, attempt, token)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(e) => {
+            return Problem::new(e.status(), "unreadable", "a callback has at most 64 KiB").into_response();
+        }
+    };
+    match receiver
+        .receive(&carrier, &attempt, &token, &headers, &body)
+        .await
+    {
+        Reception::Taken => StatusCode::NO_CONTENT.into_response(),
+        Reception::NotBelieved => Problem::new(
+            StatusCode::FORBIDDEN,
+            "not-believed",
+            "the token or the signature is wrong",
+        )
+        .into_response(),
+        Reception::Unreadable => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "unreadable",
+            "this is no receipt of this carrier",
+        )
+        .into_response(),
+        Reception::Away => {
+            let detail = "the ledger does not answer; send the same callback again";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ledger-away", detail)
+                .retry_after(1)
+                .into_response()
+        }
+    }
+}
+
+async fn time_out(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(TIME_OUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = "the answer took too long; send the same request again";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "time-out", detail)
+                .retry_after(1)
+                .into_response()
+        }
+    }
+}

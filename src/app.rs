@@ -1,0 +1,437 @@
+//! Puts the parts together: from a configuration to a running process, and back down.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::admit::Admitter;
+use crate::api::{self, Api};
+use crate::broker::{Broker, Intake, Settings};
+use crate::config::Config;
+use crate::due;
+use crate::ledger::{self, Ledger, LedgerError};
+use crate::message::Templates;
+use crate::metrics::Metrics;
+use crate::ops::{Ops, Readiness};
+use crate::receive::Receiver;
+use crate::route::Routes;
+use crate::seal::Keys;
+use crate::tell::Teller;
+use crate::wake::Waker;
+use crate::worker::{Parts, Worker};
+
+/// Wake-ups that wait in this process. What does not fit is found by the scan.
+const WAKES: usize = 10_000;
+/// How often a worker says that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often old dispatches are deleted, and stray receipts matched again.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// A clock that is off by more than this makes a worker not ready, in seconds.
+const CLOCK_TOLERANCE: f64 = 5.0;
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Takes jobs over HTTP.
+    pub api: bool,
+    /// Takes jobs from the broker, and runs what is due.
+    pub worker: bool,
+    /// Takes carriers' callbacks.
+    pub receipts: bool,
+}
+
+impl Roles {
+    /// Everything in one process.
+    pub const ALL: Self = Self {
+        api: true,
+        worker: true,
+        receipts: true,
+    };
+}
+
+/// How a process starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    /// What it does.
+    pub roles: Roles,
+    /// Bring the schema to this version's first.
+    pub migrate: bool,
+    /// Wait for a ledger that is away; else give up at once.
+    pub wait: bool,
+}
+
+/// A running process.
+pub struct App {
+    /// Where jobs are taken, if they are.
+    pub api: Option<SocketAddr>,
+    /// Where callbacks are taken, if they are.
+    pub receipts: Option<SocketAddr>,
+    /// Where operators ask.
+    pub ops: SocketAddr,
+    /// The memory.
+    pub ledger: Ledger,
+    worker: Option<Arc<Worker>>,
+    worker_name: String,
+    grace: Duration,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// Starts a process.
+pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result<App> {
+    let shutdown = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let roles = how.roles;
+    let api_listener = if roles.api {
+        Some(bind("api", config.api.listen).await?)
+    } else {
+        None
+    };
+    let receipts_listener = if roles.receipts {
+        Some(bind("receipts", config.receipts.listen).await?)
+    } else {
+        None
+    };
+    let ops_listener = bind("ops", config.ops.listen).await?;
+    if let (Some(listener), Some(base)) = (&receipts_listener, config.receipts.public_url.strip_suffix(":0"))
+    {
+        config.receipts.public_url = format!("{base}:{}", listener.local_addr()?.port());
+    }
+
+    let metrics = Arc::new(Metrics::default());
+    let templates =
+        Arc::new(Templates::load(config.messages.templates_dir.as_deref()).map_err(anyhow::Error::msg)?);
+    let routes = Arc::new(Routes::new(&config)?);
+    let ledger = open_ledger(&config, how).await?;
+
+    let (wakes, woken) = mpsc::channel(WAKES);
+    let (may_consume, may) = tokio::sync::watch::channel(true);
+    let (broker, intake) = match broker_settings(&config, roles) {
+        Some(settings) => {
+            let (broker, intake) = Broker::start(settings, may, shutdown.child_token());
+            (Some(broker), intake)
+        }
+        None => (None, None),
+    };
+    let teller = match &broker {
+        Some(broker) => Teller::start(
+            ledger.clone(),
+            broker.clone(),
+            Arc::clone(&metrics),
+            shutdown.child_token(),
+        ),
+        None => Teller::silent(),
+    };
+    let waker = Waker::new(roles.worker.then(|| wakes.clone()), broker.clone());
+    let admitter = Arc::new(Admitter::new(
+        keys.clone(),
+        config.clone(),
+        templates,
+        teller.owes(),
+    ));
+    let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
+    let mut ready: BTreeMap<&'static str, Readiness> = BTreeMap::new();
+
+    let worker = roles.worker.then(|| {
+        Worker::new(Parts {
+            ledger: ledger.clone(),
+            admitter: Arc::clone(&admitter),
+            routes: Arc::clone(&routes),
+            keys: keys.clone(),
+            public_url: config.receipts.public_url.clone(),
+            teller,
+            broker: broker.clone(),
+            waker: waker.clone(),
+            metrics: Arc::clone(&metrics),
+            slots: config.worker.slots,
+            shutdown: shutdown.clone(),
+        })
+    });
+    if let Some(worker) = &worker {
+        run_worker(worker, woken, intake, may_consume, &tasks, &shutdown);
+        let beats = heartbeats(
+            ledger.clone(),
+            worker_name.clone(),
+            Arc::clone(&routes),
+            Arc::clone(&metrics),
+        );
+        spawn_until(&tasks, &shutdown, beats);
+        spawn_until(
+            &tasks,
+            &shutdown,
+            housekeeping(ledger.clone(), config.ledger.retention_days),
+        );
+        ready.insert(
+            "worker",
+            worker_ready(Arc::clone(worker), broker.clone(), Arc::clone(&metrics)),
+        );
+    }
+    if let Some(listener) = api_listener.as_ref() {
+        tracing::debug!(address = ?listener.local_addr().ok(), "the door for jobs is open");
+    }
+    let addresses = (
+        api_listener.as_ref().and_then(|l| l.local_addr().ok()),
+        receipts_listener.as_ref().and_then(|l| l.local_addr().ok()),
+    );
+    if let Some(listener) = api_listener {
+        let api = Api::new(
+            ledger.clone(),
+            Arc::clone(&admitter),
+            waker.clone(),
+            Arc::clone(&metrics),
+            &config.limits,
+        );
+        spawn_until(&tasks, &shutdown, Arc::clone(&api).sweep());
+        serve(&tasks, &shutdown, listener, api.router());
+        ready.insert("api", ledger_ready(&tasks, &shutdown, ledger.clone()));
+    }
+    if let Some(listener) = receipts_listener {
+        let public_url = config.receipts.public_url.clone();
+        let receiver = Receiver::new(
+            ledger.clone(),
+            routes,
+            keys,
+            public_url,
+            waker,
+            Arc::clone(&metrics),
+        );
+        serve(&tasks, &shutdown, listener, api::receipts(Arc::new(receiver)));
+        ready.insert("receipts", ledger_ready(&tasks, &shutdown, ledger.clone()));
+    }
+    let ops = ops_listener.local_addr()?;
+    serve(
+        &tasks,
+        &shutdown,
+        ops_listener,
+        Ops {
+            metrics,
+            roles: ready,
+        }
+        .router(),
+    );
+    let grace = Duration::from_secs(config.worker.grace_s);
+    let (api, receipts) = addresses;
+    Ok(App {
+        api,
+        receipts,
+        ops,
+        ledger,
+        worker,
+        worker_name,
+        grace,
+        tasks,
+        shutdown,
+    })
+}
+
+impl App {
+    /// Stops taking in, gives what is under way its grace, and ends.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        if let Some(worker) = &self.worker {
+            worker.tasks.close();
+            if tokio::time::timeout(self.grace, worker.tasks.wait())
+                .await
+                .is_err()
+            {
+                let left = worker.tasks.len();
+                tracing::warn!(
+                    requests = left,
+                    "not all requests ended in their grace: other workers see to them"
+                );
+            }
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.ledger.retire(&self.worker_name)).await;
+        }
+        self.tasks.close();
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+    }
+}
+
+async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|e| {
+        let kind = e.kind();
+        anyhow::anyhow!(
+            "{what}.listen: {address} cannot be listened on ({kind}); stop what uses it, or choose another"
+        )
+    })
+}
+
+async fn open_ledger(config: &Config, how: Start) -> anyhow::Result<Ledger> {
+    let location: ledger::Location = config.ledger_url().parse()?;
+    let options = ledger::Options {
+        pool: config.ledger.pool,
+        ..ledger::Options::default()
+    };
+    let ledger = ledger::open(&location, options)?;
+    let mut said = false;
+    loop {
+        let tried = async {
+            if how.migrate {
+                ledger.migrate().await?;
+            }
+            ledger.check().await
+        };
+        match tried.await {
+            Ok(_) => return Ok(ledger),
+            Err(LedgerError::Away(why)) if how.wait => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!(
+                        reason = why,
+                        "waiting for the ledger (--no-wait gives up instead)"
+                    );
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(e) => return Err(e).context("the ledger is not usable"),
+        }
+    }
+}
+
+fn broker_settings(config: &Config, roles: Roles) -> Option<Settings> {
+    use secrecy::ExposeSecret;
+    let url = config.amqp.url.as_ref()?.expose_secret().to_owned();
+    Some(Settings {
+        url,
+        declare: config.amqp.declare,
+        prefetch: config.amqp.prefetch,
+        consume: roles.worker,
+        publish_timeout: Duration::from_secs(10),
+        max_outstanding: 1024,
+    })
+}
+
+fn run_worker(
+    worker: &Arc<Worker>,
+    woken: mpsc::Receiver<Uuid>,
+    intake: Option<Intake>,
+    may_consume: tokio::sync::watch::Sender<bool>,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
+    tasks.spawn(due::run(Arc::clone(worker), woken, shutdown.clone()));
+    if let Some(intake) = intake {
+        tasks.spawn(Arc::clone(worker).consume(intake));
+    }
+    let watched = Arc::clone(worker);
+    spawn_until(tasks, shutdown, async move {
+        watched.outage.watch_over(watched.ledger()).await
+    });
+    let mut answers = worker.outage.watch();
+    spawn_until(tasks, shutdown, async move {
+        while answers.changed().await.is_ok() {
+            may_consume.send_replace(*answers.borrow());
+        }
+    });
+}
+
+fn spawn_until(
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = work => {}
+            () = shutdown.cancelled() => {}
+        }
+    });
+}
+
+fn serve(tasks: &TaskTracker, shutdown: &CancellationToken, listener: TcpListener, router: axum::Router) {
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.cancelled().await });
+        if served.await.is_err() {
+            tracing::error!("a listener failed");
+        }
+    });
+}
+
+/// Says that this worker is alive, and shares the pace among those that are; compares the clocks.
+async fn heartbeats(ledger: Ledger, name: String, routes: Arc<Routes>, metrics: Arc<Metrics>) {
+    let (mut tick, mut shared) = (tokio::time::interval(HEARTBEAT), 1);
+    loop {
+        tick.tick().await;
+        // Away: the outage is told elsewhere, and the last share stays.
+        if let Ok(alive) = ledger.beat(&name).await
+            && alive != shared
+        {
+            shared = alive;
+            routes.share(alive);
+            metrics.workers.set(i64::try_from(alive).unwrap_or(i64::MAX));
+        }
+        let before = crate::clock::now();
+        if let Ok(theirs) = ledger.check().await {
+            let middle = before
+                .as_microsecond()
+                .midpoint(crate::clock::now().as_microsecond());
+            metrics
+                .clock_ahead
+                .set((middle - theirs.as_microsecond()) as f64 / 1e6);
+        }
+    }
+}
+
+async fn housekeeping(ledger: Ledger, retention_days: u32) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tick.tick().await;
+        let kept = Duration::from_secs(u64::from(retention_days) * 86_400);
+        let before = crate::clock::now()
+            .checked_sub(kept)
+            .unwrap_or(jiff::Timestamp::MIN);
+        while ledger.purge(before, 1000).await.is_ok_and(|gone| gone == 1000) {}
+        if let Ok(found @ 1..) = ledger.match_strays().await {
+            tracing::info!(receipts = found, "stray receipts found their attempts");
+        }
+    }
+}
+
+fn worker_ready(worker: Arc<Worker>, broker: Option<Broker>, metrics: Arc<Metrics>) -> Readiness {
+    Arc::new(move || {
+        if !worker.outage.answers() {
+            return Some("the ledger does not answer".to_owned());
+        }
+        let ahead = metrics.clock_ahead.get();
+        if ahead.abs() > CLOCK_TOLERANCE {
+            return Some(format!(
+                "this machine's clock is {ahead:.1} s ahead of the ledger's; is NTP running?"
+            ));
+        }
+        let up = broker.as_ref()?.watch().borrow().clone();
+        if up.publishing && up.consuming {
+            return None;
+        }
+        Some(
+            up.problem()
+                .map_or_else(|| "RabbitMQ does not answer".to_owned(), |p| p.to_string()),
+        )
+    })
+}
+
+/// A role that is ready while the ledger answers; asked every two seconds.
+fn ledger_ready(tasks: &TaskTracker, shutdown: &CancellationToken, ledger: Ledger) -> Readiness {
+    let answers = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let shown = Arc::clone(&answers);
+    spawn_until(tasks, shutdown, async move {
+        let mut tick = tokio::time::interval(Duration::from_secs(2));
+        loop {
+            tick.tick().await;
+            answers.store(ledger.check().await.is_ok(), std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    Arc::new(move || {
+        let well = shown.load(std::sync::atomic::Ordering::Relaxed);
+        (!well).then(|| "the ledger does not answer".to_owned())
+    })
+}

@@ -1,0 +1,179 @@
+//! Which acks to send for what was settled: few, and never for a delivery that is still being worked on.
+
+use std::collections::BTreeSet;
+
+/// An ack as it goes to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ack {
+    pub(super) tag: u64,
+    /// Covers all lower tags too.
+    pub(super) multiple: bool,
+}
+
+/// The deliveries of one channel, whose tags count up from 1.
+#[derive(Debug)]
+pub(super) struct AckBook {
+    /// The lowest tag that is not settled.
+    lowest: u64,
+    /// Settled tags above it.
+    settled: BTreeSet<u64>,
+    /// The highest tag that was delivered.
+    highest: u64,
+}
+
+impl AckBook {
+    pub(super) fn new() -> Self {
+        Self {
+            lowest: 1,
+            settled: BTreeSet::new(),
+            highest: 0,
+        }
+    }
+
+    /// Another delivery came.
+    pub(super) fn delivered(&mut self, tag: u64) {
+        self.highest = self.highest.max(tag);
+    }
+
+    /// The highest tag so far.
+    pub(super) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// How many deliveries up to this tag are not settled.
+    pub(super) fn held_up_to(&self, tag: u64) -> usize {
+        if tag < self.lowest {
+            return 0;
+        }
+        let settled = self.settled.range(..=tag).count();
+        usize::try_from(tag + 1 - self.lowest)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(settled)
+    }
+
+    /// Settles these tags. A run that begins at the lowest unsettled tag becomes one ack, every other tag has its own.
+    ///
+    /// A tag that is not open is passed over: to ack it again would make the broker close the channel.
+    pub(super) fn settle(&mut self, tags: &mut [u64]) -> Vec<Ack> {
+        tags.sort_unstable();
+        let mut acks: Vec<Ack> = vec![];
+        let mut run = 0; // how many of them are in the run, which is the front of `acks` until it is folded
+        for &tag in &*tags {
+            if tag > self.highest || tag < self.lowest || !self.settled.insert(tag) {
+                continue;
+            }
+            acks.push(Ack { tag, multiple: false });
+            while self.settled.remove(&self.lowest) {
+                self.lowest += 1;
+            }
+            if tag < self.lowest {
+                run = acks.len();
+            }
+        }
+        if run > 1 {
+            // Tags between the run's that were settled before are covered as well, and the broker does not mind.
+            acks.drain(..run - 1);
+            acks[0].multiple = true;
+        }
+        acks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::{Ack, AckBook};
+
+    fn book(delivered: u64) -> AckBook {
+        let mut book = AckBook::new();
+        book.delivered(delivered);
+        book
+    }
+
+    #[test]
+    fn what_is_settled_in_order_takes_one_ack_and_what_is_not_takes_its_own() {
+        let mut book = book(10);
+        assert_eq!(
+            book.settle(&mut [3, 1, 2]),
+            [Ack {
+                tag: 3,
+                multiple: true
+            }]
+        );
+        assert_eq!(
+            book.settle(&mut [6, 5]),
+            [
+                Ack {
+                    tag: 5,
+                    multiple: false
+                },
+                Ack {
+                    tag: 6,
+                    multiple: false
+                }
+            ]
+        );
+        assert_eq!(book.held_up_to(10), 5);
+        assert_eq!(
+            book.settle(&mut [4]),
+            [Ack {
+                tag: 4,
+                multiple: false
+            }]
+        );
+        assert_eq!(book.held_up_to(6), 0);
+        assert_eq!(
+            book.settle(&mut [7, 8, 10]),
+            [
+                Ack {
+                    tag: 8,
+                    multiple: true
+                },
+                Ack {
+                    tag: 10,
+                    multiple: false
+                }
+            ]
+        );
+        assert_eq!(book.settle(&mut [8, 10, 11]), []);
+    }
+
+    proptest! {
+        /// Plays the broker, which closes the channel on an ack for a tag that is not open.
+        #[test]
+        fn every_settled_tag_is_acked_once_and_no_other_is_ever_covered(
+            order in Just((1_u64..=60).collect::<Vec<_>>()).prop_shuffle(),
+            cuts in prop::collection::vec(0_usize..=45, 0..12),
+        ) {
+            let mut book = book(60);
+            let mut open: BTreeSet<u64> = (1..=60).collect();
+            let mut settled = BTreeSet::new();
+            let mut cuts = cuts;
+            cuts.push(45); // fifteen are never settled
+            cuts.sort_unstable();
+            let mut from = 0;
+            for cut in cuts {
+                let mut batch = order[from..cut].to_vec();
+                settled.extend(batch.iter().copied());
+                from = cut;
+                let acks = book.settle(&mut batch);
+                prop_assert!(acks.len() <= batch.len());
+                for Ack { tag, multiple } in acks {
+                    prop_assert!(open.contains(&tag), "tag {} is not open", tag);
+                    let covered: Vec<u64> = if multiple { open.range(..=tag).copied().collect() } else { vec![tag] };
+                    for tag in covered {
+                        prop_assert!(settled.contains(&tag), "{} was not settled", tag);
+                        open.remove(&tag);
+                    }
+                }
+                let unsettled: BTreeSet<u64> = (1..=60).filter(|t| !settled.contains(t)).collect();
+                prop_assert_eq!(&open, &unsettled);
+                prop_assert_eq!(book.held_up_to(60), open.len());
+                prop_assert_eq!(book.held_up_to(30), open.range(..=30).count());
+            }
+        }
+    }
+}

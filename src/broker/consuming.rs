@@ -1,0 +1,235 @@
+//! The consuming side: one task owns the channel, shelves what comes, and sends the acks.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::stream::{SelectAll, once};
+use futures_util::{FutureExt, Stream, StreamExt};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::acks::{Ack, AckBook};
+use super::intake::{Delivery, Shelf, changed};
+use super::link::{Link, News, answered};
+use super::problem::{Asked, BrokerError};
+use super::standing::{Side, Standing};
+use super::topology::DISPATCH;
+
+/// After shutdown, deliveries that are held may still be acked for so long.
+pub(super) const LINGER: Duration = Duration::from_secs(20);
+
+/// One life of the consuming connection. Ok when it was told to stop.
+pub(super) async fn live(
+    settings: &Settings,
+    shelf: &Shelf,
+    mut may_consume: watch::Receiver<bool>,
+    standing: &Standing,
+    shutdown: &CancellationToken,
+) -> Result<(), BrokerError> {
+    let link = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        link = Link::open(&settings.url, settings.declare, Asked::Consumer) => link?,
+    };
+    standing.up(Side::Consuming);
+    let (settling, settled) = mpsc::unbounded_channel();
+    let mut reader = Reader {
+        link,
+        shelf,
+        prefetch: settings.prefetch.max(1),
+        consumers: vec![],
+        coming: SelectAll::new(),
+        granted: 0,
+        mark: 0,
+        book: AckBook::new(),
+        settling,
+        settled,
+    };
+    let ended = reader.run(&mut may_consume, shutdown).await;
+    if ended.is_ok() {
+        reader.leave().await;
+    } else {
+        // What waits came by a channel that is gone: it comes again, and must not be worked on twice.
+        shelf.clear();
+    }
+    ended
+}
+
+enum Coming {
+    Message(Box<lapin::message::Delivery>),
+    Failed(BrokerError),
+    /// The consumer's stream is over: cancelled by us, or by the broker.
+    Over,
+}
+
+type Stretch = Pin<Box<dyn Stream<Item = Coming> + Send>>;
+
+struct Reader<'a> {
+    link: Link,
+    shelf: &'a Shelf,
+    prefetch: u16,
+    /// Tags of the consumers that are on.
+    consumers: Vec<ShortString>,
+    coming: SelectAll<Stretch>,
+    /// The prefetch of the consumers that are on, in all.
+    granted: u16,
+    /// Deliveries up to this tag came by consumers that were cancelled.
+    mark: u64,
+    book: AckBook,
+    /// Every delivery holds one of these; when all are gone, nobody holds a delivery.
+    settling: mpsc::UnboundedSender<u64>,
+    settled: mpsc::UnboundedReceiver<u64>,
+}
+
+impl Reader<'_> {
+    async fn run(
+        &mut self,
+        may_consume: &mut watch::Receiver<bool>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), BrokerError> {
+        loop {
+            if *may_consume.borrow_and_update() {
+                answered(self.consume()).await?;
+            } else {
+                answered(self.pause()).await?;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = changed(may_consume) => {}
+                Some(tag) = self.settled.recv() => self.ack(tag),
+                Some(coming) = self.coming.next() => self.take(coming)?,
+                news = self.link.news() => if let News::Ended(problem) = news {
+                    return Err(problem);
+                },
+            }
+        }
+    }
+
+    /// Begins to consume, as far as what is still held leaves room.
+    ///
+    /// The broker counts the prefetch per consumer, and forgets what a cancelled one holds. So that never more than the
+    /// prefetch is held in all, the first consumer after a pause gets what is free, and when everything from before the
+    /// pause is settled, a second one gets the rest.
+    async fn consume(&mut self) -> Result<(), BrokerError> {
+        if self.granted == self.prefetch {
+            return Ok(());
+        }
+        let held = self.book.held_up_to(self.mark);
+        let free = (self.prefetch - self.granted).saturating_sub(u16::try_from(held).unwrap_or(u16::MAX));
+        let worthwhile = held == 0 || (self.granted == 0 && free >= self.prefetch.div_ceil(2));
+        if !worthwhile {
+            return Ok(());
+        }
+        let failed = |e| BrokerError::of(&e, Asked::Consumer);
+        // The order matters: it applies to consumers that come after it.
+        self.link
+            .channel
+            .basic_qos(free, BasicQosOptions::default())
+            .await
+            .map_err(failed)?;
+        let consumer = self
+            .link
+            .channel
+            .basic_consume(
+                DISPATCH.into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .map_err(failed)?;
+        self.consumers.push(consumer.tag());
+        self.granted += free;
+        let stretch = consumer.map(|next| match next {
+            Ok(message) => Coming::Message(Box::new(message)),
+            Err(e) => Coming::Failed(BrokerError::of(&e, Asked::Consumer)),
+        });
+        self.coming
+            .push(Box::pin(stretch.chain(once(async { Coming::Over }))));
+        Ok(())
+    }
+
+    /// Stops consuming. What was delivered stays held.
+    async fn pause(&mut self) -> Result<(), BrokerError> {
+        for tag in std::mem::take(&mut self.consumers) {
+            let cancelled = self
+                .link
+                .channel
+                .basic_cancel(tag, BasicCancelOptions::default())
+                .await;
+            cancelled.map_err(|e| BrokerError::of(&e, Asked::Consumer))?;
+        }
+        while let Some(coming) = self.coming.next().await {
+            if !matches!(coming, Coming::Over) {
+                self.take(coming)?;
+            }
+        }
+        self.granted = 0;
+        self.mark = self.book.highest();
+        Ok(())
+    }
+
+    fn take(&mut self, coming: Coming) -> Result<(), BrokerError> {
+        match coming {
+            Coming::Message(message) => {
+                self.book.delivered(message.delivery_tag);
+                self.shelf.put(Delivery::new(*message, self.settling.clone()));
+                Ok(())
+            }
+            Coming::Failed(problem) => Err(problem),
+            Coming::Over => Err(BrokerError::Cancelled),
+        }
+    }
+
+    /// Acks this delivery and all others that were settled meanwhile.
+    fn ack(&mut self, tag: u64) {
+        let mut tags = vec![tag];
+        while let Ok(tag) = self.settled.try_recv() {
+            tags.push(tag);
+        }
+        for Ack { tag, multiple } in self.book.settle(&mut tags) {
+            // Polled once, it lies in lapin's queue, which is all that can be done for it: whether it arrives nobody
+            // says, and if it does not, the connection is at its end and the message comes again.
+            let _ = self
+                .link
+                .channel
+                .basic_ack(tag, BasicAckOptions { multiple })
+                .now_or_never();
+        }
+    }
+
+    /// Stops consuming for good, gives back what nobody took, and waits for what is held.
+    async fn leave(mut self) {
+        if answered(self.pause()).await.is_ok() {
+            // At once, so that other workers have it now and not when the last of ours is done.
+            for Delivery { tag, .. } in self.shelf.clear() {
+                let requeue = BasicRejectOptions { requeue: true };
+                let _ = self.link.channel.basic_reject(tag, requeue).now_or_never();
+                self.book.settle(&mut [tag]);
+            }
+            let _ = tokio::time::timeout(LINGER, self.finish()).await;
+        }
+        self.shelf.clear();
+        self.link.close().await;
+    }
+
+    /// Sends the acks that still come, until nobody holds a delivery or the connection ends.
+    async fn finish(&mut self) {
+        self.settling = mpsc::unbounded_channel().0;
+        loop {
+            tokio::select! {
+                tag = self.settled.recv() => match tag {
+                    Some(tag) => self.ack(tag),
+                    None => return,
+                },
+                news = self.link.news() => if let News::Ended(_) = news {
+                    return;
+                },
+            }
+        }
+    }
+}

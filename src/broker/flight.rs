@@ -1,0 +1,212 @@
+//! Published and not yet confirmed. Says of each message what became of it, returns included.
+//!
+//! The broker sends a mandatory message that no queue takes back first, and confirms it afterwards. lapin queues what
+//! comes back and hands the front of that queue to whichever confirm completes next, be it that of another message. So
+//! a confirm alone says nothing; what can be relied on is:
+//!
+//! - a returned message is in lapin's queue before its own confirm completes;
+//! - a confirm that carries nothing found the queue empty: whatever was returned earlier has been carried by now;
+//! - when nothing is in flight, the queue is empty.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::PublishError;
+
+pub(super) type Verdict = Result<(), PublishError>;
+
+struct Sent<A> {
+    message_id: String,
+    mandatory: bool,
+    returned: bool,
+    nacked: bool,
+    since: Instant,
+    answer: A,
+}
+
+impl<A> Sent<A> {
+    fn verdict(self) -> (A, Verdict) {
+        let verdict = match self {
+            Self { returned: true, .. } => Err(PublishError::Returned),
+            Self { nacked: true, .. } => Err(PublishError::Refused),
+            _ => Ok(()),
+        };
+        (self.answer, verdict)
+    }
+}
+
+/// The messages in flight on one channel, each with where its answer goes.
+pub(super) struct Flight<A> {
+    sent: HashMap<u64, Sent<A>>,
+    /// Confirmed, and it is not known yet whether they were returned.
+    undecided: Vec<Sent<A>>,
+    last: u64,
+}
+
+impl<A> Flight<A> {
+    pub(super) fn new() -> Self {
+        Self {
+            sent: HashMap::new(),
+            undecided: vec![],
+            last: 0,
+        }
+    }
+
+    /// Takes a message, and gives the name by which its confirm is told.
+    pub(super) fn sent(&mut self, message_id: String, mandatory: bool, answer: A) -> u64 {
+        self.last += 1;
+        let sent = Sent {
+            message_id,
+            mandatory,
+            returned: false,
+            nacked: false,
+            since: Instant::now(),
+            answer,
+        };
+        self.sent.insert(self.last, sent);
+        self.last
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// How long the oldest has been in flight.
+    pub(super) fn longest(&self) -> Duration {
+        self.sent
+            .values()
+            .map(|sent| sent.since.elapsed())
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// A confirm completed, and carried this returned message. Gives what is decided by it.
+    ///
+    /// Must be told in the order in which lapin completes confirms.
+    pub(super) fn confirmed(&mut self, name: u64, ack: bool, carried: Option<&str>) -> Vec<(A, Verdict)> {
+        let Some(mut mine) = self.sent.remove(&name) else {
+            return vec![];
+        };
+        mine.nacked = !ack;
+        let mut decided = vec![];
+        match carried {
+            None => {
+                decided.append(&mut self.undecided);
+                decided.push(mine);
+            }
+            Some(id) => {
+                self.undecided.push(mine);
+                // Where two messages share an id, both count as returned: sent twice is better than lost.
+                for sent in self.sent.values_mut().chain(&mut self.undecided) {
+                    sent.returned |= sent.mandatory && sent.message_id == id;
+                }
+                decided.extend(
+                    self.undecided
+                        .extract_if(.., |sent| sent.returned || !sent.mandatory),
+                );
+            }
+        }
+        if self.sent.is_empty() {
+            decided.append(&mut self.undecided);
+        }
+        decided.into_iter().map(Sent::verdict).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet, VecDeque};
+
+    use proptest::prelude::*;
+
+    use super::{Flight, PublishError, Verdict};
+
+    #[derive(Debug, Clone, Copy)]
+    struct Kind {
+        mandatory: bool,
+        routed: bool,
+        nacked: bool,
+    }
+
+    fn kinds() -> impl Strategy<Value = Vec<Kind>> {
+        let kind = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.2)).prop_map(
+            |(mandatory, routed, nacked)| Kind {
+                mandatory,
+                routed,
+                nacked,
+            },
+        );
+        prop::collection::vec(kind, 1..25)
+    }
+
+    fn truth(kind: Kind) -> Verdict {
+        match kind {
+            Kind {
+                mandatory: true,
+                routed: false,
+                ..
+            } => Err(PublishError::Returned),
+            Kind { nacked: true, .. } => Err(PublishError::Refused),
+            _ => Ok(()),
+        }
+    }
+
+    proptest! {
+        /// Plays the broker and lapin's queue: each step is a message that goes out, comes back, or is confirmed.
+        #[test]
+        fn each_message_has_its_own_verdict_in_whatever_order_confirms_and_returns_come(
+            kinds in kinds(), steps in prop::collection::vec((0_u8..3, any::<prop::sample::Index>()), 0..200),
+        ) {
+            let mut flight = Flight::new();
+            let mut verdicts: HashMap<usize, Verdict> = HashMap::new();
+            let mut names = HashMap::new();
+            let (mut returning, mut confirming) = (vec![], vec![]);
+            let mut lapins_queue = VecDeque::new();
+            let mut left: VecDeque<usize> = (0..kinds.len()).collect();
+            // When the drawn steps are over, everything that is still to happen happens.
+            let rest = (0..3 * kinds.len()).map(|i| ((i / kinds.len()) as u8, prop::sample::Index::default()));
+            for (step, index) in steps.into_iter().chain(rest) {
+                match step {
+                    0 => if let Some(i) = left.pop_front() {
+                        names.insert(i, flight.sent(i.to_string(), kinds[i].mandatory, i));
+                        if kinds[i].mandatory && !kinds[i].routed { returning.push(i) } else { confirming.push(i) }
+                    },
+                    1 => if !returning.is_empty() {
+                        let i = returning.remove(index.index(returning.len()));
+                        lapins_queue.push_back(i.to_string());
+                        confirming.push(i);
+                    },
+                    _ => if !confirming.is_empty() {
+                        let i = confirming.remove(index.index(confirming.len()));
+                        let carried = lapins_queue.pop_front();
+                        for (i, verdict) in flight.confirmed(names[&i], !kinds[i].nacked, carried.as_deref()) {
+                            prop_assert!(verdicts.insert(i, verdict).is_none(), "answered twice");
+                        }
+                    },
+                }
+            }
+            prop_assert!(flight.is_empty());
+            for (i, kind) in kinds.into_iter().enumerate() {
+                prop_assert_eq!(verdicts.get(&i), Some(&truth(kind)), "message {}", i);
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_messages_with_one_id_none_counts_as_taken_when_one_was_returned() {
+        let mut flight = Flight::new();
+        let (a, b) = (
+            flight.sent("x".to_owned(), true, 'a'),
+            flight.sent("x".to_owned(), true, 'b'),
+        );
+        assert_eq!(
+            flight.confirmed(a, true, Some("x")),
+            [('a', Err(PublishError::Returned))]
+        );
+        assert_eq!(
+            flight.confirmed(b, true, None),
+            [('b', Err(PublishError::Returned))]
+        );
+        assert_eq!(HashSet::from([a, b]).len(), 2);
+    }
+}

@@ -1,0 +1,258 @@
+//! The broker: jobs come in from `RabbitMQ`, events and otpost's own messages go out to it. Nothing else knows lapin.
+//!
+//! [`Broker::start`] keeps two connections up, each by a task of its own that builds everything anew after any error and
+//! never gives up: one to publish by, so that a broker which blocks publishers does not hold up acks, and one to consume
+//! by. A worker takes [`Delivery`] after [`Delivery`] from the [`Intake`] and acks each when the ledger has it.
+
+mod acks;
+mod consuming;
+mod flight;
+mod intake;
+mod link;
+mod problem;
+mod publishing;
+mod standing;
+pub mod topology;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub use intake::{Delivery, Intake};
+pub use problem::{Asked, BrokerError};
+pub use standing::Up;
+
+use consuming::LINGER;
+use intake::Shelf;
+use link::Link;
+use publishing::Door;
+use standing::{Side, Standing};
+
+/// How the broker is reached and used.
+#[derive(Clone)]
+pub struct Settings {
+    /// `amqp://` or `amqps://`, with user, password and vhost. A heartbeat of 10 s unless `?heartbeat=` says otherwise.
+    pub url: String,
+    /// Whether to declare exchanges, queues and bindings. Otherwise they are only looked for.
+    pub declare: bool,
+    /// Deliveries that this process holds at most; 0 counts as 1.
+    pub prefetch: u16,
+    /// Whether to consume: only workers do.
+    pub consume: bool,
+    /// How long a publisher waits for its confirm, the wait for a place among the outstanding included.
+    pub publish_timeout: Duration,
+    /// Messages that are published and not confirmed at most; 0 counts as 1.
+    pub max_outstanding: usize,
+}
+
+impl fmt::Debug for Settings {
+    /// Without the URL: it holds a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("declare", &self.declare)
+            .field("prefetch", &self.prefetch)
+            .field("consume", &self.consume)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exchange {
+    /// `otpost`: jobs, otpost's own messages, suspects, the dead.
+    Otpost,
+    /// `otpost.events`.
+    Events,
+}
+
+impl Exchange {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Otpost => topology::JOBS,
+            Self::Events => topology::EVENTS,
+        }
+    }
+}
+
+/// A message to publish. It is persistent, and carries the time at which it is published.
+#[derive(Clone)]
+pub struct Message {
+    /// The exchange it goes to.
+    pub exchange: Exchange,
+    /// At most 255 bytes.
+    pub routing_key: String,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The property `message_id`, at most 255 bytes. One per message: by it a returned message is recognised.
+    pub message_id: String,
+    /// The property `type`.
+    pub kind: &'static str,
+    /// The property `content_type`.
+    pub content_type: &'static str,
+    /// Headers, as AMQP long strings; a name has at most 255 bytes.
+    pub headers: Vec<(String, String)>,
+    /// Whether it must reach a queue: else a message that no queue takes is gone, and that is a success.
+    pub mandatory: bool,
+}
+
+impl fmt::Debug for Message {
+    /// Without body and headers: they may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("exchange", &self.exchange)
+            .field("routing_key", &self.routing_key)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a message does not count as published. To publish it again is right for all but `Unfit`, and may double it after
+/// `Lost` and `TimedOut`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// It was not sent.
+    #[error("RabbitMQ is away or blocks publishers")]
+    Away,
+    /// It was mandatory and came back: some binding is missing.
+    #[error("no queue of RabbitMQ takes a message with this routing key; run `otpost migrate`")]
+    Returned,
+    /// The broker answered with a nack: a queue is full, or failed.
+    #[error("RabbitMQ did not accept the message")]
+    Refused,
+    /// Nobody knows whether it arrived.
+    #[error("the connection to RabbitMQ was lost before it confirmed the message")]
+    Lost,
+    /// Nobody knows whether it arrived, or will.
+    #[error("RabbitMQ did not confirm the message in time")]
+    TimedOut,
+    /// A routing key, id or header name is longer than AMQP's 255 bytes.
+    #[error("a name in the message is longer than 255 bytes")]
+    Unfit,
+}
+
+/// The way to the broker. Clones share the same connections.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    door: Arc<Door>,
+    standing: Arc<Standing>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    /// Ends the publishing side when the last clone is gone.
+    _last: DropGuard,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("publishing", &self.is_up())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// Starts the tasks that keep the connections up, and returns at once. The intake is there when `consume` is set.
+    ///
+    /// It consumes only while `may_consume` is true. At `shutdown` consuming stops first; what is held can still be acked
+    /// for 20 s, and published as long, or until [`Broker::close`].
+    pub fn start(
+        settings: Settings,
+        may_consume: watch::Receiver<bool>,
+        shutdown: CancellationToken,
+    ) -> (Self, Option<Intake>) {
+        let settings = Arc::new(settings);
+        let door = Arc::new(Door::new(&settings));
+        let standing = Arc::new(Standing::new());
+        let closing = CancellationToken::new();
+        let tasks = TaskTracker::new();
+
+        let publishing = (
+            Arc::clone(&settings),
+            Arc::clone(&door),
+            Arc::clone(&standing),
+            closing.clone(),
+        );
+        tasks.spawn(async move {
+            let (settings, door, standing, stop) = publishing;
+            let live = || publishing::live(&settings, &door, &standing, &stop);
+            standing.keep(Side::Publishing, &stop, live).await;
+        });
+        let (asked, closed) = (shutdown.clone(), closing.clone());
+        tasks.spawn(async move {
+            let lingering = async {
+                asked.cancelled().await;
+                tokio::time::sleep(LINGER).await;
+            };
+            tokio::select! {
+                () = closed.cancelled() => {}
+                () = lingering => closed.cancel(),
+            }
+        });
+        let intake = settings.consume.then(|| {
+            let shelf = Arc::new(Shelf::default());
+            let intake = Intake {
+                shelf: Arc::clone(&shelf),
+                may_consume: may_consume.clone(),
+                shutdown: shutdown.clone(),
+            };
+            let standing = Arc::clone(&standing);
+            tasks.spawn(async move {
+                let live = || consuming::live(&settings, &shelf, may_consume.clone(), &standing, &shutdown);
+                standing.keep(Side::Consuming, &shutdown, live).await;
+            });
+            intake
+        });
+        tasks.close();
+        let last = closing.clone().drop_guard();
+        (
+            Self(Arc::new(Inner {
+                door,
+                standing,
+                tasks,
+                closing,
+                _last: last,
+            })),
+            intake,
+        )
+    }
+
+    /// Declares everything once, or with `declare` false looks whether it is there, on a connection of its own.
+    pub async fn declare(url: &str, declare: bool) -> Result<(), BrokerError> {
+        Link::open(url, declare, Asked::Connection).await?.close().await;
+        Ok(())
+    }
+
+    /// What [`Broker::declare`] makes, as text: exchanges, queues with their arguments, bindings.
+    pub fn topology() -> String {
+        topology::describe()
+    }
+
+    /// Publishes a message. Ok only when the broker confirmed it, and a queue has it if it is `mandatory`.
+    ///
+    /// Refused at once while the broker is away or blocks publishers, so that nothing piles up.
+    pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
+        self.0.door.publish(message).await
+    }
+
+    /// Whether messages can be published: connected, everything declared, not blocked.
+    pub fn is_up(&self) -> bool {
+        self.0.standing.is_publishing()
+    }
+
+    /// Follows how it stands.
+    pub fn watch(&self) -> watch::Receiver<Up> {
+        self.0.standing.watch()
+    }
+
+    /// Ends publishing and waits until both connections are closed. To be called last, after `shutdown` was cancelled: a
+    /// worker's side ends only then.
+    pub async fn close(self) {
+        self.0.closing.cancel();
+        self.0.tasks.wait().await;
+    }
+}

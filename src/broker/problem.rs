@@ -1,0 +1,123 @@
+//! What can be wrong with the broker, in our own words: lapin's and `RabbitMQ`'s texts quote URLs, payloads and users.
+
+use std::io;
+
+use lapin::{Error, ErrorKind};
+
+use super::topology::DISPATCH;
+
+/// Why there is no working connection, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// The URL is not one.
+    #[error("amqp.url cannot be read; write it as amqp://user:password@host:5672/vhost, or amqps:// for TLS")]
+    Url,
+    /// No connection came about.
+    #[error("RabbitMQ cannot be reached ({0}); see that it runs and that amqp.url names its host and port")]
+    Unreachable(&'static str),
+    /// Wrong user, password or vhost.
+    #[error(
+        "RabbitMQ lets nobody in with this amqp.url ({0}); check the user, the password and the vhost in it"
+    )]
+    NotLetIn(u16),
+    /// Something with this name was made by somebody else, or by another version.
+    #[error(
+        "RabbitMQ refuses the {0}: it exists with other arguments (406); empty and delete it, then it is made anew, \
+         or see whether this RabbitMQ is older than 3.10"
+    )]
+    OtherArguments(Asked),
+    /// Not there, and we may not make it.
+    #[error("RabbitMQ has no {0} (404); run `otpost migrate`, or set amqp.declare = true")]
+    Missing(Asked),
+    /// The user lacks a permission.
+    #[error("RabbitMQ does not permit the {0} (403); give this user configure, write and read on ^otpost")]
+    NotPermitted(Asked),
+    /// Any other refusal by `RabbitMQ`.
+    #[error("RabbitMQ refuses the {0} ({1}); its log says why")]
+    Refused(Asked, u16),
+    /// `RabbitMQ` ended the connection.
+    #[error("RabbitMQ closed the connection ({0}); its log says why")]
+    Closed(u16),
+    /// A delivery stayed without an ack for longer than `consumer_timeout` (30 min unless set otherwise).
+    #[error(
+        "RabbitMQ closed the channel (406): a delivery was held for longer than its consumer_timeout allows"
+    )]
+    HeldTooLong,
+    /// `RabbitMQ` ended the consumer.
+    #[error("RabbitMQ cancelled the consumer of {DISPATCH}: the queue was deleted, or lost its nodes")]
+    Cancelled,
+    /// The connection ended without a word from `RabbitMQ`.
+    #[error("the connection to RabbitMQ is lost ({0})")]
+    Lost(&'static str),
+    /// Confirms stay away although the connection works.
+    #[error("RabbitMQ takes messages and does not confirm them; see that most of its nodes run")]
+    Unconfirmed,
+    /// `RabbitMQ` reads nothing more from a connection that publishes.
+    #[error("RabbitMQ blocks publishers: its alarm for memory or disk space is on; free some of it")]
+    Blocked,
+}
+
+/// What `RabbitMQ` was asked for when it refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To let us in.
+    Connection,
+    /// To declare or find an exchange.
+    Exchange(&'static str),
+    /// To declare, find or bind a queue.
+    Queue(&'static str),
+    /// To deliver.
+    Consumer,
+    /// To take messages.
+    Publishing,
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Connection => f.write_str("connection"),
+            Self::Exchange(name) => write!(f, "exchange {name}"),
+            Self::Queue(name) => write!(f, "queue {name}"),
+            Self::Consumer => write!(f, "consumer of {DISPATCH}"),
+            Self::Publishing => f.write_str("exchange published to"),
+        }
+    }
+}
+
+impl BrokerError {
+    pub(super) fn of(error: &Error, asked: Asked) -> Self {
+        match error.kind() {
+            ErrorKind::ProtocolError(e) => Self::of_code(e.get_id(), asked),
+            ErrorKind::IOError(e) if asked == Asked::Connection => Self::Unreachable(words(e.kind())),
+            ErrorKind::IOError(e) => Self::Lost(words(e.kind())),
+            ErrorKind::MissingHeartbeatError => Self::Lost("no heartbeat came"),
+            _ if asked == Asked::Connection => Self::Unreachable("no AMQP connection came about"),
+            _ => Self::Lost("it ended"),
+        }
+    }
+
+    fn of_code(code: u16, asked: Asked) -> Self {
+        match (code, asked) {
+            (403 | 530, Asked::Connection) => Self::NotLetIn(code),
+            (320 | 501..=506 | 541, _) | (_, Asked::Connection) => Self::Closed(code),
+            (406, Asked::Exchange(_) | Asked::Queue(_)) => Self::OtherArguments(asked),
+            (406, Asked::Consumer) => Self::HeldTooLong,
+            (404, _) => Self::Missing(asked),
+            (403, _) => Self::NotPermitted(asked),
+            _ => Self::Refused(asked, code),
+        }
+    }
+}
+
+fn words(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset => "connection reset",
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => "the other side ended it",
+        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => "the other side is gone",
+        io::ErrorKind::TimedOut => "timed out",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "no route to it",
+        io::ErrorKind::InvalidData => "the TLS handshake failed",
+        _ => "input or output failed",
+    }
+}

@@ -1,0 +1,166 @@
+//! Whether the connections stand, for readiness and metrics, and the loop that builds each of them again and again.
+
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::problem::BrokerError;
+
+/// The first pause; each further one doubles. Jitter adds up to as much again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause before jitter, so that none is longer than 15 s.
+const LONGEST_PAUSE: Duration = Duration::from_millis(7500);
+/// A connection that stood for so long was a good one: the next pause is a first one again.
+const STEADY: Duration = Duration::from_secs(30);
+
+/// How it stands with the broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Up {
+    /// Messages can be published: connected, everything declared, and the broker takes them.
+    pub publishing: bool,
+    /// Connected for consuming and everything declared; so too while consuming pauses.
+    pub consuming: bool,
+    publishing_problem: Option<String>,
+    consuming_problem: Option<String>,
+}
+
+impl Up {
+    /// What is wrong and what to do about it, as a sentence. None while all is well, and before the first try is over.
+    pub fn problem(&self) -> Option<&str> {
+        self.publishing_problem
+            .as_deref()
+            .or(self.consuming_problem.as_deref())
+    }
+}
+
+/// One of the two connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Side {
+    Publishing,
+    Consuming,
+}
+
+impl Side {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Publishing => "publishing",
+            Self::Consuming => "consuming",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Standing(watch::Sender<Up>);
+
+impl Standing {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::default())
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Up> {
+        self.0.subscribe()
+    }
+
+    pub(super) fn is_publishing(&self) -> bool {
+        self.0.borrow().publishing
+    }
+
+    pub(super) fn up(&self, side: Side) {
+        self.set(side, true, None);
+        info!(
+            broker.side = side.as_str(),
+            "connected to RabbitMQ for {}",
+            side.as_str()
+        );
+    }
+
+    /// Stands no more, without anything being wrong.
+    pub(super) fn over(&self, side: Side) {
+        self.set(side, false, None);
+    }
+
+    /// Says whether this problem is a new one.
+    pub(super) fn down(&self, side: Side, problem: &BrokerError) -> bool {
+        self.set(side, false, Some(problem.to_string()))
+    }
+
+    fn set(&self, side: Side, stands: bool, problem: Option<String>) -> bool {
+        let mut new = false;
+        self.0.send_if_modified(|up| {
+            let (was, old) = match side {
+                Side::Publishing => (&mut up.publishing, &mut up.publishing_problem),
+                Side::Consuming => (&mut up.consuming, &mut up.consuming_problem),
+            };
+            new = *old != problem;
+            let changed = new || *was != stands;
+            (*was, *old) = (stands, problem);
+            changed
+        });
+        new
+    }
+
+    /// Lives one life of a connection after the other, with pauses between them, until one ends because it was told to.
+    pub(super) async fn keep<L: Future<Output = Result<(), BrokerError>>>(
+        &self,
+        side: Side,
+        stop: &CancellationToken,
+        mut live: impl FnMut() -> L,
+    ) {
+        let mut pauses = pauses();
+        loop {
+            let born = Instant::now();
+            let Err(problem) = live().await else { break };
+            if born.elapsed() > STEADY {
+                pauses = self::pauses();
+            }
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            let (side_name, delay) = (side.as_str(), pause.as_millis() as u64);
+            // Once per problem, not once per try.
+            if self.down(side, &problem) {
+                warn!(
+                    broker.side = side_name,
+                    retry.delay_ms = delay,
+                    "no {side_name} by RabbitMQ: {problem}"
+                );
+            } else {
+                debug!(
+                    broker.side = side_name,
+                    retry.delay_ms = delay,
+                    "still no {side_name} by RabbitMQ"
+                );
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        self.over(side);
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST_PAUSE, pauses};
+
+    #[test]
+    fn pauses_grow_are_never_longer_than_fifteen_seconds_and_never_end() {
+        let pauses: Vec<_> = pauses().take(1000).collect();
+        assert_eq!(pauses.len(), 1000);
+        assert!(pauses[0].as_millis() <= 200, "{:?}", pauses[0]);
+        assert!(pauses.iter().all(|pause| pause.as_secs_f64() <= 15.0));
+        assert!(pauses[20..].iter().all(|pause| *pause >= LONGEST_PAUSE));
+        assert!(pauses[20] != pauses[21], "two pauses with jitter differ");
+    }
+}

@@ -1,0 +1,131 @@
+//! The one place that sends a request to a carrier: time-outs, no redirects, a cap on bodies, no secrets in logs.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use futures_util::StreamExt;
+use zeroize::Zeroizing;
+
+use crate::attempt::{Cause, Outcome};
+
+/// More of an answer is not read: what a carrier says fits in a few hundred bytes.
+const BODY_CAP: usize = 64 * 1024;
+/// A connection that is kept longer than this may be closed by the other side at the moment of its reuse.
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// A request, ready to be sent. Its body holds a code: it is wiped, and has no `Debug`.
+pub struct Request {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// The whole URL.
+    pub url: String,
+    /// HTTP Basic credentials.
+    pub basic: Option<(String, Zeroizing<String>)>,
+    /// The form, encoded.
+    pub form: Zeroizing<String>,
+}
+
+/// The methods that carriers use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Asks.
+    Get,
+    /// Sends.
+    Post,
+}
+
+/// What a carrier answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; none when it was too long or broke off.
+    pub body: Option<Vec<u8>>,
+    /// When it came, by this machine's clock.
+    pub at: jiff::Timestamp,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(self.body.as_deref()?).ok()
+    }
+}
+
+/// A carrier's own connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    /// The longest time from handing over a request until its answer is whole.
+    pub time_out: Duration,
+}
+
+impl Client {
+    /// Connections to one carrier, whose whole time-out is given.
+    pub fn new(time_out: Duration) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT.min(time_out))
+            .timeout(time_out)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .pool_idle_timeout(KEEP_ALIVE)
+            .no_proxy()
+            .user_agent(concat!("otpost/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { http, time_out })
+    }
+
+    /// Sends a request. An error is the outcome: never written, or perhaps taken.
+    pub async fn send(&self, request: &Request, time_out: Duration) -> Result<Answer, Outcome> {
+        let mut building = match request.method {
+            Method::Get => self.http.get(&request.url),
+            Method::Post => self
+                .http
+                .post(&request.url)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(request.form.to_string()),
+        };
+        if let Some((user, password)) = &request.basic {
+            building = building.basic_auth(user, Some(&**password));
+        }
+        let response = building.timeout(time_out).send().await.map_err(|e| failed(&e))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = read(response).await;
+        Ok(Answer {
+            status,
+            headers,
+            body,
+            at: crate::clock::now(),
+        })
+    }
+}
+
+/// A connection that was never there wrote nothing; everything else may have been taken.
+fn failed(e: &reqwest::Error) -> Outcome {
+    if !e.is_connect() {
+        return Outcome::Unknown;
+    }
+    let mut source: Option<&dyn std::error::Error> = Some(e);
+    while let Some(inner) = source {
+        // The resolver's error has no type that we could name.
+        if inner.to_string().starts_with("dns error") {
+            return Outcome::NotSent(Cause::Dns);
+        }
+        source = inner.source();
+    }
+    Outcome::NotSent(Cause::Connect)
+}
+
+async fn read(response: reqwest::Response) -> Option<Vec<u8>> {
+    let (mut body, mut chunks) = (vec![], response.bytes_stream());
+    while let Some(chunk) = chunks.next().await {
+        body.extend_from_slice(&chunk.ok()?);
+        if body.len() > BODY_CAP {
+            return None;
+        }
+    }
+    Some(body)
+}

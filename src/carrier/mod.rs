@@ -1,0 +1,99 @@
+//! The seam to the carriers. Each carrier is one file that reads from top to bottom: tables, *build the request*
+//! (pure), *judge the answer* (pure), *read the receipt* (pure, over the raw bytes). Sending happens in `client`.
+
+pub mod client;
+pub mod twilio;
+
+use std::time::Duration;
+
+use crate::attempt::{Judgement, Receipt};
+use crate::dispatch::{Channel, PhoneNumber};
+use crate::message::Words;
+
+pub use client::{Answer, Client, Request};
+
+/// One message that is to be sent, in no carrier's words.
+#[derive(Debug)]
+pub struct Letter<'a> {
+    /// Where to.
+    pub to: &'a PhoneNumber,
+    /// What.
+    pub words: &'a Words,
+    /// How long the code still lives: the carrier must not deliver it later.
+    pub life: Duration,
+    /// Where the carrier is to report; it holds the attempt's id and its token.
+    pub callback: &'a str,
+}
+
+/// A callback as it came in, before anything in it is believed.
+#[derive(Debug)]
+pub struct Callback<'a> {
+    /// The public URL that the carrier was given, rebuilt from the configuration.
+    pub url: &'a str,
+    /// Header look-up, by lower-case name.
+    pub headers: &'a axum::http::HeaderMap,
+    /// The raw body.
+    pub body: &'a [u8],
+}
+
+/// Why a callback is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotBelieved {
+    /// Its signature is missing or wrong.
+    #[error("the signature is missing or wrong")]
+    Signature,
+    /// It is not what this carrier sends.
+    #[error("the body is not a receipt of this carrier")]
+    Form,
+}
+
+/// A configured account at a company whose HTTP API takes texts or calls.
+pub trait Carrier: Send + Sync {
+    /// The request that sends a letter.
+    fn build(&self, letter: &Letter<'_>) -> Request;
+
+    /// What the answer means.
+    fn judge(&self, channel: Channel, answer: &Answer) -> Judgement;
+
+    /// Reads a callback: none when it says nothing that matters to us.
+    fn read(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, NotBelieved>;
+
+    /// The request that asks what became of something accepted, where there is one.
+    fn ask(&self, channel: Channel, reference: &str) -> Option<Request>;
+
+    /// What the answer to it says.
+    fn hear(&self, channel: Channel, answer: &Answer) -> Option<Receipt>;
+}
+
+/// How long a carrier asks for patience: `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3), at most a day.
+pub fn retry_after(header: Option<&str>, now: jiff::Timestamp) -> Option<Duration> {
+    const MOST: Duration = Duration::from_secs(86_400);
+    let text = header?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds).min(MOST));
+    }
+    let at = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text)
+        .ok()?;
+    Some(crate::clock::between(now, at).min(MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::retry_after;
+
+    #[test]
+    fn retry_after_reads_seconds_and_dates_and_caps_the_absurd() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let s = |text| retry_after(Some(text), now).map(|d| d.as_secs());
+        assert_eq!(s("7"), Some(7));
+        assert_eq!(s("Thu, 01 Jan 2026 00:02:00 GMT"), Some(120));
+        assert_eq!(s("Wed, 01 Jan 2025 00:02:00 GMT"), Some(0));
+        assert_eq!(s("99999999999"), Some(86_400));
+        assert_eq!(s("soon"), None);
+        assert_eq!(s("-5"), None);
+        assert_eq!(retry_after(None, now), None::<Duration>);
+    }
+}

@@ -1,0 +1,88 @@
+//! How many parts a text is charged as: GSM 03.38 (3GPP TS 23.038), or UCS-2 where it does not suffice.
+
+/// The default alphabet, escape left out.
+const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
+/// Two septets each.
+const EXTENDED: &str = "\u{c}^{}\\[~]|€";
+
+/// How a text travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segments {
+    /// In GSM-7; else in UCS-2.
+    pub gsm7: bool,
+    /// Septets, or UTF-16 code units.
+    pub units: usize,
+    /// Messages that it is cut into.
+    pub parts: usize,
+}
+
+/// Counts a text. Neither an escape pair nor a surrogate pair is cut in two.
+pub fn segments(text: &str) -> Segments {
+    let septets: Option<Vec<usize>> = text.chars().map(width).collect();
+    let gsm7 = septets.is_some();
+    let widths = septets.unwrap_or_else(|| text.chars().map(char::len_utf16).collect());
+    let units = widths.iter().sum();
+    let (one, each) = if gsm7 { (160, 153) } else { (70, 67) };
+    if units <= one {
+        return Segments {
+            gsm7,
+            units,
+            parts: 1,
+        };
+    }
+    let (mut parts, mut room) = (1, each);
+    for w in widths {
+        if w > room {
+            parts += 1;
+            room = each;
+        }
+        room -= w;
+    }
+    Segments { gsm7, units, parts }
+}
+
+fn width(c: char) -> Option<usize> {
+    if BASIC.contains(c) {
+        Some(1)
+    } else if EXTENDED.contains(c) {
+        Some(2)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segments;
+
+    #[test]
+    fn parts_are_those_of_the_standard() {
+        let r = |s: &str, n: usize| s.repeat(n);
+        for (text, units, parts) in [
+            (r("a", 160), 160, 1),
+            (r("a", 161), 161, 2),
+            (r("a", 306), 306, 2),
+            (r("a", 307), 307, 3),
+            (r("€", 80), 160, 1),
+            (r("€", 81), 162, 2),
+            (r("a", 152) + "€" + &r("a", 153), 307, 3),
+            (r("ж", 70), 70, 1),
+            (r("ж", 71), 71, 2),
+            (r("ж", 134), 134, 2),
+            (r("ж", 135), 135, 3),
+            (r("😀", 35), 70, 1),
+            (r("😀", 36), 72, 2),
+            (r("ж", 66) + "😀" + &r("ж", 10), 78, 2),
+        ] {
+            let s = segments(&text);
+            assert_eq!(
+                (s.units, s.parts),
+                (units, parts),
+                "{}…",
+                text.chars().take(3).collect::<String>()
+            );
+        }
+        assert!(!segments("`").gsm7, "the backtick is in neither table");
+        assert!(segments("{[~]}").gsm7);
+    }
+}

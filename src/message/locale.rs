@@ -1,0 +1,35 @@
+//! Which language a person is written to in.
+
+/// The languages to try, in order: the one asked for, then the country's, then English.
+pub fn languages(locale: Option<&str>, country: Option<&str>) -> impl Iterator<Item = String> {
+    let asked = locale.map(|l| l.split('-').next().unwrap_or(l).to_ascii_lowercase());
+    let local = country.and_then(of_country).map(str::to_owned);
+    asked
+        .into_iter()
+        .chain(local)
+        .chain(std::iter::once("en".to_owned()))
+}
+
+/// The language of most people in a country, for those whose templates may exist.
+fn of_country(country: &str) -> Option<&'static str> {
+    Some(match country {
+        "AT" | "CH" | "DE" | "LI" => "de",
+        "FR" | "MC" => "fr",
+        "ES" | "MX" | "AR" | "CO" | "CL" | "PE" => "es",
+        "IT" | "SM" => "it",
+        "NL" => "nl",
+        "PL" => "pl",
+        "BR" | "PT" => "pt",
+        _ => return None,
+    })
+}
+
+/// The tag of a voice that speaks a language.
+pub(super) fn voice(language: &str) -> String {
+    let region = match language {
+        "en" => "GB",
+        "pt" => "BR",
+        other => return format!("{other}-{}", other.to_ascii_uppercase()),
+    };
+    format!("{language}-{region}")
+}

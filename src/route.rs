@@ -1,0 +1,214 @@
+//! Who carries a message: the configured order, whoever is healthy, has pace and has a slot free.
+
+mod breaker;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::attempt::{Outcome, Scope};
+use crate::carrier::twilio::{self, Twilio};
+use crate::carrier::{Carrier, Client};
+use crate::config::{BadConfig, Config};
+use crate::dispatch::Channel;
+use crate::next::{Candidate, MIN_LIFE, Policy};
+use breaker::Breaker;
+
+/// Countries whose policies are kept ready; above, they are made anew each time.
+const POLICIES: usize = 512;
+
+/// An account at a carrier, with all that decides whether it may be asked now.
+pub struct Account {
+    /// Its configured name.
+    pub name: String,
+    /// Its company's language.
+    pub carrier: Box<dyn Carrier>,
+    /// Its connections.
+    pub client: Client,
+    rate_per_s: u32,
+    pace: Mutex<Arc<DefaultDirectRateLimiter>>,
+    slots: Arc<Semaphore>,
+    breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
+    candidates: HashMap<Channel, Candidate>,
+}
+
+/// An account that may be asked, with the slot that it takes.
+pub struct Ready {
+    /// The account.
+    pub account: Arc<Account>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// All accounts, and who carries what.
+pub struct Routes {
+    accounts: BTreeMap<String, Arc<Account>>,
+    config: Config,
+    policies: Mutex<HashMap<Option<String>, Arc<Policy>>>,
+}
+
+impl Routes {
+    /// The accounts of a configuration.
+    pub fn new(config: &Config) -> Result<Self, BadConfig> {
+        let several = config.carriers.len() > 1;
+        let mut accounts = BTreeMap::new();
+        for (name, c) in &config.carriers {
+            let bad = |what: &str| BadConfig(format!("carriers.{name}: {what}"));
+            let (carrier, least): (Box<dyn Carrier>, Duration) = match &c.twilio {
+                Some(t) => (
+                    Box::new(Twilio::new(t.clone()).map_err(|e| bad(&e))?),
+                    twilio::MIN_VALIDITY,
+                ),
+                None => return Err(bad("needs its kind, such as a section twilio")),
+            };
+            let client = Client::new(Duration::from_secs(c.time_out_s))
+                .map_err(|_| bad("no HTTP client can be made"))?;
+            let candidate = |unknown| Candidate {
+                carrier: name.clone(),
+                unknown,
+                min_life: MIN_LIFE.max(least),
+            };
+            let account = Account {
+                name: name.clone(),
+                carrier,
+                client,
+                rate_per_s: c.rate_per_s,
+                pace: Mutex::new(pace(c.rate_per_s, 1)),
+                // Where there are several, one that hangs cannot hold more than half of the worker.
+                slots: Arc::new(Semaphore::new(config.worker.slots / if several { 2 } else { 1 })),
+                breakers: Mutex::default(),
+                candidates: [
+                    (Channel::Sms, candidate(c.unknown_sms.into())),
+                    (Channel::Voice, candidate(c.unknown_voice.into())),
+                ]
+                .into(),
+            };
+            accounts.insert(name.clone(), Arc::new(account));
+        }
+        Ok(Self {
+            accounts,
+            config: config.clone(),
+            policies: Mutex::default(),
+        })
+    }
+
+    /// An account, by name.
+    pub fn account(&self, name: &str) -> Option<&Arc<Account>> {
+        self.accounts.get(name)
+    }
+
+    /// What decides what follows, for numbers of a country.
+    pub fn policy(&self, country: Option<&str>) -> Arc<Policy> {
+        let key = country.map(str::to_owned);
+        let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(policy) = policies.get(&key) {
+            return Arc::clone(policy);
+        }
+        let policy = Arc::new(Policy {
+            sms: self.candidates(Channel::Sms, country),
+            voice: self.candidates(Channel::Voice, country),
+            receipt_wait: Duration::from_secs(self.config.dispatch.receipt_wait_s),
+        });
+        if policies.len() < POLICIES {
+            policies.insert(key, Arc::clone(&policy));
+        }
+        policy
+    }
+
+    fn candidates(&self, channel: Channel, country: Option<&str>) -> Vec<Candidate> {
+        let routes = &self.config.routes;
+        let local = country.and_then(|c| routes.countries.get(c));
+        let named = match channel {
+            Channel::Sms => local.and_then(|l| l.sms.as_ref()).unwrap_or(&routes.sms),
+            Channel::Voice => local.and_then(|l| l.voice.as_ref()).unwrap_or(&routes.voice),
+        };
+        let all: Vec<String> = if named.is_empty() {
+            self.accounts.keys().cloned().collect()
+        } else {
+            named.clone()
+        };
+        all.iter()
+            .filter_map(|n| self.accounts.get(n))
+            .filter_map(|a| a.candidates.get(&channel))
+            .cloned()
+            .collect()
+    }
+
+    /// The first of these carriers that is healthy, has a slot free and has pace.
+    pub fn choose(&self, channel: Channel, country: Option<&str>, carriers: &[String]) -> Option<Ready> {
+        carriers
+            .iter()
+            .filter_map(|name| self.accounts.get(name))
+            .find_map(|account| {
+                if account.is_broken(channel, country) {
+                    return None;
+                }
+                let slot = Arc::clone(&account.slots).try_acquire_owned().ok()?;
+                let pace = Arc::clone(&account.pace.lock().unwrap_or_else(PoisonError::into_inner));
+                pace.check().ok()?;
+                Some(Ready {
+                    account: Arc::clone(account),
+                    _slot: slot,
+                })
+            })
+    }
+
+    /// Divides each account's rate by the workers that are alive.
+    pub fn share(&self, workers: usize) {
+        for account in self.accounts.values() {
+            *account.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace(account.rate_per_s, workers);
+        }
+    }
+}
+
+impl Account {
+    fn is_broken(&self, channel: Channel, country: Option<&str>) -> bool {
+        let now = crate::clock::boot();
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        [None, country.map(str::to_owned)].into_iter().any(|c| {
+            breakers
+                .get_mut(&(channel, c))
+                .is_some_and(|b| !b.lets_through(now))
+        })
+    }
+
+    /// Learns from an outcome: what fails again and again is passed over for a while.
+    pub fn learn(&self, channel: Channel, country: Option<&str>, outcome: Outcome) {
+        let now = crate::clock::boot();
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Outcome::Misconfigured(Scope::Account) => {
+                for channel in Channel::ALL {
+                    breakers.entry((*channel, None)).or_default().open(now);
+                }
+            }
+            Outcome::Misconfigured(Scope::Narrow) => {
+                breakers
+                    .entry((channel, country.map(str::to_owned)))
+                    .or_default()
+                    .open(now);
+            }
+            Outcome::NotSent(crate::attempt::Cause::TooLate) => {}
+            Outcome::NotSent(_) | Outcome::Unavailable | Outcome::Unknown => {
+                breakers.entry((channel, None)).or_default().fail(now);
+            }
+            Outcome::Accepted | Outcome::Rejected(_) | Outcome::Throttled { .. } => {
+                for key in [(channel, None), (channel, country.map(str::to_owned))] {
+                    if let Some(breaker) = breakers.get_mut(&key) {
+                        breaker.succeed();
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pace(rate_per_s: u32, workers: usize) -> Arc<DefaultDirectRateLimiter> {
+    let share = (rate_per_s / u32::try_from(workers.max(1)).unwrap_or(u32::MAX)).max(1);
+    Arc::new(RateLimiter::direct(Quota::per_second(
+        NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN),
+    )))
+}

@@ -1,0 +1,81 @@
+//! A breaker: what failed again and again is left alone for a while, then tried with one request.
+
+use std::time::Duration;
+
+/// Failures in a row until it opens.
+const FAILURES: u32 = 8;
+/// The first pause; each further one is twice as long,
+const FIRST: Duration = Duration::from_secs(5);
+/// up to this.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Times are boot time.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    failures: u32,
+    opened: u32,
+    until: Option<Duration>,
+}
+
+impl Breaker {
+    /// Whether a request may pass now. After the pause one may, and the pause begins again for the others.
+    pub(super) fn lets_through(&mut self, now: Duration) -> bool {
+        match self.until {
+            None => true,
+            Some(until) if now < until => false,
+            Some(_) => {
+                self.until = Some(now + self.pause());
+                true
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, now: Duration) {
+        self.failures += 1;
+        if self.failures >= FAILURES {
+            self.open(now);
+        }
+    }
+
+    pub(super) fn open(&mut self, now: Duration) {
+        self.opened += 1;
+        self.until = Some(now + self.pause());
+    }
+
+    pub(super) fn succeed(&mut self) {
+        *self = Self::default();
+    }
+
+    fn pause(&self) -> Duration {
+        FIRST
+            .saturating_mul(1 << self.opened.saturating_sub(1).min(4))
+            .min(LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Breaker, FAILURES};
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_and_tries_with_one_request() {
+        let mut b = Breaker::default();
+        let s = Duration::from_secs;
+        for _ in 1..FAILURES {
+            b.fail(s(0));
+            assert!(b.lets_through(s(0)));
+        }
+        b.succeed();
+        for _ in 0..FAILURES {
+            assert!(b.lets_through(s(0)), "a success begins the count anew");
+            b.fail(s(0));
+        }
+        assert!(!b.lets_through(s(4)));
+        assert!(b.lets_through(s(5)), "one is let through after the pause");
+        assert!(!b.lets_through(s(5)), "and the others wait for what it finds");
+        b.succeed();
+        assert!(b.lets_through(s(5)));
+    }
+}

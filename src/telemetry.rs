@@ -1,0 +1,62 @@
+//! Logs, and the panic hook: neither ever prints a job's values.
+
+use tracing::Metadata;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Libraries that log what they carry, and how much of their talk is let through, whatever the filter says.
+const CAPPED: &[(&str, LevelFilter)] = &[
+    // Unroutable messages, with their bodies, at WARN.
+    ("lapin", LevelFilter::ERROR),
+    ("amq_protocol", LevelFilter::ERROR),
+    // Parameters of statements at DEBUG.
+    ("tokio_postgres", LevelFilter::INFO),
+    ("refinery", LevelFilter::WARN),
+    // URLs at DEBUG and TRACE; a callback's URL holds its token.
+    ("reqwest", LevelFilter::WARN),
+    ("hyper", LevelFilter::WARN),
+    ("rustls", LevelFilter::WARN),
+    ("h2", LevelFilter::WARN),
+];
+
+fn may_log(metadata: &Metadata<'_>) -> bool {
+    let capped = CAPPED
+        .iter()
+        .find(|(target, _)| metadata.target().starts_with(target));
+    capped.is_none_or(|(_, most)| *metadata.level() <= *most)
+}
+
+/// Starts logging to standard error, and hides what panics carry. The second start in a process changes nothing.
+pub fn start(config: &LogConfig) {
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let layer = match config.format {
+        LogFormat::Text => fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_target(false)
+            .boxed(),
+        LogFormat::Json => fmt::layer()
+            .with_writer(std::io::stderr)
+            .json()
+            .flatten_event(true)
+            .boxed(),
+    };
+    let registry = tracing_subscriber::registry()
+        .with(layer.with_filter(filter_fn(may_log)))
+        .with(filter);
+    let _ = registry.try_init();
+    hide_panics();
+}
+
+/// A panic's message may quote a value: only its place is printed.
+pub fn hide_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!(panic.place = place, "a defect: a task panicked");
+    }));
+}

@@ -1,0 +1,58 @@
+//! Wake-ups: "this dispatch is due". A lost one costs at most a second, because of the due scan.
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::broker::{Broker, Exchange, Message};
+
+/// The version of the wake-up message. A greater one is acked and dropped: the due scan serves it.
+const VERSION: u32 = 1;
+
+/// Wakes a worker: in this process where it has one, else over the broker.
+#[derive(Clone)]
+pub struct Waker {
+    local: Option<mpsc::Sender<Uuid>>,
+    broker: Option<Broker>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WakeUp {
+    v: u32,
+    uid: Uuid,
+}
+
+impl Waker {
+    /// `local` is this process's own worker.
+    pub fn new(local: Option<mpsc::Sender<Uuid>>, broker: Option<Broker>) -> Self {
+        Self { local, broker }
+    }
+
+    /// Wakes; never waits, never fails.
+    pub fn wake(&self, uid: Uuid) {
+        if let Some(local) = &self.local {
+            let _ = local.try_send(uid);
+        } else if let Some(broker) = self.broker.clone() {
+            tokio::spawn(async move {
+                let body = serde_json::to_vec(&WakeUp { v: VERSION, uid }).unwrap_or_default();
+                let message = Message {
+                    exchange: Exchange::Otpost,
+                    routing_key: "wake".to_owned(),
+                    body,
+                    message_id: uid.to_string(),
+                    kind: "wake",
+                    content_type: "application/json",
+                    headers: vec![],
+                    mandatory: true,
+                };
+                let _ = broker.publish(message).await;
+            });
+        }
+    }
+}
+
+/// The dispatch that a wake-up message names, if this version understands it.
+pub fn read(body: &[u8]) -> Option<Uuid> {
+    let wake: WakeUp = serde_json::from_slice(body).ok()?;
+    (wake.v <= VERSION).then_some(wake.uid)
+}

@@ -1,0 +1,138 @@
+//! One request under way: sent, judged, and its outcome written with what follows from it.
+
+use std::time::Duration;
+
+use super::outage::AGAIN;
+use super::{Seen, Worker};
+use crate::attempt::{AttemptId, Cause, Judgement, Outcome};
+use crate::carrier::Letter;
+use crate::clock::between;
+use crate::dispatch::PhoneNumber;
+use crate::ledger::{Closing, Concluded, Deciding};
+use crate::message::Words;
+use crate::metrics::Attempted;
+use crate::next::next;
+use crate::route::Ready;
+
+/// From handing a begin to the ledger until handing the request to the client. Whoever was away for longer, by boot
+/// time, sends nothing: the attempt may already count as unknown, and be repeated.
+const BEGIN_TO_SEND: Duration = Duration::from_secs(3);
+/// What a carrier may take to say what became of something.
+pub(super) const STATUS_TIME_OUT: Duration = Duration::from_secs(3);
+
+/// What is sent, and by whom.
+pub(super) struct Flight {
+    pub(super) to: PhoneNumber,
+    pub(super) words: Words,
+    pub(super) ready: Ready,
+    /// Boot time at which the begin was handed to the ledger.
+    pub(super) handed_at: Duration,
+}
+
+impl Worker {
+    /// Sends the open attempt, and writes what became of it. Answers the dispatch when there is more to do at once.
+    pub(super) async fn fly(&self, seen: Seen, flight: Flight) -> Option<Seen> {
+        let Some(open) = seen.d.open().cloned() else {
+            return None;
+        };
+        let metrics = &self.parts.metrics;
+        metrics.in_flight.inc();
+        let judgement = self.send(&seen, &flight).await;
+        metrics.in_flight.dec();
+        metrics.request_seconds.observe(
+            crate::clock::boot()
+                .saturating_sub(flight.handed_at)
+                .as_secs_f64(),
+        );
+        let labels = Attempted {
+            carrier: open.carrier.clone(),
+            channel: open.channel.as_str(),
+            outcome: judgement.outcome.word(),
+        };
+        metrics.attempts.get_or_create(&labels).inc();
+        let account = &flight.ready.account;
+        account.learn(open.channel, seen.d.order.country.as_deref(), judgement.outcome);
+        if judgement.outcome != Outcome::Accepted {
+            tracing::warn!(
+                dispatch.id = %seen.d.order.id, attempt = open.n, carrier = open.carrier,
+                outcome = judgement.outcome.word(), detail = judgement.outcome.detail(),
+                carrier_code = judgement.details.carrier_code, "a carrier did not take a message"
+            );
+        }
+        drop(flight);
+        self.finish(seen, judgement).await
+    }
+
+    async fn send(&self, seen: &Seen, flight: &Flight) -> Judgement {
+        let Some(open) = seen.d.open() else {
+            return Outcome::Unknown.into();
+        };
+        let account = &flight.ready.account;
+        let callback = self.callback(
+            &flight.ready,
+            AttemptId {
+                uid: seen.d.order.uid,
+                n: open.n,
+            },
+        );
+        let life = between(seen.now(), seen.d.order.expires_at);
+        let letter = Letter {
+            to: &flight.to,
+            words: &flight.words,
+            life,
+            callback: &callback,
+        };
+        let request = account.carrier.build(&letter);
+        if crate::clock::boot().saturating_sub(flight.handed_at) > BEGIN_TO_SEND {
+            return Outcome::NotSent(Cause::TooLate).into();
+        }
+        match account.client.send(&request, account.client.time_out).await {
+            Ok(answer) => account.carrier.judge(open.channel, &answer),
+            Err(outcome) => outcome.into(),
+        }
+    }
+
+    /// Writes an outcome with what follows. While the ledger is away it is kept, and tried again every second.
+    async fn finish(&self, seen: Seen, judgement: Judgement) -> Option<Seen> {
+        let open = seen.d.open()?.clone();
+        let now = seen.now();
+        let mut closed = Seen {
+            d: seen.d.clone(),
+            read_at: seen.read_at,
+        };
+        let a = closed.d.attempts.last_mut()?;
+        a.outcome = Some(judgement.outcome);
+        a.closed_at = Some(now);
+        a.details.clone_from(&judgement.details);
+        let follows = next(&closed.d, now, &self.policy(&closed.d));
+        let closing = Closing {
+            n: open.n,
+            claim: open.claim,
+            judgement,
+            at: now,
+        };
+        let owes = self.parts.teller.owes();
+        let deciding = Deciding::finish(&seen.d, closing, Some(follows.conclusion.clone()), owes);
+        loop {
+            match self.parts.ledger.conclude(deciding.clone()).await {
+                Ok(Concluded::Written) => {
+                    let seen = self.stands(closed, &follows);
+                    return follows.begin.is_some().then_some(seen);
+                }
+                // The row changed meanwhile: what follows is decided on it as it is now.
+                Ok(Concluded::OutcomeOnly(row)) => return Some(Seen::new(*row)),
+                Ok(Concluded::Late { fact }) => {
+                    if fact {
+                        self.parts.waker.wake(seen.d.order.uid);
+                    }
+                    return None;
+                }
+                Ok(Concluded::Lost(_)) => return None,
+                Err(e) => {
+                    self.ledger_failed(&e);
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A job from the broker: read, admitted with its first begin, acked, sent.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::flight::Flight;
+use super::outage::AGAIN;
+use super::{Seen, Worker};
+use crate::admit::Door;
+use crate::attempt::State;
+use crate::backoff;
+use crate::broker::{Delivery, Exchange, Intake, Message};
+use crate::clock::between;
+use crate::dispatch::{Channel, Event, Job};
+use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
+use crate::wake;
+
+impl Worker {
+    /// Takes jobs from the broker, one slot each, until the broker's side ends.
+    pub async fn consume(self: Arc<Self>, mut intake: Intake) {
+        while let Some(delivery) = intake.next().await {
+            self.jobs_waiting.fetch_add(1, Ordering::Relaxed);
+            let slot = Arc::clone(&self.slots).acquire_owned().await;
+            self.jobs_waiting.fetch_sub(1, Ordering::Relaxed);
+            let Ok(slot) = slot else { return };
+            let worker = Arc::clone(&self);
+            self.tasks
+                .spawn(async move { worker.delivery(delivery, slot).await });
+        }
+    }
+
+    async fn delivery(self: Arc<Self>, delivery: Delivery, slot: OwnedSemaphorePermit) {
+        match delivery.routing_key.as_str() {
+            "dispatch" => self.job(delivery).await,
+            "wake" => {
+                let uid = wake::read(&delivery.body);
+                delivery.ack();
+                if let Some(uid) = uid
+                    && let Ok(Some(d)) = self.parts.ledger.take(uid).await
+                {
+                    self.run(d).await;
+                }
+            }
+            _ => {
+                self.bury(delivery, "routing_key", "is not one of dispatch, wake")
+                    .await
+            }
+        }
+        drop(slot);
+    }
+
+    async fn job(self: &Arc<Self>, delivery: Delivery) {
+        let now = crate::clock::now();
+        // A panic in a library that reads strangers' text costs this one message, not its neighbours.
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            self.parts.admitter.decode(&delivery.body, None, now)
+        }));
+        let job = match read {
+            Ok(Ok(job)) => job,
+            Ok(Err(bad)) => return self.bury(delivery, &bad.field, &bad.rule).await,
+            Err(_) => return self.bury(delivery, "body", "made its reader fail").await,
+        };
+        let mut admission =
+            self.parts
+                .admitter
+                .admission(&job, Door::Amqp, delivery.traceparent.clone(), now);
+        let flight = if admission.refusal.is_none() {
+            self.first_flight(&job, &mut admission)
+        } else {
+            None
+        };
+        self.admit(delivery, admission, flight).await;
+    }
+
+    /// Asks for room and puts the job into words; without room the dispatch is born with a snooze.
+    fn first_flight(&self, job: &Job, admission: &mut Admission) -> Option<Flight> {
+        let order = &admission.order;
+        let channel = order.plan.step(1)?;
+        let country = order.country.as_deref();
+        let life = between(crate::clock::now(), order.expires_at);
+        let policy = self.parts.routes.policy(country);
+        let carriers: Vec<String> = policy
+            .candidates(channel)
+            .iter()
+            .filter(|c| life >= c.min_life)
+            .map(|c| c.carrier.clone())
+            .collect();
+        if carriers.is_empty() {
+            // No route, or none for this life: the taker decides what that means.
+            return None;
+        }
+        let Some(ready) = self.parts.routes.choose(channel, country, &carriers) else {
+            admission.snooze = Some(backoff::snooze(1));
+            return None;
+        };
+        let words = self
+            .parts
+            .admitter
+            .render(order, channel, &job.code, &job.params, life)
+            .ok()?;
+        let account = &ready.account;
+        let attempt = NewAttempt::new(channel, &account.name, account.client.time_out, None);
+        admission.attempt = Some(attempt);
+        if channel == Channel::Voice {
+            admission.voice = Some(self.parts.admitter.voice_limit(&job.tenant, &job.to));
+        }
+        Some(Flight {
+            to: job.to.clone(),
+            words,
+            ready,
+            handed_at: Duration::ZERO,
+        })
+    }
+
+    /// Admits until the ledger answers: the delivery is held meanwhile, with the same uid and the same claim.
+    async fn admit(self: &Arc<Self>, delivery: Delivery, admission: Admission, flight: Option<Flight>) {
+        let handed_at = crate::clock::boot();
+        let flight = flight.map(|f| Flight { handed_at, ..f });
+        let admitted = loop {
+            if self.parts.shutdown.is_cancelled() && !self.outage.answers() {
+                // It comes again to whoever is there then.
+                return;
+            }
+            match self.parts.ledger.admit(admission.clone()).await {
+                Ok(admitted) => break admitted,
+                Err(LedgerError::Data { sqlstate, constraint }) => {
+                    let rule = format!(
+                        "cannot be kept (SQLSTATE {sqlstate} {})",
+                        constraint.unwrap_or_default()
+                    );
+                    return self.bury(delivery, "body", rule.trim_end()).await;
+                }
+                Err(e) => {
+                    self.ledger_failed(&e);
+                    tokio::time::sleep(AGAIN).await;
+                    self.outage.over().await;
+                }
+            }
+        };
+        let metrics = &self.parts.metrics;
+        match admitted {
+            Admitted::Born {
+                state,
+                reason,
+                slots,
+                now,
+                retry_after_s,
+                superseded,
+            } => {
+                metrics.admitted("amqp", state.as_str());
+                delivery.ack();
+                for uid in superseded {
+                    self.parts.waker.wake(uid);
+                }
+                match state {
+                    State::Sending => {
+                        if let (Some(d), Some(flight)) = (admission.born(now, slots), flight) {
+                            self.go_on(Seen::new(d), flight).await;
+                        }
+                    }
+                    State::Queued => drop(flight),
+                    refused => {
+                        let event = Event {
+                            version: 1,
+                            state: refused,
+                            at: now,
+                            step: 1,
+                            attempt: None,
+                            channel: None,
+                            carrier: None,
+                            reason,
+                            retry_after_s,
+                        };
+                        self.tell_refusal(&admission, event);
+                    }
+                }
+            }
+            Admitted::Known { uid, mine: true, .. } => {
+                metrics.admitted("amqp", "known");
+                delivery.ack();
+                // An earlier run of this very group came through: the open attempt is ours.
+                if let (Ok(Some(d)), Some(flight)) = (self.parts.ledger.read(uid).await, flight) {
+                    self.go_on(Seen::new(d), flight).await;
+                }
+            }
+            Admitted::Known { .. } => {
+                metrics.admitted("amqp", "known");
+                delivery.ack();
+            }
+            Admitted::Conflict => {
+                self.bury(delivery, "id", "is known with other content (conflict)")
+                    .await
+            }
+            Admitted::Refused { .. } => delivery.ack(),
+        }
+    }
+
+    async fn go_on(self: &Arc<Self>, seen: Seen, flight: Flight) {
+        if let Some(seen) = self.fly(seen, flight).await {
+            self.follow(seen, false).await;
+        }
+    }
+
+    fn tell_refusal(&self, admission: &Admission, event: Event) {
+        let events = vec![event];
+        self.parts.metrics.reached(&events);
+        self.parts
+            .teller
+            .tell(crate::ledger::Owed::of(&admission.order, events));
+    }
+
+    /// Moves a message that cannot be a dispatch to `otpost.dead`: its body sealed whole, the headers hold our reason.
+    async fn bury(&self, delivery: Delivery, field: &str, rule: &str) {
+        self.parts.metrics.admitted("amqp", "dead");
+        let Some(broker) = &self.parts.broker else { return };
+        tracing::warn!(field, rule, "a message is no job: it goes to otpost.dead");
+        let message = Message {
+            exchange: Exchange::Otpost,
+            routing_key: "dead".to_owned(),
+            body: self
+                .parts
+                .keys
+                .seal_letter("otpost.dead", &delivery.body)
+                .into_bytes(),
+            message_id: uuid::Uuid::now_v7().to_string(),
+            kind: "dead",
+            content_type: "application/vnd.otpost.sealed",
+            headers: vec![
+                ("x-otpost-field".to_owned(), field.to_owned()),
+                ("x-otpost-reason".to_owned(), rule.to_owned()),
+            ],
+            mandatory: true,
+        };
+        // Confirmed first, acked then: a crash in between leaves two, never none.
+        while let Err(e) = broker.publish(message.clone()).await {
+            tracing::debug!(reason = %e, "a dead letter is not confirmed yet");
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.parts.shutdown.cancelled() => return,
+            }
+        }
+        delivery.ack();
+    }
+}

@@ -1,0 +1,74 @@
+//! Whether the ledger answers. While it does not, nothing new is taken in, and what is held is kept.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::ledger::{Ledger, LedgerError};
+
+/// After the ledger is back, finishes go first: no worker scans for this long.
+const NO_SCAN: Duration = Duration::from_secs(3);
+/// How often a ledger that is away is asked again.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
+
+/// The state of the ledger, as this process knows it.
+pub struct Outage {
+    answers: watch::Sender<bool>,
+    back_at: watch::Sender<Option<Instant>>,
+}
+
+impl Outage {
+    pub(super) fn new() -> Self {
+        Self {
+            answers: watch::Sender::new(true),
+            back_at: watch::Sender::new(None),
+        }
+    }
+
+    /// Follows it: `false` while the ledger is away.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.answers.subscribe()
+    }
+
+    /// Whether the ledger answers.
+    pub fn answers(&self) -> bool {
+        *self.answers.borrow()
+    }
+
+    /// Whether due work may be looked for.
+    pub fn may_scan(&self) -> bool {
+        self.answers() && self.back_at.borrow().is_none_or(|at| at.elapsed() >= NO_SCAN)
+    }
+
+    /// A statement failed: said once, until it is back.
+    pub fn begins(&self, e: &LedgerError) {
+        let first = self
+            .answers
+            .send_if_modified(|answers| std::mem::replace(answers, false));
+        if first {
+            tracing::warn!(reason = %e, "the ledger is away: no job is taken in until it answers");
+        }
+    }
+
+    /// Asks a ledger that is away until it answers; ends with the process.
+    pub async fn watch_over(&self, ledger: &Ledger) {
+        let mut answers = self.answers.subscribe();
+        loop {
+            if answers.wait_for(|answers| !answers).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
+            if ledger.check().await.is_ok() {
+                tracing::info!("the ledger answers again");
+                self.back_at.send_replace(Some(Instant::now()));
+                self.answers.send_replace(true);
+            }
+        }
+    }
+
+    /// Waits until the ledger answers.
+    pub async fn over(&self) {
+        let _ = self.answers.subscribe().wait_for(|answers| *answers).await;
+    }
+}
