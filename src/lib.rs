@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod backoff;
 pub mod broker;
 pub mod carrier;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dispatch;

@@ -1,5 +1,7 @@
 //! Logs, and the panic hook: neither ever prints a job's values.
 
+use std::io::IsTerminal;
+
 use tracing::Metadata;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;

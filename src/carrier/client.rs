@@ -20,10 +20,35 @@ pub struct Request {
     pub method: Method,
     /// The whole URL.
     pub url: String,
-    /// HTTP Basic credentials.
-    pub basic: Option<(String, Zeroizing<String>)>,
-    /// The form, encoded.
-    pub form: Zeroizing<String>,
+    /// Who asks.
+    pub auth: Auth,
+    /// Of the body.
+    pub content_type: &'static str,
+    /// The body; empty for a `GET`.
+    pub body: Zeroizing<String>,
+}
+
+/// Credentials of a request.
+pub enum Auth {
+    /// None.
+    None,
+    /// HTTP Basic: user and password.
+    Basic(String, Zeroizing<String>),
+    /// A bearer key.
+    Bearer(Zeroizing<String>),
+}
+
+impl Request {
+    /// A question without credentials.
+    pub fn get(url: String) -> Self {
+        Self {
+            method: Method::Get,
+            url,
+            auth: Auth::None,
+            content_type: "",
+            body: Zeroizing::default(),
+        }
+    }
 }
 
 /// The methods that carriers use.
@@ -85,12 +110,14 @@ impl Client {
             Method::Post => self
                 .http
                 .post(&request.url)
-                .header("content-type", "application/x-www-form-urlencoded")
-                .body(request.form.to_string()),
+                .header("content-type", request.content_type)
+                .body(request.body.to_string()),
         };
-        if let Some((user, password)) = &request.basic {
-            building = building.basic_auth(user, Some(&**password));
-        }
+        building = match &request.auth {
+            Auth::None => building,
+            Auth::Basic(user, password) => building.basic_auth(user, Some(&**password)),
+            Auth::Bearer(key) => building.bearer_auth(&**key),
+        };
         let response = building.timeout(time_out).send().await.map_err(|e| failed(&e))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = read(response).await;

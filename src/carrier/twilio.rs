@@ -16,7 +16,7 @@ use sha1::Sha1;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::client::Method;
+use super::client::{Auth, Method};
 use super::{Answer, Callback, Carrier, Letter, NotBelieved, Request, retry_after};
 use crate::attempt::{Details, Judgement, Outcome, Reason, Receipt, Scope, Verdict};
 use crate::dispatch::Channel;
@@ -132,8 +132,9 @@ impl Twilio {
         Request {
             method,
             url,
-            basic: Some((self.config.account_sid.clone(), token)),
-            form,
+            auth: Auth::Basic(self.config.account_sid.clone(), token),
+            content_type: "application/x-www-form-urlencoded",
+            body: form,
         }
     }
 }

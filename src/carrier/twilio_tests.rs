@@ -235,7 +235,7 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
         request.url,
         "https://api.example/2010-04-01/Accounts/ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/Messages.json"
     );
-    let form: Vec<(String, String)> = form_urlencoded::parse(request.form.as_bytes())
+    let form: Vec<(String, String)> = form_urlencoded::parse(request.body.as_bytes())
         .into_owned()
         .collect();
     let field = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
@@ -266,7 +266,7 @@ fn a_call_speaks_and_escapes() {
         callback: "https://r.example/",
     };
     let request = account().build(&letter);
-    let form: Vec<(String, String)> = form_urlencoded::parse(request.form.as_bytes())
+    let form: Vec<(String, String)> = form_urlencoded::parse(request.body.as_bytes())
         .into_owned()
         .collect();
     let fields = |name: &str| {

@@ -137,6 +137,15 @@ pub fn open(location: &Location, options: Options) -> Result<Ledger, LedgerError
     Ok(Ledger::over(store))
 }
 
+/// The schema that `migrate` makes, as SQL.
+pub fn schema(location: &Location) -> String {
+    let migrations = match location {
+        Location::Postgres(_) => postgres::MIGRATIONS,
+        Location::Sqlite(_) => sqlite::MIGRATIONS,
+    };
+    migrations.iter().map(|(_, sql)| *sql).collect()
+}
+
 impl Ledger {
     fn over(store: Arc<dyn Store>) -> Self {
         macro_rules! group {

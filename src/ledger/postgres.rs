@@ -22,7 +22,7 @@ use crate::attempt::{Reason, State};
 use crate::dispatch::{Dispatch, Slot, Stop};
 
 /// Migrations, in order; the same numbers and names as the embedded ledger's.
-const MIGRATIONS: &[(&str, &str)] = &[(
+pub(super) const MIGRATIONS: &[(&str, &str)] = &[(
     "V1__ledger",
     include_str!("../../migrations/postgres/0001_ledger.sql"),
 )];

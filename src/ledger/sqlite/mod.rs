@@ -23,7 +23,7 @@ use crate::clock::{Clock, after};
 use crate::dispatch::Dispatch;
 
 /// Migrations, in order; the same numbers and names as PostgreSQL's.
-const MIGRATIONS: &[(&str, &str)] = &[(
+pub(super) const MIGRATIONS: &[(&str, &str)] = &[(
     "V1__ledger",
     include_str!("../../../migrations/sqlite/0001_ledger.sql"),
 )];

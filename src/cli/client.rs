@@ -1,0 +1,156 @@
+//! The commands that talk to a running otpost over HTTP. A running `otpost dev` is found by its state file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::Failure;
+use crate::carrier::client::{Auth, Method};
+use crate::carrier::{Answer, Client, Request};
+
+/// Where a running otpost is, and who asks.
+#[derive(Debug, Args)]
+pub(super) struct Server {
+    /// The URL of its API; without it a running `otpost dev` is found
+    #[arg(long, env = "OTPOST_URL")]
+    url: Option<String>,
+    /// A bearer key
+    #[arg(long, env = "OTPOST_KEY", hide_env_values = true)]
+    key: Option<String>,
+}
+
+/// What a running `otpost dev` leaves for the other commands, readable by its user alone.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StateFile {
+    pub(super) api: String,
+    pub(super) key: String,
+    pub(super) gateway: String,
+}
+
+impl StateFile {
+    /// The folder of `otpost dev`: `$XDG_STATE_HOME/otpost`.
+    pub(super) fn folder() -> PathBuf {
+        let home = || {
+            std::env::var_os("HOME")
+                .map_or_else(std::env::temp_dir, PathBuf::from)
+                .join(".local/state")
+        };
+        std::env::var_os("XDG_STATE_HOME")
+            .map_or_else(home, PathBuf::from)
+            .join("otpost")
+    }
+
+    fn path() -> PathBuf {
+        Self::folder().join("dev.json")
+    }
+
+    pub(super) fn write(&self) -> std::io::Result<()> {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        std::fs::create_dir_all(Self::folder())?;
+        let _ = std::fs::remove_file(Self::path());
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(Self::path())?;
+        file.write_all(serde_json::to_string(self)?.as_bytes())
+    }
+
+    pub(super) fn remove() {
+        let _ = std::fs::remove_file(Self::path());
+    }
+
+    fn read() -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(Self::path()).ok()?).ok()
+    }
+}
+
+/// A door to a running otpost.
+pub(super) struct Api {
+    base: String,
+    key: Zeroizing<String>,
+    client: Client,
+}
+
+impl Server {
+    pub(super) fn connect(self) -> Result<Api, Failure> {
+        let (base, key) = match (self.url, self.key) {
+            (Some(url), Some(key)) => (url, key),
+            (Some(_), None) => {
+                return Err(Failure::Usage(
+                    "--url needs a key: --key or OTPOST_KEY".to_owned(),
+                ));
+            }
+            (None, _) => {
+                let found = StateFile::read().ok_or_else(|| {
+                    Failure::Usage(
+                        "no running otpost dev was found: start one, or give --url and --key".to_owned(),
+                    )
+                })?;
+                (found.api, found.key)
+            }
+        };
+        Api::new(&base, &key)
+    }
+}
+
+impl Api {
+    pub(super) fn new(base: &str, key: &str) -> Result<Self, Failure> {
+        let client =
+            Client::new(Duration::from_secs(20)).map_err(|_| Failure::Failed("no HTTP client".to_owned()))?;
+        Ok(Self {
+            base: base.trim_end_matches('/').to_owned(),
+            key: Zeroizing::new(key.to_owned()),
+            client,
+        })
+    }
+
+    /// Posts a job; the status and the body, whatever they say.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), Failure> {
+        self.ask(Method::Post, path, Zeroizing::new(body.to_string()))
+            .await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<(u16, Value), Failure> {
+        self.ask(Method::Get, path, Zeroizing::default()).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Zeroizing<String>,
+    ) -> Result<(u16, Value), Failure> {
+        let request = Request {
+            method,
+            url: format!("{}{path}", self.base),
+            auth: Auth::Bearer(self.key.clone()),
+            content_type: "application/json",
+            body,
+        };
+        let answer: Answer = self
+            .client
+            .send(&request, Duration::from_secs(20))
+            .await
+            .map_err(|_| {
+                Failure::Failed(format!("{} does not answer; is otpost running there?", self.base))
+            })?;
+        let body = answer.json().unwrap_or_default();
+        Ok((answer.status, body))
+    }
+}
+
+/// A problem's sentence.
+pub(super) fn problem(status: u16, body: &Value) -> Failure {
+    let detail = body["detail"].as_str().unwrap_or("no reason was given");
+    let wait = body["retry_after_s"]
+        .as_u64()
+        .map(|s| format!("; again in {s} s"))
+        .unwrap_or_default();
+    Failure::Failed(format!("{status}: {detail}{wait}"))
+}

@@ -1,0 +1,195 @@
+//! `otpost demo`: what otpost is for, played on free ports and a temporary file.
+
+mod scenarios;
+mod table;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::Failure;
+use super::client::Api;
+use super::dev::Embedded;
+use super::show::watch;
+use crate::carrier::{Client, Request};
+use crate::clock::after;
+use crate::seal::Keys;
+use crate::story::Story;
+use scenarios::SCENARIOS;
+use table::Table;
+
+/// No scenario takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Play what otpost is for.
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Write otpost's own log to standard error
+    #[arg(long)]
+    log: bool,
+}
+
+/// How a scenario ended.
+pub(super) struct Ending {
+    /// Whether it ended as it should.
+    pub(super) well: bool,
+    /// What was seen, in a sentence.
+    pub(super) saw: String,
+}
+
+/// A row of the table changes.
+pub(super) struct Change {
+    row: usize,
+    news: News,
+}
+
+pub(super) enum News {
+    State(String),
+    End(Ending, Duration),
+}
+
+/// What a scenario works with.
+#[derive(Clone)]
+pub(super) struct Lab {
+    row: usize,
+    rows: mpsc::UnboundedSender<Change>,
+    api: Arc<Api>,
+    phones: String,
+    client: Client,
+}
+
+impl Lab {
+    /// Posts a job to a number; the rest of the job as given.
+    async fn post(&self, to: &str, mut more: Value) -> Result<(u16, Value, Uuid), Failure> {
+        let id = more["id"]
+            .as_str()
+            .and_then(|id| id.parse().ok())
+            .unwrap_or_else(Uuid::new_v4);
+        let life = more["life_s"].as_u64().unwrap_or(300);
+        let fields = more.as_object_mut().map(std::mem::take).unwrap_or_default();
+        let mut job = json!({"id": id, "to": to, "code": "481516",
+                             "expires_at": after(crate::clock::now(), Duration::from_secs(life))});
+        if let Some(job) = job.as_object_mut() {
+            job.extend(
+                fields
+                    .into_iter()
+                    .filter(|(name, _)| name != "life_s" && name != "id"),
+            );
+        }
+        let (status, body) = self.api.post("/v1/dispatches", &job).await?;
+        Ok((status, body, id))
+    }
+
+    /// Follows a dispatch to its end, and shows each state.
+    async fn follow(&self, id: Uuid) -> Result<Story, Failure> {
+        let mut states: Vec<String> = vec![];
+        watch(&self.api, id, |story| {
+            let state = story.state.to_string();
+            if states.last() != Some(&state) {
+                states.push(state);
+                self.show(states.join(" → "));
+            }
+        })
+        .await
+    }
+
+    /// Shows what is going on.
+    fn show(&self, what: String) {
+        let _ = self.rows.send(Change {
+            row: self.row,
+            news: News::State(what),
+        });
+    }
+
+    /// What the carrier accepted for a number.
+    async fn accepted(&self, to: &str, channel: &str) -> Result<usize, Failure> {
+        let url = format!("{}/api/accepted?to={}", self.phones, to.trim_start_matches('+'));
+        let unread = || Failure::Failed("the pretended carrier's record cannot be read".to_owned());
+        let answer = self
+            .client
+            .send(&Request::get(url), Duration::from_secs(5))
+            .await
+            .map_err(|_| unread())?;
+        let body = answer.json().ok_or_else(unread)?;
+        let entries = body["entries"].as_array().ok_or_else(unread)?;
+        Ok(entries.iter().filter(|e| e["channel"] == channel).count())
+    }
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        if self.log {
+            crate::telemetry::start(&crate::config::LogConfig::default());
+        } else {
+            crate::telemetry::hide_panics();
+        }
+        let folder = Folder::make()?;
+        let pace = Duration::from_millis(250);
+        let all = Embedded::start(&folder.0.join("demo.db"), Keys::ephemeral(), (0, 0), pace, |_| {}).await?;
+        let started = Instant::now();
+        let mut table = Table::new(self.json, &all.gateway_url());
+        let (rows, mut changes) = mpsc::unbounded_channel();
+        let api = Arc::new(Api::new(&all.api_url(), &all.key)?);
+        let client =
+            Client::new(Duration::from_secs(5)).map_err(|_| Failure::Failed("no HTTP client".to_owned()))?;
+        for (row, scenario) in SCENARIOS.iter().enumerate() {
+            let lab = Lab {
+                row,
+                rows: rows.clone(),
+                api: Arc::clone(&api),
+                phones: all.gateway_url(),
+                client: client.clone(),
+            };
+            tokio::spawn(async move {
+                let began = Instant::now();
+                let failed = |saw: &str| Ending {
+                    well: false,
+                    saw: saw.to_owned(),
+                };
+                let ending = match tokio::time::timeout(PATIENCE, (scenario.play)(lab.clone())).await {
+                    Ok(Ok(ending)) => ending,
+                    Ok(Err(Failure::Failed(why) | Failure::Usage(why))) => failed(&why),
+                    Ok(Err(Failure::Said)) => failed("it failed"),
+                    Err(_) => failed("it did not end within a minute"),
+                };
+                let _ = lab.rows.send(Change {
+                    row,
+                    news: News::End(ending, began.elapsed()),
+                });
+            });
+        }
+        drop(rows);
+        while let Some(change) = changes.recv().await {
+            table.change(change);
+        }
+        let well = table.finish(started.elapsed());
+        all.stop().await;
+        if well { Ok(()) } else { Err(Failure::Said) }
+    }
+}
+
+/// A folder that goes with the demo.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("otpost-demo-{}", Uuid::new_v4().simple()));
+        std::fs::create_dir(&path)
+            .map_err(|e| Failure::Failed(format!("no temporary folder: {}", e.kind())))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,187 @@
+//! `otpost dev`: everything on this machine, in one process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use mock_gateway::Gateway;
+use tokio::net::TcpListener;
+
+use super::Failure;
+use super::client::StateFile;
+use super::serve::told_to_stop;
+use crate::api::{NewKey, Scope};
+use crate::app::{self, App, Roles, Start};
+use crate::carrier::twilio;
+use crate::config::{CarrierConfig, Config};
+use crate::seal::{Keys, Root};
+use crate::telemetry;
+
+/// Run everything on this machine.
+#[derive(Debug, Args)]
+pub(super) struct Dev {
+    /// Where jobs are taken
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Where the phones are shown
+    #[arg(long, default_value_t = 8025)]
+    gateway_port: u16,
+    /// Where the ledger's file is kept; default: a folder of your user's
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Print the URLs and the key as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A whole otpost with a pretended carrier.
+pub(super) struct Embedded {
+    pub(super) app: App,
+    pub(super) gateway: Gateway,
+    pub(super) key: String,
+}
+
+impl Embedded {
+    /// Starts it over a ledger's file.
+    pub(super) async fn start(
+        ledger: &Path,
+        keys: Keys,
+        ports: (u16, u16),
+        pace: Duration,
+        change: impl FnOnce(&mut Config),
+    ) -> anyhow::Result<Self> {
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let pretended = mock_gateway::Config {
+            pace,
+            ..mock_gateway::Config::default()
+        };
+        let listener = TcpListener::bind(local(ports.1)).await.with_context(|| {
+            format!("the phones' page cannot be shown on port {}: it is in use; choose another with --gateway-port", ports.1)
+        })?;
+        let gateway = Gateway::start(listener, pretended.clone())?;
+        let mut config = Config::default();
+        config.ledger.url = Some(format!("sqlite:{}", ledger.display()).into());
+        config.api.listen = local(ports.0);
+        config.receipts.listen = local(0);
+        config.receipts.public_url = "http://127.0.0.1:0".to_owned();
+        config.ops.listen = local(0);
+        let account = twilio::Config {
+            account_sid: pretended.account_sid,
+            auth_token: Some(pretended.auth_token.into()),
+            auth_token_file: None,
+            from: Some("+15005550006".to_owned()),
+            messaging_service_sid: None,
+            voice_from: None,
+            machine_detection: true,
+            base_url: format!("http://{}", gateway.addr()),
+        };
+        config.carriers.insert(
+            "mock".to_owned(),
+            CarrierConfig {
+                twilio: Some(account),
+                ..CarrierConfig::default()
+            },
+        );
+        change(&mut config);
+        let app = app::start(
+            config,
+            keys,
+            Start {
+                roles: Roles::ALL,
+                migrate: true,
+                wait: false,
+            },
+        )
+        .await?;
+        let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
+        app.ledger.add_key(&key.row).await?;
+        Ok(Self {
+            app,
+            gateway,
+            key: key.text,
+        })
+    }
+
+    pub(super) fn api_url(&self) -> String {
+        self.app.api.map_or_else(String::new, |a| format!("http://{a}"))
+    }
+
+    pub(super) fn gateway_url(&self) -> String {
+        format!("http://{}", self.gateway.addr())
+    }
+
+    pub(super) async fn stop(self) {
+        self.gateway.shutdown().await;
+        self.app.stop().await;
+    }
+}
+
+impl Dev {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        telemetry::start(&crate::config::LogConfig::default());
+        let folder = self.data.unwrap_or_else(StateFile::folder);
+        let cannot = || {
+            format!(
+                "{} cannot be written; choose another with --data",
+                folder.display()
+            )
+        };
+        std::fs::create_dir_all(&folder).with_context(cannot)?;
+        let root = kept_root(&folder.join("root")).with_context(cannot)?;
+        let keys = Keys::new(root.clone(), vec![], &root);
+        let ports = (self.port, self.gateway_port);
+        let all = Embedded::start(
+            &folder.join("dev.db"),
+            keys,
+            ports,
+            Duration::from_millis(600),
+            |_| {},
+        )
+        .await?;
+        let state = StateFile {
+            api: all.api_url(),
+            key: all.key.clone(),
+            gateway: all.gateway_url(),
+        };
+        state.write().with_context(cannot)?;
+        if self.json {
+            let ops = format!("http://{}", all.app.ops);
+            println!(
+                "{}",
+                serde_json::json!({"api": state.api, "phones": state.gateway, "ops": ops, "key": state.key})
+            );
+        } else {
+            println!("otpost runs on this machine. Nothing leaves it.\n");
+            println!("  Phones   {}   read the texts, hear the calls", state.gateway);
+            println!("  API      {}/v1/dispatches", state.api);
+            println!("  Health   http://{}/readyz", all.app.ops);
+            println!("  Key      {}\n", state.key);
+            println!("Send a code:  otpost send +447700900123");
+            println!("Fall back:    otpost send +447700900102 --channel sms --channel voice");
+            println!("Stop with Ctrl-C.");
+        }
+        told_to_stop().await;
+        StateFile::remove();
+        all.stop().await;
+        Ok(())
+    }
+}
+
+/// The root of a folder: what it sealed can be opened at the next start.
+fn kept_root(path: &Path) -> anyhow::Result<Root> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Ok(hex) = std::fs::read_to_string(path) {
+        return Ok(Root::from_hex("dev", &hex)?);
+    }
+    let root = Root::random("dev");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(root.to_hex().as_bytes())?;
+    Ok(root)
+}

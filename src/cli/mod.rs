@@ -1,0 +1,224 @@
+//! The commands.
+
+mod client;
+mod demo;
+mod dev;
+mod keys;
+mod send;
+mod serve;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::app::Roles;
+use crate::broker::Broker;
+use crate::config::{self, Config};
+
+/// One-time codes, posted: by text message or by voice call.
+#[derive(Debug, Parser)]
+#[command(name = "otpost", version, about, long_about = None, after_help = AFTER)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "Try it, with nothing installed:  otpost demo
+Play with it, and read the texts in a browser:  otpost dev
+Exit codes: 0 well, 1 it failed, 2 the command or the configuration is wrong";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service: take jobs, send them, take receipts
+    Serve(serve::Serve),
+    /// Run everything on this machine, with a pretended carrier whose phones you read in a browser
+    Dev(dev::Dev),
+    /// Play what otpost is for, on free ports and a temporary file, and say whether it ended as it should
+    Demo(demo::Demo),
+    /// Send a code through a running otpost, and watch what becomes of it
+    Send(send::Send),
+    /// Show the whole story of a dispatch
+    Show(show::Show),
+    /// Bring the ledger's schema and the broker's queues to this version
+    Migrate(Migrate),
+    /// Check or print a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file; without it the defaults and the environment
+    #[arg(long, env = "OTPOST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+}
+
+#[derive(Debug, Args)]
+struct Migrate {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print what would be made, and make nothing
+    #[arg(long)]
+    print: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Read a configuration, say what is wrong with it, and change nothing
+    Check(ConfigFile),
+    /// Print the default configuration, every key with its comment
+    Print,
+}
+
+/// A role of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Take jobs over HTTP
+    Api,
+    /// Take jobs from RabbitMQ, and send what is due
+    Worker,
+    /// Take carriers' callbacks
+    Receipts,
+}
+
+fn roles(named: &[Role]) -> Roles {
+    let has = |role| named.contains(&role);
+    Roles {
+        api: has(Role::Api),
+        worker: has(Role::Worker),
+        receipts: has(Role::Receipts),
+    }
+}
+
+/// Why a command failed, and with which exit code.
+enum Failure {
+    /// The command or the configuration is wrong: 2.
+    Usage(String),
+    /// It did not work: 1.
+    Failed(String),
+    /// Everything was said already: 1.
+    Said,
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(e: anyhow::Error) -> Self {
+        Self::Failed(format!("{e:#}"))
+    }
+}
+
+impl From<config::BadConfig> for Failure {
+    fn from(e: config::BadConfig) -> Self {
+        Self::Usage(e.to_string())
+    }
+}
+
+impl From<crate::ledger::LedgerError> for Failure {
+    fn from(e: crate::ledger::LedgerError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("otpost: no threads: {}", e.kind());
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(serve) => serve.run().await,
+            Command::Dev(dev) => dev.run().await,
+            Command::Demo(demo) => demo.run().await,
+            Command::Send(send) => send.run().await,
+            Command::Show(show) => show.run().await,
+            Command::Migrate(migrate) => migrate.run().await,
+            Command::Config(ConfigCommand::Check(file)) => check(&file),
+            Command::Config(ConfigCommand::Print) => {
+                print!("{}", config::DEFAULT);
+                Ok(())
+            }
+            Command::Keys(keys) => keys.run().await,
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Said) => ExitCode::FAILURE,
+        Err(Failure::Failed(why)) => {
+            eprintln!("otpost: {why}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(why)) => {
+            eprintln!("otpost: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn check(file: &ConfigFile) -> Result<(), Failure> {
+    let config = file.load()?;
+    config.keys()?;
+    crate::route::Routes::new(&config)?;
+    crate::message::Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
+    config
+        .ledger_url()
+        .parse::<crate::ledger::Location>()
+        .map_err(|e| Failure::Usage(e.to_string()))?;
+    let broker = if config.amqp.url.is_some() {
+        "RabbitMQ and HTTP"
+    } else {
+        "HTTP alone (amqp.url is not set)"
+    };
+    println!(
+        "The configuration is good: jobs over {broker}, {} carrier(s).",
+        config.carriers.len()
+    );
+    if config.carriers.is_empty() {
+        println!("Without a carrier nothing can be sent: add a section [carriers.NAME].");
+    }
+    Ok(())
+}
+
+impl Migrate {
+    async fn run(self) -> Result<(), Failure> {
+        use secrecy::ExposeSecret;
+        let config = self.file.load()?;
+        let location: crate::ledger::Location = config
+            .ledger_url()
+            .parse()
+            .map_err(|e: crate::ledger::LedgerError| Failure::Usage(e.to_string()))?;
+        if self.print {
+            print!("{}", crate::ledger::schema(&location));
+            if config.amqp.url.is_some() {
+                println!("\n-- RabbitMQ\n{}", Broker::topology());
+            }
+            return Ok(());
+        }
+        let ledger = crate::ledger::open(&location, crate::ledger::Options::default())?;
+        ledger.migrate().await?;
+        println!("The ledger's schema is this version's.");
+        if let Some(url) = &config.amqp.url {
+            Broker::declare(url.expose_secret(), config.amqp.declare)
+                .await
+                .map_err(|e| Failure::Failed(e.to_string()))?;
+            println!("The broker's exchanges and queues are this version's.");
+        }
+        Ok(())
+    }
+}

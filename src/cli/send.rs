@@ -1,0 +1,122 @@
+//! `otpost send`
+
+use std::io::{IsTerminal, Read, Write};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::Failure;
+use super::client::{Server, problem};
+use super::show::{tell, watch};
+use crate::clock::after;
+
+/// Send a code through a running otpost.
+#[derive(Debug, Args)]
+pub(super) struct Send {
+    /// The number, in E.164: +447700900123
+    to: String,
+    /// Read the code from standard input, or from a prompt; without it a sample is made, and said
+    #[arg(long)]
+    code: bool,
+    /// The channels, in order: sms, voice; may be given several times
+    #[arg(long = "channel", default_values = ["sms"])]
+    channels: Vec<String>,
+    /// Seconds until the code ends
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    expires_in: u64,
+    /// Seconds until the next channel is tried; 0: never by time
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    fallback_after: u32,
+    /// The language, such as de-AT
+    #[arg(long)]
+    locale: Option<String>,
+    /// The id; the same id is never sent twice
+    #[arg(long)]
+    id: Option<Uuid>,
+    /// Do not wait for the end
+    #[arg(long)]
+    no_wait: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Send {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let api = self.server.connect()?;
+        let code = if self.code {
+            read_code()?
+        } else {
+            sample(self.json)
+        };
+        let id = self.id.unwrap_or_else(Uuid::new_v4);
+        let expires_at = after(crate::clock::now(), Duration::from_secs(self.expires_in));
+        let mut job = json!({
+            "id": id, "to": self.to, "code": code.as_str(), "expires_at": expires_at, "channels": self.channels,
+            "fallback_after_s": self.fallback_after,
+        });
+        if let Some(locale) = self.locale {
+            job["locale"] = json!(locale);
+        }
+        let (status, body) = api.post("/v1/dispatches", &job).await?;
+        if status != 202 && status != 200 {
+            return Err(problem(status, &body));
+        }
+        if self.no_wait {
+            if self.json {
+                println!("{body}");
+            } else {
+                println!("{id}  {}", body["state"].as_str().unwrap_or("queued"));
+            }
+            return Ok(());
+        }
+        let mut last = None;
+        let story = watch(&api, id, |story| {
+            if !self.json && last != Some(story.state) {
+                last = Some(story.state);
+                eprintln!("{}", story.state);
+            }
+        })
+        .await?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&story).unwrap_or_default());
+        } else {
+            print!("{}", tell(&story));
+        }
+        if story.state == crate::attempt::State::Delivered {
+            Ok(())
+        } else {
+            Err(Failure::Said)
+        }
+    }
+}
+
+fn read_code() -> Result<Zeroizing<String>, Failure> {
+    let unreadable = |_| Failure::Usage("the code could not be read from standard input".to_owned());
+    let mut text = Zeroizing::new(String::new());
+    if std::io::stdin().is_terminal() {
+        eprint!("Code (it is shown as you type): ");
+        let _ = std::io::stderr().flush();
+        std::io::stdin().read_line(&mut text).map_err(unreadable)?;
+    } else {
+        std::io::stdin()
+            .take(64)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+    }
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// Six digits of our own; it is a sample, so it may be shown.
+fn sample(quiet: bool) -> Zeroizing<String> {
+    let number = u32::from_be_bytes(crate::seal::random()) % 1_000_000;
+    if !quiet {
+        eprintln!("A sample code is sent: {number:06} (--code reads one of yours)");
+    }
+    Zeroizing::new(format!("{number:06}"))
+}

@@ -1,0 +1,71 @@
+//! `otpost serve`
+
+use clap::Args;
+
+use super::{ConfigFile, Failure, Role, roles};
+use crate::app::{self, Start};
+use crate::telemetry;
+
+/// Run the service.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// What this process does
+    #[arg(long, value_delimiter = ',', default_values = ["api", "worker", "receipts"], value_enum)]
+    roles: Vec<Role>,
+    /// Bring the ledger's schema to this version's before starting
+    #[arg(long)]
+    migrate: bool,
+    /// Give up at once when the ledger is away, instead of waiting for it
+    #[arg(long)]
+    no_wait: bool,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.file.load()?;
+        telemetry::start(&config.log);
+        let keys = config.keys()?;
+        if config.carriers.is_empty() {
+            return Err(Failure::Usage(
+                "no carrier is configured: add a section [carriers.NAME]".to_owned(),
+            ));
+        }
+        let start = Start {
+            roles: roles(&self.roles),
+            migrate: self.migrate,
+            wait: !self.no_wait,
+        };
+        let app = tokio::select! {
+            app = app::start(config, keys, start) => app?,
+            () = told_to_stop() => return Ok(()),
+        };
+        tracing::info!(
+            api = app.api.map(|a| a.to_string()),
+            receipts = app.receipts.map(|a| a.to_string()),
+            ops = %app.ops,
+            "otpost serves"
+        );
+        told_to_stop().await;
+        tracing::info!("stopping: what is under way is finished first");
+        app.stop().await;
+        Ok(())
+    }
+}
+
+/// SIGTERM, or Ctrl-C.
+pub(super) async fn told_to_stop() {
+    let interrupt = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _ = interrupt.await;
+        }
+    }
+}
