@@ -1,16 +1,21 @@
 //! Receipts in: verified, recorded, answered. What follows from them is decided by whoever takes the dispatch.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 
 use crate::attempt::AttemptId;
 use crate::carrier::{Callback, NotBelieved};
-use crate::ledger::{Ledger, Recorded, Recording};
+use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
 use crate::metrics::{Metrics, Received};
 use crate::route::Routes;
 use crate::seal::Keys;
 use crate::wake::Waker;
+
+/// How long a ledger that is away is waited for: carriers wait 15 s for an answer (Twilio's read time-out).
+const PATIENCE: Duration = Duration::from_secs(9);
+const AGAIN: Duration = Duration::from_millis(300);
 
 /// What a callback is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +117,7 @@ impl Receiver {
             carrier: account.name.clone(),
             receipt,
         };
-        match self.ledger.record(recording).await {
+        match self.record(recording).await {
             Ok(Recorded::Recorded) => {
                 self.waker.wake(id.uid);
                 Reception::Taken
@@ -125,6 +130,17 @@ impl Receiver {
             Err(e) => {
                 tracing::warn!(carrier, reason = %e, "a receipt cannot be recorded: the carrier is asked to try again");
                 Reception::Away
+            }
+        }
+    }
+
+    /// Records a receipt; a ledger that is away for a moment is waited for, as long as the carrier waits for us.
+    async fn record(&self, recording: Recording) -> Result<Recorded, LedgerError> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.ledger.record(recording.clone()).await {
+                Err(LedgerError::Away(_)) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
+                done => return done,
             }
         }
     }

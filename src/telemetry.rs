@@ -36,10 +36,14 @@ fn may_log(metadata: &Metadata<'_>) -> bool {
 pub fn start(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let layer = match config.format {
-        LogFormat::Text => fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_target(false)
-            .boxed(),
+        LogFormat::Text => {
+            let coloured = std::io::stderr().is_terminal();
+            fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(coloured)
+                .with_target(false)
+                .boxed()
+        }
         LogFormat::Json => fmt::layer()
             .with_writer(std::io::stderr)
             .json()

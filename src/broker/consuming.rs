@@ -35,7 +35,6 @@ pub(super) async fn live(
         () = shutdown.cancelled() => return Ok(()),
         link = Link::open(&settings.url, settings.declare, Asked::Consumer) => link?,
     };
-    standing.up(Side::Consuming);
     let (settling, settled) = mpsc::unbounded_channel();
     let mut reader = Reader {
         link,
@@ -49,7 +48,7 @@ pub(super) async fn live(
         settling,
         settled,
     };
-    let ended = reader.run(&mut may_consume, shutdown).await;
+    let ended = reader.run(&mut may_consume, standing, shutdown).await;
     if ended.is_ok() {
         reader.leave().await;
     } else {
@@ -89,13 +88,18 @@ impl Reader<'_> {
     async fn run(
         &mut self,
         may_consume: &mut watch::Receiver<bool>,
+        standing: &Standing,
         shutdown: &CancellationToken,
     ) -> Result<(), BrokerError> {
+        let mut stands = false;
         loop {
             if *may_consume.borrow_and_update() {
                 answered(self.consume()).await?;
             } else {
                 answered(self.pause()).await?;
+            }
+            if !std::mem::replace(&mut stands, true) {
+                standing.up(Side::Consuming);
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
@@ -112,16 +116,15 @@ impl Reader<'_> {
     /// Begins to consume, as far as what is still held leaves room.
     ///
     /// The broker counts the prefetch per consumer, and forgets what a cancelled one holds. So that never more than the
-    /// prefetch is held in all, the first consumer after a pause gets what is free, and when everything from before the
-    /// pause is settled, a second one gets the rest.
+    /// prefetch is held in all, the first consumer after a pause gets what is free. As what is held from before the pause
+    /// is settled, others get the room: each doubles what there is, so that they stay few.
     async fn consume(&mut self) -> Result<(), BrokerError> {
         if self.granted == self.prefetch {
             return Ok(());
         }
         let held = self.book.held_up_to(self.mark);
         let free = (self.prefetch - self.granted).saturating_sub(u16::try_from(held).unwrap_or(u16::MAX));
-        let worthwhile = held == 0 || (self.granted == 0 && free >= self.prefetch.div_ceil(2));
-        if !worthwhile {
+        if free == 0 || (free < self.granted && held > 0) {
             return Ok(());
         }
         let failed = |e| BrokerError::of(&e, Asked::Consumer);

@@ -1,7 +1,7 @@
 //! Published and not yet confirmed. Says of each message what became of it, returns included.
 //!
 //! The broker sends a mandatory message that no queue takes back first, and confirms it afterwards. lapin queues what
-//! comes back and hands the front of that queue to whichever confirm completes next, be it that of another message. So
+//! comes back, and hands the front of that queue to whichever confirm completes next, be it that of another message. So
 //! a confirm alone says nothing; what can be relied on is:
 //!
 //! - a returned message is in lapin's queue before its own confirm completes;
@@ -33,6 +33,14 @@ impl<A> Sent<A> {
         };
         (self.answer, verdict)
     }
+}
+
+/// A confirm that lapin completed.
+pub(super) struct Confirmed {
+    pub(super) name: u64,
+    pub(super) ack: bool,
+    /// The id of the returned message that lapin gave with it.
+    pub(super) carried: Option<String>,
 }
 
 /// The messages in flight on one channel, each with where its answer goes.
@@ -80,31 +88,29 @@ impl<A> Flight<A> {
             .unwrap_or_default()
     }
 
-    /// A confirm completed, and carried this returned message. Gives what is decided by it.
+    /// Some confirms completed, in whatever order. Gives what is decided by them.
     ///
-    /// Must be told in the order in which lapin completes confirms.
-    pub(super) fn confirmed(&mut self, name: u64, ack: bool, carried: Option<&str>) -> Vec<(A, Verdict)> {
-        let Some(mut mine) = self.sent.remove(&name) else {
-            return vec![];
-        };
-        mine.nacked = !ack;
-        let mut decided = vec![];
-        match carried {
-            None => {
-                decided.append(&mut self.undecided);
-                decided.push(mine);
+    /// No confirm may be missing that lapin completed before one of these.
+    pub(super) fn confirmed(&mut self, confirms: &[Confirmed]) -> Vec<(A, Verdict)> {
+        for id in confirms.iter().filter_map(|confirm| confirm.carried.as_deref()) {
+            // Where two messages share an id, both count as returned: sent twice is better than lost.
+            for sent in self.sent.values_mut().chain(&mut self.undecided) {
+                sent.returned |= sent.mandatory && sent.message_id == id;
             }
-            Some(id) => {
-                self.undecided.push(mine);
-                // Where two messages share an id, both count as returned: sent twice is better than lost.
-                for sent in self.sent.values_mut().chain(&mut self.undecided) {
-                    sent.returned |= sent.mandatory && sent.message_id == id;
-                }
-                decided.extend(
-                    self.undecided
-                        .extract_if(.., |sent| sent.returned || !sent.mandatory),
-                );
-            }
+        }
+        let emptied = confirms.iter().any(|confirm| confirm.carried.is_none());
+        let mut decided: Vec<_> = self
+            .undecided
+            .extract_if(.., |sent| sent.returned || emptied)
+            .collect();
+        for confirm in confirms {
+            let Some(mut sent) = self.sent.remove(&confirm.name) else {
+                continue;
+            };
+            sent.nacked = !confirm.ack;
+            // It carries another's return, and its own may be in the queue still.
+            let open = sent.mandatory && !sent.returned && confirm.carried.is_some();
+            if open { &mut self.undecided } else { &mut decided }.push(sent);
         }
         if self.sent.is_empty() {
             decided.append(&mut self.undecided);
@@ -115,11 +121,11 @@ impl<A> Flight<A> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{HashMap, HashSet, VecDeque};
+    use std::collections::{HashMap, VecDeque};
 
     use proptest::prelude::*;
 
-    use super::{Flight, PublishError, Verdict};
+    use super::{Confirmed, Flight, PublishError, Verdict};
 
     #[derive(Debug, Clone, Copy)]
     struct Kind {
@@ -152,36 +158,41 @@ mod tests {
     }
 
     proptest! {
-        /// Plays the broker and lapin's queue: each step is a message that goes out, comes back, or is confirmed.
+        /// Plays the broker and lapin's queue: each step is a message that goes out, comes back, or is confirmed, or it is
+        /// when otpost looks at what has completed, in an order that is not lapin's.
         #[test]
         fn each_message_has_its_own_verdict_in_whatever_order_confirms_and_returns_come(
-            kinds in kinds(), steps in prop::collection::vec((0_u8..3, any::<prop::sample::Index>()), 0..200),
+            kinds in kinds(), steps in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 0..300),
         ) {
             let mut flight = Flight::new();
             let mut verdicts: HashMap<usize, Verdict> = HashMap::new();
             let mut names = HashMap::new();
-            let (mut returning, mut confirming) = (vec![], vec![]);
+            let (mut returning, mut confirming, mut completed) = (vec![], vec![], vec![]);
             let mut lapins_queue = VecDeque::new();
             let mut left: VecDeque<usize> = (0..kinds.len()).collect();
             // When the drawn steps are over, everything that is still to happen happens.
-            let rest = (0..3 * kinds.len()).map(|i| ((i / kinds.len()) as u8, prop::sample::Index::default()));
-            for (step, index) in steps.into_iter().chain(rest) {
+            let drawn = steps.into_iter().map(|(step, index)| (step, Some(index)));
+            let rest = (0..4 * kinds.len()).map(|i| ((i / kinds.len()) as u8, None));
+            for (step, index) in drawn.chain(rest) {
+                let index = |len| index.map_or(0, |index: prop::sample::Index| index.index(len));
                 match step {
                     0 => if let Some(i) = left.pop_front() {
                         names.insert(i, flight.sent(i.to_string(), kinds[i].mandatory, i));
                         if kinds[i].mandatory && !kinds[i].routed { returning.push(i) } else { confirming.push(i) }
                     },
                     1 => if !returning.is_empty() {
-                        let i = returning.remove(index.index(returning.len()));
+                        let i = returning.remove(index(returning.len()));
                         lapins_queue.push_back(i.to_string());
                         confirming.push(i);
                     },
-                    _ => if !confirming.is_empty() {
-                        let i = confirming.remove(index.index(confirming.len()));
-                        let carried = lapins_queue.pop_front();
-                        for (i, verdict) in flight.confirmed(names[&i], !kinds[i].nacked, carried.as_deref()) {
-                            prop_assert!(verdicts.insert(i, verdict).is_none(), "answered twice");
-                        }
+                    2 => if !confirming.is_empty() {
+                        let i = confirming.remove(index(confirming.len()));
+                        let confirmed =
+                            Confirmed { name: names[&i], ack: !kinds[i].nacked, carried: lapins_queue.pop_front() };
+                        completed.insert(index(completed.len() + 1), confirmed);
+                    },
+                    _ => for (i, verdict) in flight.confirmed(&std::mem::take(&mut completed)) {
+                        prop_assert!(verdicts.insert(i, verdict).is_none(), "answered twice");
                     },
                 }
             }
@@ -199,14 +210,18 @@ mod tests {
             flight.sent("x".to_owned(), true, 'a'),
             flight.sent("x".to_owned(), true, 'b'),
         );
+        let confirmed = |name, id: Option<&str>| Confirmed {
+            name,
+            ack: true,
+            carried: id.map(str::to_owned),
+        };
         assert_eq!(
-            flight.confirmed(a, true, Some("x")),
+            flight.confirmed(&[confirmed(a, Some("x"))]),
             [('a', Err(PublishError::Returned))]
         );
         assert_eq!(
-            flight.confirmed(b, true, None),
+            flight.confirmed(&[confirmed(b, None)]),
             [('b', Err(PublishError::Returned))]
         );
-        assert_eq!(HashSet::from([a, b]).len(), 2);
     }
 }

@@ -6,9 +6,11 @@
 
 mod acks;
 mod consuming;
+mod door;
 mod flight;
 mod intake;
 mod link;
+mod message;
 mod problem;
 mod publishing;
 mod standing;
@@ -23,13 +25,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use intake::{Delivery, Intake};
+pub use message::{Exchange, Message};
 pub use problem::{Asked, BrokerError};
 pub use standing::Up;
 
 use consuming::LINGER;
+use door::Door;
 use intake::Shelf;
 use link::Link;
-use publishing::Door;
 use standing::{Side, Standing};
 
 /// How the broker is reached and used.
@@ -56,56 +59,6 @@ impl fmt::Debug for Settings {
             .field("declare", &self.declare)
             .field("prefetch", &self.prefetch)
             .field("consume", &self.consume)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where a message goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exchange {
-    /// `otpost`: jobs, otpost's own messages, suspects, the dead.
-    Otpost,
-    /// `otpost.events`.
-    Events,
-}
-
-impl Exchange {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Otpost => topology::JOBS,
-            Self::Events => topology::EVENTS,
-        }
-    }
-}
-
-/// A message to publish. It is persistent, and carries the time at which it is published.
-#[derive(Clone)]
-pub struct Message {
-    /// The exchange it goes to.
-    pub exchange: Exchange,
-    /// At most 255 bytes.
-    pub routing_key: String,
-    /// The body.
-    pub body: Vec<u8>,
-    /// The property `message_id`, at most 255 bytes. One per message: by it a returned message is recognised.
-    pub message_id: String,
-    /// The property `type`.
-    pub kind: &'static str,
-    /// The property `content_type`.
-    pub content_type: &'static str,
-    /// Headers, as AMQP long strings; a name has at most 255 bytes.
-    pub headers: Vec<(String, String)>,
-    /// Whether it must reach a queue: else a message that no queue takes is gone, and that is a success.
-    pub mandatory: bool,
-}
-
-impl fmt::Debug for Message {
-    /// Without body and headers: they may hold secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
-            .field("exchange", &self.exchange)
-            .field("routing_key", &self.routing_key)
-            .field("body_bytes", &self.body.len())
             .finish_non_exhaustive()
     }
 }

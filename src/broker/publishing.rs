@@ -1,120 +1,32 @@
 //! The publishing side: one task owns the channel, sends what comes through the door, and answers when it is confirmed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use lapin::{Channel, Confirmation};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-use super::flight::{Flight, Verdict};
+use super::Settings;
+use super::door::{Answer, Door, Order};
+use super::flight::{Confirmed, Flight};
 use super::link::{Link, News, answered};
+use super::message::Prepared;
 use super::problem::{Asked, BrokerError};
 use super::standing::{Side, Standing};
-use super::{Message, PublishError, Settings};
 
 /// A confirm that stays away for so long will not come: the connection is built anew, which frees its place.
-const OVERDUE: Duration = Duration::from_secs(60);
-/// AMQP's delivery mode of what survives a restart of the broker.
-const PERSISTENT: u8 = 2;
-
-/// A message as lapin wants it, with where its answer goes.
-struct Order {
-    exchange: ShortString,
-    routing_key: ShortString,
-    body: Vec<u8>,
-    properties: BasicProperties,
-    message_id: String,
-    mandatory: bool,
-    answer: Answer,
-}
-
-struct Answer {
-    to: oneshot::Sender<Verdict>,
-    /// A place among the outstanding. It is free again when the confirm came, not when its publisher lost patience.
-    _place: OwnedSemaphorePermit,
-}
-
-/// Where messages go in while the broker takes them.
-pub(super) struct Door {
-    orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
-    places: Arc<Semaphore>,
-    patience: Duration,
-}
-
-impl Door {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self {
-            orders: Mutex::new(None),
-            places: Arc::new(Semaphore::new(settings.max_outstanding.max(1))),
-            patience: settings.publish_timeout,
-        }
-    }
-
-    pub(super) async fn publish(&self, message: Message) -> Verdict {
-        let publishing = async {
-            // Who waits in line waits for no more than a place; who comes while the broker is away does not wait.
-            self.orders()?;
-            let place = Arc::clone(&self.places)
-                .acquire_owned()
-                .await
-                .map_err(|_| PublishError::Away)?;
-            let (to, answered) = oneshot::channel();
-            let order = message
-                .order(Answer { to, _place: place })
-                .ok_or(PublishError::Unfit)?;
-            self.orders()?.send(order).map_err(|_| PublishError::Away)?;
-            answered.await.unwrap_or(Err(PublishError::Lost))
-        };
-        tokio::time::timeout(self.patience, publishing)
-            .await
-            .unwrap_or(Err(PublishError::TimedOut))
-    }
-
-    fn orders(&self) -> Result<mpsc::UnboundedSender<Order>, PublishError> {
-        self.orders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or(PublishError::Away)
-    }
-
-    fn set(&self, orders: Option<mpsc::UnboundedSender<Order>>) {
-        *self.orders.lock().unwrap_or_else(PoisonError::into_inner) = orders;
-    }
-}
-
-impl Message {
-    /// None when something is longer than AMQP permits: lapin would panic, or end the whole connection over it.
-    fn order(self, answer: Answer) -> Option<Order> {
-        let short = |text: &str| ShortString::try_new(text).ok();
-        let mut headers = FieldTable::default();
-        for (name, value) in self.headers {
-            headers.insert(short(&name)?, AMQPValue::LongString(value.into()));
-        }
-        let properties = BasicProperties::default()
-            .with_delivery_mode(PERSISTENT)
-            .with_message_id(short(&self.message_id)?)
-            .with_type(short(self.kind)?)
-            .with_timestamp(u64::try_from(crate::clock::now().as_second()).unwrap_or(0))
-            .with_content_type(short(self.content_type)?)
-            .with_headers(headers);
-        Some(Order {
-            exchange: self.exchange.as_str().into(),
-            routing_key: short(&self.routing_key)?,
-            body: self.body,
-            properties,
-            message_id: self.message_id,
-            mandatory: self.mandatory,
-            answer,
-        })
-    }
-}
+const OVERDUE: Duration = Duration::from_mins(1);
+/// Overdue confirms are looked for this often.
+const LOOKING: Duration = Duration::from_secs(1);
 
 type Confirming = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
 
@@ -135,27 +47,25 @@ pub(super) async fn live(
         () = stop.cancelled() => return Ok(()),
         link = opening => link?,
     };
-    let mut line = Line {
+    let mut sender = Sender {
         flight: Flight::new(),
         confirming: FuturesUnordered::new(),
     };
-    let ended = line.run(&mut link, door, standing, stop).await;
-    door.set(None);
+    let ended = sender.run(&mut link, door, standing, stop).await;
+    door.close();
     if ended.is_ok() {
-        line.finish(settings.publish_timeout).await;
+        sender.finish(settings.publish_timeout).await;
         link.close().await;
     }
     ended
 }
 
-struct Line {
+struct Sender {
     flight: Flight<Answer>,
-    /// Ready in the order in which lapin completed them, because its queue of woken futures is first in, first out, and
-    /// nothing polls them but this task. What is in flight relies on that order.
     confirming: FuturesUnordered<Confirming>,
 }
 
-impl Line {
+impl Sender {
     async fn run(
         &mut self,
         link: &mut Link,
@@ -164,27 +74,27 @@ impl Line {
         stop: &CancellationToken,
     ) -> Result<(), BrokerError> {
         let (orders, mut ordered) = mpsc::unbounded_channel();
-        door.set(Some(orders.clone()));
+        door.open(orders.clone());
         standing.up(Side::Publishing);
         let mut blocked = false;
         let mut flowing_since = Instant::now();
-        let mut looking = tokio::time::interval(Duration::from_secs(1));
+        let mut looking = tokio::time::interval(LOOKING);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 Some(order) = ordered.recv() => self.send(&link.channel, order),
-                Some(confirmed) = self.confirming.next() => self.settle(confirmed)?,
+                confirmed = poll_fn(|cx| self.poll_confirmed(cx)) => self.settle(confirmed)?,
                 news = link.news() => match news {
                     News::Blocked => {
                         blocked = true;
-                        door.set(None);
+                        door.close();
                         if standing.down(Side::Publishing, &BrokerError::Blocked) {
-                            tracing::warn!(broker.side = "publishing", "{}", BrokerError::Blocked);
+                            warn!(broker.side = "publishing", "{}", BrokerError::Blocked);
                         }
                     }
                     News::Unblocked => {
                         (blocked, flowing_since) = (false, Instant::now());
-                        door.set(Some(orders.clone()));
+                        door.open(orders.clone());
                         standing.up(Side::Publishing);
                     }
                     News::Ended(problem) => return Err(problem),
@@ -201,26 +111,25 @@ impl Line {
     /// Hands a message to lapin. Only this task does, because lapin numbers a message and queues it in two steps: two
     /// publishers at once would get each other's confirms.
     fn send(&mut self, channel: &Channel, order: Order) {
-        let Order {
+        let Prepared {
             exchange,
             routing_key,
             body,
             properties,
             message_id,
             mandatory,
-            answer,
-        } = order;
-        let name = self.flight.sent(message_id, mandatory, answer);
+        } = order.prepared;
+        let name = self.flight.sent(message_id, mandatory, order.answer);
         let channel = channel.clone();
         self.confirming.push(Box::pin(async move {
             let options = BasicPublishOptions {
                 mandatory,
                 ..BasicPublishOptions::default()
             };
-            let confirmed = match channel
+            let published = channel
                 .basic_publish(exchange, routing_key, options, &body, properties)
-                .await
-            {
+                .await;
+            let confirmed = match published {
                 Ok(confirm) => confirm.await,
                 Err(error) => Err(error),
             };
@@ -228,38 +137,74 @@ impl Line {
         }));
     }
 
-    fn settle(&mut self, (name, confirmed): (u64, lapin::Result<Confirmation>)) -> Result<(), BrokerError> {
-        let (ack, carried) = match confirmed.map_err(|e| BrokerError::of(&e, Asked::Publishing))? {
-            Confirmation::Ack(carried) => (true, carried),
-            Confirmation::Nack(carried) => (false, carried),
-            Confirmation::NotRequested => (false, None),
+    /// Waits for a confirm, and gives it with *all* others that lapin has completed by then: to tell whose a returned
+    /// message is, none may be missing that completed before one that is there.
+    fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> Poll<Vec<(u64, lapin::Result<Confirmation>)>> {
+        let Some(first) = ready!(self.confirming.poll_next_unpin(cx)) else {
+            return Poll::Pending;
         };
-        // A message without an id is not ours to tell apart; ours all have one.
-        let carried = carried.map(|m| {
-            m.delivery
-                .properties
-                .message_id()
-                .as_ref()
-                .map_or(String::new(), ToString::to_string)
-        });
-        for (answer, verdict) in self.flight.confirmed(name, ack, carried.as_deref()) {
-            let _ = answer.to.send(verdict); // its publisher may have lost patience
+        let mut all = vec![first];
+        // The set may pause although more is ready. Then it wakes its task, which tells that from having no more.
+        let paused = Arc::new(Paused(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&paused));
+        loop {
+            match self.confirming.poll_next_unpin(&mut Context::from_waker(&waker)) {
+                Poll::Ready(Some(next)) => all.push(next),
+                Poll::Pending if paused.0.swap(false, SeqCst) => {}
+                Poll::Ready(None) | Poll::Pending => return Poll::Ready(all),
+            }
         }
-        Ok(())
+    }
+
+    fn settle(&mut self, confirms: Vec<(u64, lapin::Result<Confirmation>)>) -> Result<(), BrokerError> {
+        let mut problem = None;
+        let mut confirmed = vec![];
+        for (name, confirm) in confirms {
+            let (ack, carried) = match confirm {
+                Ok(Confirmation::Ack(carried)) => (true, carried),
+                Ok(Confirmation::Nack(carried)) => (false, carried),
+                Ok(Confirmation::NotRequested) => (false, None),
+                Err(error) => {
+                    problem = Some(BrokerError::of(&error, Asked::Publishing));
+                    continue;
+                }
+            };
+            let id = |m: lapin::message::BasicReturnMessage| {
+                m.properties
+                    .message_id()
+                    .as_ref()
+                    .map_or(String::new(), ToString::to_string)
+            };
+            confirmed.push(Confirmed {
+                name,
+                ack,
+                carried: carried.map(id),
+            });
+        }
+        for (answer, verdict) in self.flight.confirmed(&confirmed) {
+            answer.give(verdict);
+        }
+        problem.map_or(Ok(()), Err)
     }
 
     /// Waits for the confirms that are still to come.
     async fn finish(&mut self, patience: Duration) {
         let finishing = async {
             while !self.flight.is_empty() {
-                let Some(confirmed) = self.confirming.next().await else {
-                    return;
-                };
+                let confirmed = poll_fn(|cx| self.poll_confirmed(cx)).await;
                 if self.settle(confirmed).is_err() {
                     return;
                 }
             }
         };
         let _ = tokio::time::timeout(patience, finishing).await;
+    }
+}
+
+struct Paused(AtomicBool);
+
+impl Wake for Paused {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
     }
 }

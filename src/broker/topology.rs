@@ -45,7 +45,7 @@ pub mod key {
 struct Queue {
     name: &'static str,
     keys: &'static [&'static str],
-    /// After so many returns RabbitMQ itself moves a message to `otpost.dead`, confirmed, before it lets go of it.
+    /// After so many returns the broker itself moves a message to `otpost.dead`, confirmed, before it lets go of it.
     limit: Option<i32>,
 }
 

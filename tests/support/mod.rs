@@ -10,10 +10,12 @@
     reason = "each test binary uses its own part"
 )]
 
+pub mod house;
 pub mod play;
 pub mod relay;
 pub mod world;
 
+#[allow(unused_macros, reason = "each test binary uses its own part")]
 /// Defines a test that runs on PostgreSQL and on SQLite, each on a fresh ledger whose clock the test holds.
 macro_rules! on_both {
     ($($(#[$meta:meta])* async fn $name:ident($play:ident) $body:block)+) => {$(
@@ -27,4 +29,5 @@ macro_rules! on_both {
         }
     )+};
 }
+#[allow(unused_imports, reason = "each test binary uses its own part")]
 pub(crate) use on_both;

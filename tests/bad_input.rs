@@ -1,0 +1,179 @@
+//! Bad input gets a clear error that quotes no value; nothing else is disturbed, and nothing is lost.
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use otpost::app::Roles;
+use otpost::attempt::AttemptId;
+use serde_json::{Value, json};
+use support::house::{House, in_seconds, job};
+
+fn with(mut j: Value, name: &str, value: Value) -> Value {
+    j[name] = value;
+    j
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_jobs_are_answered_with_field_and_rule_and_their_neighbours_pass() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    let to = "+447702000001";
+    let unsealable = json!({"id": uuid::Uuid::new_v4(), "expires_at": in_seconds(100), "sealed": "v1.t1.AAAA"});
+    let cases: Vec<(Vec<u8>, u16, &str)> = vec![
+        (b"{\"id\": ".to_vec(), 400, "body"),
+        (b"[]".to_vec(), 400, "body"),
+        (vec![0xff, 0xfe, 0x00], 400, "body"),
+        (with(job(to, json!({})), "colour", json!("red")).to_string().into_bytes(), 422, "colour"),
+        (with(job(to, json!({})), "code", json!("48 15 16")).to_string().into_bytes(), 422, "code"),
+        (job("07700900123", json!({})).to_string().into_bytes(), 422, "to"),
+        (with(job(to, json!({})), "expires_at", json!("yesterday")).to_string().into_bytes(), 422, "expires_at"),
+        (with(job(to, json!({})), "expires_at", in_seconds(7200)).to_string().into_bytes(), 422, "expires_at"),
+        (with(job(to, json!({})), "tags", json!({"a": "b\u{0}"})).to_string().into_bytes(), 422, "tags"),
+        (unsealable.to_string().into_bytes(), 422, "sealed"),
+        (with(job(to, json!({})), "template", json!("none")).to_string().into_bytes(), 422, "template"),
+    ];
+    let api = app.api.unwrap().to_string();
+    for (body, status, field) in &cases {
+        let (got, problem) = house.post_bytes(&api, &house.key, body.clone()).await;
+        assert_eq!((got, problem["field"].as_str()), (*status, Some(*field)), "{problem}");
+        assert!(problem["rule"].as_str().is_some_and(|r| r.len() > 5), "{problem}");
+    }
+    // The same over AMQP, between good neighbours.
+    let mut good = vec![];
+    for (i, (body, _, field)) in cases.iter().enumerate() {
+        good.push(house.publish(&job(&format!("+44770201{i:02}55"), json!({}))).await);
+        house.publish_bytes("dispatch", body).await;
+        let (dead, reason, _) = house.dead_letter().await;
+        assert_eq!(dead, *field, "{reason}");
+    }
+    for id in good {
+        house.until_state(id, "delivered").await;
+    }
+    assert_eq!((house.waiting("otpost.dispatch").await, house.waiting("otpost.dead").await), (0, 0));
+
+    // A body of 10 MB; over AMQP too.
+    let huge = vec![b'x'; 10 * 1024 * 1024];
+    let (status, problem) = house.post_bytes(&api, &house.key, huge.clone()).await;
+    assert_eq!((status, problem["type"].as_str()), (413, Some("https://otpost.io/problems/too-large")));
+    house.publish_bytes("dispatch", &huge).await;
+    assert_eq!(house.dead_letter().await.0, "body");
+    let after = house.publish(&job("+447702015599", json!({}))).await;
+    house.until_state(after, "delivered").await;
+
+    // Over HTTP a past expiry and an impossible number are answers, over AMQP they are final states.
+    let past = with(job(to, json!({})), "expires_at", json!("2026-01-01T00:00:00Z"));
+    assert_eq!(house.post(&app, &past).await.0, 422);
+    let id = house.publish(&past).await;
+    house.until_state(id, "expired").await;
+    let impossible = job("+9991234567", json!({}));
+    assert_eq!(house.post(&app, &impossible).await.0, 422);
+    let id = house.publish(&impossible).await;
+    house.until_state(id, "refused").await;
+    house.until_events(id, &["refused 1"]).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_needed_and_other_tenants_ids_are_unknown() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let mut config = house.config(&["c1"]);
+    config.tenants.insert("shop".to_owned(), otpost::config::TenantConfig::default());
+    let app = house.start(config, Roles::ALL).await;
+    let api = app.api.unwrap().to_string();
+    let j = job("+447702000002", json!({}));
+    for key in ["", "otp_000000000000_x", "nonsense", &house.key[..house.key.len() - 1]] {
+        let (status, problem) = house.post_bytes(&api, key, j.to_string().into_bytes()).await;
+        assert_eq!(status, 401, "{problem}");
+    }
+    let reader = otpost::api::NewKey::make("default", &[otpost::api::Scope::Read]);
+    house.ledger.add_key(&reader.row).await.unwrap();
+    assert_eq!(house.post_bytes(&api, &reader.text, j.to_string().into_bytes()).await.0, 403);
+    let shop = otpost::api::NewKey::make("shop", &[otpost::api::Scope::Read, otpost::api::Scope::Dispatch]);
+    house.ledger.add_key(&shop.row).await.unwrap();
+    assert_eq!(house.post(&app, &j).await.0, 202);
+    let id: uuid::Uuid = j["id"].as_str().unwrap().parse().unwrap();
+    house.until_state(id, "delivered").await;
+    let url = format!("http://{api}/v1/dispatches/{id}");
+    assert_eq!(house.get(&url).await.0, 200);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let foreign = http.get(&url).bearer_auth(&shop.text).send().await.unwrap();
+    assert_eq!(foreign.status(), 404);
+    // The same id under another tenant is another dispatch.
+    assert_eq!(house.post_bytes(&api, &shop.text, j.to_string().into_bytes()).await.0, 202);
+    // A job that names another tenant than its key's.
+    let wrong = with(job("+447702000002", json!({})), "tenant", json!("shop"));
+    assert_eq!(house.post(&app, &wrong).await.1["field"], "tenant");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_are_believed_only_with_token_and_signature() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    let to = "+447702000003";
+    house.script(to, json!(["silent"])).await;
+    let id = house.publish(&job(to, json!({}))).await;
+    let d = house.until_state(id, "sent").await;
+    let attempt = AttemptId { uid: d.order.uid, n: 1 };
+    let door = format!("http://{}/v1/receipts", app.receipts.unwrap());
+    let token = house.keys.callback_token("c1", attempt);
+    let body = b"MessageSid=SM1&MessageStatus=delivered".to_vec();
+    let signed = [("x-twilio-signature", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=")];
+    for (url, headers, status) in [
+        (format!("{door}/c1/{attempt}/{token}"), &signed[..], 403),
+        (format!("{door}/c1/{attempt}/{token}"), &[][..], 403),
+        (format!("{door}/c1/{attempt}/wrong-token"), &signed[..], 403),
+        (format!("{door}/c2/{attempt}/{token}"), &signed[..], 403),
+        (format!("{door}/c1/not-an-attempt/{token}"), &signed[..], 403),
+    ] {
+        let (got, text) = house.post_form(&url, headers, body.clone()).await;
+        assert_eq!(got, status, "{url}: {text}");
+    }
+    let huge = vec![b'x'; 10 * 1024 * 1024];
+    assert_eq!(house.post_form(&format!("{door}/c1/{attempt}/{token}"), &signed, huge).await.0, 413);
+    let now = house.ledger.find("default", id).await.unwrap().unwrap();
+    assert_eq!((now.state.as_str(), now.version), ("sent", d.version), "nothing was recorded");
+    // An attempt that nobody knows, with a good token and signature, is kept and answered 2xx.
+    let sid = d.attempts[0].details.reference.clone().unwrap();
+    house.receipt(&sid, "delivered").await;
+    house.until_state(id, "delivered").await;
+    app.stop().await;
+}
+
+fn otpost(args: &[&str]) -> (i32, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_otpost")).args(args).env_remove("OTPOST_CONFIG").output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    (out.status.code().unwrap(), said)
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_its_line_and_the_exit_code_is_two() {
+    let files = support::world::TempDir::new();
+    let path = files.0.join("otpost.toml");
+    let path_text = path.to_str().unwrap();
+    std::fs::write(&path, "[carriers.main.twilio]\naccount_sid = \"ACx\"\nauth_tokn = \"SECRET-VALUE\"\n").unwrap();
+    for command in [&["config", "check", "--config", path_text][..], &["serve", "--config", path_text]] {
+        let (code, said) = otpost(command);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("line 3") && said.contains("auth_tokn"), "{said}");
+        assert!(!said.contains("SECRET-VALUE"), "{said}");
+    }
+    std::fs::write(&path, "[worker]\nslots = 2\n").unwrap();
+    let (code, said) = otpost(&["config", "check", "--config", path_text]);
+    assert_eq!((code, said.contains("otpost keys root")), (2, true), "it says what to do next: {said}");
+    let (code, said) = otpost(&["config", "check", "--config", "/nowhere/otpost.toml"]);
+    assert_eq!((code, said.contains("cannot be read")), (2, true), "{said}");
+}
+
+#[test]
+fn help_is_there_for_strangers() {
+    for command in [&["--help"][..], &["serve", "--help"], &["send", "--help"], &["keys", "create", "--help"]] {
+        let (code, said) = otpost(command);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("Usage:"), "{said}");
+    }
+    let (code, said) = otpost(&["migrate", "--print"]);
+    assert_eq!((code, said.contains("create table dispatch")), (0, true));
+}

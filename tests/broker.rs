@@ -1,0 +1,751 @@
+//! The broker's side: what it does with a real `RabbitMQ`, on a vhost of each test's own, and over a network that breaks.
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
+#[path = "support/rabbit.rs"]
+mod rabbit;
+#[path = "support/relay.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part")]
+mod relay;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use otpost::broker::topology::{DEAD, DISPATCH, JOBS, key};
+use otpost::broker::{
+    Asked, Broker, BrokerError, Delivery, Exchange, Intake, Message, PublishError, Settings, Up,
+};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use rabbit::{SOON, Vhost, until};
+use relay::Relay;
+
+/// What does not come within this time would not have come at all.
+const SILENCE: Duration = Duration::from_millis(500);
+
+struct Running {
+    broker: Broker,
+    intake: Intake,
+    may_consume: watch::Sender<bool>,
+    shutdown: CancellationToken,
+}
+
+fn settings(url: String) -> Settings {
+    Settings {
+        url,
+        declare: true,
+        prefetch: 100,
+        consume: true,
+        publish_timeout: Duration::from_secs(5),
+        max_outstanding: 1000,
+    }
+}
+
+impl Running {
+    fn start(settings: Settings) -> Self {
+        let (may_consume, may) = watch::channel(true);
+        let shutdown = CancellationToken::new();
+        let (broker, intake) = Broker::start(settings, may, shutdown.clone());
+        Self {
+            broker,
+            intake: intake.unwrap(),
+            may_consume,
+            shutdown,
+        }
+    }
+
+    async fn up(settings: Settings) -> Self {
+        let running = Self::start(settings);
+        stands(&running.broker, |up| up.publishing && up.consuming).await;
+        running
+    }
+
+    async fn next(&mut self) -> Delivery {
+        timeout(SOON, self.intake.next()).await.unwrap().unwrap()
+    }
+
+    async fn take(&mut self, many: usize) -> Vec<Delivery> {
+        let mut held = vec![];
+        while held.len() < many {
+            held.push(self.next().await);
+        }
+        held
+    }
+
+    async fn hears_nothing(&mut self) {
+        assert!(
+            timeout(SILENCE, self.intake.next()).await.is_err(),
+            "something came"
+        );
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        drop(self.intake);
+        timeout(SOON, self.broker.close()).await.unwrap();
+    }
+}
+
+/// A connection that publishes only.
+async fn publisher(url: String) -> Broker {
+    let (_, may) = watch::channel(true);
+    let (broker, intake) = Broker::start(
+        Settings {
+            consume: false,
+            ..settings(url)
+        },
+        may,
+        CancellationToken::new(),
+    );
+    assert!(intake.is_none());
+    stands(&broker, |up| up.publishing).await;
+    broker
+}
+
+async fn stands(broker: &Broker, how: impl FnMut(&Up) -> bool) -> Up {
+    timeout(SOON, broker.watch().wait_for(how))
+        .await
+        .unwrap()
+        .unwrap()
+        .clone()
+}
+
+fn message<I: ToString + ?Sized>(routing_key: &str, id: &I) -> Message {
+    Message {
+        exchange: Exchange::Otpost,
+        routing_key: routing_key.to_owned(),
+        body: id.to_string().into_bytes(),
+        message_id: id.to_string(),
+        kind: "otpost.job",
+        content_type: "application/json",
+        headers: vec![],
+        mandatory: true,
+    }
+}
+
+fn job<I: ToString + ?Sized>(id: &I) -> Message {
+    message(key::DISPATCH, id)
+}
+
+/// Publishes until the broker has it.
+async fn publish_again<I: ToString + ?Sized>(broker: &Broker, id: &I) {
+    let publishing = async {
+        while broker.publish(job(id)).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(SOON, publishing).await.unwrap();
+}
+
+fn name(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.body.clone()).unwrap()
+}
+
+fn names(deliveries: &[Delivery]) -> HashSet<String> {
+    deliveries.iter().map(name).collect()
+}
+
+async fn lapin(vhost: &Vhost) -> (Connection, lapin::Channel) {
+    let connection = Connection::connect(&vhost.url(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_job_arrives_with_its_properties_and_is_gone_after_its_ack() {
+    let vhost = Vhost::new();
+    let mut worker = Running::up(settings(vhost.url())).await;
+    let headers = vec![("traceparent".to_owned(), "00-4bf9-00f0-01".to_owned())];
+    worker
+        .broker
+        .publish(Message {
+            headers,
+            ..job("a job")
+        })
+        .await
+        .unwrap();
+    let delivery = worker.next().await;
+    assert_eq!(delivery.body, b"a job");
+    assert_eq!(delivery.routing_key, "dispatch");
+    assert_eq!(delivery.message_id.as_deref(), Some("a job"));
+    assert_eq!(delivery.traceparent.as_deref(), Some("00-4bf9-00f0-01"));
+    assert_eq!(
+        (
+            delivery.user_id.as_deref(),
+            delivery.times_returned,
+            delivery.redelivered
+        ),
+        (None, 0, false)
+    );
+    delivery.ack();
+
+    let (_connection, channel) = lapin(&vhost).await;
+    let by_guest = BasicProperties::default().with_user_id("guest".into());
+    let options = BasicPublishOptions::default();
+    channel
+        .basic_publish(JOBS.into(), key::WAKE.into(), options, b"", by_guest)
+        .await
+        .unwrap();
+    let delivery = worker.next().await;
+    assert_eq!(
+        (delivery.user_id.as_deref(), delivery.routing_key.as_str()),
+        (Some("guest"), "wake")
+    );
+    delivery.ack();
+    vhost.has_depth(DISPATCH, (0, 0)).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_message_is_persistent_and_carries_type_time_and_headers() {
+    let vhost = Vhost::new();
+    let broker = publisher(vhost.url()).await;
+    let headers = vec![("reason".to_owned(), "conflict".to_owned())];
+    broker
+        .publish(Message {
+            headers,
+            ..message(key::DEAD, "letter")
+        })
+        .await
+        .unwrap();
+    let (_connection, channel) = lapin(&vhost).await;
+    let got = channel
+        .basic_get(DEAD.into(), BasicGetOptions { no_ack: true })
+        .await
+        .unwrap()
+        .unwrap();
+    let properties = &got.properties;
+    assert_eq!(*properties.delivery_mode(), Some(2));
+    assert_eq!(properties.kind().as_ref().unwrap().as_str(), "otpost.job");
+    assert_eq!(properties.message_id().as_ref().unwrap().as_str(), "letter");
+    assert_eq!(
+        properties.content_type().as_ref().unwrap().as_str(),
+        "application/json"
+    );
+    let age = otpost::clock::now().as_second() - i64::try_from(properties.timestamp().unwrap()).unwrap();
+    assert!((0..60).contains(&age), "{age}");
+    let reason = properties.headers().as_ref().unwrap().inner().get("reason");
+    assert_eq!(reason, Some(&AMQPValue::LongString("conflict".into())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unacked_deliveries_come_back_after_a_cut_and_say_how_often_they_did() {
+    let vhost = Vhost::new();
+    let publisher = publisher(vhost.url()).await;
+    let relay = Relay::start(vhost.upstream()).await;
+    let mut worker = Running::up(settings(vhost.url_by(relay.addr()))).await;
+    for id in 0..3 {
+        publisher.publish(job(&id)).await.unwrap();
+    }
+    let all = HashSet::from(["0", "1", "2"].map(str::to_owned));
+    for returned in 0..3 {
+        let held = worker.take(3).await;
+        assert_eq!(names(&held), all);
+        for delivery in held {
+            assert_eq!(
+                (delivery.times_returned, delivery.redelivered),
+                (returned, returned > 0)
+            );
+            if returned == 2 {
+                delivery.ack();
+            }
+        }
+        if returned < 2 {
+            relay.cut();
+        }
+    }
+    vhost.has_depth(DISPATCH, (0, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ack_that_comes_after_its_connection_is_gone_acks_nothing_of_the_next_one() {
+    let vhost = Vhost::new();
+    let publisher = publisher(vhost.url()).await;
+    let relay = Relay::start(vhost.upstream()).await;
+    let mut worker = Running::up(settings(vhost.url_by(relay.addr()))).await;
+    publisher.publish(job("old")).await.unwrap();
+    let old = worker.next().await;
+    relay.cut();
+    let again = worker.next().await;
+    assert_eq!((name(&again), again.times_returned), ("old".to_owned(), 1));
+    old.ack(); // its tag is 1, as is the new one's
+    publisher.publish(job("new")).await.unwrap();
+    worker.next().await.ack();
+    vhost.has_depth(DISPATCH, (0, 1)).await;
+    again.ack();
+    vhost.has_depth(DISPATCH, (0, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_untaken_when_the_connection_broke_comes_once_and_not_twice() {
+    let vhost = Vhost::new();
+    let publisher = publisher(vhost.url()).await;
+    let relay = Relay::start(vhost.upstream()).await;
+    let mut worker = Running::up(settings(vhost.url_by(relay.addr()))).await;
+    for id in 0..20 {
+        publisher.publish(job(&id)).await.unwrap();
+    }
+    vhost.has_depth(DISPATCH, (0, 20)).await;
+    relay.cut();
+    stands(&worker.broker, |up| !up.consuming).await;
+    stands(&worker.broker, |up| up.consuming).await;
+    let held = worker.take(20).await;
+    assert!(
+        held.iter().all(|delivery| delivery.times_returned == 1),
+        "{held:?}"
+    );
+    worker.hears_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connections() {
+    let vhost = Vhost::new();
+    let relay = Relay::start(vhost.upstream()).await;
+    // Both the publisher's and the worker's connections break. A stall is found by the missing heartbeats.
+    let mut worker = Running::up(settings(vhost.url_by(relay.addr()) + "?heartbeat=1")).await;
+    let broker = worker.broker.clone();
+    let (faults_over, over) = watch::channel(false);
+    let publishing = tokio::spawn(async move {
+        let mut confirmed = HashSet::new();
+        let mut id = 0;
+        while !*over.borrow() {
+            id += 1;
+            if broker.publish(job(&id)).await.is_ok() {
+                confirmed.insert(id.to_string());
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+        confirmed
+    });
+    let mut arrived = HashSet::new();
+    for fault in [
+        "none",
+        "cut",
+        "reset",
+        "closed by the broker",
+        "refused for a while",
+        "stalled",
+    ] {
+        match fault {
+            "cut" => relay.cut(),
+            "reset" => relay.reset(),
+            "closed by the broker" => vhost.close_all_connections(),
+            "refused for a while" => {
+                relay.refuse(true);
+                relay.cut();
+                let refused = relay.counts().refused;
+                until("some connections are refused", || {
+                    relay.counts().refused >= refused + 4
+                })
+                .await;
+                assert!(worker.broker.watch().borrow().problem().is_some());
+                relay.refuse(false);
+            }
+            "stalled" => {
+                relay.stall();
+                stands(&worker.broker, |up| !up.publishing && !up.consuming).await;
+                relay.pass();
+            }
+            _ => {}
+        }
+        stands(&worker.broker, |up| up.publishing && up.consuming).await;
+        // What was published after it arrives.
+        publish_again(&worker.broker, fault).await;
+        loop {
+            let delivery = worker.next().await;
+            let this = name(&delivery);
+            delivery.ack();
+            arrived.insert(this.clone());
+            if this == fault {
+                break;
+            }
+        }
+    }
+    faults_over.send_replace(true);
+    let confirmed = publishing.await.unwrap();
+    assert!(confirmed.len() > 20, "{}", confirmed.len());
+    while !confirmed.is_subset(&arrived) {
+        let delivery = worker.next().await;
+        arrived.insert(name(&delivery));
+        delivery.ack();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_deleted_is_made_anew_and_consumed_again() {
+    let vhost = Vhost::new();
+    let mut worker = Running::up(settings(vhost.url())).await;
+    publish_again(&worker.broker, "before").await;
+    worker.next().await.ack();
+    vhost.ctl("delete_queue", &[DISPATCH]);
+    publish_again(&worker.broker, "after").await;
+    let delivery = worker.next().await;
+    assert_eq!(name(&delivery), "after");
+    delivery.ack();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_no_queue_takes_is_returned_if_it_is_mandatory_and_fine_otherwise() {
+    let vhost = Vhost::new();
+    let broker = publisher(vhost.url()).await;
+    assert_eq!(
+        broker.publish(message("unbound", "a")).await,
+        Err(PublishError::Returned)
+    );
+    let optional = Message {
+        mandatory: false,
+        ..message("unbound", "b")
+    };
+    assert_eq!(broker.publish(optional.clone()).await, Ok(()));
+    assert_eq!(
+        broker
+            .publish(Message {
+                exchange: Exchange::Events,
+                ..optional
+            })
+            .await,
+        Ok(())
+    );
+    assert_eq!(broker.publish(job("c")).await, Ok(()));
+    assert_eq!(
+        broker.publish(job(&"x".repeat(256))).await,
+        Err(PublishError::Unfit)
+    );
+    assert_eq!(broker.publish(job("d")).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn among_many_at_once_each_publisher_hears_of_its_own_message() {
+    let vhost = Vhost::new();
+    let broker = publisher(vhost.url()).await;
+    for round in 0..5 {
+        let publishing = (0..1000).map(|id| {
+            let broker = broker.clone();
+            // Most are routed to a quorum queue, and are confirmed later than those that come back.
+            let unbound = id % 3 == 1;
+            let key = if unbound { "unbound" } else { key::RECEIPT };
+            let message = Message {
+                mandatory: id % 5 != 0,
+                ..message(key, &(round * 1000 + id))
+            };
+            let expected = if unbound && message.mandatory {
+                Err(PublishError::Returned)
+            } else {
+                Ok(())
+            };
+            tokio::spawn(async move { assert_eq!(broker.publish(message).await, expected, "{id}") })
+        });
+        for published in publishing.collect::<Vec<_>>() {
+            published.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_broker_is_away_a_publish_is_refused_at_once() {
+    let vhost = Vhost::new();
+    let relay = Relay::start(vhost.upstream()).await;
+    let broker = publisher(vhost.url_by(relay.addr())).await;
+    relay.refuse(true);
+    relay.cut();
+    let up = stands(&broker, |up| !up.publishing && up.problem().is_some()).await;
+    assert!(up.problem().unwrap().contains("RabbitMQ"), "{up:?}");
+    assert!(!broker.is_up());
+    let refused = timeout(SILENCE, broker.publish(job("a"))).await.unwrap();
+    assert_eq!(refused, Err(PublishError::Away));
+    relay.refuse(false);
+    stands(&broker, |up| up.publishing && up.problem().is_none()).await;
+    assert_eq!(broker.publish(job("b")).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_confirms_stay_away_publishers_wait_no_longer_than_their_time_and_few_messages_pile_up() {
+    let vhost = Vhost::new();
+    let relay = Relay::start(vhost.upstream()).await;
+    let (_may_consume, may) = watch::channel(true);
+    let limits = Settings {
+        consume: false,
+        publish_timeout: Duration::from_millis(300),
+        max_outstanding: 5,
+        ..settings(vhost.url_by(relay.addr()))
+    };
+    let (broker, _) = Broker::start(limits, may, CancellationToken::new());
+    stands(&broker, |up| up.publishing).await;
+    relay.stall();
+    let publishing: Vec<_> = (0..50)
+        .map(|id| {
+            let broker = broker.clone();
+            tokio::spawn(async move { timeout(Duration::from_secs(2), broker.publish(job(&id))).await })
+        })
+        .collect();
+    for published in publishing {
+        assert_eq!(published.await.unwrap().unwrap(), Err(PublishError::TimedOut));
+    }
+    relay.pass();
+    publish_again(&broker, "after").await;
+    // Those that had a place went out late, and the others never did.
+    vhost.has_depth(DISPATCH, (6, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_acked() {
+    let vhost = Vhost::new();
+    let mut worker = Running::up(Settings {
+        prefetch: 10,
+        ..settings(vhost.url())
+    })
+    .await;
+    for id in 0..30 {
+        worker.broker.publish(job(&id)).await.unwrap();
+    }
+    let mut held = worker.take(4).await;
+    worker.may_consume.send_replace(false);
+    worker.hears_nothing().await;
+    vhost.has_depth(DISPATCH, (20, 10)).await;
+    held.drain(..).for_each(Delivery::ack);
+    // The other six are held back, unacked; nothing fills the four places.
+    vhost.has_depth(DISPATCH, (20, 6)).await;
+    assert!(worker.broker.watch().borrow().consuming);
+    worker.may_consume.send_replace(true);
+    let held = worker.take(10).await;
+    worker.hears_nothing().await;
+    vhost.has_depth(DISPATCH, (16, 10)).await;
+    assert!(
+        held.iter().all(|delivery| delivery.times_returned == 0),
+        "nothing was given back"
+    );
+    held.into_iter().for_each(Delivery::ack);
+    worker.take(10).await.into_iter().for_each(Delivery::ack);
+    worker.take(6).await.into_iter().for_each(Delivery::ack);
+    vhost.has_depth(DISPATCH, (0, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pauses_never_make_a_worker_hold_more_than_its_prefetch_nor_less_afterwards() {
+    let vhost = Vhost::new();
+    let mut worker = Running::up(Settings {
+        prefetch: 10,
+        ..settings(vhost.url())
+    })
+    .await;
+    for id in 0..60 {
+        worker.broker.publish(job(&id)).await.unwrap();
+    }
+    let mut held = worker.take(10).await;
+    for acked in [0, 2, 6] {
+        worker.may_consume.send_replace(false);
+        worker.hears_nothing().await;
+        held.drain(..acked).for_each(Delivery::ack);
+        worker.may_consume.send_replace(true);
+        held.extend(worker.take(acked).await);
+        worker.hears_nothing().await;
+    }
+    assert_eq!(held.len(), 10);
+    for _ in 0..3 {
+        held.drain(..).for_each(Delivery::ack);
+        held = worker.take(10).await;
+        worker.hears_nothing().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_with_other_arguments_is_named_as_the_problem_until_it_is_gone() {
+    let vhost = Vhost::new();
+    let (connection, channel) = lapin(&vhost).await;
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(DISPATCH.into(), options, FieldTable::default())
+        .await
+        .unwrap();
+    let mut worker = Running::start(settings(vhost.url()));
+    let up = stands(&worker.broker, |up| up.problem().is_some()).await;
+    let problem = up.problem().unwrap();
+    assert!(
+        problem.contains("queue otpost.dispatch") && problem.contains("406"),
+        "{problem}"
+    );
+    assert!(!up.publishing && !up.consuming);
+    assert_eq!(
+        Broker::declare(&vhost.url(), true).await,
+        Err(BrokerError::OtherArguments(Asked::Queue(DISPATCH)))
+    );
+    connection.close(200, "OK".into()).await.unwrap();
+    vhost.ctl("delete_queue", &[DISPATCH]);
+    stands(&worker.broker, |up| {
+        up.publishing && up.consuming && up.problem().is_none()
+    })
+    .await;
+    worker.broker.publish(job("a")).await.unwrap();
+    worker.next().await.ack();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_messages_are_acked_in_few_frames_and_leave_an_empty_queue() {
+    /// Bytes of a frame that acks.
+    const ACK: u64 = 21;
+    let vhost = Vhost::new();
+    let publisher = publisher(vhost.url()).await;
+    let relay = Relay::start(vhost.upstream()).await;
+    let mut worker = Running::up(settings(vhost.url_by(relay.addr()))).await;
+    let before = relay.counts().bytes_to_upstream;
+    let publishing = tokio::spawn(async move {
+        let publishing: Vec<_> = (0..5000)
+            .map(|id| {
+                let publisher = publisher.clone();
+                tokio::spawn(async move { publish_again(&publisher, &id).await })
+            })
+            .collect();
+        for published in publishing {
+            published.await.unwrap();
+        }
+    });
+    let mut arrived = HashSet::new();
+    while arrived.len() < 5000 {
+        let first = worker.next().await;
+        let mut held = vec![first];
+        while let Ok(Some(delivery)) = timeout(Duration::from_millis(1), worker.intake.next()).await {
+            held.push(delivery);
+        }
+        // As with real work, what came first is not done first.
+        held.reverse();
+        for delivery in held {
+            arrived.insert(name(&delivery));
+            delivery.ack();
+        }
+    }
+    publishing.await.unwrap();
+    vhost.has_depth(DISPATCH, (0, 0)).await;
+    let sent = relay.counts().bytes_to_upstream - before;
+    assert!(sent < 5000 * ACK / 2, "{sent} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_shutdown_the_intake_ends_and_what_is_held_can_still_be_acked() {
+    let vhost = Vhost::new();
+    let mut worker = Running::up(Settings {
+        prefetch: 10,
+        ..settings(vhost.url())
+    })
+    .await;
+    for id in 0..30 {
+        worker.broker.publish(job(&id)).await.unwrap();
+    }
+    let mut held = worker.take(4).await;
+    worker.shutdown.cancel();
+    assert!(worker.next_or_end().await.is_none());
+    // What nobody took is given back at once, for other workers; what is held stays.
+    vhost.has_depth(DISPATCH, (26, 4)).await;
+    worker
+        .broker
+        .publish(job("published after shutdown"))
+        .await
+        .unwrap();
+    held.drain(..3).for_each(Delivery::ack);
+    vhost.has_depth(DISPATCH, (27, 1)).await;
+    let last = held.pop().unwrap();
+    let closing = tokio::spawn(worker.broker.close());
+    sleep(SILENCE).await;
+    assert!(!closing.is_finished(), "a delivery is still held");
+    last.ack();
+    timeout(Duration::from_secs(5), closing).await.unwrap().unwrap();
+    vhost.has_depth(DISPATCH, (27, 0)).await;
+    let connections = vhost_connections(&vhost);
+    assert!(connections.is_empty(), "{connections}");
+}
+
+fn vhost_connections(vhost: &Vhost) -> String {
+    let (_, name) = vhost
+        .url()
+        .rsplit_once('/')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let all = rabbit::rabbitmqctl(&["list_connections", "vhost", "--no-table-headers"]);
+    all.lines().filter(|line| line.trim() == name).collect()
+}
+
+impl Running {
+    async fn next_or_end(&mut self) -> Option<Delivery> {
+        timeout(SOON, self.intake.next()).await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_shutdown_a_dropped_delivery_goes_back_and_holds_nothing_up() {
+    let vhost = Vhost::new();
+    let mut worker = Running::up(settings(vhost.url())).await;
+    worker.broker.publish(job("a")).await.unwrap();
+    let delivery = worker.next().await;
+    worker.shutdown.cancel();
+    drop(delivery);
+    timeout(Duration::from_secs(5), worker.stop()).await.unwrap();
+    vhost.has_depth(DISPATCH, (1, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_ends_everything_while_the_broker_is_away() {
+    let vhost = Vhost::new();
+    let relay = Relay::start(vhost.upstream()).await;
+    relay.refuse(true);
+    let worker = Running::start(settings(vhost.url_by(relay.addr())));
+    stands(&worker.broker, |up| up.problem().is_some()).await;
+    timeout(Duration::from_secs(5), worker.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn declaring_is_repeatable_and_looking_finds_what_is_missing() {
+    let vhost = Vhost::new();
+    assert_eq!(
+        Broker::declare(&vhost.url(), false).await,
+        Err(BrokerError::Missing(Asked::Exchange(JOBS)))
+    );
+    Broker::declare(&vhost.url(), true).await.unwrap();
+    Broker::declare(&vhost.url(), true).await.unwrap();
+    Broker::declare(&vhost.url(), false).await.unwrap();
+    let mut worker = Running::up(Settings {
+        declare: false,
+        ..settings(vhost.url())
+    })
+    .await;
+    worker.broker.publish(job("a")).await.unwrap();
+    worker.next().await.ack();
+    vhost.ctl("delete_queue", &[DEAD]);
+    assert_eq!(
+        Broker::declare(&vhost.url(), false).await,
+        Err(BrokerError::Missing(Asked::Queue(DEAD)))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_url_is_said_without_quoting_it() {
+    let vhost = Vhost::new();
+    let url = vhost.url();
+    let gone = Relay::start(vhost.upstream()).await.addr();
+    let wrong = [
+        ("nonsense".to_owned(), BrokerError::Url),
+        (url.replace(":guest@", ":hunter2@"), BrokerError::NotLetIn(403)),
+        (format!("{url}-elsewhere"), BrokerError::NotLetIn(530)),
+        (vhost.url_by(gone), BrokerError::Unreachable("connection refused")),
+        (
+            url.replace("amqp:", "amqps:"),
+            BrokerError::Unreachable("the TLS handshake failed"),
+        ),
+    ];
+    for (url, expected) in wrong {
+        let error = Broker::declare(&url, true).await.unwrap_err();
+        assert_eq!(error, expected, "{url}");
+        let text = error.to_string();
+        assert!(
+            !text.contains("hunter2") && !text.contains("elsewhere") && !text.contains("127.0.0.1"),
+            "{text}"
+        );
+    }
+}

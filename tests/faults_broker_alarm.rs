@@ -1,0 +1,102 @@
+//! What happens while `RabbitMQ`'s memory alarm is on. It stops every publisher of the node, so this test runs alone.
+
+#[path = "support/rabbit.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part")]
+mod rabbit;
+
+use std::time::Duration;
+
+use otpost::broker::topology::{DISPATCH, key};
+use otpost::broker::{Broker, Exchange, Message, PublishError, Settings};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use rabbit::{SOON, Vhost, rabbitmqctl};
+
+/// Puts the alarm out however the test ends.
+struct Alarm;
+
+impl Alarm {
+    fn on() -> Self {
+        rabbitmqctl(&["set_vm_memory_high_watermark", "0"]);
+        Self
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        rabbitmqctl(&["set_vm_memory_high_watermark", "0.7"]); // as scripts/services sets it
+    }
+}
+
+fn job(id: usize) -> Message {
+    Message {
+        exchange: Exchange::Otpost,
+        routing_key: key::DISPATCH.to_owned(),
+        body: vec![],
+        message_id: id.to_string(),
+        kind: "otpost.job",
+        content_type: "application/json",
+        headers: vec![],
+        mandatory: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_through() {
+    let vhost = Vhost::new();
+    let (_may_consume, may) = watch::channel(true);
+    let settings = Settings {
+        url: vhost.url(),
+        declare: true,
+        prefetch: 10,
+        consume: true,
+        publish_timeout: Duration::from_secs(1),
+        max_outstanding: 100,
+    };
+    let (broker, intake) = Broker::start(settings, may, CancellationToken::new());
+    let mut intake = intake.expect("a worker has an intake");
+    let mut standing = broker.watch();
+    timeout(SOON, standing.wait_for(|up| up.publishing && up.consuming))
+        .await
+        .expect("in time")
+        .expect("open");
+    broker.publish(job(0)).await.expect("nothing is blocked yet");
+    let held = timeout(SOON, intake.next())
+        .await
+        .expect("in time")
+        .expect("a delivery");
+
+    let alarm = Alarm::on();
+    // RabbitMQ tells a connection that it is blocked when it publishes.
+    let refused = async {
+        let mut id = 1;
+        while broker.publish(job(id)).await != Err(PublishError::Away) {
+            id += 1;
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, refused).await.expect("publishers are refused");
+    let up = standing.borrow_and_update().clone();
+    assert!(!up.publishing && up.consuming && !broker.is_up(), "{up:?}");
+    assert!(
+        up.problem().is_some_and(|problem| problem.contains("alarm")),
+        "{up:?}"
+    );
+    held.ack();
+    while let Ok(Some(delivery)) = timeout(Duration::from_millis(300), intake.next()).await {
+        delivery.ack();
+    }
+    vhost.has_depth(DISPATCH, (0, 0)).await;
+
+    drop(alarm);
+    timeout(
+        SOON,
+        standing.wait_for(|up| up.publishing && up.problem().is_none()),
+    )
+    .await
+    .expect("in time")
+    .expect("open");
+    broker.publish(job(1_000_000)).await.expect("publishing goes on");
+}

@@ -1,0 +1,148 @@
+//! A thousand jobs, two workers, and everything around them breaking: nothing is lost, and nothing is doubled beyond
+//! what an unknown outcome explains.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::house::{DOORS, House, job, rabbitmqctl};
+use support::world::connect;
+
+const JOBS: usize = 1000;
+
+fn services(args: &[&str]) {
+    let program = std::env::var("OTPOST_TEST_SERVICES").expect("OTPOST_TEST_SERVICES is not set: run scripts/test");
+    let done = Command::new(program).args(args).output().expect("scripts/services runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn number(n: usize) -> String {
+    format!("+44770{:07}", 2_000_000 + n)
+}
+
+/// Publishes all jobs. Numbers whose last four digits are one of the pretended carrier's own are left out.
+async fn publish_all(house: &House) -> Vec<(uuid::Uuid, String)> {
+    let numbers = (0..).map(number).filter(|n| !n.ends_with("01") || n.len() != 13).filter(|n| {
+        let last: u32 = n[n.len() - 4..].parse().unwrap();
+        !(101..=126).contains(&last)
+    });
+    let mut jobs = vec![];
+    for to in numbers.take(JOBS) {
+        let id = house.publish(&job(&to, json!({"fallback_after_s": 0}))).await;
+        jobs.push((id, to));
+    }
+    jobs
+}
+
+/// Waits until every job is delivered; answers for each how often it was repeated after an unknown outcome.
+async fn all_delivered(house: &House) -> BTreeMap<uuid::Uuid, i64> {
+    let started = Instant::now();
+    loop {
+        // The connection may break with the server: a new one each time.
+        let look = connect_again(&house.ledger_url).await;
+        let counts = look
+            .query_one("select count(*), count(*) filter (where state = 'delivered') from dispatch", &[])
+            .await
+            .map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1)));
+        if counts.as_ref().is_ok_and(|c| *c == (JOBS as i64, JOBS as i64)) {
+            // A repeat is only ever made after an outcome that was unknown.
+            let sql = "select d.id, (d.repeats is not null)::int::int8
+                              + (select count(a.repeats) from attempt a where a.uid = d.uid) from dispatch d";
+            let rows = look.query(sql, &[]).await.unwrap();
+            return rows.iter().map(|r| (r.get(0), r.get(1))).collect();
+        }
+        assert!(started.elapsed() < Duration::from_secs(150), "delivered so far (all, delivered): {counts:?}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+async fn connect_again(url: &str) -> tokio_postgres::Client {
+    for _ in 0..200 {
+        if let Ok((client, connection)) = tokio_postgres::connect(url, tokio_postgres::NoTls).await {
+            tokio::spawn(connection);
+            return client;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("PostgreSQL does not come back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_drain_a_thousand_jobs_each_once_each_with_its_receipt() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let receipts = doors.receipts.unwrap();
+    let jobs = publish_all(&house).await;
+    let _workers = [house.worker_process(receipts, "a"), house.worker_process(receipts, "b")];
+    let repeats = all_delivered(&house).await;
+    assert_eq!(repeats.values().sum::<i64>(), 0, "no attempt was repeated");
+    let accepted = house.record("accepted", None).await;
+    assert_eq!(accepted.len(), JOBS);
+    let mut texts: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in &accepted {
+        *texts.entry(entry["to"].as_str().unwrap()).or_default() += 1;
+    }
+    for (id, to) in &jobs {
+        assert_eq!(texts.get(to.as_str()), Some(&1), "{id}");
+    }
+    let look = connect(&house.ledger_url).await;
+    let sql = "select count(*), count(*) filter (where receipt = 'delivered' and reference is not null and code is null)
+                 from dispatch";
+    let row = look.query_one(sql, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (JOBS as i64, JOBS as i64));
+    // The references in the ledger are those in the carrier's record.
+    let kept: Vec<String> = look.query("select reference from dispatch", &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
+    for entry in &accepted {
+        assert!(kept.iter().any(|k| entry["sid"] == json!(k)), "{entry}");
+    }
+    assert_eq!(house.waiting("otpost.dispatch").await, 0);
+    doors.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_when_workers_die_and_services_restart() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let receipts = doors.receipts.unwrap();
+    let jobs = publish_all(&house).await;
+    let a = house.worker_process(receipts, "a");
+    let _b = house.worker_process(receipts, "b");
+    let some = |n: usize| {
+        let house = &house;
+        async move {
+            while house.record("accepted", None).await.len() < n {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    };
+    some(50).await;
+    a.signal("KILL");
+    let _c = house.worker_process(receipts, "c");
+    some(200).await;
+    rabbitmqctl(&["close_all_connections", "a test"]);
+    some(400).await;
+    services(&["restart-postgres", "immediate"]);
+    services(&["restart-rabbitmq", "kill"]);
+    let repeats = all_delivered(&house).await;
+
+    let accepted = house.record("accepted", None).await;
+    let mut texts: BTreeMap<&str, i64> = BTreeMap::new();
+    for entry in &accepted {
+        *texts.entry(entry["to"].as_str().unwrap()).or_default() += 1;
+    }
+    let (mut doubled, mut explained) = (0, 0);
+    for (id, to) in &jobs {
+        let sent = texts.get(to.as_str()).copied().unwrap_or(0);
+        let repeats = repeats[id];
+        assert!(sent >= 1, "{id} was lost");
+        assert!(sent <= 1 + repeats, "{id}: {sent} texts, and {repeats} repeats in the ledger");
+        doubled += sent - 1;
+        explained += repeats;
+    }
+    println!("{JOBS} jobs, {doubled} doubled, {explained} repeats after unknown outcomes in the ledger");
+    assert!(doubled <= 512, "at most what the killed worker held");
+    doors.stop().await;
+}

@@ -1,0 +1,126 @@
+//! A virtual host of a test's own on the `RabbitMQ` that all tests share.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// Anything that is waited for comes within this time, or the test fails.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+pub(crate) struct Vhost {
+    name: String,
+    base: String,
+}
+
+impl Vhost {
+    pub(crate) fn new() -> Self {
+        let base =
+            std::env::var("OTPOST_TEST_AMQP_URL").expect("OTPOST_TEST_AMQP_URL is not set: run scripts/test");
+        let (base, _) = base.rsplit_once('/').expect("the URL ends with a vhost");
+        let vhost = Self {
+            name: format!("test-{}", uuid::Uuid::new_v4().simple()),
+            base: base.to_owned(),
+        };
+        rabbitmqctl(&["add_vhost", &vhost.name]);
+        rabbitmqctl(&["set_permissions", "-p", &vhost.name, "guest", ".*", ".*", ".*"]);
+        vhost
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("{}/{}", self.base, self.name)
+    }
+
+    /// The same by way of a relay.
+    pub(crate) fn url_by(&self, relay: SocketAddr) -> String {
+        self.url()
+            .replace(&self.upstream().to_string(), &relay.to_string())
+    }
+
+    pub(crate) fn upstream(&self) -> SocketAddr {
+        let (_, address) = self.base.rsplit_once('@').expect("the URL names a user");
+        address
+            .parse()
+            .expect("the tests' RabbitMQ is named by address and port")
+    }
+
+    /// Calls `rabbitmqctl` with `-p` and this vhost after the command.
+    pub(crate) fn ctl(&self, command: &str, arguments: &[&str]) -> String {
+        rabbitmqctl(&[&[command, "-p", &self.name], arguments].concat())
+    }
+
+    pub(crate) fn close_all_connections(&self) {
+        rabbitmqctl(&["close_all_connections", "--vhost", &self.name, "a test does this"]);
+    }
+
+    /// Messages of a queue that are (ready, held by a consumer).
+    pub(crate) fn depth(&self, queue: &str) -> (u64, u64) {
+        let table = self.ctl(
+            "list_queues",
+            &[
+                "name",
+                "messages_ready",
+                "messages_unacknowledged",
+                "--no-table-headers",
+            ],
+        );
+        let line = table
+            .lines()
+            .find(|line| line.split('\t').next() == Some(queue))
+            .expect("the queue is there");
+        let numbers: Vec<u64> = line
+            .split('\t')
+            .skip(1)
+            .map(|n| n.trim().parse().expect("a number"))
+            .collect();
+        (numbers[0], numbers[1])
+    }
+
+    pub(crate) async fn has_depth(&self, queue: &str, depth: (u64, u64)) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let found = self.depth(queue);
+            if found == depth {
+                return;
+            }
+            // The figures of a quorum queue are up to five seconds old.
+            assert!(
+                Instant::now() < deadline,
+                "{queue} has {found:?} messages (ready, held), not {depth:?}"
+            );
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+impl Drop for Vhost {
+    fn drop(&mut self) {
+        rabbitmqctl(&["delete_vhost", &self.name]);
+    }
+}
+
+pub(crate) fn rabbitmqctl(arguments: &[&str]) -> String {
+    let program = std::env::var("OTPOST_TEST_RABBITMQCTL")
+        .expect("OTPOST_TEST_RABBITMQCTL is not set: run scripts/test");
+    let output = Command::new(program)
+        .arg("-q")
+        .args(arguments)
+        .output()
+        .expect("rabbitmqctl runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() || std::thread::panicking(),
+        "{arguments:?}: {said}{complained}"
+    );
+    said
+}
+
+pub(crate) async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !is() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
