@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 use crate::attempt::{Reason, State};
 use crate::clock::between;
 use crate::config::Config;
+use crate::dispatch::Words;
 use crate::dispatch::{BadJob, Channel, Code, Dispatch, Job, Order, Params, PhoneNumber};
 use crate::ledger::{Admission, Limit, Refusal};
-use crate::message::{Letterhead, Templates, Words};
+use crate::message::{Letterhead, Templates};
 use crate::next::MIN_LIFE;
 use crate::seal::{Keys, RowSecret, SealError};
 
@@ -57,12 +58,7 @@ pub struct Admitter {
 impl Admitter {
     /// What all doors share.
     pub fn new(keys: Keys, config: Config, templates: Arc<Templates>, owes: bool) -> Self {
-        Self {
-            keys,
-            config,
-            templates,
-            owes,
-        }
+        Self { keys, config, templates, owes }
     }
 
     /// Reads a job; its tenant, its template and its words must be there.
@@ -73,16 +69,8 @@ impl Admitter {
         }
         for channel in job.plan.channels() {
             let contents = (&job.code, &job.params);
-            self.words(
-                *channel,
-                &job.tenant,
-                &job.template,
-                job.locale.as_deref(),
-                None,
-                contents,
-                MIN_LIFE,
-            )
-            .map_err(|e| BadJob::new("template", e.to_string()))?;
+            self.words(*channel, &job.tenant, &job.template, job.locale.as_deref(), None, contents, MIN_LIFE)
+                .map_err(|e| BadJob::new("template", e.to_string()))?;
         }
         Ok(job)
     }
@@ -91,38 +79,23 @@ impl Admitter {
     pub fn admission(&self, job: &Job, door: Door, traceparent: Option<String>, now: Timestamp) -> Admission {
         let metadata = job.to.metadata();
         let uid = Uuid::now_v7();
-        let secret = Secret {
-            code: Zeroizing::new(job.code.expose().to_owned()),
-            params: job.params.clone(),
-        };
+        let secret =
+            Secret { code: Zeroizing::new(job.code.expose().to_owned()), params: job.params.clone() };
         let secret = Zeroizing::new(serde_json::to_vec(&secret).expect("a map with text keys serialises"));
         let quota = |tenant, purpose, rules: &[crate::quota::Rule]| Limit {
             key: self.keys.quota_key(tenant, purpose, &job.to),
             rules: rules.to_vec(),
         };
-        let mut limits = vec![quota(
-            Some(&job.tenant),
-            "number",
-            self.config.number_rules(&job.tenant),
-        )];
+        let mut limits = vec![quota(Some(&job.tenant), "number", self.config.number_rules(&job.tenant))];
         if !self.config.limits.operator.is_empty() {
             limits.push(quota(None, "operator", &self.config.limits.operator));
         }
         let refusal = if between(now, job.expires_at) < MIN_LIFE {
-            Some(Refusal {
-                state: State::Expired,
-                reason: Reason::Life,
-            })
+            Some(Refusal { state: State::Expired, reason: Reason::Life })
         } else if !metadata.passes(self.config.numbers.check) {
-            Some(Refusal {
-                state: State::Refused,
-                reason: Reason::NumberNotPossible,
-            })
+            Some(Refusal { state: State::Refused, reason: Reason::NumberNotPossible })
         } else if !self.serves(metadata.country.as_deref()) {
-            Some(Refusal {
-                state: State::Refused,
-                reason: Reason::Country,
-            })
+            Some(Refusal { state: State::Refused, reason: Reason::Country })
         } else {
             None
         };
@@ -138,9 +111,7 @@ impl Admitter {
                 locale: job.locale.clone(),
                 country: metadata.country,
                 mask: job.to.mask(),
-                number: self
-                    .keys
-                    .seal_row(RowSecret::Number, uid, job.to.expose().as_bytes()),
+                number: self.keys.seal_row(RowSecret::Number, uid, job.to.expose().as_bytes()),
                 tags: job.tags.clone(),
                 traceparent,
             },
@@ -151,12 +122,10 @@ impl Admitter {
             voice: None,
             refusal,
             keep_refusal: door == Door::Amqp,
-            supersedes: job.supersedes.as_ref().map(|s| {
-                (
-                    self.keys.supersedes_key(&job.tenant, &s.key, &job.to),
-                    s.issued_at,
-                )
-            }),
+            supersedes: job
+                .supersedes
+                .as_ref()
+                .map(|s| (self.keys.supersedes_key(&job.tenant, &s.key, &job.to), s.issued_at)),
             attempt: None,
             snooze: None,
             owes: self.owes,
@@ -166,10 +135,7 @@ impl Admitter {
     /// The quota of calls of a number.
     pub fn voice_limit(&self, tenant: &str, to: &PhoneNumber) -> Limit {
         let rules = self.config.voice_rules(tenant).to_vec();
-        Limit {
-            key: self.keys.quota_key(Some(tenant), "voice", to),
-            rules,
-        }
+        Limit { key: self.keys.quota_key(Some(tenant), "voice", to), rules }
     }
 
     /// Opens what a dispatch's row keeps sealed.
@@ -178,66 +144,27 @@ impl Admitter {
         let number = self.keys.open_row(RowSecret::Number, uid, &d.order.number)?;
         let number = std::str::from_utf8(&number).map_err(|_| SealError::Form)?;
         let to = PhoneNumber::parse(number).map_err(|_| SealError::Form)?;
-        let secret = self
-            .keys
-            .open_row(RowSecret::Code, uid, d.code.as_deref().ok_or(SealError::Form)?)?;
+        let secret = self.keys.open_row(RowSecret::Code, uid, d.code.as_deref().ok_or(SealError::Form)?)?;
         let secret: Secret = serde_json::from_slice(&secret).map_err(|_| SealError::Form)?;
         let code = Code::parse(&secret.code).map_err(|_| SealError::Form)?;
-        Ok(Contents {
-            to,
-            code,
-            params: secret.params,
-        })
+        Ok(Contents { to, code, params: secret.params })
     }
 
     /// The words of a dispatch on a channel, with this much life left.
     pub fn render(
-        &self,
-        order: &Order,
-        channel: Channel,
-        code: &Code,
-        params: &Params,
-        life: Duration,
+        &self, order: &Order, channel: Channel, code: &Code, params: &Params, life: Duration,
     ) -> Result<Words, crate::message::NoWords> {
         let (locale, country) = (order.locale.as_deref(), order.country.as_deref());
-        self.words(
-            channel,
-            &order.tenant,
-            &order.template,
-            locale,
-            country,
-            (code, params),
-            life,
-        )
+        self.words(channel, &order.tenant, &order.template, locale, country, (code, params), life)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a job and a row have these in different places"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "a job and a row have these in different places")]
     fn words(
-        &self,
-        channel: Channel,
-        tenant: &str,
-        template: &str,
-        locale: Option<&str>,
-        country: Option<&str>,
-        (code, params): (&Code, &Params),
-        life: Duration,
+        &self, channel: Channel, tenant: &str, template: &str, locale: Option<&str>, country: Option<&str>,
+        (code, params): (&Code, &Params), life: Duration,
     ) -> Result<Words, crate::message::NoWords> {
         let brand = self.config.brand(tenant);
-        self.templates.render(
-            channel,
-            &Letterhead {
-                brand,
-                template,
-                locale,
-                country,
-                params,
-                life,
-            },
-            code,
-        )
+        self.templates.render(channel, &Letterhead { brand, template, locale, country, params, life }, code)
     }
 
     fn serves(&self, country: Option<&str>) -> bool {

@@ -15,9 +15,7 @@ const SNOOZES: [u64; 4] = [1, 2, 5, 15];
 
 /// The back-off after the n-th attempt closed the given round (from 1): full jitter, 1 s doubling to 15 s.
 pub fn backoff(uid: Uuid, n: u16, round: u32) -> Duration {
-    let most = FIRST
-        .saturating_mul(1 << round.saturating_sub(1).min(8))
-        .min(LONGEST);
+    let most = FIRST.saturating_mul(1 << round.saturating_sub(1).min(8)).min(LONGEST);
     most.mul_f64(jitter(uid, n))
 }
 
@@ -29,10 +27,7 @@ pub fn snooze(nth: u32) -> Duration {
 
 /// A number in 0..1 that is drawn from the attempt's name.
 fn jitter(uid: Uuid, n: u16) -> f64 {
-    let hash = Sha256::new()
-        .chain_update(uid.as_bytes())
-        .chain_update(n.to_be_bytes())
-        .finalize();
+    let hash = Sha256::new().chain_update(uid.as_bytes()).chain_update(n.to_be_bytes()).finalize();
     let mut word = [0; 4];
     word.copy_from_slice(&hash[..4]);
     f64::from(u32::from_be_bytes(word)) / (f64::from(u32::MAX) + 1.0)
@@ -53,19 +48,13 @@ mod tests {
             let most = Duration::from_secs(1 << (round - 1).min(4)).min(Duration::from_secs(15));
             for n in 1..20 {
                 let d = backoff(uid, n, round);
-                assert!(
-                    d < most.max(Duration::from_secs(1)),
-                    "round {round} attempt {n}: {d:?}"
-                );
+                assert!(d < most.max(Duration::from_secs(1)), "round {round} attempt {n}: {d:?}");
                 assert_eq!(d, backoff(uid, n, round));
             }
         }
         let spread: std::collections::BTreeSet<_> =
             (1..50).map(|n| backoff(uid, n, 5).as_millis() / 1000).collect();
-        assert!(
-            spread.len() > 8,
-            "full jitter spreads over the whole window: {spread:?}"
-        );
+        assert!(spread.len() > 8, "full jitter spreads over the whole window: {spread:?}");
     }
 
     #[test]

@@ -6,10 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 /// Wall time of this machine, in whole microseconds (what both databases keep).
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the system's clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
 pub fn now() -> Timestamp {
     whole_micros(Timestamp::now())
 }
@@ -22,10 +19,7 @@ pub fn whole_micros(t: Timestamp) -> Timestamp {
 /// Time since boot, suspension included: a machine that slept for a minute has aged by a minute.
 pub fn boot() -> Duration {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(
-        u64::try_from(t.tv_sec).unwrap_or(0),
-        u32::try_from(t.tv_nsec).unwrap_or(0),
-    )
+    Duration::new(u64::try_from(t.tv_sec).unwrap_or(0), u32::try_from(t.tv_nsec).unwrap_or(0))
 }
 
 /// The clock of an embedded ledger: the machine's, or one that a test holds.

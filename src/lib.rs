@@ -1,28 +1,53 @@
-//! otpost
-pub mod admit;
-pub mod api;
-pub mod app;
+//! otpost: one-time codes, posted, by text message or by voice call.
+//!
+//! # The path of a code
+//!
+//! A job comes in through [`broker`] or [`api`], and is read strictly into a [`dispatch::Job`]. [`admit`] holds it
+//! against policy, seals its secrets and hashes what must be found again. The [`ledger`] takes it in, in a group with its
+//! neighbours: a known id is answered, a full [`quota`] refuses, and where [`route`] found a carrier with room the row is
+//! born with its first [`attempt`] already in it. Only then is the job acked, and the [`worker`] sends what [`message`]
+//! put into words through the [`carrier`]. The answer becomes an outcome, and [`next`], a pure function, says what
+//! follows; both are written in one statement, if the row is still the one that was looked at. [`receive`] records the
+//! carriers' receipts and wakes a worker; [`due`] takes what is due by name or by a scan, so a retry, a fallback, a crash
+//! and an outage are all the same: a row whose time has come. [`tell`] brings every change of state out to the world, at
+//! least once. A code lies sealed ([`seal`]) in its row until its dispatch has ended, and nowhere else.
+//!
+//! Facts are written by whoever learns them; conclusions only by whoever has seen the latest facts. That one rule keeps
+//! workers, receipts, timers and senders out of each other's way.
+
+// What is pure.
 pub mod attempt;
 pub mod backoff;
+pub mod clock;
+pub mod dispatch;
+pub mod next;
+pub mod quota;
+pub mod seal;
+mod words;
+
+// The seams to the outside.
 pub mod broker;
 pub mod carrier;
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod dispatch;
-pub mod due;
 pub mod ledger;
 pub mod message;
-pub mod metrics;
-pub mod next;
-pub mod ops;
-pub mod quota;
+
+// The path.
+pub mod admit;
+pub mod due;
 pub mod receive;
 pub mod route;
-pub mod seal;
-pub mod story;
-pub mod telemetry;
 pub mod tell;
 pub mod wake;
-mod words;
 pub mod worker;
+
+// The doors.
+pub mod api;
+pub mod ops;
+pub mod story;
+
+// The program.
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod metrics;
+pub mod telemetry;

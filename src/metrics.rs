@@ -87,23 +87,11 @@ impl Default for Metrics {
             workers: Gauge::default(),
         };
         let r = &mut m.registry;
-        r.register(
-            "admissions",
-            "Jobs at the doors, and what became of them",
-            m.admissions.clone(),
-        );
+        r.register("admissions", "Jobs at the doors, and what became of them", m.admissions.clone());
         r.register("attempts", "Requests to carriers, by outcome", m.attempts.clone());
-        r.register(
-            "receipts",
-            "Callbacks of carriers, by what they say",
-            m.receipts.clone(),
-        );
+        r.register("receipts", "Callbacks of carriers, by what they say", m.receipts.clone());
         r.register("states", "States that dispatches reached", m.states.clone());
-        r.register(
-            "events_told",
-            "Events that were told and confirmed",
-            m.told.clone(),
-        );
+        r.register("events_told", "Events that were told and confirmed", m.told.clone());
         r.register("in_flight", "Requests to carriers under way", m.in_flight.clone());
         r.register_with_unit(
             "request",
@@ -117,17 +105,13 @@ impl Default for Metrics {
             Unit::Seconds,
             m.clock_ahead.clone(),
         );
-        r.register(
-            "workers",
-            "Workers that share the carriers' pace",
-            m.workers.clone(),
-        );
+        r.register("workers", "Workers that share the carriers' pace", m.workers.clone());
         m
     }
 }
 
 impl Metrics {
-    /// All of it, in the OpenMetrics text format.
+    /// All of it, in the `OpenMetrics` text format.
     pub fn text(&self) -> String {
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
@@ -142,11 +126,7 @@ impl Metrics {
     /// States were reached.
     pub fn reached(&self, events: &[crate::dispatch::Event]) {
         for event in events {
-            self.states
-                .get_or_create(&Stood {
-                    state: event.state.as_str(),
-                })
-                .inc();
+            self.states.get_or_create(&Stood { state: event.state.as_str() }).inc();
         }
     }
 }

@@ -12,9 +12,11 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::attempt::{Outcome, Reason, State};
 use crate::dispatch::{Channel, Dispatch, Event};
+use crate::words::words;
 
 pub use conclude::{give_up, next, skip_step, snooze};
 
@@ -91,19 +93,20 @@ pub struct Begin {
     pub silent: Option<u16>,
 }
 
-/// What becomes of the quota slots with a conclusion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slots {
-    /// They stay as they are.
-    Keep,
-    /// Nothing was accepted or is unknown: they are given back.
-    GiveBack,
-    /// It was delivered after all: they are taken again, even above the rule.
-    TakeAgain,
+words! {
+    /// What becomes of the quota slots with a conclusion.
+    Slots {
+        /// They stay as they are.
+        Keep = "keep",
+        /// Nothing was accepted or is unknown: they are given back.
+        GiveBack = "give_back",
+        /// It was delivered after all: they are taken again, even above the rule.
+        TakeAgain = "take_again",
+    }
 }
 
 /// What is to be written where the row's version is still the one that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Conclusion {
     /// The version after it: one more, or one more for each event.
     pub version: i64,

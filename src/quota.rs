@@ -42,21 +42,10 @@ impl FromStr for Rule {
         let count: u32 = count.parse().map_err(|_| BadRule)?;
         // "1/m" is one a minute.
         let number = &window[..window.len() - 1];
-        let number: u64 = if number.is_empty() {
-            1
-        } else {
-            number.parse().map_err(|_| BadRule)?
-        };
+        let number: u64 = if number.is_empty() { 1 } else { number.parse().map_err(|_| BadRule)? };
         let window = number.checked_mul(seconds).ok_or(BadRule)?;
         let fits = (1..=1000).contains(&count) && (1..=31 * 86400).contains(&window);
-        if fits {
-            Ok(Self {
-                count,
-                window: Duration::from_secs(window),
-            })
-        } else {
-            Err(BadRule)
-        }
+        if fits { Ok(Self { count, window: Duration::from_secs(window) }) } else { Err(BadRule) }
     }
 }
 
@@ -111,10 +100,7 @@ pub fn take(slots: &mut Vec<Timestamp>, rules: &[Rule], now: Timestamp) -> Resul
 /// When the next admission is possible; none when it is possible now.
 pub fn free_at(slots: &[Timestamp], rules: &[Rule], now: Timestamp) -> Option<Timestamp> {
     let ends = rules.iter().filter_map(|rule| {
-        let nth_latest = slots
-            .len()
-            .checked_sub(rule.count as usize)
-            .and_then(|i| slots.get(i))?;
+        let nth_latest = slots.len().checked_sub(rule.count as usize).and_then(|i| slots.get(i))?;
         Some(after(*nth_latest, rule.window)).filter(|end| *end > now)
     });
     ends.max()
@@ -144,9 +130,7 @@ mod tests {
             assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
         }
         assert_eq!("1/m".parse::<Rule>().unwrap().to_string(), "1/1m");
-        for bad in [
-            "5", "0/1m", "5/0s", "5/10", "5/10w", "x/1m", "5/40d", "-1/1m", "5/ 1m",
-        ] {
+        for bad in ["5", "0/1m", "5/0s", "5/10", "5/10w", "x/1m", "5/40d", "-1/1m", "5/ 1m"] {
             assert!(bad.parse::<Rule>().is_err(), "{bad}");
         }
     }

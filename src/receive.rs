@@ -43,44 +43,22 @@ pub struct Receiver {
 impl Receiver {
     /// A door that believes callbacks to URLs under `public_url`.
     pub fn new(
-        ledger: Ledger,
-        routes: Arc<Routes>,
-        keys: Keys,
-        public_url: String,
-        waker: Waker,
+        ledger: Ledger, routes: Arc<Routes>, keys: Keys, public_url: String, waker: Waker,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self {
-            ledger,
-            routes,
-            keys,
-            public_url,
-            waker,
-            metrics,
-        }
+        Self { ledger, routes, keys, public_url, waker, metrics }
     }
 
     /// Takes a callback in.
     pub async fn receive(
-        &self,
-        carrier: &str,
-        attempt: &str,
-        token: &str,
-        headers: &HeaderMap,
-        body: &[u8],
+        &self, carrier: &str, attempt: &str, token: &str, headers: &HeaderMap, body: &[u8],
     ) -> Reception {
         // The token is checked without the ledger: strangers cost it nothing.
         let Some(account) = self.routes.account(carrier) else {
             return Reception::NotBelieved;
         };
         let count = |verdict| {
-            self.metrics
-                .receipts
-                .get_or_create(&Received {
-                    carrier: account.name.clone(),
-                    verdict,
-                })
-                .inc();
+            self.metrics.receipts.get_or_create(&Received { carrier: account.name.clone(), verdict }).inc();
         };
         let Ok(id) = attempt.parse::<AttemptId>() else {
             return Reception::NotBelieved;
@@ -89,15 +67,9 @@ impl Receiver {
             count("bad_token");
             return Reception::NotBelieved;
         }
-        let url = format!(
-            "{}/v1/receipts/{carrier}/{attempt}/{token}",
-            self.public_url.trim_end_matches('/')
-        );
-        let receipt = match account.carrier.read(&Callback {
-            url: &url,
-            headers,
-            body,
-        }) {
+        let url =
+            format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.public_url.trim_end_matches('/'));
+        let receipt = match account.carrier.read(&Callback { url: &url, headers, body }) {
             Ok(Some(receipt)) => receipt,
             Ok(None) => return Reception::Taken,
             Err(NotBelieved::Signature) => {
@@ -111,12 +83,7 @@ impl Receiver {
             }
         };
         count(receipt.verdict.as_str());
-        let recording = Recording {
-            uid: id.uid,
-            n: id.n,
-            carrier: account.name.clone(),
-            receipt,
-        };
+        let recording = Recording { uid: id.uid, n: id.n, carrier: account.name.clone(), receipt };
         match self.record(recording).await {
             Ok(Recorded::Recorded) => {
                 self.waker.wake(id.uid);

@@ -58,19 +58,13 @@ impl Routes {
         for (name, c) in &config.carriers {
             let bad = |what: &str| BadConfig(format!("carriers.{name}: {what}"));
             let (carrier, least): (Box<dyn Carrier>, Duration) = match &c.twilio {
-                Some(t) => (
-                    Box::new(Twilio::new(t.clone()).map_err(|e| bad(&e))?),
-                    twilio::MIN_VALIDITY,
-                ),
+                Some(t) => (Box::new(Twilio::new(t.clone()).map_err(|e| bad(&e))?), twilio::MIN_VALIDITY),
                 None => return Err(bad("needs its kind, such as a section twilio")),
             };
             let client = Client::new(Duration::from_secs(c.time_out_s))
                 .map_err(|_| bad("no HTTP client can be made"))?;
-            let candidate = |unknown| Candidate {
-                carrier: name.clone(),
-                unknown,
-                min_life: MIN_LIFE.max(least),
-            };
+            let candidate =
+                |unknown| Candidate { carrier: name.clone(), unknown, min_life: MIN_LIFE.max(least) };
             let account = Account {
                 name: name.clone(),
                 carrier,
@@ -88,11 +82,7 @@ impl Routes {
             };
             accounts.insert(name.clone(), Arc::new(account));
         }
-        Ok(Self {
-            accounts,
-            config: config.clone(),
-            policies: Mutex::default(),
-        })
+        Ok(Self { accounts, config: config.clone(), policies: Mutex::default() })
     }
 
     /// An account, by name.
@@ -125,11 +115,8 @@ impl Routes {
             Channel::Sms => local.and_then(|l| l.sms.as_ref()).unwrap_or(&routes.sms),
             Channel::Voice => local.and_then(|l| l.voice.as_ref()).unwrap_or(&routes.voice),
         };
-        let all: Vec<String> = if named.is_empty() {
-            self.accounts.keys().cloned().collect()
-        } else {
-            named.clone()
-        };
+        let all: Vec<String> =
+            if named.is_empty() { self.accounts.keys().cloned().collect() } else { named.clone() };
         all.iter()
             .filter_map(|n| self.accounts.get(n))
             .filter_map(|a| a.candidates.get(&channel))
@@ -139,21 +126,15 @@ impl Routes {
 
     /// The first of these carriers that is healthy, has a slot free and has pace.
     pub fn choose(&self, channel: Channel, country: Option<&str>, carriers: &[String]) -> Option<Ready> {
-        carriers
-            .iter()
-            .filter_map(|name| self.accounts.get(name))
-            .find_map(|account| {
-                if account.is_broken(channel, country) {
-                    return None;
-                }
-                let slot = Arc::clone(&account.slots).try_acquire_owned().ok()?;
-                let pace = Arc::clone(&account.pace.lock().unwrap_or_else(PoisonError::into_inner));
-                pace.check().ok()?;
-                Some(Ready {
-                    account: Arc::clone(account),
-                    _slot: slot,
-                })
-            })
+        carriers.iter().filter_map(|name| self.accounts.get(name)).find_map(|account| {
+            if account.is_broken(channel, country) {
+                return None;
+            }
+            let slot = Arc::clone(&account.slots).try_acquire_owned().ok()?;
+            let pace = Arc::clone(&account.pace.lock().unwrap_or_else(PoisonError::into_inner));
+            pace.check().ok()?;
+            Some(Ready { account: Arc::clone(account), _slot: slot })
+        })
     }
 
     /// Divides each account's rate by the workers that are alive.
@@ -168,11 +149,9 @@ impl Account {
     fn is_broken(&self, channel: Channel, country: Option<&str>) -> bool {
         let now = crate::clock::boot();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        [None, country.map(str::to_owned)].into_iter().any(|c| {
-            breakers
-                .get_mut(&(channel, c))
-                .is_some_and(|b| !b.lets_through(now))
-        })
+        [None, country.map(str::to_owned)]
+            .into_iter()
+            .any(|c| breakers.get_mut(&(channel, c)).is_some_and(|b| !b.lets_through(now)))
     }
 
     /// Learns from an outcome: what fails again and again is passed over for a while.
@@ -186,10 +165,7 @@ impl Account {
                 }
             }
             Outcome::Misconfigured(Scope::Narrow) => {
-                breakers
-                    .entry((channel, country.map(str::to_owned)))
-                    .or_default()
-                    .open(now);
+                breakers.entry((channel, country.map(str::to_owned))).or_default().open(now);
             }
             Outcome::NotSent(crate::attempt::Cause::TooLate) => {}
             Outcome::NotSent(_) | Outcome::Unavailable | Outcome::Unknown => {
@@ -208,7 +184,5 @@ impl Account {
 
 fn pace(rate_per_s: u32, workers: usize) -> Arc<DefaultDirectRateLimiter> {
     let share = (rate_per_s / u32::try_from(workers.max(1)).unwrap_or(u32::MAX)).max(1);
-    Arc::new(RateLimiter::direct(Quota::per_second(
-        NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN),
-    )))
+    Arc::new(RateLimiter::direct(Quota::per_second(NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN))))
 }

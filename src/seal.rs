@@ -61,9 +61,7 @@ impl Root {
     /// Reads a root from its hexadecimal form.
     pub fn from_hex(kid: &str, hex: &str) -> Result<Self, BadRoot> {
         let named = (1..=16).contains(&kid.len())
-            && kid
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && kid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !named {
             return Err(BadRoot::Name);
         }
@@ -75,27 +73,17 @@ impl Root {
         for (i, byte) in bytes.iter_mut().enumerate() {
             *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).map_err(|_| BadRoot::Length)?;
         }
-        Ok(Self {
-            kid: kid.to_owned(),
-            bytes,
-        })
+        Ok(Self { kid: kid.to_owned(), bytes })
     }
 
     /// Makes a new one from the system's randomness.
     pub fn random(kid: &str) -> Self {
-        Self {
-            kid: kid.to_owned(),
-            bytes: Zeroizing::new(random()),
-        }
+        Self { kid: kid.to_owned(), bytes: Zeroizing::new(random()) }
     }
 
     /// The hexadecimal form, for a key file.
     pub fn to_hex(&self) -> Zeroizing<String> {
-        Zeroizing::new(
-            self.bytes
-                .iter()
-                .fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}")),
-        )
+        Zeroizing::new(self.bytes.iter().fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}")))
     }
 
     fn derive(&self, label: &str, who: &str) -> Zeroizing<[u8; 32]> {
@@ -166,28 +154,14 @@ impl Keys {
 
     /// Seals the secret part of a job, as a producer does.
     pub fn seal_job(&self, tenant: &str, id: Uuid, expires_at: Timestamp, plain: &[u8]) -> String {
-        self.seal(
-            "otpost/job/v1",
-            tenant,
-            &job_context(tenant, id, expires_at),
-            plain,
-        )
+        self.seal("otpost/job/v1", tenant, &job_context(tenant, id, expires_at), plain)
     }
 
     /// Opens the secret part of a job.
     pub fn open_job(
-        &self,
-        tenant: &str,
-        id: Uuid,
-        expires_at: Timestamp,
-        sealed: &str,
+        &self, tenant: &str, id: Uuid, expires_at: Timestamp, sealed: &str,
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        self.open(
-            "otpost/job/v1",
-            tenant,
-            &job_context(tenant, id, expires_at),
-            sealed,
-        )
+        self.open("otpost/job/v1", tenant, &job_context(tenant, id, expires_at), sealed)
     }
 
     /// Seals what the ledger keeps of a dispatch under a label (`code`, `number`).
@@ -197,10 +171,7 @@ impl Keys {
 
     /// Opens what the ledger keeps of a dispatch.
     pub fn open_row(
-        &self,
-        label: RowSecret,
-        uid: Uuid,
-        sealed: &str,
+        &self, label: RowSecret, uid: Uuid, sealed: &str,
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         self.open("otpost/ledger/v1", label.as_str(), uid.as_bytes(), sealed)
     }
@@ -217,10 +188,7 @@ impl Keys {
 
     /// The quota key of a number: of one tenant, or of all (`None`), for one purpose.
     pub fn quota_key(&self, tenant: Option<&str>, purpose: &str, number: &PhoneNumber) -> String {
-        hash(
-            &self.numbers,
-            &["quota", purpose, tenant.unwrap_or(""), number.expose()],
-        )
+        hash(&self.numbers, &["quota", purpose, tenant.unwrap_or(""), number.expose()])
     }
 
     /// The look-up key of a number, the same for all tenants.
@@ -246,25 +214,16 @@ impl Keys {
     /// Whether a token is good for a carrier and an attempt, in constant time.
     pub fn token_is_good(&self, carrier: &str, attempt: AttemptId, token: &str) -> bool {
         let attempt = attempt.to_string();
-        self.callbacks.iter().any(|key| {
-            hash(key, &[carrier, &attempt])
-                .as_bytes()
-                .ct_eq(token.as_bytes())
-                .into()
-        })
+        self.callbacks
+            .iter()
+            .any(|key| hash(key, &[carrier, &attempt]).as_bytes().ct_eq(token.as_bytes()).into())
     }
 
     fn seal(&self, label: &str, who: &str, context: &[u8], plain: &[u8]) -> String {
         let root = &self.roots[0];
         let nonce: [u8; NONCE] = random();
         let sealed = cipher(root, label, who)
-            .encrypt(
-                &XNonce::from(nonce),
-                Payload {
-                    msg: plain,
-                    aad: context,
-                },
-            )
+            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: context })
             .expect("bodies are far below the cipher's limit of 256 GiB");
         let mut bytes = Vec::with_capacity(NONCE + sealed.len());
         bytes.extend_from_slice(&nonce);
@@ -273,31 +232,15 @@ impl Keys {
     }
 
     fn open(
-        &self,
-        label: &str,
-        who: &str,
-        context: &[u8],
-        sealed: &str,
+        &self, label: &str, who: &str, context: &[u8], sealed: &str,
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let (kid, text) = sealed
-            .strip_prefix("v1.")
-            .and_then(|s| s.split_once('.'))
-            .ok_or(SealError::Form)?;
+        let (kid, text) =
+            sealed.strip_prefix("v1.").and_then(|s| s.split_once('.')).ok_or(SealError::Form)?;
         let bytes = BASE64.decode(text).map_err(|_| SealError::Form)?;
-        let root = self
-            .roots
-            .iter()
-            .find(|r| r.kid == kid)
-            .ok_or(SealError::UnknownKey)?;
+        let root = self.roots.iter().find(|r| r.kid == kid).ok_or(SealError::UnknownKey)?;
         let (nonce, body) = bytes.split_first_chunk::<NONCE>().ok_or(SealError::Form)?;
         cipher(root, label, who)
-            .decrypt(
-                &XNonce::from(*nonce),
-                Payload {
-                    msg: body,
-                    aad: context,
-                },
-            )
+            .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: context })
             .map(Zeroizing::new)
             .map_err(|_| SealError::DoesNotOpen)
     }
@@ -362,30 +305,15 @@ mod tests {
     fn a_sealed_job_opens_only_with_its_own_tenant_id_and_expiry() {
         let root = keys("k1", "0a");
         let keys = Keys::new(root.clone(), vec![], &root);
-        let (id, at) = (
-            Uuid::from_u128(1),
-            Timestamp::from_millisecond(1_800_000_000_123).unwrap(),
-        );
+        let (id, at) = (Uuid::from_u128(1), Timestamp::from_millisecond(1_800_000_000_123).unwrap());
         let sealed = keys.seal_job("shop", id, at, b"secret");
         assert!(sealed.starts_with("v1.k1."));
         assert_eq!(&**keys.open_job("shop", id, at, &sealed).unwrap(), b"secret");
-        assert_eq!(
-            keys.open_job("other", id, at, &sealed),
-            Err(SealError::DoesNotOpen)
-        );
-        assert_eq!(
-            keys.open_job("shop", Uuid::from_u128(2), at, &sealed),
-            Err(SealError::DoesNotOpen)
-        );
+        assert_eq!(keys.open_job("other", id, at, &sealed), Err(SealError::DoesNotOpen));
+        assert_eq!(keys.open_job("shop", Uuid::from_u128(2), at, &sealed), Err(SealError::DoesNotOpen));
         let later = Timestamp::from_millisecond(1_800_000_000_124).unwrap();
-        assert_eq!(
-            keys.open_job("shop", id, later, &sealed),
-            Err(SealError::DoesNotOpen)
-        );
-        assert_eq!(
-            keys.open_job("shop", id, at, "v1.k9.AAAA"),
-            Err(SealError::UnknownKey)
-        );
+        assert_eq!(keys.open_job("shop", id, later, &sealed), Err(SealError::DoesNotOpen));
+        assert_eq!(keys.open_job("shop", id, at, "v1.k9.AAAA"), Err(SealError::UnknownKey));
         assert_eq!(keys.open_job("shop", id, at, "nonsense"), Err(SealError::Form));
     }
 

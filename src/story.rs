@@ -147,19 +147,15 @@ fn attempt(uid: Uuid, a: &Attempt) -> AttemptStory {
 
 /// An attempt in one sentence.
 fn says(a: &Attempt) -> String {
-    let again = a
-        .repeats
-        .map(|n| format!("repeats attempt {n}, of which nobody knows whether it was taken: "));
+    let again =
+        a.repeats.map(|n| format!("repeats attempt {n}, of which nobody knows whether it was taken: "));
     let what = match (a.outcome, a.receipt) {
         (None, _) => "under way".to_owned(),
         (Some(Outcome::Accepted), None) => "accepted; no final receipt yet".to_owned(),
         (Some(Outcome::Accepted), Some(Verdict::Delivered)) => "accepted and delivered".to_owned(),
         (Some(Outcome::Accepted), Some(_)) => {
             let reason = a.receipt_reason.unwrap_or(Reason::Unexplained);
-            format!(
-                "accepted, but not delivered ({})",
-                reason.as_str().replace('_', " ")
-            )
+            format!("accepted, but not delivered ({})", reason.as_str().replace('_', " "))
         }
         (Some(Outcome::Throttled { retry_after }), _) => match retry_after {
             Some(wait) => format!("not taken: the carrier asks for {} s of patience", wait.as_secs()),

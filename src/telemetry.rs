@@ -26,9 +26,7 @@ const CAPPED: &[(&str, LevelFilter)] = &[
 ];
 
 fn may_log(metadata: &Metadata<'_>) -> bool {
-    let capped = CAPPED
-        .iter()
-        .find(|(target, _)| metadata.target().starts_with(target));
+    let capped = CAPPED.iter().find(|(target, _)| metadata.target().starts_with(target));
     capped.is_none_or(|(_, most)| *metadata.level() <= *most)
 }
 
@@ -38,21 +36,11 @@ pub fn start(config: &LogConfig) {
     let layer = match config.format {
         LogFormat::Text => {
             let coloured = std::io::stderr().is_terminal();
-            fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_ansi(coloured)
-                .with_target(false)
-                .boxed()
+            fmt::layer().with_writer(std::io::stderr).with_ansi(coloured).with_target(false).boxed()
         }
-        LogFormat::Json => fmt::layer()
-            .with_writer(std::io::stderr)
-            .json()
-            .flatten_event(true)
-            .boxed(),
+        LogFormat::Json => fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed(),
     };
-    let registry = tracing_subscriber::registry()
-        .with(layer.with_filter(filter_fn(may_log)))
-        .with(filter);
+    let registry = tracing_subscriber::registry().with(layer.with_filter(filter_fn(may_log))).with(filter);
     let _ = registry.try_init();
     hide_panics();
 }
@@ -60,9 +48,7 @@ pub fn start(config: &LogConfig) {
 /// A panic's message may quote a value: only its place is printed.
 pub fn hide_panics() {
     std::panic::set_hook(Box::new(|info| {
-        let place = info
-            .location()
-            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         tracing::error!(panic.place = place, "a defect: a task panicked");
     }));
 }

@@ -58,16 +58,11 @@ impl Teller {
 }
 
 async fn run(
-    ledger: Ledger,
-    broker: Broker,
-    metrics: Arc<Metrics>,
-    owed: mpsc::Receiver<Owed>,
+    ledger: Ledger, broker: Broker, metrics: Arc<Metrics>, owed: mpsc::Receiver<Owed>,
     shutdown: CancellationToken,
 ) {
-    let fresh = futures_util::stream::unfold(
-        owed,
-        |mut owed| async move { owed.recv().await.map(|o| (o, owed)) },
-    );
+    let fresh =
+        futures_util::stream::unfold(owed, |mut owed| async move { owed.recv().await.map(|o| (o, owed)) });
     let telling = fresh.for_each_concurrent(AT_ONCE, |owed| tell_all(&ledger, &broker, &metrics, owed));
     let scanning = async {
         let mut tick = tokio::time::interval(SCAN);
@@ -95,10 +90,7 @@ async fn run(
 
 /// Tells the events of one dispatch in order, and removes those that were confirmed.
 async fn tell_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, owed: Owed) {
-    let mut told = Told {
-        uid: owed.uid,
-        versions: vec![],
-    };
+    let mut told = Told { uid: owed.uid, versions: vec![] };
     for event in &owed.events {
         if broker.publish(message(&owed, event)).await.is_err() {
             break;
@@ -122,11 +114,7 @@ fn message(owed: &Owed, event: &Event) -> Message {
         message_id: id,
         kind: "event",
         content_type: "application/cloudevents+json",
-        headers: owed
-            .traceparent
-            .iter()
-            .map(|t| ("traceparent".to_owned(), t.clone()))
-            .collect(),
+        headers: owed.traceparent.iter().map(|t| ("traceparent".to_owned(), t.clone())).collect(),
         mandatory: false,
     }
 }
@@ -140,19 +128,11 @@ fn cloud_event(owed: &Owed, event: &Event, id: &str) -> Value {
     let optional = [
         ("channel", json!(event.channel)),
         ("carrier", json!(event.carrier)),
-        (
-            "attempt",
-            json!(event.attempt.map(|n| format!("{}-{n}", owed.uid))),
-        ),
+        ("attempt", json!(event.attempt.map(|n| format!("{}-{n}", owed.uid)))),
         ("reason", json!(event.reason)),
         ("retry_after_s", json!(event.retry_after_s)),
     ];
-    data.extend(
-        optional
-            .into_iter()
-            .filter(|(_, v)| !v.is_null())
-            .map(|(k, v)| (k.to_owned(), v)),
-    );
+    data.extend(optional.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_owned(), v)));
     data.insert("tags".to_owned(), json!(owed.tags));
     json!({
         "specversion": "1.0",

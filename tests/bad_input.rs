@@ -1,4 +1,5 @@
 //! Bad input gets a clear error that quotes no value; nothing else is disturbed, and nothing is lost.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -20,7 +21,8 @@ async fn bad_jobs_are_answered_with_field_and_rule_and_their_neighbours_pass() {
     let house = House::build(Duration::from_millis(20)).await;
     let app = house.start(house.config(&["c1"]), Roles::ALL).await;
     let to = "+447702000001";
-    let unsealable = json!({"id": uuid::Uuid::new_v4(), "expires_at": in_seconds(100), "sealed": "v1.t1.AAAA"});
+    let unsealable =
+        json!({"id": uuid::Uuid::new_v4(), "expires_at": in_seconds(100), "sealed": "v1.t1.AAAA"});
     let cases: Vec<(Vec<u8>, u16, &str)> = vec![
         (b"{\"id\": ".to_vec(), 400, "body"),
         (b"[]".to_vec(), 400, "body"),
@@ -28,8 +30,16 @@ async fn bad_jobs_are_answered_with_field_and_rule_and_their_neighbours_pass() {
         (with(job(to, json!({})), "colour", json!("red")).to_string().into_bytes(), 422, "colour"),
         (with(job(to, json!({})), "code", json!("48 15 16")).to_string().into_bytes(), 422, "code"),
         (job("07700900123", json!({})).to_string().into_bytes(), 422, "to"),
-        (with(job(to, json!({})), "expires_at", json!("yesterday")).to_string().into_bytes(), 422, "expires_at"),
-        (with(job(to, json!({})), "expires_at", in_seconds(7200)).to_string().into_bytes(), 422, "expires_at"),
+        (
+            with(job(to, json!({})), "expires_at", json!("yesterday")).to_string().into_bytes(),
+            422,
+            "expires_at",
+        ),
+        (
+            with(job(to, json!({})), "expires_at", in_seconds(7200)).to_string().into_bytes(),
+            422,
+            "expires_at",
+        ),
         (with(job(to, json!({})), "tags", json!({"a": "b\u{0}"})).to_string().into_bytes(), 422, "tags"),
         (unsealable.to_string().into_bytes(), 422, "sealed"),
         (with(job(to, json!({})), "template", json!("none")).to_string().into_bytes(), 422, "template"),
@@ -143,7 +153,8 @@ async fn receipts_are_believed_only_with_token_and_signature() {
 }
 
 fn otpost(args: &[&str]) -> (i32, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_otpost")).args(args).env_remove("OTPOST_CONFIG").output().unwrap();
+    let out =
+        Command::new(env!("CARGO_BIN_EXE_otpost")).args(args).env_remove("OTPOST_CONFIG").output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
     (out.status.code().unwrap(), said)
 }
@@ -153,7 +164,8 @@ fn a_misspelt_key_is_named_with_its_line_and_the_exit_code_is_two() {
     let files = support::world::TempDir::new();
     let path = files.0.join("otpost.toml");
     let path_text = path.to_str().unwrap();
-    std::fs::write(&path, "[carriers.main.twilio]\naccount_sid = \"ACx\"\nauth_tokn = \"SECRET-VALUE\"\n").unwrap();
+    std::fs::write(&path, "[carriers.main.twilio]\naccount_sid = \"ACx\"\nauth_tokn = \"SECRET-VALUE\"\n")
+        .unwrap();
     for command in [&["config", "check", "--config", path_text][..], &["serve", "--config", path_text]] {
         let (code, said) = otpost(command);
         assert_eq!(code, 2, "{said}");
@@ -169,7 +181,8 @@ fn a_misspelt_key_is_named_with_its_line_and_the_exit_code_is_two() {
 
 #[test]
 fn help_is_there_for_strangers() {
-    for command in [&["--help"][..], &["serve", "--help"], &["send", "--help"], &["keys", "create", "--help"]] {
+    for command in [&["--help"][..], &["serve", "--help"], &["send", "--help"], &["keys", "create", "--help"]]
+    {
         let (code, said) = otpost(command);
         assert_eq!(code, 0, "{said}");
         assert!(said.contains("Usage:"), "{said}");

@@ -50,12 +50,7 @@ impl Running {
         let (may_consume, may) = watch::channel(true);
         let shutdown = CancellationToken::new();
         let (broker, intake) = Broker::start(settings, may, shutdown.clone());
-        Self {
-            broker,
-            intake: intake.unwrap(),
-            may_consume,
-            shutdown,
-        }
+        Self { broker, intake: intake.unwrap(), may_consume, shutdown }
     }
 
     async fn up(settings: Settings) -> Self {
@@ -77,10 +72,7 @@ impl Running {
     }
 
     async fn hears_nothing(&mut self) {
-        assert!(
-            timeout(SILENCE, self.intake.next()).await.is_err(),
-            "something came"
-        );
+        assert!(timeout(SILENCE, self.intake.next()).await.is_err(), "something came");
     }
 
     async fn stop(self) {
@@ -93,25 +85,15 @@ impl Running {
 /// A connection that publishes only.
 async fn publisher(url: String) -> Broker {
     let (_, may) = watch::channel(true);
-    let (broker, intake) = Broker::start(
-        Settings {
-            consume: false,
-            ..settings(url)
-        },
-        may,
-        CancellationToken::new(),
-    );
+    let (broker, intake) =
+        Broker::start(Settings { consume: false, ..settings(url) }, may, CancellationToken::new());
     assert!(intake.is_none());
     stands(&broker, |up| up.publishing).await;
     broker
 }
 
 async fn stands(broker: &Broker, how: impl FnMut(&Up) -> bool) -> Up {
-    timeout(SOON, broker.watch().wait_for(how))
-        .await
-        .unwrap()
-        .unwrap()
-        .clone()
+    timeout(SOON, broker.watch().wait_for(how)).await.unwrap().unwrap().clone()
 }
 
 fn message<I: ToString + ?Sized>(routing_key: &str, id: &I) -> Message {
@@ -150,9 +132,7 @@ fn names(deliveries: &[Delivery]) -> HashSet<String> {
 }
 
 async fn lapin(vhost: &Vhost) -> (Connection, lapin::Channel) {
-    let connection = Connection::connect(&vhost.url(), ConnectionProperties::default())
-        .await
-        .unwrap();
+    let connection = Connection::connect(&vhost.url(), ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     (connection, channel)
 }
@@ -162,25 +142,14 @@ async fn a_published_job_arrives_with_its_properties_and_is_gone_after_its_ack()
     let vhost = Vhost::new();
     let mut worker = Running::up(settings(vhost.url())).await;
     let headers = vec![("traceparent".to_owned(), "00-4bf9-00f0-01".to_owned())];
-    worker
-        .broker
-        .publish(Message {
-            headers,
-            ..job("a job")
-        })
-        .await
-        .unwrap();
+    worker.broker.publish(Message { headers, ..job("a job") }).await.unwrap();
     let delivery = worker.next().await;
     assert_eq!(delivery.body, b"a job");
     assert_eq!(delivery.routing_key, "dispatch");
     assert_eq!(delivery.message_id.as_deref(), Some("a job"));
     assert_eq!(delivery.traceparent.as_deref(), Some("00-4bf9-00f0-01"));
     assert_eq!(
-        (
-            delivery.user_id.as_deref(),
-            delivery.times_returned,
-            delivery.redelivered
-        ),
+        (delivery.user_id.as_deref(), delivery.times_returned, delivery.redelivered),
         (None, 0, false)
     );
     delivery.ack();
@@ -188,15 +157,9 @@ async fn a_published_job_arrives_with_its_properties_and_is_gone_after_its_ack()
     let (_connection, channel) = lapin(&vhost).await;
     let by_guest = BasicProperties::default().with_user_id("guest".into());
     let options = BasicPublishOptions::default();
-    channel
-        .basic_publish(JOBS.into(), key::WAKE.into(), options, b"", by_guest)
-        .await
-        .unwrap();
+    channel.basic_publish(JOBS.into(), key::WAKE.into(), options, b"", by_guest).await.unwrap();
     let delivery = worker.next().await;
-    assert_eq!(
-        (delivery.user_id.as_deref(), delivery.routing_key.as_str()),
-        (Some("guest"), "wake")
-    );
+    assert_eq!((delivery.user_id.as_deref(), delivery.routing_key.as_str()), (Some("guest"), "wake"));
     delivery.ack();
     vhost.has_depth(DISPATCH, (0, 0)).await;
     worker.stop().await;
@@ -207,27 +170,14 @@ async fn a_published_message_is_persistent_and_carries_type_time_and_headers() {
     let vhost = Vhost::new();
     let broker = publisher(vhost.url()).await;
     let headers = vec![("reason".to_owned(), "conflict".to_owned())];
-    broker
-        .publish(Message {
-            headers,
-            ..message(key::DEAD, "letter")
-        })
-        .await
-        .unwrap();
+    broker.publish(Message { headers, ..message(key::DEAD, "letter") }).await.unwrap();
     let (_connection, channel) = lapin(&vhost).await;
-    let got = channel
-        .basic_get(DEAD.into(), BasicGetOptions { no_ack: true })
-        .await
-        .unwrap()
-        .unwrap();
+    let got = channel.basic_get(DEAD.into(), BasicGetOptions { no_ack: true }).await.unwrap().unwrap();
     let properties = &got.properties;
     assert_eq!(*properties.delivery_mode(), Some(2));
     assert_eq!(properties.kind().as_ref().unwrap().as_str(), "otpost.job");
     assert_eq!(properties.message_id().as_ref().unwrap().as_str(), "letter");
-    assert_eq!(
-        properties.content_type().as_ref().unwrap().as_str(),
-        "application/json"
-    );
+    assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
     let age = otpost::clock::now().as_second() - i64::try_from(properties.timestamp().unwrap()).unwrap();
     assert!((0..60).contains(&age), "{age}");
     let reason = properties.headers().as_ref().unwrap().inner().get("reason");
@@ -248,10 +198,7 @@ async fn unacked_deliveries_come_back_after_a_cut_and_say_how_often_they_did() {
         let held = worker.take(3).await;
         assert_eq!(names(&held), all);
         for delivery in held {
-            assert_eq!(
-                (delivery.times_returned, delivery.redelivered),
-                (returned, returned > 0)
-            );
+            assert_eq!((delivery.times_returned, delivery.redelivered), (returned, returned > 0));
             if returned == 2 {
                 delivery.ack();
             }
@@ -296,10 +243,7 @@ async fn what_waited_untaken_when_the_connection_broke_comes_once_and_not_twice(
     stands(&worker.broker, |up| !up.consuming).await;
     stands(&worker.broker, |up| up.consuming).await;
     let held = worker.take(20).await;
-    assert!(
-        held.iter().all(|delivery| delivery.times_returned == 1),
-        "{held:?}"
-    );
+    assert!(held.iter().all(|delivery| delivery.times_returned == 1), "{held:?}");
     worker.hears_nothing().await;
 }
 
@@ -324,14 +268,7 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
         confirmed
     });
     let mut arrived = HashSet::new();
-    for fault in [
-        "none",
-        "cut",
-        "reset",
-        "closed by the broker",
-        "refused for a while",
-        "stalled",
-    ] {
+    for fault in ["none", "cut", "reset", "closed by the broker", "refused for a while", "stalled"] {
         match fault {
             "cut" => relay.cut(),
             "reset" => relay.reset(),
@@ -340,10 +277,7 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
                 relay.refuse(true);
                 relay.cut();
                 let refused = relay.counts().refused;
-                until("some connections are refused", || {
-                    relay.counts().refused >= refused + 4
-                })
-                .await;
+                until("some connections are refused", || relay.counts().refused >= refused + 4).await;
                 assert!(worker.broker.watch().borrow().problem().is_some());
                 relay.refuse(false);
             }
@@ -394,29 +328,12 @@ async fn a_queue_that_was_deleted_is_made_anew_and_consumed_again() {
 async fn a_message_that_no_queue_takes_is_returned_if_it_is_mandatory_and_fine_otherwise() {
     let vhost = Vhost::new();
     let broker = publisher(vhost.url()).await;
-    assert_eq!(
-        broker.publish(message("unbound", "a")).await,
-        Err(PublishError::Returned)
-    );
-    let optional = Message {
-        mandatory: false,
-        ..message("unbound", "b")
-    };
+    assert_eq!(broker.publish(message("unbound", "a")).await, Err(PublishError::Returned));
+    let optional = Message { mandatory: false, ..message("unbound", "b") };
     assert_eq!(broker.publish(optional.clone()).await, Ok(()));
-    assert_eq!(
-        broker
-            .publish(Message {
-                exchange: Exchange::Events,
-                ..optional
-            })
-            .await,
-        Ok(())
-    );
+    assert_eq!(broker.publish(Message { exchange: Exchange::Events, ..optional }).await, Ok(()));
     assert_eq!(broker.publish(job("c")).await, Ok(()));
-    assert_eq!(
-        broker.publish(job(&"x".repeat(256))).await,
-        Err(PublishError::Unfit)
-    );
+    assert_eq!(broker.publish(job(&"x".repeat(256))).await, Err(PublishError::Unfit));
     assert_eq!(broker.publish(job("d")).await, Ok(()));
 }
 
@@ -430,15 +347,8 @@ async fn among_many_at_once_each_publisher_hears_of_its_own_message() {
             // Most are routed to a quorum queue, and are confirmed later than those that come back.
             let unbound = id % 3 == 1;
             let key = if unbound { "unbound" } else { key::RECEIPT };
-            let message = Message {
-                mandatory: id % 5 != 0,
-                ..message(key, &(round * 1000 + id))
-            };
-            let expected = if unbound && message.mandatory {
-                Err(PublishError::Returned)
-            } else {
-                Ok(())
-            };
+            let message = Message { mandatory: id % 5 != 0, ..message(key, &(round * 1000 + id)) };
+            let expected = if unbound && message.mandatory { Err(PublishError::Returned) } else { Ok(()) };
             tokio::spawn(async move { assert_eq!(broker.publish(message).await, expected, "{id}") })
         });
         for published in publishing.collect::<Vec<_>>() {
@@ -496,11 +406,7 @@ async fn when_confirms_stay_away_publishers_wait_no_longer_than_their_time_and_f
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_acked() {
     let vhost = Vhost::new();
-    let mut worker = Running::up(Settings {
-        prefetch: 10,
-        ..settings(vhost.url())
-    })
-    .await;
+    let mut worker = Running::up(Settings { prefetch: 10, ..settings(vhost.url()) }).await;
     for id in 0..30 {
         worker.broker.publish(job(&id)).await.unwrap();
     }
@@ -516,10 +422,7 @@ async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_ack
     let held = worker.take(10).await;
     worker.hears_nothing().await;
     vhost.has_depth(DISPATCH, (16, 10)).await;
-    assert!(
-        held.iter().all(|delivery| delivery.times_returned == 0),
-        "nothing was given back"
-    );
+    assert!(held.iter().all(|delivery| delivery.times_returned == 0), "nothing was given back");
     held.into_iter().for_each(Delivery::ack);
     worker.take(10).await.into_iter().for_each(Delivery::ack);
     worker.take(6).await.into_iter().for_each(Delivery::ack);
@@ -529,11 +432,7 @@ async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_ack
 #[tokio::test(flavor = "multi_thread")]
 async fn pauses_never_make_a_worker_hold_more_than_its_prefetch_nor_less_afterwards() {
     let vhost = Vhost::new();
-    let mut worker = Running::up(Settings {
-        prefetch: 10,
-        ..settings(vhost.url())
-    })
-    .await;
+    let mut worker = Running::up(Settings { prefetch: 10, ..settings(vhost.url()) }).await;
     for id in 0..60 {
         worker.broker.publish(job(&id)).await.unwrap();
     }
@@ -558,21 +457,12 @@ async fn pauses_never_make_a_worker_hold_more_than_its_prefetch_nor_less_afterwa
 async fn a_queue_with_other_arguments_is_named_as_the_problem_until_it_is_gone() {
     let vhost = Vhost::new();
     let (connection, channel) = lapin(&vhost).await;
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..QueueDeclareOptions::default()
-    };
-    channel
-        .queue_declare(DISPATCH.into(), options, FieldTable::default())
-        .await
-        .unwrap();
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(DISPATCH.into(), options, FieldTable::default()).await.unwrap();
     let mut worker = Running::start(settings(vhost.url()));
     let up = stands(&worker.broker, |up| up.problem().is_some()).await;
     let problem = up.problem().unwrap();
-    assert!(
-        problem.contains("queue otpost.dispatch") && problem.contains("406"),
-        "{problem}"
-    );
+    assert!(problem.contains("queue otpost.dispatch") && problem.contains("406"), "{problem}");
     assert!(!up.publishing && !up.consuming);
     assert_eq!(
         Broker::declare(&vhost.url(), true).await,
@@ -580,10 +470,7 @@ async fn a_queue_with_other_arguments_is_named_as_the_problem_until_it_is_gone()
     );
     connection.close(200, "OK".into()).await.unwrap();
     vhost.ctl("delete_queue", &[DISPATCH]);
-    stands(&worker.broker, |up| {
-        up.publishing && up.consuming && up.problem().is_none()
-    })
-    .await;
+    stands(&worker.broker, |up| up.publishing && up.consuming && up.problem().is_none()).await;
     worker.broker.publish(job("a")).await.unwrap();
     worker.next().await.ack();
 }
@@ -631,11 +518,7 @@ async fn five_thousand_messages_are_acked_in_few_frames_and_leave_an_empty_queue
 #[tokio::test(flavor = "multi_thread")]
 async fn after_shutdown_the_intake_ends_and_what_is_held_can_still_be_acked() {
     let vhost = Vhost::new();
-    let mut worker = Running::up(Settings {
-        prefetch: 10,
-        ..settings(vhost.url())
-    })
-    .await;
+    let mut worker = Running::up(Settings { prefetch: 10, ..settings(vhost.url()) }).await;
     for id in 0..30 {
         worker.broker.publish(job(&id)).await.unwrap();
     }
@@ -644,11 +527,7 @@ async fn after_shutdown_the_intake_ends_and_what_is_held_can_still_be_acked() {
     assert!(worker.next_or_end().await.is_none());
     // What nobody took is given back at once, for other workers; what is held stays.
     vhost.has_depth(DISPATCH, (26, 4)).await;
-    worker
-        .broker
-        .publish(job("published after shutdown"))
-        .await
-        .unwrap();
+    worker.broker.publish(job("published after shutdown")).await.unwrap();
     held.drain(..3).for_each(Delivery::ack);
     vhost.has_depth(DISPATCH, (27, 1)).await;
     let last = held.pop().unwrap();
@@ -663,11 +542,7 @@ async fn after_shutdown_the_intake_ends_and_what_is_held_can_still_be_acked() {
 }
 
 fn vhost_connections(vhost: &Vhost) -> String {
-    let (_, name) = vhost
-        .url()
-        .rsplit_once('/')
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .unwrap();
+    let (_, name) = vhost.url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     let all = rabbit::rabbitmqctl(&["list_connections", "vhost", "--no-table-headers"]);
     all.lines().filter(|line| line.trim() == name).collect()
 }
@@ -703,25 +578,15 @@ async fn shutdown_ends_everything_while_the_broker_is_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn declaring_is_repeatable_and_looking_finds_what_is_missing() {
     let vhost = Vhost::new();
-    assert_eq!(
-        Broker::declare(&vhost.url(), false).await,
-        Err(BrokerError::Missing(Asked::Exchange(JOBS)))
-    );
+    assert_eq!(Broker::declare(&vhost.url(), false).await, Err(BrokerError::Missing(Asked::Exchange(JOBS))));
     Broker::declare(&vhost.url(), true).await.unwrap();
     Broker::declare(&vhost.url(), true).await.unwrap();
     Broker::declare(&vhost.url(), false).await.unwrap();
-    let mut worker = Running::up(Settings {
-        declare: false,
-        ..settings(vhost.url())
-    })
-    .await;
+    let mut worker = Running::up(Settings { declare: false, ..settings(vhost.url()) }).await;
     worker.broker.publish(job("a")).await.unwrap();
     worker.next().await.ack();
     vhost.ctl("delete_queue", &[DEAD]);
-    assert_eq!(
-        Broker::declare(&vhost.url(), false).await,
-        Err(BrokerError::Missing(Asked::Queue(DEAD)))
-    );
+    assert_eq!(Broker::declare(&vhost.url(), false).await, Err(BrokerError::Missing(Asked::Queue(DEAD))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -734,10 +599,7 @@ async fn what_is_wrong_with_the_url_is_said_without_quoting_it() {
         (url.replace(":guest@", ":hunter2@"), BrokerError::NotLetIn(403)),
         (format!("{url}-elsewhere"), BrokerError::NotLetIn(530)),
         (vhost.url_by(gone), BrokerError::Unreachable("connection refused")),
-        (
-            url.replace("amqp:", "amqps:"),
-            BrokerError::Unreachable("the TLS handshake failed"),
-        ),
+        (url.replace("amqp:", "amqps:"), BrokerError::Unreachable("the TLS handshake failed")),
     ];
     for (url, expected) in wrong {
         let error = Broker::declare(&url, true).await.unwrap_err();

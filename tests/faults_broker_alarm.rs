@@ -63,10 +63,7 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
         .expect("in time")
         .expect("open");
     broker.publish(job(0)).await.expect("nothing is blocked yet");
-    let held = timeout(SOON, intake.next())
-        .await
-        .expect("in time")
-        .expect("a delivery");
+    let held = timeout(SOON, intake.next()).await.expect("in time").expect("a delivery");
 
     let alarm = Alarm::on();
     // RabbitMQ tells a connection that it is blocked when it publishes.
@@ -80,10 +77,7 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     timeout(SOON, refused).await.expect("publishers are refused");
     let up = standing.borrow_and_update().clone();
     assert!(!up.publishing && up.consuming && !broker.is_up(), "{up:?}");
-    assert!(
-        up.problem().is_some_and(|problem| problem.contains("alarm")),
-        "{up:?}"
-    );
+    assert!(up.problem().is_some_and(|problem| problem.contains("alarm")), "{up:?}");
     held.ack();
     while let Ok(Some(delivery)) = timeout(Duration::from_millis(300), intake.next()).await {
         delivery.ack();
@@ -91,12 +85,9 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     vhost.has_depth(DISPATCH, (0, 0)).await;
 
     drop(alarm);
-    timeout(
-        SOON,
-        standing.wait_for(|up| up.publishing && up.problem().is_none()),
-    )
-    .await
-    .expect("in time")
-    .expect("open");
+    timeout(SOON, standing.wait_for(|up| up.publishing && up.problem().is_none()))
+        .await
+        .expect("in time")
+        .expect("open");
     broker.publish(job(1_000_000)).await.expect("publishing goes on");
 }

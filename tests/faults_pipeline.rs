@@ -1,5 +1,6 @@
 //! A thousand jobs, two workers, and everything around them breaking: nothing is lost, and nothing is doubled beyond
 //! what an unknown outcome explains.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -14,7 +15,8 @@ use support::world::connect;
 const JOBS: usize = 1000;
 
 fn services(args: &[&str]) {
-    let program = std::env::var("OTPOST_TEST_SERVICES").expect("OTPOST_TEST_SERVICES is not set: run scripts/test");
+    let program =
+        std::env::var("OTPOST_TEST_SERVICES").expect("OTPOST_TEST_SERVICES is not set: run scripts/test");
     let done = Command::new(program).args(args).output().expect("scripts/services runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
@@ -54,7 +56,10 @@ async fn all_delivered(house: &House) -> BTreeMap<uuid::Uuid, i64> {
             let rows = look.query(sql, &[]).await.unwrap();
             return rows.iter().map(|r| (r.get(0), r.get(1))).collect();
         }
-        assert!(started.elapsed() < Duration::from_secs(150), "delivered so far (all, delivered): {counts:?}");
+        assert!(
+            started.elapsed() < Duration::from_secs(150),
+            "delivered so far (all, delivered): {counts:?}"
+        );
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
 }
@@ -94,7 +99,8 @@ async fn two_workers_drain_a_thousand_jobs_each_once_each_with_its_receipt() {
     let row = look.query_one(sql, &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (JOBS as i64, JOBS as i64));
     // The references in the ledger are those in the carrier's record.
-    let kept: Vec<String> = look.query("select reference from dispatch", &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
+    let kept: Vec<String> =
+        look.query("select reference from dispatch", &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
     for entry in &accepted {
         assert!(kept.iter().any(|k| entry["sid"] == json!(k)), "{entry}");
     }

@@ -1,4 +1,5 @@
 //! What the ledger promises when many ask at once, and when its connection breaks. On both databases where both can.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -14,16 +15,13 @@ use support::relay::{Direction, Relay};
 use support::world::{Backend, World, connect, ledger_at};
 
 fn to(number: &str, rules: &[&str]) -> Admission {
-    let mut j = with_begin(job(
-        &[SMS],
-        number,
-        otpost::clock::after(otpost::clock::now(), Duration::from_secs(300)),
-    ));
+    let mut j =
+        with_begin(job(&[SMS], number, otpost::clock::after(otpost::clock::now(), Duration::from_secs(300))));
     j.limits = vec![limit(number, rules)];
     j
 }
 
-async fn workers(world: &World, backend: Backend, count: usize) -> Vec<Ledger> {
+fn workers(world: &World, backend: Backend, count: usize) -> Vec<Ledger> {
     // SQLite has one process; its workers share one door.
     (0..count)
         .map(|_| {
@@ -38,7 +36,7 @@ async fn workers(world: &World, backend: Backend, count: usize) -> Vec<Ledger> {
 
 async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
     let world = World::free(backend).await;
-    let workers = workers(&world, backend, 4).await;
+    let workers = workers(&world, backend, 4);
     let mut asked = tokio::task::JoinSet::new();
     for i in 0..1000 {
         let ledger = workers[i % 4].clone();
@@ -46,21 +44,12 @@ async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
     }
     let answers = asked.join_all().await;
     let in_state = |s: State| {
-        answers
-            .iter()
-            .filter(|a| matches!(a, Admitted::Born { state, .. } if *state == s))
-            .count()
+        answers.iter().filter(|a| matches!(a, Admitted::Born { state, .. } if *state == s)).count()
     };
     assert_eq!((in_state(State::Sending), in_state(State::Limited)), (5, 995));
     let slots: BTreeSet<_> = answers
         .iter()
-        .filter_map(|a| {
-            if let Admitted::Born { slots, .. } = a {
-                slots.first()
-            } else {
-                None
-            }
-        })
+        .filter_map(|a| if let Admitted::Born { slots, .. } = a { slots.first() } else { None })
         .map(|s| s.at)
         .collect();
     assert_eq!(slots.len(), 5, "slots are distinct");
@@ -68,7 +57,7 @@ async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
 
 async fn one_id_from_a_hundred_producers(backend: Backend) {
     let world = World::free(backend).await;
-    let workers = workers(&world, backend, 4).await;
+    let workers = workers(&world, backend, 4);
     let one = to("a", &["5/10m"]);
     let mut asked = tokio::task::JoinSet::new();
     for i in 0..100 {
@@ -78,25 +67,13 @@ async fn one_id_from_a_hundred_producers(backend: Backend) {
         asked.spawn(async move { ledger.admit(mine).await.unwrap() });
     }
     let answers = asked.join_all().await;
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|a| matches!(a, Admitted::Born { .. }))
-            .count(),
-        1
-    );
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|a| matches!(a, Admitted::Known { mine: false, .. }))
-            .count(),
-        99
-    );
+    assert_eq!(answers.iter().filter(|a| matches!(a, Admitted::Born { .. })).count(), 1);
+    assert_eq!(answers.iter().filter(|a| matches!(a, Admitted::Known { mine: false, .. })).count(), 99);
 }
 
 async fn many_jobs_of_many_numbers_from_four_workers(backend: Backend) {
     let world = World::free(backend).await;
-    let workers = workers(&world, backend, 4).await;
+    let workers = workers(&world, backend, 4);
     let mut asked = tokio::task::JoinSet::new();
     for i in 0..400 {
         let ledger = workers[i % 4].clone();
@@ -107,22 +84,8 @@ async fn many_jobs_of_many_numbers_from_four_workers(backend: Backend) {
         });
     }
     let answers = asked.join_all().await;
-    let passed = answers
-        .iter()
-        .filter(|a| {
-            matches!(
-                a,
-                Admitted::Born {
-                    state: State::Sending,
-                    ..
-                }
-            )
-        })
-        .count();
-    assert_eq!(
-        passed, 40,
-        "the tighter of two limits holds exactly, whatever the order of the locks"
-    );
+    let passed = answers.iter().filter(|a| matches!(a, Admitted::Born { state: State::Sending, .. })).count();
+    assert_eq!(passed, 40, "the tighter of two limits holds exactly, whatever the order of the locks");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -285,9 +248,7 @@ async fn a_deadlock_runs_again_and_nobody_hears_of_it() {
     other.batch_execute("set deadlock_timeout = '20s'").await.unwrap();
     let before = deadlocks(&other).await;
     let tx = other.transaction().await.unwrap();
-    tx.execute("select from quota where key = 'b' for update", &[])
-        .await
-        .unwrap();
+    tx.execute("select from quota where key = 'b' for update", &[]).await.unwrap();
     let ledger = world.ledger.clone();
     let admitted = tokio::spawn(async move {
         let mut both = to("a", &["5/10m"]);
@@ -296,21 +257,10 @@ async fn a_deadlock_runs_again_and_nobody_hears_of_it() {
     });
     wait_for_lock(&world).await;
     // Our group holds a and waits for b; we hold b and ask for a: the server ends the group's transaction.
-    tx.execute("select from quota where key = 'a' for update", &[])
-        .await
-        .unwrap();
+    tx.execute("select from quota where key = 'a' for update", &[]).await.unwrap();
     tx.commit().await.unwrap();
     let answer = admitted.await.unwrap().unwrap();
-    assert!(
-        matches!(
-            answer,
-            Admitted::Born {
-                state: State::Sending,
-                ..
-            }
-        ),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Admitted::Born { state: State::Sending, .. }), "{answer:?}");
     wait_until(async || deadlocks(&other).await > before).await;
 }
 
@@ -342,16 +292,10 @@ async fn behind_a_relay(world: &World) -> (Relay, Ledger) {
     let tokio_postgres::config::Host::Tcp(host) = &config.get_hosts()[0] else {
         panic!("the tests' database is on TCP")
     };
-    let upstream = tokio::net::lookup_host((host.as_str(), config.get_ports()[0]))
-        .await
-        .unwrap()
-        .next()
-        .unwrap();
+    let upstream =
+        tokio::net::lookup_host((host.as_str(), config.get_ports()[0])).await.unwrap().next().unwrap();
     let relay = Relay::start(upstream).await;
-    let url = world.url.replace(
-        &format!("{host}:{}", config.get_ports()[0]),
-        &relay.addr().to_string(),
-    );
+    let url = world.url.replace(&format!("{host}:{}", config.get_ports()[0]), &relay.addr().to_string());
     assert_ne!(url, world.url);
     let ledger = ledger_at(&url, Clock::System);
     ledger.check().await.unwrap();
@@ -364,18 +308,11 @@ async fn a_connection_cut_in_a_commit_admits_once_and_finds_its_own_claim() {
         let world = World::free(Backend::Postgres).await;
         let (relay, ledger) = behind_a_relay(&world).await;
         let j = to("a", &["5/10m"]);
-        relay.cut_when(
-            Direction::ToUpstream,
-            j.order.id.to_string().as_bytes(),
-            before_forwarding,
-        );
+        relay.cut_when(Direction::ToUpstream, j.order.id.to_string().as_bytes(), before_forwarding);
         let answer = ledger.admit(j.clone()).await.unwrap();
         relay.sprung().await;
         if before_forwarding {
-            assert!(
-                matches!(answer, Admitted::Born { .. }),
-                "it had not been committed: {answer:?}"
-            );
+            assert!(matches!(answer, Admitted::Born { .. }), "it had not been committed: {answer:?}");
         } else {
             let mine = matches!(answer, Admitted::Known { mine: true, .. });
             assert!(mine || matches!(answer, Admitted::Born { .. }), "{answer:?}");
@@ -400,16 +337,10 @@ async fn a_connection_cut_in_a_finish_writes_the_outcome_once() {
     let uid = p.admit(&to("a", &["5/10m"])).await;
     let seen = p.read(uid).await;
     relay.cut_when(Direction::ToUpstream, b"SM-the-one", false);
-    let behind = Play {
-        world: p.world.through(ledger),
-        policy: p.policy,
-    };
+    let behind = Play { world: p.world.through(ledger), policy: p.policy };
     let (answer, _) = behind.finish_once(&seen, accepted("SM-the-one")).await;
     relay.sprung().await;
-    assert!(
-        matches!(answer, Concluded::Written | Concluded::Late { fact: false }),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Concluded::Written | Concluded::Late { fact: false }), "{answer:?}");
     let d = behind.read(uid).await;
     assert_eq!((d.version, d.state, d.owed.len()), (2, State::Sent, 1));
 }
@@ -435,8 +366,6 @@ async fn a_second_process_is_kept_out_of_the_file() {
     let world = World::free(Backend::Sqlite).await;
     let location: otpost::ledger::Location = world.url.parse().unwrap();
     let second = otpost::ledger::open(&location, otpost::ledger::Options::default());
-    let Err(LedgerError::Unfit(why)) = second else {
-        panic!("two processes on one file")
-    };
+    let Err(LedgerError::Unfit(why)) = second else { panic!("two processes on one file") };
     assert!(why.contains("in use"), "{why}");
 }

@@ -1,5 +1,6 @@
 //! The worked traces of the design end to end: jobs at the real RabbitMQ and over HTTP, rows in the real PostgreSQL,
 //! texts and calls at the pretended carrier, events on the real broker.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -45,7 +46,8 @@ async fn trace_1(house: &House) {
     assert_eq!(house.accepted(to).await, 1);
     assert_eq!((d.version, d.code.is_none(), d.slots_held), (4, true, true));
     let events = house.all_events();
-    let event = events.iter().find(|e| e["data"]["id"] == json!(id) && e["data"]["state"] == "delivered").unwrap();
+    let event =
+        events.iter().find(|e| e["data"]["id"] == json!(id) && e["data"]["state"] == "delivered").unwrap();
     assert_eq!(event["specversion"], "1.0");
     assert_eq!(event["id"], json!(format!("{}/4", d.order.uid)));
     assert_eq!(event["data"]["tags"]["flow"], "login");
@@ -174,7 +176,9 @@ async fn trace_7(house: &House) {
         let to = "+447701000073";
         house.script(to, json!(["hang_up", "hang_up", "deliver"])).await;
         let id = house.publish(&job(to, json!({}))).await;
-        let d = house.until(id, "unknown twice", |d| d.attempts.len() == 2 && d.attempts[1].outcome.is_some()).await;
+        let d = house
+            .until(id, "unknown twice", |d| d.attempts.len() == 2 && d.attempts[1].outcome.is_some())
+            .await;
         assert_eq!(d.state.as_str(), "sending");
         assert_eq!(d.wake_at, Some(d.order.expires_at), "now only the code's end is awaited");
         assert_eq!(house.accepted(to).await, 2);
@@ -211,7 +215,9 @@ async fn trace_9(house: &House) {
         assert!((2000..4500).contains(&gap), "the call comes by time: {gap} ms");
         let asked = house.record("requests", None).await;
         let sid = d.attempts[0].details.reference.as_deref().unwrap();
-        let read = asked.iter().filter(|r| r["method"] == "GET" && r["path"].as_str().is_some_and(|p| p.contains(sid)));
+        let read = asked
+            .iter()
+            .filter(|r| r["method"] == "GET" && r["path"].as_str().is_some_and(|p| p.contains(sid)));
         assert_eq!(read.count(), 1, "the carrier's status is asked once before a fallback by time alone");
         house.until_events(id, &["sent 2", "sent 4", "delivered 6"]).await;
     };
@@ -235,7 +241,12 @@ async fn trace_12(house: &House) {
         }
         j
     };
-    let x = house.publish(&sign_in("2026-01-01T00:00:01Z", json!({"channels": ["sms", "voice"], "fallback_after_s": 3}))).await;
+    let x = house
+        .publish(&sign_in(
+            "2026-01-01T00:00:01Z",
+            json!({"channels": ["sms", "voice"], "fallback_after_s": 3}),
+        ))
+        .await;
     house.until(x, "in flight", |d| d.open().is_some()).await;
     let y = house.publish(&sign_in("2026-01-01T00:00:02Z", json!({"code": "999999"}))).await;
     house.until(x, "stopped", |d| d.stop.is_some()).await;

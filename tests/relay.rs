@@ -141,14 +141,8 @@ async fn a_stalled_link_stays_open_and_delivers_once_it_passes_again() {
     says(&mut stream, b"two").await;
     let mut late = connect(&relay).await;
     says(&mut late, b"too").await;
-    assert!(
-        timeout(SILENCE, echo.heard.recv()).await.is_err(),
-        "something passed a stalled link"
-    );
-    assert!(
-        timeout(SILENCE, stream.read(&mut [0; 16])).await.is_err(),
-        "a stalled connection ended"
-    );
+    assert!(timeout(SILENCE, echo.heard.recv()).await.is_err(), "something passed a stalled link");
+    assert!(timeout(SILENCE, stream.read(&mut [0; 16])).await.is_err(), "a stalled connection ended");
     relay.pass();
     reads(&mut stream, b"two").await;
     reads(&mut late, b"too").await;
@@ -182,10 +176,7 @@ async fn a_cut_is_an_orderly_end_and_a_reset_is_not() {
     says(&mut two, b"two").await;
     reads(&mut two, b"two").await;
     relay.reset();
-    assert_eq!(
-        two.read(&mut [0; 16]).await.unwrap_err().kind(),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(two.read(&mut [0; 16]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
@@ -224,10 +215,7 @@ async fn slices_take_many_writes_and_arrive_whole() {
     says(&mut stream, b"abcdefghij").await;
     reads(&mut stream, b"abcdefghij").await;
     let writes = relay.counts().writes;
-    assert!(
-        writes >= 8,
-        "{writes} writes for ten bytes, three at a time, there and back"
-    );
+    assert!(writes >= 8, "{writes} writes for ten bytes, three at a time, there and back");
 }
 
 #[tokio::test]
@@ -263,10 +251,7 @@ async fn a_request_cut_before_it_is_forwarded_never_reaches_the_server() {
     soon(relay.sprung()).await;
     ends(&mut stream).await;
     ends(&mut other).await;
-    assert!(
-        timeout(SILENCE, echo.heard.recv()).await.is_err(),
-        "the server heard of it"
-    );
+    assert!(timeout(SILENCE, echo.heard.recv()).await.is_err(), "the server heard of it");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The worked traces of the design that need no carrier's process: their steps as calls, their rows as assertions, on
 //! both databases. Times are seconds after time zero.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -16,10 +17,7 @@ use support::world::{Backend, World};
 fn backoff_end(closed: f64, uid: uuid::Uuid, n: u16, round: u32) -> (f64, String) {
     let end = ((closed + backoff(uid, n, round).as_secs_f64()) * 1e6).floor() / 1e6;
     let shown = format!("{end:.2}");
-    (
-        end + 0.01,
-        shown.trim_end_matches('0').trim_end_matches('.').to_owned(),
-    )
+    (end + 0.01, shown.trim_end_matches('0').trim_end_matches('.').to_owned())
 }
 
 on_both! {
@@ -90,7 +88,7 @@ async fn trace_3_the_same_id_twice(p) {
     let mine = p.world.ledger.admit(k.clone()).await.unwrap();
     assert!(matches!(mine, Admitted::Known { mine: true, .. }), "a group that runs again finds its own claim: {mine:?}");
     let mut l = k.clone();
-    l.content = "other".to_owned();
+    "other".clone_into(&mut l.content);
     assert_eq!(p.world.ledger.admit(l).await.unwrap(), Admitted::Conflict);
     let mut later = k.clone();
     later.order.expires_at = p.t(400);

@@ -63,9 +63,7 @@ impl Choice {
 impl State {
     fn take(&mut self, channel: Channel, digits: &str) -> Option<Outcome> {
         let queue = self.scripts.get_mut(digits)?;
-        let place = queue
-            .iter()
-            .position(|(only, _)| only.is_none_or(|only| only == channel))?;
+        let place = queue.iter().position(|(only, _)| only.is_none_or(|only| only == channel))?;
         let (_, outcome) = queue.remove(place)?;
         if queue.is_empty() {
             self.scripts.remove(digits);
@@ -97,9 +95,7 @@ mod tests {
     use super::*;
 
     fn words(choice: &Choice, channel: Channel, to: &str, times: usize) -> Vec<&'static str> {
-        (0..times)
-            .map(|_| choice.next(channel, to, None).word())
-            .collect()
+        (0..times).map(|_| choice.next(channel, to, None).word()).collect()
     }
 
     #[test]
@@ -116,10 +112,7 @@ mod tests {
     fn a_script_is_used_up_before_the_magic_number_counts() {
         let choice = Choice::default();
         assert!(choice.script("447700900119", None, vec![Outcome::Silent, Outcome::Deliver]));
-        assert_eq!(
-            words(&choice, Channel::Sms, "+447700900119", 3),
-            ["silent", "deliver", "unavailable"]
-        );
+        assert_eq!(words(&choice, Channel::Sms, "+447700900119", 3), ["silent", "deliver", "unavailable"]);
     }
 
     #[test]
@@ -127,14 +120,8 @@ mod tests {
         let choice = Choice::default();
         choice.script("+447700900000", Some(Channel::Voice), vec![Outcome::Busy]);
         choice.script("+447700900000", None, vec![Outcome::Silent]);
-        assert_eq!(
-            words(&choice, Channel::Sms, "+447700900000", 2),
-            ["silent", "deliver"]
-        );
-        assert_eq!(
-            words(&choice, Channel::Voice, "+447700900000", 2),
-            ["busy", "deliver"]
-        );
+        assert_eq!(words(&choice, Channel::Sms, "+447700900000", 2), ["silent", "deliver"]);
+        assert_eq!(words(&choice, Channel::Voice, "+447700900000", 2), ["busy", "deliver"]);
     }
 
     #[test]
@@ -143,10 +130,7 @@ mod tests {
         choice.script("+15005550001", None, vec![Outcome::Silent]);
         let own = || Some(Outcome::InvalidNumber);
         assert_eq!(choice.next(Channel::Sms, "+15005550001", own()), Outcome::Silent);
-        assert_eq!(
-            choice.next(Channel::Sms, "+15005550001", own()),
-            Outcome::InvalidNumber
-        );
+        assert_eq!(choice.next(Channel::Sms, "+15005550001", own()), Outcome::InvalidNumber);
     }
 
     #[test]

@@ -79,10 +79,7 @@ pub(crate) struct Courier {
 
 impl Courier {
     pub(crate) fn new(at_once: usize) -> Self {
-        Self {
-            clients: Mutex::default(),
-            slots: Semaphore::new(at_once.max(1)),
-        }
+        Self { clients: Mutex::default(), slots: Semaphore::new(at_once.max(1)) }
     }
 
     /// Carry one callback through all its attempts.
@@ -107,13 +104,7 @@ impl Courier {
                 "callback was not taken"
             );
         }
-        Told {
-            at: clock::now(),
-            status,
-            attempts,
-            http_status,
-            error,
-        }
+        Told { at: clock::now(), status, attempts, http_status, error }
     }
 
     async fn attempts(&self, callback: &Callback, attempts: &mut u32) -> Result<u16, String> {
@@ -141,15 +132,8 @@ impl Courier {
             CONTENT_TYPE,
             reqwest::header::HeaderValue::from_static("application/x-www-form-urlencoded; charset=UTF-8"),
         );
-        let request = self
-            .client(callback.patience.connect)?
-            .post(&callback.url)
-            .headers(headers);
-        let mut answer = request
-            .form(&callback.form)
-            .timeout(callback.patience.read)
-            .send()
-            .await?;
+        let request = self.client(callback.patience.connect)?.post(&callback.url).headers(headers);
+        let mut answer = request.form(&callback.form).timeout(callback.patience.read).send().await?;
         let mut read = 0;
         while let Some(chunk) = answer.chunk().await? {
             read += chunk.len();

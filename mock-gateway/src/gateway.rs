@@ -71,15 +71,9 @@ impl Gateway {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
             // It ends when told to and reports no error before that.
-            let _ = axum::serve(LineListener(listener), app)
-                .with_graceful_shutdown(until)
-                .await;
+            let _ = axum::serve(LineListener(listener), app).with_graceful_shutdown(until).await;
         });
-        Ok(Self {
-            addr,
-            stopping,
-            serving,
-        })
+        Ok(Self { addr, stopping, serving })
     }
 
     /// The address it listens on, with the port that the system chose if it was asked to.

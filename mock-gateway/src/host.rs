@@ -21,11 +21,7 @@ impl Hosts {
     /// `remote` allows any address: whoever reaches the gateway by a bare address did not rebind a name.
     pub(crate) fn new(listening: SocketAddr, remote: bool, names: &[String]) -> Self {
         let names = names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        Self {
-            own: listening.ip(),
-            remote,
-            names,
-        }
+        Self { own: listening.ip(), remote, names }
     }
 
     fn allow(&self, host: &str) -> bool {
@@ -47,10 +43,7 @@ fn without_port(host: &str) -> &str {
 
 /// Refuses a request whose `Host` is not one of ours.
 pub(crate) async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     if host.is_some_and(|host| hosts.allow(host)) {
         return next.run(request).await;
     }
@@ -66,24 +59,14 @@ mod tests {
     #[test]
     fn only_names_that_nobody_else_can_own_are_allowed() {
         let hosts = Hosts::new("127.0.0.1:8025".parse().unwrap(), false, &["Gateway".into()]);
-        for host in [
-            "localhost",
-            "localhost:8025",
-            "127.0.0.1:8025",
-            "127.9.9.9",
-            "[::1]:8025",
-            "gateway:8025",
-        ] {
+        for host in
+            ["localhost", "localhost:8025", "127.0.0.1:8025", "127.9.9.9", "[::1]:8025", "gateway:8025"]
+        {
             assert!(hosts.allow(host), "{host}");
         }
-        for host in [
-            "",
-            "example.com",
-            "localhost.example.com:8025",
-            "192.0.2.7",
-            "127.0.0.1.example.com",
-            "[::2]",
-        ] {
+        for host in
+            ["", "example.com", "localhost.example.com:8025", "192.0.2.7", "127.0.0.1.example.com", "[::2]"]
+        {
             assert!(!hosts.allow(host), "{host}");
         }
     }

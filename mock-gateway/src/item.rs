@@ -38,12 +38,7 @@ pub(crate) struct News {
 
 impl News {
     pub(crate) const fn of(status: &'static str) -> Self {
-        Self {
-            status: Cow::Borrowed(status),
-            error_code: None,
-            sip_response_code: None,
-            machine: false,
-        }
+        Self { status: Cow::Borrowed(status), error_code: None, sip_response_code: None, machine: false }
     }
 
     pub(crate) const fn error(status: &'static str, code: u32) -> Self {

@@ -29,10 +29,7 @@ impl Line {
 
     fn check(&self) -> io::Result<()> {
         if self.0.load(Ordering::Acquire) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "hung up on purpose",
-            ));
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "hung up on purpose"));
         }
         Ok(())
     }
@@ -72,9 +69,7 @@ pub(crate) struct LineStream {
 
 impl AsyncRead for LineStream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
+        mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_read(cx, buf)
     }
@@ -87,9 +82,7 @@ impl AsyncWrite for LineStream {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
+        mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.line.check()?;
         Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)

@@ -23,17 +23,9 @@ pub(crate) struct MagicNumber {
 }
 
 const fn row(
-    ends: &'static str,
-    sms: &'static [Outcome],
-    voice: &'static [Outcome],
-    says: &'static str,
+    ends: &'static str, sms: &'static [Outcome], voice: &'static [Outcome], says: &'static str,
 ) -> MagicNumber {
-    MagicNumber {
-        ends,
-        sms,
-        voice,
-        says,
-    }
+    MagicNumber { ends, sms, voice, says }
 }
 
 /// What every number does that is not in the table.
@@ -99,11 +91,7 @@ mod tests {
     #[test]
     fn no_ending_is_listed_twice() {
         for (i, row) in MAGIC.iter().enumerate() {
-            assert!(
-                MAGIC[i + 1..].iter().all(|other| other.ends != row.ends),
-                "{}",
-                row.ends
-            );
+            assert!(MAGIC[i + 1..].iter().all(|other| other.ends != row.ends), "{}", row.ends);
         }
     }
 }

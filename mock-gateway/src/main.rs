@@ -19,12 +19,7 @@ use tracing_subscriber::EnvFilter;
 #[command(name = "mock-gateway", version)]
 struct Args {
     /// Address to listen on; port 0 lets the system choose one
-    #[arg(
-        long,
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8025",
-        env = "MOCK_GATEWAY_LISTEN"
-    )]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8025", env = "MOCK_GATEWAY_LISTEN")]
     listen: SocketAddr,
 
     /// Account SID that clients must use [default: a fake one, printed at start]
@@ -33,12 +28,7 @@ struct Args {
 
     /// Auth token that clients must use, and that callbacks are signed with [default: a fake one, printed at
     /// start]
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "MOCK_GATEWAY_AUTH_TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "MOCK_GATEWAY_AUTH_TOKEN", hide_env_values = true)]
     auth_token: Option<String>,
 
     /// Milliseconds between two states of a text or a call
@@ -65,10 +55,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // Only the second of two installations fails, and there is no first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 
@@ -84,10 +71,7 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> Result<(), String> {
     let listen = args.listen;
     let config = config(args);
-    let own_credentials = (
-        config.account_sid.clone(),
-        config.auth_token == Config::default().auth_token,
-    );
+    let own_credentials = (config.account_sid.clone(), config.auth_token == Config::default().auth_token);
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         format!(
             "cannot listen on {listen}: {error}. Choose another address with --listen, or port 0 for any."
@@ -116,11 +100,7 @@ fn config(args: Args) -> Config {
 
 fn print_places(gateway: &Gateway, (account_sid, fake_token): &(String, bool)) {
     let addr = gateway.addr();
-    let token = if *fake_token {
-        Config::default().auth_token
-    } else {
-        "(as given)".to_owned()
-    };
+    let token = if *fake_token { Config::default().auth_token } else { "(as given)".to_owned() };
     println!("Phones   http://{addr}/");
     println!("Twilio   http://{addr}/2010-04-01/Accounts/{account_sid}/Messages.json");
     println!("         http://{addr}/2010-04-01/Accounts/{account_sid}/Calls.json");

@@ -69,11 +69,7 @@ pub(crate) enum Outcome {
     /// Refused: the sender belongs to somebody else.
     SenderNotOwned,
     /// Refused with any status and code, for the rest of a carrier's table.
-    Reject {
-        status: u16,
-        code: u32,
-        message: Option<String>,
-    },
+    Reject { status: u16, code: u32, message: Option<String> },
     /// Calls: the line is busy.
     Busy,
     /// Calls: it rings and nobody answers.
@@ -204,24 +200,15 @@ mod tests {
 
     #[test]
     fn parameters_go_into_an_object_and_have_defaults() {
-        assert_eq!(
-            read(r#"{"outcome":"slow","ms":1500}"#).unwrap(),
-            Outcome::Slow { ms: 1500 }
-        );
+        assert_eq!(read(r#"{"outcome":"slow","ms":1500}"#).unwrap(), Outcome::Slow { ms: 1500 });
         assert_eq!(read(r#""slow""#).unwrap(), Outcome::Slow { ms: 2000 });
         assert_eq!(
             read(r#"{"outcome":"undelivered","error_code":30005}"#).unwrap(),
-            Outcome::Undelivered {
-                error_code: Some(30005)
-            }
+            Outcome::Undelivered { error_code: Some(30005) }
         );
         assert_eq!(
             read(r#"{"outcome":"reject","status":400,"code":21635}"#).unwrap(),
-            Outcome::Reject {
-                status: 400,
-                code: 21635,
-                message: None
-            }
+            Outcome::Reject { status: 400, code: 21635, message: None }
         );
     }
 

@@ -11,10 +11,7 @@ use crate::switchboard::Switchboard;
 /// Returns when the answer may go out. For an outcome without an answer the line is cut by then, so that
 /// whatever is answered goes nowhere.
 pub(crate) async fn perform(
-    board: &Arc<Switchboard>,
-    line: &Line,
-    accepted: &Arc<Accepted>,
-    outcome: Outcome,
+    board: &Arc<Switchboard>, line: &Line, accepted: &Arc<Accepted>, outcome: Outcome,
 ) {
     match outcome {
         Outcome::HangUp => {

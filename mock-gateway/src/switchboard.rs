@@ -29,10 +29,7 @@ impl Switchboard {
             return None;
         }
         let callback = accepted.item.callback(news, &self.config)?;
-        let told = self
-            .courier
-            .carry(callback, news.status.clone().into_owned())
-            .await;
+        let told = self.courier.carry(callback, news.status.clone().into_owned()).await;
         self.record.told(accepted, told.clone());
         Some(told)
     }

@@ -21,9 +21,7 @@ use crate::story::Story;
 
 /// Takes a job in: 202 with its state, 200 for a known id.
 pub(super) async fn create(
-    State(api): State<Arc<Api>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    State(api): State<Arc<Api>>, headers: HeaderMap, body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let outcome = admit(&api, &headers, body).await;
     let result = match &outcome {
@@ -39,30 +37,23 @@ pub(super) async fn create(
 }
 
 async fn admit(
-    api: &Api,
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    api: &Api, headers: &HeaderMap, body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let key = api.keyring.check(headers, Scope::Dispatch).await?;
     if !api.flood.lets_client(&key.id) {
         return Err(too_many("too many requests from this client", 1));
     }
     let body = body.map_err(|e| match e.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "a job has at most 64 KiB",
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "a job has at most 64 KiB")
+        }
         status => Problem::new(status, "unreadable", "the body could not be read"),
     })?;
     let now = crate::clock::now();
     // A panic in a library that reads strangers' text costs this one request.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let job = api.admitter.decode(&body, Some(&key.tenant), now)?;
-        let traceparent = headers
-            .get("traceparent")
-            .and_then(|v| v.to_str().ok())
-            .filter(|t| t.len() <= 64);
+        let traceparent = headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| t.len() <= 64);
         Ok::<_, crate::dispatch::BadJob>(api.admitter.admission(
             &job,
             Door::Http,
@@ -71,11 +62,7 @@ async fn admit(
         ))
     }));
     let admission = read.map_err(|_| {
-        Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid-job",
-            "the job cannot be read",
-        )
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-job", "the job cannot be read")
     })??;
     answer(api, &key, admission).await
 }
@@ -90,38 +77,27 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Result<Respons
         }
     }
     match api.ledger.admit(admission).await? {
-        Admitted::Born {
-            state, superseded, ..
-        } => {
+        Admitted::Born { state, superseded, .. } => {
             api.waker.wake(order.uid);
             for uid in superseded {
                 api.waker.wake(uid);
             }
-            Ok((
-                StatusCode::ACCEPTED,
-                Json(json!({"id": order.id, "uid": order.uid, "state": state})),
-            )
+            Ok((StatusCode::ACCEPTED, Json(json!({"id": order.id, "uid": order.uid, "state": state})))
                 .into_response())
         }
         Admitted::Known { uid, state, mine, .. } => {
             if mine || uid == order.uid {
                 api.waker.wake(uid);
             }
-            Ok((
-                StatusCode::OK,
-                Json(json!({"id": order.id, "uid": uid, "state": state})),
-            )
-                .into_response())
+            Ok((StatusCode::OK, Json(json!({"id": order.id, "uid": uid, "state": state}))).into_response())
         }
         Admitted::Conflict => {
             let detail = "this id is known with other content; use a new id for a new code";
             Err(Problem::new(StatusCode::CONFLICT, "conflict", detail))
         }
-        Admitted::Refused {
-            state,
-            reason,
-            retry_after_s,
-        } => Err(refused(api, &number, state, reason, retry_after_s)),
+        Admitted::Refused { state, reason, retry_after_s } => {
+            Err(refused(api, &number, state, reason, retry_after_s))
+        }
     }
 }
 
@@ -144,11 +120,7 @@ fn refused(api: &Api, number: &str, state: Standing, reason: Reason, retry_after
                 Reason::Country => "to: this country is not served",
                 _ => "the job is refused",
             };
-            let field = if reason == Reason::Life {
-                "expires_at"
-            } else {
-                "to"
-            };
+            let field = if reason == Reason::Life { "expires_at" } else { "to" };
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", detail)
                 .with("reason", reason.as_str())
                 .with("field", field)
@@ -162,18 +134,10 @@ fn too_many(detail: &str, retry_after_s: u64) -> Problem {
 
 /// The whole story. Another tenant's id is unknown.
 pub(super) async fn show(
-    State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
+    State(api): State<Arc<Api>>, Path(id): Path<String>, headers: HeaderMap,
 ) -> Result<Json<Story>, Problem> {
     let key = api.keyring.check(&headers, Scope::Read).await?;
-    let unknown = || {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "unknown",
-            "there is no dispatch of this id",
-        )
-    };
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "unknown", "there is no dispatch of this id");
     let id: Uuid = id.parse().map_err(|_| unknown())?;
     let d = api.ledger.find(&key.tenant, id).await?.ok_or_else(unknown)?;
     Ok(Json(Story::from(&d)))

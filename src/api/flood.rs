@@ -68,10 +68,7 @@ impl Flood {
         self.numbers.retain_recent();
         self.clients.retain_recent();
         let now = Instant::now();
-        self.refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, until| *until > now);
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
     }
 }
 

@@ -46,17 +46,11 @@ pub struct NewKey {
 impl NewKey {
     /// Makes a key for a tenant.
     pub fn make(tenant: &str, scopes: &[Scope]) -> Self {
-        let id: String = crate::seal::random::<6>()
-            .iter()
-            .fold(String::new(), |id, b| id + &format!("{b:02x}"));
+        let id: String =
+            crate::seal::random::<6>().iter().fold(String::new(), |id, b| id + &format!("{b:02x}"));
         let text = format!("otp_{id}_{}", BASE64.encode(crate::seal::random::<32>()));
         let scopes = scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" ");
-        let row = KeyRow {
-            id,
-            tenant: tenant.to_owned(),
-            scopes,
-            hash: hash(&text),
-        };
+        let row = KeyRow { id, tenant: tenant.to_owned(), scopes, hash: hash(&text) };
         Self { text, row }
     }
 }
@@ -69,10 +63,7 @@ pub(super) struct Keyring {
 
 impl Keyring {
     pub(super) fn new(ledger: Ledger) -> Self {
-        Self {
-            ledger,
-            known: Mutex::default(),
-        }
+        Self { ledger, known: Mutex::default() }
     }
 
     /// The key of a request, if it may do this.
@@ -88,10 +79,7 @@ impl Keyring {
             .and_then(|v| v.strip_prefix("Bearer "))
             .map(str::trim)
             .ok_or_else(denied)?;
-        let id = given
-            .strip_prefix("otp_")
-            .and_then(|rest| rest.split('_').next())
-            .ok_or_else(denied)?;
+        let id = given.strip_prefix("otp_").and_then(|rest| rest.split('_').next()).ok_or_else(denied)?;
         let row = self.row(id).await?.ok_or_else(denied)?;
         if !bool::from(row.hash.as_bytes().ct_eq(hash(given).as_bytes())) {
             return Err(denied());
@@ -126,7 +114,5 @@ impl Keyring {
 }
 
 fn hash(key: &str) -> String {
-    Sha256::digest(key.as_bytes())
-        .iter()
-        .fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}"))
+    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}"))
 }

@@ -48,21 +48,10 @@ pub struct Api {
 impl Api {
     /// A door that is not open yet.
     pub fn new(
-        ledger: Ledger,
-        admitter: Arc<Admitter>,
-        waker: Waker,
-        metrics: Arc<Metrics>,
-        limits: &LimitsConfig,
+        ledger: Ledger, admitter: Arc<Admitter>, waker: Waker, metrics: Arc<Metrics>, limits: &LimitsConfig,
     ) -> Arc<Self> {
         let keyring = Keyring::new(ledger.clone());
-        Arc::new(Self {
-            ledger,
-            admitter,
-            waker,
-            metrics,
-            keyring,
-            flood: Flood::new(limits),
-        })
+        Arc::new(Self { ledger, admitter, waker, metrics, keyring, flood: Flood::new(limits) })
     }
 
     /// Forgets what is over, for as long as it is called.
@@ -83,11 +72,7 @@ impl Api {
                 Problem::new(StatusCode::NOT_FOUND, "unknown", "there is nothing at this path")
             })
             .method_not_allowed_fallback(async || {
-                Problem::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method",
-                    "this path does not take this method",
-                )
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method")
             })
             .layer(DefaultBodyLimit::max(BODY_CAP))
             .layer(from_fn(time_out))
@@ -105,10 +90,8 @@ pub fn receipts(receiver: Arc<Receiver>) -> Router {
 }
 
 async fn receive(
-    State(receiver): State<Arc<Receiver>>,
-    Path((carrier, attempt, token)): Path<(String, String, String)>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    State(receiver): State<Arc<Receiver>>, Path((carrier, attempt, token)): Path<(String, String, String)>,
+    headers: HeaderMap, body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let body = match body {
         Ok(body) => body,
@@ -116,23 +99,16 @@ async fn receive(
             return Problem::new(e.status(), "unreadable", "a callback has at most 64 KiB").into_response();
         }
     };
-    match receiver
-        .receive(&carrier, &attempt, &token, &headers, &body)
-        .await
-    {
+    match receiver.receive(&carrier, &attempt, &token, &headers, &body).await {
         Reception::Taken => StatusCode::NO_CONTENT.into_response(),
-        Reception::NotBelieved => Problem::new(
-            StatusCode::FORBIDDEN,
-            "not-believed",
-            "the token or the signature is wrong",
-        )
-        .into_response(),
-        Reception::Unreadable => Problem::new(
-            StatusCode::BAD_REQUEST,
-            "unreadable",
-            "this is no receipt of this carrier",
-        )
-        .into_response(),
+        Reception::NotBelieved => {
+            Problem::new(StatusCode::FORBIDDEN, "not-believed", "the token or the signature is wrong")
+                .into_response()
+        }
+        Reception::Unreadable => {
+            Problem::new(StatusCode::BAD_REQUEST, "unreadable", "this is no receipt of this carrier")
+                .into_response()
+        }
         Reception::Away => {
             let detail = "the ledger does not answer; send the same callback again";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ledger-away", detail)
@@ -143,13 +119,10 @@ async fn receive(
 }
 
 async fn time_out(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(TIME_OUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            let detail = "the answer took too long; send the same request again";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "time-out", detail)
-                .retry_after(1)
-                .into_response()
-        }
+    if let Ok(response) = tokio::time::timeout(TIME_OUT, next.run(request)).await {
+        response
+    } else {
+        let detail = "the answer took too long; send the same request again";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "time-out", detail).retry_after(1).into_response()
     }
 }

@@ -20,13 +20,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            kind,
-            detail: detail.into(),
-            more: Map::new(),
-            retry_after_s: None,
-        }
+        Self { status, kind, detail: detail.into(), more: Map::new(), retry_after_s: None }
     }
 
     /// A further member of the body.
@@ -49,29 +43,19 @@ impl Problem {
 
 impl From<BadJob> for Problem {
     fn from(bad: BadJob) -> Self {
-        let status = if bad.field == "body" {
-            StatusCode::BAD_REQUEST
-        } else {
-            StatusCode::UNPROCESSABLE_ENTITY
-        };
-        Self::new(status, "invalid-job", bad.to_string())
-            .with("field", bad.field)
-            .with("rule", bad.rule)
+        let status =
+            if bad.field == "body" { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
+        Self::new(status, "invalid-job", bad.to_string()).with("field", bad.field).with("rule", bad.rule)
     }
 }
 
 impl From<LedgerError> for Problem {
     fn from(e: LedgerError) -> Self {
-        match e {
-            LedgerError::Data { .. } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-job",
-                "the ledger cannot keep this job",
-            ),
-            _ => {
-                let detail = "the ledger does not answer; send the same request again";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "ledger-away", detail).retry_after(1)
-            }
+        if let LedgerError::Data { .. } = e {
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-job", "the ledger cannot keep this job")
+        } else {
+            let detail = "the ledger does not answer; send the same request again";
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "ledger-away", detail).retry_after(1)
         }
     }
 }
@@ -90,10 +74,7 @@ impl IntoResponse for Problem {
         }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }

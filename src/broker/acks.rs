@@ -23,11 +23,7 @@ pub(super) struct AckBook {
 
 impl AckBook {
     pub(super) fn new() -> Self {
-        Self {
-            lowest: 1,
-            settled: BTreeSet::new(),
-            highest: 0,
-        }
+        Self { lowest: 1, settled: BTreeSet::new(), highest: 0 }
     }
 
     /// Another delivery came.
@@ -46,9 +42,7 @@ impl AckBook {
             return 0;
         }
         let settled = self.settled.range(..=tag).count();
-        usize::try_from(tag + 1 - self.lowest)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(settled)
+        usize::try_from(tag + 1 - self.lowest).unwrap_or(usize::MAX).saturating_sub(settled)
     }
 
     /// Settles these tags. A run that begins at the lowest unsettled tag becomes one ack, every other tag has its own.
@@ -96,47 +90,17 @@ mod tests {
     #[test]
     fn what_is_settled_in_order_takes_one_ack_and_what_is_not_takes_its_own() {
         let mut book = book(10);
-        assert_eq!(
-            book.settle(&mut [3, 1, 2]),
-            [Ack {
-                tag: 3,
-                multiple: true
-            }]
-        );
+        assert_eq!(book.settle(&mut [3, 1, 2]), [Ack { tag: 3, multiple: true }]);
         assert_eq!(
             book.settle(&mut [6, 5]),
-            [
-                Ack {
-                    tag: 5,
-                    multiple: false
-                },
-                Ack {
-                    tag: 6,
-                    multiple: false
-                }
-            ]
+            [Ack { tag: 5, multiple: false }, Ack { tag: 6, multiple: false }]
         );
         assert_eq!(book.held_up_to(10), 5);
-        assert_eq!(
-            book.settle(&mut [4]),
-            [Ack {
-                tag: 4,
-                multiple: false
-            }]
-        );
+        assert_eq!(book.settle(&mut [4]), [Ack { tag: 4, multiple: false }]);
         assert_eq!(book.held_up_to(6), 0);
         assert_eq!(
             book.settle(&mut [7, 8, 10]),
-            [
-                Ack {
-                    tag: 8,
-                    multiple: true
-                },
-                Ack {
-                    tag: 10,
-                    multiple: false
-                }
-            ]
+            [Ack { tag: 8, multiple: true }, Ack { tag: 10, multiple: false }]
         );
         assert_eq!(book.settle(&mut [8, 10, 11]), []);
     }

@@ -25,10 +25,7 @@ pub(super) const LINGER: Duration = Duration::from_secs(20);
 
 /// One life of the consuming connection. Ok when it was told to stop.
 pub(super) async fn live(
-    settings: &Settings,
-    shelf: &Shelf,
-    mut may_consume: watch::Receiver<bool>,
-    standing: &Standing,
+    settings: &Settings, shelf: &Shelf, mut may_consume: watch::Receiver<bool>, standing: &Standing,
     shutdown: &CancellationToken,
 ) -> Result<(), BrokerError> {
     let link = tokio::select! {
@@ -86,10 +83,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn run(
-        &mut self,
-        may_consume: &mut watch::Receiver<bool>,
-        standing: &Standing,
-        shutdown: &CancellationToken,
+        &mut self, may_consume: &mut watch::Receiver<bool>, standing: &Standing, shutdown: &CancellationToken,
     ) -> Result<(), BrokerError> {
         let mut stands = false;
         loop {
@@ -129,20 +123,11 @@ impl Reader<'_> {
         }
         let failed = |e| BrokerError::of(&e, Asked::Consumer);
         // The order matters: it applies to consumers that come after it.
-        self.link
-            .channel
-            .basic_qos(free, BasicQosOptions::default())
-            .await
-            .map_err(failed)?;
+        self.link.channel.basic_qos(free, BasicQosOptions::default()).await.map_err(failed)?;
         let consumer = self
             .link
             .channel
-            .basic_consume(
-                DISPATCH.into(),
-                "".into(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
+            .basic_consume(DISPATCH.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
             .await
             .map_err(failed)?;
         self.consumers.push(consumer.tag());
@@ -151,19 +136,14 @@ impl Reader<'_> {
             Ok(message) => Coming::Message(Box::new(message)),
             Err(e) => Coming::Failed(BrokerError::of(&e, Asked::Consumer)),
         });
-        self.coming
-            .push(Box::pin(stretch.chain(once(async { Coming::Over }))));
+        self.coming.push(Box::pin(stretch.chain(once(async { Coming::Over }))));
         Ok(())
     }
 
     /// Stops consuming. What was delivered stays held.
     async fn pause(&mut self) -> Result<(), BrokerError> {
         for tag in std::mem::take(&mut self.consumers) {
-            let cancelled = self
-                .link
-                .channel
-                .basic_cancel(tag, BasicCancelOptions::default())
-                .await;
+            let cancelled = self.link.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
             cancelled.map_err(|e| BrokerError::of(&e, Asked::Consumer))?;
         }
         while let Some(coming) = self.coming.next().await {
@@ -197,11 +177,7 @@ impl Reader<'_> {
         for Ack { tag, multiple } in self.book.settle(&mut tags) {
             // Polled once, it lies in lapin's queue, which is all that can be done for it: whether it arrives nobody
             // says, and if it does not, the connection is at its end and the message comes again.
-            let _ = self
-                .link
-                .channel
-                .basic_ack(tag, BasicAckOptions { multiple })
-                .now_or_never();
+            let _ = self.link.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
         }
     }
 

@@ -56,28 +56,16 @@ impl Door {
         let publishing = async {
             // Who comes while the broker is away does not wait; who waits in line waits for no more than a place.
             self.orders()?;
-            let place = Arc::clone(&self.places)
-                .acquire_owned()
-                .await
-                .map_err(|_| PublishError::Away)?;
+            let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| PublishError::Away)?;
             let (to, answered) = oneshot::channel();
-            let order = Order {
-                prepared,
-                answer: Answer { to, _place: place },
-            };
+            let order = Order { prepared, answer: Answer { to, _place: place } };
             self.orders()?.send(order).map_err(|_| PublishError::Away)?;
             answered.await.unwrap_or(Err(PublishError::Lost))
         };
-        tokio::time::timeout(self.patience, publishing)
-            .await
-            .unwrap_or(Err(PublishError::TimedOut))
+        tokio::time::timeout(self.patience, publishing).await.unwrap_or(Err(PublishError::TimedOut))
     }
 
     fn orders(&self) -> Result<mpsc::UnboundedSender<Order>, PublishError> {
-        self.orders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or(PublishError::Away)
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(PublishError::Away)
     }
 }

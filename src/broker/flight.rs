@@ -53,24 +53,14 @@ pub(super) struct Flight<A> {
 
 impl<A> Flight<A> {
     pub(super) fn new() -> Self {
-        Self {
-            sent: HashMap::new(),
-            undecided: vec![],
-            last: 0,
-        }
+        Self { sent: HashMap::new(), undecided: vec![], last: 0 }
     }
 
     /// Takes a message, and gives the name by which its confirm is told.
     pub(super) fn sent(&mut self, message_id: String, mandatory: bool, answer: A) -> u64 {
         self.last += 1;
-        let sent = Sent {
-            message_id,
-            mandatory,
-            returned: false,
-            nacked: false,
-            since: Instant::now(),
-            answer,
-        };
+        let sent =
+            Sent { message_id, mandatory, returned: false, nacked: false, since: Instant::now(), answer };
         self.sent.insert(self.last, sent);
         self.last
     }
@@ -81,11 +71,7 @@ impl<A> Flight<A> {
 
     /// How long the oldest has been in flight.
     pub(super) fn longest(&self) -> Duration {
-        self.sent
-            .values()
-            .map(|sent| sent.since.elapsed())
-            .max()
-            .unwrap_or_default()
+        self.sent.values().map(|sent| sent.since.elapsed()).max().unwrap_or_default()
     }
 
     /// Some confirms completed, in whatever order. Gives what is decided by them.
@@ -99,10 +85,7 @@ impl<A> Flight<A> {
             }
         }
         let emptied = confirms.iter().any(|confirm| confirm.carried.is_none());
-        let mut decided: Vec<_> = self
-            .undecided
-            .extract_if(.., |sent| sent.returned || emptied)
-            .collect();
+        let mut decided: Vec<_> = self.undecided.extract_if(.., |sent| sent.returned || emptied).collect();
         for confirm in confirms {
             let Some(mut sent) = self.sent.remove(&confirm.name) else {
                 continue;
@@ -135,23 +118,14 @@ mod tests {
     }
 
     fn kinds() -> impl Strategy<Value = Vec<Kind>> {
-        let kind = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.2)).prop_map(
-            |(mandatory, routed, nacked)| Kind {
-                mandatory,
-                routed,
-                nacked,
-            },
-        );
+        let kind = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.2))
+            .prop_map(|(mandatory, routed, nacked)| Kind { mandatory, routed, nacked });
         prop::collection::vec(kind, 1..25)
     }
 
     fn truth(kind: Kind) -> Verdict {
         match kind {
-            Kind {
-                mandatory: true,
-                routed: false,
-                ..
-            } => Err(PublishError::Returned),
+            Kind { mandatory: true, routed: false, .. } => Err(PublishError::Returned),
             Kind { nacked: true, .. } => Err(PublishError::Refused),
             _ => Ok(()),
         }
@@ -206,22 +180,10 @@ mod tests {
     #[test]
     fn of_two_messages_with_one_id_none_counts_as_taken_when_one_was_returned() {
         let mut flight = Flight::new();
-        let (a, b) = (
-            flight.sent("x".to_owned(), true, 'a'),
-            flight.sent("x".to_owned(), true, 'b'),
-        );
-        let confirmed = |name, id: Option<&str>| Confirmed {
-            name,
-            ack: true,
-            carried: id.map(str::to_owned),
-        };
-        assert_eq!(
-            flight.confirmed(&[confirmed(a, Some("x"))]),
-            [('a', Err(PublishError::Returned))]
-        );
-        assert_eq!(
-            flight.confirmed(&[confirmed(b, None)]),
-            [('b', Err(PublishError::Returned))]
-        );
+        let (a, b) = (flight.sent("x".to_owned(), true, 'a'), flight.sent("x".to_owned(), true, 'b'));
+        let confirmed =
+            |name, id: Option<&str>| Confirmed { name, ack: true, carried: id.map(str::to_owned) };
+        assert_eq!(flight.confirmed(&[confirmed(a, Some("x"))]), [('a', Err(PublishError::Returned))]);
+        assert_eq!(flight.confirmed(&[confirmed(b, None)]), [('b', Err(PublishError::Returned))]);
     }
 }

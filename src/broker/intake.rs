@@ -35,12 +35,8 @@ pub struct Delivery {
 impl Delivery {
     pub(super) fn new(message: lapin::message::Delivery, settled: mpsc::UnboundedSender<u64>) -> Self {
         let properties = &message.properties;
-        let header = |name| {
-            properties
-                .headers()
-                .as_ref()
-                .and_then(|table| table.inner().get::<str>(name).cloned())
-        };
+        let header =
+            |name| properties.headers().as_ref().and_then(|table| table.inner().get::<str>(name).cloned());
         Self {
             routing_key: message.routing_key.into(),
             message_id: properties.message_id().as_ref().map(ToString::to_string),

@@ -56,21 +56,13 @@ impl Link {
         looking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let events = Box::pin(connection.events_listener());
         let prepared = answered(async {
-            let channel = connection
-                .create_channel()
-                .await
-                .map_err(|e| BrokerError::of(&e, Asked::Connection))?;
+            let channel =
+                connection.create_channel().await.map_err(|e| BrokerError::of(&e, Asked::Connection))?;
             topology::ensure(&channel, declare).await?;
             Ok(channel)
         });
         match prepared.await {
-            Ok(channel) => Ok(Self {
-                connection,
-                channel,
-                events,
-                looking,
-                purpose,
-            }),
+            Ok(channel) => Ok(Self { connection, channel, events, looking, purpose }),
             Err(error) => {
                 close(&connection).await;
                 Err(error)
@@ -116,7 +108,5 @@ async fn close(connection: &Connection) {
 pub(super) async fn answered<T>(
     asking: impl Future<Output = Result<T, BrokerError>>,
 ) -> Result<T, BrokerError> {
-    timeout(ASKING, asking)
-        .await
-        .unwrap_or(Err(BrokerError::Lost("no answer came")))
+    timeout(ASKING, asking).await.unwrap_or(Err(BrokerError::Lost("no answer came")))
 }

@@ -102,9 +102,7 @@ struct Inner {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker")
-            .field("publishing", &self.is_up())
-            .finish_non_exhaustive()
+        f.debug_struct("Broker").field("publishing", &self.is_up()).finish_non_exhaustive()
     }
 }
 
@@ -114,9 +112,7 @@ impl Broker {
     /// It consumes only while `may_consume` is true. At `shutdown` consuming stops first; what is held can still be acked
     /// for 20 s, and published as long, or until [`Broker::close`].
     pub fn start(
-        settings: Settings,
-        may_consume: watch::Receiver<bool>,
-        shutdown: CancellationToken,
+        settings: Settings, may_consume: watch::Receiver<bool>, shutdown: CancellationToken,
     ) -> (Self, Option<Intake>) {
         let settings = Arc::new(settings);
         let door = Arc::new(Door::new(&settings));
@@ -124,12 +120,7 @@ impl Broker {
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
 
-        let publishing = (
-            Arc::clone(&settings),
-            Arc::clone(&door),
-            Arc::clone(&standing),
-            closing.clone(),
-        );
+        let publishing = (Arc::clone(&settings), Arc::clone(&door), Arc::clone(&standing), closing.clone());
         tasks.spawn(async move {
             let (settings, door, standing, stop) = publishing;
             let live = || publishing::live(&settings, &door, &standing, &stop);
@@ -162,16 +153,7 @@ impl Broker {
         });
         tasks.close();
         let last = closing.clone().drop_guard();
-        (
-            Self(Arc::new(Inner {
-                door,
-                standing,
-                tasks,
-                closing,
-                _last: last,
-            })),
-            intake,
-        )
+        (Self(Arc::new(Inner { door, standing, tasks, closing, _last: last })), intake)
     }
 
     /// Declares everything once, or with `declare` false looks whether it is there, on a connection of its own.

@@ -32,10 +32,7 @@ type Confirming = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
 
 /// One life of the publishing connection. Ok when it was told to stop.
 pub(super) async fn live(
-    settings: &Settings,
-    door: &Door,
-    standing: &Standing,
-    stop: &CancellationToken,
+    settings: &Settings, door: &Door, standing: &Standing, stop: &CancellationToken,
 ) -> Result<(), BrokerError> {
     let opening = async {
         let link = Link::open(&settings.url, settings.declare, Asked::Publishing).await?;
@@ -47,10 +44,7 @@ pub(super) async fn live(
         () = stop.cancelled() => return Ok(()),
         link = opening => link?,
     };
-    let mut sender = Sender {
-        flight: Flight::new(),
-        confirming: FuturesUnordered::new(),
-    };
+    let mut sender = Sender { flight: Flight::new(), confirming: FuturesUnordered::new() };
     let ended = sender.run(&mut link, door, standing, stop).await;
     door.close();
     if ended.is_ok() {
@@ -67,11 +61,7 @@ struct Sender {
 
 impl Sender {
     async fn run(
-        &mut self,
-        link: &mut Link,
-        door: &Door,
-        standing: &Standing,
-        stop: &CancellationToken,
+        &mut self, link: &mut Link, door: &Door, standing: &Standing, stop: &CancellationToken,
     ) -> Result<(), BrokerError> {
         let (orders, mut ordered) = mpsc::unbounded_channel();
         door.open(orders.clone());
@@ -111,24 +101,12 @@ impl Sender {
     /// Hands a message to lapin. Only this task does, because lapin numbers a message and queues it in two steps: two
     /// publishers at once would get each other's confirms.
     fn send(&mut self, channel: &Channel, order: Order) {
-        let Prepared {
-            exchange,
-            routing_key,
-            body,
-            properties,
-            message_id,
-            mandatory,
-        } = order.prepared;
+        let Prepared { exchange, routing_key, body, properties, message_id, mandatory } = order.prepared;
         let name = self.flight.sent(message_id, mandatory, order.answer);
         let channel = channel.clone();
         self.confirming.push(Box::pin(async move {
-            let options = BasicPublishOptions {
-                mandatory,
-                ..BasicPublishOptions::default()
-            };
-            let published = channel
-                .basic_publish(exchange, routing_key, options, &body, properties)
-                .await;
+            let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
+            let published = channel.basic_publish(exchange, routing_key, options, &body, properties).await;
             let confirmed = match published {
                 Ok(confirm) => confirm.await,
                 Err(error) => Err(error),
@@ -170,16 +148,9 @@ impl Sender {
                 }
             };
             let id = |m: lapin::message::BasicReturnMessage| {
-                m.properties
-                    .message_id()
-                    .as_ref()
-                    .map_or(String::new(), ToString::to_string)
+                m.properties.message_id().as_ref().map_or(String::new(), ToString::to_string)
             };
-            confirmed.push(Confirmed {
-                name,
-                ack,
-                carried: carried.map(id),
-            });
+            confirmed.push(Confirmed { name, ack, carried: carried.map(id) });
         }
         for (answer, verdict) in self.flight.confirmed(&confirmed) {
             answer.give(verdict);

@@ -30,9 +30,7 @@ pub struct Up {
 impl Up {
     /// What is wrong and what to do about it, as a sentence. None while all is well, and before the first try is over.
     pub fn problem(&self) -> Option<&str> {
-        self.publishing_problem
-            .as_deref()
-            .or(self.consuming_problem.as_deref())
+        self.publishing_problem.as_deref().or(self.consuming_problem.as_deref())
     }
 }
 
@@ -70,11 +68,7 @@ impl Standing {
 
     pub(super) fn up(&self, side: Side) {
         self.set(side, true, None);
-        info!(
-            broker.side = side.as_str(),
-            "connected to RabbitMQ for {}",
-            side.as_str()
-        );
+        info!(broker.side = side.as_str(), "connected to RabbitMQ for {}", side.as_str());
     }
 
     /// Stands no more, without anything being wrong.
@@ -104,10 +98,7 @@ impl Standing {
 
     /// Lives one life of a connection after the other, with pauses between them, until one ends because it was told to.
     pub(super) async fn keep<L: Future<Output = Result<(), BrokerError>>>(
-        &self,
-        side: Side,
-        stop: &CancellationToken,
-        mut live: impl FnMut() -> L,
+        &self, side: Side, stop: &CancellationToken, mut live: impl FnMut() -> L,
     ) {
         let mut pauses = pauses();
         loop {
@@ -126,11 +117,7 @@ impl Standing {
                     "no {side_name} by RabbitMQ: {problem}"
                 );
             } else {
-                debug!(
-                    broker.side = side_name,
-                    retry.delay_ms = delay,
-                    "still no {side_name} by RabbitMQ"
-                );
+                debug!(broker.side = side_name, retry.delay_ms = delay, "still no {side_name} by RabbitMQ");
             }
             tokio::select! {
                 () = stop.cancelled() => break,

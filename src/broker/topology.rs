@@ -51,26 +51,14 @@ struct Queue {
 
 /// In the order in which they are made: where a queue's messages go when they die is there before it.
 const QUEUES: [Queue; 4] = [
-    Queue {
-        name: DEAD,
-        keys: &[key::DEAD],
-        limit: None,
-    },
-    Queue {
-        name: SUSPECT,
-        keys: &[key::SUSPECT],
-        limit: Some(6),
-    },
+    Queue { name: DEAD, keys: &[key::DEAD], limit: None },
+    Queue { name: SUSPECT, keys: &[key::SUSPECT], limit: Some(6) },
     Queue {
         name: DISPATCH,
         keys: &[key::DISPATCH, key::WAKE, key::FEEDBACK, key::NEXT, key::CANCEL],
         limit: Some(20),
     },
-    Queue {
-        name: RECEIPTS,
-        keys: &[key::RECEIPT],
-        limit: None,
-    },
+    Queue { name: RECEIPTS, keys: &[key::RECEIPT], limit: None },
 ];
 
 enum Argument {
@@ -110,11 +98,8 @@ impl Queue {
 /// Makes what is missing, or with `declare` false only looks whether everything is there.
 pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), BrokerError> {
     for (name, kind) in [(JOBS, ExchangeKind::Direct), (EVENTS, ExchangeKind::Topic)] {
-        let options = ExchangeDeclareOptions {
-            durable: true,
-            passive: !declare,
-            ..ExchangeDeclareOptions::default()
-        };
+        let options =
+            ExchangeDeclareOptions { durable: true, passive: !declare, ..ExchangeDeclareOptions::default() };
         channel
             .exchange_declare(name.into(), kind, options, FieldTable::default())
             .await
@@ -122,15 +107,9 @@ pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), Broke
     }
     for queue in &QUEUES {
         let failed = |e| BrokerError::of(&e, Asked::Queue(queue.name));
-        let options = QueueDeclareOptions {
-            durable: true,
-            passive: !declare,
-            ..QueueDeclareOptions::default()
-        };
-        channel
-            .queue_declare(queue.name.into(), options, queue.table())
-            .await
-            .map_err(failed)?;
+        let options =
+            QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.name.into(), options, queue.table()).await.map_err(failed)?;
         if !declare {
             continue; // AMQP has no way to look at a binding
         }

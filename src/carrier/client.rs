@@ -41,13 +41,7 @@ pub enum Auth {
 impl Request {
     /// A question without credentials.
     pub fn get(url: String) -> Self {
-        Self {
-            method: Method::Get,
-            url,
-            auth: Auth::None,
-            content_type: "",
-            body: Zeroizing::default(),
-        }
+        Self { method: Method::Get, url, auth: Auth::None, content_type: "", body: Zeroizing::default() }
     }
 }
 
@@ -121,12 +115,7 @@ impl Client {
         let response = building.timeout(time_out).send().await.map_err(|e| failed(&e))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = read(response).await;
-        Ok(Answer {
-            status,
-            headers,
-            body,
-            at: crate::clock::now(),
-        })
+        Ok(Answer { status, headers, body, at: crate::clock::now() })
     }
 }
 

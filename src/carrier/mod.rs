@@ -7,8 +7,8 @@ pub mod twilio;
 use std::time::Duration;
 
 use crate::attempt::{Judgement, Receipt};
+use crate::dispatch::Words;
 use crate::dispatch::{Channel, PhoneNumber};
-use crate::message::Words;
 
 pub use client::{Answer, Client, Request};
 
@@ -72,9 +72,7 @@ pub fn retry_after(header: Option<&str>, now: jiff::Timestamp) -> Option<Duratio
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds).min(MOST));
     }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text)
-        .ok()?;
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(crate::clock::between(now, at).min(MOST))
 }
 

@@ -20,7 +20,7 @@ use super::client::{Auth, Method};
 use super::{Answer, Callback, Carrier, Letter, NotBelieved, Request, retry_after};
 use crate::attempt::{Details, Judgement, Outcome, Reason, Receipt, Scope, Verdict};
 use crate::dispatch::Channel;
-use crate::message::{Spoken, Words};
+use crate::dispatch::{Part, Spoken, Words};
 
 /// What an account needs.
 #[derive(Debug, Clone, Deserialize)]
@@ -88,7 +88,7 @@ fn reason_of(code: i64) -> Reason {
 
 /// SIP answers that say that there is no such number.
 const NO_SUCH_NUMBER: [&str; 3] = ["404", "484", "604"];
-/// The longest TwiML that a call takes, in characters.
+/// The longest `TwiML` that a call takes, in characters.
 const LONGEST_TWIML: usize = 4000;
 /// Twilio asks for more than 5 s of validity; below, it may drop the message at once.
 const VALIDITY: std::ops::RangeInclusive<u64> = 1..=36_000;
@@ -108,10 +108,7 @@ impl Twilio {
         if !config.account_sid.starts_with("AC") {
             return Err("account_sid must begin with AC".to_owned());
         }
-        let token = config
-            .auth_token
-            .clone()
-            .ok_or("needs auth_token or auth_token_file")?;
+        let token = config.auth_token.clone().ok_or("needs auth_token or auth_token_file")?;
         Ok(Self { config, token })
     }
 
@@ -121,10 +118,7 @@ impl Twilio {
             Channel::Voice => "Calls",
         };
         let base = self.config.base_url.trim_end_matches('/');
-        format!(
-            "{base}/2010-04-01/Accounts/{}/{list}{name}.json",
-            self.config.account_sid
-        )
+        format!("{base}/2010-04-01/Accounts/{}/{list}{name}.json", self.config.account_sid)
     }
 
     fn request(&self, method: Method, url: String, form: Zeroizing<String>) -> Request {
@@ -160,11 +154,7 @@ impl Carrier for Twilio {
             Words::Speech(spoken) => {
                 form.add(
                     "From",
-                    self.config
-                        .voice_from
-                        .as_ref()
-                        .or(self.config.from.as_ref())
-                        .map_or("", String::as_str),
+                    self.config.voice_from.as_ref().or(self.config.from.as_ref()).map_or("", String::as_str),
                 );
                 form.add("Twiml", &twiml(spoken));
                 for event in ["initiated", "ringing", "answered", "completed"] {
@@ -185,32 +175,22 @@ impl Carrier for Twilio {
         let field = |name: &str| body.as_ref().and_then(|b| b.get(name));
         let text = |name: &str| field(name).and_then(|v| v.as_str()).map(str::to_owned);
         let code = field("code").and_then(serde_json::Value::as_i64);
-        let wait = retry_after(
-            answer.headers.get("retry-after").and_then(|v| v.to_str().ok()),
-            answer.at,
-        );
+        let wait = retry_after(answer.headers.get("retry-after").and_then(|v| v.to_str().ok()), answer.at);
         let outcome = match (answer.status, code.and_then(rejected)) {
             (200..=299, _) => match text("sid") {
                 Some(reference) => {
                     let price =
                         text("price").map(|p| format!("{p} {}", text("price_unit").unwrap_or_default()));
                     let segments = text("num_segments").and_then(|n| n.parse().ok());
-                    let details = Details {
-                        reference: Some(reference),
-                        carrier_code: None,
-                        segments,
-                        price,
-                    };
-                    return Judgement {
-                        outcome: Outcome::Accepted,
-                        details,
-                    };
+                    let details = Details { reference: Some(reference), carrier_code: None, segments, price };
+                    return Judgement { outcome: Outcome::Accepted, details };
                 }
                 // It said yes in words that we cannot read.
                 None => Outcome::Unknown,
             },
-            (429, _) => Outcome::Throttled { retry_after: wait },
-            (400..=499, Some(Outcome::Throttled { .. })) => Outcome::Throttled { retry_after: wait },
+            (429, _) | (400..=499, Some(Outcome::Throttled { .. })) => {
+                Outcome::Throttled { retry_after: wait }
+            }
             (400..=499, Some(outcome)) => outcome,
             (401 | 403 | 404, None) => Outcome::Misconfigured(Scope::Account),
             (400..=499, None) => Outcome::Rejected(Reason::Request),
@@ -220,20 +200,13 @@ impl Carrier for Twilio {
         };
         Judgement {
             outcome,
-            details: Details {
-                carrier_code: code.map(|c| c.to_string()),
-                ..Details::default()
-            },
+            details: Details { carrier_code: code.map(|c| c.to_string()), ..Details::default() },
         }
     }
 
     fn read(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, NotBelieved> {
         let form: Vec<(String, String)> = form_urlencoded::parse(callback.body).into_owned().collect();
-        let given = callback
-            .headers
-            .get("x-twilio-signature")
-            .ok_or(NotBelieved::Signature)?
-            .as_bytes();
+        let given = callback.headers.get("x-twilio-signature").ok_or(NotBelieved::Signature)?.as_bytes();
         let token = self.token.expose_secret();
         // Senders differ in whether they sign the standard port.
         let believed = spellings(callback.url)
@@ -248,12 +221,7 @@ impl Carrier for Twilio {
             return Ok(of_message(status, code, field("MessageSid")));
         }
         let status = field("CallStatus").ok_or(NotBelieved::Form)?;
-        Ok(of_call(
-            status,
-            field("AnsweredBy"),
-            field("SipResponseCode"),
-            field("CallSid"),
-        ))
+        Ok(of_call(status, field("AnsweredBy"), field("SipResponseCode"), field("CallSid")))
     }
 
     fn ask(&self, channel: Channel, reference: &str) -> Option<Request> {
@@ -266,11 +234,9 @@ impl Carrier for Twilio {
         let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str);
         let status = text("status")?;
         match channel {
-            Channel::Sms => of_message(
-                status,
-                body.get("error_code").and_then(serde_json::Value::as_i64),
-                text("sid"),
-            ),
+            Channel::Sms => {
+                of_message(status, body.get("error_code").and_then(serde_json::Value::as_i64), text("sid"))
+            }
             Channel::Voice => of_call(status, text("answered_by"), None, text("sid")),
         }
     }
@@ -308,12 +274,7 @@ fn of_call(status: &str, answered_by: Option<&str>, sip: Option<&str>, sid: Opti
         "failed" | "canceled" => (Verdict::Bad, Some(Reason::Unreachable)),
         _ => return None,
     };
-    Some(Receipt {
-        verdict,
-        reason,
-        carrier_code: sip.map(str::to_owned),
-        reference: sid.map(str::to_owned),
-    })
+    Some(Receipt { verdict, reason, carrier_code: sip.map(str::to_owned), reference: sid.map(str::to_owned) })
 }
 
 /// `X-Twilio-Signature`: HMAC-SHA1 over the URL and the form's distinct names, sorted, each with its distinct values,
@@ -344,10 +305,7 @@ fn spellings(url: &str) -> Vec<String> {
         let (host, path) = rest.find(['/', '?']).map_or((rest, ""), |i| rest.split_at(i));
         let bare = host.strip_suffix(port).unwrap_or(host);
         if bare != host || !host.rsplit(']').next().unwrap_or(host).contains(':') {
-            all.extend([
-                format!("{scheme}{bare}{port}{path}"),
-                format!("{scheme}{bare}{path}"),
-            ]);
+            all.extend([format!("{scheme}{bare}{port}{path}"), format!("{scheme}{bare}{path}")]);
         }
     }
     all
@@ -355,20 +313,18 @@ fn spellings(url: &str) -> Vec<String> {
 
 /// A call that speaks: pauses and sentences, then it hangs up.
 fn twiml(spoken: &Spoken) -> Zeroizing<String> {
-    let mut xml = Zeroizing::new(String::from(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>",
-    ));
+    let mut xml = Zeroizing::new(String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>"));
     for part in &spoken.parts {
         match part {
-            crate::message::Part::Say(text) => {
-                let said = format!(
-                    "<Say language=\"{}\">{}</Say>",
-                    spoken.language,
-                    escape(text).as_str()
-                );
+            Part::Say(text) => {
+                let said = format!("<Say language=\"{}\">{}</Say>", spoken.language, escape(text).as_str());
                 *xml += &Zeroizing::new(said);
             }
-            crate::message::Part::Pause(seconds) => *xml += &format!("<Pause length=\"{seconds}\"/>"),
+            Part::Pause(seconds) => {
+                *xml += "<Pause length=\"";
+                *xml += &seconds.to_string();
+                *xml += "\"/>";
+            }
         }
     }
     *xml += "<Hangup/></Response>";

@@ -34,14 +34,9 @@ pub(super) struct StateFile {
 impl StateFile {
     /// The folder of `otpost dev`: `$XDG_STATE_HOME/otpost`.
     pub(super) fn folder() -> PathBuf {
-        let home = || {
-            std::env::var_os("HOME")
-                .map_or_else(std::env::temp_dir, PathBuf::from)
-                .join(".local/state")
-        };
-        std::env::var_os("XDG_STATE_HOME")
-            .map_or_else(home, PathBuf::from)
-            .join("otpost")
+        let home =
+            || std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from).join(".local/state");
+        std::env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from).join("otpost")
     }
 
     fn path() -> PathBuf {
@@ -53,11 +48,8 @@ impl StateFile {
         use std::os::unix::fs::OpenOptionsExt;
         std::fs::create_dir_all(Self::folder())?;
         let _ = std::fs::remove_file(Self::path());
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(Self::path())?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(Self::path())?;
         file.write_all(serde_json::to_string(self)?.as_bytes())
     }
 
@@ -82,9 +74,7 @@ impl Server {
         let (base, key) = match (self.url, self.key) {
             (Some(url), Some(key)) => (url, key),
             (Some(_), None) => {
-                return Err(Failure::Usage(
-                    "--url needs a key: --key or OTPOST_KEY".to_owned(),
-                ));
+                return Err(Failure::Usage("--url needs a key: --key or OTPOST_KEY".to_owned()));
             }
             (None, _) => {
                 let found = StateFile::read().ok_or_else(|| {
@@ -103,17 +93,12 @@ impl Api {
     pub(super) fn new(base: &str, key: &str) -> Result<Self, Failure> {
         let client =
             Client::new(Duration::from_secs(20)).map_err(|_| Failure::Failed("no HTTP client".to_owned()))?;
-        Ok(Self {
-            base: base.trim_end_matches('/').to_owned(),
-            key: Zeroizing::new(key.to_owned()),
-            client,
-        })
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), key: Zeroizing::new(key.to_owned()), client })
     }
 
     /// Posts a job; the status and the body, whatever they say.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), Failure> {
-        self.ask(Method::Post, path, Zeroizing::new(body.to_string()))
-            .await
+        self.ask(Method::Post, path, Zeroizing::new(body.to_string())).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<(u16, Value), Failure> {
@@ -121,10 +106,7 @@ impl Api {
     }
 
     async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Zeroizing<String>,
+        &self, method: Method, path: &str, body: Zeroizing<String>,
     ) -> Result<(u16, Value), Failure> {
         let request = Request {
             method,
@@ -133,13 +115,9 @@ impl Api {
             content_type: "application/json",
             body,
         };
-        let answer: Answer = self
-            .client
-            .send(&request, Duration::from_secs(20))
-            .await
-            .map_err(|_| {
-                Failure::Failed(format!("{} does not answer; is otpost running there?", self.base))
-            })?;
+        let answer: Answer = self.client.send(&request, Duration::from_secs(20)).await.map_err(|_| {
+            Failure::Failed(format!("{} does not answer; is otpost running there?", self.base))
+        })?;
         let body = answer.json().unwrap_or_default();
         Ok((answer.status, body))
     }
@@ -148,9 +126,6 @@ impl Api {
 /// A problem's sentence.
 pub(super) fn problem(status: u16, body: &Value) -> Failure {
     let detail = body["detail"].as_str().unwrap_or("no reason was given");
-    let wait = body["retry_after_s"]
-        .as_u64()
-        .map(|s| format!("; again in {s} s"))
-        .unwrap_or_default();
+    let wait = body["retry_after_s"].as_u64().map(|s| format!("; again in {s} s")).unwrap_or_default();
     Failure::Failed(format!("{status}: {detail}{wait}"))
 }

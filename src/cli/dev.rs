@@ -46,17 +46,10 @@ pub(super) struct Embedded {
 impl Embedded {
     /// Starts it over a ledger's file.
     pub(super) async fn start(
-        ledger: &Path,
-        keys: Keys,
-        ports: (u16, u16),
-        pace: Duration,
-        change: impl FnOnce(&mut Config),
+        ledger: &Path, keys: Keys, ports: (u16, u16), pace: Duration, change: impl FnOnce(&mut Config),
     ) -> anyhow::Result<Self> {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let pretended = mock_gateway::Config {
-            pace,
-            ..mock_gateway::Config::default()
-        };
+        let pretended = mock_gateway::Config { pace, ..mock_gateway::Config::default() };
         let listener = TcpListener::bind(local(ports.1)).await.with_context(|| {
             format!("the phones' page cannot be shown on port {}: it is in use; choose another with --gateway-port", ports.1)
         })?;
@@ -65,7 +58,7 @@ impl Embedded {
         config.ledger.url = Some(format!("sqlite:{}", ledger.display()).into());
         config.api.listen = local(ports.0);
         config.receipts.listen = local(0);
-        config.receipts.public_url = "http://127.0.0.1:0".to_owned();
+        "http://127.0.0.1:0".clone_into(&mut config.receipts.public_url);
         config.ops.listen = local(0);
         let account = twilio::Config {
             account_sid: pretended.account_sid,
@@ -77,31 +70,14 @@ impl Embedded {
             machine_detection: true,
             base_url: format!("http://{}", gateway.addr()),
         };
-        config.carriers.insert(
-            "mock".to_owned(),
-            CarrierConfig {
-                twilio: Some(account),
-                ..CarrierConfig::default()
-            },
-        );
+        config
+            .carriers
+            .insert("mock".to_owned(), CarrierConfig { twilio: Some(account), ..CarrierConfig::default() });
         change(&mut config);
-        let app = app::start(
-            config,
-            keys,
-            Start {
-                roles: Roles::ALL,
-                migrate: true,
-                wait: false,
-            },
-        )
-        .await?;
+        let app = app::start(config, keys, Start { roles: Roles::ALL, migrate: true, wait: false }).await?;
         let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
         app.ledger.add_key(&key.row).await?;
-        Ok(Self {
-            app,
-            gateway,
-            key: key.text,
-        })
+        Ok(Self { app, gateway, key: key.text })
     }
 
     pub(super) fn api_url(&self) -> String {
@@ -122,29 +98,14 @@ impl Dev {
     pub(super) async fn run(self) -> Result<(), Failure> {
         telemetry::start(&crate::config::LogConfig::default());
         let folder = self.data.unwrap_or_else(StateFile::folder);
-        let cannot = || {
-            format!(
-                "{} cannot be written; choose another with --data",
-                folder.display()
-            )
-        };
+        let cannot = || format!("{} cannot be written; choose another with --data", folder.display());
         std::fs::create_dir_all(&folder).with_context(cannot)?;
         let root = kept_root(&folder.join("root")).with_context(cannot)?;
         let keys = Keys::new(root.clone(), vec![], &root);
         let ports = (self.port, self.gateway_port);
-        let all = Embedded::start(
-            &folder.join("dev.db"),
-            keys,
-            ports,
-            Duration::from_millis(600),
-            |_| {},
-        )
-        .await?;
-        let state = StateFile {
-            api: all.api_url(),
-            key: all.key.clone(),
-            gateway: all.gateway_url(),
-        };
+        let all =
+            Embedded::start(&folder.join("dev.db"), keys, ports, Duration::from_millis(600), |_| {}).await?;
+        let state = StateFile { api: all.api_url(), key: all.key.clone(), gateway: all.gateway_url() };
         state.write().with_context(cannot)?;
         if self.json {
             let ops = format!("http://{}", all.app.ops);
@@ -177,11 +138,7 @@ fn kept_root(path: &Path) -> anyhow::Result<Root> {
         return Ok(Root::from_hex("dev", &hex)?);
     }
     let root = Root::random("dev");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(root.to_hex().as_bytes())?;
     Ok(root)
 }

@@ -70,10 +70,7 @@ impl Create {
             );
         } else {
             println!("{}", key.text);
-            eprintln!(
-                "Keep it: it is not shown again. It may: {}.",
-                key.row.scopes.replace(' ', ", ")
-            );
+            eprintln!("Keep it: it is not shown again. It may: {}.", key.row.scopes.replace(' ', ", "));
         }
         Ok(())
     }

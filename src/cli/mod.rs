@@ -87,7 +87,7 @@ enum ConfigCommand {
 enum Role {
     /// Take jobs over HTTP
     Api,
-    /// Take jobs from RabbitMQ, and send what is due
+    /// Take jobs from `RabbitMQ`, and send what is due
     Worker,
     /// Take carriers' callbacks
     Receipts,
@@ -95,11 +95,7 @@ enum Role {
 
 fn roles(named: &[Role]) -> Roles {
     let has = |role| named.contains(&role);
-    Roles {
-        api: has(Role::Api),
-        worker: has(Role::Worker),
-        receipts: has(Role::Receipts),
-    }
+    Roles { api: has(Role::Api), worker: has(Role::Worker), receipts: has(Role::Receipts) }
 }
 
 /// Why a command failed, and with which exit code.
@@ -176,19 +172,10 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     config.keys()?;
     crate::route::Routes::new(&config)?;
     crate::message::Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
-    config
-        .ledger_url()
-        .parse::<crate::ledger::Location>()
-        .map_err(|e| Failure::Usage(e.to_string()))?;
-    let broker = if config.amqp.url.is_some() {
-        "RabbitMQ and HTTP"
-    } else {
-        "HTTP alone (amqp.url is not set)"
-    };
-    println!(
-        "The configuration is good: jobs over {broker}, {} carrier(s).",
-        config.carriers.len()
-    );
+    config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;
+    let broker =
+        if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP alone (amqp.url is not set)" };
+    println!("The configuration is good: jobs over {broker}, {} carrier(s).", config.carriers.len());
     if config.carriers.is_empty() {
         println!("Without a carrier nothing can be sent: add a section [carriers.NAME].");
     }

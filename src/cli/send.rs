@@ -49,11 +49,7 @@ pub(super) struct Send {
 impl Send {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let api = self.server.connect()?;
-        let code = if self.code {
-            read_code()?
-        } else {
-            sample(self.json)
-        };
+        let code = if self.code { read_code()? } else { sample(self.json) };
         let id = self.id.unwrap_or_else(Uuid::new_v4);
         let expires_at = after(crate::clock::now(), Duration::from_secs(self.expires_in));
         let mut job = json!({
@@ -88,11 +84,7 @@ impl Send {
         } else {
             print!("{}", tell(&story));
         }
-        if story.state == crate::attempt::State::Delivered {
-            Ok(())
-        } else {
-            Err(Failure::Said)
-        }
+        if story.state == crate::attempt::State::Delivered { Ok(()) } else { Err(Failure::Said) }
     }
 }
 
@@ -104,10 +96,7 @@ fn read_code() -> Result<Zeroizing<String>, Failure> {
         let _ = std::io::stderr().flush();
         std::io::stdin().read_line(&mut text).map_err(unreadable)?;
     } else {
-        std::io::stdin()
-            .take(64)
-            .read_to_string(&mut text)
-            .map_err(unreadable)?;
+        std::io::stdin().take(64).read_to_string(&mut text).map_err(unreadable)?;
     }
     Ok(Zeroizing::new(text.trim().to_owned()))
 }

@@ -28,15 +28,9 @@ impl Serve {
         telemetry::start(&config.log);
         let keys = config.keys()?;
         if config.carriers.is_empty() {
-            return Err(Failure::Usage(
-                "no carrier is configured: add a section [carriers.NAME]".to_owned(),
-            ));
+            return Err(Failure::Usage("no carrier is configured: add a section [carriers.NAME]".to_owned()));
         }
-        let start = Start {
-            roles: roles(&self.roles),
-            migrate: self.migrate,
-            wait: !self.no_wait,
-        };
+        let start = Start { roles: roles(&self.roles), migrate: self.migrate, wait: !self.no_wait };
         let app = tokio::select! {
             app = app::start(config, keys, start) => app?,
             () = told_to_stop() => return Ok(()),

@@ -29,11 +29,8 @@ pub(super) struct Show {
 impl Show {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let api = self.server.connect()?;
-        let story = if self.watch {
-            watch(&api, self.id, |_| {}).await?
-        } else {
-            fetch(&api, self.id).await?
-        };
+        let story =
+            if self.watch { watch(&api, self.id, |_| {}).await? } else { fetch(&api, self.id).await? };
         if self.json {
             println!("{}", serde_json::to_string_pretty(&story).unwrap_or_default());
         } else {
@@ -70,34 +67,15 @@ pub(super) async fn watch(api: &Api, id: Uuid, mut changed: impl FnMut(&Story)) 
 /// The story in words.
 pub(super) fn tell(s: &Story) -> String {
     let mut out = String::new();
-    let reason = s
-        .reason
-        .map(|r| format!(" ({})", r.as_str().replace('_', " ")))
-        .unwrap_or_default();
+    let reason = s.reason.map(|r| format!(" ({})", r.as_str().replace('_', " "))).unwrap_or_default();
     let at = |t: Timestamp| since(s.admitted_at, t);
     let channels: Vec<&str> = s.channels.iter().map(|c| c.as_str()).collect();
     let _ = writeln!(out, "{}  to {}  {}{reason}", s.id, s.to, s.state);
-    let _ = writeln!(
-        out,
-        "  admitted   {}  by {}",
-        s.admitted_at,
-        channels.join(", then ")
-    );
+    let _ = writeln!(out, "  admitted   {}  by {}", s.admitted_at, channels.join(", then "));
     for a in &s.attempts {
-        let _ = writeln!(
-            out,
-            "  {:>9}  {} at {}: {}",
-            at(a.begun_at),
-            a.channel,
-            a.carrier,
-            a.says
-        );
+        let _ = writeln!(out, "  {:>9}  {} at {}: {}", at(a.begun_at), a.channel, a.carrier, a.says);
         if let (Some(closed), Some(outcome)) = (a.closed_at, &a.outcome) {
-            let code = a
-                .carrier_code
-                .as_ref()
-                .map(|c| format!(", carrier's code {c}"))
-                .unwrap_or_default();
+            let code = a.carrier_code.as_ref().map(|c| format!(", carrier's code {c}")).unwrap_or_default();
             let reference = a.reference.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
             let _ = writeln!(
                 out,
@@ -113,12 +91,8 @@ pub(super) fn tell(s: &Story) -> String {
     if let Some(stop) = s.stop {
         let _ = writeln!(out, "  stopped: nothing further begins ({stop})");
     }
-    let _ = writeln!(
-        out,
-        "  {:>9}  {} the code ends",
-        at(s.expires_at),
-        if s.is_final { "" } else { "then" }
-    );
+    let _ =
+        writeln!(out, "  {:>9}  {} the code ends", at(s.expires_at), if s.is_final { "" } else { "then" });
     out
 }
 

@@ -17,11 +17,7 @@ impl Code {
     /// Reads a code.
     pub fn parse(text: &str) -> Result<Self, BadCode> {
         let fits = (4..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if fits {
-            Ok(Self(Zeroizing::new(text.to_owned())))
-        } else {
-            Err(BadCode)
-        }
+        if fits { Ok(Self(Zeroizing::new(text.to_owned()))) } else { Err(BadCode) }
     }
 
     /// The plain text, for a message to the phone or for the seal.

@@ -2,6 +2,7 @@
 
 mod code;
 mod job;
+mod message;
 mod number;
 mod plan;
 
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use code::{BadCode, Code};
-pub use job::{Act, BadJob, Job, Params, Supersedes};
+pub use job::{BadJob, Job, Params, Supersedes};
+pub use message::{Part, Spoken, Words};
 pub use number::{BadNumber, NumberCheck, PhoneNumber};
 pub use plan::{BadPlan, Channel, Plan};
 
@@ -171,13 +173,7 @@ impl Dispatch {
         if self.order.fallback_after_s == 0 || usize::from(self.step) >= self.order.plan.len() {
             return None;
         }
-        let from = self
-            .attempts_of(self.step)
-            .next()
-            .map_or(self.step_at, |a| a.begun_at);
-        Some(crate::clock::after(
-            from,
-            Duration::from_secs(u64::from(self.order.fallback_after_s)),
-        ))
+        let from = self.attempts_of(self.step).next().map_or(self.step_at, |a| a.begun_at);
+        Some(crate::clock::after(from, Duration::from_secs(u64::from(self.order.fallback_after_s))))
     }
 }

@@ -48,11 +48,7 @@ impl PhoneNumber {
         let fits = (7..=15).contains(&digits.len())
             && digits.bytes().all(|b| b.is_ascii_digit())
             && !digits.starts_with('0');
-        if fits {
-            Ok(Self(Zeroizing::new(text.to_owned())))
-        } else {
-            Err(BadNumber::Shape)
-        }
+        if fits { Ok(Self(Zeroizing::new(text.to_owned()))) } else { Err(BadNumber::Shape) }
     }
 
     /// The plain number, for a carrier's request or for the seal.

@@ -67,11 +67,7 @@ impl TryFrom<Vec<Channel>> for Plan {
             return Err(BadPlan::TooLong);
         }
         let twice = |c| channels.iter().filter(|x| **x == c).count() <= 2;
-        if Channel::ALL.iter().all(|c| twice(*c)) {
-            Ok(Self(channels))
-        } else {
-            Err(BadPlan::TooOften)
-        }
+        if Channel::ALL.iter().all(|c| twice(*c)) { Ok(Self(channels)) } else { Err(BadPlan::TooOften) }
     }
 }
 
@@ -96,10 +92,7 @@ mod tests {
         assert!(Plan::try_from(vec![Sms, Voice, Sms, Voice]).is_ok());
         assert_eq!(Plan::try_from(vec![Sms, Sms, Sms]), Err(BadPlan::TooOften));
         assert_eq!(Plan::try_from(vec![]), Err(BadPlan::Empty));
-        assert_eq!(
-            Plan::try_from(vec![Sms, Voice, Sms, Voice, Sms]),
-            Err(BadPlan::TooLong)
-        );
+        assert_eq!(Plan::try_from(vec![Sms, Voice, Sms, Voice, Sms]), Err(BadPlan::TooLong));
     }
 
     #[test]

@@ -70,17 +70,14 @@ pub(super) struct Group<I, O> {
 
 impl<I, O> Clone for Group<I, O> {
     fn clone(&self) -> Self {
-        Self {
-            door: self.door.clone(),
-        }
+        Self { door: self.door.clone() }
     }
 }
 
 impl<I: Item, O: Send + 'static> Group<I, O> {
     /// Starts the task that runs the groups; it ends when the last door is gone.
     pub(super) fn start(
-        act: &'static str,
-        run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
+        act: &'static str, run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
     ) -> Self {
         let (door, items) = mpsc::channel(QUEUE);
         tokio::spawn(drive(act, items, run));
@@ -91,20 +88,13 @@ impl<I: Item, O: Send + 'static> Group<I, O> {
     pub(super) async fn submit(&self, item: I) -> Result<O, LedgerError> {
         let gone = || LedgerError::Away("shutting down".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.door
-            .send(Pending {
-                item: Arc::new(item),
-                answer,
-            })
-            .await
-            .map_err(|_| gone())?;
+        self.door.send(Pending { item: Arc::new(item), answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
 
 async fn drive<I: Item, O: Send + 'static>(
-    act: &'static str,
-    mut items: mpsc::Receiver<Pending<I, O>>,
+    act: &'static str, mut items: mpsc::Receiver<Pending<I, O>>,
     run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
 ) {
     let names = RandomState::new();
@@ -126,11 +116,7 @@ async fn drive<I: Item, O: Send + 'static>(
             // Taken even when the item must wait: whoever comes later for the same name stays behind it.
             taken.insert(name);
             taken.extend(other);
-            if free && group.len() < MOST {
-                group.push(pending)
-            } else {
-                rest.push_back(pending)
-            }
+            if free && group.len() < MOST { group.push(pending) } else { rest.push_back(pending) }
         }
         waiting = rest;
         settle(act, group, &run).await;
@@ -139,9 +125,7 @@ async fn drive<I: Item, O: Send + 'static>(
 
 /// Runs a group; when its data are refused, its halves, until the bad item is alone.
 async fn settle<I: Item, O>(
-    act: &'static str,
-    group: Vec<Pending<I, O>>,
-    run: &(impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync),
+    act: &'static str, group: Vec<Pending<I, O>>, run: &(impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync),
 ) {
     let mut parts = vec![group];
     while let Some(mut part) = parts.pop() {
@@ -159,9 +143,8 @@ async fn settle<I: Item, O>(
                 parts.push(part);
             }
             outcome => {
-                let error = outcome
-                    .err()
-                    .unwrap_or(LedgerError::Unfit(format!("{act}: answers are missing")));
+                let error =
+                    outcome.err().unwrap_or(LedgerError::Unfit(format!("{act}: answers are missing")));
                 for pending in part {
                     let _ = pending.answer.send(Err(error.clone()));
                 }

@@ -1,4 +1,4 @@
-//! The memory: dispatches, attempts, receipts and quotas, in PostgreSQL or in one SQLite file.
+//! The memory: dispatches, attempts, receipts and quotas, in `PostgreSQL` or in one `SQLite` file.
 //!
 //! Callers submit one item; what has gathered while the last statement ran goes into the next one (`group`). A store
 //! runs a group as one transaction and reads the clock after it has its locks. Whatever changes a row says which
@@ -20,8 +20,8 @@ use crate::clock::Clock;
 use crate::dispatch::Dispatch;
 use group::Group;
 pub use items::{
-    Admission, Admitted, Beginning, Begun, Closing, Concluded, Deciding, FirstAttempt, KeyRow, Limit, Marked,
-    Marking, NewAttempt, Owed, Recorded, Recording, Refusal, Told,
+    Admission, Admitted, Beginning, Begun, Closing, Concluded, Deciding, KeyRow, Limit, Marked, Marking,
+    NewAttempt, Owed, Recorded, Recording, Refusal, Told,
 };
 
 /// Why the ledger did not do it.
@@ -99,7 +99,7 @@ impl std::str::FromStr for Location {
 /// How the ledger is reached.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Connections at most (PostgreSQL).
+    /// Connections at most (`PostgreSQL`).
     pub pool: usize,
     /// No statement may run longer.
     pub statement_timeout: Duration,
@@ -109,11 +109,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            pool: 8,
-            statement_timeout: Duration::from_secs(5),
-            clock: Clock::System,
-        }
+        Self { pool: 8, statement_timeout: Duration::from_secs(5), clock: Clock::System }
     }
 }
 

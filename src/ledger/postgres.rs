@@ -1,4 +1,4 @@
-//! The ledger in PostgreSQL. Each call is one statement: a function of the schema that locks, reads the clock and
+//! The ledger in `PostgreSQL`. Each call is one statement: a function of the schema that locks, reads the clock and
 //! decides, so that no transaction is ever open while this process thinks.
 
 use std::sync::Arc;
@@ -22,10 +22,8 @@ use crate::attempt::{Reason, State};
 use crate::dispatch::{Dispatch, Slot, Stop};
 
 /// Migrations, in order; the same numbers and names as the embedded ledger's.
-pub(super) const MIGRATIONS: &[(&str, &str)] = &[(
-    "V1__ledger",
-    include_str!("../../migrations/postgres/0001_ledger.sql"),
-)];
+pub(super) const MIGRATIONS: &[(&str, &str)] =
+    &[("V1__ledger", include_str!("../../migrations/postgres/0001_ledger.sql"))];
 /// Our migrations exclude each other by this advisory lock.
 const MIGRATION_LOCK: i64 = 0x6f74_706f_7374;
 
@@ -43,25 +41,18 @@ impl Postgres {
             )
         })?;
         let limit = format!("-c statement_timeout={}", options.statement_timeout.as_millis());
-        let given = config
-            .get_options()
-            .map(|o| format!("{o} {limit}"))
-            .unwrap_or(limit);
+        let given = config.get_options().map(|o| format!("{o} {limit}")).unwrap_or(limit);
         config
             .options(given)
             .application_name("otpost")
             .connect_timeout(Duration::from_secs(3))
             .tcp_user_timeout(Duration::from_secs(10))
             .keepalives_idle(Duration::from_secs(30));
-        let tls = rustls::ClientConfig::builder()
-            .with_root_certificates(roots())
-            .with_no_client_auth();
+        let tls = rustls::ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth();
         let manager = Manager::from_config(
             config,
             tokio_postgres_rustls::MakeRustlsConnect::new(tls),
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
             .max_size(options.pool)
@@ -71,10 +62,7 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| LedgerError::Unfit("the connection pool cannot be built".to_owned()))?;
-        Ok(Self {
-            pool,
-            patience: options.statement_timeout + Duration::from_secs(1),
-        })
+        Ok(Self { pool, patience: options.statement_timeout + Duration::from_secs(1) })
     }
 
     async fn connection(&self) -> Result<Object, LedgerError> {
@@ -87,9 +75,7 @@ impl Postgres {
 
     /// Runs one statement whose rows are JSON.
     async fn rows<T: for<'de> Deserialize<'de>>(
-        &self,
-        sql: &str,
-        params: &[&(dyn ToSql + Sync)],
+        &self, sql: &str, params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<T>, LedgerError> {
         let connection = self.connection().await?;
         let run = async {
@@ -116,9 +102,7 @@ impl Postgres {
 
     /// Runs a group's function, and puts its answers into the group's order.
     async fn group<T: for<'de> Deserialize<'de>>(
-        &self,
-        function: &str,
-        items: Vec<Value>,
+        &self, function: &str, items: Vec<Value>,
     ) -> Result<Vec<T>, LedgerError> {
         let count = items.len();
         let items = Json(Value::Array(items));
@@ -146,21 +130,11 @@ fn roots() -> rustls::RootCertStore {
 fn of(e: &tokio_postgres::Error) -> LedgerError {
     let Some(db) = e.as_db_error() else {
         return LedgerError::Away(
-            if e.is_closed() {
-                "connection closed"
-            } else {
-                "connection lost"
-            }
-            .to_owned(),
+            if e.is_closed() { "connection closed" } else { "connection lost" }.to_owned(),
         );
     };
     let state = db.code();
-    if [
-        SqlState::T_R_SERIALIZATION_FAILURE,
-        SqlState::T_R_DEADLOCK_DETECTED,
-    ]
-    .contains(state)
-    {
+    if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(state) {
         return LedgerError::Again;
     }
     match &state.code()[..2] {
@@ -215,41 +189,13 @@ enum AdmitRow {
 impl From<AdmitRow> for Admitted {
     fn from(row: AdmitRow) -> Self {
         match row {
-            AdmitRow::Born {
-                state,
-                reason,
-                slots,
-                now,
-                retry_after_s,
-                superseded,
-            } => Self::Born {
-                state,
-                reason,
-                slots,
-                now,
-                retry_after_s,
-                superseded,
-            },
-            AdmitRow::Refused {
-                state,
-                reason,
-                retry_after_s,
-            } => Self::Refused {
-                state,
-                reason: reason.unwrap_or(Reason::Quota),
-                retry_after_s,
-            },
-            AdmitRow::Known {
-                uid,
-                state,
-                version,
-                mine,
-            } => Self::Known {
-                uid,
-                state,
-                version,
-                mine,
-            },
+            AdmitRow::Born { state, reason, slots, now, retry_after_s, superseded } => {
+                Self::Born { state, reason, slots, now, retry_after_s, superseded }
+            }
+            AdmitRow::Refused { state, reason, retry_after_s } => {
+                Self::Refused { state, reason: reason.unwrap_or(Reason::Quota), retry_after_s }
+            }
+            AdmitRow::Known { uid, state, version, mine } => Self::Known { uid, state, version, mine },
             AdmitRow::Conflict {} => Self::Conflict,
         }
     }
@@ -302,25 +248,16 @@ fn plain<I: serde::Serialize>(item: &I, ix: usize) -> Value {
 impl Store for Postgres {
     async fn migrate(&self) -> Result<(), LedgerError> {
         let failed = |e: refinery::Error| {
-            let known = std::error::Error::source(&e)
-                .and_then(|e| e.downcast_ref::<tokio_postgres::Error>())
-                .map(of);
+            let known =
+                std::error::Error::source(&e).and_then(|e| e.downcast_ref::<tokio_postgres::Error>()).map(of);
             known.unwrap_or_else(|| LedgerError::Unfit("the schema cannot be migrated".to_owned()))
         };
         // A connection of its own, that is closed with the lock whatever happens.
         let mut connection = Object::take(self.connection().await?);
-        connection
-            .batch_execute("set statement_timeout = 0")
-            .await
-            .map_err(|e| of(&e))?;
-        connection
-            .execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK])
-            .await
-            .map_err(|e| of(&e))?;
-        let migrations: Result<Vec<_>, _> = MIGRATIONS
-            .iter()
-            .map(|(name, sql)| refinery::Migration::unapplied(name, sql))
-            .collect();
+        connection.batch_execute("set statement_timeout = 0").await.map_err(|e| of(&e))?;
+        connection.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await.map_err(|e| of(&e))?;
+        let migrations: Result<Vec<_>, _> =
+            MIGRATIONS.iter().map(|(name, sql)| refinery::Migration::unapplied(name, sql)).collect();
         refinery::Runner::new(&migrations.map_err(failed)?)
             .run_async(&mut *connection)
             .await
@@ -338,23 +275,16 @@ impl Store for Postgres {
                 "the ledger's schema is of another version; run: otpost migrate".to_owned(),
             ));
         }
-        row["now"]
-            .as_str()
-            .and_then(|t| t.parse().ok())
-            .ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))
+        row["now"].as_str().and_then(|t| t.parse().ok()).ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))
     }
 
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError> {
-        let rows: Vec<AdmitRow> = self
-            .group("otpost_admit", json(group, |a, ix| a.json(ix)))
-            .await?;
+        let rows: Vec<AdmitRow> = self.group("otpost_admit", json(group, |a, ix| a.json(ix))).await?;
         Ok(rows.into_iter().map(Admitted::from).collect())
     }
 
     async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError> {
-        let rows: Vec<BeginRow> = self
-            .group("otpost_begin", json(group, |b, ix| b.json(ix)))
-            .await?;
+        let rows: Vec<BeginRow> = self.group("otpost_begin", json(group, |b, ix| b.json(ix))).await?;
         Ok(rows
             .into_iter()
             .map(|row| match row {
@@ -366,9 +296,7 @@ impl Store for Postgres {
     }
 
     async fn conclude(&self, group: &[Arc<Deciding>]) -> Result<Vec<Concluded>, LedgerError> {
-        let rows: Vec<ConcludeRow> = self
-            .group("otpost_conclude", json(group, |d, ix| d.json(ix)))
-            .await?;
+        let rows: Vec<ConcludeRow> = self.group("otpost_conclude", json(group, |d, ix| d.json(ix))).await?;
         Ok(rows
             .into_iter()
             .map(|row| match row {
@@ -382,22 +310,18 @@ impl Store for Postgres {
     }
 
     async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError> {
-        let rows: Vec<RecordRow> = self
-            .group("otpost_record", json(group, |r, ix| plain(&**r, ix)))
-            .await?;
+        let rows: Vec<RecordRow> = self.group("otpost_record", json(group, |r, ix| plain(&**r, ix))).await?;
         Ok(rows.into_iter().map(|r| r.result).collect())
     }
 
     async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError> {
         let mut rows: Vec<StopRow> = self.group("otpost_stop", vec![plain(marking, 0)]).await?;
-        Ok(
-            match rows.pop().ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))? {
-                StopRow::Marked { uid, state } => Marked::Marked { uid, state },
-                StopRow::MarkedBefore { state, stop } => Marked::MarkedBefore { state, stop },
-                StopRow::Final { state } => Marked::Final { state },
-                StopRow::Unknown {} => Marked::Unknown,
-            },
-        )
+        Ok(match rows.pop().ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))? {
+            StopRow::Marked { uid, state } => Marked::Marked { uid, state },
+            StopRow::MarkedBefore { state, stop } => Marked::MarkedBefore { state, stop },
+            StopRow::Final { state } => Marked::Final { state },
+            StopRow::Unknown {} => Marked::Unknown,
+        })
     }
 
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
@@ -405,11 +329,7 @@ impl Store for Postgres {
     }
 
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
-        self.rows(
-            "select otpost_take_due($1, $2)",
-            &[&(fresh as i32), &(begun as i32)],
-        )
-        .await
+        self.rows("select otpost_take_due($1, $2)", &[&(fresh as i32), &(begun as i32)]).await
     }
 
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError> {
@@ -419,10 +339,7 @@ impl Store for Postgres {
 
     async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
         Ok(self
-            .rows(
-                "select otpost_row(d, otpost_now()) from dispatch d where uid = $1",
-                &[&uid],
-            )
+            .rows("select otpost_row(d, otpost_now()) from dispatch d where uid = $1", &[&uid])
             .await?
             .pop())
     }
@@ -433,9 +350,8 @@ impl Store for Postgres {
 
     async fn told(&self, group: &[Arc<Told>]) -> Result<Vec<()>, LedgerError> {
         let items = Json(Value::Array(json(group, |t, ix| plain(&**t, ix))));
-        let _: Vec<Value> = self
-            .rows("select to_jsonb(1) from (select otpost_told($1)) done", &[&items])
-            .await?;
+        let _: Vec<Value> =
+            self.rows("select to_jsonb(1) from (select otpost_told($1)) done", &[&items]).await?;
         Ok(vec![(); group.len()])
     }
 
@@ -465,9 +381,7 @@ impl Store for Postgres {
 
     async fn forget_stray(&self, stray: &Recording) -> Result<(), LedgerError> {
         let sql = "with gone as (delete from stray_receipt where uid = $1 and n = $2 and carrier = $3) select to_jsonb(1)";
-        let _: Vec<Value> = self
-            .rows(sql, &[&stray.uid, &(stray.n as i16), &stray.carrier])
-            .await?;
+        let _: Vec<Value> = self.rows(sql, &[&stray.uid, &(stray.n as i16), &stray.carrier]).await?;
         Ok(())
     }
 
@@ -477,19 +391,13 @@ impl Store for Postgres {
                            and state not in ('queued', 'sending', 'sent') order by uid limit $2) returning 1)
                    select to_jsonb(count(*)) from gone";
         let bound = uuid_at(born_before);
-        Ok(self
-            .rows(sql, &[&bound, &(most as i64)])
-            .await?
-            .pop()
-            .unwrap_or(0))
+        Ok(self.rows(sql, &[&bound, &(most as i64)]).await?.pop().unwrap_or(0))
     }
 
     async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {
         let sql = "with made as (insert into api_key values ($1, $2, $3, $4, otpost_now()) returning 1)
                    select to_jsonb(count(*)) from made";
-        let _: Vec<Value> = self
-            .rows(sql, &[&key.id, &key.tenant, &key.scopes, &key.hash])
-            .await?;
+        let _: Vec<Value> = self.rows(sql, &[&key.id, &key.tenant, &key.scopes, &key.hash]).await?;
         Ok(())
     }
 

@@ -24,11 +24,7 @@ pub fn segments(text: &str) -> Segments {
     let units = widths.iter().sum();
     let (one, each) = if gsm7 { (160, 153) } else { (70, 67) };
     if units <= one {
-        return Segments {
-            gsm7,
-            units,
-            parts: 1,
-        };
+        return Segments { gsm7, units, parts: 1 };
     }
     let (mut parts, mut room) = (1, each);
     for w in widths {
@@ -75,12 +71,7 @@ mod tests {
             (r("ж", 66) + "😀" + &r("ж", 10), 78, 2),
         ] {
             let s = segments(&text);
-            assert_eq!(
-                (s.units, s.parts),
-                (units, parts),
-                "{}…",
-                text.chars().take(3).collect::<String>()
-            );
+            assert_eq!((s.units, s.parts), (units, parts), "{}…", text.chars().take(3).collect::<String>());
         }
         assert!(!segments("`").gsm7, "the backtick is in neither table");
         assert!(segments("{[~]}").gsm7);

@@ -4,10 +4,7 @@
 pub fn languages(locale: Option<&str>, country: Option<&str>) -> impl Iterator<Item = String> {
     let asked = locale.map(|l| l.split('-').next().unwrap_or(l).to_ascii_lowercase());
     let local = country.and_then(of_country).map(str::to_owned);
-    asked
-        .into_iter()
-        .chain(local)
-        .chain(std::iter::once("en".to_owned()))
+    asked.into_iter().chain(local).chain(std::iter::once("en".to_owned()))
 }
 
 /// The language of most people in a country, for those whose templates may exist.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use minijinja::{Environment, UndefinedBehavior, Value};
 use zeroize::Zeroizing;
 
-use crate::dispatch::{Channel, Code, Params};
+use crate::dispatch::{Channel, Code, Params, Part, Spoken, Words};
 
 pub use locale::languages;
 
@@ -25,56 +25,11 @@ const LONGEST: usize = 1000;
 
 /// Our own templates, compiled in.
 const BUILT_IN: &[(&str, &str)] = &[
-    (
-        "code.en.sms",
-        include_str!("../../config/templates/code.en.sms.txt"),
-    ),
-    (
-        "code.en.voice",
-        include_str!("../../config/templates/code.en.voice.txt"),
-    ),
-    (
-        "code.de.sms",
-        include_str!("../../config/templates/code.de.sms.txt"),
-    ),
-    (
-        "code.de.voice",
-        include_str!("../../config/templates/code.de.voice.txt"),
-    ),
+    ("code.en.sms", include_str!("../../config/templates/code.en.sms.txt")),
+    ("code.en.voice", include_str!("../../config/templates/code.en.voice.txt")),
+    ("code.de.sms", include_str!("../../config/templates/code.de.sms.txt")),
+    ("code.de.voice", include_str!("../../config/templates/code.de.voice.txt")),
 ];
-
-/// Words for a phone. Printing them prints how long they are.
-pub enum Words {
-    /// A text message.
-    Text(Zeroizing<String>),
-    /// What a call says.
-    Speech(Spoken),
-}
-
-impl std::fmt::Debug for Words {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Text(text) => write!(f, "Text({} characters)", text.chars().count()),
-            Self::Speech(spoken) => write!(f, "Speech({} parts)", spoken.parts.len()),
-        }
-    }
-}
-
-/// What a call says, in no carrier's markup.
-pub struct Spoken {
-    /// BCP 47 tag of the voice.
-    pub language: String,
-    /// In order.
-    pub parts: Vec<Part>,
-}
-
-/// A part of what a call says.
-pub enum Part {
-    /// A sentence.
-    Say(Zeroizing<String>),
-    /// Seconds of silence.
-    Pause(u8),
-}
 
 /// Why there are no words. No template's or library's text is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,12 +73,8 @@ impl Templates {
         env.set_fuel(Some(FUEL));
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         let mut add = |name: String, text: String| {
-            env.add_template_owned(name.clone(), text).map_err(|e| {
-                format!(
-                    "template {name}.txt is not valid (line {})",
-                    e.line().unwrap_or(0)
-                )
-            })
+            env.add_template_owned(name.clone(), text)
+                .map_err(|e| format!("template {name}.txt is not valid (line {})", e.line().unwrap_or(0)))
         };
         for (name, text) in BUILT_IN {
             add((*name).to_owned(), (*text).to_owned())?;
@@ -132,23 +83,19 @@ impl Templates {
             let cannot = || format!("the templates folder {} cannot be read", folder.display());
             for entry in std::fs::read_dir(folder).map_err(|_| cannot())? {
                 let path = entry.map_err(|_| cannot())?.path();
-                let Some(name) = path
-                    .file_name()
-                    .and_then(|n| n.to_str())
-                    .and_then(|n| n.strip_suffix(".txt"))
+                let Some(name) =
+                    path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".txt"))
                 else {
                     continue;
                 };
-                if name.split('.').count() != 3 || !(name.ends_with(".sms") || name.ends_with(".voice")) {
+                let parts: Vec<&str> = name.split('.').collect();
+                if !matches!(parts[..], [_, _, channel] if channel.parse::<Channel>().is_ok()) {
                     return Err(format!(
                         "{} must be called <name>.<language>.<sms or voice>.txt",
                         path.display()
                     ));
                 }
-                add(
-                    name.to_owned(),
-                    std::fs::read_to_string(&path).map_err(|_| cannot())?,
-                )?;
+                add(name.to_owned(), std::fs::read_to_string(&path).map_err(|_| cannot())?)?;
             }
         }
         Ok(Self { env })
@@ -170,37 +117,28 @@ impl Templates {
                 self.env.get_template(&name).ok().map(|t| (l, t))
             })
             .ok_or(NoWords::Missing)?;
-        let mut values: BTreeMap<String, Value> = head
-            .params
-            .iter()
-            .map(|(name, value)| (name.clone(), plain(value)))
-            .collect();
+        let mut values: BTreeMap<String, Value> =
+            head.params.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
         values.insert("brand".to_owned(), Value::from(head.brand));
         values.insert("code".to_owned(), Value::from(code.expose()));
         values.insert("spelled".to_owned(), Value::from(spell(code).as_str()));
-        values.insert(
-            "minutes".to_owned(),
-            Value::from((head.life.as_secs() / 60).max(1)),
-        );
+        values.insert("minutes".to_owned(), Value::from((head.life.as_secs() / 60).max(1)));
         let text = Zeroizing::new(template.render(values).map_err(|e| NoWords::Broken(kind(&e)))?);
         if text.chars().count() > LONGEST {
             return Err(NoWords::Broken("it is longer than 1000 characters"));
         }
         Ok(match channel {
             Channel::Sms => Words::Text(Zeroizing::new(text.trim().to_owned())),
-            Channel::Voice => Words::Speech(Spoken {
-                language: locale::voice(&language),
-                parts: parts(&text)?,
-            }),
+            Channel::Voice => {
+                Words::Speech(Spoken { language: locale::voice(&language), parts: parts(&text)? })
+            }
         })
     }
 }
 
 /// A param: a whole number or a short word.
 fn plain(value: &serde_json::Value) -> Value {
-    value
-        .as_i64()
-        .map_or_else(|| Value::from(value.as_str().unwrap_or_default()), Value::from)
+    value.as_i64().map_or_else(|| Value::from(value.as_str().unwrap_or_default()), Value::from)
 }
 
 fn kind(e: &minijinja::Error) -> &'static str {
@@ -233,9 +171,7 @@ fn parts(text: &str) -> Result<Vec<Part>, NoWords> {
                 return Ok(Part::Say(Zeroizing::new(line.to_owned())));
             };
             let seconds = pause.parse().ok().filter(|s| (1..=10).contains(s));
-            seconds
-                .map(Part::Pause)
-                .ok_or(NoWords::Broken("a pause is [pause N], N from 1 to 10"))
+            seconds.map(Part::Pause).ok_or(NoWords::Broken("a pause is [pause N], N from 1 to 10"))
         })
         .collect()
 }
@@ -257,10 +193,7 @@ mod tests {
 
     fn text(templates: &Templates, locale: Option<&str>, country: Option<&str>) -> String {
         let code = Code::parse("481516").unwrap();
-        match templates
-            .render(Channel::Sms, &head(locale, country, &Params::new()), &code)
-            .unwrap()
-        {
+        match templates.render(Channel::Sms, &head(locale, country, &Params::new()), &code).unwrap() {
             Words::Text(text) => text.to_string(),
             Words::Speech(_) => panic!("a text was asked for"),
         }
@@ -275,10 +208,7 @@ mod tests {
         );
         assert!(text(&templates, Some("de-AT"), Some("GB")).starts_with("Example: Ihr Code ist 481516."));
         assert!(text(&templates, None, Some("DE")).contains("Ihr Code"));
-        assert!(
-            text(&templates, Some("fr-FR"), None).contains("your code"),
-            "no French: English"
-        );
+        assert!(text(&templates, Some("fr-FR"), None).contains("your code"), "no French: English");
         for locale in ["en", "de"] {
             assert_eq!(gsm7::segments(&text(&templates, Some(locale), None)).parts, 1);
         }
@@ -288,26 +218,12 @@ mod tests {
     fn a_call_says_the_code_three_times_digit_by_digit_with_pauses() {
         let templates = Templates::load(None).unwrap();
         let code = Code::parse("48a5").unwrap();
-        let words = templates
-            .render(Channel::Voice, &head(None, None, &Params::new()), &code)
-            .unwrap();
-        let Words::Speech(spoken) = words else {
-            panic!("speech was asked for")
-        };
-        let said = spoken
-            .parts
-            .iter()
-            .filter(|p| matches!(p, Part::Say(s) if s.ends_with("4. 8. A. 5.")))
-            .count();
+        let words = templates.render(Channel::Voice, &head(None, None, &Params::new()), &code).unwrap();
+        let Words::Speech(spoken) = words else { panic!("speech was asked for") };
+        let said =
+            spoken.parts.iter().filter(|p| matches!(p, Part::Say(s) if s.ends_with("4. 8. A. 5."))).count();
         assert_eq!((said, spoken.language.as_str()), (3, "en-GB"));
-        assert!(
-            spoken
-                .parts
-                .iter()
-                .filter(|p| matches!(p, Part::Pause(_)))
-                .count()
-                >= 3
-        );
+        assert!(spoken.parts.iter().filter(|p| matches!(p, Part::Pause(_))).count() >= 3);
     }
 
     #[test]
@@ -315,20 +231,14 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("otpost-templates-{}", uuid::Uuid::new_v4().simple()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("bad.en.sms.txt"), "{{ nothing }}").unwrap();
-        std::fs::write(
-            folder.join("loop.en.sms.txt"),
-            "{% for i in range(90000) %}{{ code }}{% endfor %}",
-        )
-        .unwrap();
+        std::fs::write(folder.join("loop.en.sms.txt"), "{% for i in range(90000) %}{{ code }}{% endfor %}")
+            .unwrap();
         let templates = Templates::load(Some(&folder)).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         let code = Code::parse("481516").unwrap();
         for template in ["bad", "loop", "none"] {
             let params = Params::new();
-            let head = Letterhead {
-                template,
-                ..head(None, None, &params)
-            };
+            let head = Letterhead { template, ..head(None, None, &params) };
             let e = templates.render(Channel::Sms, &head, &code).unwrap_err();
             assert!(!e.to_string().contains("4815"), "{e}");
         }

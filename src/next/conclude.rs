@@ -25,11 +25,7 @@ pub fn snooze(seen: &Dispatch, begin: &Begin, now: Timestamp, policy: &Policy) -
 
 /// What follows when the quota of calls refused a begin: the step is skipped.
 pub fn skip_step(
-    seen: &Dispatch,
-    begin: &Begin,
-    retry_after_s: u64,
-    now: Timestamp,
-    policy: &Policy,
+    seen: &Dispatch, begin: &Begin, retry_after_s: u64, now: Timestamp, policy: &Policy,
 ) -> Next {
     let mut work = Work::new(seen, now);
     work.enter(begin.step + 1, now);
@@ -75,12 +71,7 @@ impl Work {
     /// Only a passed deadline makes an open attempt unknown.
     fn close_passed_deadline(&mut self) {
         let now = self.now;
-        if let Some(a) = self
-            .d
-            .attempts
-            .last_mut()
-            .filter(|a| a.outcome.is_none() && a.deadline <= now)
-        {
+        if let Some(a) = self.d.attempts.last_mut().filter(|a| a.outcome.is_none() && a.deadline <= now) {
             a.outcome = Some(Outcome::Unknown);
             a.closed_at = Some(now);
             self.close = Some(a.n);
@@ -189,18 +180,10 @@ impl Work {
             return;
         }
         let bad = self.d.attempts.iter().rev().find(|a| a.is_bad()).cloned();
-        let all_bad = self
-            .d
-            .attempts
-            .iter()
-            .filter(|a| a.is_accepted())
-            .all(Attempt::is_bad);
+        let all_bad = self.d.attempts.iter().filter(|a| a.is_accepted()).all(Attempt::is_bad);
         let receipt_end = after(self.d.order.expires_at, policy.receipt_wait);
         if accepted && all_bad && !unknown {
-            let reason = bad
-                .as_ref()
-                .and_then(|a| a.receipt_reason)
-                .unwrap_or(Reason::Unexplained);
+            let reason = bad.as_ref().and_then(|a| a.receipt_reason).unwrap_or(Reason::Unexplained);
             self.end(State::Undelivered, Some(reason), bad.as_ref(), None);
         } else if self.now < self.d.order.expires_at {
             self.d.wake_at = Some(self.d.order.expires_at);
@@ -213,28 +196,16 @@ impl Work {
     }
 
     fn last_reason(&self) -> Option<Reason> {
-        self.d
-            .attempts
-            .last()
-            .and_then(|a| a.outcome)
-            .map(Outcome::reason)
+        self.d.attempts.last().and_then(|a| a.outcome).map(Outcome::reason)
     }
 
     fn why_expired(&self) -> Reason {
-        let waited = if self.d.snoozes > 0 {
-            Reason::NoPace
-        } else {
-            Reason::Life
-        };
+        let waited = if self.d.snoozes > 0 { Reason::NoPace } else { Reason::Life };
         self.last_reason().unwrap_or(waited)
     }
 
     fn end(
-        &mut self,
-        state: State,
-        reason: Option<Reason>,
-        about: Option<&Attempt>,
-        retry_after_s: Option<u64>,
+        &mut self, state: State, reason: Option<Reason>, about: Option<&Attempt>, retry_after_s: Option<u64>,
     ) {
         self.event(state, reason, about, retry_after_s);
         self.d.state = state;
@@ -244,11 +215,7 @@ impl Work {
     }
 
     fn event(
-        &mut self,
-        state: State,
-        reason: Option<Reason>,
-        about: Option<&Attempt>,
-        retry_after_s: Option<u64>,
+        &mut self, state: State, reason: Option<Reason>, about: Option<&Attempt>, retry_after_s: Option<u64>,
     ) {
         let version = self.seen_version + 1 + self.events.len() as i64;
         self.events.push(Event {
@@ -282,9 +249,6 @@ impl Work {
             events: self.events,
             at: self.now,
         };
-        Next {
-            conclusion,
-            begin: self.begin,
-        }
+        Next { conclusion, begin: self.begin }
     }
 }

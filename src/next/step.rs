@@ -22,6 +22,7 @@ pub(super) enum Verdict {
 }
 
 /// Why nothing more may be begun.
+#[derive(Clone, Copy)]
 pub(super) enum Cause {
     /// The code's life is too short, or over.
     Life,
@@ -39,10 +40,7 @@ pub(super) enum Cause {
 /// Where the current step stands, looked at alone.
 enum Standing {
     /// These carriers may be asked, in this order.
-    Ready {
-        carriers: Vec<String>,
-        repeats: Option<u16>,
-    },
+    Ready { carriers: Vec<String>, repeats: Option<u16> },
     /// Not before then.
     Held(Timestamp),
     /// Attempt n was accepted, and its receipt is awaited.
@@ -62,11 +60,7 @@ pub(super) fn verdict(d: &Dispatch, now: Timestamp, policy: &Policy) -> Verdict 
     let standing = standing(d, now, policy);
     let left = matches!(standing, Standing::Left(_));
     if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !left) {
-        let silent = if let Standing::Silent(n) = standing {
-            Some(n)
-        } else {
-            None
-        };
+        let silent = if let Standing::Silent(n) = standing { Some(n) } else { None };
         return Verdict::Begin(Begin { silent, ..begin });
     }
     match standing {
@@ -82,10 +76,8 @@ pub(super) fn verdict(d: &Dispatch, now: Timestamp, policy: &Policy) -> Verdict 
 
 /// What the plan says, when no carrier had room for the current step.
 pub(super) fn put_off(d: &mut Dispatch, now: Timestamp, policy: &Policy) -> Verdict {
-    let last_chance = last_chance(
-        d,
-        policy.candidates(d.channel(d.step).expect("the step that was to begin")),
-    );
+    let last_chance =
+        last_chance(d, policy.candidates(d.channel(d.step).expect("the step that was to begin")));
     if now >= last_chance {
         return leave(d, Reason::Life, now, policy);
     }
@@ -102,10 +94,7 @@ fn standing(d: &Dispatch, now: Timestamp, policy: &Policy) -> Standing {
     }
     let tries: Vec<&Attempt> = d.attempts_of(d.step).collect();
     let standing = match tries.last() {
-        None => Standing::Ready {
-            carriers: names(candidates),
-            repeats: None,
-        },
+        None => Standing::Ready { carriers: names(candidates), repeats: None },
         Some(last) => after_tries(d, now, candidates, &tries, last),
     };
     // Whoever is woken early finds the snooze's end unchanged.
@@ -116,11 +105,7 @@ fn standing(d: &Dispatch, now: Timestamp, policy: &Policy) -> Standing {
 }
 
 fn after_tries(
-    d: &Dispatch,
-    now: Timestamp,
-    candidates: &[Candidate],
-    tries: &[&Attempt],
-    last: &Attempt,
+    d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], last: &Attempt,
 ) -> Standing {
     if let Some(a) = tries.iter().rev().find(|a| a.is_accepted() && !a.is_bad()) {
         return Standing::Silent(a.n);
@@ -141,52 +126,33 @@ fn after_tries(
 fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> Standing {
     let closed = last.closed_at.unwrap_or(now);
     let wait_end = after(last.begun_at, WAIT_FROM_BEGIN).max(after(closed, WAIT_FROM_CLOSE));
-    let policy = candidates
-        .iter()
-        .find(|c| c.carrier == last.carrier)
-        .map_or(UnknownPolicy::Wait, |c| c.unknown);
+    let policy =
+        candidates.iter().find(|c| c.carrier == last.carrier).map_or(UnknownPolicy::Wait, |c| c.unknown);
     let repeats = Some(last.n);
     match policy {
-        UnknownPolicy::Idempotent => Standing::Ready {
-            carriers: vec![last.carrier.clone()],
-            repeats,
-        },
+        UnknownPolicy::Idempotent => Standing::Ready { carriers: vec![last.carrier.clone()], repeats },
         _ if now < wait_end => Standing::Held(wait_end),
         UnknownPolicy::Never => Standing::Left(Reason::Unknown),
         UnknownPolicy::Wait => {
             let (mut others, same): (Vec<_>, Vec<_>) =
                 names(candidates).into_iter().partition(|c| *c != last.carrier);
             others.extend(same);
-            Standing::Ready {
-                carriers: others,
-                repeats,
-            }
+            Standing::Ready { carriers: others, repeats }
         }
     }
 }
 
 /// Nothing was accepted: the next carrier at once; when each was asked, a back-off or snooze and then the first again.
 fn again(
-    d: &Dispatch,
-    now: Timestamp,
-    candidates: &[Candidate],
-    tries: &[&Attempt],
-    last: &Attempt,
+    d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], last: &Attempt,
     repeats: Option<u16>,
 ) -> Standing {
     let reason = last.outcome.map_or(Reason::Unknown, Outcome::reason);
-    if tries
-        .iter()
-        .filter(|a| a.outcome.is_some_and(Outcome::counts))
-        .count()
-        >= MAX_ATTEMPTS
-    {
+    if tries.iter().filter(|a| a.outcome.is_some_and(Outcome::counts)).count() >= MAX_ATTEMPTS {
         return Standing::Left(reason);
     }
     let refused = |c: &Candidate| {
-        tries
-            .iter()
-            .any(|a| a.carrier == c.carrier && a.outcome == Some(Outcome::Rejected(Reason::Request)))
+        tries.iter().any(|a| a.carrier == c.carrier && a.outcome == Some(Outcome::Rejected(Reason::Request)))
     };
     let usable: Vec<&Candidate> = candidates.iter().filter(|c| !refused(c)).collect();
     if usable.is_empty() {
@@ -195,22 +161,14 @@ fn again(
     let (mut round, mut full_rounds, mut closed): (Vec<&Attempt>, u32, Vec<&Attempt>) = (vec![], 0, vec![]);
     for a in tries {
         round.push(a);
-        if usable
-            .iter()
-            .all(|c| round.iter().any(|a| a.carrier == c.carrier))
-        {
+        if usable.iter().all(|c| round.iter().any(|a| a.carrier == c.carrier)) {
             full_rounds += 1;
             closed = std::mem::take(&mut round);
         }
     }
     if !round.is_empty() {
-        let unasked = usable
-            .iter()
-            .filter(|c| round.iter().all(|a| a.carrier != c.carrier));
-        return Standing::Ready {
-            carriers: unasked.map(|c| c.carrier.clone()).collect(),
-            repeats,
-        };
+        let unasked = usable.iter().filter(|c| round.iter().all(|a| a.carrier != c.carrier));
+        return Standing::Ready { carriers: unasked.map(|c| c.carrier.clone()).collect(), repeats };
     }
     let last_closed = last.closed_at.unwrap_or(now);
     let last_chance = last_chance(d, candidates);
@@ -219,28 +177,15 @@ fn again(
     }
     let backoff_end = after(last_closed, backoff(d.order.uid, last.n, full_rounds));
     let ready_again = |a: &Attempt| asked_to_wait_until(a, full_rounds).unwrap_or(backoff_end);
-    let until = closed
-        .iter()
-        .map(|a| ready_again(a))
-        .min()
-        .unwrap_or(backoff_end)
-        .min(last_chance);
+    let until = closed.iter().map(|a| ready_again(a)).min().unwrap_or(backoff_end).min(last_chance);
     if now < until {
         return Standing::Held(until);
     }
     // A carrier that still asks for patience comes last.
-    let waits = |c: &&Candidate| {
-        closed
-            .iter()
-            .any(|a| a.carrier == c.carrier && ready_again(a) > now)
-    };
+    let waits = |c: &&Candidate| closed.iter().any(|a| a.carrier == c.carrier && ready_again(a) > now);
     let (waiting, ready): (Vec<&Candidate>, Vec<&Candidate>) = usable.into_iter().partition(waits);
     Standing::Ready {
-        carriers: ready
-            .into_iter()
-            .chain(waiting)
-            .map(|c| c.carrier.clone())
-            .collect(),
+        carriers: ready.into_iter().chain(waiting).map(|c| c.carrier.clone()).collect(),
         repeats,
     }
 }
@@ -248,9 +193,7 @@ fn again(
 /// Until when a carrier asked for patience; our own account's trouble is given the same time.
 fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
     let pause = match a.outcome {
-        Some(Outcome::Throttled {
-            retry_after: Some(asked),
-        }) => asked,
+        Some(Outcome::Throttled { retry_after: Some(asked) }) => asked,
         Some(Outcome::Throttled { .. } | Outcome::Misconfigured(_)) => snooze(round),
         _ => return None,
     };
@@ -259,11 +202,7 @@ fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
 
 /// The step is left: the next one that can serve, else the plan is over.
 fn leave(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> Verdict {
-    let cause = if reason == Reason::Life {
-        Cause::Life
-    } else {
-        Cause::Exhausted(reason)
-    };
+    let cause = if reason == Reason::Life { Cause::Life } else { Cause::Exhausted(reason) };
     if reason.ends_plan() {
         return Verdict::Over(cause);
     }
@@ -292,16 +231,7 @@ fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, b
         match alive(d, now, policy.candidates(channel), &carriers) {
             carriers if carriers.is_empty() => short_of_life = true,
             carriers => {
-                return (
-                    Some(Begin {
-                        step,
-                        channel,
-                        carriers,
-                        repeats: None,
-                        silent: None,
-                    }),
-                    false,
-                );
+                return (Some(Begin { step, channel, carriers, repeats: None, silent: None }), false);
             }
         }
     }
@@ -313,11 +243,7 @@ fn fallback_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin
     // A step that was never tried is not left by time.
     let tried = d.snoozes > 0 || d.attempts_of(d.step).next().is_some();
     let over = d.fallback_at().is_some_and(|at| at <= now);
-    if tried && over {
-        following(d, now, policy).0
-    } else {
-        None
-    }
+    if tried && over { following(d, now, policy).0 } else { None }
 }
 
 /// When the current step's time is over, if a next one could begin then.
@@ -326,43 +252,25 @@ fn fallback_wake(d: &Dispatch, policy: &Policy) -> Option<Timestamp> {
 }
 
 fn begin_with_life(
-    d: &Dispatch,
-    now: Timestamp,
-    policy: &Policy,
-    carriers: &[String],
-    repeats: Option<u16>,
+    d: &Dispatch, now: Timestamp, policy: &Policy, carriers: &[String], repeats: Option<u16>,
 ) -> Option<Begin> {
     let channel = d.channel(d.step)?;
     let carriers = alive(d, now, policy.candidates(channel), carriers);
     let any = !carriers.is_empty();
-    any.then_some(Begin {
-        step: d.step,
-        channel,
-        carriers,
-        repeats,
-        silent: None,
-    })
+    any.then_some(Begin { step: d.step, channel, carriers, repeats, silent: None })
 }
 
 /// Those of the carriers for which the code has life enough.
 fn alive(d: &Dispatch, now: Timestamp, candidates: &[Candidate], carriers: &[String]) -> Vec<String> {
     let left = between(now, d.order.expires_at);
-    let enough = |name: &&String| {
-        candidates
-            .iter()
-            .find(|c| c.carrier == **name)
-            .is_some_and(|c| left >= c.min_life)
-    };
+    let enough =
+        |name: &&String| candidates.iter().find(|c| c.carrier == **name).is_some_and(|c| left >= c.min_life);
     carriers.iter().filter(enough).cloned().collect()
 }
 
 /// The last moment at which a pause may end.
 fn last_chance(d: &Dispatch, candidates: &[Candidate]) -> Timestamp {
-    let min_life = candidates
-        .iter()
-        .map(|c| c.min_life)
-        .min()
-        .unwrap_or(super::MIN_LIFE);
+    let min_life = candidates.iter().map(|c| c.min_life).min().unwrap_or(super::MIN_LIFE);
     let margin = min_life + LAST_CHANCE_MARGIN;
     d.order.expires_at.checked_sub(margin).unwrap_or(Timestamp::MIN)
 }

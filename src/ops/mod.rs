@@ -55,14 +55,8 @@ async fn one(State(ops): State<Ops>, Path(role): Path<String>) -> Response {
 
 fn answer(problems: BTreeMap<&'static str, Option<String>>) -> Response {
     let ready = problems.values().all(Option::is_none);
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let roles: BTreeMap<_, _> = problems
-        .into_iter()
-        .map(|(role, p)| (role, p.unwrap_or("ready".to_owned())))
-        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let roles: BTreeMap<_, _> =
+        problems.into_iter().map(|(role, p)| (role, p.unwrap_or("ready".to_owned()))).collect();
     (status, Json(json!({"ready": ready, "roles": roles}))).into_response()
 }

@@ -47,9 +47,7 @@ impl Breaker {
     }
 
     fn pause(&self) -> Duration {
-        FIRST
-            .saturating_mul(1 << self.opened.saturating_sub(1).min(4))
-            .min(LONGEST)
+        FIRST.saturating_mul(1 << self.opened.saturating_sub(1).min(4)).min(LONGEST)
     }
 }
 

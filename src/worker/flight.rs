@@ -8,8 +8,8 @@ use crate::attempt::{AttemptId, Cause, Judgement, Outcome};
 use crate::carrier::Letter;
 use crate::clock::between;
 use crate::dispatch::PhoneNumber;
+use crate::dispatch::Words;
 use crate::ledger::{Closing, Concluded, Deciding};
-use crate::message::Words;
 use crate::metrics::Attempted;
 use crate::next::next;
 use crate::route::Ready;
@@ -32,18 +32,12 @@ pub(super) struct Flight {
 impl Worker {
     /// Sends the open attempt, and writes what became of it. Answers the dispatch when there is more to do at once.
     pub(super) async fn fly(&self, seen: Seen, flight: Flight) -> Option<Seen> {
-        let Some(open) = seen.d.open().cloned() else {
-            return None;
-        };
+        let open = seen.d.open().cloned()?;
         let metrics = &self.parts.metrics;
         metrics.in_flight.inc();
         let judgement = self.send(&seen, &flight).await;
         metrics.in_flight.dec();
-        metrics.request_seconds.observe(
-            crate::clock::boot()
-                .saturating_sub(flight.handed_at)
-                .as_secs_f64(),
-        );
+        metrics.request_seconds.observe(crate::clock::boot().saturating_sub(flight.handed_at).as_secs_f64());
         let labels = Attempted {
             carrier: open.carrier.clone(),
             channel: open.channel.as_str(),
@@ -68,20 +62,9 @@ impl Worker {
             return Outcome::Unknown.into();
         };
         let account = &flight.ready.account;
-        let callback = self.callback(
-            &flight.ready,
-            AttemptId {
-                uid: seen.d.order.uid,
-                n: open.n,
-            },
-        );
+        let callback = self.callback(&flight.ready, AttemptId { uid: seen.d.order.uid, n: open.n });
         let life = between(seen.now(), seen.d.order.expires_at);
-        let letter = Letter {
-            to: &flight.to,
-            words: &flight.words,
-            life,
-            callback: &callback,
-        };
+        let letter = Letter { to: &flight.to, words: &flight.words, life, callback: &callback };
         let request = account.carrier.build(&letter);
         if crate::clock::boot().saturating_sub(flight.handed_at) > BEGIN_TO_SEND {
             return Outcome::NotSent(Cause::TooLate).into();
@@ -96,21 +79,13 @@ impl Worker {
     async fn finish(&self, seen: Seen, judgement: Judgement) -> Option<Seen> {
         let open = seen.d.open()?.clone();
         let now = seen.now();
-        let mut closed = Seen {
-            d: seen.d.clone(),
-            read_at: seen.read_at,
-        };
+        let mut closed = Seen { d: seen.d.clone(), read_at: seen.read_at };
         let a = closed.d.attempts.last_mut()?;
         a.outcome = Some(judgement.outcome);
         a.closed_at = Some(now);
         a.details.clone_from(&judgement.details);
         let follows = next(&closed.d, now, &self.policy(&closed.d));
-        let closing = Closing {
-            n: open.n,
-            claim: open.claim,
-            judgement,
-            at: now,
-        };
+        let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
         let owes = self.parts.teller.owes();
         let deciding = Deciding::finish(&seen.d, closing, Some(follows.conclusion.clone()), owes);
         loop {

@@ -28,8 +28,7 @@ impl Worker {
             self.jobs_waiting.fetch_sub(1, Ordering::Relaxed);
             let Ok(slot) = slot else { return };
             let worker = Arc::clone(&self);
-            self.tasks
-                .spawn(async move { worker.delivery(delivery, slot).await });
+            self.tasks.spawn(async move { worker.delivery(delivery, slot).await });
         }
     }
 
@@ -45,10 +44,7 @@ impl Worker {
                     self.run(d).await;
                 }
             }
-            _ => {
-                self.bury(delivery, "routing_key", "is not one of dispatch, wake")
-                    .await
-            }
+            _ => self.bury(delivery, "routing_key", "is not one of dispatch, wake").await,
         }
         drop(slot);
     }
@@ -65,14 +61,8 @@ impl Worker {
             Err(_) => return self.bury(delivery, "body", "made its reader fail").await,
         };
         let mut admission =
-            self.parts
-                .admitter
-                .admission(&job, Door::Amqp, delivery.traceparent.clone(), now);
-        let flight = if admission.refusal.is_none() {
-            self.first_flight(&job, &mut admission)
-        } else {
-            None
-        };
+            self.parts.admitter.admission(&job, Door::Amqp, delivery.traceparent.clone(), now);
+        let flight = if admission.refusal.is_none() { self.first_flight(&job, &mut admission) } else { None };
         self.admit(delivery, admission, flight).await;
     }
 
@@ -97,23 +87,14 @@ impl Worker {
             admission.snooze = Some(backoff::snooze(1));
             return None;
         };
-        let words = self
-            .parts
-            .admitter
-            .render(order, channel, &job.code, &job.params, life)
-            .ok()?;
+        let words = self.parts.admitter.render(order, channel, &job.code, &job.params, life).ok()?;
         let account = &ready.account;
         let attempt = NewAttempt::new(channel, &account.name, account.client.time_out, None);
         admission.attempt = Some(attempt);
         if channel == Channel::Voice {
             admission.voice = Some(self.parts.admitter.voice_limit(&job.tenant, &job.to));
         }
-        Some(Flight {
-            to: job.to.clone(),
-            words,
-            ready,
-            handed_at: Duration::ZERO,
-        })
+        Some(Flight { to: job.to.clone(), words, ready, handed_at: Duration::ZERO })
     }
 
     /// Admits until the ledger answers: the delivery is held meanwhile, with the same uid and the same claim.
@@ -128,10 +109,8 @@ impl Worker {
             match self.parts.ledger.admit(admission.clone()).await {
                 Ok(admitted) => break admitted,
                 Err(LedgerError::Data { sqlstate, constraint }) => {
-                    let rule = format!(
-                        "cannot be kept (SQLSTATE {sqlstate} {})",
-                        constraint.unwrap_or_default()
-                    );
+                    let rule =
+                        format!("cannot be kept (SQLSTATE {sqlstate} {})", constraint.unwrap_or_default());
                     return self.bury(delivery, "body", rule.trim_end()).await;
                 }
                 Err(e) => {
@@ -143,14 +122,7 @@ impl Worker {
         };
         let metrics = &self.parts.metrics;
         match admitted {
-            Admitted::Born {
-                state,
-                reason,
-                slots,
-                now,
-                retry_after_s,
-                superseded,
-            } => {
+            Admitted::Born { state, reason, slots, now, retry_after_s, superseded } => {
                 metrics.admitted("amqp", state.as_str());
                 delivery.ack();
                 for uid in superseded {
@@ -191,10 +163,7 @@ impl Worker {
                 metrics.admitted("amqp", "known");
                 delivery.ack();
             }
-            Admitted::Conflict => {
-                self.bury(delivery, "id", "is known with other content (conflict)")
-                    .await
-            }
+            Admitted::Conflict => self.bury(delivery, "id", "is known with other content (conflict)").await,
             Admitted::Refused { .. } => delivery.ack(),
         }
     }
@@ -208,9 +177,7 @@ impl Worker {
     fn tell_refusal(&self, admission: &Admission, event: Event) {
         let events = vec![event];
         self.parts.metrics.reached(&events);
-        self.parts
-            .teller
-            .tell(crate::ledger::Owed::of(&admission.order, events));
+        self.parts.teller.tell(crate::ledger::Owed::of(&admission.order, events));
     }
 
     /// Moves a message that cannot be a dispatch to `otpost.dead`: its body sealed whole, the headers hold our reason.
@@ -221,11 +188,7 @@ impl Worker {
         let message = Message {
             exchange: Exchange::Otpost,
             routing_key: "dead".to_owned(),
-            body: self
-                .parts
-                .keys
-                .seal_letter("otpost.dead", &delivery.body)
-                .into_bytes(),
+            body: self.parts.keys.seal_letter("otpost.dead", &delivery.body).into_bytes(),
             message_id: uuid::Uuid::now_v7().to_string(),
             kind: "dead",
             content_type: "application/vnd.otpost.sealed",

@@ -79,10 +79,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     fn new(d: Dispatch) -> Self {
-        Self {
-            d,
-            read_at: Instant::now(),
-        }
+        Self { d, read_at: Instant::now() }
     }
 
     /// The ledger's time now, as far as this process knows.
@@ -126,9 +123,7 @@ impl Worker {
         if self.jobs_waiting.load(Ordering::Relaxed) == 0 {
             return free;
         }
-        (self.parts.slots / 4)
-            .saturating_sub(self.retries.load(Ordering::Relaxed))
-            .min(free)
+        (self.parts.slots / 4).saturating_sub(self.retries.load(Ordering::Relaxed)).min(free)
     }
 
     /// Runs a dispatch that was taken, until it waits for something or has ended.
@@ -183,9 +178,7 @@ impl Worker {
             return self.conclude_only(seen, follows).await;
         };
         let Ok(words) =
-            self.parts
-                .admitter
-                .render(&d.order, begin.channel, &contents.code, &contents.params, life)
+            self.parts.admitter.render(&d.order, begin.channel, &contents.code, &contents.params, life)
         else {
             tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
             let follows = give_up(d, Reason::Template, now, policy);
@@ -195,12 +188,8 @@ impl Worker {
             let follows = snooze(d, &begin, now, policy);
             return self.conclude_only(seen, follows).await;
         };
-        let attempt = NewAttempt::new(
-            begin.channel,
-            &ready.account.name,
-            ready.account.client.time_out,
-            begin.repeats,
-        );
+        let attempt =
+            NewAttempt::new(begin.channel, &ready.account.name, ready.account.client.time_out, begin.repeats);
         let beginning = Beginning {
             uid: d.order.uid,
             seen: d.version,
@@ -211,15 +200,10 @@ impl Worker {
         let handed_at = crate::clock::boot();
         match self.parts.ledger.begin(beginning).await {
             Ok(Begun::Begun(row)) => {
-                let flight = flight::Flight {
-                    to: contents.to,
-                    words,
-                    ready,
-                    handed_at,
-                };
+                let flight = flight::Flight { to: contents.to, words, ready, handed_at };
                 self.fly(Seen::new(*row), flight).await
             }
-            Ok(Begun::Lost(row)) => self.if_due(row),
+            Ok(Begun::Lost(row)) => Self::if_due(row),
             Ok(Begun::VoiceRefused { retry_after_s, .. }) => {
                 let follows = skip_step(&seen.d, &begin, retry_after_s, seen.now(), policy);
                 self.conclude_only(seen, follows).await
@@ -259,9 +243,9 @@ impl Worker {
         let deciding = Deciding::decide(&seen.d, follows.conclusion.clone(), self.parts.teller.owes());
         match self.parts.ledger.conclude(deciding).await {
             Ok(Concluded::Written) => Written::Stands(Box::new(self.stands(seen, follows))),
-            Ok(Concluded::Lost(row)) => self
-                .if_due(row)
-                .map_or(Written::Dropped, |seen| Written::Changed(Box::new(seen))),
+            Ok(Concluded::Lost(row)) => {
+                Self::if_due(row).map_or(Written::Dropped, |seen| Written::Changed(Box::new(seen)))
+            }
             Ok(_) => Written::Dropped,
             Err(e) => {
                 self.ledger_failed(&e);
@@ -290,9 +274,8 @@ impl Worker {
     }
 
     /// Who loses looks again only where something is due; what others hold is theirs.
-    fn if_due(&self, row: Option<Box<Dispatch>>) -> Option<Seen> {
-        row.filter(|d| d.wake_at.is_some_and(|at| at <= d.now))
-            .map(|d| Seen::new(*d))
+    fn if_due(row: Option<Box<Dispatch>>) -> Option<Seen> {
+        row.filter(|d| d.wake_at.is_some_and(|at| at <= d.now)).map(|d| Seen::new(*d))
     }
 
     async fn read_again(&self, seen: &Seen) -> Option<Seen> {
@@ -310,17 +293,8 @@ impl Worker {
         let Some((receipt, carrier)) = self.status(d, n).await else {
             return false;
         };
-        let recording = Recording {
-            uid: d.order.uid,
-            n,
-            carrier,
-            receipt,
-        };
-        self.parts
-            .ledger
-            .record(recording)
-            .await
-            .is_ok_and(|r| r == crate::ledger::Recorded::Recorded)
+        let recording = Recording { uid: d.order.uid, n, carrier, receipt };
+        self.parts.ledger.record(recording).await.is_ok_and(|r| r == crate::ledger::Recorded::Recorded)
     }
 
     async fn status(&self, d: &Dispatch, n: u16) -> Option<(Receipt, String)> {
@@ -328,15 +302,8 @@ impl Worker {
         let account = self.parts.routes.account(&attempt.carrier)?;
         let reference = attempt.details.reference.as_deref()?;
         let request: Request = account.carrier.ask(attempt.channel, reference)?;
-        let answer = account
-            .client
-            .send(&request, flight::STATUS_TIME_OUT)
-            .await
-            .ok()?;
-        Some((
-            account.carrier.hear(attempt.channel, &answer)?,
-            account.name.clone(),
-        ))
+        let answer = account.client.send(&request, flight::STATUS_TIME_OUT).await.ok()?;
+        Some((account.carrier.hear(attempt.channel, &answer)?, account.name.clone()))
     }
 
     fn policy(&self, d: &Dispatch) -> Arc<Policy> {
@@ -347,10 +314,7 @@ impl Worker {
     fn callback(&self, ready: &Ready, attempt: AttemptId) -> String {
         let carrier = &ready.account.name;
         let token = self.parts.keys.callback_token(carrier, attempt);
-        format!(
-            "{}/v1/receipts/{carrier}/{attempt}/{token}",
-            self.parts.public_url.trim_end_matches('/')
-        )
+        format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.parts.public_url.trim_end_matches('/'))
     }
 
     fn ledger_failed(&self, e: &LedgerError) {

@@ -20,10 +20,7 @@ pub struct Outage {
 
 impl Outage {
     pub(super) fn new() -> Self {
-        Self {
-            answers: watch::Sender::new(true),
-            back_at: watch::Sender::new(None),
-        }
+        Self { answers: watch::Sender::new(true), back_at: watch::Sender::new(None) }
     }
 
     /// Follows it: `false` while the ledger is away.
@@ -43,9 +40,7 @@ impl Outage {
 
     /// A statement failed: said once, until it is back.
     pub fn begins(&self, e: &LedgerError) {
-        let first = self
-            .answers
-            .send_if_modified(|answers| std::mem::replace(answers, false));
+        let first = self.answers.send_if_modified(|answers| std::mem::replace(answers, false));
         if first {
             tracing::warn!(reason = %e, "the ledger is away: no job is taken in until it answers");
         }

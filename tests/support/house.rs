@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use mock_gateway::Gateway;
@@ -47,7 +50,8 @@ pub struct House {
 
 /// Runs rabbitmqctl against the tests' node.
 pub fn rabbitmqctl(args: &[&str]) -> String {
-    let program = std::env::var("OTPOST_TEST_RABBITMQCTL").expect("OTPOST_TEST_RABBITMQCTL is not set: run scripts/test");
+    let program = std::env::var("OTPOST_TEST_RABBITMQCTL")
+        .expect("OTPOST_TEST_RABBITMQCTL is not set: run scripts/test");
     let out = Command::new(program).args(args).output().expect("rabbitmqctl runs");
     assert!(out.status.success(), "rabbitmqctl {args:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).into_owned()
@@ -73,7 +77,8 @@ impl House {
         let vhost = format!("t-{}", Uuid::now_v7().simple());
         rabbitmqctl(&["add_vhost", &vhost]);
         rabbitmqctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]);
-        let base = std::env::var("OTPOST_TEST_AMQP_URL").expect("OTPOST_TEST_AMQP_URL is not set: run scripts/test");
+        let base =
+            std::env::var("OTPOST_TEST_AMQP_URL").expect("OTPOST_TEST_AMQP_URL is not set: run scripts/test");
         let amqp_url = format!("{}/{vhost}", base.rsplit_once('/').unwrap().0);
         otpost::broker::Broker::declare(&amqp_url, true).await.unwrap();
 
@@ -89,7 +94,21 @@ impl House {
         let keys = Keys::new(root.clone(), vec![], &root);
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let (files, connections) = (TempDir::new(), vec![connection]);
-        Self { ledger, ledger_url, amqp_url, gateway, keys, root, key: key.text, files, vhost, events, channel, _connections: connections, http }
+        Self {
+            ledger,
+            ledger_url,
+            amqp_url,
+            gateway,
+            keys,
+            root,
+            key: key.text,
+            files,
+            vhost,
+            events,
+            channel,
+            _connections: connections,
+            http,
+        }
     }
 
     /// A configuration with these carriers, all of them the pretended one.
@@ -99,7 +118,7 @@ impl House {
         config.ledger.url = Some(self.ledger_url.clone().into());
         config.amqp.url = Some(self.amqp_url.clone().into());
         (config.api.listen, config.receipts.listen, config.ops.listen) = (local, local, local);
-        config.receipts.public_url = "http://127.0.0.1:0".to_owned();
+        "http://127.0.0.1:0".clone_into(&mut config.receipts.public_url);
         config.worker.grace_s = 5;
         let fake = mock_gateway::Config::default();
         for name in carriers {
@@ -138,7 +157,12 @@ impl House {
              [ops]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"{level}\"\n\
              [carriers.c1]\ntime_out_s = 3\n[carriers.c1.twilio]\naccount_sid = \"{}\"\nauth_token = \"{}\"\n\
              from = \"+15005550006\"\nbase_url = \"http://{}\"\n",
-            self.ledger_url, self.amqp_url, self.root.to_hex().as_str(), fake.account_sid, fake.auth_token, self.gateway.addr(),
+            self.ledger_url,
+            self.amqp_url,
+            self.root.to_hex().as_str(),
+            fake.account_sid,
+            fake.auth_token,
+            self.gateway.addr(),
         );
         let file = self.files.0.join(format!("{name}.toml"));
         std::fs::write(&file, text).unwrap();
@@ -205,7 +229,8 @@ impl House {
 
     /// Posts a form somewhere, with headers.
     pub async fn post_form(&self, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String) {
-        let mut asking = self.http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        let mut asking =
+            self.http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
         for (name, value) in headers {
             asking = asking.header(*name, *value);
         }
@@ -222,7 +247,8 @@ impl House {
     pub async fn script(&self, to: &str, outcomes: Value) {
         let url = format!("http://{}/api/script", self.gateway.addr());
         let body = json!({"to": to, "channel": null, "outcomes": outcomes}).to_string();
-        let sent = self.http.post(url).header("content-type", "application/json").body(body).send().await.unwrap();
+        let sent =
+            self.http.post(url).header("content-type", "application/json").body(body).send().await.unwrap();
         assert!(sent.status().is_success(), "{}", sent.text().await.unwrap());
     }
 
@@ -234,8 +260,8 @@ impl House {
             let url = format!("http://{}/api/{list}?after={after}&limit=10000{to}", self.gateway.addr());
             let page: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
             let entries = page["entries"].as_array().unwrap().clone();
-            let Some(last) = entries.last() else { return all };
-            after = last["seq"].as_u64().unwrap();
+            let Some(newest) = entries.last() else { return all };
+            after = newest["seq"].as_u64().unwrap();
             all.extend(entries);
         }
     }
@@ -248,7 +274,8 @@ impl House {
     pub async fn receipt(&self, sid: &str, status: &str) {
         let url = format!("http://{}/api/receipts/{sid}", self.gateway.addr());
         let body = json!({"status": status}).to_string();
-        let sent = self.http.post(url).header("content-type", "application/json").body(body).send().await.unwrap();
+        let sent =
+            self.http.post(url).header("content-type", "application/json").body(body).send().await.unwrap();
         assert!(sent.status().is_success());
     }
 
@@ -292,7 +319,11 @@ impl House {
     pub async fn until_events(&self, id: Uuid, expected: &[&str]) {
         let started = std::time::Instant::now();
         while self.events(id) != expected {
-            assert!(started.elapsed() < Duration::from_secs(20), "events {:?}, not {expected:?}", self.events(id));
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "events {:?}, not {expected:?}",
+                self.events(id)
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -300,7 +331,9 @@ impl House {
     /// Takes one dead letter: field, reason, sealed body.
     pub async fn dead_letter(&self) -> (String, String, Vec<u8>) {
         for _ in 0..200 {
-            if let Some(got) = self.channel.basic_get("otpost.dead".into(), BasicGetOptions { no_ack: true }).await.unwrap() {
+            if let Some(got) =
+                self.channel.basic_get("otpost.dead".into(), BasicGetOptions { no_ack: true }).await.unwrap()
+            {
                 let headers = got.properties.headers().clone().unwrap_or_default();
                 let text = |name: &str| {
                     let value = headers.inner().get(name).and_then(|v| v.as_long_string()).unwrap();
@@ -316,7 +349,11 @@ impl House {
     /// Messages that wait in a queue.
     pub async fn waiting(&self, queue: &str) -> u32 {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        self.channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap().message_count()
+        self.channel
+            .queue_declare(queue.into(), options, FieldTable::default())
+            .await
+            .unwrap()
+            .message_count()
     }
 }
 
@@ -325,7 +362,16 @@ async fn listen(connection: &Connection, events: Arc<Mutex<Vec<Value>>>) {
     let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     let queue = channel.queue_declare("".into(), options, FieldTable::default()).await.unwrap();
     let name = queue.name().clone();
-    channel.queue_bind(name.clone(), "otpost.events".into(), "dispatch.#".into(), QueueBindOptions::default(), FieldTable::default()).await.unwrap();
+    channel
+        .queue_bind(
+            name.clone(),
+            "otpost.events".into(),
+            "dispatch.#".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     let mut consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await.unwrap();
     tokio::spawn(async move {
@@ -349,7 +395,8 @@ pub struct Process(pub Child);
 
 impl Process {
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([format!("-{name}"), self.0.id().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args([format!("-{name}"), self.0.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 }
@@ -362,6 +409,7 @@ impl Drop for Process {
 }
 
 /// A job for a number, with the rest as given.
+#[expect(clippy::needless_pass_by_value, reason = "callers make it on the spot")]
 pub fn job(to: &str, more: Value) -> Value {
     let mut job = json!({
         "id": Uuid::new_v4(), "to": to, "code": "481516",

@@ -1,12 +1,10 @@
 //! What several test binaries share.
-#![expect(
-    clippy::allow_attributes,
-    reason = "an expectation fails in the binary that uses everything"
-)]
+#![expect(clippy::allow_attributes, reason = "an expectation fails in the binary that uses everything")]
 #![allow(
     dead_code,
     unreachable_pub,
     missing_docs,
+    clippy::unwrap_used,
     reason = "each test binary uses its own part"
 )]
 
@@ -16,7 +14,7 @@ pub mod relay;
 pub mod world;
 
 #[allow(unused_macros, reason = "each test binary uses its own part")]
-/// Defines a test that runs on PostgreSQL and on SQLite, each on a fresh ledger whose clock the test holds.
+/// Defines a test that runs on PostgreSQL and on `SQLite`, each on a fresh ledger whose clock the test holds.
 macro_rules! on_both {
     ($($(#[$meta:meta])* async fn $name:ident($play:ident) $body:block)+) => {$(
         mod $name {

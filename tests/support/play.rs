@@ -55,10 +55,7 @@ pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
 }
 
 pub fn limit(key: &str, rules: &[&str]) -> Limit {
-    Limit {
-        key: key.to_owned(),
-        rules: rules.iter().map(|r| r.parse().unwrap()).collect(),
-    }
+    Limit { key: key.to_owned(), rules: rules.iter().map(|r| r.parse().unwrap()).collect() }
 }
 
 pub fn voice_limit(number: &str) -> Limit {
@@ -67,21 +64,12 @@ pub fn voice_limit(number: &str) -> Limit {
 
 /// The job with its first begin at c1.
 pub fn with_begin(mut job: Admission) -> Admission {
-    job.attempt = Some(NewAttempt::new(
-        job.order.plan.step(1).unwrap(),
-        "c1",
-        TIME_OUT,
-        None,
-    ));
+    job.attempt = Some(NewAttempt::new(job.order.plan.step(1).unwrap(), "c1", TIME_OUT, None));
     job
 }
 
 pub fn candidate(carrier: &str, unknown: UnknownPolicy) -> Candidate {
-    Candidate {
-        carrier: carrier.to_owned(),
-        unknown,
-        min_life: Duration::from_secs(10),
-    }
+    Candidate { carrier: carrier.to_owned(), unknown, min_life: Duration::from_secs(10) }
 }
 
 /// Carriers for texts; c1 alone makes calls.
@@ -94,21 +82,12 @@ pub fn policy(sms: &[&str]) -> Policy {
 }
 
 pub fn accepted(reference: &str) -> Judgement {
-    let details = Details {
-        reference: Some(reference.to_owned()),
-        ..Details::default()
-    };
-    Judgement {
-        outcome: Outcome::Accepted,
-        details,
-    }
+    let details = Details { reference: Some(reference.to_owned()), ..Details::default() };
+    Judgement { outcome: Outcome::Accepted, details }
 }
 
 pub fn throttled(seconds: u64) -> Judgement {
-    Outcome::Throttled {
-        retry_after: Some(Duration::from_secs(seconds)),
-    }
-    .into()
+    Outcome::Throttled { retry_after: Some(Duration::from_secs(seconds)) }.into()
 }
 
 /// A world with a policy, and the steps of a dispatch's life in it.
@@ -119,10 +98,7 @@ pub struct Play {
 
 impl Play {
     pub fn new(world: World) -> Self {
-        Self {
-            world,
-            policy: policy(&["c1"]),
-        }
+        Self { world, policy: policy(&["c1"]) }
     }
 
     /// Admits a job that must be born.
@@ -134,22 +110,12 @@ impl Play {
     }
 
     pub async fn read(&self, uid: Uuid) -> Dispatch {
-        self.world
-            .ledger
-            .read(uid)
-            .await
-            .unwrap()
-            .expect("the dispatch is there")
+        self.world.ledger.read(uid).await.unwrap().expect("the dispatch is there")
     }
 
     /// Takes a dispatch that must be due.
     pub async fn take(&self, uid: Uuid) -> Dispatch {
-        self.world
-            .ledger
-            .take(uid)
-            .await
-            .unwrap()
-            .expect("the dispatch is due")
+        self.world.ledger.take(uid).await.unwrap().expect("the dispatch is due")
     }
 
     /// Finishes the open attempt as the worker that saw this row would; decides again where the version had changed.
@@ -172,12 +138,7 @@ impl Play {
         a.closed_at = Some(now);
         a.details = judgement.details.clone();
         let follows = next(&after, now, &self.policy);
-        let closing = Closing {
-            n: open.n,
-            claim: open.claim,
-            judgement,
-            at: now,
-        };
+        let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
         let deciding = Deciding::finish(seen, closing, Some(follows.conclusion.clone()), true);
         (self.world.ledger.conclude(deciding).await.unwrap(), follows)
     }
@@ -217,10 +178,7 @@ impl Play {
     /// Begins what a decision asked for, on the row as it is now, at the first carrier.
     pub async fn begin(&self, uid: Uuid, begin: Option<Begin>) -> Dispatch {
         let seen = self.read(uid).await;
-        match self
-            .begin_as_seen(&seen, begin.expect("a begin was decided"), None)
-            .await
-        {
+        match self.begin_as_seen(&seen, begin.expect("a begin was decided"), None).await {
             Begun::Begun(row) => *row,
             other => panic!("not begun: {other:?}"),
         }
@@ -229,13 +187,8 @@ impl Play {
     /// Begins on a row as it was seen.
     pub async fn begin_as_seen(&self, seen: &Dispatch, begin: Begin, voice: Option<Limit>) -> Begun {
         let attempt = NewAttempt::new(begin.channel, &begin.carriers[0], TIME_OUT, begin.repeats);
-        let beginning = Beginning {
-            uid: seen.order.uid,
-            seen: seen.version,
-            step: begin.step,
-            attempt,
-            voice,
-        };
+        let beginning =
+            Beginning { uid: seen.order.uid, seen: seen.version, step: begin.step, attempt, voice };
         self.world.ledger.begin(beginning).await.unwrap()
     }
 
@@ -249,25 +202,9 @@ impl Play {
     }
 
     pub async fn receipt(&self, uid: Uuid, n: u16, verdict: Verdict, reason: Option<Reason>) -> Recorded {
-        let carrier = self
-            .read(uid)
-            .await
-            .attempts
-            .iter()
-            .find(|a| a.n == n)
-            .map(|a| a.carrier.clone());
-        let receipt = Receipt {
-            verdict,
-            reason,
-            carrier_code: None,
-            reference: Some(format!("R{n}")),
-        };
-        let recording = Recording {
-            uid,
-            n,
-            carrier: carrier.unwrap_or("c1".to_owned()),
-            receipt,
-        };
+        let carrier = self.read(uid).await.attempts.iter().find(|a| a.n == n).map(|a| a.carrier.clone());
+        let receipt = Receipt { verdict, reason, carrier_code: None, reference: Some(format!("R{n}")) };
+        let recording = Recording { uid, n, carrier: carrier.unwrap_or("c1".to_owned()), receipt };
         self.world.ledger.record(recording).await.unwrap()
     }
 
@@ -276,11 +213,7 @@ impl Play {
     }
 
     pub async fn stop(&self, job: &Admission, stop: Stop) -> Marked {
-        let marking = Marking {
-            tenant: job.order.tenant.clone(),
-            id: job.order.id,
-            stop,
-        };
+        let marking = Marking { tenant: job.order.tenant.clone(), id: job.order.id, stop };
         self.world.ledger.stop(marking).await.unwrap()
     }
 
@@ -299,20 +232,14 @@ impl Play {
             s.trim_end_matches('0').trim_end_matches('.').to_owned()
         };
         let mut line = format!("{} v{} step {}", d.state, d.version, d.step);
-        line += &d
-            .wake_at
-            .map_or(" wake none".to_owned(), |w| format!(" wake {}", t(w)));
+        line += &d.wake_at.map_or(" wake none".to_owned(), |w| format!(" wake {}", t(w)));
         if let Some(stop) = d.stop {
             write!(line, " stop {stop}").unwrap();
         }
         line += if d.code.is_some() { " code" } else { " no code" };
         let slots: Vec<String> = d.slots.iter().filter(|_| d.slots_held).map(|s| t(s.at)).collect();
         write!(line, " slots [{}]", slots.join(" ")).unwrap();
-        let owed: Vec<String> = d
-            .owed
-            .iter()
-            .map(|e| format!("{} {}", e.state, e.version))
-            .collect();
+        let owed: Vec<String> = d.owed.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
         write!(line, " owed [{}]", owed.join(", ")).unwrap();
         for a in &d.attempts {
             write!(line, " | {} {}", a.n, a.outcome.map_or("open", Outcome::word)).unwrap();
@@ -320,12 +247,7 @@ impl Play {
                 write!(line, " {reference}").unwrap();
             }
             if let Some(verdict) = a.receipt {
-                write!(
-                    line,
-                    " {}",
-                    a.receipt_reason.map_or(verdict.as_str(), Reason::as_str)
-                )
-                .unwrap();
+                write!(line, " {}", a.receipt_reason.map_or(verdict.as_str(), Reason::as_str)).unwrap();
             }
         }
         line
@@ -340,14 +262,9 @@ impl Play {
     /// Removes what is owed, as tell does after the confirms.
     pub async fn tell(&self, uid: Uuid) -> Vec<String> {
         let owed = self.read(uid).await.owed;
-        let told = otpost::ledger::Told {
-            uid,
-            versions: owed.iter().map(|e| e.version).collect(),
-        };
+        let told = otpost::ledger::Told { uid, versions: owed.iter().map(|e| e.version).collect() };
         self.world.ledger.told(told).await.unwrap();
-        owed.iter()
-            .map(|e| format!("{} {}", e.state, e.version))
-            .collect()
+        owed.iter().map(|e| format!("{} {}", e.state, e.version)).collect()
     }
 
     /// A time in seconds after time zero.

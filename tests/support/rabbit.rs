@@ -19,10 +19,7 @@ impl Vhost {
         let base =
             std::env::var("OTPOST_TEST_AMQP_URL").expect("OTPOST_TEST_AMQP_URL is not set: run scripts/test");
         let (base, _) = base.rsplit_once('/').expect("the URL ends with a vhost");
-        let vhost = Self {
-            name: format!("test-{}", uuid::Uuid::new_v4().simple()),
-            base: base.to_owned(),
-        };
+        let vhost = Self { name: format!("test-{}", uuid::Uuid::new_v4().simple()), base: base.to_owned() };
         rabbitmqctl(&["add_vhost", &vhost.name]);
         rabbitmqctl(&["set_permissions", "-p", &vhost.name, "guest", ".*", ".*", ".*"]);
         vhost
@@ -34,15 +31,12 @@ impl Vhost {
 
     /// The same by way of a relay.
     pub(crate) fn url_by(&self, relay: SocketAddr) -> String {
-        self.url()
-            .replace(&self.upstream().to_string(), &relay.to_string())
+        self.url().replace(&self.upstream().to_string(), &relay.to_string())
     }
 
     pub(crate) fn upstream(&self) -> SocketAddr {
         let (_, address) = self.base.rsplit_once('@').expect("the URL names a user");
-        address
-            .parse()
-            .expect("the tests' RabbitMQ is named by address and port")
+        address.parse().expect("the tests' RabbitMQ is named by address and port")
     }
 
     /// Calls `rabbitmqctl` with `-p` and this vhost after the command.
@@ -56,24 +50,12 @@ impl Vhost {
 
     /// Messages of a queue that are (ready, held by a consumer).
     pub(crate) fn depth(&self, queue: &str) -> (u64, u64) {
-        let table = self.ctl(
-            "list_queues",
-            &[
-                "name",
-                "messages_ready",
-                "messages_unacknowledged",
-                "--no-table-headers",
-            ],
-        );
-        let line = table
-            .lines()
-            .find(|line| line.split('\t').next() == Some(queue))
-            .expect("the queue is there");
-        let numbers: Vec<u64> = line
-            .split('\t')
-            .skip(1)
-            .map(|n| n.trim().parse().expect("a number"))
-            .collect();
+        let table = self
+            .ctl("list_queues", &["name", "messages_ready", "messages_unacknowledged", "--no-table-headers"]);
+        let line =
+            table.lines().find(|line| line.split('\t').next() == Some(queue)).expect("the queue is there");
+        let numbers: Vec<u64> =
+            line.split('\t').skip(1).map(|n| n.trim().parse().expect("a number")).collect();
         (numbers[0], numbers[1])
     }
 
@@ -85,10 +67,7 @@ impl Vhost {
                 return;
             }
             // The figures of a quorum queue are up to five seconds old.
-            assert!(
-                Instant::now() < deadline,
-                "{queue} has {found:?} messages (ready, held), not {depth:?}"
-            );
+            assert!(Instant::now() < deadline, "{queue} has {found:?} messages (ready, held), not {depth:?}");
             sleep(Duration::from_millis(500)).await;
         }
     }
@@ -103,17 +82,10 @@ impl Drop for Vhost {
 pub(crate) fn rabbitmqctl(arguments: &[&str]) -> String {
     let program = std::env::var("OTPOST_TEST_RABBITMQCTL")
         .expect("OTPOST_TEST_RABBITMQCTL is not set: run scripts/test");
-    let output = Command::new(program)
-        .arg("-q")
-        .args(arguments)
-        .output()
-        .expect("rabbitmqctl runs");
+    let output = Command::new(program).arg("-q").args(arguments).output().expect("rabbitmqctl runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() || std::thread::panicking(),
-        "{arguments:?}: {said}{complained}"
-    );
+    assert!(output.status.success() || std::thread::panicking(), "{arguments:?}: {said}{complained}");
     said
 }
 

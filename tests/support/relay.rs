@@ -87,17 +87,12 @@ struct Trap {
 
 enum On {
     Bytes(usize),
-    Needle {
-        needle: Vec<u8>,
-        before_forwarding: bool,
-    },
+    Needle { needle: Vec<u8>, before_forwarding: bool },
 }
 
 impl Relay {
     pub(crate) async fn start(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("loopback has a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
         let addr = listener.local_addr().expect("a bound socket has an address");
         let link = Arc::new(Link {
             orders: watch::Sender::default(),
@@ -107,11 +102,7 @@ impl Relay {
             writes: AtomicU64::default(),
         });
         let accepting = task::spawn(accept(listener, upstream, Arc::clone(&link))).abort_handle();
-        Self {
-            addr,
-            link,
-            accepting,
-        }
+        Self { addr, link, accepting }
     }
 
     /// Where clients connect to.
@@ -122,11 +113,7 @@ impl Relay {
     /// Ends a stall, a delay, slicing, refusing, and a trap that has not sprung.
     pub(crate) fn pass(&self) {
         self.order(|orders| {
-            *orders = Orders {
-                cuts: orders.cuts,
-                ending: orders.ending,
-                ..Orders::default()
-            };
+            *orders = Orders { cuts: orders.cuts, ending: orders.ending, ..Orders::default() };
         });
     }
 
@@ -165,10 +152,7 @@ impl Relay {
     /// Forwards exactly so many more bytes in this direction, counted over all connections, then cuts them all.
     pub(crate) fn cut_after(&self, direction: Direction, bytes: usize) {
         assert!(bytes > 0, "to cut now, call cut");
-        self.set(Trap {
-            direction,
-            on: On::Bytes(bytes),
-        });
+        self.set(Trap { direction, on: On::Bytes(bytes) });
     }
 
     /// Cuts all connections when these bytes have come in this direction, in one connection, be it in several pieces.
@@ -176,27 +160,15 @@ impl Relay {
     /// The piece that completes them is either dropped (`before_forwarding`) or forwarded; then nothing that comes back
     /// gets through: the server has done what it was asked, and the client never hears.
     pub(crate) fn cut_when(&self, direction: Direction, needle: &[u8], before_forwarding: bool) {
-        assert!(
-            (1..=LONGEST_NEEDLE).contains(&needle.len()),
-            "a needle has 1 to {LONGEST_NEEDLE} bytes"
-        );
+        assert!((1..=LONGEST_NEEDLE).contains(&needle.len()), "a needle has 1 to {LONGEST_NEEDLE} bytes");
         let needle = needle.to_vec();
-        self.set(Trap {
-            direction,
-            on: On::Needle {
-                needle,
-                before_forwarding,
-            },
-        });
+        self.set(Trap { direction, on: On::Needle { needle, before_forwarding } });
     }
 
     /// Waits until the last `cut_after` or `cut_when` has cut the connections.
     pub(crate) async fn sprung(&self) {
         let mut orders = self.link.orders.subscribe();
-        orders
-            .wait_for(|orders| orders.sprung)
-            .await
-            .expect("the relay holds the sender");
+        orders.wait_for(|orders| orders.sprung).await.expect("the relay holds the sender");
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -244,10 +216,7 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, link: Arc<Link>) {
 
 /// One connection, from the moment it was taken until it ends by itself or is cut.
 async fn connection(
-    mut client: TcpStream,
-    upstream: SocketAddr,
-    link: Arc<Link>,
-    mut orders: watch::Receiver<Orders>,
+    mut client: TcpStream, upstream: SocketAddr, link: Arc<Link>, mut orders: watch::Receiver<Orders>,
     born: u64,
 ) -> io::Result<()> {
     let mut server = TcpStream::connect(upstream).await?;
@@ -258,13 +227,7 @@ async fn connection(
     let (server_reads, server_writes) = server.split();
     let forwarding = async {
         tokio::try_join!(
-            pump(
-                Direction::ToUpstream,
-                client_reads,
-                server_writes,
-                &link,
-                &cutting
-            ),
+            pump(Direction::ToUpstream, client_reads, server_writes, &link, &cutting),
             pump(Direction::ToClient, server_reads, client_writes, &link, &cutting),
         )
     };
@@ -285,11 +248,7 @@ async fn connection(
 
 /// Forwards one direction of one connection. An error ends the connection.
 async fn pump(
-    direction: Direction,
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
-    link: &Link,
-    cutting: &AtomicBool,
+    direction: Direction, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, link: &Link, cutting: &AtomicBool,
 ) -> io::Result<()> {
     let mut orders = link.orders.subscribe();
     let mut buffer = vec![0; 16 * 1024];
@@ -328,10 +287,7 @@ async fn unstalled(orders: &mut watch::Receiver<Orders>) {
 
 /// Writes these bytes as slowly and in pieces as small as was ordered.
 async fn write(
-    mut bytes: &[u8],
-    to: &mut WriteHalf<'_>,
-    direction: Direction,
-    link: &Link,
+    mut bytes: &[u8], to: &mut WriteHalf<'_>, direction: Direction, link: &Link,
     orders: &mut watch::Receiver<Orders>,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
@@ -357,10 +313,7 @@ impl Link {
     fn spring(&self, direction: Direction, seen: &[u8], chunk: &[u8]) -> Option<usize> {
         let mut last = None;
         self.orders.send_if_modified(|orders| {
-            last = orders
-                .trap
-                .as_mut()
-                .and_then(|trap| trap.spring(direction, seen, chunk));
+            last = orders.trap.as_mut().and_then(|trap| trap.spring(direction, seen, chunk));
             if last.is_some() {
                 orders.trap = None;
             }
@@ -381,10 +334,7 @@ impl Trap {
                 *left -= chunk.len();
                 None
             }
-            On::Needle {
-                needle,
-                before_forwarding,
-            } => {
+            On::Needle { needle, before_forwarding } => {
                 let begun = seen.len().saturating_sub(needle.len() - 1);
                 let text = [&seen[begun..], chunk].concat();
                 let found = text.windows(needle.len()).any(|window| window == needle);

@@ -38,9 +38,8 @@ pub fn database_url() -> String {
 
 /// Connects to the tests' database, for a look behind the ledger.
 pub async fn connect(url: &str) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
-        .await
-        .expect("PostgreSQL answers");
+    let (client, connection) =
+        tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
     tokio::spawn(connection);
     client
 }
@@ -50,11 +49,7 @@ pub async fn fresh_schema() -> String {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let url = database_url();
     let schema = format!("t_{}", Uuid::now_v7().simple());
-    connect(&url)
-        .await
-        .batch_execute(&format!("create schema {schema}"))
-        .await
-        .unwrap();
+    connect(&url).await.batch_execute(&format!("create schema {schema}")).await.unwrap();
     let joint = if url.contains('?') { '&' } else { '?' };
     format!("{url}{joint}options=-csearch_path%3D{schema}")
 }
@@ -77,13 +72,7 @@ impl World {
                     ))
                     .await
                     .unwrap();
-                Self {
-                    ledger,
-                    url,
-                    held: Held::Postgres(client),
-                    t0,
-                    _files: None,
-                }
+                Self { ledger, url, held: Held::Postgres(client), t0, _files: None }
             }
             Backend::Sqlite => {
                 let files = TempDir::new();
@@ -91,13 +80,7 @@ impl World {
                 let url = format!("sqlite:{}/ledger.db", files.0.display());
                 let ledger = ledger_at(&url, Clock::Held(Arc::clone(&time)));
                 ledger.migrate().await.unwrap();
-                Self {
-                    ledger,
-                    url,
-                    held: Held::Sqlite(time),
-                    t0,
-                    _files: Some(files),
-                }
+                Self { ledger, url, held: Held::Sqlite(time), t0, _files: Some(files) }
             }
         }
     }
@@ -113,13 +96,7 @@ impl World {
         };
         let ledger = ledger_at(&url, Clock::System);
         ledger.migrate().await.unwrap();
-        Self {
-            ledger,
-            url,
-            held: Held::Free,
-            t0: otpost::clock::now(),
-            _files: files,
-        }
+        Self { ledger, url, held: Held::Free, t0: otpost::clock::now(), _files: files }
     }
 
     /// The same ledger, through another door.
@@ -131,10 +108,9 @@ impl World {
     pub async fn at(&self, seconds: f64) {
         let at = self.time(seconds);
         match &self.held {
-            Held::Postgres(client) => client
-                .batch_execute(&format!("update held set at = '{at}'"))
-                .await
-                .unwrap(),
+            Held::Postgres(client) => {
+                client.batch_execute(&format!("update held set at = '{at}'")).await.unwrap();
+            }
             Held::Sqlite(time) => *time.lock().unwrap() = at,
             Held::Free => panic!("this ledger's clock runs by itself"),
         }
@@ -155,14 +131,7 @@ impl World {
 /// Opens another door to a ledger, as another process would.
 pub fn ledger_at(url: &str, clock: Clock) -> Ledger {
     let location: Location = url.parse().unwrap();
-    open(
-        &location,
-        Options {
-            clock,
-            ..Options::default()
-        },
-    )
-    .unwrap()
+    open(&location, Options { clock, ..Options::default() }).unwrap()
 }
 
 /// A folder that goes with the test.

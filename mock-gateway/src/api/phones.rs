@@ -41,8 +41,7 @@ struct Phone {
 }
 
 pub(super) async fn phones(
-    State(board): State<Arc<Switchboard>>,
-    Query(search): Query<Search>,
+    State(board): State<Arc<Switchboard>>, Query(search): Query<Search>,
 ) -> Json<Phones> {
     let search = search.q.trim().to_lowercase();
     let mut phones: Vec<Phone> = Vec::new();
@@ -64,10 +63,7 @@ pub(super) async fn phones(
             let place = places.get(&number).copied().or_else(|| {
                 (phones.len() < PHONES).then(|| {
                     places.insert(number.clone(), phones.len());
-                    phones.push(Phone {
-                        number,
-                        messages: Vec::new(),
-                    });
+                    phones.push(Phone { number, messages: Vec::new() });
                     phones.len() - 1
                 })
             });
@@ -79,18 +75,10 @@ pub(super) async fn phones(
         }
     }
     let (accepted, dropped) = board.record.accepted_totals();
-    Json(Phones {
-        phones,
-        accepted,
-        dropped,
-    })
+    Json(Phones { phones, accepted, dropped })
 }
 
 fn matches(asked: &Asked, search: &str) -> bool {
     let texts = [&asked.to, &asked.from, &asked.body, &asked.transcript];
-    search.is_empty()
-        || texts
-            .into_iter()
-            .flatten()
-            .any(|text| text.to_lowercase().contains(search))
+    search.is_empty() || texts.into_iter().flatten().any(|text| text.to_lowercase().contains(search))
 }

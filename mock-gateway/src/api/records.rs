@@ -26,15 +26,13 @@ pub(super) struct Piece {
 }
 
 pub(super) async fn requests(
-    State(board): State<Arc<Switchboard>>,
-    Query(piece): Query<Piece>,
+    State(board): State<Arc<Switchboard>>, Query(piece): Query<Piece>,
 ) -> Json<Page> {
     Json(read(&board, List::Asked, &piece))
 }
 
 pub(super) async fn accepted(
-    State(board): State<Arc<Switchboard>>,
-    Query(piece): Query<Piece>,
+    State(board): State<Arc<Switchboard>>, Query(piece): Query<Piece>,
 ) -> Json<Page> {
     Json(read(&board, List::Accepted, &piece))
 }
@@ -44,8 +42,6 @@ fn read(board: &Switchboard, list: List, piece: &Piece) -> Page {
     let wanted = piece.to.as_deref().map(digits);
     board.record.after(list, piece.after, limit, |asked| {
         // Numbers are compared by their digits: a plus in a query string arrives as a space.
-        wanted
-            .as_ref()
-            .is_none_or(|wanted| asked.to.as_deref().is_some_and(|to| digits(to) == *wanted))
+        wanted.as_ref().is_none_or(|wanted| asked.to.as_deref().is_some_and(|to| digits(to) == *wanted))
     })
 }

@@ -24,10 +24,7 @@ pub(super) struct Script {
 
 pub(super) async fn add(State(board): State<Arc<Switchboard>>, Json(script): Json<Script>) -> Response {
     if digits(&script.to).is_empty() {
-        return problem(
-            StatusCode::BAD_REQUEST,
-            "\"to\" has no digits: give a phone number.",
-        );
+        return problem(StatusCode::BAD_REQUEST, "\"to\" has no digits: give a phone number.");
     }
     let queued = script.outcomes.len();
     let outcomes = script.outcomes.into_iter().map(|spelled| spelled.0).collect();

@@ -50,11 +50,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn new(
-        carrier: &'static str,
-        channel: Channel,
-        method: &'static str,
-        path: &str,
-        account: &str,
+        carrier: &'static str, channel: Channel, method: &'static str, path: &str, account: &str,
     ) -> Self {
         Self {
             at: clock::now(),
@@ -125,28 +121,13 @@ pub(crate) struct Progress {
 
 impl Accepted {
     pub(super) fn new(
-        sid: &str,
-        carrier: &'static str,
-        channel: Channel,
-        at: Timestamp,
-        status: &'static str,
+        sid: &str, carrier: &'static str, channel: Channel, at: Timestamp, status: &'static str,
         item: Box<dyn Item>,
     ) -> Self {
         let callbacks = VecDeque::new();
-        let progress = Progress {
-            news: News::of(status),
-            created: at,
-            updated: at,
-            started: None,
-            callbacks,
-        };
-        Self {
-            sid: sid.to_owned(),
-            carrier,
-            channel,
-            item,
-            progress: Mutex::new(progress),
-        }
+        let progress =
+            Progress { news: News::of(status), created: at, updated: at, started: None, callbacks };
+        Self { sid: sid.to_owned(), carrier, channel, item, progress: Mutex::new(progress) }
     }
 
     pub(crate) fn advance(&self, news: &News) {

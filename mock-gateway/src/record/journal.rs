@@ -53,15 +53,10 @@ impl Journal {
     /// Append one line with one write, so that a kill leaves whole lines. It takes microseconds and is done
     /// where it is called, because the answer has to wait for it anyway.
     pub(super) fn append(&self, line: &Line<'_>) {
-        let written = serde_json::to_vec(line)
-            .map_err(io::Error::from)
-            .and_then(|mut bytes| {
-                bytes.push(b'\n');
-                self.0
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .write_all(&bytes)
-            });
+        let written = serde_json::to_vec(line).map_err(io::Error::from).and_then(|mut bytes| {
+            bytes.push(b'\n');
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes)
+        });
         if let Err(error) = written {
             tracing::error!(%error, "the record file lacks a line");
         }

@@ -14,20 +14,12 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn new(cap: usize) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            dropped: 0,
-            cap: cap.max(1),
-        }
+        Self { entries: VecDeque::new(), dropped: 0, cap: cap.max(1) }
     }
 
     /// Append; the entry that had to go for it is returned.
     pub(super) fn push(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
-        let gone = if self.entries.len() >= self.cap {
-            self.entries.pop_front()
-        } else {
-            None
-        };
+        let gone = if self.entries.len() >= self.cap { self.entries.pop_front() } else { None };
         self.dropped += u64::from(gone.is_some());
         self.entries.push_back(entry);
         gone
@@ -47,16 +39,12 @@ impl Kept {
     pub(super) fn after(&self, seq: u64, limit: usize) -> Vec<(u64, Arc<Entry>)> {
         let skip = seq.saturating_sub(self.dropped).min(self.entries.len() as u64) as usize;
         let first = self.dropped + skip as u64 + 1;
-        (first..)
-            .zip(self.entries.range(skip..).take(limit).cloned())
-            .collect()
+        (first..).zip(self.entries.range(skip..).take(limit).cloned()).collect()
     }
 
     /// Up to `limit` entries with numbers below `seq`, descending.
     pub(super) fn before(&self, seq: u64, limit: usize) -> Vec<(u64, Arc<Entry>)> {
-        let end = seq
-            .saturating_sub(self.dropped + 1)
-            .min(self.entries.len() as u64) as usize;
+        let end = seq.saturating_sub(self.dropped + 1).min(self.entries.len() as u64) as usize;
         let start = end.saturating_sub(limit);
         let first = self.dropped + start as u64 + 1;
         let mut block: Vec<_> = (first..).zip(self.entries.range(start..end).cloned()).collect();
@@ -81,10 +69,7 @@ mod tests {
         let mut kept = Kept::new(3);
         for _ in 0..5 {
             let asked = Asked::new("acme", Channel::Sms, "POST", "/", "AC1");
-            kept.push(Arc::new(Entry {
-                asked,
-                accepted: None,
-            }));
+            kept.push(Arc::new(Entry { asked, accepted: None }));
         }
         kept
     }

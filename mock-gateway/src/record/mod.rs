@@ -45,56 +45,30 @@ struct Lists {
 impl Record {
     pub(crate) fn new(cap: usize, file: Option<&Path>) -> io::Result<Self> {
         let journal = file.map(Journal::open).transpose()?;
-        let lists = Lists {
-            asked: Kept::new(cap),
-            accepted: Kept::new(cap),
-            by_sid: HashMap::new(),
-        };
-        Ok(Self {
-            lists: Mutex::new(lists),
-            journal,
-        })
+        let lists = Lists { asked: Kept::new(cap), accepted: Kept::new(cap), by_sid: HashMap::new() };
+        Ok(Self { lists: Mutex::new(lists), journal })
     }
 
     /// Note a request that was not accepted, or that only read something.
     pub(crate) fn asked(&self, asked: Asked) {
-        self.note(Entry {
-            asked,
-            accepted: None,
-        });
+        self.note(Entry { asked, accepted: None });
     }
 
     /// Note a request that was accepted. From now on it can be found by its sid.
     pub(crate) fn accepted(
-        &self,
-        mut asked: Asked,
-        sid: &str,
-        status: &'static str,
-        item: impl Item + 'static,
+        &self, mut asked: Asked, sid: &str, status: &'static str, item: impl Item + 'static,
     ) -> Arc<Accepted> {
         asked.sid = Some(sid.to_owned());
-        let accepted = Arc::new(Accepted::new(
-            sid,
-            asked.carrier,
-            asked.channel,
-            asked.at,
-            status,
-            Box::new(item),
-        ));
-        self.note(Entry {
-            asked,
-            accepted: Some(Arc::clone(&accepted)),
-        });
+        let accepted =
+            Arc::new(Accepted::new(sid, asked.carrier, asked.channel, asked.at, status, Box::new(item)));
+        self.note(Entry { asked, accepted: Some(Arc::clone(&accepted)) });
         accepted
     }
 
     /// Note how a callback went.
     pub(crate) fn told(&self, accepted: &Accepted, told: Told) {
         if let Some(journal) = &self.journal {
-            journal.append(&Line::Callback {
-                sid: &accepted.sid,
-                told: &told,
-            });
+            journal.append(&Line::Callback { sid: &accepted.sid, told: &told });
         }
         accepted.told(told);
     }
@@ -106,11 +80,7 @@ impl Record {
 
     /// Entries after number `after`, oldest first, that `matches` picks.
     pub(crate) fn after(
-        &self,
-        list: List,
-        after: u64,
-        limit: usize,
-        matches: impl Fn(&Asked) -> bool,
+        &self, list: List, after: u64, limit: usize, matches: impl Fn(&Asked) -> bool,
     ) -> Page {
         let mut picked = Vec::new();
         let mut from = after;
@@ -121,26 +91,13 @@ impl Record {
                 (kept.after(from, STRIDE), kept.dropped(), kept.last_seq())
             };
             let Some((newest, _)) = block.last() else {
-                return Page {
-                    dropped,
-                    last_seq,
-                    entries: picked,
-                };
+                return Page { dropped, last_seq, entries: picked };
             };
             from = *newest;
-            picked.extend(
-                block
-                    .into_iter()
-                    .filter(|(_, entry)| matches(&entry.asked))
-                    .map(View::new),
-            );
+            picked.extend(block.into_iter().filter(|(_, entry)| matches(&entry.asked)).map(View::new));
             if picked.len() >= limit {
                 picked.truncate(limit);
-                return Page {
-                    dropped,
-                    last_seq,
-                    entries: picked,
-                };
+                return Page { dropped, last_seq, entries: picked };
             }
         }
     }
@@ -160,10 +117,8 @@ impl Record {
         let entry = Arc::new(entry);
         let seq = self.lists().append(&entry);
         if let Some(journal) = &self.journal {
-            journal.append(&Line::Request {
-                accepted: entry.accepted.is_some(),
-                view: View::new((seq, entry)),
-            });
+            journal
+                .append(&Line::Request { accepted: entry.accepted.is_some(), view: View::new((seq, entry)) });
         }
     }
 

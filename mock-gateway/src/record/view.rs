@@ -42,9 +42,7 @@ impl Serialize for View {
             callbacks: VecDeque<Told>,
         }
         let progress = self.entry.accepted.as_ref().map(|accepted| accepted.progress());
-        let (news, callbacks) = progress
-            .map(|progress| (progress.news, progress.callbacks))
-            .unzip();
+        let (news, callbacks) = progress.map(|progress| (progress.news, progress.callbacks)).unzip();
         Shown {
             seq: self.seq,
             asked: &self.entry.asked,

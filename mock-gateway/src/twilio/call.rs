@@ -53,15 +53,12 @@ impl Resource for Call {
         asked.from = form.get("From").map(clip);
         asked.status_callback = form.get("StatusCallback").map(clip);
 
-        let to = form
-            .get("To")
-            .ok_or_else(|| Problem::parameter(21201, "No 'To' number is specified."))?;
+        let to = form.get("To").ok_or_else(|| Problem::parameter(21201, "No 'To' number is specified."))?;
         if !is_e164(to) {
             return Err(invalid_number(21211, to));
         }
-        let from = form
-            .get("From")
-            .ok_or_else(|| Problem::parameter(21213, "No 'From' number is specified."))?;
+        let from =
+            form.get("From").ok_or_else(|| Problem::parameter(21213, "No 'From' number is specified."))?;
         if !is_e164(from) {
             return Err(invalid_sender(from));
         }
@@ -94,9 +91,7 @@ fn speech(form: &Form, asked: &mut Asked) -> Result<(), Problem> {
         asked.transcript = Some(clip(&format!("(says what is at {url})")));
         return Ok(());
     }
-    let text = form
-        .get("Twiml")
-        .ok_or_else(|| Problem::parameter(21205, "Url parameter is required."))?;
+    let text = form.get("Twiml").ok_or_else(|| Problem::parameter(21205, "Url parameter is required."))?;
     if text.chars().count() > TWIML_AT_MOST {
         return Err(Problem::parameter(
             32018,
@@ -112,16 +107,9 @@ fn speech(form: &Form, asked: &mut Asked) -> Result<(), Problem> {
 fn events(form: &Form) -> Result<Vec<String>, Problem> {
     let events: Vec<String> = form.all("StatusCallbackEvent").map(str::to_owned).collect();
     if let Some(wrong) = events.iter().find(|event| !EVENTS.contains(&event.as_str())) {
-        return Err(Problem::parameter(
-            21626,
-            format!("Invalid statusCallbackEvents: {wrong}"),
-        ));
+        return Err(Problem::parameter(21626, format!("Invalid statusCallbackEvents: {wrong}")));
     }
-    Ok(if events.is_empty() {
-        vec!["completed".to_owned()]
-    } else {
-        events
-    })
+    Ok(if events.is_empty() { vec!["completed".to_owned()] } else { events })
 }
 
 fn detection(form: &Form) -> Result<Option<Detection>, Problem> {
@@ -129,10 +117,7 @@ fn detection(form: &Form) -> Result<Option<Detection>, Problem> {
         None => Ok(None),
         Some("Enable") => Ok(Some(Detection::Enable)),
         Some("DetectMessageEnd") => Ok(Some(Detection::MessageEnd)),
-        Some(other) => Err(Problem::parameter(
-            20001,
-            format!("Invalid MachineDetection {other}"),
-        )),
+        Some(other) => Err(Problem::parameter(20001, format!("Invalid MachineDetection {other}"))),
     }
 }
 
@@ -179,20 +164,11 @@ impl Item for Call {
             Outcome::NoAnswer => course.push(News::of("no-answer")),
             Outcome::CallFailed { sip_response_code } => {
                 course.truncate(1);
-                course.push(News {
-                    sip_response_code: Some(*sip_response_code),
-                    ..News::of("failed")
-                });
+                course.push(News { sip_response_code: Some(*sip_response_code), ..News::of("failed") });
             }
             _ => {
                 let machine = *outcome == Outcome::Machine;
-                course.extend([
-                    News::of("in-progress"),
-                    News {
-                        machine,
-                        ..News::of("completed")
-                    },
-                ]);
+                course.extend([News::of("in-progress"), News { machine, ..News::of("completed") }]);
             }
         }
         course
@@ -207,11 +183,7 @@ impl Item for Call {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed).to_string();
         let timestamp = rfc2822(clock::now());
         // The word for a call that has left the queue and does not ring yet is unverified.
-        let status = if news.status == "queued" {
-            "initiated"
-        } else {
-            &*news.status
-        };
+        let status = if news.status == "queued" { "initiated" } else { &*news.status };
         let mut form = vec![
             ("CallSid", self.sid.clone()),
             ("AccountSid", self.account.clone()),
@@ -227,16 +199,9 @@ impl Item for Call {
             ("SequenceNumber", sequence),
         ];
         // Where a number is unknown they come empty, and are signed like that.
-        for name in [
-            "FromCity",
-            "FromState",
-            "FromZip",
-            "FromCountry",
-            "ToCity",
-            "ToState",
-            "ToZip",
-            "ToCountry",
-        ] {
+        for name in
+            ["FromCity", "FromState", "FromZip", "FromCountry", "ToCity", "ToState", "ToZip", "ToCountry"]
+        {
             form.push((name, String::new()));
         }
         if let Some((seconds, sip)) = end(news) {
@@ -248,12 +213,8 @@ impl Item for Call {
             form.push(("AnsweredBy", who.into()));
         }
         Some(
-            address.callback(
-                form.into_iter()
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect(),
-                config,
-            ),
+            address
+                .callback(form.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), config),
         )
     }
 
@@ -269,10 +230,7 @@ impl Item for Call {
             ("siprec", "Siprec"),
             ("streams", "Streams"),
             ("transcriptions", "Transcriptions"),
-            (
-                "user_defined_message_subscriptions",
-                "UserDefinedMessageSubscriptions",
-            ),
+            ("user_defined_message_subscriptions", "UserDefinedMessageSubscriptions"),
             ("user_defined_messages", "UserDefinedMessages"),
         ] {
             subresources.insert(name.to_owned(), format!("{uri}/{file}.json").into());

@@ -43,9 +43,8 @@ impl Resource for Message {
         asked.status_callback = form.get("StatusCallback").map(clip);
 
         // The code for a missing `To` is unverified.
-        let to = form
-            .get("To")
-            .ok_or_else(|| Problem::parameter(21604, "A 'To' phone number is required."))?;
+        let to =
+            form.get("To").ok_or_else(|| Problem::parameter(21604, "A 'To' phone number is required."))?;
         if !is_e164(to) {
             return Err(invalid_number(21211, to));
         }
@@ -58,10 +57,7 @@ impl Resource for Message {
         }
         if let Some(service) = service.filter(|sid| !is_service_sid(sid)) {
             // Unverified.
-            return Err(Problem::parameter(
-                21701,
-                format!("The Messaging Service {service} does not exist"),
-            ));
+            return Err(Problem::parameter(21701, format!("The Messaging Service {service} does not exist")));
         }
         asked.validity_s = form.get("ValidityPeriod").map(validity).transpose()?;
         Ok(Self {
@@ -80,19 +76,13 @@ impl Resource for Message {
     }
 
     fn first_status(&self) -> &'static str {
-        if self.service.is_some() {
-            "accepted"
-        } else {
-            "queued"
-        }
+        if self.service.is_some() { "accepted" } else { "queued" }
     }
 }
 
 /// The text. A message may be a picture or a template instead; then its address stands for it.
 fn body(form: &Form) -> Result<String, Problem> {
-    let body = ["Body", "MediaUrl", "ContentSid"]
-        .into_iter()
-        .find_map(|name| form.get(name));
+    let body = ["Body", "MediaUrl", "ContentSid"].into_iter().find_map(|name| form.get(name));
     let body = body
         .ok_or_else(|| Problem::parameter(21619, "A text message body or media urls must be specified."))?;
     if body.chars().count() > BODY_AT_MOST {
@@ -106,19 +96,11 @@ fn body(form: &Form) -> Result<String, Problem> {
 /// Both codes are documented; which is sent for which fault is unverified.
 fn validity(value: &str) -> Result<u32, Problem> {
     let Ok(seconds) = value.parse::<i64>() else {
-        return Err(Problem::parameter(
-            90007,
-            format!("ValidityPeriod {value} is not a number"),
-        ));
+        return Err(Problem::parameter(90007, format!("ValidityPeriod {value} is not a number")));
     };
-    let seconds = u32::try_from(seconds)
-        .ok()
-        .filter(|seconds| (1..=36_000).contains(seconds));
+    let seconds = u32::try_from(seconds).ok().filter(|seconds| (1..=36_000).contains(seconds));
     seconds.ok_or_else(|| {
-        Problem::parameter(
-            21624,
-            format!("ValidityPeriod {value} is not between 1 and 36000"),
-        )
+        Problem::parameter(21624, format!("ValidityPeriod {value} is not between 1 and 36000"))
     })
 }
 
@@ -126,18 +108,13 @@ fn validity(value: &str) -> Result<u32, Problem> {
 fn is_sender(from: &str) -> bool {
     let short_code = (3..=8).contains(&from.len()) && from.bytes().all(|b| b.is_ascii_digit());
     let name = (1..=11).contains(&from.len())
-        && from
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b" +-_&".contains(&b))
+        && from.bytes().all(|b| b.is_ascii_alphanumeric() || b" +-_&".contains(&b))
         && from.bytes().any(|b| b.is_ascii_alphabetic());
     is_e164(from) || short_code || name
 }
 
 fn is_service_sid(sid: &str) -> bool {
-    sid.len() == 34
-        && sid
-            .strip_prefix("MG")
-            .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()))
+    sid.len() == 34 && sid.strip_prefix("MG").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 impl Item for Message {
@@ -183,10 +160,7 @@ impl Item for Message {
             form.push(("ErrorCode".into(), code.to_string()));
         }
         if news.status == "delivered" {
-            let done = clock::now()
-                .to_zoned(TimeZone::UTC)
-                .strftime("%y%m%d%H%M")
-                .to_string();
+            let done = clock::now().to_zoned(TimeZone::UTC).strftime("%y%m%d%H%M").to_string();
             form.push(("RawDlrDoneDate".into(), done));
         }
         Some(address.callback(form, config))

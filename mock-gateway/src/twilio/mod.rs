@@ -42,22 +42,10 @@ const API_VERSION: &str = "2010-04-01";
 /// Routes below `/2010-04-01/`.
 pub(crate) fn router() -> Router<Arc<Switchboard>> {
     Router::new()
-        .route(
-            "/2010-04-01/Accounts/{account}/Messages.json",
-            post(create::<message::Message>),
-        )
-        .route(
-            "/2010-04-01/Accounts/{account}/Calls.json",
-            post(create::<call::Call>),
-        )
-        .route(
-            "/2010-04-01/Accounts/{account}/Messages/{file}",
-            get(read::<message::Message>),
-        )
-        .route(
-            "/2010-04-01/Accounts/{account}/Calls/{file}",
-            get(read::<call::Call>),
-        )
+        .route("/2010-04-01/Accounts/{account}/Messages.json", post(create::<message::Message>))
+        .route("/2010-04-01/Accounts/{account}/Calls.json", post(create::<call::Call>))
+        .route("/2010-04-01/Accounts/{account}/Messages/{file}", get(read::<message::Message>))
+        .route("/2010-04-01/Accounts/{account}/Calls/{file}", get(read::<call::Call>))
         .route(
             "/2010-04-01/{*path}",
             any(|uri: Uri| async move { answer_problem(&Problem::not_found(uri.path())) }),
@@ -82,25 +70,15 @@ async fn create<R: Resource>(State(board): State<Arc<Switchboard>>, incoming: In
     let checked = incoming.form.as_ref().map_err(Clone::clone).and_then(|form| {
         let parsed = R::parse(form, &mut asked);
         // Whoever is not let in is not told what else is wrong.
-        request::check_account(
-            &incoming.headers,
-            &incoming.account,
-            &incoming.path,
-            &board.config,
-        )?;
+        request::check_account(&incoming.headers, &incoming.account, &incoming.path, &board.config)?;
         parsed
     });
     let resource = match checked {
         Ok(resource) => resource,
         Err(problem) => return refuse(&board, asked, &problem),
     };
-    let (to, from) = (
-        asked.to.clone().unwrap_or_default(),
-        asked.from.clone().unwrap_or_default(),
-    );
-    let outcome = board
-        .choice
-        .next(R::CHANNEL, &to, test_numbers::outcome(R::CHANNEL, &to, &from));
+    let (to, from) = (asked.to.clone().unwrap_or_default(), asked.from.clone().unwrap_or_default());
+    let outcome = board.choice.next(R::CHANNEL, &to, test_numbers::outcome(R::CHANNEL, &to, &from));
     asked.outcome = Some(outcome.word());
     if let Some(problem) = problem::refusal(&outcome, R::CHANNEL, &to, &from) {
         return refuse(&board, asked, &problem);
@@ -112,20 +90,14 @@ async fn create<R: Resource>(State(board): State<Arc<Switchboard>>, incoming: In
     };
     let (sid, status) = (resource.sid().to_owned(), resource.first_status());
     let accepted = board.record.accepted(asked, &sid, status, resource);
-    let answer = (
-        StatusCode::CREATED,
-        request_id(),
-        Json(accepted.item.resource(&accepted.progress())),
-    )
+    let answer = (StatusCode::CREATED, request_id(), Json(accepted.item.resource(&accepted.progress())))
         .into_response();
     perform(&board, &incoming.line, &accepted, outcome).await;
     answer
 }
 
 async fn read<R: Resource>(
-    State(board): State<Arc<Switchboard>>,
-    Path((account, file)): Path<(String, String)>,
-    headers: HeaderMap,
+    State(board): State<Arc<Switchboard>>, Path((account, file)): Path<(String, String)>, headers: HeaderMap,
     uri: Uri,
 ) -> Response {
     let mut asked = Asked::new(CARRIER, R::CHANNEL, "GET", uri.path(), &account);

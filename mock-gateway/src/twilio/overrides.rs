@@ -31,10 +31,7 @@ pub(super) fn read(fragment: &str) -> Result<Patience, String> {
 }
 
 fn number(key: &str, value: &str, least: u64, most: u64) -> Result<u64, String> {
-    let number = value
-        .parse()
-        .ok()
-        .filter(|number| (least..=most).contains(number));
+    let number = value.parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("{key}={value} is not a number from {least} to {most}"))
 }
 
@@ -67,19 +64,14 @@ mod tests {
     #[test]
     fn every_key_is_honoured_and_strangers_are_ignored() {
         let patience = read("rc=2&rp=4xx,5xx&ct=100&rt=2000&tt=3000&edge=dublin").unwrap();
-        assert_eq!(
-            (patience.retries, patience.retry_on),
-            (2, vec![Trouble::Refused, Trouble::Broken])
-        );
+        assert_eq!((patience.retries, patience.retry_on), (2, vec![Trouble::Refused, Trouble::Broken]));
         let millis = [patience.connect, patience.read, patience.total].map(|time| time.as_millis());
         assert_eq!(millis, [100, 2000, 3000]);
     }
 
     #[test]
     fn values_out_of_range_are_errors() {
-        for fragment in [
-            "rc=6", "rc=-1", "rc=", "ct=99", "rt=15001", "tt=x", "rp=3xx", "rp=",
-        ] {
+        for fragment in ["rc=6", "rc=-1", "rc=", "ct=99", "rt=15001", "tt=x", "rp=3xx", "rp="] {
             assert!(read(fragment).is_err(), "{fragment}");
         }
     }

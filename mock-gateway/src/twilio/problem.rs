@@ -18,12 +18,7 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(status: u16, code: u32, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            retry_after: None,
-        }
+        Self { status, code, message: message.into(), retry_after: None }
     }
 
     /// A parameter that is missing or wrong.
@@ -53,9 +48,7 @@ impl IntoResponse for &Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         let mut response = (status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == 401 {
             let realm = HeaderValue::from_static("Basic realm=\"Twilio API\"");
@@ -79,10 +72,7 @@ pub(super) fn refusal(outcome: &Outcome, channel: Channel, to: &str, from: &str)
         Outcome::ServerError => Problem::new(500, 20500, "An internal server error has occurred"),
         Outcome::Throttle { retry_after_s } => {
             let problem = Problem::new(429, 20429, "Too Many Requests");
-            Problem {
-                retry_after: Some(*retry_after_s),
-                ..problem
-            }
+            Problem { retry_after: Some(*retry_after_s), ..problem }
         }
         Outcome::Unauthorized => Problem::unauthorized(),
         Outcome::InvalidNumber => invalid_number(by_channel(21211, 21217), to),
@@ -108,14 +98,8 @@ pub(super) fn refusal(outcome: &Outcome, channel: Channel, to: &str, from: &str)
                  or short code for your account."
             ),
         ),
-        Outcome::Reject {
-            status,
-            code,
-            message,
-        } => {
-            let message = message
-                .clone()
-                .unwrap_or_else(|| format!("Rejected by a script with {code}"));
+        Outcome::Reject { status, code, message } => {
+            let message = message.clone().unwrap_or_else(|| format!("Rejected by a script with {code}"));
             Problem::new(*status, *code, message)
         }
         Outcome::Deliver

@@ -29,21 +29,12 @@ impl<S: Send + Sync> FromRequest<S> for Incoming {
         let ConnectInfo(line) = ConnectInfo::<Line>::from_request_parts(&mut parts, state)
             .await
             .map_err(|error| rejected(&error))?;
-        let Path(account) = Path::<String>::from_request_parts(&mut parts, state)
-            .await
-            .map_err(|error| rejected(&error))?;
+        let Path(account) =
+            Path::<String>::from_request_parts(&mut parts, state).await.map_err(|error| rejected(&error))?;
         let (path, headers) = (parts.uri.path().to_owned(), parts.headers.clone());
         let form = axum::Form::from_request(Request::from_parts(parts, body), state).await;
-        let form = form
-            .map(|axum::Form(pairs)| Form(pairs))
-            .map_err(|rejection| unreadable(&rejection));
-        Ok(Self {
-            line,
-            path,
-            account,
-            headers,
-            form,
-        })
+        let form = form.map(|axum::Form(pairs)| Form(pairs)).map_err(|rejection| unreadable(&rejection));
+        Ok(Self { line, path, account, headers, form })
     }
 }
 
@@ -67,19 +58,13 @@ impl Form {
 
     /// All values of a repeated parameter.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// HTTP Basic with the account SID and its token, on the account's own path.
 pub(super) fn check_account(
-    headers: &HeaderMap,
-    account: &str,
-    path: &str,
-    config: &Config,
+    headers: &HeaderMap, account: &str, path: &str, config: &Config,
 ) -> Result<(), Problem> {
     let given = headers
         .get(header::AUTHORIZATION)

@@ -34,9 +34,7 @@ mod tests {
 
     fn form(text: &str) -> Vec<(String, String)> {
         let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
-        pairs
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     const FIRST: &str = "https://mycompany.com/myapp.php?foo=1&bar=2";
@@ -49,18 +47,9 @@ mod tests {
         );
         for (url, expected) in [
             (FIRST, "RSOYDt4T1cUTdK1PDd93/VVr8B8="),
-            (
-                "https://mycompany.com:443/myapp.php?foo=1&bar=2",
-                "kvajT1Ptam85bY51eRf/AJRuM3w=",
-            ),
-            (
-                "http://mycompany.com:80/myapp.php?foo=1&bar=2",
-                "0ZXoZLH/DfblKGATFgpif+LLRf4=",
-            ),
-            (
-                "http://mycompany.com:1234/myapp.php?foo=1&bar=2",
-                "Zmvh+3yNM1Phv2jhDCwEM3q5ebU=",
-            ),
+            ("https://mycompany.com:443/myapp.php?foo=1&bar=2", "kvajT1Ptam85bY51eRf/AJRuM3w="),
+            ("http://mycompany.com:80/myapp.php?foo=1&bar=2", "0ZXoZLH/DfblKGATFgpif+LLRf4="),
+            ("http://mycompany.com:1234/myapp.php?foo=1&bar=2", "Zmvh+3yNM1Phv2jhDCwEM3q5ebU="),
         ] {
             assert_eq!(sign("12345", url, &call), expected, "{url}");
         }
@@ -81,10 +70,9 @@ mod tests {
              MessageSid=SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa MessageStatus=delivered \
              SmsSid=SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa SmsStatus=delivered To=+15005550010",
         );
-        for url in [
-            "https://example.com/hooks/twilio/status",
-            "https://example.com/hooks/twilio/status#rc=2&rp=all",
-        ] {
+        for url in
+            ["https://example.com/hooks/twilio/status", "https://example.com/hooks/twilio/status#rc=2&rp=all"]
+        {
             assert_eq!(sign("12345", url, &status), "2AAsmco4Nhq2nntdycpgEt9+UO4=");
         }
     }

@@ -26,34 +26,21 @@ impl Address {
         let Some(given) = form.get("StatusCallback") else {
             return Ok(None);
         };
-        let wrong = || {
-            Problem::parameter(
-                21609,
-                format!("The 'StatusCallback' URL {given} is not a valid URL."),
-            )
-        };
+        let wrong =
+            || Problem::parameter(21609, format!("The 'StatusCallback' URL {given} is not a valid URL."));
         let parsed = Url::parse(given).map_err(|_| wrong())?;
         let host = parsed.host_str().filter(|host| !host.contains('_'));
         if !matches!(parsed.scheme(), "http" | "https") || host.is_none() {
             return Err(wrong());
         }
         // GET exists as well and is signed without parameters; nothing here needs it.
-        if form
-            .get("StatusCallbackMethod")
-            .is_some_and(|method| method != "POST")
-        {
-            return Err(Problem::parameter(
-                20001,
-                "The mock gateway sends status callbacks by POST only.",
-            ));
+        if form.get("StatusCallbackMethod").is_some_and(|method| method != "POST") {
+            return Err(Problem::parameter(20001, "The mock gateway sends status callbacks by POST only."));
         }
         let (url, fragment) = given.split_once('#').unwrap_or((given, ""));
         let patience = overrides::read(fragment)
             .map_err(|reason| Problem::parameter(11243, format!("HTTP retry policy is invalid: {reason}")))?;
-        Ok(Some(Self {
-            url: url.to_owned(),
-            patience,
-        }))
+        Ok(Some(Self { url: url.to_owned(), patience }))
     }
 
     /// A signed callback with these fields.
@@ -72,11 +59,6 @@ impl Address {
                 headers.insert(name, value);
             }
         }
-        Callback {
-            url: self.url.clone(),
-            headers,
-            form,
-            patience: self.patience.clone(),
-        }
+        Callback { url: self.url.clone(), headers, form, patience: self.patience.clone() }
     }
 }

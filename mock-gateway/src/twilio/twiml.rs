@@ -28,30 +28,20 @@ pub(super) struct TwimlError {
 
 impl fmt::Display for TwimlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.code == 12100 {
-            "Document parse failure"
-        } else {
-            "Schema validation failure"
-        };
+        let kind = if self.code == 12100 { "Document parse failure" } else { "Schema validation failure" };
         write!(f, "{kind}: {}", self.reason)
     }
 }
 
 impl From<XmlError> for TwimlError {
     fn from(error: XmlError) -> Self {
-        Self {
-            code: 12100,
-            reason: error.to_string(),
-        }
+        Self { code: 12100, reason: error.to_string() }
     }
 }
 
 /// Well-formed, but not `TwiML`.
 fn schema(reason: impl Into<String>) -> TwimlError {
-    TwimlError {
-        code: 12200,
-        reason: reason.into(),
-    }
+    TwimlError { code: 12200, reason: reason.into() }
 }
 
 /// Read a document.
@@ -65,10 +55,7 @@ pub(super) fn read(text: &str) -> Result<Speech, TwimlError> {
     let mut heard = Heard::default();
     verbs(&mut pieces, &mut heard)?;
     let language = (!heard.languages.is_empty()).then(|| heard.languages.join(", "));
-    Ok(Speech {
-        transcript: heard.parts.join(" "),
-        language,
-    })
+    Ok(Speech { transcript: heard.parts.join(" "), language })
 }
 
 #[derive(Default)]
@@ -92,10 +79,7 @@ fn verbs<'a>(pieces: &mut Pieces<'a>, heard: &mut Heard<'a>) -> Result<(), Twiml
 }
 
 fn verb<'a>(
-    name: &str,
-    attributes: &'a [(String, String)],
-    pieces: &mut Pieces<'a>,
-    heard: &mut Heard<'a>,
+    name: &str, attributes: &'a [(String, String)], pieces: &mut Pieces<'a>, heard: &mut Heard<'a>,
 ) -> Result<(), TwimlError> {
     match name {
         "Say" => {
@@ -118,9 +102,7 @@ fn verb<'a>(
             }
         }
         "Pause" => {
-            heard
-                .parts
-                .push(format!("(pause {} s)", number(attributes, "length", 1)?));
+            heard.parts.push(format!("(pause {} s)", number(attributes, "length", 1)?));
             nothing_inside(name, pieces)?;
         }
         "Play" => heard.parts.push(format!("(plays {})", words(pieces)?)),
@@ -130,9 +112,7 @@ fn verb<'a>(
         }
         "Hangup" => nothing_inside(name, pieces)?,
         _ => {
-            return Err(schema(format!(
-                "{name} is not a verb that the mock gateway knows"
-            )));
+            return Err(schema(format!("{name} is not a verb that the mock gateway knows")));
         }
     }
     Ok(())
@@ -170,19 +150,14 @@ fn nothing_inside(name: &str, pieces: &mut Pieces<'_>) -> Result<(), TwimlError>
 }
 
 fn attribute<'a>(attributes: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    attributes
-        .iter()
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.as_str())
+    attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
 fn number(attributes: &[(String, String)], name: &str, default: u32) -> Result<u32, TwimlError> {
     let Some(value) = attribute(attributes, name) else {
         return Ok(default);
     };
-    value
-        .parse()
-        .map_err(|_| schema(format!("{name}=\"{value}\" is not a number")))
+    value.parse().map_err(|_| schema(format!("{name}=\"{value}\" is not a number")))
 }
 
 #[cfg(test)]
@@ -201,20 +176,14 @@ mod tests {
              <Say language=\"fr-FR\">Tom &amp; Zo&#233;: 1. 2. 3.</Say>\n  <Hangup/>\n</Response>",
         );
         let speech = speech.unwrap();
-        assert_eq!(
-            speech.transcript,
-            "(pause 1 s) Your code is: 1. 2. 3. (pause 1 s) Tom & Zoé: 1. 2. 3."
-        );
+        assert_eq!(speech.transcript, "(pause 1 s) Your code is: 1. 2. 3. (pause 1 s) Tom & Zoé: 1. 2. 3.");
         assert_eq!(speech.language.as_deref(), Some("en-US, fr-FR"));
     }
 
     #[test]
     fn repeats_are_written_out_but_not_without_end() {
         assert_eq!(transcript("<Say loop=\"2\">Hi.</Say>").unwrap(), "Hi. Hi.");
-        assert_eq!(
-            transcript("<Say loop=\"0\">Hi.</Say>").unwrap(),
-            "Hi. (again and again)"
-        );
+        assert_eq!(transcript("<Say loop=\"0\">Hi.</Say>").unwrap(), "Hi. (again and again)");
         assert!(
             transcript("<Say loop=\"4000000000\">Hi.</Say>")
                 .unwrap()
@@ -242,13 +211,9 @@ mod tests {
         let code = |inside| transcript(inside).unwrap_err().code;
         assert_eq!(code("<Say>1 & 2</Say>"), 12100);
         assert_eq!(code("<Say>"), 12100);
-        for wrong in [
-            "<say>Hi</say>",
-            "Hi",
-            "<Pause>1</Pause>",
-            "<Pause length=\"x\"/>",
-            "<Say><Say>Hi</Say></Say>",
-        ] {
+        for wrong in
+            ["<say>Hi</say>", "Hi", "<Pause>1</Pause>", "<Pause length=\"x\"/>", "<Say><Say>Hi</Say></Say>"]
+        {
             assert_eq!(code(wrong), 12200, "{wrong}");
         }
         assert_eq!(read("<Reply/>").unwrap_err().code, 12200);

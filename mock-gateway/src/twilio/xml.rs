@@ -6,10 +6,7 @@ use std::fmt;
 /// A piece of a document. Every `Open` has its `Close`, also for `<Pause/>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
-    Open {
-        name: String,
-        attributes: Vec<(String, String)>,
-    },
+    Open { name: String, attributes: Vec<(String, String)> },
     Close,
     Text(String),
 }
@@ -29,12 +26,7 @@ impl fmt::Display for XmlError {
 
 /// Read a whole document: one element, and nothing but white space and comments around it.
 pub(super) fn read(text: &str) -> Result<Vec<Piece>, XmlError> {
-    let mut reader = Reader {
-        text,
-        at: 0,
-        open: Vec::new(),
-        pieces: Vec::new(),
-    };
+    let mut reader = Reader { text, at: 0, open: Vec::new(), pieces: Vec::new() };
     if reader.take("<?xml ") {
         reader.until("?>")?;
     }
@@ -80,10 +72,7 @@ impl<'a> Reader<'a> {
             let spaced = self.space();
             let empty = self.take("/>");
             if empty || self.take(">") {
-                self.pieces.push(Piece::Open {
-                    name: name.to_owned(),
-                    attributes,
-                });
+                self.pieces.push(Piece::Open { name: name.to_owned(), attributes });
                 if empty {
                     self.pieces.push(Piece::Close);
                 } else {
@@ -148,9 +137,8 @@ impl<'a> Reader<'a> {
 
     fn name(&mut self) -> Result<&'a str, XmlError> {
         let rest = &self.text[self.at..];
-        let end = rest
-            .find(|c: char| !c.is_ascii_alphanumeric() && !"-_:.".contains(c))
-            .unwrap_or(rest.len());
+        let end =
+            rest.find(|c: char| !c.is_ascii_alphanumeric() && !"-_:.".contains(c)).unwrap_or(rest.len());
         if !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
             return Err(self.error("a name was expected"));
         }
@@ -173,9 +161,7 @@ impl<'a> Reader<'a> {
 
     fn until(&mut self, end: &str) -> Result<&'a str, XmlError> {
         let rest = &self.text[self.at..];
-        let length = rest
-            .find(end)
-            .ok_or_else(|| self.error("something does not end"))?;
+        let length = rest.find(end).ok_or_else(|| self.error("something does not end"))?;
         self.at += length + end.len();
         Ok(&rest[..length])
     }
@@ -185,9 +171,7 @@ impl<'a> Reader<'a> {
         let mut parts = raw.split('&');
         text.push_str(parts.next().unwrap_or_default());
         for part in parts {
-            let (entity, rest) = part
-                .split_once(';')
-                .ok_or_else(|| self.error("an & is not escaped"))?;
+            let (entity, rest) = part.split_once(';').ok_or_else(|| self.error("an & is not escaped"))?;
             text.push(character(entity).ok_or_else(|| self.error("an entity is not known"))?);
             text.push_str(rest);
         }
@@ -229,14 +213,8 @@ mod tests {
         assert_eq!(
             pieces,
             [
-                Piece::Open {
-                    name: "A".into(),
-                    attributes: vec![("b".into(), "1 < 2".into())]
-                },
-                Piece::Open {
-                    name: "D".into(),
-                    attributes: vec![]
-                },
+                Piece::Open { name: "A".into(), attributes: vec![("b".into(), "1 < 2".into())] },
+                Piece::Open { name: "D".into(), attributes: vec![] },
                 Piece::Close,
                 Piece::Text("x & éé".into()),
                 Piece::Close,

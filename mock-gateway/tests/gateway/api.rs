@@ -23,10 +23,7 @@ async fn a_script_is_used_up_one_request_after_the_other() {
 async fn a_script_can_be_for_one_channel_and_can_be_cleared() {
     let lab = Lab::start().await;
     let script = json!({ "to": TO, "channel": "voice", "outcomes": ["unavailable", "unavailable"] });
-    assert_eq!(
-        lab.api_post("/api/script", &script).await,
-        (200, json!({ "queued": 2 }))
-    );
+    assert_eq!(lab.api_post("/api/script", &script).await, (200, json!({ "queued": 2 })));
     assert_eq!(answer(lab.text(TO)).await.0, 201);
     assert_eq!(answer(lab.call(TO, &[])).await.0, 503);
     let cleared = lab.client.delete(lab.url("/api/script")).send().await.unwrap();
@@ -56,41 +53,24 @@ async fn a_receipt_by_hand_is_sent_at_once_and_says_how_it_was_taken() {
     lab.until(|newest| newest["status"] == "sent").await;
     let receipt = json!({ "status": "undelivered", "error_code": 30005 });
     let (status, told) = lab.api_post(&format!("/api/receipts/{sid}"), &receipt).await;
-    assert_eq!(
-        (status, &told["http_status"], &told["attempts"]),
-        (200, &json!(204), &json!(1))
-    );
+    assert_eq!((status, &told["http_status"], &told["attempts"]), (200, &json!(204), &json!(1)));
     let arrived = lab.receiver.next().await;
-    assert_eq!(
-        (arrived.status(), arrived.get("ErrorCode")),
-        ("undelivered", Some("30005"))
-    );
+    assert_eq!((arrived.status(), arrived.get("ErrorCode")), ("undelivered", Some("30005")));
     assert_eq!(arrived.get("MessageSid"), Some(sid));
     let entry = lab.entries("accepted").await.pop().unwrap();
-    assert_eq!(
-        (&entry["status"], &entry["error_code"]),
-        (&json!("undelivered"), &json!(30005))
-    );
+    assert_eq!((&entry["status"], &entry["error_code"]), (&json!("undelivered"), &json!(30005)));
 }
 
 #[tokio::test]
 async fn a_receipt_by_hand_for_a_call_is_sent_whatever_events_were_asked_for() {
     let mut lab = Lab::start().await;
-    let form = [
-        ("To", TO),
-        ("From", FROM),
-        ("Twiml", "<Response/>"),
-        ("StatusCallback", &lab.receiver.url),
-    ];
+    let form = [("To", TO), ("From", FROM), ("Twiml", "<Response/>"), ("StatusCallback", &lab.receiver.url)];
     let (_, body) = answer(lab.post("Calls.json", &form)).await;
     assert_eq!(lab.receiver.next().await.status(), "completed");
     let path = format!("/api/receipts/{}", body["sid"].as_str().unwrap());
     lab.api_post(&path, &json!({ "status": "ringing" })).await;
     let arrived = lab.receiver.next().await;
-    assert_eq!(
-        (arrived.status(), arrived.get("SequenceNumber")),
-        ("ringing", Some("1"))
-    );
+    assert_eq!((arrived.status(), arrived.get("SequenceNumber")), ("ringing", Some("1")));
 }
 
 #[tokio::test]
@@ -101,10 +81,7 @@ async fn a_receipt_by_hand_needs_something_to_tell_of_and_somebody_to_tell() {
     let (_, body) = answer(lab.post("Messages.json", &[("To", TO), ("From", FROM), ("Body", "Hi")])).await;
     let path = format!("/api/receipts/{}", body["sid"].as_str().unwrap());
     assert_eq!(lab.api_post(&path, &receipt).await.0, 409);
-    assert_eq!(
-        lab.api_post(&path, &json!({ "status": "De livered" })).await.0,
-        400
-    );
+    assert_eq!(lab.api_post(&path, &json!({ "status": "De livered" })).await.0, 400);
 }
 
 #[tokio::test]
@@ -120,12 +97,7 @@ async fn phones_show_the_newest_first_and_can_be_searched() {
     let channels = [0, 1].map(|place| phones["phones"][0]["messages"][place]["channel"].clone());
     assert_eq!(channels, [json!("voice"), json!("sms")]);
 
-    for (search, found) in [
-        ("0101", 1),
-        ("1.%202.%203", 1),
-        ("YOUR%20CODE", 2),
-        ("nothing%20like%20it", 0),
-    ] {
+    for (search, found) in [("0101", 1), ("1.%202.%203", 1), ("YOUR%20CODE", 2), ("nothing%20like%20it", 0)] {
         let phones = lab.get(&format!("/api/phones?q={search}")).await;
         assert_eq!(phones["phones"].as_array().unwrap().len(), found, "{search}");
     }

@@ -11,12 +11,7 @@ const TO: &str = "+447700900100";
 
 /// A text whose one callback says that it failed.
 async fn failing_text(lab: &Lab, status_callback: &str) {
-    let form = [
-        ("To", "+447700900103"),
-        ("From", FROM),
-        ("Body", "Hi"),
-        ("StatusCallback", status_callback),
-    ];
+    let form = [("To", "+447700900103"), ("From", FROM), ("Body", "Hi"), ("StatusCallback", status_callback)];
     assert_eq!(answer(lab.post("Messages.json", &form)).await.0, 201);
 }
 
@@ -31,10 +26,7 @@ async fn an_error_answer_is_not_retried_unless_asked_for() {
     lab.receiver.reply(&[Reply::Status(500)]);
     failing_text(&lab, &lab.receiver.url).await;
     let told = settled(&lab).await;
-    assert_eq!(
-        (&told["attempts"], &told["http_status"]),
-        (&json!(1), &json!(500))
-    );
+    assert_eq!((&told["attempts"], &told["http_status"]), (&json!(1), &json!(500)));
     assert_eq!(told["status"], "failed");
     lab.receiver.next().await;
     assert!(lab.receiver.arrived_already().is_none());
@@ -45,25 +37,16 @@ async fn a_url_can_ask_for_retries_and_all_of_them_carry_the_same_token() {
     let mut lab = Lab::start().await;
     lab.receiver.reply(&[Reply::Status(500), Reply::Status(404)]);
     failing_text(&lab, &format!("{}#rc=2&rp=all", lab.receiver.url)).await;
-    let (first, second, third) = (
-        lab.receiver.next().await,
-        lab.receiver.next().await,
-        lab.receiver.next().await,
-    );
+    let (first, second, third) =
+        (lab.receiver.next().await, lab.receiver.next().await, lab.receiver.next().await);
     let token = first.header("i-twilio-idempotency-token").to_owned();
     assert_eq!(second.header("i-twilio-idempotency-token"), token);
     assert_eq!(third.header("i-twilio-idempotency-token"), token);
     let told = settled(&lab).await;
-    assert_eq!(
-        (&told["attempts"], &told["http_status"]),
-        (&json!(3), &json!(204))
-    );
+    assert_eq!((&told["attempts"], &told["http_status"]), (&json!(3), &json!(204)));
 
     failing_text(&lab, &lab.receiver.url).await;
-    assert_ne!(
-        lab.receiver.next().await.header("i-twilio-idempotency-token"),
-        token
-    );
+    assert_ne!(lab.receiver.next().await.header("i-twilio-idempotency-token"), token);
 }
 
 #[tokio::test]
@@ -73,10 +56,7 @@ async fn a_policy_retries_what_it_names_and_nothing_else() {
         lab.receiver.reply(&[Reply::Status(status); 4]);
         failing_text(&lab, &format!("{}#rc=3&rp=4xx", lab.receiver.url)).await;
         let told = settled(&lab).await;
-        assert_eq!(
-            (&told["attempts"], &told["http_status"]),
-            (&json!(attempts), &json!(status))
-        );
+        assert_eq!((&told["attempts"], &told["http_status"]), (&json!(attempts), &json!(status)));
         // The rest is for the next round.
         for _ in attempts..4 {
             failing_text(&lab, &lab.receiver.url).await;
@@ -88,17 +68,10 @@ async fn a_policy_retries_what_it_names_and_nothing_else() {
 #[tokio::test]
 async fn a_receiver_that_is_not_there_is_tried_twice() {
     let lab = Lab::start().await;
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     failing_text(&lab, &format!("http://{nobody}/")).await;
     let told = settled(&lab).await;
-    assert_eq!(
-        (&told["attempts"], &told["http_status"]),
-        (&json!(2), &Value::Null)
-    );
+    assert_eq!((&told["attempts"], &told["http_status"]), (&json!(2), &Value::Null));
     assert!(told["error"].as_str().unwrap().contains("refused"), "{told}");
 }
 
@@ -108,10 +81,7 @@ async fn a_receiver_that_does_not_answer_is_given_up() {
     lab.receiver.reply(&[Reply::Hang; 3]);
     failing_text(&lab, &format!("{}#rt=100&rc=1&rp=rt", lab.receiver.url)).await;
     let told = settled(&lab).await;
-    assert_eq!(
-        (&told["attempts"], &told["http_status"]),
-        (&json!(2), &Value::Null)
-    );
+    assert_eq!((&told["attempts"], &told["http_status"]), (&json!(2), &Value::Null));
 
     failing_text(&lab, &format!("{}#tt=100", lab.receiver.url)).await;
     let told = settled(&lab).await;
@@ -157,21 +127,10 @@ async fn twilios_own_library_accepts_the_signatures_and_refuses_forged_ones() {
                            print(RequestValidator(token).validate(url, dict(json.loads(form)), signature))";
             let form = serde_json::to_string(form).unwrap();
             let output = Command::new(&python)
-                .args([
-                    "-c",
-                    program,
-                    &lab.config.auth_token,
-                    &lab.receiver.url,
-                    &form,
-                    signature,
-                ])
+                .args(["-c", program, &lab.config.auth_token, &lab.receiver.url, &form, signature])
                 .output()
                 .expect("the Python of OTPOST_TEST_PYTHON runs");
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         };
         assert_eq!(judge(&told.form), "True", "{told:?}");

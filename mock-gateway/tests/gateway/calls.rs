@@ -14,10 +14,7 @@ async fn a_call_rings_is_answered_and_completes_in_numbered_callbacks() {
     let sid = body["sid"].as_str().unwrap();
     assert!(sid.starts_with("CA") && sid.len() == 34);
     assert_eq!(body["from_formatted"], "(500) 555-0006");
-    assert_eq!(
-        (&body["duration"], &body["answered_by"]),
-        (&json!(null), &json!(null))
-    );
+    assert_eq!((&body["duration"], &body["answered_by"]), (&json!(null), &json!(null)));
 
     for (number, status) in ["initiated", "ringing", "in-progress"].into_iter().enumerate() {
         let told = lab.receiver.next().await;
@@ -49,10 +46,7 @@ async fn a_call_rings_is_answered_and_completes_in_numbered_callbacks() {
 
     let read = lab.client.get(lab.account(&format!("Calls/{sid}.json")));
     let (_, read) = answer(read.basic_auth(&lab.config.account_sid, Some(&lab.config.auth_token))).await;
-    assert_eq!(
-        (&read["status"], &read["duration"]),
-        (&json!("completed"), &json!("12"))
-    );
+    assert_eq!((&read["status"], &read["duration"]), (&json!("completed"), &json!("12")));
     assert!(read["end_time"].is_string());
 }
 
@@ -60,27 +54,15 @@ async fn a_call_rings_is_answered_and_completes_in_numbered_callbacks() {
 async fn only_the_end_is_told_unless_other_events_are_asked_for() {
     let mut lab = Lab::start().await;
     let status_callback = lab.receiver.url.clone();
-    let form = [
-        ("To", TO),
-        ("From", FROM),
-        ("Twiml", TWIML),
-        ("StatusCallback", &status_callback),
-    ];
-    for (events, states) in [
-        (&[][..], &["completed"][..]),
-        (&["answered", "ringing"], &["ringing", "in-progress"]),
-    ] {
-        let events: Vec<_> = events
-            .iter()
-            .map(|event| ("StatusCallbackEvent", *event))
-            .collect();
+    let form = [("To", TO), ("From", FROM), ("Twiml", TWIML), ("StatusCallback", &status_callback)];
+    for (events, states) in
+        [(&[][..], &["completed"][..]), (&["answered", "ringing"], &["ringing", "in-progress"])]
+    {
+        let events: Vec<_> = events.iter().map(|event| ("StatusCallbackEvent", *event)).collect();
         answer(lab.post("Calls.json", &[&form[..], &events[..]].concat())).await;
         for (number, state) in states.iter().enumerate() {
             let told = lab.receiver.next().await;
-            assert_eq!(
-                (told.status(), told.get("SequenceNumber")),
-                (*state, Some(&*number.to_string()))
-            );
+            assert_eq!((told.status(), told.get("SequenceNumber")), (*state, Some(&*number.to_string())));
         }
         lab.until(|newest| newest["status"] == "completed").await;
     }
@@ -115,16 +97,8 @@ async fn magic_numbers_are_busy_do_not_answer_fail_or_reach_a_machine() {
             rang |= told.status() == "ringing";
             told = lab.receiver.next().await;
         }
-        assert_eq!(
-            (told.status(), told.get("SipResponseCode")),
-            (status, Some(sip)),
-            "{ends}"
-        );
-        assert_eq!(
-            (told.get("CallDuration"), told.get("AnsweredBy")),
-            (Some(seconds), None),
-            "{ends}"
-        );
+        assert_eq!((told.status(), told.get("SipResponseCode")), (status, Some(sip)), "{ends}");
+        assert_eq!((told.get("CallDuration"), told.get("AnsweredBy")), (Some(seconds), None), "{ends}");
         assert_eq!(rang, ring, "{ends}");
     }
 }
@@ -135,24 +109,12 @@ async fn who_answered_is_told_only_to_those_who_asked() {
     let end = [("StatusCallbackEvent", "completed")];
     for (to, detection, expected) in [
         ("+447700900124", Some("Enable"), Some("machine_start")),
-        (
-            "+447700900124",
-            Some("DetectMessageEnd"),
-            Some("machine_end_beep"),
-        ),
+        ("+447700900124", Some("DetectMessageEnd"), Some("machine_end_beep")),
         ("+447700900124", None, None),
         (TO, Some("Enable"), Some("human")),
     ] {
-        let form = [
-            ("To", to),
-            ("From", FROM),
-            ("Twiml", TWIML),
-            ("StatusCallback", &lab.receiver.url),
-        ];
-        let detection: Vec<_> = detection
-            .map(|value| ("MachineDetection", value))
-            .into_iter()
-            .collect();
+        let form = [("To", to), ("From", FROM), ("Twiml", TWIML), ("StatusCallback", &lab.receiver.url)];
+        let detection: Vec<_> = detection.map(|value| ("MachineDetection", value)).into_iter().collect();
         let (_, body) = answer(lab.post("Calls.json", &[&form[..], &end[..], &detection[..]].concat())).await;
         assert_eq!(body["answered_by"], json!(null));
         assert_eq!(lab.receiver.next().await.get("AnsweredBy"), expected, "{to}");
@@ -167,11 +129,7 @@ async fn a_text_to_a_number_that_is_magic_for_calls_is_delivered_and_the_other_w
         assert_eq!(lab.receiver.states(2).await, ["sent", "delivered"], "{ends}");
     }
     for ends in ["0102", "0103", "0104", "0110", "0111", "0112", "0117", "0118"] {
-        assert_eq!(
-            answer(lab.call(&format!("+44770090{ends}"), &[])).await.0,
-            201,
-            "{ends}"
-        );
+        assert_eq!(answer(lab.call(&format!("+44770090{ends}"), &[])).await.0, 201, "{ends}");
         assert_eq!(lab.receiver.states(4).await[3], "completed", "{ends}");
     }
 }

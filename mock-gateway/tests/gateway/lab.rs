@@ -32,23 +32,14 @@ pub(crate) struct Lab {
 impl Lab {
     /// A gateway that loses no time between states.
     pub(crate) async fn start() -> Self {
-        Self::with(Config {
-            pace: Duration::ZERO,
-            ..Config::default()
-        })
-        .await
+        Self::with(Config { pace: Duration::ZERO, ..Config::default() }).await
     }
 
     pub(crate) async fn with(config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let gateway = Gateway::start(listener, config.clone()).expect("the gateway starts");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        Self {
-            gateway,
-            client,
-            config,
-            receiver: Receiver::start().await,
-        }
+        Self { gateway, client, config, receiver: Receiver::start().await }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -57,10 +48,7 @@ impl Lab {
 
     /// A path below the account's own.
     pub(crate) fn account(&self, path: &str) -> String {
-        self.url(&format!(
-            "/2010-04-01/Accounts/{}/{path}",
-            self.config.account_sid
-        ))
+        self.url(&format!("/2010-04-01/Accounts/{}/{path}", self.config.account_sid))
     }
 
     pub(crate) fn post(&self, path: &str, form: &[(&str, &str)]) -> reqwest::RequestBuilder {
@@ -71,20 +59,12 @@ impl Lab {
     /// A text to this number, with the receiver as its callback.
     pub(crate) fn text(&self, to: &str) -> reqwest::RequestBuilder {
         let form = [("To", to), ("From", FROM), ("Body", "Your code is 123456")];
-        self.post(
-            "Messages.json",
-            &[&form[..], &[("StatusCallback", &self.receiver.url)]].concat(),
-        )
+        self.post("Messages.json", &[&form[..], &[("StatusCallback", &self.receiver.url)]].concat())
     }
 
     /// A call to this number, with the receiver as its callback for every event.
     pub(crate) fn call(&self, to: &str, more: &[(&str, &str)]) -> reqwest::RequestBuilder {
-        let form = [
-            ("To", to),
-            ("From", FROM),
-            ("Twiml", TWIML),
-            ("StatusCallback", &self.receiver.url),
-        ];
+        let form = [("To", to), ("From", FROM), ("Twiml", TWIML), ("StatusCallback", &self.receiver.url)];
         let events =
             ["initiated", "ringing", "answered", "completed"].map(|event| ("StatusCallbackEvent", event));
         self.post("Calls.json", &[&form[..], &events[..], more].concat())
@@ -97,13 +77,7 @@ impl Lab {
     }
 
     pub(crate) async fn api_post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let answer = self
-            .client
-            .post(self.url(path))
-            .json(body)
-            .send()
-            .await
-            .expect("an answer");
+        let answer = self.client.post(self.url(path)).json(body).send().await.expect("an answer");
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
@@ -127,10 +101,7 @@ impl Lab {
             {
                 return newest;
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "the record never got there"
-            );
+            assert!(tokio::time::Instant::now() < deadline, "the record never got there");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -151,24 +122,16 @@ pub(crate) struct Arrived {
 
 impl Arrived {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.form
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The state it tells of.
     pub(crate) fn status(&self) -> &str {
-        self.get("MessageStatus")
-            .or(self.get("CallStatus"))
-            .unwrap_or_default()
+        self.get("MessageStatus").or(self.get("CallStatus")).unwrap_or_default()
     }
 }
 
@@ -193,20 +156,11 @@ impl Receiver {
     async fn start() -> Self {
         let (sender, arrived) = mpsc::unbounded_channel();
         let replies = Replies::default();
-        let app = Router::new()
-            .fallback(receive)
-            .with_state((sender, Arc::clone(&replies)));
+        let app = Router::new().fallback(receive).with_state((sender, Arc::clone(&replies)));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!(
-            "http://{}/status?a=1&b=%20x",
-            listener.local_addr().expect("an address")
-        );
+        let url = format!("http://{}/status?a=1&b=%20x", listener.local_addr().expect("an address"));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self {
-            url,
-            arrived,
-            replies,
-        }
+        Self { url, arrived, replies }
     }
 
     /// Replies to the next callbacks; 204 after that.
@@ -215,9 +169,7 @@ impl Receiver {
     }
 
     pub(crate) async fn next(&mut self) -> Arrived {
-        let arrived = tokio::time::timeout(PATIENCE, self.arrived.recv())
-            .await
-            .expect("a callback in time");
+        let arrived = tokio::time::timeout(PATIENCE, self.arrived.recv()).await.expect("a callback in time");
         arrived.expect("the receiver lives")
     }
 
@@ -236,27 +188,16 @@ impl Receiver {
 }
 
 async fn receive(
-    State((sender, replies)): State<(mpsc::UnboundedSender<Arrived>, Replies)>,
-    request: Request,
+    State((sender, replies)): State<(mpsc::UnboundedSender<Arrived>, Replies)>, request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
     let bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
     // The form is read the way a web framework would, from its bytes.
     let url = format!("http://x/?{}", String::from_utf8_lossy(&bytes));
     let url = reqwest::Url::parse(&url).expect("a form");
-    let form = url
-        .query_pairs()
-        .map(|(name, value)| (name.into_owned(), value.into_owned()))
-        .collect();
-    let _ = sender.send(Arrived {
-        headers: parts.headers,
-        form,
-    });
-    let reply = replies
-        .lock()
-        .expect("a lock")
-        .pop_front()
-        .unwrap_or(Reply::Status(204));
+    let form = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    let _ = sender.send(Arrived { headers: parts.headers, form });
+    let reply = replies.lock().expect("a lock").pop_front().unwrap_or(Reply::Status(204));
     match reply {
         Reply::Status(status) => {
             let status = StatusCode::from_u16(status).expect("a status");

@@ -11,20 +11,12 @@ async fn a_text_is_answered_with_twilios_fields_and_types() {
     let lab = Lab::start().await;
     let response = lab.text(TO).send().await.unwrap();
     assert_eq!(response.status(), 201);
-    assert!(
-        response.headers()["twilio-request-id"]
-            .to_str()
-            .unwrap()
-            .starts_with("RQ")
-    );
+    assert!(response.headers()["twilio-request-id"].to_str().unwrap().starts_with("RQ"));
     let body: Value = response.json().await.unwrap();
     let sid = body["sid"].as_str().unwrap();
     assert!(sid.starts_with("SM") && sid.len() == 34, "{sid}");
     let created = body["date_created"].as_str().unwrap();
-    assert!(
-        created.ends_with(" +0000") && created.as_bytes()[3] == b',',
-        "{created}"
-    );
+    assert!(created.ends_with(" +0000") && created.as_bytes()[3] == b',', "{created}");
     let account = &lab.config.account_sid;
     let uri = format!("/2010-04-01/Accounts/{account}/Messages/{sid}");
     assert_eq!(
@@ -46,10 +38,7 @@ async fn a_text_is_told_as_sent_then_delivered_and_reads_back_as_delivered() {
     let (_, body) = answer(lab.text(TO)).await;
     let sid = body["sid"].as_str().unwrap();
     let sent = lab.receiver.next().await;
-    assert_eq!(
-        sent.header("content-type"),
-        "application/x-www-form-urlencoded; charset=UTF-8"
-    );
+    assert_eq!(sent.header("content-type"), "application/x-www-form-urlencoded; charset=UTF-8");
     assert_eq!(sent.header("user-agent"), "TwilioProxy/1.1");
     assert_eq!(sent.header("i-twilio-idempotency-token").len(), 36);
     for (name, value) in [
@@ -77,31 +66,20 @@ async fn a_text_is_told_as_sent_then_delivered_and_reads_back_as_delivered() {
 async fn a_text_through_a_messaging_service_is_accepted_first_and_queued_later() {
     let mut lab = Lab::start().await;
     let service = "MG00000000000000000000000000000001";
-    let form = [
-        ("To", TO),
-        ("MessagingServiceSid", service),
-        ("Body", "Hi"),
-        ("StatusCallback", &lab.receiver.url),
-    ];
+    let form =
+        [("To", TO), ("MessagingServiceSid", service), ("Body", "Hi"), ("StatusCallback", &lab.receiver.url)];
     let (status, body) = answer(lab.post("Messages.json", &form)).await;
     assert_eq!((status, &body["status"]), (201, &json!("accepted")));
     assert_eq!(body["messaging_service_sid"], service);
     let queued = lab.receiver.next().await;
-    assert_eq!(
-        (queued.status(), queued.get("MessagingServiceSid")),
-        ("queued", Some(service))
-    );
+    assert_eq!((queued.status(), queued.get("MessagingServiceSid")), ("queued", Some(service)));
     assert_eq!(lab.receiver.states(2).await, ["sent", "delivered"]);
 }
 
 #[tokio::test]
 async fn a_long_text_says_in_how_many_parts_it_goes() {
     let lab = Lab::start().await;
-    for (body, parts) in [
-        ("a".repeat(161), "2"),
-        ("ж".repeat(71), "2"),
-        ("€".repeat(80), "1"),
-    ] {
+    for (body, parts) in [("a".repeat(161), "2"), ("ж".repeat(71), "2"), ("€".repeat(80), "1")] {
         let (_, answer) =
             answer(lab.post("Messages.json", &[("To", TO), ("From", FROM), ("Body", &body)])).await;
         assert_eq!(answer["num_segments"], parts);
@@ -140,10 +118,7 @@ async fn wrong_parameters_are_refused_with_twilios_codes() {
             (400, &json!(code), &json!(400)),
             "{name}={value}"
         );
-        assert_eq!(
-            body["more_info"],
-            format!("https://www.twilio.com/docs/errors/{code}")
-        );
+        assert_eq!(body["more_info"], format!("https://www.twilio.com/docs/errors/{code}"));
         assert!(body["message"].is_string());
     }
     assert_eq!(lab.entries("accepted").await.len(), 0);
@@ -156,11 +131,9 @@ async fn only_the_account_itself_gets_in_and_only_to_its_own_paths() {
     let form = [("To", TO), ("From", FROM), ("Body", "Hi")];
     let sid = &lab.config.account_sid;
     let wrong = lab.client.post(lab.account("Messages.json")).form(&form);
-    for request in [
-        wrong.try_clone().unwrap(),
-        wrong.try_clone().unwrap().basic_auth(sid, Some("guess")),
-        wrong,
-    ] {
+    for request in
+        [wrong.try_clone().unwrap(), wrong.try_clone().unwrap().basic_auth(sid, Some("guess")), wrong]
+    {
         let response = request.send().await.unwrap();
         assert!(response.headers().contains_key("www-authenticate"));
         assert_eq!(response.status(), 401);
@@ -168,17 +141,11 @@ async fn only_the_account_itself_gets_in_and_only_to_its_own_paths() {
     }
     let other = lab.url("/2010-04-01/Accounts/AC00000000000000000000000000000002/Messages.json");
     for url in [other, lab.account("Faxes.json")] {
-        let request = lab
-            .client
-            .post(url)
-            .form(&form)
-            .basic_auth(sid, Some(&lab.config.auth_token));
+        let request = lab.client.post(url).form(&form).basic_auth(sid, Some(&lab.config.auth_token));
         let (status, body) = answer(request).await;
         assert_eq!((status, &body["code"]), (404, &json!(20404)));
     }
-    let unknown = lab
-        .client
-        .get(lab.account("Messages/SM00000000000000000000000000000000.json"));
+    let unknown = lab.client.get(lab.account("Messages/SM00000000000000000000000000000000.json"));
     let (status, _) = answer(unknown.basic_auth(sid, Some(&lab.config.auth_token))).await;
     assert_eq!(status, 404);
 }

@@ -28,11 +28,7 @@ async fn a_refused_text_gets_the_status_and_code_of_its_number() {
             assert_eq!((got, &body["code"]), (status, &json!(code)), "{ends}");
         }
     }
-    assert_eq!(
-        lab.entries("accepted").await.len(),
-        0,
-        "a refused text is not on record as accepted"
-    );
+    assert_eq!(lab.entries("accepted").await.len(), 0, "a refused text is not on record as accepted");
     assert_eq!(lab.entries("requests").await.len(), 24);
 }
 
@@ -78,10 +74,7 @@ async fn a_text_that_is_not_delivered_is_told_so_with_a_code() {
     answer(lab.text(&number("0102"))).await;
     assert_eq!(lab.receiver.next().await.status(), "sent");
     let told = lab.receiver.next().await;
-    assert_eq!(
-        (told.status(), told.get("ErrorCode")),
-        ("undelivered", Some("30003"))
-    );
+    assert_eq!((told.status(), told.get("ErrorCode")), ("undelivered", Some("30003")));
 
     answer(lab.text(&number("0103"))).await;
     let told = lab.receiver.next().await;
@@ -98,11 +91,7 @@ async fn a_silent_text_is_sent_and_nothing_is_ever_told() {
     lab.until(|newest| newest["status"] == "sent").await;
     // Whatever it had to tell would have come before what is told now by hand.
     let receipt = json!({ "status": "read", "error_code": null });
-    lab.api_post(
-        &format!("/api/receipts/{}", body["sid"].as_str().unwrap()),
-        &receipt,
-    )
-    .await;
+    lab.api_post(&format!("/api/receipts/{}", body["sid"].as_str().unwrap()), &receipt).await;
     assert_eq!(lab.receiver.next().await.status(), "read");
 }
 
@@ -138,22 +127,12 @@ async fn a_request_that_is_hung_up_on_was_accepted_and_the_next_one_is_normal() 
     for request in [lab.text(&number("0106")), lab.call(&number("0106"), &[])] {
         assert!(request.send().await.is_err(), "there must be no answer");
         let entry = lab.entries("accepted").await.pop().unwrap();
-        assert_eq!(
-            (&entry["answer"], &entry["outcome"]),
-            (&json!("hung up"), &json!("hang_up"))
-        );
+        assert_eq!((&entry["answer"], &entry["outcome"]), (&json!("hung up"), &json!("hang_up")));
     }
     assert_eq!(answer(lab.text(&number("0106"))).await.0, 201);
-    assert_eq!(
-        lab.receiver.states(2).await,
-        ["sent", "delivered"],
-        "only the second text is told of"
-    );
+    assert_eq!(lab.receiver.states(2).await, ["sent", "delivered"], "only the second text is told of");
     let first = &lab.entries("accepted").await[0];
-    assert_eq!(
-        (&first["callbacks"], &first["status"]),
-        (&json!([]), &json!("sent"))
-    );
+    assert_eq!((&first["callbacks"], &first["status"]), (&json!([]), &json!("sent")));
 }
 
 #[tokio::test]
@@ -169,26 +148,17 @@ async fn a_number_can_hang_up_every_time() {
 #[tokio::test]
 async fn a_request_that_is_held_was_accepted_and_the_next_one_is_normal() {
     let lab = Lab::start().await;
-    let error = lab
-        .text(&number("0107"))
-        .timeout(Duration::from_millis(300))
-        .send()
-        .await
-        .unwrap_err();
+    let error = lab.text(&number("0107")).timeout(Duration::from_millis(300)).send().await.unwrap_err();
     assert!(error.is_timeout(), "{error}");
     let entry = lab.entries("accepted").await.pop().unwrap();
-    assert_eq!(
-        (&entry["answer"], &entry["outcome"]),
-        (&json!("held"), &json!("hold"))
-    );
+    assert_eq!((&entry["answer"], &entry["outcome"]), (&json!("held"), &json!("hold")));
     assert_eq!(answer(lab.text(&number("0107"))).await.0, 201);
 }
 
 #[tokio::test]
 async fn a_held_request_is_hung_up_on_in_the_end() {
     let lab = Lab::start().await;
-    lab.script(&number("0000"), json!([{ "outcome": "hold", "seconds": 0 }]))
-        .await;
+    lab.script(&number("0000"), json!([{ "outcome": "hold", "seconds": 0 }])).await;
     let error = lab.text(&number("0000")).send().await.unwrap_err();
     assert!(!error.is_timeout(), "{error}");
 }
@@ -205,33 +175,17 @@ async fn a_slow_number_is_answered_after_two_seconds() {
 async fn a_receipt_can_come_before_the_answer() {
     let mut lab = Lab::start().await;
     let (status, body) = answer(lab.text(&number("0117"))).await;
-    let told = lab
-        .receiver
-        .arrived_already()
-        .expect("the callback came before the answer");
-    assert_eq!(
-        (status, told.status(), told.get("MessageSid")),
-        (201, "delivered", body["sid"].as_str())
-    );
+    let told = lab.receiver.arrived_already().expect("the callback came before the answer");
+    assert_eq!((status, told.status(), told.get("MessageSid")), (201, "delivered", body["sid"].as_str()));
     let entry = lab.entries("accepted").await.pop().unwrap();
-    assert_eq!(
-        entry["callbacks"][0]["http_status"], 204,
-        "and it was answered before, too"
-    );
+    assert_eq!(entry["callbacks"][0]["http_status"], 204, "and it was answered before, too");
 }
 
 #[tokio::test]
 async fn the_table_of_magic_numbers_is_served() {
     let lab = Lab::start().await;
     let table = lab.get("/api/magic").await;
-    let row = |ends: &str| {
-        table
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|row| row["ends"] == ends)
-            .cloned()
-    };
+    let row = |ends: &str| table.as_array().unwrap().iter().find(|row| row["ends"] == ends).cloned();
     assert_eq!(
         row("0108").unwrap()["sms"],
         json!([{ "outcome": "throttle", "retry_after_s": 1 }, { "outcome": "deliver" }])

@@ -48,18 +48,9 @@ async fn everything_about_a_request_is_on_record() {
         assert_eq!(entry[name], value, "{name}");
     }
     assert!(entry["at"].as_str().unwrap().ends_with('Z'));
-    let states: Vec<_> = entry["callbacks"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|told| &told["status"])
-        .collect();
+    let states: Vec<_> = entry["callbacks"].as_array().unwrap().iter().map(|told| &told["status"]).collect();
     assert_eq!(states, ["sent", "delivered"]);
-    assert_eq!(
-        lab.entries("requests").await[0],
-        entry,
-        "both lists show the same"
-    );
+    assert_eq!(lab.entries("requests").await[0], entry, "both lists show the same");
 }
 
 #[tokio::test]
@@ -69,38 +60,22 @@ async fn requests_and_accepted_are_numbered_on_their_own_and_can_be_read_in_piec
         answer(lab.text(&format!("+44770090{ends}"))).await;
     }
     let page = lab.get("/api/requests?after=1&limit=3").await;
-    assert_eq!(
-        (seqs(&page), &page["last_seq"], &page["dropped"]),
-        (vec![2, 3, 4], &json!(5), &json!(0))
-    );
+    assert_eq!((seqs(&page), &page["last_seq"], &page["dropped"]), (vec![2, 3, 4], &json!(5), &json!(0)));
     assert_eq!(page["entries"][1]["answer"], 400);
     assert_eq!(seqs(&lab.get("/api/accepted").await), [1, 2, 3]);
     for to in ["+44770090", "%2B44770090", "44770090", "%2044770090"] {
-        assert_eq!(
-            seqs(&lab.get(&format!("/api/accepted?to={to}0100")).await),
-            [1, 2],
-            "{to}"
-        );
+        assert_eq!(seqs(&lab.get(&format!("/api/accepted?to={to}0100")).await), [1, 2], "{to}");
     }
-    assert_eq!(
-        seqs(&lab.get("/api/accepted?to=%2B447700900100&after=1").await),
-        [2]
-    );
+    assert_eq!(seqs(&lab.get("/api/accepted?to=%2B447700900100&after=1").await), [2]);
 }
 
 #[tokio::test]
 async fn a_request_that_is_refused_at_the_door_is_on_record_too() {
     let lab = Lab::start().await;
-    let request = lab
-        .client
-        .post(lab.account("Messages.json"))
-        .form(&[("To", TO), ("Body", "Hi")]);
+    let request = lab.client.post(lab.account("Messages.json")).form(&[("To", TO), ("Body", "Hi")]);
     assert_eq!(answer(request).await.0, 401);
     let entry = lab.entries("requests").await.pop().unwrap();
-    assert_eq!(
-        (&entry["answer"], &entry["to"], &entry["outcome"]),
-        (&json!(401), &json!(TO), &json!(null))
-    );
+    assert_eq!((&entry["answer"], &entry["to"], &entry["outcome"]), (&json!(401), &json!(TO), &json!(null)));
 }
 
 #[tokio::test]
@@ -119,22 +94,14 @@ async fn reading_a_text_back_is_on_record() {
 
 #[tokio::test]
 async fn the_oldest_entries_are_dropped_and_the_numbers_stay() {
-    let lab = Lab::with(Config {
-        record_cap: 2,
-        pace: Duration::ZERO,
-        ..Config::default()
-    })
-    .await;
+    let lab = Lab::with(Config { record_cap: 2, pace: Duration::ZERO, ..Config::default() }).await;
     let mut sids = Vec::new();
     for _ in 0..5 {
         let (_, body) = answer(lab.text(TO)).await;
         sids.push(body["sid"].as_str().unwrap().to_owned());
     }
     let page = lab.get("/api/accepted").await;
-    assert_eq!(
-        (seqs(&page), &page["dropped"], &page["last_seq"]),
-        (vec![4, 5], &json!(3), &json!(5))
-    );
+    assert_eq!((seqs(&page), &page["dropped"], &page["last_seq"]), (vec![4, 5], &json!(3), &json!(5)));
     for (sid, status) in [(&sids[2], 404), (&sids[3], 200)] {
         let read = lab.client.get(lab.account(&format!("Messages/{sid}.json")));
         let (got, _) = answer(read.basic_auth(&lab.config.account_sid, Some(&lab.config.auth_token))).await;
@@ -145,17 +112,11 @@ async fn the_oldest_entries_are_dropped_and_the_numbers_stay() {
 #[tokio::test]
 async fn the_file_has_a_request_before_it_is_answered_and_its_callbacks_later() {
     let file = std::env::temp_dir().join(format!("mock-gateway-{}.jsonl", uuid::Uuid::new_v4()));
-    let config = Config {
-        record_file: Some(file.clone()),
-        pace: Duration::ZERO,
-        ..Config::default()
-    };
+    let config = Config { record_file: Some(file.clone()), pace: Duration::ZERO, ..Config::default() };
     let lab = Lab::with(config).await;
     let lines = || -> Vec<Value> {
         let text = std::fs::read_to_string(&file).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     // The answer never comes; what was accepted is in the file all the same.
     lab.text("+447700900126").send().await.unwrap_err();
@@ -166,17 +127,11 @@ async fn the_file_has_a_request_before_it_is_answered_and_its_callbacks_later() 
         (&request["kind"], &request["accepted"], &request["seq"]),
         (&json!("request"), &json!(true), &json!(1))
     );
-    assert_eq!(
-        (&request["to"], &request["answer"]),
-        (&json!("+447700900126"), &json!("hung up"))
-    );
+    assert_eq!((&request["to"], &request["answer"]), (&json!("+447700900126"), &json!("hung up")));
 
     answer(lab.text("+447700900119")).await;
     let refused = lines().pop().unwrap();
-    assert_eq!(
-        (&refused["accepted"], &refused["answer"]),
-        (&json!(false), &json!(503))
-    );
+    assert_eq!((&refused["accepted"], &refused["answer"]), (&json!(false), &json!(503)));
 
     let (_, body) = answer(lab.text(TO)).await;
     lab.until(|newest| newest["callbacks"][1].is_object()).await;

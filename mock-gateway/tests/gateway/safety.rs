@@ -13,10 +13,7 @@ async fn an_address_that_others_can_reach_is_refused_unless_allowed() {
     let listen = || async { TcpListener::bind("0.0.0.0:0").await.unwrap() };
     let error = Gateway::start(listen().await, Config::default()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
-    let allowed = Config {
-        allow_remote: true,
-        ..Config::default()
-    };
+    let allowed = Config { allow_remote: true, ..Config::default() };
     Gateway::start(listen().await, allowed).unwrap().shutdown().await;
 }
 
@@ -25,43 +22,23 @@ async fn the_page_and_the_api_are_not_served_under_somebody_elses_name() {
     let lab = Lab::start().await;
     for path in ["/", "/api/phones", "/api/requests", "/api/magic"] {
         for (host, status) in [("evil.example:80", 403), ("localhost:1", 200)] {
-            let answer = lab
-                .client
-                .get(lab.url(path))
-                .header("host", host)
-                .send()
-                .await
-                .unwrap();
+            let answer = lab.client.get(lab.url(path)).header("host", host).send().await.unwrap();
             assert_eq!(answer.status(), status, "{path} as {host}");
         }
     }
     let text = lab.text("+447700900100").header("host", "api.twilio.com");
-    assert_eq!(
-        answer(text).await.0,
-        201,
-        "the carrier's own API is asked for by many names"
-    );
+    assert_eq!(answer(text).await.0, 201, "the carrier's own API is asked for by many names");
 }
 
 #[tokio::test]
 async fn no_other_page_may_read_answers_or_write_scripts() {
     let lab = Lab::start().await;
     let origin = ("origin", "http://evil.example");
-    let answer = lab
-        .client
-        .get(lab.url("/api/phones"))
-        .header(origin.0, origin.1)
-        .send()
-        .await
-        .unwrap();
+    let answer = lab.client.get(lab.url("/api/phones")).header(origin.0, origin.1).send().await.unwrap();
     assert!(!answer.headers().contains_key("access-control-allow-origin"));
     // What a form on another page could send without asking first.
     let script = json!({ "to": "+447700900100", "outcomes": ["silent"] }).to_string();
-    let request = lab
-        .client
-        .post(lab.url("/api/script"))
-        .header("content-type", "text/plain")
-        .body(script);
+    let request = lab.client.post(lab.url("/api/script")).header("content-type", "text/plain").body(script);
     assert_eq!(request.send().await.unwrap().status(), 415);
 }
 
@@ -69,14 +46,8 @@ async fn no_other_page_may_read_answers_or_write_scripts() {
 async fn the_page_allows_only_its_own_script_and_loads_nothing() {
     let lab = Lab::start().await;
     let answer = lab.client.get(lab.url("/")).send().await.unwrap();
-    let policy = answer.headers()["content-security-policy"]
-        .to_str()
-        .unwrap()
-        .to_owned();
-    assert!(
-        policy.starts_with("default-src 'none'; script-src 'sha256-"),
-        "{policy}"
-    );
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
     assert!(!policy.contains("unsafe"), "{policy}");
     let page = answer.text().await.unwrap();
     assert!(!page.contains("innerHTML") && !page.contains(" src=") && !page.contains("@import"));
@@ -90,21 +61,14 @@ async fn a_body_that_is_too_large_is_refused() {
     let (status, _) = answer(lab.post("Messages.json", &[("To", "+447700900100"), ("Body", &body)])).await;
     assert_eq!(status, 413);
     assert_eq!(lab.entries("requests").await[0]["answer"], 413);
-    let request = lab
-        .client
-        .post(lab.url("/api/script"))
-        .header("content-type", "application/json")
-        .body(body);
+    let request =
+        lab.client.post(lab.url("/api/script")).header("content-type", "application/json").body(body);
     assert_eq!(request.send().await.unwrap().status(), 413);
 }
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_held_requests_or_for_states_to_come() {
-    let mut lab = Lab::with(Config {
-        pace: Duration::from_mins(1),
-        ..Config::default()
-    })
-    .await;
+    let mut lab = Lab::with(Config { pace: Duration::from_mins(1), ..Config::default() }).await;
     answer(lab.text("+447700900100")).await;
     let held = tokio::spawn(lab.text("+447700900107").send());
     lab.until(|newest| newest["answer"] == "held").await;
@@ -118,8 +82,5 @@ async fn a_stop_does_not_wait_for_held_requests_or_for_states_to_come() {
 #[tokio::test]
 async fn a_gateway_says_that_it_is_there() {
     let lab = Lab::start().await;
-    assert_eq!(
-        lab.client.get(lab.url("/healthz")).send().await.unwrap().status(),
-        200
-    );
+    assert_eq!(lab.client.get(lab.url("/healthz")).send().await.unwrap().status(), 200);
 }

@@ -69,20 +69,13 @@ pub(super) struct Lab {
 impl Lab {
     /// Posts a job to a number; the rest of the job as given.
     async fn post(&self, to: &str, mut more: Value) -> Result<(u16, Value, Uuid), Failure> {
-        let id = more["id"]
-            .as_str()
-            .and_then(|id| id.parse().ok())
-            .unwrap_or_else(Uuid::new_v4);
+        let id = more["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(Uuid::new_v4);
         let life = more["life_s"].as_u64().unwrap_or(300);
         let fields = more.as_object_mut().map(std::mem::take).unwrap_or_default();
         let mut job = json!({"id": id, "to": to, "code": "481516",
                              "expires_at": after(crate::clock::now(), Duration::from_secs(life))});
         if let Some(job) = job.as_object_mut() {
-            job.extend(
-                fields
-                    .into_iter()
-                    .filter(|(name, _)| name != "life_s" && name != "id"),
-            );
+            job.extend(fields.into_iter().filter(|(name, _)| name != "life_s" && name != "id"));
         }
         let (status, body) = self.api.post("/v1/dispatches", &job).await?;
         Ok((status, body, id))
@@ -103,21 +96,15 @@ impl Lab {
 
     /// Shows what is going on.
     fn show(&self, what: String) {
-        let _ = self.rows.send(Change {
-            row: self.row,
-            news: News::State(what),
-        });
+        let _ = self.rows.send(Change { row: self.row, news: News::State(what) });
     }
 
     /// What the carrier accepted for a number.
     async fn accepted(&self, to: &str, channel: &str) -> Result<usize, Failure> {
         let url = format!("{}/api/accepted?to={}", self.phones, to.trim_start_matches('+'));
         let unread = || Failure::Failed("the pretended carrier's record cannot be read".to_owned());
-        let answer = self
-            .client
-            .send(&Request::get(url), Duration::from_secs(5))
-            .await
-            .map_err(|_| unread())?;
+        let answer =
+            self.client.send(&Request::get(url), Duration::from_secs(5)).await.map_err(|_| unread())?;
         let body = answer.json().ok_or_else(unread)?;
         let entries = body["entries"].as_array().ok_or_else(unread)?;
         Ok(entries.iter().filter(|e| e["channel"] == channel).count())
@@ -150,20 +137,14 @@ impl Demo {
             };
             tokio::spawn(async move {
                 let began = Instant::now();
-                let failed = |saw: &str| Ending {
-                    well: false,
-                    saw: saw.to_owned(),
-                };
+                let failed = |saw: &str| Ending { well: false, saw: saw.to_owned() };
                 let ending = match tokio::time::timeout(PATIENCE, (scenario.play)(lab.clone())).await {
                     Ok(Ok(ending)) => ending,
                     Ok(Err(Failure::Failed(why) | Failure::Usage(why))) => failed(&why),
                     Ok(Err(Failure::Said)) => failed("it failed"),
                     Err(_) => failed("it did not end within a minute"),
                 };
-                let _ = lab.rows.send(Change {
-                    row,
-                    news: News::End(ending, began.elapsed()),
-                });
+                let _ = lab.rows.send(Change { row, news: News::End(ending, began.elapsed()) });
             });
         }
         drop(rows);

@@ -38,10 +38,7 @@ scenarios! {
 }
 
 fn ending(well: bool, saw: impl Into<String>) -> Ending {
-    Ending {
-        well,
-        saw: saw.into(),
-    }
+    Ending { well, saw: saw.into() }
 }
 
 async fn text(lab: Lab) -> Result<Ending, Failure> {
@@ -49,10 +46,7 @@ async fn text(lab: Lab) -> Result<Ending, Failure> {
     let (_, _, id) = lab.post(to, json!({})).await?;
     let story = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
-    Ok(ending(
-        story.state == State::Delivered && texts == 1,
-        format!("{}, {texts} text", story.state),
-    ))
+    Ok(ending(story.state == State::Delivered && texts == 1, format!("{}, {texts} text", story.state)))
 }
 
 async fn call(lab: Lab) -> Result<Ending, Failure> {
@@ -60,10 +54,7 @@ async fn call(lab: Lab) -> Result<Ending, Failure> {
     let (_, _, id) = lab.post(to, json!({"channels": ["voice"]})).await?;
     let story = lab.follow(id).await?;
     let calls = lab.accepted(to, "voice").await?;
-    Ok(ending(
-        story.state == State::Delivered && calls == 1,
-        format!("{}, {calls} call", story.state),
-    ))
+    Ok(ending(story.state == State::Delivered && calls == 1, format!("{}, {calls} call", story.state)))
 }
 
 async fn fallback(lab: Lab) -> Result<Ending, Failure> {
@@ -72,19 +63,12 @@ async fn fallback(lab: Lab) -> Result<Ending, Failure> {
     let story = lab.follow(id).await?;
     let gap = gap_ms(&story).unwrap_or(i64::MAX);
     let well = story.state == State::Delivered && gap < 1000;
-    Ok(ending(
-        well,
-        format!("{}, the call {gap} ms after the receipt", story.state),
-    ))
+    Ok(ending(well, format!("{}, the call {gap} ms after the receipt", story.state)))
 }
 
 /// From the bad receipt of the text to the begin of the call.
 fn gap_ms(story: &Story) -> Option<i64> {
-    let receipt = story
-        .attempts
-        .iter()
-        .find(|a| a.channel == Channel::Sms)?
-        .receipt_at?;
+    let receipt = story.attempts.iter().find(|a| a.channel == Channel::Sms)?.receipt_at?;
     let call = story.attempts.iter().find(|a| a.channel == Channel::Voice)?;
     Some(call.begun_at.as_millisecond() - receipt.as_millisecond())
 }
@@ -97,10 +81,7 @@ async fn twice(lab: Lab) -> Result<Ending, Failure> {
     let story = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
     let well = (first, second, texts) == (202, 200, 1) && story.state == State::Delivered;
-    Ok(ending(
-        well,
-        format!("{first}, then {second} ({known}), {texts} text"),
-    ))
+    Ok(ending(well, format!("{first}, then {second} ({known}), {texts} text")))
 }
 
 async fn quota(lab: Lab) -> Result<Ending, Failure> {
@@ -118,10 +99,7 @@ async fn quota(lab: Lab) -> Result<Ending, Failure> {
     }
     let texts = lab.accepted(to, "sms").await?;
     let well = status == 429 && (590..=600).contains(&wait) && texts == 5;
-    Ok(ending(
-        well,
-        format!("{texts} texts, then {status}, the next in {wait} s"),
-    ))
+    Ok(ending(well, format!("{texts} texts, then {status}, the next in {wait} s")))
 }
 
 async fn expired(lab: Lab) -> Result<Ending, Failure> {
@@ -129,19 +107,13 @@ async fn expired(lab: Lab) -> Result<Ending, Failure> {
     let (_, _, id) = lab.post(to, json!({"life_s": 14})).await?;
     let story = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
-    Ok(ending(
-        story.state == State::Expired && texts == 0,
-        format!("{}, {texts} texts", story.state),
-    ))
+    Ok(ending(story.state == State::Expired && texts == 0, format!("{}, {texts} texts", story.state)))
 }
 
 async fn impossible(lab: Lab) -> Result<Ending, Failure> {
     let (status, body, _) = lab.post("+9991234567", json!({})).await?;
     let well = status == 422 && body["reason"] == Reason::NumberNotPossible.as_str();
-    Ok(ending(
-        well,
-        format!("{status}, {}", body["detail"].as_str().unwrap_or("no reason")),
-    ))
+    Ok(ending(well, format!("{status}, {}", body["detail"].as_str().unwrap_or("no reason"))))
 }
 
 async fn recovers(lab: Lab) -> Result<Ending, Failure> {
@@ -150,14 +122,7 @@ async fn recovers(lab: Lab) -> Result<Ending, Failure> {
     let story = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
     let well = story.state == State::Delivered && texts == 1 && story.attempts.len() == 3;
-    Ok(ending(
-        well,
-        format!(
-            "{} at the {}rd request, {texts} text",
-            story.state,
-            story.attempts.len()
-        ),
-    ))
+    Ok(ending(well, format!("{} at the {}rd request, {texts} text", story.state, story.attempts.len())))
 }
 
 async fn hangs_up(lab: Lab) -> Result<Ending, Failure> {
@@ -165,13 +130,7 @@ async fn hangs_up(lab: Lab) -> Result<Ending, Failure> {
     let (_, _, id) = lab.post(to, json!({})).await?;
     let story = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
-    let told = story
-        .attempts
-        .get(1)
-        .is_some_and(|a| a.repeats.is_some() && a.says.contains("nobody knows"));
+    let told = story.attempts.get(1).is_some_and(|a| a.repeats.is_some() && a.says.contains("nobody knows"));
     let well = story.state == State::Delivered && texts == 2 && told;
-    Ok(ending(
-        well,
-        format!("{}, one text more, and the story says why", story.state),
-    ))
+    Ok(ending(well, format!("{}, one text more, and the story says why", story.state)))
 }

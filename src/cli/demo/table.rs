@@ -25,24 +25,10 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(json: bool, phones: &str) -> Self {
-        let rows = SCENARIOS
-            .iter()
-            .map(|_| Row {
-                shown: "…".to_owned(),
-                ending: None,
-            })
-            .collect();
+        let rows = SCENARIOS.iter().map(|_| Row { shown: "…".to_owned(), ending: None }).collect();
         let live = !json && std::io::stdout().is_terminal();
-        let width = std::env::var("COLUMNS")
-            .ok()
-            .and_then(|c| c.parse().ok())
-            .unwrap_or(120);
-        let table = Self {
-            rows,
-            json,
-            live,
-            width,
-        };
+        let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(120);
+        let table = Self { rows, json, live, width };
         if !json {
             println!(
                 "otpost, with nothing installed: a ledger in one file, and a pretended carrier at {phones}\n"
@@ -77,20 +63,13 @@ impl Table {
 
     fn line(&self, i: usize) -> String {
         let (row, title) = (&self.rows[i], SCENARIOS[i].title);
-        let (green, red, dim, off) = if self.live {
-            ("\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m")
-        } else {
-            ("", "", "", "")
-        };
+        let (green, red, dim, off) =
+            if self.live { ("\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
         let (mark, colour, took) = match &row.ending {
             None => ("·", dim, String::new()),
             Some((e, took)) => {
                 let took = format!("{:5.1} s", took.as_secs_f64());
-                if e.well {
-                    ("✓", green, took)
-                } else {
-                    ("✗", red, took)
-                }
+                if e.well { ("✓", green, took) } else { ("✗", red, took) }
             }
         };
         let room = self.width.saturating_sub(TITLE + 14).max(20);
@@ -100,21 +79,15 @@ impl Table {
 
     /// The last line; whether all ended as they should.
     pub(super) fn finish(&self, took: Duration) -> bool {
-        let well = self
-            .rows
-            .iter()
-            .filter(|r| r.ending.as_ref().is_some_and(|(e, _)| e.well))
-            .count();
+        let well = self.rows.iter().filter(|r| r.ending.as_ref().is_some_and(|(e, _)| e.well)).count();
         if self.json {
             let rows: Vec<_> = self
                 .rows
                 .iter()
                 .zip(SCENARIOS)
                 .map(|(row, scenario)| {
-                    let (well, took) = row
-                        .ending
-                        .as_ref()
-                        .map_or((false, 0.0), |(e, t)| (e.well, t.as_secs_f64()));
+                    let (well, took) =
+                        row.ending.as_ref().map_or((false, 0.0), |(e, t)| (e.well, t.as_secs_f64()));
                     json!({"scenario": scenario.title, "well": well, "saw": row.shown, "seconds": took})
                 })
                 .collect();
@@ -124,10 +97,7 @@ impl Table {
             );
         } else {
             let all = self.rows.len();
-            println!(
-                "\n{well} of {all} ended as they should, after {:.1} s.",
-                took.as_secs_f64()
-            );
+            println!("\n{well} of {all} ended as they should, after {:.1} s.", took.as_secs_f64());
             if well == all {
                 println!("Next: otpost dev, and read the texts in a browser.");
             }

@@ -1,4 +1,4 @@
-//! What the ledger does, in plain Rust over one file: the same decisions that PostgreSQL's functions make.
+//! What the ledger does, in plain Rust over one file: the same decisions that `PostgreSQL`'s functions make.
 
 use std::time::Duration;
 
@@ -28,10 +28,7 @@ fn uid_of(db: &Connection, tenant: &str, id: Uuid) -> Result<Option<(Uuid, Strin
 }
 
 pub(super) fn find(
-    db: &Connection,
-    tenant: &str,
-    id: Uuid,
-    now: Timestamp,
+    db: &Connection, tenant: &str, id: Uuid, now: Timestamp,
 ) -> Result<Option<Dispatch>, Fault> {
     match uid_of(db, tenant, id)? {
         Some((uid, _)) => load(db, uid, now),
@@ -44,14 +41,8 @@ fn slots(db: &Connection, key: &str) -> Result<Vec<Timestamp>, Fault> {
         .prepare_cached("select slots from quota where key = ?1")?
         .query_row([key], |r| r.get(0))
         .optional()?;
-    let micros: Vec<i64> = text
-        .map(|t| serde_json::from_str(&t))
-        .transpose()?
-        .unwrap_or_default();
-    Ok(micros
-        .into_iter()
-        .filter_map(|us| Timestamp::from_microsecond(us).ok())
-        .collect())
+    let micros: Vec<i64> = text.map(|t| serde_json::from_str(&t)).transpose()?.unwrap_or_default();
+    Ok(micros.into_iter().filter_map(|us| Timestamp::from_microsecond(us).ok()).collect())
 }
 
 fn put_slots(db: &Connection, key: &str, slots: &[Timestamp]) -> Result<(), Fault> {
@@ -77,10 +68,7 @@ fn take_slots(db: &Connection, limits: &[&Limit], now: Timestamp) -> Result<Resu
     for (key, kept, _) in &taken {
         put_slots(db, key, kept)?;
     }
-    Ok(Ok(taken
-        .into_iter()
-        .map(|(key, _, at)| Slot { key: key.clone(), at })
-        .collect()))
+    Ok(Ok(taken.into_iter().map(|(key, _, at)| Slot { key: key.clone(), at }).collect()))
 }
 
 pub(super) fn admit(db: &Connection, job: &Admission, now: Timestamp) -> Result<Admitted, Fault> {
@@ -91,16 +79,8 @@ pub(super) fn admit(db: &Connection, job: &Admission, now: Timestamp) -> Result<
         let Some(d) = load(db, uid, now)? else {
             return Ok(Admitted::Conflict);
         };
-        let mine = job
-            .attempt
-            .as_ref()
-            .is_some_and(|a| d.open().is_some_and(|open| open.claim == a.claim));
-        return Ok(Admitted::Known {
-            uid,
-            state: d.state,
-            version: d.version,
-            mine,
-        });
+        let mine = job.attempt.as_ref().is_some_and(|a| d.open().is_some_and(|open| open.claim == a.claim));
+        return Ok(Admitted::Known { uid, state: d.state, version: d.version, mine });
     }
     let mut d = job.clone().into_queued(now);
     let mut retry_after_s = None;
@@ -117,11 +97,7 @@ pub(super) fn admit(db: &Connection, job: &Admission, now: Timestamp) -> Result<
         d.code = None;
         if !job.keep_refusal {
             let reason = d.reason.unwrap_or(Reason::Quota);
-            return Ok(Admitted::Refused {
-                state: d.state,
-                reason,
-                retry_after_s,
-            });
+            return Ok(Admitted::Refused { state: d.state, reason, retry_after_s });
         }
         if job.owes {
             d.owed.push(Event {
@@ -137,17 +113,10 @@ pub(super) fn admit(db: &Connection, job: &Admission, now: Timestamp) -> Result<
             });
         }
     }
-    let superseded = if refused {
-        vec![]
-    } else {
-        stop_older(db, job, now)?
-    };
+    let superseded = if refused { vec![] } else { stop_older(db, job, now)? };
     let tell_at = (!d.owed.is_empty()).then(|| after(now, TELL_AGAIN));
     let text = |t: &str| Sql::Text(t.to_owned());
-    let (key, issued_at) = job
-        .supersedes
-        .as_ref()
-        .map_or((Sql::Null, None), |(k, at)| (text(k), Some(*at)));
+    let (key, issued_at) = job.supersedes.as_ref().map_or((Sql::Null, None), |(k, at)| (text(k), Some(*at)));
     let extra = [
         ("content", text(&job.content)),
         ("number_key", text(&job.number_key)),
@@ -156,23 +125,12 @@ pub(super) fn admit(db: &Connection, job: &Admission, now: Timestamp) -> Result<
         ("tell_at", time(tell_at)),
     ];
     insert(db, &d, &extra)?;
-    Ok(Admitted::Born {
-        state: d.state,
-        reason: d.reason,
-        slots: d.slots,
-        now,
-        retry_after_s,
-        superseded,
-    })
+    Ok(Admitted::Born { state: d.state, reason: d.reason, slots: d.slots, now, retry_after_s, superseded })
 }
 
 /// Takes the slots and gives the row its place: `sending`, `queued`, or `limited`.
 fn place(
-    db: &Connection,
-    job: &Admission,
-    d: &mut Dispatch,
-    retry_after_s: &mut Option<u64>,
-    now: Timestamp,
+    db: &Connection, job: &Admission, d: &mut Dispatch, retry_after_s: &mut Option<u64>, now: Timestamp,
 ) -> Result<(), Fault> {
     let limits: Vec<&Limit> = job.limits.iter().collect();
     let voice_wait = match &job.voice {
@@ -288,11 +246,7 @@ pub(super) fn conclude(db: &Connection, it: &Deciding, now: Timestamp) -> Result
         }
         return write_conclusion(db, it, &mut d, now);
     };
-    let Some(i) = d
-        .attempts
-        .iter()
-        .position(|a| a.n == closing.n && a.claim == closing.claim)
-    else {
+    let Some(i) = d.attempts.iter().position(|a| a.n == closing.n && a.claim == closing.claim) else {
         return Ok(Concluded::Late { fact: false });
     };
     if d.attempts[i].outcome.is_some() {
@@ -313,19 +267,13 @@ pub(super) fn conclude(db: &Connection, it: &Deciding, now: Timestamp) -> Result
 }
 
 fn write_conclusion(
-    db: &Connection,
-    it: &Deciding,
-    d: &mut Dispatch,
-    now: Timestamp,
+    db: &Connection, it: &Deciding, d: &mut Dispatch, now: Timestamp,
 ) -> Result<Concluded, Fault> {
     let Some(conclusion) = &it.conclusion else {
         return Ok(Concluded::Lost(None));
     };
     conclusion.apply(d);
-    if let Some(a) = conclusion
-        .close
-        .and_then(|n| d.attempts.iter().find(|a| a.n == n))
-    {
+    if let Some(a) = conclusion.close.and_then(|n| d.attempts.iter().find(|a| a.n == n)) {
         put_attempt(db, it.uid, a)?;
     }
     for slot in d.slots.iter().filter(|_| conclusion.slots != Slots::Keep) {
@@ -338,7 +286,7 @@ fn write_conclusion(
         put_slots(db, &slot.key, &kept)?;
     }
     let mut tell_at = tell_at(db, it.uid)?;
-    if it.owes && !conclusion.events.is_empty() {
+    if !conclusion.events.is_empty() {
         d.owed.extend(conclusion.events.iter().cloned());
         tell_at = Some(after(now, TELL_AGAIN));
     }
@@ -348,11 +296,7 @@ fn write_conclusion(
 
 /// Somebody else closed it, or this very finish came through before: add what the answer said, begin nothing.
 fn late(
-    db: &Connection,
-    closing: &Closing,
-    i: usize,
-    d: &mut Dispatch,
-    now: Timestamp,
+    db: &Connection, closing: &Closing, i: usize, d: &mut Dispatch, now: Timestamp,
 ) -> Result<Concluded, Fault> {
     let uid = d.order.uid;
     let a = &mut d.attempts[i];
@@ -378,22 +322,18 @@ fn late(
 pub(super) fn record(db: &Connection, it: &Recording, now: Timestamp) -> Result<Recorded, Fault> {
     let found = load(db, it.uid, now)?;
     let attempt = found.and_then(|mut d: Dispatch| {
-        let i = d
-            .attempts
-            .iter()
-            .position(|a| a.n == it.n && a.carrier == it.carrier)?;
+        let i = d.attempts.iter().position(|a| a.n == it.n && a.carrier == it.carrier)?;
         let a = d.attempts.swap_remove(i);
         Some((d, a))
     });
     let Some((mut d, mut a)) = attempt else {
-        db.prepare_cached("insert or ignore into stray_receipt values (?1, ?2, ?3, ?4, ?5)")?
-            .execute((
-                it.uid.to_string(),
-                it.n,
-                &it.carrier,
-                serde_json::to_string(&it.receipt)?,
-                now.as_microsecond(),
-            ))?;
+        db.prepare_cached("insert or ignore into stray_receipt values (?1, ?2, ?3, ?4, ?5)")?.execute((
+            it.uid.to_string(),
+            it.n,
+            &it.carrier,
+            serde_json::to_string(&it.receipt)?,
+            now.as_microsecond(),
+        ))?;
         return Ok(Recorded::Stray);
     };
     if !a.learns_from(&it.receipt) {
@@ -418,10 +358,7 @@ pub(super) fn stop(db: &Connection, it: &Marking, now: Timestamp) -> Result<Mark
         return Ok(Marked::MarkedBefore { state: d.state, stop });
     }
     mark(db, d.order.uid, it.stop, now)?;
-    Ok(Marked::Marked {
-        uid: d.order.uid,
-        state: d.state,
-    })
+    Ok(Marked::Marked { uid: d.order.uid, state: d.state })
 }
 
 fn mark(db: &Connection, uid: Uuid, stop: crate::dispatch::Stop, now: Timestamp) -> Result<(), Fault> {
@@ -459,10 +396,7 @@ pub(super) fn take(db: &Connection, uid: Uuid, now: Timestamp) -> Result<Option<
 
 /// Takes what is due, the longest due first.
 pub(super) fn take_due(
-    db: &Connection,
-    fresh: usize,
-    begun: usize,
-    now: Timestamp,
+    db: &Connection, fresh: usize, begun: usize, now: Timestamp,
 ) -> Result<Vec<Dispatch>, Fault> {
     let mut taken = vec![];
     for (which, most) in [("state = 'queued'", fresh), ("state <> 'queued'", begun)] {
@@ -470,10 +404,7 @@ pub(super) fn take_due(
             format!("select uid from dispatch where wake_at <= ?1 and {which} order by wake_at limit ?2");
         let due: Vec<String> = db
             .prepare_cached(&sql)?
-            .query_map(
-                (now.as_microsecond(), i64::try_from(most).unwrap_or(i64::MAX)),
-                |r| r.get(0),
-            )?
+            .query_map((now.as_microsecond(), i64::try_from(most).unwrap_or(i64::MAX)), |r| r.get(0))?
             .collect::<Result<_, _>>()?;
         for uid in due.iter().filter_map(|u| u.parse().ok()) {
             taken.extend(take(db, uid, now)?);

@@ -22,11 +22,9 @@ use super::{LedgerError, Store};
 use crate::clock::{Clock, after};
 use crate::dispatch::Dispatch;
 
-/// Migrations, in order; the same numbers and names as PostgreSQL's.
-pub(super) const MIGRATIONS: &[(&str, &str)] = &[(
-    "V1__ledger",
-    include_str!("../../../migrations/sqlite/0001_ledger.sql"),
-)];
+/// Migrations, in order; the same numbers and names as `PostgreSQL`'s.
+pub(super) const MIGRATIONS: &[(&str, &str)] =
+    &[("V1__ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
 /// Before this version a WAL file could be corrupted (sqlite.org/wal.html, "WAL-reset bug").
 const OLDEST: i32 = 3_051_003;
 /// What is owed is told again after this time.
@@ -60,10 +58,9 @@ impl From<Fault> for LedgerError {
             return Self::Unfit("the ledger's file holds a row of another form".to_owned());
         };
         match e.sqlite_error_code() {
-            Some(ConstraintViolation | TypeMismatch) => Self::Data {
-                sqlstate: "23000".to_owned(),
-                constraint: None,
-            },
+            Some(ConstraintViolation | TypeMismatch) => {
+                Self::Data { sqlstate: "23000".to_owned(), constraint: None }
+            }
             Some(DatabaseBusy) => Self::Again,
             Some(DatabaseCorrupt | NotADatabase) => {
                 Self::Unfit("the ledger's file is damaged, or no ledger".to_owned())
@@ -107,8 +104,7 @@ impl Sqlite {
 
     /// Runs one transaction in the file's thread.
     async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection, Timestamp) -> Result<T, Fault> + Send + 'static,
+        &self, work: impl FnOnce(&Connection, Timestamp) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let clock = self.clock.clone();
         self.run(move |db| {
@@ -121,8 +117,7 @@ impl Sqlite {
     }
 
     async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, Fault> + Send + 'static,
+        &self, work: impl FnOnce(&mut Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let gone = || LedgerError::Away("closed".to_owned());
         let (answer, answered) = oneshot::channel();
@@ -135,13 +130,11 @@ impl Sqlite {
 
     /// Runs a group as one transaction.
     async fn group<I: Send + Sync + 'static, O: Send + 'static>(
-        &self,
-        group: &[Arc<I>],
+        &self, group: &[Arc<I>],
         act: impl Fn(&Connection, &I, Timestamp) -> Result<O, Fault> + Send + 'static,
     ) -> Result<Vec<O>, LedgerError> {
         let group: Vec<Arc<I>> = group.to_vec();
-        self.write(move |db, now| group.iter().map(|item| act(db, item, now)).collect())
-            .await
+        self.write(move |db, now| group.iter().map(|item| act(db, item, now)).collect()).await
     }
 }
 
@@ -149,18 +142,8 @@ impl Sqlite {
 fn lock(path: &Path) -> Result<File, LedgerError> {
     let mut name = PathBuf::from(path).into_os_string();
     name.push(".lock");
-    let cannot = |_| {
-        LedgerError::Unfit(format!(
-            "cannot write beside {}; check ledger.url",
-            path.display()
-        ))
-    };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(name)
-        .map_err(cannot)?;
+    let cannot = |_| LedgerError::Unfit(format!("cannot write beside {}; check ledger.url", path.display()));
+    let file = File::options().create(true).truncate(false).write(true).open(name).map_err(cannot)?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
         LedgerError::Unfit(format!(
             "{} is in use by another otpost; stop it, or ask it over HTTP",
@@ -188,25 +171,15 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 impl Store for Sqlite {
     async fn migrate(&self) -> Result<(), LedgerError> {
         let failed = |_: refinery::Error| LedgerError::Unfit("the schema cannot be migrated".to_owned());
-        let migrations: Result<Vec<_>, _> = MIGRATIONS
-            .iter()
-            .map(|(name, sql)| refinery::Migration::unapplied(name, sql))
-            .collect();
+        let migrations: Result<Vec<_>, _> =
+            MIGRATIONS.iter().map(|(name, sql)| refinery::Migration::unapplied(name, sql)).collect();
         let migrations = migrations.map_err(failed)?;
-        self.run(move |db| Ok(refinery::Runner::new(&migrations).run(db).map(|_| ())))
-            .await?
-            .map_err(failed)
+        self.run(move |db| Ok(refinery::Runner::new(&migrations).run(db).map(|_| ()))).await?.map_err(failed)
     }
 
     async fn check(&self) -> Result<Timestamp, LedgerError> {
         let version: i64 = self
-            .run(|db| {
-                Ok(
-                    db.query_row("select max(version) from refinery_schema_history", [], |r| {
-                        r.get(0)
-                    })?,
-                )
-            })
+            .run(|db| Ok(db.query_row("select max(version) from refinery_schema_history", [], |r| r.get(0))?))
             .await
             .map_err(|_| LedgerError::Unfit("the ledger has no schema; run: otpost migrate".to_owned()))?;
         if version != MIGRATIONS.len() as i64 {
@@ -243,8 +216,7 @@ impl Store for Sqlite {
     }
 
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
-        self.write(move |db, now| acts::take_due(db, fresh, begun, now))
-            .await
+        self.write(move |db, now| acts::take_due(db, fresh, begun, now)).await
     }
 
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError> {
@@ -299,28 +271,18 @@ impl Store for Sqlite {
 
     async fn strays(&self, most: usize) -> Result<Vec<Recording>, LedgerError> {
         self.write(move |db, now| {
-            let old = now
-                .checked_sub(STRAYS_KEPT)
-                .unwrap_or(Timestamp::MIN)
-                .as_microsecond();
+            let old = now.checked_sub(STRAYS_KEPT).unwrap_or(Timestamp::MIN).as_microsecond();
             db.execute("delete from stray_receipt where received_at < ?1", [old])?;
             let sql = "select s.uid, s.n, s.carrier, s.receipt from stray_receipt s
                          join attempt a on a.uid = s.uid and a.n = s.n and a.carrier = s.carrier limit ?1";
             let rows: Vec<(String, u16, String, String)> = db
                 .prepare_cached(sql)?
-                .query_map([most as i64], |r| {
-                    Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))
-                })?
+                .query_map([most as i64], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
                 .collect::<Result<_, _>>()?;
             rows.into_iter()
                 .map(|(uid, n, carrier, receipt)| {
                     let uid = uid.parse().map_err(|_| Fault::Misread)?;
-                    Ok(Recording {
-                        uid,
-                        n,
-                        carrier,
-                        receipt: serde_json::from_str(&receipt)?,
-                    })
+                    Ok(Recording { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
                 })
                 .collect()
         })
@@ -342,9 +304,7 @@ impl Store for Sqlite {
             let sql = "delete from dispatch where uid in (
                         select uid from dispatch where born_at < ?1 and wake_at is null and owed = '[]'
                            and state not in ('queued', 'sending', 'sent') limit ?2)";
-            Ok(db
-                .prepare_cached(sql)?
-                .execute((born_before.as_microsecond(), most as i64))? as u64)
+            Ok(db.prepare_cached(sql)?.execute((born_before.as_microsecond(), most as i64))? as u64)
         })
         .await
     }
@@ -352,8 +312,13 @@ impl Store for Sqlite {
     async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {
         let k = key.clone();
         self.write(move |db, now| {
-            db.prepare_cached("insert into api_key values (?1, ?2, ?3, ?4, ?5, null)")?
-                .execute((k.id, k.tenant, k.scopes, k.hash, now.as_microsecond()))?;
+            db.prepare_cached("insert into api_key values (?1, ?2, ?3, ?4, ?5, null)")?.execute((
+                k.id,
+                k.tenant,
+                k.scopes,
+                k.hash,
+                now.as_microsecond(),
+            ))?;
             Ok(())
         })
         .await
@@ -364,12 +329,7 @@ impl Store for Sqlite {
         self.run(move |db| {
             let sql = "select id, tenant, scopes, hash from api_key where id = ?1 and revoked_at is null";
             let row = |r: &rusqlite::Row<'_>| {
-                Ok(KeyRow {
-                    id: r.get(0)?,
-                    tenant: r.get(1)?,
-                    scopes: r.get(2)?,
-                    hash: r.get(3)?,
-                })
+                Ok(KeyRow { id: r.get(0)?, tenant: r.get(1)?, scopes: r.get(2)?, hash: r.get(3)? })
             };
             Ok(db.prepare_cached(sql)?.query_row([id], row).optional()?)
         })

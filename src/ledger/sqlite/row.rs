@@ -86,9 +86,8 @@ pub(super) fn load(db: &Connection, uid: Uuid, now: Timestamp) -> Result<Option<
         return Ok(None);
     };
     let mut statement = db.prepare_cached("select * from attempt where uid = ?1 order by n")?;
-    let attempts: Vec<Value> = statement
-        .query_map([&uid], |r| object(r, ATTEMPT).map(Value::Object))?
-        .collect::<Result<_, _>>()?;
+    let attempts: Vec<Value> =
+        statement.query_map([&uid], |r| object(r, ATTEMPT).map(Value::Object))?.collect::<Result<_, _>>()?;
     row.insert("attempts".to_owned(), Value::Array(attempts));
     row.insert("now".to_owned(), Value::String(now.to_string()));
     Ok(Some(serde_json::from_value(Value::Object(row))?))
@@ -98,11 +97,7 @@ pub(super) fn load(db: &Connection, uid: Uuid, now: Timestamp) -> Result<Option<
 pub(super) fn insert(db: &Connection, d: &Dispatch, extra: &[(&str, Sql)]) -> Result<(), Fault> {
     let marks: Vec<String> = (1..=DISPATCH.len()).map(|i| format!("?{i}")).collect();
     let names: Vec<&str> = DISPATCH.iter().map(|(name, _)| *name).collect();
-    let sql = format!(
-        "insert into dispatch ({}) values ({})",
-        names.join(", "),
-        marks.join(", ")
-    );
+    let sql = format!("insert into dispatch ({}) values ({})", names.join(", "), marks.join(", "));
     let row = serde_json::to_value(d)?;
     let values = DISPATCH.iter().map(|(name, kind)| {
         let given = extra.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
@@ -118,20 +113,13 @@ pub(super) fn insert(db: &Connection, d: &Dispatch, extra: &[(&str, Sql)]) -> Re
 /// Writes what may change of a dispatch. Attempts are written one by one.
 pub(super) fn update(db: &Connection, d: &Dispatch, tell_at: Option<Timestamp>) -> Result<(), Fault> {
     let changing = &DISPATCH[DISPATCH.iter().position(|(n, _)| *n == "version").unwrap_or(0)..];
-    let sets: Vec<String> = changing
-        .iter()
-        .enumerate()
-        .map(|(i, (name, _))| format!("{name} = ?{}", i + 2))
-        .collect();
+    let sets: Vec<String> =
+        changing.iter().enumerate().map(|(i, (name, _))| format!("{name} = ?{}", i + 2)).collect();
     let sql = format!("update dispatch set {} where uid = ?1", sets.join(", "));
     let row = serde_json::to_value(d)?;
     let values =
         std::iter::once(Sql::Text(d.order.uid.to_string())).chain(changing.iter().map(|(name, kind)| {
-            if *name == "tell_at" {
-                time(tell_at)
-            } else {
-                sql_value(&row[*name], *kind)
-            }
+            if *name == "tell_at" { time(tell_at) } else { sql_value(&row[*name], *kind) }
         }));
     db.prepare_cached(&sql)?.execute(params_from_iter(values))?;
     Ok(())
@@ -148,9 +136,8 @@ pub(super) fn put_attempt(db: &Connection, uid: Uuid, a: &Attempt) -> Result<(),
     );
     let row = serde_json::to_value(a)?;
     let values = ATTEMPT.iter().map(|(name, kind)| sql_value(&row[*name], *kind));
-    db.prepare_cached(&sql)?.execute(params_from_iter(
-        std::iter::once(Sql::Text(uid.to_string())).chain(values),
-    ))?;
+    db.prepare_cached(&sql)?
+        .execute(params_from_iter(std::iter::once(Sql::Text(uid.to_string())).chain(values)))?;
     Ok(())
 }
 

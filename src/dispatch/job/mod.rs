@@ -1,13 +1,13 @@
 //! What a producer sends: the job, read strictly. Errors name the field and the rule, never a value.
 
+mod fields;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde::{Serialize, de};
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -15,6 +15,10 @@ use zeroize::Zeroizing;
 use super::{Code, PhoneNumber, Plan};
 use crate::clock::between;
 use crate::seal::Keys;
+use fields::{
+    Fields, name, read_error, read_locale, read_params, read_plan, read_tags, required, shown, string,
+    string_of, time, uuid,
+};
 
 /// A code may live at most this long,
 const LONGEST_LIFE: Duration = Duration::from_secs(3600);
@@ -34,10 +38,7 @@ pub struct BadJob {
 impl BadJob {
     /// A rule that a field breaks.
     pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            rule: rule.into(),
-        }
+        Self { field: field.into(), rule: rule.into() }
     }
 }
 
@@ -86,18 +87,6 @@ pub struct Job {
     pub content: String,
 }
 
-/// Something a sender wants of a dispatch that is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// Take it back.
-    Cancel,
-    /// The code came back (`verified`), or did not.
-    Feedback {
-        /// It came back.
-        verified: bool,
-    },
-}
-
 impl Job {
     /// Reads a job. `tenant` is the one that the door knows (a bearer key's); over AMQP it is the job's own field.
     pub fn decode(body: &[u8], tenant: Option<&str>, keys: &Keys, now: Timestamp) -> Result<Self, BadJob> {
@@ -133,10 +122,7 @@ impl Job {
                 .map_err(|_| BadJob::new("sealed", "must hold a JSON object"))?;
             secret = ["to", "code", "params", "client_ip"].map(|n| inner.remove(n).filter(|v| !v.is_null()));
             if let Some(left) = inner.keys().find(|n| !n.starts_with("x_")) {
-                return Err(BadJob::new(
-                    "sealed",
-                    format!("holds an unknown field ({})", shown(left)),
-                ));
+                return Err(BadJob::new("sealed", format!("holds an unknown field ({})", shown(left))));
             }
         }
         let [to, code, params, client_ip] = secret;
@@ -158,18 +144,15 @@ impl Job {
             None => Plan::default(),
             Some(v) => read_plan(&v)?,
         };
-        let fallback_after_s = match take("fallback_after_s") {
-            None => 30,
-            Some(v) => v
-                .as_u64()
-                .and_then(|s| u32::try_from(s).ok())
-                .filter(|s| *s <= 3600)
-                .ok_or_else(|| BadJob::new("fallback_after_s", "must be a whole number from 0 to 3600"))?,
-        };
-        let template = take("template")
-            .map(|v| name("template", &v))
-            .transpose()?
-            .unwrap_or_else(|| "code".to_owned());
+        let fallback_after_s =
+            match take("fallback_after_s") {
+                None => 30,
+                Some(v) => v.as_u64().and_then(|s| u32::try_from(s).ok()).filter(|s| *s <= 3600).ok_or_else(
+                    || BadJob::new("fallback_after_s", "must be a whole number from 0 to 3600"),
+                )?,
+            };
+        let template =
+            take("template").map(|v| name("template", &v)).transpose()?.unwrap_or_else(|| "code".to_owned());
         let locale = take("locale").map(|v| read_locale(&v)).transpose()?;
         let supersedes = match (take("supersedes"), take("issued_at")) {
             (None, None) => None,
@@ -179,15 +162,9 @@ impl Job {
             }),
             _ => return Err(BadJob::new("supersedes", "goes together with issued_at")),
         };
-        let tags = take("tags")
-            .map(|v| read_tags(&v))
-            .transpose()?
-            .unwrap_or_default();
+        let tags = take("tags").map(|v| read_tags(&v)).transpose()?.unwrap_or_default();
         if let Some(left) = fields.keys().find(|n| !n.starts_with("x_")) {
-            return Err(BadJob::new(
-                shown(left),
-                "is not a field of a job (own fields begin with x_)",
-            ));
+            return Err(BadJob::new(shown(left), "is not a field of a job (own fields begin with x_)"));
         }
 
         let mut job = Self {
@@ -212,10 +189,8 @@ impl Job {
 
     /// The keyed hash over all fields, unsealed, without `expires_at` (the first expiry stays).
     fn content_hash(&self, keys: &Keys) -> String {
-        let (issued, key) = self
-            .supersedes
-            .as_ref()
-            .map_or((String::new(), ""), |s| (s.issued_at.to_string(), &s.key));
+        let (issued, key) =
+            self.supersedes.as_ref().map_or((String::new(), ""), |s| (s.issued_at.to_string(), &s.key));
         keys.content(&[
             self.to.expose(),
             self.code.expose(),
@@ -235,173 +210,6 @@ impl Job {
 /// JSON text of a part of a job.
 fn json<T: Serialize>(part: &T) -> Zeroizing<String> {
     Zeroizing::new(serde_json::to_string(part).expect("maps with text keys always serialise"))
-}
-
-/// A JSON object whose keys are distinct.
-struct Fields(BTreeMap<String, Value>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry::<String, Value>()? {
-                    if fields.insert(key, value).is_some() {
-                        return Err(de::Error::custom(TWICE));
-                    }
-                }
-                Ok(Fields(fields))
-            }
-        }
-        d.deserialize_map(Object)
-    }
-}
-
-const TWICE: &str = "a field stands twice";
-
-/// `serde_json`'s messages quote what they read; ours say where.
-fn read_error(e: &serde_json::Error) -> BadJob {
-    let rule = match e.classify() {
-        _ if e.to_string().starts_with(TWICE) => "has a field twice".to_owned(),
-        serde_json::error::Category::Data => "must be a JSON object".to_owned(),
-        _ => format!("is not JSON (line {}, column {})", e.line(), e.column()),
-    };
-    BadJob::new("body", rule)
-}
-
-/// An unknown field's name, if it looks like one; a stranger's text is not repeated.
-fn shown(name: &str) -> String {
-    let plain = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    if plain {
-        name.to_owned()
-    } else {
-        "(a field)".to_owned()
-    }
-}
-
-fn required(field: &str, value: Option<Value>) -> Result<Value, BadJob> {
-    value.ok_or_else(|| BadJob::new(field, "is missing"))
-}
-
-fn string<'v>(field: &str, value: &'v Value, longest: usize) -> Result<&'v str, BadJob> {
-    let text = value
-        .as_str()
-        .ok_or_else(|| BadJob::new(field, "must be a string"))?;
-    if text.is_empty() || text.chars().count() > longest {
-        return Err(BadJob::new(field, format!("must have 1 to {longest} characters")));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(BadJob::new(field, "must not hold control characters"));
-    }
-    Ok(text)
-}
-
-fn string_of(field: &str, value: &Value, longest: usize) -> Result<Zeroizing<String>, BadJob> {
-    string(field, value, longest).map(|s| Zeroizing::new(s.to_owned()))
-}
-
-fn name(field: &str, value: &Value) -> Result<String, BadJob> {
-    let text = string(field, value, 64)?;
-    let fits = text
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err(BadJob::new(field, "must be of a-z, 0-9, - and _"))
-    }
-}
-
-fn uuid(field: &str, value: &Value) -> Result<Uuid, BadJob> {
-    let bad = || BadJob::new(field, "must be a UUID");
-    string(field, value, 64)
-        .map_err(|_| bad())?
-        .parse()
-        .map_err(|_| bad())
-}
-
-fn time(field: &str, value: &Value) -> Result<Timestamp, BadJob> {
-    let bad = || {
-        BadJob::new(
-            field,
-            "must be an RFC 3339 time with its offset, such as 2026-01-31T12:00:00Z",
-        )
-    };
-    let t: Timestamp = string(field, value, 64)
-        .map_err(|_| bad())?
-        .parse()
-        .map_err(|_| bad())?;
-    Ok(crate::clock::whole_micros(t))
-}
-
-fn read_plan(value: &Value) -> Result<Plan, BadJob> {
-    let words = value
-        .as_array()
-        .ok_or_else(|| BadJob::new("channels", "must be a list of sms, voice"))?;
-    let channels: Result<Vec<_>, _> = words
-        .iter()
-        .map(|w| w.as_str().unwrap_or_default().parse())
-        .collect::<Result<_, _>>();
-    let channels = channels.map_err(|_| BadJob::new("channels", "must be a list of sms, voice"))?;
-    Plan::try_from(channels).map_err(|e| BadJob::new("channels", e.to_string()))
-}
-
-fn read_locale(value: &Value) -> Result<String, BadJob> {
-    let text = string("locale", value, 35)?;
-    let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err(BadJob::new("locale", "must be a BCP 47 tag, such as en-GB"))
-    }
-}
-
-fn read_params(value: &Value) -> Result<Params, BadJob> {
-    let bad = |rule: &str| BadJob::new("params", rule);
-    let map = value.as_object().ok_or_else(|| bad("must be an object"))?;
-    if map.len() > 8 {
-        return Err(bad("may have at most 8 entries"));
-    }
-    for (key, value) in map {
-        let named = key.len() <= 32
-            && key
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        let short = |s: &str| (1..=32).contains(&s.chars().count()) && !s.chars().any(char::is_control);
-        if !named {
-            return Err(bad("must have names of a-z, 0-9 and _, at most 32 long"));
-        }
-        if !(value.is_i64() || value.as_str().is_some_and(short)) {
-            return Err(bad("must hold whole numbers or words of at most 32 characters"));
-        }
-    }
-    Ok(map.clone().into_iter().collect())
-}
-
-fn read_tags(value: &Value) -> Result<BTreeMap<String, String>, BadJob> {
-    let map = value
-        .as_object()
-        .ok_or_else(|| BadJob::new("tags", "must be an object of strings"))?;
-    if map.len() > 10 {
-        return Err(BadJob::new("tags", "may have at most 10 pairs"));
-    }
-    let pair = |(key, value): (&String, &Value)| {
-        if key.is_empty() || key.chars().count() > 128 || key.chars().any(char::is_control) {
-            return Err(BadJob::new(
-                "tags",
-                "must have names of 1 to 128 characters, without control characters",
-            ));
-        }
-        Ok((key.clone(), string("tags", value, 128)?.to_owned()))
-    };
-    map.iter().map(pair).collect()
 }
 
 #[cfg(test)]
@@ -432,7 +240,7 @@ mod tests {
             (job.tenant.as_str(), job.template.as_str(), job.fallback_after_s),
             ("default", "code", 30)
         );
-        assert_eq!(job.plan, super::Plan::default());
+        assert_eq!(job.plan, crate::dispatch::Plan::default());
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Puts the parts together: from a configuration to a running process, and back down.
 
+mod duties;
+mod ready;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,12 +33,6 @@ use crate::worker::{Parts, Worker};
 
 /// Wake-ups that wait in this process. What does not fit is found by the scan.
 const WAKES: usize = 10_000;
-/// How often a worker says that it is alive.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often old dispatches are deleted, and stray receipts matched again.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
-/// A clock that is off by more than this makes a worker not ready, in seconds.
-const CLOCK_TOLERANCE: f64 = 5.0;
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +47,7 @@ pub struct Roles {
 
 impl Roles {
     /// Everything in one process.
-    pub const ALL: Self = Self {
-        api: true,
-        worker: true,
-        receipts: true,
-    };
+    pub const ALL: Self = Self { api: true, worker: true, receipts: true };
 }
 
 /// How a process starts.
@@ -90,16 +83,9 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
     let roles = how.roles;
-    let api_listener = if roles.api {
-        Some(bind("api", config.api.listen).await?)
-    } else {
-        None
-    };
-    let receipts_listener = if roles.receipts {
-        Some(bind("receipts", config.receipts.listen).await?)
-    } else {
-        None
-    };
+    let api_listener = if roles.api { Some(bind("api", config.api.listen).await?) } else { None };
+    let receipts_listener =
+        if roles.receipts { Some(bind("receipts", config.receipts.listen).await?) } else { None };
     let ops_listener = bind("ops", config.ops.listen).await?;
     if let (Some(listener), Some(base)) = (&receipts_listener, config.receipts.public_url.strip_suffix(":0"))
     {
@@ -112,7 +98,7 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     let routes = Arc::new(Routes::new(&config)?);
     let ledger = open_ledger(&config, how).await?;
 
-    let (wakes, woken) = mpsc::channel(WAKES);
+    let (to_worker, woken) = mpsc::channel(WAKES);
     let (may_consume, may) = tokio::sync::watch::channel(true);
     let (broker, intake) = match broker_settings(&config, roles) {
         Some(settings) => {
@@ -122,23 +108,15 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
         None => (None, None),
     };
     let teller = match &broker {
-        Some(broker) => Teller::start(
-            ledger.clone(),
-            broker.clone(),
-            Arc::clone(&metrics),
-            shutdown.child_token(),
-        ),
+        Some(broker) => {
+            Teller::start(ledger.clone(), broker.clone(), Arc::clone(&metrics), shutdown.child_token())
+        }
         None => Teller::silent(),
     };
-    let waker = Waker::new(roles.worker.then(|| wakes.clone()), broker.clone());
-    let admitter = Arc::new(Admitter::new(
-        keys.clone(),
-        config.clone(),
-        templates,
-        teller.owes(),
-    ));
+    let waker = Waker::new(roles.worker.then(|| to_worker.clone()), broker.clone());
+    let admitter = Arc::new(Admitter::new(keys.clone(), config.clone(), templates, teller.owes()));
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
-    let mut ready: BTreeMap<&'static str, Readiness> = BTreeMap::new();
+    let mut roles_ready: BTreeMap<&'static str, Readiness> = BTreeMap::new();
 
     let worker = roles.worker.then(|| {
         Worker::new(Parts {
@@ -157,22 +135,16 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     });
     if let Some(worker) = &worker {
         run_worker(worker, woken, intake, may_consume, &tasks, &shutdown);
-        let beats = heartbeats(
+        let beats = duties::heartbeats(
             ledger.clone(),
             worker_name.clone(),
             Arc::clone(&routes),
             Arc::clone(&metrics),
         );
         spawn_until(&tasks, &shutdown, beats);
-        spawn_until(
-            &tasks,
-            &shutdown,
-            housekeeping(ledger.clone(), config.ledger.retention_days),
-        );
-        ready.insert(
-            "worker",
-            worker_ready(Arc::clone(worker), broker.clone(), Arc::clone(&metrics)),
-        );
+        spawn_until(&tasks, &shutdown, duties::housekeeping(ledger.clone(), config.ledger.retention_days));
+        roles_ready
+            .insert("worker", ready::worker_ready(Arc::clone(worker), broker.clone(), Arc::clone(&metrics)));
     }
     if let Some(listener) = api_listener.as_ref() {
         tracing::debug!(address = ?listener.local_addr().ok(), "the door for jobs is open");
@@ -191,45 +163,19 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
         );
         spawn_until(&tasks, &shutdown, Arc::clone(&api).sweep());
         serve(&tasks, &shutdown, listener, api.router());
-        ready.insert("api", ledger_ready(&tasks, &shutdown, ledger.clone()));
+        roles_ready.insert("api", ready::ledger_ready(&tasks, &shutdown, ledger.clone()));
     }
     if let Some(listener) = receipts_listener {
         let public_url = config.receipts.public_url.clone();
-        let receiver = Receiver::new(
-            ledger.clone(),
-            routes,
-            keys,
-            public_url,
-            waker,
-            Arc::clone(&metrics),
-        );
+        let receiver = Receiver::new(ledger.clone(), routes, keys, public_url, waker, Arc::clone(&metrics));
         serve(&tasks, &shutdown, listener, api::receipts(Arc::new(receiver)));
-        ready.insert("receipts", ledger_ready(&tasks, &shutdown, ledger.clone()));
+        roles_ready.insert("receipts", ready::ledger_ready(&tasks, &shutdown, ledger.clone()));
     }
     let ops = ops_listener.local_addr()?;
-    serve(
-        &tasks,
-        &shutdown,
-        ops_listener,
-        Ops {
-            metrics,
-            roles: ready,
-        }
-        .router(),
-    );
+    serve(&tasks, &shutdown, ops_listener, Ops { metrics, roles: roles_ready }.router());
     let grace = Duration::from_secs(config.worker.grace_s);
     let (api, receipts) = addresses;
-    Ok(App {
-        api,
-        receipts,
-        ops,
-        ledger,
-        worker,
-        worker_name,
-        grace,
-        tasks,
-        shutdown,
-    })
+    Ok(App { api, receipts, ops, ledger, worker, worker_name, grace, tasks, shutdown })
 }
 
 impl App {
@@ -238,10 +184,7 @@ impl App {
         self.shutdown.cancel();
         if let Some(worker) = &self.worker {
             worker.tasks.close();
-            if tokio::time::timeout(self.grace, worker.tasks.wait())
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout(self.grace, worker.tasks.wait()).await.is_err() {
                 let left = worker.tasks.len();
                 tracing::warn!(
                     requests = left,
@@ -266,10 +209,7 @@ async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn open_ledger(config: &Config, how: Start) -> anyhow::Result<Ledger> {
     let location: ledger::Location = config.ledger_url().parse()?;
-    let options = ledger::Options {
-        pool: config.ledger.pool,
-        ..ledger::Options::default()
-    };
+    let options = ledger::Options { pool: config.ledger.pool, ..ledger::Options::default() };
     let ledger = ledger::open(&location, options)?;
     let mut said = false;
     loop {
@@ -283,10 +223,7 @@ async fn open_ledger(config: &Config, how: Start) -> anyhow::Result<Ledger> {
             Ok(_) => return Ok(ledger),
             Err(LedgerError::Away(why)) if how.wait => {
                 if !std::mem::replace(&mut said, true) {
-                    tracing::warn!(
-                        reason = why,
-                        "waiting for the ledger (--no-wait gives up instead)"
-                    );
+                    tracing::warn!(reason = why, "waiting for the ledger (--no-wait gives up instead)");
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -309,21 +246,15 @@ fn broker_settings(config: &Config, roles: Roles) -> Option<Settings> {
 }
 
 fn run_worker(
-    worker: &Arc<Worker>,
-    woken: mpsc::Receiver<Uuid>,
-    intake: Option<Intake>,
-    may_consume: tokio::sync::watch::Sender<bool>,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
+    worker: &Arc<Worker>, woken: mpsc::Receiver<Uuid>, intake: Option<Intake>,
+    may_consume: tokio::sync::watch::Sender<bool>, tasks: &TaskTracker, shutdown: &CancellationToken,
 ) {
     tasks.spawn(due::run(Arc::clone(worker), woken, shutdown.clone()));
     if let Some(intake) = intake {
         tasks.spawn(Arc::clone(worker).consume(intake));
     }
     let watched = Arc::clone(worker);
-    spawn_until(tasks, shutdown, async move {
-        watched.outage.watch_over(watched.ledger()).await
-    });
+    spawn_until(tasks, shutdown, async move { watched.outage.watch_over(watched.ledger()).await });
     let mut answers = worker.outage.watch();
     spawn_until(tasks, shutdown, async move {
         while answers.changed().await.is_ok() {
@@ -333,9 +264,7 @@ fn run_worker(
 }
 
 fn spawn_until(
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
-    work: impl Future<Output = ()> + Send + 'static,
+    tasks: &TaskTracker, shutdown: &CancellationToken, work: impl Future<Output = ()> + Send + 'static,
 ) {
     let shutdown = shutdown.clone();
     tasks.spawn(async move {
@@ -355,83 +284,4 @@ fn serve(tasks: &TaskTracker, shutdown: &CancellationToken, listener: TcpListene
             tracing::error!("a listener failed");
         }
     });
-}
-
-/// Says that this worker is alive, and shares the pace among those that are; compares the clocks.
-async fn heartbeats(ledger: Ledger, name: String, routes: Arc<Routes>, metrics: Arc<Metrics>) {
-    let (mut tick, mut shared) = (tokio::time::interval(HEARTBEAT), 1);
-    loop {
-        tick.tick().await;
-        // Away: the outage is told elsewhere, and the last share stays.
-        if let Ok(alive) = ledger.beat(&name).await
-            && alive != shared
-        {
-            shared = alive;
-            routes.share(alive);
-            metrics.workers.set(i64::try_from(alive).unwrap_or(i64::MAX));
-        }
-        let before = crate::clock::now();
-        if let Ok(theirs) = ledger.check().await {
-            let middle = before
-                .as_microsecond()
-                .midpoint(crate::clock::now().as_microsecond());
-            metrics
-                .clock_ahead
-                .set((middle - theirs.as_microsecond()) as f64 / 1e6);
-        }
-    }
-}
-
-async fn housekeeping(ledger: Ledger, retention_days: u32) {
-    let mut tick = tokio::time::interval(HOUSEKEEPING);
-    loop {
-        tick.tick().await;
-        let kept = Duration::from_secs(u64::from(retention_days) * 86_400);
-        let before = crate::clock::now()
-            .checked_sub(kept)
-            .unwrap_or(jiff::Timestamp::MIN);
-        while ledger.purge(before, 1000).await.is_ok_and(|gone| gone == 1000) {}
-        if let Ok(found @ 1..) = ledger.match_strays().await {
-            tracing::info!(receipts = found, "stray receipts found their attempts");
-        }
-    }
-}
-
-fn worker_ready(worker: Arc<Worker>, broker: Option<Broker>, metrics: Arc<Metrics>) -> Readiness {
-    Arc::new(move || {
-        if !worker.outage.answers() {
-            return Some("the ledger does not answer".to_owned());
-        }
-        let ahead = metrics.clock_ahead.get();
-        if ahead.abs() > CLOCK_TOLERANCE {
-            return Some(format!(
-                "this machine's clock is {ahead:.1} s ahead of the ledger's; is NTP running?"
-            ));
-        }
-        let up = broker.as_ref()?.watch().borrow().clone();
-        if up.publishing && up.consuming {
-            return None;
-        }
-        Some(
-            up.problem()
-                .map_or_else(|| "RabbitMQ does not answer".to_owned(), |p| p.to_string()),
-        )
-    })
-}
-
-/// A role that is ready while the ledger answers; asked every two seconds.
-fn ledger_ready(tasks: &TaskTracker, shutdown: &CancellationToken, ledger: Ledger) -> Readiness {
-    let answers = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let shown = Arc::clone(&answers);
-    spawn_until(tasks, shutdown, async move {
-        let mut tick = tokio::time::interval(Duration::from_secs(2));
-        loop {
-            tick.tick().await;
-            answers.store(ledger.check().await.is_ok(), std::sync::atomic::Ordering::Relaxed);
-        }
-    });
-    Arc::new(move || {
-        let well = shown.load(std::sync::atomic::Ordering::Relaxed);
-        (!well).then(|| "the ledger does not answer".to_owned())
-    })
 }

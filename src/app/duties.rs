@@ -1,0 +1,47 @@
+//! What a worker does beside its work: heartbeats, shared pace, clocks compared, old rows deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::route::Routes;
+
+/// How often a worker says that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often old dispatches are deleted, and stray receipts matched again.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// Says that this worker is alive, and shares the pace among those that are; compares the clocks.
+pub(super) async fn heartbeats(ledger: Ledger, name: String, routes: Arc<Routes>, metrics: Arc<Metrics>) {
+    let (mut tick, mut shared) = (tokio::time::interval(HEARTBEAT), 1);
+    loop {
+        tick.tick().await;
+        // Away: the outage is told elsewhere, and the last share stays.
+        if let Ok(alive) = ledger.beat(&name).await
+            && alive != shared
+        {
+            shared = alive;
+            routes.share(alive);
+            metrics.workers.set(i64::try_from(alive).unwrap_or(i64::MAX));
+        }
+        let before = crate::clock::now();
+        if let Ok(theirs) = ledger.check().await {
+            let middle = before.as_microsecond().midpoint(crate::clock::now().as_microsecond());
+            metrics.clock_ahead.set((middle - theirs.as_microsecond()) as f64 / 1e6);
+        }
+    }
+}
+
+pub(super) async fn housekeeping(ledger: Ledger, retention_days: u32) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tick.tick().await;
+        let kept = Duration::from_secs(u64::from(retention_days) * 86_400);
+        let before = crate::clock::now().checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
+        while ledger.purge(before, 1000).await.is_ok_and(|gone| gone == 1000) {}
+        if let Ok(found @ 1..) = ledger.match_strays().await {
+            tracing::info!(receipts = found, "stray receipts found their attempts");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The configuration: one TOML file, strict, with the commented default compiled in.
+
+mod sections;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use crate::quota::Rule;
+use crate::seal::{Keys, Root};
+pub use sections::*;
+
+/// The default, every key commented: the manual of the configuration.
+pub const DEFAULT: &str = include_str!("../../config/otpost.toml");
+
+/// Why a configuration is not usable: a sentence that says what to change, and quotes no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(pub String);
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The memory.
+    pub ledger: LedgerConfig,
+    /// The broker.
+    pub amqp: AmqpConfig,
+    /// All keys.
+    pub keys: KeysConfig,
+    /// The door for jobs.
+    pub api: ApiConfig,
+    /// The door for callbacks.
+    pub receipts: ReceiptsConfig,
+    /// Health and metrics.
+    pub ops: OpsConfig,
+    /// Running dispatches.
+    pub worker: WorkerConfig,
+    /// Quotas.
+    pub limits: LimitsConfig,
+    /// Which numbers are served.
+    pub numbers: NumbersConfig,
+    /// Times of a dispatch.
+    pub dispatch: DispatchConfig,
+    /// Words.
+    pub messages: MessagesConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// Tenants that differ.
+    pub tenants: BTreeMap<String, TenantConfig>,
+    /// Accounts at carriers.
+    pub carriers: BTreeMap<String, CarrierConfig>,
+    /// Who carries what.
+    pub routes: RoutesConfig,
+}
+
+impl Config {
+    /// Reads a file, then the environment.
+    pub fn load(path: Option<&Path>) -> Result<Self, BadConfig> {
+        let mut config = match path {
+            None => Self::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| BadConfig(format!("{} cannot be read ({})", path.display(), e.kind())))?;
+                Self::parse(&text).map_err(|e| BadConfig(format!("{}: {e}", path.display())))?
+            }
+        };
+        let from = |name| std::env::var(name).ok().filter(|v| !v.is_empty()).map(SecretString::from);
+        if let Some(url) = from("OTPOST_LEDGER_URL") {
+            config.ledger.url = Some(url);
+        }
+        if let Some(url) = from("OTPOST_AMQP_URL") {
+            config.amqp.url = Some(url);
+        }
+        if let Some(root) = from("OTPOST_KEYS_ROOT") {
+            config.keys.root = Some(root);
+        }
+        config.read_files()?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads a text, strictly. The error names the line and the key, and never a value.
+    pub fn parse(text: &str) -> Result<Self, BadConfig> {
+        toml::from_str(text).map_err(|e| {
+            let at = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+            BadConfig(format!("line {at}: {}", without_values(e.message())))
+        })
+    }
+
+    /// Puts the contents of secrets' files into their places.
+    fn read_files(&mut self) -> Result<(), BadConfig> {
+        from_file("ledger.url", &mut self.ledger.url, self.ledger.url_file.as_deref())?;
+        from_file("amqp.url", &mut self.amqp.url, self.amqp.url_file.as_deref())?;
+        from_file("keys.root", &mut self.keys.root, self.keys.root_file.as_deref())?;
+        from_file("keys.hash_root", &mut self.keys.hash_root, self.keys.hash_root_file.as_deref())?;
+        for previous in &mut self.keys.previous {
+            from_file("keys.previous.root", &mut previous.root, previous.root_file.as_deref())?;
+        }
+        for (name, carrier) in &mut self.carriers {
+            if let Some(twilio) = &mut carrier.twilio {
+                let key = format!("carriers.{name}.twilio.auth_token");
+                from_file(&key, &mut twilio.auth_token, twilio.auth_token_file.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What no single key can say.
+    pub fn check(&self) -> Result<(), BadConfig> {
+        let bad = |text: String| Err(BadConfig(text));
+        let mut named: Vec<(&str, &String)> = vec![];
+        named.extend(self.routes.sms.iter().map(|c| ("routes.sms", c)));
+        named.extend(self.routes.voice.iter().map(|c| ("routes.voice", c)));
+        for routes in self.routes.countries.values() {
+            named.extend(routes.sms.iter().chain(&routes.voice).flatten().map(|c| ("routes.countries", c)));
+        }
+        if let Some((key, _)) = named.iter().find(|(_, c)| !self.carriers.contains_key(*c)) {
+            return bad(format!("{key} names a carrier that has no [carriers.NAME] section"));
+        }
+        for (name, carrier) in &self.carriers {
+            if carrier.twilio.is_none() {
+                return bad(format!("carriers.{name} needs its kind: a section [carriers.{name}.twilio]"));
+            }
+            if carrier.rate_per_s == 0 || !(1..=30).contains(&carrier.time_out_s) {
+                return bad(format!(
+                    "carriers.{name}: rate_per_s must be at least 1, time_out_s from 1 to 30"
+                ));
+            }
+        }
+        if self.worker.slots < 2 {
+            return bad("worker.slots must be at least 2".to_owned());
+        }
+        if !self.receipts.public_url.starts_with("http://")
+            && !self.receipts.public_url.starts_with("https://")
+        {
+            return bad("receipts.public_url must begin with https:// (or http:// on a laptop)".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Where the ledger is.
+    pub fn ledger_url(&self) -> &str {
+        self.ledger.url.as_ref().map_or("sqlite:otpost.db", |u| u.expose_secret())
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> Result<Keys, BadConfig> {
+        let root = |key: &str, id: &str, root: Option<&SecretString>| {
+            let hex = root.ok_or_else(|| {
+                BadConfig(format!(
+                    "{key} is missing: make one with `otpost keys root` and name its file in {key}_file"
+                ))
+            })?;
+            Root::from_hex(id, hex.expose_secret()).map_err(|e| BadConfig(format!("{key}: {e}")))
+        };
+        let keys = &self.keys;
+        let current = root("keys.root", &keys.id, keys.root.as_ref())?;
+        let previous: Result<Vec<Root>, BadConfig> =
+            keys.previous.iter().map(|p| root("keys.previous", &p.id, p.root.as_ref())).collect();
+        let hashes = match &keys.hash_root {
+            Some(_) => root("keys.hash_root", "hash", keys.hash_root.as_ref())?,
+            None => current.clone(),
+        };
+        Ok(Keys::new(current, previous?, &hashes))
+    }
+
+    /// The quota of a tenant's numbers.
+    pub fn number_rules(&self, tenant: &str) -> &[Rule] {
+        self.tenants.get(tenant).and_then(|t| t.number.as_deref()).unwrap_or(&self.limits.number)
+    }
+
+    /// The quota of calls to a tenant's numbers.
+    pub fn voice_rules(&self, tenant: &str) -> &[Rule] {
+        self.tenants.get(tenant).and_then(|t| t.voice.as_deref()).unwrap_or(&self.limits.voice)
+    }
+
+    /// The name that a tenant's messages begin with.
+    pub fn brand(&self, tenant: &str) -> &str {
+        self.tenants.get(tenant).and_then(|t| t.brand.as_deref()).unwrap_or(&self.messages.brand)
+    }
+
+    /// Whether a tenant exists.
+    pub fn knows(&self, tenant: &str) -> bool {
+        tenant == "default" || self.tenants.contains_key(tenant)
+    }
+}
+
+fn from_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) -> Result<(), BadConfig> {
+    let Some(file) = file.filter(|_| secret.is_none()) else {
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| BadConfig(format!("{key}_file: {} cannot be read ({})", file.display(), e.kind())))?;
+    *secret = Some(SecretString::from(text.trim().to_owned()));
+    Ok(())
+}
+
+/// The parser's message without the values that it quotes.
+fn without_values(message: &str) -> String {
+    if message.starts_with("invalid type") || message.starts_with("invalid value") {
+        let expected = message.rsplit_once(", expected ").map_or("another value", |(_, e)| e);
+        return format!("the value has a wrong form; expected {expected}");
+    }
+    match message.split_once(", expected ") {
+        Some((_, expected)) if message.starts_with("unknown variant") => {
+            format!("the word is not known; expected {expected}")
+        }
+        _ => message.lines().next().unwrap_or("not valid TOML").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, DEFAULT};
+
+    #[test]
+    fn the_commented_default_is_the_default() {
+        let read = format!("{:?}", Config::parse(DEFAULT).unwrap());
+        let default = Config {
+            ledger: super::LedgerConfig { url: Some("x".into()), ..Default::default() },
+            ..Config::default()
+        };
+        assert_eq!(read, format!("{default:?}"));
+    }
+
+    #[test]
+    fn errors_name_line_and_key_and_quote_no_value() {
+        for (text, has) in [
+            ("[ledger]\nurll = \"QUOTED\"", "line 2: unknown field `urll`"),
+            ("[worker]\n\nslots = \"QUOTED\"", "line 3: the value has a wrong form"),
+            ("[limits]\nnumber = [\"QUOTED\"]", "a quota is written"),
+            ("[log]\nformat = \"QUOTED\"", "the word is not known; expected"),
+            ("[[nonsense", "line 1"),
+        ] {
+            let e = Config::parse(text).unwrap_err().to_string();
+            assert!(e.contains(has), "{e}");
+            assert!(!e.contains("QUOTED"), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_route_to_nowhere_is_found_by_the_check() {
+        let config = Config::parse("[routes]\nsms = [\"nobody\"]").unwrap();
+        assert!(config.check().unwrap_err().to_string().contains("routes.sms"));
+    }
+}

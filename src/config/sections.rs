@@ -1,0 +1,244 @@
+//! The sections of the configuration file, each with its defaults.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::carrier::twilio;
+use crate::dispatch::NumberCheck;
+use crate::next::UnknownPolicy;
+use crate::quota::Rule;
+
+macro_rules! section {
+    ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $ty:ty = $default:expr),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $($(#[$fmeta])* pub $field: $ty),* }
+
+        impl Default for $name {
+            fn default() -> Self { Self { $($field: $default),* } }
+        }
+    };
+}
+
+section! {
+    /// The memory.
+    LedgerConfig {
+        /// `postgres://…` or `sqlite:…`
+        url: Option<SecretString> = None,
+        /// The same, in a file.
+        url_file: Option<PathBuf> = None,
+        /// Connections at most.
+        pool: usize = 8,
+        /// Days that final dispatches are kept.
+        retention_days: u32 = 30,
+    }
+}
+section! {
+    /// The broker.
+    AmqpConfig {
+        /// `amqp://…`; none: no broker.
+        url: Option<SecretString> = None,
+        /// The same, in a file.
+        url_file: Option<PathBuf> = None,
+        /// Declare the topology, or only check it.
+        declare: bool = true,
+        /// Jobs held at most before they are admitted.
+        prefetch: u16 = 512,
+    }
+}
+section! {
+    /// All keys.
+    KeysConfig {
+        /// The root, 64 hexadecimal digits.
+        root: Option<SecretString> = None,
+        /// The same, in a file.
+        root_file: Option<PathBuf> = None,
+        /// The root's public name.
+        id: String = "k1".to_owned(),
+        /// Roots that only open.
+        previous: Vec<PreviousRoot> = vec![],
+        /// The root of the hashes.
+        hash_root: Option<SecretString> = None,
+        /// The same, in a file.
+        hash_root_file: Option<PathBuf> = None,
+    }
+}
+section! {
+    /// A root that only opens.
+    PreviousRoot {
+        /// Its public name.
+        id: String = String::new(),
+        /// The root.
+        root: Option<SecretString> = None,
+        /// The same, in a file.
+        root_file: Option<PathBuf> = None,
+    }
+}
+section! {
+    /// The door for jobs.
+    ApiConfig {
+        /// Where it listens.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
+    }
+}
+section! {
+    /// The door for callbacks.
+    ReceiptsConfig {
+        /// Where it listens.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8081)),
+        /// Where carriers reach it.
+        public_url: String = "http://127.0.0.1:8081".to_owned(),
+    }
+}
+section! {
+    /// Health and metrics.
+    OpsConfig {
+        /// Where it listens.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8082)),
+    }
+}
+section! {
+    /// Running dispatches.
+    WorkerConfig {
+        /// Requests under way at once.
+        slots: usize = 256,
+        /// Seconds for what is under way, when stopping.
+        grace_s: u64 = 20,
+    }
+}
+section! {
+    /// Quotas.
+    LimitsConfig {
+        /// Of one number and tenant.
+        number: Vec<Rule> = rules(&["5/10m", "10/1d"]),
+        /// Calls of one number and tenant.
+        voice: Vec<Rule> = rules(&["3/1h"]),
+        /// Of one number above all tenants.
+        operator: Vec<Rule> = vec![],
+        /// Flood control for one number.
+        door_number: Rule = Rule { count: 60, window: Duration::from_secs(60) },
+        /// Flood control for one client.
+        door_client: Rule = Rule { count: 1000, window: Duration::from_secs(10) },
+    }
+}
+section! {
+    /// Which numbers are served.
+    NumbersConfig {
+        /// How strictly.
+        check: NumberCheck = NumberCheck::Possible,
+        /// Served countries; empty: all.
+        countries: Vec<String> = vec![],
+        /// Countries that are never served.
+        blocked_countries: Vec<String> = vec![],
+    }
+}
+section! {
+    /// Times of a dispatch.
+    DispatchConfig {
+        /// Seconds after the code's end until which a receipt is awaited.
+        receipt_wait_s: u64 = 900,
+    }
+}
+section! {
+    /// Words.
+    MessagesConfig {
+        /// The name that messages begin with.
+        brand: String = "Example".to_owned(),
+        /// Templates of the operator's own.
+        templates_dir: Option<PathBuf> = None,
+    }
+}
+section! {
+    /// Logs.
+    LogConfig {
+        /// A filter.
+        level: String = "info".to_owned(),
+        /// `text` or `json`.
+        format: LogFormat = LogFormat::Text,
+    }
+}
+section! {
+    /// What differs for a tenant.
+    TenantConfig {
+        /// Its quota.
+        number: Option<Vec<Rule>> = None,
+        /// Its quota of calls.
+        voice: Option<Vec<Rule>> = None,
+        /// Its name in messages.
+        brand: Option<String> = None,
+    }
+}
+section! {
+    /// An account at a carrier.
+    CarrierConfig {
+        /// The account's rate.
+        rate_per_s: u32 = 100,
+        /// The longest wait for an answer.
+        time_out_s: u64 = 10,
+        /// What follows on an unknown text.
+        unknown_sms: Repeat = Repeat::Wait,
+        /// What follows on an unknown call.
+        unknown_voice: Repeat = Repeat::Never,
+        /// A Twilio account.
+        twilio: Option<twilio::Config> = None,
+    }
+}
+section! {
+    /// Who carries what.
+    RoutesConfig {
+        /// Texts.
+        sms: Vec<String> = vec![],
+        /// Calls.
+        voice: Vec<String> = vec![],
+        /// For one country.
+        countries: BTreeMap<String, CountryRoutes> = BTreeMap::new(),
+    }
+}
+section! {
+    /// Who carries what in one country.
+    CountryRoutes {
+        /// Texts.
+        sms: Option<Vec<String>> = None,
+        /// Calls.
+        voice: Option<Vec<String>> = None,
+    }
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// What follows on an unknown outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeat {
+    /// Wait for a receipt, then once more.
+    Wait,
+    /// No repeat.
+    Never,
+}
+
+impl From<Repeat> for UnknownPolicy {
+    fn from(r: Repeat) -> Self {
+        match r {
+            Repeat::Wait => Self::Wait,
+            Repeat::Never => Self::Never,
+        }
+    }
+}
+
+fn rules(texts: &[&str]) -> Vec<Rule> {
+    texts.iter().map(|t| t.parse().expect("our own defaults are rules")).collect()
+}

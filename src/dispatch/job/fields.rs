@@ -1,0 +1,145 @@
+//! The fields of a job, one reader each. Their errors name the field and the rule, never a value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{BadJob, Params};
+use crate::dispatch::Plan;
+
+/// A JSON object whose keys are distinct.
+pub(super) struct Fields(pub(super) BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if fields.insert(key, value).is_some() {
+                        return Err(de::Error::custom(TWICE));
+                    }
+                }
+                Ok(Fields(fields))
+            }
+        }
+        d.deserialize_map(Object)
+    }
+}
+
+const TWICE: &str = "a field stands twice";
+
+/// `serde_json`'s messages quote what they read; ours say where.
+pub(super) fn read_error(e: &serde_json::Error) -> BadJob {
+    let rule = match e.classify() {
+        _ if e.to_string().starts_with(TWICE) => "has a field twice".to_owned(),
+        serde_json::error::Category::Data => "must be a JSON object".to_owned(),
+        _ => format!("is not JSON (line {}, column {})", e.line(), e.column()),
+    };
+    BadJob::new("body", rule)
+}
+
+/// An unknown field's name, if it looks like one; a stranger's text is not repeated.
+pub(super) fn shown(name: &str) -> String {
+    let plain = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if plain { name.to_owned() } else { "(a field)".to_owned() }
+}
+
+pub(super) fn required(field: &str, value: Option<Value>) -> Result<Value, BadJob> {
+    value.ok_or_else(|| BadJob::new(field, "is missing"))
+}
+
+pub(super) fn string<'v>(field: &str, value: &'v Value, longest: usize) -> Result<&'v str, BadJob> {
+    let text = value.as_str().ok_or_else(|| BadJob::new(field, "must be a string"))?;
+    if text.is_empty() || text.chars().count() > longest {
+        return Err(BadJob::new(field, format!("must have 1 to {longest} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(BadJob::new(field, "must not hold control characters"));
+    }
+    Ok(text)
+}
+
+pub(super) fn string_of(field: &str, value: &Value, longest: usize) -> Result<Zeroizing<String>, BadJob> {
+    string(field, value, longest).map(|s| Zeroizing::new(s.to_owned()))
+}
+
+pub(super) fn name(field: &str, value: &Value) -> Result<String, BadJob> {
+    let text = string(field, value, 64)?;
+    let fits = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+    if fits { Ok(text.to_owned()) } else { Err(BadJob::new(field, "must be of a-z, 0-9, - and _")) }
+}
+
+pub(super) fn uuid(field: &str, value: &Value) -> Result<Uuid, BadJob> {
+    let bad = || BadJob::new(field, "must be a UUID");
+    string(field, value, 64).map_err(|_| bad())?.parse().map_err(|_| bad())
+}
+
+pub(super) fn time(field: &str, value: &Value) -> Result<Timestamp, BadJob> {
+    let bad = || BadJob::new(field, "must be an RFC 3339 time with its offset, such as 2026-01-31T12:00:00Z");
+    let t: Timestamp = string(field, value, 64).map_err(|_| bad())?.parse().map_err(|_| bad())?;
+    Ok(crate::clock::whole_micros(t))
+}
+
+pub(super) fn read_plan(value: &Value) -> Result<Plan, BadJob> {
+    let words = value.as_array().ok_or_else(|| BadJob::new("channels", "must be a list of sms, voice"))?;
+    let channels: Result<Vec<_>, _> =
+        words.iter().map(|w| w.as_str().unwrap_or_default().parse()).collect::<Result<_, _>>();
+    let channels = channels.map_err(|_| BadJob::new("channels", "must be a list of sms, voice"))?;
+    Plan::try_from(channels).map_err(|e| BadJob::new("channels", e.to_string()))
+}
+
+pub(super) fn read_locale(value: &Value) -> Result<String, BadJob> {
+    let text = string("locale", value, 35)?;
+    let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if fits { Ok(text.to_owned()) } else { Err(BadJob::new("locale", "must be a BCP 47 tag, such as en-GB")) }
+}
+
+pub(super) fn read_params(value: &Value) -> Result<Params, BadJob> {
+    let bad = |rule: &str| BadJob::new("params", rule);
+    let map = value.as_object().ok_or_else(|| bad("must be an object"))?;
+    if map.len() > 8 {
+        return Err(bad("may have at most 8 entries"));
+    }
+    for (key, value) in map {
+        let named =
+            key.len() <= 32 && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let short = |s: &str| (1..=32).contains(&s.chars().count()) && !s.chars().any(char::is_control);
+        if !named {
+            return Err(bad("must have names of a-z, 0-9 and _, at most 32 long"));
+        }
+        if !(value.is_i64() || value.as_str().is_some_and(short)) {
+            return Err(bad("must hold whole numbers or words of at most 32 characters"));
+        }
+    }
+    Ok(map.clone().into_iter().collect())
+}
+
+pub(super) fn read_tags(value: &Value) -> Result<BTreeMap<String, String>, BadJob> {
+    let map = value.as_object().ok_or_else(|| BadJob::new("tags", "must be an object of strings"))?;
+    if map.len() > 10 {
+        return Err(BadJob::new("tags", "may have at most 10 pairs"));
+    }
+    let pair = |(key, value): (&String, &Value)| {
+        if key.is_empty() || key.chars().count() > 128 || key.chars().any(char::is_control) {
+            return Err(BadJob::new(
+                "tags",
+                "must have names of 1 to 128 characters, without control characters",
+            ));
+        }
+        Ok((key.clone(), string("tags", value, 128)?.to_owned()))
+    };
+    map.iter().map(pair).collect()
+}

@@ -1,0 +1,125 @@
+//! An outcome with what follows, or a conclusion alone.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::attempt::{Judgement, Outcome};
+use crate::dispatch::Dispatch;
+use crate::next::{Conclusion, Slots};
+
+/// An outcome with what follows, or a conclusion alone.
+#[derive(Debug, Clone)]
+pub struct Deciding {
+    /// The dispatch.
+    pub uid: Uuid,
+    /// The version that was seen.
+    pub seen: i64,
+    /// The outcome of the open attempt.
+    pub outcome: Option<Closing>,
+    /// What follows.
+    pub conclusion: Option<Conclusion>,
+    /// The quota keys of the dispatch's slots.
+    pub keys: Vec<String>,
+}
+
+/// How an attempt is closed.
+#[derive(Debug, Clone)]
+pub struct Closing {
+    /// Its number.
+    pub n: u16,
+    /// Its claim.
+    pub claim: Uuid,
+    /// The answer, judged.
+    pub judgement: Judgement,
+    /// When, by the ledger's clock as far as the worker knows it.
+    pub at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct DecidingRow<'a> {
+    ix: usize,
+    uid: Uuid,
+    seen: i64,
+    n: Option<u16>,
+    claim: Option<Uuid>,
+    outcome: Option<&'static str>,
+    detail: Option<&'static str>,
+    retry_after_ms: Option<u64>,
+    closed_at: Option<Timestamp>,
+    reference: Option<&'a str>,
+    carrier_code: Option<&'a str>,
+    segments: Option<u16>,
+    price: Option<&'a str>,
+    conclusion: Option<&'a Conclusion>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<&'a [String]>,
+}
+
+impl Deciding {
+    /// An outcome, and what follows from it. `owes`: somebody must be told.
+    pub fn finish(seen: &Dispatch, closing: Closing, conclusion: Option<Conclusion>, owes: bool) -> Self {
+        Self { outcome: Some(closing), ..Self::of(seen, conclusion, owes) }
+    }
+
+    /// A conclusion alone.
+    pub fn decide(seen: &Dispatch, conclusion: Conclusion, owes: bool) -> Self {
+        Self::of(seen, Some(conclusion), owes)
+    }
+
+    fn of(seen: &Dispatch, mut conclusion: Option<Conclusion>, owes: bool) -> Self {
+        if let Some(conclusion) = conclusion.as_mut().filter(|_| !owes) {
+            conclusion.events.clear();
+        }
+        let keys = seen.slots.iter().map(|s| s.key.clone()).collect();
+        Self { uid: seen.order.uid, seen: seen.version, outcome: None, conclusion, keys }
+    }
+
+    /// Whether the quota must be locked for it.
+    pub(in crate::ledger) fn moves_slots(&self) -> bool {
+        self.conclusion.as_ref().is_some_and(|c| c.slots != Slots::Keep)
+    }
+
+    pub(in crate::ledger) fn json(&self, ix: usize) -> serde_json::Value {
+        let closing = self.outcome.as_ref();
+        let details = closing.map(|c| &c.judgement.details);
+        let outcome = closing.map(|c| c.judgement.outcome);
+        let row = DecidingRow {
+            ix,
+            uid: self.uid,
+            seen: self.seen,
+            n: closing.map(|c| c.n),
+            claim: closing.map(|c| c.claim),
+            outcome: outcome.map(Outcome::word),
+            detail: outcome.and_then(Outcome::detail),
+            retry_after_ms: match outcome {
+                Some(Outcome::Throttled { retry_after: Some(d) }) => Some(d.as_millis() as u64),
+                _ => None,
+            },
+            closed_at: closing.map(|c| c.at),
+            reference: details.and_then(|d| d.reference.as_deref()),
+            carrier_code: details.and_then(|d| d.carrier_code.as_deref()),
+            segments: details.and_then(|d| d.segments),
+            price: details.and_then(|d| d.price.as_deref()),
+            conclusion: self.conclusion.as_ref(),
+            keys: self.moves_slots().then_some(&self.keys),
+        };
+        serde_json::to_value(row).expect("plain structs with text keys serialise")
+    }
+}
+
+/// What became of an outcome or a conclusion.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Concluded {
+    /// Written, with what follows.
+    Written,
+    /// The version had changed: the outcome alone was written; the dispatch as it is now.
+    OutcomeOnly(Box<Dispatch>),
+    /// The attempt was closed already. `fact`: it was unknown, and this answer proved its acceptance.
+    Late {
+        /// The row changed by it.
+        fact: bool,
+    },
+    /// The dispatch is no longer the one that was seen; here it is, if it is still there.
+    Lost(Option<Box<Dispatch>>),
+}

@@ -1,0 +1,70 @@
+//! Facts from outside: receipts, and marks of the sender.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::attempt::{Receipt, State};
+use crate::dispatch::Stop;
+
+/// A receipt for an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// The dispatch.
+    pub uid: Uuid,
+    /// The attempt's number.
+    pub n: u16,
+    /// The carrier whose door it came through.
+    pub carrier: String,
+    /// What it says.
+    #[serde(flatten)]
+    pub receipt: Receipt,
+}
+
+/// What became of a receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recorded {
+    /// It changed what is known: the dispatch is due.
+    Recorded,
+    /// It was known, or does not outrank what is.
+    NothingNew,
+    /// There is no such attempt of this carrier; it is kept for 72 h.
+    Stray,
+}
+
+/// A mark: no further request may begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Marking {
+    /// Whose dispatch.
+    pub tenant: String,
+    /// Its sender's name for it.
+    pub id: Uuid,
+    /// Why.
+    pub stop: Stop,
+}
+
+/// What became of a mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Marked {
+    /// It stands now.
+    Marked {
+        /// Our name for the dispatch.
+        uid: Uuid,
+        /// Its state.
+        state: State,
+    },
+    /// An earlier one stands.
+    MarkedBefore {
+        /// Its state.
+        state: State,
+        /// The mark that stands.
+        stop: Stop,
+    },
+    /// The dispatch has ended.
+    Final {
+        /// How.
+        state: State,
+    },
+    /// There is no such dispatch.
+    Unknown,
+}

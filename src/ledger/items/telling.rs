@@ -1,0 +1,49 @@
+//! What is owed to the world, and what was told.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::dispatch::{Event, Order};
+
+/// Events that a dispatch still owes to the world.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Owed {
+    /// Our name for it.
+    pub uid: Uuid,
+    /// Whose it is.
+    pub tenant: String,
+    /// Its sender's name for it.
+    pub id: Uuid,
+    /// What comes back in events.
+    pub tags: BTreeMap<String, String>,
+    /// The sender's trace context.
+    #[serde(default)]
+    pub traceparent: Option<String>,
+    /// In order.
+    pub events: Vec<Event>,
+}
+
+impl Owed {
+    /// What a conclusion of a dispatch is to tell.
+    pub fn of(order: &Order, events: Vec<Event>) -> Self {
+        Self {
+            uid: order.uid,
+            tenant: order.tenant.clone(),
+            id: order.id,
+            tags: order.tags.clone(),
+            traceparent: order.traceparent.clone(),
+            events,
+        }
+    }
+}
+
+/// Events that were told, and confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// The dispatch.
+    pub uid: Uuid,
+    /// The versions of its events.
+    pub versions: Vec<i64>,
+}
