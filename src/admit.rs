@@ -76,7 +76,7 @@ impl Admitter {
     }
 
     /// A job as it asks the ledger in, without its first begin.
-    pub fn admission(&self, job: &Job, door: Door, traceparent: Option<String>, now: Timestamp) -> Admission {
+    pub fn admission(&self, job: &Job, door: Door, traceparent: Option<&str>, now: Timestamp) -> Admission {
         let metadata = job.to.metadata();
         let uid = Uuid::now_v7();
         let secret =
@@ -113,7 +113,7 @@ impl Admitter {
                 mask: job.to.mask(),
                 number: self.keys.seal_row(RowSecret::Number, uid, job.to.expose().as_bytes()),
                 tags: job.tags.clone(),
-                traceparent,
+                traceparent: traceparent.filter(|t| is_trace_context(t)).map(str::to_owned),
             },
             content: job.content.clone(),
             number_key: self.keys.number_key(&job.to),
@@ -172,4 +172,11 @@ impl Admitter {
         let numbers = &self.config.numbers;
         !listed(&numbers.blocked_countries) && (numbers.countries.is_empty() || listed(&numbers.countries))
     }
+}
+
+/// `version-traceid-parentid-flags` in lower-case hexadecimal (W3C Trace Context, 3.2).
+fn is_trace_context(text: &str) -> bool {
+    let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.iter().map(|p| p.len()).eq([2, 32, 16, 2]) && parts.iter().all(|p| hex(p))
 }

@@ -317,6 +317,24 @@ mod tests {
         assert_eq!(keys.open_job("shop", id, at, "nonsense"), Err(SealError::Form));
     }
 
+    /// Computed with PyNaCl and Python's hmac: root 00 01 … 1f, nonce 64 65 … 7b.
+    #[test]
+    fn a_job_sealed_by_another_implementation_opens() {
+        let hex: String = (0..32u8).map(|b| format!("{b:02x}")).collect();
+        let root = Root::from_hex("k1", &hex).unwrap();
+        let tenant_key: String = root.tenant_key("shop").iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(tenant_key, "bde4cb40068e81119a9a70fb86c5675c3658d8b745ef8d3167a7daebd86dbf54");
+        let id = "0192f0c1-2222-4333-8444-555566667777".parse().unwrap();
+        let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
+        let aad: String = super::job_context("shop", id, at).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(aad, "0000000473686f700192f0c1222243338444555566667777000001a3185c507b");
+        let sealed = "v1.k1.ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7KSYafgJz_4Drha5om7Jco7yCWwmMk5aSx9SjRzCwdoR7d_Mp6Y5lVemiEVAyw6\
+                      H4RQYut5lA";
+        let keys = Keys::new(root.clone(), vec![], &root);
+        let plain = keys.open_job("shop", id, at, sealed).unwrap();
+        assert_eq!(std::str::from_utf8(&plain).unwrap(), r#"{"to":"+447700900123","code":"481516"}"#);
+    }
+
     #[test]
     fn old_texts_open_and_old_tokens_are_good_after_the_root_changed() {
         let (old, new) = (keys("k1", "0a"), keys("k2", "0b"));

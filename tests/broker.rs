@@ -344,10 +344,11 @@ async fn among_many_at_once_each_publisher_hears_of_its_own_message() {
     for round in 0..5 {
         let publishing = (0..1000).map(|id| {
             let broker = broker.clone();
-            // Most are routed to a quorum queue, and are confirmed later than those that come back.
-            let unbound = id % 3 == 1;
+            // In odd rounds all are confirmed at once, many by one frame, for which lapin has no order; in even ones those
+            // that a quorum queue takes are confirmed later than those that come back.
+            let unbound = round % 2 == 1 || id % 3 == 1;
             let key = if unbound { "unbound" } else { key::RECEIPT };
-            let message = Message { mandatory: id % 5 != 0, ..message(key, &(round * 1000 + id)) };
+            let message = Message { mandatory: id % 2 == 0, ..message(key, &(round * 1000 + id)) };
             let expected = if unbound && message.mandatory { Err(PublishError::Returned) } else { Ok(()) };
             tokio::spawn(async move { assert_eq!(broker.publish(message).await, expected, "{id}") })
         });

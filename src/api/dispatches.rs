@@ -53,13 +53,8 @@ async fn admit(
     // A panic in a library that reads strangers' text costs this one request.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let job = api.admitter.decode(&body, Some(&key.tenant), now)?;
-        let traceparent = headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| t.len() <= 64);
-        Ok::<_, crate::dispatch::BadJob>(api.admitter.admission(
-            &job,
-            Door::Http,
-            traceparent.map(str::to_owned),
-            now,
-        ))
+        let traceparent = headers.get("traceparent").and_then(|v| v.to_str().ok());
+        Ok::<_, crate::dispatch::BadJob>(api.admitter.admission(&job, Door::Http, traceparent, now))
     }));
     let admission = read.map_err(|_| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-job", "the job cannot be read")

@@ -71,11 +71,13 @@ pub struct App {
     pub ops: SocketAddr,
     /// The memory.
     pub ledger: Ledger,
+    broker: Option<Broker>,
     worker: Option<Arc<Worker>>,
     worker_name: String,
     grace: Duration,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    told_all: CancellationToken,
 }
 
 /// Starts a process.
@@ -107,14 +109,16 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
         }
         None => (None, None),
     };
+    // Telling goes on until what is under way has ended.
+    let told_all = CancellationToken::new();
     let teller = match &broker {
-        Some(broker) => {
-            Teller::start(ledger.clone(), broker.clone(), Arc::clone(&metrics), shutdown.child_token())
+        Some(broker) if roles.worker => {
+            Teller::start(ledger.clone(), broker.clone(), Arc::clone(&metrics), told_all.clone())
         }
-        None => Teller::silent(),
+        _ => Teller::silent(),
     };
     let waker = Waker::new(roles.worker.then(|| to_worker.clone()), broker.clone());
-    let admitter = Arc::new(Admitter::new(keys.clone(), config.clone(), templates, teller.owes()));
+    let admitter = Arc::new(Admitter::new(keys.clone(), config.clone(), templates, broker.is_some()));
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
     let mut roles_ready: BTreeMap<&'static str, Readiness> = BTreeMap::new();
 
@@ -146,23 +150,13 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
         roles_ready
             .insert("worker", ready::worker_ready(Arc::clone(worker), broker.clone(), Arc::clone(&metrics)));
     }
-    if let Some(listener) = api_listener.as_ref() {
-        tracing::debug!(address = ?listener.local_addr().ok(), "the door for jobs is open");
-    }
-    let addresses = (
-        api_listener.as_ref().and_then(|l| l.local_addr().ok()),
-        receipts_listener.as_ref().and_then(|l| l.local_addr().ok()),
-    );
+    let api = api_listener.as_ref().and_then(|l| l.local_addr().ok());
+    let receipts = receipts_listener.as_ref().and_then(|l| l.local_addr().ok());
     if let Some(listener) = api_listener {
-        let api = Api::new(
-            ledger.clone(),
-            Arc::clone(&admitter),
-            waker.clone(),
-            Arc::clone(&metrics),
-            &config.limits,
-        );
-        spawn_until(&tasks, &shutdown, Arc::clone(&api).sweep());
-        serve(&tasks, &shutdown, listener, api.router());
+        let (waker, metrics) = (waker.clone(), Arc::clone(&metrics));
+        let door = Api::new(ledger.clone(), Arc::clone(&admitter), waker, metrics, &config.limits);
+        spawn_until(&tasks, &shutdown, Arc::clone(&door).sweep());
+        serve(&tasks, &shutdown, listener, door.router());
         roles_ready.insert("api", ready::ledger_ready(&tasks, &shutdown, ledger.clone()));
     }
     if let Some(listener) = receipts_listener {
@@ -174,8 +168,7 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     let ops = ops_listener.local_addr()?;
     serve(&tasks, &shutdown, ops_listener, Ops { metrics, roles: roles_ready }.router());
     let grace = Duration::from_secs(config.worker.grace_s);
-    let (api, receipts) = addresses;
-    Ok(App { api, receipts, ops, ledger, worker, worker_name, grace, tasks, shutdown })
+    Ok(App { api, receipts, ops, ledger, broker, worker, worker_name, grace, tasks, shutdown, told_all })
 }
 
 impl App {
@@ -193,8 +186,15 @@ impl App {
             }
             let _ = tokio::time::timeout(Duration::from_secs(2), self.ledger.retire(&self.worker_name)).await;
         }
+        self.told_all.cancel();
         self.tasks.close();
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+        let closing = async {
+            self.tasks.wait().await;
+            if let Some(broker) = self.broker {
+                broker.close().await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(5), closing).await;
     }
 }
 

@@ -65,6 +65,12 @@ pub trait Carrier: Send + Sync {
     fn hear(&self, channel: Channel, answer: &Answer) -> Option<Receipt>;
 }
 
+/// A carrier's own id or code, as it may be kept: short, and without control characters.
+pub fn kept(text: &str) -> Option<String> {
+    let fits = (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned())
+}
+
 /// How long a carrier asks for patience: `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3), at most a day.
 pub fn retry_after(header: Option<&str>, now: jiff::Timestamp) -> Option<Duration> {
     const MOST: Duration = Duration::from_secs(86_400);

@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::client::{Auth, Method};
-use super::{Answer, Callback, Carrier, Letter, NotBelieved, Request, retry_after};
+use super::{Answer, Callback, Carrier, Letter, NotBelieved, Request, kept, retry_after};
 use crate::attempt::{Details, Judgement, Outcome, Reason, Receipt, Scope, Verdict};
 use crate::dispatch::Channel;
 use crate::dispatch::{Part, Spoken, Words};
@@ -173,7 +173,7 @@ impl Carrier for Twilio {
     fn judge(&self, _: Channel, answer: &Answer) -> Judgement {
         let body = answer.json();
         let field = |name: &str| body.as_ref().and_then(|b| b.get(name));
-        let text = |name: &str| field(name).and_then(|v| v.as_str()).map(str::to_owned);
+        let text = |name: &str| field(name).and_then(|v| v.as_str()).and_then(kept);
         let code = field("code").and_then(serde_json::Value::as_i64);
         let wait = retry_after(answer.headers.get("retry-after").and_then(|v| v.to_str().ok()), answer.at);
         let outcome = match (answer.status, code.and_then(rejected)) {
@@ -274,7 +274,7 @@ fn of_call(status: &str, answered_by: Option<&str>, sip: Option<&str>, sid: Opti
         "failed" | "canceled" => (Verdict::Bad, Some(Reason::Unreachable)),
         _ => return None,
     };
-    Some(Receipt { verdict, reason, carrier_code: sip.map(str::to_owned), reference: sid.map(str::to_owned) })
+    Some(Receipt { verdict, reason, carrier_code: sip.and_then(kept), reference: sid.and_then(kept) })
 }
 
 /// `X-Twilio-Signature`: HMAC-SHA1 over the URL and the form's distinct names, sorted, each with its distinct values,

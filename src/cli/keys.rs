@@ -14,6 +14,17 @@ pub(super) enum Keys {
     Create(Create),
     /// Make a root for all of otpost's own keys, for a file of mode 0600
     Root,
+    /// Print the key under which a tenant's producers seal their jobs
+    Tenant(TenantKey),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TenantKey {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Whose key it is
+    #[arg(long, default_value = "default")]
+    tenant: String,
 }
 
 #[derive(Debug, Args)]
@@ -39,7 +50,25 @@ impl Keys {
                 Ok(())
             }
             Self::Create(create) => create.run().await,
+            Self::Tenant(tenant) => tenant.run(),
         }
+    }
+}
+
+impl TenantKey {
+    fn run(self) -> Result<(), Failure> {
+        let config = self.file.load()?;
+        if !config.knows(&self.tenant) {
+            return Err(Failure::Usage(
+                "this tenant has no section [tenants.NAME] in the configuration".to_owned(),
+            ));
+        }
+        let (kid, key) = config.tenant_key(&self.tenant)?;
+        println!("{kid}.{}", key.as_str());
+        eprintln!(
+            "The key's id, a dot, and 64 hexadecimal digits. Who has it can seal, and open, this tenant's jobs."
+        );
+        Ok(())
     }
 }
 

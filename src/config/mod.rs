@@ -7,6 +7,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::quota::Rule;
 use crate::seal::{Keys, Root};
@@ -165,6 +166,16 @@ impl Config {
             None => current.clone(),
         };
         Ok(Keys::new(current, previous?, &hashes))
+    }
+
+    /// The key under which a tenant's producers seal: its id, and its hexadecimal form.
+    pub fn tenant_key(&self, tenant: &str) -> Result<(String, Zeroizing<String>), BadConfig> {
+        let hex = self.keys.root.as_ref().ok_or_else(|| BadConfig("keys.root is missing".to_owned()))?;
+        let root = Root::from_hex(&self.keys.id, hex.expose_secret())
+            .map_err(|e| BadConfig(format!("keys.root: {e}")))?;
+        let key = root.tenant_key(tenant);
+        let hex = key.iter().fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}"));
+        Ok((self.keys.id.clone(), Zeroizing::new(hex)))
     }
 
     /// The quota of a tenant's numbers.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::outage::AGAIN;
 use super::{Seen, Worker};
-use crate::attempt::{AttemptId, Cause, Judgement, Outcome};
+use crate::attempt::{AttemptId, Cause, Details, Judgement, Outcome};
 use crate::carrier::Letter;
 use crate::clock::between;
 use crate::dispatch::PhoneNumber;
 use crate::dispatch::Words;
-use crate::ledger::{Closing, Concluded, Deciding};
+use crate::ledger::{Closing, Concluded, Deciding, LedgerError};
 use crate::metrics::Attempted;
 use crate::next::next;
 use crate::route::Ready;
@@ -87,7 +87,7 @@ impl Worker {
         let follows = next(&closed.d, now, &self.policy(&closed.d));
         let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
         let owes = self.parts.teller.owes();
-        let deciding = Deciding::finish(&seen.d, closing, Some(follows.conclusion.clone()), owes);
+        let mut deciding = Deciding::finish(&seen.d, closing, Some(follows.conclusion.clone()), owes);
         loop {
             match self.parts.ledger.conclude(deciding.clone()).await {
                 Ok(Concluded::Written) => {
@@ -103,11 +103,23 @@ impl Worker {
                     return None;
                 }
                 Ok(Concluded::Lost(_)) => return None,
+                // What a carrier said beside its outcome cannot be kept: the outcome alone can.
+                Err(LedgerError::Data { .. }) if has_details(&deciding) => drop_details(&mut deciding),
                 Err(e) => {
                     self.ledger_failed(&e);
                     tokio::time::sleep(AGAIN).await;
                 }
             }
         }
+    }
+}
+
+fn has_details(deciding: &Deciding) -> bool {
+    deciding.outcome.as_ref().is_some_and(|c| c.judgement.details != Details::default())
+}
+
+fn drop_details(deciding: &mut Deciding) {
+    if let Some(closing) = &mut deciding.outcome {
+        closing.judgement.details = Details::default();
     }
 }

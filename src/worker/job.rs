@@ -61,7 +61,7 @@ impl Worker {
             Err(_) => return self.bury(delivery, "body", "made its reader fail").await,
         };
         let mut admission =
-            self.parts.admitter.admission(&job, Door::Amqp, delivery.traceparent.clone(), now);
+            self.parts.admitter.admission(&job, Door::Amqp, delivery.traceparent.as_deref(), now);
         let flight = if admission.refusal.is_none() { self.first_flight(&job, &mut admission) } else { None };
         self.admit(delivery, admission, flight).await;
     }
