@@ -146,10 +146,32 @@ async fn receipts_are_believed_only_with_token_and_signature() {
     let now = house.ledger.find("default", id).await.unwrap().unwrap();
     assert_eq!((now.state.as_str(), now.version), ("sent", d.version), "nothing was recorded");
     // An attempt that nobody knows, with a good token and signature, is kept and answered 2xx.
+    let stranger = AttemptId { uid: uuid::Uuid::now_v7(), n: 1 };
+    let url = format!("{door}/c1/{stranger}/{}", house.keys.callback_token("c1", stranger));
+    let signature = sign(&url, "MessageSidSM1MessageStatusdelivered");
+    let (got, text) = house.post_form(&url, &[("x-twilio-signature", &signature)], body).await;
+    assert_eq!(got, 204, "{text}");
+    let look = support::world::connect(&house.ledger_url).await;
+    let kept = look
+        .query_one("select carrier, receipt->>'verdict' from stray_receipt where uid = $1", &[&stranger.uid])
+        .await
+        .unwrap();
+    assert_eq!((kept.get::<_, &str>(0), kept.get::<_, &str>(1)), ("c1", "delivered"));
     let sid = d.attempts[0].details.reference.clone().unwrap();
     house.receipt(&sid, "delivered").await;
     house.until_state(id, "delivered").await;
     app.stop().await;
+}
+
+/// A callback's signature, made by hand: HMAC-SHA1 over the URL and the sorted fields.
+fn sign(url: &str, fields: &str) -> String {
+    use base64::Engine;
+    use hmac::{KeyInit, Mac};
+    let token = mock_gateway::Config::default().auth_token;
+    let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(token.as_bytes()).unwrap();
+    mac.update(url.as_bytes());
+    mac.update(fields.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
 }
 
 fn otpost(args: &[&str]) -> (i32, String) {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Api;
+use super::body;
 use super::key::Scope;
 use super::problem::Problem;
 use crate::admit::Door;
@@ -21,7 +21,7 @@ use crate::story::Story;
 
 /// Takes a job in: 202 with its state, 200 for a known id.
 pub(super) async fn create(
-    State(api): State<Arc<Api>>, headers: HeaderMap, body: Result<Bytes, BytesRejection>,
+    State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
 ) -> Result<Response, Problem> {
     let outcome = admit(&api, &headers, body).await;
     let result = match &outcome {
@@ -36,19 +36,12 @@ pub(super) async fn create(
     outcome
 }
 
-async fn admit(
-    api: &Api, headers: &HeaderMap, body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
+async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
     let key = api.keyring.check(headers, Scope::Dispatch).await?;
     if !api.flood.lets_client(&key.id) {
         return Err(too_many("too many requests from this client", 1));
     }
-    let body = body.map_err(|e| match e.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "a job has at most 64 KiB")
-        }
-        status => Problem::new(status, "unreadable", "the body could not be read"),
-    })?;
+    let body = body::read(body).await?;
     let now = crate::clock::now();
     // A panic in a library that reads strangers' text costs this one request.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -1,5 +1,6 @@
 //! The HTTP doors: one listener for jobs, one for carriers' callbacks.
 
+mod body;
 mod dispatches;
 mod flood;
 mod key;
@@ -9,9 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -28,8 +28,6 @@ use key::Keyring;
 pub use key::{NewKey, Scope};
 use problem::Problem;
 
-/// The largest body that is read.
-const BODY_CAP: usize = 64 * 1024;
 /// No request is worked on for longer; the ledger's own limits are shorter.
 const TIME_OUT: Duration = Duration::from_secs(15);
 /// How often what is over is forgotten.
@@ -74,7 +72,6 @@ impl Api {
             .method_not_allowed_fallback(async || {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method")
             })
-            .layer(DefaultBodyLimit::max(BODY_CAP))
             .layer(from_fn(time_out))
             .with_state(Arc::clone(self))
     }
@@ -84,20 +81,17 @@ impl Api {
 pub fn receipts(receiver: Arc<Receiver>) -> Router {
     Router::new()
         .route("/v1/receipts/{carrier}/{attempt}/{token}", post(receive))
-        .layer(DefaultBodyLimit::max(BODY_CAP))
         .layer(from_fn(time_out))
         .with_state(receiver)
 }
 
 async fn receive(
     State(receiver): State<Arc<Receiver>>, Path((carrier, attempt, token)): Path<(String, String, String)>,
-    headers: HeaderMap, body: Result<Bytes, BytesRejection>,
+    headers: HeaderMap, body: Body,
 ) -> Response {
-    let body = match body {
+    let body = match body::read(body).await {
         Ok(body) => body,
-        Err(e) => {
-            return Problem::new(e.status(), "unreadable", "a callback has at most 64 KiB").into_response();
-        }
+        Err(problem) => return problem.into_response(),
     };
     match receiver.receive(&carrier, &attempt, &token, &headers, &body).await {
         Reception::Taken => StatusCode::NO_CONTENT.into_response(),

@@ -153,7 +153,14 @@ fn lock(path: &Path) -> Result<File, LedgerError> {
     Ok(file)
 }
 
+/// Nobody but its user reads the file; what `SQLite` makes beside it takes its mode.
+fn make_private(path: &Path) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let _ = File::options().create_new(true).write(true).mode(0o600).open(path);
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    make_private(path);
     let db = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
