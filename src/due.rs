@@ -58,16 +58,13 @@ async fn scan(worker: &Arc<Worker>) {
             Err(e) => return worker.outage.begins(&e),
         };
         let count = due.len();
-        for d in due {
-            let worker = Arc::clone(worker);
-            worker.tasks.clone().spawn(async move {
-                let Ok(_slot) = Arc::clone(&worker.slots).acquire_owned().await else {
-                    return;
-                };
-                worker.run(d).await;
-            });
+        if due.iter().any(|d| d.attempts.is_empty()) {
+            worker.saw_fresh_work();
         }
-        if count < begun {
+        for d in due {
+            worker.run_due(d);
+        }
+        if count < begun.max(1) {
             return;
         }
     }

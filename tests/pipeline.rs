@@ -350,3 +350,22 @@ async fn trace_10_a_killed_workers_dispatches_are_finished_by_another() {
     survivor.stop().await;
     doors.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_without_room_is_left_for_the_next_at_its_last_chance() {
+    let house = House::build(Duration::from_millis(50)).await;
+    let mut config = house.config(&["c1", "c2"]);
+    config.routes.sms = vec!["c1".to_owned()];
+    config.routes.voice = vec!["c2".to_owned()];
+    let app = house.start(config, Roles::ALL).await;
+    // The account is refused: c1 is left alone for a while.
+    house.script("+447701000301", json!(["unauthorized"])).await;
+    let first = house.publish(&job("+447701000301", json!({}))).await;
+    house.until(first, "refused", |d| d.attempts.first().is_some_and(|a| a.outcome.is_some())).await;
+    let plan = json!({"channels": ["sms", "voice"], "expires_at": in_seconds(14)});
+    let id = house.publish(&job("+447701000302", plan)).await;
+    let d = house.until_state(id, "delivered").await;
+    assert_eq!(d.attempts.len(), 1, "no request at c1: {:?}", d.attempts);
+    assert_eq!((d.attempts[0].carrier.as_str(), d.attempts[0].step), ("c2", 2));
+    app.stop().await;
+}

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::outage::AGAIN;
-use super::{Seen, Worker};
-use crate::attempt::{AttemptId, Cause, Details, Judgement, Outcome};
+use super::{Seen, Todo, Worker};
+use crate::attempt::{Attempt, AttemptId, Cause, Details, Judgement, Outcome};
 use crate::carrier::Letter;
 use crate::clock::between;
 use crate::dispatch::PhoneNumber;
@@ -30,9 +30,9 @@ pub(super) struct Flight {
 }
 
 impl Worker {
-    /// Sends the open attempt, and writes what became of it. Answers the dispatch when there is more to do at once.
-    pub(super) async fn fly(&self, seen: Seen, flight: Flight) -> Option<Seen> {
-        let open = seen.d.open().cloned()?;
+    /// Sends the open attempt, and writes what became of it.
+    pub(super) async fn fly(&self, seen: Seen, flight: Flight) -> Todo {
+        let Some(open) = seen.d.open().cloned() else { return Todo::Nothing };
         let metrics = &self.parts.metrics;
         metrics.in_flight.inc();
         let judgement = self.send(&seen, &flight).await;
@@ -54,7 +54,7 @@ impl Worker {
             );
         }
         drop(flight);
-        self.finish(seen, judgement).await
+        self.finish(seen, &open, judgement).await
     }
 
     async fn send(&self, seen: &Seen, flight: &Flight) -> Judgement {
@@ -76,14 +76,14 @@ impl Worker {
     }
 
     /// Writes an outcome with what follows. While the ledger is away it is kept, and tried again every second.
-    async fn finish(&self, seen: Seen, judgement: Judgement) -> Option<Seen> {
-        let open = seen.d.open()?.clone();
+    async fn finish(&self, seen: Seen, open: &Attempt, judgement: Judgement) -> Todo {
         let now = seen.now();
         let mut closed = Seen { d: seen.d.clone(), read_at: seen.read_at };
-        let a = closed.d.attempts.last_mut()?;
-        a.outcome = Some(judgement.outcome);
-        a.closed_at = Some(now);
-        a.details.clone_from(&judgement.details);
+        if let Some(a) = closed.d.attempts.last_mut() {
+            a.outcome = Some(judgement.outcome);
+            a.closed_at = Some(now);
+            a.details.clone_from(&judgement.details);
+        }
         let follows = next(&closed.d, now, &self.policy(&closed.d));
         let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
         let owes = self.parts.teller.owes();
@@ -92,21 +92,21 @@ impl Worker {
             match self.parts.ledger.conclude(deciding.clone()).await {
                 Ok(Concluded::Written) => {
                     let seen = self.stands(closed, &follows);
-                    return follows.begin.is_some().then_some(seen);
+                    return follows.begin.map_or(Todo::Nothing, |begin| Todo::Begin(seen, begin));
                 }
                 // The row changed meanwhile: what follows is decided on it as it is now.
-                Ok(Concluded::OutcomeOnly(row)) => return Some(Seen::new(*row)),
+                Ok(Concluded::OutcomeOnly(row)) => return Todo::Look(Seen::new(*row)),
                 Ok(Concluded::Late { fact }) => {
                     if fact {
                         self.parts.waker.wake(seen.d.order.uid);
                     }
-                    return None;
+                    return Todo::Nothing;
                 }
-                Ok(Concluded::Lost(_)) => return None,
+                Ok(Concluded::Lost(_)) => return Todo::Nothing,
                 // What a carrier said beside its outcome cannot be kept: the outcome alone can.
                 Err(LedgerError::Data { .. }) if has_details(&deciding) => drop_details(&mut deciding),
                 Err(e) => {
-                    self.ledger_failed(&e);
+                    self.outage.begins(&e);
                     tokio::time::sleep(AGAIN).await;
                 }
             }

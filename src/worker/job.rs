@@ -2,7 +2,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,16 +16,15 @@ use crate::broker::{Delivery, Exchange, Intake, Message};
 use crate::clock::between;
 use crate::dispatch::{Channel, Event, Job};
 use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
+use crate::next::MIN_LIFE;
 use crate::wake;
 
 impl Worker {
     /// Takes jobs from the broker, one slot each, until the broker's side ends.
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
-            self.jobs_waiting.fetch_add(1, Ordering::Relaxed);
-            let slot = Arc::clone(&self.slots).acquire_owned().await;
-            self.jobs_waiting.fetch_sub(1, Ordering::Relaxed);
-            let Ok(slot) = slot else { return };
+            self.saw_fresh_work();
+            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
             let worker = Arc::clone(&self);
             self.tasks.spawn(async move { worker.delivery(delivery, slot).await });
         }
@@ -98,9 +96,9 @@ impl Worker {
     }
 
     /// Admits until the ledger answers: the delivery is held meanwhile, with the same uid and the same claim.
-    async fn admit(self: &Arc<Self>, delivery: Delivery, admission: Admission, flight: Option<Flight>) {
+    async fn admit(self: &Arc<Self>, delivery: Delivery, mut admission: Admission, flight: Option<Flight>) {
         let handed_at = crate::clock::boot();
-        let flight = flight.map(|f| Flight { handed_at, ..f });
+        let mut flight = flight.map(|f| Flight { handed_at, ..f });
         let admitted = loop {
             if self.parts.shutdown.is_cancelled() && !self.outage.answers() {
                 // It comes again to whoever is there then.
@@ -114,9 +112,13 @@ impl Worker {
                     return self.bury(delivery, "body", rule.trim_end()).await;
                 }
                 Err(e) => {
-                    self.ledger_failed(&e);
+                    self.outage.begins(&e);
                     tokio::time::sleep(AGAIN).await;
                     self.outage.over().await;
+                    if between(crate::clock::now(), admission.order.expires_at) < MIN_LIFE {
+                        admission.expire();
+                        flight = None;
+                    }
                 }
             }
         };
@@ -131,7 +133,7 @@ impl Worker {
                 match state {
                     State::Sending => {
                         if let (Some(d), Some(flight)) = (admission.born(now, slots), flight) {
-                            self.go_on(Seen::new(d), flight).await;
+                            self.go_on(self.fly(Seen::new(d), flight).await).await;
                         }
                     }
                     State::Queued => drop(flight),
@@ -156,7 +158,7 @@ impl Worker {
                 delivery.ack();
                 // An earlier run of this very group came through: the open attempt is ours.
                 if let (Ok(Some(d)), Some(flight)) = (self.parts.ledger.read(uid).await, flight) {
-                    self.go_on(Seen::new(d), flight).await;
+                    self.go_on(self.fly(Seen::new(d), flight).await).await;
                 }
             }
             Admitted::Known { .. } => {
@@ -165,12 +167,6 @@ impl Worker {
             }
             Admitted::Conflict => self.bury(delivery, "id", "is known with other content (conflict)").await,
             Admitted::Refused { .. } => delivery.ack(),
-        }
-    }
-
-    async fn go_on(self: &Arc<Self>, seen: Seen, flight: Flight) {
-        if let Some(seen) = self.fly(seen, flight).await {
-            self.follow(seen, false).await;
         }
     }
 

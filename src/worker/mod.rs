@@ -5,8 +5,8 @@ mod job;
 mod outage;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -19,9 +19,7 @@ use crate::broker::Broker;
 use crate::carrier::Request;
 use crate::clock::{after, between};
 use crate::dispatch::{Channel, Dispatch, Event};
-use crate::ledger::{
-    Beginning, Begun, Concluded, Deciding, Ledger, LedgerError, NewAttempt, Owed, Recording,
-};
+use crate::ledger::{Beginning, Begun, Concluded, Deciding, Ledger, NewAttempt, Owed, Recording};
 use crate::metrics::Metrics;
 use crate::next::{Begin, Next, Policy, give_up, next, skip_step, snooze};
 use crate::route::{Ready, Routes};
@@ -29,6 +27,9 @@ use crate::seal::Keys;
 use crate::tell::Teller;
 use crate::wake::Waker;
 pub use outage::Outage;
+
+/// New work within this time counts as waiting: retries then leave room for more of it.
+const LATELY: Duration = Duration::from_secs(5);
 
 /// What every part of a worker needs.
 pub struct Parts {
@@ -61,8 +62,8 @@ pub struct Worker {
     parts: Parts,
     /// One for each request under way.
     pub slots: Arc<Semaphore>,
-    /// Jobs that wait at the broker's side of this process.
-    jobs_waiting: AtomicUsize,
+    /// Boot time at which new work was last seen, in ms.
+    fresh_at: AtomicU64,
     /// Due dispatches under way that had begun before.
     retries: AtomicUsize,
     /// Whether the ledger answers.
@@ -88,14 +89,14 @@ impl Seen {
     }
 }
 
-/// What a written conclusion leaves to do.
-enum Written {
-    /// It stands; here is the dispatch after it.
-    Stands(Box<Seen>),
-    /// Somebody else was there first; here is what they made of it, when it is due.
-    Changed(Box<Seen>),
-    /// Nothing for us.
-    Dropped,
+/// What is to be done with a dispatch.
+enum Todo {
+    /// Look at it: something about it is due.
+    Look(Seen),
+    /// Begin a request.
+    Begin(Seen, Begin),
+    /// Nothing: it waits, has ended, or is in other hands.
+    Nothing,
 }
 
 impl Worker {
@@ -104,7 +105,7 @@ impl Worker {
         let slots = Arc::new(Semaphore::new(parts.slots));
         Arc::new(Self {
             slots,
-            jobs_waiting: AtomicUsize::new(0),
+            fresh_at: AtomicU64::new(0),
             retries: AtomicUsize::new(0),
             outage: Outage::new(),
             tasks: TaskTracker::new(),
@@ -117,85 +118,103 @@ impl Worker {
         &self.parts.ledger
     }
 
-    /// How many due dispatches that had begun before may be taken now: while new jobs wait, at most a quarter of all.
+    /// How many due dispatches that had begun before may be taken now: while new jobs come in, at most a quarter of all;
+    /// never all, so that the next new job finds a slot.
     pub fn room_for_retries(&self) -> usize {
-        let free = self.slots.available_permits();
-        if self.jobs_waiting.load(Ordering::Relaxed) == 0 {
-            return free;
-        }
-        (self.parts.slots / 4).saturating_sub(self.retries.load(Ordering::Relaxed)).min(free)
+        let quiet =
+            crate::clock::boot().saturating_sub(Duration::from_millis(self.fresh_at.load(Ordering::Relaxed)));
+        let most =
+            if quiet < LATELY { self.parts.slots / 4 } else { self.parts.slots - self.parts.slots / 4 };
+        most.max(1).saturating_sub(self.retries.load(Ordering::Relaxed)).min(self.slots.available_permits())
+    }
+
+    /// Something new came in.
+    pub fn saw_fresh_work(&self) {
+        self.fresh_at.store(crate::clock::boot().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Runs a dispatch that was taken, until it waits for something or has ended.
-    pub async fn run(self: &Arc<Self>, taken: Dispatch) {
-        let retry = !taken.attempts.is_empty();
-        self.retries.fetch_add(usize::from(retry), Ordering::Relaxed);
-        self.follow(Seen::new(taken), false).await;
-        self.retries.fetch_sub(usize::from(retry), Ordering::Relaxed);
+    pub async fn run(&self, taken: Dispatch) {
+        self.go_on(Todo::Look(Seen::new(taken))).await;
     }
 
-    /// Does what follows, again and again. `asked`: the carrier was asked what became of a silent attempt.
-    async fn follow(&self, mut seen: Seen, mut asked: bool) {
+    /// Runs a dispatch that was due, as soon as there is a slot. It counts as a retry from now on, if it is one.
+    pub fn run_due(self: &Arc<Self>, taken: Dispatch) {
+        let (worker, retry) = (Arc::clone(self), usize::from(!taken.attempts.is_empty()));
+        self.retries.fetch_add(retry, Ordering::Relaxed);
+        self.tasks.spawn(async move {
+            if let Ok(_slot) = Arc::clone(&worker.slots).acquire_owned().await {
+                worker.run(taken).await;
+            }
+            worker.retries.fetch_sub(retry, Ordering::Relaxed);
+        });
+    }
+
+    /// Does what is to be done with a dispatch, again and again, until it waits for something or is in other hands.
+    async fn go_on(&self, mut todo: Todo) {
+        // The carrier is asked once what became of a silent attempt.
+        let mut asked = false;
         loop {
-            let policy = self.policy(&seen.d);
-            let follows = next(&seen.d, seen.now(), &policy);
-            let Some(goes_on) = self.act(seen, follows, &policy, &mut asked).await else {
-                return;
-            };
-            seen = goes_on;
+            todo = match todo {
+                Todo::Look(seen) => {
+                    let follows = next(&seen.d, seen.now(), &self.policy(&seen.d));
+                    self.write(seen, follows).await
+                }
+                Todo::Begin(seen, begin) => {
+                    match begin.silent.filter(|_| !std::mem::replace(&mut asked, true)) {
+                        Some(n) if self.ask(&seen.d, n).await => self.read_again(&seen).await,
+                        _ => self.begin(seen, begin).await,
+                    }
+                }
+                Todo::Nothing => return,
+            }
         }
     }
 
-    /// Writes a conclusion, and begins what it asks for. Answers the dispatch when it must be looked at again.
-    async fn act(&self, seen: Seen, follows: Next, policy: &Policy, asked: &mut bool) -> Option<Seen> {
-        let seen = if follows.begins_only(&seen.d) {
-            seen
-        } else {
-            match self.decide(seen, &follows).await {
-                Written::Stands(seen) => *seen,
-                Written::Changed(seen) => return Some(*seen),
-                Written::Dropped => return None,
-            }
-        };
-        let begin = follows.begin?;
-        if let Some(n) = begin.silent.filter(|_| !*asked) {
-            *asked = true;
-            if self.ask(&seen.d, n).await {
-                return self.read_again(&seen).await;
+    /// Writes a conclusion, unless the begin that it asks for says all of it.
+    async fn write(&self, mut seen: Seen, follows: Next) -> Todo {
+        if !follows.begins_only(&seen.d) {
+            let deciding = Deciding::decide(&seen.d, follows.conclusion.clone(), self.parts.teller.owes());
+            match self.parts.ledger.conclude(deciding).await {
+                Ok(Concluded::Written) => seen = self.stands(seen, &follows),
+                Ok(Concluded::Lost(row)) => return Self::if_due(row),
+                Ok(_) => return Todo::Nothing,
+                Err(e) => {
+                    self.outage.begins(&e);
+                    return Todo::Nothing;
+                }
             }
         }
-        self.begin(seen, begin, policy).await
+        follows.begin.map_or(Todo::Nothing, |begin| Todo::Begin(seen, begin))
     }
 
     /// Finds a carrier, commits the attempt, sends it.
-    async fn begin(&self, seen: Seen, begin: Begin, policy: &Policy) -> Option<Seen> {
-        let (d, now) = (&seen.d, seen.now());
-        let country = d.order.country.as_deref();
+    async fn begin(&self, seen: Seen, begin: Begin) -> Todo {
+        let (d, now, policy) = (&seen.d, seen.now(), self.policy(&seen.d));
         let life = between(now, d.order.expires_at);
         let Ok(contents) = self.parts.admitter.open(d) else {
             tracing::error!(dispatch.uid = %d.order.uid, "a code cannot be opened: is a key missing in keys.previous?");
-            let follows = give_up(d, Reason::Template, now, policy);
-            return self.conclude_only(seen, follows).await;
+            let follows = give_up(d, Reason::Template, now, &policy);
+            return self.write(seen, follows).await;
         };
-        let Ok(words) =
-            self.parts.admitter.render(&d.order, begin.channel, &contents.code, &contents.params, life)
-        else {
+        let (code, params) = (&contents.code, &contents.params);
+        let Ok(words) = self.parts.admitter.render(&d.order, begin.channel, code, params, life) else {
             tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
-            let follows = give_up(d, Reason::Template, now, policy);
-            return self.conclude_only(seen, follows).await;
+            let follows = give_up(d, Reason::Template, now, &policy);
+            return self.write(seen, follows).await;
         };
+        let country = d.order.country.as_deref();
         let Some(ready) = self.parts.routes.choose(begin.channel, country, &begin.carriers) else {
-            let follows = snooze(d, &begin, now, policy);
-            return self.conclude_only(seen, follows).await;
+            let follows = snooze(d, &begin, now, &policy);
+            return self.write(seen, follows).await;
         };
-        let attempt =
-            NewAttempt::new(begin.channel, &ready.account.name, ready.account.client.time_out, begin.repeats);
+        let account = &ready.account;
         let beginning = Beginning {
             uid: d.order.uid,
             seen: d.version,
             step: begin.step,
             voice: self.voice_limit(d, &begin, &contents),
-            attempt,
+            attempt: NewAttempt::new(begin.channel, &account.name, account.client.time_out, begin.repeats),
         };
         let handed_at = crate::clock::boot();
         match self.parts.ledger.begin(beginning).await {
@@ -205,12 +224,12 @@ impl Worker {
             }
             Ok(Begun::Lost(row)) => Self::if_due(row),
             Ok(Begun::VoiceRefused { retry_after_s, .. }) => {
-                let follows = skip_step(&seen.d, &begin, retry_after_s, seen.now(), policy);
-                self.conclude_only(seen, follows).await
+                let follows = skip_step(&seen.d, &begin, retry_after_s, seen.now(), &policy);
+                self.write(seen, follows).await
             }
             Err(e) => {
-                self.ledger_failed(&e);
-                None
+                self.outage.begins(&e);
+                Todo::Nothing
             }
         }
     }
@@ -219,39 +238,6 @@ impl Worker {
     fn voice_limit(&self, d: &Dispatch, begin: &Begin, contents: &Contents) -> Option<crate::ledger::Limit> {
         let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
         first.then(|| self.parts.admitter.voice_limit(&d.order.tenant, &contents.to))
-    }
-
-    /// Writes a conclusion; what it would begin is begun by looking at the row again.
-    async fn conclude_only(&self, seen: Seen, follows: Next) -> Option<Seen> {
-        if follows.begins_only(&seen.d) {
-            // The step is skipped for the next one, and nothing is to be written before its begin.
-            let mut seen = seen;
-            let version = seen.d.version;
-            follows.conclusion.apply(&mut seen.d);
-            seen.d.version = version;
-            return Some(seen);
-        }
-        match self.decide(seen, &follows).await {
-            Written::Stands(seen) => follows.begin.is_some().then_some(*seen),
-            Written::Changed(seen) => Some(*seen),
-            Written::Dropped => None,
-        }
-    }
-
-    /// Writes a conclusion alone, and tells what it tells.
-    async fn decide(&self, seen: Seen, follows: &Next) -> Written {
-        let deciding = Deciding::decide(&seen.d, follows.conclusion.clone(), self.parts.teller.owes());
-        match self.parts.ledger.conclude(deciding).await {
-            Ok(Concluded::Written) => Written::Stands(Box::new(self.stands(seen, follows))),
-            Ok(Concluded::Lost(row)) => {
-                Self::if_due(row).map_or(Written::Dropped, |seen| Written::Changed(Box::new(seen)))
-            }
-            Ok(_) => Written::Dropped,
-            Err(e) => {
-                self.ledger_failed(&e);
-                Written::Dropped
-            }
-        }
     }
 
     /// The dispatch after a conclusion that was written; its events are handed over.
@@ -274,16 +260,17 @@ impl Worker {
     }
 
     /// Who loses looks again only where something is due; what others hold is theirs.
-    fn if_due(row: Option<Box<Dispatch>>) -> Option<Seen> {
-        row.filter(|d| d.wake_at.is_some_and(|at| at <= d.now)).map(|d| Seen::new(*d))
+    fn if_due(row: Option<Box<Dispatch>>) -> Todo {
+        let due = row.filter(|d| d.wake_at.is_some_and(|at| at <= d.now));
+        due.map_or(Todo::Nothing, |d| Todo::Look(Seen::new(*d)))
     }
 
-    async fn read_again(&self, seen: &Seen) -> Option<Seen> {
+    async fn read_again(&self, seen: &Seen) -> Todo {
         match self.parts.ledger.read(seen.d.order.uid).await {
-            Ok(row) => row.map(Seen::new),
+            Ok(row) => row.map_or(Todo::Nothing, |d| Todo::Look(Seen::new(d))),
             Err(e) => {
-                self.ledger_failed(&e);
-                None
+                self.outage.begins(&e);
+                Todo::Nothing
             }
         }
     }
@@ -315,9 +302,5 @@ impl Worker {
         let carrier = &ready.account.name;
         let token = self.parts.keys.callback_token(carrier, attempt);
         format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.parts.public_url.trim_end_matches('/'))
-    }
-
-    fn ledger_failed(&self, e: &LedgerError) {
-        self.outage.begins(e);
     }
 }

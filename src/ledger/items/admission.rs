@@ -121,6 +121,12 @@ impl Admission {
         serde_json::to_value(row).expect("plain structs with text keys serialise")
     }
 
+    /// It waited for too long: it is taken in as expired, and nothing is begun.
+    pub fn expire(&mut self) {
+        self.refusal = Some(Refusal { state: State::Expired, reason: Reason::Life });
+        (self.attempt, self.voice, self.snooze) = (None, None, None);
+    }
+
     /// The dispatch that was born `sending` with the first attempt in it.
     pub fn born(&self, now: Timestamp, slots: Vec<Slot>) -> Option<Dispatch> {
         let attempt = self.attempt.as_ref()?.begun(1, 1, now);
