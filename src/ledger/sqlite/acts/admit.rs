@@ -1,0 +1,177 @@
+//! A job is taken in: known, refused, or born with its slots.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use rusqlite::types::Value as Sql;
+use uuid::Uuid;
+
+use super::facts::mark;
+use super::{Fault, slots, take_slots, uid_of};
+use crate::attempt::{Reason, State};
+use crate::clock::after;
+use crate::dispatch::{Dispatch, Event, Stop};
+use crate::ledger::items::{Admission, Admitted, Limit};
+use crate::ledger::sqlite::TELL_AGAIN;
+use crate::ledger::sqlite::row::{insert, load, time};
+use crate::quota;
+
+pub(in crate::ledger::sqlite) fn admit(
+    db: &Connection, job: &Admission, now: Timestamp,
+) -> Result<Admitted, Fault> {
+    if let Some((uid, content)) = uid_of(db, &job.order.tenant, job.order.id)? {
+        if content != job.content {
+            return Ok(Admitted::Conflict);
+        }
+        let Some(d) = load(db, uid, now)? else {
+            return Ok(Admitted::Conflict);
+        };
+        let mine = job.attempt.as_ref().is_some_and(|a| d.open().is_some_and(|open| open.claim == a.claim));
+        return Ok(Admitted::Known { uid, state: d.state, version: d.version, mine });
+    }
+    let mut d = job.clone().into_queued(now);
+    let mut retry_after_s = None;
+    if let Some(refusal) = job.refusal {
+        (d.state, d.reason) = (refusal.state, Some(refusal.reason));
+    } else if newer_exists(db, job)? {
+        (d.state, d.reason) = (State::Superseded, Some(Reason::Newer));
+    } else {
+        place(db, job, &mut d, &mut retry_after_s, now)?;
+    }
+    let refused = d.state.is_final();
+    if refused {
+        d.wake_at = None;
+        d.code = None;
+        if !job.keep_refusal {
+            let reason = d.reason.unwrap_or(Reason::Quota);
+            return Ok(Admitted::Refused { state: d.state, reason, retry_after_s });
+        }
+        if job.owes {
+            d.owed.push(Event {
+                version: 1,
+                state: d.state,
+                at: now,
+                step: d.step.min(d.order.plan.len() as u8),
+                attempt: None,
+                channel: None,
+                carrier: None,
+                reason: d.reason,
+                retry_after_s,
+            });
+        }
+    }
+    let superseded = if refused { vec![] } else { stop_older(db, job, now)? };
+    let tell_at = (!d.owed.is_empty()).then(|| after(now, TELL_AGAIN));
+    let text = |t: &str| Sql::Text(t.to_owned());
+    let (key, issued_at) = job.supersedes.as_ref().map_or((Sql::Null, None), |(k, at)| (text(k), Some(*at)));
+    let extra = [
+        ("content", text(&job.content)),
+        ("number_key", text(&job.number_key)),
+        ("supersedes", key),
+        ("issued_at", time(issued_at)),
+        ("tell_at", time(tell_at)),
+    ];
+    insert(db, &d, &extra)?;
+    Ok(Admitted::Born { state: d.state, reason: d.reason, slots: d.slots, now, retry_after_s, superseded })
+}
+
+/// Takes the slots and gives the row its place: `sending`, `queued`, or `limited`.
+fn place(
+    db: &Connection, job: &Admission, d: &mut Dispatch, retry_after_s: &mut Option<u64>, now: Timestamp,
+) -> Result<(), Fault> {
+    let limits: Vec<&Limit> = job.limits.iter().collect();
+    let voice_wait = match &job.voice {
+        Some(voice) => quota::free_at(&slots(db, &voice.key)?, &voice.rules, now),
+        None => None,
+    };
+    let skip_to = job.skip_to();
+    let number_has_room = {
+        let mut room = true;
+        for limit in &limits {
+            room &= quota::free_at(&slots(db, &limit.key)?, &limit.rules, now).is_none();
+        }
+        room
+    };
+    if let Some(until) = voice_wait.filter(|_| number_has_room && skip_to >= job.order.plan.over()) {
+        (d.state, d.reason, d.step) = (State::Limited, Some(Reason::VoiceQuota), skip_to);
+        *retry_after_s = Some(quota::retry_after_s(now, until));
+        return Ok(());
+    }
+    let with_voice = job.voice.iter().filter(|_| voice_wait.is_none());
+    match take_slots(db, &limits.into_iter().chain(with_voice).collect::<Vec<_>>(), now)? {
+        Err(wait) => {
+            (d.state, d.reason) = (State::Limited, Some(Reason::Quota));
+            *retry_after_s = Some(wait);
+        }
+        Ok(taken) => {
+            d.slots = taken;
+            d.slots_held = !d.slots.is_empty();
+            match &job.attempt {
+                Some(attempt) if voice_wait.is_none() => {
+                    let attempt = attempt.begun(1, 1, now);
+                    (d.state, d.wake_at) = (State::Sending, Some(attempt.deadline));
+                    d.attempts.push(attempt);
+                }
+                _ if voice_wait.is_some() => d.step = skip_to,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn newer_exists(db: &Connection, job: &Admission) -> Result<bool, Fault> {
+    let Some((key, at)) = &job.supersedes else {
+        return Ok(false);
+    };
+    Ok(db
+        .prepare_cached(
+            "select exists (select 1 from dispatch where supersedes = ?1
+                and state not in ('limited', 'refused', 'expired') and (issued_at, id) > (?2, ?3))",
+        )?
+        .query_row((key, at.as_microsecond(), job.order.id.to_string()), |r| r.get(0))?)
+}
+
+fn stop_older(db: &Connection, job: &Admission, now: Timestamp) -> Result<Vec<Uuid>, Fault> {
+    let Some((key, at)) = &job.supersedes else {
+        return Ok(vec![]);
+    };
+    let older: Vec<String> = db
+        .prepare_cached(
+            "select uid from dispatch where supersedes = ?1 and stop is null
+                and state in ('queued', 'sending', 'sent') and (issued_at, id) < (?2, ?3)",
+        )?
+        .query_map((key, at.as_microsecond(), job.order.id.to_string()), |r| r.get(0))?
+        .collect::<Result<_, _>>()?;
+    let older: Vec<Uuid> = older.iter().filter_map(|u| u.parse().ok()).collect();
+    for uid in &older {
+        mark(db, *uid, Stop::Superseded, now)?;
+    }
+    Ok(older)
+}
+
+impl Admission {
+    /// The dispatch as it is born when nothing is begun with it.
+    fn into_queued(self, now: Timestamp) -> Dispatch {
+        let snoozed_until = self.snooze.map(|s| after(now, s));
+        Dispatch {
+            order: self.order,
+            version: 1,
+            state: State::Queued,
+            reason: None,
+            step: 1,
+            step_at: now,
+            snoozes: u16::from(snoozed_until.is_some()),
+            snoozed_until,
+            told_steps: 0,
+            stop: None,
+            wake_at: Some(snoozed_until.unwrap_or(now)),
+            code: Some(self.code),
+            slots: vec![],
+            slots_held: false,
+            born_at: now,
+            owed: vec![],
+            attempts: vec![],
+            now,
+        }
+    }
+}

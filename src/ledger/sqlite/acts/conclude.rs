@@ -1,0 +1,133 @@
+//! Begins, outcomes and conclusions: written only where the row is still the one that was seen.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::{Fault, put_slots, save, slots, take_slots, tell_at};
+use crate::attempt::{Outcome, State};
+use crate::clock::after;
+use crate::dispatch::Dispatch;
+use crate::ledger::items::{Beginning, Begun, Closing, Concluded, Deciding};
+use crate::ledger::sqlite::TELL_AGAIN;
+use crate::ledger::sqlite::row::{load, put_attempt, update};
+use crate::next::{LEASE, Slots};
+
+pub(in crate::ledger::sqlite) fn begin(
+    db: &Connection, b: &Beginning, now: Timestamp,
+) -> Result<Begun, Fault> {
+    let Some(mut d) = load(db, b.uid, now)? else {
+        return Ok(Begun::Lost(None));
+    };
+    if d.open().is_some_and(|open| open.claim == b.attempt.claim) {
+        return Ok(Begun::Begun(Box::new(d)));
+    }
+    if d.version != b.seen || d.open().is_some() || d.code.is_none() {
+        return Ok(Begun::Lost(Some(Box::new(d))));
+    }
+    if let Some(voice) = &b.voice {
+        match take_slots(db, &[voice], now)? {
+            Ok(slots) => d.slots.extend(slots),
+            Err(retry_after_s) => return Ok(Begun::VoiceRefused { retry_after_s, now }),
+        }
+    }
+    if d.step != b.step {
+        (d.step, d.step_at, d.snoozes) = (b.step, now, 0);
+    }
+    d.snoozed_until = None;
+    d.version += 1;
+    if d.state == State::Queued {
+        d.state = State::Sending;
+    }
+    let attempt = b.attempt.begun(d.attempts.len() as u16 + 1, b.step, now);
+    d.wake_at = Some(attempt.deadline);
+    put_attempt(db, b.uid, &attempt)?;
+    d.attempts.push(attempt);
+    save(db, &d)?;
+    Ok(Begun::Begun(Box::new(d)))
+}
+
+pub(in crate::ledger::sqlite) fn conclude(
+    db: &Connection, it: &Deciding, now: Timestamp,
+) -> Result<Concluded, Fault> {
+    let Some(mut d) = load(db, it.uid, now)? else {
+        return Ok(Concluded::Lost(None));
+    };
+    let unseen = d.version != it.seen;
+    let Some(closing) = &it.outcome else {
+        if unseen {
+            return Ok(Concluded::Lost(Some(Box::new(d))));
+        }
+        return write_conclusion(db, it, &mut d, now);
+    };
+    let Some(i) = d.attempts.iter().position(|a| a.n == closing.n && a.claim == closing.claim) else {
+        return Ok(Concluded::Late { fact: false });
+    };
+    if d.attempts[i].outcome.is_some() {
+        return late(db, closing, i, &mut d, now);
+    }
+    let a = &mut d.attempts[i];
+    a.outcome = Some(closing.judgement.outcome);
+    a.closed_at = Some(closing.at);
+    a.details = closing.judgement.details.clone();
+    put_attempt(db, it.uid, a)?;
+    if unseen || it.conclusion.is_none() {
+        d.version += 1;
+        d.wake_at = Some(after(now, LEASE));
+        save(db, &d)?;
+        return Ok(Concluded::OutcomeOnly(Box::new(d)));
+    }
+    write_conclusion(db, it, &mut d, now)
+}
+
+fn write_conclusion(
+    db: &Connection, it: &Deciding, d: &mut Dispatch, now: Timestamp,
+) -> Result<Concluded, Fault> {
+    let Some(conclusion) = &it.conclusion else {
+        return Ok(Concluded::Lost(None));
+    };
+    conclusion.apply(d);
+    if let Some(a) = conclusion.close.and_then(|n| d.attempts.iter().find(|a| a.n == n)) {
+        put_attempt(db, it.uid, a)?;
+    }
+    for slot in d.slots.iter().filter(|_| conclusion.slots != Slots::Keep) {
+        let mut kept = slots(db, &slot.key)?;
+        kept.retain(|at| *at != slot.at);
+        if conclusion.slots == Slots::TakeAgain {
+            kept.push(slot.at);
+            kept.sort();
+        }
+        put_slots(db, &slot.key, &kept)?;
+    }
+    let mut tell_at = tell_at(db, it.uid)?;
+    if !conclusion.events.is_empty() {
+        d.owed.extend(conclusion.events.iter().cloned());
+        tell_at = Some(after(now, TELL_AGAIN));
+    }
+    update(db, d, tell_at)?;
+    Ok(Concluded::Written)
+}
+
+/// Somebody else closed it, or this very finish came through before: add what the answer said, begin nothing.
+fn late(
+    db: &Connection, closing: &Closing, i: usize, d: &mut Dispatch, now: Timestamp,
+) -> Result<Concluded, Fault> {
+    let uid = d.order.uid;
+    let a = &mut d.attempts[i];
+    let known = matches!(a.outcome, Some(Outcome::Unknown | Outcome::Accepted));
+    if closing.judgement.outcome != Outcome::Accepted || !known {
+        return Ok(Concluded::Late { fact: false });
+    }
+    let fact = a.outcome == Some(Outcome::Unknown);
+    a.outcome = Some(Outcome::Accepted);
+    let said = closing.judgement.details.clone();
+    a.details.reference = a.details.reference.take().or(said.reference);
+    a.details.segments = a.details.segments.or(said.segments);
+    a.details.price = a.details.price.take().or(said.price);
+    put_attempt(db, uid, a)?;
+    if fact {
+        d.version += 1;
+        d.wake_at = Some(now);
+        save(db, d)?;
+    }
+    Ok(Concluded::Late { fact })
+}

@@ -1,0 +1,68 @@
+//! Facts from outside: receipts, and marks of the sender.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::{Fault, find, save};
+use crate::dispatch::{Dispatch, Stop};
+use crate::ledger::items::{Marked, Marking, Recorded, Recording};
+use crate::ledger::sqlite::row::{load, put_attempt};
+
+pub(in crate::ledger::sqlite) fn record(
+    db: &Connection, it: &Recording, now: Timestamp,
+) -> Result<Recorded, Fault> {
+    let found = load(db, it.uid, now)?;
+    let attempt = found.and_then(|mut d: Dispatch| {
+        let i = d.attempts.iter().position(|a| a.n == it.n && a.carrier == it.carrier)?;
+        let a = d.attempts.swap_remove(i);
+        Some((d, a))
+    });
+    let Some((mut d, mut a)) = attempt else {
+        db.prepare_cached("insert or ignore into stray_receipt values (?1, ?2, ?3, ?4, ?5)")?.execute((
+            it.uid.to_string(),
+            it.n,
+            &it.carrier,
+            serde_json::to_string(&it.receipt)?,
+            now.as_microsecond(),
+        ))?;
+        return Ok(Recorded::Stray);
+    };
+    if !a.learns_from(&it.receipt) {
+        return Ok(Recorded::NothingNew);
+    }
+    a.learn(&it.receipt, now);
+    put_attempt(db, it.uid, &a)?;
+    d.version += 1;
+    d.wake_at = Some(now);
+    save(db, &d)?;
+    Ok(Recorded::Recorded)
+}
+
+pub(in crate::ledger::sqlite) fn stop(
+    db: &Connection, it: &Marking, now: Timestamp,
+) -> Result<Marked, Fault> {
+    let Some(d) = find(db, &it.tenant, it.id, now)? else {
+        return Ok(Marked::Unknown);
+    };
+    if d.state.is_final() {
+        return Ok(Marked::Final { state: d.state });
+    }
+    if let Some(stop) = d.stop {
+        return Ok(Marked::MarkedBefore { state: d.state, stop });
+    }
+    mark(db, d.order.uid, it.stop, now)?;
+    Ok(Marked::Marked { uid: d.order.uid, state: d.state })
+}
+
+pub(super) fn mark(db: &Connection, uid: Uuid, stop: Stop, now: Timestamp) -> Result<(), Fault> {
+    let Some(mut d) = load(db, uid, now)? else {
+        return Ok(());
+    };
+    d.stop = Some(stop);
+    d.version += 1;
+    if d.open().is_none() {
+        d.wake_at = Some(now);
+    }
+    save(db, &d)
+}

@@ -1,0 +1,85 @@
+//! What the ledger does, in plain Rust over one file: the same decisions that PostgreSQL's functions make.
+
+mod admit;
+mod conclude;
+mod facts;
+mod take;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use super::Fault;
+use super::row::{load, update};
+use crate::dispatch::{Dispatch, Slot};
+use crate::ledger::items::Limit;
+use crate::quota;
+
+pub(super) use admit::admit;
+pub(super) use conclude::{begin, conclude};
+pub(super) use facts::{record, stop};
+pub(super) use take::{take, take_due};
+
+fn uid_of(db: &Connection, tenant: &str, id: Uuid) -> Result<Option<(Uuid, String)>, Fault> {
+    let found: Option<(String, String)> = db
+        .prepare_cached("select uid, content from dispatch where tenant = ?1 and id = ?2")?
+        .query_row((tenant, id.to_string()), |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()?;
+    Ok(found.and_then(|(uid, content)| Some((uid.parse().ok()?, content))))
+}
+
+pub(super) fn find(
+    db: &Connection, tenant: &str, id: Uuid, now: Timestamp,
+) -> Result<Option<Dispatch>, Fault> {
+    match uid_of(db, tenant, id)? {
+        Some((uid, _)) => load(db, uid, now),
+        None => Ok(None),
+    }
+}
+
+fn slots(db: &Connection, key: &str) -> Result<Vec<Timestamp>, Fault> {
+    let text: Option<String> = db
+        .prepare_cached("select slots from quota where key = ?1")?
+        .query_row([key], |r| r.get(0))
+        .optional()?;
+    let micros: Vec<i64> = text.map(|t| serde_json::from_str(&t)).transpose()?.unwrap_or_default();
+    Ok(micros.into_iter().filter_map(|us| Timestamp::from_microsecond(us).ok()).collect())
+}
+
+fn put_slots(db: &Connection, key: &str, slots: &[Timestamp]) -> Result<(), Fault> {
+    let micros: Vec<i64> = slots.iter().map(|t| t.as_microsecond()).collect();
+    db.prepare_cached("insert or replace into quota values (?1, ?2)")?
+        .execute((key, serde_json::to_string(&micros)?))?;
+    Ok(())
+}
+
+/// Takes a slot under each limit, or none at all; refused: seconds until there is room.
+fn take_slots(db: &Connection, limits: &[&Limit], now: Timestamp) -> Result<Result<Vec<Slot>, u64>, Fault> {
+    let (mut taken, mut waits) = (vec![], vec![]);
+    for limit in limits {
+        let mut kept = slots(db, &limit.key)?;
+        match quota::take(&mut kept, &limit.rules, now) {
+            Ok(at) => taken.push((&limit.key, kept, at)),
+            Err(until) => waits.push(quota::retry_after_s(now, until)),
+        }
+    }
+    if let Some(wait) = waits.into_iter().max() {
+        return Ok(Err(wait));
+    }
+    for (key, kept, _) in &taken {
+        put_slots(db, key, kept)?;
+    }
+    Ok(Ok(taken.into_iter().map(|(key, _, at)| Slot { key: key.clone(), at }).collect()))
+}
+
+fn tell_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, Fault> {
+    let us: Option<i64> = db
+        .prepare_cached("select tell_at from dispatch where uid = ?1")?
+        .query_row([uid.to_string()], |r| r.get(0))?;
+    Ok(us.and_then(|us| Timestamp::from_microsecond(us).ok()))
+}
+
+/// Writes what changed of a dispatch; what it owes keeps its deadline.
+fn save(db: &Connection, d: &Dispatch) -> Result<(), Fault> {
+    update(db, d, tell_at(db, d.order.uid)?)
+}
