@@ -12,8 +12,8 @@ use crate::config::{LogConfig, LogFormat};
 
 /// Libraries that log what they carry, and how much of their talk is let through, whatever the filter says.
 const CAPPED: &[(&str, LevelFilter)] = &[
-    // Unroutable messages, with their bodies, at WARN.
-    ("lapin", LevelFilter::ERROR),
+    // Unroutable messages with their bodies at WARN, the broker's own texts at ERROR; our own module says what failed.
+    ("lapin", LevelFilter::OFF),
     ("amq_protocol", LevelFilter::ERROR),
     // Parameters of statements at DEBUG.
     ("tokio_postgres", LevelFilter::INFO),

@@ -291,15 +291,18 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
         stands(&worker.broker, |up| up.publishing && up.consuming).await;
         // What was published after it arrives.
         publish_again(&worker.broker, fault).await;
-        loop {
-            let delivery = worker.next().await;
-            let this = name(&delivery);
-            delivery.ack();
-            arrived.insert(this.clone());
-            if this == fault {
-                break;
+        let arriving = async {
+            loop {
+                let delivery = worker.next().await;
+                let this = name(&delivery);
+                delivery.ack();
+                arrived.insert(this.clone());
+                if this == fault {
+                    return;
+                }
             }
-        }
+        };
+        timeout(SOON, arriving).await.unwrap();
     }
     faults_over.send_replace(true);
     let confirmed = publishing.await.unwrap();
@@ -572,8 +575,9 @@ async fn shutdown_ends_everything_while_the_broker_is_away() {
     let relay = Relay::start(vhost.upstream()).await;
     relay.refuse(true);
     let worker = Running::start(settings(vhost.url_by(relay.addr())));
-    stands(&worker.broker, |up| up.problem().is_some()).await;
-    timeout(Duration::from_secs(5), worker.stop()).await.unwrap();
+    // By now the pauses between two tries are longer than three seconds.
+    until("both sides have tried often", || relay.counts().refused >= 12).await;
+    timeout(Duration::from_secs(2), worker.stop()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

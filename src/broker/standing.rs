@@ -111,13 +111,9 @@ impl Standing {
             let (side_name, delay) = (side.as_str(), pause.as_millis() as u64);
             // Once per problem, not once per try.
             if self.down(side, &problem) {
-                warn!(
-                    broker.side = side_name,
-                    retry.delay_ms = delay,
-                    "no {side_name} by RabbitMQ: {problem}"
-                );
+                warn!(broker.side = side_name, retry.delay_ms = delay, "{side_name} is down: {problem}");
             } else {
-                debug!(broker.side = side_name, retry.delay_ms = delay, "still no {side_name} by RabbitMQ");
+                debug!(broker.side = side_name, retry.delay_ms = delay, "{side_name} is still down");
             }
             tokio::select! {
                 () = stop.cancelled() => break,

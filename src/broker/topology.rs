@@ -45,20 +45,26 @@ pub mod key {
 struct Queue {
     name: &'static str,
     keys: &'static [&'static str],
-    /// After so many returns the broker itself moves a message to `otpost.dead`, confirmed, before it lets go of it.
-    limit: Option<i32>,
+    /// After so many returns the broker lets go of a message.
+    limit: i32,
+    /// It then moves it to `otpost.dead`, confirmed.
+    buries: bool,
 }
+
+/// RabbitMQ 4 lets go of a message after 20 returns where nothing else is said. What must never be lost says this.
+const NEVER: i32 = 1_000_000;
 
 /// In the order in which they are made: where a queue's messages go when they die is there before it.
 const QUEUES: [Queue; 4] = [
-    Queue { name: DEAD, keys: &[key::DEAD], limit: None },
-    Queue { name: SUSPECT, keys: &[key::SUSPECT], limit: Some(6) },
+    Queue { name: DEAD, keys: &[key::DEAD], limit: NEVER, buries: false },
+    Queue { name: SUSPECT, keys: &[key::SUSPECT], limit: 6, buries: true },
     Queue {
         name: DISPATCH,
         keys: &[key::DISPATCH, key::WAKE, key::FEEDBACK, key::NEXT, key::CANCEL],
-        limit: Some(20),
+        limit: 20,
+        buries: true,
     },
-    Queue { name: RECEIPTS, keys: &[key::RECEIPT], limit: None },
+    Queue { name: RECEIPTS, keys: &[key::RECEIPT], limit: NEVER, buries: false },
 ];
 
 enum Argument {
@@ -68,10 +74,12 @@ enum Argument {
 
 impl Queue {
     fn arguments(&self) -> Vec<(&'static str, Argument)> {
-        let mut arguments = vec![("x-queue-type", Argument::Text("quorum"))];
-        if let Some(limit) = self.limit {
+        let mut arguments = vec![
+            ("x-queue-type", Argument::Text("quorum")),
+            ("x-delivery-limit", Argument::Number(self.limit)),
+        ];
+        if self.buries {
             arguments.extend([
-                ("x-delivery-limit", Argument::Number(limit)),
                 ("x-dead-letter-exchange", Argument::Text(JOBS)),
                 ("x-dead-letter-routing-key", Argument::Text(key::DEAD)),
                 // Both are needed: without reject-publish RabbitMQ silently dead-letters at most once.
@@ -160,7 +168,7 @@ mod tests {
             "\
 exchange otpost  type=direct durable=true
 exchange otpost.events  type=topic durable=true
-queue otpost.dead  durable=true x-queue-type=quorum
+queue otpost.dead  durable=true x-queue-type=quorum x-delivery-limit=1000000
 binding otpost -> otpost.dead  routing_key=dead
 queue otpost.suspect  durable=true x-queue-type=quorum x-delivery-limit=6 x-dead-letter-exchange=otpost \
 x-dead-letter-routing-key=dead x-dead-letter-strategy=at-least-once x-overflow=reject-publish
@@ -172,7 +180,7 @@ binding otpost -> otpost.dispatch  routing_key=wake
 binding otpost -> otpost.dispatch  routing_key=feedback
 binding otpost -> otpost.dispatch  routing_key=next
 binding otpost -> otpost.dispatch  routing_key=cancel
-queue otpost.receipts  durable=true x-queue-type=quorum
+queue otpost.receipts  durable=true x-queue-type=quorum x-delivery-limit=1000000
 binding otpost -> otpost.receipts  routing_key=receipt
 "
         );
