@@ -1,0 +1,37 @@
+//! The names that otpost has on the broker, and the few things the benchmark asks of it.
+
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+
+pub(crate) const JOBS: &str = "otpost";
+pub(crate) const EVENTS: &str = "otpost.events";
+pub(crate) const DISPATCH: &str = "otpost.dispatch";
+pub(crate) const DISPATCH_KEY: &str = "dispatch";
+const QUEUES: [&str; 4] = [DISPATCH, "otpost.suspect", "otpost.receipts", "otpost.dead"];
+
+pub(crate) async fn connect(url: &str, purpose: &str) -> anyhow::Result<Connection> {
+    let properties =
+        ConnectionProperties::default().with_connection_name(format!("benches {purpose}").into());
+    Ok(Connection::connect(url, properties).await?)
+}
+
+/// Deletes otpost's queues: every measurement begins with new ones, whose log is empty.
+pub(crate) async fn delete_queues(url: &str) -> anyhow::Result<()> {
+    let connection = connect(url, "deleting").await?;
+    let channel = connection.create_channel().await?;
+    for queue in QUEUES {
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+    }
+    connection.close(200, "done".into()).await?;
+    Ok(())
+}
+
+/// How many messages wait in a queue, those that a worker holds apart.
+pub(crate) async fn waiting(connection: &Connection, queue: &str) -> anyhow::Result<usize> {
+    let channel = connection.create_channel().await?;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let waiting = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?.message_count();
+    channel.close(200, "done".into()).await?;
+    Ok(waiting as usize)
+}

@@ -1,0 +1,41 @@
+//! What a measurement costs those who are not measured.
+
+use tokio_postgres::Client;
+
+use crate::ledger;
+use crate::place::Place;
+use crate::processes;
+use crate::standin::StandIn;
+
+/// Processor time of everybody but the worker, in microseconds.
+pub(crate) struct Costs {
+    pub(crate) postgres: Option<u64>,
+    pub(crate) rabbitmq: Option<u64>,
+    pub(crate) carrier: u64,
+    pub(crate) own: u64,
+    pub(crate) machine: u64,
+}
+
+impl Costs {
+    pub(crate) async fn now(client: &Client, place: &Place, carrier: &StandIn) -> anyhow::Result<Self> {
+        Ok(Self {
+            postgres: ledger::postmaster(client).await?.map(processes::family_cpu_us).transpose()?,
+            rabbitmq: place.rabbitmq_pid.map(processes::cpu_us).transpose()?,
+            carrier: carrier.cpu_us()?,
+            own: processes::cpu_us(std::process::id())?,
+            machine: processes::machine_cpu_us()?,
+        })
+    }
+
+    /// What was spent between two looks.
+    pub(crate) fn since(self, before: &Self) -> Self {
+        let both = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
+        Self {
+            postgres: both(self.postgres, before.postgres),
+            rabbitmq: both(self.rabbitmq, before.rabbitmq),
+            carrier: self.carrier - before.carrier,
+            own: self.own - before.own,
+            machine: self.machine - before.machine,
+        }
+    }
+}

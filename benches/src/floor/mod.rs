@@ -1,0 +1,130 @@
+//! The floors: workers written by hand as a good engineer would, with nothing in them but the path of a job.
+//!
+//! Bare: consume, insert a claim, POST, update, ack. Honest: the same with an exact quota, an attempt that is committed
+//! before the request, and one confirmed event. Statements are prepared and pipelined, connections are kept, jobs run
+//! side by side; there is no group commit.
+
+mod events;
+mod start;
+mod store;
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use futures_util::{StreamExt, TryStreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::broker;
+use crate::jobs::Job;
+use events::Events;
+pub(crate) use start::start;
+use store::Store;
+
+/// Jobs under way at once: of 64, 128 and 256 the number with the best rate on two processors, for either floor.
+pub(crate) const SLOTS: usize = 256;
+/// As otpost's default.
+const PREFETCH: u16 = 512;
+/// What a worker prints when it has sent its last ack.
+pub(crate) const DONE: &str = "done";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Floor {
+    /// Consume, insert a claim, POST, update, ack
+    Bare,
+    /// The same with an exact quota, an attempt before the request and one confirmed event
+    Honest,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[arg(value_enum)]
+    pub(crate) floor: Floor,
+    /// Ends after so many jobs
+    #[arg(long)]
+    pub(crate) jobs: usize,
+    #[arg(long)]
+    pub(crate) slots: usize,
+    #[arg(long)]
+    pub(crate) amqp_url: String,
+    #[arg(long)]
+    pub(crate) ledger_url: String,
+    #[arg(long)]
+    pub(crate) carrier: String,
+}
+
+struct Worker {
+    store: Store,
+    events: Option<Events>,
+    http: reqwest::Client,
+    url: String,
+}
+
+/// Works until the jobs are done, says so, and waits to be killed.
+pub(crate) async fn work(options: Options) -> anyhow::Result<()> {
+    let account = "AC00000000000000000000000000000000";
+    let worker = Arc::new(Worker {
+        store: Store::connect(options.floor, &options.ledger_url).await?,
+        events: match options.floor {
+            Floor::Bare => None,
+            Floor::Honest => Some(Events::connect(&options.amqp_url).await?),
+        },
+        http: reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?,
+        url: format!("{}/2010-04-01/Accounts/{account}/Messages.json", options.carrier),
+    });
+    let connection = broker::connect(&options.amqp_url, "floor consuming").await?;
+    let channel = connection.create_channel().await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let consuming = BasicConsumeOptions::default();
+    let consumer = channel
+        .basic_consume(broker::DISPATCH.into(), "floor".into(), consuming, FieldTable::default())
+        .await?;
+    consumer
+        .map_err(anyhow::Error::from)
+        .take(options.jobs)
+        .try_for_each_concurrent(options.slots, |delivery| {
+            let worker = Arc::clone(&worker);
+            // A task of its own, so that jobs use all processors.
+            async move { tokio::spawn(async move { worker.job(delivery).await }).await? }
+        })
+        .await?;
+    println!("{DONE}");
+    // The connection stays open: RabbitMQ drops acks that it has not applied yet when their channel ends.
+    std::future::pending().await
+}
+
+#[derive(Deserialize)]
+struct Accepted<'a> {
+    sid: &'a str,
+}
+
+impl Worker {
+    async fn job(&self, delivery: Delivery) -> anyhow::Result<()> {
+        let job: Job = serde_json::from_slice(&delivery.data)?;
+        let claim = Uuid::new_v4();
+        if self.store.claim(job.id, job.to, job.expires_at, claim).await? {
+            let answer = self.post(&job).await?;
+            let accepted: Accepted = serde_json::from_slice(&answer)?;
+            ensure!(self.store.finish(job.id, claim, accepted.sid).await?, "a claim is lost");
+            if let Some(events) = &self.events {
+                events.sent(job.id).await?;
+            }
+        }
+        ensure!(delivery.ack(BasicAckOptions::default()).await?, "an ack was not sent");
+        Ok(())
+    }
+
+    async fn post(&self, job: &Job<'_>) -> anyhow::Result<Vec<u8>> {
+        let text = format!("{} is your Example code.", job.code);
+        let callback = format!("http://127.0.0.1:8081/receipts/{}", job.id);
+        let form = [("To", job.to), ("From", "+15005550006"), ("Body", &text), ("StatusCallback", &callback)];
+        let request = self.http.post(&self.url).basic_auth("AC0", Some("token")).form(&form);
+        let response = request.send().await?;
+        ensure!(response.status() == 201, "the carrier said no");
+        Ok(response.bytes().await.context("the carrier broke off")?.to_vec())
+    }
+}
