@@ -165,10 +165,14 @@ create function otpost_keep(rules jsonb) returns integer language sql stable as 
     select greatest(1, coalesce(max((r->>0)::int), 1)) from jsonb_array_elements(rules) r
 $$;
 
+-- The functions below look rows up by index, whatever the statistics say: a plan that was made on an empty ledger
+-- would read all of a full one (a hash join over a whole index), and would stay until the next analyze.
+
 -- Takes a group of jobs in. One transaction: quota rows locked in key order, the clock read after the lock, then
 -- decided in order. A row that another transaction made meanwhile raises 40001: the whole group runs again.
 create function otpost_admit(items jsonb) returns jsonb
-language plpgsql volatile set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     clock       timestamptz;
     known    jsonb;
@@ -187,7 +191,8 @@ declare
     fits     boolean;
     won      timestamptz;
     mine     jsonb;
-    verdicts jsonb := '[]';
+    decided  jsonb[] := '{}';
+    verdicts jsonb;
     marked   jsonb := '[]';
     held     bigint;
     rows     bigint;
@@ -222,7 +227,7 @@ begin
     all_keys := coalesce(all_keys, '{}');
     clock := otpost_now();
     -- A statement of its own: its snapshot is newer than the lock.
-    select array_agg(otpost_left(q.slots, k.rules, clock) order by k.i),
+    select array_agg(case when q.key is not null then otpost_left(q.slots, k.rules, clock) end order by k.i),
            array_agg(q.slots[cardinality(q.slots)] order by k.i)
       into remain, newest
       from unnest(all_keys, all_rules) with ordinality k(key, rules, i)
@@ -232,7 +237,7 @@ begin
             if newest[p] is not null then
                 raise exception 'quota row appeared' using errcode = '40001';
             end if;
-            remain[p] := otpost_left('{}', all_rules[p], clock);
+            remain[p] := coalesce((select min((r->>0)::int) from jsonb_array_elements(all_rules[p]) r), 1000000);
         end if;
     end loop;
 
@@ -290,8 +295,9 @@ begin
                 end if;
             end if;
         end if;
-        verdicts := verdicts || mine;
+        decided := array_append(decided, mine);
     end loop;
+    verdicts := to_jsonb(decided);
 
     -- The quota.
     update quota q set slots = n.slots
@@ -356,7 +362,8 @@ begin
            v.slots, v.slots <> '[]',
            case when final.told then jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
                 'version', 1, 'state', v.state, 'at', clock, 'step', least(v.step, cardinality(i.plan)), 'reason', v.reason,
-                'retry_after_s', otpost_wait(v.reason, item.limits, item.voice, clock)))) else '[]' end,
+                'retry_after_s', case when v.reason in ('quota', 'voice_quota')
+                                      then otpost_wait(v.reason, item.limits, item.voice, clock) end))) else '[]' end,
            case when final.told then clock + interval '5 seconds' end,
            case when v.state = 'sending' then 1 else 0 end,
            case when v.state = 'sending' then 1 end, b.channel, b.carrier, b.claim,
@@ -383,9 +390,11 @@ begin
                    'result', case when v->>'state' in ('sending', 'queued') or (job->>'keep_refusal')::boolean
                                   then 'born' else 'refused' end,
                    'now', clock,
-                   'retry_after_s', otpost_wait(v->>'reason', job->'limits', job->'voice', clock),
-                   'superseded', coalesce((select jsonb_agg(m->'uid') from jsonb_array_elements(marked) m
-                                            where m->>'key' = job->>'supersedes'), '[]'))), '[]')
+                   'retry_after_s', case when v->>'reason' in ('quota', 'voice_quota')
+                                         then otpost_wait(v->>'reason', job->'limits', job->'voice', clock) end,
+                   'superseded', case when marked = '[]' then marked else coalesce((
+                       select jsonb_agg(m->'uid') from jsonb_array_elements(marked) m
+                        where m->>'key' = job->>'supersedes'), '[]') end)), '[]')
           from jsonb_array_elements(verdicts) v, lateral (select items->(v->>'ix')::int as job) x);
 end $$;
 
@@ -399,7 +408,8 @@ $$;
 
 -- Begins attempts: committed before the first byte of a request goes out.
 create function otpost_begin(items jsonb) returns jsonb
-language plpgsql volatile set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     clock       timestamptz;
     all_keys     text[];
@@ -481,7 +491,8 @@ end $$;
 -- Writes outcomes (items with a claim) and conclusions. A conclusion is written only where the version is still the
 -- one that was seen; an outcome without its conclusion raises the version and leaves a lease.
 create function otpost_conclude(items jsonb) returns jsonb
-language plpgsql volatile set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     clock       timestamptz;
     results  jsonb;
@@ -532,8 +543,8 @@ begin
       from jsonb_to_recordset(items) as i(
                ix int, uid uuid, claim uuid, outcome text, detail text, retry_after_ms bigint, closed_at timestamptz,
                reference text, carrier_code text, segments smallint, price text, conclusion jsonb)
-      join lateral (select f->>'result' = 'concluded' as whole from jsonb_array_elements(fates) f
-                     where (f->>'ix')::int = i.ix and f->>'result' in ('concluded', 'outcome_only')) f on true
+      join (select t.ix, t.result = 'concluded' as whole from jsonb_to_recordset(fates) as t(ix int, result text)
+             where t.result in ('concluded', 'outcome_only')) f on f.ix = i.ix
       left join lateral jsonb_to_record(i.conclusion) as c(
                version bigint, close int, state text, reason text, step smallint, step_at timestamptz, snoozes smallint,
                snoozed_until timestamptz, told_steps smallint, wake_at timestamptz, drop_code boolean, slots text,
@@ -557,8 +568,8 @@ begin
                outcome text, reference text, segments smallint, price text)
           join dispatch d on d.uid = i.uid
          where i.claim is not null and i.outcome = 'accepted'
-           and exists (select from jsonb_array_elements(fates) f
-                        where (f->>'ix')::int = i.ix and f->>'result' = 'late')
+           and i.ix = any(array(select t.ix from jsonb_to_recordset(fates) as t(ix int, result text)
+                                 where t.result = 'late'))
          order by i.uid
     loop
         if late.newest = late.n then
@@ -600,7 +611,8 @@ $$;
 
 -- Records receipts. A receipt proves acceptance; `delivered` outranks a bad one, else the first final one stays.
 create function otpost_record(items jsonb) returns jsonb
-language plpgsql volatile set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     clock       timestamptz;
     it       record;
@@ -660,7 +672,8 @@ end $$;
 
 -- Marks dispatches: no further request of theirs begins. The first mark stays, an open attempt's deadline too.
 create function otpost_stop(items jsonb) returns jsonb
-language plpgsql volatile set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql volatile set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     clock       timestamptz;
     results  jsonb;
@@ -687,7 +700,7 @@ end $$;
 
 -- Takes dispatches by name: those that are due, each for a lease of 5 s.
 create function otpost_take(uids uuid[]) returns setof jsonb
-language plpgsql volatile set enable_seqscan = off as $$
+language plpgsql volatile set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare clock timestamptz := otpost_now();
 begin
     return query
@@ -699,7 +712,7 @@ end $$;
 
 -- Takes what is due: first what was never begun, then the rest, the longest due first.
 create function otpost_take_due(fresh integer, begun integer) returns setof jsonb
-language plpgsql volatile set enable_seqscan = off as $$
+language plpgsql volatile set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare clock timestamptz := otpost_now();
 begin
     return query
@@ -716,7 +729,7 @@ end $$;
 
 -- What is still owed to the world, the longest owed first; told again after 5 s unless it is removed.
 create function otpost_owed(most integer) returns setof jsonb
-language plpgsql volatile set enable_seqscan = off as $$
+language plpgsql volatile set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare clock timestamptz := otpost_now();
 begin
     return query
@@ -730,7 +743,7 @@ end $$;
 
 -- Removes what was told.
 create function otpost_told(items jsonb) returns void
-language plpgsql volatile set enable_seqscan = off as $$
+language plpgsql volatile set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 begin
     perform from dispatch where uid = any(array(select (i->>'uid')::uuid from jsonb_array_elements(items) i))
       order by uid for update;
