@@ -48,11 +48,8 @@ fn take(worker: &Arc<Worker>, uid: Uuid) {
 /// Takes what is due, as long as there is more and room for it.
 async fn scan(worker: &Arc<Worker>) {
     while worker.outage.may_scan() {
-        let free = worker.slots.available_permits().min(MOST);
-        let begun = worker.room_for_retries().min(MOST);
-        if free == 0 {
-            return;
-        }
+        // What is taken here waits in line for its slot; a backlog of new jobs cannot shut it out.
+        let (free, begun) = (worker.room_for_fresh().min(MOST), worker.room_for_retries().min(MOST));
         let due = match worker.ledger().take_due(free, begun).await {
             Ok(due) => due,
             Err(e) => return worker.outage.begins(&e),
@@ -64,7 +61,7 @@ async fn scan(worker: &Arc<Worker>) {
         for d in due {
             worker.run_due(d);
         }
-        if count < begun.max(1) {
+        if count < free.max(begun) || worker.slots.available_permits() == 0 {
             return;
         }
     }

@@ -119,6 +119,7 @@ impl Routes {
             if named.is_empty() { self.accounts.keys().cloned().collect() } else { named.clone() };
         all.iter()
             .filter_map(|n| self.accounts.get(n))
+            .filter(|a| a.carrier.carries(channel))
             .filter_map(|a| a.candidates.get(&channel))
             .cloned()
             .collect()
@@ -133,6 +134,10 @@ impl Routes {
             let slot = Arc::clone(&account.slots).try_acquire_owned().ok()?;
             let pace = Arc::clone(&account.pace.lock().unwrap_or_else(PoisonError::into_inner));
             pace.check().ok()?;
+            // Last, because it may be the one request that tries a breaker.
+            if !account.lets_through(channel, country) {
+                return None;
+            }
             Some(Ready { account: Arc::clone(account), _slot: slot })
         })
     }
@@ -148,10 +153,22 @@ impl Routes {
 impl Account {
     fn is_broken(&self, channel: Channel, country: Option<&str>) -> bool {
         let now = crate::clock::boot();
+        let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now)))
+    }
+
+    fn lets_through(&self, channel: Channel, country: Option<&str>) -> bool {
+        let now = crate::clock::boot();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        [None, country.map(str::to_owned)]
-            .into_iter()
-            .any(|c| breakers.get_mut(&(channel, c)).is_some_and(|b| !b.lets_through(now)))
+        if keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now))) {
+            return false;
+        }
+        for key in keys(channel, country) {
+            if let Some(breaker) = breakers.get_mut(&key) {
+                breaker.lets_through(now);
+            }
+        }
+        true
     }
 
     /// Learns from an outcome: what fails again and again is passed over for a while.
@@ -180,6 +197,11 @@ impl Account {
             }
         }
     }
+}
+
+/// A carrier's breakers that a request must pass: the channel's, and the channel's in the country.
+fn keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 2] {
+    [(channel, None), (channel, country.map(str::to_owned))]
 }
 
 fn pace(rate_per_s: u32, workers: usize) -> Arc<DefaultDirectRateLimiter> {

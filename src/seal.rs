@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(keys.open_job("shop", id, at, "nonsense"), Err(SealError::Form));
     }
 
-    /// Computed with PyNaCl and Python's hmac: root 00 01 … 1f, nonce 64 65 … 7b.
+    /// Computed with `PyNaCl` and Python's hmac: root 00 01 … 1f, nonce 64 65 … 7b.
     #[test]
     fn a_job_sealed_by_another_implementation_opens() {
         let hex: String = (0..32u8).map(|b| format!("{b:02x}")).collect();

@@ -84,8 +84,12 @@ async fn trace_3(house: &House, app: &otpost::app::App) {
     let k = job(to, json!({"x_note": "own fields are let through"}));
     let mut l = k.clone();
     l["code"] = json!("999999");
+    house.script(to, json!([{"outcome": "slow", "ms": 1500}])).await;
     let id = house.publish(&k).await;
     house.publish(&k).await;
+    house.until(id, "in flight", |d| d.open().is_some()).await;
+    let (status, body) = house.post(app, &k).await;
+    assert_eq!((status, body["state"].as_str()), (200, Some("sending")), "{body}");
     house.until_state(id, "delivered").await;
     let mut later = k.clone();
     later["expires_at"] = in_seconds(400);
@@ -367,5 +371,26 @@ async fn a_step_without_room_is_left_for_the_next_at_its_last_chance() {
     let d = house.until_state(id, "delivered").await;
     assert_eq!(d.attempts.len(), 1, "no request at c1: {:?}", d.attempts);
     assert_eq!((d.attempts[0].carrier.as_str(), d.attempts[0].step), ("c2", 2));
+    app.stop().await;
+}
+
+/// A worker of four slots, a backlog of slow jobs, and one retry among them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_is_not_shut_out_by_a_backlog() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let mut config = house.config(&["c1"]);
+    config.worker.slots = 4;
+    let retried = "+447701000401";
+    house.script(retried, json!(["unavailable"])).await;
+    let id = house.publish(&job(retried, json!({}))).await;
+    for n in 0..40 {
+        let to = format!("+4477010{n:02}402");
+        house.script(&to, json!([{"outcome": "slow", "ms": 1000}])).await;
+        house.publish(&job(&to, json!({}))).await;
+    }
+    let app = house.start(config, Roles::ALL).await;
+    let d = house.until_state(id, "delivered").await;
+    let gap = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
+    assert!(gap < 5000, "its back-off is a second at most: {gap} ms");
     app.stop().await;
 }

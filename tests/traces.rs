@@ -87,6 +87,10 @@ async fn trace_3_the_same_id_twice(p) {
     assert!(matches!(known, Admitted::Known { uid: u, mine: false, .. } if u == uid), "{known:?}");
     let mine = p.world.ledger.admit(k.clone()).await.unwrap();
     assert!(matches!(mine, Admitted::Known { mine: true, .. }), "a group that runs again finds its own claim: {mine:?}");
+    let mut by_http = k.clone();
+    by_http.attempt = None;
+    let known = p.world.ledger.admit(by_http).await.unwrap();
+    assert!(matches!(known, Admitted::Known { mine: false, .. }), "asked without an attempt of its own: {known:?}");
     let mut l = k.clone();
     "other".clone_into(&mut l.content);
     assert_eq!(p.world.ledger.admit(l).await.unwrap(), Admitted::Conflict);
@@ -460,6 +464,20 @@ async fn trace_12_the_older_one_arrives_later(p) {
     http.keep_refusal = false;
     let refused = p.world.ledger.admit(http).await.unwrap();
     assert!(matches!(refused, Admitted::Refused { reason: Reason::Newer, .. }), "{refused:?}");
+}
+
+async fn trace_12_an_older_one_is_refused_even_when_the_newer_has_expired(p) {
+    let mut y = with_begin(job(&[SMS], "a", p.t(20)));
+    y.supersedes = Some(("k".to_owned(), p.t(2)));
+    let uid = p.admit(&y).await;
+    p.world.at(9.0).await;
+    let seen = p.read(uid).await;
+    p.finish(&seen, throttled(600)).await;
+    assert!(p.row(uid).await.starts_with("expired v2"), "{}", p.row(uid).await);
+    let mut x = with_begin(job(&[SMS], "a", p.t(300)));
+    x.supersedes = Some(("k".to_owned(), p.t(1)));
+    p.admit(&x).await;
+    assert!(p.row(x.order.uid).await.starts_with("superseded v1"), "{}", p.row(x.order.uid).await);
 }
 
 async fn trace_12_a_limited_one_supersedes_nothing(p) {

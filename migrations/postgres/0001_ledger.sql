@@ -201,7 +201,7 @@ begin
     select jsonb_agg(jsonb_build_object(
                'ix', i.ix, 'result', case when d.content = i.content then 'known' else 'conflict' end,
                'uid', d.uid, 'state', d.state, 'stop', d.stop, 'version', d.version,
-               'mine', d.claim is not null and d.claim = (i.attempt->>'claim')::uuid and d.outcome is null))
+               'mine', coalesce(d.claim = (i.attempt->>'claim')::uuid and d.outcome is null, false)))
       into known
       from jsonb_to_recordset(items) as i(ix int, tenant text, id uuid, content text, attempt jsonb)
       join dispatch d on d.tenant = i.tenant and d.id = i.id;
@@ -253,7 +253,7 @@ begin
                                    'step', 1, 'slots', '[]'::jsonb);
         if it.refusal is null and it.supersedes is not null and exists (
             select from dispatch d where d.supersedes = it.supersedes
-               and d.state not in ('limited', 'refused', 'expired') and (d.issued_at, d.id) > (it.issued_at, it.id))
+               and d.slots <> '[]' and (d.issued_at, d.id) > (it.issued_at, it.id))
         then
             mine := mine || '{"state": "superseded", "reason": "newer"}';
         elsif it.refusal is null then

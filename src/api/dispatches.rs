@@ -58,10 +58,14 @@ async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, P
 async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Result<Response, Problem> {
     let (order, number) = (admission.order.clone(), admission.limits[0].key.clone());
     let flooded = !api.flood.lets_number(&number);
-    if flooded || api.flood.is_refused(&number) {
+    let refused_for = api.flood.refused(&number);
+    if flooded || refused_for.is_some() {
         // Never the look for the id: a known one is answered whatever the limits say.
         if api.ledger.find(&key.tenant, order.id).await?.is_none() {
-            return Err(too_many("too many requests for this number", 5));
+            return Err(match refused_for {
+                Some(wait) => quota_full(wait),
+                None => too_many("too many requests for this number", 5),
+            });
         }
     }
     match api.ledger.admit(admission).await? {
@@ -114,6 +118,11 @@ fn refused(api: &Api, number: &str, state: Standing, reason: Reason, retry_after
                 .with("field", field)
         }
     }
+}
+
+fn quota_full(retry_after_s: u64) -> Problem {
+    too_many("this number was sent to as often as its quota allows", retry_after_s)
+        .with("reason", Reason::Quota.as_str())
 }
 
 fn too_many(detail: &str, retry_after_s: u64) -> Problem {

@@ -19,7 +19,8 @@ const REMEMBERED: Duration = Duration::from_secs(5);
 pub(super) struct Flood {
     numbers: DefaultKeyedRateLimiter<String>,
     clients: DefaultKeyedRateLimiter<String>,
-    refused: Mutex<HashMap<String, Instant>>,
+    /// Until when it is remembered, and when the number has room again.
+    refused: Mutex<HashMap<String, (Instant, Instant)>>,
 }
 
 impl Flood {
@@ -43,23 +44,26 @@ impl Flood {
 
     /// The ledger refused a number until then.
     pub(super) fn remember(&self, number: &str, retry_after_s: u64) {
-        let until = Instant::now() + Duration::from_secs(retry_after_s).min(REMEMBERED);
+        let wait = Duration::from_secs(retry_after_s);
+        let (until, free) = (Instant::now() + wait.min(REMEMBERED), Instant::now() + wait);
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.len() < MOST {
-            refused.insert(number.to_owned(), until);
+            refused.insert(number.to_owned(), (until, free));
         }
     }
 
-    /// Whether the ledger refused a number a moment ago.
-    pub(super) fn is_refused(&self, number: &str) -> bool {
+    /// Seconds until a number has room again, if the ledger refused it a moment ago.
+    pub(super) fn refused(&self, number: &str) -> Option<u64> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match refused.get(number) {
-            Some(until) if *until > Instant::now() => true,
+            Some((until, free)) if *until > Instant::now() => {
+                Some(free.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000).max(1) as u64)
+            }
             Some(_) => {
                 refused.remove(number);
-                false
+                None
             }
-            None => false,
+            None => None,
         }
     }
 
@@ -68,7 +72,7 @@ impl Flood {
         self.numbers.retain_recent();
         self.clients.retain_recent();
         let now = Instant::now();
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (until, _)| *until > now);
     }
 }
 

@@ -121,6 +121,9 @@ impl Client {
 
 /// A connection that was never there wrote nothing; everything else may have been taken.
 fn failed(e: &reqwest::Error) -> Outcome {
+    if e.is_builder() {
+        return Outcome::NotSent(Cause::Connect);
+    }
     if !e.is_connect() {
         return Outcome::Unknown;
     }

@@ -49,6 +49,9 @@ pub enum NotBelieved {
 
 /// A configured account at a company whose HTTP API takes texts or calls.
 pub trait Carrier: Send + Sync {
+    /// Whether this account is configured for a channel.
+    fn carries(&self, channel: Channel) -> bool;
+
     /// The request that sends a letter.
     fn build(&self, letter: &Letter<'_>) -> Request;
 

@@ -93,6 +93,9 @@ const LONGEST_TWIML: usize = 4000;
 /// Twilio asks for more than 5 s of validity; below, it may drop the message at once.
 const VALIDITY: std::ops::RangeInclusive<u64> = 1..=36_000;
 
+/// Seconds that a phone rings at most (Twilio's own default).
+const RING_S: u64 = 60;
+
 /// A Twilio account.
 pub struct Twilio {
     config: Config,
@@ -104,6 +107,13 @@ impl Twilio {
     pub fn new(config: Config) -> Result<Self, String> {
         if config.from.is_none() && config.messaging_service_sid.is_none() {
             return Err("needs from or messaging_service_sid".to_owned());
+        }
+        if !config
+            .base_url
+            .parse::<axum::http::Uri>()
+            .is_ok_and(|u| u.scheme().is_some() && u.host().is_some())
+        {
+            return Err("base_url must begin with https:// (or http:// for the mock gateway)".to_owned());
         }
         if !config.account_sid.starts_with("AC") {
             return Err("account_sid must begin with AC".to_owned());
@@ -134,6 +144,10 @@ impl Twilio {
 }
 
 impl Carrier for Twilio {
+    fn carries(&self, channel: Channel) -> bool {
+        channel == Channel::Sms || self.config.voice_from.is_some() || self.config.from.is_some()
+    }
+
     fn build(&self, letter: &Letter<'_>) -> Request {
         // Twilio retries a callback once, and not on a 5xx, unless the URL's fragment asks for more.
         let callback = format!("{}#rc=5&rp=all", letter.callback);
@@ -160,6 +174,8 @@ impl Carrier for Twilio {
                 for event in ["initiated", "ringing", "answered", "completed"] {
                     form.add("StatusCallbackEvent", event);
                 }
+                // A phone that rings on after the code's end would say what no longer opens anything.
+                form.add("Timeout", &letter.life.as_secs().clamp(5, RING_S).to_string());
                 if self.config.machine_detection {
                     form.add("MachineDetection", "Enable");
                 }
@@ -256,7 +272,7 @@ fn of_message(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Rece
         verdict,
         reason,
         carrier_code: code.map(|c| c.to_string()),
-        reference: sid.map(str::to_owned),
+        reference: sid.and_then(kept),
     })
 }
 

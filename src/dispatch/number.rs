@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::catch_unwind;
 
-use rlibphonenumber::PHONE_NUMBER_UTIL;
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat};
 use zeroize::Zeroizing;
 
 use crate::words::words;
@@ -60,6 +60,8 @@ impl PhoneNumber {
     pub fn metadata(&self) -> Metadata {
         let text: &str = &self.0;
         catch_unwind(|| {
+            let spelled_right =
+                |n: &rlibphonenumber::PhoneNumber| n.format_as(PhoneNumberFormat::E164) == text;
             let Ok(number) = PHONE_NUMBER_UTIL.parse(text, None) else {
                 return Metadata::default();
             };
@@ -71,8 +73,9 @@ impl PhoneNumber {
                     .or_else(|| PHONE_NUMBER_UTIL.get_region_for_country_code(number.country_code))
                     .map(|r| format!("{r:?}"))
                     .filter(|r| r.len() == 2),
-                possible: number.is_possible_with_reason().is_ok(),
-                valid: number.is_valid(),
+                // One number has one spelling: a trunk prefix inside would be a second one, with a quota of its own.
+                possible: number.is_possible_with_reason().is_ok() && spelled_right(&number),
+                valid: number.is_valid() && spelled_right(&number),
             }
         })
         .unwrap_or_default()
@@ -140,6 +143,9 @@ mod tests {
         assert_eq!((gb.country.as_deref(), gb.possible), (Some("GB"), true));
         let short = PhoneNumber::parse("+4477009001").unwrap().metadata();
         assert!(!short.valid);
+        for twice in ["+4407701559901", "+49015112345678"] {
+            assert!(!PhoneNumber::parse(twice).unwrap().metadata().possible, "{twice} is another spelling");
+        }
         assert!(!PhoneNumber::parse("+999123456789").unwrap().metadata().possible);
     }
 }

@@ -375,7 +375,10 @@ impl Store for Postgres {
         let sql =
             "with old as (delete from stray_receipt where received_at < otpost_now() - interval '72 hours')
                    select s.receipt || jsonb_build_object('uid', s.uid, 'n', s.n, 'carrier', s.carrier)
-                     from stray_receipt s join dispatch d on d.uid = s.uid and d.n >= s.n limit $1";
+                     from stray_receipt s join dispatch d on d.uid = s.uid
+                    where (d.n = s.n and d.carrier = s.carrier)
+                       or exists (select from attempt a where a.uid = s.uid and a.n = s.n and a.carrier = s.carrier)
+                    limit $1";
         self.rows(sql, &[&(most as i64)]).await
     }
 

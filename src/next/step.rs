@@ -193,7 +193,8 @@ fn again(
 /// Until when a carrier asked for patience; our own account's trouble is given the same time.
 fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
     let pause = match a.outcome {
-        Some(Outcome::Throttled { retry_after: Some(asked) }) => asked,
+        // An answer of "at once" is not taken at its word.
+        Some(Outcome::Throttled { retry_after: Some(asked) }) => asked.max(snooze(round)),
         Some(Outcome::Throttled { .. } | Outcome::Misconfigured(_)) => snooze(round),
         _ => return None,
     };

@@ -162,6 +162,12 @@ fn without_a_route_a_dispatch_fails_and_says_so() {
 }
 
 #[test]
+fn a_carrier_that_says_try_at_once_is_still_given_a_pause() {
+    let (_, follows) = on(Outcome::Throttled { retry_after: Some(Duration::ZERO) }, &[Channel::Sms], &["a"]);
+    assert_eq!((follows.begin, follows.conclusion.wake_at), (None, Some(t(1.2))));
+}
+
+#[test]
 fn a_carrier_that_needs_more_life_is_skipped() {
     let mut policy = policy(&["a", "b"], &[]);
     policy.sms[0].min_life = Duration::from_secs(60);
@@ -215,6 +221,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => Just(Outcome::NotSent(Cause::TooLate)),
         1 => Just(Outcome::Throttled { retry_after: Some(Duration::from_secs(7)) }),
         1 => Just(Outcome::Throttled { retry_after: None }),
+        1 => Just(Outcome::Throttled { retry_after: Some(Duration::ZERO) }),
         1 => Just(Outcome::Misconfigured(Scope::Account)),
         1 => Just(Outcome::Rejected(Reason::Landline)),
         1 => Just(Outcome::Rejected(Reason::OptedOut)),

@@ -15,6 +15,8 @@ pub(super) struct Breaker {
     failures: u32,
     opened: u32,
     until: Option<Duration>,
+    /// The one request that tries is under way.
+    probing: bool,
 }
 
 impl Breaker {
@@ -25,16 +27,28 @@ impl Breaker {
             Some(until) if now < until => false,
             Some(_) => {
                 self.until = Some(now + self.pause());
+                self.probing = true;
                 true
             }
         }
     }
 
     pub(super) fn fail(&mut self, now: Duration) {
+        if self.until.is_some_and(|until| now < until) {
+            // Requests that were under way when it opened say nothing new.
+            if !std::mem::take(&mut self.probing) {
+                return;
+            }
+        }
         self.failures += 1;
         if self.failures >= FAILURES {
             self.open(now);
         }
+    }
+
+    /// Whether a request could pass now; unlike `lets_through` it uses nothing up.
+    pub(super) fn is_open(&self, now: Duration) -> bool {
+        self.until.is_some_and(|until| now < until)
     }
 
     pub(super) fn open(&mut self, now: Duration) {
@@ -71,6 +85,9 @@ mod tests {
             b.fail(s(0));
         }
         assert!(!b.lets_through(s(4)));
+        for _ in 0..50 {
+            b.fail(s(1));
+        }
         assert!(b.lets_through(s(5)), "one is let through after the pause");
         assert!(!b.lets_through(s(5)), "and the others wait for what it finds");
         b.succeed();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::outage::AGAIN;
 use super::{Seen, Todo, Worker};
 use crate::attempt::{Attempt, AttemptId, Cause, Details, Judgement, Outcome};
@@ -11,7 +13,7 @@ use crate::dispatch::PhoneNumber;
 use crate::dispatch::Words;
 use crate::ledger::{Closing, Concluded, Deciding, LedgerError};
 use crate::metrics::Attempted;
-use crate::next::next;
+use crate::next::{MIN_LIFE, next};
 use crate::route::Ready;
 
 /// From handing a begin to the ledger until handing the request to the client. Whoever was away for longer, by boot
@@ -25,6 +27,8 @@ pub(super) struct Flight {
     pub(super) to: PhoneNumber,
     pub(super) words: Words,
     pub(super) ready: Ready,
+    /// The claim of the attempt that it is for.
+    pub(super) claim: Uuid,
     /// Boot time at which the begin was handed to the ledger.
     pub(super) handed_at: Duration,
 }
@@ -32,7 +36,8 @@ pub(super) struct Flight {
 impl Worker {
     /// Sends the open attempt, and writes what became of it.
     pub(super) async fn fly(&self, seen: Seen, flight: Flight) -> Todo {
-        let Some(open) = seen.d.open().cloned() else { return Todo::Nothing };
+        let mine = seen.d.open().filter(|open| open.claim == flight.claim).cloned();
+        let Some(open) = mine else { return Todo::Nothing };
         let metrics = &self.parts.metrics;
         metrics.in_flight.inc();
         let judgement = self.send(&seen, &flight).await;
@@ -66,7 +71,8 @@ impl Worker {
         let life = between(seen.now(), seen.d.order.expires_at);
         let letter = Letter { to: &flight.to, words: &flight.words, life, callback: &callback };
         let request = account.carrier.build(&letter);
-        if crate::clock::boot().saturating_sub(flight.handed_at) > BEGIN_TO_SEND {
+        let late = crate::clock::boot().saturating_sub(flight.handed_at) > BEGIN_TO_SEND;
+        if late || life < MIN_LIFE {
             return Outcome::NotSent(Cause::TooLate).into();
         }
         match account.client.send(&request, account.client.time_out).await {
@@ -105,6 +111,11 @@ impl Worker {
                 Ok(Concluded::Lost(_)) => return Todo::Nothing,
                 // What a carrier said beside its outcome cannot be kept: the outcome alone can.
                 Err(LedgerError::Data { .. }) if has_details(&deciding) => drop_details(&mut deciding),
+                Err(e @ LedgerError::Data { .. }) => {
+                    // The deadline closes it.
+                    self.outage.begins(&e);
+                    return Todo::Nothing;
+                }
                 Err(e) => {
                     self.outage.begins(&e);
                     tokio::time::sleep(AGAIN).await;

@@ -19,6 +19,9 @@ use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
 use crate::next::MIN_LIFE;
 use crate::wake;
 
+/// Of a dead letter's body no more is kept: a broker refuses what is too large, and closes the channel over it.
+const LONGEST_LETTER: usize = 1024 * 1024;
+
 impl Worker {
     /// Takes jobs from the broker, one slot each, until the broker's side ends.
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
@@ -88,18 +91,22 @@ impl Worker {
         let words = self.parts.admitter.render(order, channel, &job.code, &job.params, life).ok()?;
         let account = &ready.account;
         let attempt = NewAttempt::new(channel, &account.name, account.client.time_out, None);
-        admission.attempt = Some(attempt);
         if channel == Channel::Voice {
             admission.voice = Some(self.parts.admitter.voice_limit(&job.tenant, &job.to));
         }
-        Some(Flight { to: job.to.clone(), words, ready, handed_at: Duration::ZERO })
+        let claim = attempt.claim;
+        admission.attempt = Some(attempt);
+        Some(Flight { to: job.to.clone(), words, ready, claim, handed_at: Duration::ZERO })
     }
 
     /// Admits until the ledger answers: the delivery is held meanwhile, with the same uid and the same claim.
     async fn admit(self: &Arc<Self>, delivery: Delivery, mut admission: Admission, flight: Option<Flight>) {
-        let handed_at = crate::clock::boot();
-        let mut flight = flight.map(|f| Flight { handed_at, ..f });
+        let first_handed_at = crate::clock::boot();
+        let mut flight = flight;
         let admitted = loop {
+            if let Some(flight) = &mut flight {
+                flight.handed_at = crate::clock::boot();
+            }
             if self.parts.shutdown.is_cancelled() && !self.outage.answers() {
                 // It comes again to whoever is there then.
                 return;
@@ -142,7 +149,7 @@ impl Worker {
                             version: 1,
                             state: refused,
                             at: now,
-                            step: 1,
+                            step: admission.refused_step(reason),
                             attempt: None,
                             channel: None,
                             carrier: None,
@@ -157,7 +164,9 @@ impl Worker {
                 metrics.admitted("amqp", "known");
                 delivery.ack();
                 // An earlier run of this very group came through: the open attempt is ours.
-                if let (Ok(Some(d)), Some(flight)) = (self.parts.ledger.read(uid).await, flight) {
+                if let (Ok(Some(d)), Some(mut flight)) = (self.parts.ledger.read(uid).await, flight) {
+                    // It was committed by one of the runs, perhaps the first.
+                    flight.handed_at = first_handed_at;
                     self.go_on(self.fly(Seen::new(d), flight).await).await;
                 }
             }
@@ -181,16 +190,18 @@ impl Worker {
         self.parts.metrics.admitted("amqp", "dead");
         let Some(broker) = &self.parts.broker else { return };
         tracing::warn!(field, rule, "a message is no job: it goes to otpost.dead");
+        let kept = &delivery.body[..delivery.body.len().min(LONGEST_LETTER)];
         let message = Message {
             exchange: Exchange::Otpost,
             routing_key: "dead".to_owned(),
-            body: self.parts.keys.seal_letter("otpost.dead", &delivery.body).into_bytes(),
+            body: self.parts.keys.seal_letter("otpost.dead", kept).into_bytes(),
             message_id: uuid::Uuid::now_v7().to_string(),
             kind: "dead",
             content_type: "application/vnd.otpost.sealed",
             headers: vec![
                 ("x-otpost-field".to_owned(), field.to_owned()),
                 ("x-otpost-reason".to_owned(), rule.to_owned()),
+                ("x-otpost-bytes".to_owned(), delivery.body.len().to_string()),
             ],
             mandatory: true,
         };

@@ -118,6 +118,12 @@ impl Worker {
         &self.parts.ledger
     }
 
+    /// How many dispatches that were never begun may be taken now. A few wait in line even where no slot is free, so that a
+    /// backlog at the broker cannot shut them out.
+    pub fn room_for_fresh(&self) -> usize {
+        self.slots.available_permits().max(self.parts.slots / 8).max(1)
+    }
+
     /// How many due dispatches that had begun before may be taken now: while new jobs come in, at most a quarter of all;
     /// never all, so that the next new job finds a slot.
     pub fn room_for_retries(&self) -> usize {
@@ -125,7 +131,7 @@ impl Worker {
             crate::clock::boot().saturating_sub(Duration::from_millis(self.fresh_at.load(Ordering::Relaxed)));
         let most =
             if quiet < LATELY { self.parts.slots / 4 } else { self.parts.slots - self.parts.slots / 4 };
-        most.max(1).saturating_sub(self.retries.load(Ordering::Relaxed)).min(self.slots.available_permits())
+        most.max(1).saturating_sub(self.retries.load(Ordering::Relaxed))
     }
 
     /// Something new came in.
@@ -216,10 +222,10 @@ impl Worker {
             voice: self.voice_limit(d, &begin, &contents),
             attempt: NewAttempt::new(begin.channel, &account.name, account.client.time_out, begin.repeats),
         };
-        let handed_at = crate::clock::boot();
+        let (claim, handed_at) = (beginning.attempt.claim, crate::clock::boot());
         match self.parts.ledger.begin(beginning).await {
             Ok(Begun::Begun(row)) => {
-                let flight = flight::Flight { to: contents.to, words, ready, handed_at };
+                let flight = flight::Flight { to: contents.to, words, ready, claim, handed_at };
                 self.fly(Seen::new(*row), flight).await
             }
             Ok(Begun::Lost(row)) => Self::if_due(row),

@@ -40,6 +40,11 @@ impl Outage {
 
     /// A statement failed: said once, until it is back.
     pub fn begins(&self, e: &LedgerError) {
+        if !matches!(e, LedgerError::Away(_)) {
+            // It is there. One row's trouble is no outage: the row is left to its lease.
+            tracing::error!(reason = %e, "the ledger refuses a statement");
+            return;
+        }
         let first = self.answers.send_if_modified(|answers| std::mem::replace(answers, false));
         if first {
             tracing::warn!(reason = %e, "the ledger is away: no job is taken in until it answers");

@@ -121,6 +121,12 @@ impl Admission {
         serde_json::to_value(row).expect("plain structs with text keys serialise")
     }
 
+    /// The step that a refusal is about.
+    pub fn refused_step(&self, reason: Option<Reason>) -> u8 {
+        let step = if reason == Some(Reason::VoiceQuota) { self.skip_to() } else { 1 };
+        step.min(self.order.plan.len() as u8)
+    }
+
     /// It waited for too long: it is taken in as expired, and nothing is begun.
     pub fn expire(&mut self) {
         self.refusal = Some(Refusal { state: State::Expired, reason: Reason::Life });

@@ -126,7 +126,7 @@ fn newer_exists(db: &Connection, job: &Admission) -> Result<bool, Fault> {
     Ok(db
         .prepare_cached(
             "select exists (select 1 from dispatch where supersedes = ?1
-                and state not in ('limited', 'refused', 'expired') and (issued_at, id) > (?2, ?3))",
+                and slots <> '[]' and (issued_at, id) > (?2, ?3))",
         )?
         .query_row((key, at.as_microsecond(), job.order.id.to_string()), |r| r.get(0))?)
 }
