@@ -204,7 +204,28 @@ fn keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 
     [(channel, None), (channel, country.map(str::to_owned))]
 }
 
+/// A worker's share of an account's rate: less than one a second, where there are more workers than that.
 fn pace(rate_per_s: u32, workers: usize) -> Arc<DefaultDirectRateLimiter> {
-    let share = (rate_per_s / u32::try_from(workers.max(1)).unwrap_or(u32::MAX)).max(1);
-    Arc::new(RateLimiter::direct(Quota::per_second(NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN))))
+    let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
+    let burst = NonZeroU32::new(rate_per_s / workers).unwrap_or(NonZeroU32::MIN);
+    let every = Duration::from_secs(1).saturating_mul(workers) / rate_per_s.max(1);
+    let share = Quota::with_period(every.max(Duration::from_nanos(1)))
+        .map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst));
+    Arc::new(RateLimiter::direct(share))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pace;
+
+    #[test]
+    fn more_workers_than_the_rate_allows_share_it_all_the_same() {
+        let one_of_four = pace(1, 4);
+        assert!(one_of_four.check().is_ok());
+        let wait = one_of_four
+            .check()
+            .unwrap_err()
+            .wait_time_from(governor::clock::Clock::now(&governor::clock::DefaultClock::default()));
+        assert!(wait > std::time::Duration::from_millis(3900), "one in four seconds: {wait:?}");
+    }
 }

@@ -35,7 +35,6 @@ words! {
 }
 
 /// A new key: the text that is shown once, and the row that is kept.
-#[derive(Debug)]
 pub struct NewKey {
     /// The whole key.
     pub text: String,

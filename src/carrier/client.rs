@@ -55,7 +55,7 @@ pub enum Method {
 }
 
 /// What a carrier answered.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,

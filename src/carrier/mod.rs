@@ -26,7 +26,6 @@ pub struct Letter<'a> {
 }
 
 /// A callback as it came in, before anything in it is believed.
-#[derive(Debug)]
 pub struct Callback<'a> {
     /// The public URL that the carrier was given, rebuilt from the configuration.
     pub url: &'a str,

@@ -24,7 +24,7 @@ pub(super) struct Server {
 }
 
 /// What a running `otpost dev` leaves for the other commands, readable by its user alone.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct StateFile {
     pub(super) api: String,
     pub(super) key: String,

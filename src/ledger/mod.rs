@@ -71,8 +71,8 @@ trait Store: Send + Sync {
     async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError>;
 }
 
-/// Where the ledger is, from its URL.
-#[derive(Debug, Clone)]
+/// Where the ledger is, from its URL. It has no `Debug`: the URL may hold a password.
+#[derive(Clone)]
 pub enum Location {
     /// `postgres://user:password@host:port/database`
     Postgres(String),
