@@ -36,7 +36,6 @@ struct Secret {
 }
 
 /// What a dispatch's message is made of.
-#[derive(Debug)]
 pub struct Contents {
     /// Where to.
     pub to: PhoneNumber,

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{after, between};
 
+/// No rule looks back further: what is older may be forgotten.
+pub const LONGEST_WINDOW: Duration = Duration::from_secs(31 * 86400);
+
 /// At most `count` admissions within any `window`. Written `N/window`, with s, m, h or d.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -44,7 +47,7 @@ impl FromStr for Rule {
         let number = &window[..window.len() - 1];
         let number: u64 = if number.is_empty() { 1 } else { number.parse().map_err(|_| BadRule)? };
         let window = number.checked_mul(seconds).ok_or(BadRule)?;
-        let fits = (1..=1000).contains(&count) && (1..=31 * 86400).contains(&window);
+        let fits = (1..=1000).contains(&count) && (1..=LONGEST_WINDOW.as_secs()).contains(&window);
         if fits { Ok(Self { count, window: Duration::from_secs(window) }) } else { Err(BadRule) }
     }
 }

@@ -43,6 +43,14 @@ pub struct Ready {
     _slot: OwnedSemaphorePermit,
 }
 
+impl Ready {
+    /// Waits for pace once more: what was given before an outage does not allow a burst after it.
+    pub async fn paced_again(&self) {
+        let pace = Arc::clone(&self.account.pace.lock().unwrap_or_else(PoisonError::into_inner));
+        pace.until_ready().await;
+    }
+}
+
 /// All accounts, and who carries what.
 pub struct Routes {
     accounts: BTreeMap<String, Arc<Account>>,
@@ -142,10 +150,13 @@ impl Routes {
         })
     }
 
-    /// Divides each account's rate by the workers that are alive.
+    /// Divides each account's rate by the workers that are alive. A new share begins used up: to have changed it is no
+    /// reason for a burst.
     pub fn share(&self, workers: usize) {
         for account in self.accounts.values() {
-            *account.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace(account.rate_per_s, workers);
+            let share = pace(account.rate_per_s, workers);
+            while share.check().is_ok() {}
+            *account.pace.lock().unwrap_or_else(PoisonError::into_inner) = share;
         }
     }
 }

@@ -8,7 +8,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{BadConfig, LogConfig, LogFormat};
 
 /// Libraries that log what they carry, and how much of their talk is let through, whatever the filter says.
 const CAPPED: &[(&str, LevelFilter)] = &[
@@ -31,8 +31,8 @@ fn may_log(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Starts logging to standard error, and hides what panics carry. The second start in a process changes nothing.
-pub fn start(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+pub fn start(config: &LogConfig) -> Result<(), BadConfig> {
+    let filter = filter(config)?;
     let layer = match config.format {
         LogFormat::Text => {
             let coloured = std::io::stderr().is_terminal();
@@ -43,6 +43,18 @@ pub fn start(config: &LogConfig) {
     let registry = tracing_subscriber::registry().with(layer.with_filter(filter_fn(may_log))).with(filter);
     let _ = registry.try_init();
     hide_panics();
+    Ok(())
+}
+
+/// The filter of a configuration.
+pub fn filter(config: &LogConfig) -> Result<EnvFilter, BadConfig> {
+    let bad = |_| {
+        BadConfig(
+            "log.level is no filter: write a level, such as info, or pairs, such as info,otpost=debug"
+                .to_owned(),
+        )
+    };
+    EnvFilter::builder().parse(&config.level).map_err(bad)
 }
 
 /// A panic's message may quote a value: only its place is printed.

@@ -40,6 +40,7 @@ fn settings(url: String) -> Settings {
         declare: true,
         prefetch: 100,
         consume: true,
+        linger: Duration::from_secs(20),
         publish_timeout: Duration::from_secs(5),
         max_outstanding: 1000,
     }

@@ -52,6 +52,7 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
         declare: true,
         prefetch: 10,
         consume: true,
+        linger: Duration::from_secs(20),
         publish_timeout: Duration::from_secs(1),
         max_outstanding: 100,
     };

@@ -412,7 +412,6 @@ language plpgsql volatile set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     clock       timestamptz;
-    all_keys     text[];
     it       record;
     d        dispatch;
     calls    quota;
@@ -420,10 +419,11 @@ declare
     results  jsonb := '[]';
     mine     jsonb;
 begin
-    select array_agg(key order by key) into all_keys from (
-        select k.key from quota k
-         where k.key = any(array(select i->'voice'->>'key' from jsonb_array_elements(items) i))
-         order by k.key for update) locked;
+    -- Makes or locks the quota rows of calls, in key order.
+    insert into quota (key, slots)
+        select distinct i->'voice'->>'key', '{}'::timestamptz[] from jsonb_array_elements(items) i
+         where i->'voice'->>'key' is not null order by 1
+        on conflict (key) do update set slots = quota.slots;
     perform from dispatch where uid = any(array(select (i->>'uid')::uuid from jsonb_array_elements(items) i))
       order by uid for update;
     clock := otpost_now();
@@ -446,15 +446,6 @@ begin
         end if;
         if it.voice is not null then
             select * into calls from quota where key = it.voice->>'key';
-            if calls.key is null then
-                insert into quota values (it.voice->>'key', '{}') on conflict do nothing returning * into calls;
-                if calls.key is null then
-                    raise exception 'quota row appeared' using errcode = '40001';
-                end if;
-            elsif not calls.key = any(coalesce(all_keys, '{}')) then
-                raise exception 'quota row appeared' using errcode = '40001';
-            end if;
-            all_keys := all_keys || calls.key;
             if otpost_left(calls.slots, it.voice->'rules', clock) <= 0 then
                 results := results || (mine || jsonb_build_object('result', 'voice_refused',
                     'retry_after_s', greatest(1, otpost_retry_after(calls.slots, it.voice->'rules', clock))));

@@ -30,6 +30,7 @@ pub(super) async fn create(
         Err(p) if p.status() == StatusCode::CONFLICT => "conflict",
         Err(p) if p.status() == StatusCode::TOO_MANY_REQUESTS => "limited",
         Err(p) if p.status() == StatusCode::SERVICE_UNAVAILABLE => "away",
+        Err(p) if matches!(p.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => "denied",
         Err(_) => "refused",
     };
     api.metrics.admitted("http", result);

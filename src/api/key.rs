@@ -1,6 +1,7 @@
 //! Bearer keys: `otp_<id>_<secret>`, 256 bits of randomness, shown once, kept as a hash.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -19,6 +21,8 @@ use crate::words::words;
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// Keys that are remembered at most.
 const MOST: usize = 10_000;
+/// Ids that were never seen before are looked up this often a second at most: guesses cost the ledger no more.
+const STRANGERS: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 words! {
     /// What a key may do.
@@ -48,6 +52,16 @@ impl NewKey {
         let id: String =
             crate::seal::random::<6>().iter().fold(String::new(), |id, b| id + &format!("{b:02x}"));
         let text = format!("otp_{id}_{}", BASE64.encode(crate::seal::random::<32>()));
+        Self::with(id, text, tenant, scopes)
+    }
+
+    /// A key that was made before, from its text.
+    pub fn of(text: &str, tenant: &str, scopes: &[Scope]) -> Option<Self> {
+        let (id, _) = text.strip_prefix("otp_")?.split_once('_')?;
+        Some(Self::with(id.to_owned(), text.to_owned(), tenant, scopes))
+    }
+
+    fn with(id: String, text: String, tenant: &str, scopes: &[Scope]) -> Self {
         let scopes = scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" ");
         let row = KeyRow { id, tenant: tenant.to_owned(), scopes, hash: hash(&text) };
         Self { text, row }
@@ -58,11 +72,12 @@ impl NewKey {
 pub(super) struct Keyring {
     ledger: Ledger,
     known: Mutex<HashMap<String, (KeyRow, Instant)>>,
+    strangers: DefaultDirectRateLimiter,
 }
 
 impl Keyring {
     pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger, known: Mutex::default() }
+        Self { ledger, known: Mutex::default(), strangers: RateLimiter::direct(Quota::per_second(STRANGERS)) }
     }
 
     /// The key of a request, if it may do this.
@@ -94,19 +109,26 @@ impl Keyring {
 
     async fn row(&self, id: &str) -> Result<Option<KeyRow>, Problem> {
         let fresh = |at: &Instant| at.elapsed() < REMEMBERED;
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((row, _)) = known.get(id).filter(|(_, at)| fresh(at)) {
-                return Ok(Some(row.clone()));
-            }
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = known().get(id).cloned();
+        let seen = remembered.is_some();
+        if let Some((row, _)) = remembered.filter(|(_, at)| fresh(at)) {
+            return Ok(Some(row));
+        }
+        if !seen && self.strangers.check().is_err() {
+            let detail = "too many unknown keys at this door; come again in a second";
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", detail).retry_after(1));
         }
         let row = self.ledger.key(id).await?;
-        if let Some(row) = &row {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= MOST {
-                known.retain(|_, (_, at)| fresh(at));
-            }
+        let mut known = known();
+        if known.len() >= MOST {
+            known.retain(|_, (_, at)| fresh(at));
+        }
+        let there = row.as_ref().filter(|_| known.len() < MOST);
+        if let Some(row) = there {
             known.insert(id.to_owned(), (row.clone(), Instant::now()));
+        } else {
+            known.remove(id);
         }
         Ok(row)
     }

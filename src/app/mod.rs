@@ -34,6 +34,9 @@ use crate::worker::{Parts, Worker};
 /// Wake-ups that wait in this process. What does not fit is found by the scan.
 const WAKES: usize = 10_000;
 
+/// What follows after the grace: the last acks, events and farewells.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
@@ -166,7 +169,12 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
         roles_ready.insert("receipts", ready::ledger_ready(&tasks, &shutdown, ledger.clone()));
     }
     let ops = ops_listener.local_addr()?;
-    serve(&tasks, &shutdown, ops_listener, Ops { metrics, roles: roles_ready }.router());
+    serve(
+        &tasks,
+        &shutdown,
+        ops_listener,
+        Ops { metrics, roles: roles_ready, token: config.ops.token.clone() }.router(),
+    );
     let grace = Duration::from_secs(config.worker.grace_s);
     Ok(App { api, receipts, ops, ledger, broker, worker, worker_name, grace, tasks, shutdown, told_all })
 }
@@ -194,7 +202,7 @@ impl App {
                 broker.close().await;
             }
         };
-        let _ = tokio::time::timeout(Duration::from_secs(5), closing).await;
+        let _ = tokio::time::timeout(FAREWELL, closing).await;
     }
 }
 
@@ -240,6 +248,7 @@ fn broker_settings(config: &Config, roles: Roles) -> Option<Settings> {
         declare: config.amqp.declare,
         prefetch: config.amqp.prefetch,
         consume: roles.worker,
+        linger: Duration::from_secs(config.worker.grace_s) + FAREWELL,
         publish_timeout: Duration::from_secs(10),
         max_outstanding: 1024,
     })

@@ -5,6 +5,8 @@ mod reason;
 mod receipt;
 mod state;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -14,6 +16,10 @@ pub use outcome::{Details, Judgement, Outcome};
 pub use reason::{Cause, Reason, Scope};
 pub use receipt::{Receipt, Verdict};
 pub use state::State;
+
+/// From handing a begin to the ledger until handing the request to the client. Whoever was away for longer, by boot
+/// time, sends nothing: the attempt may already count as unknown, and be repeated.
+pub const BEGIN_TO_SEND: Duration = Duration::from_secs(3);
 
 /// One request to one carrier for one step. Its id is `<uid>-<n>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

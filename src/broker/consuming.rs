@@ -20,9 +20,6 @@ use super::problem::{Asked, BrokerError};
 use super::standing::{Side, Standing};
 use super::topology::DISPATCH;
 
-/// After shutdown, deliveries that are held may still be acked for so long.
-pub(super) const LINGER: Duration = Duration::from_secs(20);
-
 /// One life of the consuming connection. Ok when it was told to stop.
 pub(super) async fn live(
     settings: &Settings, shelf: &Shelf, mut may_consume: watch::Receiver<bool>, standing: &Standing,
@@ -37,6 +34,7 @@ pub(super) async fn live(
         link,
         shelf,
         prefetch: settings.prefetch.max(1),
+        linger: settings.linger,
         consumers: vec![],
         coming: SelectAll::new(),
         granted: 0,
@@ -68,6 +66,8 @@ struct Reader<'a> {
     link: Link,
     shelf: &'a Shelf,
     prefetch: u16,
+    /// After shutdown, deliveries that are held may still be acked for so long.
+    linger: Duration,
     /// Tags of the consumers that are on.
     consumers: Vec<ShortString>,
     coming: SelectAll<Stretch>,
@@ -190,7 +190,7 @@ impl Reader<'_> {
                 let _ = self.link.channel.basic_reject(tag, requeue).now_or_never();
                 self.book.settle(&mut [tag]);
             }
-            let _ = tokio::time::timeout(LINGER, self.finish()).await;
+            let _ = tokio::time::timeout(self.linger, self.finish()).await;
         }
         self.shelf.clear();
         self.link.close().await;

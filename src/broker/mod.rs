@@ -29,7 +29,6 @@ pub use message::{Exchange, Message};
 pub use problem::{Asked, BrokerError};
 pub use standing::Up;
 
-use consuming::LINGER;
 use door::Door;
 use intake::Shelf;
 use link::Link;
@@ -46,6 +45,8 @@ pub struct Settings {
     pub prefetch: u16,
     /// Whether to consume: only workers do.
     pub consume: bool,
+    /// How long what is held can still be acked and published after `shutdown`.
+    pub linger: Duration,
     /// How long a publisher waits for its confirm, the wait for a place among the outstanding included.
     pub publish_timeout: Duration,
     /// Messages that are published and not confirmed at most; 0 counts as 1.
@@ -110,7 +111,7 @@ impl Broker {
     /// Starts the tasks that keep the connections up, and returns at once. The intake is there when `consume` is set.
     ///
     /// It consumes only while `may_consume` is true. At `shutdown` consuming stops first; what is held can still be acked
-    /// for 20 s, and published as long, or until [`Broker::close`].
+    /// for `linger`, and published as long, or until [`Broker::close`].
     pub fn start(
         settings: Settings, may_consume: watch::Receiver<bool>, shutdown: CancellationToken,
     ) -> (Self, Option<Intake>) {
@@ -126,11 +127,11 @@ impl Broker {
             let live = || publishing::live(&settings, &door, &standing, &stop);
             standing.keep(Side::Publishing, &stop, live).await;
         });
-        let (asked, closed) = (shutdown.clone(), closing.clone());
+        let (asked, closed, linger) = (shutdown.clone(), closing.clone(), settings.linger);
         tasks.spawn(async move {
             let lingering = async {
                 asked.cancelled().await;
-                tokio::time::sleep(LINGER).await;
+                tokio::time::sleep(linger).await;
             };
             tokio::select! {
                 () = closed.cancelled() => {}

@@ -13,7 +13,7 @@ use crate::carrier::client::{Auth, Method};
 use crate::carrier::{Answer, Client, Request};
 
 /// Where a running otpost is, and who asks.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(super) struct Server {
     /// The URL of its API; without it a running `otpost dev` is found
     #[arg(long, env = "OTPOST_URL")]
@@ -21,6 +21,13 @@ pub(super) struct Server {
     /// A bearer key
     #[arg(long, env = "OTPOST_KEY", hide_env_values = true)]
     key: Option<String>,
+}
+
+impl std::fmt::Debug for Server {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// What a running `otpost dev` leaves for the other commands, readable by its user alone.

@@ -19,6 +19,9 @@ use crate::config::{CarrierConfig, Config};
 use crate::seal::{Keys, Root};
 use crate::telemetry;
 
+/// What the key of an embedded otpost may do.
+const SCOPES: [Scope; 3] = [Scope::Dispatch, Scope::Read, Scope::Act];
+
 /// Run everything on this machine.
 #[derive(Debug, Args)]
 pub(super) struct Dev {
@@ -36,6 +39,11 @@ pub(super) struct Dev {
     json: bool,
 }
 
+/// A new key for an embedded otpost.
+pub(super) fn new_key() -> NewKey {
+    NewKey::make("default", &SCOPES)
+}
+
 /// A whole otpost with a pretended carrier.
 pub(super) struct Embedded {
     pub(super) app: App,
@@ -46,7 +54,8 @@ pub(super) struct Embedded {
 impl Embedded {
     /// Starts it over a ledger's file.
     pub(super) async fn start(
-        ledger: &Path, keys: Keys, ports: (u16, u16), pace: Duration, change: impl FnOnce(&mut Config),
+        ledger: &Path, keys: Keys, key: NewKey, ports: (u16, u16), pace: Duration,
+        change: impl FnOnce(&mut Config),
     ) -> anyhow::Result<Self> {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let pretended = mock_gateway::Config { pace, ..mock_gateway::Config::default() };
@@ -75,8 +84,9 @@ impl Embedded {
             .insert("mock".to_owned(), CarrierConfig { twilio: Some(account), ..CarrierConfig::default() });
         change(&mut config);
         let app = app::start(config, keys, Start { roles: Roles::ALL, migrate: true, wait: false }).await?;
-        let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
-        app.ledger.add_key(&key.row).await?;
+        if app.ledger.key(&key.row.id).await?.is_none() {
+            app.ledger.add_key(&key.row).await?;
+        }
         Ok(Self { app, gateway, key: key.text })
     }
 
@@ -96,15 +106,15 @@ impl Embedded {
 
 impl Dev {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        telemetry::start(&crate::config::LogConfig::default());
+        telemetry::start(&crate::config::LogConfig::default())?;
         let folder = self.data.unwrap_or_else(StateFile::folder);
         let cannot = || format!("{} cannot be written; choose another with --data", folder.display());
         std::fs::create_dir_all(&folder).with_context(cannot)?;
         let root = kept_root(&folder.join("root")).with_context(cannot)?;
         let keys = Keys::new(root.clone(), vec![], &root);
-        let ports = (self.port, self.gateway_port);
-        let all =
-            Embedded::start(&folder.join("dev.db"), keys, ports, Duration::from_millis(600), |_| {}).await?;
+        let key = kept_key(&folder.join("key")).with_context(cannot)?;
+        let (ports, pace) = ((self.port, self.gateway_port), Duration::from_millis(600));
+        let all = Embedded::start(&folder.join("dev.db"), keys, key, ports, pace, |_| {}).await?;
         let state = StateFile { api: all.api_url(), key: all.key.clone(), gateway: all.gateway_url() };
         state.write().with_context(cannot)?;
         if self.json {
@@ -132,13 +142,31 @@ impl Dev {
 
 /// The root of a folder: what it sealed can be opened at the next start.
 fn kept_root(path: &Path) -> anyhow::Result<Root> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
     if let Ok(hex) = std::fs::read_to_string(path) {
         return Ok(Root::from_hex("dev", &hex)?);
     }
     let root = Root::random("dev");
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(root.to_hex().as_bytes())?;
+    keep(path, &root.to_hex())?;
     Ok(root)
+}
+
+/// The bearer key of a folder: scripts that know it go on working after the next start.
+fn kept_key(path: &Path) -> anyhow::Result<NewKey> {
+    if let Some(key) =
+        std::fs::read_to_string(path).ok().and_then(|text| NewKey::of(text.trim(), "default", &SCOPES))
+    {
+        return Ok(key);
+    }
+    let key = new_key();
+    let _ = std::fs::remove_file(path);
+    keep(path, &key.text)?;
+    Ok(key)
+}
+
+/// Writes a file for its user alone.
+fn keep(path: &Path, secret: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(secret.as_bytes())
 }

@@ -169,6 +169,7 @@ pub fn run() -> ExitCode {
 
 fn check(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
+    crate::telemetry::filter(&config.log)?;
     config.keys()?;
     crate::route::Routes::new(&config)?;
     crate::message::Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;

@@ -25,7 +25,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = self.file.load()?;
-        telemetry::start(&config.log);
+        telemetry::start(&config.log)?;
         let keys = config.keys()?;
         if config.carriers.is_empty() {
             return Err(Failure::Usage("no carrier is configured: add a section [carriers.NAME]".to_owned()));

@@ -97,6 +97,7 @@ impl Config {
         from_file("amqp.url", &mut self.amqp.url, self.amqp.url_file.as_deref())?;
         from_file("keys.root", &mut self.keys.root, self.keys.root_file.as_deref())?;
         from_file("keys.hash_root", &mut self.keys.hash_root, self.keys.hash_root_file.as_deref())?;
+        from_file("ops.token", &mut self.ops.token, self.ops.token_file.as_deref())?;
         for previous in &mut self.keys.previous {
             from_file("keys.previous.root", &mut previous.root, previous.root_file.as_deref())?;
         }
@@ -131,6 +132,13 @@ impl Config {
                 ));
             }
         }
+        if !self.ops.listen.ip().is_loopback() && self.ops.token.is_none() {
+            return bad(
+                "ops.listen is not on loopback: metrics need a credential there; set ops.token_file, or \
+                        listen on 127.0.0.1"
+                    .to_owned(),
+            );
+        }
         if self.worker.slots < 2 {
             return bad("worker.slots must be at least 2".to_owned());
         }
@@ -160,7 +168,7 @@ impl Config {
         let keys = &self.keys;
         let current = root("keys.root", &keys.id, keys.root.as_ref())?;
         let previous: Result<Vec<Root>, BadConfig> =
-            keys.previous.iter().map(|p| root("keys.previous", &p.id, p.root.as_ref())).collect();
+            keys.previous.iter().map(|p| root("keys.previous.root", &p.id, p.root.as_ref())).collect();
         let hashes = match &keys.hash_root {
             Some(_) => root("keys.hash_root", "hash", keys.hash_root.as_ref())?,
             None => current.clone(),

@@ -101,6 +101,10 @@ section! {
     OpsConfig {
         /// Where it listens.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8082)),
+        /// Who asks for more than health shows it as a bearer token. Needed beyond loopback.
+        token: Option<SecretString> = None,
+        /// The same, in a file.
+        token_file: Option<PathBuf> = None,
     }
 }
 section! {

@@ -2,14 +2,16 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
+use super::LedgerError;
 use super::items::{Admission, Beginning, Deciding, Recording, Told};
-use super::{LedgerError, Marking};
 
 /// Items that wait for a group. More submitters than this wait in line.
 const QUEUE: usize = 4096;
@@ -51,12 +53,6 @@ macro_rules! named_by_uid {
     )+};
 }
 named_by_uid!(Beginning, Deciding, Recording, Told);
-
-impl Item for Marking {
-    fn name(&self, names: &RandomState) -> u64 {
-        names.hash_one((&self.tenant, self.id))
-    }
-}
 
 struct Pending<I, O> {
     item: Arc<I>,
@@ -130,7 +126,10 @@ async fn settle<I: Item, O>(
     let mut parts = vec![group];
     while let Some(mut part) = parts.pop() {
         let items: Vec<Arc<I>> = part.iter().map(|p| Arc::clone(&p.item)).collect();
-        match run_again(|| run(items.clone())).await {
+        let whole = run_again(|| run(items.clone()));
+        // A defect in a store's function costs this group its answers, not all later groups their door.
+        let ended = AssertUnwindSafe(whole).catch_unwind().await;
+        match ended.unwrap_or_else(|_| Err(LedgerError::Away(format!("{act} failed by a defect")))) {
             Ok(answers) if answers.len() == part.len() => {
                 for (pending, answer) in part.into_iter().zip(answers) {
                     // Nobody waits any more: what was written stays written.

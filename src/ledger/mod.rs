@@ -67,6 +67,7 @@ trait Store: Send + Sync {
     async fn strays(&self, most: usize) -> Result<Vec<Recording>, LedgerError>;
     async fn forget_stray(&self, stray: &Recording) -> Result<(), LedgerError>;
     async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError>;
+    async fn purge_quotas(&self, most: usize) -> Result<u64, LedgerError>;
     async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError>;
     async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError>;
 }
@@ -253,6 +254,11 @@ impl Ledger {
     /// Deletes dispatches that are final and owe nothing, born before that time.
     pub async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError> {
         self.store.purge(born_before, most).await
+    }
+
+    /// Forgets numbers whose last admission lies outside every window that a rule can have.
+    pub async fn purge_quotas(&self, most: usize) -> Result<u64, LedgerError> {
+        self.store.purge_quotas(most).await
     }
 
     /// Keeps a new key of the HTTP doors.

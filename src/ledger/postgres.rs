@@ -1,13 +1,14 @@
 //! The ledger in `PostgreSQL`. Each call is one statement: a function of the schema that locks, reads the clock and
 //! decides, so that no transaction is ever open while this process thinks.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Json, ToSql};
@@ -18,8 +19,8 @@ use super::items::{
     Recording, Told,
 };
 use super::{LedgerError, Options, Store};
-use crate::attempt::{Reason, State};
-use crate::dispatch::{Dispatch, Slot, Stop};
+use crate::dispatch::Dispatch;
+use crate::quota;
 
 /// Migrations, in order; the same numbers and names as the embedded ledger's.
 pub(super) const MIGRATIONS: &[(&str, &str)] =
@@ -102,10 +103,10 @@ impl Postgres {
 
     /// Runs a group's function, and puts its answers into the group's order.
     async fn group<T: for<'de> Deserialize<'de>>(
-        &self, function: &str, items: Vec<Value>,
+        &self, function: &str, items: impl Iterator<Item = impl Serialize + Debug + Send + Sync>,
     ) -> Result<Vec<T>, LedgerError> {
-        let count = items.len();
-        let items = Json(Value::Array(items));
+        let items = Json(placed(items));
+        let count = items.0.len();
         let mut answers: Vec<Vec<Placed<T>>> =
             self.rows(&format!("select {function}($1)"), &[&items]).await?;
         let mut answers = answers.pop().unwrap_or_default();
@@ -163,46 +164,6 @@ struct Placed<T> {
 
 #[derive(Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
-enum AdmitRow {
-    Born {
-        state: State,
-        reason: Option<Reason>,
-        slots: Vec<Slot>,
-        now: Timestamp,
-        retry_after_s: Option<u64>,
-        superseded: Vec<Uuid>,
-    },
-    Refused {
-        state: State,
-        reason: Option<Reason>,
-        retry_after_s: Option<u64>,
-    },
-    Known {
-        uid: Uuid,
-        state: State,
-        version: i64,
-        mine: bool,
-    },
-    Conflict {},
-}
-
-impl From<AdmitRow> for Admitted {
-    fn from(row: AdmitRow) -> Self {
-        match row {
-            AdmitRow::Born { state, reason, slots, now, retry_after_s, superseded } => {
-                Self::Born { state, reason, slots, now, retry_after_s, superseded }
-            }
-            AdmitRow::Refused { state, reason, retry_after_s } => {
-                Self::Refused { state, reason: reason.unwrap_or(Reason::Quota), retry_after_s }
-            }
-            AdmitRow::Known { uid, state, version, mine } => Self::Known { uid, state, version, mine },
-            AdmitRow::Conflict {} => Self::Conflict,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
 enum BeginRow {
     Begun { row: Box<Dispatch> },
     Lost { row: Option<Box<Dispatch>> },
@@ -220,28 +181,20 @@ enum ConcludeRow {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "result", rename_all = "snake_case")]
-enum StopRow {
-    Marked { uid: Uuid, state: State },
-    MarkedBefore { state: State, stop: Stop },
-    Final { state: State },
-    Unknown {},
-}
-
-#[derive(Deserialize)]
 struct RecordRow {
     result: Recorded,
 }
 
-fn json<I>(group: &[I], row: impl Fn(&I, usize) -> Value) -> Vec<Value> {
-    group.iter().enumerate().map(|(ix, item)| row(item, ix)).collect()
+/// An item of a group, with its place.
+#[derive(Debug, Serialize)]
+struct Item<T> {
+    ix: usize,
+    #[serde(flatten)]
+    item: T,
 }
 
-/// A plain struct as an item of a group.
-fn plain<I: serde::Serialize>(item: &I, ix: usize) -> Value {
-    let mut value = serde_json::to_value(item).expect("plain structs with text keys serialise");
-    value["ix"] = ix.into();
-    value
+fn placed<T>(items: impl Iterator<Item = T>) -> Vec<Item<T>> {
+    items.enumerate().map(|(ix, item)| Item { ix, item }).collect()
 }
 
 #[async_trait]
@@ -279,12 +232,11 @@ impl Store for Postgres {
     }
 
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError> {
-        let rows: Vec<AdmitRow> = self.group("otpost_admit", json(group, |a, ix| a.json(ix))).await?;
-        Ok(rows.into_iter().map(Admitted::from).collect())
+        self.group("otpost_admit", group.iter().map(|a| a.row())).await
     }
 
     async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError> {
-        let rows: Vec<BeginRow> = self.group("otpost_begin", json(group, |b, ix| b.json(ix))).await?;
+        let rows: Vec<BeginRow> = self.group("otpost_begin", group.iter().map(|b| &**b)).await?;
         Ok(rows
             .into_iter()
             .map(|row| match row {
@@ -296,7 +248,7 @@ impl Store for Postgres {
     }
 
     async fn conclude(&self, group: &[Arc<Deciding>]) -> Result<Vec<Concluded>, LedgerError> {
-        let rows: Vec<ConcludeRow> = self.group("otpost_conclude", json(group, |d, ix| d.json(ix))).await?;
+        let rows: Vec<ConcludeRow> = self.group("otpost_conclude", group.iter().map(|d| d.row())).await?;
         Ok(rows
             .into_iter()
             .map(|row| match row {
@@ -310,18 +262,13 @@ impl Store for Postgres {
     }
 
     async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError> {
-        let rows: Vec<RecordRow> = self.group("otpost_record", json(group, |r, ix| plain(&**r, ix))).await?;
+        let rows: Vec<RecordRow> = self.group("otpost_record", group.iter().map(|r| &**r)).await?;
         Ok(rows.into_iter().map(|r| r.result).collect())
     }
 
     async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError> {
-        let mut rows: Vec<StopRow> = self.group("otpost_stop", vec![plain(marking, 0)]).await?;
-        Ok(match rows.pop().ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))? {
-            StopRow::Marked { uid, state } => Marked::Marked { uid, state },
-            StopRow::MarkedBefore { state, stop } => Marked::MarkedBefore { state, stop },
-            StopRow::Final { state } => Marked::Final { state },
-            StopRow::Unknown {} => Marked::Unknown,
-        })
+        let mut rows = self.group("otpost_stop", std::iter::once(marking)).await?;
+        rows.pop().ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))
     }
 
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
@@ -349,7 +296,7 @@ impl Store for Postgres {
     }
 
     async fn told(&self, group: &[Arc<Told>]) -> Result<Vec<()>, LedgerError> {
-        let items = Json(Value::Array(json(group, |t, ix| plain(&**t, ix))));
+        let items = Json(placed(group.iter().map(|t| &**t)));
         let _: Vec<Value> =
             self.rows("select to_jsonb(1) from (select otpost_told($1)) done", &[&items]).await?;
         Ok(vec![(); group.len()])
@@ -395,6 +342,16 @@ impl Store for Postgres {
                    select to_jsonb(count(*)) from gone";
         let bound = uuid_at(born_before);
         Ok(self.rows(sql, &[&bound, &(most as i64)]).await?.pop().unwrap_or(0))
+    }
+
+    async fn purge_quotas(&self, most: usize) -> Result<u64, LedgerError> {
+        let sql = "with gone as (delete from quota where key in (
+                        select key from quota where cardinality(slots) = 0
+                            or slots[cardinality(slots)] < otpost_now() - make_interval(secs => $1)
+                         order by key limit $2 for update skip locked) returning 1)
+                   select to_jsonb(count(*)) from gone";
+        let kept = quota::LONGEST_WINDOW.as_secs_f64();
+        Ok(self.rows(sql, &[&kept, &(most as i64)]).await?.pop().unwrap_or(0))
     }
 
     async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {

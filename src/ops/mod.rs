@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use subtle::ConstantTimeEq;
 
 use crate::metrics::Metrics;
 
@@ -22,6 +24,8 @@ pub struct Ops {
     pub metrics: Arc<Metrics>,
     /// One for each role of this process.
     pub roles: BTreeMap<&'static str, Readiness>,
+    /// What who asks for more than health must show.
+    pub token: Option<SecretString>,
 }
 
 impl Ops {
@@ -34,9 +38,21 @@ impl Ops {
             .route("/metrics", get(metrics))
             .with_state(self)
     }
+
+    fn lets(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+        self.token.as_ref().is_none_or(|token| {
+            given.is_some_and(|given| bool::from(token.expose_secret().as_bytes().ct_eq(given)))
+        })
+    }
 }
 
-async fn metrics(State(ops): State<Ops>) -> Response {
+async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
+    if !ops.lets(&headers) {
+        let how = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (StatusCode::UNAUTHORIZED, how, "show the token of ops.token: Authorization: Bearer …\n")
+            .into_response();
+    }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text()).into_response()
 }

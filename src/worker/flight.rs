@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::outage::AGAIN;
 use super::{Seen, Todo, Worker};
-use crate::attempt::{Attempt, AttemptId, Cause, Details, Judgement, Outcome};
+use crate::attempt::{Attempt, AttemptId, BEGIN_TO_SEND, Cause, Details, Judgement, Outcome};
 use crate::carrier::Letter;
 use crate::clock::between;
 use crate::dispatch::PhoneNumber;
@@ -16,9 +16,6 @@ use crate::metrics::Attempted;
 use crate::next::{MIN_LIFE, next};
 use crate::route::Ready;
 
-/// From handing a begin to the ledger until handing the request to the client. Whoever was away for longer, by boot
-/// time, sends nothing: the attempt may already count as unknown, and be repeated.
-const BEGIN_TO_SEND: Duration = Duration::from_secs(3);
 /// What a carrier may take to say what became of something.
 pub(super) const STATUS_TIME_OUT: Duration = Duration::from_secs(3);
 
@@ -51,7 +48,12 @@ impl Worker {
         metrics.attempts.get_or_create(&labels).inc();
         let account = &flight.ready.account;
         account.learn(open.channel, seen.d.order.country.as_deref(), judgement.outcome);
-        if judgement.outcome != Outcome::Accepted {
+        if judgement.outcome == Outcome::NotSent(Cause::TooLate) {
+            tracing::warn!(
+                dispatch.id = %seen.d.order.id, attempt = open.n,
+                "too much time went by between an attempt's commit and its request: nothing was sent"
+            );
+        } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(
                 dispatch.id = %seen.d.order.id, attempt = open.n, carrier = open.carrier,
                 outcome = judgement.outcome.word(), detail = judgement.outcome.detail(),

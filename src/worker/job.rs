@@ -26,7 +26,9 @@ impl Worker {
     /// Takes jobs from the broker, one slot each, until the broker's side ends.
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
-            self.saw_fresh_work();
+            if delivery.routing_key == "dispatch" {
+                self.saw_fresh_work();
+            }
             let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
             let worker = Arc::clone(&self);
             self.tasks.spawn(async move { worker.delivery(delivery, slot).await });
@@ -122,6 +124,9 @@ impl Worker {
                     self.outage.begins(&e);
                     tokio::time::sleep(AGAIN).await;
                     self.outage.over().await;
+                    if let Some(flight) = &flight {
+                        flight.ready.paced_again().await;
+                    }
                     if between(crate::clock::now(), admission.order.expires_at) < MIN_LIFE {
                         admission.expire();
                         flight = None;

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::client::Api;
-use super::dev::Embedded;
+use super::dev::{Embedded, new_key};
+use super::serve::told_to_stop;
 use super::show::watch;
 use crate::carrier::{Client, Request};
 use crate::clock::after;
@@ -113,14 +114,23 @@ impl Lab {
 
 impl Demo {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        // Whoever stops it leaves no folder behind.
+        tokio::select! {
+            played = self.play() => played,
+            () = told_to_stop() => Err(Failure::Failed("the demo was stopped before its end".to_owned())),
+        }
+    }
+
+    async fn play(self) -> Result<(), Failure> {
         if self.log {
-            crate::telemetry::start(&crate::config::LogConfig::default());
+            crate::telemetry::start(&crate::config::LogConfig::default())?;
         } else {
             crate::telemetry::hide_panics();
         }
         let folder = Folder::make()?;
         let pace = Duration::from_millis(250);
-        let all = Embedded::start(&folder.0.join("demo.db"), Keys::ephemeral(), (0, 0), pace, |_| {}).await?;
+        let file = folder.0.join("demo.db");
+        let all = Embedded::start(&file, Keys::ephemeral(), new_key(), (0, 0), pace, |_| {}).await?;
         let started = Instant::now();
         let mut table = Table::new(self.json, &all.gateway_url());
         let (rows, mut changes) = mpsc::unbounded_channel();

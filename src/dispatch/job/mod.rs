@@ -3,6 +3,7 @@
 mod fields;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ impl BadJob {
 pub type Params = BTreeMap<String, Value>;
 
 /// The caller's key for one sign-in: of two jobs with the same one, the later issued wins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Supersedes {
     /// The caller's key; kept only as a hash.
     pub key: String,
@@ -55,7 +56,7 @@ pub struct Supersedes {
 }
 
 /// A job, read and checked, its secret part open.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Job {
     /// Whose it is.
     pub tenant: String,
@@ -85,6 +86,13 @@ pub struct Job {
     pub tags: BTreeMap<String, String>,
     /// Hash of all that makes two jobs the same, `expires_at` apart.
     pub content: String,
+}
+
+impl fmt::Debug for Job {
+    /// Its name alone: the rest is secret, or personal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("tenant", &self.tenant).field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Job {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::begin::NewAttempt;
@@ -69,9 +69,9 @@ pub struct Admission {
     pub owes: bool,
 }
 
-#[derive(Serialize)]
-struct AdmissionRow<'a> {
-    ix: usize,
+/// An admission as its column set knows it.
+#[derive(Debug, Serialize)]
+pub(in crate::ledger) struct AdmissionRow<'a> {
     #[serde(flatten)]
     order: &'a Order,
     content: &'a str,
@@ -98,9 +98,8 @@ impl Admission {
         (2..plan.over()).find(|s| plan.step(*s) != Some(Channel::Voice)).unwrap_or(plan.over())
     }
 
-    pub(in crate::ledger) fn json(&self, ix: usize) -> serde_json::Value {
-        let row = AdmissionRow {
-            ix,
+    pub(in crate::ledger) fn row(&self) -> AdmissionRow<'_> {
+        AdmissionRow {
             order: &self.order,
             content: &self.content,
             number_key: &self.number_key,
@@ -117,8 +116,7 @@ impl Admission {
             plan_over: self.order.plan.over(),
             snooze_ms: self.snooze.map(|s| s.as_millis() as u64),
             owes: self.owes,
-        };
-        serde_json::to_value(row).expect("plain structs with text keys serialise")
+        }
     }
 
     /// The step that a refusal is about.
@@ -160,7 +158,8 @@ impl Admission {
 }
 
 /// What became of a job that wanted in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
 pub enum Admitted {
     /// A row was made, in this state: `sending`, `queued`, or a refusal that is kept.
     Born {

@@ -7,13 +7,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::admission::Limit;
-use crate::attempt::{Attempt, Details};
+use crate::attempt::{Attempt, BEGIN_TO_SEND, Details};
 use crate::clock::after;
 use crate::dispatch::{Channel, Dispatch};
 
-/// The time from handing a begin to the ledger until the request must be in the client's hands, and as much again
-/// for what comes after: both are part of an attempt's deadline.
-const BEGIN_TO_SEND: Duration = Duration::from_secs(3);
 /// The time that is left for `finish` after a carrier's whole time-out.
 const SEND_TO_FINISH: Duration = Duration::from_secs(2);
 
@@ -68,7 +65,7 @@ impl NewAttempt {
 }
 
 /// An attempt that is about to be made for a dispatch as it was seen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Beginning {
     /// The dispatch.
     pub uid: Uuid,
@@ -77,19 +74,10 @@ pub struct Beginning {
     /// The step.
     pub step: u8,
     /// The request.
+    #[serde(flatten)]
     pub attempt: NewAttempt,
     /// The quota of calls, when the step is one and has not begun before.
     pub voice: Option<Limit>,
-}
-
-impl Beginning {
-    pub(in crate::ledger) fn json(&self, ix: usize) -> serde_json::Value {
-        serde_json::json!({
-            "ix": ix, "uid": self.uid, "seen": self.seen, "step": self.step, "channel": self.attempt.channel,
-            "carrier": self.attempt.carrier, "claim": self.attempt.claim, "repeats": self.attempt.repeats,
-            "deadline_ms": self.attempt.deadline_ms, "voice": self.voice,
-        })
-    }
 }
 
 /// What became of a begin.

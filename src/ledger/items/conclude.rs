@@ -36,9 +36,9 @@ pub struct Closing {
     pub at: Timestamp,
 }
 
-#[derive(Serialize)]
-struct DecidingRow<'a> {
-    ix: usize,
+/// An outcome with what follows, as its column set knows it.
+#[derive(Debug, Serialize)]
+pub(in crate::ledger) struct DecidingRow<'a> {
     uid: Uuid,
     seen: i64,
     n: Option<u16>,
@@ -80,12 +80,11 @@ impl Deciding {
         self.conclusion.as_ref().is_some_and(|c| c.slots != Slots::Keep)
     }
 
-    pub(in crate::ledger) fn json(&self, ix: usize) -> serde_json::Value {
+    pub(in crate::ledger) fn row(&self) -> DecidingRow<'_> {
         let closing = self.outcome.as_ref();
         let details = closing.map(|c| &c.judgement.details);
         let outcome = closing.map(|c| c.judgement.outcome);
-        let row = DecidingRow {
-            ix,
+        DecidingRow {
             uid: self.uid,
             seen: self.seen,
             n: closing.map(|c| c.n),
@@ -103,8 +102,7 @@ impl Deciding {
             price: details.and_then(|d| d.price.as_deref()),
             conclusion: self.conclusion.as_ref(),
             keys: self.moves_slots().then_some(&self.keys),
-        };
-        serde_json::to_value(row).expect("plain structs with text keys serialise")
+        }
     }
 }
 

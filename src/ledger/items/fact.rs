@@ -44,7 +44,8 @@ pub struct Marking {
 }
 
 /// What became of a mark.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
 pub enum Marked {
     /// It stands now.
     Marked {

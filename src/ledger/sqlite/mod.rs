@@ -21,6 +21,7 @@ use super::items::{
 use super::{LedgerError, Store};
 use crate::clock::{Clock, after};
 use crate::dispatch::Dispatch;
+use crate::quota;
 
 /// Migrations, in order; the same numbers and names as `PostgreSQL`'s.
 pub(super) const MIGRATIONS: &[(&str, &str)] =
@@ -261,7 +262,7 @@ impl Store for Sqlite {
                 return Ok(());
             };
             d.owed.retain(|e| !told.versions.contains(&e.version));
-            let tell_at = (!d.owed.is_empty()).then(|| after(now, TELL_AGAIN));
+            let tell_at = if d.owed.is_empty() { None } else { acts::tell_at(db, told.uid)? };
             row::update(db, &d, tell_at)
         })
         .await
@@ -312,6 +313,16 @@ impl Store for Sqlite {
                         select uid from dispatch where born_at < ?1 and wake_at is null and owed = '[]'
                            and state not in ('queued', 'sending', 'sent') limit ?2)";
             Ok(db.prepare_cached(sql)?.execute((born_before.as_microsecond(), most as i64))? as u64)
+        })
+        .await
+    }
+
+    async fn purge_quotas(&self, most: usize) -> Result<u64, LedgerError> {
+        self.write(move |db, now| {
+            let kept = now.checked_sub(quota::LONGEST_WINDOW).unwrap_or(Timestamp::MIN).as_microsecond();
+            let sql = "delete from quota where key in (
+                        select key from quota where coalesce(json_extract(slots, '$[#-1]'), 0) < ?1 limit ?2)";
+            Ok(db.prepare_cached(sql)?.execute((kept, most as i64))? as u64)
         })
         .await
     }

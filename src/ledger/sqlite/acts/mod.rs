@@ -72,7 +72,8 @@ fn take_slots(db: &Connection, limits: &[&Limit], now: Timestamp) -> Result<Resu
     Ok(Ok(taken.into_iter().map(|(key, _, at)| Slot { key: key.clone(), at }).collect()))
 }
 
-fn tell_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, Fault> {
+/// When what a dispatch owes is told again.
+pub(super) fn tell_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, Fault> {
     let us: Option<i64> = db
         .prepare_cached("select tell_at from dispatch where uid = ?1")?
         .query_row([uid.to_string()], |r| r.get(0))?;
