@@ -16,6 +16,13 @@ fn with(mut j: Value, name: &str, value: Value) -> Value {
     j
 }
 
+/// None of the values of the bad jobs.
+fn assert_quotes_nothing(text: &str) {
+    for value in ["red", "48 15 16", "481516", "07700900123", "7702000001", "yesterday", "AAAA", "none"] {
+        assert!(!text.contains(value), "{value} is quoted: {text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_jobs_are_answered_with_field_and_rule_and_their_neighbours_pass() {
     let house = House::build(Duration::from_millis(20)).await;
@@ -49,6 +56,7 @@ async fn bad_jobs_are_answered_with_field_and_rule_and_their_neighbours_pass() {
         let (got, problem) = house.post_bytes(&api, &house.key, body.clone()).await;
         assert_eq!((got, problem["field"].as_str()), (*status, Some(*field)), "{problem}");
         assert!(problem["rule"].as_str().is_some_and(|r| r.len() > 5), "{problem}");
+        assert_quotes_nothing(&problem.to_string());
     }
     // The same over AMQP, between good neighbours.
     let mut good = vec![];
@@ -57,6 +65,7 @@ async fn bad_jobs_are_answered_with_field_and_rule_and_their_neighbours_pass() {
         house.publish_bytes("dispatch", body).await;
         let (dead, reason, _) = house.dead_letter().await;
         assert_eq!(dead, *field, "{reason}");
+        assert_quotes_nothing(&reason);
     }
     for id in good {
         house.until_state(id, "delivered").await;

@@ -5,6 +5,8 @@ mod support;
 
 use std::time::Duration;
 
+use otpost::api::{NewKey, Scope};
+use otpost::app::{Roles, Start};
 use serde_json::json;
 use support::house::{House, in_seconds, job};
 use support::world::connect;
@@ -121,21 +123,51 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_embedded_ledgers_file_holds_no_code_and_no_number() {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let world = support::world::World::free(support::world::Backend::Sqlite).await;
-    let keys = otpost::seal::Keys::ephemeral();
-    let templates = std::sync::Arc::new(otpost::message::Templates::load(None).unwrap());
-    let admitter = otpost::admit::Admitter::new(keys, otpost::config::Config::default(), templates, true);
-    let body = job("+447709998877", json!({"code": CODE})).to_string();
-    let now = otpost::clock::now();
-    let read = admitter.decode(body.as_bytes(), None, now).unwrap();
-    let admission = admitter.admission(&read, otpost::admit::Door::Http, None, now);
-    world.ledger.admit(admission).await.unwrap();
-    let path = world.url.strip_prefix("sqlite:").unwrap();
-    let mut found = vec![];
-    for end in ["", "-wal"] {
-        search("the file", &std::fs::read(format!("{path}{end}")).unwrap_or_default(), &mut found);
+async fn the_embedded_ledgers_file_holds_no_secret_from_beginning_to_end() {
+    let house = House::build(Duration::from_millis(50)).await;
+    let mut config = house.config(&["c1"]);
+    config.amqp.url = None;
+    let path = house.files.0.join("ledger.db");
+    config.ledger.url = Some(format!("sqlite:{}", path.display()).into());
+    let how = Start { roles: Roles::ALL, migrate: true, wait: false };
+    let app = otpost::app::start(config, house.keys.clone(), how).await.unwrap();
+    let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read]);
+    app.ledger.add_key(&key.row).await.unwrap();
+    let api = app.api.unwrap().to_string();
+    let to = "+447709998877";
+    house.script(to, json!([{"outcome": "slow", "ms": 1000}, "deliver"])).await;
+    let j = job(to, json!({"code": CODE, "channels": ["sms", "voice"]}));
+    let (status, body) = house.post_bytes(&api, &key.text, j.to_string().into_bytes()).await;
+    assert_eq!(status, 202, "{body}");
+    let id = j["id"].as_str().unwrap().parse().unwrap();
+    let find = async || app.ledger.find("default", id).await.unwrap().unwrap();
+    let (mut found, mut looks) = (vec![], 0);
+    loop {
+        let d = find().await;
+        let token = house.keys.callback_token("c1", otpost::attempt::AttemptId { uid: d.order.uid, n: 1 });
+        for end in ["", "-wal"] {
+            let text = std::fs::read(format!("{}{end}", path.display())).unwrap_or_default();
+            search("the file", &text, &mut found);
+            for (what, secret) in
+                [("the key", key.text.as_str()), ("the token", &token), ("the root", &house.root.to_hex())]
+            {
+                if text.windows(secret.len()).any(|w| w == secret.as_bytes()) {
+                    found.push(format!("{what} in the file"));
+                }
+            }
+        }
+        looks += 1;
+        if d.state.is_final() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    assert!(looks > 5, "it was looked at while the code was sealed in it: {looks}");
     assert_eq!(found, Vec::<String>::new());
+    // The search would find what is there: the mask is.
+    let file =
+        [std::fs::read(&path).unwrap(), std::fs::read(format!("{}-wal", path.display())).unwrap_or_default()];
+    let mask = find().await.order.mask;
+    assert!(file.iter().any(|f| f.windows(mask.len()).any(|w| w == mask.as_bytes())), "{mask}");
+    app.stop().await;
 }

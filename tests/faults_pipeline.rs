@@ -130,6 +130,8 @@ async fn nothing_is_lost_when_workers_die_and_services_restart() {
     some(200).await;
     rabbitmqctl(&["close_all_connections", "a test"]);
     some(400).await;
+    let before = house.record("accepted", None).await.len();
+    assert!(before < JOBS, "there is something to interrupt: {before} of {JOBS}");
     services(&["restart-postgres", "immediate"]);
     services(&["restart-rabbitmq", "kill"]);
     let repeats = all_delivered(&house).await;
@@ -147,6 +149,12 @@ async fn nothing_is_lost_when_workers_die_and_services_restart() {
         assert!(sent <= 1 + repeats, "{id}: {sent} texts, and {repeats} repeats in the ledger");
         doubled += sent - 1;
         explained += repeats;
+    }
+    for name in ["b", "c"] {
+        let log = house.log(name);
+        for line in ["the ledger is away", "the ledger answers again", "is down"] {
+            assert!(log.contains(line), "{name} was interrupted, and went on: {line}");
+        }
     }
     println!("{JOBS} jobs, {doubled} doubled, {explained} repeats after unknown outcomes in the ledger");
     assert!(doubled <= 512, "at most what the killed worker held");

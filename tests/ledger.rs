@@ -236,6 +236,16 @@ async fn purge_takes_only_what_is_final_and_owes_nothing(p) {
     assert!(p.world.ledger.read(open).await.unwrap().is_some());
 }
 
+async fn numbers_are_forgotten_when_no_rule_can_look_back_to_them(p) {
+    p.admit(&with_begin(job(&[SMS], "old", p.t(300)))).await;
+    p.world.at(31.0 * 86400.0).await;
+    assert_eq!(p.world.ledger.purge_quotas(100).await.unwrap(), 0, "31 days are the longest window");
+    p.admit(&with_begin(job(&[SMS], "new", p.t(31 * 86400 + 300)))).await;
+    p.world.at(31.0 * 86400.0 + 1.0).await;
+    assert_eq!(p.world.ledger.purge_quotas(100).await.unwrap(), 1);
+    assert_eq!(p.world.ledger.purge_quotas(100).await.unwrap(), 0);
+}
+
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -304,18 +314,25 @@ async fn behind_a_relay(world: &World) -> (Relay, Ledger) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_cut_in_a_commit_admits_once_and_finds_its_own_claim() {
-    for before_forwarding in [false, true] {
+    for committed in [true, false] {
         let world = World::free(Backend::Postgres).await;
         let (relay, ledger) = behind_a_relay(&world).await;
         let j = to("a", &["5/10m"]);
-        relay.cut_when(Direction::ToUpstream, j.order.id.to_string().as_bytes(), before_forwarding);
+        if committed {
+            // The answer names the row: it was written by then, and the server's answer comes after its commit.
+            relay.cut_when(Direction::ToClient, j.order.uid.to_string().as_bytes(), true);
+        } else {
+            relay.cut_when(Direction::ToUpstream, j.order.id.to_string().as_bytes(), true);
+        }
         let answer = ledger.admit(j.clone()).await.unwrap();
         relay.sprung().await;
-        if before_forwarding {
-            assert!(matches!(answer, Admitted::Born { .. }), "it had not been committed: {answer:?}");
+        if committed {
+            assert!(
+                matches!(answer, Admitted::Known { mine: true, .. }),
+                "it finds its own claim: {answer:?}"
+            );
         } else {
-            let mine = matches!(answer, Admitted::Known { mine: true, .. });
-            assert!(mine || matches!(answer, Admitted::Born { .. }), "{answer:?}");
+            assert!(matches!(answer, Admitted::Born { .. }), "it had not been committed: {answer:?}");
         }
         let d = world.ledger.find("default", j.order.id).await.unwrap().unwrap();
         assert_eq!((d.version, d.attempts.len(), d.slots.len()), (1, 1, 1));

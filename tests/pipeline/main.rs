@@ -2,14 +2,19 @@
 //! texts and calls at the pretended carrier, events on the real broker.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod expiry;
+mod killed;
+mod room;
+#[path = "../support/mod.rs"]
 mod support;
+mod voice;
 
 use std::time::Duration;
 
 use otpost::app::Roles;
 use otpost::attempt::Outcome;
 use serde_json::json;
-use support::house::{DOORS, House, WORKER, in_seconds, job};
+use support::house::{DOORS, House, in_seconds, job};
 
 /// One house for all traces that disturb nothing: each has numbers of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,8 +34,8 @@ async fn traces_hold_end_to_end() {
         trace_8(&house),
         trace_9(&house),
         trace_12(&house),
-        trace_15(&house, &app),
-        trace_20(&house),
+        expiry::in_a_backlog(&house, &app),
+        voice::busy_no_answer_machine_and_answered(&house),
     );
     let (status, text) = house.get(&format!("http://{}/metrics", app.ops)).await;
     assert_eq!(status, 200);
@@ -228,9 +233,13 @@ async fn trace_9(house: &House) {
     let in_time = async {
         let to = "+447701000099";
         let id = house.publish(&job(to, json!({"channels": ["sms", "voice"], "fallback_after_s": 3}))).await;
-        house.until_state(id, "delivered").await;
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(house.accepted(to).await, 1, "delivered in time: no call");
+        let d = house.until_state(id, "delivered").await;
+        assert_eq!(
+            (d.wake_at, d.code),
+            (None, None),
+            "delivered in time: nobody looks at it again, no call can come"
+        );
+        assert_eq!(house.accepted(to).await, 1);
     };
     tokio::join!(silent, in_time);
 }
@@ -255,55 +264,13 @@ async fn trace_12(house: &House) {
     let y = house.publish(&sign_in("2026-01-01T00:00:02Z", json!({"code": "999999"}))).await;
     house.until(x, "stopped", |d| d.stop.is_some()).await;
     house.until_state(y, "delivered").await;
-    house.until_state(x, "delivered").await;
+    let d = house.until_state(x, "delivered").await;
+    assert_eq!((d.wake_at, d.code), (None, None), "never a call for the older one: nobody looks at it again");
     house.until_events(x, &["sent 4", "delivered 6"]).await;
     let older = house.publish(&sign_in("2026-01-01T00:00:00Z", json!({"code": "777777"}))).await;
     house.until_state(older, "superseded").await;
     house.until_events(older, &["superseded 1"]).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(house.accepted(to).await, 2, "both texts, and never a call for the older one");
-}
-
-async fn trace_15(house: &House, app: &otpost::app::App) {
-    let to = "+447701000015";
-    let id = house.publish(&job(to, json!({"expires_at": in_seconds(5)}))).await;
-    house.until_state(id, "expired").await;
-    house.until_events(id, &["expired 1"]).await;
-    let past = house.publish(&job(to, json!({"expires_at": "2026-01-01T00:00:00Z"}))).await;
-    house.until_state(past, "expired").await;
-    let (status, problem) = house.post(app, &job(to, json!({"expires_at": in_seconds(5)}))).await;
-    assert_eq!((status, problem["field"].as_str()), (422, Some("expires_at")));
-    assert_eq!(house.accepted(to).await, 0);
-}
-
-async fn trace_20(house: &House) {
-    for (number, outcome, state, reason) in [
-        ("+447701000201", json!("busy"), "undelivered", Some("busy")),
-        ("+447701000202", json!("no_answer"), "undelivered", Some("no_answer")),
-        ("+447701000203", json!("machine"), "undelivered", Some("machine")),
-        ("+447701000204", json!("deliver"), "delivered", None),
-    ] {
-        house.script(number, json!([outcome])).await;
-        let id = house.publish(&job(number, json!({"channels": ["voice"]}))).await;
-        let d = house.until_state(id, state).await;
-        assert_eq!(d.reason.map(otpost::attempt::Reason::as_str), reason);
-        house.until_events(id, &["sent 2", &format!("{state} 4")]).await;
-    }
-    let spoken = &house.record("accepted", Some("+447701000204")).await[0]["transcript"];
-    assert_eq!(spoken.as_str().unwrap().matches("4. 8. 1. 5. 1. 6.").count(), 3, "{spoken}");
-    // A busy call is followed by a text at once; the fourth call within the hour is refused.
-    let to = "+447701000205";
-    house.script(to, json!(["busy"])).await;
-    let id = house.publish(&job(to, json!({"channels": ["voice", "sms"]}))).await;
-    let d = house.until_state(id, "delivered").await;
-    assert_eq!(d.attempts.len(), 2);
-    for _ in 0..2 {
-        let id = house.publish(&job(to, json!({"channels": ["voice"]}))).await;
-        house.until(id, "begun", |d| !d.attempts.is_empty()).await;
-    }
-    let fourth = house.publish(&job(to, json!({"channels": ["voice"]}))).await;
-    let d = house.until_state(fourth, "limited").await;
-    assert_eq!(d.reason.map(otpost::attempt::Reason::as_str), Some("voice_quota"));
+    assert_eq!(house.accepted(to).await, 2, "both texts");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -318,79 +285,5 @@ async fn trace_5a_the_next_carrier_is_asked_at_once() {
     assert_eq!(carriers, ["c1", "c2", "c1"]);
     let gap = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
     assert!(gap < 500, "the second at once: {gap} ms");
-    app.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trace_10_a_killed_workers_dispatches_are_finished_by_another() {
-    let house = House::build(Duration::from_millis(50)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
-    let victim = house.worker_process(doors.receipts.unwrap(), "victim");
-    // b: the carrier accepted, the worker dies before it hears so; a receipt tells.
-    let (told, silent) = ("+447701000101", "+447701000120");
-    for to in [told, silent] {
-        house.script(to, json!([{"outcome": "hold", "seconds": 60}])).await;
-    }
-    let a = house.publish(&job(told, json!({}))).await;
-    let b = house.publish(&job(silent, json!({}))).await;
-    for to in [told, silent] {
-        while house.accepted(to).await == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-    victim.signal("KILL");
-    let mut config = house.config(&["c1"]);
-    config.receipts.public_url = format!("http://{}", doors.receipts.unwrap());
-    let survivor = house.start(config, WORKER).await;
-    let sid = house.record("accepted", Some(told)).await[0]["sid"].as_str().unwrap().to_owned();
-    house.receipt(&sid, "delivered").await;
-    house.until_state(a, "delivered").await;
-    house.until_events(a, &["sent 3", "delivered 4"]).await;
-    // Without a receipt: unknown at the deadline, then one repeat.
-    let d = house.until_state(b, "delivered").await;
-    assert_eq!(d.attempts[0].outcome.unwrap().word(), "unknown");
-    assert_eq!((house.accepted(told).await, house.accepted(silent).await), (1, 2));
-    house.until_events(b, &["sent 4", "delivered 6"]).await;
-    survivor.stop().await;
-    doors.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_without_room_is_left_for_the_next_at_its_last_chance() {
-    let house = House::build(Duration::from_millis(50)).await;
-    let mut config = house.config(&["c1", "c2"]);
-    config.routes.sms = vec!["c1".to_owned()];
-    config.routes.voice = vec!["c2".to_owned()];
-    let app = house.start(config, Roles::ALL).await;
-    // The account is refused: c1 is left alone for a while.
-    house.script("+447701000301", json!(["unauthorized"])).await;
-    let first = house.publish(&job("+447701000301", json!({}))).await;
-    house.until(first, "refused", |d| d.attempts.first().is_some_and(|a| a.outcome.is_some())).await;
-    let plan = json!({"channels": ["sms", "voice"], "expires_at": in_seconds(14)});
-    let id = house.publish(&job("+447701000302", plan)).await;
-    let d = house.until_state(id, "delivered").await;
-    assert_eq!(d.attempts.len(), 1, "no request at c1: {:?}", d.attempts);
-    assert_eq!((d.attempts[0].carrier.as_str(), d.attempts[0].step), ("c2", 2));
-    app.stop().await;
-}
-
-/// A worker of four slots, a backlog of slow jobs, and one retry among them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_is_not_shut_out_by_a_backlog() {
-    let house = House::build(Duration::from_millis(20)).await;
-    let mut config = house.config(&["c1"]);
-    config.worker.slots = 4;
-    let retried = "+447701000401";
-    house.script(retried, json!(["unavailable"])).await;
-    let id = house.publish(&job(retried, json!({}))).await;
-    for n in 0..40 {
-        let to = format!("+4477010{n:02}402");
-        house.script(&to, json!([{"outcome": "slow", "ms": 1000}])).await;
-        house.publish(&job(&to, json!({}))).await;
-    }
-    let app = house.start(config, Roles::ALL).await;
-    let d = house.until_state(id, "delivered").await;
-    let gap = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
-    assert!(gap < 5000, "its back-off is a second at most: {gap} ms");
     app.stop().await;
 }

@@ -1,0 +1,102 @@
+//! What a test does at the doors: jobs in, callbacks in, and orders to the pretended carrier.
+
+use std::net::SocketAddr;
+
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
+use otpost::app::App;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::House;
+
+impl House {
+    /// Publishes a job, confirmed.
+    pub async fn publish(&self, job: &Value) -> Uuid {
+        self.publish_bytes("dispatch", job.to_string().as_bytes()).await;
+        job["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    pub async fn publish_bytes(&self, routing_key: &str, body: &[u8]) {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let confirm = self
+            .channel
+            .basic_publish("otpost".into(), routing_key.into(), options, body, properties)
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+        assert!(matches!(confirm, lapin::Confirmation::Ack(None)), "{confirm:?}");
+    }
+
+    /// Posts a job at the door of an app.
+    pub async fn post(&self, app: &App, job: &Value) -> (u16, Value) {
+        self.post_bytes(&format!("{}", app.api.unwrap()), &self.key, job.to_string().into_bytes()).await
+    }
+
+    /// Posts anything at a door.
+    pub async fn post_bytes(&self, api: &str, key: &str, body: Vec<u8>) -> (u16, Value) {
+        let url = format!("http://{api}/v1/dispatches");
+        let sent = self.http.post(url).bearer_auth(key).body(body).send().await.unwrap();
+        let status = sent.status().as_u16();
+        (status, sent.json().await.unwrap_or_default())
+    }
+
+    /// Posts a form somewhere, with headers.
+    pub async fn post_form(&self, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String) {
+        let mut asking =
+            self.http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        for (name, value) in headers {
+            asking = asking.header(*name, *value);
+        }
+        let sent = asking.send().await.unwrap();
+        (sent.status().as_u16(), sent.text().await.unwrap())
+    }
+
+    pub async fn get(&self, url: &str) -> (u16, String) {
+        let got = self.http.get(url).bearer_auth(&self.key).send().await.unwrap();
+        (got.status().as_u16(), got.text().await.unwrap())
+    }
+
+    /// Queues what the pretended carrier does with a number.
+    pub async fn script(&self, to: &str, outcomes: Value) {
+        let url = format!("http://{}/api/script", self.gateway.addr());
+        let body = json!({"to": to, "channel": null, "outcomes": outcomes}).to_string();
+        let sent =
+            self.http.post(url).header("content-type", "application/json").body(body).send().await.unwrap();
+        assert!(sent.status().is_success(), "{}", sent.text().await.unwrap());
+    }
+
+    /// What the pretended carrier was asked, or accepted, for a number (or for all).
+    pub async fn record(&self, list: &str, to: Option<&str>) -> Vec<Value> {
+        self.record_of(self.gateway.addr(), list, to).await
+    }
+
+    /// The same of another pretended carrier.
+    pub async fn record_of(&self, gateway: SocketAddr, list: &str, to: Option<&str>) -> Vec<Value> {
+        let (mut after, mut all) = (0, vec![]);
+        loop {
+            let to = to.map(|t| format!("&to={}", t.trim_start_matches('+'))).unwrap_or_default();
+            let url = format!("http://{gateway}/api/{list}?after={after}&limit=10000{to}");
+            let page: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
+            let entries = page["entries"].as_array().unwrap().clone();
+            let Some(newest) = entries.last() else { return all };
+            after = newest["seq"].as_u64().unwrap();
+            all.extend(entries);
+        }
+    }
+
+    pub async fn accepted(&self, to: &str) -> usize {
+        self.record("accepted", Some(to)).await.len()
+    }
+
+    /// Makes the carrier report now.
+    pub async fn receipt(&self, sid: &str, status: &str) {
+        let url = format!("http://{}/api/receipts/{sid}", self.gateway.addr());
+        let body = json!({"status": status}).to_string();
+        let sent =
+            self.http.post(url).header("content-type", "application/json").body(body).send().await.unwrap();
+        assert!(sent.status().is_success());
+    }
+}

@@ -1,0 +1,205 @@
+//! A whole otpost of a test's own: a vhost in the real RabbitMQ, a schema in the real PostgreSQL, a pretended carrier,
+//! and processes or parts of otpost in between.
+
+mod asking;
+mod process;
+mod watching;
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties};
+use mock_gateway::Gateway;
+use otpost::api::{NewKey, Scope};
+use otpost::app::{self, App, Roles, Start};
+use otpost::carrier::twilio;
+use otpost::clock::Clock;
+use otpost::config::{CarrierConfig, Config};
+use otpost::ledger::Ledger;
+use otpost::seal::{Keys, Root};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::world::{TempDir, fresh_schema, ledger_at};
+
+pub const WORKER: Roles = Roles { api: false, worker: true, receipts: false };
+pub const DOORS: Roles = Roles { api: true, worker: false, receipts: true };
+pub struct House {
+    pub ledger: Ledger,
+    pub ledger_url: String,
+    pub amqp_url: String,
+    pub gateway: Gateway,
+    pub keys: Keys,
+    pub root: Root,
+    pub key: String,
+    pub files: TempDir,
+    vhost: String,
+    events: Arc<Mutex<Vec<Value>>>,
+    channel: Channel,
+    _connections: Vec<Connection>,
+    http: reqwest::Client,
+}
+
+/// Runs rabbitmqctl against the tests' node.
+pub fn rabbitmqctl(args: &[&str]) -> String {
+    let program = std::env::var("OTPOST_TEST_RABBITMQCTL")
+        .expect("OTPOST_TEST_RABBITMQCTL is not set: run scripts/test");
+    let out = Command::new(program).args(args).output().expect("rabbitmqctl runs");
+    assert!(out.status.success(), "rabbitmqctl {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+async fn amqp(url: &str) -> Connection {
+    Connection::connect(url, ConnectionProperties::default()).await.expect("RabbitMQ answers")
+}
+
+impl House {
+    /// Everything but otpost itself.
+    pub async fn build(pace: Duration) -> Self {
+        Self::with_gateway(mock_gateway::Config { pace, ..mock_gateway::Config::default() }).await
+    }
+
+    pub async fn with_gateway(config: mock_gateway::Config) -> Self {
+        let ledger_url = fresh_schema().await;
+        let ledger = ledger_at(&ledger_url, Clock::System);
+        ledger.migrate().await.unwrap();
+        let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
+        ledger.add_key(&key.row).await.unwrap();
+
+        let vhost = format!("t-{}", Uuid::now_v7().simple());
+        rabbitmqctl(&["add_vhost", &vhost]);
+        rabbitmqctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]);
+        let base =
+            std::env::var("OTPOST_TEST_AMQP_URL").expect("OTPOST_TEST_AMQP_URL is not set: run scripts/test");
+        let amqp_url = format!("{}/{vhost}", base.rsplit_once('/').unwrap().0);
+        otpost::broker::Broker::declare(&amqp_url, true).await.unwrap();
+
+        let connection = amqp(&amqp_url).await;
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let events = Arc::new(Mutex::new(vec![]));
+        listen(&connection, Arc::clone(&events)).await;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway = Gateway::start(listener, config).unwrap();
+        let root = Root::random("t1");
+        let keys = Keys::new(root.clone(), vec![], &root);
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let (files, connections) = (TempDir::new(), vec![connection]);
+        Self {
+            ledger,
+            ledger_url,
+            amqp_url,
+            gateway,
+            keys,
+            root,
+            key: key.text,
+            files,
+            vhost,
+            events,
+            channel,
+            _connections: connections,
+            http,
+        }
+    }
+
+    /// A configuration with these carriers, all of them the pretended one.
+    pub fn config(&self, carriers: &[&str]) -> Config {
+        let mut config = Config::default();
+        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        config.ledger.url = Some(self.ledger_url.clone().into());
+        config.amqp.url = Some(self.amqp_url.clone().into());
+        (config.api.listen, config.receipts.listen, config.ops.listen) = (local, local, local);
+        "http://127.0.0.1:0".clone_into(&mut config.receipts.public_url);
+        config.worker.grace_s = 5;
+        let fake = mock_gateway::Config::default();
+        for name in carriers {
+            let twilio = twilio::Config {
+                account_sid: fake.account_sid.clone(),
+                auth_token: Some(fake.auth_token.clone().into()),
+                auth_token_file: None,
+                from: Some("+15005550006".to_owned()),
+                messaging_service_sid: None,
+                voice_from: None,
+                machine_detection: true,
+                base_url: format!("http://{}", self.gateway.addr()),
+            };
+            let carrier = CarrierConfig { twilio: Some(twilio), time_out_s: 3, ..CarrierConfig::default() };
+            config.carriers.insert((*name).to_owned(), carrier);
+        }
+        config
+    }
+
+    /// A part of otpost in this process.
+    pub async fn start(&self, config: Config, roles: Roles) -> App {
+        app::start(config, self.keys.clone(), Start { roles, migrate: false, wait: true }).await.unwrap()
+    }
+
+    /// The same, for a worker whose carriers report at the doors of another process.
+    pub fn at_doors(&self, doors: &App) -> Config {
+        let mut config = self.config(&["c1"]);
+        config.receipts.public_url = format!("http://{}", doors.receipts.unwrap());
+        config
+    }
+
+    /// Where RabbitMQ is.
+    pub fn broker(&self) -> SocketAddr {
+        let (_, place) = self.amqp_url.split_once('@').expect("the URL names a user");
+        place.split('/').next().unwrap().parse().expect("the tests' RabbitMQ is named by address and port")
+    }
+}
+
+async fn listen(connection: &Connection, events: Arc<Mutex<Vec<Value>>>) {
+    let channel = connection.create_channel().await.unwrap();
+    let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    let queue = channel.queue_declare("".into(), options, FieldTable::default()).await.unwrap();
+    let name = queue.name().clone();
+    channel
+        .queue_bind(
+            name.clone(),
+            "otpost.events".into(),
+            "dispatch.#".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .unwrap();
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let mut consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await.unwrap();
+    tokio::spawn(async move {
+        let _channel = channel;
+        while let Some(Ok(delivery)) = consumer.next().await {
+            events.lock().unwrap().push(serde_json::from_slice(&delivery.data).unwrap());
+        }
+    });
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Ok(program) = std::env::var("OTPOST_TEST_RABBITMQCTL") {
+            let _ = Command::new(program).args(["delete_vhost", &self.vhost]).output();
+        }
+    }
+}
+/// A job for a number, with the rest as given.
+#[expect(clippy::needless_pass_by_value, reason = "callers make it on the spot")]
+pub fn job(to: &str, more: Value) -> Value {
+    let mut job = json!({
+        "id": Uuid::new_v4(), "to": to, "code": "481516",
+        "expires_at": otpost::clock::after(otpost::clock::now(), Duration::from_secs(300)),
+    });
+    for (name, value) in more.as_object().unwrap() {
+        job[name] = value.clone();
+    }
+    job
+}
+
+/// A time from now.
+pub fn in_seconds(seconds: u64) -> Value {
+    json!(otpost::clock::after(otpost::clock::now(), Duration::from_secs(seconds)))
+}

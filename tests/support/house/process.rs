@@ -1,0 +1,104 @@
+//! otpost in processes of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::House;
+use crate::support::relay::Relay;
+
+impl House {
+    /// A worker in a process of its own; its callbacks go to `receipts`.
+    pub fn worker_process(&self, receipts: SocketAddr, name: &str) -> Process {
+        self.process("worker", &format!("http://{receipts}"), "info", name)
+    }
+
+    /// otpost in a process of its own, with its log in `<name>.log`.
+    pub fn process(&self, roles: &str, public_url: &str, level: &str, name: &str) -> Process {
+        self.run(&self.file(public_url, level, name), roles, name)
+    }
+
+    /// A worker that reaches the broker and the carrier by way of relays.
+    pub fn process_through(
+        &self, roles: &str, receipts: SocketAddr, name: &str, broker: &Relay, carrier: &Relay,
+    ) -> Process {
+        let file = self.file(&format!("http://{receipts}"), "info", name);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text
+            .replace(&self.broker().to_string(), &broker.addr().to_string())
+            .replace(&self.gateway.addr().to_string(), &carrier.addr().to_string());
+        std::fs::write(&file, text).unwrap();
+        self.run(&file, roles, name)
+    }
+
+    fn file(&self, public_url: &str, level: &str, name: &str) -> PathBuf {
+        let fake = mock_gateway::Config::default();
+        let text = format!(
+            "[ledger]\nurl = \"{}\"\n[amqp]\nurl = \"{}\"\n[keys]\nid = \"t1\"\nroot = \"{}\"\n\
+             [api]\nlisten = \"127.0.0.1:0\"\n[receipts]\nlisten = \"127.0.0.1:0\"\npublic_url = \"{public_url}\"\n\
+             [ops]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"{level}\"\n\
+             [carriers.c1]\ntime_out_s = 3\n[carriers.c1.twilio]\naccount_sid = \"{}\"\nauth_token = \"{}\"\n\
+             from = \"+15005550006\"\nbase_url = \"http://{}\"\n",
+            self.ledger_url,
+            self.amqp_url,
+            self.root.to_hex().as_str(),
+            fake.account_sid,
+            fake.auth_token,
+            self.gateway.addr(),
+        );
+        let file = self.files.0.join(format!("{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn run(&self, file: &Path, roles: &str, name: &str) -> Process {
+        let log = std::fs::File::create(self.files.0.join(format!("{name}.log"))).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_otpost"))
+            .args(["serve", "--roles", roles, "--config"])
+            .arg(file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Process(child)
+    }
+
+    /// What a process has logged so far.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.files.0.join(format!("{name}.log"))).unwrap()
+    }
+
+    /// Waits until a process serves; answers its log line with the addresses.
+    pub async fn serving(&self, name: &str) -> Value {
+        for _ in 0..400 {
+            let log = self.log(name);
+            if let Some(line) = log.lines().find(|l| l.contains("otpost serves")) {
+                return serde_json::from_str(line).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it does not serve: {}", self.log(name));
+    }
+}
+
+/// A process that ends with the test.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args([format!("-{name}"), self.0.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
