@@ -77,7 +77,8 @@ async fn connect_again(url: &str) -> tokio_postgres::Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_drain_a_thousand_jobs_each_once_each_with_its_receipt() {
-    let house = House::build(Duration::from_millis(20)).await;
+    let mut house = House::build(Duration::from_millis(20)).await;
+    house.rate_per_s = 500;
     let doors = house.start(house.config(&["c1"]), DOORS).await;
     let receipts = doors.receipts.unwrap();
     let jobs = publish_all(&house).await;

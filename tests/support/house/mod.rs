@@ -38,6 +38,8 @@ pub struct House {
     pub root: Root,
     pub key: String,
     pub files: TempDir,
+    /// The carrier's rate for processes of their own.
+    pub rate_per_s: u32,
     vhost: String,
     events: Arc<Mutex<Vec<Value>>>,
     channel: Channel,
@@ -100,6 +102,7 @@ impl House {
             root,
             key: key.text,
             files,
+            rate_per_s: 50,
             vhost,
             events,
             channel,

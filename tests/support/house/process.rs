@@ -40,11 +40,12 @@ impl House {
             "[ledger]\nurl = \"{}\"\n[amqp]\nurl = \"{}\"\n[keys]\nid = \"t1\"\nroot = \"{}\"\n\
              [api]\nlisten = \"127.0.0.1:0\"\n[receipts]\nlisten = \"127.0.0.1:0\"\npublic_url = \"{public_url}\"\n\
              [ops]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"{level}\"\n\
-             [carriers.c1]\ntime_out_s = 3\n[carriers.c1.twilio]\naccount_sid = \"{}\"\nauth_token = \"{}\"\n\
+             [carriers.c1]\ntime_out_s = 3\nrate_per_s = {}\n[carriers.c1.twilio]\naccount_sid = \"{}\"\nauth_token = \"{}\"\n\
              from = \"+15005550006\"\nbase_url = \"http://{}\"\n",
             self.ledger_url,
             self.amqp_url,
             self.root.to_hex().as_str(),
+            self.rate_per_s,
             fake.account_sid,
             fake.auth_token,
             self.gateway.addr(),
