@@ -12,7 +12,7 @@ use crate::attempt::{Reason, State};
 use crate::clock::between;
 use crate::config::Config;
 use crate::dispatch::Words;
-use crate::dispatch::{BadJob, Channel, Code, Dispatch, Job, Order, Params, PhoneNumber};
+use crate::dispatch::{BadMessage, Channel, Code, Dispatch, Job, Order, Params, PhoneNumber};
 use crate::ledger::{Admission, Limit, Refusal};
 use crate::message::{Letterhead, Templates};
 use crate::next::MIN_LIFE;
@@ -61,17 +61,37 @@ impl Admitter {
     }
 
     /// Reads a job; its tenant, its template and its words must be there.
-    pub fn decode(&self, body: &[u8], tenant: Option<&str>, now: Timestamp) -> Result<Job, BadJob> {
+    pub fn decode(&self, body: &[u8], tenant: Option<&str>, now: Timestamp) -> Result<Job, BadMessage> {
         let job = Job::decode(body, tenant, &self.keys, now)?;
         if !self.config.knows(&job.tenant) {
-            return Err(BadJob::new("tenant", "is not known here"));
+            return Err(BadMessage::new("tenant", "is not known here"));
+        }
+        if !job.was_sealed && self.config.requires_seal(&job.tenant) {
+            return Err(BadMessage::new("sealed", "is required of this tenant: plain jobs are refused"));
         }
         for channel in job.plan.channels() {
             let contents = (&job.code, &job.params);
             self.words(*channel, &job.tenant, &job.template, job.locale.as_deref(), None, contents, MIN_LIFE)
-                .map_err(|e| BadJob::new("template", e.to_string()))?;
+                .map_err(|e| BadMessage::new("template", e.to_string()))?;
         }
         Ok(job)
+    }
+
+    /// Whether a producer may speak for a tenant. `user` is the message's `user_id`, which `RabbitMQ` has checked; where
+    /// no users are configured, every producer of the vhost is trusted.
+    pub fn trusts(&self, user: Option<&str>, tenant: &str) -> Result<(), BadMessage> {
+        if !self.config.knows(tenant) {
+            return Err(BadMessage::new("tenant", "is not known here"));
+        }
+        let users = &self.config.amqp.users;
+        if users.is_empty() {
+            return Ok(());
+        }
+        let tenants = user.and_then(|user| users.get(user)).ok_or_else(|| {
+            BadMessage::new("user_id", "must be set, to a broker user that amqp.users names")
+        })?;
+        let may = tenants.iter().any(|t| t == tenant);
+        if may { Ok(()) } else { Err(BadMessage::new("tenant", "is not one of this broker user's tenants")) }
     }
 
     /// A job as it asks the ledger in, without its first begin.
@@ -129,6 +149,11 @@ impl Admitter {
             snooze: None,
             owes: self.owes,
         }
+    }
+
+    /// A tenant's own sender at a carrier.
+    pub fn sender(&self, tenant: &str, carrier: &str, channel: Channel) -> Option<&str> {
+        self.config.sender(tenant, carrier, channel)
     }
 
     /// The quota of calls of a number.

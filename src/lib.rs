@@ -9,7 +9,8 @@
 //! put into words through the [`carrier`]. The answer becomes an outcome, and [`next`], a pure function, says what
 //! follows; both are written in one statement, if the row is still the one that was looked at. [`receive`] records the
 //! carriers' receipts and wakes a worker; [`due`] takes what is due by name or by a scan, so a retry, a fallback, a crash
-//! and an outage are all the same: a row whose time has come. [`tell`] brings every change of state out to the world, at
+//! and an outage are all the same: a row whose time has come. What a sender does afterwards ([`act`]: feedback, the next
+//! step, cancel) is a fact like any other. [`tell`] brings every change of state out to the world, at
 //! least once. A code lies sealed ([`seal`]) in its row until its dispatch has ended, and nowhere else.
 //!
 //! Facts are written by whoever learns them; conclusions only by whoever has seen the latest facts. That one rule keeps
@@ -32,6 +33,7 @@ pub mod ledger;
 pub mod message;
 
 // The path.
+pub mod act;
 pub mod admit;
 pub mod due;
 pub mod receive;

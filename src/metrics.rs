@@ -41,6 +41,15 @@ pub struct Received {
     pub verdict: Word,
 }
 
+/// `act`, `result`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ActedOn {
+    /// `verified`, `not_verified`, `next` or `cancel`
+    pub act: Word,
+    /// `done`, `nothing`, `barred` or `unknown`
+    pub result: Word,
+}
+
 /// `state`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Stood {
@@ -58,6 +67,8 @@ pub struct Metrics {
     pub attempts: Family<Attempted, Counter>,
     /// Callbacks.
     pub receipts: Family<Received, Counter>,
+    /// What senders did with their dispatches.
+    pub acts: Family<ActedOn, Counter>,
     /// States that were reached.
     pub states: Family<Stood, Counter>,
     /// Events that were told and confirmed.
@@ -79,6 +90,7 @@ impl Default for Metrics {
             admissions: Family::default(),
             attempts: Family::default(),
             receipts: Family::default(),
+            acts: Family::default(),
             states: Family::default(),
             told: Counter::default(),
             in_flight: Gauge::default(),
@@ -90,6 +102,7 @@ impl Default for Metrics {
         r.register("admissions", "Jobs at the doors, and what became of them", m.admissions.clone());
         r.register("attempts", "Requests to carriers, by outcome", m.attempts.clone());
         r.register("receipts", "Callbacks of carriers, by what they say", m.receipts.clone());
+        r.register("acts", "What senders did with their dispatches", m.acts.clone());
         r.register("states", "States that dispatches reached", m.states.clone());
         r.register("events_told", "Events that were told and confirmed", m.told.clone());
         r.register("in_flight", "Requests to carriers under way", m.in_flight.clone());
@@ -121,6 +134,11 @@ impl Metrics {
     /// A job came to a door.
     pub fn admitted(&self, door: Word, result: Word) {
         self.admissions.get_or_create(&Admission { door, result }).inc();
+    }
+
+    /// A sender did something with a dispatch.
+    pub fn acted(&self, act: Word, result: Word) {
+        self.acts.get_or_create(&ActedOn { act, result }).inc();
     }
 
     /// States were reached.

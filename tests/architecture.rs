@@ -77,7 +77,7 @@ fn worker_and_api_do_not_import_each_other() {
     let above = ["app", "cli"];
     check(&["worker", "due"], |import| import != "api" && !above.contains(&import));
     check(&["api"], |import| import != "worker" && import != "due" && !above.contains(&import));
-    check(&["admit", "route", "receive", "tell", "wake"], |i| {
+    check(&["act", "admit", "route", "receive", "tell", "wake"], |i| {
         !["worker", "api", "due", "app", "cli"].contains(&i)
     });
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use otpost::attempt::{Outcome, Reason, State};
 use otpost::clock::Clock;
-use otpost::ledger::{Admission, Admitted, Concluded, Ledger, LedgerError};
+use otpost::dispatch::Stop;
+use otpost::ledger::{Admission, Admitted, Advanced, Concluded, Ledger, LedgerError};
 use support::on_both;
 use support::play::{Play, SMS, VOICE, accepted, job, limit, with_begin};
 use support::relay::{Direction, Relay};
@@ -234,6 +235,35 @@ async fn purge_takes_only_what_is_final_and_owes_nothing(p) {
     assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 1);
     assert!(p.world.ledger.read(done).await.unwrap().is_none());
     assert!(p.world.ledger.read(open).await.unwrap().is_some());
+}
+
+async fn the_next_step_is_asked_for_once_and_begins_when_nothing_is_open(p) {
+    let j = with_begin(job(&[SMS, VOICE, SMS], "a", p.t(300)));
+    let uid = p.admit(&j).await;
+    let seen = p.read(uid).await;
+    assert!(matches!(p.advance(&j, None).await, Advanced::Advanced { .. }));
+    assert_eq!(p.read(uid).await.wake_at, seen.wake_at, "an open attempt's deadline stays");
+    assert_eq!(p.advance(&j, None).await, Advanced::Pending);
+    p.world.at(0.2).await;
+    let begin = p.finish(&seen, accepted("SM1")).await;
+    assert_eq!(begin.as_ref().map(|b| (b.step, b.silent)), Some((2, None)), "at once, and the carrier is not asked");
+    let calling = p.begin(uid, begin).await;
+    assert_eq!(p.advance(&j, None).await, Advanced::Pending, "the call has no closed attempt");
+    assert!(matches!(p.advance(&j, Some(1)).await, Advanced::Before { .. }), "step 1 was left");
+    assert_eq!(p.finish(&calling, accepted("CA1")).await, None, "nothing more is asked for");
+    p.world.at(5.0).await;
+    assert!(matches!(p.advance(&j, Some(2)).await, Advanced::Advanced { .. }));
+    let begin = p.turn(uid).await;
+    assert_eq!(begin.as_ref().map(|b| b.step), Some(3));
+    let last = p.begin(uid, begin).await;
+    p.finish(&last, accepted("SM2")).await;
+    assert_eq!(p.advance(&j, None).await, Advanced::PlanOver);
+    p.stop(&j, Stop::Cancel).await;
+    assert_eq!(p.advance(&j, None).await, Advanced::Stopped { stop: Stop::Cancel });
+    p.delivered(uid, 3).await;
+    p.turn(uid).await;
+    assert_eq!(p.advance(&j, None).await, Advanced::Final { state: State::Delivered });
+    assert_eq!(p.advance(&job(&[SMS], "b", p.t(300)), None).await, Advanced::Unknown);
 }
 
 async fn numbers_are_forgotten_when_no_rule_can_look_back_to_them(p) {

@@ -30,6 +30,7 @@ create table dispatch (
     snoozed_until    timestamptz,
     told_steps       smallint not null,
     stop             text,
+    asked            smallint,                      -- the step that its sender asked for
     wake_at          timestamptz,                   -- when a worker must look at it again
     code             text,                          -- the code, sealed; gone with the final state or the expiry
     slots            jsonb not null,                -- the quota slots it took: [{key, at}]
@@ -687,6 +688,35 @@ begin
       into results
       from asked a left join dispatch d on d.tenant = a.tenant and d.id = a.id left join done on done.uid = d.uid;
     return results;
+end $$;
+
+-- Asks for the next step: it begins as soon as no attempt is open, whatever the time.
+create function otpost_advance(items jsonb) returns jsonb
+language plpgsql volatile set enable_seqscan = off as $$
+declare
+    clock    timestamptz;
+    it       record;
+    d        dispatch;
+    result   text;
+begin
+    select * into it from jsonb_to_recordset(items) as i(tenant text, id uuid, step smallint);
+    select * into d from dispatch where tenant = it.tenant and id = it.id for update;
+    clock := otpost_now();
+    result := case
+        when d.uid is null then 'unknown'
+        when d.state not in ('queued', 'sending', 'sent') then 'final'
+        when d.stop is not null then 'stopped'
+        when it.step < d.step then 'before'
+        when d.asked >= d.step and not coalesce(d.attempt_step >= d.asked and d.outcome is not null, false)
+             and not exists (select from attempt a where a.uid = d.uid and a.step >= d.asked) then 'pending'
+        when d.step >= cardinality(d.plan) then 'plan_over'
+        else 'advanced' end;
+    if result = 'advanced' then
+        update dispatch u set asked = d.step + 1, version = d.version + 1,
+               wake_at = case when d.n > 0 and d.outcome is null then d.wake_at else clock end
+         where u.uid = d.uid;
+    end if;
+    return jsonb_build_array(jsonb_build_object('ix', 0, 'result', result, 'uid', d.uid, 'state', d.state, 'stop', d.stop));
 end $$;
 
 -- Takes dispatches by name: those that are due, each for a lease of 5 s.

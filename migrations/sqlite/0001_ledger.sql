@@ -30,6 +30,7 @@ create table dispatch (
     snoozed_until    integer,
     told_steps       integer not null,
     stop             text,
+    asked            integer,                       -- the step that its sender asked for
     wake_at          integer,                       -- when a worker must look at it again
     code             text,                          -- the code, sealed; gone with the final state or the expiry
     slots            text not null,                 -- the quota slots it took: [{key, at}]

@@ -48,7 +48,7 @@ async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, P
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let job = api.admitter.decode(&body, Some(&key.tenant), now)?;
         let traceparent = headers.get("traceparent").and_then(|v| v.to_str().ok());
-        Ok::<_, crate::dispatch::BadJob>(api.admitter.admission(&job, Door::Http, traceparent, now))
+        Ok::<_, crate::dispatch::BadMessage>(api.admitter.admission(&job, Door::Http, traceparent, now))
     }));
     let admission = read.map_err(|_| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-job", "the job cannot be read")

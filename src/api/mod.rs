@@ -1,5 +1,6 @@
 //! The HTTP doors: one listener for jobs, one for carriers' callbacks.
 
+mod acts;
 mod body;
 mod dispatches;
 mod flood;
@@ -66,9 +67,8 @@ impl Api {
         Router::new()
             .route("/v1/dispatches", post(dispatches::create))
             .route("/v1/dispatches/{id}", get(dispatches::show))
-            .fallback(async || {
-                Problem::new(StatusCode::NOT_FOUND, "unknown", "there is nothing at this path")
-            })
+            .route("/v1/dispatches/{id}/{act}", post(acts::act))
+            .fallback(async || Problem::no_path())
             .method_not_allowed_fallback(async || {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method")
             })

@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::dispatch::BadJob;
+use crate::dispatch::BadMessage;
 use crate::ledger::LedgerError;
 
 /// An error answer.
@@ -21,6 +21,17 @@ pub(crate) struct Problem {
 impl Problem {
     pub(crate) fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
         Self { status, kind, detail: detail.into(), more: Map::new(), retry_after_s: None }
+    }
+
+    /// Nothing is served at a path.
+    pub(crate) fn no_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown", "there is nothing at this path")
+    }
+
+    /// The same by another name.
+    pub(crate) fn named(mut self, kind: &'static str) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// A further member of the body.
@@ -41,8 +52,8 @@ impl Problem {
     }
 }
 
-impl From<BadJob> for Problem {
-    fn from(bad: BadJob) -> Self {
+impl From<BadMessage> for Problem {
+    fn from(bad: BadMessage) -> Self {
         let status =
             if bad.field == "body" { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
         Self::new(status, "invalid-job", bad.to_string()).with("field", bad.field).with("rule", bad.rule)

@@ -19,6 +19,8 @@ pub struct Letter<'a> {
     pub to: &'a PhoneNumber,
     /// What.
     pub words: &'a Words,
+    /// The tenant's own sender, if it has one.
+    pub sender: Option<&'a str>,
     /// How long the code still lives: the carrier must not deliver it later.
     pub life: Duration,
     /// Where the carrier is to report; it holds the attempt's id and its token.

@@ -155,10 +155,12 @@ impl Carrier for Twilio {
         form.add("To", letter.to.expose());
         let channel = match letter.words {
             Words::Text(text) => {
-                match (&self.config.messaging_service_sid, &self.config.from) {
-                    (Some(service), _) => form.add("MessagingServiceSid", service),
-                    (None, Some(from)) => form.add("From", from),
-                    (None, None) => {}
+                match (letter.sender, &self.config.messaging_service_sid, &self.config.from) {
+                    (Some(own), ..) if own.starts_with("MG") => form.add("MessagingServiceSid", own),
+                    (Some(own), ..) => form.add("From", own),
+                    (None, Some(service), _) => form.add("MessagingServiceSid", service),
+                    (None, None, Some(from)) => form.add("From", from),
+                    (None, None, None) => {}
                 }
                 form.add("Body", text);
                 let validity = letter.life.as_secs().clamp(*VALIDITY.start(), *VALIDITY.end());
@@ -166,10 +168,8 @@ impl Carrier for Twilio {
                 Channel::Sms
             }
             Words::Speech(spoken) => {
-                form.add(
-                    "From",
-                    self.config.voice_from.as_ref().or(self.config.from.as_ref()).map_or("", String::as_str),
-                );
+                let own = self.config.voice_from.as_deref().or(self.config.from.as_deref());
+                form.add("From", letter.sender.or(own).unwrap_or_default());
                 form.add("Twiml", &twiml(spoken));
                 for event in ["initiated", "ringing", "answered", "completed"] {
                     form.add("StatusCallbackEvent", event);

@@ -142,8 +142,13 @@ fn a_throttled_answer_keeps_its_retry_after() {
 fn a_text_carries_its_remaining_life_and_where_to_report() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let words = Words::Text(Zeroizing::new("Your code: 48 & 15 é".to_owned()));
-    let letter =
-        Letter { to: &to, words: &words, life: Duration::from_secs(290), callback: "https://r.example/v1/x" };
+    let letter = Letter {
+        to: &to,
+        words: &words,
+        sender: None,
+        life: Duration::from_secs(290),
+        callback: "https://r.example/v1/x",
+    };
     let request = account().build(&letter);
     assert_eq!(
         request.url,
@@ -162,8 +167,13 @@ fn a_call_speaks_and_escapes() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let parts = vec![Part::Pause(1), Part::Say(Zeroizing::new("A & B: 4. 8.".to_owned()))];
     let words = Words::Speech(Spoken { language: "en-GB".to_owned(), parts });
-    let letter =
-        Letter { to: &to, words: &words, life: Duration::from_secs(60), callback: "https://r.example/" };
+    let letter = Letter {
+        to: &to,
+        words: &words,
+        sender: None,
+        life: Duration::from_secs(60),
+        callback: "https://r.example/",
+    };
     let request = account().build(&letter);
     let form: Vec<(String, String)> = form_urlencoded::parse(request.body.as_bytes()).into_owned().collect();
     let fields =

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::dispatch::Channel;
 use crate::quota::Rule;
 use crate::seal::{Keys, Root};
 pub use sections::*;
@@ -132,6 +133,17 @@ impl Config {
                 ));
             }
         }
+        let unknown = self.amqp.users.values().flatten().find(|t| !self.knows(t));
+        if unknown.is_some() {
+            return bad("amqp.users names a tenant that has no [tenants.NAME] section".to_owned());
+        }
+        for (name, tenant) in &self.tenants {
+            if tenant.senders.keys().any(|c| !self.carriers.contains_key(c)) {
+                return bad(format!(
+                    "tenants.{name}.senders names a carrier that has no [carriers.NAME] section"
+                ));
+            }
+        }
         if !self.ops.listen.ip().is_loopback() && self.ops.token.is_none() {
             return bad(
                 "ops.listen is not on loopback: metrics need a credential there; set ops.token_file, or \
@@ -199,6 +211,20 @@ impl Config {
     /// The name that a tenant's messages begin with.
     pub fn brand(&self, tenant: &str) -> &str {
         self.tenants.get(tenant).and_then(|t| t.brand.as_deref()).unwrap_or(&self.messages.brand)
+    }
+
+    /// Whether a tenant's plain jobs are refused.
+    pub fn requires_seal(&self, tenant: &str) -> bool {
+        self.tenants.get(tenant).and_then(|t| t.require_sealed).unwrap_or(self.dispatch.require_sealed)
+    }
+
+    /// A tenant's own sender at a carrier, if it has one.
+    pub fn sender(&self, tenant: &str, carrier: &str, channel: Channel) -> Option<&str> {
+        let senders = self.tenants.get(tenant)?.senders.get(carrier)?;
+        match channel {
+            Channel::Sms => senders.sms.as_deref(),
+            Channel::Voice => senders.voice.as_deref(),
+        }
     }
 
     /// Whether a tenant exists.

@@ -50,6 +50,8 @@ section! {
         declare: bool = true,
         /// Jobs held at most before they are admitted.
         prefetch: u16 = 512,
+        /// Broker users, and the tenants that each may speak for; empty: every producer is trusted for all.
+        users: BTreeMap<String, Vec<String>> = BTreeMap::new(),
     }
 }
 section! {
@@ -147,6 +149,8 @@ section! {
     DispatchConfig {
         /// Seconds after the code's end until which a receipt is awaited.
         receipt_wait_s: u64 = 900,
+        /// Whether plain jobs are refused.
+        require_sealed: bool = false,
     }
 }
 section! {
@@ -176,6 +180,19 @@ section! {
         voice: Option<Vec<Rule>> = None,
         /// Its name in messages.
         brand: Option<String> = None,
+        /// Its senders, by carrier.
+        senders: BTreeMap<String, SenderConfig> = BTreeMap::new(),
+        /// Whether its plain jobs are refused.
+        require_sealed: Option<bool> = None,
+    }
+}
+section! {
+    /// A tenant's senders at a carrier.
+    SenderConfig {
+        /// Of texts: a number, a short code or a name, as the carrier takes it.
+        sms: Option<String> = None,
+        /// Of calls: a number.
+        voice: Option<String> = None,
     }
 }
 section! {

@@ -1,5 +1,6 @@
 //! A dispatch: one order to bring a code to a number before a time, as the ledger holds it.
 
+mod act;
 mod code;
 mod job;
 mod message;
@@ -13,8 +14,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use act::{Act, Deed, Verb};
 pub use code::{BadCode, Code};
-pub use job::{BadJob, Job, Params, Supersedes};
+pub use job::{BadMessage, Job, Params, Supersedes};
 pub use message::{Part, Spoken, Words};
 pub use number::{BadNumber, NumberCheck, PhoneNumber};
 pub use plan::{BadPlan, Channel, Plan};
@@ -132,6 +134,9 @@ pub struct Dispatch {
     /// Why nothing further may begin.
     #[serde(default)]
     pub stop: Option<Stop>,
+    /// The step that its sender asked for before the current one had failed or its time was over.
+    #[serde(default)]
+    pub asked: Option<u8>,
     /// When a worker must look at it again; none when it is final and nothing is in flight.
     #[serde(default)]
     pub wake_at: Option<Timestamp>,

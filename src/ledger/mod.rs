@@ -20,8 +20,8 @@ use crate::clock::Clock;
 use crate::dispatch::Dispatch;
 use group::Group;
 pub use items::{
-    Admission, Admitted, Beginning, Begun, Closing, Concluded, Deciding, KeyRow, Limit, Marked, Marking,
-    NewAttempt, Owed, Recorded, Recording, Refusal, Told,
+    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, KeyRow, Limit,
+    Marked, Marking, NewAttempt, Owed, Recorded, Recording, Refusal, Told,
 };
 
 /// Why the ledger did not do it.
@@ -56,6 +56,7 @@ trait Store: Send + Sync {
     async fn conclude(&self, group: &[Arc<Deciding>]) -> Result<Vec<Concluded>, LedgerError>;
     async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError>;
     async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError>;
+    async fn advance(&self, advancing: &Advancing) -> Result<Advanced, LedgerError>;
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError>;
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError>;
@@ -197,6 +198,11 @@ impl Ledger {
     /// Marks a dispatch: no further request of it begins.
     pub async fn stop(&self, marking: Marking) -> Result<Marked, LedgerError> {
         group::run_again(|| self.store.stop(&marking)).await
+    }
+
+    /// Asks for the next step of a dispatch.
+    pub async fn advance(&self, advancing: Advancing) -> Result<Advanced, LedgerError> {
+        group::run_again(|| self.store.advance(&advancing)).await
     }
 
     /// Takes one dispatch by name, if it is due.

@@ -15,8 +15,8 @@ use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use super::items::{
-    Admission, Admitted, Beginning, Begun, Concluded, Deciding, KeyRow, Marked, Marking, Owed, Recorded,
-    Recording, Told,
+    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, Deciding, KeyRow, Marked, Marking,
+    Owed, Recorded, Recording, Told,
 };
 use super::{LedgerError, Options, Store};
 use crate::dispatch::Dispatch;
@@ -268,6 +268,11 @@ impl Store for Postgres {
 
     async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError> {
         let mut rows = self.group("otpost_stop", std::iter::once(marking)).await?;
+        rows.pop().ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))
+    }
+
+    async fn advance(&self, advancing: &Advancing) -> Result<Advanced, LedgerError> {
+        let mut rows = self.group("otpost_advance", std::iter::once(advancing)).await?;
         rows.pop().ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))
     }
 

@@ -59,6 +59,9 @@ pub(super) fn verdict(d: &Dispatch, now: Timestamp, policy: &Policy) -> Verdict 
     }
     let standing = standing(d, now, policy);
     let left = matches!(standing, Standing::Left(_));
+    if let Some(begin) = asked_begin(d, now, policy).filter(|_| !left) {
+        return Verdict::Begin(begin);
+    }
     if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !left) {
         let silent = if let Standing::Silent(n) = standing { Some(n) } else { None };
         return Verdict::Begin(Begin { silent, ..begin });
@@ -237,6 +240,12 @@ fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, b
         }
     }
     (None, short_of_life)
+}
+
+/// The begin of the next step when its sender asked for it: nobody waits for anything then.
+fn asked_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
+    let asked = d.asked.is_some_and(|step| step > d.step);
+    if asked { following(d, now, policy).0 } else { None }
 }
 
 /// The begin of the next step when the current one's time is over.

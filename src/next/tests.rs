@@ -54,6 +54,7 @@ fn dispatch(plan: &[Channel]) -> Dispatch {
         snoozed_until: None,
         told_steps: 0,
         stop: None,
+        asked: None,
         wake_at: Some(t(0.0)),
         code: Some(String::new()),
         slots: vec![Slot { key: "n".to_owned(), at: t(0.0) }],

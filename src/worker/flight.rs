@@ -71,7 +71,8 @@ impl Worker {
         let account = &flight.ready.account;
         let callback = self.callback(&flight.ready, AttemptId { uid: seen.d.order.uid, n: open.n });
         let life = between(seen.now(), seen.d.order.expires_at);
-        let letter = Letter { to: &flight.to, words: &flight.words, life, callback: &callback };
+        let sender = self.parts.admitter.sender(&seen.d.order.tenant, &account.name, open.channel);
+        let letter = Letter { to: &flight.to, words: &flight.words, sender, life, callback: &callback };
         let request = account.carrier.build(&letter);
         let late = crate::clock::boot().saturating_sub(flight.handed_at) > BEGIN_TO_SEND;
         if late || life < MIN_LIFE {

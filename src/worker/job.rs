@@ -14,7 +14,7 @@ use crate::attempt::State;
 use crate::backoff;
 use crate::broker::{Delivery, Exchange, Intake, Message};
 use crate::clock::between;
-use crate::dispatch::{Channel, Event, Job};
+use crate::dispatch::{Channel, Event, Job, Verb};
 use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
 use crate::next::MIN_LIFE;
 use crate::wake;
@@ -26,11 +26,15 @@ impl Worker {
     /// Takes jobs from the broker, one slot each, until the broker's side ends.
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
+            let worker = Arc::clone(&self);
+            if let Ok(verb) = delivery.routing_key.parse::<Verb>() {
+                self.tasks.spawn(async move { worker.act(delivery, verb).await });
+                continue;
+            }
             if delivery.routing_key == "dispatch" {
                 self.saw_fresh_work();
             }
             let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
-            let worker = Arc::clone(&self);
             self.tasks.spawn(async move { worker.delivery(delivery, slot).await });
         }
     }
@@ -47,7 +51,10 @@ impl Worker {
                     self.run(d).await;
                 }
             }
-            _ => self.bury(delivery, "routing_key", "is not one of dispatch, wake").await,
+            _ => {
+                let rule = "is not one of dispatch, feedback, next, cancel, wake";
+                self.bury(delivery, "routing_key", rule).await;
+            }
         }
         drop(slot);
     }
@@ -63,6 +70,9 @@ impl Worker {
             Ok(Err(bad)) => return self.bury(delivery, &bad.field, &bad.rule).await,
             Err(_) => return self.bury(delivery, "body", "made its reader fail").await,
         };
+        if let Err(bad) = self.parts.admitter.trusts(delivery.user_id.as_deref(), &job.tenant) {
+            return self.bury(delivery, &bad.field, &bad.rule).await;
+        }
         let mut admission =
             self.parts.admitter.admission(&job, Door::Amqp, delivery.traceparent.as_deref(), now);
         let flight = if admission.refusal.is_none() { self.first_flight(&job, &mut admission) } else { None };
@@ -191,7 +201,7 @@ impl Worker {
     }
 
     /// Moves a message that cannot be a dispatch to `otpost.dead`: its body sealed whole, the headers hold our reason.
-    async fn bury(&self, delivery: Delivery, field: &str, rule: &str) {
+    pub(super) async fn bury(&self, delivery: Delivery, field: &str, rule: &str) {
         self.parts.metrics.admitted("amqp", "dead");
         let Some(broker) = &self.parts.broker else { return };
         tracing::warn!(field, rule, "a message is no job: it goes to otpost.dead");

@@ -1,5 +1,6 @@
 //! Running dispatches: from a job at the broker, or from a row that is due, to what becomes of it.
 
+mod acts;
 mod flight;
 mod job;
 mod outage;

@@ -2,6 +2,7 @@
 //! texts and calls at the pretended carrier, events on the real broker.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod acts;
 mod expiry;
 mod killed;
 mod room;

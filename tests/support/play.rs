@@ -9,8 +9,8 @@ use otpost::attempt::{Details, Judgement, Outcome, Reason, Receipt, Verdict};
 use otpost::clock::after;
 use otpost::dispatch::{Channel, Dispatch, Order, Plan, Stop};
 use otpost::ledger::{
-    Admission, Admitted, Beginning, Begun, Closing, Concluded, Deciding, Limit, Marked, Marking, NewAttempt,
-    Recorded, Recording,
+    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, Limit, Marked,
+    Marking, NewAttempt, Recorded, Recording,
 };
 use otpost::next::{Begin, Candidate, Next, Policy, UnknownPolicy, next, skip_step, snooze};
 use uuid::Uuid;
@@ -215,6 +215,11 @@ impl Play {
     pub async fn stop(&self, job: &Admission, stop: Stop) -> Marked {
         let marking = Marking { tenant: job.order.tenant.clone(), id: job.order.id, stop };
         self.world.ledger.stop(marking).await.unwrap()
+    }
+
+    pub async fn advance(&self, job: &Admission, step: Option<u8>) -> Advanced {
+        let advancing = Advancing { tenant: job.order.tenant.clone(), id: job.order.id, step };
+        self.world.ledger.advance(advancing).await.unwrap()
     }
 
     async fn now(&self) -> Timestamp {

@@ -9,11 +9,11 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{BadJob, Params};
+use super::{BadMessage, Params};
 use crate::dispatch::Plan;
 
 /// A JSON object whose keys are distinct.
-pub(super) struct Fields(pub(super) BTreeMap<String, Value>);
+pub(in crate::dispatch) struct Fields(pub(in crate::dispatch) BTreeMap<String, Value>);
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
@@ -42,73 +42,83 @@ impl<'de> Deserialize<'de> for Fields {
 const TWICE: &str = "a field stands twice";
 
 /// `serde_json`'s messages quote what they read; ours say where.
-pub(super) fn read_error(e: &serde_json::Error) -> BadJob {
+pub(in crate::dispatch) fn read_error(e: &serde_json::Error) -> BadMessage {
     let rule = match e.classify() {
         _ if e.to_string().starts_with(TWICE) => "has a field twice".to_owned(),
         serde_json::error::Category::Data => "must be a JSON object".to_owned(),
         _ => format!("is not JSON (line {}, column {})", e.line(), e.column()),
     };
-    BadJob::new("body", rule)
+    BadMessage::new("body", rule)
 }
 
 /// An unknown field's name, if it looks like one; a stranger's text is not repeated.
-pub(super) fn shown(name: &str) -> String {
+pub(in crate::dispatch) fn shown(name: &str) -> String {
     let plain = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if plain { name.to_owned() } else { "(a field)".to_owned() }
 }
 
-pub(super) fn required(field: &str, value: Option<Value>) -> Result<Value, BadJob> {
-    value.ok_or_else(|| BadJob::new(field, "is missing"))
+pub(in crate::dispatch) fn required(field: &str, value: Option<Value>) -> Result<Value, BadMessage> {
+    value.ok_or_else(|| BadMessage::new(field, "is missing"))
 }
 
-pub(super) fn string<'v>(field: &str, value: &'v Value, longest: usize) -> Result<&'v str, BadJob> {
-    let text = value.as_str().ok_or_else(|| BadJob::new(field, "must be a string"))?;
+pub(in crate::dispatch) fn string<'v>(
+    field: &str, value: &'v Value, longest: usize,
+) -> Result<&'v str, BadMessage> {
+    let text = value.as_str().ok_or_else(|| BadMessage::new(field, "must be a string"))?;
     if text.is_empty() || text.chars().count() > longest {
-        return Err(BadJob::new(field, format!("must have 1 to {longest} characters")));
+        return Err(BadMessage::new(field, format!("must have 1 to {longest} characters")));
     }
     if text.chars().any(char::is_control) {
-        return Err(BadJob::new(field, "must not hold control characters"));
+        return Err(BadMessage::new(field, "must not hold control characters"));
     }
     Ok(text)
 }
 
-pub(super) fn string_of(field: &str, value: &Value, longest: usize) -> Result<Zeroizing<String>, BadJob> {
+pub(in crate::dispatch) fn string_of(
+    field: &str, value: &Value, longest: usize,
+) -> Result<Zeroizing<String>, BadMessage> {
     string(field, value, longest).map(|s| Zeroizing::new(s.to_owned()))
 }
 
-pub(super) fn name(field: &str, value: &Value) -> Result<String, BadJob> {
+pub(in crate::dispatch) fn name(field: &str, value: &Value) -> Result<String, BadMessage> {
     let text = string(field, value, 64)?;
     let fits = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
-    if fits { Ok(text.to_owned()) } else { Err(BadJob::new(field, "must be of a-z, 0-9, - and _")) }
+    if fits { Ok(text.to_owned()) } else { Err(BadMessage::new(field, "must be of a-z, 0-9, - and _")) }
 }
 
-pub(super) fn uuid(field: &str, value: &Value) -> Result<Uuid, BadJob> {
-    let bad = || BadJob::new(field, "must be a UUID");
+pub(in crate::dispatch) fn uuid(field: &str, value: &Value) -> Result<Uuid, BadMessage> {
+    let bad = || BadMessage::new(field, "must be a UUID");
     string(field, value, 64).map_err(|_| bad())?.parse().map_err(|_| bad())
 }
 
-pub(super) fn time(field: &str, value: &Value) -> Result<Timestamp, BadJob> {
-    let bad = || BadJob::new(field, "must be an RFC 3339 time with its offset, such as 2026-01-31T12:00:00Z");
+pub(in crate::dispatch) fn time(field: &str, value: &Value) -> Result<Timestamp, BadMessage> {
+    let bad =
+        || BadMessage::new(field, "must be an RFC 3339 time with its offset, such as 2026-01-31T12:00:00Z");
     let t: Timestamp = string(field, value, 64).map_err(|_| bad())?.parse().map_err(|_| bad())?;
     Ok(crate::clock::whole_micros(t))
 }
 
-pub(super) fn read_plan(value: &Value) -> Result<Plan, BadJob> {
-    let words = value.as_array().ok_or_else(|| BadJob::new("channels", "must be a list of sms, voice"))?;
+pub(in crate::dispatch) fn read_plan(value: &Value) -> Result<Plan, BadMessage> {
+    let words =
+        value.as_array().ok_or_else(|| BadMessage::new("channels", "must be a list of sms, voice"))?;
     let channels: Result<Vec<_>, _> =
         words.iter().map(|w| w.as_str().unwrap_or_default().parse()).collect::<Result<_, _>>();
-    let channels = channels.map_err(|_| BadJob::new("channels", "must be a list of sms, voice"))?;
-    Plan::try_from(channels).map_err(|e| BadJob::new("channels", e.to_string()))
+    let channels = channels.map_err(|_| BadMessage::new("channels", "must be a list of sms, voice"))?;
+    Plan::try_from(channels).map_err(|e| BadMessage::new("channels", e.to_string()))
 }
 
-pub(super) fn read_locale(value: &Value) -> Result<String, BadJob> {
+pub(in crate::dispatch) fn read_locale(value: &Value) -> Result<String, BadMessage> {
     let text = string("locale", value, 35)?;
     let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if fits { Ok(text.to_owned()) } else { Err(BadJob::new("locale", "must be a BCP 47 tag, such as en-GB")) }
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(BadMessage::new("locale", "must be a BCP 47 tag, such as en-GB"))
+    }
 }
 
-pub(super) fn read_params(value: &Value) -> Result<Params, BadJob> {
-    let bad = |rule: &str| BadJob::new("params", rule);
+pub(in crate::dispatch) fn read_params(value: &Value) -> Result<Params, BadMessage> {
+    let bad = |rule: &str| BadMessage::new("params", rule);
     let map = value.as_object().ok_or_else(|| bad("must be an object"))?;
     if map.len() > 8 {
         return Err(bad("may have at most 8 entries"));
@@ -127,14 +137,14 @@ pub(super) fn read_params(value: &Value) -> Result<Params, BadJob> {
     Ok(map.clone().into_iter().collect())
 }
 
-pub(super) fn read_tags(value: &Value) -> Result<BTreeMap<String, String>, BadJob> {
-    let map = value.as_object().ok_or_else(|| BadJob::new("tags", "must be an object of strings"))?;
+pub(in crate::dispatch) fn read_tags(value: &Value) -> Result<BTreeMap<String, String>, BadMessage> {
+    let map = value.as_object().ok_or_else(|| BadMessage::new("tags", "must be an object of strings"))?;
     if map.len() > 10 {
-        return Err(BadJob::new("tags", "may have at most 10 pairs"));
+        return Err(BadMessage::new("tags", "may have at most 10 pairs"));
     }
     let pair = |(key, value): (&String, &Value)| {
         if key.is_empty() || key.chars().count() > 128 || key.chars().any(char::is_control) {
-            return Err(BadJob::new(
+            return Err(BadMessage::new(
                 "tags",
                 "must have names of 1 to 128 characters, without control characters",
             ));

@@ -1,6 +1,6 @@
 //! What a producer sends: the job, read strictly. Errors name the field and the rule, never a value.
 
-mod fields;
+pub(super) mod fields;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,14 +29,14 @@ const TOLERANCE: Duration = Duration::from_secs(60);
 /// Why a message is not a job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {rule}")]
-pub struct BadJob {
+pub struct BadMessage {
     /// Path of the field (`tags`, `to`), or `body` for the whole.
     pub field: String,
     /// What must hold for it.
     pub rule: String,
 }
 
-impl BadJob {
+impl BadMessage {
     /// A rule that a field breaks.
     pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self { field: field.into(), rule: rule.into() }
@@ -84,6 +84,8 @@ pub struct Job {
     pub client_ip: Option<IpAddr>,
     /// What comes back in events.
     pub tags: BTreeMap<String, String>,
+    /// Whether it came sealed.
+    pub was_sealed: bool,
     /// Hash of all that makes two jobs the same, `expires_at` apart.
     pub content: String,
 }
@@ -97,14 +99,16 @@ impl fmt::Debug for Job {
 
 impl Job {
     /// Reads a job. `tenant` is the one that the door knows (a bearer key's); over AMQP it is the job's own field.
-    pub fn decode(body: &[u8], tenant: Option<&str>, keys: &Keys, now: Timestamp) -> Result<Self, BadJob> {
+    pub fn decode(
+        body: &[u8], tenant: Option<&str>, keys: &Keys, now: Timestamp,
+    ) -> Result<Self, BadMessage> {
         let Fields(mut fields) = serde_json::from_slice(body).map_err(|e| read_error(&e))?;
         let mut take = |name: &str| fields.remove(name).filter(|v| !v.is_null());
 
         let named = take("tenant").map(|v| name("tenant", &v)).transpose()?;
         let tenant = match (tenant, named) {
             (Some(door), Some(own)) if door != own => {
-                return Err(BadJob::new("tenant", "is not the tenant of this key"));
+                return Err(BadMessage::new("tenant", "is not the tenant of this key"));
             }
             (Some(door), _) => door.to_owned(),
             (None, own) => own.unwrap_or_else(|| "default".to_owned()),
@@ -112,39 +116,41 @@ impl Job {
         let id = uuid("id", &required("id", take("id"))?)?;
         let expires_at = time("expires_at", &required("expires_at", take("expires_at"))?)?;
         if between(now, expires_at) > LONGEST_LIFE + TOLERANCE {
-            return Err(BadJob::new("expires_at", "may be at most 1 h ahead"));
+            return Err(BadMessage::new("expires_at", "may be at most 1 h ahead"));
         }
 
         let mut secret = ["to", "code", "params", "client_ip"].map(&mut take);
-        if let Some(sealed) = take("sealed") {
+        let sealed = take("sealed");
+        let was_sealed = sealed.is_some();
+        if let Some(sealed) = sealed {
             if secret.iter().any(Option::is_some) {
-                return Err(BadJob::new(
+                return Err(BadMessage::new(
                     "sealed",
                     "stands instead of to, code, params and client_ip, not beside them",
                 ));
             }
             let plain = keys
                 .open_job(&tenant, id, expires_at, string("sealed", &sealed, 8192)?)
-                .map_err(|e| BadJob::new("sealed", e.to_string()))?;
+                .map_err(|e| BadMessage::new("sealed", e.to_string()))?;
             let Fields(mut inner) = serde_json::from_slice(&plain)
-                .map_err(|_| BadJob::new("sealed", "must hold a JSON object"))?;
+                .map_err(|_| BadMessage::new("sealed", "must hold a JSON object"))?;
             secret = ["to", "code", "params", "client_ip"].map(|n| inner.remove(n).filter(|v| !v.is_null()));
             if let Some(left) = inner.keys().find(|n| !n.starts_with("x_")) {
-                return Err(BadJob::new("sealed", format!("holds an unknown field ({})", shown(left))));
+                return Err(BadMessage::new("sealed", format!("holds an unknown field ({})", shown(left))));
             }
         }
         let [to, code, params, client_ip] = secret;
 
         let to = string_of("to", &required("to", to)?, 32)?;
-        let to = PhoneNumber::parse(&to).map_err(|e| BadJob::new("to", e.to_string()))?;
+        let to = PhoneNumber::parse(&to).map_err(|e| BadMessage::new("to", e.to_string()))?;
         let code = string_of("code", &required("code", code)?, 64)?;
-        let code = Code::parse(&code).map_err(|e| BadJob::new("code", e.to_string()))?;
+        let code = Code::parse(&code).map_err(|e| BadMessage::new("code", e.to_string()))?;
         let params = params.map(|v| read_params(&v)).transpose()?.unwrap_or_default();
         let client_ip = client_ip
             .map(|v| {
                 string("client_ip", &v, 64)?
                     .parse()
-                    .map_err(|_| BadJob::new("client_ip", "must be an IP address"))
+                    .map_err(|_| BadMessage::new("client_ip", "must be an IP address"))
             })
             .transpose()?;
 
@@ -156,7 +162,7 @@ impl Job {
             match take("fallback_after_s") {
                 None => 30,
                 Some(v) => v.as_u64().and_then(|s| u32::try_from(s).ok()).filter(|s| *s <= 3600).ok_or_else(
-                    || BadJob::new("fallback_after_s", "must be a whole number from 0 to 3600"),
+                    || BadMessage::new("fallback_after_s", "must be a whole number from 0 to 3600"),
                 )?,
             };
         let template =
@@ -168,11 +174,11 @@ impl Job {
                 key: string("supersedes", &key, 64)?.to_owned(),
                 issued_at: time("issued_at", &at)?,
             }),
-            _ => return Err(BadJob::new("supersedes", "goes together with issued_at")),
+            _ => return Err(BadMessage::new("supersedes", "goes together with issued_at")),
         };
         let tags = take("tags").map(|v| read_tags(&v)).transpose()?.unwrap_or_default();
         if let Some(left) = fields.keys().find(|n| !n.starts_with("x_")) {
-            return Err(BadJob::new(shown(left), "is not a field of a job (own fields begin with x_)"));
+            return Err(BadMessage::new(shown(left), "is not a field of a job (own fields begin with x_)"));
         }
 
         let mut job = Self {
@@ -189,6 +195,7 @@ impl Job {
             supersedes,
             client_ip,
             tags,
+            was_sealed,
             content: String::new(),
         };
         job.content = job.content_hash(keys);
@@ -225,7 +232,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::{Value, json};
 
-    use super::{BadJob, Job};
+    use super::{BadMessage, Job};
     use crate::seal::Keys;
 
     fn now() -> Timestamp {
@@ -237,7 +244,7 @@ mod tests {
                "expires_at": "2026-01-01T00:05:00Z"})
     }
 
-    fn decode(v: &Value) -> Result<Job, BadJob> {
+    fn decode(v: &Value) -> Result<Job, BadMessage> {
         Job::decode(v.to_string().as_bytes(), None, &Keys::ephemeral(), now())
     }
 

@@ -145,6 +145,7 @@ impl Admission {
             snoozed_until: None,
             told_steps: 0,
             stop: None,
+            asked: None,
             wake_at: Some(attempt.deadline),
             code: Some(self.code.clone()),
             slots_held: !slots.is_empty(),

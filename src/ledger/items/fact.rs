@@ -69,3 +69,48 @@ pub enum Marked {
     /// There is no such dispatch.
     Unknown,
 }
+
+/// The next step is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Advancing {
+    /// Whose dispatch.
+    pub tenant: String,
+    /// Its sender's name for it.
+    pub id: Uuid,
+    /// The step that is to be left; none: the current one.
+    pub step: Option<u8>,
+}
+
+/// What became of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Advanced {
+    /// The next step is asked for now: it begins as soon as no attempt is open.
+    Advanced {
+        /// Our name for the dispatch.
+        uid: Uuid,
+        /// Its state.
+        state: State,
+    },
+    /// The step had been left before.
+    Before {
+        /// The dispatch's state.
+        state: State,
+    },
+    /// The step that was asked for before has no closed attempt yet.
+    Pending,
+    /// There is no further step.
+    PlanOver,
+    /// No further request may begin.
+    Stopped {
+        /// Why.
+        stop: Stop,
+    },
+    /// The dispatch has ended.
+    Final {
+        /// How.
+        state: State,
+    },
+    /// There is no such dispatch.
+    Unknown,
+}

@@ -10,6 +10,6 @@ mod telling;
 pub use admission::{Admission, Admitted, Limit, Refusal};
 pub use begin::{Beginning, Begun, NewAttempt};
 pub use conclude::{Closing, Concluded, Deciding};
-pub use fact::{Marked, Marking, Recorded, Recording};
+pub use fact::{Advanced, Advancing, Marked, Marking, Recorded, Recording};
 pub use key::KeyRow;
 pub use telling::{Owed, Told};

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::items::{
-    Admission, Admitted, Beginning, Begun, Concluded, Deciding, KeyRow, Marked, Marking, Owed, Recorded,
-    Recording, Told,
+    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, Deciding, KeyRow, Marked, Marking,
+    Owed, Recorded, Recording, Told,
 };
 use super::{LedgerError, Store};
 use crate::clock::{Clock, after};
@@ -217,6 +217,11 @@ impl Store for Sqlite {
     async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError> {
         let marking = marking.clone();
         self.write(move |db, now| acts::stop(db, &marking, now)).await
+    }
+
+    async fn advance(&self, advancing: &Advancing) -> Result<Advanced, LedgerError> {
+        let advancing = advancing.clone();
+        self.write(move |db, now| acts::advance(db, &advancing, now)).await
     }
 
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {

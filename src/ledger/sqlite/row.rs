@@ -47,6 +47,7 @@ const DISPATCH: &[(&str, Kind)] = &[
     ("snoozed_until", Time),
     ("told_steps", Plain),
     ("stop", Plain),
+    ("asked", Plain),
     ("wake_at", Time),
     ("code", Plain),
     ("slots", Json),

@@ -18,8 +18,17 @@ impl House {
     }
 
     pub async fn publish_bytes(&self, routing_key: &str, body: &[u8]) {
+        self.publish_with(BasicProperties::default(), routing_key, body).await;
+    }
+
+    /// As a broker user that the message names.
+    pub async fn publish_as(&self, user: &str, routing_key: &str, body: &[u8]) {
+        self.publish_with(BasicProperties::default().with_user_id(user.into()), routing_key, body).await;
+    }
+
+    async fn publish_with(&self, properties: BasicProperties, routing_key: &str, body: &[u8]) {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = BasicProperties::default().with_delivery_mode(2);
+        let properties = properties.with_delivery_mode(2);
         let confirm = self
             .channel
             .basic_publish("otpost".into(), routing_key.into(), options, body, properties)
@@ -39,6 +48,14 @@ impl House {
     pub async fn post_bytes(&self, api: &str, key: &str, body: Vec<u8>) -> (u16, Value) {
         let url = format!("http://{api}/v1/dispatches");
         let sent = self.http.post(url).bearer_auth(key).body(body).send().await.unwrap();
+        let status = sent.status().as_u16();
+        (status, sent.json().await.unwrap_or_default())
+    }
+
+    /// Does an act over HTTP.
+    pub async fn act(&self, app: &App, id: Uuid, verb: &str, body: &Value) -> (u16, Value) {
+        let url = format!("http://{}/v1/dispatches/{id}/{verb}", app.api.unwrap());
+        let sent = self.http.post(url).bearer_auth(&self.key).body(body.to_string()).send().await.unwrap();
         let status = sent.status().as_u16();
         (status, sent.json().await.unwrap_or_default())
     }

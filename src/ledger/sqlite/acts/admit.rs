@@ -164,6 +164,7 @@ impl Admission {
             snoozed_until,
             told_steps: 0,
             stop: None,
+            asked: None,
             wake_at: Some(snoozed_until.unwrap_or(now)),
             code: Some(self.code),
             slots: vec![],

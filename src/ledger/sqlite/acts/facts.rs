@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Fault, find, save};
 use crate::dispatch::{Dispatch, Stop};
-use crate::ledger::items::{Marked, Marking, Recorded, Recording};
+use crate::ledger::items::{Advanced, Advancing, Marked, Marking, Recorded, Recording};
 use crate::ledger::sqlite::row::{load, put_attempt};
 
 pub(in crate::ledger::sqlite) fn record(
@@ -53,6 +53,37 @@ pub(in crate::ledger::sqlite) fn stop(
     }
     mark(db, d.order.uid, it.stop, now)?;
     Ok(Marked::Marked { uid: d.order.uid, state: d.state })
+}
+
+pub(in crate::ledger::sqlite) fn advance(
+    db: &Connection, it: &Advancing, now: Timestamp,
+) -> Result<Advanced, Fault> {
+    let Some(mut d) = find(db, &it.tenant, it.id, now)? else {
+        return Ok(Advanced::Unknown);
+    };
+    if d.state.is_final() {
+        return Ok(Advanced::Final { state: d.state });
+    }
+    if let Some(stop) = d.stop {
+        return Ok(Advanced::Stopped { stop });
+    }
+    if it.step.is_some_and(|step| step < d.step) {
+        return Ok(Advanced::Before { state: d.state });
+    }
+    let tried = |asked: u8| d.attempts.iter().any(|a| a.step >= asked && a.outcome.is_some());
+    if d.asked.is_some_and(|asked| asked >= d.step && !tried(asked)) {
+        return Ok(Advanced::Pending);
+    }
+    if usize::from(d.step) >= d.order.plan.len() {
+        return Ok(Advanced::PlanOver);
+    }
+    d.asked = Some(d.step + 1);
+    d.version += 1;
+    if d.open().is_none() {
+        d.wake_at = Some(now);
+    }
+    save(db, &d)?;
+    Ok(Advanced::Advanced { uid: d.order.uid, state: d.state })
 }
 
 pub(super) fn mark(db: &Connection, uid: Uuid, stop: Stop, now: Timestamp) -> Result<(), Fault> {

@@ -17,7 +17,7 @@ use crate::quota;
 
 pub(super) use admit::admit;
 pub(super) use conclude::{begin, conclude};
-pub(super) use facts::{record, stop};
+pub(super) use facts::{advance, record, stop};
 pub(super) use take::{take, take_due};
 
 fn uid_of(db: &Connection, tenant: &str, id: Uuid) -> Result<Option<(Uuid, String)>, Fault> {
