@@ -13,7 +13,7 @@ use crate::clock::between;
 use crate::config::Config;
 use crate::dispatch::Words;
 use crate::dispatch::{BadMessage, Channel, Code, Dispatch, Job, Order, Params, PhoneNumber};
-use crate::ledger::{Admission, Limit, Refusal};
+use crate::ledger::{Admission, Limit, Owes, Refusal};
 use crate::message::{Letterhead, Templates};
 use crate::next::MIN_LIFE;
 use crate::seal::{Keys, RowSecret, SealError};
@@ -50,14 +50,14 @@ pub struct Admitter {
     keys: Keys,
     config: Config,
     templates: Arc<Templates>,
-    /// Whether somebody is to be told of final states.
-    owes: bool,
+    /// Whether there is a broker to tell of changes.
+    broker: bool,
 }
 
 impl Admitter {
     /// What all doors share.
-    pub fn new(keys: Keys, config: Config, templates: Arc<Templates>, owes: bool) -> Self {
-        Self { keys, config, templates, owes }
+    pub fn new(keys: Keys, config: Config, templates: Arc<Templates>, broker: bool) -> Self {
+        Self { keys, config, templates, broker }
     }
 
     /// Reads a job; its tenant, its template and its words must be there.
@@ -147,8 +147,14 @@ impl Admitter {
                 .map(|s| (self.keys.supersedes_key(&job.tenant, &s.key, &job.to), s.issued_at)),
             attempt: None,
             snooze: None,
-            owes: self.owes,
+            owes: self.owes(&job.tenant),
         }
+    }
+
+    /// Whom changes of a tenant's dispatches are owed to.
+    pub fn owes(&self, tenant: &str) -> Owes {
+        let webhook = self.config.tenants.get(tenant).is_some_and(|t| t.webhook.is_some());
+        Owes { broker: self.broker, webhook }
     }
 
     /// A tenant's own sender at a carrier.

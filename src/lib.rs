@@ -35,11 +35,16 @@ pub mod message;
 // The path.
 pub mod act;
 pub mod admit;
+pub mod cloud_event;
 pub mod due;
+pub mod envelope;
+pub mod feed;
+pub mod outage;
 pub mod receive;
 pub mod route;
 pub mod tell;
 pub mod wake;
+pub mod webhook;
 pub mod worker;
 
 // The doors.

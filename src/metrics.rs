@@ -50,6 +50,15 @@ pub struct ActedOn {
     pub result: Word,
 }
 
+/// `tenant`, `result`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HookTried {
+    /// The configured tenant.
+    pub tenant: String,
+    /// `told`, `failed` or `given_up`
+    pub result: Word,
+}
+
 /// `state`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Stood {
@@ -73,6 +82,8 @@ pub struct Metrics {
     pub states: Family<Stood, Counter>,
     /// Events that were told and confirmed.
     pub told: Counter,
+    /// Tries at webhooks.
+    pub webhooks: Family<HookTried, Counter>,
     /// Requests under way.
     pub in_flight: Gauge,
     /// Seconds from a begin until its outcome was known.
@@ -93,6 +104,7 @@ impl Default for Metrics {
             acts: Family::default(),
             states: Family::default(),
             told: Counter::default(),
+            webhooks: Family::default(),
             in_flight: Gauge::default(),
             request_seconds: Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
             clock_ahead: Gauge::default(),
@@ -105,6 +117,7 @@ impl Default for Metrics {
         r.register("acts", "What senders did with their dispatches", m.acts.clone());
         r.register("states", "States that dispatches reached", m.states.clone());
         r.register("events_told", "Events that were told and confirmed", m.told.clone());
+        r.register("webhooks", "Events that were tried at webhooks", m.webhooks.clone());
         r.register("in_flight", "Requests to carriers under way", m.in_flight.clone());
         r.register_with_unit(
             "request",
@@ -139,6 +152,11 @@ impl Metrics {
     /// A sender did something with a dispatch.
     pub fn acted(&self, act: Word, result: Word) {
         self.acts.get_or_create(&ActedOn { act, result }).inc();
+    }
+
+    /// An event was tried at a tenant's webhook.
+    pub fn hooked(&self, tenant: &str, result: Word) {
+        self.webhooks.get_or_create(&HookTried { tenant: tenant.to_owned(), result }).inc();
     }
 
     /// States were reached.

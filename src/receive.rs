@@ -1,21 +1,37 @@
 //! Receipts in: verified, recorded, answered. What follows from them is decided by whoever takes the dispatch.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
 
 use crate::attempt::AttemptId;
+use crate::broker::{Broker, Delivery, Exchange, Intake, Message};
 use crate::carrier::{Callback, NotBelieved};
 use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
 use crate::metrics::{Metrics, Received};
+use crate::outage::{AGAIN, Outage};
 use crate::route::Routes;
 use crate::seal::Keys;
 use crate::wake::Waker;
 
-/// How long a ledger that is away is waited for: carriers wait 15 s for an answer (Twilio's read time-out).
-const PATIENCE: Duration = Duration::from_secs(9);
-const AGAIN: Duration = Duration::from_millis(300);
+/// How long a ledger that does not answer is waited for: carriers wait 15 s for an answer (Twilio's read time-out).
+const PATIENCE: Duration = Duration::from_secs(4);
+/// A kept receipt that this process cannot read is put back after so long.
+const LATER: Duration = Duration::from_secs(5);
+/// Where receipts are kept while the ledger is away.
+const QUEUE: &str = "otpost.receipts";
+/// The version of a kept receipt.
+const VERSION: u32 = 1;
+
+/// A receipt as it is kept on the broker.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    v: u32,
+    #[serde(flatten)]
+    recording: Recording,
+}
 
 /// What a callback is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,23 +46,43 @@ pub enum Reception {
     Away,
 }
 
+/// What the receipts' door needs.
+pub struct Parts {
+    /// The memory.
+    pub ledger: Ledger,
+    /// Whose callbacks are taken.
+    pub routes: Arc<Routes>,
+    /// Tokens, and the seal of what is kept.
+    pub keys: Keys,
+    /// Where carriers call: what they sign.
+    pub public_url: String,
+    /// For dispatches that became due.
+    pub waker: Waker,
+    /// Keeps receipts while the ledger is away.
+    pub broker: Option<Broker>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// The receipts' door.
 pub struct Receiver {
-    ledger: Ledger,
-    routes: Arc<Routes>,
-    keys: Keys,
-    public_url: String,
-    waker: Waker,
-    metrics: Arc<Metrics>,
+    parts: Parts,
+    /// Whether the ledger answers.
+    pub outage: Outage,
+}
+
+impl std::ops::Deref for Receiver {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
 }
 
 impl Receiver {
     /// A door that believes callbacks to URLs under `public_url`.
-    pub fn new(
-        ledger: Ledger, routes: Arc<Routes>, keys: Keys, public_url: String, waker: Waker,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { ledger, routes, keys, public_url, waker, metrics }
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, outage: Outage::new() }
     }
 
     /// Takes a callback in.
@@ -84,7 +120,7 @@ impl Receiver {
         };
         count(receipt.verdict.as_str());
         let recording = Recording { uid: id.uid, n: id.n, carrier: account.name.clone(), receipt };
-        match self.record(recording).await {
+        match self.record(recording.clone()).await {
             Ok(Recorded::Recorded) => {
                 self.waker.wake(id.uid);
                 Reception::Taken
@@ -95,20 +131,102 @@ impl Receiver {
                 Reception::Taken
             }
             Err(e) => {
-                tracing::warn!(carrier, reason = %e, "a receipt cannot be recorded: the carrier is asked to try again");
-                Reception::Away
+                self.outage.begins(&e);
+                self.set_aside(&recording).await
             }
         }
     }
 
-    /// Records a receipt; a ledger that is away for a moment is waited for, as long as the carrier waits for us.
-    async fn record(&self, recording: Recording) -> Result<Recorded, LedgerError> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match self.ledger.record(recording.clone()).await {
-                Err(LedgerError::Away(_)) if Instant::now() < until => tokio::time::sleep(AGAIN).await,
-                done => return done,
+    /// The ledger is away: a receipt is kept on the broker until it is back. Only what was read from it, sealed.
+    async fn set_aside(&self, recording: &Recording) -> Reception {
+        if let Some(broker) = &self.broker
+            && broker.publish(self.kept(recording)).await.is_ok()
+        {
+            return Reception::Taken;
+        }
+        tracing::warn!(
+            carrier = recording.carrier,
+            "a receipt cannot be kept: the carrier is asked to try again"
+        );
+        Reception::Away
+    }
+
+    fn kept(&self, recording: &Recording) -> Message {
+        let plain = serde_json::to_vec(&Kept { v: VERSION, recording: recording.clone() })
+            .expect("plain structs with text keys serialise");
+        Self::message(self.keys.seal_letter(QUEUE, &plain).into_bytes())
+    }
+
+    fn message(body: Vec<u8>) -> Message {
+        Message {
+            exchange: Exchange::Otpost,
+            routing_key: "receipt".to_owned(),
+            body,
+            message_id: uuid::Uuid::now_v7().to_string(),
+            kind: "receipt",
+            content_type: crate::envelope::CONTENT_TYPE,
+            headers: vec![],
+            user_id: None,
+            mandatory: true,
+        }
+    }
+
+    /// Records what was kept on the broker, when the ledger is back.
+    pub async fn consume(self: Arc<Self>, mut intake: Intake) {
+        while let Some(delivery) = intake.next().await {
+            let opened =
+                std::str::from_utf8(&delivery.body).ok().map(|text| self.keys.open_letter(QUEUE, text));
+            let Some(Ok(plain)) = opened else {
+                tracing::error!("a kept receipt does not open: is a key missing in keys.previous?");
+                self.later(delivery).await;
+                continue;
+            };
+            match serde_json::from_slice::<Kept>(&plain) {
+                Ok(kept) if kept.v <= VERSION => self.record_kept(kept.recording, delivery).await,
+                // A later version wrote it, and one of its kind reads it.
+                _ => self.later(delivery).await,
             }
         }
+    }
+
+    async fn record_kept(&self, recording: Recording, delivery: Delivery) {
+        loop {
+            match self.ledger.record(recording.clone()).await {
+                Ok(recorded) => {
+                    if recorded == Recorded::Recorded {
+                        self.waker.wake(recording.uid);
+                    }
+                    return delivery.ack();
+                }
+                Err(LedgerError::Data { .. }) => {
+                    tracing::error!(attempt = %recording.uid, "a kept receipt cannot be recorded: it is dropped");
+                    return delivery.ack();
+                }
+                Err(e) => {
+                    self.outage.begins(&e);
+                    tokio::time::sleep(AGAIN).await;
+                    self.outage.over().await;
+                }
+            }
+        }
+    }
+
+    /// Puts a message back, for somebody else or for later: published again first, acked then.
+    async fn later(&self, delivery: Delivery) {
+        tokio::time::sleep(LATER).await;
+        if let Some(broker) = &self.broker
+            && broker.publish(Self::message(delivery.body.clone())).await.is_ok()
+        {
+            delivery.ack();
+        }
+    }
+
+    /// Records a receipt; a ledger that is away for a moment is waited for, while the carrier waits for us.
+    async fn record(&self, recording: Recording) -> Result<Recorded, LedgerError> {
+        if !self.outage.answers() {
+            return Err(LedgerError::Away("known to be away".to_owned()));
+        }
+        let late = || LedgerError::Away("no answer in time".to_owned());
+        tokio::time::timeout(PATIENCE, self.ledger.record(recording)).await.map_err(|_| late())?
     }
 }

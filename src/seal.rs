@@ -4,6 +4,8 @@
 //! `v1.<kid>.<base64url(nonce ‖ ciphertext)>`, XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) with a random 24-byte
 //! nonce. Keys are never in the ledger; `kid` names the root that a text was sealed under, so roots can be changed.
 
+mod tenant;
+
 use std::fmt;
 
 use base64::Engine;
@@ -20,7 +22,9 @@ use zeroize::Zeroizing;
 
 use crate::attempt::AttemptId;
 use crate::dispatch::PhoneNumber;
+pub use tenant::TenantKey;
 
+const JOB: &str = "otpost/job/v1";
 const NONCE: usize = 24;
 /// Keyed hashes and tokens keep 128 of HMAC's 256 bits.
 const HASH: usize = 16;
@@ -98,11 +102,6 @@ impl Root {
     fn hmac(&self, label: &str) -> Hmac<Sha256> {
         Hmac::<Sha256>::new_from_slice(&*self.derive(label, "")).expect("HMAC takes keys of any length")
     }
-
-    /// A tenant's key for sealed jobs: what its producers are given.
-    pub fn tenant_key(&self, tenant: &str) -> Zeroizing<[u8; 32]> {
-        self.derive("otpost/job/v1", tenant)
-    }
 }
 
 impl fmt::Debug for Root {
@@ -154,14 +153,14 @@ impl Keys {
 
     /// Seals the secret part of a job, as a producer does.
     pub fn seal_job(&self, tenant: &str, id: Uuid, expires_at: Timestamp, plain: &[u8]) -> String {
-        self.seal("otpost/job/v1", tenant, &job_context(tenant, id, expires_at), plain)
+        self.roots[0].tenant(tenant).seal_job(tenant, id, expires_at, plain)
     }
 
     /// Opens the secret part of a job.
     pub fn open_job(
         &self, tenant: &str, id: Uuid, expires_at: Timestamp, sealed: &str,
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        self.open("otpost/job/v1", tenant, &job_context(tenant, id, expires_at), sealed)
+        self.open(JOB, tenant, &job_context(tenant, id, expires_at), sealed)
     }
 
     /// Seals what the ledger keeps of a dispatch under a label (`code`, `number`).
@@ -221,14 +220,7 @@ impl Keys {
 
     fn seal(&self, label: &str, who: &str, context: &[u8], plain: &[u8]) -> String {
         let root = &self.roots[0];
-        let nonce: [u8; NONCE] = random();
-        let sealed = cipher(root, label, who)
-            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: context })
-            .expect("bodies are far below the cipher's limit of 256 GiB");
-        let mut bytes = Vec::with_capacity(NONCE + sealed.len());
-        bytes.extend_from_slice(&nonce);
-        bytes.extend_from_slice(&sealed);
-        format!("v1.{}.{}", root.kid, BASE64.encode(bytes))
+        seal_under(&root.kid, &root.derive(label, who), context, plain)
     }
 
     fn open(
@@ -262,6 +254,17 @@ impl RowSecret {
             Self::Number => "number",
         }
     }
+}
+
+fn seal_under(kid: &str, key: &[u8; 32], context: &[u8], plain: &[u8]) -> String {
+    let nonce: [u8; NONCE] = random();
+    let sealed = XChaCha20Poly1305::new(key.into())
+        .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: context })
+        .expect("bodies are far below the cipher's limit of 256 GiB");
+    let mut bytes = Vec::with_capacity(NONCE + sealed.len());
+    bytes.extend_from_slice(&nonce);
+    bytes.extend_from_slice(&sealed);
+    format!("v1.{kid}.{}", BASE64.encode(bytes))
 }
 
 fn cipher(root: &Root, label: &str, who: &str) -> XChaCha20Poly1305 {
@@ -322,8 +325,9 @@ mod tests {
     fn a_job_sealed_by_another_implementation_opens() {
         let hex: String = (0..32u8).map(|b| format!("{b:02x}")).collect();
         let root = Root::from_hex("k1", &hex).unwrap();
-        let tenant_key: String = root.tenant_key("shop").iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(tenant_key, "bde4cb40068e81119a9a70fb86c5675c3658d8b745ef8d3167a7daebd86dbf54");
+        let key = root.tenant("shop").to_text();
+        let (_, hex) = key.split_once('.').unwrap();
+        assert_eq!(hex, "bde4cb40068e81119a9a70fb86c5675c3658d8b745ef8d3167a7daebd86dbf54");
         let id = "0192f0c1-2222-4333-8444-555566667777".parse().unwrap();
         let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
         let aad: String = super::job_context("shop", id, at).iter().map(|b| format!("{b:02x}")).collect();

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, Exchange, Message};
+use crate::cloud_event::CloudEvent;
 use crate::dispatch::Event;
+use crate::feed::Feed;
 use crate::ledger::{Ledger, Owed, Told};
 use crate::metrics::Metrics;
+use crate::webhook::Webhooks;
 
 /// Events that wait to be told in this process. What does not fit is told by the scan.
 const QUEUE: usize = 10_000;
@@ -25,34 +27,55 @@ const SCAN: Duration = Duration::from_secs(1);
 /// How many dispatches a scan takes.
 const SCAN_MOST: usize = 200;
 
-/// The door to telling. Without a broker nothing is owed, and nothing is told.
+/// The door to telling.
 #[derive(Clone)]
 pub struct Teller {
+    /// Towards the broker; what is owed there lies in the row until it is confirmed.
     queue: Option<mpsc::Sender<Owed>>,
+    /// Without a broker, who listens in this process hears of it here; with one, from the broker.
+    feed: Feed,
+    webhooks: Arc<Webhooks>,
 }
 
 impl Teller {
-    /// A teller with nobody to tell.
-    pub fn silent() -> Self {
-        Self { queue: None }
+    /// A teller without a broker.
+    pub fn new(feed: Feed, webhooks: Arc<Webhooks>) -> Self {
+        Self { queue: None, feed, webhooks }
     }
 
     /// Starts telling over the broker, until shutdown.
-    pub fn start(ledger: Ledger, broker: Broker, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Self {
+    #[must_use]
+    pub fn by_broker(
+        self, ledger: Ledger, broker: Broker, metrics: Arc<Metrics>, shutdown: CancellationToken,
+    ) -> Self {
         let (queue, owed) = mpsc::channel(QUEUE);
         tokio::spawn(run(ledger, broker, metrics, owed, shutdown));
-        Self { queue: Some(queue) }
-    }
-
-    /// Whether anybody is to be told at all.
-    pub fn owes(&self) -> bool {
-        self.queue.is_some()
+        Self { queue: Some(queue), ..self }
     }
 
     /// Hands events over. Never waits: when the queue is full, the scan tells them.
     pub fn tell(&self, owed: Owed) {
-        if let Some(queue) = self.queue.as_ref().filter(|_| !owed.events.is_empty()) {
-            let _ = queue.try_send(owed);
+        if owed.events.is_empty() {
+            return;
+        }
+        self.webhooks.poke(&owed.tenant);
+        match &self.queue {
+            Some(queue) => drop(queue.try_send(owed)),
+            None => owed.events.iter().for_each(|event| self.feed.tell(CloudEvent::of(&owed, event))),
+        }
+    }
+}
+
+/// Hears what all processes tell over the broker, and passes it on to whoever listens here.
+pub fn hear(broker: &Broker, feed: Feed) -> impl Future<Output = ()> + use<> {
+    let (heard, mut events) = mpsc::channel(QUEUE);
+    broker.listen(heard);
+    async move {
+        while let Some(body) = events.recv().await {
+            // Anything else on the exchange is not ours.
+            if let Ok(event) = serde_json::from_slice(&body) {
+                feed.tell(event);
+            }
         }
     }
 }
@@ -106,42 +129,16 @@ async fn tell_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, owed: Owe
 
 /// A `CloudEvents` 1.0 JSON event.
 fn message(owed: &Owed, event: &Event) -> Message {
-    let id = format!("{}/{}", owed.uid, event.version);
+    let cloud = CloudEvent::of(owed, event);
     Message {
         exchange: Exchange::Events,
         routing_key: format!("dispatch.{}", event.state),
-        body: cloud_event(owed, event, &id).to_string().into_bytes(),
-        message_id: id,
+        body: cloud.to_json().into_bytes(),
+        message_id: cloud.id,
         kind: "event",
         content_type: "application/cloudevents+json",
         headers: owed.traceparent.iter().map(|t| ("traceparent".to_owned(), t.clone())).collect(),
+        user_id: None,
         mandatory: false,
     }
-}
-
-fn cloud_event(owed: &Owed, event: &Event, id: &str) -> Value {
-    let mut data = Map::new();
-    data.insert("tenant".to_owned(), json!(owed.tenant));
-    data.insert("id".to_owned(), json!(owed.id));
-    data.insert("state".to_owned(), json!(event.state));
-    data.insert("step".to_owned(), json!(event.step));
-    let optional = [
-        ("channel", json!(event.channel)),
-        ("carrier", json!(event.carrier)),
-        ("attempt", json!(event.attempt.map(|n| format!("{}-{n}", owed.uid)))),
-        ("reason", json!(event.reason)),
-        ("retry_after_s", json!(event.retry_after_s)),
-    ];
-    data.extend(optional.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_owned(), v)));
-    data.insert("tags".to_owned(), json!(owed.tags));
-    json!({
-        "specversion": "1.0",
-        "id": id,
-        "source": "/otpost",
-        "type": format!("io.otpost.dispatch.{}", event.state),
-        "time": event.at,
-        "datacontenttype": "application/json",
-        "sequence": event.version,
-        "data": data,
-    })
 }

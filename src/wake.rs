@@ -43,6 +43,7 @@ impl Waker {
                     kind: "wake",
                     content_type: "application/json",
                     headers: vec![],
+                    user_id: None,
                     mandatory: true,
                 };
                 let _ = broker.publish(message).await;

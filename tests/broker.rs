@@ -15,7 +15,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use otpost::broker::topology::{DEAD, DISPATCH, JOBS, key};
 use otpost::broker::{
-    Asked, Broker, BrokerError, Delivery, Exchange, Intake, Message, PublishError, Settings, Up,
+    Asked, Broker, BrokerError, Delivery, Exchange, Intake, Lane, Message, PublishError, Settings, Up,
 };
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -38,8 +38,6 @@ fn settings(url: String) -> Settings {
     Settings {
         url,
         declare: true,
-        prefetch: 100,
-        consume: true,
         linger: Duration::from_secs(20),
         publish_timeout: Duration::from_secs(5),
         max_outstanding: 1000,
@@ -47,16 +45,21 @@ fn settings(url: String) -> Settings {
 }
 
 impl Running {
-    fn start(settings: Settings) -> Self {
+    fn start(settings: Settings, prefetch: u16) -> Self {
         let (may_consume, may) = watch::channel(true);
         let shutdown = CancellationToken::new();
-        let (broker, intake) = Broker::start(settings, may, shutdown.clone());
-        Self { broker, intake: intake.unwrap(), may_consume, shutdown }
+        let broker = Broker::start(settings, shutdown.clone());
+        let intake = broker.consume(Lane::Dispatch, prefetch, may);
+        Self { broker, intake, may_consume, shutdown }
     }
 
     async fn up(settings: Settings) -> Self {
-        let running = Self::start(settings);
-        stands(&running.broker, |up| up.publishing && up.consuming).await;
+        Self::up_with(settings, 100).await
+    }
+
+    async fn up_with(settings: Settings, prefetch: u16) -> Self {
+        let running = Self::start(settings, prefetch);
+        stands(&running.broker, |up| up.publishing() && up.consuming()).await;
         running
     }
 
@@ -85,11 +88,8 @@ impl Running {
 
 /// A connection that publishes only.
 async fn publisher(url: String) -> Broker {
-    let (_, may) = watch::channel(true);
-    let (broker, intake) =
-        Broker::start(Settings { consume: false, ..settings(url) }, may, CancellationToken::new());
-    assert!(intake.is_none());
-    stands(&broker, |up| up.publishing).await;
+    let broker = Broker::start(settings(url), CancellationToken::new());
+    stands(&broker, Up::publishing).await;
     broker
 }
 
@@ -106,6 +106,7 @@ fn message<I: ToString + ?Sized>(routing_key: &str, id: &I) -> Message {
         kind: "otpost.job",
         content_type: "application/json",
         headers: vec![],
+        user_id: None,
         mandatory: true,
     }
 }
@@ -241,8 +242,8 @@ async fn what_waited_untaken_when_the_connection_broke_comes_once_and_not_twice(
     }
     vhost.has_depth(DISPATCH, (0, 20)).await;
     relay.cut();
-    stands(&worker.broker, |up| !up.consuming).await;
-    stands(&worker.broker, |up| up.consuming).await;
+    stands(&worker.broker, |up| !up.consuming()).await;
+    stands(&worker.broker, Up::consuming).await;
     let held = worker.take(20).await;
     assert!(held.iter().all(|delivery| delivery.times_returned == 1), "{held:?}");
     worker.hears_nothing().await;
@@ -284,12 +285,12 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
             }
             "stalled" => {
                 relay.stall();
-                stands(&worker.broker, |up| !up.publishing && !up.consuming).await;
+                stands(&worker.broker, |up| !up.publishing() && !up.consuming()).await;
                 relay.pass();
             }
             _ => {}
         }
-        stands(&worker.broker, |up| up.publishing && up.consuming).await;
+        stands(&worker.broker, |up| up.publishing() && up.consuming()).await;
         // What was published after it arrives.
         publish_again(&worker.broker, fault).await;
         let arriving = async {
@@ -369,13 +370,13 @@ async fn while_the_broker_is_away_a_publish_is_refused_at_once() {
     let broker = publisher(vhost.url_by(relay.addr())).await;
     relay.refuse(true);
     relay.cut();
-    let up = stands(&broker, |up| !up.publishing && up.problem().is_some()).await;
+    let up = stands(&broker, |up| !up.publishing() && up.problem().is_some()).await;
     assert!(up.problem().unwrap().contains("RabbitMQ"), "{up:?}");
     assert!(!broker.is_up());
     let refused = timeout(SILENCE, broker.publish(job("a"))).await.unwrap();
     assert_eq!(refused, Err(PublishError::Away));
     relay.refuse(false);
-    stands(&broker, |up| up.publishing && up.problem().is_none()).await;
+    stands(&broker, |up| up.publishing() && up.problem().is_none()).await;
     assert_eq!(broker.publish(job("b")).await, Ok(()));
 }
 
@@ -383,15 +384,13 @@ async fn while_the_broker_is_away_a_publish_is_refused_at_once() {
 async fn when_confirms_stay_away_publishers_wait_no_longer_than_their_time_and_few_messages_pile_up() {
     let vhost = Vhost::new();
     let relay = Relay::start(vhost.upstream()).await;
-    let (_may_consume, may) = watch::channel(true);
     let limits = Settings {
-        consume: false,
         publish_timeout: Duration::from_millis(300),
         max_outstanding: 5,
         ..settings(vhost.url_by(relay.addr()))
     };
-    let (broker, _) = Broker::start(limits, may, CancellationToken::new());
-    stands(&broker, |up| up.publishing).await;
+    let broker = Broker::start(limits, CancellationToken::new());
+    stands(&broker, Up::publishing).await;
     relay.stall();
     let publishing: Vec<_> = (0..50)
         .map(|id| {
@@ -411,7 +410,7 @@ async fn when_confirms_stay_away_publishers_wait_no_longer_than_their_time_and_f
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_acked() {
     let vhost = Vhost::new();
-    let mut worker = Running::up(Settings { prefetch: 10, ..settings(vhost.url()) }).await;
+    let mut worker = Running::up_with(settings(vhost.url()), 10).await;
     for id in 0..30 {
         worker.broker.publish(job(&id)).await.unwrap();
     }
@@ -422,7 +421,7 @@ async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_ack
     held.drain(..).for_each(Delivery::ack);
     // The other six are held back, unacked; nothing fills the four places.
     vhost.has_depth(DISPATCH, (20, 6)).await;
-    assert!(worker.broker.watch().borrow().consuming);
+    assert!(worker.broker.watch().borrow().consuming());
     worker.may_consume.send_replace(true);
     let held = worker.take(10).await;
     worker.hears_nothing().await;
@@ -437,7 +436,7 @@ async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_ack
 #[tokio::test(flavor = "multi_thread")]
 async fn pauses_never_make_a_worker_hold_more_than_its_prefetch_nor_less_afterwards() {
     let vhost = Vhost::new();
-    let mut worker = Running::up(Settings { prefetch: 10, ..settings(vhost.url()) }).await;
+    let mut worker = Running::up_with(settings(vhost.url()), 10).await;
     for id in 0..60 {
         worker.broker.publish(job(&id)).await.unwrap();
     }
@@ -464,18 +463,18 @@ async fn a_queue_with_other_arguments_is_named_as_the_problem_until_it_is_gone()
     let (connection, channel) = lapin(&vhost).await;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(DISPATCH.into(), options, FieldTable::default()).await.unwrap();
-    let mut worker = Running::start(settings(vhost.url()));
+    let mut worker = Running::start(settings(vhost.url()), 100);
     let up = stands(&worker.broker, |up| up.problem().is_some()).await;
     let problem = up.problem().unwrap();
     assert!(problem.contains("queue otpost.dispatch") && problem.contains("406"), "{problem}");
-    assert!(!up.publishing && !up.consuming);
+    assert!(!up.publishing() && !up.consuming());
     assert_eq!(
         Broker::declare(&vhost.url(), true).await,
         Err(BrokerError::OtherArguments(Asked::Queue(DISPATCH)))
     );
     connection.close(200, "OK".into()).await.unwrap();
     vhost.ctl("delete_queue", &[DISPATCH]);
-    stands(&worker.broker, |up| up.publishing && up.consuming && up.problem().is_none()).await;
+    stands(&worker.broker, |up| up.publishing() && up.consuming() && up.problem().is_none()).await;
     worker.broker.publish(job("a")).await.unwrap();
     worker.next().await.ack();
 }
@@ -523,7 +522,7 @@ async fn five_thousand_messages_are_acked_in_few_frames_and_leave_an_empty_queue
 #[tokio::test(flavor = "multi_thread")]
 async fn after_shutdown_the_intake_ends_and_what_is_held_can_still_be_acked() {
     let vhost = Vhost::new();
-    let mut worker = Running::up(Settings { prefetch: 10, ..settings(vhost.url()) }).await;
+    let mut worker = Running::up_with(settings(vhost.url()), 10).await;
     for id in 0..30 {
         worker.broker.publish(job(&id)).await.unwrap();
     }
@@ -575,7 +574,7 @@ async fn shutdown_ends_everything_while_the_broker_is_away() {
     let vhost = Vhost::new();
     let relay = Relay::start(vhost.upstream()).await;
     relay.refuse(true);
-    let worker = Running::start(settings(vhost.url_by(relay.addr())));
+    let worker = Running::start(settings(vhost.url_by(relay.addr())), 100);
     // By now the pauses between two tries are longer than three seconds.
     until("both sides have tried often", || relay.counts().refused >= 12).await;
     timeout(Duration::from_secs(2), worker.stop()).await.unwrap();

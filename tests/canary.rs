@@ -108,7 +108,9 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     let ops = serving["ops"].as_str().unwrap();
     search("metrics", house.get(&format!("http://{ops}/metrics")).await.1.as_bytes(), &mut found);
     let log = house.log("all");
-    for line in ["a dispatch changed its state", "a carrier did not take a message", "a message is no job"] {
+    for line in
+        ["a dispatch changed its state", "a carrier did not take a message", "a message cannot be used"]
+    {
         assert!(log.contains(line), "the log speaks of what happened: {line}");
     }
     search("the log", log.as_bytes(), &mut found);

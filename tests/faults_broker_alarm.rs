@@ -7,7 +7,7 @@ mod rabbit;
 use std::time::Duration;
 
 use otpost::broker::topology::{DISPATCH, key};
-use otpost::broker::{Broker, Exchange, Message, PublishError, Settings};
+use otpost::broker::{Broker, Exchange, Lane, Message, PublishError, Settings};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,7 @@ fn job(id: usize) -> Message {
         kind: "otpost.job",
         content_type: "application/json",
         headers: vec![],
+        user_id: None,
         mandatory: true,
     }
 }
@@ -50,16 +51,14 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     let settings = Settings {
         url: vhost.url(),
         declare: true,
-        prefetch: 10,
-        consume: true,
         linger: Duration::from_secs(20),
         publish_timeout: Duration::from_secs(1),
         max_outstanding: 100,
     };
-    let (broker, intake) = Broker::start(settings, may, CancellationToken::new());
-    let mut intake = intake.expect("a worker has an intake");
+    let broker = Broker::start(settings, CancellationToken::new());
+    let mut intake = broker.consume(Lane::Dispatch, 10, may);
     let mut standing = broker.watch();
-    timeout(SOON, standing.wait_for(|up| up.publishing && up.consuming))
+    timeout(SOON, standing.wait_for(|up| up.publishing() && up.consuming()))
         .await
         .expect("in time")
         .expect("open");
@@ -77,7 +76,7 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     };
     timeout(SOON, refused).await.expect("publishers are refused");
     let up = standing.borrow_and_update().clone();
-    assert!(!up.publishing && up.consuming && !broker.is_up(), "{up:?}");
+    assert!(!up.publishing() && up.consuming() && !broker.is_up(), "{up:?}");
     assert!(up.problem().is_some_and(|problem| problem.contains("alarm")), "{up:?}");
     held.ack();
     while let Ok(Some(delivery)) = timeout(Duration::from_millis(300), intake.next()).await {
@@ -86,7 +85,7 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     vhost.has_depth(DISPATCH, (0, 0)).await;
 
     drop(alarm);
-    timeout(SOON, standing.wait_for(|up| up.publishing && up.problem().is_none()))
+    timeout(SOON, standing.wait_for(|up| up.publishing() && up.problem().is_none()))
         .await
         .expect("in time")
         .expect("open");

@@ -185,7 +185,7 @@ async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
     let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
     assert_eq!(late, Concluded::Late { fact: false }, "the same finish again: nothing to add");
     let follows = otpost::next::next(&seen, p.t(20), &p.policy);
-    let deciding = otpost::ledger::Deciding::decide(&seen, follows.conclusion, true);
+    let deciding = otpost::ledger::Deciding::decide(&seen, follows.conclusion, otpost::ledger::Owes::default());
     let lost = p.world.ledger.conclude(deciding).await.unwrap();
     assert!(matches!(&lost, Concluded::Lost(Some(row)) if row.version == 2), "{lost:?}");
 }

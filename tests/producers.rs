@@ -12,12 +12,12 @@ use support::house::House;
 async fn run(house: &House, file: &str, to: &str) -> uuid::Uuid {
     let python =
         std::env::var("OTPOST_TEST_PYTHON").expect("OTPOST_TEST_PYTHON is not set: run scripts/test");
-    let tenant_key: String = house.root.tenant_key("default").iter().map(|b| format!("{b:02x}")).collect();
+    let tenant_key = house.root.tenant("default").to_text();
     let mut command = Command::new(python);
     command
         .args([&format!("{}/examples/python/{file}", env!("CARGO_MANIFEST_DIR")), to, "481516"])
         .env("OTPOST_AMQP_URL", &house.amqp_url)
-        .env("OTPOST_TENANT_KEY", format!("t1.{tenant_key}"));
+        .env("OTPOST_TENANT_KEY", tenant_key.as_str());
     let out = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap().trim().parse().unwrap()

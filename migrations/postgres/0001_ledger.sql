@@ -110,6 +110,22 @@ create table stray_receipt (
     primary key (uid, n, receipt)
 );
 
+-- Events on their way to tenants' webhooks. A row goes when the event was confirmed.
+create table webhook (
+    uid              uuid not null references dispatch on delete cascade,
+    version          bigint not null,
+    tenant           text not null,
+    event            jsonb not null,
+    tries            smallint not null default 0,
+    due_at           timestamptz,                   -- null: given up
+    born_at          timestamptz not null,
+    problem          text,
+    primary key (uid, version)
+);
+
+create index webhook_due on webhook (tenant, due_at) where due_at is not null;
+create index webhook_born on webhook (tenant, born_at);
+
 -- Who is alive: an account's rate is divided by the workers.
 create table worker (
     name             text primary key,
@@ -361,10 +377,8 @@ begin
                         when 'queued' then v.wake_at end,
            case when v.state in ('sending', 'queued') then i.code end,
            v.slots, v.slots <> '[]',
-           case when final.told then jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
-                'version', 1, 'state', v.state, 'at', clock, 'step', least(v.step, cardinality(i.plan)), 'reason', v.reason,
-                'retry_after_s', case when v.reason in ('quota', 'voice_quota')
-                                      then otpost_wait(v.reason, item.limits, item.voice, clock) end))) else '[]' end,
+           case when final.told then jsonb_build_array(otpost_refusal(
+                v.state, v.reason, least(v.step, cardinality(i.plan)), item.limits, item.voice, clock)) else '[]' end,
            case when final.told then clock + interval '5 seconds' end,
            case when v.state = 'sending' then 1 else 0 end,
            case when v.state = 'sending' then 1 end, b.channel, b.carrier, b.claim,
@@ -385,6 +399,13 @@ begin
     if rows <> held then
         raise exception 'dispatch row appeared' using errcode = '40001';
     end if;
+    insert into webhook (uid, version, tenant, event, due_at, born_at)
+        select d.uid, 1, d.tenant, otpost_refusal(d.state, d.reason, least(d.step, cardinality(d.plan)),
+               i->'limits', i->'voice', clock), clock, clock
+          from jsonb_array_elements(verdicts) v
+          join lateral (select items->(v->>'ix')::int as i) x on true
+          join dispatch d on d.uid = (v->>'uid')::uuid
+         where (i->>'hooks')::boolean and d.state not in ('sending', 'queued') order by 1;
 
     return known || (
         select coalesce(jsonb_agg(v || jsonb_build_object(
@@ -405,6 +426,14 @@ create function otpost_wait(reason text, limits jsonb, voice jsonb, clock timest
       from jsonb_array_elements(case reason when 'quota' then limits when 'voice_quota' then jsonb_build_array(voice)
                                 else '[]'::jsonb end) l
       join quota q on q.key = l->>'key'
+$$;
+
+-- The event of a job that was refused when it came in.
+create function otpost_refusal(state text, reason text, step integer, limits jsonb, voice jsonb, clock timestamptz)
+returns jsonb language sql stable as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+        'version', 1, 'state', state, 'at', clock, 'step', step, 'reason', reason,
+        'retry_after_s', case when reason in ('quota', 'voice_quota') then otpost_wait(reason, limits, voice, clock) end))
 $$;
 
 -- Begins attempts: committed before the first byte of a request goes out.
@@ -522,8 +551,8 @@ begin
         code           = case when f.whole and c.drop_code then null else d.code end,
         slots_held     = case when not f.whole then d.slots_held when c.slots = 'give_back' then false
                               when c.slots = 'take_again' then true else d.slots_held end,
-        owed           = case when f.whole then d.owed || c.events else d.owed end,
-        tell_at        = case when f.whole and c.events <> '[]' then clock + interval '5 seconds' else d.tell_at end,
+        owed           = case when f.whole and i.owes then d.owed || c.events else d.owed end,
+        tell_at        = case when f.whole and i.owes and c.events <> '[]' then clock + interval '5 seconds' else d.tell_at end,
         outcome        = case when i.claim is not null then i.outcome when c.close is not null then 'unknown' else d.outcome end,
         closed_at      = case when i.claim is not null then i.closed_at when c.close is not null then c.at else d.closed_at end,
         detail         = case when i.claim is not null then i.detail else d.detail end,
@@ -534,7 +563,7 @@ begin
         price          = coalesce(i.price, d.price)
       from jsonb_to_recordset(items) as i(
                ix int, uid uuid, claim uuid, outcome text, detail text, retry_after_ms bigint, closed_at timestamptz,
-               reference text, carrier_code text, segments smallint, price text, conclusion jsonb)
+               reference text, carrier_code text, segments smallint, price text, conclusion jsonb, owes boolean)
       join (select t.ix, t.result = 'concluded' as whole from jsonb_to_recordset(fates) as t(ix int, result text)
              where t.result in ('concluded', 'outcome_only')) f on f.ix = i.ix
       left join lateral jsonb_to_record(i.conclusion) as c(
@@ -542,6 +571,14 @@ begin
                snoozed_until timestamptz, told_steps smallint, wake_at timestamptz, drop_code boolean, slots text,
                events jsonb, at timestamptz) on true
      where d.uid = i.uid;
+
+    insert into webhook (uid, version, tenant, event, due_at, born_at)
+        select d.uid, (e->>'version')::bigint, d.tenant, e, clock, clock
+          from jsonb_array_elements(items) i
+          join jsonb_array_elements(fates) f on f->'ix' = i->'ix' and f->>'result' = 'concluded'
+          join dispatch d on d.uid = (i->>'uid')::uuid,
+               jsonb_array_elements(i->'conclusion'->'events') e
+         where (i->>'hooks')::boolean order by 1, 2;
 
     -- Slots given back, and taken again by a correction, even above the rule.
     if exists (select from jsonb_array_elements(items) i where i ? 'keys') then
@@ -773,4 +810,19 @@ begin
                                      where not (e->>'version')::bigint = any(i.versions)), '[]') as owed
               from jsonb_to_recordset(items) as i(uid uuid, versions bigint[]) join dispatch o on o.uid = i.uid) x
      where d.uid = x.uid;
+end $$;
+
+-- A tenant's events that are due at its webhook, the longest due first, each for a lease that is longer than any try.
+create function otpost_hooks_due(whose text, most integer) returns setof jsonb
+language plpgsql volatile set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare clock timestamptz := otpost_now();
+begin
+    return query
+        update webhook w set due_at = clock + interval '30 seconds'
+          from (select t.uid, t.version from webhook t where t.tenant = whose and t.due_at <= clock
+                 order by t.due_at limit most for update skip locked) due
+          join dispatch d on d.uid = due.uid
+         where w.uid = due.uid and w.version = due.version
+        returning jsonb_build_object('uid', d.uid, 'tenant', d.tenant, 'id', d.id, 'tags', d.tags,
+                                     'traceparent', d.traceparent, 'events', jsonb_build_array(w.event), 'tries', w.tries);
 end $$;

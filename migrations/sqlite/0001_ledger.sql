@@ -86,6 +86,22 @@ create table stray_receipt (
     primary key (uid, n, receipt)
 ) without rowid;
 
+-- Events on their way to tenants' webhooks. A row goes when the event was confirmed.
+create table webhook (
+    uid              text not null references dispatch on delete cascade,
+    version          integer not null,
+    tenant           text not null,
+    event            text not null,
+    tries            integer not null default 0,
+    due_at           integer,                       -- null: given up
+    born_at          integer not null,
+    problem          text,
+    primary key (uid, version)
+) without rowid;
+
+create index webhook_due on webhook (tenant, due_at) where due_at is not null;
+create index webhook_born on webhook (tenant, born_at);
+
 -- Who is alive: an account's rate is divided by the workers.
 create table worker (
     name             text primary key,

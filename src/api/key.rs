@@ -63,7 +63,14 @@ impl NewKey {
 
     fn with(id: String, text: String, tenant: &str, scopes: &[Scope]) -> Self {
         let scopes = scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" ");
-        let row = KeyRow { id, tenant: tenant.to_owned(), scopes, hash: hash(&text) };
+        let row = KeyRow {
+            id,
+            tenant: tenant.to_owned(),
+            scopes,
+            hash: hash(&text),
+            created_at: None,
+            revoked_at: None,
+        };
         Self { text, row }
     }
 }

@@ -3,9 +3,11 @@
 mod acts;
 mod body;
 mod dispatches;
+mod events;
 mod flood;
 mod key;
 mod problem;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +22,14 @@ use axum::routing::{get, post};
 
 use crate::admit::Admitter;
 use crate::config::LimitsConfig;
+use crate::feed::Feed;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::receive::{Receiver, Reception};
 use crate::wake::Waker;
+use crate::webhook::Webhooks;
+use tokio_util::sync::CancellationToken;
+
 use flood::Flood;
 use key::Keyring;
 pub use key::{NewKey, Scope};
@@ -34,23 +40,44 @@ const TIME_OUT: Duration = Duration::from_secs(15);
 /// How often what is over is forgotten.
 const SWEEP: Duration = Duration::from_secs(30);
 
+/// What the door for jobs needs.
+pub struct Parts {
+    /// The memory.
+    pub ledger: Ledger,
+    /// Reading and preparing jobs.
+    pub admitter: Arc<Admitter>,
+    /// Waking workers.
+    pub waker: Waker,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Events as they happen.
+    pub feed: Feed,
+    /// The tenants' webhooks.
+    pub webhooks: Arc<Webhooks>,
+    /// When open streams end.
+    pub shutdown: CancellationToken,
+}
+
 /// The door for jobs.
 pub struct Api {
-    ledger: Ledger,
-    admitter: Arc<Admitter>,
-    waker: Waker,
-    metrics: Arc<Metrics>,
+    parts: Parts,
     keyring: Keyring,
     flood: Flood,
 }
 
+impl std::ops::Deref for Api {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
 impl Api {
     /// A door that is not open yet.
-    pub fn new(
-        ledger: Ledger, admitter: Arc<Admitter>, waker: Waker, metrics: Arc<Metrics>, limits: &LimitsConfig,
-    ) -> Arc<Self> {
-        let keyring = Keyring::new(ledger.clone());
-        Arc::new(Self { ledger, admitter, waker, metrics, keyring, flood: Flood::new(limits) })
+    pub fn new(parts: Parts, limits: &LimitsConfig) -> Arc<Self> {
+        let keyring = Keyring::new(parts.ledger.clone());
+        Arc::new(Self { parts, keyring, flood: Flood::new(limits) })
     }
 
     /// Forgets what is over, for as long as it is called.
@@ -68,6 +95,10 @@ impl Api {
             .route("/v1/dispatches", post(dispatches::create))
             .route("/v1/dispatches/{id}", get(dispatches::show))
             .route("/v1/dispatches/{id}/{act}", post(acts::act))
+            .route("/v1/events", get(events::follow))
+            .route("/v1/webhooks", get(webhooks::list))
+            .route("/v1/webhooks/test", post(webhooks::test))
+            .route("/v1/webhooks/replay", post(webhooks::replay))
             .fallback(async || Problem::no_path())
             .method_not_allowed_fallback(async || {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method")

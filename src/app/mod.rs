@@ -10,30 +10,35 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::admit::Admitter;
-use crate::api::{self, Api};
-use crate::broker::{Broker, Intake, Settings};
+use crate::api::{self, Api, Parts};
+use crate::broker::{Broker, Lane, Settings};
 use crate::config::Config;
 use crate::due;
+use crate::feed::Feed;
 use crate::ledger::{self, Ledger, LedgerError};
 use crate::message::Templates;
 use crate::metrics::Metrics;
 use crate::ops::{Ops, Readiness};
-use crate::receive::Receiver;
+use crate::outage::Outage;
+use crate::receive::{self, Receiver};
 use crate::route::Routes;
 use crate::seal::Keys;
-use crate::tell::Teller;
+use crate::tell::{self, Teller};
 use crate::wake::Waker;
-use crate::worker::{Parts, Worker};
+use crate::webhook::Webhooks;
+use crate::worker::{self, Worker};
 
 /// Wake-ups that wait in this process. What does not fit is found by the scan.
 const WAKES: usize = 10_000;
 
+/// Kept receipts that are recorded at once.
+const KEPT: u16 = 64;
 /// What follows after the grace: the last acks, events and farewells.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -85,98 +90,195 @@ pub struct App {
 
 /// Starts a process.
 pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result<App> {
-    let shutdown = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let roles = how.roles;
-    let api_listener = if roles.api { Some(bind("api", config.api.listen).await?) } else { None };
-    let receipts_listener =
-        if roles.receipts { Some(bind("receipts", config.receipts.listen).await?) } else { None };
-    let ops_listener = bind("ops", config.ops.listen).await?;
-    if let (Some(listener), Some(base)) = (&receipts_listener, config.receipts.public_url.strip_suffix(":0"))
-    {
-        config.receipts.public_url = format!("{base}:{}", listener.local_addr()?.port());
-    }
-
+    let doors = Doors::bind(&mut config, how.roles).await?;
     let metrics = Arc::new(Metrics::default());
     let templates =
         Arc::new(Templates::load(config.messages.templates_dir.as_deref()).map_err(anyhow::Error::msg)?);
     let routes = Arc::new(Routes::new(&config)?);
+    let webhooks = Arc::new(Webhooks::new(&config, Arc::clone(&metrics))?);
     let ledger = open_ledger(&config, how).await?;
-
-    let (to_worker, woken) = mpsc::channel(WAKES);
-    let (may_consume, may) = tokio::sync::watch::channel(true);
-    let (broker, intake) = match broker_settings(&config, roles) {
-        Some(settings) => {
-            let (broker, intake) = Broker::start(settings, may, shutdown.child_token());
-            (Some(broker), intake)
-        }
-        None => (None, None),
-    };
-    // Telling goes on until what is under way has ended.
-    let told_all = CancellationToken::new();
-    let teller = match &broker {
-        Some(broker) if roles.worker => {
-            Teller::start(ledger.clone(), broker.clone(), Arc::clone(&metrics), told_all.clone())
-        }
-        _ => Teller::silent(),
-    };
-    let waker = Waker::new(roles.worker.then(|| to_worker.clone()), broker.clone());
+    let shutdown = CancellationToken::new();
+    let broker = broker_settings(&config).map(|settings| Broker::start(settings, shutdown.child_token()));
     let admitter = Arc::new(Admitter::new(keys.clone(), config.clone(), templates, broker.is_some()));
+    let (to_worker, woken) = mpsc::channel(WAKES);
+    let waker = Waker::new(how.roles.worker.then_some(to_worker), broker.clone());
+    let mut starting = Starting {
+        config,
+        keys,
+        metrics,
+        routes,
+        webhooks,
+        ledger,
+        broker,
+        admitter,
+        waker,
+        feed: Feed::default(),
+        tasks: TaskTracker::new(),
+        shutdown,
+        // Telling goes on until what is under way has ended.
+        told_all: CancellationToken::new(),
+        ready: BTreeMap::new(),
+    };
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
-    let mut roles_ready: BTreeMap<&'static str, Readiness> = BTreeMap::new();
-
-    let worker = roles.worker.then(|| {
-        Worker::new(Parts {
-            ledger: ledger.clone(),
-            admitter: Arc::clone(&admitter),
-            routes: Arc::clone(&routes),
-            keys: keys.clone(),
-            public_url: config.receipts.public_url.clone(),
-            teller,
-            broker: broker.clone(),
-            waker: waker.clone(),
-            metrics: Arc::clone(&metrics),
-            slots: config.worker.slots,
-            shutdown: shutdown.clone(),
-        })
-    });
-    if let Some(worker) = &worker {
-        run_worker(worker, woken, intake, may_consume, &tasks, &shutdown);
-        let beats = duties::heartbeats(
-            ledger.clone(),
-            worker_name.clone(),
-            Arc::clone(&routes),
-            Arc::clone(&metrics),
-        );
-        spawn_until(&tasks, &shutdown, beats);
-        spawn_until(&tasks, &shutdown, duties::housekeeping(ledger.clone(), config.ledger.retention_days));
-        roles_ready
-            .insert("worker", ready::worker_ready(Arc::clone(worker), broker.clone(), Arc::clone(&metrics)));
+    let worker = how.roles.worker.then(|| starting.worker(&worker_name, woken));
+    let api = doors.api.as_ref().and_then(|l| l.local_addr().ok());
+    let receipts = doors.receipts.as_ref().and_then(|l| l.local_addr().ok());
+    let ops = doors.ops.local_addr()?;
+    if let Some(listener) = doors.api {
+        starting.api(listener);
     }
-    let api = api_listener.as_ref().and_then(|l| l.local_addr().ok());
-    let receipts = receipts_listener.as_ref().and_then(|l| l.local_addr().ok());
-    if let Some(listener) = api_listener {
-        let (waker, metrics) = (waker.clone(), Arc::clone(&metrics));
-        let door = Api::new(ledger.clone(), Arc::clone(&admitter), waker, metrics, &config.limits);
-        spawn_until(&tasks, &shutdown, Arc::clone(&door).sweep());
-        serve(&tasks, &shutdown, listener, door.router());
-        roles_ready.insert("api", ready::ledger_ready(&tasks, &shutdown, ledger.clone()));
+    if let Some(listener) = doors.receipts {
+        starting.receipts(listener);
     }
-    if let Some(listener) = receipts_listener {
-        let public_url = config.receipts.public_url.clone();
-        let receiver = Receiver::new(ledger.clone(), routes, keys, public_url, waker, Arc::clone(&metrics));
-        serve(&tasks, &shutdown, listener, api::receipts(Arc::new(receiver)));
-        roles_ready.insert("receipts", ready::ledger_ready(&tasks, &shutdown, ledger.clone()));
-    }
-    let ops = ops_listener.local_addr()?;
-    serve(
-        &tasks,
-        &shutdown,
-        ops_listener,
-        Ops { metrics, roles: roles_ready, token: config.ops.token.clone() }.router(),
-    );
+    let Starting { config, metrics, ledger, broker, tasks, shutdown, told_all, ready, .. } = starting;
+    let door = Ops { metrics, roles: ready, token: config.ops.token.clone() };
+    serve(&tasks, &shutdown, doors.ops, door.router());
     let grace = Duration::from_secs(config.worker.grace_s);
     Ok(App { api, receipts, ops, ledger, broker, worker, worker_name, grace, tasks, shutdown, told_all })
+}
+
+/// The listeners of a process: bound first, because that is what fails most.
+struct Doors {
+    api: Option<TcpListener>,
+    receipts: Option<TcpListener>,
+    ops: TcpListener,
+}
+
+impl Doors {
+    async fn bind(config: &mut Config, roles: Roles) -> anyhow::Result<Self> {
+        let api = if roles.api { Some(bind("api", config.api.listen).await?) } else { None };
+        let receipts =
+            if roles.receipts { Some(bind("receipts", config.receipts.listen).await?) } else { None };
+        if let (Some(listener), Some(base)) = (&receipts, config.receipts.public_url.strip_suffix(":0")) {
+            config.receipts.public_url = format!("{base}:{}", listener.local_addr()?.port());
+        }
+        Ok(Self { api, receipts, ops: bind("ops", config.ops.listen).await? })
+    }
+}
+
+/// A process that is being put together: what all roles share.
+struct Starting {
+    config: Config,
+    keys: Keys,
+    metrics: Arc<Metrics>,
+    routes: Arc<Routes>,
+    webhooks: Arc<Webhooks>,
+    ledger: Ledger,
+    broker: Option<Broker>,
+    admitter: Arc<Admitter>,
+    waker: Waker,
+    feed: Feed,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    told_all: CancellationToken,
+    ready: BTreeMap<&'static str, Readiness>,
+}
+
+impl Starting {
+    /// Runs dispatches: from the broker, from wake-ups, from the due scan; tells what they owe.
+    fn worker(&mut self, name: &str, woken: mpsc::Receiver<Uuid>) -> Arc<Worker> {
+        let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
+        let teller = Teller::new(self.feed.clone(), Arc::clone(&self.webhooks));
+        let teller = match &self.broker {
+            Some(broker) => {
+                teller.by_broker(ledger.clone(), broker.clone(), Arc::clone(&metrics), self.told_all.clone())
+            }
+            None => teller,
+        };
+        let worker = Worker::new(worker::Parts {
+            ledger: ledger.clone(),
+            admitter: Arc::clone(&self.admitter),
+            routes: Arc::clone(&self.routes),
+            keys: self.keys.clone(),
+            public_url: self.config.receipts.public_url.clone(),
+            teller,
+            broker: self.broker.clone(),
+            waker: self.waker.clone(),
+            metrics: Arc::clone(&metrics),
+            slots: self.config.worker.slots,
+            shutdown: self.shutdown.clone(),
+        });
+        self.tasks.spawn(due::run(Arc::clone(&worker), woken, self.shutdown.clone()));
+        let may = self.while_it_answers(&worker.outage);
+        if let Some(broker) = &self.broker {
+            let jobs = broker.consume(Lane::Dispatch, self.config.amqp.prefetch, may.clone());
+            self.tasks.spawn(Arc::clone(&worker).consume(jobs));
+            self.tasks.spawn(Arc::clone(&worker).consume_suspects(broker.consume(Lane::Suspect, 1, may)));
+        }
+        let watched = Arc::clone(&worker);
+        self.until_shutdown(async move { watched.outage.watch_over(watched.ledger()).await });
+        let routes = Arc::clone(&self.routes);
+        self.until_shutdown(duties::heartbeats(
+            ledger.clone(),
+            name.to_owned(),
+            routes,
+            Arc::clone(&metrics),
+        ));
+        self.until_shutdown(duties::housekeeping(ledger.clone(), self.config.ledger.retention_days));
+        self.tasks.spawn(Arc::clone(&self.webhooks).run(ledger, self.shutdown.clone()));
+        let ready = ready::worker_ready(Arc::clone(&worker), self.broker.clone(), metrics);
+        self.ready.insert("worker", ready);
+        worker
+    }
+
+    /// Takes jobs and acts over HTTP, and shows what became of them.
+    fn api(&mut self, listener: TcpListener) {
+        if let Some(broker) = &self.broker {
+            self.tasks.spawn(tell::hear(broker, self.feed.clone()));
+        }
+        let parts = Parts {
+            ledger: self.ledger.clone(),
+            admitter: Arc::clone(&self.admitter),
+            waker: self.waker.clone(),
+            metrics: Arc::clone(&self.metrics),
+            feed: self.feed.clone(),
+            webhooks: Arc::clone(&self.webhooks),
+            shutdown: self.shutdown.clone(),
+        };
+        let door = Api::new(parts, &self.config.limits);
+        self.until_shutdown(Arc::clone(&door).sweep());
+        serve(&self.tasks, &self.shutdown, listener, door.router());
+        let ready = ready::ledger_ready(&self.tasks, &self.shutdown, self.ledger.clone());
+        self.ready.insert("api", ready);
+    }
+
+    /// Takes carriers' callbacks; while the ledger is away, the broker keeps them.
+    fn receipts(&mut self, listener: TcpListener) {
+        let receiver = Arc::new(Receiver::new(receive::Parts {
+            ledger: self.ledger.clone(),
+            routes: Arc::clone(&self.routes),
+            keys: self.keys.clone(),
+            public_url: self.config.receipts.public_url.clone(),
+            waker: self.waker.clone(),
+            broker: self.broker.clone(),
+            metrics: Arc::clone(&self.metrics),
+        }));
+        serve(&self.tasks, &self.shutdown, listener, api::receipts(Arc::clone(&receiver)));
+        let may = self.while_it_answers(&receiver.outage);
+        if let Some(broker) = &self.broker {
+            self.tasks.spawn(Arc::clone(&receiver).consume(broker.consume(Lane::Receipts, KEPT, may)));
+        }
+        let (watched, ledger) = (receiver, self.ledger.clone());
+        self.until_shutdown(async move { watched.outage.watch_over(&ledger).await });
+        let ready = ready::ledger_ready(&self.tasks, &self.shutdown, self.ledger.clone());
+        self.ready.insert("receipts", ready);
+    }
+
+    /// True while the ledger answers.
+    fn while_it_answers(&self, outage: &Outage) -> watch::Receiver<bool> {
+        let (may_consume, may) = watch::channel(true);
+        let mut answers = outage.watch();
+        self.until_shutdown(async move {
+            while answers.changed().await.is_ok() {
+                may_consume.send_replace(*answers.borrow());
+            }
+        });
+        may
+    }
+
+    fn until_shutdown(&self, work: impl Future<Output = ()> + Send + 'static) {
+        spawn_until(&self.tasks, &self.shutdown, work);
+    }
 }
 
 impl App {
@@ -240,36 +342,16 @@ async fn open_ledger(config: &Config, how: Start) -> anyhow::Result<Ledger> {
     }
 }
 
-fn broker_settings(config: &Config, roles: Roles) -> Option<Settings> {
+fn broker_settings(config: &Config) -> Option<Settings> {
     use secrecy::ExposeSecret;
     let url = config.amqp.url.as_ref()?.expose_secret().to_owned();
     Some(Settings {
         url,
         declare: config.amqp.declare,
-        prefetch: config.amqp.prefetch,
-        consume: roles.worker,
         linger: Duration::from_secs(config.worker.grace_s) + FAREWELL,
         publish_timeout: Duration::from_secs(10),
         max_outstanding: 1024,
     })
-}
-
-fn run_worker(
-    worker: &Arc<Worker>, woken: mpsc::Receiver<Uuid>, intake: Option<Intake>,
-    may_consume: tokio::sync::watch::Sender<bool>, tasks: &TaskTracker, shutdown: &CancellationToken,
-) {
-    tasks.spawn(due::run(Arc::clone(worker), woken, shutdown.clone()));
-    if let Some(intake) = intake {
-        tasks.spawn(Arc::clone(worker).consume(intake));
-    }
-    let watched = Arc::clone(worker);
-    spawn_until(tasks, shutdown, async move { watched.outage.watch_over(watched.ledger()).await });
-    let mut answers = worker.outage.watch();
-    spawn_until(tasks, shutdown, async move {
-        while answers.changed().await.is_ok() {
-            may_consume.send_replace(*answers.borrow());
-        }
-    });
 }
 
 fn spawn_until(

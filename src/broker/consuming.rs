@@ -14,26 +14,34 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::acks::{Ack, AckBook};
-use super::intake::{Delivery, Shelf, changed};
+use super::intake::{Delivery, Lane, Shelf, changed};
 use super::link::{Link, News, answered};
 use super::problem::{Asked, BrokerError};
 use super::standing::{Side, Standing};
-use super::topology::DISPATCH;
 
-/// One life of the consuming connection. Ok when it was told to stop.
+/// What is consumed, and how much of it at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    pub(super) lane: Lane,
+    pub(super) prefetch: u16,
+}
+
+/// One life of a consuming connection. Ok when it was told to stop.
 pub(super) async fn live(
-    settings: &Settings, shelf: &Shelf, mut may_consume: watch::Receiver<bool>, standing: &Standing,
-    shutdown: &CancellationToken,
+    settings: &Settings, wish: Wish, shelf: &Shelf, mut may_consume: watch::Receiver<bool>,
+    standing: &Standing, shutdown: &CancellationToken,
 ) -> Result<(), BrokerError> {
+    let Wish { lane, prefetch } = wish;
     let link = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        link = Link::open(&settings.url, settings.declare, Asked::Consumer) => link?,
+        link = Link::open(&settings.url, settings.declare, Asked::Consumer(lane.queue())) => link?,
     };
     let (settling, settled) = mpsc::unbounded_channel();
     let mut reader = Reader {
         link,
         shelf,
-        prefetch: settings.prefetch.max(1),
+        lane,
+        prefetch: prefetch.max(1),
         linger: settings.linger,
         consumers: vec![],
         coming: SelectAll::new(),
@@ -65,6 +73,7 @@ type Stretch = Pin<Box<dyn Stream<Item = Coming> + Send>>;
 struct Reader<'a> {
     link: Link,
     shelf: &'a Shelf,
+    lane: Lane,
     prefetch: u16,
     /// After shutdown, deliveries that are held may still be acked for so long.
     linger: Duration,
@@ -93,7 +102,7 @@ impl Reader<'_> {
                 answered(self.pause()).await?;
             }
             if !std::mem::replace(&mut stands, true) {
-                standing.up(Side::Consuming);
+                standing.up(Side::Consuming(self.lane));
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
@@ -121,20 +130,26 @@ impl Reader<'_> {
         if free == 0 || (free < self.granted && held > 0) {
             return Ok(());
         }
-        let failed = |e| BrokerError::of(&e, Asked::Consumer);
+        let failed = |e| BrokerError::of(&e, Asked::Consumer(self.lane.queue()));
         // The order matters: it applies to consumers that come after it.
         self.link.channel.basic_qos(free, BasicQosOptions::default()).await.map_err(failed)?;
         let consumer = self
             .link
             .channel
-            .basic_consume(DISPATCH.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
+            .basic_consume(
+                self.lane.queue().into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
             .await
             .map_err(failed)?;
         self.consumers.push(consumer.tag());
         self.granted += free;
-        let stretch = consumer.map(|next| match next {
+        let queue = self.lane.queue();
+        let stretch = consumer.map(move |next| match next {
             Ok(message) => Coming::Message(Box::new(message)),
-            Err(e) => Coming::Failed(BrokerError::of(&e, Asked::Consumer)),
+            Err(e) => Coming::Failed(BrokerError::of(&e, Asked::Consumer(queue))),
         });
         self.coming.push(Box::pin(stretch.chain(once(async { Coming::Over }))));
         Ok(())
@@ -144,7 +159,7 @@ impl Reader<'_> {
     async fn pause(&mut self) -> Result<(), BrokerError> {
         for tag in std::mem::take(&mut self.consumers) {
             let cancelled = self.link.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
-            cancelled.map_err(|e| BrokerError::of(&e, Asked::Consumer))?;
+            cancelled.map_err(|e| BrokerError::of(&e, Asked::Consumer(self.lane.queue())))?;
         }
         while let Some(coming) = self.coming.next().await {
             if !matches!(coming, Coming::Over) {
@@ -164,7 +179,7 @@ impl Reader<'_> {
                 Ok(())
             }
             Coming::Failed(problem) => Err(problem),
-            Coming::Over => Err(BrokerError::Cancelled),
+            Coming::Over => Err(BrokerError::Cancelled(self.lane.queue())),
         }
     }
 

@@ -8,7 +8,30 @@ use lapin::types::AMQPValue;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// A message from `otpost.dispatch`, held until it is acked.
+use super::topology;
+
+/// A queue that is consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// `otpost.dispatch`
+    Dispatch,
+    /// `otpost.suspect`
+    Suspect,
+    /// `otpost.receipts`
+    Receipts,
+}
+
+impl Lane {
+    pub(super) fn queue(self) -> &'static str {
+        match self {
+            Self::Dispatch => topology::DISPATCH,
+            Self::Suspect => topology::SUSPECT,
+            Self::Receipts => topology::RECEIPTS,
+        }
+    }
+}
+
+/// A message from one of the queues, held until it is acked.
 ///
 /// One that is dropped without an ack stays with this worker, takes one place of its prefetch, and comes back when the
 /// connection ends: that is for messages that must not be lost, not for those that cannot be used.

@@ -9,12 +9,10 @@ use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::problem::{Asked, BrokerError};
-use super::topology;
+use super::{ASKING, topology};
 
 /// For a connection to come about. lapin's own has no limit.
 const CONNECTING: Duration = Duration::from_secs(5);
-/// For everything else that is asked of the broker on the way. To make a quorum queue takes a loaded cluster seconds.
-const ASKING: Duration = Duration::from_secs(20);
 /// For an orderly end; after that the connection is dropped.
 const CLOSING: Duration = Duration::from_secs(3);
 /// Seconds between heartbeats, unless the URL says otherwise: a peer that is silent for twice that long is gone.
@@ -43,8 +41,9 @@ impl Link {
         let mut uri: AMQPUri = url.parse().map_err(|_| BrokerError::Url)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         let name = match purpose {
-            Asked::Consumer => "otpost consuming",
+            Asked::Consumer(_) => "otpost consuming",
             Asked::Publishing => "otpost publishing",
+            Asked::Listening => "otpost listening",
             _ => "otpost declaring",
         };
         let properties = ConnectionProperties::default().with_connection_name(name.into());

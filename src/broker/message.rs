@@ -45,6 +45,8 @@ pub struct Message {
     pub content_type: &'static str,
     /// Headers, as AMQP long strings; a name has at most 255 bytes.
     pub headers: Vec<(String, String)>,
+    /// The property `user_id`: it must be the user of the connection.
+    pub user_id: Option<String>,
     /// Whether it must reach a queue: else a message that no queue takes is gone, and that is a success.
     pub mandatory: bool,
 }
@@ -85,6 +87,10 @@ impl Message {
             .with_timestamp(u64::try_from(crate::clock::now().as_second()).unwrap_or(0))
             .with_content_type(short(self.content_type)?)
             .with_headers(headers);
+        let properties = match &self.user_id {
+            Some(user) => properties.with_user_id(short(user)?),
+            None => properties,
+        };
         Some(Prepared {
             exchange: self.exchange.as_str().into(),
             routing_key: short(&self.routing_key)?,

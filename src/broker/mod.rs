@@ -1,15 +1,17 @@
 //! The broker: jobs come in from `RabbitMQ`, events and otpost's own messages go out to it. Nothing else knows lapin.
 //!
-//! [`Broker::start`] keeps two connections up, each by a task of its own that builds everything anew after any error and
-//! never gives up: one to publish by, so that a broker which blocks publishers does not hold up acks, and one to consume
-//! by. A worker takes [`Delivery`] after [`Delivery`] from the [`Intake`] and acks each when the ledger has it.
+//! Each connection is kept up by a task of its own that builds everything anew after any error and never gives up: one to
+//! publish by, so that a broker which blocks publishers does not hold up acks, one for each queue that is consumed, and one to
+//! listen to events by. A worker takes [`Delivery`] after [`Delivery`] from the [`Intake`] and acks each when the ledger has it.
 
 mod acks;
+mod browsing;
 mod consuming;
 mod door;
 mod flight;
 mod intake;
 mod link;
+mod listening;
 mod message;
 mod problem;
 mod publishing;
@@ -20,19 +22,24 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use intake::{Delivery, Intake};
+pub use browsing::{Browse, Found};
+pub use intake::{Delivery, Intake, Lane};
 pub use message::{Exchange, Message};
 pub use problem::{Asked, BrokerError};
 pub use standing::Up;
 
+use consuming::Wish;
 use door::Door;
 use intake::Shelf;
 use link::Link;
 use standing::{Side, Standing};
+
+/// For what is asked of the broker. To make a quorum queue takes a loaded cluster seconds.
+const ASKING: Duration = Duration::from_secs(20);
 
 /// How the broker is reached and used.
 #[derive(Clone)]
@@ -41,10 +48,6 @@ pub struct Settings {
     pub url: String,
     /// Whether to declare exchanges, queues and bindings. Otherwise they are only looked for.
     pub declare: bool,
-    /// Deliveries that this process holds at most; 0 counts as 1.
-    pub prefetch: u16,
-    /// Whether to consume: only workers do.
-    pub consume: bool,
     /// How long what is held can still be acked and published after `shutdown`.
     pub linger: Duration,
     /// How long a publisher waits for its confirm, the wait for a place among the outstanding included.
@@ -56,11 +59,7 @@ pub struct Settings {
 impl fmt::Debug for Settings {
     /// Without the URL: it holds a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("declare", &self.declare)
-            .field("prefetch", &self.prefetch)
-            .field("consume", &self.consume)
-            .finish_non_exhaustive()
+        f.debug_struct("Settings").field("declare", &self.declare).finish_non_exhaustive()
     }
 }
 
@@ -93,6 +92,8 @@ pub enum PublishError {
 pub struct Broker(Arc<Inner>);
 
 struct Inner {
+    settings: Arc<Settings>,
+    shutdown: CancellationToken,
     door: Arc<Door>,
     standing: Arc<Standing>,
     tasks: TaskTracker,
@@ -108,13 +109,11 @@ impl fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// Starts the tasks that keep the connections up, and returns at once. The intake is there when `consume` is set.
+    /// Starts the task that keeps the publishing connection up, and returns at once.
     ///
-    /// It consumes only while `may_consume` is true. At `shutdown` consuming stops first; what is held can still be acked
-    /// for `linger`, and published as long, or until [`Broker::close`].
-    pub fn start(
-        settings: Settings, may_consume: watch::Receiver<bool>, shutdown: CancellationToken,
-    ) -> (Self, Option<Intake>) {
+    /// At `shutdown` consuming stops first; what is held can still be acked for `linger`, and published as long, or until
+    /// [`Broker::close`].
+    pub fn start(settings: Settings, shutdown: CancellationToken) -> Self {
         let settings = Arc::new(settings);
         let door = Arc::new(Door::new(&settings));
         let standing = Arc::new(Standing::new());
@@ -138,23 +137,39 @@ impl Broker {
                 () = lingering => closed.cancel(),
             }
         });
-        let intake = settings.consume.then(|| {
-            let shelf = Arc::new(Shelf::default());
-            let intake = Intake {
-                shelf: Arc::clone(&shelf),
-                may_consume: may_consume.clone(),
-                shutdown: shutdown.clone(),
-            };
-            let standing = Arc::clone(&standing);
-            tasks.spawn(async move {
-                let live = || consuming::live(&settings, &shelf, may_consume.clone(), &standing, &shutdown);
-                standing.keep(Side::Consuming, &shutdown, live).await;
-            });
-            intake
-        });
         tasks.close();
         let last = closing.clone().drop_guard();
-        (Self(Arc::new(Inner { door, standing, tasks, closing, _last: last })), intake)
+        Self(Arc::new(Inner { settings, door, standing, tasks, shutdown, closing, _last: last }))
+    }
+
+    /// Consumes a queue by a connection of its own, and holds at most `prefetch` deliveries; 0 counts as 1. It consumes
+    /// only while `may_consume` is true.
+    pub fn consume(&self, lane: Lane, prefetch: u16, may_consume: watch::Receiver<bool>) -> Intake {
+        let waiting = Arc::new(Shelf::default());
+        let shutdown = self.0.shutdown.clone();
+        let intake = Intake {
+            shelf: Arc::clone(&waiting),
+            may_consume: may_consume.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let (settings, standing) = (Arc::clone(&self.0.settings), Arc::clone(&self.0.standing));
+        self.0.tasks.spawn(async move {
+            let wish = Wish { lane, prefetch };
+            let live =
+                || consuming::live(&settings, wish, &waiting, may_consume.clone(), &standing, &shutdown);
+            standing.keep(Side::Consuming(lane), &shutdown, live).await;
+        });
+        intake
+    }
+
+    /// Hears every event from now on, whoever tells it. What does not fit into `heard` is dropped.
+    pub fn listen(&self, heard: mpsc::Sender<Vec<u8>>) {
+        let (settings, standing) = (Arc::clone(&self.0.settings), Arc::clone(&self.0.standing));
+        let shutdown = self.0.shutdown.clone();
+        self.0.tasks.spawn(async move {
+            let live = || listening::live(&settings, &heard, &standing, &shutdown);
+            standing.keep(Side::Listening, &shutdown, live).await;
+        });
     }
 
     /// Declares everything once, or with `declare` false looks whether it is there, on a connection of its own.

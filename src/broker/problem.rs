@@ -4,8 +4,6 @@ use std::io;
 
 use lapin::{Error, ErrorKind};
 
-use super::topology::DISPATCH;
-
 /// Why there is no working connection, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
@@ -44,8 +42,8 @@ pub enum BrokerError {
     )]
     HeldTooLong,
     /// `RabbitMQ` ended the consumer.
-    #[error("RabbitMQ cancelled the consumer of {DISPATCH}: the queue was deleted, or lost its nodes")]
-    Cancelled,
+    #[error("RabbitMQ cancelled the consumer of {0}: the queue was deleted, or lost its nodes")]
+    Cancelled(&'static str),
     /// The connection ended without a word from `RabbitMQ`.
     #[error("the connection to RabbitMQ is lost ({0})")]
     Lost(&'static str),
@@ -66,10 +64,12 @@ pub enum Asked {
     Exchange(&'static str),
     /// To declare, find or bind a queue.
     Queue(&'static str),
-    /// To deliver.
-    Consumer,
+    /// To deliver from a queue.
+    Consumer(&'static str),
     /// To take messages.
     Publishing,
+    /// To hand out events.
+    Listening,
 }
 
 impl std::fmt::Display for Asked {
@@ -78,8 +78,9 @@ impl std::fmt::Display for Asked {
             Self::Connection => f.write_str("connection"),
             Self::Exchange(name) => write!(f, "exchange {name}"),
             Self::Queue(name) => write!(f, "queue {name}"),
-            Self::Consumer => write!(f, "consumer of {DISPATCH}"),
+            Self::Consumer(queue) => write!(f, "consumer of {queue}"),
             Self::Publishing => f.write_str("exchange published to"),
+            Self::Listening => f.write_str("queue for listening to events"),
         }
     }
 }
@@ -101,7 +102,7 @@ impl BrokerError {
             (403 | 530, Asked::Connection) => Self::NotLetIn(code),
             (320 | 501..=506 | 541, _) | (_, Asked::Connection) => Self::Closed(code),
             (406, Asked::Exchange(_) | Asked::Queue(_)) => Self::OtherArguments(asked),
-            (406, Asked::Consumer) => Self::HeldTooLong,
+            (406, Asked::Consumer(_)) => Self::HeldTooLong,
             (404, _) => Self::Missing(asked),
             (403, _) => Self::NotPermitted(asked),
             _ => Self::Refused(asked, code),

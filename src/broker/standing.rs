@@ -1,5 +1,6 @@
 //! Whether the connections stand, for readiness and metrics, and the loop that builds each of them again and again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -7,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::intake::Lane;
 use super::problem::BrokerError;
 
 /// The first pause; each further one doubles. Jitter adds up to as much again.
@@ -19,33 +21,43 @@ const STEADY: Duration = Duration::from_secs(30);
 /// How it stands with the broker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Up {
-    /// Messages can be published: connected, everything declared, and the broker takes them.
-    pub publishing: bool,
-    /// Connected for consuming and everything declared; so too while consuming pauses.
-    pub consuming: bool,
-    publishing_problem: Option<String>,
-    consuming_problem: Option<String>,
+    stands: BTreeSet<Side>,
+    problems: BTreeMap<Side, String>,
 }
 
 impl Up {
+    /// Messages can be published: connected, everything declared, and the broker takes them.
+    pub fn publishing(&self) -> bool {
+        self.stands.contains(&Side::Publishing)
+    }
+
+    /// Connected for consuming jobs and everything declared; so too while consuming pauses.
+    pub fn consuming(&self) -> bool {
+        self.stands.contains(&Side::Consuming(Lane::Dispatch))
+    }
+
     /// What is wrong and what to do about it, as a sentence. None while all is well, and before the first try is over.
     pub fn problem(&self) -> Option<&str> {
-        self.publishing_problem.as_deref().or(self.consuming_problem.as_deref())
+        self.problems.values().next().map(String::as_str)
     }
 }
 
-/// One of the two connections.
-#[derive(Debug, Clone, Copy)]
+/// One of the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
     Publishing,
-    Consuming,
+    Consuming(Lane),
+    Listening,
 }
 
 impl Side {
     fn as_str(self) -> &'static str {
         match self {
             Self::Publishing => "publishing",
-            Self::Consuming => "consuming",
+            Self::Consuming(Lane::Dispatch) => "consuming",
+            Self::Consuming(Lane::Suspect) => "consuming suspects",
+            Self::Consuming(Lane::Receipts) => "consuming receipts",
+            Self::Listening => "listening",
         }
     }
 }
@@ -63,7 +75,7 @@ impl Standing {
     }
 
     pub(super) fn is_publishing(&self) -> bool {
-        self.0.borrow().publishing
+        self.0.borrow().publishing()
     }
 
     pub(super) fn up(&self, side: Side) {
@@ -84,14 +96,13 @@ impl Standing {
     fn set(&self, side: Side, stands: bool, problem: Option<String>) -> bool {
         let mut new = false;
         self.0.send_if_modified(|up| {
-            let (was, old) = match side {
-                Side::Publishing => (&mut up.publishing, &mut up.publishing_problem),
-                Side::Consuming => (&mut up.consuming, &mut up.consuming_problem),
-            };
-            new = *old != problem;
-            let changed = new || *was != stands;
-            (*was, *old) = (stands, problem);
-            changed
+            new = up.problems.get(&side) != problem.as_ref();
+            let turned = if stands { up.stands.insert(side) } else { up.stands.remove(&side) };
+            match problem {
+                Some(problem) => drop(up.problems.insert(side, problem)),
+                None => drop(up.problems.remove(&side)),
+            }
+            new || turned
         });
         new
     }

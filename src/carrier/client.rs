@@ -1,9 +1,11 @@
 //! The one place that sends a request to a carrier: time-outs, no redirects, a cap on bodies, no secrets in logs.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::HeaderMap;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use zeroize::Zeroizing;
 
 use crate::attempt::{Cause, Outcome};
@@ -13,6 +15,7 @@ const BODY_CAP: usize = 64 * 1024;
 /// A connection that is kept longer than this may be closed by the other side at the moment of its reuse.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 const CONNECT: Duration = Duration::from_secs(3);
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// A request, ready to be sent. Its body holds a code: it is wiped, and has no `Debug`.
 pub struct Request {
@@ -97,9 +100,27 @@ impl Client {
         Ok(Self { http, time_out })
     }
 
+    /// Opens a stream that goes on for as long as the other side likes. Another answer than 200 is given whole.
+    pub async fn stream(&self, request: &Request) -> Result<Result<Lines, Answer>, Outcome> {
+        let response = self.building(request).timeout(FOREVER).send().await.map_err(|e| failed(&e))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        if status == 200 {
+            return Ok(Ok(Lines { chunks: Box::pin(response.bytes_stream()), read: vec![] }));
+        }
+        let body = read(response).await;
+        Ok(Err(Answer { status, headers, body, at: crate::clock::now() }))
+    }
+
     /// Sends a request. An error is the outcome: never written, or perhaps taken.
     pub async fn send(&self, request: &Request, time_out: Duration) -> Result<Answer, Outcome> {
-        let mut building = match request.method {
+        let response = self.building(request).timeout(time_out).send().await.map_err(|e| failed(&e))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = read(response).await;
+        Ok(Answer { status, headers, body, at: crate::clock::now() })
+    }
+
+    fn building(&self, request: &Request) -> reqwest::RequestBuilder {
+        let building = match request.method {
             Method::Get => self.http.get(&request.url),
             Method::Post => self
                 .http
@@ -107,15 +128,33 @@ impl Client {
                 .header("content-type", request.content_type)
                 .body(request.body.to_string()),
         };
-        building = match &request.auth {
+        match &request.auth {
             Auth::None => building,
             Auth::Basic(user, password) => building.basic_auth(user, Some(&**password)),
             Auth::Bearer(key) => building.bearer_auth(&**key),
-        };
-        let response = building.timeout(time_out).send().await.map_err(|e| failed(&e))?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = read(response).await;
-        Ok(Answer { status, headers, body, at: crate::clock::now() })
+        }
+    }
+}
+
+/// An answer that goes on, line by line.
+pub struct Lines {
+    chunks: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    read: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line without its end; none when the other side has ended. To drop the wait loses nothing.
+    pub async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.read.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            if self.read.len() > BODY_CAP {
+                return None;
+            }
+            self.read.extend_from_slice(&self.chunks.next().await?.ok()?);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::carrier::client::{Auth, Method};
+use crate::carrier::client::{Auth, Lines, Method};
 use crate::carrier::{Answer, Client, Request};
 
 /// Where a running otpost is, and who asks.
@@ -112,21 +112,37 @@ impl Api {
         self.ask(Method::Get, path, Zeroizing::default()).await
     }
 
+    /// Opens a stream of lines that goes on until it is ended.
+    pub(super) async fn stream(&self, path: &str) -> Result<Lines, Failure> {
+        let request = self.request(Method::Get, path, Zeroizing::default());
+        let away = |_| Failure::Failed(format!("{} does not answer; is otpost running there?", self.base));
+        match self.client.stream(&request).await.map_err(away)? {
+            Ok(lines) => Ok(lines),
+            Err(answer) => Err(problem(answer.status, &answer.json().unwrap_or_default())),
+        }
+    }
+
     async fn ask(
         &self, method: Method, path: &str, body: Zeroizing<String>,
     ) -> Result<(u16, Value), Failure> {
-        let request = Request {
-            method,
-            url: format!("{}{path}", self.base),
-            auth: Auth::Bearer(self.key.clone()),
-            content_type: "application/json",
-            body,
-        };
+        let request = self.request(method, path, body);
         let answer: Answer = self.client.send(&request, Duration::from_secs(20)).await.map_err(|_| {
             Failure::Failed(format!("{} does not answer; is otpost running there?", self.base))
         })?;
         let body = answer.json().unwrap_or_default();
         Ok((answer.status, body))
+    }
+}
+
+impl Api {
+    fn request(&self, method: Method, path: &str, body: Zeroizing<String>) -> Request {
+        Request {
+            method,
+            url: format!("{}{path}", self.base),
+            auth: Auth::Bearer(self.key.clone()),
+            content_type: "application/json",
+            body,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::seal::{Keys, Root};
 use crate::telemetry;
 
 /// What the key of an embedded otpost may do.
-const SCOPES: [Scope; 3] = [Scope::Dispatch, Scope::Read, Scope::Act];
+const SCOPES: [Scope; 4] = [Scope::Dispatch, Scope::Read, Scope::Act, Scope::Admin];
 
 /// Run everything on this machine.
 #[derive(Debug, Args)]

@@ -14,8 +14,31 @@ pub(super) enum Keys {
     Create(Create),
     /// Make a root for all of otpost's own keys, for a file of mode 0600
     Root,
+    /// List the bearer keys: who has one, and what it may do
+    List(List),
+    /// Revoke a bearer key; within ten seconds no process takes it any more
+    Revoke(Revoke),
     /// Print the key under which a tenant's producers seal their jobs
     Tenant(TenantKey),
+    /// Make a secret for a tenant's webhook
+    Webhook,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Revoke {
+    /// The key's public part: the 12 characters between otp_ and the next _
+    key: String,
+    #[command(flatten)]
+    file: ConfigFile,
 }
 
 #[derive(Debug, Args)]
@@ -50,7 +73,63 @@ impl Keys {
                 Ok(())
             }
             Self::Create(create) => create.run().await,
+            Self::List(list) => list.run().await,
+            Self::Revoke(revoke) => revoke.run().await,
+            Self::Webhook => {
+                use base64::Engine;
+                let secret = base64::engine::general_purpose::STANDARD.encode(crate::seal::random::<32>());
+                println!("whsec_{secret}");
+                Ok(())
+            }
             Self::Tenant(tenant) => tenant.run(),
+        }
+    }
+}
+
+async fn open(file: &ConfigFile) -> Result<ledger::Ledger, Failure> {
+    let location: Location = file.load()?.ledger_url().parse()?;
+    let ledger = ledger::open(&location, Options::default())?;
+    ledger.check().await?;
+    Ok(ledger)
+}
+
+impl List {
+    async fn run(self) -> Result<(), Failure> {
+        let keys = open(&self.file).await?.keys().await?;
+        if self.json {
+            let shown: Vec<_> = keys
+                .iter()
+                .map(|k| {
+                    serde_json::json!({"id": k.id, "tenant": k.tenant, "scopes": k.scopes,
+                                       "created_at": k.created_at, "revoked_at": k.revoked_at})
+                })
+                .collect();
+            println!("{}", serde_json::Value::Array(shown));
+            return Ok(());
+        }
+        if keys.is_empty() {
+            println!("There is no key; make one with: otpost keys create");
+        }
+        for key in keys {
+            let made = key.created_at.map_or_else(String::new, |t| t.to_string());
+            let revoked = key.revoked_at.map_or_else(String::new, |t| format!("  revoked {t}"));
+            println!("{}  {:<16} {:<24} made {made}{revoked}", key.id, key.tenant, key.scopes);
+        }
+        Ok(())
+    }
+}
+
+impl Revoke {
+    async fn run(self) -> Result<(), Failure> {
+        // Whoever pastes the whole key means its public part.
+        let id = self.key.strip_prefix("otp_").and_then(|k| k.split('_').next()).unwrap_or(&self.key);
+        if open(&self.file).await?.revoke_key(id).await? {
+            println!("The key is revoked.");
+            Ok(())
+        } else {
+            Err(Failure::Failed(
+                "there is no such key, or it was revoked before; see: otpost keys list".to_owned(),
+            ))
         }
     }
 }
@@ -63,8 +142,7 @@ impl TenantKey {
                 "this tenant has no section [tenants.NAME] in the configuration".to_owned(),
             ));
         }
-        let (kid, key) = config.tenant_key(&self.tenant)?;
-        println!("{kid}.{}", key.as_str());
+        println!("{}", config.root()?.tenant(&self.tenant).to_text().as_str());
         eprintln!(
             "The key's id, a dot, and 64 hexadecimal digits. Who has it can seal, and open, this tenant's jobs."
         );

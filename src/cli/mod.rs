@@ -1,12 +1,16 @@
 //! The commands.
 
 mod client;
+mod dead;
 mod demo;
 mod dev;
+mod events;
 mod keys;
+mod publish;
 mod send;
 mod serve;
 mod show;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,12 +45,24 @@ enum Command {
     Send(send::Send),
     /// Show the whole story of a dispatch
     Show(show::Show),
+    /// Follow events as they happen
+    Events(events::Events),
+    /// Look after a tenant's webhook
+    #[command(subcommand)]
+    Webhooks(webhooks::Webhooks),
+    /// Seal a job for the broker
+    Seal(publish::Seal),
+    /// Publish a job, or an act on one, to RabbitMQ
+    Publish(publish::Publish),
+    /// Look after what could not be used
+    #[command(subcommand)]
+    Dead(dead::Dead),
     /// Bring the ledger's schema and the broker's queues to this version
     Migrate(Migrate),
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Make keys
+    /// Make, list and revoke keys
     #[command(subcommand)]
     Keys(keys::Keys),
 }
@@ -143,6 +159,11 @@ pub fn run() -> ExitCode {
             Command::Demo(demo) => demo.run().await,
             Command::Send(send) => send.run().await,
             Command::Show(show) => show.run().await,
+            Command::Events(events) => events.run().await,
+            Command::Webhooks(webhooks) => webhooks.run().await,
+            Command::Seal(seal) => seal.run(),
+            Command::Publish(publish) => publish.run().await,
+            Command::Dead(dead) => dead.run().await,
             Command::Migrate(migrate) => migrate.run().await,
             Command::Config(ConfigCommand::Check(file)) => check(&file),
             Command::Config(ConfigCommand::Print) => {

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::dispatch::Channel;
 use crate::quota::Rule;
@@ -50,6 +49,8 @@ pub struct Config {
     pub messages: MessagesConfig,
     /// Logs.
     pub log: LogConfig,
+    /// All webhooks.
+    pub webhooks: WebhooksConfig,
     /// Tenants that differ.
     pub tenants: BTreeMap<String, TenantConfig>,
     /// Accounts at carriers.
@@ -101,6 +102,14 @@ impl Config {
         from_file("ops.token", &mut self.ops.token, self.ops.token_file.as_deref())?;
         for previous in &mut self.keys.previous {
             from_file("keys.previous.root", &mut previous.root, previous.root_file.as_deref())?;
+        }
+        for (name, tenant) in &mut self.tenants {
+            if let Some(webhook) = &mut tenant.webhook {
+                let key = format!("tenants.{name}.webhook");
+                from_file(&format!("{key}.secret"), &mut webhook.secret, webhook.secret_file.as_deref())?;
+                let previous = webhook.previous_secret_file.as_deref();
+                from_file(&format!("{key}.previous_secret"), &mut webhook.previous_secret, previous)?;
+            }
         }
         for (name, carrier) in &mut self.carriers {
             if let Some(twilio) = &mut carrier.twilio {
@@ -188,14 +197,10 @@ impl Config {
         Ok(Keys::new(current, previous?, &hashes))
     }
 
-    /// The key under which a tenant's producers seal: its id, and its hexadecimal form.
-    pub fn tenant_key(&self, tenant: &str) -> Result<(String, Zeroizing<String>), BadConfig> {
+    /// The root that seals.
+    pub fn root(&self) -> Result<Root, BadConfig> {
         let hex = self.keys.root.as_ref().ok_or_else(|| BadConfig("keys.root is missing".to_owned()))?;
-        let root = Root::from_hex(&self.keys.id, hex.expose_secret())
-            .map_err(|e| BadConfig(format!("keys.root: {e}")))?;
-        let key = root.tenant_key(tenant);
-        let hex = key.iter().fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}"));
-        Ok((self.keys.id.clone(), Zeroizing::new(hex)))
+        Root::from_hex(&self.keys.id, hex.expose_secret()).map_err(|e| BadConfig(format!("keys.root: {e}")))
     }
 
     /// The quota of a tenant's numbers.

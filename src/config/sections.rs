@@ -184,6 +184,30 @@ section! {
         senders: BTreeMap<String, SenderConfig> = BTreeMap::new(),
         /// Whether its plain jobs are refused.
         require_sealed: Option<bool> = None,
+        /// Where its events go.
+        webhook: Option<WebhookConfig> = None,
+    }
+}
+section! {
+    /// Where a tenant's events go.
+    WebhookConfig {
+        /// The target.
+        url: String = String::new(),
+        /// The secret that signs: `whsec_…`
+        secret: Option<SecretString> = None,
+        /// The same, in a file.
+        secret_file: Option<PathBuf> = None,
+        /// The secret before, while it is changed.
+        previous_secret: Option<SecretString> = None,
+        /// The same, in a file.
+        previous_secret_file: Option<PathBuf> = None,
+    }
+}
+section! {
+    /// All webhooks.
+    WebhooksConfig {
+        /// Whether targets may be private addresses and plain HTTP.
+        allow_private_targets: bool = false,
     }
 }
 section! {

@@ -20,8 +20,8 @@ use crate::clock::Clock;
 use crate::dispatch::Dispatch;
 use group::Group;
 pub use items::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, KeyRow, Limit,
-    Marked, Marking, NewAttempt, Owed, Recorded, Recording, Refusal, Told,
+    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, Hook, HookFate,
+    HookRow, KeyRow, Limit, Marked, Marking, NewAttempt, Owed, Owes, Recorded, Recording, Refusal, Told,
 };
 
 /// Why the ledger did not do it.
@@ -63,6 +63,10 @@ trait Store: Send + Sync {
     async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn owed(&self, most: usize) -> Result<Vec<Owed>, LedgerError>;
     async fn told(&self, group: &[Arc<Told>]) -> Result<Vec<()>, LedgerError>;
+    async fn hooks_due(&self, tenant: &str, most: usize) -> Result<Vec<Hook>, LedgerError>;
+    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &HookFate) -> Result<(), LedgerError>;
+    async fn hooks(&self, tenant: &str, most: usize) -> Result<Vec<HookRow>, LedgerError>;
+    async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError>;
     async fn beat(&self, worker: &str) -> Result<usize, LedgerError>;
     async fn retire(&self, worker: &str) -> Result<(), LedgerError>;
     async fn strays(&self, most: usize) -> Result<Vec<Recording>, LedgerError>;
@@ -71,6 +75,8 @@ trait Store: Send + Sync {
     async fn purge_quotas(&self, most: usize) -> Result<u64, LedgerError>;
     async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError>;
     async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError>;
+    async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError>;
+    async fn revoke_key(&self, id: &str) -> Result<bool, LedgerError>;
 }
 
 /// Where the ledger is, from its URL. It has no `Debug`: the URL may hold a password.
@@ -235,6 +241,26 @@ impl Ledger {
         self.tellings.submit(told).await
     }
 
+    /// Takes a tenant's events that are due at its webhook, the longest due first, each for a lease of 30 s.
+    pub async fn hooks_due(&self, tenant: &str, most: usize) -> Result<Vec<Hook>, LedgerError> {
+        group::run_again(|| self.store.hooks_due(tenant, most)).await
+    }
+
+    /// Writes what came of trying to tell an event to a webhook.
+    pub async fn hook_fate(&self, uid: Uuid, version: i64, fate: HookFate) -> Result<(), LedgerError> {
+        group::run_again(|| self.store.hook_fate(uid, version, &fate)).await
+    }
+
+    /// A tenant's events that wait for its webhook or were given up, the newest first.
+    pub async fn hooks(&self, tenant: &str, most: usize) -> Result<Vec<HookRow>, LedgerError> {
+        self.store.hooks(tenant, most).await
+    }
+
+    /// Makes events that were given up due again: one, or all of a tenant. Answers how many.
+    pub async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
+        group::run_again(|| self.store.replay_hooks(tenant, only)).await
+    }
+
     /// Says that a worker is alive; answers how many are.
     pub async fn beat(&self, worker: &str) -> Result<usize, LedgerError> {
         self.store.beat(worker).await
@@ -270,6 +296,16 @@ impl Ledger {
     /// Keeps a new key of the HTTP doors.
     pub async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {
         self.store.add_key(key).await
+    }
+
+    /// All keys, the newest first; those that were revoked too.
+    pub async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError> {
+        self.store.keys().await
+    }
+
+    /// Revokes a key; answers whether there was one that had not been revoked.
+    pub async fn revoke_key(&self, id: &str) -> Result<bool, LedgerError> {
+        self.store.revoke_key(id).await
     }
 
     /// A key that was not revoked, by its public part.

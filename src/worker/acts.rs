@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Worker;
-use super::outage::AGAIN;
 use crate::act::{Acted, perform};
 use crate::broker::Delivery;
 use crate::dispatch::{Act, Verb};
+use crate::outage::AGAIN;
 
 /// An act may overtake its job, which is in other hands then: an unknown id is looked up again after so long.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];

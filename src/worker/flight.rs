@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::outage::AGAIN;
 use super::{Seen, Todo, Worker};
 use crate::attempt::{Attempt, AttemptId, BEGIN_TO_SEND, Cause, Details, Judgement, Outcome};
 use crate::carrier::Letter;
@@ -14,6 +13,7 @@ use crate::dispatch::Words;
 use crate::ledger::{Closing, Concluded, Deciding, LedgerError};
 use crate::metrics::Attempted;
 use crate::next::{MIN_LIFE, next};
+use crate::outage::AGAIN;
 use crate::route::Ready;
 
 /// What a carrier may take to say what became of something.
@@ -95,7 +95,7 @@ impl Worker {
         }
         let follows = next(&closed.d, now, &self.policy(&closed.d));
         let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
-        let owes = self.parts.teller.owes();
+        let owes = self.parts.admitter.owes(&seen.d.order.tenant);
         let mut deciding = Deciding::finish(&seen.d, closing, Some(follows.conclusion.clone()), owes);
         loop {
             match self.parts.ledger.conclude(deciding.clone()).await {

@@ -4,42 +4,40 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::flight::Flight;
-use super::outage::AGAIN;
 use super::{Seen, Worker};
 use crate::admit::Door;
 use crate::attempt::State;
 use crate::backoff;
-use crate::broker::{Delivery, Exchange, Intake, Message};
+use crate::broker::{Delivery, Intake};
 use crate::clock::between;
 use crate::dispatch::{Channel, Event, Job, Verb};
 use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
 use crate::next::MIN_LIFE;
+use crate::outage::AGAIN;
 use crate::wake;
 
-/// Of a dead letter's body no more is kept: a broker refuses what is too large, and closes the channel over it.
-const LONGEST_LETTER: usize = 1024 * 1024;
-
 impl Worker {
-    /// Takes jobs from the broker, one slot each, until the broker's side ends.
+    /// Takes messages from the broker until its side ends. What may send takes a slot; acts send nothing.
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
             let worker = Arc::clone(&self);
-            if let Ok(verb) = delivery.routing_key.parse::<Verb>() {
-                self.tasks.spawn(async move { worker.act(delivery, verb).await });
-                continue;
-            }
             if delivery.routing_key == "dispatch" {
                 self.saw_fresh_work();
             }
-            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
-            self.tasks.spawn(async move { worker.delivery(delivery, slot).await });
+            let sends = delivery.routing_key.parse::<Verb>().is_err();
+            let slot = if sends { Arc::clone(&self.slots).acquire_owned().await.ok() } else { None };
+            self.tasks.spawn(async move {
+                if let Some(delivery) = worker.sift(delivery).await {
+                    worker.read(delivery).await;
+                }
+                drop(slot);
+            });
         }
     }
 
-    async fn delivery(self: Arc<Self>, delivery: Delivery, slot: OwnedSemaphorePermit) {
+    /// Does what a message asks for, to its end.
+    pub(super) async fn read(self: Arc<Self>, delivery: Delivery) {
         match delivery.routing_key.as_str() {
             "dispatch" => self.job(delivery).await,
             "wake" => {
@@ -51,12 +49,14 @@ impl Worker {
                     self.run(d).await;
                 }
             }
-            _ => {
+            other => {
+                if let Ok(verb) = other.parse() {
+                    return self.act(delivery, verb).await;
+                }
                 let rule = "is not one of dispatch, feedback, next, cancel, wake";
                 self.bury(delivery, "routing_key", rule).await;
             }
         }
-        drop(slot);
     }
 
     async fn job(self: &Arc<Self>, delivery: Delivery) {
@@ -198,36 +198,5 @@ impl Worker {
         let events = vec![event];
         self.parts.metrics.reached(&events);
         self.parts.teller.tell(crate::ledger::Owed::of(&admission.order, events));
-    }
-
-    /// Moves a message that cannot be a dispatch to `otpost.dead`: its body sealed whole, the headers hold our reason.
-    pub(super) async fn bury(&self, delivery: Delivery, field: &str, rule: &str) {
-        self.parts.metrics.admitted("amqp", "dead");
-        let Some(broker) = &self.parts.broker else { return };
-        tracing::warn!(field, rule, "a message is no job: it goes to otpost.dead");
-        let kept = &delivery.body[..delivery.body.len().min(LONGEST_LETTER)];
-        let message = Message {
-            exchange: Exchange::Otpost,
-            routing_key: "dead".to_owned(),
-            body: self.parts.keys.seal_letter("otpost.dead", kept).into_bytes(),
-            message_id: uuid::Uuid::now_v7().to_string(),
-            kind: "dead",
-            content_type: "application/vnd.otpost.sealed",
-            headers: vec![
-                ("x-otpost-field".to_owned(), field.to_owned()),
-                ("x-otpost-reason".to_owned(), rule.to_owned()),
-                ("x-otpost-bytes".to_owned(), delivery.body.len().to_string()),
-            ],
-            mandatory: true,
-        };
-        // Confirmed first, acked then: a crash in between leaves two, never none.
-        while let Err(e) = broker.publish(message.clone()).await {
-            tracing::debug!(reason = %e, "a dead letter is not confirmed yet");
-            tokio::select! {
-                () = tokio::time::sleep(AGAIN) => {}
-                () = self.parts.shutdown.cancelled() => return,
-            }
-        }
-        delivery.ack();
     }
 }

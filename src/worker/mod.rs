@@ -1,9 +1,9 @@
 //! Running dispatches: from a job at the broker, or from a row that is due, to what becomes of it.
 
 mod acts;
+mod aside;
 mod flight;
 mod job;
-mod outage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,11 +23,11 @@ use crate::dispatch::{Channel, Dispatch, Event};
 use crate::ledger::{Beginning, Begun, Concluded, Deciding, Ledger, NewAttempt, Owed, Recording};
 use crate::metrics::Metrics;
 use crate::next::{Begin, Next, Policy, give_up, next, skip_step, snooze};
+use crate::outage::Outage;
 use crate::route::{Ready, Routes};
 use crate::seal::Keys;
 use crate::tell::Teller;
 use crate::wake::Waker;
-pub use outage::Outage;
 
 /// New work within this time counts as waiting: retries then leave room for more of it.
 const LATELY: Duration = Duration::from_secs(5);
@@ -181,7 +181,8 @@ impl Worker {
     /// Writes a conclusion, unless the begin that it asks for says all of it.
     async fn write(&self, mut seen: Seen, follows: Next) -> Todo {
         if !follows.begins_only(&seen.d) {
-            let deciding = Deciding::decide(&seen.d, follows.conclusion.clone(), self.parts.teller.owes());
+            let owes = self.parts.admitter.owes(&seen.d.order.tenant);
+            let deciding = Deciding::decide(&seen.d, follows.conclusion.clone(), owes);
             match self.parts.ledger.conclude(deciding).await {
                 Ok(Concluded::Written) => seen = self.stands(seen, &follows),
                 Ok(Concluded::Lost(row)) => return Self::if_due(row),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use otpost::app::Roles;
 use otpost::attempt::Outcome;
+use otpost::envelope::Envelope;
 use serde_json::json;
 use support::house::{DOORS, House, in_seconds, job};
 
@@ -105,8 +106,9 @@ async fn trace_3(house: &House, app: &otpost::app::App) {
     house.publish(&l).await;
     let (field, reason, body) = house.dead_letter().await;
     assert_eq!((field.as_str(), reason.contains("conflict")), ("id", true));
-    let opened = house.keys.open_letter("otpost.dead", std::str::from_utf8(&body).unwrap()).unwrap();
-    assert_eq!(*opened, l.to_string().into_bytes());
+    let opened = Envelope::open(&house.keys, "otpost.dead", &body).unwrap();
+    assert_eq!((opened.routing_key.as_str(), opened.cut), ("dispatch", false));
+    assert_eq!(*opened.body(), l.to_string().into_bytes());
     assert_eq!(house.accepted(to).await, 1);
     house.until_events(id, &["sent 2", "delivered 4"]).await;
 }

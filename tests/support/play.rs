@@ -10,7 +10,7 @@ use otpost::clock::after;
 use otpost::dispatch::{Channel, Dispatch, Order, Plan, Stop};
 use otpost::ledger::{
     Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, Limit, Marked,
-    Marking, NewAttempt, Recorded, Recording,
+    Marking, NewAttempt, Owes, Recorded, Recording,
 };
 use otpost::next::{Begin, Candidate, Next, Policy, UnknownPolicy, next, skip_step, snooze};
 use uuid::Uuid;
@@ -21,6 +21,9 @@ pub const SMS: Channel = Channel::Sms;
 pub const VOICE: Channel = Channel::Voice;
 /// A carrier's whole time-out in the traces.
 const TIME_OUT: Duration = Duration::from_secs(10);
+
+/// There is a broker to tell, and no webhook.
+const OWES: Owes = Owes { broker: true, webhook: false };
 
 /// A job of the tests: its fields may be changed before it is admitted.
 pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
@@ -50,7 +53,7 @@ pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
         supersedes: None,
         attempt: None,
         snooze: None,
-        owes: true,
+        owes: OWES,
     }
 }
 
@@ -139,7 +142,7 @@ impl Play {
         a.details = judgement.details.clone();
         let follows = next(&after, now, &self.policy);
         let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
-        let deciding = Deciding::finish(seen, closing, Some(follows.conclusion.clone()), true);
+        let deciding = Deciding::finish(seen, closing, Some(follows.conclusion.clone()), OWES);
         (self.world.ledger.conclude(deciding).await.unwrap(), follows)
     }
 
@@ -153,7 +156,7 @@ impl Play {
     }
 
     async fn conclude(&self, seen: &Dispatch, follows: Next) -> Option<Begin> {
-        let deciding = Deciding::decide(seen, follows.conclusion, true);
+        let deciding = Deciding::decide(seen, follows.conclusion, OWES);
         match self.world.ledger.conclude(deciding).await.unwrap() {
             Concluded::Written => follows.begin,
             _ => None,

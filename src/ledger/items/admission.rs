@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::begin::NewAttempt;
+use super::telling::Owes;
 use crate::attempt::{Reason, State};
 use crate::dispatch::{Channel, Dispatch, Order, Slot};
 use crate::quota::Rule;
@@ -65,8 +66,8 @@ pub struct Admission {
     pub attempt: Option<NewAttempt>,
     /// No carrier had room: the first snooze.
     pub snooze: Option<Duration>,
-    /// Whether somebody must be told of a final state.
-    pub owes: bool,
+    /// Whom a final state is owed to.
+    pub owes: Owes,
 }
 
 /// An admission as its column set knows it.
@@ -88,7 +89,8 @@ pub(in crate::ledger) struct AdmissionRow<'a> {
     skip_to: u8,
     plan_over: u8,
     snooze_ms: Option<u64>,
-    owes: bool,
+    #[serde(flatten)]
+    owes: Owes,
 }
 
 impl Admission {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::telling::Owes;
 use crate::attempt::{Judgement, Outcome};
 use crate::dispatch::Dispatch;
 use crate::next::{Conclusion, Slots};
@@ -19,6 +20,8 @@ pub struct Deciding {
     pub outcome: Option<Closing>,
     /// What follows.
     pub conclusion: Option<Conclusion>,
+    /// Whom its events are owed to.
+    pub owes: Owes,
     /// The quota keys of the dispatch's slots.
     pub keys: Vec<String>,
 }
@@ -52,27 +55,26 @@ pub(in crate::ledger) struct DecidingRow<'a> {
     segments: Option<u16>,
     price: Option<&'a str>,
     conclusion: Option<&'a Conclusion>,
+    #[serde(flatten)]
+    owes: Owes,
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<&'a [String]>,
 }
 
 impl Deciding {
-    /// An outcome, and what follows from it. `owes`: somebody must be told.
-    pub fn finish(seen: &Dispatch, closing: Closing, conclusion: Option<Conclusion>, owes: bool) -> Self {
+    /// An outcome, and what follows from it. `owes`: who must be told.
+    pub fn finish(seen: &Dispatch, closing: Closing, conclusion: Option<Conclusion>, owes: Owes) -> Self {
         Self { outcome: Some(closing), ..Self::of(seen, conclusion, owes) }
     }
 
     /// A conclusion alone.
-    pub fn decide(seen: &Dispatch, conclusion: Conclusion, owes: bool) -> Self {
+    pub fn decide(seen: &Dispatch, conclusion: Conclusion, owes: Owes) -> Self {
         Self::of(seen, Some(conclusion), owes)
     }
 
-    fn of(seen: &Dispatch, mut conclusion: Option<Conclusion>, owes: bool) -> Self {
-        if let Some(conclusion) = conclusion.as_mut().filter(|_| !owes) {
-            conclusion.events.clear();
-        }
+    fn of(seen: &Dispatch, conclusion: Option<Conclusion>, owes: Owes) -> Self {
         let keys = seen.slots.iter().map(|s| s.key.clone()).collect();
-        Self { uid: seen.order.uid, seen: seen.version, outcome: None, conclusion, keys }
+        Self { uid: seen.order.uid, seen: seen.version, outcome: None, conclusion, owes, keys }
     }
 
     /// Whether the quota must be locked for it.
@@ -101,6 +103,7 @@ impl Deciding {
             segments: details.and_then(|d| d.segments),
             price: details.and_then(|d| d.price.as_deref()),
             conclusion: self.conclusion.as_ref(),
+            owes: self.owes,
             keys: self.moves_slots().then_some(&self.keys),
         }
     }

@@ -1,5 +1,6 @@
 //! Keys of the HTTP doors.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A key of the HTTP doors, as the ledger keeps it.
@@ -13,4 +14,10 @@ pub struct KeyRow {
     pub scopes: String,
     /// SHA-256 of the whole key, hexadecimal.
     pub hash: String,
+    /// When it was made; the ledger knows.
+    #[serde(default)]
+    pub created_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(default)]
+    pub revoked_at: Option<Timestamp>,
 }

@@ -7,6 +7,17 @@ use uuid::Uuid;
 
 use crate::dispatch::{Event, Order};
 
+/// To whom a change of state is owed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Owes {
+    /// To the broker's exchange of events.
+    #[serde(rename = "owes")]
+    pub broker: bool,
+    /// To the tenant's webhook.
+    #[serde(rename = "hooks")]
+    pub webhook: bool,
+}
+
 /// Events that a dispatch still owes to the world.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Owed {

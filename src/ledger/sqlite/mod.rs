@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::items::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, Deciding, KeyRow, Marked, Marking,
-    Owed, Recorded, Recording, Told,
+    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, Deciding, Hook, HookFate, HookRow,
+    KeyRow, Marked, Marking, Owed, Recorded, Recording, Told,
 };
 use super::{LedgerError, Store};
 use crate::clock::{Clock, after};
@@ -273,6 +273,26 @@ impl Store for Sqlite {
         .await
     }
 
+    async fn hooks_due(&self, tenant: &str, most: usize) -> Result<Vec<Hook>, LedgerError> {
+        let tenant = tenant.to_owned();
+        self.write(move |db, now| acts::hooks_due(db, &tenant, most, now)).await
+    }
+
+    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &HookFate) -> Result<(), LedgerError> {
+        let fate = fate.clone();
+        self.write(move |db, now| acts::hook_fate(db, uid, version, &fate, now)).await
+    }
+
+    async fn hooks(&self, tenant: &str, most: usize) -> Result<Vec<HookRow>, LedgerError> {
+        let tenant = tenant.to_owned();
+        self.run(move |db| acts::hooks(db, &tenant, most)).await
+    }
+
+    async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
+        let tenant = tenant.to_owned();
+        self.write(move |db, now| acts::replay_hooks(db, &tenant, only, now)).await
+    }
+
     async fn beat(&self, _: &str) -> Result<usize, LedgerError> {
         // The file has one process.
         Ok(1)
@@ -316,7 +336,9 @@ impl Store for Sqlite {
         self.write(move |db, _| {
             let sql = "delete from dispatch where uid in (
                         select uid from dispatch where born_at < ?1 and wake_at is null and owed = '[]'
-                           and state not in ('queued', 'sending', 'sent') limit ?2)";
+                           and state not in ('queued', 'sending', 'sent')
+                           and not exists (select 1 from webhook w where w.uid = dispatch.uid and w.due_at is not null)
+                         limit ?2)";
             Ok(db.prepare_cached(sql)?.execute((born_before.as_microsecond(), most as i64))? as u64)
         })
         .await
@@ -349,12 +371,19 @@ impl Store for Sqlite {
 
     async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError> {
         let id = id.to_owned();
-        self.run(move |db| {
-            let sql = "select id, tenant, scopes, hash from api_key where id = ?1 and revoked_at is null";
-            let row = |r: &rusqlite::Row<'_>| {
-                Ok(KeyRow { id: r.get(0)?, tenant: r.get(1)?, scopes: r.get(2)?, hash: r.get(3)? })
-            };
-            Ok(db.prepare_cached(sql)?.query_row([id], row).optional()?)
+        let found = self.run(move |db| acts::keys(db, Some(&id))).await?;
+        Ok(found.into_iter().find(|k| k.revoked_at.is_none()))
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError> {
+        self.run(|db| acts::keys(db, None)).await
+    }
+
+    async fn revoke_key(&self, id: &str) -> Result<bool, LedgerError> {
+        let id = id.to_owned();
+        self.write(move |db, now| {
+            let sql = "update api_key set revoked_at = ?2 where id = ?1 and revoked_at is null";
+            Ok(db.prepare_cached(sql)?.execute((id, now.as_microsecond()))? == 1)
         })
         .await
     }

@@ -2,7 +2,7 @@
 //! and processes or parts of otpost in between.
 
 mod asking;
-mod process;
+pub mod process;
 mod watching;
 
 use std::net::SocketAddr;

@@ -21,6 +21,11 @@ impl House {
         self.run(&self.file(public_url, level, name), roles, name)
     }
 
+    /// A configuration for commands.
+    pub fn config_file(&self, name: &str) -> PathBuf {
+        self.file("http://127.0.0.1:1", "info", name)
+    }
+
     /// A worker that reaches the broker and the carrier by way of relays.
     pub fn process_through(
         &self, roles: &str, receipts: SocketAddr, name: &str, broker: &Relay, carrier: &Relay,

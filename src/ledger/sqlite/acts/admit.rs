@@ -6,11 +6,11 @@ use rusqlite::types::Value as Sql;
 use uuid::Uuid;
 
 use super::facts::mark;
-use super::{Fault, slots, take_slots, uid_of};
+use super::{Fault, hooks, slots, take_slots, uid_of};
 use crate::attempt::{Reason, State};
 use crate::clock::after;
 use crate::dispatch::{Dispatch, Event, Stop};
-use crate::ledger::items::{Admission, Admitted, Limit};
+use crate::ledger::items::{Admission, Admitted, Limit, Owes};
 use crate::ledger::sqlite::TELL_AGAIN;
 use crate::ledger::sqlite::row::{insert, load, time};
 use crate::quota;
@@ -29,7 +29,7 @@ pub(in crate::ledger::sqlite) fn admit(
         return Ok(Admitted::Known { uid, state: d.state, version: d.version, mine });
     }
     let mut d = job.clone().into_queued(now);
-    let mut retry_after_s = None;
+    let (mut retry_after_s, mut told) = (None, vec![]);
     if let Some(refusal) = job.refusal {
         (d.state, d.reason) = (refusal.state, Some(refusal.reason));
     } else if newer_exists(db, job)? {
@@ -45,8 +45,8 @@ pub(in crate::ledger::sqlite) fn admit(
             let reason = d.reason.unwrap_or(Reason::Quota);
             return Ok(Admitted::Refused { state: d.state, reason, retry_after_s });
         }
-        if job.owes {
-            d.owed.push(Event {
+        if job.owes != Owes::default() {
+            told.push(Event {
                 version: 1,
                 state: d.state,
                 at: now,
@@ -58,6 +58,9 @@ pub(in crate::ledger::sqlite) fn admit(
                 retry_after_s,
             });
         }
+    }
+    if job.owes.broker {
+        d.owed.clone_from(&told);
     }
     let superseded = if refused { vec![] } else { stop_older(db, job, now)? };
     let tell_at = (!d.owed.is_empty()).then(|| after(now, TELL_AGAIN));
@@ -71,6 +74,9 @@ pub(in crate::ledger::sqlite) fn admit(
         ("tell_at", time(tell_at)),
     ];
     insert(db, &d, &extra)?;
+    if job.owes.webhook {
+        hooks::owe(db, &d, &told, now)?;
+    }
     Ok(Admitted::Born { state: d.state, reason: d.reason, slots: d.slots, now, retry_after_s, superseded })
 }
 

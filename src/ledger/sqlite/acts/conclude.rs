@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{Fault, put_slots, save, slots, take_slots, tell_at};
+use super::{Fault, hooks, put_slots, save, slots, take_slots, tell_at};
 use crate::attempt::{Outcome, State};
 use crate::clock::after;
 use crate::dispatch::Dispatch;
@@ -99,7 +99,10 @@ fn write_conclusion(
         put_slots(db, &slot.key, &kept)?;
     }
     let mut tell_at = tell_at(db, it.uid)?;
-    if !conclusion.events.is_empty() {
+    if it.owes.webhook {
+        hooks::owe(db, d, &conclusion.events, now)?;
+    }
+    if it.owes.broker && !conclusion.events.is_empty() {
         d.owed.extend(conclusion.events.iter().cloned());
         tell_at = Some(after(now, TELL_AGAIN));
     }

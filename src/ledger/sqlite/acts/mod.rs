@@ -3,6 +3,7 @@
 mod admit;
 mod conclude;
 mod facts;
+mod hooks;
 mod take;
 
 use jiff::Timestamp;
@@ -12,12 +13,13 @@ use uuid::Uuid;
 use super::Fault;
 use super::row::{load, update};
 use crate::dispatch::{Dispatch, Slot};
-use crate::ledger::items::Limit;
+use crate::ledger::items::{KeyRow, Limit};
 use crate::quota;
 
 pub(super) use admit::admit;
 pub(super) use conclude::{begin, conclude};
 pub(super) use facts::{advance, record, stop};
+pub(super) use hooks::{hook_fate, hooks, hooks_due, replay_hooks};
 pub(super) use take::{take, take_due};
 
 fn uid_of(db: &Connection, tenant: &str, id: Uuid) -> Result<Option<(Uuid, String)>, Fault> {
@@ -35,6 +37,24 @@ pub(super) fn find(
         Some((uid, _)) => load(db, uid, now),
         None => Ok(None),
     }
+}
+
+/// The key of an id, or all, the newest first.
+pub(super) fn keys(db: &Connection, id: Option<&str>) -> Result<Vec<KeyRow>, Fault> {
+    let sql = "select id, tenant, scopes, hash, created_at, revoked_at from api_key
+                where ?1 is null or id = ?1 order by created_at desc";
+    let at = |us: Option<i64>| us.and_then(|us| Timestamp::from_microsecond(us).ok());
+    let row = |r: &rusqlite::Row<'_>| {
+        Ok(KeyRow {
+            id: r.get(0)?,
+            tenant: r.get(1)?,
+            scopes: r.get(2)?,
+            hash: r.get(3)?,
+            created_at: at(r.get(4)?),
+            revoked_at: at(r.get(5)?),
+        })
+    };
+    Ok(db.prepare_cached(sql)?.query_map([id], row)?.collect::<Result<_, _>>()?)
 }
 
 fn slots(db: &Connection, key: &str) -> Result<Vec<Timestamp>, Fault> {

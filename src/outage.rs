@@ -10,7 +10,7 @@ use crate::ledger::{Ledger, LedgerError};
 /// After the ledger is back, finishes go first: no worker scans for this long.
 const NO_SCAN: Duration = Duration::from_secs(3);
 /// How often a ledger that is away is asked again.
-pub(super) const AGAIN: Duration = Duration::from_secs(1);
+pub const AGAIN: Duration = Duration::from_secs(1);
 
 /// The state of the ledger, as this process knows it.
 pub struct Outage {
@@ -19,7 +19,9 @@ pub struct Outage {
 }
 
 impl Outage {
-    pub(super) fn new() -> Self {
+    /// It answers, as far as anybody knows.
+    #[expect(clippy::new_without_default, reason = "a state, not a value")]
+    pub fn new() -> Self {
         Self { answers: watch::Sender::new(true), back_at: watch::Sender::new(None) }
     }
 

@@ -1,166 +1,35 @@
 //! The ledger in `PostgreSQL`. Each call is one statement: a function of the schema that locks, reads the clock and
 //! decides, so that no transaction is ever open while this process thinks.
 
-use std::fmt::Debug;
+mod wire;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::Object;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use super::items::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, Deciding, KeyRow, Marked, Marking,
-    Owed, Recorded, Recording, Told,
-};
-use super::{LedgerError, Options, Store};
 use crate::dispatch::Dispatch;
+use crate::ledger::items::{
+    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, Deciding, Hook, HookFate, HookRow,
+    KeyRow, Marked, Marking, Owed, Recorded, Recording, Told,
+};
+use crate::ledger::{LedgerError, Store};
 use crate::quota;
 
+use wire::{MISREAD, of, placed};
+
+pub(in crate::ledger) use wire::Postgres;
+
 /// Migrations, in order; the same numbers and names as the embedded ledger's.
-pub(super) const MIGRATIONS: &[(&str, &str)] =
-    &[("V1__ledger", include_str!("../../migrations/postgres/0001_ledger.sql"))];
+pub(in crate::ledger) const MIGRATIONS: &[(&str, &str)] =
+    &[("V1__ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
 /// Our migrations exclude each other by this advisory lock.
 const MIGRATION_LOCK: i64 = 0x6f74_706f_7374;
-
-pub(super) struct Postgres {
-    pool: Pool,
-    /// Longer than the server's own limit: a statement that is over it has lost its connection.
-    patience: Duration,
-}
-
-impl Postgres {
-    pub(super) fn new(url: &str, options: &Options) -> Result<Self, LedgerError> {
-        let mut config: tokio_postgres::Config = url.parse().map_err(|_| {
-            LedgerError::Unfit(
-                "ledger.url is not a PostgreSQL URL: postgres://user:password@host:port/database".into(),
-            )
-        })?;
-        let limit = format!("-c statement_timeout={}", options.statement_timeout.as_millis());
-        let given = config.get_options().map(|o| format!("{o} {limit}")).unwrap_or(limit);
-        config
-            .options(given)
-            .application_name("otpost")
-            .connect_timeout(Duration::from_secs(3))
-            .tcp_user_timeout(Duration::from_secs(10))
-            .keepalives_idle(Duration::from_secs(30));
-        let tls = rustls::ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth();
-        let manager = Manager::from_config(
-            config,
-            tokio_postgres_rustls::MakeRustlsConnect::new(tls),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
-        let pool = Pool::builder(manager)
-            .max_size(options.pool)
-            .wait_timeout(Some(Duration::from_secs(2)))
-            .create_timeout(Some(Duration::from_secs(5)))
-            .recycle_timeout(Some(Duration::from_secs(1)))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|_| LedgerError::Unfit("the connection pool cannot be built".to_owned()))?;
-        Ok(Self { pool, patience: options.statement_timeout + Duration::from_secs(1) })
-    }
-
-    async fn connection(&self) -> Result<Object, LedgerError> {
-        self.pool.get().await.map_err(|e| match e {
-            PoolError::Backend(e) => of(&e),
-            PoolError::Timeout(_) => LedgerError::Away("no connection in time".to_owned()),
-            _ => LedgerError::Away("no connection".to_owned()),
-        })
-    }
-
-    /// Runs one statement whose rows are JSON.
-    async fn rows<T: for<'de> Deserialize<'de>>(
-        &self, sql: &str, params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<T>, LedgerError> {
-        let connection = self.connection().await?;
-        let run = async {
-            let statement = connection.prepare_cached(sql).await?;
-            connection.query(&statement, params).await
-        };
-        match tokio::time::timeout(self.patience, run).await {
-            Ok(Ok(rows)) => rows
-                .iter()
-                .map(|row| {
-                    row.try_get::<_, Json<T>>(0)
-                        .map(|j| j.0)
-                        .map_err(|_| LedgerError::Unfit(MISREAD.to_owned()))
-                })
-                .collect(),
-            Ok(Err(e)) => Err(of(&e)),
-            Err(_) => {
-                // Nobody knows what its statement does: this connection is not used again.
-                drop(Object::take(connection));
-                Err(LedgerError::Away("no answer in time".to_owned()))
-            }
-        }
-    }
-
-    /// Runs a group's function, and puts its answers into the group's order.
-    async fn group<T: for<'de> Deserialize<'de>>(
-        &self, function: &str, items: impl Iterator<Item = impl Serialize + Debug + Send + Sync>,
-    ) -> Result<Vec<T>, LedgerError> {
-        let items = Json(placed(items));
-        let count = items.0.len();
-        let mut answers: Vec<Vec<Placed<T>>> =
-            self.rows(&format!("select {function}($1)"), &[&items]).await?;
-        let mut answers = answers.pop().unwrap_or_default();
-        if answers.len() != count {
-            return Err(LedgerError::Unfit(MISREAD.to_owned()));
-        }
-        answers.sort_by_key(|p| p.ix);
-        Ok(answers.into_iter().map(|p| p.answer).collect())
-    }
-}
-
-const MISREAD: &str =
-    "the ledger's answer has an unknown form: its schema is of another version; run: otpost migrate";
-
-fn roots() -> rustls::RootCertStore {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
-}
-
-/// What an error means for the caller. The server's own text stays here: it quotes values.
-fn of(e: &tokio_postgres::Error) -> LedgerError {
-    let Some(db) = e.as_db_error() else {
-        return LedgerError::Away(
-            if e.is_closed() { "connection closed" } else { "connection lost" }.to_owned(),
-        );
-    };
-    let state = db.code();
-    if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(state) {
-        return LedgerError::Again;
-    }
-    match &state.code()[..2] {
-        "22" | "23" => LedgerError::Data {
-            sqlstate: state.code().to_owned(),
-            constraint: db.constraint().map(str::to_owned),
-        },
-        "42" | "3F" => LedgerError::Unfit(format!(
-            "the ledger has no schema of this version (SQLSTATE {}); run: otpost migrate",
-            state.code()
-        )),
-        "28" | "3D" => LedgerError::Unfit(format!(
-            "the ledger does not let us in (SQLSTATE {}); check user, password and database in ledger.url",
-            state.code()
-        )),
-        _ => LedgerError::Away(format!("SQLSTATE {}", state.code())),
-    }
-}
-
-#[derive(Deserialize)]
-struct Placed<T> {
-    ix: usize,
-    #[serde(flatten)]
-    answer: T,
-}
 
 #[derive(Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
@@ -183,18 +52,6 @@ enum ConcludeRow {
 #[derive(Deserialize)]
 struct RecordRow {
     result: Recorded,
-}
-
-/// An item of a group, with its place.
-#[derive(Debug, Serialize)]
-struct Item<T> {
-    ix: usize,
-    #[serde(flatten)]
-    item: T,
-}
-
-fn placed<T>(items: impl Iterator<Item = T>) -> Vec<Item<T>> {
-    items.enumerate().map(|(ix, item)| Item { ix, item }).collect()
 }
 
 #[async_trait]
@@ -307,6 +164,44 @@ impl Store for Postgres {
         Ok(vec![(); group.len()])
     }
 
+    async fn hooks_due(&self, tenant: &str, most: usize) -> Result<Vec<Hook>, LedgerError> {
+        self.rows("select otpost_hooks_due($1, $2)", &[&tenant, &(most as i32)]).await
+    }
+
+    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &HookFate) -> Result<(), LedgerError> {
+        let sql = match fate {
+            HookFate::Told => "with gone as (delete from webhook where uid = $1 and version = $2) select to_jsonb(1)",
+            HookFate::Failed { .. } => {
+                "with kept as (update webhook set tries = tries + 1, problem = $3, due_at = otpost_now() + make_interval(secs => $4)
+                                where uid = $1 and version = $2) select to_jsonb(1)"
+            }
+        };
+        let _: Vec<Value> = match fate {
+            HookFate::Told => self.rows(sql, &[&uid, &version]).await?,
+            HookFate::Failed { problem, again } => {
+                let secs = again.map(|a| a.as_secs_f64());
+                self.rows(sql, &[&uid, &version, problem, &secs]).await?
+            }
+        };
+        Ok(())
+    }
+
+    async fn hooks(&self, tenant: &str, most: usize) -> Result<Vec<HookRow>, LedgerError> {
+        let sql = "select to_jsonb(w) || jsonb_build_object('id', d.id, 'state', w.event->>'state')
+                     from webhook w join dispatch d on d.uid = w.uid
+                    where w.tenant = $1 order by w.born_at desc, w.version desc limit $2";
+        self.rows(sql, &[&tenant, &(most as i64)]).await
+    }
+
+    async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
+        let sql = "with again as (update webhook set due_at = otpost_now(), tries = 0
+                                   where tenant = $1 and due_at is null
+                                     and ($2::uuid is null or (uid = $2 and version = $3)) returning 1)
+                   select to_jsonb(count(*)) from again";
+        let (uid, version) = (only.map(|(uid, _)| uid), only.map(|(_, version)| version));
+        Ok(self.rows(sql, &[&tenant, &uid, &version]).await?.pop().unwrap_or(0))
+    }
+
     async fn beat(&self, worker: &str) -> Result<usize, LedgerError> {
         let sql = "with me as (insert into worker values ($1, otpost_now())
                                on conflict (name) do update set seen_at = excluded.seen_at)
@@ -343,7 +238,9 @@ impl Store for Postgres {
     async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError> {
         let sql = "with gone as (delete from dispatch where uid in (
                         select uid from dispatch where uid < $1 and wake_at is null and owed = '[]'
-                           and state not in ('queued', 'sending', 'sent') order by uid limit $2) returning 1)
+                           and state not in ('queued', 'sending', 'sent')
+                           and not exists (select from webhook w where w.uid = dispatch.uid and w.due_at is not null)
+                         order by uid limit $2) returning 1)
                    select to_jsonb(count(*)) from gone";
         let bound = uuid_at(born_before);
         Ok(self.rows(sql, &[&bound, &(most as i64)]).await?.pop().unwrap_or(0))
@@ -369,6 +266,17 @@ impl Store for Postgres {
     async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError> {
         let sql = "select to_jsonb(k) from api_key k where id = $1 and revoked_at is null";
         Ok(self.rows(sql, &[&id]).await?.pop())
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError> {
+        self.rows("select to_jsonb(k) from api_key k order by created_at desc", &[]).await
+    }
+
+    async fn revoke_key(&self, id: &str) -> Result<bool, LedgerError> {
+        let sql = "with gone as (update api_key set revoked_at = otpost_now()
+                                  where id = $1 and revoked_at is null returning 1)
+                   select to_jsonb(count(*)) from gone";
+        Ok(self.rows(sql, &[&id]).await?.pop().unwrap_or(0) == 1)
     }
 }
 

@@ -1,0 +1,62 @@
+//! The listening side: every event from now on, by a queue of this process's own that nobody misses when it is gone.
+
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::link::{Link, News, answered};
+use super::problem::{Asked, BrokerError};
+use super::standing::{Side, Standing};
+use super::topology::EVENTS;
+
+/// Events that wait at the broker for this process; above that the oldest go.
+const BEHIND: i32 = 10_000;
+
+/// One life of the listening connection. Ok when it was told to stop.
+pub(super) async fn live(
+    settings: &Settings, heard: &mpsc::Sender<Vec<u8>>, standing: &Standing, stop: &CancellationToken,
+) -> Result<(), BrokerError> {
+    let mut link = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        link = Link::open(&settings.url, settings.declare, Asked::Listening) => link?,
+    };
+    let failed = |e| BrokerError::of(&e, Asked::Listening);
+    let mut events = answered(async {
+        let options =
+            QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let mut limits = FieldTable::default();
+        limits.insert("x-max-length".into(), AMQPValue::LongInt(BEHIND));
+        let queue = link.channel.queue_declare("".into(), options, limits).await.map_err(failed)?;
+        let (bound, none) = (QueueBindOptions::default(), FieldTable::default());
+        link.channel
+            .queue_bind(queue.name().clone(), EVENTS.into(), "dispatch.#".into(), bound, none)
+            .await
+            .map_err(failed)?;
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consumer =
+            link.channel.basic_consume(queue.name().clone(), "".into(), options, FieldTable::default());
+        consumer.await.map_err(failed)
+    })
+    .await?;
+    standing.up(Side::Listening);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => {
+                link.close().await;
+                return Ok(());
+            }
+            event = events.next() => match event {
+                // Full: whoever listens is told how many it missed by the numbers of the events.
+                Some(Ok(event)) => drop(heard.try_send(event.data)),
+                Some(Err(e)) => return Err(failed(e)),
+                None => return Err(BrokerError::Cancelled("a queue of this process's own")),
+            },
+            news = link.news() => if let News::Ended(problem) = news {
+                return Err(problem);
+            },
+        }
+    }
+}

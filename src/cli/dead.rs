@@ -1,0 +1,252 @@
+//! `otpost dead`: what could not be used, and what to do about it. Nothing is shown unmasked.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::publish::{amqp_url, publish};
+use super::{ConfigFile, Failure};
+use crate::broker::{Browse, Exchange, Found, Message};
+use crate::dispatch::Job;
+use crate::envelope::Envelope;
+use crate::seal::Keys;
+
+/// Look after the queue otpost.dead.
+#[derive(Debug, Subcommand)]
+pub(super) enum Dead {
+    /// List the dead letters, the oldest first
+    List(List),
+    /// Show one
+    Show(One),
+    /// Publish again: one, or all; those whose code has expired are left
+    Replay(Which),
+    /// Delete: one, or all
+    Drop(Which),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    most: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct One {
+    /// The letter's id, as the list shows it
+    letter: String,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = false, args = ["letter", "all"])]
+pub(super) struct Which {
+    /// The letter's id, as the list shows it
+    letter: Option<String>,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+/// A dead letter as people may see it.
+struct Letter {
+    found: Found,
+    envelope: Option<Envelope>,
+    /// The job that it holds, if it can be read.
+    job: Option<Job>,
+    /// The code's end, even where nothing else can be read.
+    expires_at: Option<Timestamp>,
+}
+
+impl Letter {
+    fn read(found: Found, keys: &Keys) -> Self {
+        let envelope = Envelope::open(keys, "otpost.dead", &found.body);
+        let body = envelope.as_ref().map_or_else(|| found.body.clone(), |e| e.body().to_vec());
+        let job = Job::decode(&body, None, keys, crate::clock::now()).ok();
+        let loose: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let expires_at = loose["expires_at"].as_str().and_then(|t| t.parse().ok());
+        Self { found, envelope, job, expires_at }
+    }
+
+    fn reason(&self) -> String {
+        let field = self.found.header("x-otpost-field").unwrap_or("message");
+        // What the broker itself let go of has no reason of ours.
+        let broker = self.found.header("x-first-death-reason");
+        let reason = self.found.header("x-otpost-reason").or(broker).unwrap_or("unknown");
+        format!("{field}: {reason}")
+    }
+
+    fn shown(&self) -> Value {
+        let at = self.found.published_at.and_then(|s| Timestamp::from_second(s).ok());
+        json!({
+            "letter": self.found.message_id,
+            "at": at,
+            "reason": self.reason(),
+            "routing_key": self.envelope.as_ref().map(|e| &e.routing_key),
+            "opens": self.envelope.is_some(),
+            "id": self.job.as_ref().map(|j| j.id),
+            "tenant": self.job.as_ref().map(|j| &j.tenant),
+            "to": self.job.as_ref().map(|j| j.to.mask()),
+            "expires_at": self.expires_at,
+            "expired": self.expires_at.map(|at| at <= crate::clock::now()),
+            "bytes": self.found.header("x-otpost-bytes").and_then(|b| b.parse::<u64>().ok()),
+        })
+    }
+
+    /// Why it cannot be published again.
+    fn barred(&self) -> Option<&'static str> {
+        let Some(envelope) = &self.envelope else {
+            return Some("it was not sealed by us, or its key is missing in keys.previous");
+        };
+        if envelope.cut {
+            return Some("only its first part was kept");
+        }
+        let expired = self.expires_at.is_some_and(|at| at <= crate::clock::now());
+        expired.then_some("its code has expired")
+    }
+}
+
+impl Dead {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => list.run().await,
+            Self::Show(one) => one.run().await,
+            Self::Replay(some) => some.each("replayed", Deed::Replay).await,
+            Self::Drop(some) => some.each("dropped", Deed::Drop).await,
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(e: crate::broker::BrokerError) -> Failure {
+    Failure::Failed(e.to_string())
+}
+
+impl List {
+    async fn run(self) -> Result<(), Failure> {
+        let (most, json) = (self.most, self.json);
+        let letters = self.letters(most).await?;
+        if json {
+            println!("{}", Value::Array(letters.iter().map(Letter::shown).collect()));
+            return Ok(());
+        }
+        if letters.is_empty() {
+            println!("There is no dead letter.");
+        }
+        for letter in &letters {
+            let shown = letter.shown();
+            let text = |name: &str| shown[name].as_str().unwrap_or("-").to_owned();
+            let expired = if shown["expired"] == true { "  expired" } else { "" };
+            println!("{}  {}  {}  {}{expired}", text("letter"), text("at"), text("to"), text("reason"));
+        }
+        Ok(())
+    }
+
+    async fn letters(&self, most: usize) -> Result<Vec<Letter>, Failure> {
+        let config = self.file.load()?;
+        let (keys, mut browse) = (config.keys()?, Browse::dead(&amqp_url(&config)?).await.map_err(failed)?);
+        let mut letters = vec![];
+        while letters.len() < most
+            && let Some(found) = browse.next().await.map_err(failed)?
+        {
+            letters.push(Letter::read(found, &keys));
+        }
+        browse.close().await;
+        Ok(letters)
+    }
+}
+
+impl One {
+    async fn run(self) -> Result<(), Failure> {
+        let letters = self.list.letters(usize::MAX).await?;
+        let found = letters.iter().find(|l| l.found.message_id == self.letter).ok_or_else(unknown)?;
+        let shown = found.shown();
+        if self.list.json {
+            println!("{shown}");
+            return Ok(());
+        }
+        for (name, value) in shown.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            println!("{name:<12} {text}");
+        }
+        println!(
+            "{:<12} {}",
+            "replay",
+            found.barred().map_or("possible".to_owned(), |why| format!("not possible: {why}"))
+        );
+        Ok(())
+    }
+}
+
+fn unknown() -> Failure {
+    Failure::Failed("there is no such letter; see: otpost dead list".to_owned())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Deed {
+    Replay,
+    Drop,
+}
+
+impl Which {
+    async fn each(self, word: &str, deed: Deed) -> Result<(), Failure> {
+        let config = self.file.load()?;
+        let (keys, url) = (config.keys()?, amqp_url(&config)?);
+        let mut browse = Browse::dead(&url).await.map_err(failed)?;
+        let (mut done, mut left) = (0, vec![]);
+        while let Some(found) = browse.next().await.map_err(failed)? {
+            if self.letter.as_ref().is_some_and(|wanted| *wanted != found.message_id) {
+                continue;
+            }
+            let letter = Letter::read(found, &keys);
+            if deed == Deed::Replay {
+                if let Some(why) = letter.barred() {
+                    left.push(format!("{}: {why}", letter.found.message_id));
+                    continue;
+                }
+                // Confirmed first, removed then: an accident in between leaves two, never none.
+                publish(url.clone(), again(&letter)).await?;
+            }
+            browse.remove(&letter.found).await.map_err(failed)?;
+            done += 1;
+        }
+        browse.close().await;
+        for why in &left {
+            eprintln!("left  {why}");
+        }
+        if done == 0 && left.is_empty() && self.letter.is_some() {
+            return Err(unknown());
+        }
+        println!("{done} {word}, {} left.", left.len());
+        if left.is_empty() { Ok(()) } else { Err(Failure::Said) }
+    }
+}
+
+/// The message as it came.
+fn again(letter: &Letter) -> Message {
+    let envelope = letter.envelope.as_ref();
+    Message {
+        exchange: Exchange::Otpost,
+        routing_key: envelope.map_or("dispatch".to_owned(), |e| e.routing_key.clone()),
+        body: envelope.map(|e| e.body().to_vec()).unwrap_or_default(),
+        message_id: Uuid::now_v7().to_string(),
+        kind: "job",
+        content_type: "application/json",
+        headers: envelope
+            .and_then(|e| e.traceparent.clone())
+            .map(|t| ("traceparent".to_owned(), t))
+            .into_iter()
+            .collect(),
+        user_id: None,
+        mandatory: true,
+    }
+}

@@ -1,0 +1,188 @@
+//! `otpost seal` and `otpost publish`: a shell script as a producer.
+
+use std::io::Read;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{ConfigFile, Failure};
+use crate::broker::{Broker, Exchange, Message, Settings};
+use crate::config::Config;
+use crate::dispatch::{Act, Verb};
+use crate::seal::TenantKey;
+
+/// Read a job from standard input, seal what is secret in it, and print it.
+#[derive(Debug, Args)]
+pub(super) struct Seal {
+    #[command(flatten)]
+    key: SealingKey,
+}
+
+/// Publish a job from standard input to RabbitMQ: persistent, confirmed, and mandatory.
+#[derive(Debug, Args)]
+pub(super) struct Publish {
+    /// The broker, instead of the configuration's amqp.url
+    #[arg(long, env = "OTPOST_AMQP_URL", hide_env_values = true)]
+    amqp_url: Option<String>,
+    /// What is published: a job, or an act on one
+    #[arg(long, default_value = "dispatch", value_parser = ["dispatch", "feedback", "next", "cancel"])]
+    routing_key: String,
+    /// Seal the job first
+    #[arg(long)]
+    seal: bool,
+    /// The broker user that publishes, where amqp.users ties users to tenants
+    #[arg(long)]
+    user_id: Option<String>,
+    #[command(flatten)]
+    key: SealingKey,
+}
+
+/// With what a job is sealed.
+#[derive(Args)]
+struct SealingKey {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// A tenant's key, as `otpost keys tenant` prints it; without it the configuration's root makes it
+    #[arg(long, env = "OTPOST_TENANT_KEY", hide_env_values = true)]
+    tenant_key: Option<String>,
+}
+
+impl std::fmt::Debug for SealingKey {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealingKey").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Seal {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let job = self.key.seal(read_job()?)?;
+        println!("{}", Value::Object(job));
+        Ok(())
+    }
+}
+
+impl Publish {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let mut job = read_job()?;
+        if self.seal {
+            job = self.key.seal(job)?;
+        }
+        let body = Zeroizing::new(Value::Object(job.clone()).to_string());
+        if let Ok(verb) = self.routing_key.parse::<Verb>() {
+            Act::decode(verb, body.as_bytes(), None).map_err(|e| Failure::Usage(e.to_string()))?;
+        }
+        let url = match self.amqp_url {
+            Some(url) => url,
+            None => amqp_url(&self.key.file.load()?)?,
+        };
+        let id = job.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let message = Message {
+            exchange: Exchange::Otpost,
+            routing_key: self.routing_key,
+            body: body.as_bytes().to_vec(),
+            message_id: id.clone(),
+            kind: "job",
+            content_type: "application/json",
+            headers: vec![],
+            user_id: self.user_id,
+            mandatory: true,
+        };
+        publish(url, message).await?;
+        println!("{id}");
+        Ok(())
+    }
+}
+
+/// Publishes one message, confirmed.
+pub(super) async fn publish(url: String, message: Message) -> Result<(), Failure> {
+    let settings = Settings {
+        url,
+        declare: false,
+        linger: Duration::ZERO,
+        publish_timeout: Duration::from_secs(10),
+        max_outstanding: 1,
+    };
+    let broker = Broker::start(settings, CancellationToken::new());
+    let mut standing = broker.watch();
+    let up = tokio::time::timeout(
+        Duration::from_secs(10),
+        standing.wait_for(|up| up.publishing() || up.problem().is_some()),
+    );
+    let problem = match up.await {
+        Ok(Ok(up)) if up.publishing() => None,
+        Ok(Ok(up)) => up.problem().map(str::to_owned),
+        _ => Some("RabbitMQ does not answer".to_owned()),
+    };
+    if let Some(problem) = problem {
+        return Err(Failure::Failed(problem));
+    }
+    let published = broker.publish(message).await;
+    broker.close().await;
+    published.map_err(|e| Failure::Failed(e.to_string()))
+}
+
+/// The broker of a configuration.
+pub(super) fn amqp_url(config: &Config) -> Result<String, Failure> {
+    use secrecy::ExposeSecret;
+    let missing = || {
+        Failure::Usage("no broker is named: set amqp.url in the configuration, or OTPOST_AMQP_URL".to_owned())
+    };
+    config.amqp.url.as_ref().map(|u| u.expose_secret().to_owned()).ok_or_else(missing)
+}
+
+impl SealingKey {
+    /// The job with its secret fields sealed.
+    fn seal(&self, mut job: Map<String, Value>) -> Result<Map<String, Value>, Failure> {
+        let missing = |name: &str| Failure::Usage(format!("{name}: is missing, or has a wrong form"));
+        let tenant =
+            job.get("tenant").map_or(Some("default"), Value::as_str).ok_or_else(|| missing("tenant"))?;
+        let id: Uuid = text(&job, "id")?.parse().map_err(|_| missing("id"))?;
+        let expires_at = text(&job, "expires_at")?.parse().map_err(|_| missing("expires_at"))?;
+        let key = match &self.tenant_key {
+            Some(key) => TenantKey::read(key).ok_or_else(|| {
+                Failure::Usage("--tenant-key is an id, a dot, and 64 hexadecimal digits; print it with: otpost keys tenant".to_owned())
+            })?,
+            None => self.file.load()?.root()?.tenant(tenant),
+        };
+        let mut secret = Map::new();
+        for name in ["to", "code", "params", "client_ip"] {
+            if let Some(value) = job.get(name) {
+                secret.insert(name.to_owned(), value.clone());
+            }
+        }
+        if !secret.contains_key("to") || !secret.contains_key("code") {
+            return Err(Failure::Usage("a job to be sealed needs to and code".to_owned()));
+        }
+        let plain = Zeroizing::new(Value::Object(secret).to_string());
+        let sealed = key.seal_job(tenant, id, expires_at, plain.as_bytes());
+        job.retain(|name, _| !["to", "code", "params", "client_ip"].contains(&name.as_str()));
+        job.insert("sealed".to_owned(), json!(sealed));
+        Ok(job)
+    }
+}
+
+fn text<'j>(job: &'j Map<String, Value>, name: &str) -> Result<&'j str, Failure> {
+    job.get(name)
+        .and_then(Value::as_str)
+        .ok_or_else(|| Failure::Usage(format!("{name}: is missing, or has a wrong form")))
+}
+
+fn read_job() -> Result<Map<String, Value>, Failure> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin()
+        .take(64 * 1024)
+        .read_to_string(&mut text)
+        .map_err(|_| Failure::Usage("standard input is not UTF-8 text".to_owned()))?;
+    serde_json::from_str(&text).map_err(|e| {
+        Failure::Usage(format!(
+            "standard input is not a JSON object (line {}, column {})",
+            e.line(),
+            e.column()
+        ))
+    })
+}

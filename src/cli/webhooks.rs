@@ -1,0 +1,110 @@
+//! `otpost webhooks`
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::client::{Server, problem};
+
+/// Look after a tenant's webhook. The key needs the scope admin.
+#[derive(Debug, Subcommand)]
+pub(super) enum Webhooks {
+    /// Show the target, what waits for it, and what was given up
+    List(Ask),
+    /// Send a test event now, and say what the receiver answered
+    Test(Ask),
+    /// Tell events again that were given up: all, or one by its id
+    Replay(Replay),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ask {
+    #[command(flatten)]
+    server: Server,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    /// An event's id, <uid>/<version>, as the list shows it
+    event: Option<String>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+impl Webhooks {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::List(ask) => {
+                let json = ask.json;
+                let body = ask.get("/v1/webhooks").await?;
+                if json {
+                    println!("{body:#}");
+                } else {
+                    list(&body);
+                }
+                Ok(())
+            }
+            Self::Test(ask) => {
+                let json = ask.json;
+                let body = ask.post("/v1/webhooks/test", &json!({})).await?;
+                if json {
+                    println!("{body}");
+                } else if let Some(why) = body["problem"].as_str() {
+                    return Err(Failure::Failed(format!("the receiver was not reached: {why}")));
+                } else {
+                    println!("The receiver answered {}.", body["status"]);
+                }
+                if body["told"] == true { Ok(()) } else { Err(Failure::Said) }
+            }
+            Self::Replay(replay) => {
+                let (json, which) =
+                    (replay.ask.json, replay.event.map_or(json!({}), |e| json!({"event": e})));
+                let body = replay.ask.post("/v1/webhooks/replay", &which).await?;
+                if json {
+                    println!("{body}");
+                } else {
+                    println!("{} events are told again.", body["replayed"]);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Ask {
+    async fn get(self, path: &str) -> Result<Value, Failure> {
+        let (status, body) = self.server.connect()?.get(path).await?;
+        if status == 200 { Ok(body) } else { Err(problem(status, &body)) }
+    }
+
+    async fn post(self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let (status, body) = self.server.connect()?.post(path, body).await?;
+        if status == 200 { Ok(body) } else { Err(problem(status, &body)) }
+    }
+}
+
+fn list(body: &Value) {
+    let Some(url) = body["url"].as_str() else {
+        println!("This tenant has no webhook: add [tenants.NAME.webhook] to the configuration.");
+        return;
+    };
+    println!("{url}");
+    let events = body["events"].as_array().map_or(&[][..], Vec::as_slice);
+    if events.is_empty() {
+        println!("Nothing waits, and nothing was given up.");
+    }
+    for event in events {
+        let text = |name: &str| event[name].as_str().unwrap_or_default();
+        let when = event["due_at"].as_str().map_or("given up".to_owned(), |at| format!("next {at}"));
+        println!(
+            "{:<13} {}  {} tries, {when}  {}",
+            text("state"),
+            text("event"),
+            event["tries"],
+            text("problem")
+        );
+    }
+}

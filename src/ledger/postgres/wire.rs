@@ -1,0 +1,157 @@
+//! The way to `PostgreSQL`: connections, statements whose rows are JSON, and what errors mean.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{Json, ToSql};
+
+use crate::ledger::{LedgerError, Options};
+
+pub(in crate::ledger) struct Postgres {
+    pool: Pool,
+    /// Longer than the server's own limit: a statement that is over it has lost its connection.
+    patience: Duration,
+}
+
+impl Postgres {
+    pub(in crate::ledger) fn new(url: &str, options: &Options) -> Result<Self, LedgerError> {
+        let mut config: tokio_postgres::Config = url.parse().map_err(|_| {
+            LedgerError::Unfit(
+                "ledger.url is not a PostgreSQL URL: postgres://user:password@host:port/database".into(),
+            )
+        })?;
+        let limit = format!("-c statement_timeout={}", options.statement_timeout.as_millis());
+        let given = config.get_options().map(|o| format!("{o} {limit}")).unwrap_or(limit);
+        config
+            .options(given)
+            .application_name("otpost")
+            .connect_timeout(Duration::from_secs(3))
+            .tcp_user_timeout(Duration::from_secs(10))
+            .keepalives_idle(Duration::from_secs(30));
+        let tls = rustls::ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth();
+        let manager = Manager::from_config(
+            config,
+            tokio_postgres_rustls::MakeRustlsConnect::new(tls),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(options.pool)
+            .wait_timeout(Some(Duration::from_secs(2)))
+            .create_timeout(Some(Duration::from_secs(5)))
+            .recycle_timeout(Some(Duration::from_secs(1)))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_| LedgerError::Unfit("the connection pool cannot be built".to_owned()))?;
+        Ok(Self { pool, patience: options.statement_timeout + Duration::from_secs(1) })
+    }
+
+    pub(super) async fn connection(&self) -> Result<Object, LedgerError> {
+        self.pool.get().await.map_err(|e| match e {
+            PoolError::Backend(e) => of(&e),
+            PoolError::Timeout(_) => LedgerError::Away("no connection in time".to_owned()),
+            _ => LedgerError::Away("no connection".to_owned()),
+        })
+    }
+
+    /// Runs one statement whose rows are JSON.
+    pub(super) async fn rows<T: for<'de> Deserialize<'de>>(
+        &self, sql: &str, params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<T>, LedgerError> {
+        let connection = self.connection().await?;
+        let run = async {
+            let statement = connection.prepare_cached(sql).await?;
+            connection.query(&statement, params).await
+        };
+        match tokio::time::timeout(self.patience, run).await {
+            Ok(Ok(rows)) => rows
+                .iter()
+                .map(|row| {
+                    row.try_get::<_, Json<T>>(0)
+                        .map(|j| j.0)
+                        .map_err(|_| LedgerError::Unfit(MISREAD.to_owned()))
+                })
+                .collect(),
+            Ok(Err(e)) => Err(of(&e)),
+            Err(_) => {
+                // Nobody knows what its statement does: this connection is not used again.
+                drop(Object::take(connection));
+                Err(LedgerError::Away("no answer in time".to_owned()))
+            }
+        }
+    }
+
+    /// Runs a group's function, and puts its answers into the group's order.
+    pub(super) async fn group<T: for<'de> Deserialize<'de>>(
+        &self, function: &str, items: impl Iterator<Item = impl Serialize + Debug + Send + Sync>,
+    ) -> Result<Vec<T>, LedgerError> {
+        let items = Json(placed(items));
+        let count = items.0.len();
+        let mut answers: Vec<Vec<Placed<T>>> =
+            self.rows(&format!("select {function}($1)"), &[&items]).await?;
+        let mut answers = answers.pop().unwrap_or_default();
+        if answers.len() != count {
+            return Err(LedgerError::Unfit(MISREAD.to_owned()));
+        }
+        answers.sort_by_key(|p| p.ix);
+        Ok(answers.into_iter().map(|p| p.answer).collect())
+    }
+}
+
+pub(super) const MISREAD: &str =
+    "the ledger's answer has an unknown form: its schema is of another version; run: otpost migrate";
+
+fn roots() -> rustls::RootCertStore {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// What an error means for the caller. The server's own text stays here: it quotes values.
+pub(super) fn of(e: &tokio_postgres::Error) -> LedgerError {
+    let Some(db) = e.as_db_error() else {
+        return LedgerError::Away(
+            if e.is_closed() { "connection closed" } else { "connection lost" }.to_owned(),
+        );
+    };
+    let state = db.code();
+    if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(state) {
+        return LedgerError::Again;
+    }
+    match &state.code()[..2] {
+        "22" | "23" => LedgerError::Data {
+            sqlstate: state.code().to_owned(),
+            constraint: db.constraint().map(str::to_owned),
+        },
+        "42" | "3F" => LedgerError::Unfit(format!(
+            "the ledger has no schema of this version (SQLSTATE {}); run: otpost migrate",
+            state.code()
+        )),
+        "28" | "3D" => LedgerError::Unfit(format!(
+            "the ledger does not let us in (SQLSTATE {}); check user, password and database in ledger.url",
+            state.code()
+        )),
+        _ => LedgerError::Away(format!("SQLSTATE {}", state.code())),
+    }
+}
+
+#[derive(Deserialize)]
+struct Placed<T> {
+    ix: usize,
+    #[serde(flatten)]
+    answer: T,
+}
+
+/// An item of a group, with its place.
+#[derive(Debug, Serialize)]
+pub(super) struct Item<T> {
+    ix: usize,
+    #[serde(flatten)]
+    item: T,
+}
+
+pub(super) fn placed<T>(items: impl Iterator<Item = T>) -> Vec<Item<T>> {
+    items.enumerate().map(|(ix, item)| Item { ix, item }).collect()
+}

@@ -1,0 +1,106 @@
+//! Events on their way to tenants' webhooks.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row};
+use uuid::Uuid;
+
+use super::Fault;
+use crate::clock::after;
+use crate::dispatch::{Dispatch, Event};
+use crate::ledger::items::{Hook, HookFate, HookRow, Owed};
+use crate::ledger::sqlite::row::{load, time};
+
+/// Longer than any try.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Writes what a dispatch owes to its tenant's webhook.
+pub(super) fn owe(db: &Connection, d: &Dispatch, events: &[Event], now: Timestamp) -> Result<(), Fault> {
+    let mut insert = db.prepare_cached(
+        "insert into webhook (uid, version, tenant, event, due_at, born_at) values (?1, ?2, ?3, ?4, ?5, ?5)",
+    )?;
+    for event in events {
+        let (uid, text) = (d.order.uid.to_string(), serde_json::to_string(event)?);
+        insert.execute((uid, event.version, &d.order.tenant, text, now.as_microsecond()))?;
+    }
+    Ok(())
+}
+
+pub(in crate::ledger::sqlite) fn hooks_due(
+    db: &Connection, tenant: &str, most: usize, now: Timestamp,
+) -> Result<Vec<Hook>, Fault> {
+    let due: Vec<(String, i64, String, u16)> = db
+        .prepare_cached(
+            "select uid, version, event, tries from webhook where tenant = ?1 and due_at <= ?2
+              order by due_at limit ?3",
+        )?
+        .query_map((tenant, now.as_microsecond(), most as i64), |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let mut hooks = vec![];
+    for (uid, version, event, tries) in due {
+        db.prepare_cached("update webhook set due_at = ?3 where uid = ?1 and version = ?2")?.execute((
+            &uid,
+            version,
+            after(now, LEASE).as_microsecond(),
+        ))?;
+        if let Some(d) = load(db, uid.parse().map_err(|_| Fault::Misread)?, now)? {
+            hooks.push(Hook { owed: Owed::of(&d.order, vec![serde_json::from_str(&event)?]), tries });
+        }
+    }
+    Ok(hooks)
+}
+
+pub(in crate::ledger::sqlite) fn hook_fate(
+    db: &Connection, uid: Uuid, version: i64, fate: &HookFate, now: Timestamp,
+) -> Result<(), Fault> {
+    match fate {
+        HookFate::Told => db
+            .prepare_cached("delete from webhook where uid = ?1 and version = ?2")?
+            .execute((uid.to_string(), version))?,
+        HookFate::Failed { problem, again } => db
+            .prepare_cached(
+                "update webhook set tries = tries + 1, problem = ?3, due_at = ?4 where uid = ?1 and version = ?2",
+            )?
+            .execute((uid.to_string(), version, problem, time(again.map(|a| after(now, a)))))?,
+    };
+    Ok(())
+}
+
+pub(in crate::ledger::sqlite) fn hooks(
+    db: &Connection, tenant: &str, most: usize,
+) -> Result<Vec<HookRow>, Fault> {
+    let sql = "select w.uid, w.version, d.id, json_extract(w.event, '$.state'), w.tries, w.due_at, w.born_at, w.problem
+                 from webhook w join dispatch d on d.uid = w.uid
+                where w.tenant = ?1 order by w.born_at desc, w.version desc limit ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows: Vec<Result<HookRow, Fault>> =
+        statement.query_map((tenant, most as i64), |r| Ok(hook_row(r)))?.collect::<Result<_, _>>()?;
+    rows.into_iter().collect()
+}
+
+fn hook_row(r: &Row<'_>) -> Result<HookRow, Fault> {
+    let id = |text: String| text.parse().map_err(|_| Fault::Misread);
+    let at = |us: i64| Timestamp::from_microsecond(us).map_err(|_| Fault::Misread);
+    Ok(HookRow {
+        uid: id(r.get(0)?)?,
+        version: r.get(1)?,
+        id: id(r.get(2)?)?,
+        state: r.get(3)?,
+        tries: r.get(4)?,
+        due_at: r.get::<_, Option<i64>>(5)?.map(at).transpose()?,
+        born_at: at(r.get(6)?)?,
+        problem: r.get(7)?,
+    })
+}
+
+pub(in crate::ledger::sqlite) fn replay_hooks(
+    db: &Connection, tenant: &str, only: Option<(Uuid, i64)>, now: Timestamp,
+) -> Result<u64, Fault> {
+    let sql = "update webhook set due_at = ?2, tries = 0 where tenant = ?1 and due_at is null
+                  and (?3 is null or (uid = ?3 and version = ?4))";
+    let (uid, version) = (only.map(|(uid, _)| uid.to_string()), only.map(|(_, version)| version));
+    Ok(db.prepare_cached(sql)?.execute((tenant, now.as_microsecond(), uid, version))? as u64)
+}

@@ -1,0 +1,202 @@
+//! What is set aside on the broker: messages that come back again and again, dead letters, receipts while the ledger is away.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use lapin::options::{BasicGetOptions, BasicPublishOptions};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use otpost::app::Roles;
+use otpost::broker::Browse;
+use otpost::envelope::Envelope;
+use serde_json::{Value, json};
+use support::house::{DOORS, House, WORKER, in_seconds, job};
+use support::relay::Relay;
+
+/// Takes everything from a queue and dies with it: the broker counts one return more for each.
+async fn die_with_all_of(house: &House, queue: &str, times: usize) {
+    for _ in 0..times {
+        let connection = Connection::connect(&house.amqp_url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let mut held = vec![];
+        while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
+            held.push(got);
+        }
+        assert!(!held.is_empty(), "{queue} holds something");
+        connection.close(200, "dies".into()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_back_too_often_is_read_alone_and_its_neighbours_are_sent() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let mut ids = vec![];
+    for n in 0..5 {
+        ids.push(house.publish(&job(&format!("+44770400000{n}"), json!({}))).await);
+    }
+    // Its reader would be killed by this one; here it only cannot be read.
+    house.publish_bytes("dispatch", b"{\"poison\"").await;
+    die_with_all_of(&house, "otpost.dispatch", 3).await;
+    let fresh = house.publish(&job("+447704000009", json!({}))).await;
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    for id in ids.into_iter().chain([fresh]) {
+        house.until_state(id, "delivered").await;
+    }
+    assert_eq!(house.record("accepted", None).await.len(), 6, "each once");
+    let (field, reason, body) = house.dead_letter().await;
+    assert_eq!((field.as_str(), reason.starts_with("is not JSON")), ("body", true), "{reason}");
+    assert_eq!(*Envelope::open(&house.keys, "otpost.dead", &body).unwrap().body(), b"{\"poison\"".to_vec());
+    let (_, metrics) = house.get(&format!("http://{}/metrics", app.ops)).await;
+    assert!(metrics.contains("otpost_admissions_total{door=\"amqp\",result=\"suspect\"} 6"), "{metrics}");
+    assert_eq!((house.waiting("otpost.dispatch").await, house.waiting("otpost.suspect").await), (0, 0));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_killed_its_reader_alone_is_never_read_again() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let j = job("+447704000011", json!({}));
+    let envelope = Envelope::new("dispatch", j.to_string().as_bytes(), usize::MAX);
+    house.publish_bytes("suspect", &envelope.seal(&house.keys, "otpost.suspect")).await;
+    die_with_all_of(&house, "otpost.suspect", 3).await;
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    let (field, reason, body) = house.dead_letter().await;
+    assert_eq!((field.as_str(), reason.as_str()), ("body", "killed_reader"));
+    let kept = Envelope::open(&house.keys, "otpost.dead", &body).unwrap();
+    assert_eq!(*kept.body(), j.to_string().into_bytes(), "whole, and unread");
+    assert_eq!(house.accepted("+447704000011").await, 0);
+    // Something in that queue that is none of ours.
+    house.publish_bytes("suspect", b"not sealed").await;
+    assert!(house.dead_letter().await.1.contains("not sealed by us"));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back() {
+    let house = House::build(Duration::from_millis(50)).await;
+    let config: tokio_postgres::Config = house.ledger_url.parse().unwrap();
+    let tokio_postgres::config::Host::Tcp(host) = &config.get_hosts()[0] else { panic!("on TCP") };
+    let place = format!("{host}:{}", config.get_ports()[0]);
+    let relay = Relay::start(tokio::net::lookup_host(&place).await.unwrap().next().unwrap()).await;
+    let mut behind = house.config(&["c1"]);
+    behind.ledger.url = Some(house.ledger_url.replace(&place, &relay.addr().to_string()).into());
+    let doors = house.start(behind, DOORS).await;
+    let worker = house.start(house.at_doors(&doors), WORKER).await;
+    let to = "+447704000021";
+    house.script(to, json!(["silent"])).await;
+    let id = house.publish(&job(to, json!({}))).await;
+    let d = house.until_state(id, "sent").await;
+    relay.refuse(true);
+    relay.cut();
+    let sid = d.attempts[0].details.reference.clone().unwrap();
+    house.receipt(&sid, "delivered").await;
+    while house.waiting("otpost.receipts").await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = house.record("accepted", Some(to)).await;
+    assert!(
+        told[0]["callbacks"].to_string().contains("204"),
+        "the carrier was answered 2xx: {}",
+        told[0]["callbacks"]
+    );
+    assert_eq!(house.until(id, "there", |_| true).await.state.as_str(), "sent");
+    relay.refuse(false);
+    house.until_state(id, "delivered").await;
+    house.until_events(id, &["sent 2", "delivered 4"]).await;
+    worker.stop().await;
+    doors.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_listed_shown_replayed_and_dropped() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let mut config = house.config(&["c1"]);
+    config.amqp.users.insert("guest".to_owned(), vec!["default".to_owned()]);
+    let strict = house.start(config, Roles::ALL).await;
+    let (good, late) = ("+447704000031", "+447704000032");
+    let first = house.publish(&job(good, json!({}))).await;
+    let second = house.publish(&job(late, json!({"expires_at": in_seconds(2)}))).await;
+    house.publish_bytes("dispatch", b"{").await;
+    while house.waiting("otpost.dead").await < 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    strict.stop().await;
+    let file = house.config_file("dead");
+    let otpost = |args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_otpost"))
+            .args(args)
+            .arg("--config")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap();
+        assert!(
+            !said.contains("481516") && !said.contains("7704000031"),
+            "nothing is shown unmasked: {said}"
+        );
+        (out.status.code().unwrap(), said)
+    };
+    tokio::time::sleep(Duration::from_secs(2)).await; // until the second code has expired
+    let (code, said) = otpost(&["dead", "list", "--json"]);
+    let list: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, list.as_array().unwrap().len()), (0, 3), "{said}");
+    let of = |id: Value| list.as_array().unwrap().iter().find(|l| l["id"] == id).unwrap();
+    let (waits, expired, broken) = (of(json!(first)), of(json!(second)), of(Value::Null));
+    assert!(waits["reason"].as_str().unwrap().starts_with("user_id: "), "{said}");
+    assert_eq!(
+        (&waits["expired"], &expired["expired"], &broken["expired"]),
+        (&json!(false), &json!(true), &Value::Null)
+    );
+    let (code, said) = otpost(&["dead", "show", expired["letter"].as_str().unwrap()]);
+    assert!(code == 0 && said.contains("not possible: its code has expired"), "{said}");
+    let (code, said) = otpost(&["dead", "replay", "--all"]);
+    assert!(code == 1 && said.contains("its code has expired"), "{said}");
+    // Where every producer is trusted, it passes.
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    house.until_state(first, "delivered").await;
+    while house.waiting("otpost.dead").await < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (code, said) = otpost(&["dead", "drop", expired["letter"].as_str().unwrap()]);
+    assert!(code == 0 && said.contains("1 dropped"), "{said}");
+    let (code, said) = otpost(&["dead", "drop", "nothing"]);
+    assert!(code == 1 && said.contains("no such letter"), "{said}");
+    let (code, _) = otpost(&["dead", "drop", "--all"]);
+    assert_eq!(code, 0);
+    assert_eq!((house.waiting("otpost.dead").await, house.accepted(late).await), (0, 0));
+    app.stop().await;
+}
+
+/// What the broker itself let go of comes readable, as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_is_not_ours_is_found_and_stays() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let connection = Connection::connect(&house.amqp_url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let plain = job("+447704000041", json!({})).to_string();
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    channel
+        .basic_publish(
+            "otpost".into(),
+            "dead".into(),
+            BasicPublishOptions::default(),
+            plain.as_bytes(),
+            properties,
+        )
+        .await
+        .unwrap();
+    while house.waiting("otpost.dead").await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut browse = Browse::dead(&house.amqp_url).await.unwrap();
+    let found = browse.next().await.unwrap().unwrap();
+    assert!(Envelope::open(&house.keys, "otpost.dead", &found.body).is_none());
+    assert!(browse.next().await.unwrap().is_none());
+    browse.close().await;
+    while house.waiting("otpost.dead").await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
