@@ -102,7 +102,7 @@ impl House {
             root,
             key: key.text,
             files,
-            rate_per_s: 100,
+            rate_per_s: 200,
             vhost,
             events,
             channel,
