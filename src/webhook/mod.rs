@@ -6,6 +6,7 @@ mod target;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::cloud_event::CloudEvent;
+use crate::cloud_event::{self, CloudEvent};
 use crate::config::{BadConfig, Config, WebhookConfig};
 use crate::ledger::{Hook, HookFate, Ledger};
 use crate::metrics::Metrics;
@@ -113,7 +114,11 @@ impl Webhooks {
             }
             let room = AT_ONCE - trying.len();
             // Away: the worker says so, and the next tick asks again.
-            let due = if room == 0 { Ok(vec![]) } else { ledger.hooks_due(tenant, room).await };
+            let due = if room == 0 {
+                Ok(vec![])
+            } else {
+                meanwhile(&mut trying, ledger.hooks_due(tenant, room)).await
+            };
             let Ok(due) = due else { continue };
             more = room == 0 || due.len() == room;
             for hook in due {
@@ -160,7 +165,7 @@ impl Webhooks {
         let sent = self
             .http
             .post(&webhook.url)
-            .header("content-type", "application/cloudevents+json")
+            .header("content-type", cloud_event::CONTENT_TYPE)
             .header("webhook-id", id)
             .header("webhook-timestamp", at.to_string())
             .header("webhook-signature", signatures(&webhook.secrets, id, at, body))
@@ -174,6 +179,20 @@ impl Webhooks {
             Err(e) if says(&e, target::NOT_PUBLIC) => Err(target::NOT_PUBLIC.to_owned()),
             Err(e) if e.is_connect() => Err("it cannot be connected to".to_owned()),
             Err(_) => Err("the connection broke off".to_owned()),
+        }
+    }
+}
+
+/// Waits for something, and drives what is under way meanwhile: a try may hold a connection to the ledger, and would keep
+/// it from everybody, this waiting included, while nobody drives it.
+async fn meanwhile<T>(
+    trying: &mut FuturesUnordered<impl Future<Output = ()>>, something: impl Future<Output = T>,
+) -> T {
+    let mut something = pin!(something);
+    loop {
+        tokio::select! {
+            it = &mut something => return it,
+            Some(()) = trying.next() => {}
         }
     }
 }
