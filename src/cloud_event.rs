@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,30 +11,41 @@ use crate::attempt::{AttemptId, Reason, State};
 use crate::dispatch::{Channel, Event};
 use crate::ledger::Owed;
 
-/// An event. `id` is the same however often it is told; `sequence` orders the events of one dispatch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The content type of an event.
+pub const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// What the world hears of a dispatch: a `CloudEvents` 1.0 event. `id` is the same however often it is told; `sequence`
+/// orders the events of one dispatch. New members may come: pass over what you do not know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Event", example = CloudEvent::example())]
 pub struct CloudEvent {
     /// `1.0`
+    #[schemars(extend("const" = "1.0"))]
     pub specversion: String,
     /// `<uid>/<version>`
+    #[schemars(regex(pattern = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[1-9][0-9]*$"))]
     pub id: String,
     /// `/otpost`
+    #[schemars(extend("const" = "/otpost"))]
     pub source: String,
     /// `io.otpost.dispatch.<state>`
+    #[schemars(regex(pattern = r"^io\.otpost\.dispatch\.[a-z]+$"))]
     #[serde(rename = "type")]
     pub kind: String,
     /// When the state changed, by the ledger's clock.
     pub time: Timestamp,
     /// `application/json`
+    #[schemars(extend("const" = "application/json"))]
     pub datacontenttype: String,
     /// The dispatch's version after the change.
+    #[schemars(range(min = 1))]
     pub sequence: i64,
     /// What changed.
     pub data: EventData,
 }
 
 /// What changed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventData {
     /// Whose dispatch.
     pub tenant: String,
@@ -45,18 +57,23 @@ pub struct EventData {
     pub step: u8,
     /// The channel of the attempt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Channel")]
     pub channel: Option<Channel>,
     /// The carrier of the attempt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "String")]
     pub carrier: Option<String>,
     /// The attempt that it is about: `<uid>-<n>`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "String")]
     pub attempt: Option<String>,
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "Reason")]
     pub reason: Option<Reason>,
     /// Seconds until a dispatch to this number would be allowed again (`limited` only).
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(with = "u64")]
     pub retry_after_s: Option<u64>,
     /// The job's tags.
     pub tags: BTreeMap<String, String>,
@@ -86,6 +103,31 @@ impl CloudEvent {
                 tags: owed.tags.clone(),
             },
         }
+    }
+
+    /// One for the contracts: a text was taken by its carrier.
+    fn example() -> Self {
+        let uid = uuid::uuid!("019ad0c1-8c00-7000-8000-0123456789ab");
+        let event = Event {
+            version: 2,
+            state: State::Sent,
+            at: Timestamp::constant(1_796_126_401, 0),
+            step: 1,
+            attempt: Some(1),
+            channel: Some(Channel::Sms),
+            carrier: Some("main".to_owned()),
+            reason: None,
+            retry_after_s: None,
+        };
+        let owed = Owed {
+            uid,
+            tenant: "default".to_owned(),
+            id: uuid::uuid!("0192f0c1-2222-4333-8444-555566667777"),
+            tags: BTreeMap::from([("flow".to_owned(), "login".to_owned())]),
+            traceparent: None,
+            events: vec![],
+        };
+        Self::of(&owed, &event)
     }
 
     /// As JSON.

@@ -49,6 +49,7 @@ pub mod worker;
 
 // The doors.
 pub mod api;
+pub mod contracts;
 pub mod ops;
 pub mod story;
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::attempt::{Attempt, AttemptId, Outcome, Reason, State, Verdict};
 use crate::dispatch::{Channel, Dispatch, Stop};
 
 /// What became of one request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AttemptStory {
     /// `<uid>-<n>`
     pub attempt: String,
@@ -24,40 +25,50 @@ pub struct AttemptStory {
     pub begun_at: Timestamp,
     /// When it was closed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub closed_at: Option<Timestamp>,
     /// `accepted`, `throttled`, …; none while it is open.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub outcome: Option<String>,
     /// What the outcome means, in a sentence.
     pub says: String,
     /// The attempt that it repeats.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub repeats: Option<String>,
     /// The carrier's id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub reference: Option<String>,
     /// The carrier's code.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub carrier_code: Option<String>,
     /// Message parts.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub segments: Option<u16>,
     /// Price.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub price: Option<String>,
     /// `delivered` or `bad`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub receipt: Option<Verdict>,
     /// Why it is bad.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub receipt_reason: Option<Reason>,
     /// When it came.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub receipt_at: Option<Timestamp>,
 }
 
 /// The whole story.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Story {
     /// The sender's name for it.
     pub id: Uuid,
@@ -72,14 +83,17 @@ pub struct Story {
     pub is_final: bool,
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub reason: Option<Reason>,
     /// No further request begins, and why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub stop: Option<Stop>,
     /// The number as people may see it.
     pub to: String,
     /// Its country.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub country: Option<String>,
     /// The plan.
     pub channels: Vec<Channel>,
@@ -93,6 +107,7 @@ pub struct Story {
     pub expires_at: Timestamp,
     /// When it is looked at again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub wake_at: Option<Timestamp>,
     /// What comes back in events.
     pub tags: BTreeMap<String, String>,

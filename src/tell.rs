@@ -10,8 +10,9 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::topology::header;
 use crate::broker::{Broker, Exchange, Message};
-use crate::cloud_event::CloudEvent;
+use crate::cloud_event::{self, CloudEvent};
 use crate::dispatch::Event;
 use crate::feed::Feed;
 use crate::ledger::{Ledger, Owed, Told};
@@ -136,8 +137,8 @@ fn message(owed: &Owed, event: &Event) -> Message {
         body: cloud.to_json().into_bytes(),
         message_id: cloud.id,
         kind: "event",
-        content_type: "application/cloudevents+json",
-        headers: owed.traceparent.iter().map(|t| ("traceparent".to_owned(), t.clone())).collect(),
+        content_type: cloud_event::CONTENT_TYPE,
+        headers: owed.traceparent.iter().map(|t| (header::TRACEPARENT.to_owned(), t.clone())).collect(),
         user_id: None,
         mandatory: false,
     }

@@ -1,15 +1,16 @@
-//! Closed sets of words: each is an enum in the code and the same word on the wire and in the ledger.
+//! Closed sets of words: each is an enum in the code and the same word on the wire, in the ledger and in the contracts.
 
 /// A word that is in none of our sets. It names the set, never the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not one of the words of {0}")]
 pub struct UnknownWord(pub &'static str);
 
-/// Defines an enum whose variants are written as fixed words (`as_str`, `FromStr`, `Display`, serde).
+/// Defines an enum whose variants are written as fixed words (`as_str`, `FromStr`, `Display`, serde, schemas).
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[derive(schemars::JsonSchema)]
         pub enum $name { $($(#[$vmeta])* #[serde(rename = $word)] $variant),+ }
 
         impl $name {
@@ -19,6 +20,15 @@ macro_rules! words {
             /// The word on the wire and in the ledger.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        // utoipa's own derive passes over a word that a macro has put into `rename`.
+        impl utoipa::ToSchema for $name {}
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let word = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
+                word.enum_values(Some(Self::ALL.iter().map(|w| w.as_str()))).into()
             }
         }
 

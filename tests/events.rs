@@ -63,9 +63,18 @@ impl Receiver {
     }
 
     async fn until(&self, expected: &[&str]) {
+        self.until_told(expected, |told| told).await;
+    }
+
+    /// What was told, as it is read, is this.
+    async fn until_told(&self, expected: &[&str], read: impl Fn(Vec<String>) -> Vec<String>) {
         let started = Instant::now();
-        while self.told() != expected {
-            assert!(started.elapsed() < Duration::from_secs(30), "{:?}, not {expected:?}", self.told());
+        loop {
+            let told = read(self.told());
+            if told == expected {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(30), "{told:?}, not {expected:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -90,6 +99,25 @@ fn with_webhook(mut config: Config, tenant: &str, url: String) -> Config {
     let section = TenantConfig { webhook: Some(webhook), ..TenantConfig::default() };
     config.tenants.insert(tenant.to_owned(), section);
     config
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_receiver_takes_no_connection_to_the_ledger_from_anybody() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let config = with_webhook(house.config(&["c1"]), "default", "http://127.0.0.1:1/hook".to_owned());
+    let app = house.start(config, Roles::ALL).await;
+    for n in 0..40 {
+        let (status, answer) = house.post(&app, &job(&format!("+4477050002{n:02}"), json!({}))).await;
+        assert_eq!(status, 202, "job {n}: {answer}");
+    }
+    let url = format!("http://{}/v1/dispatches/{}", app.api.unwrap(), uuid::Uuid::new_v4());
+    for _ in 0..150 {
+        let asked = Instant::now();
+        assert_eq!(house.get(&url).await.0, 404);
+        assert!(asked.elapsed() < Duration::from_secs(1), "an answer took {:?}", asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -248,7 +276,14 @@ async fn a_dead_receiver_holds_up_nobody_else() {
     let started = Instant::now();
     let id = house.publish(&job("+447705000004", json!({}))).await;
     house.until_state(id, "delivered").await;
-    well.until(&["sent 2", "delivered 4"]).await;
+    // Behind the other tenant's jobs the carrier may have no room at once, which makes a version more, and both events may
+    // be due together: then they travel side by side.
+    let states = |told: Vec<String>| {
+        let mut states: Vec<_> = told.iter().filter_map(|t| Some(t.split_once(' ')?.0.to_owned())).collect();
+        states.sort();
+        states
+    };
+    well.until_told(&["delivered", "sent"], states).await;
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     app.stop().await;
 }

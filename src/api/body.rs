@@ -5,7 +5,7 @@ use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use futures_util::StreamExt;
 
-use super::problem::Problem;
+use super::problem::{Problem, ProblemKind};
 
 /// The largest body that is kept.
 const CAP: usize = 64 * 1024;
@@ -15,9 +15,7 @@ const PATIENCE: usize = 32 * 1024 * 1024;
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
     let (mut kept, mut length, mut chunks) = (vec![], 0, body.into_data_stream());
     while let Some(chunk) = chunks.next().await {
-        let broken =
-            |_| Problem::new(StatusCode::BAD_REQUEST, "unreadable", "the body broke off before its end");
-        let chunk = chunk.map_err(broken)?;
+        let chunk = chunk.map_err(|_| broken_off())?;
         length += chunk.len();
         if length > PATIENCE {
             break;
@@ -26,8 +24,18 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
             kept.extend_from_slice(&chunk);
         }
     }
-    if length > CAP {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "a body has at most 64 KiB"));
-    }
-    Ok(kept.into())
+    if length > CAP { Err(too_large()) } else { Ok(kept.into()) }
+}
+
+/// What a request with a body may be answered.
+pub(super) fn problems() -> [Problem; 2] {
+    [broken_off(), too_large()]
+}
+
+fn broken_off() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, ProblemKind::Unreadable, "the body broke off before its end")
+}
+
+fn too_large() -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, ProblemKind::TooLarge, "a body has at most 64 KiB")
 }

@@ -4,28 +4,65 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Api;
-use super::body;
 use super::key::Scope;
-use super::problem::Problem;
+use super::openapi::problems;
+use super::problem::{Problem, ProblemKind};
+use super::{Api, body, key};
 use crate::admit::Door;
 use crate::attempt::{Reason, State as Standing};
+use crate::broker::topology::header::TRACEPARENT;
+use crate::dispatch::{BadMessage, JobShape};
 use crate::ledger::{Admission, Admitted, KeyRow};
 use crate::story::Story;
 
-/// Takes a job in: 202 with its state, 200 for a known id.
-pub(super) async fn create(
-    State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
-) -> Result<Response, Problem> {
+/// A dispatch that is in the ledger.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DispatchAnswer {
+    /// Your name for it.
+    id: Uuid,
+    /// Ours.
+    uid: Uuid,
+    /// Where it stands.
+    state: Standing,
+}
+
+type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
+
+/// Send a code
+///
+/// The same id and content are never sent twice: a repeated request is answered 200, with the state. A refusal leaves no
+/// dispatch, and the id stays free.
+#[utoipa::path(
+    post,
+    path = "/v1/dispatches",
+    tag = "dispatches",
+    params(("traceparent" = Option<String>, Header, description = "W3C trace context; passed over where it is none")),
+    request_body(
+        content = ref("#/components/schemas/Job"),
+        content_type = "application/json",
+        description = "At most 64 KiB",
+        examples(
+            ("plain" = (summary = "Number and code in the open", value = json!(JobShape::plain()))),
+            ("sealed" = (summary = "Number and code sealed under the tenant's key", value = json!(JobShape::sealed())))
+        )
+    ),
+    responses(
+        (status = 202, description = "It is in the ledger, and will be sent", body = DispatchAnswer),
+        (status = 200, description = "It was there before, with the same content", body = DispatchAnswer),
+        CreateProblems
+    )
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
     let outcome = admit(&api, &headers, body).await;
     let result = match &outcome {
-        Ok(response) if response.status() == StatusCode::OK => "known",
+        Ok((StatusCode::OK, _)) => "known",
         Ok(_) => "queued",
         Err(p) if p.status() == StatusCode::CONFLICT => "conflict",
         Err(p) if p.status() == StatusCode::TOO_MANY_REQUESTS => "limited",
@@ -37,26 +74,24 @@ pub(super) async fn create(
     outcome
 }
 
-async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
     let key = api.keyring.check(headers, Scope::Dispatch).await?;
     if !api.flood.lets_client(&key.id) {
-        return Err(too_many("too many requests from this client", 1));
+        return Err(client_flooded());
     }
     let body = body::read(body).await?;
     let now = crate::clock::now();
     // A panic in a library that reads strangers' text costs this one request.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let job = api.admitter.decode(&body, Some(&key.tenant), now)?;
-        let traceparent = headers.get("traceparent").and_then(|v| v.to_str().ok());
+        let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
         Ok::<_, crate::dispatch::BadMessage>(api.admitter.admission(&job, Door::Http, traceparent, now))
     }));
-    let admission = read.map_err(|_| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-job", "the job cannot be read")
-    })??;
+    let admission = read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
     answer(api, &key, admission).await
 }
 
-async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Result<Response, Problem> {
+async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
     let (order, number) = (admission.order.clone(), admission.limits[0].key.clone());
     let flooded = !api.flood.lets_number(&number);
     let refused_for = api.flood.refused(&number);
@@ -65,7 +100,7 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Result<Respons
         if api.ledger.find(&key.tenant, order.id).await?.is_none() {
             return Err(match refused_for {
                 Some(wait) => quota_full(wait),
-                None => too_many("too many requests for this number", 5),
+                None => number_flooded(),
             });
         }
     }
@@ -75,36 +110,44 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Result<Respons
             for uid in superseded {
                 api.waker.wake(uid);
             }
-            Ok((StatusCode::ACCEPTED, Json(json!({"id": order.id, "uid": order.uid, "state": state})))
-                .into_response())
+            Ok((StatusCode::ACCEPTED, Json(DispatchAnswer { id: order.id, uid: order.uid, state })))
         }
         Admitted::Known { uid, state, mine, .. } => {
             if mine || uid == order.uid {
                 api.waker.wake(uid);
             }
-            Ok((StatusCode::OK, Json(json!({"id": order.id, "uid": uid, "state": state}))).into_response())
+            Ok((StatusCode::OK, Json(DispatchAnswer { id: order.id, uid, state })))
         }
-        Admitted::Conflict => {
-            let detail = "this id is known with other content; use a new id for a new code";
-            Err(Problem::new(StatusCode::CONFLICT, "conflict", detail))
-        }
+        Admitted::Conflict => Err(conflict()),
         Admitted::Refused { state, reason, retry_after_s } => {
-            Err(refused(api, &number, state, reason, retry_after_s))
+            if state == Standing::Limited {
+                api.flood.remember(&number, retry_after_s.unwrap_or(1));
+            }
+            Err(refused(state, reason, retry_after_s))
         }
     }
 }
 
-fn refused(api: &Api, number: &str, state: Standing, reason: Reason, retry_after_s: Option<u64>) -> Problem {
+const INVALID: ProblemKind = ProblemKind::InvalidJob;
+
+fn unreadable() -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, INVALID, "the job cannot be read")
+}
+
+fn conflict() -> Problem {
+    let detail = "this id is known with other content; use a new id for a new code";
+    Problem::new(StatusCode::CONFLICT, ProblemKind::Conflict, detail)
+}
+
+fn refused(state: Standing, reason: Reason, retry_after_s: Option<u64>) -> Problem {
     match state {
         Standing::Limited => {
-            let wait = retry_after_s.unwrap_or(1);
-            api.flood.remember(number, wait);
-            too_many("this number was sent to as often as its quota allows", wait)
-                .with("reason", reason.as_str())
+            let detail = "this number was sent to as often as its quota allows";
+            too_many(detail, retry_after_s.unwrap_or(1)).reason(reason)
         }
         Standing::Superseded => {
             let detail = "a newer dispatch of the same sign-in is there";
-            Problem::new(StatusCode::CONFLICT, "superseded", detail).with("reason", reason.as_str())
+            Problem::new(StatusCode::CONFLICT, ProblemKind::Superseded, detail).reason(reason)
         }
         _ => {
             let detail = match reason {
@@ -114,29 +157,60 @@ fn refused(api: &Api, number: &str, state: Standing, reason: Reason, retry_after
                 _ => "the job is refused",
             };
             let field = if reason == Reason::Life { "expires_at" } else { "to" };
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", detail)
-                .with("reason", reason.as_str())
-                .with("field", field)
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ProblemKind::Refused, detail)
+                .reason(reason)
+                .field(field)
         }
     }
 }
 
 fn quota_full(retry_after_s: u64) -> Problem {
-    too_many("this number was sent to as often as its quota allows", retry_after_s)
-        .with("reason", Reason::Quota.as_str())
+    refused(Standing::Limited, Reason::Quota, Some(retry_after_s))
+}
+
+fn client_flooded() -> Problem {
+    too_many("too many requests from this client", 1)
+}
+
+fn number_flooded() -> Problem {
+    too_many("too many requests for this number", 5)
 }
 
 fn too_many(detail: &str, retry_after_s: u64) -> Problem {
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", detail).retry_after(retry_after_s)
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, ProblemKind::TooMany, detail).retry_after(retry_after_s)
 }
 
-/// The whole story. Another tenant's id is unknown.
+/// Read the whole story of a dispatch
+///
+/// Its state, its attempts, their receipts; no code, and a masked number. Another tenant's id is unknown.
+#[utoipa::path(
+    get,
+    path = "/v1/dispatches/{id}",
+    tag = "dispatches",
+    params(("id" = Uuid, Path, description = "Your name for the dispatch")),
+    responses((status = 200, description = "The story", body = Story), ShowProblems)
+)]
 pub(super) async fn show(
-    State(api): State<Arc<Api>>, Path(id): Path<String>, headers: HeaderMap,
+    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
 ) -> Result<Json<Story>, Problem> {
     let key = api.keyring.check(&headers, Scope::Read).await?;
-    let unknown = || Problem::new(StatusCode::NOT_FOUND, "unknown", "there is no dispatch of this id");
-    let id: Uuid = id.parse().map_err(|_| unknown())?;
-    let d = api.ledger.find(&key.tenant, id).await?.ok_or_else(unknown)?;
+    let Path(id) = id.map_err(|_| Problem::no_dispatch())?;
+    let d = api.ledger.find(&key.tenant, id).await?.ok_or_else(Problem::no_dispatch)?;
     Ok(Json(Story::from(&d)))
+}
+
+problems! {
+    CreateProblems = key::problems(Scope::Dispatch).into_iter().chain(body::problems()).chain([
+        Problem::invalid(INVALID, BadMessage::new("body", "is not JSON (line 1, column 1)")),
+        Problem::invalid(INVALID, BadMessage::new("to", "must be E.164: + and 7 to 15 digits, the country code first")),
+        refused(Standing::Expired, Reason::Life, None),
+        refused(Standing::Refused, Reason::NumberNotPossible, None),
+        refused(Standing::Refused, Reason::Country, None),
+        conflict(),
+        refused(Standing::Superseded, Reason::Newer, None),
+        client_flooded(),
+        number_flooded(),
+        quota_full(600),
+    ]);
+    ShowProblems = key::problems(Scope::Read).into_iter().chain([Problem::no_dispatch()]);
 }

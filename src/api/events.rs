@@ -10,23 +10,37 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Api;
 use super::key::Scope;
-use super::problem::Problem;
+use super::openapi::problems;
+use super::problem::{Problem, ProblemKind};
+use super::{Api, key};
 
 /// Streams that one process holds open at most.
 const MOST: usize = 1000;
 /// A comment that keeps idle connections, and proxies between, alive.
 const ALIVE: Duration = Duration::from_secs(15);
 
-/// From now on, until the listener or the process ends.
+/// Follow the tenant's events
+///
+/// As Server-Sent Events, from now on, until you or the process end. `event` is the event's type, `id` its id, `data` the
+/// event itself in one line. Nothing is kept for who does not listen; a listener that is too slow gets the event `missed`,
+/// whose `data` is the number of events that it missed. A comment comes every 15 s.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "events",
+    responses(
+        (status = 200, description = "A stream; the schema is that of each event's `data`",
+         body = ref("#/components/schemas/Event"), content_type = "text/event-stream"),
+        FollowProblems
+    )
+)]
 pub(super) async fn follow(
     State(api): State<Arc<Api>>, headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let key = api.keyring.check(&headers, Scope::Read).await?;
     if api.feed.listeners() >= MOST {
-        let detail = "too many streams are open here; listen at another instance, or use webhooks";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", detail).retry_after(30));
+        return Err(too_many_streams());
     }
     let events =
         futures_util::stream::unfold((api.feed.listen(), key.tenant), |(mut feed, tenant)| async move {
@@ -47,4 +61,13 @@ pub(super) async fn follow(
         });
     let events = events.take_until(api.shutdown.clone().cancelled_owned());
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)))
+}
+
+fn too_many_streams() -> Problem {
+    let detail = "too many streams are open here; listen at another instance, or use webhooks";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::TooManyStreams, detail).retry_after(30)
+}
+
+problems! {
+    FollowProblems = key::problems(Scope::Read).into_iter().chain([too_many_streams()]);
 }

@@ -13,7 +13,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::problem::Problem;
+use super::problem::{Problem, ProblemKind};
 use crate::ledger::{KeyRow, Ledger};
 use crate::words::words;
 
@@ -89,11 +89,6 @@ impl Keyring {
 
     /// The key of a request, if it may do this.
     pub(super) async fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<KeyRow, Problem> {
-        let denied = || {
-            let detail =
-                "a bearer key is needed: Authorization: Bearer otp_…; make one with: otpost keys create";
-            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-        };
         let given = headers
             .get("authorization")
             .and_then(|v| v.to_str().ok())
@@ -106,10 +101,7 @@ impl Keyring {
             return Err(denied());
         }
         if !row.scopes.split(' ').any(|s| s == scope.as_str()) {
-            let detail = format!(
-                "this key lacks the scope {scope}; make one with: otpost keys create --scope {scope}"
-            );
-            return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail));
+            return Err(lacks(scope));
         }
         Ok(row)
     }
@@ -123,8 +115,7 @@ impl Keyring {
             return Ok(Some(row));
         }
         if !seen && self.strangers.check().is_err() {
-            let detail = "too many unknown keys at this door; come again in a second";
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", detail).retry_after(1));
+            return Err(too_many_strangers());
         }
         let row = self.ledger.key(id).await?;
         let mut known = known();
@@ -139,6 +130,27 @@ impl Keyring {
         }
         Ok(row)
     }
+}
+
+/// What every request with a key may be answered, whatever it asks for.
+pub(super) fn problems(scope: Scope) -> Vec<Problem> {
+    vec![denied(), lacks(scope), too_many_strangers(), Problem::ledger_away(), Problem::time_out()]
+}
+
+fn denied() -> Problem {
+    let detail = "a bearer key is needed: Authorization: Bearer otp_…; make one with: otpost keys create";
+    Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
+}
+
+fn lacks(scope: Scope) -> Problem {
+    let detail =
+        format!("this key lacks the scope {scope}; make one with: otpost keys create --scope {scope}");
+    Problem::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, detail)
+}
+
+fn too_many_strangers() -> Problem {
+    let detail = "too many unknown keys at this door; come again in a second";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, ProblemKind::TooMany, detail).retry_after(1)
 }
 
 fn hash(key: &str) -> String {

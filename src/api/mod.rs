@@ -6,6 +6,7 @@ mod dispatches;
 mod events;
 mod flood;
 mod key;
+mod openapi;
 mod problem;
 mod webhooks;
 
@@ -33,7 +34,9 @@ use tokio_util::sync::CancellationToken;
 use flood::Flood;
 use key::Keyring;
 pub use key::{NewKey, Scope};
+pub use openapi::document;
 use problem::Problem;
+pub use problem::ProblemKind;
 
 /// No request is worked on for longer; the ledger's own limits are shorter.
 const TIME_OUT: Duration = Duration::from_secs(15);
@@ -94,15 +97,16 @@ impl Api {
         Router::new()
             .route("/v1/dispatches", post(dispatches::create))
             .route("/v1/dispatches/{id}", get(dispatches::show))
-            .route("/v1/dispatches/{id}/{act}", post(acts::act))
+            .route("/v1/dispatches/{id}/feedback", post(acts::feedback))
+            .route("/v1/dispatches/{id}/next", post(acts::next))
+            .route("/v1/dispatches/{id}/cancel", post(acts::cancel))
             .route("/v1/events", get(events::follow))
             .route("/v1/webhooks", get(webhooks::list))
             .route("/v1/webhooks/test", post(webhooks::test))
             .route("/v1/webhooks/replay", post(webhooks::replay))
+            .route("/v1/openapi.json", get(openapi::serve))
             .fallback(async || Problem::no_path())
-            .method_not_allowed_fallback(async || {
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not take this method")
-            })
+            .method_not_allowed_fallback(async || Problem::no_method())
             .layer(from_fn(time_out))
             .with_state(Arc::clone(self))
     }
@@ -126,17 +130,21 @@ async fn receive(
     };
     match receiver.receive(&carrier, &attempt, &token, &headers, &body).await {
         Reception::Taken => StatusCode::NO_CONTENT.into_response(),
-        Reception::NotBelieved => {
-            Problem::new(StatusCode::FORBIDDEN, "not-believed", "the token or the signature is wrong")
-                .into_response()
-        }
-        Reception::Unreadable => {
-            Problem::new(StatusCode::BAD_REQUEST, "unreadable", "this is no receipt of this carrier")
-                .into_response()
-        }
+        Reception::NotBelieved => Problem::new(
+            StatusCode::FORBIDDEN,
+            ProblemKind::NotBelieved,
+            "the token or the signature is wrong",
+        )
+        .into_response(),
+        Reception::Unreadable => Problem::new(
+            StatusCode::BAD_REQUEST,
+            ProblemKind::Unreadable,
+            "this is no receipt of this carrier",
+        )
+        .into_response(),
         Reception::Away => {
             let detail = "the ledger does not answer; send the same callback again";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ledger-away", detail)
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::LedgerAway, detail)
                 .retry_after(1)
                 .into_response()
         }
@@ -147,7 +155,6 @@ async fn time_out(request: Request, next: Next) -> Response {
     if let Ok(response) = tokio::time::timeout(TIME_OUT, next.run(request)).await {
         response
     } else {
-        let detail = "the answer took too long; send the same request again";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "time-out", detail).retry_after(1).into_response()
+        Problem::time_out().into_response()
     }
 }

@@ -6,73 +6,135 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Api;
-use super::body;
 use super::key::Scope;
-use super::problem::Problem;
+use super::openapi::problems;
+use super::problem::{Problem, ProblemKind};
+use super::{Api, body, key};
+use crate::ledger::HookRow;
 
 /// Events that a list shows at most.
 const MOST: usize = 200;
 
-/// The target, and what waits for it or was given up.
-pub(super) async fn list(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
-    let key = api.keyring.check(&headers, Scope::Admin).await?;
-    let url = api.webhooks.url(&key.tenant);
-    let rows = api.ledger.hooks(&key.tenant, MOST).await?;
-    let events: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            let mut shown = json!(row);
-            shown["event"] = json!(format!("{}/{}", row.uid, row.version));
-            shown
-        })
-        .collect();
-    Ok(Json(json!({"url": url, "events": events})))
+/// A tenant's webhook.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WebhookAnswer {
+    /// Where events go; null: nowhere.
+    url: Option<String>,
+    /// The events that wait or were given up, at most 200.
+    events: Vec<HookAnswer>,
 }
 
-/// Sends a test event now.
-pub(super) async fn test(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+/// An event that waits or was given up.
+#[derive(Debug, Serialize, ToSchema)]
+struct HookAnswer {
+    /// The event's id: `<uid>/<version>`
+    event: String,
+    #[serde(flatten)]
+    row: HookRow,
+}
+
+/// See the target, and what waits for it or was given up
+#[utoipa::path(
+    get,
+    path = "/v1/webhooks",
+    tag = "webhooks",
+    responses((status = 200, description = "The tenant's webhook", body = WebhookAnswer), ListProblems)
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>, headers: HeaderMap,
+) -> Result<Json<WebhookAnswer>, Problem> {
+    let key = api.keyring.check(&headers, Scope::Admin).await?;
+    let url = api.webhooks.url(&key.tenant).map(str::to_owned);
+    let rows = api.ledger.hooks(&key.tenant, MOST).await?;
+    let event = |row: HookRow| HookAnswer { event: format!("{}/{}", row.uid, row.version), row };
+    Ok(Json(WebhookAnswer { url, events: rows.into_iter().map(event).collect() }))
+}
+
+/// What became of a test event.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TestAnswer {
+    /// Whether the receiver took it.
+    told: bool,
+    /// The receiver's status, where it took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    status: Option<u16>,
+    /// What went wrong, where it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    problem: Option<String>,
+}
+
+/// Send a test event now
+#[utoipa::path(
+    post,
+    path = "/v1/webhooks/test",
+    tag = "webhooks",
+    responses((status = 200, description = "What became of it", body = TestAnswer), TestProblems)
+)]
+pub(super) async fn test(
+    State(api): State<Arc<Api>>, headers: HeaderMap,
+) -> Result<Json<TestAnswer>, Problem> {
     let key = api.keyring.check(&headers, Scope::Admin).await?;
     match api.webhooks.test(&key.tenant).await {
         None => Err(none()),
-        Some(Ok(status)) => Ok(Json(json!({"told": true, "status": status}))),
-        Some(Err(problem)) => Ok(Json(json!({"told": false, "problem": problem}))),
+        Some(Ok(status)) => Ok(Json(TestAnswer { told: true, status: Some(status), problem: None })),
+        Some(Err(problem)) => Ok(Json(TestAnswer { told: false, status: None, problem: Some(problem) })),
     }
 }
 
-#[derive(Deserialize)]
+/// Which event; without it all that were given up.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Which {
+pub(super) struct Which {
+    /// The event's id: `<uid>/<version>`
     #[serde(default)]
+    #[schema(pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[1-9][0-9]{0,17}$")]
     event: Option<String>,
 }
 
-/// Makes what was given up due again: one event, or all.
+/// How many events are due again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReplayAnswer {
+    /// So many.
+    replayed: u64,
+}
+
+/// Make what was given up due again
+///
+/// One event, or all.
+#[utoipa::path(
+    post,
+    path = "/v1/webhooks/replay",
+    tag = "webhooks",
+    request_body(content = ref("#/components/schemas/Which"), content_type = "application/json"),
+    responses((status = 200, description = "How many are due again", body = ReplayAnswer), ReplayProblems)
+)]
 pub(super) async fn replay(
     State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<ReplayAnswer>, Problem> {
     let key = api.keyring.check(&headers, Scope::Admin).await?;
     if api.webhooks.url(&key.tenant).is_none() {
         return Err(none());
     }
-    let bad = |rule: &str| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", format!("event: {rule}"))
-            .with("field", "event")
-    };
     let body = body::read(body).await?;
-    let which = if body.is_empty() { Ok(Which { event: None }) } else { serde_json::from_slice(&body) };
-    let which: Which = which.map_err(|_| bad("must be the only field, an event's id"))?;
+    let body = if body.is_empty() { b"{}" } else { &*body };
+    // By way of a map: serde reads a struct from a list too.
+    let which =
+        serde_json::from_slice::<Map<String, Value>>(body).and_then(|m| serde_json::from_value(m.into()));
+    let which: Which = which.map_err(|_| bad_event("must be the only field, an event's id"))?;
     let only = match which.event {
         None => None,
-        Some(id) => Some(event_id(&id).ok_or_else(|| bad("must be an event's id: <uid>/<version>"))?),
+        Some(id) => Some(event_id(&id).ok_or_else(|| bad_event("must be an event's id: <uid>/<version>"))?),
     };
     let replayed = api.ledger.replay_hooks(&key.tenant, only).await?;
     api.webhooks.poke(&key.tenant);
-    Ok(Json(json!({"replayed": replayed})))
+    Ok(Json(ReplayAnswer { replayed }))
 }
 
 fn event_id(text: &str) -> Option<(Uuid, i64)> {
@@ -82,5 +144,17 @@ fn event_id(text: &str) -> Option<(Uuid, i64)> {
 
 fn none() -> Problem {
     let detail = "this tenant has no webhook: add [tenants.NAME.webhook] to the configuration";
-    Problem::new(StatusCode::NOT_FOUND, "no-webhook", detail)
+    Problem::new(StatusCode::NOT_FOUND, ProblemKind::NoWebhook, detail)
+}
+
+fn bad_event(rule: &str) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ProblemKind::Invalid, format!("event: {rule}"))
+        .field("event")
+}
+
+problems! {
+    ListProblems = key::problems(Scope::Admin);
+    TestProblems = key::problems(Scope::Admin).into_iter().chain([none()]);
+    ReplayProblems = key::problems(Scope::Admin).into_iter().chain(body::problems())
+        .chain([none(), bad_event("must be an event's id: <uid>/<version>")]);
 }

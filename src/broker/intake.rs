@@ -64,7 +64,7 @@ impl Delivery {
             routing_key: message.routing_key.into(),
             message_id: properties.message_id().as_ref().map(ToString::to_string),
             user_id: properties.user_id().as_ref().map(ToString::to_string),
-            traceparent: header("traceparent").and_then(text),
+            traceparent: header(topology::header::TRACEPARENT).and_then(text),
             times_returned: header("x-delivery-count").and_then(|v| count(&v)).unwrap_or(0),
             redelivered: message.redelivered,
             body: message.data,

@@ -7,9 +7,6 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::topology;
 
-/// AMQP's delivery mode of what survives a restart of the broker.
-const PERSISTENT: u8 = 2;
-
 /// Where a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exchange {
@@ -81,7 +78,7 @@ impl Message {
             headers.insert(short(&name)?, AMQPValue::LongString(value.into()));
         }
         let properties = BasicProperties::default()
-            .with_delivery_mode(PERSISTENT)
+            .with_delivery_mode(topology::PERSISTENT)
             .with_message_id(short(&self.message_id)?)
             .with_type(short(self.kind)?)
             .with_timestamp(u64::try_from(crate::clock::now().as_second()).unwrap_or(0))

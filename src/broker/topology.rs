@@ -42,9 +42,35 @@ pub mod key {
     pub const RECEIPT: &str = "receipt";
 }
 
-struct Queue {
-    name: &'static str,
-    keys: &'static [&'static str],
+/// AMQP's delivery mode of what survives a restart of the broker: that of every message.
+pub const PERSISTENT: u8 = 2;
+
+/// Headers of messages.
+pub mod header {
+    /// The W3C trace context of a job's sender.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// Of a dead letter: the field that is wrong,
+    pub const FIELD: &str = "x-otpost-field";
+    /// what must hold for it,
+    pub const REASON: &str = "x-otpost-reason";
+    /// and how many bytes its body had.
+    pub const BYTES: &str = "x-otpost-bytes";
+}
+
+/// An exchange, durable.
+pub struct Exchange {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type: `direct` or `topic`.
+    pub kind: &'static str,
+}
+
+/// A queue, durable, bound to the exchange `otpost`.
+pub struct Queue {
+    /// Its name.
+    pub name: &'static str,
+    /// The routing keys that bring messages to it.
+    pub keys: &'static [&'static str],
     /// After so many returns the broker lets go of a message.
     limit: i32,
     /// It then moves it to `otpost.dead`, confirmed.
@@ -54,8 +80,12 @@ struct Queue {
 /// RabbitMQ 4 lets go of a message after 20 returns where nothing else is said. What must never be lost says this.
 const NEVER: i32 = 1_000_000;
 
+/// The exchanges, durable.
+pub const EXCHANGES: [Exchange; 2] =
+    [Exchange { name: JOBS, kind: "direct" }, Exchange { name: EVENTS, kind: "topic" }];
+
 /// In the order in which they are made: where a queue's messages go when they die is there before it.
-const QUEUES: [Queue; 4] = [
+pub const QUEUES: [Queue; 4] = [
     Queue { name: DEAD, keys: &[key::DEAD], limit: NEVER, buries: false },
     Queue { name: SUSPECT, keys: &[key::SUSPECT], limit: 6, buries: true },
     Queue {
@@ -67,13 +97,19 @@ const QUEUES: [Queue; 4] = [
     Queue { name: RECEIPTS, keys: &[key::RECEIPT], limit: NEVER, buries: false },
 ];
 
-enum Argument {
+/// The value of a queue's argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Argument {
+    /// A long string.
     Text(&'static str),
+    /// A long int.
     Number(i32),
 }
 
 impl Queue {
-    fn arguments(&self) -> Vec<(&'static str, Argument)> {
+    /// What it is declared with.
+    pub fn arguments(&self) -> Vec<(&'static str, Argument)> {
         let mut arguments = vec![
             ("x-queue-type", Argument::Text("quorum")),
             ("x-delivery-limit", Argument::Number(self.limit)),
@@ -105,7 +141,8 @@ impl Queue {
 
 /// Makes what is missing, or with `declare` false only looks whether everything is there.
 pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), BrokerError> {
-    for (name, kind) in [(JOBS, ExchangeKind::Direct), (EVENTS, ExchangeKind::Topic)] {
+    for Exchange { name, kind } in EXCHANGES {
+        let kind = if kind == "topic" { ExchangeKind::Topic } else { ExchangeKind::Direct };
         let options =
             ExchangeDeclareOptions { durable: true, passive: !declare, ..ExchangeDeclareOptions::default() };
         channel
@@ -139,8 +176,10 @@ pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), Broke
 
 /// The same as text, for those who make it by other means.
 pub(super) fn describe() -> String {
-    let mut text =
-        format!("exchange {JOBS}  type=direct durable=true\nexchange {EVENTS}  type=topic durable=true\n");
+    let mut text = String::new();
+    for Exchange { name, kind } in EXCHANGES {
+        let _ = writeln!(text, "exchange {name}  type={kind} durable=true");
+    }
     for queue in &QUEUES {
         let _ = write!(text, "queue {}  durable=true", queue.name);
         for (name, value) in queue.arguments() {

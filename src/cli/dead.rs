@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::publish::{amqp_url, publish};
 use super::{ConfigFile, Failure};
+use crate::broker::topology::header;
 use crate::broker::{Browse, Exchange, Found, Message};
 use crate::dispatch::Job;
 use crate::envelope::Envelope;
@@ -78,10 +79,10 @@ impl Letter {
     }
 
     fn reason(&self) -> String {
-        let field = self.found.header("x-otpost-field").unwrap_or("message");
+        let field = self.found.header(header::FIELD).unwrap_or("message");
         // What the broker itself let go of has no reason of ours.
         let broker = self.found.header("x-first-death-reason");
-        let reason = self.found.header("x-otpost-reason").or(broker).unwrap_or("unknown");
+        let reason = self.found.header(header::REASON).or(broker).unwrap_or("unknown");
         format!("{field}: {reason}")
     }
 
@@ -98,7 +99,7 @@ impl Letter {
             "to": self.job.as_ref().map(|j| j.to.mask()),
             "expires_at": self.expires_at,
             "expired": self.expires_at.map(|at| at <= crate::clock::now()),
-            "bytes": self.found.header("x-otpost-bytes").and_then(|b| b.parse::<u64>().ok()),
+            "bytes": self.found.header(header::BYTES).and_then(|b| b.parse::<u64>().ok()),
         })
     }
 
@@ -243,7 +244,7 @@ fn again(letter: &Letter) -> Message {
         content_type: "application/json",
         headers: envelope
             .and_then(|e| e.traceparent.clone())
-            .map(|t| ("traceparent".to_owned(), t))
+            .map(|t| (header::TRACEPARENT.to_owned(), t))
             .into_iter()
             .collect(),
         user_id: None,

@@ -1,6 +1,7 @@
 //! The commands.
 
 mod client;
+mod contracts;
 mod dead;
 mod demo;
 mod dev;
@@ -62,6 +63,8 @@ enum Command {
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print a contract: what the doors take and tell, for programs
+    Contracts(contracts::Contracts),
     /// Make, list and revoke keys
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -170,6 +173,7 @@ pub fn run() -> ExitCode {
                 print!("{}", config::DEFAULT);
                 Ok(())
             }
+            Command::Contracts(contracts) => contracts.run(),
             Command::Keys(keys) => keys.run().await,
         }
     });

@@ -1,9 +1,11 @@
 //! What a sender may do with a dispatch afterwards: say what the person did with the code, ask for the next step, cancel.
 
+use schemars::JsonSchema;
 use uuid::Uuid;
 
 use super::job::BadMessage;
-use super::job::fields::{Fields, name, read_error, required, shown, uuid};
+use super::job::fields::{Fields, most, name, read_error, required, shown, uuid};
+use super::job::shape::{Address, closed};
 use crate::words::words;
 
 words! {
@@ -79,7 +81,9 @@ impl Act {
             }
             Verb::Next => {
                 let wrong = || BadMessage::new("step", "must be a whole number from 1 to 4");
-                let step = take("step").map(|v| v.as_u64().filter(|s| (1..=4).contains(s)).ok_or_else(wrong));
+                let step = take("step").map(|v| {
+                    v.as_u64().filter(|s| (1..=u64::from(most::STEPS)).contains(s)).ok_or_else(wrong)
+                });
                 Deed::Next { step: step.transpose()?.map(|s| s as u8) }
             }
         };
@@ -88,6 +92,65 @@ impl Act {
             None => Ok(Self { tenant, id, deed }),
         }
     }
+}
+
+/// What became of the code at its sender's.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "FeedbackBody", transform = closed, example = serde_json::json!({"verified": true}))]
+pub struct FeedbackBody {
+    /// Whether the code came back right. Then nothing further is sent; `false` is only counted.
+    pub verified: bool,
+}
+
+/// The order to take the plan's next step at once: "call me instead".
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "NextBody", transform = closed, example = serde_json::json!({"step": 1}), example = serde_json::json!({}))]
+pub struct NextBody {
+    /// The step to be left, counted from 1. Where it has been left already, nothing is done: so a repeated order
+    /// advances once.
+    #[schemars(range(min = 1, max = most::STEPS))]
+    pub step: Option<u8>,
+}
+
+/// The order to make no further request. What was accepted already still gets its receipt.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "CancelBody", transform = closed, example = serde_json::json!({}))]
+pub struct CancelBody {}
+
+/// Feedback, as the broker brings it: what became of the code at its sender's.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Feedback", transform = closed, example = Address::example(&serde_json::json!({"verified": true})))]
+pub struct FeedbackShape {
+    /// Of which dispatch.
+    #[schemars(flatten)]
+    pub address: Address,
+    /// What it says.
+    #[schemars(flatten)]
+    pub body: FeedbackBody,
+}
+
+/// `next`, as the broker brings it: the order to take the plan's next step at once.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Next", transform = closed, example = Address::example(&serde_json::json!({"step": 1})))]
+pub struct NextShape {
+    /// Of which dispatch.
+    #[schemars(flatten)]
+    pub address: Address,
+    /// What it says.
+    #[schemars(flatten)]
+    pub body: NextBody,
+}
+
+/// `cancel`, as the broker brings it: the order to make no further request.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Cancel", transform = closed, example = Address::example(&serde_json::json!({})))]
+pub struct CancelShape {
+    /// Of which dispatch.
+    #[schemars(flatten)]
+    pub address: Address,
+    /// What it says.
+    #[schemars(flatten)]
+    pub body: CancelBody,
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use act::{Act, Deed, Verb};
+pub use act::{Act, CancelBody, CancelShape, Deed, FeedbackBody, FeedbackShape, NextBody, NextShape, Verb};
 pub use code::{BadCode, Code};
+pub use job::shape::JobShape;
 pub use job::{BadMessage, Job, Params, Supersedes};
 pub use message::{Part, Spoken, Words};
 pub use number::{BadNumber, NumberCheck, PhoneNumber};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::job::fields::most;
 use crate::words::words;
 
 words! {
@@ -63,7 +64,7 @@ impl TryFrom<Vec<Channel>> for Plan {
         if channels.is_empty() {
             return Err(BadPlan::Empty);
         }
-        if channels.len() > 4 {
+        if channels.len() > usize::from(most::STEPS) {
             return Err(BadPlan::TooLong);
         }
         let twice = |c| channels.iter().filter(|x| **x == c).count() <= 2;

@@ -9,13 +9,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cloud_event::CloudEvent;
+use crate::cloud_event::{self, CloudEvent};
 use crate::config::{BadConfig, Config, WebhookConfig};
 use crate::ledger::{Hook, HookFate, Ledger};
 use crate::metrics::Metrics;
@@ -92,38 +91,44 @@ impl Webhooks {
 
     /// Tells what is due, each tenant by itself, until shutdown.
     pub async fn run(self: Arc<Self>, ledger: Ledger, shutdown: CancellationToken) {
-        let tenants: FuturesUnordered<_> = self.by_tenant.keys().map(|t| self.serve(t, &ledger)).collect();
-        tokio::select! {
-            () = tenants.collect() => {}
-            () = shutdown.cancelled() => {}
+        let mut tenants = JoinSet::new();
+        for tenant in self.by_tenant.keys() {
+            tenants.spawn(Arc::clone(&self).serve(tenant.clone(), ledger.clone()));
         }
+        shutdown.cancelled().await;
+        tenants.shutdown().await;
     }
 
-    async fn serve(&self, tenant: &str, ledger: &Ledger) {
-        let Some(webhook) = self.by_tenant.get(tenant) else { return };
-        let mut trying = FuturesUnordered::new();
+    async fn serve(self: Arc<Self>, tenant: String, ledger: Ledger) {
+        let Some(webhook) = self.by_tenant.get(&tenant) else { return };
+        // Tasks of their own: a try that holds a connection to the ledger goes on while this loop waits for one.
+        let mut tries = JoinSet::new();
         let mut tick = tokio::time::interval(SCAN);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut more = false;
         loop {
             tokio::select! {
-                Some(()) = trying.next() => if !more { continue },
+                Some(_) = tries.join_next() => if !more { continue },
                 () = webhook.poked.notified() => {}
                 _ = tick.tick() => {}
             }
-            let room = AT_ONCE - trying.len();
+            while tries.try_join_next().is_some() {}
+            let room = AT_ONCE - tries.len();
             // Away: the worker says so, and the next tick asks again.
-            let due = if room == 0 { Ok(vec![]) } else { ledger.hooks_due(tenant, room).await };
+            let due = if room == 0 { Ok(vec![]) } else { ledger.hooks_due(&tenant, room).await };
             let Ok(due) = due else { continue };
             more = room == 0 || due.len() == room;
             for hook in due {
-                trying.push(self.try_one(tenant, webhook, ledger, hook));
+                let (webhooks, tenant, ledger) = (Arc::clone(&self), tenant.clone(), ledger.clone());
+                tries.spawn(async move { webhooks.try_one(&tenant, &ledger, hook).await });
             }
         }
     }
 
-    async fn try_one(&self, tenant: &str, webhook: &Webhook, ledger: &Ledger, hook: Hook) {
-        let Some(event) = hook.owed.events.first() else { return };
+    async fn try_one(&self, tenant: &str, ledger: &Ledger, hook: Hook) {
+        let (Some(webhook), Some(event)) = (self.by_tenant.get(tenant), hook.owed.events.first()) else {
+            return;
+        };
         let (uid, version) = (hook.owed.uid, event.version);
         let cloud = CloudEvent::of(&hook.owed, event);
         let fate = match self.post(webhook, &cloud.id, &cloud.to_json()).await {
@@ -160,7 +165,7 @@ impl Webhooks {
         let sent = self
             .http
             .post(&webhook.url)
-            .header("content-type", "application/cloudevents+json")
+            .header("content-type", cloud_event::CONTENT_TYPE)
             .header("webhook-id", id)
             .header("webhook-timestamp", at.to_string())
             .header("webhook-signature", signatures(&webhook.secrets, id, at, body))

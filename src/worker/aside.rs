@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Worker;
+use crate::broker::topology::header;
 use crate::broker::{Delivery, Intake, Message};
 use crate::envelope::Envelope;
 use crate::outage::AGAIN;
@@ -65,9 +66,9 @@ impl Worker {
         self.parts.metrics.admitted("amqp", "dead");
         tracing::warn!(field, rule, "a message cannot be used: it goes to otpost.dead");
         let headers = vec![
-            ("x-otpost-field".to_owned(), field.to_owned()),
-            ("x-otpost-reason".to_owned(), rule.to_owned()),
-            ("x-otpost-bytes".to_owned(), delivery.body.len().to_string()),
+            (header::FIELD.to_owned(), field.to_owned()),
+            (header::REASON.to_owned(), rule.to_owned()),
+            (header::BYTES.to_owned(), delivery.body.len().to_string()),
         ];
         let envelope = Envelope::of(&delivery, LONGEST_LETTER);
         if self.publish(envelope.message(&self.parts.keys, "otpost.dead", "dead", headers)).await {

@@ -12,6 +12,30 @@ use zeroize::Zeroizing;
 use super::{BadMessage, Params};
 use crate::dispatch::Plan;
 
+/// How much a field may hold at most. The schema beside (`shape`) tells the same.
+pub(in crate::dispatch) mod most {
+    /// Characters of a name: a tenant's, a template's.
+    pub(in crate::dispatch) const NAME: usize = 64;
+    /// Characters of a locale: BCP 47 asks readers for no more.
+    pub(in crate::dispatch) const LOCALE: usize = 35;
+    /// Characters of what is sealed.
+    pub(in crate::dispatch) const SEALED: usize = 8192;
+    /// Characters of a caller's key for one sign-in.
+    pub(in crate::dispatch) const SUPERSEDES: usize = 64;
+    /// Entries of `params`,
+    pub(in crate::dispatch) const PARAMS: usize = 8;
+    /// and characters of each of their names and words.
+    pub(in crate::dispatch) const PARAM: usize = 32;
+    /// Pairs of `tags`,
+    pub(in crate::dispatch) const TAGS: usize = 10;
+    /// and characters of each of their sides.
+    pub(in crate::dispatch) const TAG: usize = 128;
+    /// Seconds until the next channel.
+    pub(in crate::dispatch) const FALLBACK_S: u32 = 3600;
+    /// Steps of a plan.
+    pub(in crate::dispatch) const STEPS: u8 = 4;
+}
+
 /// A JSON object whose keys are distinct.
 pub(in crate::dispatch) struct Fields(pub(in crate::dispatch) BTreeMap<String, Value>);
 
@@ -53,7 +77,7 @@ pub(in crate::dispatch) fn read_error(e: &serde_json::Error) -> BadMessage {
 
 /// An unknown field's name, if it looks like one; a stranger's text is not repeated.
 pub(in crate::dispatch) fn shown(name: &str) -> String {
-    let plain = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let plain = (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if plain { name.to_owned() } else { "(a field)".to_owned() }
 }
 
@@ -81,7 +105,7 @@ pub(in crate::dispatch) fn string_of(
 }
 
 pub(in crate::dispatch) fn name(field: &str, value: &Value) -> Result<String, BadMessage> {
-    let text = string(field, value, 64)?;
+    let text = string(field, value, most::NAME)?;
     let fits = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
     if fits { Ok(text.to_owned()) } else { Err(BadMessage::new(field, "must be of a-z, 0-9, - and _")) }
 }
@@ -108,7 +132,7 @@ pub(in crate::dispatch) fn read_plan(value: &Value) -> Result<Plan, BadMessage> 
 }
 
 pub(in crate::dispatch) fn read_locale(value: &Value) -> Result<String, BadMessage> {
-    let text = string("locale", value, 35)?;
+    let text = string("locale", value, most::LOCALE)?;
     let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if fits {
         Ok(text.to_owned())
@@ -120,13 +144,14 @@ pub(in crate::dispatch) fn read_locale(value: &Value) -> Result<String, BadMessa
 pub(in crate::dispatch) fn read_params(value: &Value) -> Result<Params, BadMessage> {
     let bad = |rule: &str| BadMessage::new("params", rule);
     let map = value.as_object().ok_or_else(|| bad("must be an object"))?;
-    if map.len() > 8 {
+    if map.len() > most::PARAMS {
         return Err(bad("may have at most 8 entries"));
     }
     for (key, value) in map {
-        let named =
-            key.len() <= 32 && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        let short = |s: &str| (1..=32).contains(&s.chars().count()) && !s.chars().any(char::is_control);
+        let named = key.len() <= most::PARAM
+            && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        let short =
+            |s: &str| (1..=most::PARAM).contains(&s.chars().count()) && !s.chars().any(char::is_control);
         if !named {
             return Err(bad("must have names of a-z, 0-9 and _, at most 32 long"));
         }
@@ -139,17 +164,17 @@ pub(in crate::dispatch) fn read_params(value: &Value) -> Result<Params, BadMessa
 
 pub(in crate::dispatch) fn read_tags(value: &Value) -> Result<BTreeMap<String, String>, BadMessage> {
     let map = value.as_object().ok_or_else(|| BadMessage::new("tags", "must be an object of strings"))?;
-    if map.len() > 10 {
+    if map.len() > most::TAGS {
         return Err(BadMessage::new("tags", "may have at most 10 pairs"));
     }
     let pair = |(key, value): (&String, &Value)| {
-        if key.is_empty() || key.chars().count() > 128 || key.chars().any(char::is_control) {
+        if key.is_empty() || key.chars().count() > most::TAG || key.chars().any(char::is_control) {
             return Err(BadMessage::new(
                 "tags",
                 "must have names of 1 to 128 characters, without control characters",
             ));
         }
-        Ok((key.clone(), string("tags", value, 128)?.to_owned()))
+        Ok((key.clone(), string("tags", value, most::TAG)?.to_owned()))
     };
     map.iter().map(pair).collect()
 }

@@ -1,6 +1,7 @@
 //! What a producer sends: the job, read strictly. Errors name the field and the rule, never a value.
 
 pub(super) mod fields;
+pub(super) mod shape;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +18,7 @@ use super::{Code, PhoneNumber, Plan};
 use crate::clock::between;
 use crate::seal::Keys;
 use fields::{
-    Fields, name, read_error, read_locale, read_params, read_plan, read_tags, required, shown, string,
+    Fields, most, name, read_error, read_locale, read_params, read_plan, read_tags, required, shown, string,
     string_of, time, uuid,
 };
 
@@ -130,7 +131,7 @@ impl Job {
                 ));
             }
             let plain = keys
-                .open_job(&tenant, id, expires_at, string("sealed", &sealed, 8192)?)
+                .open_job(&tenant, id, expires_at, string("sealed", &sealed, most::SEALED)?)
                 .map_err(|e| BadMessage::new("sealed", e.to_string()))?;
             let Fields(mut inner) = serde_json::from_slice(&plain)
                 .map_err(|_| BadMessage::new("sealed", "must hold a JSON object"))?;
@@ -158,20 +159,21 @@ impl Job {
             None => Plan::default(),
             Some(v) => read_plan(&v)?,
         };
-        let fallback_after_s =
-            match take("fallback_after_s") {
-                None => 30,
-                Some(v) => v.as_u64().and_then(|s| u32::try_from(s).ok()).filter(|s| *s <= 3600).ok_or_else(
+        let fallback_after_s = match take("fallback_after_s") {
+            None => 30,
+            Some(v) => {
+                v.as_u64().and_then(|s| u32::try_from(s).ok()).filter(|s| *s <= most::FALLBACK_S).ok_or_else(
                     || BadMessage::new("fallback_after_s", "must be a whole number from 0 to 3600"),
-                )?,
-            };
+                )?
+            }
+        };
         let template =
             take("template").map(|v| name("template", &v)).transpose()?.unwrap_or_else(|| "code".to_owned());
         let locale = take("locale").map(|v| read_locale(&v)).transpose()?;
         let supersedes = match (take("supersedes"), take("issued_at")) {
             (None, None) => None,
             (Some(key), Some(at)) => Some(Supersedes {
-                key: string("supersedes", &key, 64)?.to_owned(),
+                key: string("supersedes", &key, most::SUPERSEDES)?.to_owned(),
                 issued_at: time("issued_at", &at)?,
             }),
             _ => return Err(BadMessage::new("supersedes", "goes together with issued_at")),
