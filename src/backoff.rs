@@ -10,7 +10,7 @@ use uuid::Uuid;
 const FIRST: Duration = Duration::from_secs(1);
 /// No back-off is longer.
 const LONGEST: Duration = Duration::from_secs(15);
-/// Seconds of the snoozes after a carrier asked for patience, or had no pace.
+/// Seconds of the snoozes after a carrier asked for patience, or had no room.
 const SNOOZES: [u64; 4] = [1, 2, 5, 15];
 
 /// The back-off after the n-th attempt closed the given round (from 1): full jitter, 1 s doubling to 15 s.

@@ -1,13 +1,12 @@
 //! Who carries a message: the configured order, whoever is healthy, has pace and has a slot free.
 
 mod breaker;
+mod pace;
 
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::attempt::{Outcome, Scope};
@@ -17,6 +16,7 @@ use crate::config::{BadConfig, Config};
 use crate::dispatch::Channel;
 use crate::next::{Candidate, MIN_LIFE, Policy};
 use breaker::Breaker;
+use pace::Pace;
 
 /// Countries whose policies are kept ready; above, they are made anew each time.
 const POLICIES: usize = 512;
@@ -29,8 +29,7 @@ pub struct Account {
     pub carrier: Box<dyn Carrier>,
     /// Its connections.
     pub client: Client,
-    rate_per_s: u32,
-    pace: Mutex<Arc<DefaultDirectRateLimiter>>,
+    pace: Pace,
     slots: Arc<Semaphore>,
     breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
     candidates: HashMap<Channel, Candidate>,
@@ -43,11 +42,17 @@ pub struct Ready {
     _slot: OwnedSemaphorePermit,
 }
 
+/// No carrier had room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom {
+    /// When its turn comes, where pace is all that was lacking.
+    pub wait: Option<Duration>,
+}
+
 impl Ready {
     /// Waits for pace once more: what was given before an outage does not allow a burst after it.
     pub async fn paced_again(&self) {
-        let pace = Arc::clone(&self.account.pace.lock().unwrap_or_else(PoisonError::into_inner));
-        pace.until_ready().await;
+        self.account.pace.ready().await;
     }
 }
 
@@ -77,8 +82,7 @@ impl Routes {
                 name: name.clone(),
                 carrier,
                 client,
-                rate_per_s: c.rate_per_s,
-                pace: Mutex::new(pace(c.rate_per_s, 1)),
+                pace: Pace::new(c.rate_per_s),
                 // Where there are several, one that hangs cannot hold more than half of the worker.
                 slots: Arc::new(Semaphore::new(config.worker.slots / if several { 2 } else { 1 })),
                 breakers: Mutex::default(),
@@ -133,30 +137,32 @@ impl Routes {
             .collect()
     }
 
-    /// The first of these carriers that is healthy, has a slot free and has pace.
-    pub fn choose(&self, channel: Channel, country: Option<&str>, carriers: &[String]) -> Option<Ready> {
-        carriers.iter().filter_map(|name| self.accounts.get(name)).find_map(|account| {
+    /// The first of these carriers that is healthy, has a slot free and has pace. `has_waited`: it stood in line before.
+    pub fn choose(
+        &self, channel: Channel, country: Option<&str>, carriers: &[String], has_waited: bool,
+    ) -> Result<Ready, NoRoom> {
+        let now = crate::clock::boot();
+        let mut without_pace: Vec<&Arc<Account>> = vec![];
+        for account in carriers.iter().filter_map(|name| self.accounts.get(name)) {
             if account.is_broken(channel, country) {
-                return None;
+                continue;
             }
-            let slot = Arc::clone(&account.slots).try_acquire_owned().ok()?;
-            let pace = Arc::clone(&account.pace.lock().unwrap_or_else(PoisonError::into_inner));
-            pace.check().ok()?;
-            // Last, because it may be the one request that tries a breaker.
-            if !account.lets_through(channel, country) {
-                return None;
+            let Ok(slot) = Arc::clone(&account.slots).try_acquire_owned() else { continue };
+            if !account.pace.take(has_waited, now) {
+                without_pace.push(account);
+            } else if account.lets_through(channel, country) {
+                // Asked last, because it may be the one request that tries a breaker.
+                return Ok(Ready { account: Arc::clone(account), _slot: slot });
             }
-            Some(Ready { account: Arc::clone(account), _slot: slot })
-        })
+        }
+        let shortest = without_pace.into_iter().min_by_key(|account| account.pace.wait(now));
+        Err(NoRoom { wait: shortest.map(|account| account.pace.line_up(now)) })
     }
 
-    /// Divides each account's rate by the workers that are alive. A new share begins used up: to have changed it is no
-    /// reason for a burst.
+    /// Divides each account's rate by the workers that are alive.
     pub fn share(&self, workers: usize) {
         for account in self.accounts.values() {
-            let share = pace(account.rate_per_s, workers);
-            while share.check().is_ok() {}
-            *account.pace.lock().unwrap_or_else(PoisonError::into_inner) = share;
+            account.pace.divide(workers);
         }
     }
 }
@@ -213,30 +219,4 @@ impl Account {
 /// A carrier's breakers that a request must pass: the channel's, and the channel's in the country.
 fn keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 2] {
     [(channel, None), (channel, country.map(str::to_owned))]
-}
-
-/// A worker's share of an account's rate: less than one a second, where there are more workers than that.
-fn pace(rate_per_s: u32, workers: usize) -> Arc<DefaultDirectRateLimiter> {
-    let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
-    let burst = NonZeroU32::new(rate_per_s / workers).unwrap_or(NonZeroU32::MIN);
-    let every = Duration::from_secs(1).saturating_mul(workers) / rate_per_s.max(1);
-    let share = Quota::with_period(every.max(Duration::from_nanos(1)))
-        .map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst));
-    Arc::new(RateLimiter::direct(share))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pace;
-
-    #[test]
-    fn more_workers_than_the_rate_allows_share_it_all_the_same() {
-        let one_of_four = pace(1, 4);
-        assert!(one_of_four.check().is_ok());
-        let wait = one_of_four
-            .check()
-            .unwrap_err()
-            .wait_time_from(governor::clock::Clock::now(&governor::clock::DefaultClock::default()));
-        assert!(wait > std::time::Duration::from_millis(3900), "one in four seconds: {wait:?}");
-    }
 }

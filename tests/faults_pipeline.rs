@@ -39,26 +39,10 @@ async fn publish_all(house: &House) -> Vec<(uuid::Uuid, String)> {
     jobs
 }
 
-/// A carrier gives up on a receipt that it cannot hand over while everything here is down. It is asked to report once more on
-/// what it accepted and was never heard of.
-async fn report_again(house: &House) {
-    for entry in house.record("accepted", None).await {
-        let callbacks = entry["callbacks"].as_array().unwrap();
-        let heard = callbacks.iter().any(|c| c["status"] == "delivered" && c["http_status"] == 204);
-        if !heard {
-            house.receipt(entry["sid"].as_str().unwrap(), "delivered").await;
-        }
-    }
-}
-
 /// Waits until every job is delivered; answers for each how often it was repeated after an unknown outcome.
 async fn all_delivered(house: &House) -> BTreeMap<uuid::Uuid, i64> {
-    let (started, mut reminded) = (Instant::now(), Instant::now());
+    let started = Instant::now();
     loop {
-        if reminded.elapsed() > Duration::from_secs(45) {
-            reminded = Instant::now();
-            report_again(house).await;
-        }
         // The connection may break with the server: a new one each time.
         let look = connect_again(&house.ledger_url).await;
         let counts = look

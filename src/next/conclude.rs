@@ -1,5 +1,7 @@
 //! From facts to a conclusion: the state, the events, the quota, and when to look again.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::step::{self, Cause, Verdict};
@@ -16,11 +18,14 @@ pub fn next(seen: &Dispatch, now: Timestamp, policy: &Policy) -> Next {
 }
 
 /// What follows when no carrier had room for a begin: it is put off, or the step is left when this was its last chance.
-pub fn snooze(seen: &Dispatch, begin: &Begin, now: Timestamp, policy: &Policy) -> Next {
+/// `wait` is known where its turn is.
+pub fn snooze(
+    seen: &Dispatch, begin: &Begin, wait: Option<Duration>, now: Timestamp, policy: &Policy,
+) -> Next {
     let mut work = Work::new(seen, now);
     work.close_passed_deadline();
     work.enter(begin.step, now);
-    work.follow(policy, |d| step::put_off(d, now, policy))
+    work.follow(policy, |d| step::put_off(d, wait, now, policy))
 }
 
 /// What follows when the quota of calls refused a begin: the step is skipped.

@@ -1,5 +1,7 @@
 //! The current step: begin it, hold it, leave it for the next, or find that the plan is over.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{
@@ -78,14 +80,15 @@ pub(super) fn verdict(d: &Dispatch, now: Timestamp, policy: &Policy) -> Verdict 
 }
 
 /// What the plan says, when no carrier had room for the current step.
-pub(super) fn put_off(d: &mut Dispatch, now: Timestamp, policy: &Policy) -> Verdict {
+pub(super) fn put_off(d: &mut Dispatch, wait: Option<Duration>, now: Timestamp, policy: &Policy) -> Verdict {
     let last_chance =
         last_chance(d, policy.candidates(d.channel(d.step).expect("the step that was to begin")));
     if now >= last_chance {
         return leave(d, Reason::Life, now, policy);
     }
     d.snoozes += 1;
-    let until = after(now, snooze(u32::from(d.snoozes))).min(last_chance);
+    let wait = wait.unwrap_or(snooze(u32::from(d.snoozes)));
+    let until = after(now, wait).min(last_chance);
     d.snoozed_until = Some(until);
     Verdict::Hold(until.min(fallback_wake(d, policy).filter(|at| *at > now).unwrap_or(until)))
 }

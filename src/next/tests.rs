@@ -301,7 +301,7 @@ proptest! {
                 let mut follows = next(&seen, t(now), &policy);
                 if let Some(b) = follows.begin.clone() {
                     match happening {
-                        Happening::NoPace => follows = snooze(&seen, &b, t(now), &policy),
+                        Happening::NoPace => follows = snooze(&seen, &b, None, t(now), &policy),
                         Happening::VoiceRefused if b.channel == Channel::Voice => {
                             follows = skip_step(&seen, &b, 60, t(now), &policy);
                         }

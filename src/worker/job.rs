@@ -15,6 +15,7 @@ use crate::dispatch::{Channel, Event, Job, Verb};
 use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
 use crate::next::MIN_LIFE;
 use crate::outage::AGAIN;
+use crate::route::NoRoom;
 use crate::wake;
 
 impl Worker {
@@ -96,9 +97,12 @@ impl Worker {
             // No route, or none for this life: the taker decides what that means.
             return None;
         }
-        let Some(ready) = self.parts.routes.choose(channel, country, &carriers) else {
-            admission.snooze = Some(backoff::snooze(1));
-            return None;
+        let ready = match self.parts.routes.choose(channel, country, &carriers, false) {
+            Ok(ready) => ready,
+            Err(NoRoom { wait }) => {
+                admission.snooze = Some(wait.unwrap_or(backoff::snooze(1)));
+                return None;
+            }
         };
         let words = self.parts.admitter.render(order, channel, &job.code, &job.params, life).ok()?;
         let account = &ready.account;

@@ -24,7 +24,7 @@ use crate::ledger::{Beginning, Begun, Concluded, Deciding, Ledger, NewAttempt, O
 use crate::metrics::Metrics;
 use crate::next::{Begin, Next, Policy, give_up, next, skip_step, snooze};
 use crate::outage::Outage;
-use crate::route::{Ready, Routes};
+use crate::route::{NoRoom, Ready, Routes};
 use crate::seal::Keys;
 use crate::tell::Teller;
 use crate::wake::Waker;
@@ -212,9 +212,13 @@ impl Worker {
             return self.write(seen, follows).await;
         };
         let country = d.order.country.as_deref();
-        let Some(ready) = self.parts.routes.choose(begin.channel, country, &begin.carriers) else {
-            let follows = snooze(d, &begin, now, &policy);
-            return self.write(seen, follows).await;
+        let has_waited = d.snoozes > 0 && begin.step == d.step;
+        let ready = match self.parts.routes.choose(begin.channel, country, &begin.carriers, has_waited) {
+            Ok(ready) => ready,
+            Err(NoRoom { wait }) => {
+                let follows = snooze(d, &begin, wait, now, &policy);
+                return self.write(seen, follows).await;
+            }
         };
         let account = &ready.account;
         let beginning = Beginning {

@@ -48,16 +48,17 @@ async fn a_retry_is_not_shut_out_by_a_backlog() {
     app.stop().await;
 }
 
-/// A carrier takes no more than its contracted rate, and what had no pace is sent all the same.
+/// A carrier takes no more than its contracted rate, and a backlog no less: nobody waits while there is pace.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_accounts_rate_is_kept() {
-    const RATE: usize = 5;
+async fn an_accounts_rate_is_kept_and_used() {
+    const RATE: usize = 20;
+    const JOBS: usize = 200;
     let house = House::build(Duration::from_millis(20)).await;
     let mut config = house.config(&["c1"]);
     config.carriers.get_mut("c1").unwrap().rate_per_s = RATE as u32;
     let mut ids = vec![];
-    for n in 0..4 * RATE {
-        ids.push(house.publish(&job(&format!("+4477010{n:02}403"), json!({}))).await);
+    for n in 0..JOBS {
+        ids.push(house.publish(&job(&format!("+4477010{n:03}43"), json!({}))).await);
     }
     let app = house.start(config, Roles::ALL).await;
     for id in ids {
@@ -69,11 +70,14 @@ async fn an_accounts_rate_is_kept() {
         .iter()
         .map(|e| e["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond())
         .collect();
-    assert_eq!(at.len(), 4 * RATE);
+    assert_eq!(at.len(), JOBS);
     for first in &at {
         let within = at.iter().filter(|t| (*first..*first + 1000).contains(t)).count();
         assert!(within <= 2 * RATE, "a burst of {RATE}, and {RATE} more in a second: {within} in {at:?}");
     }
+    let took = at.iter().max().unwrap() - at.iter().min().unwrap();
+    let due = (JOBS / RATE * 1000) as i64;
+    assert!(took < due + due / 2, "{JOBS} at {RATE} a second take {due} ms, and took {took}");
     app.stop().await;
 }
 

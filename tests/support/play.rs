@@ -174,7 +174,7 @@ impl Play {
         let d = self.take(uid).await;
         let follows = next(&d, self.now().await, &self.policy);
         let begin = follows.begin.expect("a begin is due");
-        let put_off = snooze(&d, &begin, self.now().await, &self.policy);
+        let put_off = snooze(&d, &begin, None, self.now().await, &self.policy);
         self.conclude(&d, put_off).await;
     }
 

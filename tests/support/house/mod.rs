@@ -102,7 +102,7 @@ impl House {
             root,
             key: key.text,
             files,
-            rate_per_s: 200,
+            rate_per_s: 50,
             vhost,
             events,
             channel,
