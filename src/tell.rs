@@ -69,13 +69,21 @@ impl Teller {
 
 /// Hears what all processes tell over the broker, and passes it on to whoever listens here.
 pub fn hear(broker: &Broker, feed: Feed) -> impl Future<Output = ()> + use<> {
-    let (heard, mut events) = mpsc::channel(QUEUE);
-    broker.listen(heard);
+    let (ear, mut events) = mpsc::channel(QUEUE);
+    broker.listen(ear);
+    let mut standing = broker.watch();
+    feed.set_hears(standing.borrow_and_update().listening());
     async move {
-        while let Some(body) = events.recv().await {
-            // Anything else on the exchange is not ours.
-            if let Ok(event) = serde_json::from_slice(&body) {
-                feed.tell(event);
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    // Anything else on the exchange is not ours.
+                    Some(body) => drop(serde_json::from_slice(&body).map(|event| feed.tell(event))),
+                    None => return,
+                },
+                Ok(()) = standing.changed() => {
+                    feed.set_hears(standing.borrow_and_update().listening());
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ use otpost::envelope::Envelope;
 use serde_json::{Value, json};
 use support::house::{DOORS, House, WORKER, in_seconds, job};
 use support::relay::Relay;
+use support::wait;
 
 /// Takes everything from a queue and dies with it: the broker counts one return more for each.
 async fn die_with_all_of(house: &House, queue: &str, times: usize) {
@@ -92,9 +93,7 @@ async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back
     relay.cut();
     let sid = d.attempts[0].details.reference.clone().unwrap();
     house.receipt(&sid, "delivered").await;
-    while house.waiting("otpost.receipts").await == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    house.until_waiting("otpost.receipts", 1).await;
     let told = house.record("accepted", Some(to)).await;
     assert!(
         told[0]["callbacks"].to_string().contains("204"),
@@ -119,9 +118,7 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped() {
     let first = house.publish(&job(good, json!({}))).await;
     let second = house.publish(&job(late, json!({"expires_at": in_seconds(2)}))).await;
     house.publish_bytes("dispatch", b"{").await;
-    while house.waiting("otpost.dead").await < 3 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    house.until_waiting("otpost.dead", 3).await;
     strict.stop().await;
     let file = house.config_file("dead");
     let otpost = |args: &[&str]| {
@@ -139,10 +136,15 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped() {
         );
         (out.status.code().unwrap(), said)
     };
-    tokio::time::sleep(Duration::from_secs(2)).await; // until the second code has expired
-    let (code, said) = otpost(&["dead", "list", "--json"]);
-    let list: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((code, list.as_array().unwrap().len()), (0, 3), "{said}");
+    let list = async || {
+        let (code, said) = otpost(&["dead", "list", "--json"]);
+        assert_eq!(code, 0, "{said}");
+        let list: Value = serde_json::from_str(&said).unwrap();
+        let over = list.as_array().unwrap().iter().any(|l| l["id"] == json!(second) && l["expired"] == true);
+        over.then_some((list, said))
+    };
+    let (list, said) = wait::answer("the second code expires", list).await;
+    assert_eq!(list.as_array().unwrap().len(), 3, "{said}");
     let of = |id: Value| list.as_array().unwrap().iter().find(|l| l["id"] == id).unwrap();
     let (waits, expired, broken) = (of(json!(first)), of(json!(second)), of(Value::Null));
     assert!(waits["reason"].as_str().unwrap().starts_with("user_id: "), "{said}");
@@ -157,9 +159,7 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped() {
     // Where every producer is trusted, it passes.
     let app = house.start(house.config(&["c1"]), Roles::ALL).await;
     house.until_state(first, "delivered").await;
-    while house.waiting("otpost.dead").await < 2 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    house.until_waiting("otpost.dead", 2).await;
     let (code, said) = otpost(&["dead", "drop", expired["letter"].as_str().unwrap()]);
     assert!(code == 0 && said.contains("1 dropped"), "{said}");
     let (code, said) = otpost(&["dead", "drop", "nothing"]);
@@ -188,15 +188,11 @@ async fn a_letter_that_is_not_ours_is_found_and_stays() {
         )
         .await
         .unwrap();
-    while house.waiting("otpost.dead").await == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    house.until_waiting("otpost.dead", 1).await;
     let mut browse = Browse::dead(&house.amqp_url).await.unwrap();
     let found = browse.next().await.unwrap().unwrap();
     assert!(Envelope::open(&house.keys, "otpost.dead", &found.body).is_none());
     assert!(browse.next().await.unwrap().is_none());
     browse.close().await;
-    while house.waiting("otpost.dead").await == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    house.until_waiting("otpost.dead", 1).await;
 }

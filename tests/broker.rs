@@ -18,10 +18,11 @@ use otpost::broker::{
     Asked, Broker, BrokerError, Delivery, Exchange, Intake, Lane, Message, PublishError, Settings, Up,
 };
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use rabbit::{SOON, Vhost, until};
+use rabbit::wait::until;
+use rabbit::{SOON, Vhost};
 use relay::Relay;
 
 /// What does not come within this time would not have come at all.
@@ -117,9 +118,10 @@ fn job<I: ToString + ?Sized>(id: &I) -> Message {
 
 /// Publishes until the broker has it.
 async fn publish_again<I: ToString + ?Sized>(broker: &Broker, id: &I) {
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
     let publishing = async {
         while broker.publish(job(id)).await.is_err() {
-            sleep(Duration::from_millis(50)).await;
+            tick.tick().await;
         }
     };
     timeout(SOON, publishing).await.unwrap();
@@ -260,12 +262,13 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
     let publishing = tokio::spawn(async move {
         let mut confirmed = HashSet::new();
         let mut id = 0;
+        let mut tick = tokio::time::interval(Duration::from_millis(2));
         while !*over.borrow() {
+            tick.tick().await;
             id += 1;
             if broker.publish(job(&id)).await.is_ok() {
                 confirmed.insert(id.to_string());
             }
-            sleep(Duration::from_millis(2)).await;
         }
         confirmed
     });
@@ -279,7 +282,7 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
                 relay.refuse(true);
                 relay.cut();
                 let refused = relay.counts().refused;
-                until("some connections are refused", || relay.counts().refused >= refused + 4).await;
+                until("some connections are refused", async || relay.counts().refused >= refused + 4).await;
                 assert!(worker.broker.watch().borrow().problem().is_some());
                 relay.refuse(false);
             }
@@ -535,9 +538,8 @@ async fn after_shutdown_the_intake_ends_and_what_is_held_can_still_be_acked() {
     held.drain(..3).for_each(Delivery::ack);
     vhost.has_depth(DISPATCH, (27, 1)).await;
     let last = held.pop().unwrap();
-    let closing = tokio::spawn(worker.broker.close());
-    sleep(SILENCE).await;
-    assert!(!closing.is_finished(), "a delivery is still held");
+    let mut closing = tokio::spawn(worker.broker.close());
+    assert!(timeout(SILENCE, &mut closing).await.is_err(), "a delivery is still held");
     last.ack();
     timeout(Duration::from_secs(5), closing).await.unwrap().unwrap();
     vhost.has_depth(DISPATCH, (27, 0)).await;
@@ -576,7 +578,7 @@ async fn shutdown_ends_everything_while_the_broker_is_away() {
     relay.refuse(true);
     let worker = Running::start(settings(vhost.url_by(relay.addr())), 100);
     // By now the pauses between two tries are longer than three seconds.
-    until("both sides have tried often", || relay.counts().refused >= 12).await;
+    until("both sides have tried often", async || relay.counts().refused >= 12).await;
     timeout(Duration::from_secs(2), worker.stop()).await.unwrap();
 }
 

@@ -144,7 +144,9 @@ async fn the_embedded_ledgers_file_holds_no_secret_from_beginning_to_end() {
     let id = j["id"].as_str().unwrap().parse().unwrap();
     let find = async || app.ledger.find("default", id).await.unwrap().unwrap();
     let (mut found, mut looks) = (vec![], 0);
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
     loop {
+        tick.tick().await;
         let d = find().await;
         let token = house.keys.callback_token("c1", otpost::attempt::AttemptId { uid: d.order.uid, n: 1 });
         for end in ["", "-wal"] {
@@ -162,7 +164,6 @@ async fn the_embedded_ledgers_file_holds_no_secret_from_beginning_to_end() {
         if d.state.is_final() {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(looks > 5, "it was looked at while the code was sealed in it: {looks}");
     assert_eq!(found, Vec::<String>::new());

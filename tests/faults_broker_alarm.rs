@@ -9,9 +9,10 @@ use std::time::Duration;
 use otpost::broker::topology::{DISPATCH, key};
 use otpost::broker::{Broker, Exchange, Lane, Message, PublishError, Settings};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use rabbit::wait::until;
 use rabbit::{SOON, Vhost, rabbitmqctl};
 
 /// Puts the alarm out however the test ends.
@@ -67,14 +68,12 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
 
     let alarm = Alarm::on();
     // RabbitMQ tells a connection that it is blocked when it publishes.
-    let refused = async {
-        let mut id = 1;
-        while broker.publish(job(id)).await != Err(PublishError::Away) {
-            id += 1;
-            sleep(Duration::from_millis(20)).await;
-        }
+    let mut id = 0;
+    let refused = async || {
+        id += 1;
+        broker.publish(job(id)).await == Err(PublishError::Away)
     };
-    timeout(SOON, refused).await.expect("publishers are refused");
+    until("publishers are refused", refused).await;
     let up = standing.borrow_and_update().clone();
     assert!(!up.publishing() && up.consuming() && !broker.is_up(), "{up:?}");
     assert!(up.problem().is_some_and(|problem| problem.contains("alarm")), "{up:?}");

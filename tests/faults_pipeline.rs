@@ -6,10 +6,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use support::house::{DOORS, House, job, rabbitmqctl};
+use support::wait;
 use support::world::connect;
 
 const JOBS: usize = 1000;
@@ -41,42 +42,35 @@ async fn publish_all(house: &House) -> Vec<(uuid::Uuid, String)> {
 
 /// Waits until every job is delivered; answers for each how often it was repeated after an unknown outcome.
 async fn all_delivered(house: &House) -> BTreeMap<uuid::Uuid, i64> {
-    let started = Instant::now();
-    loop {
+    let all = async || {
         // The connection may break with the server: a new one each time.
         let look = connect_again(&house.ledger_url).await;
-        let counts = look
-            .query_one("select count(*), count(*) filter (where state = 'delivered') from dispatch", &[])
-            .await
-            .map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1)));
-        if counts.as_ref().is_ok_and(|c| *c == (JOBS as i64, JOBS as i64)) {
-            // A repeat is only ever made after an outcome that was unknown.
-            let sql = "select d.id, (d.repeats is not null)::int::int8
-                              + (select count(a.repeats) from attempt a where a.uid = d.uid) from dispatch d";
-            let rows = look.query(sql, &[]).await.unwrap();
-            return rows.iter().map(|r| (r.get(0), r.get(1))).collect();
-        }
-        if started.elapsed() > Duration::from_secs(150) {
-            let sql = "select d.state || ' step ' || d.step || ' snoozes ' || d.snoozes || ' attempts ' || d.n || ' ' || coalesce(d.outcome, 'open')
-                              || ' ' || coalesce(d.receipt, 'no receipt') || ' wakes in ' || (d.wake_at - clock_timestamp())::text
-                         from dispatch d where state <> 'delivered'";
-            let left = look.query(sql, &[]).await.unwrap();
-            let left: Vec<String> = left.iter().map(|r| r.get(0)).collect();
-            panic!("delivered so far (all, delivered): {counts:?}; the others: {left:#?}");
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let counts = "select count(*), count(*) filter (where state = 'delivered') from dispatch";
+        let row = look.query_one(counts, &[]).await.ok()?;
+        ((row.get::<_, i64>(0), row.get::<_, i64>(1)) == (JOBS as i64, JOBS as i64)).then_some(())
+    };
+    let all = wait::within(Duration::from_secs(150), all).await;
+    let look = connect_again(&house.ledger_url).await;
+    if all.is_none() {
+        let sql = "select d.state || ', ' || d.snoozes || ' snoozes, ' || d.n || ' attempts, ' || coalesce(d.outcome, 'open')
+                          || ', ' || coalesce(d.receipt, 'no receipt') || ', wakes in ' || (d.wake_at - clock_timestamp())::text
+                     from dispatch d where state <> 'delivered'";
+        let left = look.query(sql, &[]).await.unwrap();
+        let left: Vec<String> = left.iter().map(|r| r.get(0)).collect();
+        panic!("not delivered: {left:#?}");
     }
+    // A repeat is only ever made after an outcome that was unknown.
+    let sql = "select d.id, (d.repeats is not null)::int::int8
+                      + (select count(a.repeats) from attempt a where a.uid = d.uid) from dispatch d";
+    let rows = look.query(sql, &[]).await.unwrap();
+    rows.iter().map(|r| (r.get(0), r.get(1))).collect()
 }
 
 async fn connect_again(url: &str) -> tokio_postgres::Client {
-    for _ in 0..200 {
-        if let Ok((client, connection)) = tokio_postgres::connect(url, tokio_postgres::NoTls).await {
-            tokio::spawn(connection);
-            return client;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("PostgreSQL does not come back");
+    let connect = async || tokio_postgres::connect(url, tokio_postgres::NoTls).await.ok();
+    let (client, connection) = wait::answer("PostgreSQL is back", connect).await;
+    tokio::spawn(connection);
+    client
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,9 +118,8 @@ async fn nothing_is_lost_when_workers_die_and_services_restart() {
     let some = |n: usize| {
         let house = &house;
         async move {
-            while house.record("accepted", None).await.len() < n {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            wait::until("accepted by the carrier", async || house.record("accepted", None).await.len() >= n)
+                .await;
         }
     };
     some(50).await;

@@ -13,6 +13,7 @@ use otpost::ledger::{Admission, Admitted, Advanced, Concluded, Ledger, LedgerErr
 use support::on_both;
 use support::play::{Play, SMS, VOICE, accepted, job, limit, with_begin};
 use support::relay::{Direction, Relay};
+use support::wait;
 use support::world::{Backend, World, connect, ledger_at};
 
 fn to(number: &str, rules: &[&str]) -> Admission {
@@ -301,7 +302,7 @@ async fn a_deadlock_runs_again_and_nobody_hears_of_it() {
     tx.commit().await.unwrap();
     let answer = admitted.await.unwrap().unwrap();
     assert!(matches!(answer, Admitted::Born { state: State::Sending, .. }), "{answer:?}");
-    wait_until(async || deadlocks(&other).await > before).await;
+    wait::until("the server's word", async || deadlocks(&other).await > before).await;
 }
 
 async fn deadlocks(client: &tokio_postgres::Client) -> i64 {
@@ -313,17 +314,8 @@ async fn deadlocks(client: &tokio_postgres::Client) -> i64 {
 async fn wait_for_lock(world: &World) {
     let look = connect(&world.url).await;
     let sql = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%otpost_admit%'";
-    wait_until(async || look.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0).await;
-}
-
-async fn wait_until(mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..1000 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within ten seconds");
+    wait::until("the server's word", async || look.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0)
+        .await;
 }
 
 /// The relay before the tests' database, and a ledger behind it.

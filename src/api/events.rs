@@ -17,12 +17,14 @@ use super::{Api, key};
 
 /// Streams that one process holds open at most.
 const MOST: usize = 1000;
+/// A process that has just started hears after a moment.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// A comment that keeps idle connections, and proxies between, alive.
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// Follow the tenant's events
 ///
-/// As Server-Sent Events, from now on, until you or the process end. `event` is the event's type, `id` its id, `data` the
+/// As Server-Sent Events, from now on, until you or the process end, or no event is heard of any more. `event` is the event's type, `id` its id, `data` the
 /// event itself in one line. Nothing is kept for who does not listen; a listener that is too slow gets the event `missed`,
 /// whose `data` is the number of events that it missed. A comment comes every 15 s.
 #[utoipa::path(
@@ -42,6 +44,10 @@ pub(super) async fn follow(
     if api.feed.listeners() >= MOST {
         return Err(too_many_streams());
     }
+    let mut hears = api.feed.hears();
+    if tokio::time::timeout(PATIENCE, hears.wait_for(|hears| *hears)).await.is_err() {
+        return Err(away());
+    }
     let events =
         futures_util::stream::unfold((api.feed.listen(), key.tenant), |(mut feed, tenant)| async move {
             loop {
@@ -59,7 +65,15 @@ pub(super) async fn follow(
                 return Some((Ok(next), (feed, tenant)));
             }
         });
-    let events = events.take_until(api.shutdown.clone().cancelled_owned());
+    // Whoever hears nothing more is not left to believe that nothing happens: the stream ends, and may be opened again.
+    let shutdown = api.shutdown.clone();
+    let over = async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = hears.wait_for(|hears| !hears) => {}
+        }
+    };
+    let events = events.take_until(Box::pin(over));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)))
 }
 
@@ -68,6 +82,11 @@ fn too_many_streams() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::TooManyStreams, detail).retry_after(30)
 }
 
+fn away() -> Problem {
+    let detail = "RabbitMQ does not answer, so no event is heard of here; come again, or use webhooks";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::EventsAway, detail).retry_after(5)
+}
+
 problems! {
-    FollowProblems = key::problems(Scope::Read).into_iter().chain([too_many_streams()]);
+    FollowProblems = key::problems(Scope::Read).into_iter().chain([too_many_streams(), away()]);
 }

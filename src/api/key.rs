@@ -95,10 +95,10 @@ impl Keyring {
             .and_then(|v| v.strip_prefix("Bearer "))
             .map(str::trim)
             .ok_or_else(denied)?;
-        let id = given.strip_prefix("otp_").and_then(|rest| rest.split('_').next()).ok_or_else(denied)?;
-        let row = self.row(id).await?.ok_or_else(denied)?;
+        let id = given.strip_prefix("otp_").and_then(|rest| rest.split('_').next()).ok_or_else(not_known)?;
+        let row = self.row(id).await?.ok_or_else(not_known)?;
         if !bool::from(row.hash.as_bytes().ct_eq(hash(given).as_bytes())) {
-            return Err(denied());
+            return Err(not_known());
         }
         if !row.scopes.split(' ').any(|s| s == scope.as_str()) {
             return Err(lacks(scope));
@@ -134,11 +134,24 @@ impl Keyring {
 
 /// What every request with a key may be answered, whatever it asks for.
 pub(super) fn problems(scope: Scope) -> Vec<Problem> {
-    vec![denied(), lacks(scope), too_many_strangers(), Problem::ledger_away(), Problem::time_out()]
+    vec![
+        denied(),
+        not_known(),
+        lacks(scope),
+        too_many_strangers(),
+        Problem::ledger_away(),
+        Problem::time_out(),
+    ]
 }
 
 fn denied() -> Problem {
     let detail = "a bearer key is needed: Authorization: Bearer otp_…; make one with: otpost keys create";
+    Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
+}
+
+fn not_known() -> Problem {
+    let detail =
+        "this key is not known here: it is mistyped, revoked, or of another ledger; see: otpost keys list";
     Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
 }
 

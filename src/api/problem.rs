@@ -51,6 +51,8 @@ words! {
         TooMany = "too-many",
         /// Too many streams are open.
         TooManyStreams = "too-many-streams",
+        /// This process does not hear of events.
+        EventsAway = "events-away",
         /// The ledger does not answer.
         LedgerAway = "ledger-away",
         /// The answer took too long.

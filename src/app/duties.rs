@@ -23,8 +23,8 @@ pub(super) async fn heartbeats(ledger: Ledger, name: String, routes: Arc<Routes>
         {
             shared = alive;
             routes.share(alive);
-            metrics.workers.set(i64::try_from(alive).unwrap_or(i64::MAX));
         }
+        metrics.workers.set(i64::try_from(shared).unwrap_or(i64::MAX));
         let before = crate::clock::now();
         if let Ok(theirs) = ledger.check().await {
             let middle = before.as_microsecond().midpoint(crate::clock::now().as_microsecond());

@@ -36,6 +36,11 @@ impl Up {
         self.stands.contains(&Side::Consuming(Lane::Dispatch))
     }
 
+    /// Events are heard of.
+    pub fn listening(&self) -> bool {
+        self.stands.contains(&Side::Listening)
+    }
+
     /// What is wrong and what to do about it, as a sentence. None while all is well, and before the first try is over.
     pub fn problem(&self) -> Option<&str> {
         self.problems.values().next().map(String::as_str)

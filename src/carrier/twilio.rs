@@ -115,8 +115,9 @@ impl Twilio {
         {
             return Err("base_url must begin with https:// (or http:// for the mock gateway)".to_owned());
         }
-        if !config.account_sid.starts_with("AC") {
-            return Err("account_sid must begin with AC".to_owned());
+        let digits = config.account_sid.strip_prefix("AC");
+        if !digits.is_some_and(|d| d.len() == 32 && d.bytes().all(|b| b.is_ascii_hexdigit())) {
+            return Err("account_sid is AC and 32 hexadecimal digits".to_owned());
         }
         let token = config.auth_token.clone().ok_or("needs auth_token or auth_token_file")?;
         Ok(Self { config, token })

@@ -105,7 +105,7 @@ fn read_code() -> Result<Zeroizing<String>, Failure> {
 fn sample(quiet: bool) -> Zeroizing<String> {
     let number = u32::from_be_bytes(crate::seal::random()) % 1_000_000;
     if !quiet {
-        eprintln!("A sample code is sent: {number:06} (--code reads one of yours)");
+        eprintln!("A sample code: {number:06} (--code reads one of yours from standard input)");
     }
     Zeroizing::new(format!("{number:06}"))
 }

@@ -66,8 +66,11 @@ impl Config {
             None => Self::default(),
             Some(path) => {
                 let text = std::fs::read_to_string(path)
-                    .map_err(|e| BadConfig(format!("{} cannot be read ({})", path.display(), e.kind())))?;
-                Self::parse(&text).map_err(|e| BadConfig(format!("{}: {e}", path.display())))?
+                    .map_err(|e| BadConfig(format!("{} cannot be read ({})", path.display(), why(&e))))?;
+                let mut config =
+                    Self::parse(&text).map_err(|e| BadConfig(format!("{}: {e}", path.display())))?;
+                config.stand_in(path.parent().unwrap_or(Path::new("")));
+                config
             }
         };
         let from = |name| std::env::var(name).ok().filter(|v| !v.is_empty()).map(SecretString::from);
@@ -91,6 +94,28 @@ impl Config {
             let at = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
             BadConfig(format!("line {at}: {}", without_values(e.message())))
         })
+    }
+
+    /// Relative paths are those of the file's own folder, wherever the process was started.
+    fn stand_in(&mut self, folder: &Path) {
+        let mut files = vec![
+            &mut self.ledger.url_file,
+            &mut self.amqp.url_file,
+            &mut self.keys.root_file,
+            &mut self.keys.hash_root_file,
+            &mut self.ops.token_file,
+            &mut self.messages.templates_dir,
+        ];
+        files.extend(self.keys.previous.iter_mut().map(|p| &mut p.root_file));
+        for webhook in self.tenants.values_mut().filter_map(|t| t.webhook.as_mut()) {
+            files.extend([&mut webhook.secret_file, &mut webhook.previous_secret_file]);
+        }
+        files.extend(
+            self.carriers.values_mut().filter_map(|c| c.twilio.as_mut()).map(|t| &mut t.auth_token_file),
+        );
+        for file in files.into_iter().flatten() {
+            *file = folder.join(&*file);
+        }
     }
 
     /// Puts the contents of secrets' files into their places.
@@ -243,9 +268,17 @@ fn from_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) 
         return Ok(());
     };
     let text = std::fs::read_to_string(file)
-        .map_err(|e| BadConfig(format!("{key}_file: {} cannot be read ({})", file.display(), e.kind())))?;
+        .map_err(|e| BadConfig(format!("{key}_file: {} cannot be read ({})", file.display(), why(&e))))?;
     *secret = Some(SecretString::from(text.trim().to_owned()));
     Ok(())
+}
+
+fn why(e: &std::io::Error) -> String {
+    if e.kind() == std::io::ErrorKind::NotFound {
+        "there is no such file".to_owned()
+    } else {
+        e.kind().to_string()
+    }
 }
 
 /// The parser's message without the values that it quotes.

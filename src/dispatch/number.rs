@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::catch_unwind;
 
-use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberFormat};
+use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumberFormat};
 use zeroize::Zeroizing;
 
 use crate::words::words;
@@ -74,7 +74,9 @@ impl PhoneNumber {
                     .map(|r| format!("{r:?}"))
                     .filter(|r| r.len() == 2),
                 // One number has one spelling: a trunk prefix inside would be a second one, with a quota of its own.
-                possible: number.is_possible_with_reason().is_ok() && spelled_right(&number),
+                // A number that can only be dialled within its own town is none that a carrier could reach.
+                possible: matches!(number.is_possible_with_reason(), Ok(NumberLengthType::IsPossible))
+                    && spelled_right(&number),
                 valid: number.is_valid() && spelled_right(&number),
             }
         })

@@ -1,7 +1,7 @@
 //! From a code to words: the text of a message, or what a call says.
 //!
 //! A template is a file `<name>.<language>.<channel>.txt`. It may use `brand`, `code`, `spelled` (the code digit by
-//! digit), `minutes` (whole minutes left, at least 1) and the job's own params; anything else is an error. In speech a
+//! digit), `minutes` (whole minutes left; 0: less than one) and the job's own params; anything else is an error. In speech a
 //! line is a sentence, and `[pause 2]` a line of silence.
 
 pub mod gsm7;
@@ -122,7 +122,7 @@ impl Templates {
         values.insert("brand".to_owned(), Value::from(head.brand));
         values.insert("code".to_owned(), Value::from(code.expose()));
         values.insert("spelled".to_owned(), Value::from(spell(code).as_str()));
-        values.insert("minutes".to_owned(), Value::from((head.life.as_secs() / 60).max(1)));
+        values.insert("minutes".to_owned(), Value::from(head.life.as_secs() / 60));
         let text = Zeroizing::new(template.render(values).map_err(|e| NoWords::Broken(kind(&e)))?);
         if text.chars().count() > LONGEST {
             return Err(NoWords::Broken("it is longer than 1000 characters"));

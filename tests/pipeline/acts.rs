@@ -286,8 +286,6 @@ async fn producers_speak_for_their_own_tenants_and_seal_where_they_must() {
     let job = json!({"id": id, "tenant": "shop", "expires_at": expires_at,
                      "sealed": house.keys.seal_job("shop", id, expires_at, secret.as_bytes())});
     house.publish_as("guest", "dispatch", job.to_string().as_bytes()).await;
-    while house.accepted(to).await == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    house.until_accepted(to, 1).await;
     app.stop().await;
 }

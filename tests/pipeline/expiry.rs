@@ -32,9 +32,7 @@ async fn while_snoozed() {
     let holder = "+447701001501";
     house.script(holder, json!([{"outcome": "hold", "seconds": 40}])).await;
     house.publish(&job(holder, json!({}))).await;
-    while house.accepted(holder).await == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    house.until_accepted(holder, 1).await;
     let to = "+447701001502";
     let id = house.publish(&job(to, json!({"expires_at": in_seconds(28)}))).await;
     let d = house.until(id, "snoozed", |d| d.snoozes == 1).await;

@@ -58,9 +58,7 @@ async fn after_the_answer() {
     let a = house.publish(&job(told, json!({}))).await;
     let b = house.publish(&job(silent, json!({}))).await;
     for to in [told, silent] {
-        while house.accepted(to).await == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        house.until_accepted(to, 1).await;
     }
     victim.signal("KILL");
     let survivor = house.start(house.at_doors(&doors), WORKER).await;

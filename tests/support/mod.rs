@@ -11,6 +11,7 @@
 pub mod house;
 pub mod play;
 pub mod relay;
+pub mod wait;
 pub mod world;
 
 #[allow(unused_macros, reason = "each test binary uses its own part")]

@@ -1,10 +1,11 @@
 //! A virtual host of a test's own on the `RabbitMQ` that all tests share.
 
+#[path = "wait.rs"]
+pub(crate) mod wait;
+
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
 
 /// Anything that is waited for comes within this time, or the test fails.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -68,15 +69,13 @@ impl Vhost {
     }
 
     pub(crate) async fn has_depth(&self, queue: &str, depth: (u64, u64)) {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let found = self.depth(queue);
-            if found == depth {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{queue} has {found:?} messages (ready, held), not {depth:?}");
-            sleep(Duration::from_millis(100)).await;
-        }
+        let mut found = (0, 0);
+        let as_asked = wait::within(SOON, async || {
+            found = self.depth(queue);
+            (found == depth).then_some(())
+        });
+        let as_asked = as_asked.await.is_some();
+        assert!(as_asked, "{queue} has {found:?} messages (ready, held), not {depth:?}");
     }
 }
 
@@ -94,12 +93,4 @@ pub(crate) fn rabbitmqctl(arguments: &[&str]) -> String {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() || std::thread::panicking(), "{arguments:?}: {said}{complained}");
     said
-}
-
-pub(crate) async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !is() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
 }

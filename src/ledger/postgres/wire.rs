@@ -12,6 +12,8 @@ use crate::ledger::{LedgerError, Options};
 
 pub(in crate::ledger) struct Postgres {
     pool: Pool,
+    /// Host and port, for errors: no user, no password.
+    place: String,
     /// Longer than the server's own limit: a statement that is over it has lost its connection.
     patience: Duration,
 }
@@ -31,6 +33,7 @@ impl Postgres {
             .connect_timeout(Duration::from_secs(3))
             .tcp_user_timeout(Duration::from_secs(10))
             .keepalives_idle(Duration::from_secs(30));
+        let place = place(&config);
         let tls = rustls::ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth();
         let manager = Manager::from_config(
             config,
@@ -45,14 +48,17 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| LedgerError::Unfit("the connection pool cannot be built".to_owned()))?;
-        Ok(Self { pool, patience: options.statement_timeout + Duration::from_secs(1) })
+        Ok(Self { pool, place, patience: options.statement_timeout + Duration::from_secs(1) })
     }
 
     pub(super) async fn connection(&self) -> Result<Object, LedgerError> {
         self.pool.get().await.map_err(|e| match e {
-            PoolError::Backend(e) => of(&e),
-            PoolError::Timeout(_) => LedgerError::Away("no connection in time".to_owned()),
-            _ => LedgerError::Away("no connection".to_owned()),
+            PoolError::Backend(e) if e.as_db_error().is_some() => of(&e),
+            PoolError::Timeout(_) => LedgerError::Away(format!("no connection to {} in time", self.place)),
+            _ => LedgerError::Away(format!(
+                "no connection to {}; see that PostgreSQL runs there, as ledger.url says",
+                self.place
+            )),
         })
     }
 
@@ -102,6 +108,14 @@ impl Postgres {
 
 pub(super) const MISREAD: &str =
     "the ledger's answer has an unknown form: its schema is of another version; run: otpost migrate";
+
+fn place(config: &tokio_postgres::Config) -> String {
+    let host = config.get_hosts().first().map_or("?".to_owned(), |host| match host {
+        tokio_postgres::config::Host::Tcp(name) => name.clone(),
+        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+    });
+    format!("{host}:{}", config.get_ports().first().copied().unwrap_or(5432))
+}
 
 fn roots() -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();

@@ -7,7 +7,6 @@ mod watching;
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -23,6 +22,7 @@ use otpost::config::{CarrierConfig, Config};
 use otpost::ledger::Ledger;
 use otpost::seal::{Keys, Root};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::world::{TempDir, fresh_schema, ledger_at};
@@ -41,7 +41,7 @@ pub struct House {
     /// The carrier's rate for processes of their own.
     pub rate_per_s: u32,
     vhost: String,
-    events: Arc<Mutex<Vec<Value>>>,
+    events: watch::Sender<Vec<Value>>,
     channel: Channel,
     _connections: Vec<Connection>,
     http: reqwest::Client,
@@ -84,8 +84,8 @@ impl House {
         let connection = amqp(&amqp_url).await;
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        let events = Arc::new(Mutex::new(vec![]));
-        listen(&connection, Arc::clone(&events)).await;
+        let events = watch::Sender::default();
+        listen(&connection, events.clone()).await;
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gateway = Gateway::start(listener, config).unwrap();
@@ -157,7 +157,7 @@ impl House {
     }
 }
 
-async fn listen(connection: &Connection, events: Arc<Mutex<Vec<Value>>>) {
+async fn listen(connection: &Connection, events: watch::Sender<Vec<Value>>) {
     let channel = connection.create_channel().await.unwrap();
     let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     let queue = channel.queue_declare("".into(), options, FieldTable::default()).await.unwrap();
@@ -177,7 +177,8 @@ async fn listen(connection: &Connection, events: Arc<Mutex<Vec<Value>>>) {
     tokio::spawn(async move {
         let _channel = channel;
         while let Some(Ok(delivery)) = consumer.next().await {
-            events.lock().unwrap().push(serde_json::from_slice(&delivery.data).unwrap());
+            let event = serde_json::from_slice(&delivery.data).unwrap();
+            events.send_modify(|all| all.push(event));
         }
     });
 }

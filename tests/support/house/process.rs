@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::House;
 use crate::support::relay::Relay;
+use crate::support::wait;
 
 impl House {
     /// A worker in a process of its own; its callbacks go to `receipts`.
@@ -80,14 +81,10 @@ impl House {
 
     /// Waits until a process serves; answers its log line with the addresses.
     pub async fn serving(&self, name: &str) -> Value {
-        for _ in 0..400 {
-            let log = self.log(name);
-            if let Some(line) = log.lines().find(|l| l.contains("otpost serves")) {
-                return serde_json::from_str(line).unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("it does not serve: {}", self.log(name));
+        let look = async || self.log(name).lines().find(|l| l.contains("otpost serves")).map(str::to_owned);
+        let line = wait::within(Duration::from_secs(20), look).await;
+        let line = line.unwrap_or_else(|| panic!("it does not serve: {}", self.log(name)));
+        serde_json::from_str(&line).unwrap()
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::House;
+use crate::support::wait;
 
 /// Nothing in these tests takes longer.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -16,16 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(90);
 impl House {
     /// Waits until a dispatch is as it should be.
     pub async fn until(&self, id: Uuid, what: &str, holds: impl Fn(&Dispatch) -> bool) -> Dispatch {
-        let started = std::time::Instant::now();
         let mut last = None;
-        while started.elapsed() < PATIENCE {
-            if let Ok(Some(d)) = self.ledger.find("default", id).await {
-                if holds(&d) {
-                    return d;
-                }
-                last = Some(d);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let found = wait::within(PATIENCE, async || {
+            last = self.ledger.find("default", id).await.ok().flatten();
+            last.take_if(|d| holds(d))
+        });
+        if let Some(found) = found.await {
+            return found;
         }
         panic!("never {what}: {last:#?}");
     }
@@ -37,7 +35,7 @@ impl House {
     /// The events of a dispatch so far: `sent 2`, in the order of their arrival, repeats left out.
     pub fn events(&self, id: Uuid) -> Vec<String> {
         let mut seen: Vec<String> = vec![];
-        for e in self.events.lock().unwrap().iter().filter(|e| e["data"]["id"] == json!(id)) {
+        for e in self.events.borrow().iter().filter(|e| e["data"]["id"] == json!(id)) {
             let line = format!("{} {}", e["data"]["state"].as_str().unwrap(), e["sequence"]);
             if !seen.contains(&line) {
                 seen.push(line);
@@ -48,37 +46,33 @@ impl House {
 
     /// All events, as they came.
     pub fn all_events(&self) -> Vec<Value> {
-        self.events.lock().unwrap().clone()
+        self.events.borrow().clone()
     }
 
     pub async fn until_events(&self, id: Uuid, expected: &[&str]) {
-        let started = std::time::Instant::now();
-        while self.events(id) != expected {
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "events {:?}, not {expected:?}",
-                self.events(id)
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mut coming = self.events.subscribe();
+        let arrived = async {
+            while self.events(id) != expected {
+                coming.changed().await.unwrap();
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), arrived).await;
+        assert!(in_time.is_ok(), "events {:?}, not {expected:?}", self.events(id));
     }
 
     /// Takes one dead letter: field, reason, sealed body.
     pub async fn dead_letter(&self) -> (String, String, Vec<u8>) {
-        for _ in 0..200 {
-            if let Some(got) =
-                self.channel.basic_get("otpost.dead".into(), BasicGetOptions { no_ack: true }).await.unwrap()
-            {
-                let headers = got.properties.headers().clone().unwrap_or_default();
-                let text = |name: &str| {
-                    let value = headers.inner().get(name).and_then(|v| v.as_long_string()).unwrap();
-                    String::from_utf8_lossy(value.as_bytes()).into_owned()
-                };
-                return (text("x-otpost-field"), text("x-otpost-reason"), got.data.clone());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("no dead letter came");
+        let get = async || {
+            let options = BasicGetOptions { no_ack: true };
+            self.channel.basic_get("otpost.dead".into(), options).await.unwrap()
+        };
+        let got = wait::answer("a dead letter", get).await;
+        let headers = got.properties.headers().clone().unwrap_or_default();
+        let text = |name: &str| {
+            let value = headers.inner().get(name).and_then(|v| v.as_long_string()).unwrap();
+            String::from_utf8_lossy(value.as_bytes()).into_owned()
+        };
+        (text("x-otpost-field"), text("x-otpost-reason"), got.data.clone())
     }
 
     /// Messages that wait in a queue.
@@ -88,13 +82,18 @@ impl House {
 
     /// Waits until a worker consumes.
     pub async fn until_consumed(&self) {
-        for _ in 0..400 {
-            if self.look_at("otpost.dispatch").await.consumer_count() > 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("no worker consumes");
+        wait::until("a worker consumes", async || self.look_at("otpost.dispatch").await.consumer_count() > 0)
+            .await;
+    }
+
+    /// Waits until a queue holds so many messages.
+    pub async fn until_waiting(&self, queue: &str, messages: u32) {
+        wait::until("messages in a queue", async || self.waiting(queue).await >= messages).await;
+    }
+
+    /// Waits until the pretended carrier has accepted so many for a number.
+    pub async fn until_accepted(&self, to: &str, messages: usize) {
+        wait::until("accepted by the carrier", async || self.accepted(to).await >= messages).await;
     }
 
     async fn look_at(&self, queue: &str) -> lapin::Queue {

@@ -1,0 +1,33 @@
+//! Waiting for what gives no signal: asked again and again, and never beyond a deadline.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// Nothing that a test waits for takes longer, unless it says so.
+const PATIENCE: Duration = Duration::from_secs(90);
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Asks until there is an answer; none when the time is over.
+pub(crate) async fn within<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(answer) = ask().await {
+            return Some(answer);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn answer<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within(PATIENCE, ask).await.unwrap_or_else(|| panic!("in vain: {what}"))
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    answer(what, async || holds().await.then_some(())).await;
+}
