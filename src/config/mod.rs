@@ -329,4 +329,20 @@ mod tests {
         let config = Config::parse("[routes]\nsms = [\"nobody\"]").unwrap();
         assert!(config.check().unwrap_err().to_string().contains("routes.sms"));
     }
+
+    #[test]
+    fn relative_paths_are_those_of_the_files_folder() {
+        let folder = std::env::temp_dir().join(format!("otpost-config-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&folder).unwrap();
+        let root = crate::seal::Root::random("k1").to_hex();
+        std::fs::write(folder.join("root"), root.as_str()).unwrap();
+        let file = folder.join("otpost.toml");
+        std::fs::write(&file, "[keys]\nroot_file = \"root\"\n").unwrap();
+        let config = Config::load(Some(&file));
+        std::fs::remove_file(folder.join("root")).unwrap();
+        let missing = Config::load(Some(&file)).unwrap_err().to_string();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(config.unwrap().keys().is_ok());
+        assert!(missing.contains("keys.root_file") && missing.contains("there is no such file"), "{missing}");
+    }
 }

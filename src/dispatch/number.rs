@@ -149,5 +149,11 @@ mod tests {
             assert!(!PhoneNumber::parse(twice).unwrap().metadata().possible, "{twice} is another spelling");
         }
         assert!(!PhoneNumber::parse("+999123456789").unwrap().metadata().possible);
+        for local in ["+4477009", "+12025550"] {
+            assert!(
+                !PhoneNumber::parse(local).unwrap().metadata().possible,
+                "{local} is dialled within its town"
+            );
+        }
     }
 }
