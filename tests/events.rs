@@ -125,11 +125,16 @@ async fn a_dead_receiver_takes_no_connection_to_the_ledger_from_anybody() {
     app.stop().await;
 }
 
+/// The default tenant's events go to a receiver.
+async fn heard_by_a_receiver(house: &House) -> (Receiver, Config) {
+    let (receiver, address) = Receiver::start().await;
+    (receiver, with_webhook(house.config(&["c1"]), "default", format!("http://{address}/hook")))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_hears_of_each_event_signed_with_both_secrets() {
     let house = House::build(Duration::from_millis(300)).await;
-    let (receiver, address) = Receiver::start().await;
-    let config = with_webhook(house.config(&["c1"]), "default", format!("http://{address}/hook"));
+    let (receiver, config) = heard_by_a_receiver(&house).await;
     let app = house.start(config, Roles::ALL).await;
     let id = house.publish(&job("+447705000001", json!({"tags": {"flow": "login"}}))).await;
     receiver.until(&["sent 2", "delivered 4"]).await;
@@ -176,8 +181,7 @@ async fn a_webhook_hears_of_each_event_signed_with_both_secrets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replayed() {
     let house = House::build(Duration::from_millis(20)).await;
-    let (receiver, address) = Receiver::start().await;
-    let config = with_webhook(house.config(&["c1"]), "default", format!("http://{address}/hook"));
+    let (receiver, config) = heard_by_a_receiver(&house).await;
     let app = house.start(config, Roles::ALL).await;
     let admin = NewKey::make("default", &[Scope::Admin]);
     house.ledger.add_key(&admin.row).await.unwrap();
@@ -240,8 +244,7 @@ async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replaye
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_hears_of_refusals_and_without_a_broker() {
     let house = House::build(Duration::from_millis(20)).await;
-    let (receiver, address) = Receiver::start().await;
-    let config = with_webhook(house.config(&["c1"]), "default", format!("http://{address}/hook"));
+    let (receiver, config) = heard_by_a_receiver(&house).await;
     let app = house.start(config.clone(), Roles::ALL).await;
     house.publish(&job("+9991234567", json!({}))).await;
     receiver.until(&["refused 1"]).await;

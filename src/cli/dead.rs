@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::publish::{amqp_url, publish};
+use super::publish::{amqp_url, connect};
 use super::{ConfigFile, Failure};
 use crate::broker::topology::header;
 use crate::broker::{Browse, Exchange, Found, Message};
@@ -202,6 +202,7 @@ impl Which {
     async fn each(self, word: &str, deed: Deed) -> Result<(), Failure> {
         let config = self.file.load()?;
         let (keys, url) = (config.keys()?, amqp_url(&config)?);
+        let broker = connect(url.clone()).await?;
         let mut browse = Browse::dead(&url).await.map_err(failed)?;
         let (mut done, mut left) = (0, vec![]);
         while let Some(found) = browse.next().await.map_err(failed)? {
@@ -215,12 +216,14 @@ impl Which {
                     continue;
                 }
                 // Confirmed first, removed then: an accident in between leaves two, never none.
-                publish(url.clone(), again(&letter)).await?;
+                let published = broker.publish(again(&letter)).await;
+                published.map_err(|e| Failure::Failed(e.to_string()))?;
             }
             browse.remove(&letter.found).await.map_err(failed)?;
             done += 1;
         }
         browse.close().await;
+        broker.close().await;
         for why in &left {
             eprintln!("left  {why}");
         }

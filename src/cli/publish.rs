@@ -92,14 +92,17 @@ impl Publish {
             user_id: self.user_id,
             mandatory: true,
         };
-        publish(url, message).await?;
+        let broker = connect(url).await?;
+        let published = broker.publish(message).await;
+        broker.close().await;
+        published.map_err(|e| Failure::Failed(e.to_string()))?;
         println!("{id}");
         Ok(())
     }
 }
 
-/// Publishes one message, confirmed.
-pub(super) async fn publish(url: String, message: Message) -> Result<(), Failure> {
+/// Connects for publishing; a broker that does not answer in time is an error.
+pub(super) async fn connect(url: String) -> Result<Broker, Failure> {
     let settings = Settings {
         url,
         declare: false,
@@ -109,21 +112,13 @@ pub(super) async fn publish(url: String, message: Message) -> Result<(), Failure
     };
     let broker = Broker::start(settings, CancellationToken::new());
     let mut standing = broker.watch();
-    let up = tokio::time::timeout(
-        Duration::from_secs(10),
-        standing.wait_for(|up| up.publishing() || up.problem().is_some()),
-    );
-    let problem = match up.await {
+    let up = standing.wait_for(|up| up.publishing() || up.problem().is_some());
+    let problem = match tokio::time::timeout(Duration::from_secs(10), up).await {
         Ok(Ok(up)) if up.publishing() => None,
         Ok(Ok(up)) => up.problem().map(str::to_owned),
         _ => Some("RabbitMQ does not answer".to_owned()),
     };
-    if let Some(problem) = problem {
-        return Err(Failure::Failed(problem));
-    }
-    let published = broker.publish(message).await;
-    broker.close().await;
-    published.map_err(|e| Failure::Failed(e.to_string()))
+    problem.map_or(Ok(broker), |problem| Err(Failure::Failed(problem)))
 }
 
 /// The broker of a configuration.
