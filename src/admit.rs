@@ -1,6 +1,5 @@
 //! From a message at a door to a job that may ask the ledger in: read, checked against policy, sealed, hashed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -49,15 +48,13 @@ pub struct Contents {
 pub struct Admitter {
     keys: Keys,
     config: Config,
-    templates: Arc<Templates>,
-    /// Whether there is a broker to tell of changes.
-    broker: bool,
+    templates: Templates,
 }
 
 impl Admitter {
     /// What all doors share.
-    pub fn new(keys: Keys, config: Config, templates: Arc<Templates>, broker: bool) -> Self {
-        Self { keys, config, templates, broker }
+    pub fn new(keys: Keys, config: Config, templates: Templates) -> Self {
+        Self { keys, config, templates }
     }
 
     /// Reads a job; its tenant, its template and its words must be there.
@@ -154,7 +151,7 @@ impl Admitter {
     /// Whom changes of a tenant's dispatches are owed to.
     pub fn owes(&self, tenant: &str) -> Owes {
         let webhook = self.config.tenants.get(tenant).is_some_and(|t| t.webhook.is_some());
-        Owes { broker: self.broker, webhook }
+        Owes { broker: self.config.amqp.url.is_some(), webhook }
     }
 
     /// A tenant's own sender at a carrier.

@@ -13,7 +13,7 @@
 //! step, cancel) is a fact like any other. [`tell`] brings every change of state out to the world, at least once, as one
 //! [`cloud_event`]: over the broker, to the tenant's [`webhook`], and live to whoever listens ([`feed`]). What cannot be
 //! used, and what the [`ledger`] cannot take just now, is set aside on the broker, sealed in an [`envelope`]; [`outage`]
-//! knows whether the ledger answers. A code lies sealed ([`seal`]) in its row until its dispatch has ended, and nowhere else.
+//! knows whether the ledger answers. What follows from the configuration may change meanwhile ([`live`]). A code lies sealed ([`seal`]) in its row until its dispatch has ended, and nowhere else.
 //!
 //! Facts are written by whoever learns them; conclusions only by whoever has seen the latest facts. That one rule keeps
 //! workers, receipts, timers and senders out of each other's way.
@@ -41,6 +41,7 @@ pub mod cloud_event;
 pub mod due;
 pub mod envelope;
 pub mod feed;
+pub mod live;
 pub mod outage;
 pub mod receive;
 pub mod route;

@@ -10,6 +10,7 @@ use crate::attempt::AttemptId;
 use crate::broker::{Broker, Delivery, Exchange, Intake, Message};
 use crate::carrier::{Callback, NotBelieved};
 use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
+use crate::live::Live;
 use crate::metrics::{Metrics, Received};
 use crate::outage::{AGAIN, Outage};
 use crate::route::Routes;
@@ -51,9 +52,9 @@ pub struct Parts {
     /// The memory.
     pub ledger: Ledger,
     /// Whose callbacks are taken.
-    pub routes: Arc<Routes>,
+    pub routes: Live<Routes>,
     /// Tokens, and the seal of what is kept.
-    pub keys: Keys,
+    pub keys: Live<Keys>,
     /// Where carriers call: what they sign.
     pub public_url: String,
     /// For dispatches that became due.
@@ -90,7 +91,8 @@ impl Receiver {
         &self, carrier: &str, attempt: &str, token: &str, headers: &HeaderMap, body: &[u8],
     ) -> Reception {
         // The token is checked without the ledger: strangers cost it nothing.
-        let Some(account) = self.routes.account(carrier) else {
+        let routes = self.routes.now();
+        let Some(account) = routes.account(carrier) else {
             return Reception::NotBelieved;
         };
         let count = |verdict| {
@@ -99,7 +101,7 @@ impl Receiver {
         let Ok(id) = attempt.parse::<AttemptId>() else {
             return Reception::NotBelieved;
         };
-        if !self.keys.token_is_good(&account.name, id, token) {
+        if !self.keys.now().token_is_good(&account.name, id, token) {
             count("bad_token");
             return Reception::NotBelieved;
         }
@@ -154,7 +156,7 @@ impl Receiver {
     fn kept(&self, recording: &Recording) -> Message {
         let plain = serde_json::to_vec(&Kept { v: VERSION, recording: recording.clone() })
             .expect("plain structs with text keys serialise");
-        Self::message(self.keys.seal_letter(QUEUE, &plain).into_bytes())
+        Self::message(self.keys.now().seal_letter(QUEUE, &plain).into_bytes())
     }
 
     fn message(body: Vec<u8>) -> Message {
@@ -175,7 +177,7 @@ impl Receiver {
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
             let opened =
-                std::str::from_utf8(&delivery.body).ok().map(|text| self.keys.open_letter(QUEUE, text));
+                std::str::from_utf8(&delivery.body).ok().map(|text| self.keys.now().open_letter(QUEUE, text));
             let Some(Ok(plain)) = opened else {
                 tracing::error!("a kept receipt does not open: is a key missing in keys.previous?");
                 self.later(delivery).await;

@@ -4,6 +4,7 @@ mod breaker;
 mod pace;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,10 +30,18 @@ pub struct Account {
     pub carrier: Box<dyn Carrier>,
     /// Its connections.
     pub client: Client,
-    pace: Pace,
-    slots: Arc<Semaphore>,
+    bounds: Arc<Bounds>,
     breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
     candidates: HashMap<Channel, Candidate>,
+}
+
+/// How much may be asked of an account. They outlive a change of the configuration that does not change them, with all
+/// that is under way.
+struct Bounds {
+    rate_per_s: u32,
+    at_once: usize,
+    pace: Pace,
+    slots: Arc<Semaphore>,
 }
 
 /// An account that may be asked, with the slot that it takes.
@@ -52,7 +61,7 @@ pub struct NoRoom {
 impl Ready {
     /// Waits for pace once more: what was given before an outage does not allow a burst after it.
     pub async fn paced_again(&self) {
-        self.account.pace.ready().await;
+        self.account.bounds.pace.ready().await;
     }
 }
 
@@ -60,13 +69,17 @@ impl Ready {
 pub struct Routes {
     accounts: BTreeMap<String, Arc<Account>>,
     config: Config,
+    /// The live workers that share each rate.
+    workers: AtomicUsize,
     policies: Mutex<HashMap<Option<String>, Arc<Policy>>>,
 }
 
 impl Routes {
-    /// The accounts of a configuration.
-    pub fn new(config: &Config) -> Result<Self, BadConfig> {
-        let several = config.carriers.len() > 1;
+    /// The accounts of a configuration. What was found out about carriers before is forgotten: it may have been mended.
+    pub fn new(config: &Config, before: Option<&Self>) -> Result<Self, BadConfig> {
+        // Where there are several, one that hangs cannot hold more than half of the worker.
+        let at_once = config.worker.slots / if config.carriers.len() > 1 { 2 } else { 1 };
+        let workers = before.map_or(1, |b| b.workers.load(Ordering::Relaxed));
         let mut accounts = BTreeMap::new();
         for (name, c) in &config.carriers {
             let bad = |what: &str| BadConfig(format!("carriers.{name}: {what}"));
@@ -82,9 +95,11 @@ impl Routes {
                 name: name.clone(),
                 carrier,
                 client,
-                pace: Pace::new(c.rate_per_s),
-                // Where there are several, one that hangs cannot hold more than half of the worker.
-                slots: Arc::new(Semaphore::new(config.worker.slots / if several { 2 } else { 1 })),
+                bounds: before
+                    .and_then(|b| b.accounts.get(name))
+                    .map(|account| Arc::clone(&account.bounds))
+                    .filter(|bounds| bounds.rate_per_s == c.rate_per_s && bounds.at_once == at_once)
+                    .unwrap_or_else(|| Arc::new(Bounds::new(c.rate_per_s, at_once, workers))),
                 breakers: Mutex::default(),
                 candidates: [
                     (Channel::Sms, candidate(c.unknown_sms.into())),
@@ -94,7 +109,8 @@ impl Routes {
             };
             accounts.insert(name.clone(), Arc::new(account));
         }
-        Ok(Self { accounts, config: config.clone(), policies: Mutex::default() })
+        let workers = AtomicUsize::new(workers);
+        Ok(Self { accounts, config: config.clone(), workers, policies: Mutex::default() })
     }
 
     /// An account, by name.
@@ -147,23 +163,35 @@ impl Routes {
             if account.is_broken(channel, country) {
                 continue;
             }
-            let Ok(slot) = Arc::clone(&account.slots).try_acquire_owned() else { continue };
-            if !account.pace.take(has_waited, now) {
+            let Ok(slot) = Arc::clone(&account.bounds.slots).try_acquire_owned() else { continue };
+            if !account.bounds.pace.take(has_waited, now) {
                 without_pace.push(account);
             } else if account.lets_through(channel, country) {
                 // Asked last, because it may be the one request that tries a breaker.
                 return Ok(Ready { account: Arc::clone(account), _slot: slot });
             }
         }
-        let shortest = without_pace.into_iter().min_by_key(|account| account.pace.wait(now));
-        Err(NoRoom { wait: shortest.map(|account| account.pace.line_up(now)) })
+        let shortest = without_pace.into_iter().min_by_key(|account| account.bounds.pace.wait(now));
+        Err(NoRoom { wait: shortest.map(|account| account.bounds.pace.line_up(now)) })
     }
 
     /// Divides each account's rate by the workers that are alive.
     pub fn share(&self, workers: usize) {
-        for account in self.accounts.values() {
-            account.pace.divide(workers);
+        if self.workers.swap(workers, Ordering::Relaxed) != workers {
+            for account in self.accounts.values() {
+                account.bounds.pace.divide(workers);
+            }
         }
+    }
+}
+
+impl Bounds {
+    fn new(rate_per_s: u32, at_once: usize, workers: usize) -> Self {
+        let pace = Pace::new(rate_per_s);
+        if workers > 1 {
+            pace.divide(workers);
+        }
+        Self { rate_per_s, at_once, pace, slots: Arc::new(Semaphore::new(at_once)) }
     }
 }
 
@@ -219,4 +247,35 @@ impl Account {
 /// A carrier's breakers that a request must pass: the channel's, and the channel's in the country.
 fn keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 2] {
     [(channel, None), (channel, country.map(str::to_owned))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Routes;
+    use crate::config::Config;
+    use crate::dispatch::Channel;
+
+    fn config(rate_per_s: u32) -> Config {
+        Config::parse(&format!(
+            "[carriers.c1]\nrate_per_s = {rate_per_s}\n[carriers.c1.twilio]\nfrom = \"+15005550006\"\n\
+             account_sid = \"AC00000000000000000000000000000001\"\nauth_token = \"x\""
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_new_configuration_is_no_reason_for_a_burst_nor_for_more_at_once() {
+        let of = |routes: &Routes| routes.choose(Channel::Sms, None, &["c1".to_owned()], true);
+        let first = Routes::new(&config(2), None).unwrap();
+        let held = [of(&first), of(&first)];
+        assert!(held.iter().all(Result::is_ok) && of(&first).is_err(), "two a second");
+        let again = Routes::new(&config(2), Some(&first)).unwrap();
+        assert!(of(&again).is_err(), "the same account goes on with its pace");
+        again.share(2);
+        let faster = Routes::new(&config(100), Some(&again)).unwrap();
+        assert!(of(&faster).is_err(), "another rate begins used up while others share it");
+        let account = |routes: &Routes| routes.account("c1").unwrap().bounds.slots.available_permits();
+        assert_eq!(account(&again), account(&first), "and what is under way keeps its slots");
+        assert_eq!(account(&again), 256 - 2);
+    }
 }

@@ -6,7 +6,7 @@ use tracing::Metadata;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{BadConfig, LogConfig, LogFormat};
 
@@ -31,8 +31,8 @@ fn may_log(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Starts logging to standard error, and hides what panics carry. The second start in a process changes nothing.
-pub fn start(config: &LogConfig) -> Result<(), BadConfig> {
-    let filter = filter(config)?;
+pub fn start(config: &LogConfig) -> Result<Level, BadConfig> {
+    let (filter, level) = reload::Layer::new(filter(config)?);
     let layer = match config.format {
         LogFormat::Text => {
             let coloured = std::io::stderr().is_terminal();
@@ -40,10 +40,23 @@ pub fn start(config: &LogConfig) -> Result<(), BadConfig> {
         }
         LogFormat::Json => fmt::layer().with_writer(std::io::stderr).json().flatten_event(true).boxed(),
     };
-    let registry = tracing_subscriber::registry().with(layer.with_filter(filter_fn(may_log))).with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(layer.with_filter(filter_fn(may_log)));
     let _ = registry.try_init();
     hide_panics();
-    Ok(())
+    Ok(Level(level))
+}
+
+/// How much is logged; it can be changed while the process runs.
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Logs by another configuration's level from now on.
+    pub fn set(&self, config: &LogConfig) -> Result<(), BadConfig> {
+        let filter = filter(config)?;
+        // It fails only where this process logs by another start's filter.
+        let _ = self.0.reload(filter);
+        Ok(())
+    }
 }
 
 /// The filter of a configuration.

@@ -16,6 +16,7 @@ use crate::cloud_event::{self, CloudEvent};
 use crate::dispatch::Event;
 use crate::feed::Feed;
 use crate::ledger::{Ledger, Owed, Told};
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::webhook::Webhooks;
 
@@ -35,12 +36,12 @@ pub struct Teller {
     queue: Option<mpsc::Sender<Owed>>,
     /// Without a broker, who listens in this process hears of it here; with one, from the broker.
     feed: Feed,
-    webhooks: Arc<Webhooks>,
+    webhooks: Live<Webhooks>,
 }
 
 impl Teller {
     /// A teller without a broker.
-    pub fn new(feed: Feed, webhooks: Arc<Webhooks>) -> Self {
+    pub fn new(feed: Feed, webhooks: Live<Webhooks>) -> Self {
         Self { queue: None, feed, webhooks }
     }
 
@@ -59,7 +60,7 @@ impl Teller {
         if owed.events.is_empty() {
             return;
         }
-        self.webhooks.poke(&owed.tenant);
+        self.webhooks.now().poke(&owed.tenant);
         match &self.queue {
             Some(queue) => drop(queue.try_send(owed)),
             None => owed.events.iter().for_each(|event| self.feed.tell(CloudEvent::of(&owed, event))),

@@ -179,6 +179,39 @@ async fn a_webhook_hears_of_each_event_signed_with_both_secrets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_comes_moves_and_goes_while_the_service_runs() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let without = || {
+        let mut config = house.config(&["c1"]);
+        config.keys.root = Some(house.root.to_hex().as_str().into());
+        config.keys.id = "t1".to_owned();
+        config
+    };
+    let with = |at: SocketAddr| with_webhook(without(), "default", format!("http://{at}/hook"));
+    let (here, at_here) = Receiver::start().await;
+    let (there, moved_to) = Receiver::start().await;
+    let app = house.start(without(), Roles::ALL).await;
+    let deliver = async |to: &str| {
+        let id = house.publish(&job(to, json!({}))).await;
+        house.until_state(id, "delivered").await;
+    };
+    deliver("+447705000031").await;
+    assert_eq!(app.reload(with(at_here)), Ok(vec![]));
+    deliver("+447705000032").await;
+    here.until(&["sent 2", "delivered 4"]).await;
+    assert_eq!(app.reload(with(moved_to)), Ok(vec![]));
+    deliver("+447705000033").await;
+    there.until(&["sent 2", "delivered 4"]).await;
+    assert_eq!(app.reload(without()), Ok(vec![]));
+    deliver("+447705000034").await;
+    assert_eq!(app.reload(with(at_here)), Ok(vec![]));
+    deliver("+447705000035").await;
+    here.until(&["sent 2", "delivered 4", "sent 2", "delivered 4"]).await;
+    assert_eq!(there.told().len(), 2, "nothing more after it moved");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replayed() {
     let house = House::build(Duration::from_millis(20)).await;
     let (receiver, config) = heard_by_a_receiver(&house).await;

@@ -76,16 +76,17 @@ pub(super) async fn create(State(api): State<Arc<Api>>, headers: HeaderMap, body
 
 async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
     let key = api.keyring.check(headers, Scope::Dispatch).await?;
-    if !api.flood.lets_client(&key.id) {
+    if !api.flood.now().lets_client(&key.id) {
         return Err(client_flooded());
     }
     let body = body::read(body).await?;
     let now = crate::clock::now();
     // A panic in a library that reads strangers' text costs this one request.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let job = api.admitter.decode(&body, Some(&key.tenant), now)?;
+        let admitter = api.admitter.now();
+        let job = admitter.decode(&body, Some(&key.tenant), now)?;
         let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
-        Ok::<_, crate::dispatch::BadMessage>(api.admitter.admission(&job, Door::Http, traceparent, now))
+        Ok::<_, crate::dispatch::BadMessage>(admitter.admission(&job, Door::Http, traceparent, now))
     }));
     let admission = read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
     answer(api, &key, admission).await
@@ -93,8 +94,8 @@ async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
 
 async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
     let (order, number) = (admission.order.clone(), admission.limits[0].key.clone());
-    let flooded = !api.flood.lets_number(&number);
-    let refused_for = api.flood.refused(&number);
+    let flooded = !api.flood.now().lets_number(&number);
+    let refused_for = api.flood.now().refused(&number);
     if flooded || refused_for.is_some() {
         // Never the look for the id: a known one is answered whatever the limits say.
         if api.ledger.find(&key.tenant, order.id).await?.is_none() {
@@ -121,7 +122,7 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
         Admitted::Conflict => Err(conflict()),
         Admitted::Refused { state, reason, retry_after_s } => {
             if state == Standing::Limited {
-                api.flood.remember(&number, retry_after_s.unwrap_or(1));
+                api.flood.now().remember(&number, retry_after_s.unwrap_or(1));
             }
             Err(refused(state, reason, retry_after_s))
         }

@@ -17,6 +17,7 @@ const REMEMBERED: Duration = Duration::from_secs(5);
 
 /// The door's own limits.
 pub(super) struct Flood {
+    rules: [Rule; 2],
     numbers: DefaultKeyedRateLimiter<String>,
     clients: DefaultKeyedRateLimiter<String>,
     /// Until when it is remembered, and when the number has room again.
@@ -26,10 +27,15 @@ pub(super) struct Flood {
 impl Flood {
     pub(super) fn new(limits: &LimitsConfig) -> Self {
         Self {
+            rules: [limits.door_number, limits.door_client],
             numbers: RateLimiter::keyed(quota(limits.door_number)),
             clients: RateLimiter::keyed(quota(limits.door_client)),
             refused: Mutex::default(),
         }
+    }
+
+    pub(super) fn has_limits_of(&self, limits: &LimitsConfig) -> bool {
+        self.rules == [limits.door_number, limits.door_client]
     }
 
     /// Whether one more request of a client may pass.
@@ -65,6 +71,11 @@ impl Flood {
             }
             None => None,
         }
+    }
+
+    /// Forgets what the ledger refused: its rules have changed.
+    pub(super) fn forget_refusals(&self) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Forgets what is over; called on a timer, because keys are never evicted by themselves.

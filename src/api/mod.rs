@@ -25,6 +25,7 @@ use crate::admit::Admitter;
 use crate::config::LimitsConfig;
 use crate::feed::Feed;
 use crate::ledger::Ledger;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::receive::{Receiver, Reception};
 use crate::wake::Waker;
@@ -48,7 +49,7 @@ pub struct Parts {
     /// The memory.
     pub ledger: Ledger,
     /// Reading and preparing jobs.
-    pub admitter: Arc<Admitter>,
+    pub admitter: Live<Admitter>,
     /// Waking workers.
     pub waker: Waker,
     /// What is counted.
@@ -56,7 +57,7 @@ pub struct Parts {
     /// Events as they happen.
     pub feed: Feed,
     /// The tenants' webhooks.
-    pub webhooks: Arc<Webhooks>,
+    pub webhooks: Live<Webhooks>,
     /// When open streams end.
     pub shutdown: CancellationToken,
 }
@@ -65,7 +66,7 @@ pub struct Parts {
 pub struct Api {
     parts: Parts,
     keyring: Keyring,
-    flood: Flood,
+    flood: Live<Flood>,
 }
 
 impl std::ops::Deref for Api {
@@ -80,7 +81,16 @@ impl Api {
     /// A door that is not open yet.
     pub fn new(parts: Parts, limits: &LimitsConfig) -> Arc<Self> {
         let keyring = Keyring::new(parts.ledger.clone());
-        Arc::new(Self { parts, keyring, flood: Flood::new(limits) })
+        Arc::new(Self { parts, keyring, flood: Live::new(Flood::new(limits)) })
+    }
+
+    /// Holds requests against other limits from now on.
+    pub fn limit(&self, limits: &LimitsConfig) {
+        if self.flood.now().has_limits_of(limits) {
+            self.flood.now().forget_refusals();
+        } else {
+            self.flood.replace(Flood::new(limits));
+        }
     }
 
     /// Forgets what is over, for as long as it is called.
@@ -88,7 +98,7 @@ impl Api {
         let mut tick = tokio::time::interval(SWEEP);
         loop {
             tick.tick().await;
-            self.flood.sweep();
+            self.flood.now().sweep();
         }
     }
 

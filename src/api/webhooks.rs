@@ -49,7 +49,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>, headers: HeaderMap,
 ) -> Result<Json<WebhookAnswer>, Problem> {
     let key = api.keyring.check(&headers, Scope::Admin).await?;
-    let url = api.webhooks.url(&key.tenant).map(str::to_owned);
+    let url = api.webhooks.now().url(&key.tenant).map(str::to_owned);
     let rows = api.ledger.hooks(&key.tenant, MOST).await?;
     let event = |row: HookRow| HookAnswer { event: format!("{}/{}", row.uid, row.version), row };
     Ok(Json(WebhookAnswer { url, events: rows.into_iter().map(event).collect() }))
@@ -81,7 +81,7 @@ pub(super) async fn test(
     State(api): State<Arc<Api>>, headers: HeaderMap,
 ) -> Result<Json<TestAnswer>, Problem> {
     let key = api.keyring.check(&headers, Scope::Admin).await?;
-    match api.webhooks.test(&key.tenant).await {
+    match api.webhooks.now().test(&key.tenant).await {
         None => Err(none()),
         Some(Ok(status)) => Ok(Json(TestAnswer { told: true, status: Some(status), problem: None })),
         Some(Err(problem)) => Ok(Json(TestAnswer { told: false, status: None, problem: Some(problem) })),
@@ -119,7 +119,7 @@ pub(super) async fn replay(
     State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
 ) -> Result<Json<ReplayAnswer>, Problem> {
     let key = api.keyring.check(&headers, Scope::Admin).await?;
-    if api.webhooks.url(&key.tenant).is_none() {
+    if api.webhooks.now().url(&key.tenant).is_none() {
         return Err(none());
     }
     let body = body::read(body).await?;
@@ -133,7 +133,7 @@ pub(super) async fn replay(
         Some(id) => Some(event_id(&id).ok_or_else(|| bad_event("must be an event's id: <uid>/<version>"))?),
     };
     let replayed = api.ledger.replay_hooks(&key.tenant, only).await?;
-    api.webhooks.poke(&key.tenant);
+    api.webhooks.now().poke(&key.tenant);
     Ok(Json(ReplayAnswer { replayed }))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ledger::Ledger;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::route::Routes;
 
@@ -13,16 +14,14 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// Says that this worker is alive, and shares the pace among those that are; compares the clocks.
-pub(super) async fn heartbeats(ledger: Ledger, name: String, routes: Arc<Routes>, metrics: Arc<Metrics>) {
+pub(super) async fn heartbeats(ledger: Ledger, name: String, routes: Live<Routes>, metrics: Arc<Metrics>) {
     let (mut tick, mut shared) = (tokio::time::interval(HEARTBEAT), 1);
     loop {
         tick.tick().await;
         // Away: the outage is told elsewhere, and the last share stays.
-        if let Ok(alive) = ledger.beat(&name).await
-            && alive != shared
-        {
+        if let Ok(alive) = ledger.beat(&name).await {
             shared = alive;
-            routes.share(alive);
+            routes.now().share(alive);
         }
         metrics.workers.set(i64::try_from(shared).unwrap_or(i64::MAX));
         let before = crate::clock::now();

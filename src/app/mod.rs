@@ -2,6 +2,7 @@
 
 mod duties;
 mod ready;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,24 +16,23 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::admit::Admitter;
 use crate::api::{self, Api, Parts};
 use crate::broker::{Broker, Lane, Settings};
-use crate::config::Config;
+use crate::config::{BadConfig, Config};
 use crate::due;
 use crate::feed::Feed;
 use crate::ledger::{self, Ledger, LedgerError};
-use crate::message::Templates;
 use crate::metrics::Metrics;
 use crate::ops::{Ops, Readiness};
 use crate::outage::Outage;
 use crate::receive::{self, Receiver};
-use crate::route::Routes;
 use crate::seal::Keys;
 use crate::tell::{self, Teller};
 use crate::wake::Waker;
-use crate::webhook::Webhooks;
+use crate::webhook;
 use crate::worker::{self, Worker};
+use rules::InForce;
+pub use rules::Rules;
 
 /// Wake-ups that wait in this process. What does not fit is found by the scan.
 const WAKES: usize = 10_000;
@@ -79,6 +79,8 @@ pub struct App {
     pub ops: SocketAddr,
     /// The memory.
     pub ledger: Ledger,
+    rules: InForce,
+    door: Option<Arc<Api>>,
     broker: Option<Broker>,
     worker: Option<Arc<Worker>>,
     worker_name: String,
@@ -90,27 +92,20 @@ pub struct App {
 
 /// Starts a process.
 pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result<App> {
+    let rules = InForce::new(Rules::new(&config, keys)?, config.clone());
     let doors = Doors::bind(&mut config, how.roles).await?;
     let metrics = Arc::new(Metrics::default());
-    let templates =
-        Arc::new(Templates::load(config.messages.templates_dir.as_deref()).map_err(anyhow::Error::msg)?);
-    let routes = Arc::new(Routes::new(&config)?);
-    let webhooks = Arc::new(Webhooks::new(&config, Arc::clone(&metrics))?);
     let ledger = open_ledger(&config, how).await?;
     let shutdown = CancellationToken::new();
     let broker = broker_settings(&config).map(|settings| Broker::start(settings, shutdown.child_token()));
-    let admitter = Arc::new(Admitter::new(keys.clone(), config.clone(), templates, broker.is_some()));
     let (to_worker, woken) = mpsc::channel(WAKES);
     let waker = Waker::new(how.roles.worker.then_some(to_worker), broker.clone());
     let mut starting = Starting {
         config,
-        keys,
+        rules,
         metrics,
-        routes,
-        webhooks,
         ledger,
         broker,
-        admitter,
         waker,
         feed: Feed::default(),
         tasks: TaskTracker::new(),
@@ -124,17 +119,29 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     let api = doors.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = doors.receipts.as_ref().and_then(|l| l.local_addr().ok());
     let ops = doors.ops.local_addr()?;
-    if let Some(listener) = doors.api {
-        starting.api(listener);
-    }
+    let door = doors.api.map(|listener| starting.api(listener));
     if let Some(listener) = doors.receipts {
         starting.receipts(listener);
     }
-    let Starting { config, metrics, ledger, broker, tasks, shutdown, told_all, ready, .. } = starting;
-    let door = Ops { metrics, roles: ready, token: config.ops.token.clone() };
-    serve(&tasks, &shutdown, doors.ops, door.router());
+    let Starting { config, rules, metrics, ledger, broker, tasks, shutdown, told_all, ready, .. } = starting;
+    let health = Ops { metrics, roles: ready, token: config.ops.token.clone() };
+    serve(&tasks, &shutdown, doors.ops, health.router());
     let grace = Duration::from_secs(config.worker.grace_s);
-    Ok(App { api, receipts, ops, ledger, broker, worker, worker_name, grace, tasks, shutdown, told_all })
+    Ok(App {
+        api,
+        receipts,
+        ops,
+        ledger,
+        rules,
+        door,
+        broker,
+        worker,
+        worker_name,
+        grace,
+        tasks,
+        shutdown,
+        told_all,
+    })
 }
 
 /// The listeners of a process: bound first, because that is what fails most.
@@ -159,13 +166,10 @@ impl Doors {
 /// A process that is being put together: what all roles share.
 struct Starting {
     config: Config,
-    keys: Keys,
+    rules: InForce,
     metrics: Arc<Metrics>,
-    routes: Arc<Routes>,
-    webhooks: Arc<Webhooks>,
     ledger: Ledger,
     broker: Option<Broker>,
-    admitter: Arc<Admitter>,
     waker: Waker,
     feed: Feed,
     tasks: TaskTracker,
@@ -178,7 +182,7 @@ impl Starting {
     /// Runs dispatches: from the broker, from wake-ups, from the due scan; tells what they owe.
     fn worker(&mut self, name: &str, woken: mpsc::Receiver<Uuid>) -> Arc<Worker> {
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
-        let teller = Teller::new(self.feed.clone(), Arc::clone(&self.webhooks));
+        let teller = Teller::new(self.feed.clone(), self.rules.webhooks.clone());
         let teller = match &self.broker {
             Some(broker) => {
                 teller.by_broker(ledger.clone(), broker.clone(), Arc::clone(&metrics), self.told_all.clone())
@@ -187,9 +191,9 @@ impl Starting {
         };
         let worker = Worker::new(worker::Parts {
             ledger: ledger.clone(),
-            admitter: Arc::clone(&self.admitter),
-            routes: Arc::clone(&self.routes),
-            keys: self.keys.clone(),
+            admitter: self.rules.admitter.clone(),
+            routes: self.rules.routes.clone(),
+            keys: self.rules.keys.clone(),
             public_url: self.config.receipts.public_url.clone(),
             teller,
             broker: self.broker.clone(),
@@ -207,7 +211,7 @@ impl Starting {
         }
         let watched = Arc::clone(&worker);
         self.until_shutdown(async move { watched.outage.watch_over(watched.ledger()).await });
-        let routes = Arc::clone(&self.routes);
+        let routes = self.rules.routes.clone();
         self.until_shutdown(duties::heartbeats(
             ledger.clone(),
             name.to_owned(),
@@ -215,24 +219,25 @@ impl Starting {
             Arc::clone(&metrics),
         ));
         self.until_shutdown(duties::housekeeping(ledger.clone(), self.config.ledger.retention_days));
-        self.tasks.spawn(Arc::clone(&self.webhooks).run(ledger, self.shutdown.clone()));
-        let ready = ready::worker_ready(Arc::clone(&worker), self.broker.clone(), metrics);
+        let ready = ready::worker_ready(Arc::clone(&worker), self.broker.clone(), Arc::clone(&metrics));
+        let webhooks = self.rules.webhooks.clone();
+        self.tasks.spawn(webhook::run(webhooks, ledger, metrics, self.shutdown.clone()));
         self.ready.insert("worker", ready);
         worker
     }
 
     /// Takes jobs and acts over HTTP, and shows what became of them.
-    fn api(&mut self, listener: TcpListener) {
+    fn api(&mut self, listener: TcpListener) -> Arc<Api> {
         if let Some(broker) = &self.broker {
             self.tasks.spawn(tell::hear(broker, self.feed.clone()));
         }
         let parts = Parts {
             ledger: self.ledger.clone(),
-            admitter: Arc::clone(&self.admitter),
+            admitter: self.rules.admitter.clone(),
             waker: self.waker.clone(),
             metrics: Arc::clone(&self.metrics),
             feed: self.feed.clone(),
-            webhooks: Arc::clone(&self.webhooks),
+            webhooks: self.rules.webhooks.clone(),
             shutdown: self.shutdown.clone(),
         };
         let door = Api::new(parts, &self.config.limits);
@@ -240,14 +245,15 @@ impl Starting {
         serve(&self.tasks, &self.shutdown, listener, door.router());
         let ready = ready::ledger_ready(&self.tasks, &self.shutdown, self.ledger.clone());
         self.ready.insert("api", ready);
+        door
     }
 
     /// Takes carriers' callbacks; while the ledger is away, the broker keeps them.
     fn receipts(&mut self, listener: TcpListener) {
         let receiver = Arc::new(Receiver::new(receive::Parts {
             ledger: self.ledger.clone(),
-            routes: Arc::clone(&self.routes),
-            keys: self.keys.clone(),
+            routes: self.rules.routes.clone(),
+            keys: self.rules.keys.clone(),
             public_url: self.config.receipts.public_url.clone(),
             waker: self.waker.clone(),
             broker: self.broker.clone(),
@@ -282,6 +288,17 @@ impl Starting {
 }
 
 impl App {
+    /// Puts another configuration in force while everything goes on, or changes nothing. Answers which of its keys differ
+    /// and hold at the next start only.
+    pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, BadConfig> {
+        let limits = config.limits.clone();
+        let later = self.rules.replace(config)?;
+        if let Some(door) = &self.door {
+            door.limit(&limits);
+        }
+        Ok(later)
+    }
+
     /// Stops taking in, gives what is under way its grace, and ends.
     pub async fn stop(self) {
         self.shutdown.cancel();

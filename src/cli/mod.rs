@@ -195,9 +195,7 @@ pub fn run() -> ExitCode {
 fn check(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
     crate::telemetry::filter(&config.log)?;
-    config.keys()?;
-    crate::route::Routes::new(&config)?;
-    crate::message::Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
+    crate::app::Rules::new(&config, config.keys()?)?;
     config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;
     let broker =
         if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP alone (amqp.url is not set)" };

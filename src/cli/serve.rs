@@ -1,9 +1,11 @@
 //! `otpost serve`
 
 use clap::Args;
+use tokio::signal::unix::SignalKind;
 
 use super::{ConfigFile, Failure, Role, roles};
-use crate::app::{self, Start};
+use crate::app::{self, App, Start};
+use crate::config::Config;
 use crate::telemetry;
 
 /// Run the service.
@@ -25,7 +27,8 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = self.file.load()?;
-        telemetry::start(&config.log)?;
+        let level = telemetry::start(&config.log)?;
+        let mut hangups = tokio::signal::unix::signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
         let keys = config.keys()?;
         if config.carriers.is_empty() {
             return Err(Failure::Usage("no carrier is configured: add a section [carriers.NAME]".to_owned()));
@@ -41,10 +44,40 @@ impl Serve {
             ops = %app.ops,
             "otpost serves"
         );
-        told_to_stop().await;
+        let stop = told_to_stop();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                Some(()) = hangups.recv() => self.reload(&app, &level),
+            }
+        }
         tracing::info!("stopping: what is under way is finished first");
         app.stop().await;
         Ok(())
+    }
+}
+
+impl Serve {
+    /// Reads the configuration again: all of what can change is put in force, or nothing.
+    fn reload(&self, app: &App, level: &telemetry::Level) {
+        let read = Config::load(self.file.config.as_deref()).and_then(|config| {
+            telemetry::filter(&config.log)?;
+            let log = config.log.clone();
+            let later = app.reload(config)?;
+            level.set(&log)?;
+            Ok(later)
+        });
+        match read {
+            Ok(later) if later.is_empty() => {
+                tracing::info!("the configuration was read again, and is in force");
+            }
+            Ok(later) => tracing::warn!(
+                "the configuration was read again, and is in force, but for what holds at the next start: {}",
+                later.join(", ")
+            ),
+            Err(why) => tracing::error!("the configuration was read again, and nothing was changed: {why}"),
+        }
     }
 }
 

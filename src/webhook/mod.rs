@@ -1,6 +1,7 @@
 //! Webhooks: a tenant's events, told by HTTP at least once, signed as Standard Webhooks wants it. They have rows and a
 //! schedule of their own; a receiver that is slow or dead holds up no code, no other tenant, and nothing on the broker.
 
+mod rounds;
 mod sign;
 mod target;
 
@@ -11,30 +12,15 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use crate::cloud_event::{self, CloudEvent};
+use crate::cloud_event;
 use crate::config::{BadConfig, Config, WebhookConfig};
-use crate::ledger::{Hook, HookFate, Ledger};
-use crate::metrics::Metrics;
+pub use rounds::run;
 use sign::{Secret, signatures};
 
-/// The pauses after each try that failed; after the last try an event is given up.
-const AGAIN: [Duration; 5] = [
-    Duration::from_secs(5),
-    Duration::from_mins(5),
-    Duration::from_mins(30),
-    Duration::from_hours(2),
-    Duration::from_hours(5),
-];
 /// A receiver has so long to confirm.
 const TIME_OUT: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
-/// Requests to one tenant's webhook at once.
-const AT_ONCE: usize = 16;
-/// How often a tenant's due events are looked for; what this process concludes is told at once.
-const SCAN: Duration = Duration::from_secs(2);
 
 /// A tenant's webhook.
 struct Webhook {
@@ -45,20 +31,19 @@ struct Webhook {
 
 /// All tenants' webhooks.
 pub struct Webhooks {
-    by_tenant: BTreeMap<String, Webhook>,
+    by_tenant: BTreeMap<String, Arc<Webhook>>,
     http: reqwest::Client,
-    metrics: Arc<Metrics>,
 }
 
 impl Webhooks {
     /// The webhooks of a configuration. Its targets are checked as far as they can be without a look-up.
-    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, BadConfig> {
+    pub fn new(config: &Config) -> Result<Self, BadConfig> {
         let mut by_tenant = BTreeMap::new();
         for (name, tenant) in &config.tenants {
             if let Some(webhook) = &tenant.webhook {
                 let checked = Webhook::new(webhook, config.webhooks.allow_private_targets)
                     .map_err(|what| BadConfig(format!("tenants.{name}.webhook: {what}")))?;
-                by_tenant.insert(name.clone(), checked);
+                by_tenant.insert(name.clone(), Arc::new(checked));
             }
         }
         let building = reqwest::Client::builder()
@@ -74,7 +59,7 @@ impl Webhooks {
             building.dns_resolver(Arc::new(target::Guard))
         };
         let http = guarded.build().map_err(|_| BadConfig("no HTTP client can be made".to_owned()))?;
-        Ok(Self { by_tenant, http, metrics })
+        Ok(Self { by_tenant, http })
     }
 
     /// A tenant's target, if it has a webhook.
@@ -87,65 +72,6 @@ impl Webhooks {
         if let Some(webhook) = self.by_tenant.get(tenant) {
             webhook.poked.notify_one();
         }
-    }
-
-    /// Tells what is due, each tenant by itself, until shutdown.
-    pub async fn run(self: Arc<Self>, ledger: Ledger, shutdown: CancellationToken) {
-        let mut tenants = JoinSet::new();
-        for tenant in self.by_tenant.keys() {
-            tenants.spawn(Arc::clone(&self).serve(tenant.clone(), ledger.clone()));
-        }
-        shutdown.cancelled().await;
-        tenants.shutdown().await;
-    }
-
-    async fn serve(self: Arc<Self>, tenant: String, ledger: Ledger) {
-        let Some(webhook) = self.by_tenant.get(&tenant) else { return };
-        // Tasks of their own: a try that holds a connection to the ledger goes on while this loop waits for one.
-        let mut tries = JoinSet::new();
-        let mut tick = tokio::time::interval(SCAN);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut more = false;
-        loop {
-            tokio::select! {
-                Some(_) = tries.join_next() => if !more { continue },
-                () = webhook.poked.notified() => {}
-                _ = tick.tick() => {}
-            }
-            while tries.try_join_next().is_some() {}
-            let room = AT_ONCE - tries.len();
-            // Away: the worker says so, and the next tick asks again.
-            let due = if room == 0 { Ok(vec![]) } else { ledger.hooks_due(&tenant, room).await };
-            let Ok(due) = due else { continue };
-            more = room == 0 || due.len() == room;
-            for hook in due {
-                let (webhooks, tenant, ledger) = (Arc::clone(&self), tenant.clone(), ledger.clone());
-                tries.spawn(async move { webhooks.try_one(&tenant, &ledger, hook).await });
-            }
-        }
-    }
-
-    async fn try_one(&self, tenant: &str, ledger: &Ledger, hook: Hook) {
-        let (Some(webhook), Some(event)) = (self.by_tenant.get(tenant), hook.owed.events.first()) else {
-            return;
-        };
-        let (uid, version) = (hook.owed.uid, event.version);
-        let cloud = CloudEvent::of(&hook.owed, event);
-        let fate = match self.post(webhook, &cloud.id, &cloud.to_json()).await {
-            Ok(_) => HookFate::Told,
-            Err(problem) => HookFate::Failed { problem, again: AGAIN.get(usize::from(hook.tries)).copied() },
-        };
-        let result = match &fate {
-            HookFate::Told => "told",
-            HookFate::Failed { again: Some(_), .. } => "failed",
-            HookFate::Failed { again: None, problem } => {
-                tracing::warn!(tenant, dispatch.uid = %uid, problem, "an event is given up: otpost webhooks replay");
-                "given_up"
-            }
-        };
-        self.metrics.hooked(tenant, result);
-        // When this fails, the lease runs out and the event is told again, with the same id.
-        let _ = ledger.hook_fate(uid, version, fate).await;
     }
 
     /// Sends a test event now; answers the receiver's status, or what went wrong.

@@ -18,7 +18,7 @@ impl Worker {
             Ok(act) => act,
             Err(bad) => return self.bury(delivery, &bad.field, &bad.rule).await,
         };
-        if let Err(bad) = self.parts.admitter.trusts(delivery.user_id.as_deref(), &act.tenant) {
+        if let Err(bad) = self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &act.tenant) {
             return self.bury(delivery, &bad.field, &bad.rule).await;
         }
         let mut looks = LOOK_AGAIN.iter();

@@ -31,8 +31,12 @@ impl Worker {
             "a message came back too often: it goes to otpost.suspect"
         );
         self.parts.metrics.admitted("amqp", "suspect");
-        let message =
-            Envelope::of(&delivery, LARGEST).message(&self.parts.keys, "otpost.suspect", "suspect", vec![]);
+        let message = Envelope::of(&delivery, LARGEST).message(
+            &self.parts.keys.now(),
+            "otpost.suspect",
+            "suspect",
+            vec![],
+        );
         if self.publish(message).await {
             delivery.ack();
         }
@@ -42,7 +46,7 @@ impl Worker {
     /// Reads suspects, one at a time, each to its end.
     pub async fn consume_suspects(self: Arc<Self>, mut intake: Intake) {
         while let Some(mut delivery) = intake.next().await {
-            let opened = Envelope::open(&self.parts.keys, "otpost.suspect", &delivery.body);
+            let opened = Envelope::open(&self.parts.keys.now(), "otpost.suspect", &delivery.body);
             if delivery.times_returned >= RETURNS {
                 // Its reader never came to an end: it is not read again, not even here.
                 if let Some(envelope) = opened {
@@ -71,7 +75,7 @@ impl Worker {
             (header::BYTES.to_owned(), delivery.body.len().to_string()),
         ];
         let envelope = Envelope::of(&delivery, LONGEST_LETTER);
-        if self.publish(envelope.message(&self.parts.keys, "otpost.dead", "dead", headers)).await {
+        if self.publish(envelope.message(&self.parts.keys.now(), "otpost.dead", "dead", headers)).await {
             delivery.ack();
         }
     }

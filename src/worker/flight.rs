@@ -71,7 +71,8 @@ impl Worker {
         let account = &flight.ready.account;
         let callback = self.callback(&flight.ready, AttemptId { uid: seen.d.order.uid, n: open.n });
         let life = between(seen.now(), seen.d.order.expires_at);
-        let sender = self.parts.admitter.sender(&seen.d.order.tenant, &account.name, open.channel);
+        let admitter = self.parts.admitter.now();
+        let sender = admitter.sender(&seen.d.order.tenant, &account.name, open.channel);
         let letter = Letter { to: &flight.to, words: &flight.words, sender, life, callback: &callback };
         let request = account.carrier.build(&letter);
         let late = crate::clock::boot().saturating_sub(flight.handed_at) > BEGIN_TO_SEND;
@@ -95,7 +96,7 @@ impl Worker {
         }
         let follows = next(&closed.d, now, &self.policy(&closed.d));
         let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
-        let owes = self.parts.admitter.owes(&seen.d.order.tenant);
+        let owes = self.parts.admitter.now().owes(&seen.d.order.tenant);
         let mut deciding = Deciding::finish(&seen.d, closing, Some(follows.conclusion.clone()), owes);
         loop {
             match self.parts.ledger.conclude(deciding.clone()).await {

@@ -64,18 +64,18 @@ impl Worker {
         let now = crate::clock::now();
         // A panic in a library that reads strangers' text costs this one message, not its neighbours.
         let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            self.parts.admitter.decode(&delivery.body, None, now)
+            self.parts.admitter.now().decode(&delivery.body, None, now)
         }));
         let job = match read {
             Ok(Ok(job)) => job,
             Ok(Err(bad)) => return self.bury(delivery, &bad.field, &bad.rule).await,
             Err(_) => return self.bury(delivery, "body", "made its reader fail").await,
         };
-        if let Err(bad) = self.parts.admitter.trusts(delivery.user_id.as_deref(), &job.tenant) {
+        if let Err(bad) = self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &job.tenant) {
             return self.bury(delivery, &bad.field, &bad.rule).await;
         }
         let mut admission =
-            self.parts.admitter.admission(&job, Door::Amqp, delivery.traceparent.as_deref(), now);
+            self.parts.admitter.now().admission(&job, Door::Amqp, delivery.traceparent.as_deref(), now);
         let flight = if admission.refusal.is_none() { self.first_flight(&job, &mut admission) } else { None };
         self.admit(delivery, admission, flight).await;
     }
@@ -86,7 +86,7 @@ impl Worker {
         let channel = order.plan.step(1)?;
         let country = order.country.as_deref();
         let life = between(crate::clock::now(), order.expires_at);
-        let policy = self.parts.routes.policy(country);
+        let policy = self.parts.routes.now().policy(country);
         let carriers: Vec<String> = policy
             .candidates(channel)
             .iter()
@@ -97,18 +97,18 @@ impl Worker {
             // No route, or none for this life: the taker decides what that means.
             return None;
         }
-        let ready = match self.parts.routes.choose(channel, country, &carriers, false) {
+        let ready = match self.parts.routes.now().choose(channel, country, &carriers, false) {
             Ok(ready) => ready,
             Err(NoRoom { wait }) => {
                 admission.snooze = Some(wait.unwrap_or(backoff::snooze(1)));
                 return None;
             }
         };
-        let words = self.parts.admitter.render(order, channel, &job.code, &job.params, life).ok()?;
+        let words = self.parts.admitter.now().render(order, channel, &job.code, &job.params, life).ok()?;
         let account = &ready.account;
         let attempt = NewAttempt::new(channel, &account.name, account.client.time_out, None);
         if channel == Channel::Voice {
-            admission.voice = Some(self.parts.admitter.voice_limit(&job.tenant, &job.to));
+            admission.voice = Some(self.parts.admitter.now().voice_limit(&job.tenant, &job.to));
         }
         let claim = attempt.claim;
         admission.attempt = Some(attempt);

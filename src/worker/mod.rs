@@ -21,6 +21,7 @@ use crate::carrier::Request;
 use crate::clock::{after, between};
 use crate::dispatch::{Channel, Dispatch, Event};
 use crate::ledger::{Beginning, Begun, Concluded, Deciding, Ledger, NewAttempt, Owed, Recording};
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::next::{Begin, Next, Policy, give_up, next, skip_step, snooze};
 use crate::outage::Outage;
@@ -37,11 +38,11 @@ pub struct Parts {
     /// The memory.
     pub ledger: Ledger,
     /// Reading and opening.
-    pub admitter: Arc<Admitter>,
+    pub admitter: Live<Admitter>,
     /// Who carries.
-    pub routes: Arc<Routes>,
+    pub routes: Live<Routes>,
     /// Tokens of callbacks.
-    pub keys: Keys,
+    pub keys: Live<Keys>,
     /// Where carriers report.
     pub public_url: String,
     /// Events out.
@@ -181,7 +182,7 @@ impl Worker {
     /// Writes a conclusion, unless the begin that it asks for says all of it.
     async fn write(&self, mut seen: Seen, follows: Next) -> Todo {
         if !follows.begins_only(&seen.d) {
-            let owes = self.parts.admitter.owes(&seen.d.order.tenant);
+            let owes = self.parts.admitter.now().owes(&seen.d.order.tenant);
             let deciding = Deciding::decide(&seen.d, follows.conclusion.clone(), owes);
             match self.parts.ledger.conclude(deciding).await {
                 Ok(Concluded::Written) => seen = self.stands(seen, &follows),
@@ -200,20 +201,21 @@ impl Worker {
     async fn begin(&self, seen: Seen, begin: Begin) -> Todo {
         let (d, now, policy) = (&seen.d, seen.now(), self.policy(&seen.d));
         let life = between(now, d.order.expires_at);
-        let Ok(contents) = self.parts.admitter.open(d) else {
+        let Ok(contents) = self.parts.admitter.now().open(d) else {
             tracing::error!(dispatch.uid = %d.order.uid, "a code cannot be opened: is a key missing in keys.previous?");
             let follows = give_up(d, Reason::Template, now, &policy);
             return self.write(seen, follows).await;
         };
         let (code, params) = (&contents.code, &contents.params);
-        let Ok(words) = self.parts.admitter.render(&d.order, begin.channel, code, params, life) else {
+        let Ok(words) = self.parts.admitter.now().render(&d.order, begin.channel, code, params, life) else {
             tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
             let follows = give_up(d, Reason::Template, now, &policy);
             return self.write(seen, follows).await;
         };
         let country = d.order.country.as_deref();
         let has_waited = d.snoozes > 0 && begin.step == d.step;
-        let ready = match self.parts.routes.choose(begin.channel, country, &begin.carriers, has_waited) {
+        let ready = match self.parts.routes.now().choose(begin.channel, country, &begin.carriers, has_waited)
+        {
             Ok(ready) => ready,
             Err(NoRoom { wait }) => {
                 let follows = snooze(d, &begin, wait, now, &policy);
@@ -249,7 +251,7 @@ impl Worker {
     /// A call's quota is asked at the first begin of its step.
     fn voice_limit(&self, d: &Dispatch, begin: &Begin, contents: &Contents) -> Option<crate::ledger::Limit> {
         let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
-        first.then(|| self.parts.admitter.voice_limit(&d.order.tenant, &contents.to))
+        first.then(|| self.parts.admitter.now().voice_limit(&d.order.tenant, &contents.to))
     }
 
     /// The dispatch after a conclusion that was written; its events are handed over.
@@ -298,7 +300,8 @@ impl Worker {
 
     async fn status(&self, d: &Dispatch, n: u16) -> Option<(Receipt, String)> {
         let attempt = d.attempts.iter().find(|a| a.n == n)?;
-        let account = self.parts.routes.account(&attempt.carrier)?;
+        let routes = self.parts.routes.now();
+        let account = routes.account(&attempt.carrier)?;
         let reference = attempt.details.reference.as_deref()?;
         let request: Request = account.carrier.ask(attempt.channel, reference)?;
         let answer = account.client.send(&request, flight::STATUS_TIME_OUT).await.ok()?;
@@ -306,13 +309,13 @@ impl Worker {
     }
 
     fn policy(&self, d: &Dispatch) -> Arc<Policy> {
-        self.parts.routes.policy(d.order.country.as_deref())
+        self.parts.routes.now().policy(d.order.country.as_deref())
     }
 
     /// Where a carrier is to report on an attempt.
     fn callback(&self, ready: &Ready, attempt: AttemptId) -> String {
         let carrier = &ready.account.name;
-        let token = self.parts.keys.callback_token(carrier, attempt);
+        let token = self.parts.keys.now().callback_token(carrier, attempt);
         format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.parts.public_url.trim_end_matches('/'))
     }
 }
