@@ -66,9 +66,11 @@ impl Admitter {
         if !job.was_sealed && self.config.requires_seal(&job.tenant) {
             return Err(BadMessage::new("sealed", "is required of this tenant: plain jobs are refused"));
         }
+        let locale = job.locale.as_deref();
+        let country = if locale.is_none() { job.to.metadata().country } else { None };
         for channel in job.plan.channels() {
             let contents = (&job.code, &job.params);
-            self.words(*channel, &job.tenant, &job.template, job.locale.as_deref(), None, contents, MIN_LIFE)
+            self.words(*channel, &job.tenant, &job.template, locale, country.as_deref(), contents, MIN_LIFE)
                 .map_err(|e| BadMessage::new("template", e.to_string()))?;
         }
         Ok(job)

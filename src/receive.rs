@@ -180,13 +180,13 @@ impl Receiver {
                 std::str::from_utf8(&delivery.body).ok().map(|text| self.keys.now().open_letter(QUEUE, text));
             let Some(Ok(plain)) = opened else {
                 tracing::error!("a kept receipt does not open: is a key missing in keys.previous?");
-                self.later(delivery).await;
+                tokio::spawn(Arc::clone(&self).later(delivery));
                 continue;
             };
             match serde_json::from_slice::<Kept>(&plain) {
                 Ok(kept) if kept.v <= VERSION => self.record_kept(kept.recording, delivery).await,
                 // A later version wrote it, and one of its kind reads it.
-                _ => self.later(delivery).await,
+                _ => drop(tokio::spawn(Arc::clone(&self).later(delivery))),
             }
         }
     }
@@ -214,7 +214,7 @@ impl Receiver {
     }
 
     /// Puts a message back, for somebody else or for later: published again first, acked then.
-    async fn later(&self, delivery: Delivery) {
+    async fn later(self: Arc<Self>, delivery: Delivery) {
         tokio::time::sleep(LATER).await;
         if let Some(broker) = &self.broker
             && broker.publish(Self::message(delivery.body.clone())).await.is_ok()

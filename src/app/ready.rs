@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::spawn_until;
+use super::starting::spawn_until;
 use crate::broker::Broker;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;

@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::app::Roles;
 use crate::broker::Broker;
 use crate::config::{self, Config};
+use crate::message::Templates;
 
 /// One-time codes, posted: by text message or by voice call.
 #[derive(Debug, Parser)]
@@ -192,16 +193,26 @@ pub fn run() -> ExitCode {
     }
 }
 
+fn has_carriers(config: &Config) -> Result<(), Failure> {
+    if config.carriers.is_empty() {
+        return Err(Failure::Usage("no carrier is configured: add a section [carriers.NAME]".to_owned()));
+    }
+    Ok(())
+}
+
 fn check(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
     crate::telemetry::filter(&config.log)?;
+    has_carriers(&config)?;
     crate::app::Rules::new(&config, config.keys()?)?;
     config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;
     let broker =
         if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP alone (amqp.url is not set)" };
     println!("The configuration is good: jobs over {broker}, {} carrier(s).", config.carriers.len());
-    if config.carriers.is_empty() {
-        println!("Without a carrier nothing can be sent: add a section [carriers.NAME].");
+    let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
+    for (name, segments) in templates.charged_above_one(&config.messages.brand) {
+        let alphabet = if segments.gsm7 { "GSM-7" } else { "UCS-2: some character is not in GSM-7" };
+        println!("The text {name} is charged as {} ({alphabet}).", segments.parts);
     }
     Ok(())
 }

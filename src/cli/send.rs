@@ -49,7 +49,7 @@ pub(super) struct Send {
 impl Send {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let api = self.server.connect()?;
-        let code = if self.code { read_code()? } else { sample(self.json) };
+        let code = if self.code { read_code()? } else { sample() };
         let id = self.id.unwrap_or_else(Uuid::new_v4);
         let expires_at = after(crate::clock::now(), Duration::from_secs(self.expires_in));
         let mut job = json!({
@@ -102,10 +102,8 @@ fn read_code() -> Result<Zeroizing<String>, Failure> {
 }
 
 /// Six digits of our own; it is a sample, so it may be shown.
-fn sample(quiet: bool) -> Zeroizing<String> {
+fn sample() -> Zeroizing<String> {
     let number = u32::from_be_bytes(crate::seal::random()) % 1_000_000;
-    if !quiet {
-        eprintln!("A sample code: {number:06} (--code reads one of yours from standard input)");
-    }
+    eprintln!("A sample code: {number:06} (--code reads one of yours from standard input)");
     Zeroizing::new(format!("{number:06}"))
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use tokio::signal::unix::SignalKind;
 
-use super::{ConfigFile, Failure, Role, roles};
+use super::{ConfigFile, Failure, Role, has_carriers, roles};
 use crate::app::{self, App, Start};
 use crate::config::Config;
 use crate::telemetry;
@@ -30,9 +30,7 @@ impl Serve {
         let level = telemetry::start(&config.log)?;
         let mut hangups = tokio::signal::unix::signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
         let keys = config.keys()?;
-        if config.carriers.is_empty() {
-            return Err(Failure::Usage("no carrier is configured: add a section [carriers.NAME]".to_owned()));
-        }
+        has_carriers(&config)?;
         let start = Start { roles: roles(&self.roles), migrate: self.migrate, wait: !self.no_wait };
         let app = tokio::select! {
             app = app::start(config, keys, start) => app?,

@@ -116,6 +116,11 @@ impl Config {
         for file in files.into_iter().flatten() {
             *file = folder.join(&*file);
         }
+        if self.ledger.url_file.is_none() {
+            let file = self.ledger_url().strip_prefix("sqlite:").map(|path| folder.join(path));
+            let url = file.map(|file| format!("sqlite:{}", file.display()));
+            self.ledger.url = url.map(SecretString::from).or_else(|| self.ledger.url.take());
+        }
     }
 
     /// Puts the contents of secrets' files into their places.
@@ -369,6 +374,15 @@ mod tests {
         let file = folder.join("otpost.toml");
         std::fs::write(&file, "[keys]\nroot_file = \"root\"\n").unwrap();
         let config = Config::load(Some(&file));
+        let ledger = |text: &str| {
+            std::fs::write(&file, format!("[ledger]\n{text}\n[keys]\nroot_file = \"root\"\n")).unwrap();
+            Config::load(Some(&file)).unwrap().ledger_url().to_owned()
+        };
+        for text in ["", "url = \"sqlite:otpost.db\""] {
+            assert_eq!(ledger(text), format!("sqlite:{}/otpost.db", folder.display()));
+        }
+        assert_eq!(ledger("url = \"sqlite:/var/lib/otpost.db\""), "sqlite:/var/lib/otpost.db");
+        assert_eq!(ledger("url = \"postgres://u@h/d\""), "postgres://u@h/d");
         std::fs::remove_file(folder.join("root")).unwrap();
         let missing = Config::load(Some(&file)).unwrap_err().to_string();
         std::fs::remove_dir_all(&folder).unwrap();

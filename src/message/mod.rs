@@ -20,8 +20,10 @@ pub use locale::languages;
 
 /// Steps that a template may take: a loop without end stops here.
 const FUEL: u64 = 20_000;
-/// A text longer than this is a mistake in its template (Twilio takes 1,600 characters; a call's markup 4,000).
+/// A text longer than this is a mistake in its template (Twilio takes 1,600 characters).
 const LONGEST: usize = 1000;
+/// What is spoken is no longer than this as a carrier's markup (Twilio takes 4,000 characters in all).
+const LONGEST_MARKUP: usize = 3900;
 
 /// Our own templates, compiled in.
 const BUILT_IN: &[(&str, &str)] = &[
@@ -101,12 +103,23 @@ impl Templates {
         Ok(Self { env })
     }
 
-    /// Whether a template exists for a channel, in any language.
-    pub fn has(&self, template: &str, channel: Channel) -> bool {
-        self.env.templates().any(|(name, _)| {
-            let mut parts = name.split('.');
-            parts.next() == Some(template) && parts.nth(1) == Some(channel.as_str())
-        })
+    /// Texts that are charged as more than one part, with how many, and whether GSM-7 has all their characters. What
+    /// needs params is left out.
+    pub fn charged_above_one(&self, brand: &str) -> Vec<(String, gsm7::Segments)> {
+        let code = Code::parse("481516").expect("a code of six digits");
+        let sms = self.env.templates().filter_map(|(name, _)| name.strip_suffix(".sms").map(str::to_owned));
+        let measured = sms.filter_map(|name| {
+            let (template, language) = name.split_once('.')?;
+            let params = Params::default();
+            let life = Duration::from_mins(5);
+            let (locale, country) = (Some(language), None);
+            let head = Letterhead { brand, template, locale, country, params: &params, life };
+            match self.render(Channel::Sms, &head, &code).ok()? {
+                Words::Text(text) => Some((name.clone(), gsm7::segments(&text))),
+                Words::Speech(_) => None,
+            }
+        });
+        measured.filter(|(_, segments)| segments.parts > 1).collect()
     }
 
     /// The words of a message.
@@ -163,6 +176,22 @@ fn spell(code: &Code) -> Zeroizing<String> {
 }
 
 fn parts(text: &str) -> Result<Vec<Part>, NoWords> {
+    let parts = read_parts(text)?;
+    if parts.iter().map(markup).sum::<usize>() > LONGEST_MARKUP {
+        return Err(NoWords::Broken("it is too long to be spoken: fewer sentences"));
+    }
+    Ok(parts)
+}
+
+/// At most so many characters, with its tags and with what must be escaped.
+fn markup(part: &Part) -> usize {
+    match part {
+        Part::Say(text) => 45 + text.chars().map(|c| if "&<>\"".contains(c) { 6 } else { 1 }).sum::<usize>(),
+        Part::Pause(_) => 25,
+    }
+}
+
+fn read_parts(text: &str) -> Result<Vec<Part>, NoWords> {
     text.lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
@@ -197,6 +226,22 @@ mod tests {
             Words::Text(text) => text.to_string(),
             Words::Speech(_) => panic!("a text was asked for"),
         }
+    }
+
+    #[test]
+    fn what_is_spoken_fits_into_a_carriers_markup() {
+        let folder = std::env::temp_dir().join(format!("otpost-speech-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&folder).unwrap();
+        let render = |lines: usize| {
+            std::fs::write(folder.join("code.en.voice.txt"), "a & b\n".repeat(lines)).unwrap();
+            let templates = Templates::load(Some(&folder)).unwrap();
+            let code = Code::parse("481516").unwrap();
+            templates.render(Channel::Voice, &head(Some("en"), None, &Params::new()), &code)
+        };
+        let (fits, too_long) = (render(70), render(71));
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(fits.is_ok());
+        assert!(matches!(too_long, Err(NoWords::Broken(why)) if why.contains("too long to be spoken")));
     }
 
     #[test]

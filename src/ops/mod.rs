@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
+use crate::live::Live;
 use crate::metrics::Metrics;
 
 /// Asks a role whether it is ready: none, or a sentence on what is wrong.
@@ -23,7 +24,7 @@ pub struct Ops {
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// One for each role of this process.
-    pub roles: BTreeMap<&'static str, Readiness>,
+    pub roles: Live<BTreeMap<&'static str, Readiness>>,
     /// What who asks for more than health must show.
     pub token: Option<SecretString>,
 }
@@ -58,12 +59,12 @@ async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
 }
 
 async fn all(State(ops): State<Ops>) -> Response {
-    let problems: BTreeMap<_, _> = ops.roles.iter().map(|(role, ready)| (*role, ready())).collect();
+    let problems: BTreeMap<_, _> = ops.roles.now().iter().map(|(role, ready)| (*role, ready())).collect();
     answer(problems)
 }
 
 async fn one(State(ops): State<Ops>, Path(role): Path<String>) -> Response {
-    match ops.roles.get_key_value(role.as_str()) {
+    match ops.roles.now().get_key_value(role.as_str()) {
         Some((role, ready)) => answer([(*role, ready())].into()),
         None => (StatusCode::NOT_FOUND, "this process does not have that role\n").into_response(),
     }

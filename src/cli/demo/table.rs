@@ -8,7 +8,12 @@ use serde_json::json;
 use super::scenarios::SCENARIOS;
 use super::{Change, Ending, News};
 
+/// The widest title; a narrow terminal cuts titles off.
 const TITLE: usize = 55;
+/// Mark and time, with the space between columns.
+const MARKS: usize = 13;
+/// What was seen has at least so much.
+const SEEN: usize = 25;
 
 struct Row {
     shown: String,
@@ -20,15 +25,13 @@ pub(super) struct Table {
     rows: Vec<Row>,
     json: bool,
     live: bool,
-    width: usize,
 }
 
 impl Table {
     pub(super) fn new(json: bool, phones: &str) -> Self {
         let rows = SCENARIOS.iter().map(|_| Row { shown: "…".to_owned(), ending: None }).collect();
         let live = !json && std::io::stdout().is_terminal();
-        let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(120);
-        let table = Self { rows, json, live, width };
+        let table = Self { rows, json, live };
         if !json {
             println!(
                 "otpost, with nothing installed: a ledger in one file, and a pretended carrier at {phones}\n"
@@ -72,9 +75,11 @@ impl Table {
                 if e.well { ("✓", green, took) } else { ("✗", red, took) }
             }
         };
-        let room = self.width.saturating_sub(TITLE + 14).max(20);
-        let shown: String = row.shown.chars().take(room).collect();
-        format!(" {colour}{mark}{off} {title:<TITLE$} {took:>7}  {shown}")
+        // A row that wraps would be drawn over its neighbours.
+        let width = if self.live { columns() } else { usize::MAX };
+        let titles = TITLE.min(width.saturating_sub(MARKS + SEEN));
+        let shown = cut(&row.shown, width.saturating_sub(MARKS + titles));
+        format!(" {colour}{mark}{off} {:<titles$} {took:>7}  {shown}", cut(title, titles))
     }
 
     /// The last line; whether all ended as they should.
@@ -104,4 +109,16 @@ impl Table {
         }
         well == self.rows.len()
     }
+}
+
+/// How wide the terminal is now.
+fn columns() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col)).max(40)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }

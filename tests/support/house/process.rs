@@ -61,7 +61,8 @@ impl House {
         file
     }
 
-    fn run(&self, file: &Path, roles: &str, name: &str) -> Process {
+    /// otpost with a configuration, in a process of its own.
+    pub fn run(&self, file: &Path, roles: &str, name: &str) -> Process {
         let log = std::fs::File::create(self.files.0.join(format!("{name}.log"))).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_otpost"))
             .args(["serve", "--roles", roles, "--config"])

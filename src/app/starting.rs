@@ -1,0 +1,231 @@
+//! A process that is being put together: each role with its tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::rules::InForce;
+use super::{Start, duties, ready};
+use crate::api::{self, Api, Parts};
+use crate::broker::{Broker, Lane};
+use crate::config::Config;
+use crate::due;
+use crate::feed::Feed;
+use crate::ledger::{Ledger, LedgerError};
+use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::ops::{Ops, Readiness};
+use crate::outage::{AGAIN, Outage};
+use crate::receive::{self, Receiver};
+use crate::tell::{self, Teller};
+use crate::wake::Waker;
+use crate::webhook;
+use crate::worker::{self, Worker};
+
+/// Kept receipts that are recorded at once.
+const KEPT: u16 = 64;
+
+/// A process that is being put together: what all roles share.
+pub(super) struct Starting {
+    pub(super) config: Config,
+    pub(super) rules: InForce,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) ledger: Ledger,
+    pub(super) broker: Option<Broker>,
+    pub(super) waker: Waker,
+    pub(super) feed: Feed,
+    pub(super) tasks: TaskTracker,
+    pub(super) shutdown: CancellationToken,
+    pub(super) told_all: CancellationToken,
+    pub(super) ready: Live<BTreeMap<&'static str, Readiness>>,
+}
+
+impl Starting {
+    /// Says how this process is, from the first moment on.
+    pub(super) fn health(&self, listener: TcpListener) {
+        let health = Ops {
+            metrics: Arc::clone(&self.metrics),
+            roles: self.ready.clone(),
+            token: self.config.ops.token.clone(),
+        };
+        serve(&self.tasks, &self.shutdown, listener, health.router());
+    }
+
+    fn says(&self, role: &'static str, ready: Readiness) {
+        let mut roles = BTreeMap::clone(&self.ready.now());
+        roles.insert(role, ready);
+        self.ready.replace(roles);
+    }
+
+    /// The doors are open meanwhile: they answer that the ledger is away, and carriers' receipts are kept on the broker.
+    pub(super) async fn wait_for_ledger(&self, how: Start) -> anyhow::Result<()> {
+        if how.roles.worker {
+            self.says("worker", Arc::new(|| Some("waits for the ledger".to_owned())));
+        }
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            match look(&self.ledger, how).await {
+                Ok(None) => {
+                    tracing::info!("the ledger answers");
+                    return Ok(());
+                }
+                Ok(Some(_)) => {}
+                Err(e) => {
+                    self.shutdown.cancel();
+                    return Err(e);
+                }
+            }
+        }
+    }
+
+    /// Runs dispatches: from the broker, from wake-ups, from the due scan; tells what they owe.
+    pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<Uuid>) -> Arc<Worker> {
+        let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
+        let teller = Teller::new(self.feed.clone(), self.rules.webhooks.clone());
+        let teller = match &self.broker {
+            Some(broker) => {
+                teller.by_broker(ledger.clone(), broker.clone(), Arc::clone(&metrics), self.told_all.clone())
+            }
+            None => teller,
+        };
+        let worker = Worker::new(worker::Parts {
+            ledger: ledger.clone(),
+            admitter: self.rules.admitter.clone(),
+            routes: self.rules.routes.clone(),
+            keys: self.rules.keys.clone(),
+            public_url: self.config.receipts.public_url.clone(),
+            teller,
+            broker: self.broker.clone(),
+            waker: self.waker.clone(),
+            metrics: Arc::clone(&metrics),
+            slots: self.config.worker.slots,
+            shutdown: self.shutdown.clone(),
+        });
+        self.tasks.spawn(due::run(Arc::clone(&worker), woken, self.shutdown.clone()));
+        let may = self.while_it_answers(&worker.outage);
+        if let Some(broker) = &self.broker {
+            let jobs = broker.consume(Lane::Dispatch, self.config.amqp.prefetch, may.clone());
+            self.tasks.spawn(Arc::clone(&worker).consume(jobs));
+            self.tasks.spawn(Arc::clone(&worker).consume_suspects(broker.consume(Lane::Suspect, 1, may)));
+        }
+        let watched = Arc::clone(&worker);
+        self.until_shutdown(async move { watched.outage.watch_over(watched.ledger()).await });
+        let routes = self.rules.routes.clone();
+        self.until_shutdown(duties::heartbeats(
+            ledger.clone(),
+            name.to_owned(),
+            routes,
+            Arc::clone(&metrics),
+        ));
+        self.until_shutdown(duties::housekeeping(ledger.clone(), self.config.ledger.retention_days));
+        let ready = ready::worker_ready(Arc::clone(&worker), self.broker.clone(), Arc::clone(&metrics));
+        let webhooks = self.rules.webhooks.clone();
+        self.tasks.spawn(webhook::run(webhooks, ledger, metrics, self.shutdown.clone()));
+        self.says("worker", ready);
+        worker
+    }
+
+    /// Takes jobs and acts over HTTP, and shows what became of them.
+    pub(super) fn api(&mut self, listener: TcpListener) -> Arc<Api> {
+        if let Some(broker) = &self.broker {
+            self.tasks.spawn(tell::hear(broker, self.feed.clone()));
+        }
+        let parts = Parts {
+            ledger: self.ledger.clone(),
+            admitter: self.rules.admitter.clone(),
+            waker: self.waker.clone(),
+            metrics: Arc::clone(&self.metrics),
+            feed: self.feed.clone(),
+            webhooks: self.rules.webhooks.clone(),
+            shutdown: self.shutdown.clone(),
+        };
+        let door = Api::new(parts, &self.config.limits);
+        self.until_shutdown(Arc::clone(&door).sweep());
+        serve(&self.tasks, &self.shutdown, listener, door.router());
+        let ready = ready::ledger_ready(&self.tasks, &self.shutdown, self.ledger.clone());
+        self.says("api", ready);
+        door
+    }
+
+    /// Takes carriers' callbacks; while the ledger is away, the broker keeps them.
+    pub(super) fn receipts(&mut self, listener: TcpListener) {
+        let receiver = Arc::new(Receiver::new(receive::Parts {
+            ledger: self.ledger.clone(),
+            routes: self.rules.routes.clone(),
+            keys: self.rules.keys.clone(),
+            public_url: self.config.receipts.public_url.clone(),
+            waker: self.waker.clone(),
+            broker: self.broker.clone(),
+            metrics: Arc::clone(&self.metrics),
+        }));
+        serve(&self.tasks, &self.shutdown, listener, api::receipts(Arc::clone(&receiver)));
+        let may = self.while_it_answers(&receiver.outage);
+        if let Some(broker) = &self.broker {
+            self.tasks.spawn(Arc::clone(&receiver).consume(broker.consume(Lane::Receipts, KEPT, may)));
+        }
+        let (watched, ledger) = (receiver, self.ledger.clone());
+        self.until_shutdown(async move { watched.outage.watch_over(&ledger).await });
+        let ready = ready::ledger_ready(&self.tasks, &self.shutdown, self.ledger.clone());
+        self.says("receipts", ready);
+    }
+
+    /// True while the ledger answers.
+    fn while_it_answers(&self, outage: &Outage) -> watch::Receiver<bool> {
+        let (may_consume, may) = watch::channel(true);
+        let mut answers = outage.watch();
+        self.until_shutdown(async move {
+            while answers.changed().await.is_ok() {
+                may_consume.send_replace(*answers.borrow());
+            }
+        });
+        may
+    }
+
+    fn until_shutdown(&self, work: impl Future<Output = ()> + Send + 'static) {
+        spawn_until(&self.tasks, &self.shutdown, work);
+    }
+}
+
+/// Whether the ledger is there and of this version: none, or why it is away. An error where waiting is of no use.
+pub(super) async fn look(ledger: &Ledger, how: Start) -> anyhow::Result<Option<String>> {
+    let tried = async {
+        if how.migrate {
+            ledger.migrate().await?;
+        }
+        ledger.check().await
+    };
+    match tried.await {
+        Ok(_) => Ok(None),
+        Err(LedgerError::Away(why)) if how.wait => Ok(Some(why)),
+        Err(e) => Err(e).context("the ledger is not usable"),
+    }
+}
+
+pub(super) fn spawn_until(
+    tasks: &TaskTracker, shutdown: &CancellationToken, work: impl Future<Output = ()> + Send + 'static,
+) {
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = work => {}
+            () = shutdown.cancelled() => {}
+        }
+    });
+}
+
+fn serve(tasks: &TaskTracker, shutdown: &CancellationToken, listener: TcpListener, router: axum::Router) {
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.cancelled().await });
+        if served.await.is_err() {
+            tracing::error!("a listener failed");
+        }
+    });
+}
