@@ -203,8 +203,8 @@ fn has_carriers(config: &Config) -> Result<(), Failure> {
 fn check(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
     crate::telemetry::filter(&config.log)?;
-    has_carriers(&config)?;
     crate::app::Rules::new(&config, config.keys()?)?;
+    has_carriers(&config)?;
     config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;
     let broker =
         if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP alone (amqp.url is not set)" };
