@@ -60,5 +60,6 @@ pub mod story;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod crash;
 pub mod metrics;
 pub mod telemetry;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::AttemptId;
 use crate::broker::{Broker, Delivery, Exchange, Intake, Message};
 use crate::carrier::{Callback, NotBelieved};
+use crate::crash::{self, Point};
 use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
 use crate::live::Live;
 use crate::metrics::{Metrics, Received};
@@ -122,8 +123,10 @@ impl Receiver {
         };
         count(receipt.verdict.as_str());
         let recording = Recording { uid: id.uid, n: id.n, carrier: account.name.clone(), receipt };
+        crash::at(Point::ReceiptBelieved);
         match self.record(recording.clone()).await {
             Ok(Recorded::Recorded) => {
+                crash::at(Point::ReceiptRecorded);
                 self.waker.wake(id.uid);
                 Reception::Taken
             }
@@ -144,6 +147,7 @@ impl Receiver {
         if let Some(broker) = &self.broker
             && broker.publish(self.kept(recording)).await.is_ok()
         {
+            crash::at(Point::ReceiptSetAside);
             return Reception::Taken;
         }
         tracing::warn!(
@@ -195,6 +199,7 @@ impl Receiver {
         loop {
             match self.ledger.record(recording.clone()).await {
                 Ok(recorded) => {
+                    crash::at(Point::KeptReceiptRecorded);
                     if recorded == Recorded::Recorded {
                         self.waker.wake(recording.uid);
                     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::topology::header;
 use crate::broker::{Broker, Exchange, Message};
 use crate::cloud_event::{self, CloudEvent};
+use crate::crash::{self, Point};
 use crate::dispatch::Event;
 use crate::feed::Feed;
 use crate::ledger::{Ledger, Owed, Told};
@@ -129,11 +130,13 @@ async fn tell_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, owed: Owe
             break;
         }
         metrics.told.inc();
+        crash::at(Point::EventConfirmed);
         told.versions.push(event.version);
     }
     if !told.versions.is_empty() {
         // When this fails they are told once more, with the same ids.
         let _ = ledger.told(told).await;
+        crash::at(Point::EventRemoved);
     }
 }
 

@@ -466,6 +466,29 @@ async fn trace_12_the_older_one_arrives_later(p) {
     assert!(matches!(refused, Admitted::Refused { reason: Reason::Newer, .. }), "{refused:?}");
 }
 
+async fn trace_12_both_arrive_at_once(p) {
+    // The first keeps the door busy, the others gather into one group: in half of the pairs the newer one comes first.
+    let pairs: Vec<_> = (0..8).map(|n| {
+        let number = format!("pair {n}");
+        let mut x = with_begin(job(&[SMS, VOICE], &number, p.t(300)));
+        x.supersedes = Some((number.clone(), p.t(1)));
+        let mut y = with_begin(job(&[SMS], &number, p.t(300)));
+        y.supersedes = Some((number, p.t(2)));
+        (x, y)
+    }).collect();
+    let busy = std::iter::once(with_begin(job(&[SMS], "busy", p.t(300))));
+    let all = busy.chain(pairs.iter().enumerate().flat_map(|(n, (x, y))| if n % 2 == 0 { [x.clone(), y.clone()] } else { [y.clone(), x.clone()] }));
+    for born in futures_util::future::join_all(all.map(|j| p.world.ledger.admit(j))).await {
+        born.unwrap();
+    }
+    for (n, (x, y)) in pairs.iter().enumerate() {
+        p.expect(y.order.uid, "sending v1 step 1 wake 15 code slots [0] owed [] | 1 open").await;
+        let older = p.row(x.order.uid).await;
+        let stopped = if n % 2 == 0 { "sending v2 step 1 wake 15 stop superseded" } else { "superseded v1 step 1 wake none" };
+        assert!(older.starts_with(stopped), "{n}: {older}");
+    }
+}
+
 async fn trace_12_an_older_one_is_refused_even_when_the_newer_has_expired(p) {
     let mut y = with_begin(job(&[SMS], "a", p.t(20)));
     y.supersedes = Some(("k".to_owned(), p.t(2)));

@@ -18,6 +18,7 @@ use super::{Api, body, key};
 use crate::admit::Door;
 use crate::attempt::{Reason, State as Standing};
 use crate::broker::topology::header::TRACEPARENT;
+use crate::crash::{self, Point};
 use crate::dispatch::{BadMessage, JobShape};
 use crate::ledger::{Admission, Admitted, KeyRow};
 use crate::story::Story;
@@ -107,6 +108,7 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
     }
     match api.ledger.admit(admission).await? {
         Admitted::Born { state, superseded, .. } => {
+            crash::at(Point::HttpAdmitted);
             api.waker.wake(order.uid);
             for uid in superseded {
                 api.waker.wake(uid);

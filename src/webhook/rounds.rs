@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Webhook, Webhooks};
 use crate::cloud_event::CloudEvent;
+use crate::crash::{self, Point};
 use crate::ledger::{Hook, HookFate, Ledger};
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -102,6 +103,7 @@ impl Rounds {
             Ok(_) => HookFate::Told,
             Err(problem) => HookFate::Failed { problem, again: AGAIN.get(usize::from(hook.tries)).copied() },
         };
+        crash::at(Point::HookPosted);
         let result = match &fate {
             HookFate::Told => "told",
             HookFate::Failed { again: Some(_), .. } => "failed",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Worker;
 use crate::act::{Acted, perform};
 use crate::broker::Delivery;
+use crate::crash::{self, Point};
 use crate::dispatch::{Act, Verb};
 use crate::outage::AGAIN;
 
@@ -32,7 +33,10 @@ impl Worker {
                         return;
                     }
                 }
-                Ok(_) => return delivery.ack(),
+                Ok(_) => {
+                    crash::at(Point::ActWritten);
+                    return delivery.ack();
+                }
                 Err(e) => {
                     self.outage.begins(&e);
                     if !self.pause(AGAIN).await {

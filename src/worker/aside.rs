@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Worker;
 use crate::broker::topology::header;
 use crate::broker::{Delivery, Intake, Message};
+use crate::crash::{self, Point};
 use crate::envelope::Envelope;
 use crate::outage::AGAIN;
 
@@ -38,6 +39,7 @@ impl Worker {
             vec![],
         );
         if self.publish(message).await {
+            crash::at(Point::SuspectConfirmed);
             delivery.ack();
         }
         None
@@ -76,6 +78,7 @@ impl Worker {
         ];
         let envelope = Envelope::of(&delivery, LONGEST_LETTER);
         if self.publish(envelope.message(&self.parts.keys.now(), "otpost.dead", "dead", headers)).await {
+            crash::at(Point::DeadLetterConfirmed);
             delivery.ack();
         }
     }

@@ -8,6 +8,7 @@ use super::{Seen, Todo, Worker};
 use crate::attempt::{Attempt, AttemptId, BEGIN_TO_SEND, Cause, Details, Judgement, Outcome};
 use crate::carrier::Letter;
 use crate::clock::between;
+use crate::crash::{self, Point};
 use crate::dispatch::PhoneNumber;
 use crate::dispatch::Words;
 use crate::ledger::{Closing, Concluded, Deciding, LedgerError};
@@ -61,6 +62,7 @@ impl Worker {
             );
         }
         drop(flight);
+        crash::at(Point::AttemptAnswered);
         self.finish(seen, &open, judgement).await
     }
 
@@ -79,6 +81,7 @@ impl Worker {
         if late || life < MIN_LIFE {
             return Outcome::NotSent(Cause::TooLate).into();
         }
+        crash::at(Point::AttemptToBeSent);
         match account.client.send(&request, account.client.time_out).await {
             Ok(answer) => account.carrier.judge(open.channel, &answer),
             Err(outcome) => outcome.into(),
@@ -101,6 +104,7 @@ impl Worker {
         loop {
             match self.parts.ledger.conclude(deciding.clone()).await {
                 Ok(Concluded::Written) => {
+                    crash::at(Point::AttemptFinished);
                     let seen = self.stands(closed, &follows);
                     return follows.begin.map_or(Todo::Nothing, |begin| Todo::Begin(seen, begin));
                 }

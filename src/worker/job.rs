@@ -11,6 +11,7 @@ use crate::attempt::State;
 use crate::backoff;
 use crate::broker::{Delivery, Intake};
 use crate::clock::between;
+use crate::crash::{self, Point};
 use crate::dispatch::{Channel, Event, Job, Verb};
 use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
 use crate::next::MIN_LIFE;
@@ -62,6 +63,7 @@ impl Worker {
 
     async fn job(self: &Arc<Self>, delivery: Delivery) {
         let now = crate::clock::now();
+        crash::on(&delivery.body);
         // A panic in a library that reads strangers' text costs this one message, not its neighbours.
         let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
             self.parts.admitter.now().decode(&delivery.body, None, now)
@@ -74,6 +76,7 @@ impl Worker {
         if let Err(bad) = self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &job.tenant) {
             return self.bury(delivery, &bad.field, &bad.rule).await;
         }
+        crash::at(Point::JobRead);
         let mut admission =
             self.parts.admitter.now().admission(&job, Door::Amqp, delivery.traceparent.as_deref(), now);
         let flight = if admission.refusal.is_none() { self.first_flight(&job, &mut admission) } else { None };
@@ -152,7 +155,9 @@ impl Worker {
         match admitted {
             Admitted::Born { state, reason, slots, now, retry_after_s, superseded } => {
                 metrics.admitted("amqp", state.as_str());
+                crash::at(Point::JobAdmitted);
                 delivery.ack();
+                crash::at(Point::JobAcked);
                 for uid in superseded {
                     self.parts.waker.wake(uid);
                 }

@@ -19,6 +19,7 @@ use crate::attempt::{AttemptId, Reason, Receipt};
 use crate::broker::Broker;
 use crate::carrier::Request;
 use crate::clock::{after, between};
+use crate::crash::{self, Point};
 use crate::dispatch::{Channel, Dispatch, Event};
 use crate::ledger::{Beginning, Begun, Concluded, Deciding, Ledger, NewAttempt, Owed, Recording};
 use crate::live::Live;
@@ -143,6 +144,7 @@ impl Worker {
 
     /// Runs a dispatch that was taken, until it waits for something or has ended.
     pub async fn run(&self, taken: Dispatch) {
+        crash::at(Point::DueTaken);
         self.go_on(Todo::Look(Seen::new(taken))).await;
     }
 
@@ -185,7 +187,10 @@ impl Worker {
             let owes = self.parts.admitter.now().owes(&seen.d.order.tenant);
             let deciding = Deciding::decide(&seen.d, follows.conclusion.clone(), owes);
             match self.parts.ledger.conclude(deciding).await {
-                Ok(Concluded::Written) => seen = self.stands(seen, &follows),
+                Ok(Concluded::Written) => {
+                    crash::at(Point::DueDecided);
+                    seen = self.stands(seen, &follows);
+                }
                 Ok(Concluded::Lost(row)) => return Self::if_due(row),
                 Ok(_) => return Todo::Nothing,
                 Err(e) => {
@@ -230,6 +235,7 @@ impl Worker {
             voice: self.voice_limit(d, &begin, &contents),
             attempt: NewAttempt::new(begin.channel, &account.name, account.client.time_out, begin.repeats),
         };
+        crash::at(Point::DueToBegin);
         let (claim, handed_at) = (beginning.attempt.claim, crate::clock::boot());
         match self.parts.ledger.begin(beginning).await {
             Ok(Begun::Begun(row)) => {

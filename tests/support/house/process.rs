@@ -63,10 +63,16 @@ impl House {
 
     /// otpost with a configuration, in a process of its own.
     pub fn run(&self, file: &Path, roles: &str, name: &str) -> Process {
+        self.run_with(file, roles, name, &[])
+    }
+
+    /// The same, with variables of its own.
+    pub fn run_with(&self, file: &Path, roles: &str, name: &str, variables: &[(&str, &str)]) -> Process {
         let log = std::fs::File::create(self.files.0.join(format!("{name}.log"))).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_otpost"))
             .args(["serve", "--roles", roles, "--config"])
             .arg(file)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

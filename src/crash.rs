@@ -1,0 +1,114 @@
+//! Places at which a process may be killed, so that tests can see what each crash leaves behind. Only builds with debug
+//! assertions have them: in a release build there is nothing here.
+//!
+//! `OTPOST_CRASH_AT=<point>` kills the process (SIGKILL) when it comes there for the first time, `<point>:<n>` for the n-th.
+//! `OTPOST_CRASH_ON=<text>` kills it when it reads a message with that text.
+
+/// A step of the path, after which nothing of it is known to anybody but the ledger and the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is said in a word")]
+pub enum Point {
+    // A job from the broker, and one over HTTP.
+    JobRead,
+    JobAdmitted,
+    JobAcked,
+    HttpAdmitted,
+    // A request.
+    AttemptToBeSent,
+    AttemptAnswered,
+    AttemptFinished,
+    // What is due.
+    DueTaken,
+    DueDecided,
+    DueToBegin,
+    // Telling.
+    EventConfirmed,
+    EventRemoved,
+    HookPosted,
+    // Receipts.
+    ReceiptBelieved,
+    ReceiptRecorded,
+    ReceiptSetAside,
+    KeptReceiptRecorded,
+    // Acts, and what is set aside.
+    ActWritten,
+    DeadLetterConfirmed,
+    SuspectConfirmed,
+}
+
+impl Point {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::JobRead,
+        Self::JobAdmitted,
+        Self::JobAcked,
+        Self::HttpAdmitted,
+        Self::AttemptToBeSent,
+        Self::AttemptAnswered,
+        Self::AttemptFinished,
+        Self::DueTaken,
+        Self::DueDecided,
+        Self::DueToBegin,
+        Self::EventConfirmed,
+        Self::EventRemoved,
+        Self::HookPosted,
+        Self::ReceiptBelieved,
+        Self::ReceiptRecorded,
+        Self::ReceiptSetAside,
+        Self::KeptReceiptRecorded,
+        Self::ActWritten,
+        Self::DeadLetterConfirmed,
+        Self::SuspectConfirmed,
+    ];
+}
+
+/// The process has come to a point.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub(crate) fn at(_: Point) {}
+
+/// The process reads a message.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub(crate) fn on(_: &[u8]) {}
+
+#[cfg(debug_assertions)]
+pub(crate) use armed::{at, on};
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::Point;
+
+    /// Which point, and how often it is still passed.
+    static AT: LazyLock<Option<(String, AtomicU64)>> = LazyLock::new(|| {
+        let text = std::env::var("OTPOST_CRASH_AT").ok()?;
+        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+        Some((name.to_owned(), AtomicU64::new(nth.parse().unwrap_or(1))))
+    });
+    static ON: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("OTPOST_CRASH_ON").ok());
+
+    pub(crate) fn at(point: Point) {
+        if let Some((name, left)) = AT.as_ref()
+            && format!("{point:?}") == *name
+            && left.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            die();
+        }
+    }
+
+    pub(crate) fn on(body: &[u8]) {
+        if let Some(text) = ON.as_ref()
+            && body.windows(text.len()).any(|part| part == text.as_bytes())
+        {
+            die();
+        }
+    }
+
+    fn die() -> ! {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        std::process::abort();
+    }
+}

@@ -1,0 +1,285 @@
+//! After every scenario: what otpost promises, read off from the outside.
+//!
+//! O1 nothing admitted is lost; O2 a step is accepted once, and once more for each unknown outcome; O3 nothing is begun with
+//! less than ten seconds to live; O4 states never go backwards; O6 no code and no number anywhere but at the carrier; O7
+//! what is not final has a time at which it is looked at; O8 nothing older is begun after a newer code of its sign-in; each
+//! final state and each correction is told. O5 (quotas) and O9 (resources) have scenarios of their own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ConnectionProperties};
+use otpost::attempt::State;
+use otpost::dispatch::Dispatch;
+use serde_json::Value;
+
+use crate::load::Sent;
+use crate::site::Site;
+use crate::support::wait;
+use crate::support::world::connect;
+
+/// The least life with which a request may begin.
+const MIN_LIFE_MS: i64 = 10_000;
+/// From its commit to its first byte a request takes no longer, and this machine's slowness.
+const BEGIN_TO_SEND_MS: i64 = 3_500;
+const EVENTS: &str = "t.events";
+
+/// What a scenario made happen.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Injected {
+    /// Requests that may have been under way when something broke: each may have left an outcome unknown.
+    pub(crate) unknown: usize,
+    /// Codes were lost time: they may end late, or without a receipt, if they say so.
+    pub(crate) time: bool,
+    /// Dead letters that were asked for.
+    pub(crate) dead: u32,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    #[expect(dead_code, reason = "printed")]
+    pub(crate) jobs: usize,
+    pub(crate) accepted: usize,
+    pub(crate) doubled: usize,
+    pub(crate) ends: BTreeMap<String, usize>,
+}
+
+/// Keeps every event from now on, whatever happens to the broker.
+pub(crate) async fn listen(site: &Site) {
+    let connection = amqp(site).await;
+    let channel = connection.create_channel().await.unwrap();
+    let mut quorum = FieldTable::default();
+    quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(EVENTS.into(), durable, quorum).await.unwrap();
+    let (all, none) = ("dispatch.#".into(), FieldTable::default());
+    channel
+        .queue_bind(EVENTS.into(), "otpost.events".into(), all, QueueBindOptions::default(), none)
+        .await
+        .unwrap();
+}
+
+async fn amqp(site: &Site) -> Connection {
+    let connect =
+        async || Connection::connect(&site.house.amqp_url, ConnectionProperties::default()).await.ok();
+    wait::answer("RabbitMQ answers", connect).await
+}
+
+/// Takes all messages of a queue.
+async fn drain(site: &Site, queue: &str) -> Vec<Vec<u8>> {
+    let connection = amqp(site).await;
+    let channel = connection.create_channel().await.unwrap();
+    let mut all = vec![];
+    while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {
+        all.push(got.delivery.data);
+    }
+    all
+}
+
+/// Waits until every job has ended and everything is told.
+pub(crate) async fn settle(site: &Site, sent: &[Sent], patience: Duration) {
+    let look = connect(&site.house.ledger_url).await;
+    let open = async || {
+        let sql = "select count(*) filter (where state in ('delivered', 'undelivered', 'unconfirmed', 'failed', 'expired',
+                          'limited', 'refused', 'superseded', 'cancelled') and tell_at is null and wake_at is null) from dispatch";
+        let ended: i64 = look.query_one(sql, &[]).await.unwrap().get(0);
+        (ended >= i64::try_from(sent.len()).unwrap()).then_some(())
+    };
+    if wait::within(patience, open).await.is_none() {
+        let sql = "select d.id || ': ' || d.state || ', ' || d.n || ' attempts, ' || coalesce(d.outcome, 'open') || ', '
+                          || coalesce(d.receipt, 'no receipt') || ', wakes in ' || coalesce((d.wake_at - clock_timestamp())::text, 'never')
+                     from dispatch d where d.wake_at is not null or d.tell_at is not null";
+        let left: Vec<String> = look.query(sql, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
+        let rows: i64 = look.query_one("select count(*) from dispatch", &[]).await.unwrap().get(0);
+        panic!("after {patience:?} {rows} of {} have rows, and these have not ended: {left:#?}", sent.len());
+    }
+}
+
+/// Holds everything that can be seen against the promises.
+pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected, logs: &[&str]) -> Report {
+    let mut wrong: Vec<String> = vec![];
+    let mut report = Report { jobs: sent.len(), ..Report::default() };
+    let accepted = site.house.record("accepted", None).await;
+    let events: Vec<Value> =
+        drain(site, EVENTS).await.iter().map(|body| serde_json::from_slice(body).unwrap()).collect();
+    let mut rows = BTreeMap::new();
+    for job in sent {
+        match site.house.ledger.find("default", job.id).await.unwrap() {
+            Some(d) => drop(rows.insert(job.id, d)),
+            None => wrong.push(format!("O1: {} {:?} has no row", job.id, job.kind)),
+        }
+    }
+    let mut repeats = 0;
+    for job in sent {
+        let Some(d) = rows.get(&job.id) else { continue };
+        *report.ends.entry(d.state.as_str().to_owned()).or_default() += 1;
+        wrong.extend(row(job, d, injected).into_iter().map(|what| format!("{what}: {job:?} {d:#?}")));
+        let mine: Vec<&Value> = accepted.iter().filter(|m| carries(m, job)).collect();
+        report.accepted += mine.len();
+        for channel in ["sms", "voice"] {
+            let times = mine.iter().filter(|m| m["channel"] == channel).count();
+            let of = |a: &&otpost::attempt::Attempt| a.channel.as_str() == channel && a.repeats.is_some();
+            let repeated = d.attempts.iter().filter(of).count();
+            repeats += repeated;
+            report.doubled += times.saturating_sub(1);
+            if times > 1 + repeated {
+                wrong.push(format!("O2: {times} by {channel}, {repeated} repeats: {job:?} {d:#?}"));
+            }
+        }
+        for message in mine {
+            let at: jiff::Timestamp = message["at"].as_str().unwrap().parse().unwrap();
+            let left = job.expires_at.as_millisecond() - at.as_millisecond();
+            if left < MIN_LIFE_MS - BEGIN_TO_SEND_MS {
+                wrong.push(format!("O3: accepted with {left} ms to live: {job:?} {message}"));
+            }
+            let told = message["callbacks"].as_array().unwrap().iter().any(|c| {
+                matches!(c["status"].as_str(), Some("delivered"))
+                    && matches!(c["http_status"].as_u64(), Some(200..=299))
+            });
+            if told && d.state != State::Delivered {
+                wrong.push(format!(
+                    "O1: otpost took a receipt that says delivered, and is {}: {job:?} {d:#?}",
+                    d.state
+                ));
+            }
+        }
+        wrong.extend(told(job, d, &events));
+    }
+    let scripted: usize = sent.iter().map(|job| job.kind.unknown()).sum();
+    if repeats > scripted + injected.unknown {
+        wrong.push(format!(
+            "O2: {repeats} repeats, and only {scripted} + {} outcomes can be unknown",
+            injected.unknown
+        ));
+    }
+    wrong.extend(superseded(sent, &rows));
+    wrong.extend(queues(site, injected).await);
+    wrong.extend(secrets(site, sent, &events, logs).await);
+    assert!(wrong.is_empty(), "{} promises are broken, the first of them: {:#}", wrong.len(), wrong[0]);
+    println!("{report:?}, {repeats} repeats in the ledger");
+    report
+}
+
+/// Whether a message at the carrier is this job's.
+fn carries(message: &Value, job: &Sent) -> bool {
+    if message["to"] != *job.to {
+        return false;
+    }
+    let spelled: Vec<String> = job.code.chars().map(|c| format!("{c}.")).collect();
+    let said = |name: &str, what: &str| message[name].as_str().is_some_and(|text| text.contains(what));
+    said("body", &job.code) || said("transcript", &spelled.join(" "))
+}
+
+/// What one row says of itself.
+fn row(job: &Sent, d: &Dispatch, injected: Injected) -> Vec<String> {
+    let mut wrong = vec![];
+    if d.state.is_final() {
+        let late =
+            injected.time && matches!(d.state, State::Unconfirmed | State::Expired | State::Undelivered);
+        if !job.kind.ends().contains(&d.state.as_str()) && !late {
+            wrong.push(format!("O1: it ended as {}", d.state));
+        }
+        if d.code.is_some() {
+            wrong.push("O6: the code of an ended dispatch is still there".to_owned());
+        }
+    } else if d.wake_at.is_none() {
+        wrong.push("O7: nobody will ever look at it".to_owned());
+    }
+    for attempt in &d.attempts {
+        if job.expires_at.as_millisecond() - attempt.begun_at.as_millisecond() < MIN_LIFE_MS {
+            wrong.push(format!("O3: attempt {} was begun too late", attempt.n));
+        }
+    }
+    wrong
+}
+
+/// Events: in order, none backwards, and the end among them.
+fn told(job: &Sent, d: &Dispatch, events: &[Value]) -> Vec<String> {
+    let mut mine: BTreeMap<i64, State> = BTreeMap::new();
+    for event in events.iter().filter(|e| e["data"]["id"] == job.id.to_string()) {
+        let sequence: i64 = event["sequence"]
+            .as_str()
+            .map_or_else(|| event["sequence"].as_i64().unwrap(), |text| text.parse().unwrap());
+        let state = serde_json::from_value(event["data"]["state"].clone()).unwrap();
+        if mine.insert(sequence, state).is_some_and(|before| before != state) {
+            return vec![format!("O4: two events with sequence {sequence} differ: {job:?}")];
+        }
+    }
+    let states: Vec<State> = mine.into_values().collect();
+    let mut wrong = vec![];
+    for pair in states.windows(2) {
+        if !pair[0].may_become(pair[1]) && pair[0] != pair[1] {
+            wrong.push(format!("O4: {} was told after {}: {job:?}", pair[1], pair[0]));
+        }
+    }
+    if d.state.is_final() && states.last() != Some(&d.state) {
+        wrong.push(format!("its end was not told, but {states:?}: {job:?} {d:#?}"));
+    }
+    wrong
+}
+
+/// O8, by the ledger's clock.
+fn superseded(sent: &[Sent], rows: &BTreeMap<uuid::Uuid, Dispatch>) -> Vec<String> {
+    let mut wrong = vec![];
+    for (i, older) in sent.iter().enumerate() {
+        for newer in &sent[i + 1..] {
+            let (Some((a, a_at)), Some((b, b_at))) = (&older.sign_in, &newer.sign_in) else { continue };
+            if a != b || a_at >= b_at {
+                continue;
+            }
+            let (Some(older), Some(newer)) = (rows.get(&older.id), rows.get(&newer.id)) else { continue };
+            // A begin that was committed while the newer one waited for its turn has the later time.
+            let late =
+                |begun: jiff::Timestamp| begun.as_millisecond() - newer.born_at.as_millisecond() > 1000;
+            if older.attempts.iter().any(|attempt| late(attempt.begun_at)) {
+                wrong.push(format!("O8: begun after a newer one was admitted: {older:#?} {newer:#?}"));
+            }
+        }
+    }
+    wrong
+}
+
+async fn queues(site: &Site, injected: Injected) -> Vec<String> {
+    let mut wrong = vec![];
+    for queue in ["otpost.dispatch", "otpost.suspect", "otpost.receipts"] {
+        let left = drain(site, queue).await.len();
+        if left > 0 {
+            wrong.push(format!("O1: {left} messages are left in {queue}"));
+        }
+    }
+    let dead = drain(site, "otpost.dead").await.len();
+    if dead < injected.dead as usize || (injected.dead == 0 && dead > 0) {
+        wrong.push(format!("{dead} dead letters, not {}", injected.dead));
+    }
+    wrong
+}
+
+/// O6: tables, events and logs.
+async fn secrets(site: &Site, sent: &[Sent], events: &[Value], logs: &[&str]) -> Vec<String> {
+    let mut places: Vec<(String, String)> = vec![];
+    let look = connect(&site.house.ledger_url).await;
+    let tables = "select tablename::text from pg_tables where schemaname = current_schema()";
+    for table in look.query(tables, &[]).await.unwrap() {
+        let table: String = table.get(0);
+        let rows = look.query(&format!("select t::text from {table} t"), &[]).await.unwrap();
+        places.push((table, rows.iter().map(|r| r.get::<_, String>(0)).collect::<Vec<_>>().join("\n")));
+    }
+    places.push(("events".to_owned(), events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")));
+    for name in logs {
+        places.push((format!("the log of {name}"), site.house.log(name)));
+    }
+    let mut wrong = vec![];
+    for (place, text) in &places {
+        for job in sent {
+            for secret in [job.code.as_str(), job.to.trim_start_matches("+44")] {
+                if text.contains(secret) {
+                    wrong.push(format!("O6: {secret} is in {place}"));
+                }
+            }
+        }
+    }
+    wrong
+}

@@ -1,0 +1,92 @@
+//! F1, F2: a process is killed at every labelled step of the path, and another goes on where it was.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use otpost::crash::Point;
+use serde_json::json;
+
+use crate::checker::{self, Injected};
+use crate::load::{Kind, Load};
+use crate::seed::Seed;
+use crate::site::{ALL, Site, killed_itself};
+use crate::support::relay::Relay;
+use crate::support::wait;
+
+/// Scenarios that run at once: each waits most of the time.
+const AT_ONCE: usize = 5;
+
+/// One crash: a load, a death at this point, a successor.
+async fn crash_at(point: Point) {
+    let name = format!("crash_at_{point:?}");
+    let mut site = Site::build(Duration::from_millis(20)).await;
+    checker::listen(&site).await;
+    // Everybody's webhook: it refuses connections, so that each event is tried, fails, and is tried again later.
+    site.more += "[webhooks]\nallow_private_targets = true\n[tenants.default.webhook]\nurl = \"http://127.0.0.1:9/\"\n\
+                  secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+    let relay = Relay::start(site.postgres()).await;
+    site.instead.push((site.postgres().to_string(), relay.addr().to_string()));
+    // What is killed is in the midst of work: the point is passed a few times before.
+    let nth = match point {
+        Point::ReceiptSetAside
+        | Point::KeptReceiptRecorded
+        | Point::DeadLetterConfirmed
+        | Point::ActWritten => 1,
+        Point::DueToBegin => 2,
+        _ => 3,
+    };
+    let at = format!("{point:?}:{nth}");
+    let mut first = site.start_with("first", ALL, &[("OTPOST_CRASH_AT", &at)]);
+    site.house.serving("first").await;
+    let mut load = Load::new(&site, Seed::of(&name));
+    let work = work(point, &site, &relay, &mut load);
+    let revive = async {
+        assert!(killed_itself(&mut first).await, "{point:?} was never passed");
+        relay.refuse(false);
+        site.start("second", ALL).await
+    };
+    let ((), _second) = tokio::join!(work, revive);
+    load.publish(5).await;
+    checker::settle(&site, &load.sent, Duration::from_secs(100)).await;
+    let dead = u32::from(point == Point::DeadLetterConfirmed);
+    let injected = Injected { unknown: 64, time: true, dead };
+    checker::check(&site, &load.sent, injected, &["first", "second"]).await;
+}
+
+/// What brings a process to a point.
+async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
+    match point {
+        Point::DeadLetterConfirmed => load.say("dispatch", b"{\"nonsense\"").await,
+        Point::ActWritten => {
+            load.publish_one(Kind::Plain).await;
+            let act = json!({"id": load.sent[0].id, "verified": true});
+            load.say("feedback", act.to_string().as_bytes()).await;
+        }
+        Point::ReceiptSetAside | Point::KeptReceiptRecorded => {
+            // Accepted; then the ledger is away when the carrier reports.
+            load.publish(5).await;
+            wait::until("accepted", async || site.house.record("accepted", None).await.len() >= 5).await;
+            relay.refuse(true);
+            relay.cut();
+            for message in site.house.record("accepted", None).await {
+                site.house.receipt(message["sid"].as_str().unwrap(), "delivered").await;
+            }
+            if point == Point::KeptReceiptRecorded {
+                wait::until("a receipt is kept", async || site.house.waiting("otpost.receipts").await > 0)
+                    .await;
+                relay.refuse(false);
+            }
+        }
+        _ => load.publish_each_and(8).await,
+    }
+}
+
+/// Seen to fail: with the ack of a job before its commit (`JobRead` loses it), with an attempt that is committed after its
+/// request (`AttemptAnswered` sends twice without a repeat), with events that are taken off the row before they are
+/// confirmed (`EventConfirmed`: an end is not told).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_is_killed_at_every_step() {
+    // Suspects have a scenario of their own: what gets there has killed its reader before.
+    let points = Point::ALL.into_iter().filter(|p| *p != Point::SuspectConfirmed);
+    futures_util::stream::iter(points).for_each_concurrent(AT_ONCE, crash_at).await;
+}

@@ -1,0 +1,266 @@
+//! Jobs of all kinds, by all doors, published as a careful producer does: until they are confirmed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::seed::Seed;
+use crate::site::Site;
+use crate::support::wait;
+
+/// A job that is with otpost.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub(crate) id: Uuid,
+    pub(crate) to: String,
+    /// Found nowhere but at the carrier.
+    pub(crate) code: String,
+    pub(crate) kind: Kind,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) sign_in: Option<(String, Timestamp)>,
+}
+
+/// What the carrier does with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Plain,
+    Call,
+    /// Undelivered, then a call.
+    Fallback,
+    Twice503,
+    /// Accepted, and hung up without an answer.
+    HangUp,
+    Throttled,
+    Slow,
+    /// The receipt overtakes the answer.
+    ReceiptFirst,
+    Landline,
+    /// Published twice.
+    Doubled,
+    /// A second code of the same sign-in follows at once.
+    Superseded,
+}
+
+/// The mixture, in parts.
+const MIXTURE: &[(u64, Kind)] = &[
+    (40, Kind::Plain),
+    (6, Kind::Call),
+    (10, Kind::Fallback),
+    (8, Kind::Twice503),
+    (6, Kind::HangUp),
+    (5, Kind::Throttled),
+    (5, Kind::Slow),
+    (6, Kind::ReceiptFirst),
+    (4, Kind::Landline),
+    (5, Kind::Doubled),
+    (5, Kind::Superseded),
+];
+
+impl Kind {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Plain,
+        Self::Call,
+        Self::Fallback,
+        Self::Twice503,
+        Self::HangUp,
+        Self::Throttled,
+        Self::Slow,
+        Self::ReceiptFirst,
+        Self::Landline,
+        Self::Doubled,
+        Self::Superseded,
+    ];
+
+    pub(crate) fn channels(self) -> &'static [&'static str] {
+        match self {
+            Self::Call => &["voice"],
+            Self::Fallback => &["sms", "voice"],
+            _ => &["sms"],
+        }
+    }
+
+    fn outcomes(self) -> Value {
+        match self {
+            Self::Fallback => json!(["undelivered"]),
+            Self::Twice503 => json!(["unavailable", "unavailable"]),
+            Self::HangUp => json!(["hang_up"]),
+            Self::Throttled => json!([{"outcome": "throttle", "retry_after_s": 1}]),
+            Self::Slow => json!([{"outcome": "slow", "ms": 1200}]),
+            Self::ReceiptFirst => json!(["receipt_first"]),
+            // Whoever asks: a crash may lose the first answer.
+            Self::Landline => json!(vec!["not_mobile"; 8]),
+            _ => json!([]),
+        }
+    }
+
+    /// How often the carrier leaves an outcome unknown.
+    pub(crate) fn unknown(self) -> usize {
+        usize::from(self == Self::HangUp)
+    }
+
+    /// How it ends where nothing else breaks.
+    pub(crate) fn ends(self) -> &'static [&'static str] {
+        match self {
+            Self::Landline => &["failed"],
+            Self::Superseded => &["delivered", "superseded"],
+            _ => &["delivered"],
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Door {
+    Plain,
+    Sealed,
+    Http,
+}
+
+/// A producer, with everything that it has sent.
+pub(crate) struct Load<'a> {
+    site: &'a Site,
+    seed: Seed,
+    /// How long codes live.
+    pub(crate) life: Duration,
+    pub(crate) sent: Vec<Sent>,
+    channel: Option<(Connection, Channel)>,
+    serial: u32,
+    /// Whether there is a door for HTTP.
+    pub(crate) http: bool,
+}
+
+impl<'a> Load<'a> {
+    pub(crate) fn new(site: &'a Site, seed: Seed) -> Self {
+        let life = Duration::from_secs(60);
+        Self { site, seed, life, sent: vec![], channel: None, serial: 0, http: true }
+    }
+
+    /// So many of the mixture.
+    pub(crate) async fn publish(&mut self, jobs: usize) {
+        for _ in 0..jobs {
+            let kind = self.seed.one_of(MIXTURE);
+            self.publish_one(kind).await;
+        }
+    }
+
+    /// At least one of each kind, then so many of the mixture.
+    pub(crate) async fn publish_each_and(&mut self, jobs: usize) {
+        for kind in Kind::ALL {
+            self.publish_one(kind).await;
+        }
+        self.publish(jobs).await;
+    }
+
+    pub(crate) async fn publish_one(&mut self, kind: Kind) {
+        let to = self.number();
+        self.site.house.script(&to, kind.outcomes()).await;
+        let sign_in = (kind == Kind::Superseded).then(|| format!("sign-in {to}"));
+        for _ in 0..=usize::from(kind == Kind::Superseded) {
+            let issued_at = otpost::clock::now();
+            let code = self.code();
+            let expires_at = otpost::clock::after(otpost::clock::now(), self.life);
+            let mut job = json!({
+                "id": Uuid::new_v4(), "to": to, "code": code, "expires_at": expires_at,
+                "channels": kind.channels(), "fallback_after_s": 0,
+            });
+            if let Some(key) = &sign_in {
+                (job["supersedes"], job["issued_at"]) = (json!(key), json!(issued_at));
+            }
+            let id = job["id"].as_str().unwrap().parse().unwrap();
+            let sign_in = sign_in.clone().map(|key| (key, issued_at));
+            self.sent.push(Sent { id, to: to.clone(), code, kind, expires_at, sign_in });
+            let http = u64::from(self.http) * 20;
+            let door = self.seed.one_of(&[(65, Door::Plain), (15, Door::Sealed), (http, Door::Http)]);
+            for _ in 0..=usize::from(kind == Kind::Doubled) {
+                self.hand_over(door, &job).await;
+            }
+        }
+    }
+
+    /// A number that no table of the pretended carrier knows.
+    fn number(&mut self) -> String {
+        loop {
+            self.serial += 1;
+            if !(101..=126).contains(&(self.serial % 10_000)) {
+                return format!("+4477{:08}", 10_000_000 + self.serial);
+            }
+        }
+    }
+
+    fn code(&mut self) -> String {
+        const LETTERS: &[u8] = b"BCDFGHJKLMNPQRSTVWXZ";
+        let mut letters = || char::from(LETTERS[self.seed.below(LETTERS.len() as u64) as usize]);
+        (0..10).map(|_| letters()).collect()
+    }
+
+    async fn hand_over(&mut self, door: Door, job: &Value) {
+        match door {
+            Door::Plain => self.say("dispatch", job.to_string().as_bytes()).await,
+            Door::Sealed => {
+                let sealed = self.seal(job);
+                self.say("dispatch", sealed.to_string().as_bytes()).await;
+            }
+            Door::Http => self.post(job).await,
+        }
+    }
+
+    fn seal(&self, job: &Value) -> Value {
+        let id = job["id"].as_str().unwrap().parse().unwrap();
+        let expires_at = job["expires_at"].as_str().unwrap().parse().unwrap();
+        let plain = json!({"code": job["code"], "to": job["to"]}).to_string();
+        let mut sealed = job.clone();
+        let members = sealed.as_object_mut().unwrap();
+        members.remove("code");
+        members.remove("to");
+        let text = self.site.house.keys.seal_job("default", id, expires_at, plain.as_bytes());
+        members.insert("sealed".to_owned(), json!(text));
+        sealed
+    }
+
+    /// Publishes until it is confirmed: after a broken connection the very same again.
+    pub(crate) async fn say(&mut self, routing_key: &str, body: &[u8]) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
+        while !self.try_to_say(routing_key, body).await {
+            self.channel = None;
+            assert!(tokio::time::Instant::now() < deadline, "RabbitMQ does not come back");
+            wait::pause().await;
+        }
+    }
+
+    async fn try_to_say(&mut self, routing_key: &str, body: &[u8]) -> bool {
+        if self.channel.is_none() {
+            let url = &self.site.house.amqp_url;
+            let Ok(connection) = Connection::connect(url, ConnectionProperties::default()).await else {
+                return false;
+            };
+            let Ok(channel) = connection.create_channel().await else { return false };
+            if channel.confirm_select(ConfirmSelectOptions::default()).await.is_err() {
+                return false;
+            }
+            self.channel = Some((connection, channel));
+        }
+        let (_, channel) = self.channel.as_ref().unwrap();
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let published = channel.basic_publish("otpost".into(), routing_key.into(), options, body, properties);
+        let confirmed = async { published.await?.await };
+        let confirmed = tokio::time::timeout(Duration::from_secs(5), confirmed).await;
+        matches!(confirmed, Ok(Ok(lapin::Confirmation::Ack(None))))
+    }
+
+    /// Posts until there is an answer that says yes.
+    async fn post(&self, job: &Value) {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+        let url = format!("http://{}/v1/dispatches", self.site.api);
+        let posted = async || {
+            let sent = http.post(&url).bearer_auth(&self.site.house.key).body(job.to_string()).send().await;
+            let status = sent.ok()?.status().as_u16();
+            assert!(matches!(status, 200 | 202 | 409 | 503), "{status} {job}");
+            (status != 503).then_some(())
+        };
+        wait::within(Duration::from_secs(120), posted).await.expect("the API answers in the end");
+    }
+}

@@ -1,0 +1,15 @@
+//! Nothing lost, nothing twice, nothing late: what surrounds otpost breaks, and after each scenario one checker looks at
+//! the carrier's record, the ledger, the queues, the events and the logs.
+//!
+//! `scripts/faults` runs the short selection, `scripts/faults --all` everything; a seed chooses what a load is made of,
+//! is printed, and can be given again. Beside each scenario stands by which change to otpost it was seen to fail.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod checker;
+mod crash;
+mod load;
+mod outages;
+mod seed;
+mod site;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,81 @@
+//! otpost as an operator runs it: processes with fixed doors that can be killed, frozen and started again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::support::house::House;
+use crate::support::house::process::Process;
+
+/// Everything in one process.
+pub(crate) const ALL: &str = "api,worker,receipts";
+pub(crate) const DOORS: &str = "api,receipts";
+pub(crate) const WORKER: &str = "worker";
+
+pub(crate) struct Site {
+    pub(crate) house: House,
+    pub(crate) api: SocketAddr,
+    pub(crate) receipts: SocketAddr,
+    /// What the configuration has beside the house's own.
+    pub(crate) more: String,
+    /// Words of the house's configuration that are replaced, such as the address of a server by that of a relay.
+    pub(crate) instead: Vec<(String, String)>,
+}
+
+fn free_port() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+impl Site {
+    /// A house whose carrier reports each state after this pause.
+    pub(crate) async fn build(pace: Duration) -> Self {
+        let mut house = House::build(pace).await;
+        house.rate_per_s = 500;
+        let more = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
+        Self { house, api: free_port(), receipts: free_port(), more, instead: vec![] }
+    }
+
+    /// Where PostgreSQL is.
+    pub(crate) fn postgres(&self) -> SocketAddr {
+        self.house.ledger_url.split_once('@').unwrap().1.split('/').next().unwrap().parse().unwrap()
+    }
+
+    /// Starts a process and waits until it serves.
+    pub(crate) async fn start(&self, name: &str, roles: &str) -> Process {
+        let process = self.start_with(name, roles, &[]);
+        self.house.serving(name).await;
+        process
+    }
+
+    /// Starts a process with variables of its own.
+    pub(crate) fn start_with(&self, name: &str, roles: &str, variables: &[(&str, &str)]) -> Process {
+        self.house.run_with(&self.file(name, roles), roles, name, variables)
+    }
+
+    fn file(&self, name: &str, roles: &str) -> PathBuf {
+        let file = self.house.config_file(name);
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        text = text.replace("http://127.0.0.1:1", &format!("http://{}", self.receipts));
+        if roles.contains("api") {
+            text =
+                text.replace("[api]\nlisten = \"127.0.0.1:0\"", &format!("[api]\nlisten = \"{}\"", self.api));
+        }
+        if roles.contains("receipts") {
+            let listen = format!("[receipts]\nlisten = \"{}\"", self.receipts);
+            text = text.replace("[receipts]\nlisten = \"127.0.0.1:0\"", &listen);
+        }
+        for (word, by) in &self.instead {
+            text = text.replace(word, by);
+        }
+        std::fs::write(&file, text + &self.more).unwrap();
+        file
+    }
+}
+
+/// Waits until a process has ended by this signal.
+pub(crate) async fn killed_itself(process: &mut Process) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let ended = async || process.0.try_wait().unwrap();
+    let ended = crate::support::wait::within(Duration::from_secs(40), ended).await;
+    ended.is_some_and(|status| status.signal() == Some(9))
+}
