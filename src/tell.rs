@@ -126,7 +126,8 @@ async fn run(
 async fn tell_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, owed: Owed) {
     let mut told = Told { uid: owed.uid, versions: vec![] };
     for event in &owed.events {
-        if broker.publish(message(&owed, event)).await.is_err() {
+        if let Err(e) = broker.publish(message(&owed, event)).await {
+            tracing::debug!(dispatch.uid = %owed.uid, reason = %e, "an event is not confirmed: it stays owed");
             break;
         }
         metrics.told.inc();

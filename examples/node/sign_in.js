@@ -8,6 +8,7 @@ import { xchacha20poly1305 } from "@noble/ciphers/chacha"; // npm install @noble
 import amqp from "amqplib"; // npm install amqplib
 
 const AMQP = process.env.OTPOST_AMQP_URL;
+if (!AMQP) throw new Error("OTPOST_AMQP_URL is not set");
 const TENANT = "default";
 
 /** Says things to otpost. What was published is with the broker: confirmed, routed, and on disk. */
@@ -75,7 +76,8 @@ const secretOf = process.env.OTPOST_TENANT_KEY ? sealed : plain;
 
 /** Hears of every change of state, each at least once; what came while nobody listened waits in the queue. */
 async function listen(hear, listening) {
-  const queue = "sign-in.events"; // of your own, one for each service; its processes share it
+  // Of your own, one for each service. Its processes share it: whoever hears must find the session in what they share.
+  const queue = "sign-in.events";
   const seen = new Set(); // a real service keeps the newest sequence of each dispatch with its session
   for (;;) {
     try {
@@ -98,8 +100,8 @@ async function listen(hear, listening) {
       });
       listening();
       await closed;
-    } catch {
-      // The broker is away: what it keeps is heard later.
+    } catch (problem) {
+      console.error("not listening:", problem.message);
     }
     await sleep(1000);
   }
@@ -136,7 +138,7 @@ class SignIn {
   hear({ data }) {
     if (data.id !== this.id) return;
     this.over = data.state !== "sent";
-    console.log(`otpost: ${data.state}`, data.channel ?? "", data.reason ?? "");
+    console.log(`otpost: ${data.state}`, data.channel ?? "", data.reason ?? "", data.retry_after_s ?? "");
   }
 
   /** "Call me instead": the next step of the plan now, or where the plan has ended, a call of its own. */

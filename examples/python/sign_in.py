@@ -69,7 +69,8 @@ secret_of = sealed if "OTPOST_TENANT_KEY" in os.environ else plain
 class Events(threading.Thread):
     """Hears of every change of state, each at least once; what came while nobody listened waits in the queue."""
 
-    QUEUE = "sign-in.events"  # of your own, one for each service; its processes share it
+    # Of your own, one for each service. Its processes share it: whoever hears must find the session in what they share.
+    QUEUE = "sign-in.events"
 
     def __init__(self, hear):
         super().__init__(daemon=True)
@@ -80,7 +81,8 @@ class Events(threading.Thread):
         while True:
             try:
                 self.listen()
-            except pika.exceptions.AMQPError:
+            except pika.exceptions.AMQPError as problem:
+                print("not listening:", repr(problem), file=sys.stderr, flush=True)
                 time.sleep(1)
 
     def listen(self):
@@ -130,7 +132,7 @@ class SignIn:
         data = event["data"]
         if data["id"] == str(self.dispatch_id):
             self.over = data["state"] != "sent"
-            print(f"otpost: {data['state']}", data.get("channel", ""), data.get("reason", ""), flush=True)
+            print(f"otpost: {data['state']}", data.get("channel", ""), data.get("reason", ""), data.get("retry_after_s", ""), flush=True)
 
     def call(self):
         """"Call me instead": the next step of the plan now, or where the plan has ended, a call of its own."""

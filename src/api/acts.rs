@@ -108,7 +108,9 @@ const INVALID: ProblemKind = ProblemKind::InvalidAct;
 fn conflict(barred: Barred) -> Problem {
     let no = |kind, detail| Problem::new(StatusCode::CONFLICT, kind, detail);
     match barred {
-        Barred::Final(state) => no(ProblemKind::Final, "the dispatch has ended").state(state),
+        Barred::Final(state) => {
+            no(ProblemKind::Final, "the dispatch has ended; a new message is a new dispatch").state(state)
+        }
         Barred::Stopped(stop) => {
             no(ProblemKind::Stopped, "no further request of this dispatch may begin").stop(stop)
         }

@@ -21,6 +21,8 @@ pub struct Found {
     pub message_id: String,
     /// When it was published, in Unix seconds.
     pub published_at: Option<i64>,
+    /// How many more there were behind it.
+    pub behind: u32,
     headers: Vec<(String, String)>,
     tag: u64,
 }
@@ -44,7 +46,7 @@ impl Browse {
         let getting = self.link.channel.basic_get(topology::DEAD.into(), BasicGetOptions::default());
         let got = answered(async { getting.await.map_err(failed) }).await?;
         Ok(got.map(|got| {
-            let message = got.delivery;
+            let (behind, message) = (got.message_count, got.delivery);
             let headers = message.properties.headers().as_ref().map(|table| {
                 table.inner().iter().filter_map(|(name, value)| match value {
                     AMQPValue::LongString(text) => {
@@ -62,6 +64,7 @@ impl Browse {
                     .map_or_else(String::new, ToString::to_string),
                 published_at: message.properties.timestamp().and_then(|at| i64::try_from(at).ok()),
                 body: message.data,
+                behind,
                 tag: message.delivery_tag,
             }
         }))

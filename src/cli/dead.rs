@@ -64,7 +64,8 @@ struct Letter {
     envelope: Option<Envelope>,
     /// The job that it holds, if it can be read.
     job: Option<Job>,
-    /// The code's end, even where nothing else can be read.
+    /// What is no secret, even where nothing else can be read.
+    id: Option<Uuid>,
     expires_at: Option<Timestamp>,
 }
 
@@ -75,7 +76,8 @@ impl Letter {
         let job = Job::decode(&body, None, keys, crate::clock::now()).ok();
         let loose: Value = serde_json::from_slice(&body).unwrap_or_default();
         let expires_at = loose["expires_at"].as_str().and_then(|t| t.parse().ok());
-        Self { found, envelope, job, expires_at }
+        let id = loose["id"].as_str().and_then(|id| id.parse().ok());
+        Self { found, envelope, job, id, expires_at }
     }
 
     fn reason(&self) -> String {
@@ -94,7 +96,7 @@ impl Letter {
             "reason": self.reason(),
             "routing_key": self.envelope.as_ref().map(|e| &e.routing_key),
             "opens": self.envelope.is_some(),
-            "id": self.job.as_ref().map(|j| j.id),
+            "id": self.id,
             "tenant": self.job.as_ref().map(|j| &j.tenant),
             "to": self.job.as_ref().map(|j| j.to.mask()),
             "expires_at": self.expires_at,
@@ -142,12 +144,15 @@ impl List {
         }
         if letters.is_empty() {
             println!("There is no dead letter.");
+        } else {
+            println!("{:<36}  {:<20}  {:<36}  reason", "letter", "since", "dispatch");
         }
         for letter in &letters {
             let shown = letter.shown();
             let text = |name: &str| shown[name].as_str().unwrap_or("-").to_owned();
             let expired = if shown["expired"] == true { "  expired" } else { "" };
-            println!("{}  {}  {}  {}{expired}", text("letter"), text("at"), text("to"), text("reason"));
+            let [letter, at, id, reason] = ["letter", "at", "id", "reason"].map(text);
+            println!("{letter:<36}  {at:<20}  {id:<36}  {reason}{expired}");
         }
         Ok(())
     }
@@ -205,7 +210,12 @@ impl Which {
         let broker = connect(url.clone()).await?;
         let mut browse = Browse::dead(&url).await.map_err(failed)?;
         let (mut done, mut left) = (0, vec![]);
-        while let Some(found) = browse.next().await.map_err(failed)? {
+        let mut behind = None;
+        while behind != Some(0)
+            && let Some(found) = browse.next().await.map_err(failed)?
+        {
+            // What is replayed and dies once more comes behind what was there, and is not looked at again.
+            behind = Some(behind.map_or(found.behind, |behind: u32| behind - 1));
             if self.letter.as_ref().is_some_and(|wanted| *wanted != found.message_id) {
                 continue;
             }

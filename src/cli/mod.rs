@@ -208,7 +208,8 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;
     let broker =
         if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP alone (amqp.url is not set)" };
-    println!("The configuration is good: jobs over {broker}, {} carrier(s).", config.carriers.len());
+    let names: Vec<&str> = config.carriers.keys().map(String::as_str).collect();
+    println!("The configuration is good: jobs over {broker}, carriers: {}.", names.join(", "));
     let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
     for (name, segments) in templates.charged_above_one(&config.messages.brand) {
         let alphabet = if segments.gsm7 { "GSM-7" } else { "UCS-2: some character is not in GSM-7" };

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use super::{ConfigFile, Failure};
 use crate::broker::{Broker, Exchange, Message, Settings};
 use crate::config::Config;
-use crate::dispatch::{Act, Verb};
-use crate::seal::TenantKey;
+use crate::dispatch::{Act, Job, Verb};
+use crate::seal::{Keys, TenantKey};
 
 /// Read a job from standard input, seal what is secret in it, and print it.
 #[derive(Debug, Args)]
@@ -69,6 +69,9 @@ impl Seal {
 impl Publish {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let mut job = read_job()?;
+        if self.routing_key == "dispatch" {
+            check(&job)?;
+        }
         if self.seal {
             job = self.key.seal(job)?;
         }
@@ -92,12 +95,29 @@ impl Publish {
             user_id: self.user_id,
             mandatory: true,
         };
+        let named = message.user_id.is_some();
         let broker = connect(url).await?;
         let published = broker.publish(message).await;
         broker.close().await;
-        published.map_err(|e| Failure::Failed(e.to_string()))?;
+        published.map_err(|e| {
+            let hint = if named {
+                "; is --user-id the user of the connection? RabbitMQ ends it over another"
+            } else {
+                ""
+            };
+            Failure::Failed(format!("{e}{hint}"))
+        })?;
         println!("{id}");
         Ok(())
+    }
+}
+
+/// Refuses here what would be a dead letter. What a seal holds is not seen.
+fn check(job: &Map<String, Value>) -> Result<(), Failure> {
+    let body = Zeroizing::new(Value::Object(job.clone()).to_string());
+    match Job::decode(body.as_bytes(), None, &Keys::ephemeral(), crate::clock::now()) {
+        Err(bad) if bad.field != "sealed" => Err(Failure::Usage(bad.to_string())),
+        _ => Ok(()),
     }
 }
 

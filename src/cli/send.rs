@@ -22,7 +22,7 @@ pub(super) struct Send {
     #[arg(long)]
     code: bool,
     /// The channels, in order: sms, voice; may be given several times
-    #[arg(long = "channel", default_values = ["sms"])]
+    #[arg(long = "channel", default_values = ["sms"], value_parser = ["sms", "voice"])]
     channels: Vec<String>,
     /// Seconds until the code ends
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
@@ -70,6 +70,9 @@ impl Send {
                 println!("{id}  {}", body["state"].as_str().unwrap_or("queued"));
             }
             return Ok(());
+        }
+        if !self.json {
+            eprintln!("{id}");
         }
         let mut last = None;
         let story = watch(&api, id, |story| {

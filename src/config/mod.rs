@@ -250,11 +250,21 @@ impl Config {
         let current = root("keys.root", &keys.id, keys.root.as_ref())?;
         let previous: Result<Vec<Root>, BadConfig> =
             keys.previous.iter().map(|p| root("keys.previous.root", &p.id, p.root.as_ref())).collect();
+        let previous = previous?;
+        let mut ids: Vec<&str> = keys.previous.iter().map(|p| p.id.as_str()).collect();
+        ids.push(&keys.id);
+        ids.sort_unstable();
+        if ids.windows(2).any(|two| two[0] == two[1]) {
+            return Err(BadConfig(
+                "keys.id and the ids in keys.previous must differ: what was sealed names its root by its id"
+                    .to_owned(),
+            ));
+        }
         let hashes = match &keys.hash_root {
             Some(_) => root("keys.hash_root", "hash", keys.hash_root.as_ref())?,
             None => current.clone(),
         };
-        Ok(Keys::new(current, previous?, &hashes))
+        Ok(Keys::new(current, previous, &hashes))
     }
 
     /// The root that seals.

@@ -9,6 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// A short while, before something is tried again.
+#[allow(dead_code, reason = "one binary pauses")]
 pub(crate) async fn pause() {
     sleep(AGAIN).await;
 }
