@@ -95,6 +95,56 @@ async fn bad_jobs_are_answered_with_field_and_rule_and_their_neighbours_pass() {
     app.stop().await;
 }
 
+/// Real seals, each of them good for another job or changed on the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seal_opens_only_for_its_own_job_and_unchanged() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+    let house = House::build(Duration::from_millis(20)).await;
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    let (to, id) = ("+447702000004", uuid::Uuid::new_v4());
+    let at = |seconds| otpost::clock::after(otpost::clock::now(), Duration::from_secs(seconds));
+    let (expires_at, later) = (at(200), at(201));
+    let secret = json!({"to": to, "code": "481516"}).to_string();
+    let seal = |tenant, id, expires_at| house.keys.seal_job(tenant, id, expires_at, secret.as_bytes());
+    let good = seal("default", id, expires_at);
+    let changed = |at: usize| {
+        let (head, text) = good.rsplit_once('.').unwrap();
+        let mut bytes = BASE64.decode(text).unwrap();
+        bytes[at] ^= 1;
+        format!("{head}.{}", BASE64.encode(bytes))
+    };
+    for (what, sealed) in [
+        ("for another expiry", seal("default", id, later)),
+        ("for another id", seal("default", uuid::Uuid::new_v4(), expires_at)),
+        ("for another tenant", seal("shop", id, expires_at)),
+        ("a byte of the nonce changed", changed(0)),
+        ("a byte of the text changed", changed(30)),
+    ] {
+        let body = json!({"id": id, "expires_at": expires_at, "sealed": sealed}).to_string();
+        let assert_says_why = |field: &str, text: &str| {
+            assert!(field == "sealed" && text.contains("does not open"), "{what}: {field} {text}");
+            assert_quotes_nothing(text);
+            let own = [&sealed[6..20], to, &id.to_string(), &expires_at.to_string()];
+            assert!(own.iter().all(|value| !text.contains(*value)), "{what} is quoted: {text}");
+        };
+        let (status, problem) =
+            house.post_bytes(&app.api.unwrap().to_string(), &house.key, body.clone().into_bytes()).await;
+        assert_eq!(status, 422, "{what}: {problem}");
+        assert_says_why(problem["field"].as_str().unwrap(), &problem.to_string());
+        house.publish_bytes("dispatch", body.as_bytes()).await;
+        let (field, reason, _) = house.dead_letter().await;
+        assert_says_why(&field, &reason);
+    }
+    assert!(house.ledger.find("default", id).await.unwrap().is_none(), "none of them left anything");
+    // The one that was made for it.
+    let body = json!({"id": id, "expires_at": expires_at, "sealed": good}).to_string();
+    house.publish_bytes("dispatch", body.as_bytes()).await;
+    house.until_state(id, "delivered").await;
+    assert_eq!(house.accepted(to).await, 1);
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_needed_and_other_tenants_ids_are_unknown() {
     let house = House::build(Duration::from_millis(20)).await;
