@@ -64,6 +64,8 @@ async fn what_killed_its_reader_alone_is_never_read_again() {
 async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back() {
     let house = House::build(Duration::from_millis(50)).await;
     let relay = Relay::start(house.database().await).await;
+    // The queue itself may look empty: whoever consumed when the ledger went holds what comes.
+    let kept = house.copy_of("receipt").await;
     let mut behind = house.config(&["c1"]);
     behind.ledger.url = Some(house.ledger_by(&relay).into());
     let doors = house.start(behind, DOORS).await;
@@ -76,7 +78,7 @@ async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back
     relay.cut();
     let sid = d.attempts[0].details.reference.clone().unwrap();
     house.receipt(&sid, "delivered").await;
-    house.until_waiting("otpost.receipts", 1).await;
+    house.until_waiting(&kept, 1).await;
     let told = house.record("accepted", Some(to)).await;
     assert!(
         told[0]["callbacks"].to_string().contains("204"),
