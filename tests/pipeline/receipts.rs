@@ -1,6 +1,9 @@
 //! Receipts that come early, late, instead of an answer, or not at all: traces 7, 8 and 9.
 
-use otpost::attempt::{Outcome, Verdict};
+use std::time::Duration;
+
+use otpost::app::Roles;
+use otpost::attempt::{Outcome, Reason, Verdict};
 use serde_json::json;
 
 use crate::support::house::{House, job};
@@ -163,4 +166,36 @@ async fn delivered_while_the_call_is_open(house: &House) {
     house.until(id, "the call's receipt", |d| d.attempts[1].receipt == Some(Verdict::Delivered)).await;
     house.until_events(id, &["sent 2", "delivered 5"]).await;
     assert_eq!(house.accepted(to).await, 2);
+}
+
+/// Trace 9, row 7: the carrier cannot reach us, but says so when it is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_carrier_that_is_asked_before_a_fallback_is_believed() {
+    let house = House::build(Duration::from_millis(50)).await;
+    let mut config = house.config(&["c1"]);
+    "http://127.0.0.1:1".clone_into(&mut config.receipts.public_url);
+    let app = house.start(config, Roles::ALL).await;
+    let delivered = async |to: &str, plan: [&str; 2]| {
+        let id = house.publish(&job(to, json!({"channels": plan, "fallback_after_s": 2}))).await;
+        let d = house.until_state(id, "delivered").await;
+        assert_eq!((d.version, d.attempts.len(), d.attempts[0].receipt), (4, 1, Some(Verdict::Delivered)));
+        house.until_events(id, &["sent 2", "delivered 4"]).await;
+        let accepted = house.record("accepted", Some(to)).await;
+        assert_eq!(accepted.len(), 1, "no second message: {accepted:?}");
+    };
+    let bad = async {
+        let to = "+447701000097";
+        house.script(to, json!([{"outcome": "undelivered", "error_code": 30006}])).await;
+        let plan = json!({"channels": ["sms", "voice"], "fallback_after_s": 2});
+        let id = house.publish(&job(to, plan)).await;
+        let d = house.until(id, "called", |d| d.attempts.len() == 2 && d.open().is_none()).await;
+        assert_eq!(d.attempts[0].receipt_reason, Some(Reason::Landline), "what it said is kept");
+        house.until_events(id, &["sent 2", "sent 5"]).await;
+    };
+    tokio::join!(
+        delivered("+447701000095", ["sms", "voice"]),
+        delivered("+447701000096", ["voice", "sms"]),
+        bad
+    );
+    app.stop().await;
 }
