@@ -9,6 +9,7 @@ use std::time::Duration;
 use otpost::app::Roles;
 use otpost::attempt::AttemptId;
 use serde_json::{Value, json};
+use support::house::asking::signature;
 use support::house::{House, in_seconds, job};
 
 fn with(mut j: Value, name: &str, value: Value) -> Value {
@@ -94,6 +95,56 @@ async fn bad_jobs_are_answered_with_field_and_rule_and_their_neighbours_pass() {
     app.stop().await;
 }
 
+/// Real seals, each of them good for another job or changed on the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seal_opens_only_for_its_own_job_and_unchanged() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+    let house = House::build(Duration::from_millis(20)).await;
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    let (to, id) = ("+447702000004", uuid::Uuid::new_v4());
+    let at = |seconds| otpost::clock::after(otpost::clock::now(), Duration::from_secs(seconds));
+    let (expires_at, later) = (at(200), at(201));
+    let secret = json!({"to": to, "code": "481516"}).to_string();
+    let seal = |tenant, id, expires_at| house.keys.seal_job(tenant, id, expires_at, secret.as_bytes());
+    let good = seal("default", id, expires_at);
+    let changed = |at: usize| {
+        let (head, text) = good.rsplit_once('.').unwrap();
+        let mut bytes = BASE64.decode(text).unwrap();
+        bytes[at] ^= 1;
+        format!("{head}.{}", BASE64.encode(bytes))
+    };
+    for (what, sealed) in [
+        ("for another expiry", seal("default", id, later)),
+        ("for another id", seal("default", uuid::Uuid::new_v4(), expires_at)),
+        ("for another tenant", seal("shop", id, expires_at)),
+        ("a byte of the nonce changed", changed(0)),
+        ("a byte of the text changed", changed(30)),
+    ] {
+        let body = json!({"id": id, "expires_at": expires_at, "sealed": sealed}).to_string();
+        let assert_says_why = |field: &str, text: &str| {
+            assert!(field == "sealed" && text.contains("does not open"), "{what}: {field} {text}");
+            assert_quotes_nothing(text);
+            let own = [&sealed[6..20], to, &id.to_string(), &expires_at.to_string()];
+            assert!(own.iter().all(|value| !text.contains(*value)), "{what} is quoted: {text}");
+        };
+        let (status, problem) =
+            house.post_bytes(&app.api.unwrap().to_string(), &house.key, body.clone().into_bytes()).await;
+        assert_eq!(status, 422, "{what}: {problem}");
+        assert_says_why(problem["field"].as_str().unwrap(), &problem.to_string());
+        house.publish_bytes("dispatch", body.as_bytes()).await;
+        let (field, reason, _) = house.dead_letter().await;
+        assert_says_why(&field, &reason);
+    }
+    assert!(house.ledger.find("default", id).await.unwrap().is_none(), "none of them left anything");
+    // The one that was made for it.
+    let body = json!({"id": id, "expires_at": expires_at, "sealed": good}).to_string();
+    house.publish_bytes("dispatch", body.as_bytes()).await;
+    house.until_state(id, "delivered").await;
+    assert_eq!(house.accepted(to).await, 1);
+    app.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_needed_and_other_tenants_ids_are_unknown() {
     let house = House::build(Duration::from_millis(20)).await;
@@ -130,7 +181,7 @@ async fn keys_are_needed_and_other_tenants_ids_are_unknown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receipts_are_believed_only_with_token_and_signature() {
     let house = House::build(Duration::from_millis(20)).await;
-    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    let app = house.start(house.config(&["c1", "c2"]), Roles::ALL).await;
     let to = "+447702000003";
     house.script(to, json!(["silent"])).await;
     let id = house.publish(&job(to, json!({}))).await;
@@ -143,12 +194,25 @@ async fn receipts_are_believed_only_with_token_and_signature() {
     for (url, headers, status) in [
         (format!("{door}/c1/{attempt}/{token}"), &signed[..], 403),
         (format!("{door}/c1/{attempt}/{token}"), &[][..], 403),
-        (format!("{door}/c1/{attempt}/wrong-token"), &signed[..], 403),
-        (format!("{door}/c2/{attempt}/{token}"), &signed[..], 403),
         (format!("{door}/c1/not-an-attempt/{token}"), &signed[..], 403),
     ] {
         let (got, text) = house.post_form(&url, headers, body.clone()).await;
         assert_eq!(got, status, "{url}: {text}");
+    }
+    // Well signed, so that the token alone is wrong: nobody's, another attempt's, and the other carrier's, whose account
+    // signs with the same secret.
+    let second = house.keys.callback_token("c1", AttemptId { n: 2, ..attempt });
+    for (carrier, token, counted) in
+        [("c1", "wrong-token", 1), ("c1", second.as_str(), 2), ("c2", token.as_str(), 1)]
+    {
+        let url = format!("{door}/{carrier}/{attempt}/{token}");
+        let signature = signature(&url, "MessageSidSM1MessageStatusdelivered");
+        let (got, text) = house.post_form(&url, &[("x-twilio-signature", &signature)], body.clone()).await;
+        assert_eq!(got, 403, "{url}: {text}");
+        let (_, metrics) = house.get(&format!("http://{}/metrics", app.ops)).await;
+        let line =
+            format!("otpost_receipts_total{{carrier=\"{carrier}\",verdict=\"bad_token\"}} {counted}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
     }
     let huge = vec![b'x'; 10 * 1024 * 1024];
     assert_eq!(house.post_form(&format!("{door}/c1/{attempt}/{token}"), &signed, huge).await.0, 413);
@@ -157,7 +221,7 @@ async fn receipts_are_believed_only_with_token_and_signature() {
     // An attempt that nobody knows, with a good token and signature, is kept and answered 2xx.
     let stranger = AttemptId { uid: uuid::Uuid::now_v7(), n: 1 };
     let url = format!("{door}/c1/{stranger}/{}", house.keys.callback_token("c1", stranger));
-    let signature = sign(&url, "MessageSidSM1MessageStatusdelivered");
+    let signature = signature(&url, "MessageSidSM1MessageStatusdelivered");
     let (got, text) = house.post_form(&url, &[("x-twilio-signature", &signature)], body).await;
     assert_eq!(got, 204, "{text}");
     let look = support::world::connect(&house.ledger_url).await;
@@ -170,17 +234,6 @@ async fn receipts_are_believed_only_with_token_and_signature() {
     house.receipt(&sid, "delivered").await;
     house.until_state(id, "delivered").await;
     app.stop().await;
-}
-
-/// A callback's signature, made by hand: HMAC-SHA1 over the URL and the sorted fields.
-fn sign(url: &str, fields: &str) -> String {
-    use base64::Engine;
-    use hmac::{KeyInit, Mac};
-    let token = mock_gateway::Config::default().auth_token;
-    let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(token.as_bytes()).unwrap();
-    mac.update(url.as_bytes());
-    mac.update(fields.as_bytes());
-    base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
 }
 
 fn otpost(args: &[&str]) -> (i32, String) {

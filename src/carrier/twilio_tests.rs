@@ -107,6 +107,56 @@ fn receipts_read_as_the_tables_say() {
 }
 
 #[test]
+fn a_status_that_was_asked_for_reads_like_a_receipt() {
+    let asked = account().ask(Channel::Voice, "CA1").unwrap();
+    assert_eq!(asked.method, Method::Get);
+    assert_eq!(
+        asked.url,
+        "https://api.example/2010-04-01/Accounts/ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/Calls/CA1.json"
+    );
+    let hear = |channel, status, body: &str| account().hear(channel, &answer(status, body));
+    let told = |channel, body: &str| hear(channel, 200, body).map(|r| (r.verdict, r.reason));
+    let text = |status: &str, code: &str| {
+        told(Channel::Sms, &format!("{{\"sid\": \"SM1\", \"status\": \"{status}\", \"error_code\": {code}}}"))
+    };
+    for on_its_way in ["accepted", "queued", "sending", "sent"] {
+        assert_eq!(text(on_its_way, "null"), Some((Verdict::Interim, None)), "{on_its_way}");
+    }
+    assert_eq!(text("delivered", "null"), Some((Verdict::Delivered, None)));
+    assert_eq!(text("undelivered", "30006"), Some((Verdict::Bad, Some(Reason::Landline))));
+    assert_eq!(text("failed", "null"), Some((Verdict::Bad, Some(Reason::Unexplained))));
+    assert_eq!(text("levitating", "null"), None);
+    let call = |status: &str, who: &str| {
+        told(
+            Channel::Voice,
+            &format!("{{\"sid\": \"CA1\", \"status\": \"{status}\", \"answered_by\": {who}}}"),
+        )
+    };
+    assert_eq!(call("in-progress", "null"), Some((Verdict::Interim, None)));
+    assert_eq!(call("completed", "null"), Some((Verdict::Delivered, None)));
+    assert_eq!(call("completed", "\"human\""), Some((Verdict::Delivered, None)));
+    assert_eq!(call("completed", "\"machine_start\""), Some((Verdict::Bad, Some(Reason::Machine))));
+    assert_eq!(call("no-answer", "null"), Some((Verdict::Bad, Some(Reason::NoAnswer))));
+    let failed = "{\"sid\": \"SM1\", \"status\": \"undelivered\", \"error_code\": 30003}";
+    let receipt = hear(Channel::Sms, 200, failed).unwrap();
+    assert_eq!((receipt.reference.as_deref(), receipt.carrier_code.as_deref()), (Some("SM1"), Some("30003")));
+    // No status: nothing is known, and nothing is concluded.
+    let delivered = "{\"sid\": \"SM1\", \"status\": \"delivered\"}";
+    for (status, body) in [
+        (201, delivered),
+        (404, delivered),
+        (500, delivered),
+        (200, "<html>"),
+        (200, "{}"),
+        (200, "[]"),
+        (200, "{\"status\": 7}"),
+        (200, ""),
+    ] {
+        assert_eq!(hear(Channel::Sms, status, body), None, "{status} {body}");
+    }
+}
+
+#[test]
 fn answers_are_judged_as_the_tables_say() {
     let judge = |status, body: &str| account().judge(Channel::Sms, &answer(status, body)).outcome;
     let error = |code: i64| format!("{{\"code\": {code}, \"message\": \"x\", \"status\": 400}}");

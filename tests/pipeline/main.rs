@@ -5,7 +5,9 @@
 mod acts;
 mod expiry;
 mod killed;
+mod receipts;
 mod room;
+mod superseded;
 #[path = "../support/mod.rs"]
 mod support;
 mod voice;
@@ -13,10 +15,9 @@ mod voice;
 use std::time::Duration;
 
 use otpost::app::Roles;
-use otpost::attempt::Outcome;
 use otpost::envelope::Envelope;
 use serde_json::json;
-use support::house::{DOORS, House, in_seconds, job};
+use support::house::{DOORS, House, WORKER, in_seconds, job};
 
 /// One house for all traces that disturb nothing: each has numbers of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,10 +33,10 @@ async fn traces_hold_end_to_end() {
         trace_4(&house, &app),
         trace_5b(&house),
         trace_6(&house),
-        trace_7(&house),
-        trace_8(&house),
-        trace_9(&house),
-        trace_12(&house),
+        receipts::trace_7(&house),
+        receipts::trace_8(&house),
+        receipts::trace_9(&house),
+        superseded::trace_12(&house, &app),
         expiry::in_a_backlog(&house, &app),
         voice::busy_no_answer_machine_and_answered(&house),
     );
@@ -149,6 +150,10 @@ async fn trace_5b(house: &House) {
 }
 
 async fn trace_6(house: &House) {
+    tokio::join!(put_off_beyond_the_last_chance(house), left_for_a_call_before_its_last_chance(house));
+}
+
+async fn put_off_beyond_the_last_chance(house: &House) {
     let to = "+447701000006";
     house.script(to, json!([{"outcome": "throttle", "retry_after_s": 600}, {"outcome": "throttle", "retry_after_s": 600}])).await;
     let id = house.publish(&job(to, json!({"expires_at": in_seconds(15)}))).await;
@@ -160,120 +165,54 @@ async fn trace_6(house: &House) {
     assert_eq!(house.accepted(to).await, 0);
 }
 
-async fn trace_7(house: &House) {
-    // a, b: a receipt proves what the answer did not say.
-    let told = async {
-        let to = "+447701000071";
-        house.script(to, json!([{"outcome": "hold", "seconds": 60}])).await;
-        let id = house.publish(&job(to, json!({}))).await;
-        house.until(id, "unknown", |d| d.attempts[0].outcome == Some(Outcome::Unknown)).await;
-        let sid = house.record("accepted", Some(to)).await[0]["sid"].as_str().unwrap().to_owned();
-        house.receipt(&sid, "delivered").await;
-        house.until_state(id, "delivered").await;
-        house.until_events(id, &["sent 4", "delivered 5"]).await;
-        assert_eq!(house.accepted(to).await, 1);
-    };
-    // c: no receipt: once more.
-    let repeated = async {
-        let to = "+447701000072";
-        house.script(to, json!(["hang_up"])).await;
-        let id = house.publish(&job(to, json!({}))).await;
-        let d = house.until_state(id, "delivered").await;
-        assert_eq!(d.attempts[1].repeats, Some(1));
-        assert_eq!(house.accepted(to).await, 2);
-        house.until_events(id, &["sent 4", "delivered 6"]).await;
-    };
-    // d: unknown twice: never a third time.
-    let twice = async {
-        let to = "+447701000073";
-        house.script(to, json!(["hang_up", "hang_up", "deliver"])).await;
-        let id = house.publish(&job(to, json!({}))).await;
-        let d = house
-            .until(id, "unknown twice", |d| d.attempts.len() == 2 && d.attempts[1].outcome.is_some())
-            .await;
-        assert_eq!(d.state.as_str(), "sending");
-        assert_eq!(d.wake_at, Some(d.order.expires_at), "now only the code's end is awaited");
-        assert_eq!(house.accepted(to).await, 2);
-    };
-    tokio::join!(told, repeated, twice);
-}
-
-async fn trace_8(house: &House) {
-    let to = "+447701000008";
-    house.script(to, json!(["late_delivery"])).await;
-    let id = house.publish(&job(to, json!({"channels": ["sms", "voice"]}))).await;
+/// Row 6.
+async fn left_for_a_call_before_its_last_chance(house: &House) {
+    let to = "+447701000066";
+    house.script(to, json!([{"outcome": "throttle", "retry_after_s": 600}])).await;
+    let plan = json!({"channels": ["sms", "voice"], "fallback_after_s": 2, "expires_at": in_seconds(120)});
+    let id = house.publish(&job(to, plan)).await;
     let d = house.until_state(id, "delivered").await;
-    assert_eq!(d.attempts.len(), 2, "the bad receipt brought the call at once");
-    let fallback = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
-    assert!(fallback < 2000, "{fallback} ms");
-    let events = house.events(id);
-    assert_eq!(events[0], "sent 2");
-    // A receipt that overtakes the answer.
-    let to = "+447701000088";
-    house.script(to, json!(["receipt_first"])).await;
-    let id = house.publish(&job(to, json!({}))).await;
-    let d = house.until_state(id, "delivered").await;
-    assert_eq!((d.attempts.len(), house.accepted(to).await), (1, 1));
-    house.until(id, "with what the late answer said", |d| d.attempts[0].details.segments == Some(1)).await;
+    let tried: Vec<_> = d.attempts.iter().map(|a| (a.step, a.outcome.unwrap().word())).collect();
+    assert_eq!(tried, [(1, "throttled"), (2, "accepted")]);
+    let gap = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
+    assert!((2000..4500).contains(&gap), "the fallback's time, not the last chance 108 s on: {gap} ms");
+    house.until_events(id, &["sent 4", "delivered 6"]).await;
+    assert_eq!(house.accepted(to).await, 1, "the call alone");
 }
 
-async fn trace_9(house: &House) {
-    let silent = async {
-        let to = "+447701000009";
-        house.script(to, json!(["silent"])).await;
-        let id = house.publish(&job(to, json!({"channels": ["sms", "voice"], "fallback_after_s": 2}))).await;
-        let d = house.until_state(id, "delivered").await;
-        let gap = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
-        assert!((2000..4500).contains(&gap), "the call comes by time: {gap} ms");
-        let asked = house.record("requests", None).await;
-        let sid = d.attempts[0].details.reference.as_deref().unwrap();
-        let read = asked
-            .iter()
-            .filter(|r| r["method"] == "GET" && r["path"].as_str().is_some_and(|p| p.contains(sid)));
-        assert_eq!(read.count(), 1, "the carrier's status is asked once before a fallback by time alone");
-        house.until_events(id, &["sent 2", "sent 4", "delivered 6"]).await;
+/// Trace 4 b: two workers, and a number that no quota row is known for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trace_4b_two_workers_let_no_more_than_the_rule_through() {
+    let house = House::build(Duration::from_millis(50)).await;
+    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let config = || {
+        let mut config = house.at_doors(&doors);
+        config.limits.number = vec!["5/10m".parse().unwrap()];
+        config
     };
-    let in_time = async {
-        let to = "+447701000099";
-        let id = house.publish(&job(to, json!({"channels": ["sms", "voice"], "fallback_after_s": 3}))).await;
-        let d = house.until_state(id, "delivered").await;
-        assert_eq!(
-            (d.wake_at, d.code),
-            (None, None),
-            "delivered in time: nobody looks at it again, no call can come"
-        );
-        assert_eq!(house.accepted(to).await, 1);
-    };
-    tokio::join!(silent, in_time);
-}
-
-async fn trace_12(house: &House) {
-    let to = "+447701000012";
-    house.script(to, json!([{"outcome": "slow", "ms": 1500}])).await;
-    let sign_in = |issued: &str, more: serde_json::Value| {
-        let mut j = job(to, json!({"supersedes": "sign-in-12", "issued_at": issued}));
-        for (name, value) in more.as_object().unwrap() {
-            j[name] = value.clone();
+    let workers = [house.start(config(), WORKER).await, house.start(config(), WORKER).await];
+    house.until_consumers(2).await;
+    let jobs: Vec<_> = (0..8).map(|_| job("+447701000044", json!({}))).collect();
+    let ids = futures_util::future::join_all(jobs.iter().map(|j| house.publish(j))).await;
+    let (mut sent, mut limited) = (0, 0);
+    for id in ids {
+        let d = house.until(id, "final", |d| d.state.is_final()).await;
+        match (d.state.as_str(), d.version) {
+            ("delivered", _) => sent += 1,
+            ("limited", 1) => {
+                limited += 1;
+                house.until_events(id, &["limited 1"]).await;
+            }
+            other => panic!("{other:?}"),
         }
-        j
-    };
-    let x = house
-        .publish(&sign_in(
-            "2026-01-01T00:00:01Z",
-            json!({"channels": ["sms", "voice"], "fallback_after_s": 3}),
-        ))
-        .await;
-    house.until(x, "in flight", |d| d.open().is_some()).await;
-    let y = house.publish(&sign_in("2026-01-01T00:00:02Z", json!({"code": "999999"}))).await;
-    house.until(x, "stopped", |d| d.stop.is_some()).await;
-    house.until_state(y, "delivered").await;
-    let d = house.until_state(x, "delivered").await;
-    assert_eq!((d.wake_at, d.code), (None, None), "never a call for the older one: nobody looks at it again");
-    house.until_events(x, &["sent 4", "delivered 6"]).await;
-    let older = house.publish(&sign_in("2026-01-01T00:00:00Z", json!({"code": "777777"}))).await;
-    house.until_state(older, "superseded").await;
-    house.until_events(older, &["superseded 1"]).await;
-    assert_eq!(house.accepted(to).await, 2, "both texts");
+    }
+    assert_eq!((sent, limited, house.accepted("+447701000044").await), (5, 3, 5));
+    for worker in workers {
+        let (_, metrics) = house.get(&format!("http://{}/metrics", worker.ops)).await;
+        assert!(metrics.contains("otpost_admissions_total{door=\"amqp\""), "both took some: {metrics}");
+        worker.stop().await;
+    }
+    doors.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use lapin::BasicProperties;
-use lapin::options::BasicPublishOptions;
+use lapin::options::{BasicGetOptions, BasicPublishOptions};
 use otpost::app::App;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -37,6 +37,20 @@ impl House {
             .await
             .unwrap();
         assert!(matches!(confirm, lapin::Confirmation::Ack(None)), "{confirm:?}");
+    }
+
+    /// Takes everything from a queue and dies with it: the broker counts one return more for each.
+    pub async fn die_with_all_of(&self, queue: &str, times: usize) {
+        for _ in 0..times {
+            let connection = super::amqp(&self.amqp_url).await;
+            let channel = connection.create_channel().await.unwrap();
+            let mut held = vec![];
+            while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
+                held.push(got);
+            }
+            assert!(!held.is_empty(), "{queue} holds something");
+            connection.close(200, "dies".into()).await.unwrap();
+        }
     }
 
     /// Posts a job at the door of an app.
@@ -116,4 +130,15 @@ impl House {
             self.http.post(url).header("content-type", "application/json").body(body).send().await.unwrap();
         assert!(sent.status().is_success());
     }
+}
+
+/// A callback's signature, made by hand: HMAC-SHA1 over the URL and the sorted fields.
+pub fn signature(url: &str, fields: &str) -> String {
+    use base64::Engine;
+    use hmac::{KeyInit, Mac};
+    let token = mock_gateway::Config::default().auth_token;
+    let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(token.as_bytes()).unwrap();
+    mac.update(url.as_bytes());
+    mac.update(fields.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
 }

@@ -1,7 +1,7 @@
 //! A whole otpost of a test's own: a vhost in the real RabbitMQ, a schema in the real PostgreSQL, a pretended carrier,
 //! and processes or parts of otpost in between.
 
-mod asking;
+pub mod asking;
 pub mod process;
 mod watching;
 
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::relay::Relay;
 use super::world::{TempDir, fresh_schema, ledger_at};
 
 pub const WORKER: Roles = Roles { api: false, worker: true, receipts: false };
@@ -148,6 +149,21 @@ impl House {
         let mut config = self.config(&["c1"]);
         config.receipts.public_url = format!("http://{}", doors.receipts.unwrap());
         config
+    }
+
+    /// Where PostgreSQL is.
+    pub async fn database(&self) -> SocketAddr {
+        let config: tokio_postgres::Config = self.ledger_url.parse().unwrap();
+        let tokio_postgres::config::Host::Tcp(host) = &config.get_hosts()[0] else { panic!("on TCP") };
+        let place = (host.as_str(), config.get_ports()[0]);
+        tokio::net::lookup_host(place).await.unwrap().next().unwrap()
+    }
+
+    /// The ledger's URL by way of a relay.
+    pub fn ledger_by(&self, relay: &Relay) -> String {
+        let (user, place) = self.ledger_url.split_once('@').expect("the URL names a user");
+        let (_, rest) = place.split_once('/').expect("the URL names a database");
+        format!("{user}@{}/{rest}", relay.addr())
     }
 
     /// Where RabbitMQ is.

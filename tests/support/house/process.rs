@@ -27,17 +27,24 @@ impl House {
         self.file("http://127.0.0.1:1", "info", name)
     }
 
+    /// The same with its configuration changed.
+    pub fn process_with(
+        &self, roles: &str, public_url: &str, level: &str, name: &str, change: impl FnOnce(String) -> String,
+    ) -> Process {
+        let file = self.file(public_url, level, name);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(text)).unwrap();
+        self.run(&file, roles, name)
+    }
+
     /// A worker that reaches the broker and the carrier by way of relays.
     pub fn process_through(
         &self, roles: &str, receipts: SocketAddr, name: &str, broker: &Relay, carrier: &Relay,
     ) -> Process {
-        let file = self.file(&format!("http://{receipts}"), "info", name);
-        let text = std::fs::read_to_string(&file).unwrap();
-        let text = text
-            .replace(&self.broker().to_string(), &broker.addr().to_string())
-            .replace(&self.gateway.addr().to_string(), &carrier.addr().to_string());
-        std::fs::write(&file, text).unwrap();
-        self.run(&file, roles, name)
+        self.process_with(roles, &format!("http://{receipts}"), "info", name, |text| {
+            text.replace(&self.broker().to_string(), &broker.addr().to_string())
+                .replace(&self.gateway.addr().to_string(), &carrier.addr().to_string())
+        })
     }
 
     fn file(&self, public_url: &str, level: &str, name: &str) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lapin::options::{BasicGetOptions, QueueDeclareOptions};
+use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use otpost::dispatch::Dispatch;
 use serde_json::{Value, json};
@@ -75,6 +75,29 @@ impl House {
         (text("x-otpost-field"), text("x-otpost-reason"), got.data.clone())
     }
 
+    /// A queue of the test's own, which gets a copy of what goes to another.
+    pub async fn copy_of(&self, routing_key: &str) -> String {
+        let name = format!("copy.{routing_key}");
+        let queue = QueueDeclareOptions::default();
+        self.channel.queue_declare(name.as_str().into(), queue, FieldTable::default()).await.unwrap();
+        let (bind, none) = (QueueBindOptions::default(), FieldTable::default());
+        self.channel
+            .queue_bind(name.as_str().into(), "otpost".into(), routing_key.into(), bind, none)
+            .await
+            .unwrap();
+        name
+    }
+
+    /// Takes the bodies of all that waits in a queue.
+    pub async fn take_all(&self, queue: &str) -> Vec<Vec<u8>> {
+        let mut bodies = vec![];
+        let options = BasicGetOptions { no_ack: true };
+        while let Some(got) = self.channel.basic_get(queue.into(), options).await.unwrap() {
+            bodies.push(got.data.clone());
+        }
+        bodies
+    }
+
     /// Messages that wait in a queue.
     pub async fn waiting(&self, queue: &str) -> u32 {
         self.look_at(queue).await.message_count()
@@ -82,8 +105,13 @@ impl House {
 
     /// Waits until a worker consumes.
     pub async fn until_consumed(&self) {
-        wait::until("a worker consumes", async || self.look_at("otpost.dispatch").await.consumer_count() > 0)
-            .await;
+        self.until_consumers(1).await;
+    }
+
+    /// Waits until so many workers consume.
+    pub async fn until_consumers(&self, workers: u32) {
+        let consumers = async || self.look_at("otpost.dispatch").await.consumer_count();
+        wait::until("workers consume", async || consumers().await >= workers).await;
     }
 
     /// Waits until a queue holds so many messages.

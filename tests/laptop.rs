@@ -1,0 +1,138 @@
+//! Everything on one machine: `otpost dev`, and the commands that find it by themselves.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::house::process::Process;
+use support::wait;
+use support::world::TempDir;
+use uuid::Uuid;
+
+/// A command of a user whose state is kept in this folder, and who has configured nothing.
+fn otpost(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_otpost"));
+    for name in ["OTPOST_CONFIG", "OTPOST_URL", "OTPOST_KEY"] {
+        command.env_remove(name);
+    }
+    command.args(args).env("XDG_STATE_HOME", home).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command with this on its standard input; answers exit code, standard output and standard error.
+fn run(home: &Path, args: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = otpost(home, args).stdin(Stdio::piped()).spawn().unwrap();
+    // A command that does not read it may be gone by then.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let out = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
+    (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
+}
+
+/// Starts `otpost dev` on free ports; answers what it says of itself.
+fn dev(home: &Path) -> (Process, Value) {
+    let args = ["dev", "--json", "--port", "0", "--gateway-port", "0"];
+    let mut process =
+        Process(otpost(home, &args).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("it does not run: {e} {line}"));
+    (process, said)
+}
+
+/// What reached a phone.
+async fn on_the_phone(dev: &Value, to: &str) -> Vec<Value> {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let (phones, to) = (dev["phones"].as_str().unwrap(), to.trim_start_matches('+'));
+    let page = http.get(format!("{phones}/api/accepted?after=0&limit=100&to={to}")).send().await.unwrap();
+    page.json::<Value>().await.unwrap()["entries"].as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn codes_are_sent_and_shown_on_one_machine() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let home = TempDir::new();
+    let home = home.0.as_path();
+    let (code, _, said) = run(home, &["send", "+447707000001"], "");
+    assert!(code == 2 && said.contains("no running otpost dev was found: start one"), "{code} {said}");
+    let (mut process, dev_said) = dev(home);
+    let state = home.join("otpost/dev.json");
+    for secret in ["dev.json", "root", "key", "dev.db"] {
+        let mode = std::fs::metadata(home.join("otpost").join(secret)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret} is for its user alone");
+    }
+
+    // A sample, told in words.
+    let to = "+447707000001";
+    let (code, story, said) = run(home, &["send", to], "");
+    assert!(code == 0 && story.contains("delivered"), "{code} {story} {said}");
+    let sample = said.split("A sample code: ").nth(1).unwrap()[..6].to_owned();
+    assert!(said.ends_with("sent\ndelivered"), "each state as it comes: {said}");
+    let texts = on_the_phone(&dev_said, to).await;
+    assert_eq!(texts.len(), 1);
+    assert!(texts[0]["body"].as_str().unwrap().contains(&sample), "{sample} is in {}", texts[0]);
+
+    // A code of one's own reaches the phone and nothing else.
+    let (to, own) = ("+447707000002", "730914");
+    let (code, story, said) = run(home, &["send", to, "--code", "--json"], &format!("{own}\n"));
+    assert_eq!((code, said.as_str()), (0, ""));
+    let told: Value = serde_json::from_str(&story).unwrap();
+    assert_eq!((&told["state"], &told["final"]), (&"delivered".into(), &true.into()), "{story}");
+    assert!(!story.contains(own) && !story.contains("7707000002"), "{story}");
+    let texts = on_the_phone(&dev_said, to).await;
+    assert_eq!(texts.len(), 1);
+    assert!(texts[0]["body"].as_str().unwrap().contains(own), "{own} is in {}", texts[0]);
+
+    // Its story, in both forms; of nobody's id, a sentence.
+    let id = told["id"].as_str().unwrap();
+    let (code, shown, _) = run(home, &["show", id, "--json"], "");
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((code, &shown), (0, &told));
+    let (code, shown, _) = run(home, &["show", id], "");
+    assert!(code == 0 && shown.contains(id) && shown.contains("receipt: delivered"), "{shown}");
+    assert!(!shown.contains(own) && !shown.contains("7707000002"), "{shown}");
+    let (code, _, said) = run(home, &["show", &Uuid::new_v4().to_string()], "");
+    assert!(code == 1 && said.starts_with("otpost: 404: "), "{code} {said}");
+
+    // What ends badly, and what is refused at once, is a failure.
+    let (code, story, _) = run(home, &["send", "+447707000012", "--json", "--channel", "fax"], "");
+    assert_eq!((code, story.as_str()), (1, ""));
+    let (code, _, said) = run(home, &["send", "07707000013"], "");
+    assert!(code == 1 && said.contains("422: "), "{code} {said}");
+    // The last four digits of this one are a landline's.
+    let (code, story, _) = run(home, &["send", "+447707000111", "--json"], "");
+    let told: Value = serde_json::from_str(&story).unwrap();
+    assert_eq!((code, &told["state"]), (1, &"failed".into()), "{story}");
+
+    // Another on the same folder is refused, and leaves the first one as it was.
+    let before = std::fs::read(&state).unwrap();
+    let (code, _, said) = run(home, &["dev", "--port", "0", "--gateway-port", "0"], "");
+    assert!(code == 1 && said.contains("is in use by another otpost; stop it"), "{code} {said}");
+    let port = dev_said["phones"].as_str().unwrap().rsplit_once(':').unwrap().1;
+    let (code, _, said) = run(home, &["dev", "--port", "0", "--gateway-port", port], "");
+    assert!(code == 1 && said.contains("choose another with --gateway-port"), "{code} {said}");
+    assert_eq!(std::fs::read(&state).unwrap(), before);
+    assert_eq!(run(home, &["show", id], "").0, 0);
+
+    // Told to stop, it ends well and is not found any more.
+    process.signal("TERM");
+    let ended = wait::within(Duration::from_secs(20), async || process.0.try_wait().unwrap()).await;
+    assert_eq!(ended.expect("it ends").code(), Some(0));
+    assert!(!state.exists());
+    assert_eq!(run(home, &["show", id], "").0, 2);
+
+    // The next one knows what was, and the same key.
+    let (_process, again) = dev(home);
+    assert_eq!(again["key"], dev_said["key"]);
+    let (code, shown, _) = run(home, &["show", id, "--json"], "");
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&shown).unwrap()["state"].as_str()),
+        (0, Some("delivered"))
+    );
+}
