@@ -152,6 +152,14 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped() {
     let (code, _) = otpost(&["dead", "drop", "--all"]);
     assert_eq!(code, 0);
     assert_eq!((house.waiting("otpost.dead").await, house.accepted(late).await), (0, 0));
+    // What dies again at once is replayed once, and not for ever.
+    for _ in 0..3 {
+        house.publish_bytes("dispatch", b"{").await;
+    }
+    house.until_waiting("otpost.dead", 3).await;
+    let (code, said) = otpost(&["dead", "replay", "--all"]);
+    assert!(code == 0 && said.contains("3 replayed, 0 left"), "{said}");
+    house.until_waiting("otpost.dead", 3).await;
     app.stop().await;
 }
 

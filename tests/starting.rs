@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use otpost::attempt::AttemptId;
 use serde_json::{Value, json};
-use support::house::{House, callback_signature, job};
+use support::house::asking::signature;
+use support::house::{House, job};
 use support::relay::Relay;
 use support::wait;
 
@@ -73,7 +74,7 @@ async fn the_doors_are_open_while_the_ledger_is_waited_for() {
     let token = house.keys.callback_token("c1", attempt);
     let url = format!("http://{receipts}/v1/receipts/c1/{attempt}/{token}");
     let fields = "MessageSidSM1MessageStatusdelivered";
-    let signed = [("x-twilio-signature", callback_signature(&url, fields))];
+    let signed = [("x-twilio-signature", signature(&url, fields))];
     let signed: Vec<(&str, &str)> = signed.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let body = b"MessageSid=SM1&MessageStatus=delivered".to_vec();
     assert_eq!(house.post_form(&url, &signed, body).await.0, 204);

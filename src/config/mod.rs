@@ -370,6 +370,21 @@ mod tests {
     }
 
     #[test]
+    fn roots_have_ids_of_their_own() {
+        let hex = crate::seal::Root::random("x").to_hex();
+        let config = |id: &str| {
+            let text = format!(
+                "[keys]\nroot = \"{0}\"\nhash_root = \"{0}\"\nprevious = [{{ id = \"{id}\", root = \"{0}\" }}]",
+                hex.as_str()
+            );
+            Config::parse(&text).unwrap().keys()
+        };
+        assert!(config("k0").is_ok());
+        let why = config("k1").unwrap_err().to_string();
+        assert!(why.contains("must differ"), "{why}");
+    }
+
+    #[test]
     fn a_route_to_nowhere_is_found_by_the_check() {
         let config = Config::parse("[routes]\nsms = [\"nobody\"]").unwrap();
         assert!(config.check().unwrap_err().to_string().contains("routes.sms"));

@@ -223,14 +223,3 @@ pub fn job(to: &str, more: Value) -> Value {
 pub fn in_seconds(seconds: u64) -> Value {
     json!(otpost::clock::after(otpost::clock::now(), Duration::from_secs(seconds)))
 }
-
-/// A callback's signature, made by hand: HMAC-SHA1 over the URL and the sorted fields.
-pub fn callback_signature(url: &str, fields: &str) -> String {
-    use base64::Engine;
-    use hmac::{KeyInit, Mac};
-    let token = mock_gateway::Config::default().auth_token;
-    let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(token.as_bytes()).unwrap();
-    mac.update(url.as_bytes());
-    mac.update(fields.as_bytes());
-    base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
-}
