@@ -79,6 +79,13 @@ async fn drain(site: &Site, queue: &str) -> Vec<Vec<u8>> {
     all
 }
 
+/// Messages that wait in a queue.
+pub(crate) async fn waiting(site: &Site, queue: &str) -> u32 {
+    let channel = amqp(site).await.create_channel().await.unwrap();
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap().message_count()
+}
+
 /// Waits until every job has ended and everything is told.
 pub(crate) async fn settle(site: &Site, sent: &[Sent], patience: Duration) {
     let look = connect(&site.house.ledger_url).await;

@@ -5,10 +5,12 @@
 //! is printed, and can be given again. Beside each scenario stands by which change to otpost it was seen to fail.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod carrier;
 mod checker;
 mod crash;
 mod load;
 mod outages;
+mod poison;
 mod seed;
 mod site;
 #[path = "../support/mod.rs"]

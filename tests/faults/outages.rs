@@ -108,17 +108,6 @@ async fn the_broker_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_broker_closes_all_connections_twenty_times() {
-    under_load("the_broker_closes_all_connections_twenty_times", in_flight(0), async |site, _, _| {
-        let vhost = site.house.amqp_url.rsplit_once('/').unwrap().1;
-        for _ in 0..20 {
-            rabbitmqctl(&["close_all_connections", "--vhost", vhost, "a test"]);
-        }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_is_restarted_immediate() {
     under_load("the_ledger_is_restarted_immediate", in_flight(64), async |_, _, _| {
         let away = Away::stop("postgres", "immediate");
@@ -138,41 +127,6 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
         for _ in 0..20 {
             look.query(end, &[]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    })
-    .await;
-}
-
-/// What cannot be written is not pretended: the intake closes, nothing is rejected, and it goes on when writing is possible.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledger_is_read_only_for_a_while() {
-    under_load("the_ledger_is_read_only_for_a_while", in_flight(64), async |site, _, _| {
-        let look = connect(&site.house.ledger_url).await;
-        let set = async |on: &str| {
-            let all = format!(
-                "alter role otpost set default_transaction_read_only = {on};
-                 select pg_terminate_backend(pid) from pg_stat_activity
-                  where pid <> pg_backend_pid() and backend_type = 'client backend' and query like '%otpost%'"
-            );
-            let _ = look.batch_execute("set default_transaction_read_only = off").await;
-            look.batch_execute(&all).await.unwrap();
-        };
-        set("on").await;
-        a_while(5).await;
-        set("off").await;
-    })
-    .await;
-}
-
-/// F7: nobody closes anything, and nothing comes through any more.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_are_half_open() {
-    under_load("connections_are_half_open", in_flight(128), async |_, lines, _| {
-        for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
-            relay.stall();
-            a_while(6).await;
-            relay.pass();
-            relay.cut();
         }
     })
     .await;
@@ -208,41 +162,93 @@ async fn workers_are_frozen() {
     .await;
 }
 
-/// F19: who is told to stop finishes what it holds, within its grace, and another goes on.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_are_stopped_under_load() {
-    under_load("workers_are_stopped_under_load", in_flight(0), async |site, _, workers| {
-        for (n, name) in ["c", "d"].into_iter().enumerate() {
-            let began = tokio::time::Instant::now();
-            workers[n].signal("TERM");
-            let ended = async || workers[n].0.try_wait().unwrap();
-            let status = wait::within(Duration::from_secs(30), ended).await.expect("it ends");
-            assert!(status.success(), "{status}");
-            assert!(began.elapsed() < Duration::from_secs(26), "the grace is 20 s: {:?}", began.elapsed());
-            workers[n] = site.start(name, WORKER).await;
-        }
-    })
-    .await;
-}
-
-/// F5: what otpost needs of the broker is taken away under it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn queues_and_permissions_are_taken_away() {
-    under_load("queues_and_permissions_are_taken_away", in_flight(0), async |site, _, _| {
-        let vhost = site.house.amqp_url.rsplit_once('/').unwrap().1.to_owned();
-        let permissions = |configure: &str, write: &str, read: &str| {
-            rabbitmqctl(&["set_permissions", "-p", &vhost, "guest", configure, write, read]);
-            rabbitmqctl(&["close_all_connections", "--vhost", &vhost, "a test"]);
-        };
-        permissions("^t[.].*", "^$", "^$");
-        a_while(5).await;
-        permissions(".*", ".*", ".*");
-    })
-    .await;
-}
-
 mod long {
-    use super::{Away, a_while, in_flight, under_load};
+    use std::time::Duration;
+
+    use super::{Away, WORKER, a_while, connect, in_flight, rabbitmqctl, under_load, wait};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_broker_closes_all_connections_twenty_times() {
+        under_load("the_broker_closes_all_connections_twenty_times", in_flight(0), async |site, _, _| {
+            let vhost = site.house.amqp_url.rsplit_once('/').unwrap().1;
+            for _ in 0..20 {
+                rabbitmqctl(&["close_all_connections", "--vhost", vhost, "a test"]);
+            }
+        })
+        .await;
+    }
+
+    /// What cannot be written is not pretended: the intake closes, nothing is rejected, and it goes on when writing is possible.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_ledger_is_read_only_for_a_while() {
+        under_load("the_ledger_is_read_only_for_a_while", in_flight(64), async |site, _, _| {
+            let look = connect(&site.house.ledger_url).await;
+            let set = async |on: &str| {
+                let all = format!(
+                    "alter role otpost set default_transaction_read_only = {on};
+                     select pg_terminate_backend(pid) from pg_stat_activity
+                      where pid <> pg_backend_pid() and backend_type = 'client backend' and query like '%otpost%'"
+                );
+                let _ = look.batch_execute("set default_transaction_read_only = off").await;
+                look.batch_execute(&all).await.unwrap();
+            };
+            set("on").await;
+            a_while(5).await;
+            set("off").await;
+        })
+        .await;
+    }
+
+    /// F7: nobody closes anything, and nothing comes through any more.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn connections_are_half_open() {
+        under_load("connections_are_half_open", in_flight(128), async |_, lines, _| {
+            for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
+                relay.stall();
+                a_while(6).await;
+                relay.pass();
+                relay.cut();
+            }
+        })
+        .await;
+    }
+
+    /// F19: who is told to stop finishes what it holds, within its grace, and another goes on.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn workers_are_stopped_under_load() {
+        under_load("workers_are_stopped_under_load", in_flight(0), async |site, _, workers| {
+            for (n, name) in ["c", "d"].into_iter().enumerate() {
+                let began = tokio::time::Instant::now();
+                workers[n].signal("TERM");
+                let ended = async || workers[n].0.try_wait().unwrap();
+                let status = wait::within(Duration::from_secs(30), ended).await.expect("it ends");
+                assert!(status.success(), "{status}");
+                assert!(
+                    began.elapsed() < Duration::from_secs(26),
+                    "the grace is 20 s: {:?}",
+                    began.elapsed()
+                );
+                workers[n] = site.start(name, WORKER).await;
+            }
+        })
+        .await;
+    }
+
+    /// F5: what otpost needs of the broker is taken away under it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn queues_and_permissions_are_taken_away() {
+        under_load("queues_and_permissions_are_taken_away", in_flight(0), async |site, _, _| {
+            let vhost = site.house.amqp_url.rsplit_once('/').unwrap().1.to_owned();
+            let permissions = |configure: &str, write: &str, read: &str| {
+                rabbitmqctl(&["set_permissions", "-p", &vhost, "guest", configure, write, read]);
+                rabbitmqctl(&["close_all_connections", "--vhost", &vhost, "a test"]);
+            };
+            permissions("^t[.].*", "^$", "^$");
+            a_while(5).await;
+            permissions(".*", ".*", ".*");
+        })
+        .await;
+    }
 
     /// Longer than any pause between two tries to reconnect, and than most codes live: they expire, and say so.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
