@@ -14,7 +14,7 @@ use crate::support::relay::Relay;
 use crate::support::wait;
 
 /// Scenarios that run at once: each waits most of the time.
-const AT_ONCE: usize = 5;
+const AT_ONCE: usize = 7;
 
 /// One crash: a load, a death at this point, a successor.
 async fn crash_at(point: Point) {
@@ -28,7 +28,8 @@ async fn crash_at(point: Point) {
     site.instead.push((site.postgres().to_string(), relay.addr().to_string()));
     // What is killed is in the midst of work: the point is passed a few times before.
     let nth = match point {
-        Point::ReceiptSetAside
+        Point::HttpAdmitted
+        | Point::ReceiptSetAside
         | Point::KeptReceiptRecorded
         | Point::DeadLetterConfirmed
         | Point::ActWritten => 1,
@@ -77,6 +78,8 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
                 relay.refuse(false);
             }
         }
+        // A fifth of them comes over HTTP.
+        Point::HttpAdmitted => load.publish_each_and(40).await,
         _ => load.publish_each_and(8).await,
     }
 }
