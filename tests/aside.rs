@@ -1,5 +1,4 @@
 //! What is set aside on the broker: messages that come back again and again, dead letters, receipts while the ledger is away.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -1,5 +1,7 @@
 //! No code and no full number anywhere but in a carrier's request: everything runs with canary values, at the most
 //! talkative log level, and the lot is searched.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::too_many_lines, reason = "one run, in which everything happens")]
 
 mod support;
 

@@ -226,7 +226,7 @@ impl<'a> Load<'a> {
         while !self.try_to_say(routing_key, body).await {
             self.channel = None;
             assert!(tokio::time::Instant::now() < deadline, "RabbitMQ does not come back");
-            wait::pause().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -8,12 +8,6 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(90);
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// A short while, before something is tried again.
-#[allow(dead_code, reason = "one binary pauses")]
-pub(crate) async fn pause() {
-    sleep(AGAIN).await;
-}
-
 /// Asks until there is an answer; none when the time is over.
 pub(crate) async fn within<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
