@@ -29,6 +29,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("config", &["PURE", "carrier"]),
     ("envelope", &["PURE", "broker"]),
     ("feed", &["PURE", "cloud_event"]),
+    ("crash", &[]),
     ("live", &[]),
     ("metrics", &["PURE"]),
     ("outage", &["PURE", "ledger"]),
@@ -37,23 +38,26 @@ const MODULES: &[(&str, &[&str])] = &[
     ("act", &["PURE", "ledger", "metrics", "wake"]),
     ("admit", &["PURE", "config", "ledger", "message"]),
     ("route", &["PURE", "carrier", "config"]),
-    ("webhook", &["PURE", "cloud_event", "config", "ledger", "live", "metrics"]),
-    ("tell", &["PURE", "broker", "cloud_event", "feed", "ledger", "live", "metrics", "webhook"]),
+    ("webhook", &["PURE", "cloud_event", "config", "crash", "ledger", "live", "metrics"]),
+    ("tell", &["PURE", "broker", "cloud_event", "crash", "feed", "ledger", "live", "metrics", "webhook"]),
     (
         "receive",
-        &["PURE", "broker", "carrier", "envelope", "ledger", "live", "metrics", "outage", "route", "wake"],
+        &[
+            "PURE", "broker", "carrier", "crash", "envelope", "ledger", "live", "metrics", "outage", "route",
+            "wake",
+        ],
     ),
     (
         "worker",
         &[
-            "PURE", "act", "admit", "broker", "carrier", "envelope", "ledger", "live", "metrics", "outage",
-            "route", "tell", "wake",
+            "PURE", "act", "admit", "broker", "carrier", "crash", "envelope", "ledger", "live", "metrics",
+            "outage", "route", "tell", "wake",
         ],
     ),
     ("due", &["PURE", "worker"]),
     // The doors.
     ("story", &["PURE"]),
-    ("ops", &["metrics"]),
+    ("ops", &["live", "metrics"]),
     (
         "api",
         &[
@@ -63,6 +67,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "broker",
             "cloud_event",
             "config",
+            "crash",
             "feed",
             "ledger",
             "live",
@@ -95,6 +100,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "contracts",
             "envelope",
             "ledger",
+            "message",
             "story",
             "telemetry",
         ],
