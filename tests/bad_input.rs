@@ -271,6 +271,8 @@ fn help_is_there_for_strangers() {
         assert_eq!(code, 0, "{said}");
         assert!(said.contains("Usage:"), "{said}");
     }
+    let (code, said) = otpost(&["config", "print"]);
+    assert_eq!((code, said.as_str()), (0, include_str!("../config/otpost.toml")));
     let (code, said) = otpost(&["migrate", "--print"]);
     assert_eq!((code, said.contains("create table dispatch")), (0, true));
 }

@@ -267,6 +267,20 @@ async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replaye
     assert_eq!(replayed["replayed"], 1, "{replayed}");
     receiver.until(&["failed 2"; 7]).await;
     assert_eq!(ask("/v1/webhooks/replay", Some(json!({}))).await["replayed"], 0);
+    // The same by the commands.
+    let url = format!("http://{}", app.api.unwrap());
+    let otpost = |args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_otpost"))
+            .args(args)
+            .args(["--url", &url, "--key", &admin.text])
+            .output()
+            .unwrap();
+        (out.status.code(), String::from_utf8(out.stdout).unwrap().trim().to_owned())
+    };
+    let (code, said) = otpost(&["webhooks", "list"]);
+    assert!(code == Some(0) && said.contains("/hook") && said.contains("it answered 500"), "{said}");
+    assert_eq!(otpost(&["webhooks", "replay"]), (Some(0), "0 events are told again.".to_owned()));
+    assert_eq!(otpost(&["webhooks", "test"]), (Some(0), "The receiver answered 204.".to_owned()));
     assert_eq!(ask("/v1/webhooks/test", Some(json!({}))).await, json!({"told": true, "status": 204}));
     let (_, metrics) = house.get(&format!("http://{}/metrics", app.ops)).await;
     assert!(metrics.contains("otpost_webhooks_total{tenant=\"default\",result=\"given_up\"} 1"), "{metrics}");

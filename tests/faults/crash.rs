@@ -84,7 +84,7 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
     }
 }
 
-/// Seen to fail: with the ack of a job before its commit (`JobRead` loses it), with an attempt that is committed after its
+/// Should fail: with the ack of a job before its commit (`JobRead` loses it), with an attempt that is committed after its
 /// request (`AttemptAnswered` sends twice without a repeat), with events that are taken off the row before they are
 /// confirmed (`EventConfirmed`: an end is not told).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 //! the carrier's record, the ledger, the queues, the events and the logs.
 //!
 //! `scripts/faults` runs the short selection, `scripts/faults --all` everything; a seed chooses what a load is made of,
-//! is printed, and can be given again. Beside each scenario stands by which change to otpost it was seen to fail.
+//! is printed, and can be given again. Beside a scenario stands which mechanism to switch off to see it fail.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod carrier;

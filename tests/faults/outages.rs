@@ -1,7 +1,7 @@
 //! What otpost stands on breaks under load: the broker (F3, F5), the ledger (F9), the network to each of them and to the
 //! carrier (F7, F8), and workers themselves (F17, F19).
 //!
-//! Seen to fail: without the broker's supervisor (nothing ends after `the_broker_is_killed`), without the version condition
+//! Should fail: without the broker's supervisor (nothing ends after `the_broker_is_killed`), without the version condition
 //! (`workers_are_frozen`: a second request without a repeat), without the three seconds between begin and send
 //! (`workers_are_frozen`: O3).
 

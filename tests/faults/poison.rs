@@ -82,7 +82,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     checker::check(&site, &load.sent, Injected { unknown: 200, time: true, dead }, &logs).await;
 }
 
-/// Seen to fail: where what came back three times is read among others again (the neighbours become dead letters at the
+/// Should fail: where what came back three times is read among others again (the neighbours become dead letters at the
 /// queue's own limit), and where suspects are read however often they came back (it kills for ever).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_kills_its_readers_and_no_neighbour() {
