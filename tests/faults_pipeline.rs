@@ -5,38 +5,15 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
+use support::house::away::Away;
 use support::house::{DOORS, House, job, rabbitmqctl};
 use support::wait;
 use support::world::connect;
 
 const JOBS: usize = 1000;
-
-/// A server that is away until this is dropped, also by a test that fails.
-struct Away(&'static str);
-
-impl Away {
-    fn stop(server: &'static str, how: &str) -> Self {
-        services(&[&format!("stop-{server}"), how]);
-        Self(server)
-    }
-}
-
-impl Drop for Away {
-    fn drop(&mut self) {
-        services(&[&format!("start-{}", self.0)]);
-    }
-}
-
-fn services(args: &[&str]) {
-    let program =
-        std::env::var("OTPOST_TEST_SERVICES").expect("OTPOST_TEST_SERVICES is not set: run scripts/test");
-    let done = Command::new(program).args(args).output().expect("scripts/services runs");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-}
 
 fn number(n: usize) -> String {
     format!("+44770{:07}", 2_000_000 + n)

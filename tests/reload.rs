@@ -13,7 +13,7 @@ use otpost::api::{NewKey, Scope};
 use otpost::seal::{Root, TenantKey};
 use serde_json::{Value, json};
 use support::house::process::Process;
-use support::house::{House, job};
+use support::house::{House, job, seal};
 use support::wait;
 use uuid::Uuid;
 
@@ -166,18 +166,6 @@ impl Load {
         let until = self.sent.load(Ordering::Relaxed) + jobs;
         wait::until("more load", async || self.sent.load(Ordering::Relaxed) >= until).await;
     }
-}
-
-fn seal(key: &TenantKey, job: &Value) -> Value {
-    let id = job["id"].as_str().unwrap().parse().unwrap();
-    let expires_at = job["expires_at"].as_str().unwrap().parse().unwrap();
-    let plain = json!({"code": job["code"], "to": job["to"]}).to_string();
-    let mut sealed = job.clone();
-    let members = sealed.as_object_mut().unwrap();
-    members.remove("code");
-    members.remove("to");
-    members.insert("sealed".to_owned(), json!(key.seal_job("default", id, expires_at, plain.as_bytes())));
-    sealed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! The configuration: one TOML file, strict, with the commented default compiled in.
 
+mod changes;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -206,29 +207,6 @@ impl Config {
             return bad("receipts.public_url must begin with https:// (or http:// on a laptop)".to_owned());
         }
         Ok(())
-    }
-
-    /// Keys of the file that hold from a start to the end of the process, and differ.
-    pub fn differs_until_start(&self, started_with: &Self) -> Vec<&'static str> {
-        let (new, old) = (self, started_with);
-        let secret = |s: &Option<SecretString>| s.as_ref().map(|s| s.expose_secret().to_owned());
-        let differs = [
-            ("ledger.url", new.ledger_url() != old.ledger_url()),
-            ("ledger.pool", new.ledger.pool != old.ledger.pool),
-            ("ledger.retention_days", new.ledger.retention_days != old.ledger.retention_days),
-            ("amqp.url", secret(&new.amqp.url) != secret(&old.amqp.url)),
-            ("amqp.declare", new.amqp.declare != old.amqp.declare),
-            ("amqp.prefetch", new.amqp.prefetch != old.amqp.prefetch),
-            ("api.listen", new.api.listen != old.api.listen),
-            ("receipts.listen", new.receipts.listen != old.receipts.listen),
-            ("receipts.public_url", new.receipts.public_url != old.receipts.public_url),
-            ("ops.listen", new.ops.listen != old.ops.listen),
-            ("ops.token", secret(&new.ops.token) != secret(&old.ops.token)),
-            ("worker.slots", new.worker.slots != old.worker.slots),
-            ("worker.grace_s", new.worker.grace_s != old.worker.grace_s),
-            ("log.format", new.log.format != old.log.format),
-        ];
-        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 
     /// Where the ledger is.

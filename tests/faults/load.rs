@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::seed::Seed;
 use crate::site::Site;
+use crate::support::house::seal;
 use crate::support::wait;
 
 /// A job that is with otpost.
@@ -200,24 +201,11 @@ impl<'a> Load<'a> {
         match door {
             Door::Plain => self.say("dispatch", job.to_string().as_bytes()).await,
             Door::Sealed => {
-                let sealed = self.seal(job);
+                let sealed = seal(&self.site.house.root.tenant("default"), job);
                 self.say("dispatch", sealed.to_string().as_bytes()).await;
             }
             Door::Http => self.post(job).await,
         }
-    }
-
-    fn seal(&self, job: &Value) -> Value {
-        let id = job["id"].as_str().unwrap().parse().unwrap();
-        let expires_at = job["expires_at"].as_str().unwrap().parse().unwrap();
-        let plain = json!({"code": job["code"], "to": job["to"]}).to_string();
-        let mut sealed = job.clone();
-        let members = sealed.as_object_mut().unwrap();
-        members.remove("code");
-        members.remove("to");
-        let text = self.site.house.keys.seal_job("default", id, expires_at, plain.as_bytes());
-        members.insert("sealed".to_owned(), json!(text));
-        sealed
     }
 
     /// Publishes until it is confirmed: after a broken connection the very same again.

@@ -5,13 +5,13 @@
 //! (`workers_are_frozen`: a second request without a repeat), without the three seconds between begin and send
 //! (`workers_are_frozen`: O3).
 
-use std::process::Command;
 use std::time::Duration;
 
 use crate::checker::{self, Injected};
 use crate::load::Load;
 use crate::seed::Seed;
 use crate::site::{DOORS, Site, WORKER};
+use crate::support::house::away::Away;
 use crate::support::house::process::Process;
 use crate::support::house::rabbitmqctl;
 use crate::support::relay::Relay;
@@ -72,29 +72,6 @@ fn in_flight(unknown: usize) -> Injected {
 
 async fn a_while(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
-
-pub(crate) fn services(args: &[&str]) {
-    let program =
-        std::env::var("OTPOST_TEST_SERVICES").expect("OTPOST_TEST_SERVICES is not set: run scripts/faults");
-    let done = Command::new(program).args(args).output().expect("scripts/services runs");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-}
-
-/// A server that is away until this is dropped, also by a test that fails.
-struct Away(&'static str);
-
-impl Away {
-    fn stop(server: &'static str, how: &str) -> Self {
-        services(&[&format!("stop-{server}"), how]);
-        Self(server)
-    }
-}
-
-impl Drop for Away {
-    fn drop(&mut self) {
-        services(&[&format!("start-{}", self.0)]);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

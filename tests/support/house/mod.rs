@@ -2,6 +2,7 @@
 //! and processes or parts of otpost in between.
 
 pub mod asking;
+pub mod away;
 pub mod process;
 mod watching;
 
@@ -20,7 +21,7 @@ use otpost::carrier::twilio;
 use otpost::clock::Clock;
 use otpost::config::{CarrierConfig, Config};
 use otpost::ledger::Ledger;
-use otpost::seal::{Keys, Root};
+use otpost::seal::{Keys, Root, TenantKey};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -217,6 +218,19 @@ pub fn job(to: &str, more: Value) -> Value {
         job[name] = value.clone();
     }
     job
+}
+
+/// The same job with its number and code sealed.
+pub fn seal(key: &TenantKey, job: &Value) -> Value {
+    let id = job["id"].as_str().unwrap().parse().unwrap();
+    let expires_at = job["expires_at"].as_str().unwrap().parse().unwrap();
+    let plain = json!({"code": job["code"], "to": job["to"]}).to_string();
+    let mut sealed = job.clone();
+    let members = sealed.as_object_mut().unwrap();
+    members.remove("code");
+    members.remove("to");
+    members.insert("sealed".to_owned(), json!(key.seal_job("default", id, expires_at, plain.as_bytes())));
+    sealed
 }
 
 /// A time from now.
