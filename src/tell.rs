@@ -103,7 +103,7 @@ async fn run(
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            if !broker.is_up() {
+            if !broker.watch().borrow().telling() {
                 continue;
             }
             // Away: the worker says so; nothing is lost by trying again in a second.

@@ -10,7 +10,7 @@ mod relay;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions};
+use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use otpost::broker::topology::{DEAD, DISPATCH, JOBS, key};
@@ -90,7 +90,7 @@ impl Running {
 /// A connection that publishes only.
 async fn publisher(url: String) -> Broker {
     let broker = Broker::start(settings(url), CancellationToken::new());
-    stands(&broker, Up::publishing).await;
+    stands(&broker, |up| up.publishing() && up.telling()).await;
     broker
 }
 
@@ -375,7 +375,6 @@ async fn while_the_broker_is_away_a_publish_is_refused_at_once() {
     relay.cut();
     let up = stands(&broker, |up| !up.publishing() && up.problem().is_some()).await;
     assert!(up.problem().unwrap().contains("RabbitMQ"), "{up:?}");
-    assert!(!broker.is_up());
     let refused = timeout(SILENCE, broker.publish(job("a"))).await.unwrap();
     assert_eq!(refused, Err(PublishError::Away));
     relay.refuse(false);
@@ -408,6 +407,32 @@ async fn when_confirms_stay_away_publishers_wait_no_longer_than_their_time_and_f
     publish_again(&broker, "after").await;
     // Those that had a place went out late, and the others never did.
     vhost.has_depth(DISPATCH, (6, 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_whose_queue_takes_nothing_holds_up_events_and_nothing_else() {
+    let vhost = Vhost::new();
+    let few =
+        Settings { publish_timeout: Duration::from_millis(500), max_outstanding: 5, ..settings(vhost.url()) };
+    let broker = Broker::start(few, CancellationToken::new());
+    stands(&broker, |up| up.publishing() && up.telling()).await;
+    let (_connection, channel) = lapin(&vhost).await;
+    let mut quorum = FieldTable::default();
+    quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare("t.sub".into(), durable, quorum).await.unwrap();
+    let (all, plain) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind("t.sub".into(), "otpost.events".into(), "#".into(), all, plain).await.unwrap();
+    let event =
+        |id: &str| Message { exchange: Exchange::Events, mandatory: false, ..message("dispatch.sent", id) };
+
+    vhost.hold_up("t.sub", true);
+    for id in 0..10 {
+        assert_eq!(broker.publish(event(&id.to_string())).await, Err(PublishError::TimedOut));
+        assert_eq!(broker.publish(job(&id)).await, Ok(()));
+    }
+    vhost.hold_up("t.sub", false);
+    until("events are told again", async || broker.publish(event("after")).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

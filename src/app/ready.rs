@@ -29,7 +29,7 @@ pub(super) fn worker_ready(worker: Arc<Worker>, broker: Option<Broker>, metrics:
             ));
         }
         let up = broker.as_ref()?.watch().borrow().clone();
-        if up.publishing() && up.consuming() {
+        if up.publishing() && up.telling() && up.consuming() {
             return None;
         }
         Some(

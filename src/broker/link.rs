@@ -43,6 +43,7 @@ impl Link {
         let name = match purpose {
             Asked::Consumer(_) => "otpost consuming",
             Asked::Publishing => "otpost publishing",
+            Asked::Telling => "otpost telling",
             Asked::Listening => "otpost listening",
             _ => "otpost declaring",
         };

@@ -1,8 +1,8 @@
 //! The broker: jobs come in from `RabbitMQ`, events and otpost's own messages go out to it. Nothing else knows lapin.
 //!
 //! Each connection is kept up by a task of its own that builds everything anew after any error and never gives up: one to
-//! publish by, so that a broker which blocks publishers does not hold up acks, one for each queue that is consumed, and one to
-//! listen to events by. A worker takes [`Delivery`] after [`Delivery`] from the [`Intake`] and acks each when the ledger has it.
+//! publish by, so that a broker which blocks publishers does not hold up acks, one to tell events by, so that a subscriber's
+//! queue which takes nothing holds up events only, one for each queue that is consumed, and one to listen to events by. A worker takes [`Delivery`] after [`Delivery`] from the [`Intake`] and acks each when the ledger has it.
 
 mod acks;
 mod browsing;
@@ -94,37 +94,41 @@ pub struct Broker(Arc<Inner>);
 struct Inner {
     settings: Arc<Settings>,
     shutdown: CancellationToken,
-    door: Arc<Door>,
+    publishing: Arc<Door>,
+    telling: Arc<Door>,
     standing: Arc<Standing>,
     tasks: TaskTracker,
     closing: CancellationToken,
-    /// Ends the publishing side when the last clone is gone.
+    /// Ends the publishing sides when the last clone is gone.
     _last: DropGuard,
 }
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("publishing", &self.is_up()).finish_non_exhaustive()
+        f.debug_struct("Broker").field("up", &*self.watch().borrow()).finish_non_exhaustive()
     }
 }
 
 impl Broker {
-    /// Starts the task that keeps the publishing connection up, and returns at once.
+    /// Starts the tasks that keep the connections for publishing and for telling up, and returns at once.
     ///
     /// At `shutdown` consuming stops first; what is held can still be acked for `linger`, and published as long, or until
     /// [`Broker::close`].
     pub fn start(settings: Settings, shutdown: CancellationToken) -> Self {
         let settings = Arc::new(settings);
-        let door = Arc::new(Door::new(&settings));
         let standing = Arc::new(Standing::new());
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
 
-        let publishing = (Arc::clone(&settings), Arc::clone(&door), Arc::clone(&standing), closing.clone());
-        tasks.spawn(async move {
-            let (settings, door, standing, stop) = publishing;
-            let live = || publishing::live(&settings, &door, &standing, &stop);
-            standing.keep(Side::Publishing, &stop, live).await;
+        let [publishing, telling] = [Side::Publishing, Side::Telling].map(|side| {
+            let door = Arc::new(Door::new(&settings));
+            let behind = (Arc::clone(&settings), Arc::clone(&door), Arc::clone(&standing), closing.clone());
+            tasks.spawn(async move {
+                let (settings, door, standing, stop) = behind;
+                let live = || publishing::live(&settings, side, &door, &standing, &stop);
+                standing.keep(side, &stop, live).await;
+            });
+            door
         });
         let (asked, closed, linger) = (shutdown.clone(), closing.clone(), settings.linger);
         tasks.spawn(async move {
@@ -139,7 +143,16 @@ impl Broker {
         });
         tasks.close();
         let last = closing.clone().drop_guard();
-        Self(Arc::new(Inner { settings, door, standing, tasks, shutdown, closing, _last: last }))
+        Self(Arc::new(Inner {
+            settings,
+            publishing,
+            telling,
+            standing,
+            tasks,
+            shutdown,
+            closing,
+            _last: last,
+        }))
     }
 
     /// Consumes a queue by a connection of its own, and holds at most `prefetch` deliveries; 0 counts as 1. It consumes
@@ -187,12 +200,11 @@ impl Broker {
     ///
     /// Refused at once while the broker is away or blocks publishers, so that nothing piles up.
     pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
-        self.0.door.publish(message).await
-    }
-
-    /// Whether messages can be published: connected, everything declared, not blocked.
-    pub fn is_up(&self) -> bool {
-        self.0.standing.is_publishing()
+        let door = match message.exchange {
+            Exchange::Otpost => &self.0.publishing,
+            Exchange::Events => &self.0.telling,
+        };
+        door.publish(message).await
     }
 
     /// Follows how it stands.
@@ -200,7 +212,7 @@ impl Broker {
         self.0.standing.watch()
     }
 
-    /// Ends publishing and waits until both connections are closed. To be called last, after `shutdown` was cancelled: a
+    /// Ends publishing and waits until all connections are closed. To be called last, after `shutdown` was cancelled: a
     /// worker's side ends only then.
     pub async fn close(self) {
         self.0.closing.cancel();

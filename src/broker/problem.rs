@@ -68,6 +68,8 @@ pub enum Asked {
     Consumer(&'static str),
     /// To take messages.
     Publishing,
+    /// To take events.
+    Telling,
     /// To hand out events.
     Listening,
 }
@@ -80,6 +82,7 @@ impl std::fmt::Display for Asked {
             Self::Queue(name) => write!(f, "queue {name}"),
             Self::Consumer(queue) => write!(f, "consumer of {queue}"),
             Self::Publishing => f.write_str("exchange published to"),
+            Self::Telling => write!(f, "exchange {}", super::topology::EVENTS),
             Self::Listening => f.write_str("queue for listening to events"),
         }
     }

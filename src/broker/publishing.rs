@@ -1,4 +1,4 @@
-//! The publishing side: one task owns the channel, sends what comes through the door, and answers when it is confirmed.
+//! A publishing side: one task owns the channel, sends what comes through its door, and answers when it is confirmed.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -30,21 +30,22 @@ const LOOKING: Duration = Duration::from_secs(1);
 
 type Confirming = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
 
-/// One life of the publishing connection. Ok when it was told to stop.
+/// One life of a connection that publishes. Ok when it was told to stop.
 pub(super) async fn live(
-    settings: &Settings, door: &Door, standing: &Standing, stop: &CancellationToken,
+    settings: &Settings, side: Side, door: &Door, standing: &Standing, stop: &CancellationToken,
 ) -> Result<(), BrokerError> {
+    let asked = if side == Side::Telling { Asked::Telling } else { Asked::Publishing };
     let opening = async {
-        let link = Link::open(&settings.url, settings.declare, Asked::Publishing).await?;
+        let link = Link::open(&settings.url, settings.declare, asked).await?;
         let confirms = link.channel.confirm_select(ConfirmSelectOptions::default());
-        answered(async { confirms.await.map_err(|e| BrokerError::of(&e, Asked::Publishing)) }).await?;
+        answered(async { confirms.await.map_err(|e| BrokerError::of(&e, asked)) }).await?;
         Ok(link)
     };
     let mut link = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         link = opening => link?,
     };
-    let mut sender = Sender { flight: Flight::new(), confirming: FuturesUnordered::new() };
+    let mut sender = Sender { side, asked, flight: Flight::new(), confirming: FuturesUnordered::new() };
     let ended = sender.run(&mut link, door, standing, stop).await;
     door.close();
     if ended.is_ok() {
@@ -55,6 +56,8 @@ pub(super) async fn live(
 }
 
 struct Sender {
+    side: Side,
+    asked: Asked,
     flight: Flight<Answer>,
     confirming: FuturesUnordered<Confirming>,
 }
@@ -65,7 +68,7 @@ impl Sender {
     ) -> Result<(), BrokerError> {
         let (orders, mut ordered) = mpsc::unbounded_channel();
         door.open(orders.clone());
-        standing.up(Side::Publishing);
+        standing.up(self.side);
         let mut blocked = false;
         let mut flowing_since = Instant::now();
         let mut looking = tokio::time::interval(LOOKING);
@@ -78,14 +81,14 @@ impl Sender {
                     News::Blocked => {
                         blocked = true;
                         door.close();
-                        if standing.down(Side::Publishing, &BrokerError::Blocked) {
-                            warn!(broker.side = "publishing", "{}", BrokerError::Blocked);
+                        if standing.down(self.side, &BrokerError::Blocked) {
+                            warn!(broker.side = self.side.as_str(), "{}", BrokerError::Blocked);
                         }
                     }
                     News::Unblocked => {
                         (blocked, flowing_since) = (false, Instant::now());
                         door.open(orders.clone());
-                        standing.up(Side::Publishing);
+                        standing.up(self.side);
                     }
                     News::Ended(problem) => return Err(problem),
                 },
@@ -143,7 +146,7 @@ impl Sender {
                 Ok(Confirmation::Nack(carried)) => (false, carried),
                 Ok(Confirmation::NotRequested) => (false, None),
                 Err(error) => {
-                    problem = Some(BrokerError::of(&error, Asked::Publishing));
+                    problem = Some(BrokerError::of(&error, self.asked));
                     continue;
                 }
             };

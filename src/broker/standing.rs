@@ -31,6 +31,11 @@ impl Up {
         self.stands.contains(&Side::Publishing)
     }
 
+    /// Events can be told: as for publishing, by a connection of their own.
+    pub fn telling(&self) -> bool {
+        self.stands.contains(&Side::Telling)
+    }
+
     /// Connected for consuming jobs and everything declared; so too while consuming pauses.
     pub fn consuming(&self) -> bool {
         self.stands.contains(&Side::Consuming(Lane::Dispatch))
@@ -51,14 +56,16 @@ impl Up {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
     Publishing,
+    Telling,
     Consuming(Lane),
     Listening,
 }
 
 impl Side {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Publishing => "publishing",
+            Self::Telling => "telling events",
             Self::Consuming(Lane::Dispatch) => "consuming",
             Self::Consuming(Lane::Suspect) => "consuming suspects",
             Self::Consuming(Lane::Receipts) => "consuming receipts",
@@ -77,10 +84,6 @@ impl Standing {
 
     pub(super) fn watch(&self) -> watch::Receiver<Up> {
         self.0.subscribe()
-    }
-
-    pub(super) fn is_publishing(&self) -> bool {
-        self.0.borrow().publishing()
     }
 
     pub(super) fn up(&self, side: Side) {
