@@ -273,13 +273,15 @@ async fn fails_alone(ledger: &Ledger, jobs: &[Admission], bad: usize) {
     }
 }
 
-/// Another id under a uid that is taken. A file keeps whatever a text or a number may be, so nothing else is bad for it.
+/// Another id under a uid that is taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_uid_that_is_taken_fails_alone_on_sqlite() {
-    let world = World::free(Backend::Sqlite).await;
-    let mut jobs: Vec<Admission> = (0..20).map(|i| to(&format!("n{i}"), &["5/10m"])).collect();
-    jobs[7].order.uid = jobs[3].order.uid;
-    fails_alone(&world.ledger, &jobs, 7).await;
+async fn a_uid_that_is_taken_fails_alone() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let world = World::free(backend).await;
+        let mut jobs: Vec<Admission> = (0..20).map(|i| to(&format!("n{i}"), &["5/10m"])).collect();
+        jobs[7].order.uid = jobs[3].order.uid;
+        fails_alone(&world.ledger, &jobs, 7).await;
+    }
 }
 
 /// `PostgreSQL` keeps no NUL in a text, and says so of the whole group; a job's reader refuses it before a ledger is asked.

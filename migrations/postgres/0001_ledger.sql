@@ -392,7 +392,7 @@ begin
                           where v.state = 'sending') b on true
      where v.state in ('sending', 'queued') or i.keep_refusal
      order by i.tenant, i.id
-    on conflict do nothing;
+    on conflict (tenant, id) do nothing;
     get diagnostics rows = row_count;
     select count(*) into held from jsonb_to_recordset(verdicts) as v(ix int, state text)
      where v.state in ('sending', 'queued') or (items->v.ix->>'keep_refusal')::boolean;
