@@ -1,9 +1,11 @@
 //! One connection with one channel: how it comes about, what is heard of it, how it ends.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
@@ -19,6 +21,8 @@ const CLOSING: Duration = Duration::from_secs(3);
 const HEARTBEAT: u16 = 10;
 /// A connection whose end was not reported is found by looking this often.
 const LOOKING: Duration = Duration::from_secs(1);
+/// Whether everything that was declared is still there is asked this often: an exchange goes without a word.
+const STILL_THERE: Duration = Duration::from_secs(15);
 
 /// What is heard of a connection.
 pub(super) enum News {
@@ -28,10 +32,12 @@ pub(super) enum News {
 }
 
 pub(super) struct Link {
-    connection: Connection,
+    connection: Arc<Connection>,
     pub(super) channel: Channel,
     events: Pin<Box<dyn Stream<Item = Event> + Send>>,
     looking: Interval,
+    /// Ends when something is missing.
+    missing: BoxFuture<'static, BrokerError>,
     purpose: Asked,
 }
 
@@ -62,7 +68,11 @@ impl Link {
             Ok(channel)
         });
         match prepared.await {
-            Ok(channel) => Ok(Self { connection, channel, events, looking, purpose }),
+            Ok(channel) => {
+                let connection = Arc::new(connection);
+                let missing = missing(Arc::clone(&connection)).boxed();
+                Ok(Self { connection, channel, events, looking, missing, purpose })
+            }
             Err(error) => {
                 close(&connection).await;
                 Err(error)
@@ -75,6 +85,7 @@ impl Link {
         loop {
             let event = tokio::select! {
                 event = self.events.next() => event,
+                problem = &mut self.missing => return News::Ended(problem),
                 _ = self.looking.tick() => {
                     if self.connection.status().connected() && self.channel.status().connected() {
                         continue;
@@ -96,6 +107,22 @@ impl Link {
     pub(super) async fn close(self) {
         let _ = timeout(CLOSING, self.channel.close(200, "OK".into())).await;
         close(&self.connection).await;
+    }
+}
+
+/// Looks again and again, each time by a channel of its own, because RabbitMQ closes the one that asks for what is not there.
+async fn missing(connection: Arc<Connection>) -> BrokerError {
+    loop {
+        tokio::time::sleep(STILL_THERE).await;
+        let looked = answered(async {
+            let failed = |e| BrokerError::of(&e, Asked::Listening);
+            let channel = connection.create_channel().await.map_err(failed)?;
+            topology::ensure(&channel, false).await?;
+            channel.close(200, "OK".into()).await.map_err(failed)
+        });
+        if let Err(problem @ (BrokerError::Missing(_) | BrokerError::OtherArguments(_))) = looked.await {
+            return problem;
+        }
     }
 }
 

@@ -90,10 +90,11 @@ pub(crate) async fn waiting(site: &Site, queue: &str) -> u32 {
 pub(crate) async fn settle(site: &Site, sent: &[Sent], patience: Duration) {
     let look = connect(&site.house.ledger_url).await;
     let open = async || {
-        let sql = "select count(*) filter (where state in ('delivered', 'undelivered', 'unconfirmed', 'failed', 'expired',
-                          'limited', 'refused', 'superseded', 'cancelled') and tell_at is null and wake_at is null) from dispatch";
-        let ended: i64 = look.query_one(sql, &[]).await.unwrap().get(0);
-        (ended >= i64::try_from(sent.len()).unwrap()).then_some(())
+        let sql = "select count(*), count(*) filter (where tell_at is not null or wake_at is not null or state in ('queued', 'sending', 'sent'))
+                     from dispatch";
+        let row = look.query_one(sql, &[]).await.unwrap();
+        let (all, open): (i64, i64) = (row.get(0), row.get(1));
+        (all >= i64::try_from(sent.len()).unwrap() && open == 0).then_some(())
     };
     if wait::within(patience, open).await.is_none() {
         let sql = "select d.id || ': ' || d.state || ', ' || d.n || ' attempts, ' || coalesce(d.outcome, 'open') || ', '

@@ -21,6 +21,8 @@ pub(crate) struct Sent {
     /// Found nowhere but at the carrier.
     pub(crate) code: String,
     pub(crate) kind: Kind,
+    /// When it was handed over; of a burst, when that began.
+    pub(crate) at: Timestamp,
     pub(crate) expires_at: Timestamp,
     pub(crate) sign_in: Option<(String, Timestamp)>,
 }
@@ -131,12 +133,14 @@ pub(crate) struct Load<'a> {
     serial: u32,
     /// Whether there is a door for HTTP.
     pub(crate) http: bool,
+    /// What its numbers begin with; eight digits follow.
+    pub(crate) prefix: &'static str,
 }
 
 impl<'a> Load<'a> {
     pub(crate) fn new(site: &'a Site, seed: Seed) -> Self {
         let life = Duration::from_secs(60);
-        Self { site, seed, life, sent: vec![], channel: None, serial: 0, http: true }
+        Self { site, seed, life, sent: vec![], channel: None, serial: 0, http: true, prefix: "+4477" }
     }
 
     /// So many of the mixture.
@@ -160,19 +164,7 @@ impl<'a> Load<'a> {
         self.site.house.script(&to, kind.outcomes()).await;
         let sign_in = (kind == Kind::Superseded).then(|| format!("sign-in {to}"));
         for _ in 0..=usize::from(kind == Kind::Superseded) {
-            let issued_at = otpost::clock::now();
-            let code = self.code();
-            let expires_at = otpost::clock::after(otpost::clock::now(), self.life);
-            let mut job = json!({
-                "id": Uuid::new_v4(), "to": to, "code": code, "expires_at": expires_at,
-                "channels": kind.channels(), "fallback_after_s": 0,
-            });
-            if let Some(key) = &sign_in {
-                (job["supersedes"], job["issued_at"]) = (json!(key), json!(issued_at));
-            }
-            let id = job["id"].as_str().unwrap().parse().unwrap();
-            let sign_in = sign_in.clone().map(|key| (key, issued_at));
-            self.sent.push(Sent { id, to: to.clone(), code, kind, expires_at, sign_in });
+            let job = self.job(kind, to.clone(), sign_in.clone());
             let http = u64::from(self.http) * 20;
             let door = self.seed.one_of(&[(65, Door::Plain), (15, Door::Sealed), (http, Door::Http)]);
             for _ in 0..=usize::from(kind == Kind::Doubled) {
@@ -181,12 +173,50 @@ impl<'a> Load<'a> {
         }
     }
 
+    /// A job of this kind, among what was sent.
+    fn job(&mut self, kind: Kind, to: String, sign_in: Option<String>) -> Value {
+        let (id, code, at) = (Uuid::new_v4(), self.code(), otpost::clock::now());
+        let expires_at = otpost::clock::after(at, self.life);
+        let mut job = json!({
+            "id": id, "to": to, "code": code, "expires_at": expires_at, "channels": kind.channels(), "fallback_after_s": 0,
+        });
+        if let Some(key) = &sign_in {
+            (job["supersedes"], job["issued_at"]) = (json!(key), json!(at));
+        }
+        let sign_in = sign_in.map(|key| (key, at));
+        self.sent.push(Sent { id, to, code, kind, at, expires_at, sign_in });
+        job
+    }
+
+    /// So many plain ones at once, over the broker.
+    pub(crate) async fn burst(&mut self, jobs: usize) {
+        let first = self.sent.len();
+        let bodies: Vec<String> = (0..jobs)
+            .map(|_| {
+                let to = self.number();
+                self.job(Kind::Plain, to, None).to_string()
+            })
+            .collect();
+        let began = otpost::clock::now();
+        self.sent[first..].iter_mut().for_each(|job| job.at = began);
+        assert!(self.connected().await, "RabbitMQ answers");
+        let (_, channel) = self.channel.as_ref().unwrap();
+        // One task publishes and all confirms are waited for together: lapin numbers what is published in order.
+        let mut confirms = vec![];
+        for body in &bodies {
+            confirms.push(publish(channel, "dispatch", body.as_bytes()).await.unwrap());
+        }
+        for confirm in confirms {
+            assert_eq!(confirm.await.unwrap(), lapin::Confirmation::Ack(None));
+        }
+    }
+
     /// A number that no table of the pretended carrier knows.
     fn number(&mut self) -> String {
         loop {
             self.serial += 1;
             if !(101..=126).contains(&(self.serial % 10_000)) {
-                return format!("+4477{:08}", 10_000_000 + self.serial);
+                return format!("{}{:08}", self.prefix, 10_000_000 + self.serial);
             }
         }
     }
@@ -219,6 +249,16 @@ impl<'a> Load<'a> {
     }
 
     async fn try_to_say(&mut self, routing_key: &str, body: &[u8]) -> bool {
+        if !self.connected().await {
+            return false;
+        }
+        let (_, channel) = self.channel.as_ref().unwrap();
+        let confirmed = async { publish(channel, routing_key, body).await?.await };
+        let confirmed = tokio::time::timeout(Duration::from_secs(5), confirmed).await;
+        matches!(confirmed, Ok(Ok(lapin::Confirmation::Ack(None))))
+    }
+
+    async fn connected(&mut self) -> bool {
         if self.channel.is_none() {
             let url = &self.site.house.amqp_url;
             let Ok(connection) = Connection::connect(url, ConnectionProperties::default()).await else {
@@ -230,13 +270,7 @@ impl<'a> Load<'a> {
             }
             self.channel = Some((connection, channel));
         }
-        let (_, channel) = self.channel.as_ref().unwrap();
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = BasicProperties::default().with_delivery_mode(2);
-        let published = channel.basic_publish("otpost".into(), routing_key.into(), options, body, properties);
-        let confirmed = async { published.await?.await };
-        let confirmed = tokio::time::timeout(Duration::from_secs(5), confirmed).await;
-        matches!(confirmed, Ok(Ok(lapin::Confirmation::Ack(None))))
+        true
     }
 
     /// Posts until there is an answer that says yes.
@@ -251,4 +285,13 @@ impl<'a> Load<'a> {
         };
         wait::within(Duration::from_secs(120), posted).await.expect("the API answers in the end");
     }
+}
+
+/// Hands a message to the broker; the answer is a confirm to wait for.
+async fn publish(
+    channel: &Channel, routing_key: &str, body: &[u8],
+) -> lapin::Result<impl Future<Output = lapin::Result<lapin::Confirmation>> + use<>> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    channel.basic_publish("otpost".into(), routing_key.into(), options, body, properties).await
 }

@@ -7,8 +7,10 @@
 
 mod carrier;
 mod checker;
+mod commit;
 mod crash;
 mod load;
+mod neighbours;
 mod outages;
 mod poison;
 mod seed;

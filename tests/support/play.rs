@@ -23,7 +23,7 @@ pub const VOICE: Channel = Channel::Voice;
 const TIME_OUT: Duration = Duration::from_secs(10);
 
 /// There is a broker to tell, and no webhook.
-const OWES: Owes = Owes { broker: true, webhook: false };
+pub const OWES: Owes = Owes { broker: true, webhook: false };
 
 /// A job of the tests: its fields may be changed before it is admitted.
 pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
@@ -133,6 +133,12 @@ impl Play {
 
     /// The finish alone, with what was to follow.
     pub async fn finish_once(&self, seen: &Dispatch, judgement: Judgement) -> (Concluded, Next) {
+        let (finishing, follows) = self.finishing(seen, judgement).await;
+        (self.world.ledger.conclude(finishing).await.unwrap(), follows)
+    }
+
+    /// What would be written, with what is to follow.
+    pub async fn finishing(&self, seen: &Dispatch, judgement: Judgement) -> (Deciding, Next) {
         let open = seen.open().expect("an open attempt").clone();
         let now = self.now().await;
         let mut after = seen.clone();
@@ -142,8 +148,7 @@ impl Play {
         a.details = judgement.details.clone();
         let follows = next(&after, now, &self.policy);
         let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
-        let deciding = Deciding::finish(seen, closing, Some(follows.conclusion.clone()), OWES);
-        (self.world.ledger.conclude(deciding).await.unwrap(), follows)
+        (Deciding::finish(seen, closing, Some(follows.conclusion.clone()), OWES), follows)
     }
 
     /// Decides on a row as it was seen; loses quietly.

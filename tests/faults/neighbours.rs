@@ -1,0 +1,274 @@
+//! F20, F21: what goes wrong with one carrier, or with one who listens to events, and what all others notice of it: little.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ConnectionProperties};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::checker::{self, Injected};
+use crate::load::{Kind, Load};
+use crate::seed::Seed;
+use crate::site::{ALL, Site};
+use crate::support::house::rabbitmqctl;
+use crate::support::wait;
+use crate::support::world::connect;
+
+/// Jobs of one measurement that come one after the other, and at once.
+const PACED: usize = 200;
+const BURST: usize = 400;
+/// A quiet run that is quicker than this counts as so quick: below, this machine's own noise is larger.
+const LEAST_P95: Duration = Duration::from_millis(50);
+
+/// How well codes flow to a healthy carrier.
+#[derive(Debug, Clone, Copy)]
+struct Flow {
+    /// From a job's publishing to its acceptance, while they come one after the other.
+    p95: Duration,
+    /// Of a burst.
+    per_s: f64,
+}
+
+impl Flow {
+    async fn measure(site: &Site, load: &mut Load<'_>) -> Self {
+        let first = load.sent.len();
+        for _ in 0..PACED {
+            load.publish_one(Kind::Plain).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut took = Self::taken(site, load, first).await;
+        took.sort_unstable();
+        let p95 = took[took.len() * 95 / 100];
+        let second = load.sent.len();
+        load.burst(BURST).await;
+        let all = Self::taken(site, load, second).await.into_iter().max().unwrap();
+        Self { p95, per_s: BURST as f64 / all.as_secs_f64() }
+    }
+
+    /// How long each took from its publishing, or a burst's beginning, until the carrier had it.
+    async fn taken(site: &Site, load: &Load<'_>, first: usize) -> Vec<Duration> {
+        let mine = &load.sent[first..];
+        let accepted = async || {
+            let accepted = site.house.record("accepted", None).await;
+            let at: HashMap<&str, Timestamp> = accepted
+                .iter()
+                .map(|m| (m["to"].as_str().unwrap(), m["at"].as_str().unwrap().parse().unwrap()))
+                .collect();
+            let took = |job: &crate::load::Sent| {
+                at.get(job.to.as_str()).map(|at| otpost::clock::between(job.at, *at))
+            };
+            mine.iter().map(took).collect::<Option<Vec<_>>>()
+        };
+        wait::within(Duration::from_secs(60), accepted).await.expect("a healthy carrier gets all of them")
+    }
+
+    fn is_nearly(self, quiet: Self) {
+        println!("quiet {quiet:?}, in trouble {self:?}");
+        let (most, least) = (quiet.p95.max(LEAST_P95) * 3, quiet.per_s / 2.0);
+        assert!(self.p95 <= most, "p95 is {:?}, and was {:?}", self.p95, quiet.p95);
+        assert!(self.per_s >= least, "{:.0} codes a second, and were {:.0}", self.per_s, quiet.per_s);
+    }
+}
+
+/// Somebody who takes connections and requests, and answers nothing until it is put right.
+struct Hanging {
+    at: SocketAddr,
+    asked: Arc<AtomicUsize>,
+    well: Arc<AtomicBool>,
+}
+
+impl Hanging {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let (asked, well) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let hanging = Self { at, asked: Arc::clone(&asked), well: Arc::clone(&well) };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(Self::serve(stream, Arc::clone(&asked), Arc::clone(&well)));
+            }
+        });
+        hanging
+    }
+
+    async fn serve(mut stream: TcpStream, asked: Arc<AtomicUsize>, well: Arc<AtomicBool>) {
+        let mut bytes = vec![0; 64 * 1024];
+        while let Ok(1..) = stream.read(&mut bytes).await {
+            asked.fetch_add(1, Ordering::Relaxed);
+            if well.load(Ordering::Relaxed) {
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+                return;
+            }
+        }
+    }
+}
+
+/// A site where texts to France go by a carrier of their own.
+async fn with_a_carrier_for_france(at: &str) -> Site {
+    let mut site = Site::build(Duration::from_millis(20)).await;
+    site.more = format!(
+        "{}[carriers.c2]\nrate_per_s = 500\ntime_out_s = 10\n[carriers.c2.twilio]\naccount_sid = \"{}\"\nauth_token = \"x\"\n\
+         from = \"+15005550006\"\nbase_url = \"http://{at}\"\n\
+         [routes]\nsms = [\"c1\"]\nvoice = [\"c1\"]\n[routes.countries.FR]\nsms = [\"c2\"]\n",
+        site.more,
+        mock_gateway::Config::default().account_sid,
+    );
+    site
+}
+
+async fn channel(site: &Site) -> Channel {
+    let connection =
+        Connection::connect(&site.house.amqp_url, ConnectionProperties::default()).await.unwrap();
+    connection.create_channel().await.unwrap()
+}
+
+/// A durable queue that hears all events.
+async fn subscribe(channel: &Channel, name: &str, arguments: FieldTable) {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.into(), durable, arguments).await.unwrap();
+    let (all, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(name.into(), "otpost.events".into(), "#".into(), all, none).await.unwrap();
+}
+
+mod long {
+    use super::*;
+
+    /// F20: its requests time out one after the other, and hold no more than its share of the worker.
+    ///
+    /// Should fail: where a carrier may have all slots of a worker.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_carrier_that_hangs_holds_up_its_own_codes() {
+        let hanging = Hanging::start().await;
+        let site = with_a_carrier_for_france(&hanging.at.to_string()).await;
+        checker::listen(&site).await;
+        let _all = site.start("all", ALL).await;
+        let mut load = Load::new(&site, Seed::of("a_carrier_that_hangs_holds_up_its_own_codes"));
+        load.http = false;
+        let quiet = Flow::measure(&site, &mut load).await;
+        let mut french = Load::new(&site, Seed::of("to France"));
+        french.life = Duration::from_secs(40);
+        french.prefix = "+336";
+        french.burst(400).await;
+        wait::until("it hangs", async || hanging.asked.load(Ordering::Relaxed) > 0).await;
+        let troubled = Flow::measure(&site, &mut load).await;
+        troubled.is_nearly(quiet);
+        checker::settle(&site, &[load.sent.as_slice(), &french.sent].concat(), Duration::from_secs(110))
+            .await;
+        checker::check(&site, &load.sent, Injected::default(), &["all"]).await;
+        for job in &french.sent {
+            let d = site.house.ledger.find("default", job.id).await.unwrap().unwrap();
+            assert!(["expired", "unconfirmed"].contains(&d.state.as_str()), "{d:#?}");
+        }
+    }
+
+    /// F21: one subscriber's queue is full, another's takes nothing and says nothing, and the webhook's receiver hangs.
+    ///
+    /// Should fail: with events and otpost's own messages on one channel (no code that waited for its turn is woken by name), and
+    /// where whoever concludes waits until its events are told.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_listens_to_events_holds_up_no_code() {
+        let receiver = Hanging::start().await;
+        let mut site = Site::build(Duration::from_millis(20)).await;
+        site.more = format!(
+            "{}[webhooks]\nallow_private_targets = true\n[tenants.default.webhook]\nurl = \"http://{}/\"\n\
+         secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n",
+            site.more, receiver.at
+        );
+        checker::listen(&site).await;
+        let _all = site.start("all", ALL).await;
+        let mut load = Load::new(&site, Seed::of("who_listens_to_events_holds_up_no_code"));
+        load.http = false;
+        let quiet = Flow::measure(&site, &mut load).await;
+
+        let channel = channel(&site).await;
+        let (mut full, mut quorum) = (FieldTable::default(), FieldTable::default());
+        full.insert("x-max-length".into(), AMQPValue::LongInt(1));
+        full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        subscribe(&channel, "t.full", full).await;
+        subscribe(&channel, "t.silent", quorum).await;
+        let vhost = site.house.amqp_url.rsplit_once('/').unwrap().1;
+        let leader =
+            |verb: &str| rabbitmqctl(&["eval", &format!("sys:{verb}({{'{vhost}_t.silent', node()}}).")]);
+        leader("suspend");
+        let troubled = Flow::measure(&site, &mut load).await;
+        let look = connect(&site.house.ledger_url).await;
+        let owed = "select count(*) from dispatch where tell_at is not null";
+        let owed: i64 = look.query_one(owed, &[]).await.unwrap().get(0);
+        troubled.is_nearly(quiet);
+        assert!(owed >= i64::try_from(PACED + BURST).unwrap(), "no event can be told: {owed}");
+        let hooks = "select count(*) from webhook";
+        let hooks_waiting: i64 = look.query_one(hooks, &[]).await.unwrap().get(0);
+        assert!(hooks_waiting >= owed, "no webhook can be told: {hooks_waiting}");
+
+        leader("resume");
+        channel.queue_delete("t.full".into(), QueueDeleteOptions::default()).await.unwrap();
+        receiver.well.store(true, Ordering::Relaxed);
+        checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
+        // The next try of some is minutes away.
+        look.execute("update webhook set due_at = clock_timestamp()", &[]).await.unwrap();
+        let told = async || (look.query_one(hooks, &[]).await.unwrap().get::<_, i64>(0) == 0).then_some(());
+        assert!(wait::within(Duration::from_secs(110), told).await.is_some(), "webhooks are told in the end");
+        checker::check(&site, &load.sent, Injected::default(), &["all"]).await;
+    }
+
+    /// F20: a hundred thousand codes for a carrier that refuses all connections are due at one moment, again and again; when
+    /// their time is over they end as expired, and not one is sent late.
+    ///
+    /// Should fail: without the room that retries leave for what is new (`room_for_retries`).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_hundred_thousand_due_codes_of_a_dead_carrier_hold_up_no_other() {
+        const FLOOD: usize = 100_000;
+        let site = with_a_carrier_for_france("127.0.0.1:9").await;
+        checker::listen(&site).await;
+        let all = site.start("all", ALL).await;
+        let mut load = Load::new(&site, Seed::of("a_hundred_thousand_due_codes"));
+        load.http = false;
+        let quiet = Flow::measure(&site, &mut load).await;
+
+        let mut flood = Load::new(&site, Seed::of("the flood"));
+        (flood.life, flood.prefix) = (Duration::from_secs(50 * 60), "+336");
+        for _ in 0..100 {
+            flood.burst(FLOOD / 100).await;
+        }
+        let look = connect(&site.house.ledger_url).await;
+        let admitted = "select count(*) from dispatch where country = 'FR'";
+        let all_in = async || {
+            let rows: i64 = look.query_one(admitted, &[]).await.unwrap().get(0);
+            (rows == i64::try_from(FLOOD).unwrap()).then_some(())
+        };
+        assert!(wait::within(Duration::from_secs(600), all_in).await.is_some(), "the flood is admitted");
+        drop(all);
+        let due =
+            "update dispatch set wake_at = clock_timestamp() where wake_at is not null and country = 'FR'";
+        look.execute(due, &[]).await.unwrap();
+        let _again = site.start("again", ALL).await;
+        let troubled = Flow::measure(&site, &mut load).await;
+        troubled.is_nearly(quiet);
+
+        let over = "update dispatch set expires_at = clock_timestamp() + interval '5 seconds', wake_at = clock_timestamp()
+                     where wake_at is not null and country = 'FR'";
+        look.execute(over, &[]).await.unwrap();
+        let ended =
+            "select count(*) from dispatch where country = 'FR' and state = 'expired' and tell_at is null";
+        let all_over = async || {
+            let rows: i64 = look.query_one(ended, &[]).await.unwrap().get(0);
+            (rows == i64::try_from(FLOOD).unwrap()).then_some(())
+        };
+        assert!(
+            wait::within(Duration::from_secs(600), all_over).await.is_some(),
+            "the flood ends as expired"
+        );
+        checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
+        // The process was killed once.
+        let killed = Injected { unknown: 256, time: true, dead: 0 };
+        checker::check(&site, &load.sent, killed, &["all", "again"]).await;
+    }
+}
