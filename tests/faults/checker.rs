@@ -35,6 +35,8 @@ pub(crate) struct Injected {
     pub(crate) time: bool,
     /// Dead letters that were asked for.
     pub(crate) dead: u32,
+    /// Nothing stands between worker and carrier: what is sent comes right after its begin, or never.
+    pub(crate) prompt: bool,
 }
 
 /// What was seen.
@@ -141,6 +143,12 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected, logs: 
             let left = job.expires_at.as_millisecond() - at.as_millisecond();
             if left < MIN_LIFE_MS - BEGIN_TO_SEND_MS {
                 wrong.push(format!("O3: accepted with {left} ms to live: {job:?} {message}"));
+            }
+            let attempt =
+                d.attempts.iter().find(|a| a.details.reference.as_deref() == message["sid"].as_str());
+            let since = attempt.map_or(0, |a| at.as_millisecond() - a.begun_at.as_millisecond());
+            if injected.prompt && since > BEGIN_TO_SEND_MS {
+                wrong.push(format!("O3: it came {since} ms after its begin: {job:?} {d:#?}"));
             }
             let told = message["callbacks"].as_array().unwrap().iter().any(|c| {
                 matches!(c["status"].as_str(), Some("delivered"))

@@ -50,7 +50,7 @@ async fn crash_at(point: Point) {
     load.publish(5).await;
     checker::settle(&site, &load.sent, Duration::from_secs(100)).await;
     let dead = u32::from(point == Point::DeadLetterConfirmed);
-    let injected = Injected { unknown: 64, time: true, dead };
+    let injected = Injected { unknown: 64, time: true, dead, prompt: false };
     checker::check(&site, &load.sent, injected, &["first", "second"]).await;
 }
 

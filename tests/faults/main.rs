@@ -8,6 +8,7 @@
 mod carrier;
 mod checker;
 mod crash;
+mod frozen;
 mod load;
 mod outages;
 mod poison;

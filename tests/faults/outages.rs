@@ -14,7 +14,7 @@ use crate::site::{DOORS, Site, WORKER};
 use crate::support::house::away::Away;
 use crate::support::house::process::Process;
 use crate::support::house::rabbitmqctl;
-use crate::support::relay::Relay;
+use crate::support::relay::{Direction, Relay};
 use crate::support::wait;
 use crate::support::world::connect;
 
@@ -67,7 +67,7 @@ async fn writable(site: &Site) {
 
 /// At most so many requests were under way when something broke.
 fn in_flight(unknown: usize) -> Injected {
-    Injected { unknown, time: true, dead: 0 }
+    Injected { unknown, time: true, ..Injected::default() }
 }
 
 async fn a_while(seconds: u64) {
@@ -97,7 +97,7 @@ async fn the_ledger_is_restarted_immediate() {
 /// Without an answer from the ledger no process knows what was committed: it finds its own claims again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledgers_connections_are_ended_again_and_again() {
-    under_load("the_ledgers_connections_are_ended_again_and_again", in_flight(0), async |site, _, _| {
+    under_load("the_ledgers_connections_are_ended_again_and_again", in_flight(0), async |site, lines, _| {
         let look = connect(&site.house.ledger_url).await;
         let end = "select pg_terminate_backend(pid) from pg_stat_activity
                     where pid <> pg_backend_pid() and backend_type = 'client backend' and query like '%otpost%'";
@@ -105,6 +105,12 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
             look.query(end, &[]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        // What an admission, a begin and an outcome have in them: it is committed, and its answer never comes.
+        for needle in ["keep_refusal", "deadline_ms", "conclusion"].repeat(4) {
+            lines.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        lines.ledger.pass();
     })
     .await;
 }
@@ -181,10 +187,8 @@ mod long {
     async fn connections_are_half_open() {
         under_load("connections_are_half_open", in_flight(128), async |_, lines, _| {
             for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
-                relay.stall();
-                a_while(6).await;
-                relay.pass();
-                relay.cut();
+                relay.abandon();
+                a_while(10).await;
             }
         })
         .await;
