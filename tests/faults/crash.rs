@@ -84,9 +84,9 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
     }
 }
 
-/// Should fail: with the ack of a job before its commit (`JobRead` loses it), with an attempt that is committed after its
-/// request (`AttemptAnswered` sends twice without a repeat), with events that are taken off the row before they are
-/// confirmed (`EventConfirmed`: an end is not told).
+/// Seen to fail: with the ack of a job before its commit (jobs without a row), with an attempt that is committed after its
+/// request (O2: two texts without a repeat), with events that are taken off the row before they are confirmed (an end is not
+/// told).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_is_killed_at_every_step() {
     // Suspects have a scenario of their own: what gets there has killed its reader before.
