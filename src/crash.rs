@@ -2,6 +2,7 @@
 //! assertions have them: in a release build there is nothing here.
 //!
 //! `OTPOST_CRASH_AT=<point>` kills the process (SIGKILL) when it comes there for the first time, `<point>:<n>` for the n-th.
+//! `OTPOST_FREEZE_AT` stops it there instead (SIGSTOP), until somebody lets it go on.
 //! `OTPOST_CRASH_ON=<text>` kills it when it reads a message with that text.
 
 /// A step of the path, after which nothing of it is known to anybody but the ledger and the broker.
@@ -14,6 +15,7 @@ pub enum Point {
     JobAcked,
     HttpAdmitted,
     // A request.
+    AttemptBegun,
     AttemptToBeSent,
     AttemptAnswered,
     AttemptFinished,
@@ -38,11 +40,12 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::JobRead,
         Self::JobAdmitted,
         Self::JobAcked,
         Self::HttpAdmitted,
+        Self::AttemptBegun,
         Self::AttemptToBeSent,
         Self::AttemptAnswered,
         Self::AttemptFinished,
@@ -83,20 +86,30 @@ mod armed {
     use super::Point;
 
     /// Which point, and how often it is still passed.
-    static AT: LazyLock<Option<(String, AtomicU64)>> = LazyLock::new(|| {
-        let text = std::env::var("OTPOST_CRASH_AT").ok()?;
-        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
-        Some((name.to_owned(), AtomicU64::new(nth.parse().unwrap_or(1))))
-    });
+    type Place = LazyLock<Option<(String, AtomicU64)>>;
+    static CRASH: Place = LazyLock::new(|| place("OTPOST_CRASH_AT"));
+    static FREEZE: Place = LazyLock::new(|| place("OTPOST_FREEZE_AT"));
     static ON: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("OTPOST_CRASH_ON").ok());
 
     pub(crate) fn at(point: Point) {
-        if let Some((name, left)) = AT.as_ref()
-            && format!("{point:?}") == *name
-            && left.fetch_sub(1, Ordering::Relaxed) == 1
-        {
+        if is_here(point, &CRASH) {
             die();
         }
+        if is_here(point, &FREEZE) {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+        }
+    }
+
+    fn place(variable: &str) -> Option<(String, AtomicU64)> {
+        let text = std::env::var(variable).ok()?;
+        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+        Some((name.to_owned(), AtomicU64::new(nth.parse().unwrap_or(1))))
+    }
+
+    fn is_here(point: Point, place: &Place) -> bool {
+        place.as_ref().is_some_and(|(name, left)| {
+            format!("{point:?}") == *name && left.fetch_sub(1, Ordering::Relaxed) == 1
+        })
     }
 
     pub(crate) fn on(body: &[u8]) {

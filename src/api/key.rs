@@ -75,6 +75,28 @@ impl NewKey {
     }
 }
 
+/// What a request shows as its key, before it is believed.
+#[derive(Clone, Copy)]
+pub struct Bearer<'a>(&'a str);
+
+impl<'a> Bearer<'a> {
+    /// Of the header `authorization`.
+    pub fn of(headers: &'a HeaderMap) -> Option<Self> {
+        let text = headers.get("authorization")?.to_str().ok()?;
+        text.strip_prefix("Bearer ").map(|key| Self(key.trim()))
+    }
+
+    /// The id under which it would be found, if it has the form of a key.
+    pub fn id(self) -> Option<&'a str> {
+        self.0.strip_prefix("otp_")?.split('_').next()
+    }
+
+    /// Whether it is the key of this row, in constant time.
+    pub fn opens(self, row: &KeyRow) -> bool {
+        row.hash.as_bytes().ct_eq(hash(self.0).as_bytes()).into()
+    }
+}
+
 /// Looks keys up, and remembers them for a short while.
 pub(super) struct Keyring {
     ledger: Ledger,
@@ -89,15 +111,9 @@ impl Keyring {
 
     /// The key of a request, if it may do this.
     pub(super) async fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<KeyRow, Problem> {
-        let given = headers
-            .get("authorization")
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.strip_prefix("Bearer "))
-            .map(str::trim)
-            .ok_or_else(denied)?;
-        let id = given.strip_prefix("otp_").and_then(|rest| rest.split('_').next()).ok_or_else(not_known)?;
-        let row = self.row(id).await?.ok_or_else(not_known)?;
-        if !bool::from(row.hash.as_bytes().ct_eq(hash(given).as_bytes())) {
+        let given = Bearer::of(headers).ok_or_else(denied)?;
+        let row = self.row(given.id().ok_or_else(not_known)?).await?.ok_or_else(not_known)?;
+        if !given.opens(&row) {
             return Err(not_known());
         }
         if !row.scopes.split(' ').any(|s| s == scope.as_str()) {

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use flood::Flood;
 use key::Keyring;
-pub use key::{NewKey, Scope};
+pub use key::{Bearer, NewKey, Scope};
 pub use openapi::document;
 use problem::Problem;
 pub use problem::ProblemKind;

@@ -79,8 +79,9 @@ pub fn kept(text: &str) -> Option<String> {
 pub fn retry_after(header: Option<&str>, now: jiff::Timestamp) -> Option<Duration> {
     const MOST: Duration = Duration::from_secs(86_400);
     let text = header?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds).min(MOST));
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // More than fits is more than a day.
+        return Some(text.parse().map_or(MOST, Duration::from_secs).min(MOST));
     }
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(crate::clock::between(now, at).min(MOST))
@@ -100,8 +101,10 @@ mod tests {
         assert_eq!(s("Thu, 01 Jan 2026 00:02:00 GMT"), Some(120));
         assert_eq!(s("Wed, 01 Jan 2025 00:02:00 GMT"), Some(0));
         assert_eq!(s("99999999999"), Some(86_400));
+        assert_eq!(s("99999999999999999999999999"), Some(86_400));
         assert_eq!(s("soon"), None);
         assert_eq!(s("-5"), None);
+        assert_eq!(s("+5"), None);
         assert_eq!(retry_after(None, now), None::<Duration>);
     }
 }

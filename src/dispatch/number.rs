@@ -65,6 +65,10 @@ impl PhoneNumber {
             let Ok(number) = PHONE_NUMBER_UTIL.parse(text, None) else {
                 return Metadata::default();
             };
+            // One number has one spelling: a trunk prefix inside would be a second one, with a quota of its own.
+            // A number that can only be dialled within its own town is none that a carrier could reach.
+            let possible = matches!(number.is_possible_with_reason(), Ok(NumberLengthType::IsPossible))
+                && spelled_right(&number);
             Metadata {
                 // A number in no known range belongs to the main country of its calling code. The library's own name of
                 // a region is its ISO code; what is not two letters is no country.
@@ -73,11 +77,9 @@ impl PhoneNumber {
                     .or_else(|| PHONE_NUMBER_UTIL.get_region_for_country_code(number.country_code))
                     .map(|r| format!("{r:?}"))
                     .filter(|r| r.len() == 2),
-                // One number has one spelling: a trunk prefix inside would be a second one, with a quota of its own.
-                // A number that can only be dialled within its own town is none that a carrier could reach.
-                possible: matches!(number.is_possible_with_reason(), Ok(NumberLengthType::IsPossible))
-                    && spelled_right(&number),
-                valid: number.is_valid() && spelled_right(&number),
+                possible,
+                // The stricter check: Canada's 310 numbers lie in a known range, and are too short to be called from abroad.
+                valid: possible && number.is_valid(),
             }
         })
         .unwrap_or_default()
@@ -149,11 +151,9 @@ mod tests {
             assert!(!PhoneNumber::parse(twice).unwrap().metadata().possible, "{twice} is another spelling");
         }
         assert!(!PhoneNumber::parse("+999123456789").unwrap().metadata().possible);
-        for local in ["+4477009", "+12025550"] {
-            assert!(
-                !PhoneNumber::parse(local).unwrap().metadata().possible,
-                "{local} is dialled within its town"
-            );
+        for local in ["+4477009", "+12025550", "+13100174"] {
+            let metadata = PhoneNumber::parse(local).unwrap().metadata();
+            assert!(!metadata.possible && !metadata.valid, "{local} is dialled within its town or country");
         }
     }
 }

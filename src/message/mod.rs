@@ -70,17 +70,7 @@ pub struct Letterhead<'a> {
 impl Templates {
     /// Our own templates, and those of a folder, which win.
     pub fn load(folder: Option<&Path>) -> Result<Self, String> {
-        let mut env = Environment::new();
-        env.set_undefined_behavior(UndefinedBehavior::Strict);
-        env.set_fuel(Some(FUEL));
-        env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        let mut add = |name: String, text: String| {
-            env.add_template_owned(name.clone(), text)
-                .map_err(|e| format!("template {name}.txt is not valid (line {})", e.line().unwrap_or(0)))
-        };
-        for (name, text) in BUILT_IN {
-            add((*name).to_owned(), (*text).to_owned())?;
-        }
+        let mut all = Self::built_in()?;
         if let Some(folder) = folder {
             let cannot = || format!("the templates folder {} cannot be read", folder.display());
             for entry in std::fs::read_dir(folder).map_err(|_| cannot())? {
@@ -97,10 +87,29 @@ impl Templates {
                         path.display()
                     ));
                 }
-                add(name.to_owned(), std::fs::read_to_string(&path).map_err(|_| cannot())?)?;
+                all.add(name, std::fs::read_to_string(&path).map_err(|_| cannot())?)?;
             }
         }
-        Ok(Self { env })
+        Ok(all)
+    }
+
+    fn built_in() -> Result<Self, String> {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_fuel(Some(FUEL));
+        env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        let mut all = Self { env };
+        for (name, text) in BUILT_IN {
+            all.add(name, (*text).to_owned())?;
+        }
+        Ok(all)
+    }
+
+    /// Adds a template, `<name>.<language>.<channel>`, or puts it in the place of the one that is called so.
+    pub fn add(&mut self, name: &str, text: String) -> Result<(), String> {
+        self.env
+            .add_template_owned(name.to_owned(), text)
+            .map_err(|e| format!("template {name}.txt is not valid (line {})", e.line().unwrap_or(0)))
     }
 
     /// Texts that are charged as more than one part, with how many, and whether GSM-7 has all their characters. What

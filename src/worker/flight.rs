@@ -70,6 +70,7 @@ impl Worker {
         let Some(open) = seen.d.open() else {
             return Outcome::Unknown.into();
         };
+        crash::at(Point::AttemptBegun);
         let account = &flight.ready.account;
         let callback = self.callback(&flight.ready, AttemptId { uid: seen.d.order.uid, n: open.n });
         let life = between(seen.now(), seen.d.order.expires_at);

@@ -144,9 +144,10 @@ async fn answer(stream: &mut TcpStream, manners: Manners, at: SocketAddr) -> std
     }
 }
 
-fn memory_kb(pid: u32) -> u64 {
+/// The most that a process had in memory so far.
+fn most_memory_kb(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -155,7 +156,7 @@ async fn carrier_with(manners: Manners) {
     let carrier = Carrier::start(manners).await;
     site.instead.push((site.house.gateway.addr().to_string(), carrier.at.to_string()));
     let process = site.start("all", ALL).await;
-    let before = memory_kb(process.0.id());
+    let before = most_memory_kb(process.0.id());
     let mut load = Load::new(&site, Seed::of(&format!("{manners:?}")));
     load.life = Duration::from_secs(30);
     for _ in 0..JOBS {
@@ -166,7 +167,7 @@ async fn carrier_with(manners: Manners) {
     let most = i64::try_from(JOBS).unwrap();
     let all = async || (look.query_one(ended, &[]).await.unwrap().get::<_, i64>(0) == most).then_some(());
     assert!(wait::within(Duration::from_secs(60), all).await.is_some(), "{manners:?}: not all have ended");
-    let grown = memory_kb(process.0.id()).saturating_sub(before);
+    let grown = most_memory_kb(process.0.id()).saturating_sub(before);
     assert!(grown < GROWTH_KB, "{manners:?}: grown by {grown} kB");
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     for job in &load.sent {
@@ -182,9 +183,9 @@ async fn carrier_with(manners: Manners) {
     assert_eq!(ends.get("unconfirmed"), Some(&JOBS), "{manners:?}: {ends:?}");
 }
 
-/// Should fail: with a client that follows redirects (`Redirect`: asked twice without a repeat), with an answer that is read
-/// to its end (`EndlessBody`: memory), with a refused connection's outcome for one that ended after the request was written
-/// (`EndsAtReuse`: asked more often than repeated).
+/// Seen to fail: with a client that follows redirects (`Redirect`: asked 22 times without a repeat), with an answer that is
+/// read to its end (`EndlessBody`: grown by 2.4 GB), with a refused connection's outcome for one that ended after the request
+/// was written (`EndsAtReuse`: asked more often than repeated).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_carrier_without_manners() {
     let all = [

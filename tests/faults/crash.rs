@@ -50,7 +50,7 @@ async fn crash_at(point: Point) {
     load.publish(5).await;
     checker::settle(&site, &load.sent, Duration::from_secs(100)).await;
     let dead = u32::from(point == Point::DeadLetterConfirmed);
-    let injected = Injected { unknown: 64, time: true, dead };
+    let injected = Injected { unknown: 64, time: true, dead, prompt: false };
     checker::check(&site, &load.sent, injected, &["first", "second"]).await;
 }
 
@@ -65,7 +65,9 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
         }
         Point::ReceiptSetAside | Point::KeptReceiptRecorded => {
             // Accepted; then the ledger is away when the carrier reports.
-            load.publish(5).await;
+            for _ in 0..5 {
+                load.publish_one(Kind::Plain).await;
+            }
             wait::until("accepted", async || site.house.record("accepted", None).await.len() >= 5).await;
             relay.refuse(true);
             relay.cut();
@@ -73,8 +75,9 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
                 site.house.receipt(message["sid"].as_str().unwrap(), "delivered").await;
             }
             if point == Point::KeptReceiptRecorded {
-                wait::until("a receipt is kept", async || site.house.waiting("otpost.receipts").await > 0)
-                    .await;
+                // One that the process has taken already, and holds until the ledger is back, no longer waits in the queue.
+                let kept = async || (site.house.waiting("otpost.receipts").await > 0).then_some(());
+                wait::within(Duration::from_secs(10), kept).await;
                 relay.refuse(false);
             }
         }
@@ -84,9 +87,9 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
     }
 }
 
-/// Should fail: with the ack of a job before its commit (`JobRead` loses it), with an attempt that is committed after its
-/// request (`AttemptAnswered` sends twice without a repeat), with events that are taken off the row before they are
-/// confirmed (`EventConfirmed`: an end is not told).
+/// Seen to fail: with the ack of a job before its commit (jobs without a row), with an attempt that is committed after its
+/// request (O2: two texts without a repeat), with events that are taken off the row before they are confirmed (an end is not
+/// told).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_is_killed_at_every_step() {
     // Suspects have a scenario of their own: what gets there has killed its reader before.

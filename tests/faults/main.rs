@@ -9,6 +9,7 @@ mod carrier;
 mod checker;
 mod commit;
 mod crash;
+mod frozen;
 mod load;
 mod neighbours;
 mod outages;

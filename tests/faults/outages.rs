@@ -1,9 +1,5 @@
 //! What otpost stands on breaks under load: the broker (F3, F5), the ledger (F9), the network to each of them and to the
 //! carrier (F7, F8), and workers themselves (F17, F19).
-//!
-//! Should fail: without the broker's supervisor (nothing ends after `the_broker_is_killed`), without the version condition
-//! (`workers_are_frozen`: a second request without a repeat), without the three seconds between begin and send
-//! (`workers_are_frozen`: O3).
 
 use std::time::Duration;
 
@@ -14,9 +10,9 @@ use crate::site::{DOORS, Site, WORKER};
 use crate::support::house::away::Away;
 use crate::support::house::process::Process;
 use crate::support::house::rabbitmqctl;
-use crate::support::relay::Relay;
+use crate::support::relay::{Direction, Relay};
 use crate::support::wait;
-use crate::support::world::connect;
+use crate::support::world::{connect, database_url};
 
 /// Jobs before and after what breaks.
 const JOBS: usize = 40;
@@ -33,6 +29,8 @@ struct Lines {
 async fn under_load(
     name: &str, injected: Injected, breaks: impl AsyncFnOnce(&Site, &Lines, &mut [Process; 2]),
 ) {
+    // Whatever a run that was killed has left behind.
+    set_read_only(&database_url(), "off").await;
     let mut site = Site::build(Duration::from_millis(20)).await;
     checker::listen(&site).await;
     let [ledger, broker, carrier] = [site.postgres(), site.house.broker(), site.house.gateway.addr()];
@@ -41,7 +39,6 @@ async fn under_load(
         broker: Relay::start(broker).await,
         carrier: Relay::start(carrier).await,
     };
-    writable(&site).await;
     let _doors = site.start("doors", DOORS).await;
     for (at, relay) in [(ledger, &lines.ledger), (broker, &lines.broker), (carrier, &lines.carrier)] {
         site.instead.push((at.to_string(), relay.addr().to_string()));
@@ -58,22 +55,48 @@ async fn under_load(
     checker::check(&site, &load.sent, injected, &["doors", "a", "b"]).await;
 }
 
-/// Whatever an earlier run has left behind.
-async fn writable(site: &Site) {
-    let look = connect(&site.house.ledger_url).await;
+/// A server that takes no writes until this is dropped, also by a test that fails.
+struct ReadOnly(String);
+
+impl ReadOnly {
+    async fn begin(url: &str) -> Self {
+        let held = Self(url.to_owned());
+        set_read_only(url, "on").await;
+        held
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        let url = self.0.clone();
+        let again = async move { set_read_only(&url, "off").await };
+        // The test's own runtime may be at its end.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _ = std::thread::spawn(move || runtime.block_on(again)).join();
+    }
+}
+
+async fn set_read_only(url: &str, on: &str) {
+    let look = connect(url).await;
     look.batch_execute("set default_transaction_read_only = off").await.unwrap();
-    look.batch_execute("alter role otpost reset default_transaction_read_only").await.unwrap();
+    let all = format!(
+        "alter role otpost set default_transaction_read_only = {on};
+         select pg_terminate_backend(pid) from pg_stat_activity
+          where pid <> pg_backend_pid() and backend_type = 'client backend' and query like '%otpost%'"
+    );
+    look.batch_execute(&all).await.unwrap();
 }
 
 /// At most so many requests were under way when something broke.
 fn in_flight(unknown: usize) -> Injected {
-    Injected { unknown, time: true, dead: 0 }
+    Injected { unknown, time: true, ..Injected::default() }
 }
 
 async fn a_while(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
+/// Seen to fail: without the loop that connects again (not all jobs have rows).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_is_killed() {
     under_load("the_broker_is_killed", in_flight(0), async |_, _, _| {
@@ -84,6 +107,7 @@ async fn the_broker_is_killed() {
     .await;
 }
 
+/// Seen to fail: where a job whose admission was not answered is acked (it has no row).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_is_restarted_immediate() {
     under_load("the_ledger_is_restarted_immediate", in_flight(64), async |_, _, _| {
@@ -95,12 +119,23 @@ async fn the_ledger_is_restarted_immediate() {
 }
 
 /// Without an answer from the ledger no process knows what was committed: it finds its own claims again.
+///
+/// Seen to fail: where an open attempt with one's own claim counts as anybody's (O2: repeats, and nothing was unknown).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledgers_connections_are_ended_again_and_again() {
-    under_load("the_ledgers_connections_are_ended_again_and_again", in_flight(0), async |site, _, _| {
+    under_load("the_ledgers_connections_are_ended_again_and_again", in_flight(0), async |site, lines, _| {
         let look = connect(&site.house.ledger_url).await;
         let end = "select pg_terminate_backend(pid) from pg_stat_activity
                     where pid <> pg_backend_pid() and backend_type = 'client backend' and query like '%otpost%'";
+        // What an admission, an outcome and a begin have in them: it is committed, and its answer never comes. One at a
+        // time: who is not answered for longer than a group runs again cannot know its begin.
+        let passed = ["keep_refusal", "keep_refusal", "keep_refusal", "conclusion", "deadline_ms", "conclusion"];
+        for needle in passed {
+            lines.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
+            let _ = tokio::time::timeout(Duration::from_millis(500), lines.ledger.sprung()).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        lines.ledger.pass();
         for _ in 0..20 {
             look.query(end, &[]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -110,6 +145,8 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
 }
 
 /// F8: bytes come one at a time, connections are reset in the midst of a frame.
+///
+/// Seen to fail: where a connection to the carrier that is reset counts as one that never stood (O2: two without a repeat).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_come_in_pieces_and_connections_are_reset() {
     under_load("frames_come_in_pieces_and_connections_are_reset", in_flight(128), async |_, lines, _| {
@@ -127,6 +164,8 @@ async fn frames_come_in_pieces_and_connections_are_reset() {
 }
 
 /// F17: a worker that was frozen wakes up among decisions that others made without it.
+///
+/// Seen to fail: where conclusions are written whatever the version (a state without the receipt that was taken).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_are_frozen() {
     under_load("workers_are_frozen", in_flight(256), async |_, _, workers| {
@@ -142,8 +181,9 @@ async fn workers_are_frozen() {
 mod long {
     use std::time::Duration;
 
-    use super::{Away, WORKER, a_while, connect, in_flight, rabbitmqctl, under_load, wait};
+    use super::{Away, ReadOnly, WORKER, a_while, in_flight, rabbitmqctl, under_load, wait};
 
+    /// Seen to fail: with events that are taken off the row before they are confirmed (ends are not told).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_broker_closes_all_connections_twenty_times() {
         under_load("the_broker_closes_all_connections_twenty_times", in_flight(0), async |site, _, _| {
@@ -156,41 +196,35 @@ mod long {
     }
 
     /// What cannot be written is not pretended: the intake closes, nothing is rejected, and it goes on when writing is possible.
+    ///
+    /// Seen to fail: where a ledger that takes no writes counts as data that it refuses (a job is answered 422).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledger_is_read_only_for_a_while() {
         under_load("the_ledger_is_read_only_for_a_while", in_flight(64), async |site, _, _| {
-            let look = connect(&site.house.ledger_url).await;
-            let set = async |on: &str| {
-                let all = format!(
-                    "alter role otpost set default_transaction_read_only = {on};
-                     select pg_terminate_backend(pid) from pg_stat_activity
-                      where pid <> pg_backend_pid() and backend_type = 'client backend' and query like '%otpost%'"
-                );
-                let _ = look.batch_execute("set default_transaction_read_only = off").await;
-                look.batch_execute(&all).await.unwrap();
-            };
-            set("on").await;
+            let read_only = ReadOnly::begin(&site.house.ledger_url).await;
             a_while(5).await;
-            set("off").await;
+            drop(read_only);
         })
         .await;
     }
 
-    /// F7: nobody closes anything, and nothing comes through any more.
+    /// F7: nobody closes anything, and nothing comes through any more but by a new connection.
+    ///
+    /// Seen to fail: without a limit to the wait for the ledger's answer, and without heartbeats (jobs never end).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn connections_are_half_open() {
         under_load("connections_are_half_open", in_flight(128), async |_, lines, _| {
             for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
-                relay.stall();
-                a_while(6).await;
-                relay.pass();
-                relay.cut();
+                relay.abandon();
+                a_while(10).await;
             }
         })
         .await;
     }
 
     /// F19: who is told to stop finishes what it holds, within its grace, and another goes on.
+    ///
+    /// Seen to fail: where nothing under way is waited for (O2: repeats, and nothing was unknown).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn workers_are_stopped_under_load() {
         under_load("workers_are_stopped_under_load", in_flight(0), async |site, _, workers| {
@@ -212,6 +246,8 @@ mod long {
     }
 
     /// F5: what otpost needs of the broker is taken away under it.
+    ///
+    /// Seen to fail: where what the broker does not permit is not tried again (jobs without a row, events that stay owed).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn queues_and_permissions_are_taken_away() {
         under_load("queues_and_permissions_are_taken_away", in_flight(0), async |site, _, _| {
@@ -228,6 +264,8 @@ mod long {
     }
 
     /// Longer than any pause between two tries to reconnect, and than most codes live: they expire, and say so.
+    ///
+    /// Seen to fail: with a ninth try to reconnect as the last (not all jobs have rows).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_broker_is_away_for_minutes() {
         under_load("the_broker_is_away_for_minutes", in_flight(0), async |_, _, _| {
@@ -238,6 +276,9 @@ mod long {
         .await;
     }
 
+    /// Longer than most codes live: what was held meanwhile ends as expired, and nothing is begun for it.
+    ///
+    /// Seen to fail: where the life of a job is not looked at again when the ledger is back (O3: begun too late).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledger_is_away_for_minutes() {
         under_load("the_ledger_is_away_for_minutes", in_flight(128), async |_, _, _| {

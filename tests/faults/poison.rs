@@ -79,11 +79,13 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
     // A second copy of the poison may be on its way: what is set aside twice is there twice.
     let dead = checker::waiting(&site, "otpost.dead").await;
-    checker::check(&site, &load.sent, Injected { unknown: 200, time: true, dead }, &logs).await;
+    checker::check(&site, &load.sent, Injected { unknown: 200, time: true, dead, prompt: false }, &logs)
+        .await;
 }
 
-/// Should fail: where what came back three times is read among others again (the neighbours become dead letters at the
-/// queue's own limit), and where suspects are read however often they came back (it kills for ever).
+/// Seen to fail: where what came back three times is read among others again (the neighbours become dead letters at the
+/// queue's own limit), and where suspects are read however often they came back (the queue's own limit ends it, without a
+/// reason of ours).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_kills_its_readers_and_no_neighbour() {
     poisoned("a_message_kills_its_readers_and_no_neighbour", &[]).await;
@@ -91,6 +93,8 @@ async fn a_message_kills_its_readers_and_no_neighbour() {
 
 mod long {
     /// And the process dies once more between the confirm of what is set aside and its ack.
+    ///
+    /// Seen to fail: with the ack before the confirm (there is no dead letter).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_message_kills_its_readers_and_one_dies_while_it_is_set_aside() {
         let name = "a_message_kills_its_readers_and_one_dies_while_it_is_set_aside";

@@ -68,6 +68,8 @@ struct Orders {
     sprung: bool,
     /// Goes up at each cut; a connection ends when this is no longer what it was at its start.
     cuts: u64,
+    /// Goes up when the connections are abandoned; one that is older forwards nothing more.
+    abandoned: u64,
     ending: Ending,
 }
 
@@ -113,7 +115,8 @@ impl Relay {
     /// Ends a stall, a delay, slicing, refusing, and a trap that has not sprung.
     pub(crate) fn pass(&self) {
         self.order(|orders| {
-            *orders = Orders { cuts: orders.cuts, ending: orders.ending, ..Orders::default() };
+            let Orders { cuts, abandoned, ending, .. } = *orders;
+            *orders = Orders { cuts, abandoned, ending, ..Orders::default() };
         });
     }
 
@@ -121,6 +124,11 @@ impl Relay {
     /// are taken and stall too.
     pub(crate) fn stall(&self) {
         self.order(|orders| orders.stalled = true);
+    }
+
+    /// Those that are open forward nothing more, for ever, and nobody closes them; new ones are whole.
+    pub(crate) fn abandon(&self) {
+        self.order(|orders| orders.abandoned += 1);
     }
 
     /// Closes all connections now. New ones are taken.
@@ -251,11 +259,12 @@ async fn pump(
     direction: Direction, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, link: &Link, cutting: &AtomicBool,
 ) -> io::Result<()> {
     let mut orders = link.orders.subscribe();
+    let born = orders.borrow().abandoned;
     let mut buffer = vec![0; 16 * 1024];
     let mut seen = Vec::new();
     loop {
         let length = from.read(&mut buffer).await?;
-        unstalled(&mut orders).await;
+        unstalled(&mut orders, born).await;
         if cutting.load(SeqCst) {
             // The other direction is writing its last bytes. Ending here would take them away from it.
             future::pending::<()>().await;
@@ -265,14 +274,14 @@ async fn pump(
         }
         let chunk = &buffer[..length];
         let Some(last) = link.spring(direction, &seen, chunk) else {
-            write(chunk, &mut to, direction, link, &mut orders).await?;
+            write(chunk, &mut to, direction, link, &mut orders, born).await?;
             seen.extend_from_slice(chunk);
             seen.drain(..seen.len().saturating_sub(LONGEST_NEEDLE));
             continue;
         };
         // The other direction falls silent first, so that no answer to these bytes can get through.
         cutting.store(true, SeqCst);
-        write(&chunk[..last], &mut to, direction, link, &mut orders).await?;
+        write(&chunk[..last], &mut to, direction, link, &mut orders, born).await?;
         link.orders.send_modify(|orders| {
             (orders.cuts, orders.ending, orders.sprung) = (orders.cuts + 1, Ending::Close, true);
         });
@@ -280,15 +289,15 @@ async fn pump(
     }
 }
 
-async fn unstalled(orders: &mut watch::Receiver<Orders>) {
+async fn unstalled(orders: &mut watch::Receiver<Orders>, born: u64) {
     // It cannot fail: the link holds the sender, and outlives its connections.
-    let _ = orders.wait_for(|orders| !orders.stalled).await;
+    let _ = orders.wait_for(|orders| !orders.stalled && orders.abandoned == born).await;
 }
 
 /// Writes these bytes as slowly and in pieces as small as was ordered.
 async fn write(
     mut bytes: &[u8], to: &mut WriteHalf<'_>, direction: Direction, link: &Link,
-    orders: &mut watch::Receiver<Orders>,
+    orders: &mut watch::Receiver<Orders>, born: u64,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
         let (delay, slice) = {
@@ -298,7 +307,7 @@ async fn write(
         if !delay.is_zero() {
             time::sleep(delay).await;
         }
-        unstalled(orders).await;
+        unstalled(orders, born).await;
         let (piece, rest) = bytes.split_at(slice.min(bytes.len()));
         to.write_all(piece).await?;
         link.bytes[direction as usize].fetch_add(piece.len() as u64, SeqCst);

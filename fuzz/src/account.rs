@@ -1,0 +1,61 @@
+//! A Twilio account, and its signature written a second time, after the rule: what one of the two gets wrong, the other
+//! finds.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use otpost::attempt::Receipt;
+use otpost::carrier::twilio::{Config, Twilio};
+use otpost::carrier::{Carrier, Letter, Request};
+use otpost::dispatch::{PhoneNumber, Words};
+use sha1::Sha1;
+
+/// The token of the official library's tests.
+pub(crate) const TOKEN: &str = "12345";
+
+pub(crate) fn twilio() -> Twilio {
+    Twilio::new(Config {
+        account_sid: "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_owned(),
+        auth_token: Some(TOKEN.into()),
+        auth_token_file: None,
+        from: Some("+15005550006".to_owned()),
+        messaging_service_sid: None,
+        voice_from: None,
+        machine_detection: true,
+        base_url: "https://api.example".to_owned(),
+    })
+    .expect("an account of the right form")
+}
+
+/// The header `X-Twilio-Signature`: the URL, then names and values in order, each pair once.
+pub(crate) fn signature(token: &str, url: &str, body: &[u8]) -> String {
+    let mut pairs: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
+    pairs.sort();
+    pairs.dedup();
+    let text = pairs.iter().fold(url.to_owned(), |text, (name, value)| text + name + value);
+    let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(text.as_bytes());
+    BASE64.encode(mac.finalize().into_bytes())
+}
+
+/// A request with these words, as its form's names and values.
+pub(crate) fn form_of(words: &Words) -> Vec<(String, String)> {
+    let to = PhoneNumber::parse("+447700900123").expect("a number");
+    let callback = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-1/abc";
+    let life = Duration::from_secs(120);
+    let Request { body, .. } = twilio().build(&Letter { to: &to, words, sender: None, life, callback });
+    form_urlencoded::parse(body.as_bytes()).into_owned().collect()
+}
+
+/// What is kept of a carrier's words is short, and fits into a log line and a database.
+pub(crate) fn is_bounded(receipt: &Receipt) {
+    for text in [&receipt.carrier_code, &receipt.reference].into_iter().flatten() {
+        assert!(is_kept(text), "{text:?}");
+    }
+}
+
+pub(crate) fn is_kept(text: &str) -> bool {
+    (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}

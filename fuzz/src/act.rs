@@ -1,0 +1,33 @@
+//! The smaller messages of the queue: acts by each of their routing keys, and wake-ups. One that is read can be written
+//! again and is the same; an error quotes nothing.
+
+use otpost::dispatch::{Act, Deed, Verb};
+use serde_json::json;
+
+use super::job::quotes_nothing;
+
+pub fn holds(input: &[u8]) {
+    for verb in Verb::ALL {
+        match Act::decode(*verb, input, None) {
+            Err(bad) => quotes_nothing(&bad),
+            Ok(act) => {
+                let mut text = json!({"tenant": act.tenant, "id": act.id});
+                match act.deed {
+                    Deed::Feedback { verified } => text["verified"] = json!(verified),
+                    Deed::Next { step } => text["step"] = json!(step),
+                    Deed::Cancel => {}
+                }
+                assert_eq!(Act::decode(*verb, text.to_string().as_bytes(), None), Ok(act.clone()));
+                assert!((1..=64).contains(&act.tenant.len()));
+            }
+        }
+        // Over HTTP the door knows whose it is: a body cannot say otherwise.
+        let door = Some(("shop", uuid::Uuid::nil()));
+        if let Ok(act) = Act::decode(*verb, input, door) {
+            assert_eq!((act.tenant.as_str(), act.id), ("shop", uuid::Uuid::nil()));
+        }
+    }
+    if let Some(uid) = otpost::wake::read(input) {
+        assert_eq!(otpost::wake::read(json!({"v": 1, "uid": uid}).to_string().as_bytes()), Some(uid));
+    }
+}

@@ -1,0 +1,38 @@
+//! The header `authorization`: one key opens its row, and nothing else does. What looks like a key is found by its id.
+
+use axum::http::{HeaderMap, HeaderValue};
+use otpost::api::{Bearer, NewKey, Scope};
+
+const KEY: &str = "otp_0123456789ab_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+
+pub fn holds(input: &[u8]) {
+    let row = NewKey::of(KEY, "default", Scope::ALL).expect("a key").row;
+    if let Some(headers) = headers(input) {
+        let opens = Bearer::of(&headers).is_some_and(|given| given.opens(&row));
+        assert_eq!(opens, key_of(input) == Some(KEY.as_bytes()));
+        if let Some(id) = Bearer::of(&headers).and_then(Bearer::id) {
+            assert!(!id.contains('_') && opens <= (id == row.id));
+        }
+    }
+    let Some(new) = std::str::from_utf8(input).ok().and_then(|text| NewKey::of(text.trim(), "default", &[]))
+    else {
+        return;
+    };
+    // Whatever was taken for a key is one that a client can show.
+    if let Some(headers) = headers(&[b"Bearer ", new.text.as_bytes()].concat())
+        && let Some(given) = Bearer::of(&headers)
+    {
+        assert!(given.opens(&new.row) && given.id() == Some(&new.row.id), "{:?}", new.text);
+    }
+    assert!(!new.row.hash.contains(&new.text));
+}
+
+fn headers(value: &[u8]) -> Option<HeaderMap> {
+    let value = HeaderValue::from_bytes(value).ok()?;
+    Some(HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]))
+}
+
+/// The scheme, a space, and the key; spaces around it are the sender's habit.
+fn key_of(header: &[u8]) -> Option<&[u8]> {
+    header.strip_prefix(b"Bearer ").map(<[u8]>::trim_ascii)
+}

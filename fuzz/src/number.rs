@@ -1,0 +1,25 @@
+//! A number that parses is itself again, its mask hides it, and the metadata never fail.
+
+use otpost::dispatch::PhoneNumber;
+
+pub fn holds(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(number) = PhoneNumber::parse(text) else { return };
+    assert_eq!(number.expose(), text);
+    assert!(text.starts_with('+') && (8..=16).contains(&text.len()) && !text.starts_with("+0"));
+    assert!(text[1..].bytes().all(|b| b.is_ascii_digit()));
+
+    let mask = number.mask();
+    assert_eq!(mask.chars().count(), text.len());
+    assert_eq!(mask.chars().filter(char::is_ascii_digit).count(), 4);
+    for printed in [format!("{number}"), format!("{number:?}")] {
+        assert!(printed.contains(&mask) && !printed.contains(&text[1..]), "{printed}");
+    }
+
+    let metadata = number.metadata();
+    assert!(metadata.possible || !metadata.valid, "valid, and not possible");
+    if let Some(country) = &metadata.country {
+        assert!(country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase()), "{country}");
+    }
+    assert_eq!(metadata, number.metadata());
+}

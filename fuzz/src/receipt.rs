@@ -1,0 +1,43 @@
+//! The body of a Twilio callback. With the right signature it is read or is no receipt, and what is kept of it is bounded;
+//! with the signature of another body, another URL or another token it is not believed, and neither without one.
+
+use axum::http::{HeaderMap, HeaderValue};
+use otpost::attempt::{Receipt, Verdict};
+use otpost::carrier::{Callback, Carrier, NotBelieved};
+
+use super::account::{TOKEN, is_bounded, signature, twilio};
+
+const URL: &str = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-1/abc";
+
+pub fn holds(input: &[u8]) {
+    match read(Some(&signature(TOKEN, URL, input)), input) {
+        Err(e) => assert_eq!(e, NotBelieved::Form),
+        Ok(None) => {}
+        Ok(Some(receipt)) => {
+            is_bounded(&receipt);
+            assert_eq!(receipt.verdict == Verdict::Bad, receipt.reason.is_some());
+        }
+    }
+    let other = [input, b"&x=y".as_slice()].concat();
+    let forged = [
+        signature("123456", URL, input),
+        signature(
+            TOKEN,
+            "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-2/abc",
+            input,
+        ),
+        signature(TOKEN, URL, &other),
+        String::new(),
+    ];
+    for forged in forged.iter().filter(|forged| **forged != signature(TOKEN, URL, input)) {
+        assert_eq!(read(Some(forged), input), Err(NotBelieved::Signature));
+    }
+    assert_eq!(read(None, input), Err(NotBelieved::Signature));
+}
+
+fn read(signature: Option<&str>, body: &[u8]) -> Result<Option<Receipt>, NotBelieved> {
+    let value = signature.map(|text| HeaderValue::from_str(text).expect("base64 fits into a header"));
+    let name = axum::http::HeaderName::from_static("x-twilio-signature");
+    let headers: HeaderMap = value.into_iter().map(|value| (name.clone(), value)).collect();
+    twilio().read(&Callback { url: URL, headers: &headers, body })
+}

@@ -1,0 +1,37 @@
+//! `X-Twilio-Signature`, a URL, and a body, on a line each: believed is the signature of just this body at this URL, or at
+//! this URL with its standard port written or left out, and no other.
+
+use axum::http::{HeaderMap, HeaderValue};
+use otpost::carrier::{Callback, Carrier, NotBelieved};
+
+use super::account::{TOKEN, signature, twilio};
+use super::lines::first;
+
+pub fn holds(input: &[u8]) {
+    let (given, rest) = first(input);
+    let (url, body) = first(rest);
+    let (Ok(value), Ok(url)) = (HeaderValue::from_bytes(given), std::str::from_utf8(url)) else { return };
+    let mut headers = HeaderMap::new();
+    headers.insert("x-twilio-signature", value);
+    let believed =
+        |headers: &HeaderMap| twilio().read(&Callback { url, headers, body }) != Err(NotBelieved::Signature);
+    if believed(&headers) {
+        let mut good = spellings(url).into_iter().map(|url| signature(TOKEN, &url, body));
+        assert!(good.any(|good| good.as_bytes() == given), "a forged signature");
+    }
+    // As given, the URL is always one that may be signed.
+    let own = HeaderValue::from_str(&signature(TOKEN, url, body)).expect("base64 fits into a header");
+    headers.insert("x-twilio-signature", own);
+    assert!(believed(&headers), "a good signature is refused");
+}
+
+/// All that could be meant by it, and more.
+fn spellings(url: &str) -> Vec<String> {
+    let mut all = vec![url.to_owned()];
+    for port in [":443", ":80"] {
+        all.extend(url.match_indices(port).map(|(at, _)| url[..at].to_owned() + &url[at + port.len()..]));
+        let slashes = url.match_indices(['/', '?']).map(|(at, _)| at).chain([url.len()]);
+        all.extend(slashes.map(|at| format!("{}{port}{}", &url[..at], &url[at..])));
+    }
+    all
+}

@@ -1,0 +1,50 @@
+//! Values for templates, a line each: channel, brand, code, locale, country, seconds of life, then the params. Our own
+//! templates take them word for word: no value is read as a template, and the code is in the text.
+
+use std::time::Duration;
+
+use otpost::dispatch::{Channel, Code, Params, Part, Words};
+use otpost::message::{Letterhead, Templates};
+use serde_json::json;
+
+use super::template::is_bounded;
+
+const ECHO: &str = "{{ brand }}|{{ code }}|{{ word }}|{{ minutes }}";
+
+pub fn holds(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let mut given = text.split('\n');
+    let mut next = || given.next().unwrap_or_default();
+    let (Ok(channel), brand, Ok(code)) = (next().parse::<Channel>(), next(), Code::parse(next())) else {
+        return;
+    };
+    let (locale, country) = (Some(next()).filter(|l| !l.is_empty()), Some(next()).filter(|l| !l.is_empty()));
+    let Ok(life) = next().parse::<u32>() else { return };
+    let param = next();
+    let mut templates = Templates::load(None).expect("our own templates");
+    templates.add("echo.en.sms", ECHO.to_owned()).expect("a template");
+    let params: Params = [("word".to_owned(), json!(param))].into();
+    let life = Duration::from_secs(u64::from(life));
+    let head = Letterhead { brand, template: "code", locale, country, params: &params, life };
+
+    if let Ok(words) = templates.render(channel, &head, &code) {
+        is_bounded(&words);
+        match &words {
+            Words::Text(text) => assert!(text.contains(code.expose())),
+            Words::Speech(spoken) => {
+                let ends = |part: &&Part| matches!(part, Part::Say(text) if text.ends_with('.'));
+                assert!(spoken.parts.iter().filter(ends).count() >= 3, "the code is said three times");
+            }
+        }
+    } else {
+        assert!(brand.chars().count() > 60 || brand.contains("[pause "), "our own templates render");
+    }
+
+    let head = Letterhead { template: "echo", ..head };
+    let expected = format!("{brand}|{}|{param}|{}", code.expose(), life.as_secs() / 60);
+    match templates.render(Channel::Sms, &head, &code) {
+        Ok(Words::Text(text)) => assert_eq!(*text, expected.trim()),
+        Ok(Words::Speech(_)) => panic!("a text was asked for"),
+        Err(_) => assert!(expected.chars().count() > 1000),
+    }
+}
