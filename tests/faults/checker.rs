@@ -11,7 +11,7 @@ use std::time::Duration;
 use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use otpost::attempt::State;
+use otpost::attempt::{Attempt, Cause, Outcome, State};
 use otpost::dispatch::Dispatch;
 use serde_json::Value;
 
@@ -90,10 +90,11 @@ pub(crate) async fn waiting(site: &Site, queue: &str) -> u32 {
 pub(crate) async fn settle(site: &Site, sent: &[Sent], patience: Duration) {
     let look = connect(&site.house.ledger_url).await;
     let open = async || {
-        let sql = "select count(*) filter (where state in ('delivered', 'undelivered', 'unconfirmed', 'failed', 'expired',
+        let sql = "select count(*), count(*) filter (where state in ('delivered', 'undelivered', 'unconfirmed', 'failed', 'expired',
                           'limited', 'refused', 'superseded', 'cancelled') and tell_at is null and wake_at is null) from dispatch";
-        let ended: i64 = look.query_one(sql, &[]).await.unwrap().get(0);
-        (ended >= i64::try_from(sent.len()).unwrap()).then_some(())
+        let row = look.query_one(sql, &[]).await.unwrap();
+        let (all, ended): (i64, i64) = (row.get(0), row.get(1));
+        (all == ended && all >= i64::try_from(sent.len()).unwrap()).then_some(())
     };
     if wait::within(patience, open).await.is_none() {
         let sql = "select d.id || ': ' || d.state || ', ' || d.n || ' attempts, ' || coalesce(d.outcome, 'open') || ', '
@@ -128,7 +129,7 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected, logs: 
         report.accepted += mine.len();
         for channel in ["sms", "voice"] {
             let times = mine.iter().filter(|m| m["channel"] == channel).count();
-            let of = |a: &&otpost::attempt::Attempt| a.channel.as_str() == channel && a.repeats.is_some();
+            let of = |a: &&Attempt| a.channel.as_str() == channel && a.repeats.is_some();
             let repeated = d.attempts.iter().filter(of).count();
             repeats += repeated;
             report.doubled += times.saturating_sub(1);
@@ -195,7 +196,9 @@ fn row(job: &Sent, d: &Dispatch, injected: Injected) -> Vec<String> {
     } else if d.wake_at.is_none() {
         wrong.push("O7: nobody will ever look at it".to_owned());
     }
-    for attempt in &d.attempts {
+    // Too late between its commit and its first byte: nothing was sent.
+    let sent = |a: &&Attempt| a.outcome != Some(Outcome::NotSent(Cause::TooLate));
+    for attempt in d.attempts.iter().filter(sent) {
         if job.expires_at.as_millisecond() - attempt.begun_at.as_millisecond() < MIN_LIFE_MS {
             wrong.push(format!("O3: attempt {} was begun too late", attempt.n));
         }

@@ -7,6 +7,7 @@
 
 mod carrier;
 mod checker;
+mod clock;
 mod crash;
 mod load;
 mod outages;
