@@ -3,7 +3,7 @@
 //! O1 nothing admitted is lost; O2 a step is accepted once, and once more for each unknown outcome; O3 nothing is begun with
 //! less than ten seconds to live; O4 states never go backwards; O6 no code and no number anywhere but at the carrier; O7
 //! what is not final has a time at which it is looked at; O8 nothing older is begun after a newer code of its sign-in; each
-//! final state and each correction is told. O5 (quotas) and O9 (resources) have scenarios of their own.
+//! final state and each correction is told. O5 (quotas) and O9 (`resources`) are looked at beside it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -90,6 +90,8 @@ async fn holds_its_quota(site: &Site, ids: &[uuid::Uuid]) {
 
 /// Every process has a clock of its own, and each is wrong in another way. Everything ends as if they were right: codes and
 /// quotas are judged by the ledger's clock.
+///
+/// Fails where a worker judges a job by its own clock (jobs end as dead letters, or as expired).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_processes_clocks_step() {
     let mut site = Site::build(Duration::from_millis(20)).await;
@@ -127,6 +129,8 @@ async fn the_processes_clocks_step() {
 
 /// The clock by which everything is judged steps itself. What was under way may end late, or as expired, and says so; no
 /// code goes late by it, and nothing goes twice without a repeat.
+///
+/// Fails where the life that is left is not looked at before the first byte (O3).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledgers_clock_steps() {
     let site = Site::build(Duration::from_millis(20)).await;

@@ -12,6 +12,8 @@ mod crash;
 mod load;
 mod outages;
 mod poison;
+mod receipts;
+mod resources;
 mod seed;
 mod site;
 #[path = "../support/mod.rs"]

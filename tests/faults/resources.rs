@@ -1,0 +1,56 @@
+//! O9: memory, open files and threads of a process come back to where they were.
+
+use std::time::Duration;
+
+use crate::support::house::process::Process;
+use crate::support::wait;
+
+/// What may be more than before, once everything has settled: buffers and pools that grew, and no more.
+const MORE_KB: u64 = 40_000;
+const MORE_FILES: usize = 12;
+const MORE_THREADS: usize = 6;
+/// Idle connections close, and threads without work end.
+const SETTLES: Duration = Duration::from_secs(30);
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holds {
+    pid: u32,
+    memory_kb: u64,
+    files: usize,
+    threads: usize,
+}
+
+impl Holds {
+    pub(crate) fn now(process: &Process) -> Self {
+        Self::of(process.0.id()).expect("it runs")
+    }
+
+    fn of(pid: u32) -> Option<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = |name| status.lines().find_map(|line: &str| line.strip_prefix(name)).map(str::trim);
+        Some(Self {
+            pid,
+            memory_kb: line("VmRSS:")?.trim_end_matches(" kB").parse().ok()?,
+            files: std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
+            threads: line("Threads:")?.parse().ok()?,
+        })
+    }
+
+    /// The process holds no more than it did, if it still runs.
+    pub(crate) async fn come_back(self) {
+        let mut last = None;
+        let back = async || {
+            last = Self::of(self.pid);
+            last.is_none_or(|now| self.allows(now)).then_some(())
+        };
+        let back = wait::within(SETTLES, back).await;
+        assert!(back.is_some(), "O9: {self:?} before, {last:?} after");
+    }
+
+    fn allows(self, now: Self) -> bool {
+        now.memory_kb <= self.memory_kb + MORE_KB
+            && now.files <= self.files + MORE_FILES
+            && now.threads <= self.threads + MORE_THREADS
+    }
+}
