@@ -142,8 +142,7 @@ fn stories(backend: Backend, cases: u32) {
     told.unwrap_or_else(|e| panic!("{e}"));
 }
 
-/// Should fail: where a bad receipt replaces a `delivered` one, where a final one for an open attempt is not proof that it
-/// was accepted, and where a late bad one changes an end.
+/// Fails where a bad receipt counts although a final one was there.
 #[test]
 fn the_order_of_receipts_does_not_matter_on_sqlite() {
     stories(Backend::Sqlite, 400);

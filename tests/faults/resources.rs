@@ -1,4 +1,6 @@
 //! O9: memory, open files and threads of a process come back to where they were.
+//!
+//! Fails where each request to a carrier leaves one file open.
 
 use std::time::Duration;
 
