@@ -10,16 +10,18 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::config::LimitsConfig;
 use crate::quota::Rule;
 
-/// Keys that are told apart at most. Above, new ones are turned away until old ones are forgotten.
+/// Keys that are told apart at most. A full map lets everybody through, uncounted: the ledger's quotas hold all the same.
 const MOST: usize = 100_000;
+/// A full map is swept no more often: each sweep looks at every key.
+const SWEEP: Duration = Duration::from_secs(1);
 /// How long a refusal of the ledger's is remembered at most.
 const REMEMBERED: Duration = Duration::from_secs(5);
 
 /// The door's own limits.
 pub(super) struct Flood {
     rules: [Rule; 2],
-    numbers: DefaultKeyedRateLimiter<String>,
-    clients: DefaultKeyedRateLimiter<String>,
+    numbers: Keyed,
+    clients: Keyed,
     /// Until when it is remembered, and when the number has room again.
     refused: Mutex<HashMap<String, (Instant, Instant)>>,
 }
@@ -28,8 +30,8 @@ impl Flood {
     pub(super) fn new(limits: &LimitsConfig) -> Self {
         Self {
             rules: [limits.door_number, limits.door_client],
-            numbers: RateLimiter::keyed(quota(limits.door_number)),
-            clients: RateLimiter::keyed(quota(limits.door_client)),
+            numbers: Keyed::new(limits.door_number),
+            clients: Keyed::new(limits.door_client),
             refused: Mutex::default(),
         }
     }
@@ -40,12 +42,12 @@ impl Flood {
 
     /// Whether one more request of a client may pass.
     pub(super) fn lets_client(&self, key: &str) -> bool {
-        lets(&self.clients, key)
+        self.clients.lets(key)
     }
 
     /// Whether one more request for a number may pass.
     pub(super) fn lets_number(&self, key: &str) -> bool {
-        lets(&self.numbers, key)
+        self.numbers.lets(key)
     }
 
     /// The ledger refused a number until then.
@@ -80,18 +82,34 @@ impl Flood {
 
     /// Forgets what is over; called on a timer, because keys are never evicted by themselves.
     pub(super) fn sweep(&self) {
-        self.numbers.retain_recent();
-        self.clients.retain_recent();
+        self.numbers.limiter.retain_recent();
+        self.clients.limiter.retain_recent();
         let now = Instant::now();
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (until, _)| *until > now);
     }
 }
 
-fn lets(limiter: &DefaultKeyedRateLimiter<String>, key: &str) -> bool {
-    if limiter.len() >= MOST {
-        limiter.retain_recent();
+/// A limit for each key.
+struct Keyed {
+    limiter: DefaultKeyedRateLimiter<String>,
+    swept: Mutex<Option<Instant>>,
+}
+
+impl Keyed {
+    fn new(rule: Rule) -> Self {
+        Self { limiter: RateLimiter::keyed(quota(rule)), swept: Mutex::default() }
     }
-    limiter.len() < MOST && limiter.check_key(&key.to_owned()).is_ok()
+
+    fn lets(&self, key: &str) -> bool {
+        if self.limiter.len() >= MOST {
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+                self.limiter.retain_recent();
+                *swept = Some(Instant::now());
+            }
+        }
+        self.limiter.len() >= MOST || self.limiter.check_key(&key.to_owned()).is_ok()
+    }
 }
 
 /// A burst of the rule's count, refilled evenly over its window.
@@ -99,4 +117,31 @@ fn quota(rule: Rule) -> Quota {
     let count = NonZeroU32::new(rule.count).unwrap_or(NonZeroU32::MIN);
     let every = rule.window / rule.count.max(1);
     Quota::with_period(every).map_or_else(|| Quota::per_second(count), |q| q.allow_burst(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Flood, MOST};
+    use crate::config::LimitsConfig;
+
+    /// Fails where a full map goes on counting.
+    #[test]
+    fn a_million_numbers_fill_nothing_up_and_turn_nobody_away() {
+        let slow = "2/1d".parse().unwrap();
+        let flood =
+            Flood::new(&LimitsConfig { door_number: slow, door_client: slow, ..LimitsConfig::default() });
+        assert!([1, 2].iter().all(|_| flood.lets_number("old")));
+        assert!(!flood.lets_number("old"));
+        flood.remember("old", 3600);
+        for n in 0..1_000_000 {
+            let number = format!("number {n}");
+            assert!(flood.lets_number(&number) && flood.lets_client(&number), "{number}");
+            flood.remember(&number, 3600);
+        }
+        assert_eq!((flood.numbers.limiter.len(), flood.clients.limiter.len()), (MOST, MOST));
+        assert_eq!(flood.refused.lock().unwrap().len(), MOST);
+        assert!(flood.lets_number("old"), "the map is full: nobody is counted");
+        flood.sweep();
+        assert!(flood.numbers.limiter.len() <= MOST);
+    }
 }

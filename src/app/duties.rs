@@ -37,7 +37,7 @@ pub(super) async fn housekeeping(ledger: Ledger, retention_days: u32) {
     loop {
         tick.tick().await;
         let kept = Duration::from_secs(u64::from(retention_days) * 86_400);
-        let before = crate::clock::now().checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
+        let before = ledger.now().checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
         while ledger.purge(before, 1000).await.is_ok_and(|gone| gone == 1000) {}
         while ledger.purge_quotas(1000).await.is_ok_and(|gone| gone == 1000) {}
         if let Ok(found @ 1..) = ledger.match_strays().await {

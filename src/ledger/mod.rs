@@ -8,6 +8,7 @@ mod group;
 mod items;
 mod postgres;
 mod sqlite;
+mod time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use items::{
     Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, Hook, HookFate,
     HookRow, KeyRow, Limit, Marked, Marking, NewAttempt, Owed, Owes, Recorded, Recording, Refusal, Told,
 };
+use time::KnownTime;
 
 /// Why the ledger did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,6 +127,7 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Ledger {
     store: Arc<dyn Store>,
+    time: Arc<KnownTime>,
     admits: Group<Admission, Admitted>,
     begins: Group<Beginning, Begun>,
     conclusions: Group<Deciding, Concluded>,
@@ -167,6 +170,7 @@ impl Ledger {
             conclusions: group!(conclude),
             records: group!(record),
             tellings: group!(told),
+            time: Arc::default(),
             store,
         }
     }
@@ -178,7 +182,15 @@ impl Ledger {
 
     /// Asks whether it is there and fit for use; answers its clock.
     pub async fn check(&self) -> Result<Timestamp, LedgerError> {
-        self.store.check().await
+        let asked = crate::clock::boot();
+        let theirs = self.store.check().await?;
+        self.time.learn(theirs, asked, crate::clock::boot());
+        Ok(theirs)
+    }
+
+    /// What its clock says, from the last check on; this machine's own where there was none.
+    pub fn now(&self) -> Timestamp {
+        self.time.now(crate::clock::boot()).unwrap_or_else(crate::clock::now)
     }
 
     /// Takes a job in, with its first begin where a carrier is ready for it.

@@ -3,7 +3,7 @@
 //! O1 nothing admitted is lost; O2 a step is accepted once, and once more for each unknown outcome; O3 nothing is begun with
 //! less than ten seconds to live; O4 states never go backwards; O6 no code and no number anywhere but at the carrier; O7
 //! what is not final has a time at which it is looked at; O8 nothing older is begun after a newer code of its sign-in; each
-//! final state and each correction is told. O5 (quotas) and O9 (resources) have scenarios of their own.
+//! final state and each correction is told. O5 (quotas) and O9 (`resources`) are looked at beside it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use otpost::attempt::State;
+use otpost::attempt::{Attempt, Cause, Outcome, State};
 use otpost::dispatch::Dispatch;
 use serde_json::Value;
 
@@ -132,7 +132,7 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected, logs: 
         let before = repeats;
         for channel in ["sms", "voice"] {
             let times = mine.iter().filter(|m| m["channel"] == channel).count();
-            let of = |a: &&otpost::attempt::Attempt| a.channel.as_str() == channel && a.repeats.is_some();
+            let of = |a: &&Attempt| a.channel.as_str() == channel && a.repeats.is_some();
             let repeated = d.attempts.iter().filter(of).count();
             repeats += repeated;
             report.doubled += times.saturating_sub(1);
@@ -206,7 +206,9 @@ fn row(job: &Sent, d: &Dispatch, injected: Injected) -> Vec<String> {
     } else if d.wake_at.is_none() {
         wrong.push("O7: nobody will ever look at it".to_owned());
     }
-    for attempt in &d.attempts {
+    // Too late between its commit and its first byte: nothing was sent.
+    let sent = |a: &&Attempt| a.outcome != Some(Outcome::NotSent(Cause::TooLate));
+    for attempt in d.attempts.iter().filter(sent) {
         if job.expires_at.as_millisecond() - attempt.begun_at.as_millisecond() < MIN_LIFE_MS {
             wrong.push(format!("O3: attempt {} was begun too late", attempt.n));
         }

@@ -7,6 +7,7 @@
 
 mod carrier;
 mod checker;
+mod clock;
 mod commit;
 mod crash;
 mod frozen;
@@ -14,6 +15,8 @@ mod load;
 mod neighbours;
 mod outages;
 mod poison;
+mod receipts;
+mod resources;
 mod seed;
 mod site;
 #[path = "../support/mod.rs"]

@@ -268,7 +268,7 @@ mod long {
         );
         checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
         // The process was killed once.
-        let killed = Injected { unknown: 256, time: true, dead: 0 };
+        let killed = Injected { unknown: 256, time: true, ..Injected::default() };
         checker::check(&site, &load.sent, killed, &["all", "again"]).await;
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::checker::{self, Injected};
 use crate::load::Load;
+use crate::resources::Holds;
 use crate::seed::Seed;
 use crate::site::{DOORS, Site, WORKER};
 use crate::support::house::away::Away;
@@ -39,13 +40,14 @@ async fn under_load(
         broker: Relay::start(broker).await,
         carrier: Relay::start(carrier).await,
     };
-    let _doors = site.start("doors", DOORS).await;
+    let doors = site.start("doors", DOORS).await;
     for (at, relay) in [(ledger, &lines.ledger), (broker, &lines.broker), (carrier, &lines.carrier)] {
         site.instead.push((at.to_string(), relay.addr().to_string()));
     }
     let mut workers = [site.start(WORKERS[0], WORKER).await, site.start(WORKERS[1], WORKER).await];
     let mut load = Load::new(&site, Seed::of(name));
     load.publish_each_and(JOBS).await;
+    let before = [&doors, &workers[0], &workers[1]].map(Holds::now);
     let going_on = async {
         load.publish(JOBS).await;
     };
@@ -53,6 +55,9 @@ async fn under_load(
     load.publish(JOBS / 4).await;
     checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
     checker::check(&site, &load.sent, injected, &["doors", "a", "b"]).await;
+    for held in before {
+        held.come_back().await;
+    }
 }
 
 /// A server that takes no writes until this is dropped, also by a test that fails.
