@@ -97,6 +97,8 @@ mod armed {
         }
         if is_here(point, &FREEZE) {
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+            // The signal may stop another thread first: this one must not go on meanwhile.
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }
 

@@ -1,33 +1,55 @@
 //! What is due: taken by name when somebody wakes us, and by a scan once a second.
+//!
+//! Whoever decides that a dispatch is to be tried again soon calls for that moment. The scan alone would not do: it takes what
+//! has been due for longest first, and that may be a hundred thousand dispatches of a carrier which takes none.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::time::DelayQueue;
 use uuid::Uuid;
 
+use crate::wake::Call;
 use crate::worker::Worker;
 
 /// The due scan: what a lost wake-up costs at most.
 const SCAN: Duration = Duration::from_secs(1);
 /// Rows that one scan takes at most.
 const MOST: usize = 128;
+/// Calls for a later moment that are kept at most; what does not fit is left to the scan.
+const CALLS: usize = 20_000;
 
 /// Runs what is due on a worker, until shutdown.
-pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<Uuid>, shutdown: CancellationToken) {
+pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<Call>, shutdown: CancellationToken) {
     let mut tick = tokio::time::interval(SCAN);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut calls: DelayQueue<Uuid> = DelayQueue::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             woken = wakes.recv() => match woken {
-                Some(uid) => take(&worker, uid),
+                Some(Call { uid, after: Duration::ZERO }) => take(&worker, uid),
+                Some(Call { uid, after }) if calls.len() < CALLS => drop(calls.insert(uid, after)),
+                Some(_) => {}
                 None => return,
             },
+            uid = next(&mut calls) => take(&worker, uid),
             _ = tick.tick() => scan(&worker).await,
         }
     }
+}
+
+/// Waits until the moment of a call has come; for ever, where there is none.
+async fn next(calls: &mut DelayQueue<Uuid>) -> Uuid {
+    poll_fn(|cx| match calls.poll_expired(cx) {
+        Poll::Ready(Some(call)) => Poll::Ready(call.into_inner()),
+        _ => Poll::Pending,
+    })
+    .await
 }
 
 /// Takes one by name. Whether it is due, the ledger says.

@@ -1,4 +1,6 @@
-//! Wake-ups: "this dispatch is due". A lost one costs at most a second, because of the due scan.
+//! Wake-ups: "this dispatch is due", or will be. A lost one costs at most a second, because of the due scan.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -12,8 +14,17 @@ const VERSION: u32 = 1;
 /// Wakes a worker: in this process where it has one, else over the broker.
 #[derive(Clone)]
 pub struct Waker {
-    local: Option<mpsc::Sender<Uuid>>,
+    local: Option<mpsc::Sender<Call>>,
     broker: Option<Broker>,
+}
+
+/// A wake-up within this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// Our name for the dispatch.
+    pub uid: Uuid,
+    /// When it is due, from now.
+    pub after: Duration,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -24,14 +35,21 @@ struct WakeUp {
 
 impl Waker {
     /// `local` is this process's own worker.
-    pub fn new(local: Option<mpsc::Sender<Uuid>>, broker: Option<Broker>) -> Self {
+    pub fn new(local: Option<mpsc::Sender<Call>>, broker: Option<Broker>) -> Self {
         Self { local, broker }
+    }
+
+    /// Wakes this process's worker when the dispatch is due.
+    pub fn wake_after(&self, uid: Uuid, after: Duration) {
+        if let Some(local) = &self.local {
+            let _ = local.try_send(Call { uid, after });
+        }
     }
 
     /// Wakes; never waits, never fails.
     pub fn wake(&self, uid: Uuid) {
         if let Some(local) = &self.local {
-            let _ = local.try_send(uid);
+            let _ = local.try_send(Call { uid, after: Duration::ZERO });
         } else if let Some(broker) = self.broker.clone() {
             tokio::spawn(async move {
                 let body = serde_json::to_vec(&WakeUp { v: VERSION, uid }).unwrap_or_default();

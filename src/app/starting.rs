@@ -8,7 +8,6 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::rules::InForce;
 use super::{Start, duties, ready};
@@ -24,7 +23,7 @@ use crate::ops::{Ops, Readiness};
 use crate::outage::{AGAIN, Outage};
 use crate::receive::{self, Receiver};
 use crate::tell::{self, Teller};
-use crate::wake::Waker;
+use crate::wake::{Call, Waker};
 use crate::webhook;
 use crate::worker::{self, Worker};
 
@@ -85,7 +84,7 @@ impl Starting {
     }
 
     /// Runs dispatches: from the broker, from wake-ups, from the due scan; tells what they owe.
-    pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<Uuid>) -> Arc<Worker> {
+    pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<Call>) -> Arc<Worker> {
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
         let teller = Teller::new(self.feed.clone(), self.rules.webhooks.clone());
         let teller = match &self.broker {

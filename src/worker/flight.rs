@@ -106,6 +106,7 @@ impl Worker {
             match self.parts.ledger.conclude(deciding.clone()).await {
                 Ok(Concluded::Written) => {
                     crash::at(Point::AttemptFinished);
+                    self.call_for(&closed, &follows);
                     let seen = self.stands(closed, &follows);
                     return follows.begin.map_or(Todo::Nothing, |begin| Todo::Begin(seen, begin));
                 }

@@ -169,7 +169,11 @@ impl Worker {
                             self.go_on(self.fly(Seen::new(d), flight).await).await;
                         }
                     }
-                    State::Queued => drop(flight),
+                    State::Queued => {
+                        if let Some(after) = admission.snooze {
+                            self.parts.waker.wake_after(admission.order.uid, after);
+                        }
+                    }
                     refused => {
                         let event = Event {
                             version: 1,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admit::{Admitter, Contents};
-use crate::attempt::{AttemptId, Reason, Receipt};
+use crate::attempt::{AttemptId, Reason, Receipt, State};
 use crate::broker::Broker;
 use crate::carrier::Request;
 use crate::clock::{after, between};
@@ -33,6 +33,8 @@ use crate::wake::Waker;
 
 /// New work within this time counts as waiting: retries then leave room for more of it.
 const LATELY: Duration = Duration::from_secs(5);
+/// What is to be tried again within this time is called for by name.
+const SOON: Duration = Duration::from_secs(16);
 
 /// What every part of a worker needs.
 pub struct Parts {
@@ -168,6 +170,7 @@ impl Worker {
             todo = match todo {
                 Todo::Look(seen) => {
                     let follows = next(&seen.d, seen.now(), &self.policy(&seen.d));
+                    self.call_for(&seen, &follows);
                     self.write(seen, follows).await
                 }
                 Todo::Begin(seen, begin) => {
@@ -224,6 +227,9 @@ impl Worker {
             Ok(ready) => ready,
             Err(NoRoom { wait }) => {
                 let follows = snooze(d, &begin, wait, now, &policy);
+                if wait.is_some() {
+                    self.call_for(&seen, &follows);
+                }
                 return self.write(seen, follows).await;
             }
         };
@@ -251,6 +257,17 @@ impl Worker {
                 self.outage.begins(&e);
                 Todo::Nothing
             }
+        }
+    }
+
+    /// Calls for the moment at which something that was not accepted yet is to be tried again. What waits for a carrier that
+    /// takes nothing is left to the scan.
+    fn call_for(&self, seen: &Seen, follows: &Next) {
+        let c = &follows.conclusion;
+        let again = follows.begin.is_none() && matches!(c.state, State::Queued | State::Sending);
+        let wait = c.wake_at.filter(|_| again).map(|at| between(seen.now(), at));
+        if let Some(wait) = wait.filter(|wait| *wait < SOON) {
+            self.parts.waker.wake_after(seen.d.order.uid, wait);
         }
     }
 
