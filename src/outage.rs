@@ -14,7 +14,7 @@ pub const AGAIN: Duration = Duration::from_secs(1);
 
 /// The state of the ledger, as this process knows it.
 pub struct Outage {
-    answers: watch::Sender<bool>,
+    away: watch::Sender<Option<LedgerError>>,
     back_at: watch::Sender<Option<Instant>>,
 }
 
@@ -22,17 +22,22 @@ impl Outage {
     /// It answers, as far as anybody knows.
     #[expect(clippy::new_without_default, reason = "a state, not a value")]
     pub fn new() -> Self {
-        Self { answers: watch::Sender::new(true), back_at: watch::Sender::new(None) }
+        Self { away: watch::Sender::new(None), back_at: watch::Sender::new(None) }
     }
 
-    /// Follows it: `false` while the ledger is away.
-    pub fn watch(&self) -> watch::Receiver<bool> {
-        self.answers.subscribe()
+    /// Follows it: why the ledger is away, while it is.
+    pub fn watch(&self) -> watch::Receiver<Option<LedgerError>> {
+        self.away.subscribe()
+    }
+
+    /// Why the ledger is away, if it is.
+    pub fn why(&self) -> Option<LedgerError> {
+        self.away.borrow().clone()
     }
 
     /// Whether the ledger answers.
     pub fn answers(&self) -> bool {
-        *self.answers.borrow()
+        self.away.borrow().is_none()
     }
 
     /// Whether due work may be looked for.
@@ -42,35 +47,39 @@ impl Outage {
 
     /// A statement failed: said once, until it is back.
     pub fn begins(&self, e: &LedgerError) {
-        if !matches!(e, LedgerError::Away(_)) {
+        if !e.is_outage() {
             // It is there. One row's trouble is no outage: the row is left to its lease.
             tracing::error!(reason = %e, "the ledger refuses a statement");
             return;
         }
-        let first = self.answers.send_if_modified(|answers| std::mem::replace(answers, false));
-        if first {
+        let first = |away: &mut Option<LedgerError>| {
+            let first = away.is_none();
+            away.get_or_insert_with(|| e.clone());
+            first
+        };
+        if self.away.send_if_modified(first) {
             tracing::warn!(reason = %e, "the ledger is away: no job is taken in until it answers");
         }
     }
 
     /// Asks a ledger that is away until it answers; ends with the process.
     pub async fn watch_over(&self, ledger: &Ledger) {
-        let mut answers = self.answers.subscribe();
+        let mut away = self.away.subscribe();
         loop {
-            if answers.wait_for(|answers| !answers).await.is_err() {
+            if away.wait_for(Option::is_some).await.is_err() {
                 return;
             }
             tokio::time::sleep(AGAIN).await;
             if ledger.check().await.is_ok() {
                 tracing::info!("the ledger answers again");
                 self.back_at.send_replace(Some(Instant::now()));
-                self.answers.send_replace(true);
+                self.away.send_replace(None);
             }
         }
     }
 
     /// Waits until the ledger answers.
     pub async fn over(&self) {
-        let _ = self.answers.subscribe().wait_for(|answers| *answers).await;
+        let _ = self.away.subscribe().wait_for(Option::is_none).await;
     }
 }

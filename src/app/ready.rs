@@ -1,15 +1,15 @@
 //! Whether each role of a process is ready, and if not, why.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::starting::spawn_until;
 use crate::broker::Broker;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::Metrics;
 use crate::ops::Readiness;
 use crate::worker::Worker;
@@ -17,10 +17,13 @@ use crate::worker::Worker;
 /// A clock that is off by more than this makes a worker not ready, in seconds.
 const CLOCK_TOLERANCE: f64 = 5.0;
 
-pub(super) fn worker_ready(worker: Arc<Worker>, broker: Option<Broker>, metrics: Arc<Metrics>) -> Readiness {
+/// A worker that has nothing to write does not notice that nothing can be written: what `ledger` says counts as well.
+pub(super) fn worker_ready(
+    worker: Arc<Worker>, ledger: Readiness, broker: Option<Broker>, metrics: Arc<Metrics>,
+) -> Readiness {
     Arc::new(move || {
-        if !worker.outage.answers() {
-            return Some("the ledger does not answer".to_owned());
+        if let Some(why) = worker.outage.why().map(|e| away(&e)).or_else(|| ledger()) {
+            return Some(why);
         }
         let ahead = metrics.clock_ahead.get();
         if ahead.abs() > CLOCK_TOLERANCE {
@@ -41,17 +44,21 @@ pub(super) fn worker_ready(worker: Arc<Worker>, broker: Option<Broker>, metrics:
 
 /// A role that is ready while the ledger answers; asked every two seconds.
 pub(super) fn ledger_ready(tasks: &TaskTracker, shutdown: &CancellationToken, ledger: Ledger) -> Readiness {
-    let answers = Arc::new(AtomicBool::new(true));
-    let shown = Arc::clone(&answers);
+    let (says, said) = watch::channel(None);
     spawn_until(tasks, shutdown, async move {
         let mut tick = tokio::time::interval(Duration::from_secs(2));
         loop {
             tick.tick().await;
-            answers.store(ledger.check().await.is_ok(), Ordering::Relaxed);
+            says.send_replace(ledger.check().await.err().map(|e| away(&e)));
         }
     });
-    Arc::new(move || {
-        let well = shown.load(Ordering::Relaxed);
-        (!well).then(|| "the ledger does not answer".to_owned())
-    })
+    Arc::new(move || said.borrow().clone())
+}
+
+/// What is said of a ledger that cannot be used. Where it is, is in the log alone: anybody may ask whether a role is ready.
+fn away(e: &LedgerError) -> String {
+    match e {
+        LedgerError::Away(_) => "the ledger does not answer".to_owned(),
+        e => e.to_string(),
+    }
 }

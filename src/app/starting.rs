@@ -123,7 +123,9 @@ impl Starting {
             Arc::clone(&metrics),
         ));
         self.until_shutdown(duties::housekeeping(ledger.clone(), self.config.ledger.retention_days));
-        let ready = ready::worker_ready(Arc::clone(&worker), self.broker.clone(), Arc::clone(&metrics));
+        let answers = ready::ledger_ready(&self.tasks, &self.shutdown, ledger.clone());
+        let ready =
+            ready::worker_ready(Arc::clone(&worker), answers, self.broker.clone(), Arc::clone(&metrics));
         let webhooks = self.rules.webhooks.clone();
         self.tasks.spawn(webhook::run(webhooks, ledger, metrics, self.shutdown.clone()));
         self.says("worker", ready);
@@ -177,10 +179,10 @@ impl Starting {
     /// True while the ledger answers.
     fn while_it_answers(&self, outage: &Outage) -> watch::Receiver<bool> {
         let (may_consume, may) = watch::channel(true);
-        let mut answers = outage.watch();
+        let mut away = outage.watch();
         self.until_shutdown(async move {
-            while answers.changed().await.is_ok() {
-                may_consume.send_replace(*answers.borrow());
+            while away.changed().await.is_ok() {
+                may_consume.send_replace(away.borrow().is_none());
             }
         });
         may
@@ -202,6 +204,7 @@ pub(super) async fn look(ledger: &Ledger, how: Start) -> anyhow::Result<Option<S
     match tried.await {
         Ok(_) => Ok(None),
         Err(LedgerError::Away(why)) if how.wait => Ok(Some(why)),
+        Err(LedgerError::Unwritable(why)) if how.wait => Ok(Some(why.to_owned())),
         Err(e) => Err(e).context("the ledger is not usable"),
     }
 }

@@ -32,6 +32,10 @@ pub enum LedgerError {
     /// It is away, or nobody knows whether it did it. The same item may be submitted again.
     #[error("the ledger does not answer ({0})")]
     Away(String),
+    /// It is there, and its disk takes nothing; says what to do. Nothing was written, or nobody knows. The same item may
+    /// be submitted again.
+    #[error("{0}")]
+    Unwritable(&'static str),
     /// This one item cannot be written: its fault, whatever its neighbours do.
     #[error("the ledger refuses the data (SQLSTATE {sqlstate}{})", constraint.as_ref().map(|c| format!(", {c}")).unwrap_or_default())]
     Data {
@@ -46,6 +50,13 @@ pub enum LedgerError {
     /// Somebody was in the way; the whole group runs again.
     #[error("the ledger's rows changed meanwhile")]
     Again,
+}
+
+impl LedgerError {
+    /// Whether nothing can be written for now, whatever it is.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Unwritable(_))
+    }
 }
 
 /// What a database does for the ledger. Each call is one transaction over a group; answers come in its order.
@@ -180,7 +191,7 @@ impl Ledger {
         self.store.migrate().await
     }
 
-    /// Asks whether it is there and fit for use; answers its clock.
+    /// Asks whether it is there, fit for use and can be written; answers its clock.
     pub async fn check(&self) -> Result<Timestamp, LedgerError> {
         let asked = crate::clock::boot();
         let theirs = self.store.check().await?;

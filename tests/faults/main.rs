@@ -10,6 +10,7 @@ mod checker;
 mod clock;
 mod commit;
 mod crash;
+mod disk;
 mod frozen;
 mod load;
 mod neighbours;

@@ -1,11 +1,13 @@
 //! The ledger in one file, for a laptop or a single machine: one thread writes, a lock file keeps others out.
 
 mod acts;
+mod fault;
 mod row;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +24,7 @@ use super::{LedgerError, Store};
 use crate::clock::{Clock, after};
 use crate::dispatch::Dispatch;
 use crate::quota;
+use fault::Fault;
 
 /// Migrations, in order; the same numbers and names as `PostgreSQL`'s.
 pub(super) const MIGRATIONS: &[(&str, &str)] =
@@ -32,51 +35,13 @@ const OLDEST: i32 = 3_051_003;
 const TELL_AGAIN: Duration = Duration::from_secs(5);
 const STRAYS_KEPT: Duration = Duration::from_secs(72 * 3600);
 
-/// What went wrong inside the file's thread.
-enum Fault {
-    Sql(rusqlite::Error),
-    Misread,
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(e: rusqlite::Error) -> Self {
-        Self::Sql(e)
-    }
-}
-
-impl From<serde_json::Error> for Fault {
-    fn from(_: serde_json::Error) -> Self {
-        Self::Misread
-    }
-}
-
-impl From<Fault> for LedgerError {
-    fn from(fault: Fault) -> Self {
-        use rusqlite::ErrorCode::{
-            ConstraintViolation, DatabaseBusy, DatabaseCorrupt, NotADatabase, TypeMismatch,
-        };
-        let Fault::Sql(e) = fault else {
-            return Self::Unfit("the ledger's file holds a row of another form".to_owned());
-        };
-        match e.sqlite_error_code() {
-            Some(ConstraintViolation | TypeMismatch) => {
-                Self::Data { sqlstate: "23000".to_owned(), constraint: None }
-            }
-            Some(DatabaseBusy) => Self::Again,
-            Some(DatabaseCorrupt | NotADatabase) => {
-                Self::Unfit("the ledger's file is damaged, or no ledger".to_owned())
-            }
-            Some(code) => Self::Away(format!("{code:?}")),
-            None => Self::Unfit("the ledger's file has another schema; run: otpost migrate".to_owned()),
-        }
-    }
-}
-
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 pub(super) struct Sqlite {
     jobs: mpsc::Sender<Job>,
     clock: Clock,
+    /// The disk refused what was written last. Reading goes on all the same, and tells nothing.
+    refused: Arc<AtomicBool>,
 }
 
 impl Sqlite {
@@ -100,7 +65,7 @@ impl Sqlite {
                 drop(lock);
             })
             .map_err(|_| LedgerError::Unfit("no thread for the ledger".to_owned()))?;
-        Ok(Self { jobs, clock })
+        Ok(Self { jobs, clock, refused: Arc::default() })
     }
 
     /// Runs one transaction in the file's thread.
@@ -108,13 +73,26 @@ impl Sqlite {
         &self, work: impl FnOnce(&Connection, Timestamp) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let clock = self.clock.clone();
-        self.run(move |db| {
+        let done = self.run(move |db| {
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&tx, clock.now())?;
             tx.commit()?;
             Ok(done)
-        })
-        .await
+        });
+        let done = done.await;
+        if matches!(done, Err(LedgerError::Unwritable(_))) {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        done
+    }
+
+    /// After a refusal: writes as much as a large group does, and takes it away again. Since `secure_delete` overwrites
+    /// what is deleted, all of it goes to the disk.
+    async fn try_to_write(&self) -> Result<(), LedgerError> {
+        let sql = "create table trial (page); insert into trial values (zeroblob(262144)); drop table trial";
+        self.write(move |db, _| Ok(db.execute_batch(sql)?)).await?;
+        self.refused.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn run<T: Send + 'static>(
@@ -186,14 +164,21 @@ impl Store for Sqlite {
     }
 
     async fn check(&self) -> Result<Timestamp, LedgerError> {
-        let version: i64 = self
-            .run(|db| Ok(db.query_row("select max(version) from refinery_schema_history", [], |r| r.get(0))?))
-            .await
-            .map_err(|_| LedgerError::Unfit("the ledger has no schema; run: otpost migrate".to_owned()))?;
+        let unfit = |what: &str| LedgerError::Unfit(format!("the ledger {what}; run: otpost migrate"));
+        let sql = "select coalesce(max(version), 0) from refinery_schema_history";
+        let version: Option<i64> = self
+            .run(move |db| match db.query_row(sql, [], |r| r.get(0)) {
+                // No such table.
+                Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => Ok(None),
+                version => Ok(Some(version?)),
+            })
+            .await?;
+        let version = version.ok_or_else(|| unfit("has no schema"))?;
         if version != MIGRATIONS.len() as i64 {
-            return Err(LedgerError::Unfit(
-                "the ledger's schema is of another version; run: otpost migrate".to_owned(),
-            ));
+            return Err(unfit("has a schema of another version"));
+        }
+        if self.refused.load(Ordering::Relaxed) {
+            self.try_to_write().await?;
         }
         Ok(self.clock.now())
     }
