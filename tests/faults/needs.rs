@@ -80,7 +80,7 @@ mod long {
 
     /// Each is made anew within a quarter of a minute, with its bindings, and nothing that was confirmed is lost: it was empty.
     ///
-    /// Should fail: where nobody looks whether what was declared is still there (an exchange goes without a word).
+    /// Seen to fail: where nobody looks whether what was declared is still there (`otpost.dead` does not come back).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn queues_and_exchanges_are_deleted() {
         let site = Site::build(Duration::from_millis(20)).await;
