@@ -54,7 +54,7 @@ const MODULES: &[(&str, &[&str])] = &[
             "outage", "route", "tell", "wake",
         ],
     ),
-    ("due", &["PURE", "worker"]),
+    ("due", &["PURE", "wake", "worker"]),
     // The doors.
     ("story", &["PURE"]),
     ("ops", &["live", "metrics"]),

@@ -79,7 +79,7 @@ async fn serve(mut stream: TcpStream, manners: Manners, at: SocketAddr, came: Ca
 }
 
 /// Reads one whole request; answers its body.
-async fn request(stream: &mut TcpStream) -> Option<String> {
+pub(crate) async fn request(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = vec![];
     let head = loop {
         bytes.push(stream.read_u8().await.ok()?);

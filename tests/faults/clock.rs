@@ -88,72 +88,76 @@ async fn holds_its_quota(site: &Site, ids: &[uuid::Uuid]) {
     assert_eq!(site.house.accepted(CROWDED).await, ADMITTED, "O5: at the carrier");
 }
 
-/// Every process has a clock of its own, and each is wrong in another way. Everything ends as if they were right: codes and
-/// quotas are judged by the ledger's clock.
-///
-/// Fails where a worker judges a job by its own clock (jobs end as dead letters, or as expired).
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_processes_clocks_step() {
-    let mut site = Site::build(Duration::from_millis(20)).await;
-    site.more += "[limits]\nnumber = [\"5/10m\", \"10/1d\"]\n";
-    checker::listen(&site).await;
-    let names = ["doors", "a", "b"];
-    let clocks = names.map(|name| WallClock::new(&site, name));
-    let _doors = clocks[0].start(&site, "doors", DOORS).await;
-    let _a = clocks[1].start(&site, "a", WORKER).await;
-    let ops = site.house.serving("a").await["ops"].as_str().unwrap().to_owned();
-    let _b = clocks[2].start(&site, "b", WORKER).await;
-    let mut load = Load::new(&site, Seed::of("the_processes_clocks_step"));
-    load.publish_each_and(JOBS).await;
-    let mut crowded = crowd(&site, 3).await;
-    for steps in [[HOUR, HOUR, -HOUR], [-HOUR, 0, DAY], [DAY, -DAY, -DAY], [-DAY, DAY, DAY], [0, 0, 0]] {
-        for (clock, step) in clocks.iter().zip(steps) {
-            clock.step(step);
+mod long {
+    use super::*;
+
+    /// Every process has a clock of its own, and each is wrong in another way. Everything ends as if they were right: codes and
+    /// quotas are judged by the ledger's clock.
+    ///
+    /// Fails where a worker judges a job by its own clock (jobs end as dead letters, or as expired).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_processes_clocks_step() {
+        let mut site = Site::build(Duration::from_millis(20)).await;
+        site.more += "[limits]\nnumber = [\"5/10m\", \"10/1d\"]\n";
+        checker::listen(&site).await;
+        let names = ["doors", "a", "b"];
+        let clocks = names.map(|name| WallClock::new(&site, name));
+        let _doors = clocks[0].start(&site, "doors", DOORS).await;
+        let _a = clocks[1].start(&site, "a", WORKER).await;
+        let ops = site.house.serving("a").await["ops"].as_str().unwrap().to_owned();
+        let _b = clocks[2].start(&site, "b", WORKER).await;
+        let mut load = Load::new(&site, Seed::of("the_processes_clocks_step"));
+        load.publish_each_and(JOBS).await;
+        let mut crowded = crowd(&site, 3).await;
+        for steps in [[HOUR, HOUR, -HOUR], [-HOUR, 0, DAY], [DAY, -DAY, -DAY], [-DAY, DAY, DAY], [0, 0, 0]] {
+            for (clock, step) in clocks.iter().zip(steps) {
+                clock.step(step);
+            }
+            load.publish(JOBS).await;
+            crowded.extend(crowd(&site, 2).await);
+            // Longer than a back-off, a snooze, and the time from one look at the ledger's clock to the next.
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            let wrong = steps[1] != 0;
+            let ready = site.house.get(&format!("http://{ops}/readyz/worker")).await;
+            assert_eq!(
+                ready.0,
+                if wrong { 503 } else { 200 },
+                "a worker whose clock is wrong says so: {ready:?}"
+            );
+        }
+        holds_its_quota(&site, &crowded).await;
+        checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
+        checker::check(&site, &load.sent, Injected::default(), &names).await;
+    }
+
+    /// The clock by which everything is judged steps itself. What was under way may end late, or as expired, and says so; no
+    /// code goes late by it, and nothing goes twice without a repeat.
+    ///
+    /// Fails where the life that is left is not looked at before the first byte (O3).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_ledgers_clock_steps() {
+        let site = Site::build(Duration::from_millis(20)).await;
+        checker::listen(&site).await;
+        let _doors = site.start("doors", DOORS).await;
+        let _a = site.start("a", WORKER).await;
+        let _b = site.start("b", WORKER).await;
+        let look = connect(&site.house.ledger_url).await;
+        let mut load = Load::new(&site, Seed::of("the_ledgers_clock_steps"));
+        // Over HTTP an expired code is an answer, and no dispatch.
+        load.http = false;
+        load.publish_each_and(JOBS).await;
+        for step in [HOUR, 0, -HOUR, 0, DAY, 0, -DAY, 0] {
+            let now = format!(
+                "create or replace function otpost_now() returns timestamptz language sql volatile
+             as $$ select clock_timestamp() + interval '{step} seconds' $$"
+            );
+            look.batch_execute(&now).await.unwrap();
+            load.publish(JOBS).await;
+            tokio::time::sleep(Duration::from_secs(6)).await;
         }
         load.publish(JOBS).await;
-        crowded.extend(crowd(&site, 2).await);
-        // Longer than a back-off, a snooze, and the time from one look at the ledger's clock to the next.
-        tokio::time::sleep(Duration::from_secs(6)).await;
-        let wrong = steps[1] != 0;
-        let ready = site.house.get(&format!("http://{ops}/readyz/worker")).await;
-        assert_eq!(
-            ready.0,
-            if wrong { 503 } else { 200 },
-            "a worker whose clock is wrong says so: {ready:?}"
-        );
+        checker::settle(&site, &load.sent, Duration::from_secs(100)).await;
+        let injected = Injected { unknown: 64, time: true, ..Injected::default() };
+        checker::check(&site, &load.sent, injected, &["doors", "a", "b"]).await;
     }
-    holds_its_quota(&site, &crowded).await;
-    checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-    checker::check(&site, &load.sent, Injected::default(), &names).await;
-}
-
-/// The clock by which everything is judged steps itself. What was under way may end late, or as expired, and says so; no
-/// code goes late by it, and nothing goes twice without a repeat.
-///
-/// Fails where the life that is left is not looked at before the first byte (O3).
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ledgers_clock_steps() {
-    let site = Site::build(Duration::from_millis(20)).await;
-    checker::listen(&site).await;
-    let _doors = site.start("doors", DOORS).await;
-    let _a = site.start("a", WORKER).await;
-    let _b = site.start("b", WORKER).await;
-    let look = connect(&site.house.ledger_url).await;
-    let mut load = Load::new(&site, Seed::of("the_ledgers_clock_steps"));
-    // Over HTTP an expired code is an answer, and no dispatch.
-    load.http = false;
-    load.publish_each_and(JOBS).await;
-    for step in [HOUR, 0, -HOUR, 0, DAY, 0, -DAY, 0] {
-        let now = format!(
-            "create or replace function otpost_now() returns timestamptz language sql volatile
-             as $$ select clock_timestamp() + interval '{step} seconds' $$"
-        );
-        look.batch_execute(&now).await.unwrap();
-        load.publish(JOBS).await;
-        tokio::time::sleep(Duration::from_secs(6)).await;
-    }
-    load.publish(JOBS).await;
-    checker::settle(&site, &load.sent, Duration::from_secs(100)).await;
-    let injected = Injected { unknown: 64, time: true, ..Injected::default() };
-    checker::check(&site, &load.sent, injected, &["doors", "a", "b"]).await;
 }

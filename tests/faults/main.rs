@@ -5,6 +5,7 @@
 //! is printed, and can be given again. Beside a scenario stands which mechanism to switch off to see it fail.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod answers;
 mod carrier;
 mod checker;
 mod clock;
@@ -13,6 +14,7 @@ mod crash;
 mod disk;
 mod frozen;
 mod load;
+mod needs;
 mod neighbours;
 mod outages;
 mod poison;

@@ -222,7 +222,8 @@ mod long {
     /// F20: a hundred thousand codes for a carrier that refuses all connections are due at one moment, again and again; when
     /// their time is over they end as expired, and not one is sent late.
     ///
-    /// Should fail: without the room that retries leave for what is new (`room_for_retries`).
+    /// Seen to fail: where all that is tried again is left to the scan (codes of the healthy carrier that found no pace wait
+    /// behind the flood for more than a minute).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_hundred_thousand_due_codes_of_a_dead_carrier_hold_up_no_other() {
         const FLOOD: usize = 100_000;

@@ -20,14 +20,14 @@ const JOBS: usize = 40;
 const WORKERS: [&str; 2] = ["a", "b"];
 
 /// Relays in front of what otpost stands on.
-struct Lines {
-    ledger: Relay,
-    broker: Relay,
-    carrier: Relay,
+pub(crate) struct Lines {
+    pub(crate) ledger: Relay,
+    pub(crate) broker: Relay,
+    pub(crate) carrier: Relay,
 }
 
 /// A whole site under load. `breaks` breaks something and puts it right again, while jobs go on coming.
-async fn under_load(
+pub(crate) async fn under_load(
     name: &str, injected: Injected, breaks: impl AsyncFnOnce(&Site, &Lines, &mut [Process; 2]),
 ) {
     // Whatever a run that was killed has left behind.
@@ -81,6 +81,30 @@ impl Drop for ReadOnly {
     }
 }
 
+/// Processes of a server that stand still until this is dropped.
+struct Frozen(Vec<u32>);
+
+impl Frozen {
+    fn begin(pids: Vec<u32>) -> Self {
+        let frozen = Self(pids);
+        frozen.signal("-STOP");
+        frozen
+    }
+
+    fn signal(&self, name: &str) {
+        for pid in &self.0 {
+            // One of them may have ended meanwhile.
+            let _ = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+    }
+}
+
 async fn set_read_only(url: &str, on: &str) {
     let look = connect(url).await;
     look.batch_execute("set default_transaction_read_only = off").await.unwrap();
@@ -93,11 +117,11 @@ async fn set_read_only(url: &str, on: &str) {
 }
 
 /// At most so many requests were under way when something broke.
-fn in_flight(unknown: usize) -> Injected {
+pub(crate) fn in_flight(unknown: usize) -> Injected {
     Injected { unknown, time: true, ..Injected::default() }
 }
 
-async fn a_while(seconds: u64) {
+pub(crate) async fn a_while(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
@@ -149,25 +173,6 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
     .await;
 }
 
-/// F8: bytes come one at a time, connections are reset in the midst of a frame.
-///
-/// Seen to fail: where a connection to the carrier that is reset counts as one that never stood (O2: two without a repeat).
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frames_come_in_pieces_and_connections_are_reset() {
-    under_load("frames_come_in_pieces_and_connections_are_reset", in_flight(128), async |_, lines, _| {
-        for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
-            relay.slice(1);
-            a_while(2).await;
-            relay.pass();
-            for _ in 0..5 {
-                relay.reset();
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
-        }
-    })
-    .await;
-}
-
 /// F17: a worker that was frozen wakes up among decisions that others made without it.
 ///
 /// Seen to fail: where conclusions are written whatever the version (a state without the receipt that was taken).
@@ -186,7 +191,26 @@ async fn workers_are_frozen() {
 mod long {
     use std::time::Duration;
 
-    use super::{Away, ReadOnly, WORKER, a_while, in_flight, rabbitmqctl, under_load, wait};
+    use super::{Away, Frozen, ReadOnly, WORKER, a_while, connect, in_flight, rabbitmqctl, under_load, wait};
+
+    /// F8: bytes come one at a time, connections are reset in the midst of a frame.
+    ///
+    /// Seen to fail: where a connection to the carrier that is reset counts as one that never stood (O2: two without a repeat).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn frames_come_in_pieces_and_connections_are_reset() {
+        under_load("frames_come_in_pieces_and_connections_are_reset", in_flight(128), async |_, lines, _| {
+            for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
+                relay.slice(1);
+                a_while(2).await;
+                relay.pass();
+                for _ in 0..5 {
+                    relay.reset();
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+            }
+        })
+        .await;
+    }
 
     /// Seen to fail: with events that are taken off the row before they are confirmed (ends are not told).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,6 +288,51 @@ mod long {
             permissions("^t[.].*", "^$", "^$");
             a_while(5).await;
             permissions(".*", ".*", ".*");
+        })
+        .await;
+    }
+
+    /// F9: whoever asks the ledger waits for a lock, until no connection is left.
+    ///
+    /// Should fail: without a limit to how long a statement may run.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_connection_to_the_ledger_waits() {
+        under_load("every_connection_to_the_ledger_waits", in_flight(128), async |site, _, _| {
+            let mut look = connect(&site.house.ledger_url).await;
+            let held = look.transaction().await.unwrap();
+            held.batch_execute("lock table dispatch in access exclusive mode").await.unwrap();
+            a_while(12).await;
+            held.rollback().await.unwrap();
+        })
+        .await;
+    }
+
+    /// F7, F9: all of the server is frozen. What it was asked is done when it wakes, after nobody waits for it any more.
+    ///
+    /// Should fail: where a statement that was not answered is taken for one that was not done.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_ledgers_server_is_frozen() {
+        under_load("the_ledgers_server_is_frozen", in_flight(128), async |site, _, _| {
+            let look = connect(&site.house.ledger_url).await;
+            let all = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
+            let pids = look.query(all, &[]).await.unwrap();
+            let frozen = Frozen::begin(pids.iter().map(|row| row.get::<_, i32>(0).unsigned_abs()).collect());
+            a_while(12).await;
+            drop(frozen);
+        })
+        .await;
+    }
+
+    /// F7: the broker is frozen for longer than two heartbeats.
+    ///
+    /// Should fail: without heartbeats.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_brokers_server_is_frozen() {
+        under_load("the_brokers_server_is_frozen", in_flight(0), async |_, _, _| {
+            let pid = rabbitmqctl(&["eval", "list_to_integer(os:getpid())."]);
+            let frozen = Frozen::begin(vec![pid.trim().parse().unwrap()]);
+            a_while(25).await;
+            drop(frozen);
         })
         .await;
     }

@@ -1,0 +1,152 @@
+//! F5, F6: what otpost needs of the broker is gone, is something else, or the broker runs out of patience.
+
+use std::time::Duration;
+
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+
+use crate::checker::{self, Injected};
+use crate::load::Load;
+use crate::outages::{in_flight, under_load};
+use crate::seed::Seed;
+use crate::site::{ALL, Site};
+use crate::support::house::rabbitmqctl;
+use crate::support::wait;
+
+const EXCHANGES: [&str; 2] = ["otpost", "otpost.events"];
+const QUEUES: [&str; 4] = ["otpost.dispatch", "otpost.suspect", "otpost.receipts", "otpost.dead"];
+
+async fn channel(site: &Site) -> (Connection, Channel) {
+    let connect = Connection::connect(&site.house.amqp_url, ConnectionProperties::default());
+    let connection = connect.await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
+}
+
+async fn is_there(site: &Site, name: &str) -> bool {
+    let (_connection, channel) = channel(site).await;
+    let none = FieldTable::default();
+    if EXCHANGES.contains(&name) {
+        let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        channel.exchange_declare(name.into(), ExchangeKind::Direct, passive, none).await.is_ok()
+    } else {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(name.into(), passive, none).await.is_ok()
+    }
+}
+
+async fn delete(site: &Site, name: &str) {
+    let (_connection, channel) = channel(site).await;
+    if EXCHANGES.contains(&name) {
+        channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await.unwrap();
+    } else {
+        channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+}
+
+async fn ready(site: &Site, name: &str) -> (u16, String) {
+    let serves = site.house.serving(name).await;
+    let ops = serves.get("ops").or_else(|| serves["fields"].get("ops")).unwrap().as_str().unwrap();
+    site.house.get(&format!("http://{ops}/readyz/worker")).await
+}
+
+/// Puts the broker's patience with what is held back to what it was.
+struct Impatient;
+
+impl Impatient {
+    fn set(timeout_ms: u32, tick_ms: u32) {
+        for (name, value) in [("consumer_timeout", timeout_ms), ("channel_tick_interval", tick_ms)] {
+            rabbitmqctl(&["eval", &format!("application:set_env(rabbit, {name}, {value}).")]);
+        }
+    }
+
+    fn begin() -> Self {
+        Self::set(3_000, 1_000);
+        Self
+    }
+}
+
+impl Drop for Impatient {
+    fn drop(&mut self) {
+        Self::set(1_800_000, 60_000); // RabbitMQ's own
+    }
+}
+
+mod long {
+    use super::*;
+
+    /// Each is made anew within a quarter of a minute, with its bindings, and nothing that was confirmed is lost: it was empty.
+    ///
+    /// Seen to fail: where nobody looks whether what was declared is still there (`otpost.dead` does not come back).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn queues_and_exchanges_are_deleted() {
+        let site = Site::build(Duration::from_millis(20)).await;
+        checker::listen(&site).await;
+        let _process = site.start("all", ALL).await;
+        let mut load = Load::new(&site, Seed::of("queues_and_exchanges_are_deleted"));
+        load.publish_each_and(10).await;
+        for name in QUEUES.into_iter().chain(EXCHANGES) {
+            checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
+            delete(&site, name).await;
+            let back = async || is_there(&site, name).await.then_some(());
+            assert!(wait::within(Duration::from_secs(40), back).await.is_some(), "{name} does not come back");
+            // A subscriber's binding is its own.
+            checker::listen(&site).await;
+            load.publish(10).await;
+        }
+        checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
+        checker::check(&site, &load.sent, in_flight(0), &["all"]).await;
+    }
+
+    /// A queue that somebody else has made is named, and what to do about it, until it is gone.
+    ///
+    /// Should fail: where a worker that cannot consume is ready.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_queue_has_other_arguments() {
+        let site = Site::build(Duration::from_millis(20)).await;
+        checker::listen(&site).await;
+        delete(&site, "otpost.receipts").await;
+        let (_connection, channel) = channel(&site).await;
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let made = channel.queue_declare("otpost.receipts".into(), durable, FieldTable::default()).await;
+        made.unwrap();
+        let _process = site.start("all", ALL).await;
+        wait::until("it says what is wrong", async || {
+            let (status, text) = ready(&site, "all").await;
+            status == 503 && text.contains("otpost.receipts") && text.contains("other arguments")
+        })
+        .await;
+        delete(&site, "otpost.receipts").await;
+        wait::until("it is ready", async || ready(&site, "all").await.0 == 200).await;
+        let mut load = Load::new(&site, Seed::of("a_queue_has_other_arguments"));
+        load.publish_each_and(10).await;
+        checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
+        checker::check(&site, &load.sent, Injected::default(), &["all"]).await;
+    }
+
+    /// F6: the ledger does not answer for longer than `consumer_timeout`, so that jobs are held and not acked. The broker closes
+    /// the channel, gives the jobs to whoever comes, and they are admitted once.
+    ///
+    /// Should fail: where a consumer whose channel was closed does not connect again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_broker_loses_patience_with_what_is_held() {
+        let _impatient = Impatient::begin();
+        under_load("the_broker_loses_patience_with_what_is_held", in_flight(128), async |site, lines, _| {
+            lines.ledger.stall();
+            let lost = async || {
+                ["a", "b"]
+                    .into_iter()
+                    .any(|name| site.house.log(name).contains("was held for longer"))
+                    .then_some(())
+            };
+            let lost = wait::within(Duration::from_secs(40), lost).await;
+            lines.ledger.pass();
+            lines.ledger.cut();
+            assert!(lost.is_some(), "the broker closed no channel");
+        })
+        .await;
+    }
+}
