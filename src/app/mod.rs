@@ -94,6 +94,7 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     let broker = broker_settings(&config).map(|settings| Broker::start(settings, shutdown.child_token()));
     let (to_worker, woken) = mpsc::channel(WAKES);
     let waker = Waker::new(how.roles.worker.then_some(to_worker), broker.clone());
+    let (answers, asking) = ready::ledger_ready(ledger.clone());
     let mut starting = Starting {
         config,
         rules,
@@ -106,8 +107,10 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
         shutdown,
         // Telling goes on until what is under way has ended.
         told_all: CancellationToken::new(),
+        answers,
         ready: Live::new(BTreeMap::new()),
     };
+    starting.until_shutdown(asking);
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
     let api = doors.api.as_ref().and_then(|l| l.local_addr().ok());
     let receipts = doors.receipts.as_ref().and_then(|l| l.local_addr().ok());

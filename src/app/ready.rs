@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::starting::spawn_until;
 use crate::broker::Broker;
 use crate::ledger::{Ledger, LedgerError};
 use crate::metrics::Metrics;
@@ -42,17 +39,17 @@ pub(super) fn worker_ready(
     })
 }
 
-/// A role that is ready while the ledger answers; asked every two seconds.
-pub(super) fn ledger_ready(tasks: &TaskTracker, shutdown: &CancellationToken, ledger: Ledger) -> Readiness {
+/// Whether the ledger can be used, and what asks it every two seconds.
+pub(super) fn ledger_ready(ledger: Ledger) -> (Readiness, impl Future<Output = ()>) {
     let (says, said) = watch::channel(None);
-    spawn_until(tasks, shutdown, async move {
+    let asking = async move {
         let mut tick = tokio::time::interval(Duration::from_secs(2));
         loop {
             tick.tick().await;
             says.send_replace(ledger.check().await.err().map(|e| away(&e)));
         }
-    });
-    Arc::new(move || said.borrow().clone())
+    };
+    (Arc::new(move || said.borrow().clone()), asking)
 }
 
 /// What is said of a ledger that cannot be used. Where it is, is in the log alone: anybody may ask whether a role is ready.

@@ -42,6 +42,8 @@ pub(super) struct Starting {
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
     pub(super) told_all: CancellationToken,
+    /// Whether the ledger can be used: of each role.
+    pub(super) answers: Readiness,
     pub(super) ready: Live<BTreeMap<&'static str, Readiness>>,
 }
 
@@ -123,7 +125,7 @@ impl Starting {
             Arc::clone(&metrics),
         ));
         self.until_shutdown(duties::housekeeping(ledger.clone(), self.config.ledger.retention_days));
-        let answers = ready::ledger_ready(&self.tasks, &self.shutdown, ledger.clone());
+        let answers = Arc::clone(&self.answers);
         let ready =
             ready::worker_ready(Arc::clone(&worker), answers, self.broker.clone(), Arc::clone(&metrics));
         let webhooks = self.rules.webhooks.clone();
@@ -149,8 +151,7 @@ impl Starting {
         let door = Api::new(parts, &self.config.limits);
         self.until_shutdown(Arc::clone(&door).sweep());
         serve(&self.tasks, &self.shutdown, listener, door.router());
-        let ready = ready::ledger_ready(&self.tasks, &self.shutdown, self.ledger.clone());
-        self.says("api", ready);
+        self.says("api", Arc::clone(&self.answers));
         door
     }
 
@@ -172,8 +173,7 @@ impl Starting {
         }
         let (watched, ledger) = (receiver, self.ledger.clone());
         self.until_shutdown(async move { watched.outage.watch_over(&ledger).await });
-        let ready = ready::ledger_ready(&self.tasks, &self.shutdown, self.ledger.clone());
-        self.says("receipts", ready);
+        self.says("receipts", Arc::clone(&self.answers));
     }
 
     /// True while the ledger answers.
@@ -188,8 +188,14 @@ impl Starting {
         may
     }
 
-    fn until_shutdown(&self, work: impl Future<Output = ()> + Send + 'static) {
-        spawn_until(&self.tasks, &self.shutdown, work);
+    pub(super) fn until_shutdown(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
     }
 }
 
@@ -207,18 +213,6 @@ pub(super) async fn look(ledger: &Ledger, how: Start) -> anyhow::Result<Option<S
         Err(LedgerError::Unwritable(why)) if how.wait => Ok(Some(why.to_owned())),
         Err(e) => Err(e).context("the ledger is not usable"),
     }
-}
-
-pub(super) fn spawn_until(
-    tasks: &TaskTracker, shutdown: &CancellationToken, work: impl Future<Output = ()> + Send + 'static,
-) {
-    let shutdown = shutdown.clone();
-    tasks.spawn(async move {
-        tokio::select! {
-            () = work => {}
-            () = shutdown.cancelled() => {}
-        }
-    });
 }
 
 fn serve(tasks: &TaskTracker, shutdown: &CancellationToken, listener: TcpListener, router: axum::Router) {
