@@ -20,25 +20,43 @@ use crate::worker::Worker;
 const SCAN: Duration = Duration::from_secs(1);
 /// Rows that one scan takes at most.
 const MOST: usize = 128;
+/// The same while what is due finds no carrier that takes anything: there may be a hundred thousand of it.
+const FEW: usize = 32;
+/// New codes go on between one such scan and the next.
+const BREATH: Duration = Duration::from_millis(25);
 /// Calls for a later moment that are kept at most; what does not fit is left to the scan.
 const CALLS: usize = 20_000;
 
 /// Runs what is due on a worker, until shutdown.
 pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<Call>, shutdown: CancellationToken) {
+    // Side by side: whoever is called for does not wait until a scan is over.
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = by_name(&worker, &mut wakes) => {}
+        () = by_scan(&worker) => {}
+    }
+}
+
+async fn by_scan(worker: &Arc<Worker>) {
     let mut tick = tokio::time::interval(SCAN);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        scan(worker).await;
+    }
+}
+
+async fn by_name(worker: &Arc<Worker>, wakes: &mut mpsc::Receiver<Call>) {
     let mut calls: DelayQueue<Uuid> = DelayQueue::new();
     loop {
         tokio::select! {
-            () = shutdown.cancelled() => return,
             woken = wakes.recv() => match woken {
-                Some(Call { uid, after: Duration::ZERO }) => take(&worker, uid),
+                Some(Call { uid, after: Duration::ZERO }) => take(worker, uid),
                 Some(Call { uid, after }) if calls.len() < CALLS => drop(calls.insert(uid, after)),
                 Some(_) => {}
                 None => return,
             },
-            uid = next(&mut calls) => take(&worker, uid),
-            _ = tick.tick() => scan(&worker).await,
+            uid = next(&mut calls) => take(worker, uid),
         }
     }
 }
@@ -71,7 +89,8 @@ fn take(worker: &Arc<Worker>, uid: Uuid) {
 async fn scan(worker: &Arc<Worker>) {
     while worker.outage.may_scan() {
         // What is taken here waits in line for its slot; a backlog of new jobs cannot shut it out.
-        let (free, begun) = (worker.room_for_fresh().min(MOST), worker.room_for_retries().min(MOST));
+        let most = if worker.finds_nobody() { FEW } else { MOST };
+        let (free, begun) = (worker.room_for_fresh().min(most), worker.room_for_retries().min(most));
         let due = match worker.ledger().take_due(free, begun).await {
             Ok(due) => due,
             Err(e) => return worker.outage.begins(&e),
@@ -85,6 +104,9 @@ async fn scan(worker: &Arc<Worker>) {
         }
         if count < free.max(begun) || worker.slots.available_permits() == 0 {
             return;
+        }
+        if worker.finds_nobody() {
+            tokio::time::sleep(BREATH).await;
         }
     }
 }

@@ -8,12 +8,13 @@
 //! born with its first [`attempt`] already in it. Only then is the job acked, and the [`worker`] sends what [`message`]
 //! put into words through the [`carrier`]. The answer becomes an outcome, and [`next`], a pure function, says what
 //! follows; both are written in one statement, if the row is still the one that was looked at. [`receive`] records the
-//! carriers' receipts and wakes a worker; [`due`] takes what is due by name or by a scan, so a retry, a fallback, a crash
-//! and an outage are all the same: a row whose time has come. What a sender does afterwards ([`act`]: feedback, the next
+//! carriers' receipts and wakes a worker; [`due`] takes what is due, by name at its moment or by a scan, so a retry, a
+//! fallback, a crash and an outage are all the same: a row whose time has come. What a sender does afterwards ([`act`]: feedback, the next
 //! step, cancel) is a fact like any other. [`tell`] brings every change of state out to the world, at least once, as one
 //! [`cloud_event`]: over the broker, to the tenant's [`webhook`], and live to whoever listens ([`feed`]). What cannot be
 //! used, and what the [`ledger`] cannot take just now, is set aside on the broker, sealed in an [`envelope`]; [`outage`]
-//! knows whether the ledger answers. What follows from the configuration may change meanwhile ([`live`]). A code lies sealed ([`seal`]) in its row until its dispatch has ended, and nowhere else.
+//! knows whether the ledger answers. What follows from the configuration may change meanwhile ([`live`]). A code lies
+//! sealed ([`seal`]) in its row until its dispatch has ended, and nowhere else.
 //!
 //! Facts are written by whoever learns them; conclusions only by whoever has seen the latest facts. That one rule keeps
 //! workers, receipts, timers and senders out of each other's way.

@@ -4,7 +4,7 @@ mod breaker;
 mod pace;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use pace::Pace;
 
 /// Countries whose policies are kept ready; above, they are made anew each time.
 const POLICIES: usize = 512;
+/// An account that ended a request within this time moves: whoever finds no slot free gets one soon.
+const MOVES: Duration = Duration::from_secs(1);
 
 /// An account at a carrier, with all that decides whether it may be asked now.
 pub struct Account {
@@ -42,6 +44,8 @@ struct Bounds {
     at_once: usize,
     pace: Pace,
     slots: Arc<Semaphore>,
+    /// Boot time at which a slot was last given back, in ms; 0: never.
+    freed_at: AtomicU64,
 }
 
 /// An account that may be asked, with the slot that it takes.
@@ -51,10 +55,16 @@ pub struct Ready {
     _slot: OwnedSemaphorePermit,
 }
 
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.account.bounds.freed_at.store(crate::clock::boot().as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
 /// No carrier had room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom {
-    /// When its turn comes, where pace is all that was lacking.
+    /// When its turn comes, where no more than pace was lacking, or a slot at a carrier that ends requests.
     pub wait: Option<Duration>,
 }
 
@@ -158,20 +168,23 @@ impl Routes {
         &self, channel: Channel, country: Option<&str>, carriers: &[String], has_waited: bool,
     ) -> Result<Ready, NoRoom> {
         let now = crate::clock::boot();
-        let mut without_pace: Vec<&Arc<Account>> = vec![];
+        let mut soon: Vec<&Arc<Account>> = vec![];
         for account in carriers.iter().filter_map(|name| self.accounts.get(name)) {
             if account.is_broken(channel, country) {
                 continue;
             }
-            let Ok(slot) = Arc::clone(&account.bounds.slots).try_acquire_owned() else { continue };
+            let Ok(slot) = Arc::clone(&account.bounds.slots).try_acquire_owned() else {
+                soon.extend(account.bounds.moves(now).then_some(account));
+                continue;
+            };
             if !account.bounds.pace.take(has_waited, now) {
-                without_pace.push(account);
+                soon.push(account);
             } else if account.lets_through(channel, country) {
                 // Asked last, because it may be the one request that tries a breaker.
                 return Ok(Ready { account: Arc::clone(account), _slot: slot });
             }
         }
-        let shortest = without_pace.into_iter().min_by_key(|account| account.bounds.pace.wait(now));
+        let shortest = soon.into_iter().min_by_key(|account| account.bounds.pace.wait(now));
         Err(NoRoom { wait: shortest.map(|account| account.bounds.pace.line_up(now)) })
     }
 
@@ -191,7 +204,14 @@ impl Bounds {
         if workers > 1 {
             pace.divide(workers);
         }
-        Self { rate_per_s, at_once, pace, slots: Arc::new(Semaphore::new(at_once)) }
+        let slots = Arc::new(Semaphore::new(at_once));
+        Self { rate_per_s, at_once, pace, slots, freed_at: AtomicU64::new(0) }
+    }
+
+    /// Whether it ends requests, as far as was seen lately.
+    fn moves(&self, now: Duration) -> bool {
+        let freed_at = self.freed_at.load(Ordering::Relaxed);
+        freed_at > 0 && now.saturating_sub(Duration::from_millis(freed_at)) < MOVES
     }
 }
 
@@ -251,7 +271,9 @@ fn keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 
 
 #[cfg(test)]
 mod tests {
-    use super::Routes;
+    use std::time::Duration;
+
+    use super::{NoRoom, Routes};
     use crate::config::Config;
     use crate::dispatch::Channel;
 
@@ -261,6 +283,22 @@ mod tests {
              account_sid = \"AC00000000000000000000000000000001\"\nauth_token = \"x\""
         ))
         .unwrap()
+    }
+
+    #[test]
+    fn whoever_finds_no_slot_lines_up_where_requests_end_and_not_where_they_hang() {
+        let routes = Routes::new(&config(1000), None).unwrap();
+        let ask = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false);
+        let mut held: Vec<_> = (0..256).map(|_| ask().unwrap()).collect();
+        assert_eq!(
+            ask().err(),
+            Some(NoRoom { wait: None }),
+            "nothing ends: it hangs, as far as anybody knows"
+        );
+        drop(held.pop());
+        held.push(ask().unwrap());
+        let wait = ask().err().unwrap().wait.unwrap();
+        assert!(wait < Duration::from_millis(50), "one has ended: {wait:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Each connection is kept up by a task of its own that builds everything anew after any error and never gives up: one to
 //! publish by, so that a broker which blocks publishers does not hold up acks, one to tell events by, so that a subscriber's
-//! queue which takes nothing holds up events only, one for each queue that is consumed, and one to listen to events by. A worker takes [`Delivery`] after [`Delivery`] from the [`Intake`] and acks each when the ledger has it.
+//! queue which takes nothing holds up events only, one for each queue that is consumed, and one to listen to events by. A
+//! worker takes [`Delivery`] after [`Delivery`] from the [`Intake`] and acks each when the ledger has it.
 
 mod acks;
 mod browsing;

@@ -81,14 +81,19 @@ impl Worker {
         crash::at(Point::JobRead);
         let mut admission =
             self.parts.admitter.now().admission(&job, Door::Amqp, delivery.traceparent.as_deref(), now);
-        let flight = if admission.refusal.is_none() { self.first_flight(&job, &mut admission) } else { None };
+        let flight = if admission.refusal.is_none() {
+            self.first_flight(&job, &mut admission)
+        } else {
+            Err(NoRoom { wait: None })
+        };
         self.admit(delivery, admission, flight).await;
     }
 
     /// Asks for room and puts the job into words; without room the dispatch is born with a snooze.
-    fn first_flight(&self, job: &Job, admission: &mut Admission) -> Option<Flight> {
+    fn first_flight(&self, job: &Job, admission: &mut Admission) -> Result<Flight, NoRoom> {
+        const NOBODY: NoRoom = NoRoom { wait: None };
         let order = &admission.order;
-        let channel = order.plan.step(1)?;
+        let channel = order.plan.step(1).ok_or(NOBODY)?;
         let country = order.country.as_deref();
         let life = between(self.parts.ledger.now(), order.expires_at);
         let policy = self.parts.routes.now().policy(country);
@@ -100,16 +105,21 @@ impl Worker {
             .collect();
         if carriers.is_empty() {
             // No route, or none for this life: the taker decides what that means.
-            return None;
+            return Err(NOBODY);
         }
         let ready = match self.parts.routes.now().choose(channel, country, &carriers, false) {
             Ok(ready) => ready,
-            Err(NoRoom { wait }) => {
-                admission.snooze = Some(wait.unwrap_or(backoff::snooze(1)));
-                return None;
+            Err(no_room) => {
+                admission.snooze = Some(no_room.wait.unwrap_or(backoff::snooze(1)));
+                return Err(no_room);
             }
         };
-        let words = self.parts.admitter.now().render(order, channel, &job.code, &job.params, life).ok()?;
+        let words = self
+            .parts
+            .admitter
+            .now()
+            .render(order, channel, &job.code, &job.params, life)
+            .map_err(|_| NOBODY)?;
         let account = &ready.account;
         let attempt = NewAttempt::new(channel, &account.name, account.client.time_out, None);
         if channel == Channel::Voice {
@@ -117,13 +127,16 @@ impl Worker {
         }
         let claim = attempt.claim;
         admission.attempt = Some(attempt);
-        Some(Flight { to: job.to.clone(), words, ready, claim, handed_at: Duration::ZERO })
+        Ok(Flight { to: job.to.clone(), words, ready, claim, handed_at: Duration::ZERO })
     }
 
     /// Admits until the ledger answers: the delivery is held meanwhile, with the same uid and the same claim.
-    async fn admit(self: &Arc<Self>, delivery: Delivery, mut admission: Admission, flight: Option<Flight>) {
+    async fn admit(
+        self: &Arc<Self>, delivery: Delivery, mut admission: Admission, flight: Result<Flight, NoRoom>,
+    ) {
         let first_handed_at = crate::clock::boot();
-        let mut flight = flight;
+        let turn = flight.as_ref().err().and_then(|no_room| no_room.wait);
+        let mut flight = flight.ok();
         let admitted = loop {
             if let Some(flight) = &mut flight {
                 flight.handed_at = crate::clock::boot();
@@ -170,8 +183,8 @@ impl Worker {
                         }
                     }
                     State::Queued => {
-                        if let Some(after) = admission.snooze {
-                            self.parts.waker.wake_after(admission.order.uid, after);
+                        if let Some(turn) = turn {
+                            self.parts.waker.wake_after(admission.order.uid, turn);
                         }
                     }
                     refused => {

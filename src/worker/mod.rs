@@ -35,6 +35,8 @@ use crate::wake::Waker;
 const LATELY: Duration = Duration::from_secs(5);
 /// What is to be tried again within this time is called for by name.
 const SOON: Duration = Duration::from_secs(16);
+/// No carrier took what was due within this time: more of it will find none.
+const NOBODY: Duration = Duration::from_secs(1);
 
 /// What every part of a worker needs.
 pub struct Parts {
@@ -69,6 +71,8 @@ pub struct Worker {
     pub slots: Arc<Semaphore>,
     /// Boot time at which new work was last seen, in ms.
     fresh_at: AtomicU64,
+    /// Boot time at which something due last found no carrier that takes anything, in ms.
+    nobody_at: AtomicU64,
     /// Due dispatches under way that had begun before.
     retries: AtomicUsize,
     /// Whether the ledger answers.
@@ -111,6 +115,7 @@ impl Worker {
         Arc::new(Self {
             slots,
             fresh_at: AtomicU64::new(0),
+            nobody_at: AtomicU64::new(0),
             retries: AtomicUsize::new(0),
             outage: Outage::new(),
             tasks: TaskTracker::new(),
@@ -132,16 +137,22 @@ impl Worker {
     /// How many due dispatches that had begun before may be taken now: while new jobs come in, at most a quarter of all;
     /// never all, so that the next new job finds a slot.
     pub fn room_for_retries(&self) -> usize {
-        let quiet =
-            crate::clock::boot().saturating_sub(Duration::from_millis(self.fresh_at.load(Ordering::Relaxed)));
-        let most =
-            if quiet < LATELY { self.parts.slots / 4 } else { self.parts.slots - self.parts.slots / 4 };
+        let most = if since(&self.fresh_at) < LATELY {
+            self.parts.slots / 4
+        } else {
+            self.parts.slots - self.parts.slots / 4
+        };
         most.max(1).saturating_sub(self.retries.load(Ordering::Relaxed))
     }
 
     /// Something new came in.
     pub fn saw_fresh_work(&self) {
-        self.fresh_at.store(crate::clock::boot().as_millis() as u64, Ordering::Relaxed);
+        now_at(&self.fresh_at);
+    }
+
+    /// Whether what was due lately found no carrier that takes anything.
+    pub fn finds_nobody(&self) -> bool {
+        since(&self.nobody_at) < NOBODY
     }
 
     /// Runs a dispatch that was taken, until it waits for something or has ended.
@@ -229,6 +240,8 @@ impl Worker {
                 let follows = snooze(d, &begin, wait, now, &policy);
                 if wait.is_some() {
                     self.call_for(&seen, &follows);
+                } else {
+                    now_at(&self.nobody_at);
                 }
                 return self.write(seen, follows).await;
             }
@@ -341,4 +354,14 @@ impl Worker {
         let token = self.parts.keys.now().callback_token(carrier, attempt);
         format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.parts.public_url.trim_end_matches('/'))
     }
+}
+
+/// Sets a moment to now, by boot time.
+fn now_at(moment: &AtomicU64) {
+    moment.store(crate::clock::boot().as_millis() as u64, Ordering::Relaxed);
+}
+
+/// How long ago a moment was.
+fn since(moment: &AtomicU64) -> Duration {
+    crate::clock::boot().saturating_sub(Duration::from_millis(moment.load(Ordering::Relaxed)))
 }
