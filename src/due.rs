@@ -22,7 +22,7 @@ const SCAN: Duration = Duration::from_secs(1);
 const MOST: usize = 128;
 /// The same while what is due finds no carrier that takes anything: there may be a hundred thousand of it.
 const FEW: usize = 32;
-/// New codes go on between one such scan and the next.
+/// From one scan to the next, where there is more: new codes go on in between.
 const BREATH: Duration = Duration::from_millis(25);
 /// Calls for a later moment that are kept at most; what does not fit is left to the scan.
 const CALLS: usize = 20_000;
@@ -42,7 +42,11 @@ async fn by_scan(worker: &Arc<Worker>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        scan(worker).await;
+        while scan(worker).await {
+            // In line behind what was taken: there is room again.
+            drop(worker.slots.acquire().await);
+            tokio::time::sleep(BREATH).await;
+        }
     }
 }
 
@@ -85,28 +89,28 @@ fn take(worker: &Arc<Worker>, uid: Uuid) {
     });
 }
 
-/// Takes what is due, as long as there is more and room for it.
-async fn scan(worker: &Arc<Worker>) {
-    while worker.outage.may_scan() {
-        // What is taken here waits in line for its slot; a backlog of new jobs cannot shut it out.
-        let most = if worker.finds_nobody() { FEW } else { MOST };
-        let (free, begun) = (worker.room_for_fresh().min(most), worker.room_for_retries().min(most));
-        let due = match worker.ledger().take_due(free, begun).await {
-            Ok(due) => due,
-            Err(e) => return worker.outage.begins(&e),
-        };
-        let count = due.len();
-        if due.iter().any(|d| d.attempts.is_empty()) {
-            worker.saw_fresh_work();
-        }
-        for d in due {
-            worker.run_due(d);
-        }
-        if count < free.max(begun) || worker.slots.available_permits() == 0 {
-            return;
-        }
-        if worker.finds_nobody() {
-            tokio::time::sleep(BREATH).await;
-        }
+/// Takes what is due and has room. Whether there is more, for which there may be room soon.
+async fn scan(worker: &Arc<Worker>) -> bool {
+    if !worker.outage.may_scan() {
+        return false;
     }
+    // What is taken here waits in line for its slot; a backlog of new jobs cannot shut it out.
+    let most = if worker.finds_nobody() { FEW } else { MOST };
+    let (fresh, begun) = (worker.room_for_fresh().min(most), worker.room_for_retries().min(most));
+    let due = match worker.ledger().take_due(fresh, begun).await {
+        Ok(due) => due,
+        Err(e) => {
+            worker.outage.begins(&e);
+            return false;
+        }
+    };
+    let retries = due.iter().filter(|d| !d.attempts.is_empty()).count();
+    let more = due.len() - retries >= fresh || (begun > 0 && retries >= begun);
+    if due.len() > retries {
+        worker.saw_fresh_work();
+    }
+    for d in due {
+        worker.run_due(d);
+    }
+    more
 }

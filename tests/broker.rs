@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
 #[path = "support/rabbit.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part")]
 mod rabbit;
 #[path = "support/relay.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part")]
@@ -574,7 +575,7 @@ async fn after_shutdown_the_intake_ends_and_what_is_held_can_still_be_acked() {
 
 fn vhost_connections(vhost: &Vhost) -> String {
     let (_, name) = vhost.url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-    let all = rabbit::rabbitmqctl(&["list_connections", "vhost", "--no-table-headers"]);
+    let all = rabbit::node::rabbitmqctl(&["list_connections", "vhost", "--no-table-headers"]);
     all.lines().filter(|line| line.trim() == name).collect()
 }
 

@@ -12,24 +12,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use rabbit::node::Alarm;
 use rabbit::wait::until;
-use rabbit::{SOON, Vhost, rabbitmqctl};
-
-/// Puts the alarm out however the test ends.
-struct Alarm;
-
-impl Alarm {
-    fn on() -> Self {
-        rabbitmqctl(&["set_vm_memory_high_watermark", "0"]);
-        Self
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        rabbitmqctl(&["set_vm_memory_high_watermark", "0.7"]); // as scripts/services sets it
-    }
-}
+use rabbit::{SOON, Vhost};
 
 fn job(id: usize) -> Message {
     Message {
@@ -66,7 +51,7 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     broker.publish(job(0)).await.expect("nothing is blocked yet");
     let held = timeout(SOON, intake.next()).await.expect("in time").expect("a delivery");
 
-    let alarm = Alarm::on();
+    let alarm = Alarm::Memory.on();
     // RabbitMQ tells a connection that it is blocked when it publishes.
     let mut id = 0;
     let refused = async || {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::house::away::Away;
-use support::house::{DOORS, House, job, rabbitmqctl};
+use support::house::{DOORS, House, job};
+use support::node::rabbitmqctl;
 use support::wait;
 use support::world::connect;
 

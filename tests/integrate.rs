@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use otpost::app::Roles;
 use serde_json::json;
+use support::house::House;
 use support::house::process::Process;
-use support::house::{House, rabbitmqctl};
+use support::node::rabbitmqctl;
 use support::wait;
 use tokio::sync::watch;
 

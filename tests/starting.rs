@@ -1,10 +1,11 @@
-//! A service that starts while its ledger is away: it says so, answers at its doors, keeps carriers' receipts, and goes on
-//! by itself when the ledger is there.
+//! A service that starts while its ledger or its broker is away: it says so, answers at its doors, keeps carriers'
+//! receipts, and goes on by itself when the ledger is there.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,6 +23,37 @@ fn place(url: &str) -> SocketAddr {
 
 fn free_port() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// What is said by a process that does not want to wait.
+fn gives_up(file: &Path) -> String {
+    let out = Command::new(env!("CARGO_BIN_EXE_otpost"))
+        .args(["serve", "--no-wait", "--config"])
+        .arg(file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    said
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_wait_is_told_what_is_wrong_with_the_broker() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let file = house.config_file("all");
+    let right = std::fs::read_to_string(&file).unwrap();
+    let (broker, nobody) = (house.broker().to_string(), free_port().to_string());
+    for (wrong, what) in [
+        (right.replace("guest:guest", "guest:guessed"), "check the user, the password"),
+        (right.replace(&broker, &nobody), "cannot be reached"),
+        (right.replace("/t-", "/no-"), "and the vhost"),
+    ] {
+        assert_ne!(wrong, right);
+        std::fs::write(&file, wrong).unwrap();
+        let said = gives_up(&file);
+        assert!(said.contains("the broker is not usable") && said.contains(what), "{what}: {said}");
+        assert!(!said.contains("guessed"), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,13 +77,7 @@ async fn the_doors_are_open_while_the_ledger_is_waited_for() {
     std::fs::write(&file, text.join("\n")).unwrap();
 
     // Who does not want to wait is told what is wrong.
-    let out = Command::new(env!("CARGO_BIN_EXE_otpost"))
-        .args(["serve", "--no-wait", "--config"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(1), "{said}");
+    let said = gives_up(&file);
     assert!(said.contains("the ledger is not usable") && said.contains(&relay.addr().to_string()), "{said}");
 
     let _all = house.run(&file, "api,worker,receipts", "all");

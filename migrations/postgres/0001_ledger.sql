@@ -142,6 +142,21 @@ create table api_key (
     revoked_at       timestamptz
 );
 
+-- What is written to see whether the disk takes anything again; empty at all other times.
+create table trial (
+    page             text not null
+);
+alter table trial alter column page set storage plain;
+
+-- Writes as much as a large group does, to pages that the disk must find anew, and takes it away again.
+create function otpost_try_to_write() returns jsonb language plpgsql as $$
+begin
+    truncate trial;
+    insert into trial select repeat('-', 7000) from generate_series(1, 40);
+    truncate trial;
+    return 'true';
+end $$;
+
 -- The ledger's clock: the only one that quotas and deadlines know.
 create function otpost_now() returns timestamptz language sql volatile as $$ select clock_timestamp() $$;
 
@@ -574,21 +589,27 @@ begin
 
     insert into webhook (uid, version, tenant, event, due_at, born_at)
         select d.uid, (e->>'version')::bigint, d.tenant, e, clock, clock
-          from jsonb_array_elements(items) i
-          join jsonb_array_elements(fates) f on f->'ix' = i->'ix' and f->>'result' = 'concluded'
-          join dispatch d on d.uid = (i->>'uid')::uuid,
-               jsonb_array_elements(i->'conclusion'->'events') e
-         where (i->>'hooks')::boolean order by 1, 2;
+          from jsonb_to_recordset(items) as i(ix int, uid uuid, hooks boolean, conclusion jsonb)
+          join jsonb_to_recordset(fates) as f(ix int, result text) on f.ix = i.ix and f.result = 'concluded'
+          join dispatch d on d.uid = i.uid,
+               jsonb_array_elements(i.conclusion->'events') e
+         where i.hooks order by 1, 2;
 
     -- Slots given back, and taken again by a correction, even above the rule.
     if exists (select from jsonb_array_elements(items) i where i ? 'keys') then
+        with moved as materialized (
+            select s->>'key' as key, (s->>'at')::timestamptz as at, i.conclusion->>'slots' as way
+              from jsonb_to_recordset(items) as i(ix int, uid uuid, conclusion jsonb)
+              join jsonb_to_recordset(fates) as f(ix int, result text) on f.ix = i.ix and f.result = 'concluded'
+              join dispatch d on d.uid = i.uid,
+                   jsonb_array_elements(d.slots) s
+             where i.conclusion->>'slots' in ('give_back', 'take_again'))
         update quota q set slots = array(
             select distinct s from (
                 select unnest(q.slots) as s
-                except select g.at from otpost_moved(items, fates, 'give_back') g where g.key = q.key
-                union select g.at from otpost_moved(items, fates, 'take_again') g where g.key = q.key) kept order by s)
-         where q.key in (select g.key from otpost_moved(items, fates, 'give_back') g
-                         union select g.key from otpost_moved(items, fates, 'take_again') g);
+                except select m.at from moved m where m.key = q.key and m.way = 'give_back'
+                union select m.at from moved m where m.key = q.key and m.way = 'take_again') kept order by s)
+         where q.key in (select m.key from moved m);
     end if;
 
     -- Somebody else closed it, or this very finish came through before: add what the answer said, begin nothing.
@@ -626,17 +647,6 @@ begin
       from jsonb_array_elements(fates) f left join dispatch d on d.uid = (f->>'uid')::uuid;
     return results;
 end $$;
-
--- The slots that the concluded items of a group give back or take again.
-create function otpost_moved(items jsonb, fates jsonb, what text) returns table (key text, at timestamptz)
-language sql stable as $$
-    select s->>'key', (s->>'at')::timestamptz
-      from jsonb_array_elements(items) i
-      join jsonb_array_elements(fates) f on f->'ix' = i->'ix' and f->>'result' = 'concluded'
-      join dispatch d on d.uid = (i->>'uid')::uuid,
-           jsonb_array_elements(d.slots) s
-     where i->'conclusion'->>'slots' = what
-$$;
 
 -- Records receipts. A receipt proves acceptance; `delivered` outranks a bad one, else the first final one stays.
 create function otpost_record(items jsonb) returns jsonb

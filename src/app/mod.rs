@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -58,7 +59,7 @@ pub struct Start {
     pub roles: Roles,
     /// Bring the schema to this version's first.
     pub migrate: bool,
-    /// Wait for a ledger that is away; else give up at once.
+    /// Wait for a ledger or a broker that is away; else give up at once.
     pub wait: bool,
 }
 
@@ -90,8 +91,13 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
     let away = look(&ledger, how).await?;
+    let settings = broker_settings(&config);
+    if let Some(settings) = settings.as_ref().filter(|_| !how.wait) {
+        // Who may wait is told by the broker's own tasks, again and again, what is wrong.
+        Broker::declare(&settings.url, settings.declare).await.context("the broker is not usable")?;
+    }
     let shutdown = CancellationToken::new();
-    let broker = broker_settings(&config).map(|settings| Broker::start(settings, shutdown.child_token()));
+    let broker = settings.map(|settings| Broker::start(settings, shutdown.child_token()));
     let (to_worker, woken) = mpsc::channel(WAKES);
     let waker = Waker::new(how.roles.worker.then_some(to_worker), broker.clone());
     let (answers, asking) = ready::ledger_ready(ledger.clone());

@@ -19,7 +19,7 @@ pub(super) struct Serve {
     /// Bring the ledger's schema to this version's before starting
     #[arg(long)]
     migrate: bool,
-    /// Give up at once when the ledger is away, instead of waiting for it
+    /// Give up at once when the ledger or the broker is away, instead of waiting for it
     #[arg(long)]
     no_wait: bool,
 }

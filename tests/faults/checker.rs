@@ -109,7 +109,7 @@ pub(crate) async fn settle(site: &Site, sent: &[Sent], patience: Duration) {
 }
 
 /// Holds everything that can be seen against the promises.
-pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected, logs: &[&str]) -> Report {
+pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected) -> Report {
     let mut wrong: Vec<String> = vec![];
     let mut report = Report { jobs: sent.len(), ..Report::default() };
     let accepted = site.house.record("accepted", None).await;
@@ -175,7 +175,7 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected, logs: 
     }
     wrong.extend(superseded(sent, &rows));
     wrong.extend(queues(site, injected).await);
-    wrong.extend(secrets(site, sent, &events, logs).await);
+    wrong.extend(secrets(site, sent, &events).await);
     assert!(wrong.is_empty(), "{} promises are broken, the first of them: {:#}", wrong.len(), wrong[0]);
     println!("{report:?}, {repeats} repeats in the ledger");
     report
@@ -278,7 +278,7 @@ async fn queues(site: &Site, injected: Injected) -> Vec<String> {
 }
 
 /// O6: tables, events and logs.
-async fn secrets(site: &Site, sent: &[Sent], events: &[Value], logs: &[&str]) -> Vec<String> {
+async fn secrets(site: &Site, sent: &[Sent], events: &[Value]) -> Vec<String> {
     let mut places: Vec<(String, String)> = vec![];
     let look = connect(&site.house.ledger_url).await;
     let tables = "select tablename::text from pg_tables where schemaname = current_schema()";
@@ -288,9 +288,7 @@ async fn secrets(site: &Site, sent: &[Sent], events: &[Value], logs: &[&str]) ->
         places.push((table, rows.iter().map(|r| r.get::<_, String>(0)).collect::<Vec<_>>().join("\n")));
     }
     places.push(("events".to_owned(), events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")));
-    for name in logs {
-        places.push((format!("the log of {name}"), site.house.log(name)));
-    }
+    places.extend(site.house.logs().into_iter().map(|(name, text)| (format!("the log of {name}"), text)));
     let mut wrong = vec![];
     for (place, text) in &places {
         for job in sent {

@@ -158,6 +158,6 @@ mod long {
         load.publish(JOBS).await;
         checker::settle(&site, &load.sent, Duration::from_secs(100)).await;
         let injected = Injected { unknown: 64, time: true, ..Injected::default() };
-        checker::check(&site, &load.sent, injected, &["doors", "a", "b"]).await;
+        checker::check(&site, &load.sent, injected).await;
     }
 }

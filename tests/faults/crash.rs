@@ -51,7 +51,7 @@ async fn crash_at(point: Point) {
     checker::settle(&site, &load.sent, Duration::from_secs(100)).await;
     let dead = u32::from(point == Point::DeadLetterConfirmed);
     let injected = Injected { unknown: 64, time: true, dead, prompt: false };
-    checker::check(&site, &load.sent, injected, &["first", "second"]).await;
+    checker::check(&site, &load.sent, injected).await;
 }
 
 /// What brings a process to a point.

@@ -1,9 +1,6 @@
 //! F16: the ledger is one file, and its disk is full, or does not keep what it is given.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use otpost::attempt::AttemptId;
@@ -11,89 +8,15 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::site::{ALL, Site};
+use crate::small_disk::{Disk, NoSync};
 use crate::support::house::asking::signature;
 use crate::support::house::process::Process;
 use crate::support::wait;
-use crate::support::world::TempDir;
 
 /// Jobs of each part of a scenario.
 const JOBS: usize = 6;
 /// A disk's trouble is told again and again for so long, and nothing else.
 const TROUBLE: Duration = Duration::from_secs(5);
-
-/// A command of root's.
-fn as_root(program: &str) -> Command {
-    let mut command = Command::new(program);
-    if !rustix::process::geteuid().is_root() {
-        command = Command::new("sudo");
-        command.args(["-n", program]);
-    }
-    command
-}
-
-/// A small disk of the test's own.
-struct Disk(TempDir);
-
-impl Disk {
-    fn mount() -> Self {
-        let disk = Self(TempDir::new());
-        let mut mount = as_root("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=8m,mode=0777", "otpost-test"]).arg(&disk.0.0);
-        let done = mount.output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        disk
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.0.join("filler")
-    }
-
-    /// Leaves no room on it.
-    fn fill(&self) {
-        let mut file = File::create(self.filler()).unwrap();
-        let full = loop {
-            if let Err(e) = file.write_all(&[1; 4096]) {
-                break e.kind();
-            }
-        };
-        assert_eq!(full, ErrorKind::StorageFull);
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.filler()).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = as_root("umount").arg("-l").arg(&self.0.0).status();
-    }
-}
-
-/// A process to whose files nothing is kept for as long as this is there: each fsync fails.
-struct NoSync(Child);
-
-impl NoSync {
-    fn begin(process: &Process) -> Self {
-        let mut strace = as_root("strace");
-        strace.args(["-f", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO", "-p"]);
-        let mut strace = strace.arg(process.0.id().to_string()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut says = BufReader::new(strace.stderr.take().unwrap());
-        let mut line = String::new();
-        says.read_line(&mut line).unwrap();
-        assert!(line.contains("attached"), "strace: {line}");
-        // It writes as long as it runs.
-        std::thread::spawn(move || std::io::copy(&mut says, &mut std::io::sink()));
-        Self(strace)
-    }
-}
-
-impl Drop for NoSync {
-    fn drop(&mut self) {
-        let _ = as_root("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
 
 /// A job, and what it was answered.
 struct Posted {
@@ -113,7 +36,7 @@ struct Laptop {
 impl Laptop {
     async fn on(disk: &Disk) -> (Self, Process) {
         let mut site = Site::build(Duration::from_millis(20)).await;
-        site.house.ledger_url = format!("sqlite:{}/ledger.db", disk.0.0.display());
+        site.house.ledger_url = format!("sqlite:{}/ledger.db", disk.path().display());
         site.instead.push((format!("url = \"{}\"", site.house.amqp_url), String::new()));
         let file = site.house.config_file("w");
         let run = |args: &[&str]| {
@@ -209,12 +132,11 @@ impl Laptop {
             self.troubles().await
         );
         let asked = self.site.house.record("requests", None).await.len();
-        let began = tokio::time::Instant::now();
-        while began.elapsed() < TROUBLE {
+        wait::throughout(TROUBLE, async || {
             let said = self.troubles().await;
             assert!(said.len() == 3 && said.iter().all(|says| says.contains(because)), "{said:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        })
+        .await;
         for posted in waiting {
             assert_eq!(self.report(posted).await, 503, "a receipt that cannot be kept");
         }

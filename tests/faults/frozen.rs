@@ -32,7 +32,7 @@ async fn a_worker_is_frozen_between_its_begin_and_its_request() {
     worker.signal("CONT");
     let thawed = site.house.until_state(load.sent[1].id, "delivered").await;
     checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-    checker::check(&site, &load.sent, Injected { prompt: true, ..Injected::default() }, &["w"]).await;
+    checker::check(&site, &load.sent, Injected { prompt: true, ..Injected::default() }).await;
     assert_eq!(thawed.attempts.len(), 2, "the first was not sent: {thawed:#?}");
 }
 

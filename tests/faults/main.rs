@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod answers;
+mod breaking;
 mod carrier;
 mod checker;
 mod clock;
@@ -22,5 +23,7 @@ mod receipts;
 mod resources;
 mod seed;
 mod site;
+mod small_disk;
+mod soak;
 #[path = "../support/mod.rs"]
 mod support;

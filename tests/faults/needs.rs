@@ -13,7 +13,7 @@ use crate::load::Load;
 use crate::outages::{in_flight, under_load};
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
-use crate::support::house::rabbitmqctl;
+use crate::support::node::rabbitmqctl;
 use crate::support::wait;
 
 const EXCHANGES: [&str; 2] = ["otpost", "otpost.events"];
@@ -98,7 +98,7 @@ mod long {
             load.publish(10).await;
         }
         checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-        checker::check(&site, &load.sent, in_flight(0), &["all"]).await;
+        checker::check(&site, &load.sent, in_flight(0)).await;
     }
 
     /// A queue that somebody else has made is named, and what to do about it, until it is gone.
@@ -124,7 +124,7 @@ mod long {
         let mut load = Load::new(&site, Seed::of("a_queue_has_other_arguments"));
         load.publish_each_and(10).await;
         checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-        checker::check(&site, &load.sent, Injected::default(), &["all"]).await;
+        checker::check(&site, &load.sent, Injected::default()).await;
     }
 
     /// F6: the ledger does not answer for longer than `consumer_timeout`, so that jobs are held and not acked. The broker closes

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::breaking::{end_backends, set_read_only};
 use crate::checker::{self, Injected};
 use crate::load::Load;
 use crate::resources::Holds;
@@ -10,7 +11,7 @@ use crate::seed::Seed;
 use crate::site::{DOORS, Site, WORKER};
 use crate::support::house::away::Away;
 use crate::support::house::process::Process;
-use crate::support::house::rabbitmqctl;
+use crate::support::node::rabbitmqctl;
 use crate::support::relay::{Direction, Relay};
 use crate::support::wait;
 use crate::support::world::{connect, database_url};
@@ -30,6 +31,15 @@ pub(crate) struct Lines {
 pub(crate) async fn under_load(
     name: &str, injected: Injected, breaks: impl AsyncFnOnce(&Site, &Lines, &mut [Process; 2]),
 ) {
+    let going_on = async |load: &mut Load<'_>| load.publish(JOBS).await;
+    under_this_load(name, going_on, injected, breaks).await;
+}
+
+/// The same, with jobs of one's own while something breaks.
+pub(crate) async fn under_this_load(
+    name: &str, going_on: impl AsyncFnOnce(&mut Load<'_>), injected: Injected,
+    breaks: impl AsyncFnOnce(&Site, &Lines, &mut [Process; 2]),
+) {
     // Whatever a run that was killed has left behind.
     set_read_only(&database_url(), "off").await;
     let mut site = Site::build(Duration::from_millis(20)).await;
@@ -48,72 +58,13 @@ pub(crate) async fn under_load(
     let mut load = Load::new(&site, Seed::of(name));
     load.publish_each_and(JOBS).await;
     let before = [&doors, &workers[0], &workers[1]].map(Holds::now);
-    let going_on = async {
-        load.publish(JOBS).await;
-    };
-    tokio::join!(going_on, breaks(&site, &lines, &mut workers));
+    tokio::join!(going_on(&mut load), breaks(&site, &lines, &mut workers));
     load.publish(JOBS / 4).await;
     checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
-    checker::check(&site, &load.sent, injected, &["doors", "a", "b"]).await;
+    checker::check(&site, &load.sent, injected).await;
     for held in before {
         held.come_back().await;
     }
-}
-
-/// A server that takes no writes until this is dropped, also by a test that fails.
-struct ReadOnly(String);
-
-impl ReadOnly {
-    async fn begin(url: &str) -> Self {
-        let held = Self(url.to_owned());
-        set_read_only(url, "on").await;
-        held
-    }
-}
-
-impl Drop for ReadOnly {
-    fn drop(&mut self) {
-        let url = self.0.clone();
-        let again = async move { set_read_only(&url, "off").await };
-        // The test's own runtime may be at its end.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _ = std::thread::spawn(move || runtime.block_on(again)).join();
-    }
-}
-
-/// Processes of a server that stand still until this is dropped.
-struct Frozen(Vec<u32>);
-
-impl Frozen {
-    fn begin(pids: Vec<u32>) -> Self {
-        let frozen = Self(pids);
-        frozen.signal("-STOP");
-        frozen
-    }
-
-    fn signal(&self, name: &str) {
-        for pid in &self.0 {
-            // One of them may have ended meanwhile.
-            let _ = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
-        }
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        self.signal("-CONT");
-    }
-}
-
-async fn set_read_only(url: &str, on: &str) {
-    let look = connect(url).await;
-    look.batch_execute("set default_transaction_read_only = off").await.unwrap();
-    let all = format!(
-        "alter role otpost set default_transaction_read_only = {on};
-         select pg_terminate_backend(pid) from pg_stat_activity
-          where pid <> pg_backend_pid() and backend_type = 'client backend' and query like '%otpost%'"
-    );
-    look.batch_execute(&all).await.unwrap();
 }
 
 /// At most so many requests were under way when something broke.
@@ -154,11 +105,10 @@ async fn the_ledger_is_restarted_immediate() {
 async fn the_ledgers_connections_are_ended_again_and_again() {
     under_load("the_ledgers_connections_are_ended_again_and_again", in_flight(0), async |site, lines, _| {
         let look = connect(&site.house.ledger_url).await;
-        let end = "select pg_terminate_backend(pid) from pg_stat_activity
-                    where pid <> pg_backend_pid() and backend_type = 'client backend' and query like '%otpost%'";
         // What an admission, an outcome and a begin have in them: it is committed, and its answer never comes. One at a
         // time: who is not answered for longer than a group runs again cannot know its begin.
-        let passed = ["keep_refusal", "keep_refusal", "keep_refusal", "conclusion", "deadline_ms", "conclusion"];
+        let passed =
+            ["keep_refusal", "keep_refusal", "keep_refusal", "conclusion", "deadline_ms", "conclusion"];
         for needle in passed {
             lines.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
             let _ = tokio::time::timeout(Duration::from_millis(500), lines.ledger.sprung()).await;
@@ -166,7 +116,7 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
         }
         lines.ledger.pass();
         for _ in 0..20 {
-            look.query(end, &[]).await.unwrap();
+            end_backends(&look).await;
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     })
@@ -191,7 +141,13 @@ async fn workers_are_frozen() {
 mod long {
     use std::time::Duration;
 
-    use super::{Away, Frozen, ReadOnly, WORKER, a_while, connect, in_flight, rabbitmqctl, under_load, wait};
+    use serde_json::json;
+
+    use super::{Away, WORKER, a_while, connect, in_flight, rabbitmqctl, under_load, wait};
+    use crate::breaking::{Frozen, ReadOnly, SmallDisk, backends, lock};
+    use crate::site::Site;
+    use crate::support::house::job;
+    use crate::support::node::Alarm;
 
     /// F8: bytes come one at a time, connections are reset in the midst of a frame.
     ///
@@ -231,8 +187,66 @@ mod long {
     async fn the_ledger_is_read_only_for_a_while() {
         under_load("the_ledger_is_read_only_for_a_while", in_flight(64), async |site, _, _| {
             let read_only = ReadOnly::begin(&site.house.ledger_url).await;
-            a_while(5).await;
+            is_told(site, "takes no writes").await;
             drop(read_only);
+        })
+        .await;
+    }
+
+    /// F9: the disk under the ledger's tables is full: each process says so until there is room, and nothing is pretended.
+    ///
+    /// Should fail: where a server that can be read counts as one that takes writes (it says that it is ready).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_ledgers_disk_is_full() {
+        under_load("the_ledgers_disk_is_full", in_flight(64), async |site, _, _| {
+            let small = SmallDisk::begin(&site.house.ledger_url).await;
+            small.disk.fill();
+            is_told(site, "disk is full; make room").await;
+            drop(small);
+        })
+        .await;
+    }
+
+    /// F4: the broker takes nothing from whoever publishes. What it has is sent all the same, and what comes over HTTP;
+    /// events are owed, and told when it takes them again.
+    ///
+    /// Should fail: where a broker that blocks publishers stops the intake, or where an event that was not confirmed counts
+    /// as told.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_broker_has_no_memory_or_no_disk_left() {
+        under_load("the_broker_has_no_memory_or_no_disk_left", in_flight(0), async |site, _, _| {
+            for (alarm, to) in [(Alarm::Memory, "+447730000001"), (Alarm::Disk, "+447730000002")] {
+                let raised = alarm.on();
+                let api = site.api.to_string();
+                let body = job(to, json!({})).to_string();
+                let (status, answer) = site.house.post_bytes(&api, &site.house.key, body.into()).await;
+                assert_eq!(status, 202, "{answer}");
+                let look = connect(&site.house.ledger_url).await;
+                let uid: uuid::Uuid = answer["uid"].as_str().unwrap().parse().unwrap();
+                let sql = "select state = 'delivered' and tell_at is not null from dispatch where uid = $1";
+                let owed = async || look.query_one(sql, &[&uid]).await.unwrap().get::<_, bool>(0);
+                wait::until("it is delivered, and its end is owed", owed).await;
+                is_told(site, "alarm for memory or disk space is on").await;
+                assert!(owed().await, "{alarm:?}: it was told by a broker that takes nothing");
+                drop(raised);
+            }
+        })
+        .await;
+    }
+
+    /// Both workers are not ready, and say why, for as long as five seconds.
+    async fn is_told(site: &Site, why: &str) {
+        for name in super::WORKERS {
+            let said = async || site.ready(name).await;
+            let all = async || said().await.is_some_and(|says| says.contains(why)).then_some(());
+            let told = wait::within(Duration::from_secs(20), all).await;
+            assert!(told.is_some(), "{name} never says that it {why}, but {:?}", said().await);
+        }
+        wait::throughout(Duration::from_secs(5), async || {
+            for name in super::WORKERS {
+                let says = site.ready(name).await;
+                assert!(says.as_ref().is_some_and(|says| says.contains(why)), "{name}: {says:?}");
+            }
         })
         .await;
     }
@@ -298,11 +312,7 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn every_connection_to_the_ledger_waits() {
         under_load("every_connection_to_the_ledger_waits", in_flight(128), async |site, _, _| {
-            let mut look = connect(&site.house.ledger_url).await;
-            let held = look.transaction().await.unwrap();
-            held.batch_execute("lock table dispatch in access exclusive mode").await.unwrap();
-            a_while(12).await;
-            held.rollback().await.unwrap();
+            lock(&site.house.ledger_url, Duration::from_secs(12)).await;
         })
         .await;
     }
@@ -313,10 +323,7 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledgers_server_is_frozen() {
         under_load("the_ledgers_server_is_frozen", in_flight(128), async |site, _, _| {
-            let look = connect(&site.house.ledger_url).await;
-            let all = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
-            let pids = look.query(all, &[]).await.unwrap();
-            let frozen = Frozen::begin(pids.iter().map(|row| row.get::<_, i32>(0).unsigned_abs()).collect());
+            let frozen = Frozen::begin(backends(&site.house.ledger_url).await);
             a_while(12).await;
             drop(frozen);
         })

@@ -79,8 +79,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
     // A second copy of the poison may be on its way: what is set aside twice is there twice.
     let dead = checker::waiting(&site, "otpost.dead").await;
-    checker::check(&site, &load.sent, Injected { unknown: 200, time: true, dead, prompt: false }, &logs)
-        .await;
+    checker::check(&site, &load.sent, Injected { unknown: 200, time: true, dead, prompt: false }).await;
 }
 
 /// Seen to fail: where what came back three times is read among others again (the neighbours become dead letters at the

@@ -52,6 +52,13 @@ impl Site {
         self.house.run_with(&self.file(name, roles), roles, name, variables)
     }
 
+    /// What a process says that is not ready; none where all is.
+    pub(crate) async fn ready(&self, name: &str) -> Option<String> {
+        let ops = self.house.serving(name).await["ops"].as_str().unwrap().to_owned();
+        let (status, body) = self.house.get(&format!("http://{ops}/readyz")).await;
+        (status != 200).then_some(body)
+    }
+
     fn file(&self, name: &str, roles: &str) -> PathBuf {
         let file = self.house.config_file(name);
         let mut text = std::fs::read_to_string(&file).unwrap();

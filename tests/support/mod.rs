@@ -9,6 +9,7 @@
 )]
 
 pub mod house;
+pub mod node;
 pub mod play;
 pub mod relay;
 pub mod wait;

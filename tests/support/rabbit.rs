@@ -1,11 +1,14 @@
 //! A virtual host of a test's own on the `RabbitMQ` that all tests share.
 
+#[path = "node.rs"]
+pub(crate) mod node;
 #[path = "wait.rs"]
 pub(crate) mod wait;
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
+
+use node::rabbitmqctl;
 
 /// Anything that is waited for comes within this time, or the test fails.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -89,14 +92,4 @@ impl Drop for Vhost {
     fn drop(&mut self) {
         rabbitmqctl(&["delete_vhost", &self.name]);
     }
-}
-
-pub(crate) fn rabbitmqctl(arguments: &[&str]) -> String {
-    let program = std::env::var("OTPOST_TEST_RABBITMQCTL")
-        .expect("OTPOST_TEST_RABBITMQCTL is not set: run scripts/test");
-    let output = Command::new(program).arg("-q").args(arguments).output().expect("rabbitmqctl runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() || std::thread::panicking(), "{arguments:?}: {said}{complained}");
-    said
 }

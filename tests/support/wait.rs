@@ -31,3 +31,12 @@ pub(crate) async fn answer<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     answer(what, async || holds().await.then_some(())).await;
 }
+
+/// Looks again and again, for so long.
+pub(crate) async fn throughout(time: Duration, mut look: impl AsyncFnMut()) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        look().await;
+        sleep(AGAIN).await;
+    }
+}

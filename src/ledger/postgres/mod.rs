@@ -85,6 +85,7 @@ impl Store for Postgres {
                 "the ledger's schema is of another version; run: otpost migrate".to_owned(),
             ));
         }
+        self.takes_writes().await?;
         row["now"].as_str().and_then(|t| t.parse().ok()).ok_or_else(|| LedgerError::Unfit(MISREAD.to_owned()))
     }
 

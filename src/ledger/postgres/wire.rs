@@ -1,6 +1,7 @@
 //! The way to `PostgreSQL`: connections, statements whose rows are JSON, and what errors mean.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
@@ -16,6 +17,8 @@ pub(in crate::ledger) struct Postgres {
     place: String,
     /// Longer than the server's own limit: a statement that is over it has lost its connection.
     patience: Duration,
+    /// A write was refused, whatever it was: only a write shows that it takes some again.
+    refused: AtomicBool,
 }
 
 impl Postgres {
@@ -48,7 +51,8 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|_| LedgerError::Unfit("the connection pool cannot be built".to_owned()))?;
-        Ok(Self { pool, place, patience: options.statement_timeout + Duration::from_secs(1) })
+        let patience = options.statement_timeout + Duration::from_secs(1);
+        Ok(Self { pool, place, patience, refused: AtomicBool::new(false) })
     }
 
     pub(super) async fn connection(&self) -> Result<Object, LedgerError> {
@@ -80,13 +84,28 @@ impl Postgres {
                         .map_err(|_| LedgerError::Unfit(MISREAD.to_owned()))
                 })
                 .collect(),
-            Ok(Err(e)) => Err(of(&e)),
+            Ok(Err(e)) => {
+                let e = of(&e);
+                if matches!(e, LedgerError::Unwritable(_)) {
+                    self.refused.store(true, Ordering::Relaxed);
+                }
+                Err(e)
+            }
             Err(_) => {
                 // Nobody knows what its statement does: this connection is not used again.
                 drop(Object::take(connection));
                 Err(LedgerError::Away("no answer in time".to_owned()))
             }
         }
+    }
+
+    /// After a refusal: an error as long as nothing can be written.
+    pub(super) async fn takes_writes(&self) -> Result<(), LedgerError> {
+        if self.refused.load(Ordering::Relaxed) {
+            self.rows::<bool>("select otpost_try_to_write()", &[]).await?;
+            self.refused.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Runs a group's function, and puts its answers into the group's order.
@@ -133,6 +152,20 @@ pub(super) fn of(e: &tokio_postgres::Error) -> LedgerError {
     let state = db.code();
     if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(state) {
         return LedgerError::Again;
+    }
+    match *state {
+        SqlState::DISK_FULL => {
+            return LedgerError::Unwritable("the ledger's disk is full; make room on the PostgreSQL server");
+        }
+        SqlState::IO_ERROR => {
+            return LedgerError::Unwritable("the ledger's disk fails; see the PostgreSQL server's log");
+        }
+        SqlState::READ_ONLY_SQL_TRANSACTION => {
+            return LedgerError::Unwritable(
+                "the ledger takes no writes; see that ledger.url names no standby, and default_transaction_read_only",
+            );
+        }
+        _ => {}
     }
     match &state.code()[..2] {
         "22" | "23" => LedgerError::Data {

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::node::rabbitmqctl;
 use super::relay::Relay;
 use super::world::{TempDir, fresh_schema, ledger_at};
 
@@ -47,15 +48,6 @@ pub struct House {
     channel: Channel,
     _connections: Vec<Connection>,
     http: reqwest::Client,
-}
-
-/// Runs rabbitmqctl against the tests' node.
-pub fn rabbitmqctl(args: &[&str]) -> String {
-    let program = std::env::var("OTPOST_TEST_RABBITMQCTL")
-        .expect("OTPOST_TEST_RABBITMQCTL is not set: run scripts/test");
-    let out = Command::new(program).args(args).output().expect("rabbitmqctl runs");
-    assert!(out.status.success(), "rabbitmqctl {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
 async fn amqp(url: &str) -> Connection {

@@ -93,6 +93,15 @@ impl House {
         std::fs::read_to_string(self.files.0.join(format!("{name}.log"))).unwrap()
     }
 
+    /// The same of every process that ran, by its name.
+    pub fn logs(&self) -> Vec<(String, String)> {
+        let files = std::fs::read_dir(&self.files.0).unwrap().map(|file| file.unwrap().path());
+        let logs = files.filter(|file| file.extension().is_some_and(|ending| ending == "log"));
+        logs.map(|file| file.file_stem().unwrap().to_string_lossy().into_owned())
+            .map(|name| (name.clone(), self.log(&name)))
+            .collect()
+    }
+
     /// Waits until a process serves; answers its log line with the addresses.
     pub async fn serving(&self, name: &str) -> Value {
         let look = async || self.log(name).lines().find(|l| l.contains("otpost serves")).map(str::to_owned);

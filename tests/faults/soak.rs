@@ -1,0 +1,189 @@
+//! F23: what breaks in the other scenarios breaks here one after the other and at once, as a seed has it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::breaking::{Frozen, ReadOnly, backends, end_backends, lock};
+use crate::checker::Injected;
+use crate::outages::{Lines, a_while, under_this_load};
+use crate::seed::Seed;
+use crate::site::{Site, WORKER};
+use crate::support::house::away::Away;
+use crate::support::house::process::Process;
+use crate::support::node::{Alarm, rabbitmqctl};
+use crate::support::relay::Direction;
+use crate::support::world::connect;
+
+const SOAK: Duration = Duration::from_secs(150);
+/// One job in this time.
+const PACE: Duration = Duration::from_millis(250);
+
+/// What breaks in the servers.
+#[derive(Debug, Clone, Copy)]
+enum Server {
+    BrokerAway,
+    BrokerClosesAll,
+    BrokerAlarm,
+    LedgerAway,
+    LedgerEndsAll,
+    LedgerReadOnly,
+    LedgerLocked,
+    LedgerFrozen,
+}
+
+const SERVERS: &[(u64, Server)] = &[
+    (1, Server::BrokerAway),
+    (3, Server::BrokerClosesAll),
+    (2, Server::BrokerAlarm),
+    (1, Server::LedgerAway),
+    (3, Server::LedgerEndsAll),
+    (2, Server::LedgerReadOnly),
+    (2, Server::LedgerLocked),
+    (2, Server::LedgerFrozen),
+];
+
+/// What breaks in the workers, and on the way from them to the servers.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Killed,
+    Frozen,
+    Reset,
+    Abandoned,
+    Slow,
+    Slices,
+    CommitCut,
+}
+
+const WAYS: &[(u64, Way)] = &[
+    (2, Way::Killed),
+    (2, Way::Frozen),
+    (4, Way::Reset),
+    (1, Way::Abandoned),
+    (2, Way::Slow),
+    (2, Way::Slices),
+    (4, Way::CommitCut),
+];
+
+/// Calls of servers' own programs take seconds; all else goes on meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+async fn away(server: &'static str, how: &'static str, seconds: u64) {
+    let away = aside(move || Away::stop(server, how)).await;
+    a_while(seconds).await;
+    aside(move || drop(away)).await;
+}
+
+async fn break_server(site: &Site, seed: &mut Seed) {
+    let (fault, seconds) = (seed.one_of(SERVERS), 1 + seed.below(4));
+    println!("{fault:?} for {seconds} s");
+    let url = &site.house.ledger_url;
+    match fault {
+        Server::BrokerAway => away("rabbitmq", "clean", seconds).await,
+        Server::BrokerClosesAll => {
+            let vhost = site.house.amqp_url.rsplit_once('/').unwrap().1.to_owned();
+            aside(move || rabbitmqctl(&["close_all_connections", "--vhost", &vhost, "a test"])).await;
+        }
+        Server::BrokerAlarm => {
+            let alarm = if seed.below(2) == 0 { Alarm::Memory } else { Alarm::Disk };
+            let raised = aside(move || alarm.on()).await;
+            a_while(seconds).await;
+            aside(move || drop(raised)).await;
+        }
+        Server::LedgerAway => away("postgres", "immediate", seconds).await,
+        Server::LedgerEndsAll => end_backends(&connect(url).await).await,
+        Server::LedgerReadOnly => {
+            let read_only = ReadOnly::begin(url).await;
+            a_while(seconds).await;
+            drop(read_only);
+        }
+        Server::LedgerLocked => lock(url, Duration::from_secs(2 * seconds)).await,
+        Server::LedgerFrozen => {
+            let frozen = Frozen::begin(backends(url).await);
+            a_while(2 * seconds).await;
+            drop(frozen);
+        }
+    }
+}
+
+async fn break_way(
+    site: &Site, lines: &Lines, workers: &mut [Process; 2], started: &mut u32, seed: &mut Seed,
+) {
+    let (fault, seconds, which) = (seed.one_of(WAYS), 1 + seed.below(6), seed.below(6) as usize);
+    let line = [&lines.ledger, &lines.broker, &lines.carrier][which % 3];
+    let name = ["the ledger", "the broker", "the carrier"][which % 3];
+    let worker = which % 2;
+    println!("{fault:?}: worker {worker}, or the way to {name}, for {seconds} s");
+    match fault {
+        Way::Killed => {
+            *started += 1;
+            let name = format!("s{started}");
+            workers[worker] = site.start_with(&name, WORKER, &[]);
+        }
+        Way::Frozen => {
+            workers[worker].signal("STOP");
+            a_while(seconds).await;
+            workers[worker].signal("CONT");
+        }
+        Way::Reset => line.reset(),
+        Way::Abandoned => line.abandon(),
+        Way::Slow => {
+            line.delay(Duration::from_millis(20));
+            a_while(seconds).await;
+            line.pass();
+        }
+        Way::Slices => {
+            line.slice(1);
+            a_while(1).await;
+            line.pass();
+        }
+        Way::CommitCut => {
+            let needle = ["keep_refusal", "conclusion", "deadline_ms"][which % 3];
+            lines.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
+            let _ = tokio::time::timeout(Duration::from_secs(1), lines.ledger.sprung()).await;
+            lines.ledger.pass();
+        }
+    }
+}
+
+mod long {
+    use super::*;
+
+    /// It fails where any of the others does, with luck; what a seed has found is put into a scenario of its own.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn anything_breaks_at_any_time() {
+        let name = "anything_breaks_at_any_time";
+        let over = AtomicBool::new(false);
+        let going_on = async |load: &mut crate::load::Load<'_>| {
+            let mut pace = tokio::time::interval(PACE);
+            while !over.load(Ordering::Relaxed) {
+                pace.tick().await;
+                load.publish(1).await;
+            }
+        };
+        let injected = Injected { unknown: 1000, time: true, ..Injected::default() };
+        under_this_load(name, going_on, injected, async |site, lines, workers| {
+            let end = Instant::now() + SOAK;
+            let (mut chance, mut others) = (Seed::of("servers"), Seed::of("ways"));
+            let servers = async {
+                while Instant::now() < end {
+                    break_server(site, &mut chance).await;
+                    tokio::time::sleep(Duration::from_millis(500 + chance.below(4000))).await;
+                }
+            };
+            let ways = async {
+                let mut started = 0;
+                while Instant::now() < end {
+                    break_way(site, lines, workers, &mut started, &mut others).await;
+                    tokio::time::sleep(Duration::from_millis(500 + others.below(3000))).await;
+                }
+            };
+            tokio::join!(servers, ways);
+            over.store(true, Ordering::Relaxed);
+        })
+        .await;
+    }
+}

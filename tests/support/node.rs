@@ -1,0 +1,44 @@
+//! The `RabbitMQ` node that all tests share: its command line, and its alarms.
+
+use std::process::Command;
+
+/// Runs rabbitmqctl against the tests' node.
+pub(crate) fn rabbitmqctl(args: &[&str]) -> String {
+    let program = std::env::var("OTPOST_TEST_RABBITMQCTL")
+        .expect("OTPOST_TEST_RABBITMQCTL is not set: run scripts/test");
+    let out = Command::new(program).arg("-q").args(args).output().expect("rabbitmqctl runs");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&out.stderr);
+    // What a test that fails takes away again must not hide why it fails.
+    assert!(out.status.success() || std::thread::panicking(), "rabbitmqctl {args:?}: {said}{complained}");
+    said
+}
+
+/// An alarm that is on until this is dropped, also by a test that fails: the node takes nothing more from whoever
+/// publishes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Alarm {
+    Memory,
+    Disk,
+}
+
+impl Alarm {
+    pub(crate) fn on(self) -> Raised {
+        match self {
+            Self::Memory => rabbitmqctl(&["set_vm_memory_high_watermark", "0"]),
+            Self::Disk => rabbitmqctl(&["set_disk_free_limit", "1000TB"]),
+        };
+        Raised(self)
+    }
+}
+
+pub(crate) struct Raised(Alarm);
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        match self.0 {
+            Alarm::Memory => rabbitmqctl(&["set_vm_memory_high_watermark", "0.7"]), // as scripts/services sets it
+            Alarm::Disk => rabbitmqctl(&["set_disk_free_limit", "50MB"]),           // RabbitMQ's own
+        };
+    }
+}
