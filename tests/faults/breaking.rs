@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::small_disk::Disk;
-use crate::support::wait;
 use crate::support::world::connect;
 
 /// The test's own runtime may be at its end.
@@ -110,7 +109,10 @@ async fn move_to(url: &str, space: &str) {
          end $$"
     );
     // It may collide with otpost.
-    wait::until("the tables are moved", async || look.batch_execute(&all).await.is_ok()).await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while let Err(e) = look.batch_execute(&all).await {
+        assert!(tokio::time::Instant::now() < deadline, "the tables are not moved: {e}");
+    }
 }
 
 /// Ends all connections of otpost's.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aho_corasick::AhoCorasick;
 use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
@@ -289,15 +290,13 @@ async fn secrets(site: &Site, sent: &[Sent], events: &[Value]) -> Vec<String> {
     }
     places.push(("events".to_owned(), events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")));
     places.extend(site.house.logs().into_iter().map(|(name, text)| (format!("the log of {name}"), text)));
+    let words: Vec<&str> =
+        sent.iter().flat_map(|job| [job.code.as_str(), job.to.trim_start_matches("+44")]).collect();
+    let all = AhoCorasick::new(&words).unwrap();
     let mut wrong = vec![];
     for (place, text) in &places {
-        for job in sent {
-            for secret in [job.code.as_str(), job.to.trim_start_matches("+44")] {
-                if text.contains(secret) {
-                    wrong.push(format!("O6: {secret} is in {place}"));
-                }
-            }
-        }
+        let found = all.find_iter(text).map(|found| words[found.pattern()]);
+        wrong.extend(found.map(|secret| format!("O6: {secret} is in {place}")));
     }
     wrong
 }

@@ -127,7 +127,7 @@ mod long {
         }
         holds_its_quota(&site, &crowded).await;
         checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-        checker::check(&site, &load.sent, Injected::default(), &names).await;
+        checker::check(&site, &load.sent, Injected::default()).await;
     }
 
     /// The clock by which everything is judged steps itself. What was under way may end late, or as expired, and says so; no

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use crate::seed::Seed;
 use crate::site::Site;
 use crate::support::house::seal;
-use crate::support::wait;
 
 /// A job that is with otpost.
 #[derive(Debug, Clone)]
@@ -279,19 +278,26 @@ impl<'a> Load<'a> {
         true
     }
 
-    /// Posts until there is an answer that says yes; or no, because its code has ended meanwhile.
+    /// Posts until there is an answer that says yes; or no, because its code has ended meanwhile. As patient as it is asked
+    /// to be.
     async fn post(&self, job: &Value) -> bool {
         let expires_at: Timestamp = job["expires_at"].as_str().unwrap().parse().unwrap();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
         let url = format!("http://{}/v1/dispatches", self.site.api);
-        let posted = async || {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
+        loop {
             let sent = http.post(&url).bearer_auth(&self.site.house.key).body(job.to_string()).send().await;
-            let status = sent.ok()?.status().as_u16();
+            let status = sent.as_ref().map_or(503, |answer| answer.status().as_u16());
             let late = status == 422 && otpost::clock::between(otpost::clock::now(), expires_at) < MIN_LIFE;
             assert!(late || matches!(status, 200 | 202 | 409 | 503), "{status} {job}");
-            (status != 503).then_some(!late)
-        };
-        wait::within(Duration::from_secs(120), posted).await.expect("the API answers in the end")
+            if status != 503 {
+                return !late;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the API does not answer");
+            let wait =
+                sent.ok().and_then(|answer| answer.headers()["retry-after"].to_str().ok()?.parse().ok());
+            tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1))).await;
+        }
     }
 }
 

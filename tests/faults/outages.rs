@@ -143,9 +143,12 @@ mod long {
 
     use serde_json::json;
 
-    use super::{Away, WORKER, a_while, connect, in_flight, rabbitmqctl, under_load, wait};
+    use super::{
+        Away, JOBS, Load, Process, Seed, Site, WORKER, a_while, checker, connect, in_flight, rabbitmqctl,
+        under_load, wait,
+    };
     use crate::breaking::{Frozen, ReadOnly, SmallDisk, backends, lock};
-    use crate::site::Site;
+    use crate::site::ALL;
     use crate::support::house::job;
     use crate::support::node::Alarm;
 
@@ -272,20 +275,48 @@ mod long {
     async fn workers_are_stopped_under_load() {
         under_load("workers_are_stopped_under_load", in_flight(0), async |site, _, workers| {
             for (n, name) in ["c", "d"].into_iter().enumerate() {
-                let began = tokio::time::Instant::now();
-                workers[n].signal("TERM");
-                let ended = async || workers[n].0.try_wait().unwrap();
-                let status = wait::within(Duration::from_secs(30), ended).await.expect("it ends");
-                assert!(status.success(), "{status}");
-                assert!(
-                    began.elapsed() < Duration::from_secs(26),
-                    "the grace is 20 s: {:?}",
-                    began.elapsed()
-                );
+                stop(&mut workers[n]).await;
                 workers[n] = site.start(name, WORKER).await;
             }
         })
         .await;
+    }
+
+    /// F19: the same while the ledger is away and somebody listens to events. What could not be written is found by whoever
+    /// starts next.
+    ///
+    /// Should fail: where a process waits for its listeners, or for the ledger, without end.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_process_is_stopped_in_an_outage() {
+        let site = Site::build(Duration::from_millis(20)).await;
+        checker::listen(&site).await;
+        let mut all = site.start("all", ALL).await;
+        let events = format!("http://{}/v1/events", site.api);
+        let asking = reqwest::Client::builder().no_proxy().build().unwrap().get(events);
+        let mut heard = asking.bearer_auth(&site.house.key).send().await.unwrap();
+        assert_eq!(heard.status(), 200);
+        let mut load = Load::new(&site, Seed::of("a_process_is_stopped_in_an_outage"));
+        load.publish_each_and(JOBS).await;
+        assert!(!heard.chunk().await.unwrap().unwrap().is_empty(), "events are heard");
+        load.burst(JOBS).await;
+        let away = Away::stop("postgres", "immediate");
+        stop(&mut all).await;
+        drop(away);
+        let mut end = async || while let Ok(Some(_)) = heard.chunk().await {};
+        tokio::time::timeout(Duration::from_secs(5), end()).await.expect("its listeners are told the end");
+        let _again = site.start("again", ALL).await;
+        checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
+        checker::check(&site, &load.sent, in_flight(64)).await;
+    }
+
+    /// It ends in order, within its grace.
+    async fn stop(process: &mut Process) {
+        let began = tokio::time::Instant::now();
+        process.signal("TERM");
+        let ended = async || process.0.try_wait().unwrap();
+        let status = wait::within(Duration::from_secs(30), ended).await.expect("it ends");
+        assert!(status.success(), "{status}");
+        assert!(began.elapsed() < Duration::from_secs(26), "the grace is 20 s: {:?}", began.elapsed());
     }
 
     /// F5: what otpost needs of the broker is taken away under it.

@@ -76,7 +76,6 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     let (field, reason, _) = site.house.dead_letter().await;
     assert_eq!((field.as_str(), reason.as_str()), ("body", "killed_reader"));
     checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-    let logs: Vec<&str> = logs.iter().map(String::as_str).collect();
     // A second copy of the poison may be on its way: what is set aside twice is there twice.
     let dead = checker::waiting(&site, "otpost.dead").await;
     checker::check(&site, &load.sent, Injected { unknown: 200, time: true, dead, prompt: false }).await;

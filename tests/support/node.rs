@@ -26,7 +26,7 @@ impl Alarm {
     pub(crate) fn on(self) -> Raised {
         match self {
             Self::Memory => rabbitmqctl(&["set_vm_memory_high_watermark", "0"]),
-            Self::Disk => rabbitmqctl(&["set_disk_free_limit", "1000TB"]),
+            Self::Disk => rabbitmqctl(&["set_disk_free_limit", "1000000GB"]),
         };
         Raised(self)
     }
