@@ -14,6 +14,7 @@ mod commit;
 mod crash;
 mod disk;
 mod frozen;
+mod ledger_away;
 mod load;
 mod needs;
 mod neighbours;
