@@ -112,7 +112,7 @@ async fn asked_again(case: Case) {
 }
 
 mod long {
-    /// Should fail: with a `Retry-After` that is believed whatever it says (nothing is asked again), and where an unexplained
+    /// Seen to fail: with a `Retry-After` that is believed whatever it says (nothing is asked again), and where an unexplained
     /// 5xx counts as not accepted (it is asked again at once).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_carrier_puts_off_breaks_down_or_does_not_know_us() {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use aho_corasick::AhoCorasick;
 use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Connection, ConnectionProperties};
 use otpost::attempt::{Attempt, Cause, Outcome, State};
 use otpost::dispatch::Dispatch;
 use serde_json::Value;
@@ -52,8 +51,7 @@ pub(crate) struct Report {
 
 /// Keeps every event from now on, whatever happens to the broker.
 pub(crate) async fn listen(site: &Site) {
-    let connection = amqp(site).await;
-    let channel = connection.create_channel().await.unwrap();
+    let channel = site.channel().await;
     // A classic queue: in a broker that is killed (seen with RabbitMQ 3.10.8) a quorum queue that is published to before it
     // has a leader again may never take anything more, whoever publishes.
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -65,16 +63,9 @@ pub(crate) async fn listen(site: &Site) {
         .unwrap();
 }
 
-async fn amqp(site: &Site) -> Connection {
-    let connect =
-        async || Connection::connect(&site.house.amqp_url, ConnectionProperties::default()).await.ok();
-    wait::answer("RabbitMQ answers", connect).await
-}
-
 /// Takes all messages of a queue.
 async fn drain(site: &Site, queue: &str) -> Vec<Vec<u8>> {
-    let connection = amqp(site).await;
-    let channel = connection.create_channel().await.unwrap();
+    let channel = site.channel().await;
     let mut all = vec![];
     while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {
         all.push(got.delivery.data);
@@ -84,7 +75,7 @@ async fn drain(site: &Site, queue: &str) -> Vec<Vec<u8>> {
 
 /// Messages that wait in a queue.
 pub(crate) async fn waiting(site: &Site, queue: &str) -> u32 {
-    let channel = amqp(site).await.create_channel().await.unwrap();
+    let channel = site.channel().await;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap().message_count()
 }

@@ -175,7 +175,7 @@ impl Laptop {
 mod long {
     use super::*;
 
-    /// Should fail: where a ledger that can be read counts as one that answers (it says that it is ready).
+    /// Seen to fail: where a ledger that can be read counts as one that answers (it says that it is ready).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledgers_disk_is_full() {
         let disk = Disk::mount();
@@ -203,7 +203,7 @@ mod long {
         laptop.check(&all).await;
     }
 
-    /// Should fail: where a commit that failed is answered as one that was done (a job without a row after the restart).
+    /// Seen to fail: where a commit that failed is answered as one that was done (it says that it is ready).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledgers_disk_fails_to_keep() {
         let disk = Disk::mount();

@@ -28,3 +28,4 @@ mod small_disk;
 mod soak;
 #[path = "../support/mod.rs"]
 mod support;
+mod under_load;

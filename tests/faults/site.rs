@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lapin::{Channel, Connection, ConnectionProperties};
+
 use crate::support::house::House;
 use crate::support::house::process::Process;
+use crate::support::wait;
 
 /// Everything in one process.
 pub(crate) const ALL: &str = "api,worker,receipts";
@@ -50,6 +53,13 @@ impl Site {
     /// Starts a process with variables of its own.
     pub(crate) fn start_with(&self, name: &str, roles: &str, variables: &[(&str, &str)]) -> Process {
         self.house.run_with(&self.file(name, roles), roles, name, variables)
+    }
+
+    /// A channel to the broker, as soon as it answers.
+    pub(crate) async fn channel(&self) -> Channel {
+        let url = &self.house.amqp_url;
+        let connect = async || Connection::connect(url, ConnectionProperties::default()).await.ok();
+        wait::answer("RabbitMQ answers", connect).await.create_channel().await.unwrap()
     }
 
     /// What a process says that is not ready; none where all is.

@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use crate::breaking::{Frozen, ReadOnly, backends, end_backends, lock};
 use crate::checker::Injected;
-use crate::outages::{Lines, a_while, under_this_load};
 use crate::seed::Seed;
 use crate::site::{Site, WORKER};
 use crate::support::house::away::Away;
 use crate::support::house::process::Process;
-use crate::support::node::{Alarm, rabbitmqctl};
+use crate::support::node::{Alarm, close_all_connections};
 use crate::support::relay::Direction;
 use crate::support::world::connect;
+use crate::under_load::{Lines, a_while, under_this_load};
 
 const SOAK: Duration = Duration::from_secs(150);
 /// One job in this time.
@@ -84,8 +84,8 @@ async fn break_server(site: &Site, seed: &mut Seed) {
     match fault {
         Server::BrokerAway => away("rabbitmq", "clean", seconds).await,
         Server::BrokerClosesAll => {
-            let vhost = site.house.amqp_url.rsplit_once('/').unwrap().1.to_owned();
-            aside(move || rabbitmqctl(&["close_all_connections", "--vhost", &vhost, "a test"])).await;
+            let vhost = site.house.vhost.clone();
+            aside(move || close_all_connections(&vhost)).await;
         }
         Server::BrokerAlarm => {
             let alarm = if seed.below(2) == 0 { Alarm::Memory } else { Alarm::Disk };

@@ -14,6 +14,17 @@ pub(crate) fn rabbitmqctl(args: &[&str]) -> String {
     said
 }
 
+/// The leader of a quorum queue stops answering, or goes on: what is published to it is not confirmed in between.
+pub(crate) fn hold_up(vhost: &str, queue: &str, on: bool) {
+    let verb = if on { "suspend" } else { "resume" };
+    rabbitmqctl(&["eval", &format!("sys:{verb}({{'{vhost}_{queue}', node()}}).")]);
+}
+
+/// Ends every connection to a virtual host, from the broker's side.
+pub(crate) fn close_all_connections(vhost: &str) {
+    rabbitmqctl(&["close_all_connections", "--vhost", vhost, "a test does this"]);
+}
+
 /// An alarm that is on until this is dropped, also by a test that fails: the node takes nothing more from whoever
 /// publishes.
 #[derive(Debug, Clone, Copy)]

@@ -48,14 +48,12 @@ impl Vhost {
         rabbitmqctl(&[&[command, "-p", &self.name], arguments].concat())
     }
 
-    /// The leader of a quorum queue stops answering, or goes on: what is published to it is not confirmed in between.
     pub(crate) fn hold_up(&self, queue: &str, on: bool) {
-        let (name, verb) = (&self.name, if on { "suspend" } else { "resume" });
-        rabbitmqctl(&["eval", &format!("sys:{verb}({{'{name}_{queue}', node()}}).")]);
+        node::hold_up(&self.name, queue, on);
     }
 
     pub(crate) fn close_all_connections(&self) {
-        rabbitmqctl(&["close_all_connections", "--vhost", &self.name, "a test does this"]);
+        node::close_all_connections(&self.name);
     }
 
     /// Messages of a quorum queue that are (ready, held by a consumer). Asks the queue itself: what `list_queues` says

@@ -43,7 +43,7 @@ pub struct House {
     pub files: TempDir,
     /// The carrier's rate for processes of their own.
     pub rate_per_s: u32,
-    vhost: String,
+    pub vhost: String,
     events: watch::Sender<Vec<Value>>,
     channel: Channel,
     _connections: Vec<Connection>,
