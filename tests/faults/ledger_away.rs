@@ -43,8 +43,7 @@ impl Site {
 mod long {
     use super::*;
 
-    /// Should fail: where an outcome that cannot be written is forgotten (d1 is unknown, and repeated), where a receipt that
-    /// cannot be recorded is answered and dropped (d2 is called), and where what waits is begun whatever its life (d3).
+    /// Seen to fail: where an outcome that cannot be written is forgotten (d1 is unknown, and repeated).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledger_is_away_with_work_in_flight() {
         let mut site = Site::build(Duration::from_millis(20)).await;

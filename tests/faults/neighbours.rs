@@ -171,8 +171,7 @@ mod long {
 
     /// F21: one subscriber's queue is full, another's takes nothing and says nothing, and the webhook's receiver hangs.
     ///
-    /// Should fail: with events and otpost's own messages on one channel (a dead letter waits for them), and
-    /// where whoever concludes waits until its events are told.
+    /// Seen to fail: with events and otpost's own messages on one channel (a dead letter waits for them).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn who_listens_to_events_holds_up_no_code() {
         let receiver = Hanging::start().await;
