@@ -24,7 +24,7 @@ use crate::support::world::connect;
 const MIN_LIFE_MS: i64 = 10_000;
 /// From its commit to its first byte a request takes no longer, and this machine's slowness.
 const BEGIN_TO_SEND_MS: i64 = 3_500;
-const EVENTS: &str = "t.events";
+pub(crate) const EVENTS: &str = "t.events";
 
 /// What a scenario made happen.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,7 +64,7 @@ pub(crate) async fn listen(site: &Site) {
 }
 
 /// Takes all messages of a queue.
-async fn drain(site: &Site, queue: &str) -> Vec<Vec<u8>> {
+pub(crate) async fn drain(site: &Site, queue: &str) -> Vec<Vec<u8>> {
     let channel = site.channel().await;
     let mut all = vec![];
     while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {

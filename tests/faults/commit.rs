@@ -1,5 +1,6 @@
-//! F22: the connection to the ledger ends while something is committed, after every byte of the exchange, for each kind of
-//! statement. Nobody knows then what was written; the same call again finds out, and the row is as if nothing had happened.
+//! F22, trace 18: the connection to the ledger ends while something is committed, after every byte of the exchange, for
+//! each kind of statement. Nobody knows then what was written; the same call again finds out, and the row is as if
+//! nothing had happened.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! F17: a worker that is frozen when the ledger has its begin, and the carrier has heard nothing yet.
+//! F17, trace 11: a worker that is frozen when the ledger has its begin, and the carrier has heard nothing yet.
 
 use std::time::Duration;
 

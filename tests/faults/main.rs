@@ -7,6 +7,7 @@
 
 mod answers;
 mod breaking;
+mod broker_away;
 mod carrier;
 mod checker;
 mod clock;

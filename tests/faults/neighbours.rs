@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::checker::{self, Injected};
 use crate::load::{Kind, Load};
+use crate::resources::Holds;
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
 use crate::support::node::hold_up;
@@ -221,7 +222,7 @@ mod long {
     }
 
     /// F20: a hundred thousand codes for a carrier that refuses all connections are due at one moment, again and again; when
-    /// their time is over they end as expired, and not one is sent late.
+    /// their time is over they end as expired, and not one is sent late. Nothing of them stays in memory (F18).
     ///
     /// Seen to fail: where all that is tried again is left to the scan (codes of the healthy carrier that found no pace wait
     /// behind the flood for more than a minute).
@@ -251,9 +252,10 @@ mod long {
         let due =
             "update dispatch set wake_at = clock_timestamp() where wake_at is not null and country = 'FR'";
         look.execute(due, &[]).await.unwrap();
-        let _again = site.start("again", ALL).await;
+        let again = site.start("again", ALL).await;
         let troubled = Flow::warm(&site, &mut load).await;
         troubled.is_nearly(quiet);
+        let held = Holds::now(&again);
 
         let over = "update dispatch set expires_at = clock_timestamp() + interval '5 seconds', wake_at = clock_timestamp()
                      where wake_at is not null and country = 'FR'";
@@ -270,5 +272,6 @@ mod long {
         // The process was killed once.
         let killed = Injected { unknown: 256, time: true, ..Injected::default() };
         checker::check(&site, &load.sent, killed).await;
+        held.come_back().await;
     }
 }
