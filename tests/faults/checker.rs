@@ -6,6 +6,7 @@
 //! final state and each correction is told. O5 (quotas) and O9 (`resources`) are looked at beside it.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::Duration;
 
 use aho_corasick::AhoCorasick;
@@ -42,11 +43,20 @@ pub(crate) struct Injected {
 /// What was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    #[expect(dead_code, reason = "printed")]
     pub(crate) jobs: usize,
     pub(crate) accepted: usize,
     pub(crate) doubled: usize,
     pub(crate) ends: BTreeMap<String, usize>,
+}
+
+impl Report {
+    /// Adds it to those of the whole run, which `scripts/faults` adds up.
+    fn keep(&self, repeats: usize) {
+        let Some(file) = std::env::var_os("OTPOST_FAULTS_REPORTS") else { return };
+        let mut file = std::fs::File::options().create(true).append(true).open(file).unwrap();
+        let Self { jobs, accepted, doubled, .. } = self;
+        writeln!(file, "{jobs} {accepted} {doubled} {repeats}").unwrap();
+    }
 }
 
 /// Keeps every event from now on, whatever happens to the broker.
@@ -170,6 +180,7 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected) -> Rep
     wrong.extend(secrets(site, sent, &events).await);
     assert!(wrong.is_empty(), "{} promises are broken, the first of them: {:#}", wrong.len(), wrong[0]);
     println!("{report:?}, {repeats} repeats in the ledger");
+    report.keep(repeats);
     report
 }
 
