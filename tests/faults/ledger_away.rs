@@ -97,14 +97,16 @@ mod long {
 
         // Rows 6 to 10.
         slow.pass();
-        for id in [d2, d4, d5] {
+        let answered = site.house.until_state(d1, "sent").await;
+        let kept = answered.attempts[0].details.reference.is_some();
+        assert!(answered.attempts.len() == 1 && kept, "its outcome was kept: {answered:#?}");
+        let sid = site.house.record("accepted", Some(D1)).await[0]["sid"].as_str().unwrap().to_owned();
+        site.house.receipt(&sid, "delivered").await;
+        for id in [d1, d2, d4, d5] {
             site.house.until_state(id, "delivered").await;
         }
-        let d1 = site.house.until_state(d1, "unconfirmed").await;
         let d3 = site.house.until_state(d3, "expired").await;
-        for (id, end) in
-            [(d1.order.id, "unconfirmed"), (d2, "delivered"), (d3.order.id, "expired"), (d4, "delivered")]
-        {
+        for (id, end) in [(d1, "delivered"), (d2, "delivered"), (d3.order.id, "expired"), (d4, "delivered")] {
             let told = async || site.house.events(id).last().is_some_and(|last| last.starts_with(end));
             wait::until("its end is told", told).await;
         }
@@ -114,8 +116,6 @@ mod long {
         );
         assert_eq!((site.took(D3).await, site.took(D4).await), (vec![], vec!["sms".to_owned()]));
         assert!(d3.attempts.iter().all(|a| a.begun_at < otpost::clock::after(d3.born_at, SHORT_LIFE)));
-        let kept = d1.attempts[0].details.reference.is_some();
-        assert!(d1.attempts.len() == 1 && kept, "its outcome was kept: {d1:#?}");
         let d5 = site.house.ledger.find("default", d5).await.unwrap().unwrap();
         let twice = site.took(D5).await;
         // One, where its receipt came and was kept; else its outcome is unknown, and it is repeated once.
