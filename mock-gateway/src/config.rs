@@ -14,6 +14,10 @@ pub struct Config {
     ///
     /// Defaults to a fake: `fake-token-of-the-mock-gateway`.
     pub auth_token: String,
+    /// The key of an account at Infobip.
+    ///
+    /// Defaults to a fake: `fake-key-of-the-mock-gateway`.
+    pub api_key: String,
     /// Time between two states of a text or a call. Zero is allowed. Defaults to 400 ms.
     pub pace: Duration,
     /// A file to which everything is appended as JSON lines before it is answered. It survives a kill of the
@@ -37,6 +41,7 @@ impl Default for Config {
         Self {
             account_sid: "AC00000000000000000000000000000001".into(),
             auth_token: "fake-token-of-the-mock-gateway".into(),
+            api_key: "fake-key-of-the-mock-gateway".into(),
             pace: Duration::from_millis(400),
             record_file: None,
             record_cap: 200_000,

@@ -24,8 +24,15 @@ const ANSWER_AT_MOST: usize = 64 * 1024;
 pub(crate) struct Callback {
     pub(crate) url: String,
     pub(crate) headers: HeaderMap,
-    pub(crate) form: Vec<(String, String)>,
+    pub(crate) body: Body,
     pub(crate) patience: Patience,
+}
+
+/// What a callback says, in the carrier's form.
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    Form(Vec<(String, String)>),
+    Json(serde_json::Value),
 }
 
 /// How long and how often a callback is tried.
@@ -128,12 +135,17 @@ impl Courier {
 
     async fn attempt(&self, callback: &Callback) -> Result<u16, reqwest::Error> {
         let mut headers = callback.headers.clone();
-        headers.insert(
-            CONTENT_TYPE,
-            reqwest::header::HeaderValue::from_static("application/x-www-form-urlencoded; charset=UTF-8"),
-        );
+        let kind = match callback.body {
+            Body::Form(_) => "application/x-www-form-urlencoded; charset=UTF-8",
+            Body::Json(_) => "application/json",
+        };
+        headers.insert(CONTENT_TYPE, reqwest::header::HeaderValue::from_static(kind));
         let request = self.client(callback.patience.connect)?.post(&callback.url).headers(headers);
-        let mut answer = request.form(&callback.form).timeout(callback.patience.read).send().await?;
+        let request = match &callback.body {
+            Body::Form(form) => request.form(form),
+            Body::Json(value) => request.json(value),
+        };
+        let mut answer = request.timeout(callback.patience.read).send().await?;
         let mut read = 0;
         while let Some(chunk) = answer.chunk().await? {
             read += chunk.len();

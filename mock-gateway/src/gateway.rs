@@ -19,7 +19,7 @@ use crate::host::Hosts;
 use crate::line::{Line, LineListener};
 use crate::record::Record;
 use crate::switchboard::Switchboard;
-use crate::{api, page, twilio};
+use crate::{api, infobip, page, twilio};
 
 /// No request of a carrier's API, nor of the gateway's own, is nearly as long.
 const BODY_AT_MOST: usize = 64 * 1024;
@@ -96,6 +96,7 @@ fn routes(board: Arc<Switchboard>, hosts: Arc<Hosts>) -> Router {
     Router::new()
         .merge(for_this_machine.layer(axum::middleware::from_fn_with_state(hosts, crate::host::check)))
         .merge(twilio::router())
+        .merge(infobip::router())
         .route("/healthz", get(|| async { "ok\n" }))
         .layer(DefaultBodyLimit::max(BODY_AT_MOST))
         .with_state(board)

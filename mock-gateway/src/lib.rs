@@ -4,7 +4,7 @@
 //! # The path of a request
 //!
 //! 1. A request arrives on a `line` which, unlike a plain connection, can be hung up without an answer.
-//! 2. The carrier's own module (`twilio`) checks credentials and parameters, and answers in its words.
+//! 2. The carrier's own module (`twilio`, `infobip`) checks credentials and parameters, and answers in its words.
 //! 3. The `choice` says what becomes of it: an `outcome` scripted by a test, or else the one that the last
 //!    digits of the number stand for (`magic`).
 //! 4. What was asked is put on `record`, and in a file if one was named, before any answer goes out.
@@ -14,7 +14,7 @@
 //! 7. People look at the `page`; tests look at the `api`. Both are for this machine only (`host`).
 //!
 //! [`Gateway::start`] begins all this on a listener it is given; the `switchboard` is what the parts share.
-//! A further carrier is one more module beside `twilio` and one more line in `gateway`.
+//! A further carrier is one more module beside these and one more line in `gateway`.
 
 mod api;
 mod choice;
@@ -23,6 +23,7 @@ mod config;
 mod courier;
 mod gateway;
 mod host;
+mod infobip;
 mod item;
 mod line;
 mod magic;

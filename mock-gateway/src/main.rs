@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 /// Plays phone carriers on this machine: takes texts and calls over their HTTP APIs, shows them on a page,
 /// and sends signed status callbacks back. Nothing is sent to any phone and nothing costs money.
 ///
-/// Point a Twilio client at the printed address instead of api.twilio.com. The last four digits of a
+/// Point a Twilio or Infobip client at the printed address instead of the real one. The last four digits of a
 /// number decide what becomes of a text or a call to it; the page lists them.
 #[derive(Parser)]
 #[command(name = "mock-gateway", version)]
@@ -30,6 +30,10 @@ struct Args {
     /// start]
     #[arg(long, value_name = "TOKEN", env = "MOCK_GATEWAY_AUTH_TOKEN", hide_env_values = true)]
     auth_token: Option<String>,
+
+    /// Key that clients must use at Infobip [default: a fake one, printed at start]
+    #[arg(long, value_name = "KEY", env = "MOCK_GATEWAY_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
 
     /// Milliseconds between two states of a text or a call
     #[arg(long, value_name = "MS", default_value_t = 400)]
@@ -71,7 +75,9 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> Result<(), String> {
     let listen = args.listen;
     let config = config(args);
-    let own_credentials = (config.account_sid.clone(), config.auth_token == Config::default().auth_token);
+    let fake = Config::default();
+    let own_credentials =
+        (config.account_sid.clone(), config.auth_token == fake.auth_token, config.api_key == fake.api_key);
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         format!(
             "cannot listen on {listen}: {error}. Choose another address with --listen, or port 0 for any."
@@ -89,6 +95,7 @@ fn config(args: Args) -> Config {
     Config {
         account_sid: args.account_sid.unwrap_or(default.account_sid),
         auth_token: args.auth_token.unwrap_or(default.auth_token),
+        api_key: args.api_key.unwrap_or(default.api_key),
         pace: Duration::from_millis(args.pace_ms),
         record_file: args.record,
         record_cap: args.keep,
@@ -98,14 +105,17 @@ fn config(args: Args) -> Config {
     }
 }
 
-fn print_places(gateway: &Gateway, (account_sid, fake_token): &(String, bool)) {
+fn print_places(gateway: &Gateway, (account_sid, fake_token, fake_key): &(String, bool, bool)) {
     let addr = gateway.addr();
+    let key = if *fake_key { Config::default().api_key } else { "(as given)".to_owned() };
     let token = if *fake_token { Config::default().auth_token } else { "(as given)".to_owned() };
     println!("Phones   http://{addr}/");
     println!("Twilio   http://{addr}/2010-04-01/Accounts/{account_sid}/Messages.json");
     println!("         http://{addr}/2010-04-01/Accounts/{account_sid}/Calls.json");
     println!("Account  {account_sid}");
     println!("Token    {token}");
+    println!("Infobip  http://{addr}/sms/3/messages");
+    println!("Key      {key}");
 }
 
 /// Ctrl-C, or the signal that a service manager sends.

@@ -35,6 +35,8 @@ pub(crate) enum Outcome {
     },
     /// Accepted and put on record; then the connection is closed without an answer. No callback.
     HangUp,
+    /// Nothing is accepted, and the connection is closed without an answer.
+    Lost,
     /// Accepted and put on record; then no answer until the client goes or this many seconds are over. No
     /// callback.
     Hold {
@@ -113,6 +115,7 @@ impl Outcome {
             Self::ReceiptFirst => "receipt_first",
             Self::Slow { .. } => "slow",
             Self::HangUp => "hang_up",
+            Self::Lost => "lost",
             Self::Hold { .. } => "hold",
             Self::Unavailable => "unavailable",
             Self::ServerError => "server_error",
@@ -176,6 +179,7 @@ mod tests {
             "receipt_first",
             "slow",
             "hang_up",
+            "lost",
             "hold",
             "unavailable",
             "server_error",

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
 use crate::line::Line;
 use crate::outcome::Outcome;
-use crate::record::Accepted;
+use crate::record::{Accepted, Answer, Asked};
 use crate::switchboard::Switchboard;
 
 /// Returns when the answer may go out. For an outcome without an answer the line is cut by then, so that
@@ -35,6 +38,14 @@ pub(crate) async fn perform(
         }
         _ => begin(board, accepted, outcome),
     }
+}
+
+/// Nothing is accepted, and nobody is told: the line is cut, and what is answered goes nowhere.
+pub(crate) fn lose(board: &Switchboard, line: &Line, mut asked: Asked) -> Response {
+    asked.answer = Answer::HungUp;
+    board.record.asked(asked);
+    line.cut();
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
 /// Walk through the states in the background. The callbacks of one text or call go out one after the other.

@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use crate::item::Item;
 use crate::outcome::{Channel, Outcome};
-use crate::perform::perform;
+use crate::perform::{lose, perform};
 use crate::record::{Answer, Asked};
 use crate::switchboard::Switchboard;
 use problem::Problem;
@@ -80,6 +80,9 @@ async fn create<R: Resource>(State(board): State<Arc<Switchboard>>, incoming: In
     let (to, from) = (asked.to.clone().unwrap_or_default(), asked.from.clone().unwrap_or_default());
     let outcome = board.choice.next(R::CHANNEL, &to, test_numbers::outcome(R::CHANNEL, &to, &from));
     asked.outcome = Some(outcome.word());
+    if outcome == Outcome::Lost {
+        return lose(&board, &incoming.line, asked);
+    }
     if let Some(problem) = problem::refusal(&outcome, R::CHANNEL, &to, &from) {
         return refuse(&board, asked, &problem);
     }

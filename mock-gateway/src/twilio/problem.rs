@@ -110,6 +110,7 @@ pub(super) fn refusal(outcome: &Outcome, channel: Channel, to: &str, from: &str)
         | Outcome::ReceiptFirst
         | Outcome::Slow { .. }
         | Outcome::HangUp
+        | Outcome::Lost
         | Outcome::Hold { .. }
         | Outcome::Busy
         | Outcome::NoAnswer

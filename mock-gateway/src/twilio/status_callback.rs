@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::request::Form;
 use super::signature::sign;
 use crate::config::Config;
-use crate::courier::{Callback, Patience};
+use crate::courier::{Body, Callback, Patience};
 
 /// The `StatusCallback` of a request.
 pub(super) struct Address {
@@ -59,6 +59,6 @@ impl Address {
                 headers.insert(name, value);
             }
         }
-        Callback { url: self.url.clone(), headers, form, patience: self.patience.clone() }
+        Callback { url: self.url.clone(), headers, body: Body::Form(form), patience: self.patience.clone() }
     }
 }

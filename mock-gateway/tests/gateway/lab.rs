@@ -118,6 +118,8 @@ pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 pub(crate) struct Arrived {
     pub(crate) headers: HeaderMap,
     pub(crate) form: Vec<(String, String)>,
+    /// The body, where it is JSON.
+    pub(crate) json: Option<Value>,
 }
 
 impl Arrived {
@@ -196,7 +198,8 @@ async fn receive(
     let url = format!("http://x/?{}", String::from_utf8_lossy(&bytes));
     let url = reqwest::Url::parse(&url).expect("a form");
     let form = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-    let _ = sender.send(Arrived { headers: parts.headers, form });
+    let json = serde_json::from_slice(&bytes).ok();
+    let _ = sender.send(Arrived { headers: parts.headers, form, json });
     let reply = replies.lock().expect("a lock").pop_front().unwrap_or(Reply::Status(204));
     match reply {
         Reply::Status(status) => {

@@ -6,6 +6,7 @@ mod lab;
 mod api;
 mod callbacks;
 mod calls;
+mod infobip;
 mod messages;
 mod outcomes;
 mod record;
