@@ -12,7 +12,7 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Outcome, Reason, State};
 use crate::dispatch::{Channel, Dispatch, Event};
@@ -36,12 +36,15 @@ const MAX_ATTEMPTS: usize = 5;
 const HARD_STOP: usize = 20;
 
 /// What is done when nobody knows whether a carrier took a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UnknownPolicy {
+    /// The carrier is asked about it by our reference; what it does not know of goes to it again, as with `Idempotent`.
+    Lookup,
+    /// The same request with the same reference at once; only where the carrier drops repeats by it.
+    Idempotent,
     /// Wait for a receipt, then the same code once more through the next carrier, or this one if it is alone.
     Wait,
-    /// The same request with the same key at once; only where the carrier drops repeats by key.
-    Idempotent,
     /// No repeat: wait for a receipt, then the next step.
     Never,
 }
@@ -89,8 +92,9 @@ pub struct Begin {
     pub carriers: Vec<String>,
     /// The unknown attempt that this one repeats.
     pub repeats: Option<u16>,
-    /// The step before is left only because its time is over: this attempt was accepted and nothing was heard of it.
-    pub silent: Option<u16>,
+    /// The carrier is asked first what became of this attempt: nothing was heard of it, or nobody knows whether it was
+    /// accepted.
+    pub ask: Option<u16>,
 }
 
 words! {

@@ -11,11 +11,12 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::attempt::{Outcome, Scope};
+use crate::carrier::infobip::Infobip;
 use crate::carrier::twilio::{self, Twilio};
 use crate::carrier::{Carrier, Client};
 use crate::config::{BadConfig, Config};
 use crate::dispatch::Channel;
-use crate::next::{Candidate, MIN_LIFE, Policy};
+use crate::next::{Candidate, MIN_LIFE, Policy, UnknownPolicy};
 use breaker::Breaker;
 use pace::Pace;
 
@@ -93,10 +94,26 @@ impl Routes {
         let mut accounts = BTreeMap::new();
         for (name, c) in &config.carriers {
             let bad = |what: &str| BadConfig(format!("carriers.{name}: {what}"));
-            let (carrier, least): (Box<dyn Carrier>, Duration) = match &c.twilio {
-                Some(t) => (Box::new(Twilio::new(t.clone()).map_err(|e| bad(&e))?), twilio::MIN_VALIDITY),
-                None => return Err(bad("needs its kind, such as a section twilio")),
+            let (carrier, least): (Box<dyn Carrier>, Duration) = match (&c.twilio, &c.infobip) {
+                (Some(t), _) => {
+                    (Box::new(Twilio::new(t.clone()).map_err(|e| bad(&e))?), twilio::MIN_VALIDITY)
+                }
+                (_, Some(i)) => (Box::new(Infobip::new(i.clone()).map_err(|e| bad(&e))?), Duration::ZERO),
+                (None, None) => return Err(bad("needs its kind, such as a section twilio")),
             };
+            let keeps = |channel| carrier.keeps_references(channel);
+            let best = if keeps(Channel::Sms) { UnknownPolicy::Lookup } else { UnknownPolicy::Wait };
+            let unknown = [
+                (Channel::Sms, "unknown_sms", c.unknown_sms.unwrap_or(best)),
+                (Channel::Voice, "unknown_voice", c.unknown_voice),
+            ];
+            for (channel, key, policy) in unknown {
+                if matches!(policy, UnknownPolicy::Lookup | UnknownPolicy::Idempotent) && !keeps(channel) {
+                    return Err(bad(&format!(
+                        "{key}: this carrier knows nothing by our own reference; use wait or never"
+                    )));
+                }
+            }
             let client = Client::new(Duration::from_secs(c.time_out_s))
                 .map_err(|_| bad("no HTTP client can be made"))?;
             let candidate =
@@ -111,11 +128,7 @@ impl Routes {
                     .filter(|bounds| bounds.rate_per_s == c.rate_per_s && bounds.at_once == at_once)
                     .unwrap_or_else(|| Arc::new(Bounds::new(c.rate_per_s, at_once, workers))),
                 breakers: Mutex::default(),
-                candidates: [
-                    (Channel::Sms, candidate(c.unknown_sms.into())),
-                    (Channel::Voice, candidate(c.unknown_voice.into())),
-                ]
-                .into(),
+                candidates: unknown.map(|(channel, _, policy)| (channel, candidate(policy))).into(),
             };
             accounts.insert(name.clone(), Arc::new(account));
         }

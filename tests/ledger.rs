@@ -229,7 +229,7 @@ async fn the_next_step_is_asked_for_once_and_begins_when_nothing_is_open(p) {
     assert_eq!(p.advance(&j, None).await, Advanced::Pending);
     p.world.at(0.2).await;
     let begin = p.finish(&seen, accepted("SM1")).await;
-    assert_eq!(begin.as_ref().map(|b| (b.step, b.silent)), Some((2, None)), "at once, and the carrier is not asked");
+    assert_eq!(begin.as_ref().map(|b| (b.step, b.ask)), Some((2, None)), "at once, and the carrier is not asked");
     let calling = p.begin(uid, begin).await;
     assert_eq!(p.advance(&j, None).await, Advanced::Pending, "the call has no closed attempt");
     assert!(matches!(p.advance(&j, Some(1)).await, Advanced::Before { .. }), "step 1 was left");

@@ -200,7 +200,7 @@ async fn trace_6_the_fallback_time_comes_before_the_last_chance(p) {
     p.expect(uid, "sending v2 step 1 wake 30 code slots [0] owed [] | 1 throttled").await;
     p.world.at(30.0).await;
     let begin = p.turn(uid).await.unwrap();
-    assert_eq!((begin.step, begin.channel, begin.silent), (2, VOICE, None));
+    assert_eq!((begin.step, begin.channel, begin.ask), (2, VOICE, None));
 }
 
 async fn trace_7_unknown_and_a_receipt_comes(p) {
@@ -323,7 +323,7 @@ async fn trace_9_the_receipt_comes_between_take_and_begin(p) {
     p.world.at(30.0).await;
     let a = p.take(uid).await;
     let begin = p.decide(&a).await.unwrap();
-    assert_eq!(begin.silent, Some(1), "by time alone: the carrier's status is asked first");
+    assert_eq!(begin.ask, Some(1), "by time alone: the carrier's status is asked first");
     p.world.at(30.2).await;
     p.delivered(uid, 1).await;
     p.turn(uid).await;

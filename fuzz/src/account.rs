@@ -45,7 +45,9 @@ pub(crate) fn form_of(words: &Words) -> Vec<(String, String)> {
     let to = PhoneNumber::parse("+447700900123").expect("a number");
     let callback = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-1/abc";
     let life = Duration::from_secs(120);
-    let Request { body, .. } = twilio().build(&Letter { to: &to, words, sender: None, life, callback });
+    let reference = "0192f0c1-2222-7333-8444-555566667777-1";
+    let Request { body, .. } =
+        twilio().build(&Letter { to: &to, words, sender: None, life, reference, callback });
     form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }
 

@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod answer;
+pub mod infobip;
 pub mod job;
 pub mod key;
 pub mod number;
@@ -22,9 +23,10 @@ mod lines;
 pub type Holds = fn(&[u8]);
 
 /// All of them, by the names of their targets and folders.
-pub const ALL: [(&str, Holds); 11] = [
+pub const ALL: [(&str, Holds); 12] = [
     ("act", act::holds),
     ("answer", answer::holds),
+    ("infobip", infobip::holds),
     ("job", job::holds),
     ("key", key::holds),
     ("number", number::holds),

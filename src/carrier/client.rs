@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
 use futures_util::{Stream, StreamExt};
 use zeroize::Zeroizing;
 
@@ -39,6 +40,8 @@ pub enum Auth {
     Basic(String, Zeroizing<String>),
     /// A bearer key.
     Bearer(Zeroizing<String>),
+    /// A key under a carrier's own scheme: the scheme's name, the key.
+    Own(&'static str, Zeroizing<String>),
 }
 
 impl Request {
@@ -73,6 +76,11 @@ pub struct Answer {
 impl Answer {
     /// The body as JSON.
     pub fn json(&self) -> Option<serde_json::Value> {
+        self.read()
+    }
+
+    /// The body, where it is JSON of this form.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(self.body.as_deref()?).ok()
     }
 }
@@ -132,6 +140,13 @@ impl Client {
             Auth::None => building,
             Auth::Basic(user, password) => building.basic_auth(user, Some(&**password)),
             Auth::Bearer(key) => building.bearer_auth(&**key),
+            Auth::Own(scheme, key) => match HeaderValue::from_str(&format!("{scheme} {}", **key)) {
+                Ok(mut value) => {
+                    value.set_sensitive(true);
+                    building.header(AUTHORIZATION, value)
+                }
+                Err(_) => building,
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 //! (pure), *judge the answer* (pure), *read the receipt* (pure, over the raw bytes). Sending happens in `client`.
 
 pub mod client;
+pub mod infobip;
 pub mod twilio;
 
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Letter<'a> {
     pub sender: Option<&'a str>,
     /// How long the code still lives: the carrier must not deliver it later.
     pub life: Duration,
+    /// Our own name for it: the attempt's id, or that of the attempt which it repeats at the same carrier.
+    pub reference: &'a str,
     /// Where the carrier is to report; it holds the attempt's id and its token.
     pub callback: &'a str,
 }
@@ -53,6 +56,9 @@ pub trait Carrier: Send + Sync {
     /// Whether this account is configured for a channel.
     fn carries(&self, channel: Channel) -> bool;
 
+    /// Whether it keeps our own reference: it can be asked by it, and drops a repeat under the same one.
+    fn keeps_references(&self, channel: Channel) -> bool;
+
     /// The request that sends a letter.
     fn build(&self, letter: &Letter<'_>) -> Request;
 
@@ -62,7 +68,8 @@ pub trait Carrier: Send + Sync {
     /// Reads a callback: none when it says nothing that matters to us.
     fn read(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, NotBelieved>;
 
-    /// The request that asks what became of something accepted, where there is one.
+    /// The request that asks what became of something accepted, where there is one. By the carrier's own reference, or by
+    /// ours where it keeps those.
     fn ask(&self, channel: Channel, reference: &str) -> Option<Request>;
 
     /// What the answer to it says.

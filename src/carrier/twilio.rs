@@ -149,6 +149,10 @@ impl Carrier for Twilio {
         channel == Channel::Sms || self.config.voice_from.is_some() || self.config.from.is_some()
     }
 
+    fn keeps_references(&self, _: Channel) -> bool {
+        false
+    }
+
     fn build(&self, letter: &Letter<'_>) -> Request {
         // Twilio retries a callback once, and not on a 5xx, unless the URL's fragment asks for more.
         let callback = format!("{}#rc=5&rp=all", letter.callback);

@@ -197,6 +197,7 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
         words: &words,
         sender: None,
         life: Duration::from_secs(290),
+        reference: "x-1",
         callback: "https://r.example/v1/x",
     };
     let request = account().build(&letter);
@@ -222,6 +223,7 @@ fn a_call_speaks_and_escapes() {
         words: &words,
         sender: None,
         life: Duration::from_secs(60),
+        reference: "x-1",
         callback: "https://r.example/",
     };
     let request = account().build(&letter);

@@ -111,9 +111,10 @@ impl Config {
         for webhook in self.tenants.values_mut().filter_map(|t| t.webhook.as_mut()) {
             files.extend([&mut webhook.secret_file, &mut webhook.previous_secret_file]);
         }
-        files.extend(
-            self.carriers.values_mut().filter_map(|c| c.twilio.as_mut()).map(|t| &mut t.auth_token_file),
-        );
+        for carrier in self.carriers.values_mut() {
+            files.extend(carrier.twilio.as_mut().map(|t| &mut t.auth_token_file));
+            files.extend(carrier.infobip.as_mut().map(|i| &mut i.api_key_file));
+        }
         for file in files.into_iter().flatten() {
             *file = folder.join(&*file);
         }
@@ -147,6 +148,10 @@ impl Config {
                 let key = format!("carriers.{name}.twilio.auth_token");
                 from_file(&key, &mut twilio.auth_token, twilio.auth_token_file.as_deref())?;
             }
+            if let Some(infobip) = &mut carrier.infobip {
+                let key = format!("carriers.{name}.infobip.api_key");
+                from_file(&key, &mut infobip.api_key, infobip.api_key_file.as_deref())?;
+            }
         }
         Ok(())
     }
@@ -164,8 +169,10 @@ impl Config {
             return bad(format!("{key} names a carrier that has no [carriers.NAME] section"));
         }
         for (name, carrier) in &self.carriers {
-            if carrier.twilio.is_none() {
-                return bad(format!("carriers.{name} needs its kind: a section [carriers.{name}.twilio]"));
+            if carrier.twilio.is_some() == carrier.infobip.is_some() {
+                return bad(format!(
+                    "carriers.{name} needs its kind: one section [carriers.{name}.twilio] or [carriers.{name}.infobip]"
+                ));
             }
             if carrier.rate_per_s == 0 || !(1..=30).contains(&carrier.time_out_s) {
                 return bad(format!(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::carrier::twilio;
+use crate::carrier::{infobip, twilio};
 use crate::dispatch::NumberCheck;
 use crate::next::UnknownPolicy;
 use crate::quota::Rule;
@@ -226,12 +226,14 @@ section! {
         rate_per_s: u32 = 100,
         /// The longest wait for an answer.
         time_out_s: u64 = 10,
-        /// What follows on an unknown text.
-        unknown_sms: Repeat = Repeat::Wait,
+        /// What follows on an unknown text; none: `lookup` where the carrier keeps our references, else `wait`.
+        unknown_sms: Option<UnknownPolicy> = None,
         /// What follows on an unknown call.
-        unknown_voice: Repeat = Repeat::Never,
+        unknown_voice: UnknownPolicy = UnknownPolicy::Never,
         /// A Twilio account.
         twilio: Option<twilio::Config> = None,
+        /// An Infobip account.
+        infobip: Option<infobip::Config> = None,
     }
 }
 section! {
@@ -263,25 +265,6 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
-}
-
-/// What follows on an unknown outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Repeat {
-    /// Wait for a receipt, then once more.
-    Wait,
-    /// No repeat.
-    Never,
-}
-
-impl From<Repeat> for UnknownPolicy {
-    fn from(r: Repeat) -> Self {
-        match r {
-            Repeat::Wait => Self::Wait,
-            Repeat::Never => Self::Never,
-        }
-    }
 }
 
 fn rules(texts: &[&str]) -> Vec<Rule> {

@@ -22,7 +22,7 @@ pub use message::{Part, Spoken, Words};
 pub use number::{BadNumber, NumberCheck, PhoneNumber};
 pub use plan::{BadPlan, Channel, Plan};
 
-use crate::attempt::{Attempt, Reason, State};
+use crate::attempt::{Attempt, AttemptId, Reason, State};
 use crate::words::words;
 
 words! {
@@ -167,6 +167,13 @@ impl Dispatch {
     /// The attempts of one step, oldest first.
     pub fn attempts_of(&self, step: u8) -> impl Iterator<Item = &Attempt> {
         self.attempts.iter().filter(move |a| a.step == step)
+    }
+
+    /// Our own name for what an attempt sends: its id, or that of the attempt which it repeats at the same carrier.
+    pub fn reference_of(&self, attempt: &Attempt) -> String {
+        let same = |n: &u16| self.attempts.iter().any(|a| a.n == *n && a.carrier == attempt.carrier);
+        let n = attempt.repeats.filter(same).unwrap_or(attempt.n);
+        AttemptId { uid: self.order.uid, n }.to_string()
     }
 
     /// The channel of a step, counted from 1.

@@ -47,6 +47,24 @@ pub fn give_up(seen: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy)
     work.follow(policy, |_| Verdict::Over(Cause::Exhausted(reason)))
 }
 
+/// A repeat under the same reference is the same text: what is reported of one of them holds for the other.
+fn share_receipts(attempts: &mut [Attempt]) {
+    for i in 1..attempts.len() {
+        let (before, after) = attempts.split_at_mut(i);
+        let a = &mut after[0];
+        let same = |b: &&mut Attempt| {
+            let kept = a.details.reference.is_some();
+            kept && b.details.reference == a.details.reference && b.carrier == a.carrier
+        };
+        let Some(b) = before.iter_mut().find(same) else { continue };
+        let (from, to) = if b.is_delivered() || a.receipt.is_none() { (b, a) } else { (a, b) };
+        if from.receipt.is_some() {
+            to.receipt = from.receipt;
+            to.receipt_reason = from.receipt_reason;
+        }
+    }
+}
+
 struct Work {
     /// The dispatch as it will be; starts as a copy of what was seen.
     d: Dispatch,
@@ -61,8 +79,10 @@ struct Work {
 
 impl Work {
     fn new(seen: &Dispatch, now: Timestamp) -> Self {
+        let mut d = seen.clone();
+        share_receipts(&mut d.attempts);
         Self {
-            d: seen.clone(),
+            d,
             seen_version: seen.version,
             now,
             close: None,

@@ -42,7 +42,7 @@ pub(super) enum Cause {
 /// Where the current step stands, looked at alone.
 enum Standing {
     /// These carriers may be asked, in this order.
-    Ready { carriers: Vec<String>, repeats: Option<u16> },
+    Ready { carriers: Vec<String>, repeats: Option<u16>, ask: Option<u16> },
     /// Not before then.
     Held(Timestamp),
     /// Attempt n was accepted, and its receipt is awaited.
@@ -65,12 +65,14 @@ pub(super) fn verdict(d: &Dispatch, now: Timestamp, policy: &Policy) -> Verdict 
         return Verdict::Begin(begin);
     }
     if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !left) {
-        let silent = if let Standing::Silent(n) = standing { Some(n) } else { None };
-        return Verdict::Begin(Begin { silent, ..begin });
+        let ask = if let Standing::Silent(n) = standing { Some(n) } else { None };
+        return Verdict::Begin(Begin { ask, ..begin });
     }
     match standing {
-        Standing::Ready { carriers, repeats } => begin_with_life(d, now, policy, &carriers, repeats)
-            .map_or_else(|| leave(d, Reason::Life, now, policy), Verdict::Begin),
+        Standing::Ready { carriers, repeats, ask } => begin_with_life(d, now, policy, &carriers).map_or_else(
+            || leave(d, Reason::Life, now, policy),
+            |begin| Verdict::Begin(Begin { repeats, ask, ..begin }),
+        ),
         Standing::Held(until) => Verdict::Hold(until.min(fallback_wake(d, policy).unwrap_or(until))),
         Standing::Silent(_) => fallback_wake(d, policy)
             .filter(|at| *at > now)
@@ -100,7 +102,7 @@ fn standing(d: &Dispatch, now: Timestamp, policy: &Policy) -> Standing {
     }
     let tries: Vec<&Attempt> = d.attempts_of(d.step).collect();
     let standing = match tries.last() {
-        None => Standing::Ready { carriers: names(candidates), repeats: None },
+        None => Standing::Ready { carriers: names(candidates), repeats: None, ask: None },
         Some(last) => after_tries(d, now, candidates, &tries, last),
     };
     // Whoever is woken early finds the snooze's end unchanged.
@@ -134,18 +136,18 @@ fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> St
     let wait_end = after(last.begun_at, WAIT_FROM_BEGIN).max(after(closed, WAIT_FROM_CLOSE));
     let policy =
         candidates.iter().find(|c| c.carrier == last.carrier).map_or(UnknownPolicy::Wait, |c| c.unknown);
-    let repeats = Some(last.n);
-    match policy {
-        UnknownPolicy::Idempotent => Standing::Ready { carriers: vec![last.carrier.clone()], repeats },
-        _ if now < wait_end => Standing::Held(wait_end),
-        UnknownPolicy::Never => Standing::Left(Reason::Unknown),
-        UnknownPolicy::Wait => {
-            let (mut others, same): (Vec<_>, Vec<_>) =
-                names(candidates).into_iter().partition(|c| *c != last.carrier);
-            others.extend(same);
-            Standing::Ready { carriers: others, repeats }
-        }
-    }
+    let (same, others): (Vec<_>, Vec<_>) = names(candidates).into_iter().partition(|c| *c == last.carrier);
+    let waited = now >= wait_end;
+    let carriers = match policy {
+        // Others only where the same one is still not to be had.
+        UnknownPolicy::Lookup | UnknownPolicy::Idempotent if waited => [same, others].concat(),
+        UnknownPolicy::Lookup | UnknownPolicy::Idempotent => same,
+        _ if !waited => return Standing::Held(wait_end),
+        UnknownPolicy::Never => return Standing::Left(Reason::Unknown),
+        UnknownPolicy::Wait => [others, same].concat(),
+    };
+    let ask = (policy == UnknownPolicy::Lookup).then_some(last.n);
+    Standing::Ready { carriers, repeats: Some(last.n), ask }
 }
 
 /// Nothing was accepted: the next carrier at once; when each was asked, a back-off or snooze and then the first again.
@@ -174,7 +176,8 @@ fn again(
     }
     if !round.is_empty() {
         let unasked = usable.iter().filter(|c| round.iter().all(|a| a.carrier != c.carrier));
-        return Standing::Ready { carriers: unasked.map(|c| c.carrier.clone()).collect(), repeats };
+        let carriers = unasked.map(|c| c.carrier.clone()).collect();
+        return Standing::Ready { carriers, repeats, ask: None };
     }
     let last_closed = last.closed_at.unwrap_or(now);
     let last_chance = last_chance(d, candidates);
@@ -193,6 +196,7 @@ fn again(
     Standing::Ready {
         carriers: ready.into_iter().chain(waiting).map(|c| c.carrier.clone()).collect(),
         repeats,
+        ask: None,
     }
 }
 
@@ -238,7 +242,7 @@ fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, b
         match alive(d, now, policy.candidates(channel), &carriers) {
             carriers if carriers.is_empty() => short_of_life = true,
             carriers => {
-                return (Some(Begin { step, channel, carriers, repeats: None, silent: None }), false);
+                return (Some(Begin { step, channel, carriers, repeats: None, ask: None }), false);
             }
         }
     }
@@ -264,13 +268,11 @@ fn fallback_wake(d: &Dispatch, policy: &Policy) -> Option<Timestamp> {
     d.fallback_at().filter(|at| following(d, *at, policy).0.is_some())
 }
 
-fn begin_with_life(
-    d: &Dispatch, now: Timestamp, policy: &Policy, carriers: &[String], repeats: Option<u16>,
-) -> Option<Begin> {
+fn begin_with_life(d: &Dispatch, now: Timestamp, policy: &Policy, carriers: &[String]) -> Option<Begin> {
     let channel = d.channel(d.step)?;
     let carriers = alive(d, now, policy.candidates(channel), carriers);
     let any = !carriers.is_empty();
-    any.then_some(Begin { step: d.step, channel, carriers, repeats, silent: None })
+    any.then_some(Begin { step: d.step, channel, carriers, repeats: None, ask: None })
 }
 
 /// Those of the carriers for which the code has life enough.

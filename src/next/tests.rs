@@ -202,6 +202,70 @@ fn an_idempotent_repeat_goes_to_the_same_carrier_at_once() {
     assert_eq!((b.carriers, b.repeats), (vec!["a".to_owned()], Some(1)));
 }
 
+#[test]
+fn the_same_carrier_that_is_not_to_be_had_for_a_repeat_is_not_waited_for_without_end() {
+    for unknown in [UnknownPolicy::Idempotent, UnknownPolicy::Lookup] {
+        let mut policy = policy(&["a", "b"], &[]);
+        policy.sms[0].unknown = unknown;
+        let mut d = dispatch(&[Channel::Sms]);
+        let b = next(&d, t(0.0), &policy).begin.unwrap();
+        begin(&mut d, &b, t(0.0));
+        close(&mut d, Outcome::Unknown, t(1.0));
+        let b = next(&d, t(9.9), &policy).begin.unwrap();
+        assert_eq!(b.carriers, ["a"], "{unknown:?}");
+        let b = next(&d, t(10.0), &policy).begin.unwrap();
+        assert_eq!((b.carriers, b.repeats), (vec!["a".to_owned(), "b".to_owned()], Some(1)), "{unknown:?}");
+    }
+}
+
+#[test]
+fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
+    let mut policy = policy(&["a", "b"], &[]);
+    policy.sms[0].unknown = UnknownPolicy::Lookup;
+    let mut d = dispatch(&[Channel::Sms]);
+    let b = next(&d, t(0.0), &policy).begin.unwrap();
+    assert_eq!(b.ask, None);
+    begin(&mut d, &b, t(0.0));
+    close(&mut d, Outcome::Unknown, t(1.0));
+    let b = next(&d, t(1.0), &policy).begin.unwrap();
+    assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
+    // It knows nothing of it, and the repeat is not taken: whoever takes the next one repeats the first.
+    begin(&mut d, &b, t(1.5));
+    close(&mut d, Outcome::NotSent(Cause::Connect), t(2.0));
+    let b = next(&d, t(2.0), &policy).begin.unwrap();
+    assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["b".to_owned()].as_slice(), Some(1), None));
+    // What it says of the first ends the matter.
+    let receipt = Receipt { verdict: Verdict::Interim, reason: None, carrier_code: None, reference: None };
+    d.attempts[0].learn(&receipt, t(2.0));
+    let follows = next(&d, t(2.0), &policy);
+    assert_eq!((follows.begin, follows.conclusion.state), (None, State::Sent));
+}
+
+#[test]
+fn a_repeat_under_one_reference_shares_its_receipt() {
+    let mut policy = policy(&["a"], &["v"]);
+    policy.sms[0].unknown = UnknownPolicy::Idempotent;
+    for (verdict, reference, begins) in
+        [(Verdict::Bad, "same", Some(2)), (Verdict::Bad, "another", None), (Verdict::Delivered, "same", None)]
+    {
+        let mut d = dispatch(&[Channel::Sms, Channel::Voice]);
+        let b = next(&d, t(0.0), &policy).begin.unwrap();
+        begin(&mut d, &b, t(0.0));
+        close(&mut d, Outcome::Unknown, t(1.0));
+        let b = next(&d, t(1.0), &policy).begin.unwrap();
+        begin(&mut d, &b, t(1.0));
+        close(&mut d, Outcome::Accepted, t(1.2));
+        d.attempts[1].details.reference = Some(reference.to_owned());
+        let receipt =
+            Receipt { verdict, reason: None, carrier_code: None, reference: Some("same".to_owned()) };
+        d.attempts[0].learn(&receipt, t(3.0));
+        let follows = next(&d, t(3.0), &policy);
+        assert_eq!(follows.begin.map(|b| b.step), begins, "{verdict:?} {reference}");
+        let delivered = follows.conclusion.state == State::Delivered;
+        assert_eq!(delivered, verdict == Verdict::Delivered, "{verdict:?} {reference}");
+    }
+}
+
 /// What may happen to a dispatch, one after the other.
 #[derive(Debug, Clone)]
 enum Happening {

@@ -76,7 +76,15 @@ impl Worker {
         let life = between(seen.now(), seen.d.order.expires_at);
         let admitter = self.parts.admitter.now();
         let sender = admitter.sender(&seen.d.order.tenant, &account.name, open.channel);
-        let letter = Letter { to: &flight.to, words: &flight.words, sender, life, callback: &callback };
+        let reference = seen.d.reference_of(open);
+        let letter = Letter {
+            to: &flight.to,
+            words: &flight.words,
+            sender,
+            life,
+            reference: &reference,
+            callback: &callback,
+        };
         let request = account.carrier.build(&letter);
         let late = crate::clock::boot().saturating_sub(flight.handed_at) > BEGIN_TO_SEND;
         if late || life < MIN_LIFE {

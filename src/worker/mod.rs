@@ -175,7 +175,7 @@ impl Worker {
 
     /// Does what is to be done with a dispatch, again and again, until it waits for something or is in other hands.
     async fn go_on(&self, mut todo: Todo) {
-        // The carrier is asked once what became of a silent attempt.
+        // The carrier is asked once what became of an attempt.
         let mut asked = false;
         loop {
             todo = match todo {
@@ -185,7 +185,7 @@ impl Worker {
                     self.write(seen, follows).await
                 }
                 Todo::Begin(seen, begin) => {
-                    match begin.silent.filter(|_| !std::mem::replace(&mut asked, true)) {
+                    match begin.ask.filter(|_| !std::mem::replace(&mut asked, true)) {
                         Some(n) if self.ask(&seen.d, n).await => self.read_again(&seen).await,
                         _ => self.begin(seen, begin).await,
                     }
@@ -325,7 +325,8 @@ impl Worker {
         }
     }
 
-    /// Asks the carrier once what became of an attempt that nothing was heard of. Answers whether something was heard.
+    /// Asks the carrier once what became of an attempt: of one that nothing was heard of by the carrier's reference, of one
+    /// that nobody knows to be accepted by ours. Answers whether something new was heard.
     async fn ask(&self, d: &Dispatch, n: u16) -> bool {
         let Some((receipt, carrier)) = self.status(d, n).await else {
             return false;
@@ -338,8 +339,10 @@ impl Worker {
         let attempt = d.attempts.iter().find(|a| a.n == n)?;
         let routes = self.parts.routes.now();
         let account = routes.account(&attempt.carrier)?;
-        let reference = attempt.details.reference.as_deref()?;
-        let request: Request = account.carrier.ask(attempt.channel, reference)?;
+        let ours = d.reference_of(attempt);
+        let theirs = attempt.details.reference.as_deref();
+        let keeps = account.carrier.keeps_references(attempt.channel);
+        let request: Request = account.carrier.ask(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
         let answer = account.client.send(&request, flight::STATUS_TIME_OUT).await.ok()?;
         Some((account.carrier.hear(attempt.channel, &answer)?, account.name.clone()))
     }

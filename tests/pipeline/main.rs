@@ -10,6 +10,7 @@ mod room;
 mod superseded;
 #[path = "../support/mod.rs"]
 mod support;
+mod unknown;
 mod voice;
 
 use std::time::Duration;

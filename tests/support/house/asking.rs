@@ -92,8 +92,13 @@ impl House {
 
     /// Queues what the pretended carrier does with a number.
     pub async fn script(&self, to: &str, outcomes: Value) {
+        self.script_whole(&json!({"to": to, "channel": null, "outcomes": outcomes})).await;
+    }
+
+    /// The same, for one channel too.
+    pub async fn script_whole(&self, script: &Value) {
         let url = format!("http://{}/api/script", self.gateway.addr());
-        let body = json!({"to": to, "channel": null, "outcomes": outcomes}).to_string();
+        let body = script.to_string();
         let sent =
             self.http.post(url).header("content-type", "application/json").body(body).send().await.unwrap();
         assert!(sent.status().is_success(), "{}", sent.text().await.unwrap());

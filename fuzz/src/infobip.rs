@@ -1,0 +1,56 @@
+//! What Infobip answers, or sends as a report: a status on the first line, then the body. Nothing is accepted without a name
+//! for it, a refusal is no riddle, and what is kept is bounded.
+
+use axum::http::HeaderMap;
+use otpost::attempt::{Outcome, Verdict};
+use otpost::carrier::infobip::{Config, Infobip};
+use otpost::carrier::{Answer, Callback, Carrier, NotBelieved};
+use otpost::dispatch::Channel;
+
+use super::account::{is_bounded, is_kept};
+use super::lines::first;
+
+fn infobip() -> Infobip {
+    Infobip::new(Config {
+        base_url: "https://xxxxx.api.example".to_owned(),
+        api_key: Some("key".into()),
+        api_key_file: None,
+        from: "Shop".to_owned(),
+    })
+    .expect("an account of the right form")
+}
+
+pub fn holds(input: &[u8]) {
+    let (status, body) = first(input);
+    let account = infobip();
+    match account.read(&Callback { url: "", headers: &HeaderMap::new(), body }) {
+        Err(e) => assert_eq!(e, NotBelieved::Form),
+        Ok(None) => {}
+        Ok(Some(receipt)) => {
+            is_bounded(&receipt);
+            assert_eq!(receipt.verdict == Verdict::Bad, receipt.reason.is_some());
+        }
+    }
+    let Some(status) = std::str::from_utf8(status).ok().and_then(|text| text.parse().ok()) else { return };
+    let at = "2026-01-01T00:00:00Z".parse().expect("a time");
+    let answer = Answer { status, headers: HeaderMap::new(), body: Some(body.to_vec()), at };
+    let judged = account.judge(Channel::Sms, &answer);
+    let success = (200..300).contains(&status);
+    match judged.outcome {
+        Outcome::Accepted => assert!(success && judged.details.reference.is_some()),
+        Outcome::Unknown => assert!(!(400..500).contains(&status), "a refusal is no riddle"),
+        // It must be sure that nothing was taken: only a status says so, never an HTTP error.
+        Outcome::Unavailable => assert!(success),
+        Outcome::Throttled { .. } | Outcome::Rejected(_) | Outcome::Misconfigured(_) => {
+            assert!(success || (400..500).contains(&status));
+        }
+        Outcome::NotSent(_) => panic!("there is an answer"),
+    }
+    for text in [&judged.details.reference, &judged.details.carrier_code].into_iter().flatten() {
+        assert!(is_kept(text), "{text:?}");
+    }
+    if let Some(receipt) = account.hear(Channel::Sms, &answer) {
+        assert_eq!(status, 200);
+        is_bounded(&receipt);
+    }
+}
