@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::carrier::request;
-use crate::load::{Kind, Load};
+use crate::load::{BROKER, Kind, Load};
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
 use crate::support::wait;
@@ -95,7 +95,7 @@ async fn asked_again(case: Case) {
     site.instead.push((site.house.gateway.addr().to_string(), at.to_string()));
     let _process = site.start("all", ALL).await;
     let mut load = Load::new(&site, Seed::of(&format!("{case:?}")));
-    (load.life, load.http) = (LIFE, false);
+    (load.life, load.doors) = (LIFE, BROKER);
     load.publish_one(Kind::Plain).await;
     let twice = async || (requests.lock().unwrap().len() == 2).then_some(());
     assert!(wait::within(LIFE, twice).await.is_some(), "{case:?}: it is asked again");

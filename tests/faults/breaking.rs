@@ -131,6 +131,15 @@ pub(crate) async fn lock(url: &str, time: Duration) {
     held.rollback().await.unwrap();
 }
 
+/// All processes of the ledger's server: those that serve somebody, and the one that takes connections.
+pub(crate) async fn server(url: &str) -> Vec<u32> {
+    let mut pids = backends(url).await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pids[0])).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+    pids.insert(0, parent.trim().parse().unwrap());
+    pids
+}
+
 /// The processes of the ledger's server that serve somebody.
 pub(crate) async fn backends(url: &str) -> Vec<u32> {
     let look = connect(url).await;

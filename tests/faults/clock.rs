@@ -7,7 +7,7 @@ use otpost::attempt::State;
 use serde_json::json;
 
 use crate::checker::{self, Injected};
-use crate::load::Load;
+use crate::load::{BROKER, Load};
 use crate::seed::Seed;
 use crate::site::{DOORS, Site, WORKER};
 use crate::support::house::job;
@@ -144,7 +144,7 @@ mod long {
         let look = connect(&site.house.ledger_url).await;
         let mut load = Load::new(&site, Seed::of("the_ledgers_clock_steps"));
         // Over HTTP an expired code is an answer, and no dispatch.
-        load.http = false;
+        load.doors = BROKER;
         load.publish_each_and(JOBS).await;
         for step in [HOUR, 0, -HOUR, 0, DAY, 0, -DAY, 0] {
             let now = format!(

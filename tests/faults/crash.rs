@@ -7,6 +7,7 @@ use otpost::crash::Point;
 use serde_json::json;
 
 use crate::checker::{self, Injected};
+use crate::excuse::Trouble;
 use crate::load::{Kind, Load};
 use crate::seed::Seed;
 use crate::site::{ALL, Site, killed_itself};
@@ -43,14 +44,17 @@ async fn crash_at(point: Point) {
     let work = work(point, &site, &relay, &mut load);
     let revive = async {
         assert!(killed_itself(&mut first).await, "{point:?} was never passed");
+        let from = otpost::clock::now();
         relay.refuse(false);
-        site.start("second", ALL).await
+        (from, site.start("second", ALL).await)
     };
-    let ((), _second) = tokio::join!(work, revive);
+    let ((), (from, _second)) = tokio::join!(work, revive);
+    let trouble = Some(Trouble { from, to: otpost::clock::now() });
     load.publish(5).await;
     checker::settle(&site, &load.sent, Duration::from_secs(100)).await;
-    let dead = u32::from(point == Point::DeadLetterConfirmed);
-    let injected = Injected { unknown: 64, time: true, dead, prompt: false };
+    // What is set aside twice, because its first reader died before the ack, is there twice.
+    let dead = 2 * u32::from(point == Point::DeadLetterConfirmed);
+    let injected = Injected { unknown: 64, time: true, trouble, dead, ..Injected::default() };
     checker::check(&site, &load.sent, injected).await;
 }
 

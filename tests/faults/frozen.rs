@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::checker::{self, Injected};
-use crate::load::{Kind, Load};
+use crate::load::{BROKER, Kind, Load};
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
 use crate::support::wait;
@@ -22,7 +22,7 @@ async fn a_worker_is_frozen_between_its_begin_and_its_request() {
     let worker = site.start_with("w", ALL, &[("OTPOST_FREEZE_AT", "AttemptBegun:2")]);
     site.house.serving("w").await;
     let mut load = Load::new(&site, Seed::of(name));
-    load.http = false;
+    load.doors = BROKER;
     // One after the other: no other request is under way when it happens.
     load.publish_one(Kind::Plain).await;
     site.house.until_state(load.sent[0].id, "delivered").await;

@@ -25,6 +25,8 @@ pub(crate) struct Sent {
     pub(crate) at: Timestamp,
     pub(crate) expires_at: Timestamp,
     pub(crate) sign_in: Option<(String, Timestamp)>,
+    /// No newer code of its sign-in exists.
+    pub(crate) newest: bool,
 }
 
 /// What the carrier does with it.
@@ -44,9 +46,15 @@ pub(crate) enum Kind {
     Landline,
     /// Published twice.
     Doubled,
-    /// A second code of the same sign-in follows at once.
+    /// Two codes of one sign-in, while the carrier takes nothing yet; the newer one may come first.
     Superseded,
+    /// More for one number than its quota lets through.
+    Crowd,
 }
+
+/// Jobs of a crowd, and how many of them the default quota lets through: `5/10m`.
+const CROWD: usize = 7;
+pub(crate) const ADMITTED: usize = 5;
 
 /// The mixture, in parts.
 const MIXTURE: &[(u64, Kind)] = &[
@@ -61,10 +69,11 @@ const MIXTURE: &[(u64, Kind)] = &[
     (4, Kind::Landline),
     (5, Kind::Doubled),
     (5, Kind::Superseded),
+    (2, Kind::Crowd),
 ];
 
 impl Kind {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Plain,
         Self::Call,
         Self::Fallback,
@@ -76,6 +85,7 @@ impl Kind {
         Self::Landline,
         Self::Doubled,
         Self::Superseded,
+        Self::Crowd,
     ];
 
     pub(crate) fn channels(self) -> &'static [&'static str] {
@@ -89,7 +99,7 @@ impl Kind {
     fn outcomes(self) -> Value {
         match self {
             Self::Fallback => json!(["undelivered"]),
-            Self::Twice503 => json!(["unavailable", "unavailable"]),
+            Self::Twice503 | Self::Superseded => json!(["unavailable", "unavailable"]),
             Self::HangUp => json!(["hang_up"]),
             Self::Throttled => json!([{"outcome": "throttle", "retry_after_s": 1}]),
             Self::Slow => json!([{"outcome": "slow", "ms": 1200}]),
@@ -104,23 +114,32 @@ impl Kind {
     pub(crate) fn unknown(self) -> usize {
         usize::from(self == Self::HangUp)
     }
+}
 
+impl Sent {
     /// How it ends where nothing else breaks.
-    pub(crate) fn ends(self) -> &'static [&'static str] {
-        match self {
-            Self::Landline => &["failed"],
-            Self::Superseded => &["delivered", "superseded"],
+    pub(crate) fn ends(&self) -> &'static [&'static str] {
+        match self.kind {
+            Kind::Landline => &["failed"],
+            Kind::Superseded if !self.newest => &["delivered", "superseded"],
+            Kind::Crowd => &["delivered", "limited"],
             _ => &["delivered"],
         }
     }
 }
 
 #[derive(Clone, Copy)]
-enum Door {
+pub(crate) enum Door {
     Plain,
     Sealed,
     Http,
 }
+
+/// All doors, in parts.
+const ALL: &[(u64, Door)] = &[(65, Door::Plain), (15, Door::Sealed), (20, Door::Http)];
+/// The broker's alone, and the other alone.
+pub(crate) const BROKER: &[(u64, Door)] = &[(65, Door::Plain), (15, Door::Sealed)];
+pub(crate) const HTTP: &[(u64, Door)] = &[(1, Door::Http)];
 
 /// A producer, with everything that it has sent.
 pub(crate) struct Load<'a> {
@@ -131,8 +150,8 @@ pub(crate) struct Load<'a> {
     pub(crate) sent: Vec<Sent>,
     channel: Option<(Connection, Channel)>,
     serial: u32,
-    /// Whether there is a door for HTTP.
-    pub(crate) http: bool,
+    /// By which doors.
+    pub(crate) doors: &'static [(u64, Door)],
     /// What its numbers begin with; eight digits follow.
     pub(crate) prefix: &'static str,
 }
@@ -140,7 +159,7 @@ pub(crate) struct Load<'a> {
 impl<'a> Load<'a> {
     pub(crate) fn new(site: &'a Site, seed: Seed) -> Self {
         let life = Duration::from_secs(60);
-        Self { site, seed, life, sent: vec![], channel: None, serial: 0, http: true, prefix: "+4477" }
+        Self { site, seed, life, sent: vec![], channel: None, serial: 0, doors: ALL, prefix: "+4477" }
     }
 
     /// So many of the mixture.
@@ -162,11 +181,21 @@ impl<'a> Load<'a> {
     pub(crate) async fn publish_one(&mut self, kind: Kind) {
         let to = self.number();
         self.site.house.script(&to, kind.outcomes()).await;
-        let sign_in = (kind == Kind::Superseded).then(|| format!("sign-in {to}"));
-        for _ in 0..=usize::from(kind == Kind::Superseded) {
-            let job = self.job(kind, to.clone(), sign_in.clone());
-            let http = u64::from(self.http) * 20;
-            let door = self.seed.one_of(&[(65, Door::Plain), (15, Door::Sealed), (http, Door::Http)]);
+        let at = otpost::clock::now();
+        // When each of them was issued, in the order in which they come.
+        let mut issued = match kind {
+            Kind::Superseded => vec![at, otpost::clock::after(at, Duration::from_millis(1))],
+            Kind::Crowd => vec![at; CROWD],
+            _ => vec![at],
+        };
+        if kind == Kind::Superseded && self.seed.below(2) == 0 {
+            issued.reverse();
+        }
+        for issued_at in &issued {
+            let sign_in = (kind == Kind::Superseded).then(|| (format!("sign-in {to}"), *issued_at));
+            let job = self.job(kind, to.clone(), sign_in);
+            self.sent.last_mut().unwrap().newest = issued.iter().all(|other| other <= issued_at);
+            let door = self.seed.one_of(self.doors);
             for _ in 0..=usize::from(kind == Kind::Doubled) {
                 if !self.hand_over(door, &job).await {
                     self.sent.pop();
@@ -177,17 +206,16 @@ impl<'a> Load<'a> {
     }
 
     /// A job of this kind, among what was sent.
-    fn job(&mut self, kind: Kind, to: String, sign_in: Option<String>) -> Value {
+    fn job(&mut self, kind: Kind, to: String, sign_in: Option<(String, Timestamp)>) -> Value {
         let (id, code, at) = (Uuid::new_v4(), self.code(), otpost::clock::now());
         let expires_at = otpost::clock::after(at, self.life);
         let mut job = json!({
             "id": id, "to": to, "code": code, "expires_at": expires_at, "channels": kind.channels(), "fallback_after_s": 0,
         });
-        if let Some(key) = &sign_in {
-            (job["supersedes"], job["issued_at"]) = (json!(key), json!(at));
+        if let Some((key, issued_at)) = &sign_in {
+            (job["supersedes"], job["issued_at"]) = (json!(key), json!(issued_at));
         }
-        let sign_in = sign_in.map(|key| (key, at));
-        self.sent.push(Sent { id, to, code, kind, at, expires_at, sign_in });
+        self.sent.push(Sent { id, to, code, kind, at, expires_at, sign_in, newest: true });
         job
     }
 
@@ -278,8 +306,8 @@ impl<'a> Load<'a> {
         true
     }
 
-    /// Posts until there is an answer that says yes; or no, because its code has ended meanwhile. As patient as it is asked
-    /// to be.
+    /// Posts until there is an answer that says yes; or no, because its code has ended meanwhile, its number's quota is full, or
+    /// a newer code is there. As patient as it is asked to be.
     async fn post(&self, job: &Value) -> bool {
         let expires_at: Timestamp = job["expires_at"].as_str().unwrap().parse().unwrap();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
@@ -289,9 +317,15 @@ impl<'a> Load<'a> {
             let sent = http.post(&url).bearer_auth(&self.site.house.key).body(job.to_string()).send().await;
             let status = sent.as_ref().map_or(503, |answer| answer.status().as_u16());
             let late = status == 422 && otpost::clock::between(otpost::clock::now(), expires_at) < MIN_LIFE;
-            assert!(late || matches!(status, 200 | 202 | 409 | 503), "{status} {job}");
+            let sent_last = self.sent.last().expect("it is among what was sent");
+            let refused = match status {
+                409 => !sent_last.newest,
+                429 => sent_last.kind == Kind::Crowd,
+                _ => late,
+            };
+            assert!(refused || matches!(status, 200 | 202 | 503), "{status} {job}");
             if status != 503 {
-                return !late;
+                return !refused;
             }
             assert!(tokio::time::Instant::now() < deadline, "the API does not answer");
             let wait =

@@ -14,7 +14,9 @@ mod clock;
 mod commit;
 mod crash;
 mod disk;
+mod excuse;
 mod frozen;
+mod leaks;
 mod ledger_away;
 mod load;
 mod needs;
@@ -30,3 +32,5 @@ mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod under_load;
+mod unknown;
+mod watch;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::checker::{self, Injected};
-use crate::load::{Kind, Load};
+use crate::load::{BROKER, Kind, Load};
 use crate::resources::Holds;
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
@@ -152,7 +152,7 @@ mod long {
         checker::listen(&site).await;
         let _all = site.start("all", ALL).await;
         let mut load = Load::new(&site, Seed::of("a_carrier_that_hangs_holds_up_its_own_codes"));
-        load.http = false;
+        load.doors = BROKER;
         let quiet = Flow::warm(&site, &mut load).await;
         let mut french = Load::new(&site, Seed::of("to France"));
         french.life = Duration::from_secs(40);
@@ -185,7 +185,7 @@ mod long {
         checker::listen(&site).await;
         let _all = site.start("all", ALL).await;
         let mut load = Load::new(&site, Seed::of("who_listens_to_events_holds_up_no_code"));
-        load.http = false;
+        load.doors = BROKER;
         let quiet = Flow::warm(&site, &mut load).await;
 
         let channel = site.channel().await;
@@ -233,7 +233,7 @@ mod long {
         checker::listen(&site).await;
         let all = site.start("all", ALL).await;
         let mut load = Load::new(&site, Seed::of("a_hundred_thousand_due_codes"));
-        load.http = false;
+        load.doors = BROKER;
         let quiet = Flow::warm(&site, &mut load).await;
 
         let mut flood = Load::new(&site, Seed::of("the flood"));

@@ -7,15 +7,15 @@ use crate::breaking::end_backends;
 use crate::support::house::away::Away;
 use crate::support::relay::Direction;
 use crate::support::world::connect;
-use crate::under_load::{a_while, in_flight, under_load, workers_say};
+use crate::under_load::{a_while, aside, in_flight, under_load, workers_say};
 
 /// Seen to fail: without the loop that connects again (not all jobs have rows).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_is_killed() {
     under_load("the_broker_is_killed", in_flight(0), async |site, _, _| {
-        let away = Away::stop("rabbitmq", "kill");
+        let away = aside(|| Away::stop("rabbitmq", "kill")).await;
         workers_say(site, "consuming is down").await;
-        drop(away);
+        aside(move || drop(away)).await;
     })
     .await;
 }
@@ -24,9 +24,9 @@ async fn the_broker_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_is_restarted_immediate() {
     under_load("the_ledger_is_restarted_immediate", in_flight(64), async |site, _, _| {
-        let away = Away::stop("postgres", "immediate");
+        let away = aside(|| Away::stop("postgres", "immediate")).await;
         workers_say(site, "the ledger is away").await;
-        drop(away);
+        aside(move || drop(away)).await;
     })
     .await;
 }
@@ -76,8 +76,9 @@ mod long {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::breaking::{Frozen, ReadOnly, SmallDisk, backends, lock};
-    use crate::checker;
+    use crate::breaking::{Frozen, ReadOnly, SmallDisk, lock, server};
+    use crate::checker::{self, Injected};
+    use crate::excuse::Trouble;
     use crate::load::Load;
     use crate::seed::Seed;
     use crate::site::{ALL, Site, WORKER};
@@ -87,21 +88,30 @@ mod long {
     use crate::support::wait;
     use crate::under_load::{JOBS, WORKERS, connected_anew};
 
-    /// F8: bytes come one at a time, connections are reset in the midst of a frame.
+    /// F8: bytes come one at a time, or as slowly as by a bad line; connections are reset in the midst of a frame.
     ///
     /// Seen to fail: where a connection to the carrier that is reset counts as one that never stood (O2: two without a repeat).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn frames_come_in_pieces_and_connections_are_reset() {
-        under_load("frames_come_in_pieces_and_connections_are_reset", in_flight(128), async |_, lines, _| {
+        let name = "frames_come_in_pieces_and_connections_are_reset";
+        let mut seed = Seed::of("where frames are cut");
+        under_load(name, Injected { faults: 30, ..in_flight(128) }, async |_, lines, _| {
             for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
                 relay.slice(1);
                 a_while(2).await;
                 relay.pass();
-                for _ in 0..5 {
+                // Some 50 kB a second.
+                relay.slice(100);
+                relay.delay(Duration::from_millis(2));
+                a_while(2).await;
+                for direction in [Direction::ToUpstream, Direction::ToClient].into_iter().cycle().take(8) {
                     let before = relay.counts();
+                    relay.cut_after(direction, 1 + seed.below(400) as usize);
+                    let _ = tokio::time::timeout(Duration::from_secs(3), relay.sprung()).await;
                     relay.reset();
                     connected_anew(relay, before).await;
                 }
+                relay.pass();
             }
         })
         .await;
@@ -110,9 +120,13 @@ mod long {
     /// Seen to fail: with events that are taken off the row before they are confirmed (ends are not told).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_broker_closes_all_connections_twenty_times() {
-        under_load("the_broker_closes_all_connections_twenty_times", in_flight(0), async |site, _, _| {
+        let injected = Injected { faults: 20, ..in_flight(0) };
+        under_load("the_broker_closes_all_connections_twenty_times", injected, async |site, lines, _| {
             for _ in 0..20 {
-                close_all_connections(&site.house.vhost);
+                let (before, vhost) = (lines.broker.counts(), site.house.vhost.clone());
+                aside(move || close_all_connections(&vhost)).await;
+                let anew = async || (lines.broker.counts().connections > before.connections).then_some(());
+                assert!(wait::within(Duration::from_secs(20), anew).await.is_some(), "nobody connects again");
             }
         })
         .await;
@@ -126,7 +140,7 @@ mod long {
         under_load("the_ledger_is_read_only_for_a_while", in_flight(64), async |site, _, _| {
             let read_only = ReadOnly::begin(&site.house.ledger_url).await;
             is_told(site, "takes no writes").await;
-            drop(read_only);
+            aside(move || drop(read_only)).await;
         })
         .await;
     }
@@ -140,7 +154,7 @@ mod long {
             let small = SmallDisk::begin(&site.house.ledger_url).await;
             small.disk.fill();
             is_told(site, "disk is full; make room").await;
-            drop(small);
+            aside(move || drop(small)).await;
         })
         .await;
     }
@@ -153,7 +167,7 @@ mod long {
     async fn the_broker_has_no_memory_or_no_disk_left() {
         under_load("the_broker_has_no_memory_or_no_disk_left", in_flight(0), async |site, _, _| {
             for (alarm, to) in [(Alarm::Memory, "+447730000001"), (Alarm::Disk, "+447730000002")] {
-                let raised = alarm.on();
+                let raised = aside(move || alarm.on()).await;
                 let api = site.api.to_string();
                 let body = job(to, json!({})).to_string();
                 let (status, answer) = site.house.post_bytes(&api, &site.house.key, body.into()).await;
@@ -165,7 +179,7 @@ mod long {
                 wait::until("it is delivered, and its end is owed", owed).await;
                 is_told(site, "alarm for memory or disk space is on").await;
                 assert!(owed().await, "{alarm:?}: it was told by a broker that takes nothing");
-                drop(raised);
+                aside(move || drop(raised)).await;
             }
         })
         .await;
@@ -235,14 +249,17 @@ mod long {
         load.publish_each_and(JOBS).await;
         assert!(!heard.chunk().await.unwrap().unwrap().is_empty(), "events are heard");
         load.burst(JOBS).await;
-        let away = Away::stop("postgres", "immediate");
-        stop(&mut all).await;
-        drop(away);
+        let trouble = Trouble::during(async {
+            let away = aside(|| Away::stop("postgres", "immediate")).await;
+            stop(&mut all).await;
+            aside(move || drop(away)).await;
+        });
+        let trouble = Some(trouble.await);
         let mut end = async || while let Ok(Some(_)) = heard.chunk().await {};
         tokio::time::timeout(Duration::from_secs(5), end()).await.expect("its listeners are told the end");
         let _again = site.start("again", ALL).await;
         checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
-        checker::check(&site, &load.sent, in_flight(64)).await;
+        checker::check(&site, &load.sent, Injected { trouble, ..in_flight(64) }).await;
     }
 
     /// It ends in order, within its grace.
@@ -262,13 +279,18 @@ mod long {
     async fn queues_and_permissions_are_taken_away() {
         under_load("queues_and_permissions_are_taken_away", in_flight(0), async |site, _, _| {
             let vhost = &site.house.vhost;
-            let permissions = |configure: &str, write: &str, read: &str| {
-                rabbitmqctl(&["set_permissions", "-p", vhost, "guest", configure, write, read]);
-                close_all_connections(vhost);
+            let permissions = async |configure, write, read| {
+                let vhost = vhost.clone();
+                let set = move || {
+                    rabbitmqctl(&["set_permissions", "-p", &vhost, "guest", configure, write, read]);
+                    close_all_connections(&vhost);
+                };
+                aside(set).await;
             };
-            permissions("^t[.].*", "^$", "^$");
+            permissions("^t[.].*", "^$", "^$").await;
             workers_say(site, "does not permit").await;
-            permissions(".*", ".*", ".*");
+            is_told(site, "does not permit").await;
+            permissions(".*", ".*", ".*").await;
         })
         .await;
     }
@@ -299,8 +321,9 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledgers_server_is_frozen() {
         under_load("the_ledgers_server_is_frozen", in_flight(0), async |site, _, _| {
-            let frozen = Frozen::begin(backends(&site.house.ledger_url).await);
-            a_while(12).await;
+            let frozen = Frozen::begin(server(&site.house.ledger_url).await);
+            workers_say(site, "the ledger is away").await;
+            a_while(5).await;
             drop(frozen);
         })
         .await;
@@ -312,7 +335,7 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_brokers_server_is_frozen() {
         under_load("the_brokers_server_is_frozen", in_flight(0), async |site, _, _| {
-            let pid = rabbitmqctl(&["eval", "list_to_integer(os:getpid())."]);
+            let pid = aside(|| rabbitmqctl(&["eval", "list_to_integer(os:getpid())."])).await;
             let frozen = Frozen::begin(vec![pid.trim().parse().unwrap()]);
             workers_say(site, "consuming is down").await;
             drop(frozen);
@@ -325,12 +348,13 @@ mod long {
     /// Seen to fail: with a ninth try to reconnect as the last (not all jobs have rows).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_broker_is_away_for_minutes() {
-        under_load("the_broker_is_away_for_minutes", in_flight(0), async |_, _, _| {
-            let away = Away::stop("rabbitmq", "clean");
+        let report = under_load("the_broker_is_away_for_minutes", in_flight(0), async |_, _, _| {
+            let away = aside(|| Away::stop("rabbitmq", "clean")).await;
             a_while(90).await;
-            drop(away);
+            aside(move || drop(away)).await;
         })
         .await;
+        assert!(report.ends["expired"] > 0, "{report:?}");
     }
 
     /// Longer than most codes live: what was held meanwhile ends as expired, and nothing is begun for it.
@@ -338,11 +362,12 @@ mod long {
     /// Seen to fail: where the life of a job is not looked at again when the ledger is back (O3: begun too late).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledger_is_away_for_minutes() {
-        under_load("the_ledger_is_away_for_minutes", in_flight(128), async |_, _, _| {
-            let away = Away::stop("postgres", "fast");
+        let report = under_load("the_ledger_is_away_for_minutes", in_flight(128), async |_, _, _| {
+            let away = aside(|| Away::stop("postgres", "fast")).await;
             a_while(90).await;
-            drop(away);
+            aside(move || drop(away)).await;
         })
         .await;
+        assert!(report.ends["expired"] > 0, "{report:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::checker::{self, Injected};
-use crate::load::{Kind, Load};
+use crate::load::{BROKER, Kind, Load};
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
 use crate::support::house::job;
@@ -48,7 +48,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     let site = Site::build(Duration::from_millis(20)).await;
     checker::listen(&site).await;
     let mut load = Load::new(&site, Seed::of(name));
-    load.http = false;
+    load.doors = BROKER;
     // All of it waits before anybody reads: the poison has neighbours on both sides within one prefetch.
     for _ in 0..60 {
         load.publish_one(Kind::Plain).await;
@@ -78,7 +78,8 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
     // A second copy of the poison may be on its way: what is set aside twice is there twice.
     let dead = checker::waiting(&site, "otpost.dead").await;
-    checker::check(&site, &load.sent, Injected { unknown: 200, time: true, dead, prompt: false }).await;
+    checker::check(&site, &load.sent, Injected { unknown: 200, time: true, dead, ..Injected::default() })
+        .await;
 }
 
 /// Seen to fail: where what came back three times is read among others again (the neighbours become dead letters at the

@@ -9,6 +9,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use crate::support::house::House;
 use crate::support::house::process::Process;
 use crate::support::wait;
+use crate::watch::Watch;
 
 /// Everything in one process.
 pub(crate) const ALL: &str = "api,worker,receipts";
@@ -23,6 +24,8 @@ pub(crate) struct Site {
     pub(crate) more: String,
     /// Words of the house's configuration that are replaced, such as the address of a server by that of a relay.
     pub(crate) instead: Vec<(String, String)>,
+    /// Looks at every row while the scenario runs.
+    pub(crate) watch: Watch,
 }
 
 fn free_port() -> SocketAddr {
@@ -35,7 +38,8 @@ impl Site {
         let mut house = House::build(pace).await;
         house.rate_per_s = 500;
         let more = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
-        Self { house, api: free_port(), receipts: free_port(), more, instead: vec![] }
+        let watch = Watch::begin(&house.ledger_url);
+        Self { house, api: free_port(), receipts: free_port(), more, instead: vec![], watch }
     }
 
     /// Where PostgreSQL is.

@@ -1,6 +1,5 @@
 //! F23: what breaks in the other scenarios breaks here one after the other and at once, as a seed has it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,11 +13,9 @@ use crate::support::house::process::Process;
 use crate::support::node::{Alarm, close_all_connections};
 use crate::support::relay::Direction;
 use crate::support::world::connect;
-use crate::under_load::{Lines, a_while, under_this_load};
+use crate::under_load::{Lines, a_while, aside, under_load};
 
 const SOAK: Duration = Duration::from_secs(150);
-/// One job in this time.
-const PACE: Duration = Duration::from_millis(250);
 
 /// What breaks in the servers.
 #[derive(Debug, Clone, Copy)]
@@ -65,11 +62,6 @@ const WAYS: &[(u64, Way)] = &[
     (2, Way::Slices),
     (4, Way::CommitCut),
 ];
-
-/// Calls of servers' own programs take seconds; all else goes on meanwhile.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
-}
 
 async fn away(server: &'static str, how: &'static str, seconds: u64) {
     let away = aside(move || Away::stop(server, how)).await;
@@ -156,16 +148,8 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn anything_breaks_at_any_time() {
         let name = "anything_breaks_at_any_time";
-        let over = AtomicBool::new(false);
-        let going_on = async |load: &mut crate::load::Load<'_>| {
-            let mut pace = tokio::time::interval(PACE);
-            while !over.load(Ordering::Relaxed) {
-                pace.tick().await;
-                load.publish(1).await;
-            }
-        };
-        let injected = Injected { unknown: 1000, time: true, ..Injected::default() };
-        under_this_load(name, going_on, injected, async |site, lines, workers| {
+        let injected = Injected { unknown: 1000, time: true, faults: 100, ..Injected::default() };
+        under_load(name, injected, async |site, lines, workers| {
             let end = Instant::now() + SOAK;
             let (mut chance, mut others) = (Seed::of("servers"), Seed::of("ways"));
             let servers = async {
@@ -182,7 +166,6 @@ mod long {
                 }
             };
             tokio::join!(servers, ways);
-            over.store(true, Ordering::Relaxed);
         })
         .await;
     }

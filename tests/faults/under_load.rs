@@ -1,10 +1,12 @@
 //! A whole site at work while something breaks under it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::breaking::set_read_only;
-use crate::checker::{self, Injected};
-use crate::load::Load;
+use crate::checker::{self, Injected, Report};
+use crate::excuse::Trouble;
+use crate::load::{BROKER, HTTP, Load};
 use crate::resources::Holds;
 use crate::seed::Seed;
 use crate::site::{DOORS, Site, WORKER};
@@ -13,8 +15,11 @@ use crate::support::relay::{Counts, Relay};
 use crate::support::wait;
 use crate::support::world::database_url;
 
-/// Jobs before and after what breaks.
+/// Jobs before what breaks, and of the burst in whose midst it begins.
 pub(crate) const JOBS: usize = 40;
+/// One job in this time while something is broken, and one over HTTP.
+const PACE: Duration = Duration::from_millis(200);
+const PACE_OF_HTTP: Duration = Duration::from_millis(500);
 pub(crate) const WORKERS: [&str; 2] = ["a", "b"];
 
 /// Relays in front of what otpost stands on.
@@ -24,19 +29,10 @@ pub(crate) struct Lines {
     pub(crate) carrier: Relay,
 }
 
-/// A whole site under load. `breaks` breaks something and puts it right again, while jobs go on coming.
+/// A whole site under load. `breaks` breaks something and puts it right again, while jobs go on coming by each door.
 pub(crate) async fn under_load(
     name: &str, injected: Injected, breaks: impl AsyncFnOnce(&Site, &Lines, &mut [Process; 2]),
-) {
-    let going_on = async |load: &mut Load<'_>| load.publish(JOBS).await;
-    under_this_load(name, going_on, injected, breaks).await;
-}
-
-/// The same, with jobs of one's own while something breaks.
-pub(crate) async fn under_this_load(
-    name: &str, going_on: impl AsyncFnOnce(&mut Load<'_>), injected: Injected,
-    breaks: impl AsyncFnOnce(&Site, &Lines, &mut [Process; 2]),
-) {
+) -> Report {
     // Whatever a run that was killed has left behind.
     set_read_only(&database_url(), "off").await;
     let mut site = Site::build(Duration::from_millis(20)).await;
@@ -47,21 +43,50 @@ pub(crate) async fn under_this_load(
         broker: Relay::start(broker).await,
         carrier: Relay::start(carrier).await,
     };
-    let doors = site.start("doors", DOORS).await;
     for (at, relay) in [(ledger, &lines.ledger), (broker, &lines.broker), (carrier, &lines.carrier)] {
         site.instead.push((at.to_string(), relay.addr().to_string()));
     }
+    let doors = site.start("doors", DOORS).await;
     let mut workers = [site.start(WORKERS[0], WORKER).await, site.start(WORKERS[1], WORKER).await];
     let mut load = Load::new(&site, Seed::of(name));
     load.publish_each_and(JOBS).await;
     let before = [&doors, &workers[0], &workers[1]].map(Holds::now);
-    tokio::join!(going_on(&mut load), breaks(&site, &lines, &mut workers));
+    let mut web = Load::new(&site, Seed::of(&format!("{name} over HTTP")));
+    (load.doors, web.doors, web.prefix) = (BROKER, HTTP, "+4478");
+    let over = AtomicBool::new(false);
+    let breaking = async {
+        let trouble = Trouble::during(breaks(&site, &lines, &mut workers)).await;
+        over.store(true, Ordering::Relaxed);
+        trouble
+    };
+    let publishing = async {
+        load.publish(JOBS).await;
+        until_over(&mut load, PACE, &over).await;
+    };
+    let ((), (), trouble) = tokio::join!(publishing, until_over(&mut web, PACE_OF_HTTP, &over), breaking);
     load.publish(JOBS / 4).await;
-    checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
-    checker::check(&site, &load.sent, injected).await;
+    let sent = [load.sent, web.sent].concat();
+    checker::settle(&site, &sent, Duration::from_secs(110)).await;
+    let trouble = Some(trouble);
+    let report = checker::check(&site, &sent, Injected { trouble, ..injected }).await;
     for held in before {
         held.come_back().await;
     }
+    report
+}
+
+/// Goes on at a pace until what breaks is over.
+async fn until_over(load: &mut Load<'_>, pace: Duration, over: &AtomicBool) {
+    let mut pace = tokio::time::interval(pace);
+    while !over.load(Ordering::Relaxed) {
+        pace.tick().await;
+        load.publish(1).await;
+    }
+}
+
+/// Calls of servers' own programs take seconds; all else goes on meanwhile.
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
 }
 
 /// Waits until somebody connects anew, or has no reason to.

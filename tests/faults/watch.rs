@@ -1,0 +1,101 @@
+//! A look at every row again and again while a scenario runs: what a dispatch was in between, and not only how it ends.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use otpost::attempt::State;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+const EVERY: Duration = Duration::from_millis(100);
+/// Of a flood nobody looks at each.
+const ROWS: usize = 3_000;
+
+/// What was seen of one dispatch: its states in order, each with the version at which it was first seen.
+type Seen = BTreeMap<Uuid, Vec<(i64, State)>>;
+
+#[derive(Default)]
+struct Looks {
+    seen: Seen,
+    wrong: Vec<String>,
+}
+
+/// Looks until it is dropped.
+pub(crate) struct Watch {
+    looks: Arc<Mutex<Looks>>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    pub(crate) fn begin(url: &str) -> Self {
+        let looks = Arc::<Mutex<Looks>>::default();
+        let task = tokio::spawn(watch(url.to_owned(), Arc::clone(&looks)));
+        Self { looks, task }
+    }
+
+    /// What went wrong so far, and the ends that each dispatch was seen to have had.
+    pub(crate) fn so_far(&self) -> (Vec<String>, BTreeMap<Uuid, Vec<State>>) {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends =
+            |states: &Vec<(i64, State)>| states.iter().map(|(_, s)| *s).filter(|s| s.is_final()).collect();
+        (looks.wrong.clone(), looks.seen.iter().map(|(id, states)| (*id, ends(states))).collect())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The server may go away meanwhile, and come back.
+async fn watch(url: String, looks: Arc<Mutex<Looks>>) {
+    loop {
+        if let Ok((client, connection)) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await {
+            let connection = tokio::spawn(connection);
+            while look(&client, &looks).await.is_ok() {
+                tokio::time::sleep(EVERY).await;
+            }
+            connection.abort();
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn look(client: &tokio_postgres::Client, looks: &Mutex<Looks>) -> Result<(), tokio_postgres::Error> {
+    let sql = "select id, version, state, wake_at is not null from dispatch limit $1";
+    let rows = client.query(sql, &[&(ROWS as i64)]).await?;
+    let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
+    for row in rows {
+        let (id, version, wakes): (Uuid, i64, bool) = (row.get(0), row.get(1), row.get(3));
+        let state: State = row.get::<_, String>(2).parse().unwrap();
+        if !state.is_final() && !wakes {
+            looks.wrong.push(format!("O7: {id} is {state} at version {version}, and nobody will look at it"));
+        }
+        let before = looks.seen.entry(id).or_default().last().copied();
+        let Some((was_version, was)) = before else {
+            looks.seen.insert(id, vec![(version, state)]);
+            continue;
+        };
+        if version < was_version {
+            looks.wrong.push(format!("O4: {id} went from version {was_version} back to {version}"));
+        }
+        if state == was {
+            continue;
+        }
+        // Between two looks it may have passed through `sending` and `sent`.
+        let passed = [State::Sending, State::Sent];
+        let by_way = |from: State, to: State| {
+            from.may_become(to)
+                || passed
+                    .iter()
+                    .any(|p| from.may_become(*p) && (p.may_become(to) || State::Sent.may_become(to)))
+        };
+        if !by_way(was, state) {
+            looks.wrong.push(format!("O4: {id} went from {was} to {state}"));
+        }
+        looks.seen.entry(id).or_default().push((version, state));
+    }
+    Ok(())
+}
