@@ -101,7 +101,7 @@ async fn plays(case: Case, n: usize) {
     .await;
 }
 
-/// Seen to fail: where a passed deadline counts as not sent (two calls), and where a repeat has a reference of its own (two
+/// Seen to fail: where `never` repeats as `wait` does (two texts, and no call), and where a repeat has a reference of its own (two
 /// texts by the carrier that could drop one).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_is_killed_while_its_carrier_hangs() {
