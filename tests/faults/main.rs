@@ -29,6 +29,7 @@ mod seed;
 mod site;
 mod small_disk;
 mod soak;
+mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
 mod under_load;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::breaking::{Frozen, ReadOnly, backends, end_backends, lock};
-use crate::checker::Injected;
+use crate::checker::{Injected, one_fault};
 use crate::seed::Seed;
 use crate::site::{Site, WORKER};
 use crate::support::house::away::Away;
@@ -72,6 +72,7 @@ async fn away(server: &'static str, how: &'static str, seconds: u64) {
 async fn break_server(site: &Site, seed: &mut Seed) {
     let (fault, seconds) = (seed.one_of(SERVERS), 1 + seed.below(4));
     println!("{fault:?} for {seconds} s");
+    one_fault();
     let url = &site.house.ledger_url;
     match fault {
         Server::BrokerAway => away("rabbitmq", "clean", seconds).await,
@@ -109,6 +110,7 @@ async fn break_way(
     let name = ["the ledger", "the broker", "the carrier"][which % 3];
     let worker = which % 2;
     println!("{fault:?}: worker {worker}, or the way to {name}, for {seconds} s");
+    one_fault();
     match fault {
         Way::Killed => {
             *started += 1;
@@ -148,7 +150,7 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn anything_breaks_at_any_time() {
         let name = "anything_breaks_at_any_time";
-        let injected = Injected { unknown: 1000, time: true, faults: 100, ..Injected::default() };
+        let injected = Injected { unknown: 1000, time: true, ..Injected::default() };
         under_load(name, injected, async |site, lines, workers| {
             let end = Instant::now() + SOAK;
             let (mut chance, mut others) = (Seed::of("servers"), Seed::of("ways"));
