@@ -7,10 +7,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use otpost::app::Roles;
 use serde_json::json;
 use support::house::away::Away;
 use support::house::{DOORS, House, job};
-use support::node::rabbitmqctl;
+use support::node::{Alarm, rabbitmqctl};
 use support::wait;
 use support::world::connect;
 
@@ -155,4 +156,33 @@ async fn nothing_is_lost_when_workers_die_and_services_restart() {
     println!("{JOBS} jobs, {doubled} doubled, {explained} repeats after unknown outcomes in the ledger");
     assert!(doubled <= 512, "at most what the killed worker held");
     doors.stop().await;
+}
+
+/// More bad messages than there are slots, and a broker that takes no dead letter.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_set_aside_leaves_room_for_codes() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let mut config = house.config(&["c1"]);
+    config.worker.slots = 16;
+    for _ in 0..300 {
+        house.publish_bytes("dispatch", b"{").await;
+    }
+    let alarm = Alarm::Memory.on();
+    let app = house.start(config, Roles::ALL).await;
+    house.until_consumed().await;
+    let held = async || house.waiting("otpost.dispatch").await == 0;
+    wait::until("all of them are held", held).await;
+    let j = job("+447704000101", json!({}));
+    let (status, said) = house.post(&app, &j).await;
+    assert_eq!(status, 202, "{said}");
+    let id = j["id"].as_str().unwrap().parse().unwrap();
+    let delivered = async || {
+        let found = house.ledger.find("default", id).await.unwrap();
+        found.filter(|d| d.state.as_str() == "delivered")
+    };
+    assert!(wait::within(Duration::from_secs(15), delivered).await.is_some(), "it waits behind them");
+    assert_eq!(house.waiting("otpost.dead").await, 0, "the broker takes nothing meanwhile");
+    drop(alarm);
+    house.until_waiting("otpost.dead", 300).await;
+    app.stop().await;
 }

@@ -3,56 +3,48 @@
 use std::time::Duration;
 
 use super::Worker;
+use super::aside::Aside;
 use crate::act::{Acted, perform};
 use crate::broker::Delivery;
 use crate::crash::{self, Point};
-use crate::dispatch::{Act, Verb};
+use crate::dispatch::{Act, BadMessage, Verb};
 use crate::outage::AGAIN;
 
 /// An act may overtake its job, which is in other hands then: an unknown id is looked up again after so long.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
 impl Worker {
-    /// Does an act; acked when it is committed, or when there is nothing to do.
-    pub(super) async fn act(&self, delivery: Delivery, verb: Verb) {
-        let act = match Act::decode(verb, &delivery.body, None) {
-            Ok(act) => act,
-            Err(bad) => return self.bury(delivery, &bad.field, &bad.rule).await,
-        };
-        if let Err(bad) = self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &act.tenant) {
-            return self.bury(delivery, &bad.field, &bad.rule).await;
-        }
+    /// Does an act, until it is committed or there is nothing to do.
+    pub(super) async fn act(&self, delivery: &Delivery, verb: Verb) -> Result<(), Aside> {
+        let act = Act::decode(verb, &delivery.body, None)?;
+        self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &act.tenant)?;
         let mut looks = LOOK_AGAIN.iter();
         loop {
             match perform(&self.parts.ledger, &self.parts.waker, &self.parts.metrics, &act).await {
                 Ok(Acted::Unknown) => {
                     let Some(pause) = looks.next() else {
-                        return self.bury(delivery, "id", "is not known here").await;
+                        return Err(BadMessage::new("id", "is not known here").into());
                     };
-                    if !self.pause(*pause).await {
-                        return;
-                    }
+                    self.pause(*pause).await?;
                 }
                 Ok(_) => {
                     crash::at(Point::ActWritten);
-                    return delivery.ack();
+                    return Ok(());
                 }
                 Err(e) => {
                     self.outage.begins(&e);
-                    if !self.pause(AGAIN).await {
-                        return;
-                    }
+                    self.pause(AGAIN).await?;
                     self.outage.over().await;
                 }
             }
         }
     }
 
-    /// Waits; false when this process stops meanwhile: what is held comes again to whoever is there then.
-    async fn pause(&self, pause: Duration) -> bool {
+    /// Waits, unless this process stops meanwhile.
+    async fn pause(&self, pause: Duration) -> Result<(), Aside> {
         tokio::select! {
-            () = tokio::time::sleep(pause) => true,
-            () = self.parts.shutdown.cancelled() => false,
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = self.parts.shutdown.cancelled() => Err(Aside::Held),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::Worker;
 use crate::broker::topology::header;
 use crate::broker::{Delivery, Intake, Message};
 use crate::crash::{self, Point};
+use crate::dispatch::BadMessage;
 use crate::envelope::Envelope;
 use crate::outage::AGAIN;
 
@@ -17,16 +18,76 @@ const LARGEST: usize = 64 * 1024;
 /// Of a dead letter's body no more is kept: a broker refuses what is too large, and closes the channel over it.
 const LONGEST_LETTER: usize = 1024 * 1024;
 
+/// Why a message is not acked when it was read.
+pub(super) enum Aside {
+    /// It cannot be used.
+    Dead(BadMessage),
+    /// It came back too often to be read among others.
+    Suspect,
+    /// This process stops: it comes again to whoever is there then.
+    Held,
+}
+
+impl From<BadMessage> for Aside {
+    fn from(bad: BadMessage) -> Self {
+        Self::Dead(bad)
+    }
+}
+
+/// Whether a delivery may be read among others.
+pub(super) fn sift(delivery: &Delivery) -> Result<(), Aside> {
+    if delivery.body.len() > LARGEST {
+        return Err(BadMessage::new("body", "has more than 64 KiB").into());
+    }
+    if delivery.times_returned < RETURNS { Ok(()) } else { Err(Aside::Suspect) }
+}
+
 impl Worker {
-    /// Sets a delivery aside that is not to be read here. Answers it back when it may be read.
-    pub(super) async fn sift(&self, delivery: Delivery) -> Option<Delivery> {
-        if delivery.body.len() > LARGEST {
-            self.bury(delivery, "body", "has more than 64 KiB").await;
-            return None;
+    /// Reads suspects, one at a time, each to its end.
+    pub async fn consume_suspects(self: Arc<Self>, mut intake: Intake) {
+        while let Some(mut delivery) = intake.next().await {
+            let read = match self.unwrap(&mut delivery) {
+                Ok(()) => self.read(&delivery).await,
+                Err(aside) => Err(aside),
+            };
+            match read {
+                Ok(then) => {
+                    delivery.ack();
+                    self.follow(then).await;
+                }
+                Err(aside) => self.set_aside(delivery, aside).await,
+            }
         }
-        if delivery.times_returned < RETURNS {
-            return Some(delivery);
+    }
+
+    /// Puts the message that a suspect's envelope holds into its place, if it may be read once more.
+    fn unwrap(&self, delivery: &mut Delivery) -> Result<(), Aside> {
+        let opened = Envelope::open(&self.parts.keys.now(), "otpost.suspect", &delivery.body);
+        let is_ours = opened.is_some();
+        if let Some(envelope) = opened {
+            envelope.unpack(delivery);
         }
+        if delivery.times_returned >= RETURNS {
+            // Its reader never came to an end: it is not read again, not even here.
+            return Err(BadMessage::new("body", "killed_reader").into());
+        }
+        if is_ours {
+            Ok(())
+        } else {
+            Err(BadMessage::new("body", "was not sealed by us, or its key is missing").into())
+        }
+    }
+
+    /// Moves a message to where it belongs. It holds no slot: for as long as the broker takes nothing, codes go on.
+    pub(super) async fn set_aside(&self, delivery: Delivery, aside: Aside) {
+        match aside {
+            Aside::Dead(bad) => self.bury(delivery, &bad).await,
+            Aside::Suspect => self.suspect(delivery).await,
+            Aside::Held => {}
+        }
+    }
+
+    async fn suspect(&self, delivery: Delivery) {
         tracing::warn!(
             returns = delivery.times_returned,
             "a message came back too often: it goes to otpost.suspect"
@@ -42,38 +103,16 @@ impl Worker {
             crash::at(Point::SuspectConfirmed);
             delivery.ack();
         }
-        None
-    }
-
-    /// Reads suspects, one at a time, each to its end.
-    pub async fn consume_suspects(self: Arc<Self>, mut intake: Intake) {
-        while let Some(mut delivery) = intake.next().await {
-            let opened = Envelope::open(&self.parts.keys.now(), "otpost.suspect", &delivery.body);
-            if delivery.times_returned >= RETURNS {
-                // Its reader never came to an end: it is not read again, not even here.
-                if let Some(envelope) = opened {
-                    envelope.unpack(&mut delivery);
-                }
-                self.bury(delivery, "body", "killed_reader").await;
-                continue;
-            }
-            match opened {
-                Some(envelope) => {
-                    envelope.unpack(&mut delivery);
-                    Arc::clone(&self).read(delivery).await;
-                }
-                None => self.bury(delivery, "body", "was not sealed by us, or its key is missing").await,
-            }
-        }
     }
 
     /// Moves a message that cannot be used to `otpost.dead`: sealed whole, the headers hold our reason.
-    pub(super) async fn bury(&self, delivery: Delivery, field: &str, rule: &str) {
+    async fn bury(&self, delivery: Delivery, bad: &BadMessage) {
+        let BadMessage { field, rule } = bad;
         self.parts.metrics.admitted("amqp", "dead");
         tracing::warn!(field, rule, "a message cannot be used: it goes to otpost.dead");
         let headers = vec![
-            (header::FIELD.to_owned(), field.to_owned()),
-            (header::REASON.to_owned(), rule.to_owned()),
+            (header::FIELD.to_owned(), field.clone()),
+            (header::REASON.to_owned(), rule.clone()),
             (header::BYTES.to_owned(), delivery.body.len().to_string()),
         ];
         let envelope = Envelope::of(&delivery, LONGEST_LETTER);

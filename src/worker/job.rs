@@ -1,67 +1,27 @@
-//! A job from the broker: read, admitted with its first begin, acked, sent.
+//! A job from the broker: read, and admitted with its first begin.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::aside::Aside;
 use super::flight::Flight;
+use super::messages::Then;
 use super::{Seen, Worker};
 use crate::admit::Door;
 use crate::attempt::State;
 use crate::backoff;
-use crate::broker::{Delivery, Intake};
+use crate::broker::Delivery;
 use crate::clock::between;
 use crate::crash::{self, Point};
-use crate::dispatch::{Channel, Event, Job, Verb};
+use crate::dispatch::{BadMessage, Channel, Event, Job};
 use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
 use crate::next::MIN_LIFE;
 use crate::outage::AGAIN;
 use crate::route::NoRoom;
-use crate::wake;
 
 impl Worker {
-    /// Takes messages from the broker until its side ends. What may send takes a slot; acts send nothing.
-    pub async fn consume(self: Arc<Self>, mut intake: Intake) {
-        while let Some(delivery) = intake.next().await {
-            let worker = Arc::clone(&self);
-            if delivery.routing_key == "dispatch" {
-                self.saw_fresh_work();
-            }
-            let sends = delivery.routing_key.parse::<Verb>().is_err();
-            let slot = if sends { Arc::clone(&self.slots).acquire_owned().await.ok() } else { None };
-            self.tasks.spawn(async move {
-                if let Some(delivery) = worker.sift(delivery).await {
-                    worker.read(delivery).await;
-                }
-                drop(slot);
-            });
-        }
-    }
-
-    /// Does what a message asks for, to its end.
-    pub(super) async fn read(self: Arc<Self>, delivery: Delivery) {
-        match delivery.routing_key.as_str() {
-            "dispatch" => self.job(delivery).await,
-            "wake" => {
-                let uid = wake::read(&delivery.body);
-                delivery.ack();
-                if let Some(uid) = uid
-                    && let Ok(Some(d)) = self.parts.ledger.take(uid).await
-                {
-                    self.run(d).await;
-                }
-            }
-            other => {
-                if let Ok(verb) = other.parse() {
-                    return self.act(delivery, verb).await;
-                }
-                let rule = "is not one of dispatch, feedback, next, cancel, wake";
-                self.bury(delivery, "routing_key", rule).await;
-            }
-        }
-    }
-
-    async fn job(self: &Arc<Self>, delivery: Delivery) {
+    /// Reads a job and admits it, with its first begin where a carrier has room.
+    pub(super) async fn job(&self, delivery: &Delivery) -> Result<Then, Aside> {
         let now = self.parts.ledger.now();
         // How far ahead an expiry may lie is judged generously: one of the clocks may be wrong.
         let latest = now.max(crate::clock::now());
@@ -71,13 +31,10 @@ impl Worker {
             self.parts.admitter.now().decode(&delivery.body, None, latest)
         }));
         let job = match read {
-            Ok(Ok(job)) => job,
-            Ok(Err(bad)) => return self.bury(delivery, &bad.field, &bad.rule).await,
-            Err(_) => return self.bury(delivery, "body", "made its reader fail").await,
+            Ok(job) => job?,
+            Err(_) => return Err(BadMessage::new("body", "made its reader fail").into()),
         };
-        if let Err(bad) = self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &job.tenant) {
-            return self.bury(delivery, &bad.field, &bad.rule).await;
-        }
+        self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &job.tenant)?;
         crash::at(Point::JobRead);
         let mut admission =
             self.parts.admitter.now().admission(&job, Door::Amqp, delivery.traceparent.as_deref(), now);
@@ -86,7 +43,7 @@ impl Worker {
         } else {
             Err(NoRoom { wait: None })
         };
-        self.admit(delivery, admission, flight).await;
+        self.admit(admission, flight).await
     }
 
     /// Asks for room and puts the job into words; without room the dispatch is born with a snooze.
@@ -131,9 +88,7 @@ impl Worker {
     }
 
     /// Admits until the ledger answers: the delivery is held meanwhile, with the same uid and the same claim.
-    async fn admit(
-        self: &Arc<Self>, delivery: Delivery, mut admission: Admission, flight: Result<Flight, NoRoom>,
-    ) {
+    async fn admit(&self, mut admission: Admission, flight: Result<Flight, NoRoom>) -> Result<Then, Aside> {
         let first_handed_at = crate::clock::boot();
         let turn = flight.as_ref().err().and_then(|no_room| no_room.wait);
         let mut flight = flight.ok();
@@ -142,15 +97,14 @@ impl Worker {
                 flight.handed_at = crate::clock::boot();
             }
             if self.parts.shutdown.is_cancelled() && !self.outage.answers() {
-                // It comes again to whoever is there then.
-                return;
+                return Err(Aside::Held);
             }
             match self.parts.ledger.admit(admission.clone()).await {
                 Ok(admitted) => break admitted,
                 Err(LedgerError::Data { sqlstate, constraint }) => {
                     let rule =
                         format!("cannot be kept (SQLSTATE {sqlstate} {})", constraint.unwrap_or_default());
-                    return self.bury(delivery, "body", rule.trim_end()).await;
+                    return Err(BadMessage::new("body", rule.trim_end()).into());
                 }
                 Err(e) => {
                     self.outage.begins(&e);
@@ -171,15 +125,13 @@ impl Worker {
             Admitted::Born { state, reason, slots, now, retry_after_s, superseded } => {
                 metrics.admitted("amqp", state.as_str());
                 crash::at(Point::JobAdmitted);
-                delivery.ack();
-                crash::at(Point::JobAcked);
                 for uid in superseded {
                     self.parts.waker.wake(uid);
                 }
                 match state {
                     State::Sending => {
                         if let (Some(d), Some(flight)) = (admission.born(now, slots), flight) {
-                            self.go_on(self.fly(Seen::new(d), flight).await).await;
+                            return Ok(Then::Send(Box::new((Seen::new(d), flight))));
                         }
                     }
                     State::Queued => {
@@ -202,23 +154,22 @@ impl Worker {
                         self.tell_refusal(&admission, event);
                     }
                 }
+                Ok(Then::Nothing)
             }
             Admitted::Known { uid, mine: true, .. } => {
                 metrics.admitted("amqp", "known");
-                delivery.ack();
-                // An earlier run of this very group came through: the open attempt is ours.
-                if let (Ok(Some(d)), Some(mut flight)) = (self.parts.ledger.read(uid).await, flight) {
-                    // It was committed by one of the runs, perhaps the first.
-                    flight.handed_at = first_handed_at;
-                    self.go_on(self.fly(Seen::new(d), flight).await).await;
-                }
+                // An earlier run of this very group came through: the open attempt is ours. It was committed by one of the
+                // runs, perhaps the first.
+                Ok(flight.map_or(Then::Nothing, |flight| {
+                    Then::SendAsRead(uid, Box::new(Flight { handed_at: first_handed_at, ..flight }))
+                }))
             }
             Admitted::Known { .. } => {
                 metrics.admitted("amqp", "known");
-                delivery.ack();
+                Ok(Then::Nothing)
             }
-            Admitted::Conflict => self.bury(delivery, "id", "is known with other content (conflict)").await,
-            Admitted::Refused { .. } => delivery.ack(),
+            Admitted::Conflict => Err(BadMessage::new("id", "is known with other content (conflict)").into()),
+            Admitted::Refused { .. } => Ok(Then::Nothing),
         }
     }
 

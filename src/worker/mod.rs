@@ -4,6 +4,7 @@ mod acts;
 mod aside;
 mod flight;
 mod job;
+mod messages;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,0 +1,91 @@
+//! Messages from the broker: each is read until the ledger has what must not be lost of it, acked, and followed then.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::aside::{Aside, sift};
+use super::flight::Flight;
+use super::{Seen, Worker};
+use crate::broker::{Delivery, Intake};
+use crate::crash::{self, Point};
+use crate::dispatch::{BadMessage, Verb};
+use crate::wake;
+
+/// What is left to do for a message when it is acked.
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// A dispatch may be due.
+    Take(Uuid),
+    /// The attempt that was committed with the job is sent.
+    Send(Box<(Seen, Flight)>),
+    /// The same where an earlier run committed it: the row is as the ledger has it.
+    SendAsRead(Uuid, Box<Flight>),
+}
+
+impl Worker {
+    /// Takes messages from the broker until its side ends. What may send takes a slot; acts send nothing.
+    pub async fn consume(self: Arc<Self>, mut intake: Intake) {
+        while let Some(delivery) = intake.next().await {
+            let worker = Arc::clone(&self);
+            if let Err(aside) = sift(&delivery) {
+                self.tasks.spawn(async move { worker.set_aside(delivery, aside).await });
+                continue;
+            }
+            if delivery.routing_key == "dispatch" {
+                self.saw_fresh_work();
+            }
+            let sends = delivery.routing_key.parse::<Verb>().is_err();
+            let slot = if sends { Arc::clone(&self.slots).acquire_owned().await.ok() } else { None };
+            self.tasks.spawn(async move {
+                match worker.read(&delivery).await {
+                    Ok(then) => {
+                        delivery.ack();
+                        worker.follow(then).await;
+                    }
+                    Err(aside) => {
+                        // Others send while the broker takes nothing. What is held meanwhile, the prefetch bounds.
+                        drop(slot);
+                        worker.set_aside(delivery, aside).await;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Reads a message, until it may be acked.
+    pub(super) async fn read(&self, delivery: &Delivery) -> Result<Then, Aside> {
+        match delivery.routing_key.as_str() {
+            "dispatch" => self.job(delivery).await,
+            "wake" => Ok(wake::read(&delivery.body).map_or(Then::Nothing, Then::Take)),
+            other => {
+                let rule = "is not one of dispatch, feedback, next, cancel, wake";
+                let verb = other.parse().map_err(|_| BadMessage::new("routing_key", rule))?;
+                self.act(delivery, verb).await.map(|()| Then::Nothing)
+            }
+        }
+    }
+
+    /// Does what is left to do for a message that is acked.
+    pub(super) async fn follow(&self, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Take(uid) => {
+                if let Ok(Some(d)) = self.ledger().take(uid).await {
+                    self.run(d).await;
+                }
+            }
+            Then::Send(sent) => {
+                crash::at(Point::JobAcked);
+                let (seen, flight) = *sent;
+                self.go_on(self.fly(seen, flight).await).await;
+            }
+            Then::SendAsRead(uid, flight) => {
+                if let Ok(Some(d)) = self.ledger().read(uid).await {
+                    self.go_on(self.fly(Seen::new(d), *flight).await).await;
+                }
+            }
+        }
+    }
+}
