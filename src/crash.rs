@@ -3,7 +3,8 @@
 //!
 //! `OTPOST_CRASH_AT=<point>` kills the process (SIGKILL) when it comes there for the first time, `<point>:<n>` for the n-th.
 //! `OTPOST_FREEZE_AT` stops it there instead (SIGSTOP), until somebody lets it go on.
-//! `OTPOST_CRASH_ON=<text>` kills it when it reads a message with that text.
+//! `OTPOST_CRASH_ON=<text>` kills it when it reads a message with that text, `OTPOST_PANIC_ON=<text>` makes that one reader
+//! panic.
 
 /// A step of the path, after which nothing of it is known to anybody but the ledger and the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,7 @@ mod armed {
     static CRASH: Place = LazyLock::new(|| place("OTPOST_CRASH_AT"));
     static FREEZE: Place = LazyLock::new(|| place("OTPOST_FREEZE_AT"));
     static ON: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("OTPOST_CRASH_ON").ok());
+    static PANIC_ON: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("OTPOST_PANIC_ON").ok());
 
     pub(crate) fn at(point: Point) {
         if is_here(point, &CRASH) {
@@ -115,11 +117,11 @@ mod armed {
     }
 
     pub(crate) fn on(body: &[u8]) {
-        if let Some(text) = ON.as_ref()
-            && body.windows(text.len()).any(|part| part == text.as_bytes())
-        {
+        let has = |text: &String| body.windows(text.len()).any(|part| part == text.as_bytes());
+        if ON.as_ref().is_some_and(has) {
             die();
         }
+        assert!(!PANIC_ON.as_ref().is_some_and(has), "a test does this");
     }
 
     fn die() -> ! {

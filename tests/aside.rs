@@ -59,6 +59,33 @@ async fn what_killed_its_reader_alone_is_never_read_again() {
     app.stop().await;
 }
 
+/// A defect in a reader, such as in a library that reads strangers' text, met by one message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_panics_over_a_message_reads_the_next_one() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let poison = job("+447704000015", json!({"x_poison": true}));
+    let (first, second) = ("+447704000012", "+447704000013");
+    house.publish(&poison).await;
+    house.publish(&job(first, json!({}))).await;
+    let suspect = |j: &Value| {
+        Envelope::new("dispatch", j.to_string().as_bytes(), usize::MAX).seal(&house.keys, "otpost.suspect")
+    };
+    house.publish_bytes("suspect", &suspect(&poison)).await;
+    house.publish_bytes("suspect", &suspect(&job(second, json!({})))).await;
+    let (file, variables) = (house.config_file("w"), [("OTPOST_PANIC_ON", "x_poison")]);
+    let _worker = house.run_with(&file, "worker", "w", &variables);
+    for to in [first, second] {
+        house.until_accepted(to, 1).await;
+    }
+    for _ in 0..2 {
+        let (field, reason, body) = house.dead_letter().await;
+        assert_eq!((field.as_str(), reason.as_str()), ("body", "made its reader fail"));
+        let kept = Envelope::open(&house.keys, "otpost.dead", &body).unwrap();
+        assert_eq!(*kept.body(), poison.to_string().into_bytes());
+    }
+    assert_eq!(house.accepted("+447704000015").await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back() {
     let house = House::build(Duration::from_millis(50)).await;

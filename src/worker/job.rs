@@ -1,6 +1,5 @@
 //! A job from the broker: read, and admitted with its first begin.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use super::aside::Aside;
@@ -26,14 +25,7 @@ impl Worker {
         // How far ahead an expiry may lie is judged generously: one of the clocks may be wrong.
         let latest = now.max(crate::clock::now());
         crash::on(&delivery.body);
-        // A panic in a library that reads strangers' text costs this one message, not its neighbours.
-        let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            self.parts.admitter.now().decode(&delivery.body, None, latest)
-        }));
-        let job = match read {
-            Ok(job) => job?,
-            Err(_) => return Err(BadMessage::new("body", "made its reader fail").into()),
-        };
+        let job = self.parts.admitter.now().decode(&delivery.body, None, latest)?;
         self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &job.tenant)?;
         crash::at(Point::JobRead);
         let mut admission =

@@ -1,7 +1,9 @@
 //! Messages from the broker: each is read until the ledger has what must not be lost of it, acked, and followed then.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::aside::{Aside, sift};
@@ -54,8 +56,14 @@ impl Worker {
         }
     }
 
-    /// Reads a message, until it may be acked.
+    /// Reads a message, until it may be acked. A panic over one, such as in a library that reads strangers' text, costs
+    /// neither its neighbours nor its reader.
     pub(super) async fn read(&self, delivery: &Delivery) -> Result<Then, Aside> {
+        let read = AssertUnwindSafe(self.read_to_its_end(delivery)).catch_unwind().await;
+        read.unwrap_or_else(|_| Err(BadMessage::new("body", "made its reader fail").into()))
+    }
+
+    async fn read_to_its_end(&self, delivery: &Delivery) -> Result<Then, Aside> {
         match delivery.routing_key.as_str() {
             "dispatch" => self.job(delivery).await,
             "wake" => Ok(wake::read(&delivery.body).map_or(Then::Nothing, Then::Take)),
