@@ -87,6 +87,26 @@ async fn whoever_panics_over_a_message_reads_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspect_does_not_wait_for_the_carrier_of_the_one_before() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let (hangs, to) = ("+447704000016", "+447704000017");
+    house.script(hangs, json!([{"outcome": "hold", "seconds": 60}])).await;
+    let jobs = [hangs, to].map(|to| job(to, json!({})));
+    for j in &jobs {
+        let envelope = Envelope::new("dispatch", j.to_string().as_bytes(), usize::MAX);
+        house.publish_bytes("suspect", &envelope.seal(&house.keys, "otpost.suspect")).await;
+    }
+    let mut config = house.config(&["c1"]);
+    config.carriers.get_mut("c1").unwrap().time_out_s = 10;
+    let app = house.start(config, Roles::ALL).await;
+    house.until_accepted(to, 1).await;
+    let first = jobs[0]["id"].as_str().unwrap().parse().unwrap();
+    let first = house.ledger.find("default", first).await.unwrap().unwrap();
+    assert!(first.open().is_some(), "its carrier has not answered yet: {first:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back() {
     let house = House::build(Duration::from_millis(50)).await;
     let relay = Relay::start(house.database().await).await;

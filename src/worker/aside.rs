@@ -43,19 +43,27 @@ pub(super) fn sift(delivery: &Delivery) -> Result<(), Aside> {
 }
 
 impl Worker {
-    /// Reads suspects, one at a time, each to its end.
+    /// Reads suspects, one at a time. What was admitted is sent beside the next ones: its carrier may hang.
     pub async fn consume_suspects(self: Arc<Self>, mut intake: Intake) {
         while let Some(mut delivery) = intake.next().await {
-            let read = match self.unwrap(&mut delivery) {
-                Ok(()) => self.read(&delivery).await,
-                Err(aside) => Err(aside),
-            };
-            match read {
+            if let Err(aside) = self.unwrap(&mut delivery) {
+                self.set_aside(delivery, aside).await;
+                continue;
+            }
+            let slot = self.slot_for(&delivery).await;
+            match self.read(&delivery).await {
                 Ok(then) => {
                     delivery.ack();
-                    self.follow(then).await;
+                    let worker = Arc::clone(&self);
+                    self.tasks.spawn(async move {
+                        let _slot = slot;
+                        worker.follow(then).await;
+                    });
                 }
-                Err(aside) => self.set_aside(delivery, aside).await,
+                Err(aside) => {
+                    drop(slot);
+                    self.set_aside(delivery, aside).await;
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::aside::{Aside, sift};
@@ -27,7 +28,7 @@ pub(super) enum Then {
 }
 
 impl Worker {
-    /// Takes messages from the broker until its side ends. What may send takes a slot; acts send nothing.
+    /// Takes messages from the broker until its side ends.
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
             let worker = Arc::clone(&self);
@@ -38,8 +39,7 @@ impl Worker {
             if delivery.routing_key == "dispatch" {
                 self.saw_fresh_work();
             }
-            let sends = delivery.routing_key.parse::<Verb>().is_err();
-            let slot = if sends { Arc::clone(&self.slots).acquire_owned().await.ok() } else { None };
+            let slot = self.slot_for(&delivery).await;
             self.tasks.spawn(async move {
                 match worker.read(&delivery).await {
                     Ok(then) => {
@@ -54,6 +54,12 @@ impl Worker {
                 }
             });
         }
+    }
+
+    /// What may send takes a slot; acts send nothing.
+    pub(super) async fn slot_for(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
+        let sends = delivery.routing_key.parse::<Verb>().is_err();
+        if sends { Arc::clone(&self.slots).acquire_owned().await.ok() } else { None }
     }
 
     /// Reads a message, until it may be acked. A panic over one, such as in a library that reads strangers' text, costs
