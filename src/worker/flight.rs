@@ -97,8 +97,8 @@ impl Worker {
         }
     }
 
-    /// Writes an outcome with what follows. While the ledger is away it is kept, and tried again every second.
-    async fn finish(&self, seen: Seen, open: &Attempt, judgement: Judgement) -> Todo {
+    /// Writes an outcome with what follows.
+    pub(super) async fn finish(&self, seen: Seen, open: &Attempt, judgement: Judgement) -> Todo {
         let now = seen.now();
         let mut closed = Seen { d: seen.d.clone(), read_at: seen.read_at };
         if let Some(a) = closed.d.attempts.last_mut() {
@@ -109,30 +109,37 @@ impl Worker {
         let follows = next(&closed.d, now, &self.policy(&closed.d));
         let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
         let owes = self.parts.admitter.now().owes(&seen.d.order.tenant);
-        let mut deciding = Deciding::finish(&seen.d, closing, Some(follows.conclusion.clone()), owes);
+        let deciding = Deciding::finish(&seen.d, closing, Some(follows.conclusion.clone()), owes);
+        match self.conclude(deciding).await {
+            Some(Concluded::Written) => {
+                crash::at(Point::AttemptFinished);
+                self.call_for(&closed, &follows);
+                let seen = self.stands(closed, &follows);
+                follows.begin.map_or(Todo::Nothing, |begin| Todo::Begin(seen, begin))
+            }
+            // The row changed meanwhile: what follows is decided on it as it is now.
+            Some(Concluded::OutcomeOnly(row)) => Todo::Look(Seen::new(*row)),
+            Some(Concluded::Late { fact }) => {
+                if fact {
+                    self.parts.waker.wake(seen.d.order.uid);
+                }
+                Todo::Nothing
+            }
+            Some(Concluded::Lost(_)) | None => Todo::Nothing,
+        }
+    }
+
+    /// Writes an outcome. While the ledger is away it is kept, and tried again every second. None: it cannot be kept, and
+    /// the deadline closes the attempt.
+    pub(super) async fn conclude(&self, mut deciding: Deciding) -> Option<Concluded> {
         loop {
             match self.parts.ledger.conclude(deciding.clone()).await {
-                Ok(Concluded::Written) => {
-                    crash::at(Point::AttemptFinished);
-                    self.call_for(&closed, &follows);
-                    let seen = self.stands(closed, &follows);
-                    return follows.begin.map_or(Todo::Nothing, |begin| Todo::Begin(seen, begin));
-                }
-                // The row changed meanwhile: what follows is decided on it as it is now.
-                Ok(Concluded::OutcomeOnly(row)) => return Todo::Look(Seen::new(*row)),
-                Ok(Concluded::Late { fact }) => {
-                    if fact {
-                        self.parts.waker.wake(seen.d.order.uid);
-                    }
-                    return Todo::Nothing;
-                }
-                Ok(Concluded::Lost(_)) => return Todo::Nothing,
+                Ok(concluded) => return Some(concluded),
                 // What a carrier said beside its outcome cannot be kept: the outcome alone can.
                 Err(LedgerError::Data { .. }) if has_details(&deciding) => drop_details(&mut deciding),
                 Err(e @ LedgerError::Data { .. }) => {
-                    // The deadline closes it.
                     self.outage.begins(&e);
-                    return Todo::Nothing;
+                    return None;
                 }
                 Err(e) => {
                     self.outage.begins(&e);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::aside::Aside;
 use super::flight::Flight;
-use super::messages::Then;
+use super::messages::{Claimed, Then};
 use super::{Seen, Worker};
 use crate::admit::Door;
 use crate::attempt::State;
@@ -84,6 +84,7 @@ impl Worker {
         let first_handed_at = crate::clock::boot();
         let turn = flight.as_ref().err().and_then(|no_room| no_room.wait);
         let mut flight = flight.ok();
+        let claim = flight.as_ref().map(|flight| flight.claim);
         let admitted = loop {
             if let Some(flight) = &mut flight {
                 flight.handed_at = crate::clock::boot();
@@ -148,17 +149,14 @@ impl Worker {
                 }
                 Ok(Then::Nothing)
             }
-            Admitted::Known { uid, mine: true, .. } => {
+            Admitted::Known { uid, mine, .. } => {
                 metrics.admitted("amqp", "known");
                 // An earlier run of this very group came through: the open attempt is ours. It was committed by one of the
-                // runs, perhaps the first.
-                Ok(flight.map_or(Then::Nothing, |flight| {
-                    Then::SendAsRead(uid, Box::new(Flight { handed_at: first_handed_at, ..flight }))
-                }))
-            }
-            Admitted::Known { .. } => {
-                metrics.admitted("amqp", "known");
-                Ok(Then::Nothing)
+                // runs, perhaps the first. Whether it was when it has expired since, the row says.
+                let expired = claim.is_some() && flight.is_none();
+                let claim = claim.filter(|_| mine || expired);
+                let flight = flight.map(|flight| Flight { handed_at: first_handed_at, ..flight });
+                Ok(claim.map_or(Then::Nothing, |claim| Then::Find(Box::new(Claimed { uid, claim, flight }))))
             }
             Admitted::Conflict => Err(BadMessage::new("id", "is known with other content (conflict)").into()),
             Admitted::Refused { .. } => Ok(Then::Nothing),

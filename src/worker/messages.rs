@@ -10,9 +10,11 @@ use uuid::Uuid;
 use super::aside::{Aside, sift};
 use super::flight::Flight;
 use super::{Seen, Worker};
+use crate::attempt::{Cause, Outcome};
 use crate::broker::{Delivery, Intake};
 use crate::crash::{self, Point};
 use crate::dispatch::{BadMessage, Verb};
+use crate::outage::AGAIN;
 use crate::wake;
 
 /// What is left to do for a message when it is acked.
@@ -23,8 +25,18 @@ pub(super) enum Then {
     Take(Uuid),
     /// The attempt that was committed with the job is sent.
     Send(Box<(Seen, Flight)>),
-    /// The same where an earlier run committed it: the row is as the ledger has it.
-    SendAsRead(Uuid, Box<Flight>),
+    /// The same where an earlier run may have committed it: the row has it, or not.
+    Find(Box<Claimed>),
+}
+
+/// An attempt that may have been committed.
+pub(super) struct Claimed {
+    /// The dispatch.
+    pub(super) uid: Uuid,
+    /// By this it is known to be ours.
+    pub(super) claim: Uuid,
+    /// What is to be sent; none when it waited for too long.
+    pub(super) flight: Option<Flight>,
 }
 
 impl Worker {
@@ -95,11 +107,27 @@ impl Worker {
                 let (seen, flight) = *sent;
                 self.go_on(self.fly(seen, flight).await).await;
             }
-            Then::SendAsRead(uid, flight) => {
-                if let Ok(Some(d)) = self.ledger().read(uid).await {
-                    self.go_on(self.fly(Seen::new(d), *flight).await).await;
+            Then::Find(claimed) => self.find(*claimed).await,
+        }
+    }
+
+    /// Sends an attempt that is found to be committed, or says that it was not sent.
+    async fn find(&self, Claimed { uid, claim, flight }: Claimed) {
+        let row = loop {
+            match self.ledger().read(uid).await {
+                Ok(row) => break row,
+                Err(e) => {
+                    self.outage.begins(&e);
+                    tokio::time::sleep(AGAIN).await;
                 }
             }
-        }
+        };
+        let Some(seen) = row.map(Seen::new) else { return };
+        let todo = match (flight, seen.d.open().filter(|open| open.claim == claim).cloned()) {
+            (Some(flight), Some(_)) => self.fly(seen, flight).await,
+            (None, Some(open)) => self.finish(seen, &open, Outcome::NotSent(Cause::TooLate).into()).await,
+            (_, None) => return,
+        };
+        self.go_on(todo).await;
     }
 }

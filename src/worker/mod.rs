@@ -2,6 +2,7 @@
 
 mod acts;
 mod aside;
+mod begin;
 mod flight;
 mod job;
 mod messages;
@@ -15,19 +16,19 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admit::{Admitter, Contents};
+use crate::admit::Admitter;
 use crate::attempt::{AttemptId, Reason, Receipt, State};
 use crate::broker::Broker;
 use crate::carrier::Request;
 use crate::clock::{after, between};
 use crate::crash::{self, Point};
-use crate::dispatch::{Channel, Dispatch, Event};
-use crate::ledger::{Beginning, Begun, Concluded, Deciding, Ledger, NewAttempt, Owed, Recording};
+use crate::dispatch::{Dispatch, Event};
+use crate::ledger::{Concluded, Deciding, Ledger, Owed, Recording};
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::next::{Begin, Next, Policy, give_up, next, skip_step, snooze};
+use crate::next::{Begin, Next, Policy, next};
 use crate::outage::Outage;
-use crate::route::{NoRoom, Ready, Routes};
+use crate::route::{Ready, Routes};
 use crate::seal::Keys;
 use crate::tell::Teller;
 use crate::wake::Waker;
@@ -217,63 +218,6 @@ impl Worker {
         follows.begin.map_or(Todo::Nothing, |begin| Todo::Begin(seen, begin))
     }
 
-    /// Finds a carrier, commits the attempt, sends it.
-    async fn begin(&self, seen: Seen, begin: Begin) -> Todo {
-        let (d, now, policy) = (&seen.d, seen.now(), self.policy(&seen.d));
-        let life = between(now, d.order.expires_at);
-        let Ok(contents) = self.parts.admitter.now().open(d) else {
-            tracing::error!(dispatch.uid = %d.order.uid, "a code cannot be opened: is a key missing in keys.previous?");
-            let follows = give_up(d, Reason::Template, now, &policy);
-            return self.write(seen, follows).await;
-        };
-        let (code, params) = (&contents.code, &contents.params);
-        let Ok(words) = self.parts.admitter.now().render(&d.order, begin.channel, code, params, life) else {
-            tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
-            let follows = give_up(d, Reason::Template, now, &policy);
-            return self.write(seen, follows).await;
-        };
-        let country = d.order.country.as_deref();
-        let has_waited = d.snoozes > 0 && begin.step == d.step;
-        let ready = match self.parts.routes.now().choose(begin.channel, country, &begin.carriers, has_waited)
-        {
-            Ok(ready) => ready,
-            Err(NoRoom { wait }) => {
-                let follows = snooze(d, &begin, wait, now, &policy);
-                if wait.is_some() {
-                    self.call_for(&seen, &follows);
-                } else {
-                    now_at(&self.nobody_at);
-                }
-                return self.write(seen, follows).await;
-            }
-        };
-        let account = &ready.account;
-        let beginning = Beginning {
-            uid: d.order.uid,
-            seen: d.version,
-            step: begin.step,
-            voice: self.voice_limit(d, &begin, &contents),
-            attempt: NewAttempt::new(begin.channel, &account.name, account.client.time_out, begin.repeats),
-        };
-        crash::at(Point::DueToBegin);
-        let (claim, handed_at) = (beginning.attempt.claim, crate::clock::boot());
-        match self.parts.ledger.begin(beginning).await {
-            Ok(Begun::Begun(row)) => {
-                let flight = flight::Flight { to: contents.to, words, ready, claim, handed_at };
-                self.fly(Seen::new(*row), flight).await
-            }
-            Ok(Begun::Lost(row)) => Self::if_due(row),
-            Ok(Begun::VoiceRefused { retry_after_s, .. }) => {
-                let follows = skip_step(&seen.d, &begin, retry_after_s, seen.now(), &policy);
-                self.write(seen, follows).await
-            }
-            Err(e) => {
-                self.outage.begins(&e);
-                Todo::Nothing
-            }
-        }
-    }
-
     /// Calls for the moment at which something that was not accepted yet is to be tried again. What waits for a carrier that
     /// takes nothing is left to the scan.
     fn call_for(&self, seen: &Seen, follows: &Next) {
@@ -283,12 +227,6 @@ impl Worker {
         if let Some(wait) = wait.filter(|wait| *wait < SOON) {
             self.parts.waker.wake_after(seen.d.order.uid, wait);
         }
-    }
-
-    /// A call's quota is asked at the first begin of its step.
-    fn voice_limit(&self, d: &Dispatch, begin: &Begin, contents: &Contents) -> Option<crate::ledger::Limit> {
-        let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
-        first.then(|| self.parts.admitter.now().voice_limit(&d.order.tenant, &contents.to))
     }
 
     /// The dispatch after a conclusion that was written; its events are handed over.

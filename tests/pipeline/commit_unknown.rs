@@ -1,0 +1,90 @@
+//! Trace 18, row 5: nobody knows whether an attempt was committed, for longer than the group runs again by itself. Its claim
+//! finds out, and what was not sent is not called unknown.
+
+use std::time::Duration;
+
+use otpost::app::App;
+use otpost::dispatch::Dispatch;
+use serde_json::json;
+
+use crate::support::house::{DOORS, House, WORKER, in_seconds, job};
+use crate::support::relay::{Direction, Relay};
+
+/// A worker that has a relay between it and its ledger, and doors that have not.
+async fn parts(house: &House) -> (App, App, Relay) {
+    let relay = Relay::start(house.database().await).await;
+    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let mut config = house.at_doors(&doors);
+    config.ledger.url = Some(house.ledger_by(&relay).into());
+    // No deadline passes meanwhile.
+    config.carriers.get_mut("c1").unwrap().time_out_s = 10;
+    let worker = house.start(config, WORKER).await;
+    house.until_consumed().await;
+    (doors, worker, relay)
+}
+
+/// The server commits, nobody hears of it, and nobody comes through for so long.
+async fn is_away(relay: &Relay, so_long: Duration) {
+    relay.sprung().await;
+    relay.refuse(true);
+    tokio::time::sleep(so_long).await;
+    relay.refuse(false);
+}
+
+fn outcomes(d: &Dispatch) -> Vec<&'static str> {
+    d.attempts.iter().map(|a| a.outcome.map_or("open", |o| o.word())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_came_through_unheard_is_sent_in_time_or_not_at_all() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let (doors, worker, relay) = parts(&house).await;
+    for (to, away, expected) in [
+        ("+447701000181", Duration::from_millis(1900), vec!["accepted"]),
+        ("+447701000182", Duration::from_millis(4500), vec!["not_sent", "accepted"]),
+    ] {
+        relay.cut_when(Direction::ToUpstream, b"deadline_ms", false);
+        let j = job(to, json!({}));
+        assert_eq!(house.post(&doors, &j).await.0, 202);
+        is_away(&relay, away).await;
+        let d = house.until_state(j["id"].as_str().unwrap().parse().unwrap(), "delivered").await;
+        assert_eq!((outcomes(&d), house.accepted(to).await), (expected, 1), "away for {away:?}");
+    }
+    worker.stop().await;
+    doors.stop().await;
+}
+
+/// The job was admitted with its first begin, and the row cannot be read when that is found out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admission_that_came_through_unheard_is_not_left_unknown() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let (doors, worker, relay) = parts(&house).await;
+    let to = "+447701000183";
+    let j = job(to, json!({}));
+    relay.cut_when(Direction::ToUpstream, j["id"].as_str().unwrap().as_bytes(), false);
+    let id = house.publish(&j).await;
+    relay.sprung().await;
+    relay.cut_when(Direction::ToUpstream, b"from dispatch d where uid = $1", true);
+    relay.sprung().await;
+    let d = house.until_state(id, "delivered").await;
+    assert!(!outcomes(&d).contains(&"unknown"), "{d:?}");
+    assert_eq!(house.accepted(to).await, 1);
+    worker.stop().await;
+    doors.stop().await;
+}
+
+/// The same, and the code's life is over when that is found out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admission_that_came_through_unheard_may_have_expired_since() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let (doors, worker, relay) = parts(&house).await;
+    let to = "+447701000184";
+    let j = job(to, json!({"expires_at": in_seconds(13)}));
+    relay.cut_when(Direction::ToUpstream, j["id"].as_str().unwrap().as_bytes(), false);
+    let id = house.publish(&j).await;
+    is_away(&relay, Duration::from_secs(4)).await;
+    let d = house.until(id, "final", |d| d.state.is_final()).await;
+    assert_eq!((d.state.as_str(), outcomes(&d), house.accepted(to).await), ("expired", vec!["not_sent"], 0));
+    worker.stop().await;
+    doors.stop().await;
+}
