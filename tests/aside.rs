@@ -140,6 +140,30 @@ async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_the_ledger_goes_back_when_its_worker_stops() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let relay = Relay::start(house.database().await).await;
+    let mut config = house.config(&["c1"]);
+    config.ledger.url = Some(house.ledger_by(&relay).into());
+    config.worker.grace_s = 60;
+    let worker = house.start(config, WORKER).await;
+    house.until_consumed().await;
+    relay.refuse(true);
+    relay.cut();
+    house.publish(&job("+447704000022", json!({}))).await;
+    let act = json!({"id": uuid::Uuid::new_v4(), "verified": true});
+    house.publish_bytes("feedback", act.to_string().as_bytes()).await;
+    let ready = format!("http://{}/readyz", worker.ops);
+    wait::until("the worker knows", async || house.get(&ready).await.1.contains("does not answer")).await;
+    wait::until("it holds both", async || house.waiting("otpost.dispatch").await == 0).await;
+    let stopping = tokio::time::Instant::now();
+    worker.stop().await;
+    let took = stopping.elapsed();
+    assert!(took < Duration::from_secs(20), "its grace is for what can still end: {took:?}");
+    house.until_waiting("otpost.dispatch", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_are_listed_shown_replayed_and_dropped() {
     let house = House::build(Duration::from_millis(20)).await;
     let mut config = house.config(&["c1"]);

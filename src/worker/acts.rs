@@ -8,7 +8,6 @@ use crate::act::{Acted, perform};
 use crate::broker::Delivery;
 use crate::crash::{self, Point};
 use crate::dispatch::{Act, BadMessage, Verb};
-use crate::outage::AGAIN;
 
 /// An act may overtake its job, which is in other hands then: an unknown id is looked up again after so long.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
@@ -33,18 +32,9 @@ impl Worker {
                 }
                 Err(e) => {
                     self.outage.begins(&e);
-                    self.pause(AGAIN).await?;
-                    self.outage.over().await;
+                    self.until_it_answers().await?;
                 }
             }
-        }
-    }
-
-    /// Waits, unless this process stops meanwhile.
-    async fn pause(&self, pause: Duration) -> Result<(), Aside> {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => Ok(()),
-            () = self.parts.shutdown.cancelled() => Err(Aside::Held),
         }
     }
 }

@@ -15,7 +15,6 @@ use crate::crash::{self, Point};
 use crate::dispatch::{BadMessage, Channel, Event, Job};
 use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
 use crate::next::MIN_LIFE;
-use crate::outage::AGAIN;
 use crate::route::NoRoom;
 
 impl Worker {
@@ -89,9 +88,6 @@ impl Worker {
             if let Some(flight) = &mut flight {
                 flight.handed_at = crate::clock::boot();
             }
-            if self.parts.shutdown.is_cancelled() && !self.outage.answers() {
-                return Err(Aside::Held);
-            }
             match self.parts.ledger.admit(admission.clone()).await {
                 Ok(admitted) => break admitted,
                 Err(LedgerError::Data { sqlstate, constraint }) => {
@@ -101,8 +97,7 @@ impl Worker {
                 }
                 Err(e) => {
                     self.outage.begins(&e);
-                    tokio::time::sleep(AGAIN).await;
-                    self.outage.over().await;
+                    self.until_it_answers().await?;
                     if let Some(flight) = &flight {
                         flight.ready.paced_again().await;
                     }

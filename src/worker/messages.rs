@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
@@ -90,6 +91,23 @@ impl Worker {
                 let verb = other.parse().map_err(|_| BadMessage::new("routing_key", rule))?;
                 self.act(delivery, verb).await.map(|()| Then::Nothing)
             }
+        }
+    }
+
+    /// Waits after a failure until the ledger answers, unless this process stops: its grace is for what can still end.
+    pub(super) async fn until_it_answers(&self) -> Result<(), Aside> {
+        self.pause(AGAIN).await?;
+        tokio::select! {
+            () = self.outage.over() => Ok(()),
+            () = self.parts.shutdown.cancelled() => Err(Aside::Held),
+        }
+    }
+
+    /// Waits, unless this process stops meanwhile.
+    pub(super) async fn pause(&self, pause: Duration) -> Result<(), Aside> {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = self.parts.shutdown.cancelled() => Err(Aside::Held),
         }
     }
 
