@@ -86,6 +86,7 @@ async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
     let latest = now.max(crate::clock::now());
     // A panic in a library that reads strangers' text costs this one request.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        crash::on(&body);
         let admitter = api.admitter.now();
         let job = admitter.decode(&body, Some(&key.tenant), latest)?;
         let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
