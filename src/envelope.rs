@@ -5,12 +5,17 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::broker::topology::header;
 use crate::broker::{Delivery, Exchange, Message};
+use crate::dispatch::BadMessage;
 use crate::seal::Keys;
 
 const VERSION: u32 = 1;
 /// The `content_type` of an envelope.
 pub const CONTENT_TYPE: &str = "application/vnd.otpost.sealed";
+
+/// Of a dead letter's body no more is kept: a broker refuses what is too large, and closes the channel over it.
+const LONGEST_LETTER: usize = 1024 * 1024;
 
 /// A message as it came, with what of its properties decides what it may do.
 #[derive(Clone, Serialize, Deserialize)]
@@ -74,6 +79,16 @@ impl Envelope {
         delivery.routing_key = self.routing_key;
         delivery.user_id = self.user_id;
         delivery.traceparent = self.traceparent;
+    }
+
+    /// The dead letter of a delivery that cannot be used: sealed whole, the headers hold our reason.
+    pub fn letter(delivery: &Delivery, keys: &Keys, bad: &BadMessage) -> Message {
+        let headers = vec![
+            (header::FIELD.to_owned(), bad.field.clone()),
+            (header::REASON.to_owned(), bad.rule.clone()),
+            (header::BYTES.to_owned(), delivery.body.len().to_string()),
+        ];
+        Self::of(delivery, LONGEST_LETTER).message(keys, "otpost.dead", "dead", headers)
     }
 
     /// The message that carries it to a queue.

@@ -10,6 +10,8 @@ use crate::attempt::AttemptId;
 use crate::broker::{Broker, Delivery, Exchange, Intake, Message};
 use crate::carrier::{Callback, NotBelieved};
 use crate::crash::{self, Point};
+use crate::dispatch::BadMessage;
+use crate::envelope::Envelope;
 use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
 use crate::live::Live;
 use crate::metrics::{Metrics, Received};
@@ -42,7 +44,7 @@ pub enum Reception {
     Taken,
     /// Its token or signature is wrong, or it is for nobody here: 403, and nothing of it is kept.
     NotBelieved,
-    /// It is not what the carrier sends: 400.
+    /// It is not what the carrier sends, or what can be kept: 400.
     Unreadable,
     /// The ledger is away: 503, and the carrier tries again.
     Away,
@@ -137,7 +139,8 @@ impl Receiver {
             }
             Err(e) => {
                 self.outage.begins(&e);
-                self.set_aside(&recording).await
+                // What is refused now would be refused later too: only the carrier is left to keep it.
+                if e.bars().is_some() { Reception::Unreadable } else { self.set_aside(&recording).await }
             }
         }
     }
@@ -188,14 +191,20 @@ impl Receiver {
                 continue;
             };
             match serde_json::from_slice::<Kept>(&plain) {
-                Ok(kept) if kept.v <= VERSION => self.record_kept(kept.recording, delivery).await,
+                Ok(kept) if kept.v <= VERSION => {
+                    if let Err(bad) = self.record_kept(kept.recording).await {
+                        tokio::spawn(Arc::clone(&self).bury(delivery, bad));
+                    } else {
+                        delivery.ack();
+                    }
+                }
                 // A later version wrote it, and one of its kind reads it.
                 _ => drop(tokio::spawn(Arc::clone(&self).later(delivery))),
             }
         }
     }
 
-    async fn record_kept(&self, recording: Recording, delivery: Delivery) {
+    async fn record_kept(&self, recording: Recording) -> Result<(), BadMessage> {
         loop {
             match self.ledger.record(recording.clone()).await {
                 Ok(recorded) => {
@@ -203,13 +212,12 @@ impl Receiver {
                     if recorded == Recorded::Recorded {
                         self.waker.wake(recording.uid);
                     }
-                    return delivery.ack();
-                }
-                Err(LedgerError::Data { .. }) => {
-                    tracing::error!(attempt = %recording.uid, "a kept receipt cannot be recorded: it is dropped");
-                    return delivery.ack();
+                    return Ok(());
                 }
                 Err(e) => {
+                    if let Some(rule) = e.bars() {
+                        return Err(BadMessage::new("receipt", rule));
+                    }
                     self.outage.begins(&e);
                     tokio::time::sleep(AGAIN).await;
                     self.outage.over().await;
@@ -218,14 +226,26 @@ impl Receiver {
         }
     }
 
-    /// Puts a message back, for somebody else or for later: published again first, acked then.
+    /// Moves what cannot be recorded to `otpost.dead`.
+    async fn bury(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
+        tracing::error!(rule = bad.rule, "a kept receipt cannot be recorded: it goes to otpost.dead");
+        let letter = Envelope::letter(&delivery, &self.keys.now(), &bad);
+        self.give(letter, delivery).await;
+    }
+
+    /// Puts a message back, for somebody else or for later.
     async fn later(self: Arc<Self>, delivery: Delivery) {
         tokio::time::sleep(LATER).await;
-        if let Some(broker) = &self.broker
-            && broker.publish(Self::message(delivery.body.clone())).await.is_ok()
-        {
-            delivery.ack();
+        self.give(Self::message(delivery.body.clone()), delivery).await;
+    }
+
+    /// Publishes what is in a delivery's place from now on: confirmed first, acked then.
+    async fn give(&self, message: Message, delivery: Delivery) {
+        let Some(broker) = &self.broker else { return };
+        while broker.publish(message.clone()).await.is_err() {
+            tokio::time::sleep(AGAIN).await;
         }
+        delivery.ack();
     }
 
     /// Records a receipt; a ledger that is away for a moment is waited for, while the carrier waits for us.

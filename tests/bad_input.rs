@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use otpost::app::Roles;
-use otpost::attempt::AttemptId;
+use otpost::attempt::{AttemptId, Reason};
+use otpost::envelope::Envelope;
 use serde_json::{Value, json};
 use support::house::asking::signature;
 use support::house::{House, in_seconds, job};
@@ -275,4 +276,51 @@ fn help_is_there_for_strangers() {
     assert_eq!((code, said.as_str()), (0, include_str!("../config/otpost.toml")));
     let (code, said) = otpost(&["migrate", "--print"]);
     assert_eq!((code, said.contains("create table dispatch")), (0, true));
+}
+
+/// The carrier's own words are the least of a receipt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_whose_details_cannot_be_kept_is_recorded_without_them() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let look = support::world::connect(&house.ledger_url).await;
+    look.batch_execute("alter table dispatch add constraint no_code check (receipt_code is null)")
+        .await
+        .unwrap();
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    let to = "+447702000021";
+    house.script(to, json!([{"outcome": "undelivered", "error_code": 30003}])).await;
+    let id = house.publish(&job(to, json!({}))).await;
+    let d = house.until_state(id, "undelivered").await;
+    let a = &d.attempts[0];
+    assert_eq!(
+        (a.receipt_reason.map(Reason::as_str), a.receipt_code.as_deref()),
+        (Some("unreachable"), None)
+    );
+    app.stop().await;
+}
+
+/// An attempt with a number that no ledger can hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_that_cannot_be_recorded_is_not_taken_and_a_kept_one_becomes_a_dead_letter() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    let kept = house.copy_of("receipt").await;
+    let attempt = AttemptId { uid: uuid::Uuid::now_v7(), n: 40_000 };
+    let token = house.keys.callback_token("c1", attempt);
+    let url = format!("http://{}/v1/receipts/c1/{attempt}/{token}", app.receipts.unwrap());
+    let signature = signature(&url, "MessageSidSM1MessageStatusdelivered");
+    let body = b"MessageSid=SM1&MessageStatus=delivered".to_vec();
+    let (got, text) = house.post_form(&url, &[("x-twilio-signature", &signature)], body).await;
+    assert_eq!(got, 400, "{text}");
+    assert_eq!(house.waiting(&kept).await, 0, "it would be no better later");
+
+    let receipt =
+        json!({"v": 1, "uid": attempt.uid, "n": attempt.n, "carrier": "c1", "verdict": "delivered"});
+    let sealed = house.keys.seal_letter("otpost.receipts", receipt.to_string().as_bytes());
+    house.publish_bytes("receipt", sealed.as_bytes()).await;
+    let (field, reason, body) = house.dead_letter().await;
+    assert_eq!((field.as_str(), reason.as_str()), ("receipt", "cannot be kept (SQLSTATE 22003)"));
+    let letter = Envelope::open(&house.keys, "otpost.dead", &body).unwrap();
+    assert_eq!((letter.routing_key.as_str(), letter.body().as_slice()), ("receipt", sealed.as_bytes()));
+    app.stop().await;
 }

@@ -57,6 +57,13 @@ impl LedgerError {
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Away(_) | Self::Unwritable(_))
     }
+
+    /// Why a message cannot be kept, where it is its own fault: a dead letter's reason.
+    pub fn bars(&self) -> Option<String> {
+        let Self::Data { sqlstate, constraint } = self else { return None };
+        let constraint = constraint.as_ref().map(|c| format!(" {c}")).unwrap_or_default();
+        Some(format!("cannot be kept (SQLSTATE {sqlstate}{constraint})"))
+    }
 }
 
 /// What a database does for the ledger. Each call is one transaction over a group; answers come in its order.
@@ -219,9 +226,18 @@ impl Ledger {
         self.conclusions.submit(deciding).await
     }
 
-    /// Records a receipt.
+    /// Records a receipt; without the carrier's own words, where it is these that cannot be kept.
     pub async fn record(&self, receipt: Recording) -> Result<Recorded, LedgerError> {
-        self.records.submit(receipt).await
+        match self.records.submit(receipt.clone()).await {
+            Err(LedgerError::Data { .. }) if receipt.quotes() => {
+                tracing::warn!(
+                    carrier = receipt.carrier,
+                    "a receipt's code or reference cannot be kept: it is recorded without"
+                );
+                self.records.submit(receipt.without_quotes()).await
+            }
+            answered => answered,
+        }
     }
 
     /// Marks a dispatch: no further request of it begins.
@@ -298,9 +314,14 @@ impl Ledger {
     pub async fn match_strays(&self) -> Result<usize, LedgerError> {
         let mut found = 0;
         for stray in self.store.strays(200).await? {
-            if self.record(stray.clone()).await? != Recorded::Stray {
-                self.store.forget_stray(&stray).await?;
-                found += 1;
+            match self.record(stray.clone()).await {
+                // It stays, and is in nobody's way.
+                Ok(Recorded::Stray) | Err(LedgerError::Data { .. }) => {}
+                recorded => {
+                    recorded?;
+                    self.store.forget_stray(&stray).await?;
+                    found += 1;
+                }
             }
         }
         Ok(found)

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::Worker;
-use crate::broker::topology::header;
 use crate::broker::{Delivery, Intake, Message};
 use crate::crash::{self, Point};
 use crate::dispatch::BadMessage;
@@ -15,8 +14,6 @@ use crate::outage::AGAIN;
 const RETURNS: u64 = 3;
 /// The largest body that is read: a job has a few hundred bytes.
 const LARGEST: usize = 64 * 1024;
-/// Of a dead letter's body no more is kept: a broker refuses what is too large, and closes the channel over it.
-const LONGEST_LETTER: usize = 1024 * 1024;
 
 /// Why a message is not acked when it was read.
 pub(super) enum Aside {
@@ -113,18 +110,15 @@ impl Worker {
         }
     }
 
-    /// Moves a message that cannot be used to `otpost.dead`: sealed whole, the headers hold our reason.
+    /// Moves a message that cannot be used to `otpost.dead`.
     async fn bury(&self, delivery: Delivery, bad: &BadMessage) {
-        let BadMessage { field, rule } = bad;
         self.parts.metrics.admitted("amqp", "dead");
-        tracing::warn!(field, rule, "a message cannot be used: it goes to otpost.dead");
-        let headers = vec![
-            (header::FIELD.to_owned(), field.clone()),
-            (header::REASON.to_owned(), rule.clone()),
-            (header::BYTES.to_owned(), delivery.body.len().to_string()),
-        ];
-        let envelope = Envelope::of(&delivery, LONGEST_LETTER);
-        if self.publish(envelope.message(&self.parts.keys.now(), "otpost.dead", "dead", headers)).await {
+        tracing::warn!(
+            field = bad.field,
+            rule = bad.rule,
+            "a message cannot be used: it goes to otpost.dead"
+        );
+        if self.publish(Envelope::letter(&delivery, &self.parts.keys.now(), bad)).await {
             crash::at(Point::DeadLetterConfirmed);
             delivery.ack();
         }

@@ -13,7 +13,7 @@ use crate::broker::Delivery;
 use crate::clock::between;
 use crate::crash::{self, Point};
 use crate::dispatch::{BadMessage, Channel, Event, Job};
-use crate::ledger::{Admission, Admitted, LedgerError, NewAttempt};
+use crate::ledger::{Admission, Admitted, NewAttempt};
 use crate::next::MIN_LIFE;
 use crate::route::NoRoom;
 
@@ -90,10 +90,8 @@ impl Worker {
             }
             match self.parts.ledger.admit(admission.clone()).await {
                 Ok(admitted) => break admitted,
-                Err(LedgerError::Data { sqlstate, constraint }) => {
-                    let rule =
-                        format!("cannot be kept (SQLSTATE {sqlstate} {})", constraint.unwrap_or_default());
-                    return Err(BadMessage::new("body", rule.trim_end()).into());
+                Err(e) if e.bars().is_some() => {
+                    return Err(BadMessage::new("body", e.bars().unwrap_or_default()).into());
                 }
                 Err(e) => {
                     self.outage.begins(&e);

@@ -20,6 +20,19 @@ pub struct Recording {
     pub receipt: Receipt,
 }
 
+impl Recording {
+    /// Whether it holds words of the carrier's own.
+    pub(in crate::ledger) fn quotes(&self) -> bool {
+        self.receipt.carrier_code.is_some() || self.receipt.reference.is_some()
+    }
+
+    /// The same without them.
+    pub(in crate::ledger) fn without_quotes(mut self) -> Self {
+        (self.receipt.carrier_code, self.receipt.reference) = (None, None);
+        self
+    }
+}
+
 /// What became of a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
