@@ -53,6 +53,8 @@ struct Bounds {
 pub struct Ready {
     /// The account.
     pub account: Arc<Account>,
+    /// The least life a code must have when its request goes out.
+    pub min_life: Duration,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -194,7 +196,8 @@ impl Routes {
                 soon.push(account);
             } else if account.lets_through(channel, country) {
                 // Asked last, because it may be the one request that tries a breaker.
-                return Ok(Ready { account: Arc::clone(account), _slot: slot });
+                let min_life = account.candidates.get(&channel).map_or(MIN_LIFE, |c| c.min_life);
+                return Ok(Ready { account: Arc::clone(account), min_life, _slot: slot });
             }
         }
         let shortest = soon.into_iter().min_by_key(|account| account.bounds.pace.wait(now));
@@ -284,11 +287,13 @@ fn keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::{NoRoom, Routes};
     use crate::config::Config;
     use crate::dispatch::Channel;
+    use crate::next::MIN_LIFE;
 
     fn config(rate_per_s: u32) -> Config {
         Config::parse(&format!(
@@ -312,6 +317,18 @@ mod tests {
         held.push(ask().unwrap());
         let wait = ask().err().unwrap().wait.unwrap();
         assert!(wait < Duration::from_millis(50), "one has ended: {wait:?}");
+    }
+
+    #[test]
+    fn whoever_is_chosen_says_how_much_life_a_code_must_have() {
+        let mut routes = Routes::new(&config(1000), None).unwrap();
+        let minute = Duration::from_secs(60);
+        let account = Arc::get_mut(routes.accounts.get_mut("c1").unwrap()).unwrap();
+        account.candidates.get_mut(&Channel::Sms).unwrap().min_life = minute;
+        let least = |channel| {
+            routes.choose(channel, None, &["c1".to_owned()], false).ok().map(|ready| ready.min_life)
+        };
+        assert_eq!((least(Channel::Sms), least(Channel::Voice)), (Some(minute), Some(MIN_LIFE)));
     }
 
     #[test]

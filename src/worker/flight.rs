@@ -13,7 +13,7 @@ use crate::dispatch::PhoneNumber;
 use crate::dispatch::Words;
 use crate::ledger::{Closing, Concluded, Deciding, LedgerError};
 use crate::metrics::Attempted;
-use crate::next::{MIN_LIFE, next};
+use crate::next::next;
 use crate::outage::AGAIN;
 use crate::route::Ready;
 
@@ -87,7 +87,7 @@ impl Worker {
         };
         let request = account.carrier.build(&letter);
         let late = crate::clock::boot().saturating_sub(flight.handed_at) > BEGIN_TO_SEND;
-        if late || life < MIN_LIFE {
+        if late || life < flight.ready.min_life {
             return Outcome::NotSent(Cause::TooLate).into();
         }
         crash::at(Point::AttemptToBeSent);

@@ -81,7 +81,7 @@ impl Worker {
     /// Admits until the ledger answers: the delivery is held meanwhile, with the same uid and the same claim.
     async fn admit(&self, mut admission: Admission, flight: Result<Flight, NoRoom>) -> Result<Then, Aside> {
         let first_handed_at = crate::clock::boot();
-        let turn = flight.as_ref().err().and_then(|no_room| no_room.wait);
+        let mut turn = flight.as_ref().err().and_then(|no_room| no_room.wait);
         let mut flight = flight.ok();
         let claim = flight.as_ref().map(|flight| flight.claim);
         let admitted = loop {
@@ -99,9 +99,14 @@ impl Worker {
                     if let Some(flight) = &flight {
                         flight.ready.paced_again().await;
                     }
-                    if between(self.parts.ledger.now(), admission.order.expires_at) < MIN_LIFE {
+                    let life = between(self.parts.ledger.now(), admission.order.expires_at);
+                    if flight.take_if(|flight| life < flight.ready.min_life).is_some() {
+                        // Another carrier may do with less.
+                        admission.begin_nothing();
+                        turn = Some(Duration::ZERO);
+                    }
+                    if life < MIN_LIFE {
                         admission.expire();
-                        flight = None;
                     }
                 }
             }
@@ -145,9 +150,9 @@ impl Worker {
             Admitted::Known { uid, mine, .. } => {
                 metrics.admitted("amqp", "known");
                 // An earlier run of this very group came through: the open attempt is ours. It was committed by one of the
-                // runs, perhaps the first. Whether it was when it has expired since, the row says.
-                let expired = claim.is_some() && flight.is_none();
-                let claim = claim.filter(|_| mine || expired);
+                // runs, perhaps the first. Whether it was, where it waited for too long since, the row says.
+                let too_long = claim.is_some() && flight.is_none();
+                let claim = claim.filter(|_| mine || too_long);
                 let flight = flight.map(|flight| Flight { handed_at: first_handed_at, ..flight });
                 Ok(claim.map_or(Then::Nothing, |claim| Then::Find(Box::new(Claimed { uid, claim, flight }))))
             }

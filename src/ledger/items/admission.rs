@@ -130,7 +130,13 @@ impl Admission {
     /// It waited for too long: it is taken in as expired, and nothing is begun.
     pub fn expire(&mut self) {
         self.refusal = Some(Refusal { state: State::Expired, reason: Reason::Life });
-        (self.attempt, self.voice, self.snooze) = (None, None, None);
+        self.begin_nothing();
+        self.snooze = None;
+    }
+
+    /// It waited for too long for the carrier that had room: it is taken in, and whoever takes it finds another.
+    pub fn begin_nothing(&mut self) {
+        (self.attempt, self.voice) = (None, None);
     }
 
     /// The dispatch that was born `sending` with the first attempt in it.
