@@ -1,8 +1,11 @@
-//! F11, F12: a carrier that answers as no carrier should, and one that ends kept-alive connections at the moment of reuse.
+//! F11, F12: a carrier that answers as no carrier should, and one that ends kept-alive connections at the moment of reuse
+//! (many of them: `reuse`).
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +21,8 @@ use crate::support::world::connect;
 const JOBS: usize = 6;
 /// What a worker may grow by from its start, whatever a carrier says: its own tables, and nothing that it is sent.
 const GROWTH_KB: u64 = 100_000;
+/// What the bomb is unpacked, in MiB.
+const UNPACKED: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manners {
@@ -27,6 +32,8 @@ enum Manners {
     Bomb,
     Truncated,
     Html,
+    /// Yes, and an error in its words.
+    ErrorInside,
     Redirect,
     /// Well, but for the second request of each connection: it is read, and the connection ends.
     EndsAtReuse,
@@ -121,16 +128,19 @@ async fn answer(stream: &mut TcpStream, manners: Manners, at: SocketAddr) -> std
             }
         }
         Manners::Bomb => {
-            // Ten bytes of a header and nothing that can be unpacked: who unpacks it fails, who does not cannot read it.
-            let bomb = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3].repeat(1000);
-            let head = format!("{HEAD}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", bomb.len());
+            let head = format!("{HEAD}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", BOMB.len());
             stream.write_all(head.as_bytes()).await?;
-            stream.write_all(&bomb).await
+            stream.write_all(&BOMB).await
         }
         Manners::Truncated => {
             stream.write_all(whole("application/json", "{\"sid\": \"SM0000").as_bytes()).await
         }
         Manners::Html => stream.write_all(whole("text/html", "<html>It works!</html>").as_bytes()).await,
+        Manners::ErrorInside => {
+            let error = "{\"code\": 21211, \"message\": \"Invalid 'To' Phone Number\", \"status\": 400}";
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
+            stream.write_all(format!("{head}: {}\r\n\r\n{error}", error.len()).as_bytes()).await
+        }
         Manners::Redirect => {
             let to =
                 format!("HTTP/1.1 307 Go\r\nlocation: http://{at}/elsewhere\r\ncontent-length: 0\r\n\r\n");
@@ -143,6 +153,23 @@ async fn answer(stream: &mut TcpStream, manners: Manners, at: SocketAddr) -> std
         }
     }
 }
+
+/// A good answer behind as many spaces as fill the memory of who unpacks it.
+static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let gzip = Command::new("gzip").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut gzip = gzip.expect("gzip runs");
+    let mut to = gzip.stdin.take().unwrap();
+    let packing = std::thread::spawn(move || {
+        for _ in 0..UNPACKED {
+            to.write_all(&[b' '; 1024 * 1024]).unwrap();
+        }
+        to.write_all(b"{\"sid\": \"SM1\", \"status\": \"queued\"}").unwrap();
+    });
+    let packed = gzip.wait_with_output().unwrap().stdout;
+    packing.join().unwrap();
+    assert!(packed.len() < UNPACKED * 1024 * 1024 / 500, "{} bytes are no bomb", packed.len());
+    packed
+});
 
 /// The most that a process had in memory so far.
 fn most_memory_kb(pid: u32) -> u64 {
@@ -184,7 +211,8 @@ async fn carrier_with(manners: Manners) {
 }
 
 /// Seen to fail: with a client that follows redirects (`Redirect`: asked 22 times without a repeat), with an answer that is
-/// read to its end (`EndlessBody`: grown by 2.4 GB), with a refused connection's outcome for one that ended after the request
+/// read to its end (`EndlessBody`: grown by 2.4 GB), with one that is unpacked too (`Bomb`: grown by 585 MB), with a 2xx whose error
+/// counts (`ErrorInside`: ended as failed), with a refused connection's outcome for one that ended after the request
 /// was written (`EndsAtReuse`: asked more often than repeated).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_carrier_without_manners() {
@@ -195,9 +223,11 @@ async fn a_carrier_without_manners() {
         Manners::Bomb,
         Manners::Truncated,
         Manners::Html,
+        Manners::ErrorInside,
         Manners::Redirect,
         Manners::EndsAtReuse,
         Manners::EndsBeforeReuse,
     ];
+    LazyLock::force(&BOMB);
     futures_util::future::join_all(all.map(carrier_with)).await;
 }

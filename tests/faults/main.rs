@@ -25,6 +25,7 @@ mod outages;
 mod poison;
 mod receipts;
 mod resources;
+mod reuse;
 mod seed;
 mod site;
 mod small_disk;
