@@ -56,7 +56,11 @@ impl Trouble {
         match d.state {
             State::Expired => self.takes_all_time(job),
             State::Unconfirmed => {
-                let nobody_knows = |a: &Attempt| a.outcome == Some(Outcome::Unknown) && self.touches(a);
+                // It was under way then, or there was no time for its repeat.
+                let nobody_knows = |a: &Attempt| {
+                    let unknown = a.outcome == Some(Outcome::Unknown);
+                    unknown && (self.touches(a) || self.takes_all_time(job))
+                };
                 d.attempts.iter().any(nobody_knows) || accepted.iter().any(|m| unheard(&m))
             }
             State::Undelivered => job.kind == Kind::Fallback && !called,
