@@ -77,6 +77,7 @@ impl<'a> Overtaken<'a> {
             at: otpost::clock::now(),
             expires_at: job["expires_at"].as_str().unwrap().parse().unwrap(),
             sign_in: None,
+            newest: true,
         };
         wait::until("it is frozen", async || is_frozen(a.0.id())).await;
         let b = site.start("b", WORKER).await;

@@ -48,9 +48,9 @@ async fn serve(mut stream: TcpStream, reads: bool, heard: Arc<Heard>) -> Option<
     let body = request(&mut stream).await?;
     let sid = uuid::Uuid::new_v4().simple();
     let yes = format!("{{\"sid\": \"SM{sid}\", \"status\": \"queued\", \"num_segments\": \"1\"}}");
-    let head = format!("HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n", yes.len());
+    let first = format!("HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n", yes.len());
     heard.answered.lock().unwrap().push(body);
-    stream.write_all((head + &yes).as_bytes()).await.ok()?;
+    stream.write_all((first + &yes).as_bytes()).await.ok()?;
     if reads {
         let body = request(&mut stream).await?;
         heard.cut.lock().unwrap().push(body);
@@ -64,10 +64,10 @@ async fn serve(mut stream: TcpStream, reads: bool, heard: Arc<Heard>) -> Option<
 async fn carrier(mut seed: Seed) -> (SocketAddr, Arc<Heard>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (at, heard) = (listener.local_addr().unwrap(), Arc::new(Heard::default()));
-    let hears = Arc::clone(&heard);
+    let listening = Arc::clone(&heard);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, seed.below(2) == 0, Arc::clone(&hears)));
+            tokio::spawn(serve(stream, seed.below(2) == 0, Arc::clone(&listening)));
         }
     });
     (at, heard)

@@ -59,12 +59,13 @@ async fn plays(case: Case, n: usize) {
     checker::listen(&site).await;
     site.instead.push(("[carriers.c1]\n".to_owned(), format!("[carriers.c1]\n{}", case.twilio)));
     if let Some(policy) = case.infobip {
-        site.more += &format!(
+        let more = format!(
             "[carriers.c2]\ntime_out_s = 3\nunknown_sms = \"{policy}\"\n[carriers.c2.infobip]\nbase_url = \"http://{}\"\n\
              api_key = \"{}\"\nfrom = \"Shop\"\n[routes]\nsms = [\"c2\"]\nvoice = [\"c1\"]\n",
             site.house.gateway.addr(),
             mock_gateway::Config::default().api_key,
         );
+        site.more.push_str(&more);
     }
     let first = site.start("first", ALL).await;
     let to = format!("+44773400{n:04}");

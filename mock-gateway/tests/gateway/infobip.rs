@@ -122,7 +122,8 @@ for line in sys.stdin:
     answer(text(&lab, TO, "job-6")).await;
     let mut reports = String::new();
     for _ in 0..2 {
-        reports += &format!("{}\n", lab.receiver.next().await.json.unwrap());
+        reports.push_str(&lab.receiver.next().await.json.unwrap().to_string());
+        reports.push('\n');
     }
     let file = std::env::temp_dir().join(format!("otpost-reports-{}", std::process::id()));
     std::fs::write(&file, &reports).unwrap();

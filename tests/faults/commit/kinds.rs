@@ -112,12 +112,12 @@ impl Asked {
     }
 }
 
-fn fresh(play: &Play, plan: &[Channel]) -> Admission {
-    job(plan, &format!("n{}", Uuid::new_v4().simple()), play.t(300))
+fn fresh(play: &Play, channels: &[Channel]) -> Admission {
+    job(channels, &format!("n{}", Uuid::new_v4().simple()), play.t(300))
 }
 
-async fn begun(play: &Play, plan: &[Channel]) -> (Admission, Dispatch) {
-    let job = with_begin(fresh(play, plan));
+async fn begun(play: &Play, channels: &[Channel]) -> (Admission, Dispatch) {
+    let job = with_begin(fresh(play, channels));
     play.admit(&job).await;
     let seen = play.read(job.order.uid).await;
     (job, seen)
