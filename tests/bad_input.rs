@@ -324,3 +324,19 @@ async fn a_receipt_that_cannot_be_recorded_is_not_taken_and_a_kept_one_becomes_a
     assert_eq!((letter.routing_key.as_str(), letter.body().as_slice()), ("receipt", sealed.as_bytes()));
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_act_that_cannot_be_kept_becomes_a_dead_letter() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let look = support::world::connect(&house.ledger_url).await;
+    look.batch_execute("alter table dispatch add constraint no_stop check (stop is null)").await.unwrap();
+    let app = house.start(house.config(&["c1"]), Roles::ALL).await;
+    let to = "+447702000022";
+    house.script(to, json!(["silent"])).await;
+    let id = house.publish(&job(to, json!({}))).await;
+    house.until_state(id, "sent").await;
+    house.publish_bytes("cancel", json!({"id": id}).to_string().as_bytes()).await;
+    let (field, reason, _) = house.dead_letter().await;
+    assert_eq!((field.as_str(), reason.as_str()), ("body", "cannot be kept (SQLSTATE 23514 no_stop)"));
+    app.stop().await;
+}

@@ -31,6 +31,9 @@ impl Worker {
                     return Ok(());
                 }
                 Err(e) => {
+                    if let Some(rule) = e.bars() {
+                        return Err(BadMessage::new("body", rule).into());
+                    }
                     self.outage.begins(&e);
                     self.until_it_answers().await?;
                 }
