@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use uuid::Uuid;
@@ -26,6 +26,9 @@ const FEW: usize = 32;
 const BREATH: Duration = Duration::from_millis(25);
 /// Calls for a later moment that are kept at most; what does not fit is left to the scan.
 const CALLS: usize = 20_000;
+/// Those that are called for and wait in line for a slot, at most: new jobs from the broker, which come one by one, are never
+/// behind more.
+const LINE: usize = 64;
 
 /// Runs what is due on a worker, until shutdown.
 pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<Call>, shutdown: CancellationToken) {
@@ -52,16 +55,24 @@ async fn by_scan(worker: &Arc<Worker>) {
 
 async fn by_name(worker: &Arc<Worker>, wakes: &mut mpsc::Receiver<Call>) {
     let mut calls: DelayQueue<Uuid> = DelayQueue::new();
+    let line = Arc::new(Semaphore::new(LINE));
     loop {
-        tokio::select! {
+        let uid = tokio::select! {
             woken = wakes.recv() => match woken {
-                Some(Call { uid, after: Duration::ZERO }) => take(worker, uid),
-                Some(Call { uid, after }) if calls.len() < CALLS => drop(calls.insert(uid, after)),
-                Some(_) => {}
+                Some(Call { uid, after: Duration::ZERO }) => uid,
+                Some(Call { uid, after }) => {
+                    if calls.len() < CALLS {
+                        calls.insert(uid, after);
+                    }
+                    continue;
+                }
                 None => return,
             },
-            uid = next(&mut calls) => take(worker, uid),
-        }
+            uid = next(&mut calls) => uid,
+        };
+        // Who comes meanwhile waits behind the door, and what does not fit there is left to the scan.
+        let Ok(place) = Arc::clone(&line).acquire_owned().await else { return };
+        take(worker, uid, place);
     }
 }
 
@@ -74,13 +85,14 @@ async fn next(calls: &mut DelayQueue<Uuid>) -> Uuid {
     .await
 }
 
-/// Takes one by name. Whether it is due, the ledger says.
-fn take(worker: &Arc<Worker>, uid: Uuid) {
+/// Takes one by name, when its turn has come. Whether it is due, the ledger says.
+fn take(worker: &Arc<Worker>, uid: Uuid, place: OwnedSemaphorePermit) {
     let worker = Arc::clone(worker);
     worker.tasks.clone().spawn(async move {
         let Ok(_slot) = Arc::clone(&worker.slots).acquire_owned().await else {
             return;
         };
+        drop(place);
         match worker.ledger().take(uid).await {
             Ok(Some(d)) => worker.run(d).await,
             Ok(None) => {}

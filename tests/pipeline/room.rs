@@ -7,6 +7,7 @@ use otpost::app::Roles;
 use serde_json::json;
 
 use crate::support::house::{House, in_seconds, job};
+use crate::support::relay::Relay;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_without_room_is_left_for_the_next_at_its_last_chance() {
@@ -45,6 +46,32 @@ async fn a_retry_is_not_shut_out_by_a_backlog() {
     let d = house.until_state(id, "delivered").await;
     let gap = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
     assert!(gap < 5000, "its back-off is a second at most: {gap} ms");
+    app.stop().await;
+}
+
+/// A worker of four slots, and two hundred codes that came over HTTP before one comes from the broker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wake_ups_take_their_turn_with_the_brokers_jobs() {
+    const BEFORE: usize = 200;
+    let house = House::build(Duration::from_millis(20)).await;
+    let carrier = Relay::start(house.gateway.addr()).await;
+    let mut config = house.config(&["c1"]);
+    config.worker.slots = 4;
+    let c1 = config.carriers.get_mut("c1").unwrap();
+    c1.rate_per_s = 1000;
+    c1.twilio.as_mut().unwrap().base_url = format!("http://{}", carrier.addr());
+    let app = house.start(config, Roles::ALL).await;
+    house.until_consumed().await;
+    carrier.delay(Duration::from_millis(150));
+    let jobs: Vec<_> = (0..BEFORE).map(|n| job(&format!("+4477010{n:03}44"), json!({}))).collect();
+    let answers = futures_util::future::join_all(jobs.iter().map(|j| house.post(&app, j))).await;
+    assert!(answers.iter().all(|(status, _)| *status == 202));
+    let to = "+447701000445";
+    house.publish(&job(to, json!({}))).await;
+    house.until_accepted(to, 1).await;
+    let before = house.record("accepted", None).await.len();
+    assert!(before < BEFORE / 2, "one after the other from either side: {before} of {BEFORE} were before it");
+    carrier.pass();
     app.stop().await;
 }
 
