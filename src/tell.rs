@@ -97,22 +97,15 @@ async fn run(
 ) {
     let fresh =
         futures_util::stream::unfold(owed, |mut owed| async move { owed.recv().await.map(|o| (o, owed)) });
-    let telling = fresh.for_each_concurrent(AT_ONCE, |owed| tell_all(&ledger, &broker, &metrics, owed));
+    let telling = fresh.for_each_concurrent(AT_ONCE, |owed| async {
+        tell_all(&ledger, &broker, &metrics, owed).await;
+    });
     let scanning = async {
         let mut tick = tokio::time::interval(SCAN);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            if !broker.watch().borrow().telling() {
-                continue;
-            }
-            // Away: the worker says so; nothing is lost by trying again in a second.
-            let Ok(owed) = ledger.owed(SCAN_MOST).await else {
-                continue;
-            };
-            futures_util::stream::iter(owed)
-                .for_each_concurrent(AT_ONCE, |owed| tell_all(&ledger, &broker, &metrics, owed))
-                .await;
+            while scan(&ledger, &broker, &metrics).await {}
         }
     };
     tokio::select! {
@@ -122,8 +115,21 @@ async fn run(
     }
 }
 
-/// Tells the events of one dispatch in order, and removes those that were confirmed.
-async fn tell_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, owed: Owed) {
+/// Tells what is still owed. Whether there is more, and it can be told: an outage's backlog is not left to the seconds.
+async fn scan(ledger: &Ledger, broker: &Broker, metrics: &Metrics) -> bool {
+    if !broker.watch().borrow().telling() {
+        return false;
+    }
+    // Away: the worker says so; nothing is lost by trying again in a second.
+    let Ok(owed) = ledger.owed(SCAN_MOST).await else { return false };
+    let full = owed.len() >= SCAN_MOST;
+    let telling = owed.into_iter().map(|owed| tell_all(ledger, broker, metrics, owed));
+    let told = futures_util::stream::iter(telling).buffer_unordered(AT_ONCE);
+    full && told.fold(false, async |any, told| any || told).await
+}
+
+/// Tells the events of one dispatch in order, and removes those that were confirmed. Whether there were any.
+async fn tell_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, owed: Owed) -> bool {
     let mut told = Told { uid: owed.uid, versions: vec![] };
     for event in &owed.events {
         if let Err(e) = broker.publish(message(&owed, event)).await {
@@ -134,11 +140,13 @@ async fn tell_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, owed: Owe
         crash::at(Point::EventConfirmed);
         told.versions.push(event.version);
     }
-    if !told.versions.is_empty() {
+    let any = !told.versions.is_empty();
+    if any {
         // When this fails they are told once more, with the same ids.
         let _ = ledger.told(told).await;
         crash::at(Point::EventRemoved);
     }
+    any
 }
 
 /// A `CloudEvents` 1.0 JSON event.

@@ -18,11 +18,13 @@ use axum::routing::post;
 use futures_util::StreamExt;
 use otpost::api::{NewKey, Scope};
 use otpost::app::Roles;
+use otpost::attempt::{Reason, State as DispatchState};
 use otpost::config::{Config, TenantConfig, WebhookConfig};
+use otpost::ledger::{Admission, Refusal};
 use serde_json::{Value, json};
 use support::house::process::Process;
 use support::house::{DOORS, House, WORKER, job};
-use support::wait;
+use support::{play, wait};
 use tokio::sync::watch;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -418,5 +420,27 @@ async fn events_are_streamed_to_their_own_tenant_from_now_on() {
     let started = Instant::now();
     doors.stop().await;
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    worker.stop().await;
+}
+
+/// What a long outage of the broker leaves behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_of_owed_events_is_told_at_once_and_not_by_the_second() {
+    const OWED: usize = 3000;
+    let house = House::build(Duration::from_millis(20)).await;
+    let admit = async |n: usize| {
+        let refusal = Some(Refusal { state: DispatchState::Expired, reason: Reason::Life });
+        let late = Admission { refusal, ..play::job(&[play::SMS], &format!("n{n}"), otpost::clock::now()) };
+        house.ledger.admit(late).await.unwrap()
+    };
+    futures_util::future::join_all((0..OWED).map(admit)).await;
+    let look = support::world::connect(&house.ledger_url).await;
+    look.batch_execute("update dispatch set tell_at = otpost_now()").await.unwrap();
+    let worker = house.start(house.config(&["c1"]), WORKER).await;
+    wait::until("the first is told", async || !house.all_events().is_empty()).await;
+    let first = Instant::now();
+    wait::until("all are told", async || house.all_events().len() >= OWED).await;
+    let took = first.elapsed();
+    assert!(took < Duration::from_secs(8), "200 a second would take 15 s: {took:?}");
     worker.stop().await;
 }
