@@ -1,5 +1,6 @@
 //! F16: the ledger is one file, and its disk is full, or does not keep what it is given.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,16 +28,23 @@ struct Posted {
 }
 
 /// otpost with no broker, on a file.
-struct Laptop {
-    site: Site,
+pub(crate) struct Laptop {
+    pub(crate) site: Site,
     ops: String,
     posted: u32,
 }
 
 impl Laptop {
     async fn on(disk: &Disk) -> (Self, Process) {
+        let mut laptop = Self::install(disk.path()).await;
+        let process = laptop.start("w").await;
+        (laptop, process)
+    }
+
+    /// Everything but a process.
+    pub(crate) async fn install(folder: &Path) -> Self {
         let mut site = Site::build(Duration::from_millis(20)).await;
-        site.house.ledger_url = format!("sqlite:{}/ledger.db", disk.path().display());
+        site.house.ledger_url = format!("sqlite:{}/ledger.db", folder.display());
         site.instead.push((format!("url = \"{}\"", site.house.amqp_url), String::new()));
         let file = site.house.config_file("w");
         let run = |args: &[&str]| {
@@ -48,9 +56,7 @@ impl Laptop {
         run(&["migrate"]);
         let key: Value = serde_json::from_str(&run(&["keys", "create", "--json"])).unwrap();
         key["key"].as_str().unwrap().clone_into(&mut site.house.key);
-        let mut laptop = Self { site, ops: String::new(), posted: 0 };
-        let process = laptop.start("w").await;
-        (laptop, process)
+        Self { site, ops: String::new(), posted: 0 }
     }
 
     async fn start(&mut self, name: &str) -> Process {
