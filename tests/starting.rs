@@ -15,6 +15,7 @@ use support::house::asking::signature;
 use support::house::{House, job};
 use support::relay::Relay;
 use support::wait;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Where PostgreSQL is, in a URL.
 fn place(url: &str) -> SocketAddr {
@@ -27,11 +28,13 @@ fn free_port() -> SocketAddr {
 
 /// What is said by a process that does not want to wait.
 fn gives_up(file: &Path) -> String {
-    let out = Command::new(env!("CARGO_BIN_EXE_otpost"))
-        .args(["serve", "--no-wait", "--config"])
-        .arg(file)
-        .output()
-        .unwrap();
+    ends(file, &["--no-wait"])
+}
+
+/// What is said by a process that ends by itself.
+fn ends(file: &Path, more: &[&str]) -> String {
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_otpost"));
+    let out = serve.args(["serve", "--config"]).arg(file).args(more).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(1), "{said}");
     said
@@ -114,4 +117,96 @@ async fn the_doors_are_open_while_the_ledger_is_waited_for() {
     let strays = "select count(*) from stray_receipt where uid = $1";
     let kept = async || look.query_one(strays, &[&attempt.uid]).await.unwrap().get::<_, i64>(0) == 1;
     wait::until("the receipt is recorded", kept).await;
+}
+
+/// A broker that is away, then one that lets nobody in: it is waited for, and who looks is told why.
+///
+/// Seen to fail: where a broker that is down is not logged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_is_waited_for_with_a_clear_line() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let relay = Relay::start(house.broker()).await;
+    relay.refuse(true);
+    let file = house.config_file("all");
+    let right = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, right.replace(&house.broker().to_string(), &relay.addr().to_string())).unwrap();
+    let _all = house.run(&file, "api,worker,receipts", "all");
+    let serves = house.serving("all").await;
+    let (api, ops) = (serves["api"].as_str().unwrap(), serves["ops"].as_str().unwrap());
+    let clear = "RabbitMQ cannot be reached (the other side ended it); see that it runs and that amqp.url names its host and port";
+    wait::until("it says so in its log", async || house.log("all").contains(clear)).await;
+    let ready = async || house.get(&format!("http://{ops}/readyz")).await;
+    let (status, body) = ready().await;
+    assert!(status == 503 && body.contains(clear), "{status} {body}");
+    // Codes go on.
+    let early = job("+447708000003", json!({}));
+    let (status, answer) = house.post_bytes(api, &house.key, early.to_string().into()).await;
+    assert_eq!(status, 202, "{answer}");
+    house.until_state(early["id"].as_str().unwrap().parse().unwrap(), "sent").await;
+    relay.refuse(false);
+    wait::until("ready", async || ready().await.0 == 200).await;
+    let late = house.publish(&job("+447708000004", json!({}))).await;
+    house.until_state(late, "sent").await;
+
+    std::fs::write(&file, right.replace("guest:guest", "guest:guessed")).unwrap();
+    let mut locked_out = house.run(&file, "worker", "locked out");
+    let clear =
+        "RabbitMQ lets nobody in with this amqp.url (403); check the user, the password and the vhost in it";
+    wait::until("it says so in its log", async || house.log("locked out").contains(clear)).await;
+    assert!(locked_out.0.try_wait().unwrap().is_none(), "it waits");
+    assert!(!house.log("locked out").contains("guessed"), "{}", house.log("locked out"));
+}
+
+/// A server that answers whoever comes as PostgreSQL does where the password is wrong.
+async fn locked_out() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut hello = vec![0; 1024];
+            // Who asks for TLS first is told that there is none.
+            while stream.read(&mut hello).await.is_ok_and(|read| read == 8) {
+                let _ = stream.write_all(b"N").await;
+            }
+            let fields = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"otpost\"\0\0";
+            let length = u32::try_from(4 + fields.len()).unwrap();
+            let _ = stream.write_all(&[&b"E"[..], &length.to_be_bytes(), fields].concat()).await;
+        }
+    });
+    addr
+}
+
+/// Waiting would be of no use: it says what to do, and ends.
+///
+/// Seen to fail: where a missing database counts as a ledger that is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_let_in_by_the_ledger_is_told_what_to_do() {
+    let house = House::build(Duration::from_millis(20)).await;
+    let file = house.config_file("all");
+    let right = std::fs::read_to_string(&file).unwrap();
+    let there = place(&house.ledger_url).to_string();
+    let (database, user) = (format!("{there}/otpost"), "postgres://otpost@");
+    let cases = [
+        (right.replace(&database, &format!("{there}/nowhere")), "3D000"),
+        (right.replace(user, "postgres://nobody@"), "28000"),
+        (
+            right
+                .replace(&there, &locked_out().await.to_string())
+                .replace(user, "postgres://otpost:guessed@"),
+            "28P01",
+        ),
+    ];
+    for (wrong, state) in cases {
+        assert_ne!(wrong, right);
+        std::fs::write(&file, wrong).unwrap();
+        for more in [&["--no-wait"][..], &[]] {
+            let said = ends(&file, more);
+            let clear = format!(
+                "the ledger is not usable: the ledger does not let us in (SQLSTATE {state}); check user, password and database \
+                 in ledger.url"
+            );
+            assert!(said.contains(&clear), "{state} {more:?}: {said}");
+            assert!(!said.contains("guessed") && !said.contains("failed for"), "{said}");
+        }
+    }
 }
