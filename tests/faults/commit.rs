@@ -5,6 +5,7 @@
 mod http;
 mod kinds;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +17,7 @@ use crate::seed::Seed;
 use crate::support::play::{Play, policy};
 use crate::support::relay::{Direction, Relay};
 use crate::support::world::{Backend, World, connect, ledger_at};
-use kinds::{Asked, KINDS, Kind, prepare};
+use kinds::{Asked, GROUPS, Kind, SINGLE, prepare};
 
 /// Connections that break at once, each again and again.
 const LANES: usize = 24;
@@ -84,20 +85,20 @@ async fn whole(play: &Play, look: &tokio_postgres::Client, kind: Kind) -> ([usiz
 }
 
 /// Cuts at each `stride`th byte.
-async fn cut_everywhere(stride: usize, seed: &mut Seed) {
+async fn cut_everywhere(kinds: &[Kind], stride: usize, seed: &mut Seed) {
     let mut play = Play::new(World::held(Backend::Postgres).await);
     play.policy = policy(&["c1", "c2"]);
     let play = Arc::new(play);
     let look = connect(&play.world.url).await;
-    let (mut cuts, mut expected) = (vec![], vec![]);
-    for kind in KINDS {
+    let (mut cuts, mut expected) = (vec![], HashMap::new());
+    for &kind in kinds {
         let (bytes, row) = whole(&play, &look, kind).await;
         println!("{kind:?}: {} bytes there, {} back\n{row}", bytes[0], bytes[1]);
         for (direction, bytes) in [Direction::ToUpstream, Direction::ToClient].into_iter().zip(bytes) {
             let first = 1 + usize::try_from(seed.below(stride as u64)).unwrap();
             cuts.extend((first..=bytes).step_by(stride).map(|after| Cut { kind, direction, after }));
         }
-        expected.push(row);
+        expected.insert(kind, row);
     }
     let (cuts, expected, at) = (Arc::new(cuts), Arc::new(expected), Arc::new(AtomicUsize::new(0)));
     let sprung = Arc::new(AtomicUsize::new(0));
@@ -128,7 +129,7 @@ async fn cut_everywhere(stride: usize, seed: &mut Seed) {
                 // A cut at the very last byte is met by the next call.
                 lane.relay.cut();
                 let left = left(&play, &look, &asked).await;
-                assert_eq!(left, expected[cut.kind as usize], "{cut:?}: {said:?}");
+                assert_eq!(left, expected[&cut.kind], "{cut:?}: {said:?}");
             }
         });
     }
@@ -142,12 +143,19 @@ async fn cut_everywhere(stride: usize, seed: &mut Seed) {
 /// twice is a fact both times (`Finishes`: its version is one too high).
 #[tokio::test]
 async fn a_commit_is_cut_at_many_bytes() {
-    cut_everywhere(31, &mut Seed::of("a_commit_is_cut_at_many_bytes")).await;
+    cut_everywhere(&[SINGLE, GROUPS].concat(), 31, &mut Seed::of("a_commit_is_cut_at_many_bytes")).await;
 }
 
 mod long {
+    use super::*;
+
     #[tokio::test]
     async fn a_commit_is_cut_at_every_byte() {
-        super::cut_everywhere(1, &mut super::Seed::of("a_commit_is_cut_at_every_byte")).await;
+        cut_everywhere(SINGLE, 1, &mut Seed::of("a_commit_is_cut_at_every_byte")).await;
+    }
+
+    #[tokio::test]
+    async fn a_commit_of_a_group_is_cut_at_every_byte() {
+        cut_everywhere(GROUPS, 1, &mut Seed::of("a_commit_of_a_group_is_cut_at_every_byte")).await;
     }
 }

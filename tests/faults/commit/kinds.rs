@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::support::play::{OWES, Play, SMS, VOICE, accepted, job, limit, with_begin};
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Admit,
     Begin,
@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Finishes,
 }
 
-pub(super) const KINDS: [Kind; 13] = [
+pub(super) const SINGLE: &[Kind] = &[
     Kind::Admit,
     Kind::Begin,
     Kind::Finish,
@@ -45,11 +45,8 @@ pub(super) const KINDS: [Kind; 13] = [
     Kind::Advance,
     Kind::Take,
     Kind::Tell,
-    Kind::Admissions,
-    Kind::Superseding,
-    Kind::Refusals,
-    Kind::Finishes,
 ];
+pub(super) const GROUPS: &[Kind] = &[Kind::Admissions, Kind::Superseding, Kind::Refusals, Kind::Finishes];
 
 impl Kind {
     /// What the first act must be answered, where somebody goes on with it: its claim is known again.
