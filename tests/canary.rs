@@ -198,7 +198,8 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     assert!(tables.len() >= 7, "{tables:?}");
     for table in tables {
         let rows = look.query(&format!("select t::text from {table} t"), &[]).await.unwrap();
-        assert!(!rows.is_empty(), "{table} holds rows while it is searched");
+        // Where writing is tried, nothing stays.
+        assert_eq!(rows.is_empty(), table == "trial", "{table} holds rows while it is searched");
         for row in rows {
             search(&table, row.get::<_, String>(0).as_bytes(), &mut found);
         }
