@@ -125,7 +125,8 @@ async fn scan(ledger: &Ledger, broker: &Broker, metrics: &Metrics) -> bool {
     let full = owed.len() >= SCAN_MOST;
     let telling = owed.into_iter().map(|owed| tell_all(ledger, broker, metrics, owed));
     let told = futures_util::stream::iter(telling).buffer_unordered(AT_ONCE);
-    full && told.fold(false, async |any, told| any || told).await
+    let any = told.fold(false, async |any, told| any || told).await;
+    full && any
 }
 
 /// Tells the events of one dispatch in order, and removes those that were confirmed. Whether there were any.
