@@ -19,6 +19,7 @@ mod frozen;
 mod leaks;
 mod ledger_away;
 mod load;
+mod memory;
 mod needs;
 mod neighbours;
 mod outages;
