@@ -70,6 +70,7 @@ impl Caller {
             at,
             expires_at: otpost::clock::after(at, self.life),
             sign_in: None,
+            newest: true,
         }
     }
 
