@@ -210,24 +210,28 @@ async fn carrier_with(manners: Manners) {
     assert_eq!(ends.get("unconfirmed"), Some(&JOBS), "{manners:?}: {ends:?}");
 }
 
-/// Seen to fail: with a client that follows redirects (`Redirect`: asked 22 times without a repeat), with an answer that is
-/// read to its end (`EndlessBody`: grown by 2.4 GB), with one that is unpacked too (`Bomb`: grown by 585 MB), with a 2xx whose error
-/// counts (`ErrorInside`: ended as failed), with a refused connection's outcome for one that ended after the request
-/// was written (`EndsAtReuse`: asked more often than repeated).
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_carrier_without_manners() {
-    let all = [
-        Manners::SlowHead,
-        Manners::SlowBody,
-        Manners::EndlessBody,
-        Manners::Bomb,
-        Manners::Truncated,
-        Manners::Html,
-        Manners::ErrorInside,
-        Manners::Redirect,
-        Manners::EndsAtReuse,
-        Manners::EndsBeforeReuse,
-    ];
-    LazyLock::force(&BOMB);
-    futures_util::future::join_all(all.map(carrier_with)).await;
+mod long {
+    use super::*;
+
+    /// Seen to fail: with a client that follows redirects (`Redirect`: asked 22 times without a repeat), with an answer that is
+    /// read to its end (`EndlessBody`: grown by 2.4 GB), with one that is unpacked too (`Bomb`: grown by 585 MB), with a 2xx whose error
+    /// counts (`ErrorInside`: ended as failed), with a refused connection's outcome for one that ended after the request
+    /// was written (`EndsAtReuse`: asked more often than repeated).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_carrier_without_manners() {
+        let all = [
+            Manners::SlowHead,
+            Manners::SlowBody,
+            Manners::EndlessBody,
+            Manners::Bomb,
+            Manners::Truncated,
+            Manners::Html,
+            Manners::ErrorInside,
+            Manners::Redirect,
+            Manners::EndsAtReuse,
+            Manners::EndsBeforeReuse,
+        ];
+        LazyLock::force(&BOMB);
+        futures_util::future::join_all(all.map(carrier_with)).await;
+    }
 }

@@ -59,22 +59,6 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
     .await;
 }
 
-/// F17: a worker that was frozen wakes up among decisions that others made without it.
-///
-/// Seen to fail: where conclusions are written whatever the version (a state without the receipt that was taken).
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_are_frozen() {
-    under_load("workers_are_frozen", in_flight(256), async |_, _, workers| {
-        for (worker, seconds) in [(0, 5), (1, 10), (0, 10)] {
-            workers[worker].signal("STOP");
-            one_fault();
-            a_while(seconds).await;
-            workers[worker].signal("CONT");
-        }
-    })
-    .await;
-}
-
 mod long {
     use serde_json::json;
     use tokio::time::Instant;
@@ -87,6 +71,22 @@ mod long {
     use crate::support::node::{Alarm, close_all_connections, rabbitmqctl};
     use crate::support::wait;
     use crate::under_load::{WORKERS, connected_anew};
+
+    /// F17: a worker that was frozen wakes up among decisions that others made without it.
+    ///
+    /// Seen to fail: where conclusions are written whatever the version (a state without the receipt that was taken).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn workers_are_frozen() {
+        under_load("workers_are_frozen", in_flight(256), async |_, _, workers| {
+            for (worker, seconds) in [(0, 5), (1, 10), (0, 10)] {
+                workers[worker].signal("STOP");
+                one_fault();
+                a_while(seconds).await;
+                workers[worker].signal("CONT");
+            }
+        })
+        .await;
+    }
 
     /// F8: bytes come one at a time, or as slowly as by a bad line; connections are reset in the midst of a frame.
     ///
