@@ -45,7 +45,7 @@ fn rejected(id: i64) -> Option<Outcome> {
 }
 
 /// Status ids of a report that says no.
-fn reason_of(id: i64, error: &Trouble) -> Reason {
+fn reason_of(id: i64, error: Option<&Trouble>) -> Reason {
     match id {
         8 | 51 | 52 => Reason::InvalidNumber,
         10 | 14 => Reason::Blocked,
@@ -54,9 +54,9 @@ fn reason_of(id: i64, error: &Trouble) -> Reason {
         20 | 21 | 31 => Reason::Congestion,
         15 => Reason::CarrierExpired,
         4 | 9 => match error {
-            Trouble { permanent: false, .. } => Reason::Unreachable,
-            Trouble { id: UNKNOWN_SUBSCRIBER, .. } => Reason::InvalidNumber,
-            _ => Reason::Blocked,
+            Some(Trouble { id: Some(UNKNOWN_SUBSCRIBER), permanent: Some(true) }) => Reason::InvalidNumber,
+            Some(Trouble { permanent: Some(true), .. }) => Reason::Blocked,
+            _ => Reason::Unreachable,
         },
         _ => Reason::Unexplained,
     }
@@ -154,8 +154,7 @@ struct Reports {
 struct Said {
     message_id: Option<String>,
     status: Option<Status>,
-    #[serde(default)]
-    error: Trouble,
+    error: Option<Trouble>,
     details: Option<Parts>,
 }
 
@@ -166,11 +165,10 @@ struct Status {
     id: i64,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
+#[derive(Deserialize)]
 struct Trouble {
-    id: i64,
-    permanent: bool,
+    id: Option<i64>,
+    permanent: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -194,6 +192,9 @@ impl Infobip {
             return Err("base_url must begin with https:// (or http:// for the mock gateway)".to_owned());
         }
         let key = config.api_key.ok_or("needs api_key or api_key_file")?;
+        if !key.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("api_key holds a space or a line break: it is one word".to_owned());
+        }
         Ok(Self { base_url: config.base_url.trim_end_matches('/').to_owned(), key, from: config.from })
     }
 
@@ -284,8 +285,7 @@ impl Carrier for Infobip {
     /// single messages: the token in the address is what is believed.
     fn read(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, NotBelieved> {
         let reports: Reports = serde_json::from_slice(callback.body).map_err(|_| NotBelieved::Form)?;
-        // Several may come at once: the last one's is the latest.
-        Ok(reports.results.iter().rev().find_map(of_message))
+        Ok(strongest(&reports))
     }
 
     fn ask(&self, channel: Channel, reference: &str) -> Option<Request> {
@@ -296,8 +296,18 @@ impl Carrier for Infobip {
 
     fn hear(&self, _: Channel, answer: &Answer) -> Option<Receipt> {
         let logs = (answer.status == 200).then(|| answer.read::<Reports>())??;
-        logs.results.iter().find_map(of_message)
+        strongest(&logs)
     }
+}
+
+/// Several may come at once, in no order that is documented.
+fn strongest(reports: &Reports) -> Option<Receipt> {
+    let rank = |receipt: &Receipt| match receipt.verdict {
+        Verdict::Interim => 0,
+        Verdict::Bad => 1,
+        Verdict::Delivered => 2,
+    };
+    reports.results.iter().filter_map(of_message).max_by_key(rank)
 }
 
 fn of_message(said: &Said) -> Option<Receipt> {
@@ -308,7 +318,7 @@ fn of_message(said: &Said) -> Option<Receipt> {
         // Of a repeat that was dropped: it is the first one's report that counts.
         (_, DUPLICATE) => return None,
         (group::UNDELIVERABLE | group::EXPIRED | group::REJECTED, id) => {
-            (Verdict::Bad, Some(reason_of(id, &said.error)))
+            (Verdict::Bad, Some(reason_of(id, said.error.as_ref())))
         }
         _ => return None,
     };

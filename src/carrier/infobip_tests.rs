@@ -130,6 +130,10 @@ fn reports_and_logs_read_as_the_tables_say() {
         "it knows nothing of it"
     );
     assert_eq!(account().hear(Channel::Sms, &answer(503, &report(3, 5, &none))), None);
+    let mut several = report(3, 5, &none);
+    several["results"].as_array_mut().unwrap().push(report(1, 7, &Value::Null)["results"][0].clone());
+    let heard = account().hear(Channel::Sms, &answer(200, &several)).unwrap();
+    assert_eq!(heard.verdict, Verdict::Delivered, "whatever comes last in a batch");
     let read = |body: &[u8]| account().read(&Callback { url: "", headers: &headers, body });
     assert_eq!(read(b"<reportResponse/>"), Err(NotBelieved::Form));
 }

@@ -47,18 +47,25 @@ pub fn give_up(seen: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy)
     work.follow(policy, |_| Verdict::Over(Cause::Exhausted(reason)))
 }
 
-/// A repeat under the same reference is the same text: what is reported of one of them holds for the other.
-fn share_receipts(attempts: &mut [Attempt]) {
-    for i in 1..attempts.len() {
-        let (before, after) = attempts.split_at_mut(i);
-        let a = &mut after[0];
-        let same = |b: &&mut Attempt| {
-            let kept = a.details.reference.is_some();
-            kept && b.details.reference == a.details.reference && b.carrier == a.carrier
-        };
-        let Some(b) = before.iter_mut().find(same) else { continue };
-        let (from, to) = if b.is_delivered() || a.receipt.is_none() { (b, a) } else { (a, b) };
-        if from.receipt.is_some() {
+/// A repeat under the same reference is the same text, where the carrier keeps our references: what is known or reported of
+/// one of them holds for the other.
+fn share_receipts(d: &mut Dispatch) {
+    let ours: Vec<String> = d.attempts.iter().map(|a| d.reference_of(a)).collect();
+    for (i, j) in (0..ours.len()).flat_map(|j| (0..j).map(move |i| (i, j))) {
+        let kept = |n: usize| d.attempts[n].details.reference.as_ref() == Some(&ours[n]);
+        let same = ours[i] == ours[j] && (kept(i) || kept(j));
+        if !same || d.attempts[i].outcome.is_none() || d.attempts[j].outcome.is_none() {
+            continue;
+        }
+        let (before, after) = d.attempts.split_at_mut(j);
+        let (a, b) = (&mut before[i], &mut after[0]);
+        if a.is_accepted() || b.is_accepted() {
+            for unknown in [&mut *a, &mut *b].into_iter().filter(|a| a.is_unknown()) {
+                unknown.outcome = Some(Outcome::Accepted);
+            }
+        }
+        let (from, to) = if a.is_delivered() || b.receipt.is_none() { (a, b) } else { (b, a) };
+        if from.receipt.is_some() && to.is_accepted() {
             to.receipt = from.receipt;
             to.receipt_reason = from.receipt_reason;
         }
@@ -79,10 +86,8 @@ struct Work {
 
 impl Work {
     fn new(seen: &Dispatch, now: Timestamp) -> Self {
-        let mut d = seen.clone();
-        share_receipts(&mut d.attempts);
         Self {
-            d,
+            d: seen.clone(),
             seen_version: seen.version,
             now,
             close: None,
@@ -113,6 +118,7 @@ impl Work {
     }
 
     fn follow(mut self, policy: &Policy, verdict: impl FnOnce(&mut Dispatch) -> Verdict) -> Next {
+        share_receipts(&mut self.d);
         let delivered = self.d.attempts.iter().find(|a| a.is_delivered()).cloned();
         if let Some(a) = delivered {
             self.deliver(&a);

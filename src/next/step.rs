@@ -65,7 +65,11 @@ pub(super) fn verdict(d: &Dispatch, now: Timestamp, policy: &Policy) -> Verdict 
         return Verdict::Begin(begin);
     }
     if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !left) {
-        let ask = if let Standing::Silent(n) = standing { Some(n) } else { None };
+        let ask = match standing {
+            Standing::Silent(n) => Some(n),
+            Standing::Ready { ask, .. } => ask,
+            _ => None,
+        };
         return Verdict::Begin(Begin { ask, ..begin });
     }
     match standing {
@@ -73,7 +77,10 @@ pub(super) fn verdict(d: &Dispatch, now: Timestamp, policy: &Policy) -> Verdict 
             || leave(d, Reason::Life, now, policy),
             |begin| Verdict::Begin(Begin { repeats, ask, ..begin }),
         ),
-        Standing::Held(until) => Verdict::Hold(until.min(fallback_wake(d, policy).unwrap_or(until))),
+        Standing::Held(until) => {
+            let fallback = fallback_wake(d, policy).filter(|at| *at > now);
+            Verdict::Hold(until.min(fallback.unwrap_or(until)))
+        }
         Standing::Silent(_) => fallback_wake(d, policy)
             .filter(|at| *at > now)
             .map_or(Verdict::Hold(d.order.expires_at), Verdict::Hold),
@@ -127,13 +134,43 @@ fn after_tries(
         Some(Outcome::Unknown) if unknown.len() > 1 => Standing::Left(Reason::Unknown),
         Some(Outcome::Unknown) => after_unknown(last, now, candidates),
         Some(Outcome::Rejected(reason)) if reason != Reason::Request => Standing::Left(reason),
-        _ => again(d, now, candidates, tries, last, repeats),
+        _ => {
+            let all = |candidates| again(d, now, candidates, tries, last, repeats);
+            let Some((own, ask, wait_end)) = held_to_one(unknown.first().copied(), now, candidates) else {
+                return all(candidates);
+            };
+            match all(std::slice::from_ref(own)) {
+                Standing::Held(until) => Standing::Held(until.min(wait_end)),
+                Standing::Ready { carriers, repeats, .. } => Standing::Ready { carriers, repeats, ask },
+                _ => all(candidates),
+            }
+        }
     }
 }
 
+/// A repeat that was not taken goes to the carrier that drops it if it has the first, until the wait for a receipt is over.
+fn held_to_one<'a>(
+    unknown: Option<&Attempt>, now: Timestamp, candidates: &'a [Candidate],
+) -> Option<(&'a Candidate, Option<u16>, Timestamp)> {
+    let unknown = unknown?;
+    let own = candidates.iter().find(|c| c.carrier == unknown.carrier)?;
+    let ask = match own.unknown {
+        UnknownPolicy::Lookup => Some(unknown.n),
+        UnknownPolicy::Idempotent => None,
+        UnknownPolicy::Wait | UnknownPolicy::Never => return None,
+    };
+    let wait_end = wait_end(unknown, now);
+    (now < wait_end).then_some((own, ask, wait_end))
+}
+
+/// Until when a receipt for an attempt that nobody knows of is awaited.
+fn wait_end(unknown: &Attempt, now: Timestamp) -> Timestamp {
+    let closed = unknown.closed_at.unwrap_or(now);
+    after(unknown.begun_at, WAIT_FROM_BEGIN).max(after(closed, WAIT_FROM_CLOSE))
+}
+
 fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> Standing {
-    let closed = last.closed_at.unwrap_or(now);
-    let wait_end = after(last.begun_at, WAIT_FROM_BEGIN).max(after(closed, WAIT_FROM_CLOSE));
+    let wait_end = wait_end(last, now);
     let policy =
         candidates.iter().find(|c| c.carrier == last.carrier).map_or(UnknownPolicy::Wait, |c| c.unknown);
     let (same, others): (Vec<_>, Vec<_>) = names(candidates).into_iter().partition(|c| *c == last.carrier);

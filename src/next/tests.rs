@@ -229,11 +229,18 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     close(&mut d, Outcome::Unknown, t(1.0));
     let b = next(&d, t(1.0), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
-    // It knows nothing of it, and the repeat is not taken: whoever takes the next one repeats the first.
+    // It knows nothing of it, and the repeat is not taken: until the wait is over it is tried there again, after a pause.
     begin(&mut d, &b, t(1.5));
     close(&mut d, Outcome::NotSent(Cause::Connect), t(2.0));
-    let b = next(&d, t(2.0), &policy).begin.unwrap();
-    assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["b".to_owned()].as_slice(), Some(1), None));
+    let held = next(&d, t(2.0), &policy);
+    assert_eq!(held.begin, None);
+    let again = held.conclusion.wake_at.unwrap();
+    assert!(again > t(2.0) && again <= t(10.0), "{again}");
+    let b = next(&d, t(9.9), &policy).begin.unwrap();
+    assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
+    // Then the others may serve.
+    let b = next(&d, t(10.0), &policy).begin.unwrap();
+    assert_eq!((b.carriers.as_slice(), b.repeats), (["b".to_owned()].as_slice(), Some(1)));
     // What it says of the first ends the matter.
     let receipt = Receipt { verdict: Verdict::Interim, reason: None, carrier_code: None, reference: None };
     d.attempts[0].learn(&receipt, t(2.0));
@@ -245,9 +252,15 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
 fn a_repeat_under_one_reference_shares_its_receipt() {
     let mut policy = policy(&["a"], &["v"]);
     policy.sms[0].unknown = UnknownPolicy::Idempotent;
-    for (verdict, reference, begins) in
-        [(Verdict::Bad, "same", Some(2)), (Verdict::Bad, "another", None), (Verdict::Delivered, "same", None)]
-    {
+    // Which of the two attempts it is reported of; whether the carrier keeps our reference, or has names of its own.
+    for (verdict, of, keeps, begins) in [
+        (Verdict::Bad, 0, true, Some(2)),
+        (Verdict::Bad, 1, true, Some(2)),
+        (Verdict::Bad, 0, false, None),
+        (Verdict::Bad, 1, false, Some(2)),
+        (Verdict::Delivered, 0, true, None),
+    ] {
+        let what = format!("{verdict:?} of {of}, {keeps}");
         let mut d = dispatch(&[Channel::Sms, Channel::Voice]);
         let b = next(&d, t(0.0), &policy).begin.unwrap();
         begin(&mut d, &b, t(0.0));
@@ -255,15 +268,38 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
         let b = next(&d, t(1.0), &policy).begin.unwrap();
         begin(&mut d, &b, t(1.0));
         close(&mut d, Outcome::Accepted, t(1.2));
-        d.attempts[1].details.reference = Some(reference.to_owned());
+        let ours = d.reference_of(&d.attempts[1]);
+        assert_eq!(ours, d.reference_of(&d.attempts[0]));
+        let reference = |theirs: &str| Some(if keeps { ours.clone() } else { theirs.to_owned() });
+        d.attempts[1].details.reference = reference("theirs of 2");
         let receipt =
-            Receipt { verdict, reason: None, carrier_code: None, reference: Some("same".to_owned()) };
-        d.attempts[0].learn(&receipt, t(3.0));
+            Receipt { verdict, reason: None, carrier_code: None, reference: reference("theirs of 1") };
+        d.attempts[of].learn(&receipt, t(3.0));
         let follows = next(&d, t(3.0), &policy);
-        assert_eq!(follows.begin.map(|b| b.step), begins, "{verdict:?} {reference}");
+        assert_eq!(follows.begin.map(|b| b.step), begins, "{what}");
         let delivered = follows.conclusion.state == State::Delivered;
-        assert_eq!(delivered, verdict == Verdict::Delivered, "{verdict:?} {reference}");
+        assert_eq!(delivered, verdict == Verdict::Delivered, "{what}");
+        // Without another step it ends now where both are one text; else one of two may still be reported.
+        d.order.plan = Plan::try_from(vec![Channel::Sms]).unwrap();
+        let ended = next(&d, t(3.0), &policy).conclusion.state.is_final();
+        assert_eq!(ended, keeps, "{what}");
     }
+}
+
+#[test]
+fn the_last_seconds_of_a_wait_are_not_looked_at_again_and_again() {
+    // No call can begin any more, but one could have when the text's time was over.
+    let policy = policy(&["a"], &["v"]);
+    let mut d = dispatch(&[Channel::Sms, Channel::Voice]);
+    d.order.expires_at = t(45.0);
+    let b = next(&d, t(27.0), &policy).begin.unwrap();
+    d.step_at = t(0.0);
+    begin(&mut d, &Begin { step: 1, ..b.clone() }, t(0.0));
+    close(&mut d, Outcome::NotSent(Cause::Connect), t(0.1));
+    begin(&mut d, &Begin { step: 1, ..b }, t(27.0));
+    close(&mut d, Outcome::Unknown, t(37.0));
+    let held = next(&d, t(37.0), &policy);
+    assert!(held.begin.is_none() && held.conclusion.wake_at.unwrap() > t(37.0), "{held:#?}");
 }
 
 /// What may happen to a dispatch, one after the other.

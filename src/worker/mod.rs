@@ -100,6 +100,32 @@ impl Seen {
     }
 }
 
+/// A due dispatch under way that had begun before: counted until it ends, however it ends.
+struct Retry(Arc<Worker>);
+
+impl Retry {
+    fn begins(worker: &Arc<Worker>) -> Self {
+        worker.retries.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(worker))
+    }
+}
+
+impl Drop for Retry {
+    fn drop(&mut self) {
+        self.0.retries.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a carrier said of an attempt that it was asked about.
+enum Heard {
+    /// Something new, which the ledger has now.
+    News,
+    /// Nothing, or nothing new.
+    Nothing,
+    /// Something that could not be written.
+    Unwritten,
+}
+
 /// What is to be done with a dispatch.
 enum Todo {
     /// Look at it: something about it is due.
@@ -165,20 +191,20 @@ impl Worker {
 
     /// Runs a dispatch that was due, as soon as there is a slot. It counts as a retry from now on, if it is one.
     pub fn run_due(self: &Arc<Self>, taken: Dispatch) {
-        let (worker, retry) = (Arc::clone(self), usize::from(!taken.attempts.is_empty()));
-        self.retries.fetch_add(retry, Ordering::Relaxed);
+        let worker = Arc::clone(self);
+        let retry = (!taken.attempts.is_empty()).then(|| Retry::begins(self));
         self.tasks.spawn(async move {
             if let Ok(_slot) = Arc::clone(&worker.slots).acquire_owned().await {
                 worker.run(taken).await;
             }
-            worker.retries.fetch_sub(retry, Ordering::Relaxed);
+            drop(retry);
         });
     }
 
     /// Does what is to be done with a dispatch, again and again, until it waits for something or is in other hands.
     async fn go_on(&self, mut todo: Todo) {
         // The carrier is asked once what became of an attempt.
-        let mut asked = false;
+        let mut asked = None;
         loop {
             todo = match todo {
                 Todo::Look(seen) => {
@@ -186,12 +212,14 @@ impl Worker {
                     self.call_for(&seen, &follows);
                     self.write(seen, follows).await
                 }
-                Todo::Begin(seen, begin) => {
-                    match begin.ask.filter(|_| !std::mem::replace(&mut asked, true)) {
-                        Some(n) if self.ask(&seen.d, n).await => self.read_again(&seen).await,
-                        _ => self.begin(seen, begin).await,
-                    }
-                }
+                Todo::Begin(seen, begin) => match begin.ask.filter(|n| asked.replace(*n) != Some(*n)) {
+                    Some(n) => match self.ask(&seen.d, n).await {
+                        Heard::News => self.read_again(&seen).await,
+                        Heard::Nothing => self.begin(seen, begin).await,
+                        Heard::Unwritten => Todo::Nothing,
+                    },
+                    None => self.begin(seen, begin).await,
+                },
                 Todo::Nothing => return,
             }
         }
@@ -265,13 +293,21 @@ impl Worker {
     }
 
     /// Asks the carrier once what became of an attempt: of one that nothing was heard of by the carrier's reference, of one
-    /// that nobody knows to be accepted by ours. Answers whether something new was heard.
-    async fn ask(&self, d: &Dispatch, n: u16) -> bool {
+    /// that nobody knows to be accepted by ours.
+    async fn ask(&self, d: &Dispatch, n: u16) -> Heard {
         let Some((receipt, carrier)) = self.status(d, n).await else {
-            return false;
+            return Heard::Nothing;
         };
         let recording = Recording { uid: d.order.uid, n, carrier, receipt };
-        self.parts.ledger.record(recording).await.is_ok_and(|r| r == crate::ledger::Recorded::Recorded)
+        match self.parts.ledger.record(recording).await {
+            Ok(crate::ledger::Recorded::Recorded) => Heard::News,
+            Ok(_) => Heard::Nothing,
+            // What is known to be taken is not repeated for that: the lease brings it back.
+            Err(e) => {
+                self.outage.begins(&e);
+                Heard::Unwritten
+            }
+        }
     }
 
     async fn status(&self, d: &Dispatch, n: u16) -> Option<(Receipt, String)> {
