@@ -16,6 +16,8 @@ use crate::support::wait;
 
 /// Scenarios that run at once: each waits most of the time.
 const AT_ONCE: usize = 7;
+/// Of a short run.
+const SOME: usize = 4;
 
 /// One crash: a load, a death at this point, a successor.
 async fn crash_at(point: Point) {
@@ -101,7 +103,7 @@ fn points() -> Vec<Point> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_is_killed_at_some_steps() {
     let (mut points, mut seed) = (points(), Seed::of("which steps"));
-    while points.len() > AT_ONCE {
+    while points.len() > SOME {
         points.swap_remove(seed.below(points.len() as u64) as usize);
     }
     futures_util::future::join_all(points.into_iter().map(crash_at)).await;
