@@ -2,6 +2,8 @@
 
 mod changes;
 mod sections;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -322,81 +324,5 @@ fn without_values(message: &str) -> String {
             format!("the word is not known; expected {expected}")
         }
         _ => message.lines().next().unwrap_or("not valid TOML").to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Config, DEFAULT};
-
-    #[test]
-    fn the_commented_default_is_the_default() {
-        let read = format!("{:?}", Config::parse(DEFAULT).unwrap());
-        let default = Config {
-            ledger: super::LedgerConfig { url: Some("x".into()), ..Default::default() },
-            ..Config::default()
-        };
-        assert_eq!(read, format!("{default:?}"));
-    }
-
-    #[test]
-    fn errors_name_line_and_key_and_quote_no_value() {
-        for (text, has) in [
-            ("[ledger]\nurll = \"QUOTED\"", "line 2: unknown field `urll`"),
-            ("[worker]\n\nslots = \"QUOTED\"", "line 3: the value has a wrong form"),
-            ("[limits]\nnumber = [\"QUOTED\"]", "a quota is written"),
-            ("[log]\nformat = \"QUOTED\"", "the word is not known; expected"),
-            ("[[nonsense", "line 1"),
-        ] {
-            let e = Config::parse(text).unwrap_err().to_string();
-            assert!(e.contains(has), "{e}");
-            assert!(!e.contains("QUOTED"), "{e}");
-        }
-    }
-
-    #[test]
-    fn roots_have_ids_of_their_own() {
-        let hex = crate::seal::Root::random("x").to_hex();
-        let config = |id: &str| {
-            let text = format!(
-                "[keys]\nroot = \"{0}\"\nhash_root = \"{0}\"\nprevious = [{{ id = \"{id}\", root = \"{0}\" }}]",
-                hex.as_str()
-            );
-            Config::parse(&text).unwrap().keys()
-        };
-        assert!(config("k0").is_ok());
-        let why = config("k1").unwrap_err().to_string();
-        assert!(why.contains("must differ"), "{why}");
-    }
-
-    #[test]
-    fn a_route_to_nowhere_is_found_by_the_check() {
-        let config = Config::parse("[routes]\nsms = [\"nobody\"]").unwrap();
-        assert!(config.check().unwrap_err().to_string().contains("routes.sms"));
-    }
-
-    #[test]
-    fn relative_paths_are_those_of_the_files_folder() {
-        let folder = std::env::temp_dir().join(format!("otpost-config-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&folder).unwrap();
-        let root = crate::seal::Root::random("k1").to_hex();
-        std::fs::write(folder.join("root"), root.as_str()).unwrap();
-        let file = folder.join("otpost.toml");
-        std::fs::write(&file, "[keys]\nroot_file = \"root\"\n").unwrap();
-        let config = Config::load(Some(&file));
-        let ledger = |text: &str| {
-            std::fs::write(&file, format!("[ledger]\n{text}\n[keys]\nroot_file = \"root\"\n")).unwrap();
-            Config::load(Some(&file)).unwrap().ledger_url().to_owned()
-        };
-        for text in ["", "url = \"sqlite:otpost.db\""] {
-            assert_eq!(ledger(text), format!("sqlite:{}/otpost.db", folder.display()));
-        }
-        assert_eq!(ledger("url = \"sqlite:/var/lib/otpost.db\""), "sqlite:/var/lib/otpost.db");
-        assert_eq!(ledger("url = \"postgres://u@h/d\""), "postgres://u@h/d");
-        std::fs::remove_file(folder.join("root")).unwrap();
-        let missing = Config::load(Some(&file)).unwrap_err().to_string();
-        std::fs::remove_dir_all(&folder).unwrap();
-        assert!(config.unwrap().keys().is_ok());
-        assert!(missing.contains("keys.root_file") && missing.contains("there is no such file"), "{missing}");
     }
 }

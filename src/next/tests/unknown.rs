@@ -1,0 +1,109 @@
+//! What follows when nobody knows whether a carrier took a request, under each policy.
+
+use super::*;
+
+/// A dispatch whose first attempt, begun at once, is unknown after a second.
+fn after_unknown(plan: &[Channel], policy: &Policy) -> Dispatch {
+    let mut d = dispatch(plan);
+    let b = next(&d, t(0.0), policy).begin.unwrap();
+    assert_eq!(b.ask, None, "nothing is asked about before a first attempt");
+    begin(&mut d, &b, t(0.0));
+    close(&mut d, Outcome::Unknown, t(1.0));
+    d
+}
+
+#[test]
+fn a_call_whose_outcome_is_unknown_is_not_repeated_but_followed() {
+    let policy = policy(&["a"], &["v"]);
+    let mut d = dispatch(&[Channel::Voice, Channel::Sms]);
+    let b = next(&d, t(0.0), &policy).begin.unwrap();
+    begin(&mut d, &b, t(0.0));
+    close(&mut d, Outcome::Unknown, t(10.0));
+    let held = next(&d, t(10.0), &policy);
+    assert_eq!((held.begin, held.conclusion.wake_at), (None, Some(t(13.0))));
+    let b = next(&d, t(13.0), &policy).begin.unwrap();
+    assert_eq!((b.step, b.repeats), (2, None));
+}
+
+#[test]
+fn an_idempotent_repeat_goes_to_the_same_carrier_at_once() {
+    let mut policy = policy(&["a", "b"], &[]);
+    policy.sms[0].unknown = UnknownPolicy::Idempotent;
+    let d = after_unknown(&[Channel::Sms], &policy);
+    let b = next(&d, t(1.0), &policy).begin.unwrap();
+    assert_eq!((b.carriers, b.repeats), (vec!["a".to_owned()], Some(1)));
+}
+
+#[test]
+fn the_same_carrier_that_is_not_to_be_had_for_a_repeat_is_not_waited_for_without_end() {
+    for unknown in [UnknownPolicy::Idempotent, UnknownPolicy::Lookup] {
+        let mut policy = policy(&["a", "b"], &[]);
+        policy.sms[0].unknown = unknown;
+        let d = after_unknown(&[Channel::Sms], &policy);
+        let b = next(&d, t(9.9), &policy).begin.unwrap();
+        assert_eq!(b.carriers, ["a"], "{unknown:?}");
+        let b = next(&d, t(10.0), &policy).begin.unwrap();
+        assert_eq!((b.carriers, b.repeats), (vec!["a".to_owned(), "b".to_owned()], Some(1)), "{unknown:?}");
+    }
+}
+
+#[test]
+fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
+    let mut policy = policy(&["a", "b"], &[]);
+    policy.sms[0].unknown = UnknownPolicy::Lookup;
+    let mut d = after_unknown(&[Channel::Sms], &policy);
+    let b = next(&d, t(1.0), &policy).begin.unwrap();
+    assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
+    // It knows nothing of it, and the repeat is not taken: until the wait is over it is tried there again, after a pause.
+    begin(&mut d, &b, t(1.5));
+    close(&mut d, Outcome::NotSent(Cause::Connect), t(2.0));
+    let held = next(&d, t(2.0), &policy);
+    assert_eq!(held.begin, None);
+    let again = held.conclusion.wake_at.unwrap();
+    assert!(again > t(2.0) && again <= t(10.0), "{again}");
+    let b = next(&d, t(9.9), &policy).begin.unwrap();
+    assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
+    // Then the others may serve.
+    let b = next(&d, t(10.0), &policy).begin.unwrap();
+    assert_eq!((b.carriers.as_slice(), b.repeats), (["b".to_owned()].as_slice(), Some(1)));
+    // What it says of the first ends the matter.
+    let receipt = Receipt { verdict: Verdict::Interim, reason: None, carrier_code: None, reference: None };
+    d.attempts[0].learn(&receipt, t(2.0));
+    let follows = next(&d, t(2.0), &policy);
+    assert_eq!((follows.begin, follows.conclusion.state), (None, State::Sent));
+}
+
+#[test]
+fn a_repeat_under_one_reference_shares_its_receipt() {
+    let mut policy = policy(&["a"], &["v"]);
+    policy.sms[0].unknown = UnknownPolicy::Idempotent;
+    // Which of the two attempts it is reported of; whether the carrier keeps our reference, or has names of its own.
+    for (verdict, of, keeps, begins) in [
+        (Verdict::Bad, 0, true, Some(2)),
+        (Verdict::Bad, 1, true, Some(2)),
+        (Verdict::Bad, 0, false, None),
+        (Verdict::Bad, 1, false, Some(2)),
+        (Verdict::Delivered, 0, true, None),
+    ] {
+        let what = format!("{verdict:?} of {of}, {keeps}");
+        let mut d = after_unknown(&[Channel::Sms, Channel::Voice], &policy);
+        let b = next(&d, t(1.0), &policy).begin.unwrap();
+        begin(&mut d, &b, t(1.0));
+        close(&mut d, Outcome::Accepted, t(1.2));
+        let ours = d.reference_of(&d.attempts[1]);
+        assert_eq!(ours, d.reference_of(&d.attempts[0]));
+        let reference = |theirs: &str| Some(if keeps { ours.clone() } else { theirs.to_owned() });
+        d.attempts[1].details.reference = reference("theirs of 2");
+        let receipt =
+            Receipt { verdict, reason: None, carrier_code: None, reference: reference("theirs of 1") };
+        d.attempts[of].learn(&receipt, t(3.0));
+        let follows = next(&d, t(3.0), &policy);
+        assert_eq!(follows.begin.map(|b| b.step), begins, "{what}");
+        let delivered = follows.conclusion.state == State::Delivered;
+        assert_eq!(delivered, verdict == Verdict::Delivered, "{what}");
+        // Without another step it ends now where both are one text; else one of two may still be reported.
+        d.order.plan = Plan::try_from(vec![Channel::Sms]).unwrap();
+        let ended = next(&d, t(3.0), &policy).conclusion.state.is_final();
+        assert_eq!(ended, keeps, "{what}");
+    }
+}
