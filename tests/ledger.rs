@@ -207,6 +207,27 @@ async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
     assert_eq!(p.world.ledger.record(other).await.unwrap(), otpost::ledger::Recorded::Stray, "another carrier's door");
 }
 
+async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_forgotten(p) {
+    use otpost::attempt::{Receipt, Verdict};
+    let mut j = job(&[SMS], "a", p.t(300));
+    j.order.uid = uuid::Uuid::now_v7();
+    let uid = j.order.uid;
+    let of = |verdict, carrier_code| Receipt { verdict, reason: None, carrier_code, reference: Some("SM1".to_owned()) };
+    let interim = (0..250).map(|i| of(Verdict::Interim, Some(i.to_string())));
+    for receipt in interim.chain([of(Verdict::Delivered, None)]) {
+        let recording = otpost::ledger::Recording { uid, n: 1, carrier: "c1".to_owned(), receipt };
+        assert_eq!(p.world.ledger.record(recording).await.unwrap(), otpost::ledger::Recorded::Stray);
+    }
+    p.admit(&with_begin(j)).await;
+    let mut matched = 0;
+    while let found @ 1.. = p.world.ledger.match_strays().await.unwrap() {
+        matched += found;
+    }
+    assert_eq!(matched, 251);
+    p.turn(uid).await;
+    assert!(p.row(uid).await.starts_with("delivered"), "{}", p.row(uid).await);
+}
+
 async fn purge_takes_only_what_is_final_and_owes_nothing(p) {
     let done = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let seen = p.read(done).await;

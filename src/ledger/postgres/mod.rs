@@ -231,8 +231,12 @@ impl Store for Postgres {
     }
 
     async fn forget_stray(&self, stray: &Recording) -> Result<(), LedgerError> {
-        let sql = "with gone as (delete from stray_receipt where uid = $1 and n = $2 and carrier = $3) select to_jsonb(1)";
-        let _: Vec<Value> = self.rows(sql, &[&stray.uid, &(stray.n as i16), &stray.carrier]).await?;
+        let sql = "with gone as (delete from stray_receipt
+                                  where uid = $1 and n = $2 and carrier = $3 and receipt = jsonb_strip_nulls($4))
+                   select to_jsonb(1)";
+        let receipt = serde_json::to_value(&stray.receipt).map_err(|e| LedgerError::Unfit(e.to_string()))?;
+        let _: Vec<Value> =
+            self.rows(sql, &[&stray.uid, &(stray.n as i16), &stray.carrier, &receipt]).await?;
         Ok(())
     }
 

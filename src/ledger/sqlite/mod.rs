@@ -310,8 +310,9 @@ impl Store for Sqlite {
     async fn forget_stray(&self, stray: &Recording) -> Result<(), LedgerError> {
         let stray = stray.clone();
         self.write(move |db, _| {
-            db.prepare_cached("delete from stray_receipt where uid = ?1 and n = ?2 and carrier = ?3")?
-                .execute((stray.uid.to_string(), stray.n, &stray.carrier))?;
+            let receipt = serde_json::to_string(&stray.receipt)?;
+            let sql = "delete from stray_receipt where uid = ?1 and n = ?2 and carrier = ?3 and receipt = ?4";
+            db.prepare_cached(sql)?.execute((stray.uid.to_string(), stray.n, &stray.carrier, receipt))?;
             Ok(())
         })
         .await
