@@ -188,7 +188,7 @@ impl Routes {
             if account.is_broken(channel, country) {
                 continue;
             }
-            let Ok(slot) = Arc::clone(&account.bounds.slots).try_acquire_owned() else {
+            let Some(slot) = account.slot() else {
                 soon.extend(account.bounds.moves(now).then_some(account));
                 continue;
             };
@@ -232,6 +232,11 @@ impl Bounds {
 }
 
 impl Account {
+    /// A slot to ask by what became of something: nothing is sent, so it needs no pace. None: as many as may be are under way.
+    pub fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.bounds.slots).try_acquire_owned().ok()
+    }
+
     fn is_broken(&self, channel: Channel, country: Option<&str>) -> bool {
         let now = crate::clock::boot();
         let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -313,6 +318,8 @@ mod tests {
             Some(NoRoom { wait: None }),
             "nothing ends: it hangs, as far as anybody knows"
         );
+        let account = routes.account("c1").unwrap();
+        assert!(account.slot().is_none(), "and nobody asks it what became of something");
         drop(held.pop());
         held.push(ask().unwrap());
         let wait = ask().err().unwrap().wait.unwrap();

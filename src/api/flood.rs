@@ -124,7 +124,7 @@ mod tests {
     use super::{Flood, MOST};
     use crate::config::LimitsConfig;
 
-    /// Fails where a full map goes on counting.
+    /// Seen to fail: where a full map goes on counting.
     #[test]
     fn a_million_numbers_fill_nothing_up_and_turn_nobody_away() {
         let slow = "2/1d".parse().unwrap();

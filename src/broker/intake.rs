@@ -73,6 +73,11 @@ impl Delivery {
         }
     }
 
+    /// Whether the channel that it came by is gone: nobody can ack it, and it comes again.
+    pub fn comes_again(&self) -> bool {
+        self.settled.is_closed()
+    }
+
     /// Tells the broker that this message is done with. When its connection is gone by then, it comes again.
     pub fn ack(self) {
         let _ = self.settled.send(self.tag);

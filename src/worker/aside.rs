@@ -104,7 +104,7 @@ impl Worker {
             "suspect",
             vec![],
         );
-        if self.publish(message).await {
+        if self.publish(&delivery, message).await {
             crash::at(Point::SuspectConfirmed);
             delivery.ack();
         }
@@ -118,17 +118,22 @@ impl Worker {
             rule = bad.rule,
             "a message cannot be used: it goes to otpost.dead"
         );
-        if self.publish(Envelope::letter(&delivery, &self.parts.keys.now(), bad)).await {
+        let letter = Envelope::letter(&delivery, &self.parts.keys.now(), bad);
+        if self.publish(&delivery, letter).await {
             crash::at(Point::DeadLetterConfirmed);
             delivery.ack();
         }
     }
 
-    /// Confirmed first, acked then: a crash in between leaves two, never none. False: this process stops before that.
-    async fn publish(&self, message: Message) -> bool {
+    /// Confirmed first, acked then: a crash in between leaves two, never none. False: it cannot be acked by us any more, and
+    /// comes again, or this process stops before that.
+    async fn publish(&self, delivery: &Delivery, message: Message) -> bool {
         let Some(broker) = &self.parts.broker else { return false };
         while let Err(e) = broker.publish(message.clone()).await {
             tracing::debug!(reason = %e, "what is set aside is not confirmed yet");
+            if delivery.comes_again() {
+                return false;
+            }
             tokio::select! {
                 () = tokio::time::sleep(AGAIN) => {}
                 () = self.parts.shutdown.cancelled() => return false,

@@ -136,6 +136,9 @@ impl Worker {
                 Ok(row) => break row,
                 Err(e) => {
                     self.outage.begins(&e);
+                    if !e.is_outage() {
+                        return; // its deadline closes it
+                    }
                     tokio::time::sleep(AGAIN).await;
                 }
             }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admit::Admitter;
-use crate::attempt::{AttemptId, Reason, Receipt, State};
+use crate::attempt::{Attempt, AttemptId, Reason, State};
 use crate::broker::Broker;
 use crate::carrier::Request;
 use crate::clock::{after, between};
@@ -28,7 +28,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::next::{Begin, Next, Policy, next};
 use crate::outage::Outage;
-use crate::route::{Ready, Routes};
+use crate::route::{Account, Ready, Routes};
 use crate::seal::Keys;
 use crate::tell::Teller;
 use crate::wake::Waker;
@@ -293,12 +293,20 @@ impl Worker {
     }
 
     /// Asks the carrier once what became of an attempt: of one that nothing was heard of by the carrier's reference, of one
-    /// that nobody knows to be accepted by ours.
+    /// that nobody knows to be accepted by ours. Where as many requests as may be are under way, it is not asked: it hangs, and
+    /// what comes next does not wait for it.
     async fn ask(&self, d: &Dispatch, n: u16) -> Heard {
-        let Some((receipt, carrier)) = self.status(d, n).await else {
+        let Some((account, attempt, request)) = self.question(d, n) else {
             return Heard::Nothing;
         };
-        let recording = Recording { uid: d.order.uid, n, carrier, receipt };
+        let Some(slot) = account.slot() else { return Heard::Nothing };
+        let answer = account.client.send(&request, flight::STATUS_TIME_OUT).await;
+        drop(slot);
+        let Some(receipt) = answer.ok().and_then(|answer| account.carrier.hear(attempt.channel, &answer))
+        else {
+            return Heard::Nothing;
+        };
+        let recording = Recording { uid: d.order.uid, n, carrier: account.name.clone(), receipt };
         match self.parts.ledger.record(recording).await {
             Ok(crate::ledger::Recorded::Recorded) => Heard::News,
             Ok(_) => Heard::Nothing,
@@ -310,16 +318,15 @@ impl Worker {
         }
     }
 
-    async fn status(&self, d: &Dispatch, n: u16) -> Option<(Receipt, String)> {
+    /// Who is to be asked what became of an attempt, and how. None: nobody could answer.
+    fn question<'d>(&self, d: &'d Dispatch, n: u16) -> Option<(Arc<Account>, &'d Attempt, Request)> {
         let attempt = d.attempts.iter().find(|a| a.n == n)?;
-        let routes = self.parts.routes.now();
-        let account = routes.account(&attempt.carrier)?;
+        let account = Arc::clone(self.parts.routes.now().account(&attempt.carrier)?);
         let ours = d.reference_of(attempt);
         let theirs = attempt.details.reference.as_deref();
         let keeps = account.carrier.keeps_references(attempt.channel);
-        let request: Request = account.carrier.ask(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
-        let answer = account.client.send(&request, flight::STATUS_TIME_OUT).await.ok()?;
-        Some((account.carrier.hear(attempt.channel, &answer)?, account.name.clone()))
+        let request = account.carrier.ask(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
+        Some((account, attempt, request))
     }
 
     fn policy(&self, d: &Dispatch) -> Arc<Policy> {
