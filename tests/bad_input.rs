@@ -200,12 +200,16 @@ async fn receipts_are_believed_only_with_token_and_signature() {
         let (got, text) = house.post_form(&url, headers, body.clone()).await;
         assert_eq!(got, status, "{url}: {text}");
     }
-    // Well signed, so that the token alone is wrong: nobody's, another attempt's, and the other carrier's, whose account
+    // Well signed, so that the token alone is wrong: nobody's, another attempt's, another dispatch's, and the other carrier's, whose account
     // signs with the same secret.
     let second = house.keys.callback_token("c1", AttemptId { n: 2, ..attempt });
-    for (carrier, token, counted) in
-        [("c1", "wrong-token", 1), ("c1", second.as_str(), 2), ("c2", token.as_str(), 1)]
-    {
+    let stranger = house.keys.callback_token("c1", AttemptId { uid: uuid::Uuid::now_v7(), n: 1 });
+    for (carrier, token, counted) in [
+        ("c1", "wrong-token", 1),
+        ("c1", second.as_str(), 2),
+        ("c1", stranger.as_str(), 3),
+        ("c2", token.as_str(), 1),
+    ] {
         let url = format!("{door}/{carrier}/{attempt}/{token}");
         let signature = signature(&url, "MessageSidSM1MessageStatusdelivered");
         let (got, text) = house.post_form(&url, &[("x-twilio-signature", &signature)], body.clone()).await;

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::carrier::request;
+use crate::checker::{self, Injected};
 use crate::load::{BROKER, Kind, Load};
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
@@ -21,28 +22,44 @@ const LIFE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 struct Case {
     status: &'static str,
-    retry_after: Option<String>,
+    retry_after: Option<After>,
     outcome: &'static str,
     /// Seconds from the first request to the second: at least, at most.
     pause: (f64, f64),
 }
 
+/// What `Retry-After` says.
+#[derive(Debug, Clone, Copy)]
+enum After {
+    Text(&'static str),
+    /// The date that is so many seconds away when it is asked.
+    DateIn(u64),
+}
+
+impl After {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text.to_owned(),
+            Self::DateIn(seconds) => {
+                let then = otpost::clock::after(otpost::clock::now(), Duration::from_secs(seconds));
+                jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then).unwrap()
+            }
+        }
+    }
+}
+
 fn cases() -> Vec<Case> {
-    let case = |status, retry_after: Option<&str>, outcome, pause| Case {
-        status,
-        retry_after: retry_after.map(str::to_owned),
-        outcome,
-        pause,
-    };
-    let in_six = otpost::clock::after(otpost::clock::now(), Duration::from_secs(60));
-    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&in_six).unwrap();
+    let case = |status, retry_after, outcome, pause| Case { status, retry_after, outcome, pause };
+    let (text, date_in) = (|text| Some(After::Text(text)), |seconds| Some(After::DateIn(seconds)));
     vec![
         case("429 Too Many Requests", None, "throttled", (1.0, 4.0)),
-        case("429 Too Many Requests", Some("3"), "throttled", (3.0, 6.0)),
+        case("429 Too Many Requests", text("3"), "throttled", (3.0, 6.0)),
+        // A date has whole seconds.
+        case("429 Too Many Requests", date_in(6), "throttled", (5.0, 9.0)),
         // Later than a code's last chance: it is that which counts.
-        case("429 Too Many Requests", Some(&date), "throttled", (15.0, 20.0)),
-        case("429 Too Many Requests", Some("999999999999"), "throttled", (15.0, 20.0)),
-        case("429 Too Many Requests", Some("soon"), "throttled", (1.0, 4.0)),
+        case("429 Too Many Requests", date_in(60), "throttled", (15.0, 20.0)),
+        case("429 Too Many Requests", text("999999999999"), "throttled", (15.0, 20.0)),
+        case("429 Too Many Requests", text("soon"), "throttled", (1.0, 4.0)),
         // Nobody knows: a receipt is awaited until ten seconds after the begin.
         case("500 Internal Server Error", None, "unknown", (9.5, 14.0)),
         case("502 Bad Gateway", None, "unknown", (9.5, 14.0)),
@@ -78,7 +95,8 @@ async fn answer(mut stream: TcpStream, case: Case, requests: Requests) -> Option
         };
         let sid = uuid::Uuid::new_v4().simple();
         let (status, more, body) = if first {
-            let more = case.retry_after.iter().map(|text| format!("retry-after: {text}\r\n")).collect();
+            let more =
+                case.retry_after.iter().map(|after| format!("retry-after: {}\r\n", after.text())).collect();
             (case.status, more, "{}".to_owned())
         } else {
             ("201 Created", String::new(), format!("{{\"sid\": \"SM{sid}\", \"status\": \"queued\"}}"))
@@ -93,6 +111,7 @@ async fn asked_again(case: Case) {
     let (at, requests) = serve(case.clone()).await;
     let mut site = Site::build(Duration::from_millis(20)).await;
     site.instead.push((site.house.gateway.addr().to_string(), at.to_string()));
+    checker::listen(&site).await;
     let _process = site.start("all", ALL).await;
     let mut load = Load::new(&site, Seed::of(&format!("{case:?}")));
     (load.life, load.doors) = (LIFE, BROKER);
@@ -109,6 +128,9 @@ async fn asked_again(case: Case) {
     assert_eq!(first, Some(case.outcome), "{case:?}: {d:#?}");
     assert_eq!(requests.len(), 2, "{case:?}: what was accepted is not asked again");
     assert_eq!(d.attempts[1].repeats.is_some(), case.outcome == "unknown", "{case:?}: {d:#?}");
+    checker::settle(&site, &load.sent, Duration::from_secs(30)).await;
+    let unknown = usize::from(case.outcome == "unknown");
+    checker::check(&site, &load.sent, Injected { unknown, time: true, ..Injected::default() }).await;
 }
 
 mod long {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use lapin::types::FieldTable;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::checker;
+use crate::checker::{self, Injected};
+use crate::load::Sent;
+use crate::neighbours::subscribe;
 use crate::site::{Site, WORKER};
 use crate::support::house::away::Away;
 use crate::support::house::job;
@@ -20,13 +23,16 @@ mod long {
     async fn events_are_owed_while_the_broker_is_away() {
         let site = Site::build(Duration::from_millis(20)).await;
         checker::listen(&site).await;
+        subscribe(&site.channel().await, "t.told", FieldTable::default()).await;
         let _api = site.start("api", "api").await;
         let _receipts = site.start("receipts", "receipts").await;
         let _a = site.start("a", WORKER).await;
         let away = Away::stop("rabbitmq", "clean");
         // Rows 2 to 4: nobody wakes anybody, and the scans find it.
         let to = "+447732000001";
-        let body = job(to, json!({})).to_string().into_bytes();
+        let mut job = job(to, json!({}));
+        let sent = [Sent::by_hand(&mut job)];
+        let body = job.to_string().into_bytes();
         let (status, answer) = site.house.post_bytes(&site.api.to_string(), &site.house.key, body).await;
         assert_eq!(status, 202, "{answer}");
         let uid: Uuid = answer["uid"].as_str().unwrap().parse().unwrap();
@@ -47,7 +53,7 @@ mod long {
 
         // Row 6.
         wait::until("its events are told", async || row().await.2.is_empty()).await;
-        let all = checker::drain(&site, checker::EVENTS).await;
+        let all = checker::drain(&site, "t.told").await;
         let mut told: Vec<(String, String)> = vec![];
         for body in all {
             let event: Value = serde_json::from_slice(&body).unwrap();
@@ -58,5 +64,6 @@ mod long {
         let expected = [("sent", "3"), ("delivered", "5")].map(|(state, n)| (state.to_owned(), n.to_owned()));
         assert_eq!(told, expected);
         assert_eq!(site.house.accepted(to).await, 1);
+        checker::check(&site, &sent, Injected::default()).await;
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::checker::{self, Injected};
 use crate::load::{Kind, Load};
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
@@ -182,6 +183,7 @@ async fn carrier_with(manners: Manners) {
     let mut site = Site::build(Duration::from_millis(20)).await;
     let carrier = Carrier::start(manners).await;
     site.instead.push((site.house.gateway.addr().to_string(), carrier.at.to_string()));
+    checker::listen(&site).await;
     let process = site.start("all", ALL).await;
     let before = most_memory_kb(process.0.id());
     let mut load = Load::new(&site, Seed::of(&format!("{manners:?}")));
@@ -208,6 +210,9 @@ async fn carrier_with(manners: Manners) {
     }
     // Nobody reported, and nobody could know more.
     assert_eq!(ends.get("unconfirmed"), Some(&JOBS), "{manners:?}: {ends:?}");
+    checker::settle(&site, &load.sent, Duration::from_secs(30)).await;
+    let injected = Injected { unknown: JOBS, time: true, ..Injected::default() };
+    checker::check(&site, &load.sent, injected).await;
 }
 
 mod long {

@@ -149,11 +149,13 @@ async fn a_commit_is_cut_at_many_bytes() {
 mod long {
     use super::*;
 
+    /// Seen to fail: as its short sibling, which cuts at some of these bytes.
     #[tokio::test]
     async fn a_commit_is_cut_at_every_byte() {
         cut_everywhere(SINGLE, 1, &mut Seed::of("a_commit_is_cut_at_every_byte")).await;
     }
 
+    /// Seen to fail: likewise.
     #[tokio::test]
     async fn a_commit_of_a_group_is_cut_at_every_byte() {
         cut_everywhere(GROUPS, 1, &mut Seed::of("a_commit_of_a_group_is_cut_at_every_byte")).await;

@@ -100,6 +100,8 @@ fn points() -> Vec<Point> {
 }
 
 /// The seed says at which.
+///
+/// Seen to fail: as its long sibling, which has all of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_is_killed_at_some_steps() {
     let (mut points, mut seed) = (points(), Seed::of("which steps"));

@@ -15,6 +15,8 @@ const RECOVERY: SignedDuration = SignedDuration::from_secs(17);
 const DEADLINE: Duration = Duration::from_secs(8);
 /// Clocks are read in several places.
 const BLUR: SignedDuration = SignedDuration::from_millis(500);
+/// A carrier goes on trying to report for so long, by the mock's own pauses.
+const REPORTING: Duration = Duration::from_secs(15);
 /// Before its end, nothing is begun for a code any more.
 const LAST_CHANCE: SignedDuration = SignedDuration::from_secs(12);
 
@@ -51,7 +53,11 @@ impl Trouble {
     /// Whether a job may end as it did, though its script has another end.
     pub(crate) fn explains(self, job: &Sent, d: &Dispatch, accepted: &[&Value]) -> bool {
         // What its carrier leaves without a report has another request that is reported.
-        let unheard = |m: &&&Value| m["outcome"] != "hang_up" && !is_reported(m);
+        let while_it_reports = |m: &Value| {
+            let at = m["at"].as_str().unwrap().parse().unwrap();
+            self.overlaps(at, otpost::clock::after(at, REPORTING))
+        };
+        let unheard = |m: &&&Value| m["outcome"] != "hang_up" && !is_reported(m) && while_it_reports(m);
         let called = d.attempts.iter().any(|a| a.channel.as_str() == "voice" && a.is_accepted());
         match d.state {
             State::Expired => self.takes_all_time(job),
@@ -63,7 +69,10 @@ impl Trouble {
                 };
                 d.attempts.iter().any(nobody_knows) || accepted.iter().any(|m| unheard(&m))
             }
-            State::Undelivered => job.kind == Kind::Fallback && !called,
+            State::Undelivered => {
+                let in_trouble = self.takes_all_time(job) || d.attempts.iter().any(|a| self.touches(a));
+                job.kind == Kind::Fallback && !called && in_trouble
+            }
             _ => false,
         }
     }

@@ -21,8 +21,8 @@ pub(crate) async fn leaks(
     }
     places.push(("events".to_owned(), events.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")));
     places.extend(site.house.logs().into_iter().map(|(name, text)| (format!("the log of {name}"), text)));
-    let words: Vec<&str> =
-        sent.iter().flat_map(|job| [job.code.as_str(), job.to.trim_start_matches("+44")]).collect();
+    // Numbers without what all of a country begin with.
+    let words: Vec<&str> = sent.iter().flat_map(|job| [job.code.as_str(), &job.to[3..]]).collect();
     let all = AhoCorasick::new(&words).unwrap();
     let mut wrong = vec![];
     for (place, text) in &places {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::checker::{self, Injected};
+use crate::load::Sent;
 use crate::site::{DOORS, Site, WORKER};
 use crate::support::house::away::Away;
 use crate::support::house::job;
@@ -21,9 +23,11 @@ const SHORT_LIFE: Duration = Duration::from_secs(25);
 
 impl Site {
     /// Publishes a job for whose number the carrier has this outcome.
-    async fn has(&self, to: &str, outcomes: Value, more: Value) -> Uuid {
+    async fn has(&self, to: &str, outcomes: Value, more: Value, sent: &mut Vec<Sent>) -> Uuid {
         self.house.script(to, outcomes).await;
-        self.house.publish(&job(to, more)).await
+        let mut job = job(to, more);
+        sent.push(Sent::by_hand(&mut job));
+        self.house.publish(&job).await
     }
 
     async fn is_asked(&self, to: &str) {
@@ -47,13 +51,15 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledger_is_away_with_work_in_flight() {
         let mut site = Site::build(Duration::from_millis(20)).await;
+        checker::listen(&site).await;
+        let mut sent = vec![];
         site.instead.push(("time_out_s = 3".to_owned(), "time_out_s = 12".to_owned()));
         let _doors = site.start("doors", DOORS).await;
         // Row 0: B alone has d5 in flight, and takes nothing more.
         let way = Relay::start(site.house.broker()).await;
         site.instead.push((site.house.broker().to_string(), way.addr().to_string()));
         let b = site.start("b", WORKER).await;
-        let d5 = site.has(D5, json!([{"outcome": "slow", "ms": 10_000}]), json!({})).await;
+        let d5 = site.has(D5, json!([{"outcome": "slow", "ms": 10_000}]), json!({}), &mut sent).await;
         site.is_asked(D5).await;
         way.refuse(true);
         way.cut();
@@ -63,22 +69,23 @@ mod long {
         site.instead.push((carrier.to_string(), slow.addr().to_string()));
         let _a = site.start("a", WORKER).await;
         let plan = json!({"channels": ["sms", "voice"], "fallback_after_s": 10});
-        let d2 = site.has(D2, json!(["silent"]), plan).await;
+        let d2 = site.has(D2, json!(["silent"]), plan, &mut sent).await;
         site.house.until_state(d2, "sent").await;
         let sid = site.house.record("accepted", Some(D2)).await[0]["sid"].as_str().unwrap().to_owned();
         let ends = json!({"expires_at": otpost::clock::after(otpost::clock::now(), SHORT_LIFE)});
-        let d3 = site.has(D3, json!(vec!["unavailable"; 9]), ends).await;
+        let d3 = site.has(D3, json!(vec!["unavailable"; 9]), ends, &mut sent).await;
         site.is_asked(D3).await;
         // A alone knows what becomes of d1, and learns it when it can write nothing.
         slow.delay(Duration::from_millis(2500));
-        let d1 = site.has(D1, json!(["silent", "silent"]), json!({})).await;
+        let d1 = site.has(D1, json!(["silent", "silent"]), json!({}), &mut sent).await;
         site.is_asked(D1).await;
 
         let away = Away::stop("postgres", "fast");
         let began = tokio::time::Instant::now();
         // Rows 1 to 4.
         wait::until("A knows", async || site.house.log("a").contains("the ledger is away")).await;
-        let d4 = site.has(D4, json!([]), json!({})).await;
+        assert!(site.ready("a").await.is_some(), "it is not ready");
+        let d4 = site.has(D4, json!([]), json!({}), &mut sent).await;
         let body = job(D4, json!({})).to_string().into_bytes();
         let (status, _) = site.house.post_bytes(&site.api.to_string(), &site.house.key, body).await;
         assert_eq!(status, 503, "a job by HTTP");
@@ -120,8 +127,7 @@ mod long {
         let twice = site.took(D5).await;
         // One, where its receipt came and was kept; else its outcome is unknown, and it is repeated once.
         assert!((1..=2).contains(&twice.len()) && twice.len() <= d5.attempts.len(), "{twice:?} {d5:#?}");
-        for queue in ["otpost.dispatch", "otpost.receipts", "otpost.suspect", "otpost.dead"] {
-            assert_eq!(site.house.waiting(queue).await, 0, "{queue}");
-        }
+        checker::settle(&site, &sent, Duration::from_secs(30)).await;
+        checker::check(&site, &sent, Injected { unknown: 1, time: true, ..Injected::default() }).await;
     }
 }

@@ -50,8 +50,12 @@ pub(crate) enum Kind {
     Superseded,
     /// More for one number than its quota lets through.
     Crowd,
+    /// Its carrier answers nobody; not in the mixture.
+    Unanswered,
 }
 
+/// What codes are made of: no text that is like them by accident.
+const LETTERS: &[u8] = b"BCDFGHJKLMNPQRSTVWXZ";
 /// Jobs of a crowd, and how many of them the default quota lets through: `5/10m`.
 const CROWD: usize = 7;
 pub(crate) const ADMITTED: usize = 5;
@@ -112,17 +116,37 @@ impl Kind {
 
     /// How often the carrier leaves an outcome unknown.
     pub(crate) fn unknown(self) -> usize {
-        usize::from(self == Self::HangUp)
+        usize::from(matches!(self, Self::HangUp | Self::Unanswered))
     }
 }
 
 impl Sent {
+    /// A job that a scenario makes by hand, now; its code is drawn from its id.
+    pub(crate) fn by_hand(job: &mut Value) -> Self {
+        let id: Uuid = job["id"].as_str().unwrap().parse().unwrap();
+        let letters = id.as_bytes()[6..].iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()]));
+        let code: String = letters.collect();
+        job["code"] = json!(code);
+        let text = |name: &str| job[name].as_str().unwrap();
+        Self {
+            id,
+            to: text("to").to_owned(),
+            code,
+            kind: Kind::Plain,
+            at: otpost::clock::now(),
+            expires_at: text("expires_at").parse().unwrap(),
+            sign_in: None,
+            newest: true,
+        }
+    }
+
     /// How it ends where nothing else breaks.
     pub(crate) fn ends(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Landline => &["failed"],
             Kind::Superseded if !self.newest => &["delivered", "superseded"],
             Kind::Crowd => &["delivered", "limited"],
+            Kind::Unanswered => &["expired", "unconfirmed"],
             _ => &["delivered"],
         }
     }
@@ -253,7 +277,6 @@ impl<'a> Load<'a> {
     }
 
     fn code(&mut self) -> String {
-        const LETTERS: &[u8] = b"BCDFGHJKLMNPQRSTVWXZ";
         let mut letters = || char::from(LETTERS[self.seed.below(LETTERS.len() as u64) as usize]);
         (0..10).map(|_| letters()).collect()
     }

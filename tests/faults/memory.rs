@@ -106,6 +106,8 @@ mod long {
 
     /// As many numbers as two minutes allow, each counted for a day at the door: more than its map holds. A number of before
     /// is served as if nothing had been.
+    ///
+    /// Seen to fail: where each body that came stays in memory (grown by 35 MB over 167,000 numbers).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn very_many_numbers_leave_the_door_as_it_was() {
         const FIRST: usize = 10_000;

@@ -7,9 +7,11 @@ use lapin::options::{
     ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
+use serde_json::json;
 
 use crate::checker::{self, Injected, one_fault};
 use crate::load::Load;
+use crate::resources::Holds;
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
 use crate::support::node::rabbitmqctl;
@@ -79,9 +81,11 @@ mod long {
     async fn queues_and_exchanges_are_deleted() {
         let site = Site::build(Duration::from_millis(20)).await;
         checker::listen(&site).await;
-        let _process = site.start("all", ALL).await;
+        let process = site.start("all", ALL).await;
         let mut load = Load::new(&site, Seed::of("queues_and_exchanges_are_deleted"));
         load.publish_each_and(10).await;
+        checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
+        let held = Holds::now(&process);
         for name in QUEUES.into_iter().chain(EXCHANGES) {
             checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
             delete(&site, name).await;
@@ -92,6 +96,60 @@ mod long {
             wait::until("it is ready again", async || ready(&site, "all").await.0 == 200).await;
             one_fault();
             // A subscriber's binding is its own.
+            checker::listen(&site).await;
+            load.publish(10).await;
+            // Each is published until a queue takes it: what leads there is back too.
+            let known = load.sent[0].id;
+            for (key, body) in [
+                ("dispatch", "no job".to_owned()),
+                ("feedback", json!({"id": known, "verified": true}).to_string()),
+                ("next", json!({"id": known}).to_string()),
+                ("cancel", json!({"id": known}).to_string()),
+                ("wake", String::new()),
+            ] {
+                load.say(key, body.as_bytes()).await;
+            }
+            let buried = async || (checker::drain(&site, "otpost.dead").await.len() == 1).then_some(());
+            assert!(
+                wait::within(Duration::from_secs(20), buried).await.is_some(),
+                "{name}: not buried, once"
+            );
+        }
+        checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
+        checker::check(&site, &load.sent, in_flight(0)).await;
+        held.come_back().await;
+    }
+
+    /// Who may make nothing says what is missing and what to do, and makes nothing, until somebody has made it.
+    ///
+    /// Seen to fail: where nobody looks whether what was there still is (`otpost.receipts` is not missed).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_deleted_is_named_where_nothing_may_be_made() {
+        /// Longer than the time after which all of it is looked for again, and each connection is tried again.
+        const A_WHILE: Duration = Duration::from_secs(20);
+        let mut site = Site::build(Duration::from_millis(20)).await;
+        site.instead.push(("[amqp]\n".to_owned(), "[amqp]\ndeclare = false\n".to_owned()));
+        checker::listen(&site).await;
+        let _process = site.start("all", ALL).await;
+        let mut load = Load::new(&site, Seed::of("what_is_deleted_is_named_where_nothing_may_be_made"));
+        load.publish_each_and(10).await;
+        for name in ["otpost.dispatch", "otpost.receipts", "otpost.events"] {
+            checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
+            delete(&site, name).await;
+            let named = async || {
+                let (status, text) = ready(&site, "all").await;
+                (status == 503 && text.contains(name) && text.contains("otpost migrate")).then_some(())
+            };
+            assert!(wait::within(Duration::from_secs(40), named).await.is_some(), "{name} is not missed");
+            wait::throughout(A_WHILE, async || {
+                let (status, text) = ready(&site, "all").await;
+                assert_eq!(status, 503, "{name} is missing: {text}");
+            })
+            .await;
+            assert!(!is_there(&site, name).await, "{name} was made by whom it was forbidden");
+            otpost::broker::Broker::declare(&site.house.amqp_url, true).await.unwrap();
+            wait::until("it is ready again", async || ready(&site, "all").await.0 == 200).await;
+            one_fault();
             checker::listen(&site).await;
             load.publish(10).await;
         }

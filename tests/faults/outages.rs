@@ -43,13 +43,16 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
         // time: who is not answered for longer than a group runs again cannot know its begin.
         let passed =
             ["keep_refusal", "keep_refusal", "keep_refusal", "conclusion", "deadline_ms", "conclusion"];
+        let mut cut = 0;
         for needle in passed {
             lines.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
-            let _ = tokio::time::timeout(Duration::from_millis(500), lines.ledger.sprung()).await;
+            let sprung = tokio::time::timeout(Duration::from_millis(500), lines.ledger.sprung()).await;
+            cut += usize::from(sprung.is_ok());
             one_fault();
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         lines.ledger.pass();
+        assert!(cut > passed.len() / 2, "only {cut} commits came by and were cut");
         for _ in 0..20 {
             end_backends(&look).await;
             one_fault();
@@ -65,6 +68,7 @@ mod long {
 
     use super::*;
     use crate::breaking::{Frozen, ReadOnly, SmallDisk, lock, server};
+    use crate::load::Sent;
     use crate::seed::Seed;
     use crate::site::Site;
     use crate::support::house::job;
@@ -96,6 +100,7 @@ mod long {
         let name = "frames_come_in_pieces_and_connections_are_reset";
         let mut seed = Seed::of("where frames are cut");
         under_load(name, in_flight(128), async |_, lines, _| {
+            let (mut cut, mut tried) = (0, 0);
             for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
                 relay.slice(1);
                 a_while(2).await;
@@ -107,13 +112,15 @@ mod long {
                 for direction in [Direction::ToUpstream, Direction::ToClient].into_iter().cycle().take(8) {
                     let before = relay.counts();
                     relay.cut_after(direction, 1 + seed.below(400) as usize);
-                    let _ = tokio::time::timeout(Duration::from_secs(3), relay.sprung()).await;
+                    let sprung = tokio::time::timeout(Duration::from_secs(3), relay.sprung()).await;
+                    (cut, tried) = (cut + usize::from(sprung.is_ok()), tried + 1);
                     one_fault();
                     relay.reset();
                     connected_anew(relay, before).await;
                 }
                 relay.pass();
             }
+            assert!(cut > tried / 2, "only {cut} of {tried} times bytes came by and were cut");
         })
         .await;
     }
@@ -167,10 +174,21 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_broker_has_no_memory_or_no_disk_left() {
         under_load("the_broker_has_no_memory_or_no_disk_left", in_flight(0), async |site, _, _| {
-            for (alarm, to) in [(Alarm::Memory, "+447730000001"), (Alarm::Disk, "+447730000002")] {
+            for (alarm, taken, to) in [
+                (Alarm::Memory, "+447730000001", "+447730000002"),
+                (Alarm::Disk, "+447730000003", "+447730000004"),
+            ] {
+                let [mut taken, mut posted] = [taken, to].map(|to| job(to, json!({})));
+                site.by_hand.lock().unwrap().extend([&mut taken, &mut posted].map(Sent::by_hand));
+                // In the midst of its request.
+                let slow = json!([{"outcome": "slow", "ms": 2500}]);
+                site.house.script(taken["to"].as_str().unwrap(), slow).await;
+                let taken = site.house.publish(&taken).await;
+                site.house.until_state(taken, "sending").await;
                 let raised = aside(move || alarm.on()).await;
+                site.house.until_state(taken, "delivered").await;
                 let api = site.api.to_string();
-                let body = job(to, json!({})).to_string();
+                let body = posted.to_string();
                 let (status, answer) = site.house.post_bytes(&api, &site.house.key, body.into()).await;
                 assert_eq!(status, 202, "{answer}");
                 let look = connect(&site.house.ledger_url).await;

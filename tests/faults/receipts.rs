@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
 
+use crate::checker::{self, Injected};
+use crate::load::Sent;
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
 use crate::support::house;
@@ -146,7 +148,7 @@ fn stories(name: &str, backend: Backend, cases: u32) {
     told.unwrap_or_else(|e| panic!("{e}"));
 }
 
-/// Fails where a bad receipt counts although a final one was there.
+/// Seen to fail, and so does the next one: where a final receipt counts although it was there before.
 #[test]
 fn the_order_of_receipts_does_not_matter_on_sqlite() {
     stories("the_order_of_receipts_does_not_matter_on_sqlite", Backend::Sqlite, 400);
@@ -158,13 +160,18 @@ fn the_order_of_receipts_does_not_matter_on_postgres() {
 }
 
 /// A hundred replays of each of three receipts, all at once.
+///
+/// Seen to fail: likewise (203 versions for two facts).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_replays_change_nothing() {
     let site = Site::build(Duration::from_millis(20)).await;
+    checker::listen(&site).await;
     let _all = site.start("all", ALL).await;
     let to = "+447719999902";
     site.house.script(to, json!(["silent"])).await;
-    let id = site.house.publish(&house::job(to, json!({}))).await;
+    let mut job = house::job(to, json!({}));
+    let all = [Sent::by_hand(&mut job)];
+    let id = site.house.publish(&job).await;
     let sent = site.house.until_state(id, "sent").await;
     let sid = sent.attempts[0].details.reference.clone().unwrap();
     let replays = (0..300).map(|n| site.house.receipt(&sid, ["sent", "undelivered", "delivered"][n % 3]));
@@ -186,4 +193,5 @@ async fn a_hundred_replays_change_nothing() {
         "{told:?}"
     );
     assert_eq!(site.house.accepted(to).await, 1);
+    checker::check(&site, &all, Injected::default()).await;
 }

@@ -12,11 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::carrier::request;
+use crate::checker::{self, Injected};
 use crate::load::{Kind, Load};
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
 use crate::support::wait;
-use crate::support::world::connect;
 
 /// Connections that end at their reuse before the scenario is content.
 const ROUNDS: usize = 200;
@@ -84,6 +84,7 @@ mod long {
         let mut site = Site::build(Duration::from_millis(20)).await;
         let (at, heard) = carrier(Seed::of(name)).await;
         site.instead.push((site.house.gateway.addr().to_string(), at.to_string()));
+        checker::listen(&site).await;
         let _all = site.start("all", ALL).await;
         let mut load = Load::new(&site, Seed::of(name));
         // One after the other, so that each finds the connection of the one before.
@@ -92,12 +93,7 @@ mod long {
             load.publish_one(Kind::Plain).await;
             wait::until("it is heard", async || heard.all() > before).await;
         }
-        let look = connect(&site.house.ledger_url).await;
-        let ended = "select count(*) from dispatch where wake_at is null and tell_at is null";
-        let all = i64::try_from(load.sent.len()).unwrap();
-        let all_ended =
-            async || (look.query_one(ended, &[]).await.unwrap().get::<_, i64>(0) == all).then_some(());
-        assert!(wait::within(Duration::from_secs(120), all_ended).await.is_some(), "not all have ended");
+        checker::settle(&site, &load.sent, Duration::from_secs(120)).await;
 
         let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
         for job in &load.sent {
@@ -127,5 +123,6 @@ mod long {
             heard.all(),
             "each attempt is one request: {outcomes:?}"
         );
+        checker::check(&site, &load.sent, Injected { unknown, time: true, ..Injected::default() }).await;
     }
 }

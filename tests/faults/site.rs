@@ -2,10 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use lapin::{Channel, Connection, ConnectionProperties};
+use uuid::Uuid;
 
+use crate::load::Sent;
 use crate::support::house::House;
 use crate::support::house::process::Process;
 use crate::support::wait;
@@ -26,10 +30,22 @@ pub(crate) struct Site {
     pub(crate) instead: Vec<(String, String)>,
     /// Looks at every row while the scenario runs.
     pub(crate) watch: Watch,
+    /// Jobs beside the load's.
+    pub(crate) by_hand: Mutex<Vec<Sent>>,
 }
 
+/// A door that a process finds again after its restart: none that the system gives to whoever connects somewhere meanwhile.
 fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    const LOWEST: u16 = 10_000;
+    const MANY: u16 = 15_000;
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(Uuid::new_v4().as_fields().1));
+    loop {
+        let port = LOWEST + NEXT.fetch_add(1, Ordering::Relaxed) % MANY;
+        let door = SocketAddr::from(([127, 0, 0, 1], port));
+        if std::net::TcpListener::bind(door).is_ok() {
+            return door;
+        }
+    }
 }
 
 impl Site {
@@ -39,7 +55,8 @@ impl Site {
         house.rate_per_s = 500;
         let more = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
         let watch = Watch::begin(&house.ledger_url);
-        Self { house, api: free_port(), receipts: free_port(), more, instead: vec![], watch }
+        let (api, receipts) = (free_port(), free_port());
+        Self { house, api, receipts, more, instead: vec![], watch, by_hand: Mutex::default() }
     }
 
     /// Where PostgreSQL is.

@@ -8,6 +8,7 @@ use crate::breaking::{Frozen, ReadOnly, backends, end_backends, lock};
 use crate::checker::{Injected, one_fault};
 use crate::seed::Seed;
 use crate::site::{Site, WORKER};
+use crate::stopping::stop;
 use crate::support::house::away::Away;
 use crate::support::house::process::Process;
 use crate::support::node::{Alarm, close_all_connections};
@@ -45,6 +46,7 @@ const SERVERS: &[(u64, Server)] = &[
 #[derive(Debug, Clone, Copy)]
 enum Way {
     Killed,
+    Stopped,
     Frozen,
     Reset,
     Abandoned,
@@ -55,6 +57,7 @@ enum Way {
 
 const WAYS: &[(u64, Way)] = &[
     (2, Way::Killed),
+    (1, Way::Stopped),
     (2, Way::Frozen),
     (4, Way::Reset),
     (1, Way::Abandoned),
@@ -116,6 +119,11 @@ async fn break_way(
             *started += 1;
             let name = format!("s{started}");
             workers[worker] = site.start_with(&name, WORKER, &[]);
+        }
+        Way::Stopped => {
+            *started += 1;
+            stop(&mut workers[worker]).await;
+            workers[worker] = site.start_with(&format!("s{started}"), WORKER, &[]);
         }
         Way::Frozen => {
             workers[worker].signal("STOP");

@@ -18,7 +18,7 @@ use crate::under_load::{JOBS, aside, in_flight, under_load};
 const GRACE: Duration = Duration::from_secs(26);
 
 /// It ends in order, within its grace.
-async fn stop(process: &mut Process) -> Duration {
+pub(crate) async fn stop(process: &mut Process) -> Duration {
     let began = Instant::now();
     process.signal("TERM");
     let ended = async || process.0.try_wait().unwrap();
@@ -83,6 +83,8 @@ mod long {
     }
 
     /// What could not be told is told by whoever starts next.
+    ///
+    /// Seen to fail: where an event that the broker did not confirm counts as told (ends were told to nobody).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_process_is_stopped_while_the_broker_is_away() {
         stopped_without("rabbitmq", "clean").await;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use otpost::dispatch::Dispatch;
 use serde_json::{Value, json};
 
-use crate::checker;
+use crate::checker::{self, Injected};
+use crate::load::Sent;
 use crate::site::{ALL, Site};
 use crate::support::house::{in_seconds, job};
 use crate::support::wait;
@@ -73,7 +74,9 @@ async fn plays(case: Case, n: usize) {
     let held = json!({"to": to, "channel": channel, "outcomes": [{"outcome": "hold", "seconds": 60}]});
     site.house.script_whole(&held).await;
     let more = json!({"channels": case.plan, "fallback_after_s": 0, "expires_at": in_seconds(30)});
-    let id = site.house.publish(&job(&to, more)).await;
+    let mut job = job(&to, more);
+    let sent = [Sent::by_hand(&mut job)];
+    let id = site.house.publish(&job).await;
     let got = async |channel: &str| {
         let accepted = site.house.record("accepted", Some(&to)).await;
         accepted.iter().filter(|m| m["channel"] == channel).count()
@@ -100,6 +103,8 @@ async fn plays(case: Case, n: usize) {
         site.house.events(id).last().is_some_and(|last| last.starts_with(case.ends))
     })
     .await;
+    checker::settle(&site, &sent, Duration::from_secs(30)).await;
+    checker::check(&site, &sent, Injected { unknown: 1, time: true, ..Injected::default() }).await;
 }
 
 /// Seen to fail: where `never` repeats as `wait` does (two texts, and no call), and where a repeat has a reference of its own (two

@@ -19,6 +19,7 @@ type Seen = BTreeMap<Uuid, Vec<(i64, State)>>;
 struct Looks {
     seen: Seen,
     wrong: Vec<String>,
+    times: usize,
 }
 
 /// Looks until it is dropped.
@@ -37,9 +38,13 @@ impl Watch {
     /// What went wrong so far, and the ends that each dispatch was seen to have had.
     pub(crate) fn so_far(&self) -> (Vec<String>, BTreeMap<Uuid, Vec<State>>) {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wrong = looks.wrong.clone();
+        if looks.times == 0 || self.task.is_finished() {
+            wrong.push(format!("nobody watched the rows to the end, after {} looks", looks.times));
+        }
         let ends =
             |states: &Vec<(i64, State)>| states.iter().map(|(_, s)| *s).filter(|s| s.is_final()).collect();
-        (looks.wrong.clone(), looks.seen.iter().map(|(id, states)| (*id, ends(states))).collect())
+        (wrong, looks.seen.iter().map(|(id, states)| (*id, ends(states))).collect())
     }
 }
 
@@ -67,6 +72,7 @@ async fn look(client: &tokio_postgres::Client, looks: &Mutex<Looks>) -> Result<(
     let sql = "select id, version, state, wake_at is not null from dispatch limit $1";
     let rows = client.query(sql, &[&(ROWS as i64)]).await?;
     let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
+    looks.times += 1;
     for row in rows {
         let (id, version, wakes): (Uuid, i64, bool) = (row.get(0), row.get(1), row.get(3));
         let state: State = row.get::<_, String>(2).parse().unwrap();

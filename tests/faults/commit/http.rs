@@ -5,7 +5,8 @@ use std::time::Duration;
 use otpost::attempt::State;
 use serde_json::json;
 
-use crate::checker;
+use crate::checker::{self, Injected};
+use crate::load::Sent;
 use crate::site::{Site, WORKER};
 use crate::support::house::job;
 use crate::support::relay::{Direction, Relay};
@@ -18,12 +19,15 @@ use crate::support::wait;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_answer_is_lost_is_answered_over_http() {
     let mut site = Site::build(Duration::from_millis(20)).await;
+    checker::listen(&site).await;
+    let mut sent = vec![];
     let relay = Relay::start(site.postgres()).await;
     site.instead.push((site.postgres().to_string(), relay.addr().to_string()));
     let _api = site.start("api", "api,receipts").await;
     site.instead.clear();
     for (to, before_forwarding, expected) in [("+447733000001", false, 200), ("+447733000002", true, 202)] {
-        let job = job(to, json!({}));
+        let mut job = job(to, json!({}));
+        sent.push(Sent::by_hand(&mut job));
         let id = job["id"].as_str().unwrap();
         relay.cut_when(Direction::ToUpstream, id.as_bytes(), before_forwarding);
         let api = site.api.to_string();
@@ -41,6 +45,8 @@ async fn a_commit_whose_answer_is_lost_is_answered_over_http() {
         let worker = site.start("w", WORKER).await;
         site.house.until_state(id, "delivered").await;
         assert_eq!(site.house.accepted(to).await, 1);
+        checker::settle(&site, &sent, Duration::from_secs(30)).await;
         drop(worker);
     }
+    checker::check(&site, &sent, Injected::default()).await;
 }
