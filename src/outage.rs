@@ -45,19 +45,22 @@ impl Outage {
         self.answers() && self.back_at.borrow().is_none_or(|at| at.elapsed() >= NO_SCAN)
     }
 
-    /// A statement failed: said once, until it is back.
+    /// A statement failed: said once, until it is back or there is another reason, such as a server that answers again and has
+    /// no room.
     pub fn begins(&self, e: &LedgerError) {
         if !e.is_outage() {
             // It is there. One row's trouble is no outage: the row is left to its lease.
             tracing::error!(reason = %e, "the ledger refuses a statement");
             return;
         }
-        let first = |away: &mut Option<LedgerError>| {
-            let first = away.is_none();
-            away.get_or_insert_with(|| e.clone());
-            first
+        let news = |away: &mut Option<LedgerError>| {
+            let news = away.as_ref().is_none_or(|before| !is_the_same(before, e));
+            if news {
+                *away = Some(e.clone());
+            }
+            news
         };
-        if self.away.send_if_modified(first) {
+        if self.away.send_if_modified(news) {
             tracing::warn!(reason = %e, "the ledger is away: no job is taken in until it answers");
         }
     }
@@ -70,10 +73,14 @@ impl Outage {
                 return;
             }
             tokio::time::sleep(AGAIN).await;
-            if ledger.check().await.is_ok() {
-                tracing::info!("the ledger answers again");
-                self.back_at.send_replace(Some(Instant::now()));
-                self.away.send_replace(None);
+            match ledger.check().await {
+                Ok(_) => {
+                    tracing::info!("the ledger answers again");
+                    self.back_at.send_replace(Some(Instant::now()));
+                    self.away.send_replace(None);
+                }
+                Err(e) if e.is_outage() => self.begins(&e),
+                Err(_) => {}
             }
         }
     }
@@ -81,5 +88,44 @@ impl Outage {
     /// Waits until the ledger answers.
     pub async fn over(&self) {
         let _ = self.away.subscribe().wait_for(Option::is_none).await;
+    }
+}
+
+/// Whether two outages are one to whoever asks why: how exactly a server does not answer changes from second to second.
+fn is_the_same(a: &LedgerError, b: &LedgerError) -> bool {
+    match (a, b) {
+        (LedgerError::Away(_), LedgerError::Away(_)) => true,
+        (LedgerError::Unwritable(a), LedgerError::Unwritable(b)) => a == b,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outage;
+    use crate::ledger::LedgerError;
+
+    /// Seen to fail: where the first reason stays (a server that answers and has no room "does not answer").
+    #[test]
+    fn the_reason_is_that_of_now_and_a_change_is_told_once() {
+        let outage = Outage::new();
+        let mut told = outage.watch();
+        let mut says = |e: LedgerError| {
+            outage.begins(&e);
+            let news = told.has_changed().unwrap();
+            told.mark_unchanged();
+            (outage.why().map(|e| e.to_string()), news)
+        };
+        let away = |why: &str| LedgerError::Away(why.to_owned());
+        assert_eq!(
+            says(away("no connection")),
+            (Some("the ledger does not answer (no connection)".to_owned()), true)
+        );
+        assert!(!says(away("no answer")).1, "that is no news");
+        assert_eq!(says(LedgerError::Unwritable("no room")), (Some("no room".to_owned()), true));
+        assert!(!says(LedgerError::Unwritable("no room")).1);
+        assert!(says(away("no connection")).1);
+        let data = LedgerError::Data { sqlstate: "22003".to_owned(), constraint: None };
+        assert!(!says(data).1, "one row's trouble is no outage");
     }
 }
