@@ -239,13 +239,16 @@ impl Receiver {
         self.give(Self::message(delivery.body.clone()), delivery).await;
     }
 
-    /// Publishes what is in a delivery's place from now on: confirmed first, acked then.
+    /// Publishes what is in a delivery's place from now on: confirmed first, acked then. What comes again by itself is left.
     async fn give(&self, message: Message, delivery: Delivery) {
         let Some(broker) = &self.broker else { return };
-        while broker.publish(message.clone()).await.is_err() {
+        while !delivery.comes_again() {
+            if broker.publish(message.clone()).await.is_ok() {
+                delivery.ack();
+                return;
+            }
             tokio::time::sleep(AGAIN).await;
         }
-        delivery.ack();
     }
 
     /// Records a receipt; a ledger that is away for a moment is waited for, while the carrier waits for us.
