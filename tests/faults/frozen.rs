@@ -123,6 +123,39 @@ impl<'a> Overtaken<'a> {
     }
 }
 
+/// Trace 11, its last line: the carrier reports before the deadline of an attempt whose worker is frozen with its answer. That
+/// closes the attempt, nothing is repeated, and the late answer begins nothing.
+///
+/// Seen to fail: where a receipt does not close an open attempt (it is unknown at its deadline, and repeated).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_comes_while_the_worker_with_the_answer_is_frozen() {
+    let site = Site::build(Duration::from_millis(20)).await;
+    checker::listen(&site).await;
+    let _doors = site.start("doors", DOORS).await;
+    let a = site.start_with("a", WORKER, &[("OTPOST_FREEZE_AT", "AttemptAnswered")]);
+    site.house.serving("a").await;
+    let to = "+447719999702";
+    site.house.script(to, json!(["silent"])).await;
+    let mut job = job(to, json!({}));
+    let sent = [Sent::by_hand(&mut job)];
+    let id = site.house.publish(&job).await;
+    wait::until("it is frozen", async || is_frozen(a.0.id())).await;
+    let sid = site.house.record("accepted", Some(to)).await[0]["sid"].as_str().unwrap().to_owned();
+    site.house.receipt(&sid, "delivered").await;
+    let _b = site.start("b", WORKER).await;
+    site.house.until_state(id, "delivered").await;
+    a.signal("CONT");
+    // As long as an attempt may take: whatever were begun would be seen.
+    wait::throughout(FROZEN, async || {
+        assert_eq!(site.house.record("requests", Some(to)).await.len(), 1, "asked once more");
+    })
+    .await;
+    let d = site.house.ledger.find("default", id).await.unwrap().unwrap();
+    assert_eq!(d.attempts.len(), 1, "{d:#?}");
+    checker::settle(&site, &sent, Duration::from_secs(60)).await;
+    checker::check(&site, &sent, Injected { prompt: true, ..Injected::default() }).await;
+}
+
 /// Trace 11 b: it has sent nothing yet, and sends nothing when it wakes; the carrier has one text for two attempts.
 ///
 /// Seen to fail: without the three seconds between begin and request (asked once more).

@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lapin::Channel;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::carrier::request;
 use crate::checker::{self, Injected};
 use crate::load::{BROKER, Kind, Load};
 use crate::resources::Holds;
@@ -88,30 +89,37 @@ impl Flow {
 /// Somebody who takes connections and requests, and answers nothing until it is put right.
 struct Hanging {
     at: SocketAddr,
-    asked: Arc<AtomicUsize>,
-    well: Arc<AtomicBool>,
+    heard: Arc<Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    /// Bodies of whole requests.
+    asked: Mutex<Vec<String>>,
+    answered: AtomicUsize,
+    well: AtomicBool,
 }
 
 impl Hanging {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let (asked, well) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let hanging = Self { at, asked: Arc::clone(&asked), well: Arc::clone(&well) };
+        let heard = Arc::<Heard>::default();
+        let listening = Arc::clone(&heard);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(Self::serve(stream, Arc::clone(&asked), Arc::clone(&well)));
+                tokio::spawn(Self::serve(stream, Arc::clone(&listening)));
             }
         });
-        hanging
+        Self { at, heard }
     }
 
-    async fn serve(mut stream: TcpStream, asked: Arc<AtomicUsize>, well: Arc<AtomicBool>) {
-        let mut bytes = vec![0; 64 * 1024];
-        while let Ok(1..) = stream.read(&mut bytes).await {
-            asked.fetch_add(1, Ordering::Relaxed);
-            if well.load(Ordering::Relaxed) {
-                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+    async fn serve(mut stream: TcpStream, heard: Arc<Heard>) {
+        while let Some(body) = request(&mut stream).await {
+            heard.asked.lock().unwrap().push(body);
+            if heard.well.load(Ordering::Relaxed) {
+                let yes = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+                heard.answered.fetch_add(usize::from(stream.write_all(yes).await.is_ok()), Ordering::Relaxed);
                 return;
             }
         }
@@ -160,12 +168,18 @@ mod long {
         french.prefix = "+336";
         french.burst(400).await;
         french.sent.iter_mut().for_each(|job| job.kind = Kind::Unanswered);
-        wait::until("it hangs", async || hanging.asked.load(Ordering::Relaxed) > 0).await;
+        wait::until("it hangs", async || !hanging.heard.asked.lock().unwrap().is_empty()).await;
         let troubled = Flow::measure(&site, &mut load).await;
         troubled.is_nearly(quiet);
-        let sent = [load.sent, french.sent].concat();
+        let sent = [load.sent, french.sent.clone()].concat();
         checker::settle(&site, &sent, Duration::from_secs(110)).await;
         checker::check(&site, &sent, Injected::default()).await;
+        let asked = hanging.heard.asked.lock().unwrap().clone();
+        for job in &french.sent {
+            let attempts = site.house.ledger.find("default", job.id).await.unwrap().unwrap().attempts.len();
+            let times = asked.iter().filter(|body| body.contains(&job.code)).count();
+            assert!(times <= attempts, "O2: {times} requests for {attempts} attempts: {job:?}");
+        }
         held.come_back().await;
     }
 
@@ -199,9 +213,13 @@ mod long {
         let troubled = Flow::measure(&site, &mut load).await;
         let look = connect(&site.house.ledger_url).await;
         let owed = "select count(*) from dispatch where tell_at is not null";
-        let owed: i64 = look.query_one(owed, &[]).await.unwrap().get(0);
         troubled.is_nearly(quiet);
-        assert!(owed >= i64::try_from(PACED + BURST).unwrap(), "no event can be told: {owed}");
+        // What the carrier has just taken is written a moment later.
+        let all_owed = async || {
+            let owed: i64 = look.query_one(owed, &[]).await.unwrap().get(0);
+            (owed >= i64::try_from(PACED + BURST).unwrap()).then_some(owed)
+        };
+        let owed = wait::within(Duration::from_secs(10), all_owed).await.expect("no event can be told");
         let hooks = "select count(*) from webhook";
         let hooks_waiting: i64 = look.query_one(hooks, &[]).await.unwrap().get(0);
         assert!(hooks_waiting >= owed, "no webhook can be told: {hooks_waiting}");
@@ -212,12 +230,17 @@ mod long {
 
         hold_up(&site.house.vhost, "t.silent", false);
         channel.queue_delete("t.full".into(), QueueDeleteOptions::default()).await.unwrap();
-        receiver.well.store(true, Ordering::Relaxed);
+        receiver.heard.well.store(true, Ordering::Relaxed);
         checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
         // The next try of some is minutes away.
         look.execute("update webhook set due_at = clock_timestamp()", &[]).await.unwrap();
         let told = async || (look.query_one(hooks, &[]).await.unwrap().get::<_, i64>(0) == 0).then_some(());
         assert!(wait::within(Duration::from_secs(110), told).await.is_some(), "webhooks are told in the end");
+        let answered = receiver.heard.answered.load(Ordering::Relaxed);
+        assert!(
+            answered as i64 >= hooks_waiting,
+            "{answered} were told of {hooks_waiting}, and none is given up"
+        );
         checker::check(&site, &load.sent, Injected { dead: 1, ..Injected::default() }).await;
         held.come_back().await;
     }

@@ -70,23 +70,28 @@ mod long {
     use crate::breaking::{Frozen, ReadOnly, SmallDisk, lock, server};
     use crate::load::Sent;
     use crate::seed::Seed;
-    use crate::site::Site;
+    use crate::site::{Site, WORKER};
+    use crate::stopping::stop;
     use crate::support::house::job;
     use crate::support::node::{Alarm, close_all_connections, rabbitmqctl};
     use crate::support::wait;
     use crate::under_load::{WORKERS, connected_anew};
 
-    /// F17: a worker that was frozen wakes up among decisions that others made without it.
+    /// F17: of four workers one was frozen, and wakes up among decisions that the others made without it.
     ///
     /// Seen to fail: where conclusions are written whatever the version (a state without the receipt that was taken).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn workers_are_frozen() {
-        under_load("workers_are_frozen", in_flight(256), async |_, _, workers| {
+        under_load("workers_are_frozen", in_flight(256), async |site, _, workers| {
+            let mut more = [site.start("c", WORKER).await, site.start("d", WORKER).await];
             for (worker, seconds) in [(0, 5), (1, 10), (0, 10)] {
                 workers[worker].signal("STOP");
                 one_fault();
                 a_while(seconds).await;
                 workers[worker].signal("CONT");
+            }
+            for worker in &mut more {
+                stop(worker).await;
             }
         })
         .await;
