@@ -269,6 +269,31 @@ fn a_misspelt_key_is_named_with_its_line_and_the_exit_code_is_two() {
 }
 
 #[test]
+fn what_would_quietly_be_something_else_is_said() {
+    let files = support::world::TempDir::new();
+    let path = files.0.join("otpost.toml");
+    let path_text = path.to_str().unwrap();
+    let carrier = "[keys]\nroot = \"ROOT\"\n[carriers.main.twilio]\naccount_sid = \"AC00000000000000000000000000000001\"\n\
+                   auth_token = \"x\"\nfrom = \"+15005550006\"\n";
+    let carrier = carrier.replace("ROOT", &otpost::seal::Root::random("k1").to_hex());
+    std::fs::write(&path, &carrier).unwrap();
+    let check = ["config", "check", "--config", path_text];
+    let (code, said) = otpost(&check);
+    assert!(code == 0 && said.contains("receipts.public_url is on this machine: main"), "{said}");
+    std::fs::write(&path, carrier + "[receipts]\npublic_url = \"https://otpost.example.com\"\n").unwrap();
+    let (code, said) = otpost(&check);
+    assert!(code == 0 && !said.contains("public_url"), "{said}");
+
+    // Another ledger than was meant, and one that nobody has made.
+    let empty = Command::new(env!("CARGO_BIN_EXE_otpost")).args(check).env("OTPOST_LEDGER_URL", "").output();
+    let said = String::from_utf8(empty.unwrap().stderr).unwrap();
+    assert!(said.contains("OTPOST_LEDGER_URL is set, and empty"), "{said}");
+    let (code, said) = otpost(&["keys", "list", "--config", path_text]);
+    assert!(code == 1 && said.contains("there is no ledger at"), "{said}");
+    assert!(!files.0.join("otpost.db").exists(), "whoever asks makes none");
+}
+
+#[test]
 fn help_is_there_for_strangers() {
     for command in [&["--help"][..], &["serve", "--help"], &["send", "--help"], &["keys", "create", "--help"]]
     {

@@ -61,6 +61,14 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     let home = home.0.as_path();
     let (code, _, said) = run(home, &["send", "+447707000001"], "");
     assert!(code == 2 && said.contains("no running otpost dev was found: start one"), "{code} {said}");
+    for (args, why) in [
+        (&["--key", "otp_x"][..], "a key needs a URL"),
+        (&["--url", "http://127.0.0.1:9"], "a URL needs a key"),
+        (&["--url", "127.0.0.1:9", "--key", "otp_x"], "must begin with http://"),
+    ] {
+        let (code, _, said) = run(home, &[&["send", "+447707000001"], args].concat(), "");
+        assert!(code == 2 && said.contains(why), "{code} {said}");
+    }
     let (mut process, dev_said) = dev(home);
     let state = home.join("otpost/dev.json");
     for secret in ["dev.json", "root", "key", "dev.db"] {

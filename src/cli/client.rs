@@ -81,9 +81,12 @@ impl Server {
         let (base, key) = match (self.url, self.key) {
             (Some(url), Some(key)) => (url, key),
             (Some(_), None) => {
-                return Err(Failure::Usage("--url needs a key: --key or OTPOST_KEY".to_owned()));
+                return Err(Failure::Usage("a URL needs a key: --key or OTPOST_KEY".to_owned()));
             }
-            (None, _) => {
+            (None, Some(_)) => {
+                return Err(Failure::Usage("a key needs a URL: --url or OTPOST_URL".to_owned()));
+            }
+            (None, None) => {
                 let found = StateFile::read().ok_or_else(|| {
                     Failure::Usage(
                         "no running otpost dev was found: start one, or give --url and --key".to_owned(),
@@ -92,6 +95,9 @@ impl Server {
                 (found.api, found.key)
             }
         };
+        if !(base.starts_with("http://") || base.starts_with("https://")) {
+            return Err(Failure::Usage("--url must begin with http:// or https://".to_owned()));
+        }
         Api::new(&base, &key)
     }
 }

@@ -241,6 +241,9 @@ impl Which {
             return Err(unknown());
         }
         println!("{done} {word}, {} left.", left.len());
+        if deed == Deed::Replay && done > 0 {
+            println!("What still cannot be used comes back; see: otpost dead list");
+        }
         if left.is_empty() { Ok(()) } else { Err(Failure::Said) }
     }
 }

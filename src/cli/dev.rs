@@ -31,7 +31,7 @@ pub(super) struct Dev {
     /// Where the phones are shown
     #[arg(long, default_value_t = 8025)]
     gateway_port: u16,
-    /// Where the ledger's file is kept; default: a folder of your user's
+    /// Where the ledger's file is kept, quotas and all; default: ~/.local/state/otpost
     #[arg(long)]
     data: Option<PathBuf>,
     /// Print the URLs and the key as JSON

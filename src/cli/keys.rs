@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{ConfigFile, Failure};
 use crate::api::{NewKey, Scope};
+use crate::config::Config;
 use crate::ledger::{self, Location, Options};
 use crate::seal::Root;
 
@@ -86,8 +87,17 @@ impl Keys {
     }
 }
 
-async fn open(file: &ConfigFile) -> Result<ledger::Ledger, Failure> {
-    let location: Location = file.load()?.ledger_url().parse()?;
+async fn open(config: &Config) -> Result<ledger::Ledger, Failure> {
+    let location: Location = config.ledger_url().parse()?;
+    if let Location::Sqlite(file) = &location
+        && !file.exists()
+    {
+        // Whoever asks makes none.
+        return Err(Failure::Failed(format!(
+            "there is no ledger at {}; is it the right configuration (--config)? otpost migrate makes one",
+            file.display()
+        )));
+    }
     let ledger = ledger::open(&location, Options::default())?;
     ledger.check().await?;
     Ok(ledger)
@@ -95,7 +105,7 @@ async fn open(file: &ConfigFile) -> Result<ledger::Ledger, Failure> {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let keys = open(&self.file).await?.keys().await?;
+        let keys = open(&self.file.load()?).await?.keys().await?;
         if self.json {
             let shown: Vec<_> = keys
                 .iter()
@@ -123,7 +133,7 @@ impl Revoke {
     async fn run(self) -> Result<(), Failure> {
         // Whoever pastes the whole key means its public part.
         let id = self.key.strip_prefix("otp_").and_then(|k| k.split('_').next()).unwrap_or(&self.key);
-        if open(&self.file).await?.revoke_key(id).await? {
+        if open(&self.file.load()?).await?.revoke_key(id).await? {
             println!("The key is revoked.");
             Ok(())
         } else {
@@ -164,9 +174,7 @@ impl Create {
             .map(|s| s.parse())
             .collect::<Result<_, _>>()
             .map_err(|_| Failure::Usage("a scope is one of dispatch, read, act, admin".to_owned()))?;
-        let location: Location = config.ledger_url().parse()?;
-        let ledger = ledger::open(&location, Options::default())?;
-        ledger.check().await?;
+        let ledger = open(&config).await?;
         let key = NewKey::make(&self.tenant, &scopes);
         ledger.add_key(&key.row).await?;
         if self.json {

@@ -200,6 +200,18 @@ fn has_carriers(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where a carrier is asked.
+fn base_url(carrier: &config::CarrierConfig) -> &str {
+    let twilio = carrier.twilio.as_ref().map(|t| t.base_url.as_str());
+    twilio.or(carrier.infobip.as_ref().map(|i| i.base_url.as_str())).unwrap_or_default()
+}
+
+/// Whether a URL is of this machine alone.
+fn is_here(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+    ["localhost", "127.", "[::1]"].iter().any(|here| host.starts_with(here))
+}
+
 fn check(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
     crate::telemetry::filter(&config.log)?;
@@ -210,6 +222,14 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
         if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP alone (amqp.url is not set)" };
     let names: Vec<&str> = config.carriers.keys().map(String::as_str).collect();
     println!("The configuration is good: jobs over {broker}, carriers: {}.", names.join(", "));
+    if is_here(&config.receipts.public_url)
+        && let Some(name) = config.carriers.iter().find(|(_, c)| !is_here(base_url(c))).map(|(name, _)| name)
+    {
+        println!(
+            "But receipts.public_url is on this machine: {name} cannot report there, and every text without a receipt is followed \
+             by the next channel."
+        );
+    }
     let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
     for (name, segments) in templates.charged_above_one(&config.messages.brand) {
         let alphabet = if segments.gsm7 { "GSM-7" } else { "UCS-2: some character is not in GSM-7" };

@@ -76,15 +76,19 @@ impl Config {
                 config
             }
         };
-        let from = |name| std::env::var(name).ok().filter(|v| !v.is_empty()).map(SecretString::from);
-        if let Some(url) = from("OTPOST_LEDGER_URL") {
-            config.ledger.url = Some(url);
-        }
-        if let Some(url) = from("OTPOST_AMQP_URL") {
-            config.amqp.url = Some(url);
-        }
-        if let Some(root) = from("OTPOST_KEYS_ROOT") {
-            config.keys.root = Some(root);
+        for (name, place) in [
+            ("OTPOST_LEDGER_URL", &mut config.ledger.url),
+            ("OTPOST_AMQP_URL", &mut config.amqp.url),
+            ("OTPOST_KEYS_ROOT", &mut config.keys.root),
+        ] {
+            match std::env::var(name) {
+                // Left from a script whose own variable was missing: another ledger, or none of the broker's jobs.
+                Ok(text) if text.is_empty() => {
+                    return Err(BadConfig(format!("{name} is set, and empty: unset it, or give it a value")));
+                }
+                Ok(text) => *place = Some(text.into()),
+                Err(_) => {}
+            }
         }
         config.read_files()?;
         config.check()?;

@@ -54,6 +54,12 @@ impl Worker {
                 dispatch.id = %seen.d.order.id, attempt = open.n,
                 "too much time went by between an attempt's commit and its request: nothing was sent"
             );
+        } else if let Outcome::Misconfigured(_) = judgement.outcome {
+            tracing::error!(
+                dispatch.id = %seen.d.order.id, attempt = open.n, carrier = open.carrier,
+                detail = judgement.outcome.detail(), carrier_code = judgement.details.carrier_code,
+                "a carrier refuses what is configured for it: see its section in carriers"
+            );
         } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(
                 dispatch.id = %seen.d.order.id, attempt = open.n, carrier = open.carrier,
