@@ -179,6 +179,7 @@ async fn keys_are_needed_and_other_tenants_ids_are_unknown() {
     app.stop().await;
 }
 
+/// Seen to fail: where the token in the URL is not looked at.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receipts_are_believed_only_with_token_and_signature() {
     let house = House::build(Duration::from_millis(20)).await;

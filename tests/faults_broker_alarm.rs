@@ -30,6 +30,7 @@ fn job(id: usize) -> Message {
     }
 }
 
+/// Seen to fail: where messages are taken for a connection that is blocked.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_through() {
     let vhost = Vhost::new();

@@ -40,6 +40,7 @@ fn ends(file: &Path, more: &[&str]) -> String {
     said
 }
 
+/// Seen to fail: where the broker is not asked before the start (nobody gives up).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_wait_is_told_what_is_wrong_with_the_broker() {
     let house = House::build(Duration::from_millis(20)).await;
@@ -59,6 +60,7 @@ async fn who_does_not_wait_is_told_what_is_wrong_with_the_broker() {
     }
 }
 
+/// Seen to fail: where the doors open only when the ledger answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_doors_are_open_while_the_ledger_is_waited_for() {
     let house = House::build(Duration::from_millis(20)).await;
