@@ -169,15 +169,19 @@ async fn a_worker_is_frozen_before_its_request_until_another_has_repeated_it() {
     overtaken.ends(2, 6, ["unknown", "accepted"], 1).await;
 }
 
-/// Trace 11 c: it has an answer, which is a fact when it wakes, and no more; the carrier has two texts for two attempts.
-///
-/// Seen to fail, and so does the one before: where a finish does not ask whose attempt is open (it writes its outcome over the
-/// other worker's, and what follows is begun again).
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_is_frozen_after_its_request_until_another_has_repeated_it() {
-    let site = Site::build(Duration::from_millis(20)).await;
-    let overtaken = Overtaken::at("AttemptAnswered", &site).await;
-    overtaken.wake(6, ["accepted", "accepted"]).await;
-    // By the reference that only the late answer has.
-    overtaken.ends(1, 8, ["accepted", "accepted"], 2).await;
+mod long {
+    use super::*;
+
+    /// Trace 11 c: it has an answer, which is a fact when it wakes, and no more; the carrier has two texts for two attempts.
+    ///
+    /// Seen to fail, and so does trace 11 b: where a finish does not ask whose attempt is open (it writes its outcome over the
+    /// other worker's, and what follows is begun again).
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_worker_is_frozen_after_its_request_until_another_has_repeated_it() {
+        let site = Site::build(Duration::from_millis(20)).await;
+        let overtaken = Overtaken::at("AttemptAnswered", &site).await;
+        overtaken.wake(6, ["accepted", "accepted"]).await;
+        // By the reference that only the late answer has.
+        overtaken.ends(1, 8, ["accepted", "accepted"], 2).await;
+    }
 }
