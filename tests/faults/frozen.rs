@@ -35,7 +35,7 @@ async fn a_worker_is_frozen_between_its_begin_and_its_request() {
     site.house.until_state(load.sent[0].id, "delivered").await;
     load.publish_one(Kind::Plain).await;
     wait::until("it is frozen", async || is_frozen(worker.0.id())).await;
-    tokio::time::sleep(FROZEN).await;
+    wait::throughout(FROZEN, async || assert!(is_frozen(worker.0.id()))).await;
     worker.signal("CONT");
     let thawed = site.house.until_state(load.sent[1].id, "delivered").await;
     checker::settle(&site, &load.sent, Duration::from_secs(60)).await;

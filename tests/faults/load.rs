@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::seed::Seed;
 use crate::site::Site;
 use crate::support::house::seal;
+use crate::support::wait;
 
 /// A job that is with otpost.
 #[derive(Debug, Clone)]
@@ -296,12 +297,14 @@ impl<'a> Load<'a> {
 
     /// Publishes until it is confirmed: after a broken connection the very same again.
     pub(crate) async fn say(&mut self, routing_key: &str, body: &[u8]) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
-        while !self.try_to_say(routing_key, body).await {
-            self.channel = None;
-            assert!(tokio::time::Instant::now() < deadline, "RabbitMQ does not come back");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let said = async || {
+            let said = self.try_to_say(routing_key, body).await;
+            if !said {
+                self.channel = None;
+            }
+            said.then_some(())
+        };
+        assert!(wait::within(Duration::from_secs(120), said).await.is_some(), "RabbitMQ does not come back");
     }
 
     async fn try_to_say(&mut self, routing_key: &str, body: &[u8]) -> bool {

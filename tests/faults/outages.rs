@@ -8,7 +8,7 @@ use crate::checker::one_fault;
 use crate::support::house::away::Away;
 use crate::support::relay::Direction;
 use crate::support::world::connect;
-use crate::under_load::{a_while, aside, in_flight, under_load, workers_say};
+use crate::under_load::{a_while, aside, connected_anew, in_flight, under_load, workers_say};
 
 /// Seen to fail: without the loop that connects again (not all jobs have rows).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,9 +54,10 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
         lines.ledger.pass();
         assert!(cut > passed.len() / 2, "only {cut} commits came by and were cut");
         for _ in 0..20 {
+            let before = lines.ledger.counts();
             end_backends(&look).await;
             one_fault();
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            connected_anew(&lines.ledger, before).await;
         }
     })
     .await;
@@ -75,7 +76,7 @@ mod long {
     use crate::support::house::job;
     use crate::support::node::{Alarm, close_all_connections, rabbitmqctl};
     use crate::support::wait;
-    use crate::under_load::{WORKERS, connected_anew};
+    use crate::under_load::WORKERS;
 
     /// F17: of four workers one was frozen, and wakes up among decisions that the others made without it.
     ///
