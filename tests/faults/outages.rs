@@ -45,11 +45,12 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
             ["keep_refusal", "keep_refusal", "keep_refusal", "conclusion", "deadline_ms", "conclusion"];
         let mut cut = 0;
         for needle in passed {
+            let before = lines.ledger.counts();
             lines.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
             let sprung = tokio::time::timeout(Duration::from_millis(500), lines.ledger.sprung()).await;
             cut += usize::from(sprung.is_ok());
             one_fault();
-            tokio::time::sleep(Duration::from_millis(250)).await;
+            connected_anew(&lines.ledger, before).await;
         }
         lines.ledger.pass();
         assert!(cut > passed.len() / 2, "only {cut} commits came by and were cut");
