@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::Worker;
 use crate::broker::{Delivery, Intake, Message};
 use crate::crash::{self, Point};
@@ -31,6 +33,35 @@ impl From<BadMessage> for Aside {
     }
 }
 
+/// How many messages are on their way to where they are set aside: the broker may have them there already, and where they
+/// came from as well.
+pub(super) struct Moving(watch::Sender<usize>);
+
+/// One of them, until it is dropped.
+struct Move<'a>(&'a watch::Sender<usize>);
+
+impl Moving {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    fn begins(&self) -> Move<'_> {
+        self.0.send_modify(|moves| *moves += 1);
+        Move(&self.0)
+    }
+
+    /// Waits until there is none.
+    async fn over(&self) {
+        let _ = self.0.subscribe().wait_for(|moves| *moves == 0).await;
+    }
+}
+
+impl Drop for Move<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|moves| *moves -= 1);
+    }
+}
+
 /// Whether a delivery may be read among others.
 pub(super) fn sift(delivery: &Delivery) -> Result<(), Aside> {
     if delivery.body.len() > LARGEST {
@@ -43,6 +74,8 @@ impl Worker {
     /// Reads suspects, one at a time. What was admitted is sent beside the next ones: its carrier may hang.
     pub async fn consume_suspects(self: Arc<Self>, mut intake: Intake) {
         while let Some(mut delivery) = intake.next().await {
+            // It may kill this process: what is under way then would be in both places.
+            self.moving.over().await;
             if let Err(aside) = self.unwrap(&mut delivery) {
                 self.set_aside(delivery, aside).await;
                 continue;
@@ -104,10 +137,7 @@ impl Worker {
             "suspect",
             vec![],
         );
-        if self.publish(&delivery, message).await {
-            crash::at(Point::SuspectConfirmed);
-            delivery.ack();
-        }
+        self.move_to(delivery, message, Point::SuspectConfirmed).await;
     }
 
     /// Moves a message that cannot be used to `otpost.dead`.
@@ -119,26 +149,28 @@ impl Worker {
             "a message cannot be used: it goes to otpost.dead"
         );
         let letter = Envelope::letter(&delivery, &self.parts.keys.now(), bad);
-        if self.publish(&delivery, letter).await {
-            crash::at(Point::DeadLetterConfirmed);
-            delivery.ack();
-        }
+        self.move_to(delivery, letter, Point::DeadLetterConfirmed).await;
     }
 
-    /// Confirmed first, acked then: a crash in between leaves two, never none. False: it cannot be acked by us any more, and
-    /// comes again, or this process stops before that.
-    async fn publish(&self, delivery: &Delivery, message: Message) -> bool {
-        let Some(broker) = &self.parts.broker else { return false };
+    /// Confirmed first, acked then: a crash in between leaves two, never none. It is left as it is where it cannot be acked
+    /// by us any more, and comes again, and where this process stops before that.
+    async fn move_to(&self, delivery: Delivery, message: Message, confirmed: Point) {
+        let Some(broker) = &self.parts.broker else { return };
+        // Suspects wait for it, but not for as long as the broker takes nothing.
+        let mut moving = Some(self.moving.begins());
         while let Err(e) = broker.publish(message.clone()).await {
+            moving = None;
             tracing::debug!(reason = %e, "what is set aside is not confirmed yet");
             if delivery.comes_again() {
-                return false;
+                return;
             }
             tokio::select! {
                 () = tokio::time::sleep(AGAIN) => {}
-                () = self.parts.shutdown.cancelled() => return false,
+                () = self.parts.shutdown.cancelled() => return,
             }
         }
-        true
+        crash::at(confirmed);
+        delivery.ack();
+        drop(moving);
     }
 }

@@ -77,6 +77,8 @@ pub struct Worker {
     nobody_at: AtomicU64,
     /// Due dispatches under way that had begun before.
     retries: AtomicUsize,
+    /// What is being set aside.
+    moving: aside::Moving,
     /// Whether the ledger answers.
     pub outage: Outage,
     /// What is under way.
@@ -145,6 +147,7 @@ impl Worker {
             fresh_at: AtomicU64::new(0),
             nobody_at: AtomicU64::new(0),
             retries: AtomicUsize::new(0),
+            moving: aside::Moving::new(),
             outage: Outage::new(),
             tasks: TaskTracker::new(),
             parts,
