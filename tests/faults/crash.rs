@@ -66,6 +66,9 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
         Point::DeadLetterConfirmed => load.say("dispatch", b"{\"nonsense\"").await,
         Point::ActWritten => {
             load.publish_one(Kind::Plain).await;
+            // Nothing would be sent any more.
+            let accepted = async || !site.house.record("accepted", None).await.is_empty();
+            wait::until("accepted", accepted).await;
             let act = json!({"id": load.sent[0].id, "verified": true});
             load.say("feedback", act.to_string().as_bytes()).await;
         }
