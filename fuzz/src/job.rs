@@ -56,7 +56,9 @@ fn read(body: &[u8]) {
         assert!(!again.was_sealed && again.content == job.content);
     }
 
-    let admission = ADMITTER.admission(&job, Door::Amqp, None, now());
+    let mut admission = ADMITTER.admission(&job, Door::Amqp, None, now());
+    // These are its producer's own words, and kept as they are.
+    assert_eq!(std::mem::take(&mut admission.order.tags), job.tags);
     let kept = format!("{admission:?}");
     assert!(!kept.contains(job.to.expose()), "the number is kept in plain text");
     assert!(!admission.order.mask.contains(&job.to.expose()[3..]));

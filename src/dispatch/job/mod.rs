@@ -83,7 +83,7 @@ pub struct Job {
     pub supersedes: Option<Supersedes>,
     /// From which address the person came; personal data.
     pub client_ip: Option<IpAddr>,
-    /// What comes back in events.
+    /// What comes back in events. Kept as its producer wrote it.
     pub tags: BTreeMap<String, String>,
     /// Whether it came sealed.
     pub was_sealed: bool,
