@@ -59,12 +59,13 @@ impl Drop for Frozen {
 pub(crate) async fn set_read_only(url: &str, on: &str) {
     let look = connect(url).await;
     look.batch_execute("set default_transaction_read_only = off").await.unwrap();
-    let all = format!(
-        "alter role otpost set default_transaction_read_only = {on};
-         select pg_terminate_backend(pid) from pg_stat_activity
-          where pid <> pg_backend_pid() and backend_type = 'client backend' and query like '%otpost%'"
-    );
-    look.batch_execute(&all).await.unwrap();
+    // By itself: it holds for those who connect after its commit.
+    look.batch_execute(&format!("alter role otpost set default_transaction_read_only = {on}")).await.unwrap();
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'otpost'";
+    look.batch_execute(end).await.unwrap();
+    // Who was just logging in may have the old setting, and was not to be seen yet.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    look.batch_execute(end).await.unwrap();
 }
 
 /// The ledger's tables lie on a small disk until this is dropped.
