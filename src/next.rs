@@ -28,7 +28,7 @@ pub const MIN_LIFE: Duration = Duration::from_secs(10);
 const LAST_CHANCE_MARGIN: Duration = Duration::from_secs(2);
 /// After an unknown outcome a receipt is awaited until this long after the begin,
 const WAIT_FROM_BEGIN: Duration = Duration::from_secs(10);
-/// and at least this long after the attempt was closed.
+/// and, as after any outcome, at least this long after the attempt was closed.
 const WAIT_FROM_CLOSE: Duration = Duration::from_secs(3);
 /// Requests that one step may make; those that the carrier only put off do not count.
 const MAX_ATTEMPTS: usize = 5;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::step::{self, Cause, Verdict};
-use super::{Begin, Conclusion, LEASE, Next, Policy, Slots};
+use super::{Begin, Conclusion, LEASE, Next, Policy, Slots, WAIT_FROM_CLOSE};
 use crate::attempt::{Attempt, Outcome, Reason, State};
 use crate::clock::after;
 use crate::dispatch::{Dispatch, Event, Stop};
@@ -212,7 +212,7 @@ impl Work {
         }
         let bad = self.d.attempts.iter().rev().find(|a| a.is_bad()).cloned();
         let all_bad = self.d.attempts.iter().filter(|a| a.is_accepted()).all(Attempt::is_bad);
-        let receipt_end = after(self.d.order.expires_at, policy.receipt_wait);
+        let receipt_end = self.receipt_end(policy);
         if accepted && all_bad && !unknown {
             let reason = bad.as_ref().and_then(|a| a.receipt_reason).unwrap_or(Reason::Unexplained);
             self.end(State::Undelivered, Some(reason), bad.as_ref(), None);
@@ -224,6 +224,14 @@ impl Work {
         } else {
             self.end(State::Unconfirmed, None, last.as_ref(), None);
         }
+    }
+
+    /// Until when a receipt is awaited. What carriers reported while the ledger was away is written when it is back, as outcomes
+    /// are, and may come after them.
+    fn receipt_end(&self, policy: &Policy) -> Timestamp {
+        let closed = self.d.attempts.iter().filter_map(|a| a.closed_at).max();
+        let end = after(self.d.order.expires_at, policy.receipt_wait);
+        closed.map_or(end, |closed| end.max(after(closed, WAIT_FROM_CLOSE)))
     }
 
     fn last_reason(&self) -> Option<Reason> {

@@ -164,6 +164,22 @@ fn without_a_route_a_dispatch_fails_and_says_so() {
     assert_eq!((follows.conclusion.state, follows.conclusion.reason), (State::Failed, Some(Reason::NoRoute)));
 }
 
+/// Seen to fail: where only the code's life counts (it ends as unconfirmed, and its receipt lies in the queue).
+#[test]
+fn an_outcome_that_is_written_after_all_waits_leaves_time_for_the_receipt() {
+    let policy = policy(&["a"], &[]);
+    for outcome in [Outcome::Accepted, Outcome::Unknown] {
+        let mut d = dispatch(&[Channel::Sms]);
+        let first = next(&d, t(0.0), &policy).begin.unwrap();
+        begin(&mut d, &first, t(0.0));
+        close(&mut d, outcome, t(1300.0));
+        let follows = next(&d, t(1300.0), &policy).conclusion;
+        assert_eq!((follows.state.is_final(), follows.wake_at), (false, Some(t(1303.0))), "{outcome:?}");
+        follows.apply(&mut d);
+        assert_eq!(next(&d, t(1303.0), &policy).conclusion.state, State::Unconfirmed, "{outcome:?}");
+    }
+}
+
 #[test]
 fn a_carrier_that_says_try_at_once_is_still_given_a_pause() {
     let (_, follows) = on(Outcome::Throttled { retry_after: Some(Duration::ZERO) }, &[Channel::Sms], &["a"]);
