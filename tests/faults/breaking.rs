@@ -1,17 +1,19 @@
 //! What is broken until it is dropped, also by a test that fails: the ledger's server, its disk, and processes.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
 use tokio_postgres::Client;
 
 use crate::small_disk::Disk;
+use crate::support::wait;
 use crate::support::world::connect;
 
 /// The test's own runtime may be at its end.
-fn whatever_happens(work: impl Future<Output = ()> + Send + 'static) {
+fn whatever_happens<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let _ = std::thread::spawn(move || runtime.block_on(work)).join();
+    let _ = std::thread::spawn(move || runtime.block_on(work())).join();
 }
 
 /// A server that takes no writes until this is dropped, also by a test that fails.
@@ -28,7 +30,7 @@ impl ReadOnly {
 impl Drop for ReadOnly {
     fn drop(&mut self) {
         let url = self.0.clone();
-        whatever_happens(async move { set_read_only(&url, "off").await });
+        whatever_happens(move || async move { set_read_only(&url, "off").await });
     }
 }
 
@@ -61,10 +63,14 @@ pub(crate) async fn set_read_only(url: &str, on: &str) {
     look.batch_execute("set default_transaction_read_only = off").await.unwrap();
     // By itself: it holds for those who connect after its commit.
     look.batch_execute(&format!("alter role otpost set default_transaction_read_only = {on}")).await.unwrap();
+    // Who was just logging in may have the old setting, and is to be seen as soon as that is over.
+    let under_way = async || {
+        let sql = "select virtualtransaction from pg_locks where locktype = 'virtualxid' and pid <> pg_backend_pid()";
+        look.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect::<BTreeSet<String>>()
+    };
+    let before = under_way().await;
+    wait::until("what had begun is over", async || under_way().await.is_disjoint(&before)).await;
     let end = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'otpost'";
-    look.batch_execute(end).await.unwrap();
-    // Who was just logging in may have the old setting, and was not to be seen yet.
-    tokio::time::sleep(Duration::from_millis(300)).await;
     look.batch_execute(end).await.unwrap();
 }
 
@@ -91,7 +97,7 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let (url, space) = (self.url.clone(), self.space.clone());
         self.disk.make_room();
-        whatever_happens(async move {
+        whatever_happens(move || async move {
             move_to(&url, "pg_default").await;
             connect(&url).await.batch_execute(&format!("drop tablespace {space}")).await.unwrap();
         });
