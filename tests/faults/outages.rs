@@ -76,6 +76,7 @@ mod long {
     use crate::stopping::stop;
     use crate::support::house::job;
     use crate::support::node::{Alarm, close_all_connections, rabbitmqctl};
+    use crate::support::relay::Relay;
     use crate::support::wait;
     use crate::under_load::WORKERS;
 
@@ -99,6 +100,12 @@ mod long {
         .await;
     }
 
+    /// Waits until so many more have passed.
+    async fn pieces_come(relay: &Relay, pieces: u64) {
+        let all = relay.counts().writes + pieces;
+        wait::until("pieces pass", async || relay.counts().writes >= all).await;
+    }
+
     /// F8: bytes come one at a time, or as slowly as by a bad line; connections are reset in the midst of a frame.
     ///
     /// Seen to fail: where a connection to the carrier that is reset counts as one that never stood (O2: two without a repeat).
@@ -110,12 +117,12 @@ mod long {
             let (mut cut, mut tried) = (0, 0);
             for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
                 relay.slice(1);
-                a_while(2).await;
+                pieces_come(relay, 2_000).await;
                 relay.pass();
                 // Some 50 kB a second.
                 relay.slice(100);
                 relay.delay(Duration::from_millis(2));
-                a_while(2).await;
+                pieces_come(relay, 100).await;
                 for direction in [Direction::ToUpstream, Direction::ToClient].into_iter().cycle().take(8) {
                     let before = relay.counts();
                     relay.cut_after(direction, 1 + seed.below(400) as usize);
