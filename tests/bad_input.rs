@@ -281,7 +281,7 @@ fn what_would_quietly_be_something_else_is_said() {
     let check = ["config", "check", "--config", path_text];
     let (code, said) = otpost(&check);
     assert!(code == 0 && said.contains("receipts.public_url is on this machine: main"), "{said}");
-    std::fs::write(&path, carrier + "[receipts]\npublic_url = \"https://otpost.example.com\"\n").unwrap();
+    std::fs::write(&path, carrier + "[receipts]\npublic_url = \"https://localhost.example.com\"\n").unwrap();
     let (code, said) = otpost(&check);
     assert!(code == 0 && !said.contains("public_url"), "{said}");
 

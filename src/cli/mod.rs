@@ -13,6 +13,7 @@ mod serve;
 mod show;
 mod webhooks;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -208,8 +209,10 @@ fn base_url(carrier: &config::CarrierConfig) -> &str {
 
 /// Whether a URL is of this machine alone.
 fn is_here(url: &str) -> bool {
-    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-    ["localhost", "127.", "[::1]"].iter().any(|here| host.starts_with(here))
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn check(file: &ConfigFile) -> Result<(), Failure> {
