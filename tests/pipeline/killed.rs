@@ -14,7 +14,7 @@ const BASIC_ACK: [u8; 4] = [0, 60, 0, 80];
 /// worker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn before_the_first_byte() {
-    let house = House::build(Duration::from_millis(50)).await;
+    let house = House::build(Duration::from_millis(500)).await;
     let doors = house.start(house.config(&["c1"]), DOORS).await;
     let broker = Relay::start(house.broker()).await;
     let carrier = Relay::start(house.gateway.addr()).await;
@@ -48,7 +48,7 @@ async fn before_the_first_byte() {
 /// b) The carrier accepted, the worker dies before it hears so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_answer() {
-    let house = House::build(Duration::from_millis(50)).await;
+    let house = House::build(Duration::from_millis(500)).await;
     let doors = house.start(house.config(&["c1"]), DOORS).await;
     let victim = house.worker_process(doors.receipts.unwrap(), "victim");
     let (told, silent) = ("+447701000101", "+447701000120");
