@@ -129,12 +129,12 @@ pub(crate) async fn end_backends(look: &Client) {
     look.query(end, &[]).await.unwrap();
 }
 
-/// Nobody reads or writes a dispatch for so long.
-pub(crate) async fn lock(url: &str, time: Duration) {
+/// Nobody reads or writes a dispatch until this is over.
+pub(crate) async fn lock(url: &str, meanwhile: impl Future<Output = ()>) {
     let mut look = connect(url).await;
     let held = look.transaction().await.unwrap();
     held.batch_execute("lock table dispatch in access exclusive mode").await.unwrap();
-    tokio::time::sleep(time).await;
+    meanwhile.await;
     held.rollback().await.unwrap();
 }
 

@@ -96,7 +96,7 @@ async fn break_server(site: &Site, seed: &mut Seed) {
             a_while(seconds).await;
             drop(read_only);
         }
-        Server::LedgerLocked => lock(url, Duration::from_secs(2 * seconds)).await,
+        Server::LedgerLocked => lock(url, a_while(2 * seconds)).await,
         Server::LedgerFrozen => {
             let frozen = Frozen::begin(backends(url).await);
             a_while(2 * seconds).await;
