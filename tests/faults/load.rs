@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection};
 use otpost::next::MIN_LIFE;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::seed::Seed;
 use crate::site::Site;
-use crate::support::house::seal;
+use crate::support::house::{amqp, seal};
 use crate::support::wait;
 
 /// A job that is with otpost.
@@ -255,8 +255,7 @@ impl<'a> Load<'a> {
             .collect();
         let began = otpost::clock::now();
         self.sent[first..].iter_mut().for_each(|job| job.at = began);
-        assert!(self.connected().await, "RabbitMQ answers");
-        let (_, channel) = self.channel.as_ref().unwrap();
+        let channel = self.channel().await.expect("RabbitMQ answers");
         // One task publishes and all confirms are waited for together: lapin numbers what is published in order.
         let mut confirms = vec![];
         for body in &bodies {
@@ -308,28 +307,23 @@ impl<'a> Load<'a> {
     }
 
     async fn try_to_say(&mut self, routing_key: &str, body: &[u8]) -> bool {
-        if !self.connected().await {
-            return false;
-        }
-        let (_, channel) = self.channel.as_ref().unwrap();
-        let confirmed = async { publish(channel, routing_key, body).await?.await };
+        let confirmed = async {
+            let channel = self.channel().await?;
+            publish(channel, routing_key, body).await.ok()?.await.ok()
+        };
         let confirmed = tokio::time::timeout(Duration::from_secs(5), confirmed).await;
-        matches!(confirmed, Ok(Ok(lapin::Confirmation::Ack(None))))
+        matches!(confirmed, Ok(Some(lapin::Confirmation::Ack(None))))
     }
 
-    async fn connected(&mut self) -> bool {
+    /// With confirms.
+    async fn channel(&mut self) -> Option<&Channel> {
         if self.channel.is_none() {
-            let url = &self.site.house.amqp_url;
-            let Ok(connection) = Connection::connect(url, ConnectionProperties::default()).await else {
-                return false;
-            };
-            let Ok(channel) = connection.create_channel().await else { return false };
-            if channel.confirm_select(ConfirmSelectOptions::default()).await.is_err() {
-                return false;
-            }
+            let connection = amqp(&self.site.house.amqp_url).await?;
+            let channel = connection.create_channel().await.ok()?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
             self.channel = Some((connection, channel));
         }
-        true
+        self.channel.as_ref().map(|(_, channel)| channel)
     }
 
     /// Posts until there is an answer that says yes; or no, because its code has ended meanwhile, its number's quota is full, or

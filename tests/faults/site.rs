@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::Channel;
 use uuid::Uuid;
 
 use crate::load::Sent;
-use crate::support::house::House;
 use crate::support::house::process::Process;
+use crate::support::house::{House, amqp};
 use crate::support::wait;
 use crate::watch::Watch;
 
@@ -79,8 +79,7 @@ impl Site {
     /// A channel to the broker, as soon as it answers.
     pub(crate) async fn channel(&self) -> Channel {
         let url = &self.house.amqp_url;
-        let connect = async || Connection::connect(url, ConnectionProperties::default()).await.ok();
-        wait::answer("RabbitMQ answers", connect).await.create_channel().await.unwrap()
+        wait::answer("RabbitMQ answers", async || amqp(url).await).await.create_channel().await.unwrap()
     }
 
     /// What a process says that is not ready; none where all is.

@@ -2,24 +2,23 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Nothing that a test waits for takes longer, unless it says so.
 const PATIENCE: Duration = Duration::from_secs(90);
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// Asks until there is an answer; none when the time is over.
+/// Asks until there is an answer; none when the time is over, even amid a question.
 pub(crate) async fn within<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(answer) = ask().await {
-            return Some(answer);
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            sleep(AGAIN).await;
         }
-        if Instant::now() >= deadline {
-            return None;
-        }
-        sleep(AGAIN).await;
-    }
+    };
+    timeout(patience, asking).await.ok()
 }
 
 /// Asks until there is an answer.

@@ -42,7 +42,7 @@ impl House {
     /// Takes everything from a queue and dies with it: the broker counts one return more for each.
     pub async fn die_with_all_of(&self, queue: &str, times: usize) {
         for _ in 0..times {
-            let connection = super::amqp(&self.amqp_url).await;
+            let connection = super::amqp(&self.amqp_url).await.expect("RabbitMQ answers");
             let channel = connection.create_channel().await.unwrap();
             let mut held = vec![];
             while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {

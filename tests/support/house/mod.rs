@@ -50,8 +50,11 @@ pub struct House {
     http: reqwest::Client,
 }
 
-async fn amqp(url: &str) -> Connection {
-    Connection::connect(url, ConnectionProperties::default()).await.expect("RabbitMQ answers")
+/// One attempt; none where the broker does not answer. lapin itself has no limit, and forgets one refusal in some hundred
+/// thousand.
+pub async fn amqp(url: &str) -> Option<Connection> {
+    let connecting = Connection::connect(url, ConnectionProperties::default());
+    tokio::time::timeout(Duration::from_secs(5), connecting).await.ok()?.ok()
 }
 
 impl House {
@@ -75,7 +78,7 @@ impl House {
         let amqp_url = format!("{}/{vhost}", base.rsplit_once('/').unwrap().0);
         otpost::broker::Broker::declare(&amqp_url, true).await.unwrap();
 
-        let connection = amqp(&amqp_url).await;
+        let connection = amqp(&amqp_url).await.expect("RabbitMQ answers");
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let events = watch::Sender::default();
