@@ -116,9 +116,10 @@ async fn answer(stream: &mut TcpStream, manners: Manners, at: SocketAddr) -> std
             if manners == Manners::SlowBody {
                 stream.write_all(b"content-length: 1000\r\n\r\n").await?;
             }
+            let mut pace = tokio::time::interval(Duration::from_millis(300));
             loop {
+                pace.tick().await;
                 stream.write_all(b"a").await?;
-                tokio::time::sleep(Duration::from_millis(300)).await;
             }
         }
         Manners::EndlessBody => {

@@ -12,6 +12,7 @@ use crate::support::house::away::Away;
 use crate::support::house::job;
 use crate::support::relay::Relay;
 use crate::support::wait;
+use crate::under_load::is_past;
 
 const D1: &str = "+447731000001";
 const D2: &str = "+447731000002";
@@ -72,7 +73,8 @@ mod long {
         let d2 = site.has(D2, json!(["silent"]), plan, &mut sent).await;
         site.house.until_state(d2, "sent").await;
         let sid = site.house.record("accepted", Some(D2)).await[0]["sid"].as_str().unwrap().to_owned();
-        let ends = json!({"expires_at": otpost::clock::after(otpost::clock::now(), SHORT_LIFE)});
+        let expires_at = otpost::clock::after(otpost::clock::now(), SHORT_LIFE);
+        let ends = json!({"expires_at": expires_at});
         let d3 = site.has(D3, json!(vec!["unavailable"; 9]), ends, &mut sent).await;
         site.is_asked(D3).await;
         // A alone knows what becomes of d1, and learns it when it can write nothing.
@@ -81,7 +83,6 @@ mod long {
         site.is_asked(D1).await;
 
         let away = Away::stop("postgres", "fast");
-        let began = tokio::time::Instant::now();
         // Rows 1 to 4.
         wait::until("A knows", async || site.house.log("a").contains("the ledger is away")).await;
         assert!(site.ready("a").await.is_some(), "it is not ready");
@@ -97,7 +98,7 @@ mod long {
         };
         wait::until("its receipt is taken", kept).await;
         // Row 5: the fallback of d2, all deadlines, and the life of d3 pass.
-        tokio::time::sleep_until(began + SHORT_LIFE + Duration::from_secs(5)).await;
+        is_past(otpost::clock::after(expires_at, Duration::from_secs(5))).await;
         drop(b);
         assert!(site.took(D4).await.is_empty(), "nothing is begun without the ledger");
         drop(away);

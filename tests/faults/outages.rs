@@ -8,7 +8,7 @@ use crate::checker::one_fault;
 use crate::support::house::away::Away;
 use crate::support::relay::Direction;
 use crate::support::world::connect;
-use crate::under_load::{a_while, aside, connected_anew, in_flight, under_load, workers_say};
+use crate::under_load::{aside, connected_anew, in_flight, under_load, workers_say};
 
 /// Seen to fail: without the loop that connects again (not all jobs have rows).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,7 +70,7 @@ mod long {
 
     use super::*;
     use crate::breaking::{Frozen, ReadOnly, SmallDisk, lock, server};
-    use crate::load::Sent;
+    use crate::load::{LIFE, Sent};
     use crate::seed::Seed;
     use crate::site::{Site, WORKER};
     use crate::stopping::stop;
@@ -78,7 +78,7 @@ mod long {
     use crate::support::node::{Alarm, close_all_connections, rabbitmqctl};
     use crate::support::relay::Relay;
     use crate::support::wait;
-    use crate::under_load::WORKERS;
+    use crate::under_load::{WORKERS, ends_come, is_past};
 
     /// F17: of four workers one was frozen, and wakes up among decisions that the others made without it.
     ///
@@ -87,10 +87,10 @@ mod long {
     async fn workers_are_frozen() {
         under_load("workers_are_frozen", in_flight(256), async |site, _, workers| {
             let mut more = [site.start("c", WORKER).await, site.start("d", WORKER).await];
-            for (worker, seconds) in [(0, 5), (1, 10), (0, 10)] {
+            for (worker, ends) in [(0, 20), (1, 50), (0, 50)] {
                 workers[worker].signal("STOP");
                 one_fault();
-                a_while(seconds).await;
+                ends_come(site, ends).await;
                 workers[worker].signal("CONT");
             }
             for worker in &mut more {
@@ -236,21 +236,38 @@ mod long {
     }
 
     /// F7: nobody closes anything, and nothing comes through any more but by a new connection; then by none at all, as from a
-    /// peer that is stopped.
+    /// peer that is stopped, until somebody notices.
     ///
     /// Seen to fail: without a limit to the wait for the ledger's answer, and without heartbeats (jobs never end).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn connections_are_half_open() {
-        under_load("connections_are_half_open", in_flight(128), async |_, lines, _| {
+        under_load("connections_are_half_open", in_flight(128), async |site, lines, _| {
+            let look = connect(&site.house.ledger_url).await;
+            // The newest attempts, which ended by the time-out and not by an answer.
+            let unanswered = async || {
+                let sql = "select count(*) from dispatch
+                            where outcome = 'unknown' and closed_at - begun_at > interval '2.5 s'";
+                look.query_one(sql, &[]).await.unwrap().get::<_, i64>(0)
+            };
             for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
                 let before = relay.counts();
                 relay.abandon();
                 one_fault();
-                connected_anew(relay, before).await;
-                a_while(5).await;
+                let anew = async || relay.counts().connections > before.connections;
+                wait::until("somebody connects anew", anew).await;
+                ends_come(site, 10).await;
+            }
+            // The carrier first: what is no longer asked of it is asked again before all of this is over.
+            lines.carrier.stall();
+            one_fault();
+            let before = unanswered().await;
+            wait::until("a request is not answered", async || unanswered().await > before).await;
+            lines.carrier.pass();
+            for (relay, why) in [(&lines.ledger, "the ledger"), (&lines.broker, "RabbitMQ")] {
                 relay.stall();
                 one_fault();
-                a_while(6).await;
+                let says = async || site.ready("a").await.is_some_and(|says| says.contains(why));
+                wait::until(why, says).await;
                 relay.pass();
             }
         })
@@ -336,15 +353,15 @@ mod long {
             // Nobody reads what comes now, and so it is in the queue when the broker goes.
             lines.broker.abandon();
             lines.broker.stall();
+            let expires_at = otpost::clock::after(otpost::clock::now(), Duration::from_secs(90));
             for n in 0..WAITING {
-                let expires_at = otpost::clock::after(otpost::clock::now(), Duration::from_secs(60));
                 let mut job = job(&format!("+4477300002{n:02}"), json!({"expires_at": expires_at}));
                 site.by_hand.lock().unwrap().push(Sent::by_hand(&mut job));
                 site.house.publish(&job).await;
             }
             let away = aside(|| Away::stop("rabbitmq", "clean")).await;
             lines.broker.pass();
-            a_while(90).await;
+            is_past(expires_at).await;
             aside(move || drop(away)).await;
         })
         .await;
@@ -358,7 +375,8 @@ mod long {
     async fn the_ledger_is_away_for_minutes() {
         let report = under_load("the_ledger_is_away_for_minutes", in_flight(128), async |_, _, _| {
             let away = aside(|| Away::stop("postgres", "fast")).await;
-            a_while(90).await;
+            // Also of what is handed over in the first half minute of it.
+            is_past(otpost::clock::after(otpost::clock::now(), LIFE + Duration::from_secs(30))).await;
             aside(move || drop(away)).await;
         })
         .await;

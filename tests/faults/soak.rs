@@ -13,8 +13,9 @@ use crate::support::house::away::Away;
 use crate::support::house::process::Process;
 use crate::support::node::{Alarm, close_all_connections};
 use crate::support::relay::Direction;
+use crate::support::wait;
 use crate::support::world::connect;
-use crate::under_load::{Lines, a_while, aside, under_load};
+use crate::under_load::{Lines, aside, under_load};
 
 const SOAK: Duration = Duration::from_secs(150);
 
@@ -66,19 +67,24 @@ const WAYS: &[(u64, Way)] = &[
     (4, Way::CommitCut),
 ];
 
-async fn away(server: &'static str, how: &'static str, seconds: u64) {
+/// As long as the seed has it; meanwhile each row that can be read is right.
+async fn meanwhile(site: &Site, time: Duration) {
+    wait::throughout(time, async || site.watch.assert_right()).await;
+}
+
+async fn away(site: &Site, server: &'static str, how: &'static str, time: Duration) {
     let away = aside(move || Away::stop(server, how)).await;
-    a_while(seconds).await;
+    meanwhile(site, time).await;
     aside(move || drop(away)).await;
 }
 
 async fn break_server(site: &Site, seed: &mut Seed) {
-    let (fault, seconds) = (seed.one_of(SERVERS), 1 + seed.below(4));
-    println!("{fault:?} for {seconds} s");
+    let (fault, time) = (seed.one_of(SERVERS), Duration::from_secs(1 + seed.below(4)));
+    println!("{fault:?} for {time:?}");
     one_fault();
     let url = &site.house.ledger_url;
     match fault {
-        Server::BrokerAway => away("rabbitmq", "clean", seconds).await,
+        Server::BrokerAway => away(site, "rabbitmq", "clean", time).await,
         Server::BrokerClosesAll => {
             let vhost = site.house.vhost.clone();
             aside(move || close_all_connections(&vhost)).await;
@@ -86,20 +92,20 @@ async fn break_server(site: &Site, seed: &mut Seed) {
         Server::BrokerAlarm => {
             let alarm = if seed.below(2) == 0 { Alarm::Memory } else { Alarm::Disk };
             let raised = aside(move || alarm.on()).await;
-            a_while(seconds).await;
+            meanwhile(site, time).await;
             aside(move || drop(raised)).await;
         }
-        Server::LedgerAway => away("postgres", "immediate", seconds).await,
+        Server::LedgerAway => away(site, "postgres", "immediate", time).await,
         Server::LedgerEndsAll => end_backends(&connect(url).await).await,
         Server::LedgerReadOnly => {
             let read_only = ReadOnly::begin(url).await;
-            a_while(seconds).await;
+            meanwhile(site, time).await;
             drop(read_only);
         }
-        Server::LedgerLocked => lock(url, a_while(2 * seconds)).await,
+        Server::LedgerLocked => lock(url, meanwhile(site, 2 * time)).await,
         Server::LedgerFrozen => {
             let frozen = Frozen::begin(backends(url).await);
-            a_while(2 * seconds).await;
+            meanwhile(site, 2 * time).await;
             drop(frozen);
         }
     }
@@ -108,11 +114,12 @@ async fn break_server(site: &Site, seed: &mut Seed) {
 async fn break_way(
     site: &Site, lines: &Lines, workers: &mut [Process; 2], started: &mut u32, seed: &mut Seed,
 ) {
-    let (fault, seconds, which) = (seed.one_of(WAYS), 1 + seed.below(6), seed.below(6) as usize);
+    let (fault, time) = (seed.one_of(WAYS), Duration::from_secs(1 + seed.below(6)));
+    let which = seed.below(6) as usize;
     let line = [&lines.ledger, &lines.broker, &lines.carrier][which % 3];
     let name = ["the ledger", "the broker", "the carrier"][which % 3];
     let worker = which % 2;
-    println!("{fault:?}: worker {worker}, or the way to {name}, for {seconds} s");
+    println!("{fault:?}: worker {worker}, or the way to {name}, for {time:?}");
     one_fault();
     match fault {
         Way::Killed => {
@@ -127,19 +134,19 @@ async fn break_way(
         }
         Way::Frozen => {
             workers[worker].signal("STOP");
-            a_while(seconds).await;
+            meanwhile(site, time).await;
             workers[worker].signal("CONT");
         }
         Way::Reset => line.reset(),
         Way::Abandoned => line.abandon(),
         Way::Slow => {
             line.delay(Duration::from_millis(20));
-            a_while(seconds).await;
+            meanwhile(site, time).await;
             line.pass();
         }
         Way::Slices => {
             line.slice(1);
-            a_while(1).await;
+            meanwhile(site, Duration::from_secs(1)).await;
             line.pass();
         }
         Way::CommitCut => {
@@ -165,14 +172,14 @@ mod long {
             let servers = async {
                 while Instant::now() < end {
                     break_server(site, &mut chance).await;
-                    tokio::time::sleep(Duration::from_millis(500 + chance.below(4000))).await;
+                    meanwhile(site, Duration::from_millis(500 + chance.below(4000))).await;
                 }
             };
             let ways = async {
                 let mut started = 0;
                 while Instant::now() < end {
                     break_way(site, lines, workers, &mut started, &mut others).await;
-                    tokio::time::sleep(Duration::from_millis(500 + others.below(3000))).await;
+                    meanwhile(site, Duration::from_millis(500 + others.below(3000))).await;
                 }
             };
             tokio::join!(servers, ways);

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::breaking::set_read_only;
 use crate::checker::{self, Injected, Report};
 use crate::excuse::Trouble;
@@ -13,7 +15,7 @@ use crate::site::{DOORS, Site, WORKER};
 use crate::support::house::process::Process;
 use crate::support::relay::{Counts, Relay};
 use crate::support::wait;
-use crate::support::world::database_url;
+use crate::support::world::{connect, database_url};
 
 /// Jobs before what breaks, and of the burst in whose midst it begins.
 pub(crate) const JOBS: usize = 40;
@@ -111,6 +113,19 @@ pub(crate) fn in_flight(unknown: usize) -> Injected {
     Injected { unknown, time: true, ..Injected::default() }
 }
 
-pub(crate) async fn a_while(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
+/// Waits until so many more dispatches have ended.
+pub(crate) async fn ends_come(site: &Site, ends: i64) {
+    let look = connect(&site.house.ledger_url).await;
+    let ended = async || {
+        let sql = "select count(*) from dispatch where state not in ('queued', 'sending', 'sent')";
+        look.query_one(sql, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let all = ended().await + ends;
+    wait::until("codes go on", async || ended().await >= all).await;
+}
+
+/// Waits until a time is over, such as that of the codes that nobody could send.
+pub(crate) async fn is_past(at: Timestamp) {
+    let past = async || (otpost::clock::now() > at).then_some(());
+    wait::within(Duration::from_secs(120), past).await.expect("it is not so far away");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use otpost::attempt::State;
 use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 const EVERY: Duration = Duration::from_millis(100);
@@ -35,6 +36,12 @@ impl Watch {
         Self { looks, task }
     }
 
+    /// Fails as soon as something went wrong.
+    pub(crate) fn assert_right(&self) {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(looks.wrong.is_empty(), "{:#?}", looks.wrong);
+    }
+
     /// What went wrong so far, and the ends that each dispatch was seen to have had.
     pub(crate) fn so_far(&self) -> (Vec<String>, BTreeMap<Uuid, Vec<State>>) {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,15 +63,18 @@ impl Drop for Watch {
 
 /// The server may go away meanwhile, and come back.
 async fn watch(url: String, looks: Arc<Mutex<Looks>>) {
+    let mut times = interval(EVERY);
+    times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        if let Ok((client, connection)) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await {
-            let connection = tokio::spawn(connection);
-            while look(&client, &looks).await.is_ok() {
-                tokio::time::sleep(EVERY).await;
-            }
-            connection.abort();
+        times.tick().await;
+        let Ok((client, connection)) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await else {
+            continue;
+        };
+        let connection = tokio::spawn(connection);
+        while look(&client, &looks).await.is_ok() {
+            times.tick().await;
         }
-        tokio::time::sleep(EVERY).await;
+        connection.abort();
     }
 }
 

@@ -4,11 +4,16 @@
 use std::time::Duration;
 
 use otpost::app::App;
+use otpost::clock::{between, now};
 use otpost::dispatch::Dispatch;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::support::house::{DOORS, House, WORKER, in_seconds, job};
 use crate::support::relay::{Direction, Relay};
+
+/// Of a code's life: nothing begins with less than ten seconds of it.
+const TOO_LITTLE: Duration = Duration::from_secs(9);
 
 /// A worker that has a relay between it and its ledger, and doors that have not.
 async fn parts(house: &House) -> (App, App, Relay) {
@@ -23,12 +28,17 @@ async fn parts(house: &House) -> (App, App, Relay) {
     (doors, worker, relay)
 }
 
-/// The server commits, nobody hears of it, and nobody comes through for so long.
-async fn is_away(relay: &Relay, so_long: Duration) {
+/// The server commits, nobody hears of it, and nobody comes through until this holds.
+async fn is_away(house: &House, relay: &Relay, id: Uuid, until: impl Fn(&Dispatch) -> bool) {
     relay.sprung().await;
     relay.refuse(true);
-    tokio::time::sleep(so_long).await;
+    house.until(id, "as old as that", until).await;
     relay.refuse(false);
+}
+
+/// Since its first attempt began.
+fn age(d: &Dispatch) -> Duration {
+    between(d.attempts.first().map_or(now(), |a| a.begun_at), now())
 }
 
 fn outcomes(d: &Dispatch) -> Vec<&'static str> {
@@ -46,8 +56,9 @@ async fn a_begin_that_came_through_unheard_is_sent_in_time_or_not_at_all() {
         relay.cut_when(Direction::ToUpstream, b"deadline_ms", false);
         let j = job(to, json!({}));
         assert_eq!(house.post(&doors, &j).await.0, 202);
-        is_away(&relay, away).await;
-        let d = house.until_state(j["id"].as_str().unwrap().parse().unwrap(), "delivered").await;
+        let id = j["id"].as_str().unwrap().parse().unwrap();
+        is_away(&house, &relay, id, |d| age(d) > away).await;
+        let d = house.until_state(id, "delivered").await;
         assert_eq!((outcomes(&d), house.accepted(to).await), (expected, 1), "away for {away:?}");
     }
     worker.stop().await;
@@ -82,7 +93,7 @@ async fn an_admission_that_came_through_unheard_may_have_expired_since() {
     let j = job(to, json!({"expires_at": in_seconds(13)}));
     relay.cut_when(Direction::ToUpstream, j["id"].as_str().unwrap().as_bytes(), false);
     let id = house.publish(&j).await;
-    is_away(&relay, Duration::from_secs(4)).await;
+    is_away(&house, &relay, id, |d| between(now(), d.order.expires_at) < TOO_LITTLE).await;
     let d = house.until(id, "final", |d| d.state.is_final()).await;
     assert_eq!((d.state.as_str(), outcomes(&d), house.accepted(to).await), ("expired", vec!["not_sent"], 0));
     worker.stop().await;

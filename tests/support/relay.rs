@@ -305,7 +305,8 @@ async fn write(
             (orders.delay, orders.slice.unwrap_or(usize::MAX))
         };
         if !delay.is_zero() {
-            time::sleep(delay).await;
+            // For so long, or until something else is ordered.
+            let _ = time::timeout(delay, orders.wait_for(|orders| orders.delay != delay)).await;
         }
         unstalled(orders, born).await;
         let (piece, rest) = bytes.split_at(slice.min(bytes.len()));

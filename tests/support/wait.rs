@@ -2,23 +2,30 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// Nothing that a test waits for takes longer, unless it says so.
 const PATIENCE: Duration = Duration::from_secs(90);
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// Asks until there is an answer; none when the time is over, even amid a question.
-pub(crate) async fn within<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+/// Asks until there is an answer; none when the time is over, even amid a question. Each no says when to ask again.
+pub(crate) async fn as_told<T>(
+    patience: Duration, mut ask: impl AsyncFnMut() -> Result<T, Duration>,
+) -> Option<T> {
     let asking = async {
         loop {
-            if let Some(answer) = ask().await {
-                return answer;
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(again) => sleep(again).await,
             }
-            sleep(AGAIN).await;
         }
     };
     timeout(patience, asking).await.ok()
+}
+
+/// The same, asked all the time.
+pub(crate) async fn within<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    as_told(patience, async || ask().await.ok_or(AGAIN)).await
 }
 
 /// Asks until there is an answer.
@@ -33,9 +40,9 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// Looks again and again, for so long.
 pub(crate) async fn throughout(time: Duration, mut look: impl AsyncFnMut()) {
-    let end = Instant::now() + time;
-    while Instant::now() < end {
+    within::<()>(time, async || {
         look().await;
-        sleep(AGAIN).await;
-    }
+        None
+    })
+    .await;
 }
