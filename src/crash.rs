@@ -27,6 +27,7 @@ pub enum Point {
     // Telling.
     EventConfirmed,
     EventRemoved,
+    HookTaken,
     HookPosted,
     // Receipts.
     ReceiptBelieved,
@@ -41,7 +42,7 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::JobRead,
         Self::JobAdmitted,
         Self::JobAcked,
@@ -55,6 +56,7 @@ impl Point {
         Self::DueToBegin,
         Self::EventConfirmed,
         Self::EventRemoved,
+        Self::HookTaken,
         Self::HookPosted,
         Self::ReceiptBelieved,
         Self::ReceiptRecorded,

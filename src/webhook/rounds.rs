@@ -99,6 +99,7 @@ impl Rounds {
         let Some(event) = hook.owed.events.first() else { return };
         let (uid, version) = (hook.owed.uid, event.version);
         let cloud = CloudEvent::of(&hook.owed, event);
+        crash::at(Point::HookTaken);
         let fate = match webhooks.post(webhook, &cloud.id, &cloud.to_json()).await {
             Ok(_) => HookFate::Told,
             Err(problem) => HookFate::Failed { problem, again: AGAIN.get(usize::from(hook.tries)).copied() },

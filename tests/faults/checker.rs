@@ -11,7 +11,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{BasicGetOptions, BasicNackOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use otpost::attempt::{Attempt, Cause, Outcome, State};
 use otpost::dispatch::Dispatch;
@@ -99,6 +99,19 @@ pub(crate) async fn drain(site: &Site, queue: &str) -> Vec<Vec<u8>> {
     while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {
         all.push(got.delivery.data);
     }
+    all
+}
+
+/// The events that were told over the broker. They stay where they are.
+pub(crate) async fn heard(site: &Site) -> Vec<Value> {
+    let channel = site.channel().await;
+    let mut all = vec![];
+    while let Some(got) = channel.basic_get(EVENTS.into(), BasicGetOptions::default()).await.unwrap() {
+        all.push(serde_json::from_slice(&got.delivery.data).unwrap());
+    }
+    let every = BasicNackOptions { multiple: true, requeue: true };
+    channel.basic_nack(0, every).await.unwrap();
+    channel.close(200, "done".into()).await.unwrap();
     all
 }
 

@@ -25,6 +25,7 @@ mod neighbours;
 mod outages;
 mod poison;
 mod receipts;
+mod receiver;
 mod resources;
 mod reuse;
 mod seed;

@@ -1,21 +1,17 @@
 //! F20, F21: what goes wrong with one carrier, or with one who listens to events, and what all others notice of it: little.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lapin::Channel;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
 
-use crate::carrier::request;
 use crate::checker::{self, Injected};
 use crate::load::{BROKER, Kind, Load};
+use crate::receiver::Receiver;
 use crate::resources::Holds;
 use crate::seed::Seed;
 use crate::site::{ALL, Site};
@@ -87,46 +83,6 @@ impl Flow {
     }
 }
 
-/// Somebody who takes connections and requests, and answers nothing until it is put right.
-struct Hanging {
-    at: SocketAddr,
-    heard: Arc<Heard>,
-}
-
-#[derive(Default)]
-struct Heard {
-    /// Bodies of whole requests.
-    asked: Mutex<Vec<String>>,
-    answered: AtomicUsize,
-    well: AtomicBool,
-}
-
-impl Hanging {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let heard = Arc::<Heard>::default();
-        let listening = Arc::clone(&heard);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(Self::serve(stream, Arc::clone(&listening)));
-            }
-        });
-        Self { at, heard }
-    }
-
-    async fn serve(mut stream: TcpStream, heard: Arc<Heard>) {
-        while let Some(body) = request(&mut stream).await {
-            heard.asked.lock().unwrap().push(body);
-            if heard.well.load(Ordering::Relaxed) {
-                let yes = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
-                heard.answered.fetch_add(usize::from(stream.write_all(yes).await.is_ok()), Ordering::Relaxed);
-                return;
-            }
-        }
-    }
-}
-
 /// A site where texts to France go by a carrier of their own.
 async fn with_a_carrier_for_france(at: &str) -> Site {
     let mut site = Site::build(Duration::from_millis(20)).await;
@@ -156,7 +112,7 @@ mod long {
     /// Seen to fail: where a carrier may have all slots of a worker (p95 of 10 s).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_carrier_that_hangs_holds_up_its_own_codes() {
-        let hanging = Hanging::start().await;
+        let hanging = Receiver::start().await;
         let site = with_a_carrier_for_france(&hanging.at.to_string()).await;
         checker::listen(&site).await;
         let all = site.start("all", ALL).await;
@@ -194,13 +150,9 @@ mod long {
     /// Seen to fail: with events and otpost's own messages on one channel (a dead letter waits for them).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn who_listens_to_events_holds_up_no_code() {
-        let receiver = Hanging::start().await;
+        let receiver = Receiver::start().await;
         let mut site = Site::build(Duration::from_millis(20)).await;
-        site.more = format!(
-            "{}[webhooks]\nallow_private_targets = true\n[tenants.default.webhook]\nurl = \"http://{}/\"\n\
-         secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n",
-            site.more, receiver.at
-        );
+        site.more += &receiver.section();
         checker::listen(&site).await;
         let all = site.start("all", ALL).await;
         let mut load = Load::new(&site, Seed::of("who_listens_to_events_holds_up_no_code"));
@@ -238,10 +190,7 @@ mod long {
         channel.queue_delete("t.full".into(), QueueDeleteOptions::default()).await.unwrap();
         receiver.heard.well.store(true, Ordering::Relaxed);
         checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
-        // The next try of some is minutes away.
-        look.execute("update webhook set due_at = clock_timestamp()", &[]).await.unwrap();
-        let told = async || (look.query_one(hooks, &[]).await.unwrap().get::<_, i64>(0) == 0).then_some(());
-        assert!(wait::within(Duration::from_secs(110), told).await.is_some(), "webhooks are told in the end");
+        receiver.has_heard_all(&site).await;
         let answered = receiver.heard.answered.load(Ordering::Relaxed);
         assert!(
             answered as i64 >= hooks_waiting,
