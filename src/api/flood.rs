@@ -141,7 +141,15 @@ mod tests {
         assert_eq!((flood.numbers.limiter.len(), flood.clients.limiter.len()), (MOST, MOST));
         assert_eq!(flood.refused.lock().unwrap().len(), MOST);
         assert!(flood.lets_number("old"), "the map is full: nobody is counted");
+    }
+
+    /// Seen to fail: where nothing is swept.
+    #[test]
+    fn a_refusal_that_is_over_is_swept() {
+        let flood = Flood::new(&LimitsConfig::default());
+        flood.remember("over", 0);
+        flood.remember("not over", 3600);
         flood.sweep();
-        assert!(flood.numbers.limiter.len() <= MOST);
+        assert!(flood.refused.lock().unwrap().keys().eq(["not over"]));
     }
 }
