@@ -7,6 +7,7 @@ use crate::breaking::end_backends;
 use crate::checker::one_fault;
 use crate::support::house::away::Away;
 use crate::support::relay::Direction;
+use crate::support::wait;
 use crate::support::world::connect;
 use crate::under_load::{aside, connected_anew, in_flight, under_load, workers_say};
 
@@ -56,7 +57,7 @@ async fn the_ledgers_connections_are_ended_again_and_again() {
         assert!(cut > passed.len() / 2, "only {cut} commits came by and were cut");
         for _ in 0..20 {
             let before = lines.ledger.counts();
-            end_backends(&look).await;
+            wait::until("there are connections to end", async || end_backends(&look).await > 0).await;
             one_fault();
             connected_anew(&lines.ledger, before).await;
         }
@@ -77,8 +78,10 @@ mod long {
     use crate::support::house::job;
     use crate::support::node::{Alarm, close_all_connections, rabbitmqctl};
     use crate::support::relay::Relay;
-    use crate::support::wait;
     use crate::under_load::{WORKERS, ends_come, is_past};
+
+    /// What the workers have of connections to the ledger: `ledger.pool` each.
+    const POOLS: i64 = 8 * WORKERS.len() as i64;
 
     /// F17: of four workers one was frozen, and wakes up among decisions that the others made without it.
     ///
@@ -297,13 +300,18 @@ mod long {
         .await;
     }
 
-    /// F9: whoever asks the ledger waits for a lock, until no connection is left; and is told so before the lock is gone.
+    /// F9: whoever asks the ledger waits for a lock, until no worker has a connection left; and is told so before the lock is gone.
     ///
     /// Seen to fail: without a limit to how long a statement may run (no worker says that the ledger is away).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn every_connection_to_the_ledger_waits() {
-        under_load("every_connection_to_the_ledger_waits", in_flight(128), async |site, _, _| {
+        Box::pin(under_load("every_connection_to_the_ledger_waits", in_flight(128), async |site, _, _| {
+            let look = connect(&site.house.ledger_url).await;
             let asked = async {
+                let wait = "select count(*) from pg_stat_activity
+                             where application_name = 'otpost' and wait_event_type = 'Lock'";
+                let all = async || look.query_one(wait, &[]).await.unwrap().get::<_, i64>(0) >= POOLS;
+                wait::until("no worker has a connection left", all).await;
                 workers_say(site, "the ledger is away").await;
                 let (body, began) = (job("+447730000003", json!({})).to_string(), Instant::now());
                 let (status, answer) =
@@ -312,7 +320,7 @@ mod long {
                 assert!(status == 503 && took < Duration::from_secs(12), "{status} {answer} after {took:?}");
             };
             lock(&site.house.ledger_url, asked).await;
-        })
+        }))
         .await;
     }
 

@@ -96,7 +96,7 @@ async fn break_server(site: &Site, seed: &mut Seed) {
             aside(move || drop(raised)).await;
         }
         Server::LedgerAway => away(site, "postgres", "immediate", time).await,
-        Server::LedgerEndsAll => end_backends(&connect(url).await).await,
+        Server::LedgerEndsAll => drop(end_backends(&connect(url).await).await),
         Server::LedgerReadOnly => {
             let read_only = ReadOnly::begin(url).await;
             meanwhile(site, time).await;
@@ -161,7 +161,10 @@ async fn break_way(
 mod long {
     use super::*;
 
-    /// It fails where any of the others does, with luck; what a seed has found is put into a scenario of its own.
+    /// What a seed has found is put into a scenario of its own.
+    ///
+    /// Seen to fail: with events that are taken off the row before they are confirmed (240 ends that nobody was told of); and where
+    /// any of the others does, with luck.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn anything_breaks_at_any_time() {
         let name = "anything_breaks_at_any_time";
