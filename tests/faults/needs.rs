@@ -116,7 +116,7 @@ mod long {
             );
         }
         checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-        checker::check(&site, &load.sent, in_flight(0)).await;
+        checker::check(&site, &load.sent, Injected::default()).await;
         held.come_back().await;
     }
 
@@ -154,7 +154,7 @@ mod long {
             load.publish(10).await;
         }
         checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-        checker::check(&site, &load.sent, in_flight(0)).await;
+        checker::check(&site, &load.sent, Injected::default()).await;
     }
 
     /// A queue that somebody else has made is named, and what to do about it, until it is gone.
