@@ -263,9 +263,12 @@ impl<'a> Load<'a> {
         for body in &bodies {
             confirms.push(publish(channel, "dispatch", body.as_bytes()).await.unwrap());
         }
-        for confirm in confirms {
-            assert_eq!(confirm.await.unwrap(), lapin::Confirmation::Ack(None));
-        }
+        let confirmed = async {
+            for confirm in confirms {
+                assert_eq!(confirm.await.unwrap(), lapin::Confirmation::Ack(None));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), confirmed).await.expect("RabbitMQ confirms");
     }
 
     /// A number that no table of the pretended carrier knows.

@@ -78,8 +78,8 @@ impl Site {
 
     /// A channel to the broker, as soon as it answers.
     pub(crate) async fn channel(&self) -> Channel {
-        let url = &self.house.amqp_url;
-        wait::answer("RabbitMQ answers", async || amqp(url).await).await.create_channel().await.unwrap()
+        let open = async || amqp(&self.house.amqp_url).await?.create_channel().await.ok();
+        wait::answer("RabbitMQ answers", open).await
     }
 
     /// What a process says that is not ready; none where all is.

@@ -21,6 +21,8 @@ use tokio::time;
 
 /// In bytes; of what has passed, so many are kept to find a needle that comes in pieces.
 const LONGEST_NEEDLE: usize = 1024;
+/// No trap is waited for longer.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The way that bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +178,11 @@ impl Relay {
     /// Waits until the last `cut_after` or `cut_when` has cut the connections.
     pub(crate) async fn sprung(&self) {
         let mut orders = self.link.orders.subscribe();
-        orders.wait_for(|orders| orders.sprung).await.expect("the relay holds the sender");
+        let sprung = orders.wait_for(|orders| orders.sprung);
+        time::timeout(PATIENCE, sprung)
+            .await
+            .expect("what is waited for passes")
+            .expect("the relay holds the sender");
     }
 
     pub(crate) fn counts(&self) -> Counts {

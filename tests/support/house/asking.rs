@@ -29,13 +29,12 @@ impl House {
     async fn publish_with(&self, properties: BasicProperties, routing_key: &str, body: &[u8]) {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = properties.with_delivery_mode(2);
-        let confirm = self
-            .channel
-            .basic_publish("otpost".into(), routing_key.into(), options, body, properties)
-            .await
-            .unwrap()
-            .await
-            .unwrap();
+        let confirmed = async {
+            let publish =
+                self.channel.basic_publish("otpost".into(), routing_key.into(), options, body, properties);
+            publish.await.unwrap().await.unwrap()
+        };
+        let confirm = tokio::time::timeout(super::PATIENCE, confirmed).await.expect("RabbitMQ confirms");
         assert!(matches!(confirm, lapin::Confirmation::Ack(None)), "{confirm:?}");
     }
 
