@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::job::quotes_nothing;
 
+/// Seen to fail: where a body says over HTTP whose it is (`tenant_without_id`).
 pub fn holds(input: &[u8]) {
     for verb in Verb::ALL {
         match Act::decode(*verb, input, None) {

@@ -11,6 +11,7 @@ use otpost::dispatch::Channel;
 use super::account::{is_bounded, is_kept, twilio};
 use super::lines::first;
 
+/// Seen to fail: where a 500 counts as not taken (`internal`).
 pub fn holds(input: &[u8]) {
     let (status, rest) = first(input);
     let (retry_after, body) = first(rest);

@@ -5,6 +5,7 @@ use otpost::api::{Bearer, NewKey, Scope};
 
 const KEY: &str = "otp_0123456789ab_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
+/// Seen to fail: where the scheme is not looked at (`other_scheme`).
 pub fn holds(input: &[u8]) {
     let row = NewKey::of(KEY, "default", Scope::ALL).expect("a key").row;
     if let Some(headers) = headers(input) {

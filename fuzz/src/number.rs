@@ -2,6 +2,7 @@
 
 use otpost::dispatch::PhoneNumber;
 
+/// Seen to fail: with a mask that hides nothing (`london`).
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(number) = PhoneNumber::parse(text) else { return };

@@ -6,6 +6,7 @@ use otpost::carrier::retry_after;
 
 const DAY_S: u64 = 86_400;
 
+/// Seen to fail: where a date may be further than a day (`zone`).
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let now = "2026-01-01T00:00:00Z".parse().expect("a time");

@@ -6,6 +6,7 @@ use otpost::seal::{Keys, Root};
 
 use super::lines::first_of;
 
+/// Seen to fail: where the previous root's tokens are no longer good (`of_the_previous_root`).
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (attempt, token) = first_of(text);

@@ -11,6 +11,7 @@ use super::template::is_bounded;
 
 const ECHO: &str = "{{ brand }}|{{ code }}|{{ word }}|{{ minutes }}";
 
+/// Seen to fail: where a brand is read as a template (`brand_like_a_template`).
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut given = text.split('\n');
