@@ -7,11 +7,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use otpost::app::Roles;
-use otpost::attempt::{AttemptId, Reason};
+use otpost::attempt::{AttemptId, Reason, State};
 use otpost::envelope::Envelope;
 use serde_json::{Value, json};
 use support::house::asking::signature;
 use support::house::{House, in_seconds, job};
+use support::wait;
 
 fn with(mut j: Value, name: &str, value: Value) -> Value {
     j[name] = value;
@@ -183,11 +184,22 @@ async fn keys_are_needed_and_other_tenants_ids_are_unknown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn receipts_are_believed_only_with_token_and_signature() {
     let house = House::build(Duration::from_millis(20)).await;
-    let app = house.start(house.config(&["c1", "c2"]), Roles::ALL).await;
-    let to = "+447702000003";
-    house.script(to, json!(["silent"])).await;
+    let mut config = house.config(&["c1", "c2"]);
+    config.tenants.insert("shop".to_owned(), otpost::config::TenantConfig::default());
+    let app = house.start(config, Roles::ALL).await;
+    let (to, of_shop) = ("+447702000003", "+447702000004");
+    for silent in [to, of_shop] {
+        house.script(silent, json!(["silent"])).await;
+    }
     let id = house.publish(&job(to, json!({}))).await;
     let d = house.until_state(id, "sent").await;
+    let of_shop = job(of_shop, json!({"tenant": "shop"}));
+    house.publish(&of_shop).await;
+    let find =
+        async || house.ledger.find("shop", of_shop["id"].as_str().unwrap().parse().unwrap()).await.unwrap();
+    let of_shop =
+        wait::answer("the other tenant's is sent", async || find().await.filter(|d| d.state == State::Sent))
+            .await;
     let attempt = AttemptId { uid: d.order.uid, n: 1 };
     let door = format!("http://{}/v1/receipts", app.receipts.unwrap());
     let token = house.keys.callback_token("c1", attempt);
@@ -201,14 +213,14 @@ async fn receipts_are_believed_only_with_token_and_signature() {
         let (got, text) = house.post_form(&url, headers, body.clone()).await;
         assert_eq!(got, status, "{url}: {text}");
     }
-    // Well signed, so that the token alone is wrong: nobody's, another attempt's, another dispatch's, and the other carrier's, whose account
-    // signs with the same secret.
+    // Well signed, so that the token alone is wrong: nobody's, another attempt's, another tenant's dispatch's, and the other
+    // carrier's, whose account signs with the same secret.
     let second = house.keys.callback_token("c1", AttemptId { n: 2, ..attempt });
-    let stranger = house.keys.callback_token("c1", AttemptId { uid: uuid::Uuid::now_v7(), n: 1 });
+    let foreign = house.keys.callback_token("c1", AttemptId { uid: of_shop.order.uid, n: 1 });
     for (carrier, token, counted) in [
         ("c1", "wrong-token", 1),
         ("c1", second.as_str(), 2),
-        ("c1", stranger.as_str(), 3),
+        ("c1", foreign.as_str(), 3),
         ("c2", token.as_str(), 1),
     ] {
         let url = format!("{door}/{carrier}/{attempt}/{token}");

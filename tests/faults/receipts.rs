@@ -1,5 +1,5 @@
 //! F14: receipts that come twice, a hundred times, in any order, before our own answer was stored, after the code's life, and
-//! days late. (Forged ones, those for nobody's attempt, another account's, and 10 MB of one: `tests/bad_input.rs`.)
+//! days late. (Forged ones, those for nobody's attempt, with another tenant's token, and 10 MB of one: `tests/bad_input.rs`.)
 
 use std::time::Duration;
 
