@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use lapin::Channel;
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use tokio::time::Instant;
 
 use crate::checker::{self, Injected};
 use crate::load::{BROKER, Kind, Load};
@@ -19,20 +20,24 @@ use crate::support::node::hold_up;
 use crate::support::wait;
 use crate::support::world::connect;
 
-/// Jobs of one measurement that come one after the other, and at once. The first take 15 s: a p95 that one pause of this
+/// Jobs of one measurement that come at once, and then one after the other. These take 15 s: a p95 that one pause of this
 /// machine, of half a second, does not decide.
-const PACED: usize = 600;
 const BURST: usize = 400;
+const PACED: usize = 600;
 /// A quiet run that is quicker than this counts as so quick: below, this machine's own noise is larger.
 const LEAST_P95: Duration = Duration::from_millis(10);
+/// For so long a request to the carrier that hangs is waited for.
+const TIME_OUT: Duration = Duration::from_secs(10);
+/// Of a worker's 256 slots, one carrier may have half.
+const SHARE: usize = 128;
 
 /// How well codes flow to a healthy carrier.
 #[derive(Debug, Clone, Copy)]
 struct Flow {
-    /// From a job's publishing to its acceptance, while they come one after the other.
-    p95: Duration,
     /// Of a burst.
     per_s: f64,
+    /// From a job's publishing to its acceptance, while they come one after the other.
+    p95: Duration,
 }
 
 impl Flow {
@@ -44,18 +49,18 @@ impl Flow {
 
     async fn measure(site: &Site, load: &mut Load<'_>) -> Self {
         let first = load.sent.len();
+        load.burst(BURST).await;
+        let all = Self::taken(site, load, first).await.into_iter().max().unwrap();
+        let second = load.sent.len();
         let mut pace = tokio::time::interval(Duration::from_millis(25));
         for _ in 0..PACED {
             pace.tick().await;
             load.publish_one(Kind::Plain).await;
         }
-        let mut took = Self::taken(site, load, first).await;
+        let mut took = Self::taken(site, load, second).await;
         took.sort_unstable();
         let p95 = took[took.len() * 95 / 100];
-        let second = load.sent.len();
-        load.burst(BURST).await;
-        let all = Self::taken(site, load, second).await.into_iter().max().unwrap();
-        Self { p95, per_s: BURST as f64 / all.as_secs_f64() }
+        Self { per_s: BURST as f64 / all.as_secs_f64(), p95 }
     }
 
     /// How long each took from its publishing, or a burst's beginning, until the carrier had it.
@@ -87,10 +92,11 @@ impl Flow {
 async fn with_a_carrier_for_france(at: &str) -> Site {
     let mut site = Site::build(Duration::from_millis(20)).await;
     site.more = format!(
-        "{}[carriers.c2]\nrate_per_s = 500\ntime_out_s = 10\n[carriers.c2.twilio]\naccount_sid = \"{}\"\nauth_token = \"x\"\n\
+        "{}[carriers.c2]\nrate_per_s = 500\ntime_out_s = {}\n[carriers.c2.twilio]\naccount_sid = \"{}\"\nauth_token = \"x\"\n\
          from = \"+15005550006\"\nbase_url = \"http://{at}\"\n\
          [routes]\nsms = [\"c1\"]\nvoice = [\"c1\"]\n[routes.countries.FR]\nsms = [\"c2\"]\n",
         site.more,
+        TIME_OUT.as_secs(),
         mock_gateway::Config::default().account_sid,
     );
     site
@@ -125,12 +131,15 @@ mod long {
         french.prefix = "+336";
         french.burst(400).await;
         french.sent.iter_mut().for_each(|job| job.kind = Kind::Unanswered);
-        wait::until("it hangs", async || !hanging.heard.asked.lock().unwrap().is_empty()).await;
+        let asked = async || hanging.heard.asked.lock().unwrap().len();
+        wait::until("it hangs on as many as it may have", async || asked().await >= SHARE).await;
+        let hangs = Instant::now();
         // Not the admission of them all is measured, but what they are afterwards.
         let look = connect(&site.house.ledger_url).await;
         let admitted = "select count(*) from dispatch where country = 'FR'";
         let all_in = async || look.query_one(admitted, &[]).await.unwrap().get::<_, i64>(0) == 400;
         wait::until("they are admitted", all_in).await;
+        assert!(hangs.elapsed() < TIME_OUT / 2, "they hang while the burst comes: {:?}", hangs.elapsed());
         let troubled = Flow::measure(&site, &mut load).await;
         troubled.is_nearly(quiet);
         let sent = [load.sent, french.sent.clone()].concat();
@@ -191,11 +200,6 @@ mod long {
         receiver.heard.well.store(true, Ordering::Relaxed);
         checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
         receiver.has_heard_all(&site).await;
-        let answered = receiver.heard.answered.load(Ordering::Relaxed);
-        assert!(
-            answered as i64 >= hooks_waiting,
-            "{answered} were told of {hooks_waiting}, and none is given up"
-        );
         checker::check(&site, &load.sent, Injected { dead: 1, ..Injected::default() }).await;
         held.come_back().await;
     }

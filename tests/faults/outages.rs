@@ -80,9 +80,6 @@ mod long {
     use crate::support::relay::Relay;
     use crate::under_load::{WORKERS, ends_come, is_past};
 
-    /// What the workers have of connections to the ledger: `ledger.pool` each.
-    const POOLS: i64 = 8 * WORKERS.len() as i64;
-
     /// F17: of four workers one was frozen, and wakes up among decisions that the others made without it.
     ///
     /// Seen to fail: where conclusions are written whatever the version (a state without the receipt that was taken).
@@ -90,7 +87,7 @@ mod long {
     async fn workers_are_frozen() {
         under_load("workers_are_frozen", in_flight(256), async |site, _, workers| {
             let mut more = [site.start("c", WORKER).await, site.start("d", WORKER).await];
-            for (worker, ends) in [(0, 20), (1, 50), (0, 50)] {
+            for (worker, ends) in [(0, 20), (1, 70), (0, 70)] {
                 workers[worker].signal("STOP");
                 one_fault();
                 ends_come(site, ends).await;
@@ -246,11 +243,11 @@ mod long {
     async fn connections_are_half_open() {
         under_load("connections_are_half_open", in_flight(128), async |site, lines, _| {
             let look = connect(&site.house.ledger_url).await;
-            // The newest attempts, which ended by the time-out and not by an answer.
-            let unanswered = async || {
-                let sql = "select count(*) from dispatch
-                            where outcome = 'unknown' and closed_at - begun_at > interval '2.5 s'";
-                look.query_one(sql, &[]).await.unwrap().get::<_, i64>(0)
+            // A newest attempt that has begun since then, and ended by the time-out and not by an answer.
+            let unanswered = async |since: f64| {
+                let sql = "select exists (select from dispatch where outcome = 'unknown' and begun_at > to_timestamp($1)
+                                             and closed_at - begun_at > interval '2.5 s')";
+                look.query_one(sql, &[&since]).await.unwrap().get::<_, bool>(0)
             };
             for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
                 let before = relay.counts();
@@ -263,10 +260,11 @@ mod long {
             // The carrier first: what is no longer asked of it is asked again before all of this is over.
             lines.carrier.stall();
             one_fault();
-            let before = unanswered().await;
-            wait::until("a request is not answered", async || unanswered().await > before).await;
+            let stalled = otpost::clock::now().as_millisecond() as f64 / 1000.0;
+            wait::until("a request is not answered", async || unanswered(stalled).await).await;
             lines.carrier.pass();
-            for (relay, why) in [(&lines.ledger, "the ledger"), (&lines.broker, "RabbitMQ")] {
+            for (relay, why) in [(&lines.ledger, "the ledger does not answer"), (&lines.broker, "RabbitMQ")] {
+                wait::until("it is ready", async || site.ready("a").await.is_none()).await;
                 relay.stall();
                 one_fault();
                 let says = async || site.ready("a").await.is_some_and(|says| says.contains(why));
@@ -300,7 +298,8 @@ mod long {
         .await;
     }
 
-    /// F9: whoever asks the ledger waits for a lock, until no worker has a connection left; and is told so before the lock is gone.
+    /// F9: whoever asks the ledger waits for a lock, until as many wait as both workers have connections; and is told so before
+    /// the lock is gone.
     ///
     /// Seen to fail: without a limit to how long a statement may run (no worker says that the ledger is away).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -310,8 +309,9 @@ mod long {
             let asked = async {
                 let wait = "select count(*) from pg_stat_activity
                              where application_name = 'otpost' and wait_event_type = 'Lock'";
-                let all = async || look.query_one(wait, &[]).await.unwrap().get::<_, i64>(0) >= POOLS;
-                wait::until("no worker has a connection left", all).await;
+                let most = WORKERS.len() as i64 * otpost::ledger::Options::default().pool as i64;
+                let all = async || look.query_one(wait, &[]).await.unwrap().get::<_, i64>(0) >= most;
+                wait::until("as many wait as the workers have connections", all).await;
                 workers_say(site, "the ledger is away").await;
                 let (body, began) = (job("+447730000003", json!({})).to_string(), Instant::now());
                 let (status, answer) =
@@ -383,7 +383,7 @@ mod long {
     async fn the_ledger_is_away_for_minutes() {
         let report = under_load("the_ledger_is_away_for_minutes", in_flight(128), async |_, _, _| {
             let away = aside(|| Away::stop("postgres", "fast")).await;
-            // Also of what is handed over in the first half minute of it.
+            // Past the life of what comes in its first half minute, too.
             is_past(otpost::clock::after(otpost::clock::now(), LIFE + Duration::from_secs(30))).await;
             aside(move || drop(away)).await;
         })
