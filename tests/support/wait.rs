@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Nothing that a test waits for takes longer, unless it says so.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -23,7 +23,7 @@ pub(crate) async fn as_told<T>(
     timeout(patience, asking).await.ok()
 }
 
-/// The same, asked all the time.
+/// The same, asked every 20 ms.
 pub(crate) async fn within<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     as_told(patience, async || ask().await.ok_or(AGAIN)).await
 }
@@ -38,11 +38,12 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     answer(what, async || holds().await.then_some(())).await;
 }
 
-/// Looks again and again, for so long.
+/// Looks again and again, for so long; a look that does not end fails.
 pub(crate) async fn throughout(time: Duration, mut look: impl AsyncFnMut()) {
-    within::<()>(time, async || {
+    let end = Instant::now() + time;
+    let all = async || {
         look().await;
-        None
-    })
-    .await;
+        (Instant::now() >= end).then_some(())
+    };
+    assert!(within(time + PATIENCE, all).await.is_some(), "a look does not end");
 }
