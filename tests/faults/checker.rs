@@ -1,10 +1,10 @@
 //! After every scenario: what otpost promises, read off from the outside.
 //!
-//! O1 nothing admitted is lost; O2 a step is accepted once, and once more for each unknown outcome; O3 nothing is begun with
+//! O1 nothing admitted is lost; O2 a step is accepted once, and once more at most, for an unknown outcome; O3 nothing is begun with
 //! less than ten seconds to live; O4 states never go backwards; O6 no code and no number anywhere but at the carrier; O7
 //! what is not final has a time at which it is looked at; O8 nothing older is begun after a newer code of its sign-in; each
 //! final state and each correction is told. O5: of a crowded number's jobs exactly as many pass as its quota says. O9
-//! (`resources`) is looked at beside it; `watch` looks at every row while the scenario runs.
+//! (`resources`) is looked at beside it; `watch` looks at the rows while the scenario runs.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -196,6 +196,7 @@ mod long {
             };
             let first =
                 wait::as_told(Duration::from_secs(20), decided).await.expect("the ledger decides anew");
+            // Where the ledger refused that one, the door says so of the others too.
             let others: Vec<Value> = (1..jobs).map(|_| crowded(step)).collect();
             let mut answers = futures_util::future::join_all(others.iter().map(post)).await;
             answers.push(first);

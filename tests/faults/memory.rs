@@ -111,6 +111,7 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn very_many_numbers_leave_the_door_as_it_was() {
         const FIRST: usize = 10_000;
+        /// As many as the door's map holds: `MOST` in `api/flood.rs`.
         const HELD: usize = 100_000;
         const MOST_KB: u64 = 20_000;
         let name = "very_many_numbers_leave_the_door_as_it_was";

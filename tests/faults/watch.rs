@@ -1,4 +1,4 @@
-//! A look at every row again and again while a scenario runs: what a dispatch was in between, and not only how it ends.
+//! A look at the rows again and again while a scenario runs: what a dispatch was in between, and not only how it ends.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -32,7 +32,7 @@ async fn parts(house: &House) -> (App, App, Relay) {
 async fn is_away(house: &House, relay: &Relay, id: Uuid, until: impl Fn(&Dispatch) -> bool) {
     relay.sprung().await;
     relay.refuse(true);
-    house.until(id, "as old as that", until).await;
+    house.until(id, "old enough", until).await;
     relay.refuse(false);
 }
 

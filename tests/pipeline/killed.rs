@@ -14,6 +14,7 @@ const BASIC_ACK: [u8; 4] = [0, 60, 0, 80];
 /// worker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn before_the_first_byte() {
+    // No receipt overtakes the answer.
     let house = House::build(Duration::from_millis(500)).await;
     let doors = house.start(house.config(&["c1"]), DOORS).await;
     let broker = Relay::start(house.broker()).await;
@@ -48,6 +49,7 @@ async fn before_the_first_byte() {
 /// b) The carrier accepted, the worker dies before it hears so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_answer() {
+    // No receipt overtakes the answer.
     let house = House::build(Duration::from_millis(500)).await;
     let doors = house.start(house.config(&["c1"]), DOORS).await;
     let victim = house.worker_process(doors.receipts.unwrap(), "victim");

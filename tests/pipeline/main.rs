@@ -24,6 +24,7 @@ use support::house::{DOORS, House, WORKER, in_seconds, job};
 /// One house for all traces that disturb nothing: each has numbers of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traces_hold_end_to_end() {
+    // No receipt overtakes the answer.
     let house = House::build(Duration::from_millis(500)).await;
     let mut config = house.config(&["c1"]);
     config.limits.number = vec!["5/10m".parse().unwrap(), "10/1d".parse().unwrap()];

@@ -36,6 +36,7 @@ pub(crate) async fn busy_no_answer_machine_and_answered(house: &House) {
 /// Trace 20 c: one call an hour, and this number had it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_quota_of_calls() {
+    // No receipt overtakes the answer.
     let house = House::build(Duration::from_millis(500)).await;
     let mut config = house.config(&["c1"]);
     config.limits.voice = vec!["1/1h".parse().unwrap()];

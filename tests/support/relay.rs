@@ -311,7 +311,7 @@ async fn write(
             (orders.delay, orders.slice.unwrap_or(usize::MAX))
         };
         if !delay.is_zero() {
-            // For so long, or until something else is ordered.
+            // For so long, or until another delay is ordered.
             let _ = time::timeout(delay, orders.wait_for(|orders| orders.delay != delay)).await;
         }
         unstalled(orders, born).await;
