@@ -48,6 +48,7 @@ async fn failing_webhook() -> (String, watch::Receiver<Vec<String>>) {
     (url, heard)
 }
 
+/// Seen to fail: with a mask that hides nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     let house = House::build(Duration::from_millis(50)).await;
@@ -207,6 +208,7 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+/// Seen to fail: with a mask that hides nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_ledgers_file_holds_no_secret_from_beginning_to_end() {
     let house = House::build(Duration::from_millis(50)).await;

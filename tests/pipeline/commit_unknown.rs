@@ -45,6 +45,7 @@ fn outcomes(d: &Dispatch) -> Vec<&'static str> {
     d.attempts.iter().map(|a| a.outcome.map_or("open", |o| o.word())).collect()
 }
 
+/// Seen to fail: where a begin that nobody heard of is not tried again (its attempt ends as unknown).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_begin_that_came_through_unheard_is_sent_in_time_or_not_at_all() {
     let house = House::build(Duration::from_millis(20)).await;
@@ -66,6 +67,8 @@ async fn a_begin_that_came_through_unheard_is_sent_in_time_or_not_at_all() {
 }
 
 /// The job was admitted with its first begin, and the row cannot be read when that is found out.
+///
+/// Seen to fail: where the row is read once only (its attempt ends as unknown).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_came_through_unheard_is_not_left_unknown() {
     let house = House::build(Duration::from_millis(20)).await;
@@ -85,6 +88,8 @@ async fn an_admission_that_came_through_unheard_is_not_left_unknown() {
 }
 
 /// The same, and the code's life is over when that is found out.
+///
+/// Seen to fail: where a known id is left alone when its code has expired (it does not end within 90 s).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_came_through_unheard_may_have_expired_since() {
     let house = House::build(Duration::from_millis(20)).await;
