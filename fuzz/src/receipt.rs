@@ -9,7 +9,8 @@ use super::account::{TOKEN, is_bounded, signature, twilio};
 
 const URL: &str = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-1/abc";
 
-/// Seen to fail: where the signature is not looked at (each of them), and where a control character is kept (`control_characters`).
+/// Seen to fail: where the signature is not looked at (each of them), and where a control character is kept
+/// (`control_characters`).
 pub fn holds(input: &[u8]) {
     match read(Some(&signature(TOKEN, URL, input)), input) {
         Err(e) => assert_eq!(e, NotBelieved::Form),

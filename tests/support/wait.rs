@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Nothing that a test waits for takes longer, unless it says so.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Asks until there is an answer; none when the time is over, even amid a question. Each no says when to ask again.

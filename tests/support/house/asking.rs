@@ -8,7 +8,7 @@ use otpost::app::App;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::House;
+use super::{House, wait};
 
 impl House {
     /// Publishes a job, confirmed.
@@ -34,7 +34,7 @@ impl House {
                 self.channel.basic_publish("otpost".into(), routing_key.into(), options, body, properties);
             publish.await.unwrap().await.unwrap()
         };
-        let confirm = tokio::time::timeout(super::PATIENCE, confirmed).await.expect("RabbitMQ confirms");
+        let confirm = tokio::time::timeout(wait::PATIENCE, confirmed).await.expect("RabbitMQ confirms");
         assert!(matches!(confirm, lapin::Confirmation::Ack(None)), "{confirm:?}");
     }
 

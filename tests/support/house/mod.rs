@@ -28,10 +28,9 @@ use uuid::Uuid;
 
 use super::node::rabbitmqctl;
 use super::relay::Relay;
+use super::wait;
 use super::world::{TempDir, fresh_schema, ledger_at};
 
-/// No request of a test takes longer, and no confirm.
-const PATIENCE: Duration = Duration::from_secs(60);
 pub const WORKER: Roles = Roles { api: false, worker: true, receipts: false };
 pub const DOORS: Roles = Roles { api: true, worker: false, receipts: true };
 pub struct House {
@@ -90,7 +89,7 @@ impl House {
         let gateway = Gateway::start(listener, config).unwrap();
         let root = Root::random("t1");
         let keys = Keys::new(root.clone(), vec![], &root);
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(wait::PATIENCE).build().unwrap();
         let (files, connections) = (TempDir::new(), vec![connection]);
         Self {
             ledger,
