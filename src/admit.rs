@@ -11,7 +11,7 @@ use crate::attempt::{Reason, State};
 use crate::clock::between;
 use crate::config::Config;
 use crate::dispatch::Words;
-use crate::dispatch::{BadMessage, Channel, Code, Dispatch, Job, Order, Params, PhoneNumber};
+use crate::dispatch::{BadMessage, Channel, Code, Dispatch, Job, Kind, Order, Params, PhoneNumber};
 use crate::ledger::{Admission, Limit, Owes, Refusal};
 use crate::message::{Letterhead, Templates};
 use crate::next::MIN_LIFE;
@@ -29,7 +29,9 @@ pub enum Door {
 /// What is sealed in a dispatch's row until its end.
 #[derive(Serialize, Deserialize)]
 struct Secret {
-    code: Zeroizing<String>,
+    /// None for a notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<Zeroizing<String>>,
     #[serde(default)]
     params: Params,
 }
@@ -38,10 +40,17 @@ struct Secret {
 pub struct Contents {
     /// Where to.
     pub to: PhoneNumber,
-    /// What.
-    pub code: Code,
+    /// The code; none for a notice.
+    pub code: Option<Code>,
     /// The template's values.
     pub params: Params,
+}
+
+impl Contents {
+    /// Whether it is a code or a notice.
+    pub fn kind(&self) -> Kind {
+        Kind::of(self.code.as_ref())
+    }
 }
 
 /// Reads jobs and prepares them for the ledger; opens them again for a carrier.
@@ -57,7 +66,7 @@ impl Admitter {
         Self { keys, config, templates }
     }
 
-    /// Reads a job; its tenant, its template and its words must be there.
+    /// Reads a job. Its tenant, its template and its words must be there, and a code exactly where the template uses one.
     pub fn decode(&self, body: &[u8], tenant: Option<&str>, now: Timestamp) -> Result<Job, BadMessage> {
         let job = Job::decode(body, tenant, &self.keys, now)?;
         if !self.config.knows(&job.tenant) {
@@ -66,10 +75,20 @@ impl Admitter {
         if !job.was_sealed && self.config.requires_seal(&job.tenant) {
             return Err(BadMessage::new("sealed", "is required of this tenant: plain jobs are refused"));
         }
+        match (self.templates.kind(&job.template), job.kind()) {
+            (Some(Kind::Code), Kind::Notice) => return Err(BadMessage::new("code", "is missing")),
+            (Some(Kind::Notice), Kind::Code) => {
+                return Err(BadMessage::new(
+                    "code",
+                    "must not be there: the template is a notice, and uses no code",
+                ));
+            }
+            _ => {}
+        }
         let locale = job.locale.as_deref();
         let country = if locale.is_none() { job.to.metadata().country } else { None };
         for channel in job.plan.channels() {
-            let contents = (&job.code, &job.params);
+            let contents = (job.code.as_ref(), &job.params);
             self.words(*channel, &job.tenant, &job.template, locale, country.as_deref(), contents, MIN_LIFE)
                 .map_err(|e| BadMessage::new("template", e.to_string()))?;
         }
@@ -97,14 +116,17 @@ impl Admitter {
     pub fn admission(&self, job: &Job, door: Door, traceparent: Option<&str>, now: Timestamp) -> Admission {
         let metadata = job.to.metadata();
         let uid = uid_at(now);
-        let secret =
-            Secret { code: Zeroizing::new(job.code.expose().to_owned()), params: job.params.clone() };
+        let code = job.code.as_ref().map(|code| Zeroizing::new(code.expose().to_owned()));
+        let secret = Secret { code, params: job.params.clone() };
         let secret = Zeroizing::new(serde_json::to_vec(&secret).expect("a map with text keys serialises"));
         let quota = |tenant, purpose, rules: &[crate::quota::Rule]| Limit {
             key: self.keys.quota_key(tenant, purpose, &job.to),
             rules: rules.to_vec(),
         };
-        let mut limits = vec![quota(Some(&job.tenant), "number", self.config.number_rules(&job.tenant))];
+        let mut limits = vec![match job.kind() {
+            Kind::Code => quota(Some(&job.tenant), "number", self.config.number_rules(&job.tenant)),
+            Kind::Notice => quota(Some(&job.tenant), "notice", self.config.notice_rules(&job.tenant)),
+        }];
         if !self.config.limits.operator.is_empty() {
             limits.push(quota(None, "operator", &self.config.limits.operator));
         }
@@ -161,10 +183,14 @@ impl Admitter {
         self.config.sender(tenant, carrier, channel)
     }
 
-    /// The quota of calls of a number.
-    pub fn voice_limit(&self, tenant: &str, to: &PhoneNumber) -> Limit {
+    /// The quota of calls of a number. Calls with notices are counted apart, so that no notice takes a call from a code.
+    pub fn voice_limit(&self, tenant: &str, kind: Kind, to: &PhoneNumber) -> Limit {
+        let purpose = match kind {
+            Kind::Code => "voice",
+            Kind::Notice => "notice-voice",
+        };
         let rules = self.config.voice_rules(tenant).to_vec();
-        Limit { key: self.keys.quota_key(Some(tenant), "voice", to), rules }
+        Limit { key: self.keys.quota_key(Some(tenant), purpose, to), rules }
     }
 
     /// Opens what a dispatch's row keeps sealed.
@@ -175,13 +201,13 @@ impl Admitter {
         let to = PhoneNumber::parse(number).map_err(|_| SealError::Form)?;
         let secret = self.keys.open_row(RowSecret::Code, uid, d.code.as_deref().ok_or(SealError::Form)?)?;
         let secret: Secret = serde_json::from_slice(&secret).map_err(|_| SealError::Form)?;
-        let code = Code::parse(&secret.code).map_err(|_| SealError::Form)?;
+        let code = secret.code.map(|code| Code::parse(&code).map_err(|_| SealError::Form)).transpose()?;
         Ok(Contents { to, code, params: secret.params })
     }
 
     /// The words of a dispatch on a channel, with this much life left.
     pub fn render(
-        &self, order: &Order, channel: Channel, code: &Code, params: &Params, life: Duration,
+        &self, order: &Order, channel: Channel, code: Option<&Code>, params: &Params, life: Duration,
     ) -> Result<Words, crate::message::NoWords> {
         let (locale, country) = (order.locale.as_deref(), order.country.as_deref());
         self.words(channel, &order.tenant, &order.template, locale, country, (code, params), life)
@@ -190,7 +216,7 @@ impl Admitter {
     #[expect(clippy::too_many_arguments, reason = "a job and a row have these in different places")]
     fn words(
         &self, channel: Channel, tenant: &str, template: &str, locale: Option<&str>, country: Option<&str>,
-        (code, params): (&Code, &Params), life: Duration,
+        (code, params): (Option<&Code>, &Params), life: Duration,
     ) -> Result<Words, crate::message::NoWords> {
         let brand = self.config.brand(tenant);
         self.templates.render(channel, &Letterhead { brand, template, locale, country, params, life }, code)

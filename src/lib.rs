@@ -14,7 +14,8 @@
 //! [`cloud_event`]: over the broker, to the tenant's [`webhook`], and live to whoever listens ([`feed`]). What cannot be
 //! used, and what the [`ledger`] cannot take just now, is set aside on the broker, sealed in an [`envelope`]; [`outage`]
 //! knows whether the ledger answers. What follows from the configuration may change meanwhile ([`live`]). A code lies
-//! sealed ([`seal`]) in its row until its dispatch has ended, and nowhere else.
+//! sealed ([`seal`]) in its row until its dispatch has ended, and nowhere else. A notice, whose template uses no code, goes the same way
+//! without one.
 //!
 //! Facts are written by whoever learns them; conclusions only by whoever has seen the latest facts. That one rule keeps
 //! workers, receipts, timers and senders out of each other's way.

@@ -297,6 +297,18 @@ fn what_would_quietly_be_something_else_is_said() {
     let (code, said) = otpost(&check);
     assert!(code == 0 && !said.contains("public_url"), "{said}");
 
+    // A notice in one language and a code in another.
+    let templates = files.0.join("templates");
+    std::fs::create_dir(&templates).unwrap();
+    std::fs::write(templates.join("login.en.sms.txt"), "{{ code }}").unwrap();
+    std::fs::write(templates.join("login.de.sms.txt"), "Hallo").unwrap();
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{good}[messages]\ntemplates_dir = \"templates\"\n")).unwrap();
+    let (code, said) = otpost(&check);
+    let names = "login.en.sms.txt uses the code, and login.de.sms.txt does not";
+    assert!(code == 2 && said.contains(names), "{code} {said}");
+    std::fs::write(&path, good).unwrap();
+
     // Another ledger than was meant, and one that nobody has made.
     let empty = Command::new(env!("CARGO_BIN_EXE_otpost")).args(check).env("OTPOST_LEDGER_URL", "").output();
     let said = String::from_utf8(empty.unwrap().stderr).unwrap();

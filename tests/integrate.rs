@@ -159,9 +159,9 @@ async fn signs_in(house: &House, shop: &Shop, mut command: Command, to: &str, te
     let code: String =
         got[0]["body"].as_str().unwrap().chars().filter(char::is_ascii_digit).take(6).collect();
     assert!(got[2]["body"].as_str().unwrap().contains(&code), "{got:?}");
-    let spoken: Vec<String> = code.chars().map(|digit| format!("{digit}.")).collect();
+    let spoken: Vec<String> = code.chars().map(String::from).collect();
     for call in [&got[1], &got[3]] {
-        assert!(call["transcript"].as_str().unwrap().contains(&spoken.join(" ")), "{spoken:?} {call}");
+        assert!(call["transcript"].as_str().unwrap().contains(&spoken.join(", ")), "{spoken:?} {call}");
     }
     terminal.types(&code);
     said.push("Signed in");

@@ -71,11 +71,23 @@ async fn a_script_seals_and_publishes_jobs_and_acts() {
     assert_eq!(otpost(&["publish", "--routing-key", "cancel"], &file, &act).0, 0);
     house.until_state(id.parse().unwrap(), "cancelled").await;
 
+    // A notice has no code to be sealed.
+    let to = "+447706000004";
+    let mut j = job(to, json!({"template": "two_step_notice"}));
+    j.as_object_mut().unwrap().remove("code");
+    let (code, id, said) = otpost(&["publish", "--seal"], &file, &j.to_string());
+    assert_eq!(code, 0, "{said}");
+    house.until_state(id.parse().unwrap(), "delivered").await;
+    let mut codeless = j.clone();
+    codeless["template"] = Value::Null;
+
     // What cannot be published says why.
     for (args, input, expected) in [
         (&["publish"][..], "{", "is not a JSON object"),
         (&["publish", "--routing-key", "feedback"], &act, "verified: is missing"),
         (&["seal"], "{\"id\": \"x\"}", "id: is missing, or has a wrong form"),
+        (&["seal"], &codeless.to_string(), "needs to and code"),
+        (&["publish"], &codeless.to_string(), "code: is missing"),
         (&["seal", "--tenant-key", "t1.abc"], &j.to_string(), "64 hexadecimal digits"),
         (
             &["publish", "--amqp-url", "amqp://guest:guest@127.0.0.1:1/%2f"],

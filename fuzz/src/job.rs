@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use otpost::admit::{Admitter, Door};
 use otpost::config::Config;
-use otpost::dispatch::{BadMessage, Job};
+use otpost::dispatch::{BadMessage, Code, Job};
 use otpost::message::Templates;
 use otpost::seal::{Keys, Root};
 use serde_json::{Value, json};
@@ -66,7 +66,8 @@ fn read(body: &[u8]) {
 }
 
 fn is_bounded(job: &Job) {
-    assert!((8..=16).contains(&job.to.expose().len()) && (4..=10).contains(&job.code.expose().len()));
+    assert!((8..=16).contains(&job.to.expose().len()));
+    assert!(job.code.as_ref().is_none_or(|code| (4..=10).contains(&code.expose().len())));
     assert!(job.expires_at.duration_since(now()).as_secs() <= 3660);
     assert!((1..=4).contains(&job.plan.len()) && job.fallback_after_s <= 3600);
     for name in [&job.tenant, &job.template] {
@@ -74,7 +75,10 @@ fn is_bounded(job: &Job) {
         assert!(plain && (1..=64).contains(&name.len()), "{name}");
     }
     assert!(job.params.len() <= 8 && job.tags.len() <= 10);
-    let words = job.params.values().filter_map(Value::as_str);
+    let origin = job.params.get("origin").and_then(Value::as_str);
+    assert!(origin.is_none_or(|host| (1..=253).contains(&host.len()) && host.is_ascii()), "{origin:?}");
+    let words =
+        job.params.iter().filter(|(name, _)| *name != "origin").filter_map(|(_, value)| value.as_str());
     let texts = job
         .tags
         .iter()
@@ -84,13 +88,14 @@ fn is_bounded(job: &Job) {
     for text in texts {
         assert!((1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control), "{text:?}");
     }
-    let printed = format!("{job:?} {:?} {}", job.to, job.code);
+    let printed = format!("{job:?} {:?} {:?}", job.to, job.code);
     assert!(!printed.contains(job.to.expose()));
 }
 
 /// The job as a producer would write it, plain and sealed.
 fn written(job: &Job) -> (Value, Value) {
-    let mut secret = json!({"to": job.to.expose(), "code": job.code.expose(), "params": job.params});
+    let mut secret =
+        json!({"to": job.to.expose(), "code": job.code.as_ref().map(Code::expose), "params": job.params});
     if let Some(ip) = job.client_ip {
         secret["client_ip"] = json!(ip);
     }

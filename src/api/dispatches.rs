@@ -36,7 +36,7 @@ pub(super) struct DispatchAnswer {
 
 type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
 
-/// Send a code
+/// Send a code or a notice
 ///
 /// The same id and content are never sent twice: a repeated request is answered 200, with the state. A refusal leaves no
 /// dispatch, and the id stays free.
@@ -51,6 +51,7 @@ type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
         description = "At most 64 KiB",
         examples(
             ("plain" = (summary = "Number and code in the open", value = json!(JobShape::plain()))),
+            ("notice" = (summary = "A notice: its template uses no code", value = json!(JobShape::notice()))),
             ("sealed" = (summary = "Number and code sealed under the tenant's key", value = json!(JobShape::sealed())))
         )
     ),
@@ -157,7 +158,7 @@ fn refused(state: Standing, reason: Reason, retry_after_s: Option<u64>) -> Probl
         }
         _ => {
             let detail = match reason {
-                Reason::Life => "expires_at: the code must live for at least 10 s more",
+                Reason::Life => "expires_at: must be at least 10 s ahead",
                 Reason::NumberNotPossible => "to: the numbering plan has no such number",
                 Reason::Country => "to: this country is not served",
                 _ => "the job is refused",

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{ConfigFile, Failure};
 use crate::broker::{Broker, Exchange, Message, Settings};
 use crate::config::Config;
-use crate::dispatch::{Act, Job, Verb};
+use crate::dispatch::{Act, DEFAULT_TEMPLATE, Job, Verb};
 use crate::seal::{Keys, TenantKey};
 
 /// Read a job from standard input, seal what is secret in it, and print it.
@@ -170,8 +170,11 @@ impl SealingKey {
                 secret.insert(name.to_owned(), value.clone());
             }
         }
-        if !secret.contains_key("to") || !secret.contains_key("code") {
-            return Err(Failure::Usage("a job to be sealed needs to and code".to_owned()));
+        let of_default = job.get("template").is_none_or(|t| t.is_null() || t == DEFAULT_TEMPLATE);
+        if !secret.contains_key("to") || (of_default && !secret.contains_key("code")) {
+            return Err(Failure::Usage(
+                "a job to be sealed needs to and code; without code, the template of a notice".to_owned(),
+            ));
         }
         let plain = Zeroizing::new(Value::Object(secret).to_string());
         let sealed = key.seal_job(tenant, id, expires_at, plain.as_bytes());

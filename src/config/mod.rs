@@ -264,9 +264,14 @@ impl Config {
         Root::from_hex(&self.keys.id, hex.expose_secret()).map_err(|e| BadConfig(format!("keys.root: {e}")))
     }
 
-    /// The quota of a tenant's numbers.
+    /// The quota of codes to a tenant's numbers.
     pub fn number_rules(&self, tenant: &str) -> &[Rule] {
         self.tenants.get(tenant).and_then(|t| t.number.as_deref()).unwrap_or(&self.limits.number)
+    }
+
+    /// The quota of notices to a tenant's numbers.
+    pub fn notice_rules(&self, tenant: &str) -> &[Rule] {
+        self.tenants.get(tenant).and_then(|t| t.notice.as_deref()).unwrap_or(&self.limits.notice)
     }
 
     /// The quota of calls to a tenant's numbers.

@@ -121,11 +121,13 @@ section! {
 section! {
     /// Quotas.
     LimitsConfig {
-        /// Of one number and tenant.
+        /// Codes of one number and tenant.
         number: Vec<Rule> = rules(&["5/10m", "10/1d"]),
+        /// Notices of one number and tenant.
+        notice: Vec<Rule> = rules(&["5/1h", "20/1d"]),
         /// Calls of one number and tenant.
         voice: Vec<Rule> = rules(&["3/1h"]),
-        /// Of one number above all tenants.
+        /// Of one number above all tenants, codes and notices together.
         operator: Vec<Rule> = vec![],
         /// Flood control for one number.
         door_number: Rule = Rule { count: 60, window: Duration::from_secs(60) },
@@ -174,8 +176,10 @@ section! {
 section! {
     /// What differs for a tenant.
     TenantConfig {
-        /// Its quota.
+        /// Its quota of codes.
         number: Option<Vec<Rule>> = None,
+        /// Its quota of notices.
+        notice: Option<Vec<Rule>> = None,
         /// Its quota of calls.
         voice: Option<Vec<Rule>> = None,
         /// Its name in messages.

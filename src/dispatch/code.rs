@@ -38,6 +38,22 @@ impl fmt::Display for Code {
     }
 }
 
+/// What a dispatch brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A one-time code.
+    Code,
+    /// A notice: a message without a code.
+    Notice,
+}
+
+impl Kind {
+    /// The kind of a dispatch with this code, or without one.
+    pub fn of(code: Option<&Code>) -> Self {
+        if code.is_some() { Self::Code } else { Self::Notice }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Code;

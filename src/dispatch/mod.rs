@@ -1,4 +1,4 @@
-//! A dispatch: one order to bring a code to a number before a time, as the ledger holds it.
+//! A dispatch: one order to bring a code or a notice to a number before a time, as the ledger holds it.
 
 mod act;
 mod code;
@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use act::{Act, CancelBody, CancelShape, Deed, FeedbackBody, FeedbackShape, NextBody, NextShape, Verb};
-pub use code::{BadCode, Code};
+pub use code::{BadCode, Code, Kind};
 pub use job::shape::JobShape;
-pub use job::{BadMessage, Job, Params, Supersedes};
+pub use job::{BadMessage, DEFAULT_TEMPLATE, Job, Params, Supersedes};
 pub use message::{Part, Spoken, Words};
 pub use number::{BadNumber, NumberCheck, PhoneNumber};
 pub use plan::{BadPlan, Channel, Plan};
@@ -85,7 +85,7 @@ pub struct Order {
     pub id: Uuid,
     /// The channels, in order.
     pub plan: Plan,
-    /// When the code ends.
+    /// When the code or the notice ends.
     pub expires_at: Timestamp,
     /// Seconds from a step's first begin until the next step is tried; 0: never by time.
     pub fallback_after_s: u32,
@@ -141,7 +141,7 @@ pub struct Dispatch {
     /// When a worker must look at it again; none when it is final and nothing is in flight.
     #[serde(default)]
     pub wake_at: Option<Timestamp>,
-    /// The sealed code, until it is final or expired.
+    /// The code, if it has one, and the params, sealed, until it is final or expired.
     #[serde(default)]
     pub code: Option<String>,
     /// The quota slots it took.

@@ -1,11 +1,15 @@
-//! From a code to words: the text of a message, or what a call says.
+//! From a code or a notice to words: the text of a message, or what a call says.
 //!
 //! A template is a file `<name>.<language>.<channel>.txt`. It may use `brand`, `code`, `spelled` (the code digit by
-//! digit), `minutes` (whole minutes left; 0: less than one) and the job's own params; anything else is an error. In speech a
-//! line is a sentence, and `[pause 2]` a line of silence.
+//! digit), `minutes` (whole minutes left, rounded down; 0: less than one), `minutes_rounded_up` (the same, rounded up) and the
+//! job's own params; anything else is an error. In speech a line is a sentence, and `[pause 2]` a line of silence.
+//!
+//! A template that uses neither `code` nor `spelled` is a notice. All files of one name are of one kind.
 
 pub mod gsm7;
 mod locale;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +18,7 @@ use std::time::Duration;
 use minijinja::{Environment, UndefinedBehavior, Value};
 use zeroize::Zeroizing;
 
-use crate::dispatch::{Channel, Code, Params, Part, Spoken, Words};
+use crate::dispatch::{Channel, Code, DEFAULT_TEMPLATE, Kind, Params, Part, Spoken, Words};
 
 pub use locale::languages;
 
@@ -31,7 +35,19 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("code.en.voice", include_str!("../../config/templates/code.en.voice.txt")),
     ("code.de.sms", include_str!("../../config/templates/code.de.sms.txt")),
     ("code.de.voice", include_str!("../../config/templates/code.de.voice.txt")),
+    ("two_step.en.sms", include_str!("../../config/templates/two_step.en.sms.txt")),
+    ("two_step.en.voice", include_str!("../../config/templates/two_step.en.voice.txt")),
+    ("two_step.de.sms", include_str!("../../config/templates/two_step.de.sms.txt")),
+    ("two_step.de.voice", include_str!("../../config/templates/two_step.de.voice.txt")),
+    ("two_step_notice.en.sms", include_str!("../../config/templates/two_step_notice.en.sms.txt")),
+    ("two_step_notice.en.voice", include_str!("../../config/templates/two_step_notice.en.voice.txt")),
+    ("two_step_notice.de.sms", include_str!("../../config/templates/two_step_notice.de.sms.txt")),
+    ("two_step_notice.de.voice", include_str!("../../config/templates/two_step_notice.de.voice.txt")),
 ];
+
+/// What a link costs is measured with these: a usual host name, and a token of 32 bytes.
+const SAMPLE_LINK: [(&str, &str); 2] =
+    [("origin", "verify.shop.example"), ("token", "c3RvcC10aGlzLXRva2VuLWlzLTMyLWJ5dGVzLWxvbmc")];
 
 /// Why there are no words. No template's or library's text is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,9 +64,11 @@ pub enum NoWords {
 #[derive(Debug)]
 pub struct Templates {
     env: Environment<'static>,
+    /// What each file brings, by `<name>.<language>.<channel>`.
+    kinds: BTreeMap<String, Kind>,
 }
 
-/// What a message says beside its code.
+/// What a message is made of, beside its code.
 #[derive(Debug)]
 pub struct Letterhead<'a> {
     /// The name that it begins with.
@@ -63,7 +81,7 @@ pub struct Letterhead<'a> {
     pub country: Option<&'a str>,
     /// The template's values.
     pub params: &'a Params,
-    /// How long the code still lives.
+    /// How long the code or the notice still lives.
     pub life: Duration,
 }
 
@@ -90,6 +108,7 @@ impl Templates {
                 all.add(name, std::fs::read_to_string(&path).map_err(|_| cannot())?)?;
             }
         }
+        all.check()?;
         Ok(all)
     }
 
@@ -98,7 +117,7 @@ impl Templates {
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_fuel(Some(FUEL));
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        let mut all = Self { env };
+        let mut all = Self { env, kinds: BTreeMap::new() };
         for (name, text) in BUILT_IN {
             all.add(name, (*text).to_owned())?;
         }
@@ -109,21 +128,58 @@ impl Templates {
     pub fn add(&mut self, name: &str, text: String) -> Result<(), String> {
         self.env
             .add_template_owned(name.to_owned(), text)
-            .map_err(|e| format!("template {name}.txt is not valid (line {})", e.line().unwrap_or(0)))
+            .map_err(|e| format!("template {name}.txt is not valid (line {})", e.line().unwrap_or(0)))?;
+        let template = self.env.get_template(name).expect("it was added");
+        let used = template.undeclared_variables(false);
+        let uses_code = used.contains("code") || used.contains("spelled");
+        self.kinds.insert(name.to_owned(), if uses_code { Kind::Code } else { Kind::Notice });
+        Ok(())
     }
 
-    /// Texts that are charged as more than one part, with how many, and whether GSM-7 has all their characters. What
-    /// needs params is left out.
+    /// Whether a template brings a code or a notice; none where there is no such template.
+    pub fn kind(&self, template: &str) -> Option<Kind> {
+        let prefix = format!("{template}.");
+        let (name, kind) = self.kinds.range(prefix.clone()..).next()?;
+        name.starts_with(&prefix).then_some(*kind)
+    }
+
+    /// Whether all files of a name are of one kind. A job is one for all its channels, and its language may not be there.
+    fn check(&self) -> Result<(), String> {
+        let mut files = self.kinds.iter().peekable();
+        while let Some((file, kind)) = files.next() {
+            let name = |file: &String| file.split('.').next().map(str::to_owned);
+            let Some((next, other)) = files.peek().filter(|(next, _)| name(next) == name(file)) else {
+                continue;
+            };
+            if kind != *other {
+                let (uses, does_not) = if *kind == Kind::Code { (file, *next) } else { (*next, file) };
+                return Err(format!(
+                    "template {uses}.txt uses the code, and {does_not}.txt does not: either all languages and channels of a template \
+                     use it, or none does"
+                ));
+            }
+        }
+        if self.kind(DEFAULT_TEMPLATE) == Some(Kind::Notice) {
+            return Err(format!(
+                "template {DEFAULT_TEMPLATE} does not use the code: it is the template of jobs that name none"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Texts that are charged as more than one part, with how many, and whether GSM-7 has all their characters. They are
+    /// measured with a usual `origin` and `token`; what needs other params is left out.
     pub fn charged_above_one(&self, brand: &str) -> Vec<(String, gsm7::Segments)> {
         let code = Code::parse("481516").expect("a code of six digits");
-        let sms = self.env.templates().filter_map(|(name, _)| name.strip_suffix(".sms").map(str::to_owned));
+        let sms = self.kinds.keys().filter_map(|name| name.strip_suffix(".sms").map(str::to_owned));
         let measured = sms.filter_map(|name| {
             let (template, language) = name.split_once('.')?;
-            let params = Params::default();
+            let params = SAMPLE_LINK.map(|(name, value)| (name.to_owned(), value.into())).into();
             let life = Duration::from_mins(5);
             let (locale, country) = (Some(language), None);
             let head = Letterhead { brand, template, locale, country, params: &params, life };
-            match self.render(Channel::Sms, &head, &code).ok()? {
+            let code = (self.kind(template)? == Kind::Code).then_some(&code);
+            match self.render(Channel::Sms, &head, code).ok()? {
                 Words::Text(text) => Some((name.clone(), gsm7::segments(&text))),
                 Words::Speech(_) => None,
             }
@@ -131,20 +187,34 @@ impl Templates {
         measured.filter(|(_, segments)| segments.parts > 1).collect()
     }
 
-    /// The words of a message.
-    pub fn render(&self, channel: Channel, head: &Letterhead<'_>, code: &Code) -> Result<Words, NoWords> {
+    /// The words of a message: with the code, or without one for a notice.
+    pub fn render(
+        &self, channel: Channel, head: &Letterhead<'_>, code: Option<&Code>,
+    ) -> Result<Words, NoWords> {
         let (language, template) = languages(head.locale, head.country)
             .find_map(|l| {
                 let name = format!("{}.{l}.{channel}", head.template);
                 self.env.get_template(&name).ok().map(|t| (l, t))
             })
             .ok_or(NoWords::Missing)?;
+        // The template may be another than the one that the job was admitted for.
+        if self.kinds.get(template.name()) != Some(&Kind::of(code)) {
+            return Err(NoWords::Broken(match code {
+                Some(_) => "it does not use the code of the job",
+                None => "it uses a code, and the job has none",
+            }));
+        }
         let mut values: BTreeMap<String, Value> =
             head.params.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
         values.insert("brand".to_owned(), Value::from(head.brand));
-        values.insert("code".to_owned(), Value::from(code.expose()));
-        values.insert("spelled".to_owned(), Value::from(spell(code).as_str()));
-        values.insert("minutes".to_owned(), Value::from(head.life.as_secs() / 60));
+        if let Some(code) = code {
+            values.insert("code".to_owned(), Value::from(code.expose()));
+            values.insert("spelled".to_owned(), Value::from(spell(code).as_str()));
+        }
+        let seconds = head.life.as_secs();
+        values.insert("minutes".to_owned(), Value::from(seconds / 60));
+        let rounded_up = if seconds < 60 { 0 } else { seconds.div_ceil(60) };
+        values.insert("minutes_rounded_up".to_owned(), Value::from(rounded_up));
         let text = Zeroizing::new(template.render(values).map_err(|e| NoWords::Broken(kind(&e)))?);
         if text.chars().count() > LONGEST {
             return Err(NoWords::Broken("it is longer than 1000 characters"));
@@ -171,15 +241,15 @@ fn kind(e: &minijinja::Error) -> &'static str {
     }
 }
 
-/// The code digit by digit, as a voice reads it slowly.
+/// The code digit by digit, as a voice reads it slowly. Commas part the digits: after a full stop a German voice reads "4." as
+/// "fourth".
 fn spell(code: &Code) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::new());
     for c in code.expose().chars() {
         if !out.is_empty() {
-            out.push(' ');
+            out.push_str(", ");
         }
         out.push(c.to_ascii_uppercase());
-        out.push('.');
     }
     out
 }
@@ -212,95 +282,4 @@ fn read_parts(text: &str) -> Result<Vec<Part>, NoWords> {
             seconds.map(Part::Pause).ok_or(NoWords::Broken("a pause is [pause N], N from 1 to 10"))
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn head<'a>(locale: Option<&'a str>, country: Option<&'a str>, params: &'a Params) -> Letterhead<'a> {
-        Letterhead {
-            brand: "Example",
-            template: "code",
-            locale,
-            country,
-            params,
-            life: Duration::from_secs(290),
-        }
-    }
-
-    fn text(templates: &Templates, locale: Option<&str>, country: Option<&str>) -> String {
-        let code = Code::parse("481516").unwrap();
-        match templates.render(Channel::Sms, &head(locale, country, &Params::new()), &code).unwrap() {
-            Words::Text(text) => text.to_string(),
-            Words::Speech(_) => panic!("a text was asked for"),
-        }
-    }
-
-    #[test]
-    fn what_is_spoken_fits_into_a_carriers_markup() {
-        let folder = std::env::temp_dir().join(format!("otpost-speech-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&folder).unwrap();
-        let render = |lines: usize| {
-            std::fs::write(folder.join("code.en.voice.txt"), "a & b\n".repeat(lines)).unwrap();
-            let templates = Templates::load(Some(&folder)).unwrap();
-            let code = Code::parse("481516").unwrap();
-            templates.render(Channel::Voice, &head(Some("en"), None, &Params::new()), &code)
-        };
-        let (fits, too_long) = (render(70), render(71));
-        std::fs::remove_dir_all(&folder).unwrap();
-        assert!(fits.is_ok());
-        assert!(matches!(too_long, Err(NoWords::Broken(why)) if why.contains("too long to be spoken")));
-    }
-
-    #[test]
-    fn a_text_fits_one_part_and_falls_back_to_a_language_that_is_there() {
-        let templates = Templates::load(None).unwrap();
-        assert_eq!(
-            text(&templates, None, Some("GB")),
-            "Example: your code is 481516. It ends in 4 min. Never share it."
-        );
-        let (params, code) = (Params::new(), Code::parse("481516").unwrap());
-        let head = Letterhead { life: Duration::from_secs(59), ..head(Some("en"), None, &params) };
-        let Words::Text(short) = templates.render(Channel::Sms, &head, &code).unwrap() else {
-            panic!("a text")
-        };
-        assert!(short.contains("It ends in less than a minute."), "{}", *short);
-        assert!(text(&templates, Some("de-AT"), Some("GB")).starts_with("Example: Ihr Code ist 481516."));
-        assert!(text(&templates, None, Some("DE")).contains("Ihr Code"));
-        assert!(text(&templates, Some("fr-FR"), None).contains("your code"), "no French: English");
-        for locale in ["en", "de"] {
-            assert_eq!(gsm7::segments(&text(&templates, Some(locale), None)).parts, 1);
-        }
-    }
-
-    #[test]
-    fn a_call_says_the_code_three_times_digit_by_digit_with_pauses() {
-        let templates = Templates::load(None).unwrap();
-        let code = Code::parse("48a5").unwrap();
-        let words = templates.render(Channel::Voice, &head(None, None, &Params::new()), &code).unwrap();
-        let Words::Speech(spoken) = words else { panic!("speech was asked for") };
-        let said =
-            spoken.parts.iter().filter(|p| matches!(p, Part::Say(s) if s.ends_with("4. 8. A. 5."))).count();
-        assert_eq!((said, spoken.language.as_str()), (3, "en-GB"));
-        assert!(spoken.parts.iter().filter(|p| matches!(p, Part::Pause(_))).count() >= 3);
-    }
-
-    #[test]
-    fn unknown_values_and_endless_loops_are_errors_without_values() {
-        let folder = std::env::temp_dir().join(format!("otpost-templates-{}", uuid::Uuid::new_v4().simple()));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("bad.en.sms.txt"), "{{ nothing }}").unwrap();
-        std::fs::write(folder.join("loop.en.sms.txt"), "{% for i in range(90000) %}{{ code }}{% endfor %}")
-            .unwrap();
-        let templates = Templates::load(Some(&folder)).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
-        let code = Code::parse("481516").unwrap();
-        for template in ["bad", "loop", "none"] {
-            let params = Params::new();
-            let head = Letterhead { template, ..head(None, None, &params) };
-            let e = templates.render(Channel::Sms, &head, &code).unwrap_err();
-            assert!(!e.to_string().contains("4815"), "{e}");
-        }
-    }
 }

@@ -28,7 +28,7 @@ impl Worker {
             let follows = give_up(d, Reason::Template, now, &policy);
             return self.write(seen, follows).await;
         };
-        let (code, params) = (&contents.code, &contents.params);
+        let (code, params) = (contents.code.as_ref(), &contents.params);
         let Ok(words) = self.parts.admitter.now().render(&d.order, begin.channel, code, params, life) else {
             tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
             let follows = give_up(d, Reason::Template, now, &policy);
@@ -117,6 +117,6 @@ impl Worker {
     /// A call's quota is asked at the first begin of its step.
     fn voice_limit(&self, d: &Dispatch, begin: &Begin, contents: &Contents) -> Option<Limit> {
         let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
-        first.then(|| self.parts.admitter.now().voice_limit(&d.order.tenant, &contents.to))
+        first.then(|| self.parts.admitter.now().voice_limit(&d.order.tenant, contents.kind(), &contents.to))
     }
 }

@@ -66,12 +66,12 @@ impl Worker {
             .parts
             .admitter
             .now()
-            .render(order, channel, &job.code, &job.params, life)
+            .render(order, channel, job.code.as_ref(), &job.params, life)
             .map_err(|_| NOBODY)?;
         let account = &ready.account;
         let attempt = NewAttempt::new(channel, &account.name, account.client.time_out, None);
         if channel == Channel::Voice {
-            admission.voice = Some(self.parts.admitter.now().voice_limit(&job.tenant, &job.to));
+            admission.voice = Some(self.parts.admitter.now().voice_limit(&job.tenant, job.kind(), &job.to));
         }
         let claim = attempt.claim;
         admission.attempt = Some(attempt);

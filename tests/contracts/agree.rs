@@ -89,6 +89,9 @@ fn good() -> Vec<Value> {
         json!({"fallback_after_s": 3600}),
         json!({"template": "a-b_9", "locale": "en-GB", "tenant": "shop"}),
         json!({"params": many(8, &json!("x".repeat(32)))}),
+        json!({"params": {"origin": "verify.shop.example", "token": "x".repeat(64)}}),
+        json!({"params": {"origin": format!("{}.com", ["a"; 125].join(".")), "token": "_-"}}),
+        json!({"code": null, "template": "two_step_notice"}),
         json!({"params": {"minutes": -5, "most": i64::MAX, "": 1}}),
         json!({"supersedes": "ключ", "issued_at": "2026-12-01T12:00:00Z"}),
         json!({"client_ip": "192.0.2.7"}),
@@ -145,6 +148,19 @@ fn bad() -> Vec<Value> {
         json!({"params": {"a": null}}),
         json!({"params": {"a": "x".repeat(33)}}),
         json!({"params": {"a": "tab\t"}}),
+        json!({"params": {"origin": format!("{}.comm", ["a"; 125].join("."))}}),
+        json!({"params": {"origin": "a".repeat(64)}}),
+        json!({"params": {"origin": "verify.shop.example:443"}}),
+        json!({"params": {"origin": "verify.shop.example."}}),
+        json!({"params": {"origin": "-a.example"}}),
+        json!({"params": {"origin": "a.example\n"}}),
+        json!({"params": {"origin": 1}}),
+        json!({"params": {"origin": null}}),
+        json!({"params": {"token": "x".repeat(65)}}),
+        json!({"params": {"token": "a/b"}}),
+        json!({"params": {"token": 1}}),
+        json!({"code": null, "template": "code"}),
+        json!({"code": 1, "template": "two_step_notice"}),
         json!({"supersedes": "alone"}),
         json!({"issued_at": "2026-12-01T12:00:00Z"}),
         json!({"supersedes": "a", "issued_at": null}),
@@ -173,6 +189,9 @@ fn schema_and_reader_take_the_same_jobs() {
         judges.both(&with(plain(), &change), true);
     }
     judges.both(&judges.sealed(&json!({"to": "+447700900123", "code": "481516"})), true);
+    let notice = json!({"template": "two_step_notice"});
+    judges.both(&with(without(plain(), "code"), &notice), true);
+    judges.both(&with(judges.sealed(&json!({"to": "+447700900123"})), &notice), true);
     let job = judges.sealed(&json!({"to": "+447700900123", "code": "481516", "params": {"a": 1}}));
     judges.both(&with(job, &json!({"to": null, "tags": {"a": "b"}})), true);
 }
@@ -209,6 +228,7 @@ fn the_reader_is_stricter_where_a_schema_cannot_follow() {
         ("the same as a template's value", text.replacen('{', r#"{"params":{"a":1.0},"#, 1)),
         ("another tenant's seal", with(judges.sealed(&plain()), &json!({"tenant": "shop"})).to_string()),
         ("a number inside the seal", judges.sealed(&json!({"to": "0770", "code": "481516"})).to_string()),
+        ("no code inside the seal", judges.sealed(&json!({"to": "+447700900123"})).to_string()),
         ("an unknown field inside the seal", judges.sealed(&plain()).to_string()),
     ];
     for (why, body) in cases {
@@ -330,18 +350,25 @@ fn near(field: &str) -> BoxedStrategy<Value> {
     match field {
         "id" => text("[0-9a-fA-F]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{11,13}"),
         "to" => text(r"\+[0-9]{6,16}"),
-        "code" => text("[0-9A-Za-z]{3,11}"),
+        "code" => prop_oneof![text("[0-9A-Za-z]{3,11}"), Just(Value::Null)].boxed(),
         "expires_at" => text("2026-12-01T12:[0-6][0-9]:0[0-9](\\.[0-9]{1,3})?Z"),
         "channels" => {
             let words = prop::sample::select(vec!["sms", "voice"]);
             prop::collection::vec(words, 0..6).prop_map(Value::from).boxed()
         }
         "fallback_after_s" => prop_oneof![-2i64..5, 3598i64..3603].prop_map(Value::from).boxed(),
-        "template" | "tenant" => text("[a-z0-9_-]{0,66}"),
+        "template" => prop_oneof![text("[a-z0-9_-]{0,66}"), Just(json!("code"))].boxed(),
+        "tenant" => text("[a-z0-9_-]{0,66}"),
         "locale" => text("[a-zA-Z0-9-]{0,37}"),
         "params" => {
-            let value = prop_oneof![any::<i64>().prop_map(Value::from), text("[ -~é]{0,34}")];
-            let pairs = prop::collection::btree_map("[a-z0-9_]{0,34}", value, 0..10);
+            let value = prop_oneof![
+                any::<i64>().prop_map(Value::from),
+                text("[ -~é]{0,34}"),
+                text("[a-zA-Z0-9_-]{0,66}"),
+                text(r"[a-zA-Z0-9]{0,64}(\.-?[a-zA-Z0-9-]{0,3}){0,3}[:.\n]?"),
+            ];
+            let name = prop_oneof![2 => "[a-z0-9_]{0,34}", 1 => Just("origin".to_owned()), 1 => Just("token".to_owned())];
+            let pairs = prop::collection::btree_map(name, value, 0..10);
             pairs.prop_map(|map| json!(map)).boxed()
         }
         "tags" => prop::collection::btree_map("[ -~é]{0,130}", "[ -~é\u{7f}]{0,130}", 0..12)

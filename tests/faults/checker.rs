@@ -252,9 +252,9 @@ fn carries(message: &Value, job: &Sent) -> bool {
     if message["to"].as_str().is_none_or(|to| to.trim_start_matches('+') != digits) {
         return false;
     }
-    let spelled: Vec<String> = job.code.chars().map(|c| format!("{c}.")).collect();
+    let spelled: Vec<String> = job.code.chars().map(String::from).collect();
     let said = |name: &str, what: &str| message[name].as_str().is_some_and(|text| text.contains(what));
-    said("body", &job.code) || said("transcript", &spelled.join(" "))
+    said("body", &job.code) || said("transcript", &spelled.join(", "))
 }
 
 /// What one row says of itself.

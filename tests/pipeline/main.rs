@@ -6,6 +6,7 @@ mod acts;
 mod commit_unknown;
 mod expiry;
 mod killed;
+mod notice;
 mod receipts;
 mod room;
 mod superseded;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{BadMessage, Params};
-use crate::dispatch::Plan;
+use crate::dispatch::{Code, Plan};
 
 /// How much a field may hold at most. The schema beside (`shape`) tells the same.
 pub(in crate::dispatch) mod most {
@@ -26,6 +26,12 @@ pub(in crate::dispatch) mod most {
     pub(in crate::dispatch) const PARAMS: usize = 8;
     /// and characters of each of their names and words.
     pub(in crate::dispatch) const PARAM: usize = 32;
+    /// Characters of `params.origin`, a host name,
+    pub(in crate::dispatch) const ORIGIN: usize = 253;
+    /// and of each of its labels (RFC 1035, 2.3.4).
+    pub(in crate::dispatch) const LABEL: usize = 63;
+    /// Characters of `params.token`: 32 bytes are 43 in base64url, and 64 in hexadecimal.
+    pub(in crate::dispatch) const TOKEN: usize = 64;
     /// Pairs of `tags`,
     pub(in crate::dispatch) const TAGS: usize = 10;
     /// and characters of each of their sides.
@@ -122,6 +128,10 @@ pub(in crate::dispatch) fn time(field: &str, value: &Value) -> Result<Timestamp,
     Ok(crate::clock::whole_micros(t))
 }
 
+pub(in crate::dispatch) fn read_code(value: &Value) -> Result<Code, BadMessage> {
+    Code::parse(&string_of("code", value, 64)?).map_err(|e| BadMessage::new("code", e.to_string()))
+}
+
 pub(in crate::dispatch) fn read_plan(value: &Value) -> Result<Plan, BadMessage> {
     let words =
         value.as_array().ok_or_else(|| BadMessage::new("channels", "must be a list of sms, voice"))?;
@@ -155,11 +165,44 @@ pub(in crate::dispatch) fn read_params(value: &Value) -> Result<Params, BadMessa
         if !named {
             return Err(bad("must have names of a-z, 0-9 and _, at most 32 long"));
         }
-        if !(value.is_i64() || value.as_str().is_some_and(short)) {
-            return Err(bad("must hold whole numbers or words of at most 32 characters"));
+        match key.as_str() {
+            "origin" => read_origin(value)?,
+            "token" => read_token(value)?,
+            _ if value.is_i64() || value.as_str().is_some_and(short) => {}
+            _ => return Err(bad("must hold whole numbers or words of at most 32 characters")),
         }
     }
     Ok(map.clone().into_iter().collect())
+}
+
+/// The host name of a site. Templates put it into links, and into the line by which a browser finds the code of its site.
+fn read_origin(value: &Value) -> Result<(), BadMessage> {
+    let label = |label: &str| {
+        (1..=most::LABEL).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let fits = |host: &str| host.len() <= most::ORIGIN && host.split('.').all(label);
+    if value.as_str().is_some_and(fits) {
+        return Ok(());
+    }
+    Err(BadMessage::new(
+        "params.origin",
+        "must be a host name, such as verify.shop.example: no scheme, no port, no dot at the end",
+    ))
+}
+
+/// The secret end of a link.
+fn read_token(value: &Value) -> Result<(), BadMessage> {
+    let fits = |token: &str| {
+        (1..=most::TOKEN).contains(&token.len())
+            && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    if value.as_str().is_some_and(fits) {
+        return Ok(());
+    }
+    Err(BadMessage::new("params.token", "must be 1 to 64 of 0-9, A-Z, a-z, - and _"))
 }
 
 pub(in crate::dispatch) fn read_tags(value: &Value) -> Result<BTreeMap<String, String>, BadMessage> {

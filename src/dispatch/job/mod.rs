@@ -14,12 +14,12 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Code, PhoneNumber, Plan};
+use super::{Code, Kind, PhoneNumber, Plan};
 use crate::clock::between;
 use crate::seal::Keys;
 use fields::{
-    Fields, most, name, read_error, read_locale, read_params, read_plan, read_tags, required, shown, string,
-    string_of, time, uuid,
+    Fields, most, name, read_code, read_error, read_locale, read_params, read_plan, read_tags, required,
+    shown, string, string_of, time, uuid,
 };
 
 /// A code may live at most this long,
@@ -27,11 +27,14 @@ const LONGEST_LIFE: Duration = Duration::from_secs(3600);
 /// give or take a minute between the clocks of two machines.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
+/// The template of a job that names none. It uses the code.
+pub const DEFAULT_TEMPLATE: &str = "code";
+
 /// Why a message is not a job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {rule}")]
 pub struct BadMessage {
-    /// Path of the field (`tags`, `to`), or `body` for the whole.
+    /// Path of the field (`to`, `params.origin`), or `body` for the whole.
     pub field: String,
     /// What must hold for it.
     pub rule: String,
@@ -44,7 +47,8 @@ impl BadMessage {
     }
 }
 
-/// Values for a template, by name: whole numbers or short words, never free text.
+/// Values for a template, by name: whole numbers or short words, never free text. `origin` is a host name, and `token` the end of
+/// a link.
 pub type Params = BTreeMap<String, Value>;
 
 /// The caller's key for one sign-in: of two jobs with the same one, the later issued wins.
@@ -65,8 +69,8 @@ pub struct Job {
     pub id: Uuid,
     /// Where to.
     pub to: PhoneNumber,
-    /// What.
-    pub code: Code,
+    /// The code; none in a job for a notice.
+    pub code: Option<Code>,
     /// Until when.
     pub expires_at: Timestamp,
     /// By which channels, in order.
@@ -99,6 +103,11 @@ impl fmt::Debug for Job {
 }
 
 impl Job {
+    /// Whether it brings a code or a notice.
+    pub fn kind(&self) -> Kind {
+        Kind::of(self.code.as_ref())
+    }
+
     /// Reads a job. `tenant` is the one that the door knows (a bearer key's); over AMQP it is the job's own field.
     pub fn decode(
         body: &[u8], tenant: Option<&str>, keys: &Keys, now: Timestamp,
@@ -141,11 +150,18 @@ impl Job {
             }
         }
         let [to, code, params, client_ip] = secret;
+        let template = take("template")
+            .map(|v| name("template", &v))
+            .transpose()?
+            .unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned());
 
         let to = string_of("to", &required("to", to)?, 32)?;
         let to = PhoneNumber::parse(&to).map_err(|e| BadMessage::new("to", e.to_string()))?;
-        let code = string_of("code", &required("code", code)?, 64)?;
-        let code = Code::parse(&code).map_err(|e| BadMessage::new("code", e.to_string()))?;
+        let code = code.map(|v| read_code(&v)).transpose()?;
+        // Whether another template uses the code is known where the templates are: in `admit`.
+        if code.is_none() && template == DEFAULT_TEMPLATE {
+            return Err(BadMessage::new("code", "is missing"));
+        }
         let params = params.map(|v| read_params(&v)).transpose()?.unwrap_or_default();
         let client_ip = client_ip
             .map(|v| {
@@ -167,8 +183,6 @@ impl Job {
                 )?
             }
         };
-        let template =
-            take("template").map(|v| name("template", &v)).transpose()?.unwrap_or_else(|| "code".to_owned());
         let locale = take("locale").map(|v| read_locale(&v)).transpose()?;
         let supersedes = match (take("supersedes"), take("issued_at")) {
             (None, None) => None,
@@ -210,7 +224,7 @@ impl Job {
             self.supersedes.as_ref().map_or((String::new(), ""), |s| (s.issued_at.to_string(), &s.key));
         keys.content(&[
             self.to.expose(),
-            self.code.expose(),
+            self.code.as_ref().map_or("", Code::expose),
             &json(&self.plan),
             &self.fallback_after_s.to_string(),
             &self.template,
@@ -234,7 +248,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::{Value, json};
 
-    use super::{BadMessage, Job};
+    use super::{BadMessage, Job, Kind};
     use crate::seal::Keys;
 
     fn now() -> Timestamp {
@@ -278,6 +292,8 @@ mod tests {
             ("tags", json!({"a": "x\u{0}QUOTED"})),
             ("tags", json!({"a": 1})),
             ("params", json!({"a": {"QUOTED": 1}})),
+            ("params.origin", json!("https://QUOTED")),
+            ("params.token", json!("QUOTED QUOTED")),
             ("client_ip", json!("QUOTED")),
             ("supersedes", json!("QUOTED")),
             ("sealed", json!("v1.QUOTED")),
@@ -286,7 +302,10 @@ mod tests {
         ];
         for (field, value) in cases {
             let mut job = good();
-            job[field] = value;
+            match field.split_once('.') {
+                Some((outer, inner)) => job[outer] = json!({ inner: value }),
+                None => job[field] = value,
+            }
             let e = decode(&job).unwrap_err();
             assert_eq!(e.field, field, "{e}");
             assert!(!e.to_string().contains("QUOTED"), "{e}");
@@ -296,6 +315,80 @@ mod tests {
             assert_eq!(e.field, "body", "{body}");
             assert!(!e.to_string().contains("QUOTED"), "{e}");
         }
+    }
+
+    #[test]
+    fn a_job_without_a_code_names_a_template() {
+        let mut job = good();
+        job["code"] = Value::Null;
+        assert_eq!(decode(&job).unwrap_err(), BadMessage::new("code", "is missing"));
+        job["template"] = json!("code");
+        assert_eq!(decode(&job).unwrap_err(), BadMessage::new("code", "is missing"));
+        job["template"] = json!("two_step_notice");
+        let notice = decode(&job).unwrap();
+        assert_eq!((notice.code.is_none(), notice.kind()), (true, Kind::Notice));
+        job["code"] = json!("481516");
+        assert_eq!(decode(&job).unwrap().kind(), Kind::Code);
+    }
+
+    #[test]
+    fn an_origin_is_a_host_name_and_a_token_fits_a_link() {
+        let (label, long) = ("a".repeat(63), format!("{}.com", ["a"; 125].join(".")));
+        assert_eq!(long.len(), 253);
+        let with = |name: &str, value: Value| {
+            let mut job = good();
+            job["params"] = json!({ name: value });
+            decode(&job).map(|job| job.params[name].clone())
+        };
+        for host in
+            ["verify.shop.example", "localhost", "xn--bcher-kva.example", "a-b.C9", "1.2.3.4", &label, &long]
+        {
+            assert_eq!(with("origin", json!(host)), Ok(json!(host)));
+        }
+        let (label, long) = ("a".repeat(64), format!("{long}m"));
+        for bad in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "-a",
+            "a-",
+            "a.-b",
+            "a_b",
+            "a b",
+            "a:443",
+            "https://a",
+            "a/b",
+            "bücher.example",
+            "a\n",
+            "@a",
+            "a#b",
+            "a@b",
+            &label,
+            &long,
+        ] {
+            let e = with("origin", json!(bad)).unwrap_err();
+            assert_eq!(e.field, "params.origin", "{bad}");
+            assert!(e.rule.starts_with("must be a host name"), "{e}");
+        }
+        assert_eq!(with("origin", json!(7)).unwrap_err().field, "params.origin");
+        for token in ["x", &"x".repeat(64), "c3RvcC10aGlzLXRva2VuLWlzLTMyLWJ5dGVzLWxvbmc", "-_"] {
+            assert!(with("token", json!(token)).is_ok(), "{token}");
+        }
+        for bad in [
+            json!(""),
+            json!("x".repeat(65)),
+            json!("a/b"),
+            json!("a.b"),
+            json!("a b"),
+            json!("a="),
+            json!(7),
+        ] {
+            assert_eq!(with("token", bad).unwrap_err().field, "params.token");
+        }
+        // The others are as short as before.
+        assert_eq!(with("other", json!("x".repeat(33))).unwrap_err().field, "params");
     }
 
     #[test]

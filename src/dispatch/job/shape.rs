@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
+use super::DEFAULT_TEMPLATE;
 use super::fields::most;
 use crate::dispatch::Channel;
 
@@ -26,12 +27,17 @@ const SEALED: &str = r"^v1\.[a-z0-9-]{1,16}\.[0-9A-Za-z_-]+$";
 /// Text without control characters.
 const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 const PARAM: &str = "^[a-z0-9_]*$";
+/// Labels of 1 to 63 letters, digits and inner hyphens, with dots between them (RFC 1035, 2.3.1; RFC 1123, 2.1).
+const HOST: &str =
+    r"^[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?(\.[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?)*$";
+const TOKEN: &str = "^[0-9A-Za-z_-]+$";
 
-/// An order to bring one code to one number before a time. With the tenant, `id` is the idempotency key: the same id and
-/// content are never sent twice. Either `to` and `code` stand in it, or `sealed`. A field that is null counts as missing.
+/// An order to bring one code, or one notice, to one number before a time. With the tenant, `id` is the idempotency key: the
+/// same id and content are never sent twice. Either `to` and `code` stand in it, or `sealed`. A job for a notice has no
+/// `code`: its template does not use one. A field that is null counts as missing.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "Job", transform = closed, transform = plain_or_sealed, transform = together)]
-#[schemars(example = JobShape::plain(), example = JobShape::sealed())]
+#[schemars(example = JobShape::plain(), example = JobShape::sealed(), example = JobShape::notice())]
 pub struct JobShape {
     /// Your name for the dispatch, a UUID. Keep it when you send the same job again.
     #[schemars(regex(pattern = UUID))]
@@ -42,14 +48,15 @@ pub struct JobShape {
     /// The number, in E.164, spelled as its numbering plan writes it.
     #[schemars(regex(pattern = NUMBER))]
     pub to: Option<String>,
-    /// The code.
+    /// The code. Required where the template uses it, as `code`, the default, does. Refused where the template is a notice, which
+    /// does not use it. Only the server knows its templates, so this schema takes a job without a code for any other template.
     #[schemars(regex(pattern = CODE))]
     pub code: Option<String>,
-    /// `to`, `code`, `params` and `client_ip` as one JSON object, sealed under the tenant's key:
+    /// `to`, `code` (not for a notice), `params` and `client_ip` as one JSON object, sealed under the tenant's key:
     /// `v1.<key id>.<base64url of nonce and ciphertext>`, XChaCha20-Poly1305, bound to tenant, id and expiry.
     #[schemars(length(min = 1, max = most::SEALED), regex(pattern = SEALED))]
     pub sealed: Option<String>,
-    /// When the code ends, RFC 3339: at most 1 h ahead, and at least 10 s.
+    /// When the code or the notice ends, RFC 3339: at most 1 h ahead, and at least 10 s.
     pub expires_at: Timestamp,
     /// The plan: which channels, in which order, each at most twice.
     #[schemars(length(min = 1, max = most::STEPS), extend("allOf" = each_at_most_twice(), "default" = ["sms"]))]
@@ -58,16 +65,20 @@ pub struct JobShape {
     /// time, only after a failure or by `next`.
     #[schemars(range(max = most::FALLBACK_S), extend("default" = 30))]
     pub fallback_after_s: Option<u32>,
-    /// Which words.
+    /// Which words. A template that does not use the code is a notice, such as `two_step_notice`.
     #[schemars(length(min = 1, max = most::NAME), regex(pattern = NAME), extend("default" = "code"))]
     pub template: Option<String>,
     /// In which language, as BCP 47; the number's country decides where it is missing.
     #[schemars(length(min = 1, max = most::LOCALE), regex(pattern = LOCALE))]
     pub locale: Option<String>,
-    /// Values for the template.
+    /// Values for the template: whole numbers and short words. `origin` is the host name of your site, `token` the end of a link.
     #[schemars(extend(
         "maxProperties" = most::PARAMS,
         "propertyNames" = {"maxLength": most::PARAM, "pattern": PARAM},
+        "properties" = {
+            "origin": {"type": "string", "maxLength": most::ORIGIN, "pattern": HOST},
+            "token": {"type": "string", "minLength": 1, "maxLength": most::TOKEN, "pattern": TOKEN},
+        },
         "additionalProperties" = param(),
         "default" = {}
     ))]
@@ -97,6 +108,18 @@ impl JobShape {
         json!({
             "id": "0192f0c1-2222-4333-8444-555566667777", "to": "+447700900123", "code": "481516",
             "expires_at": "2026-12-01T12:05:00Z", "channels": ["sms", "voice"], "tags": {"flow": "login"},
+        })
+    }
+
+    /// A plain job for a notice.
+    pub fn notice() -> Value {
+        json!({
+            "id": "0192f0c1-2222-4333-8444-555566667777", "to": "+447700900123", "expires_at": "2026-12-01T13:00:00Z",
+            "template": "two_step_notice",
+            "params": {
+                "about": "method_added", "origin": "verify.shop.example",
+                "token": "c3RvcC10aGlzLXRva2VuLWlzLTMyLWJ5dGVzLWxvbmc",
+            },
         })
     }
 
@@ -143,11 +166,15 @@ pub(in crate::dispatch) fn closed(schema: &mut Schema) {
 fn plain_or_sealed(schema: &mut Schema) {
     let absent = json!({"type": "null"});
     let there = json!({"type": "string"});
+    let other = json!({"type": "string", "not": {"const": DEFAULT_TEMPLATE}});
     schema.insert(
         "oneOf".to_owned(),
         json!([
-            {"title": "plain", "required": ["to", "code"],
-             "properties": {"to": there, "code": there, "sealed": absent}},
+            {"title": "plain", "required": ["to"], "properties": {"to": there, "sealed": absent}, "anyOf": [
+                {"title": "with a code", "required": ["code"], "properties": {"code": there}},
+                {"title": "for a template other than the default", "required": ["template"],
+                 "properties": {"template": other}},
+            ]},
             {"title": "sealed", "required": ["sealed"],
              "properties": {"sealed": there, "to": absent, "code": absent, "params": absent, "client_ip": absent}},
         ]),

@@ -1,0 +1,327 @@
+use serde_json::json;
+
+use super::*;
+
+fn head<'a>(locale: Option<&'a str>, country: Option<&'a str>, params: &'a Params) -> Letterhead<'a> {
+    Letterhead { brand: "Example", template: "code", locale, country, params, life: Duration::from_secs(290) }
+}
+
+fn text(templates: &Templates, locale: Option<&str>, country: Option<&str>) -> String {
+    let code = Code::parse("481516").unwrap();
+    match templates.render(Channel::Sms, &head(locale, country, &Params::new()), Some(&code)).unwrap() {
+        Words::Text(text) => text.to_string(),
+        Words::Speech(_) => panic!("a text was asked for"),
+    }
+}
+
+#[test]
+fn what_is_spoken_fits_into_a_carriers_markup() {
+    let folder = std::env::temp_dir().join(format!("otpost-speech-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let render = |lines: usize| {
+        std::fs::write(
+            folder.join("code.en.voice.txt"),
+            format!("{{% set _ = code %}}{}", "a & b\n".repeat(lines)),
+        )
+        .unwrap();
+        let templates = Templates::load(Some(&folder)).unwrap();
+        let code = Code::parse("481516").unwrap();
+        templates.render(Channel::Voice, &head(Some("en"), None, &Params::new()), Some(&code))
+    };
+    let (fits, too_long) = (render(70), render(71));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(fits.is_ok());
+    assert!(matches!(too_long, Err(NoWords::Broken(why)) if why.contains("too long to be spoken")));
+}
+
+#[test]
+fn a_text_fits_one_part_and_falls_back_to_a_language_that_is_there() {
+    let templates = Templates::load(None).unwrap();
+    assert_eq!(
+        text(&templates, None, Some("GB")),
+        "Example: your code is 481516. It ends in 4 min. Never share it."
+    );
+    let (params, code) = (Params::new(), Code::parse("481516").unwrap());
+    let head = Letterhead { life: Duration::from_secs(59), ..head(Some("en"), None, &params) };
+    let Words::Text(short) = templates.render(Channel::Sms, &head, Some(&code)).unwrap() else {
+        panic!("a text")
+    };
+    assert!(short.contains("It ends in less than a minute."), "{}", *short);
+    assert!(text(&templates, Some("de-AT"), Some("GB")).starts_with("Example: Ihr Code ist 481516."));
+    assert!(text(&templates, None, Some("DE")).contains("Ihr Code"));
+    assert!(text(&templates, Some("fr-FR"), None).contains("your code"), "no French: English");
+    for locale in ["en", "de"] {
+        assert_eq!(gsm7::segments(&text(&templates, Some(locale), None)).parts, 1);
+    }
+}
+
+#[test]
+fn a_call_says_the_code_three_times_digit_by_digit_with_pauses() {
+    let templates = Templates::load(None).unwrap();
+    let code = Code::parse("48a5").unwrap();
+    let words = templates.render(Channel::Voice, &head(None, None, &Params::new()), Some(&code)).unwrap();
+    let Words::Speech(spoken) = words else { panic!("speech was asked for") };
+    let said = spoken.parts.iter().filter(|p| matches!(p, Part::Say(s) if s.ends_with("4, 8, A, 5"))).count();
+    assert_eq!((said, spoken.language.as_str()), (3, "en-GB"));
+    assert!(spoken.parts.iter().filter(|p| matches!(p, Part::Pause(_))).count() >= 3);
+}
+
+#[test]
+fn unknown_values_and_endless_loops_are_errors_without_values() {
+    let folder = std::env::temp_dir().join(format!("otpost-templates-{}", uuid::Uuid::new_v4().simple()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("bad.en.sms.txt"), "{{ code }} {{ nothing }}").unwrap();
+    std::fs::write(folder.join("loop.en.sms.txt"), "{% for i in range(90000) %}{{ code }}{% endfor %}")
+        .unwrap();
+    let templates = Templates::load(Some(&folder)).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let code = Code::parse("481516").unwrap();
+    for template in ["bad", "loop", "none"] {
+        let params = Params::new();
+        let head = Letterhead { template, ..head(None, None, &params) };
+        let e = templates.render(Channel::Sms, &head, Some(&code)).unwrap_err();
+        assert!(!e.to_string().contains("4815"), "{e}");
+    }
+}
+
+/// A folder of templates that goes with the test.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn with(files: &[(&str, &str)]) -> Self {
+        let folder = std::env::temp_dir().join(format!("otpost-templates-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn load(&self) -> Result<Templates, String> {
+        Templates::load(Some(&self.0))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn params(pairs: &[(&str, &str)]) -> Params {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
+}
+
+/// What a shipped template of the two-step service says in the name of "Shop".
+fn shop(template: &str, language: &str, channel: Channel, params: &Params, life: u64) -> Words {
+    let (locale, life) = (Some(language), Duration::from_secs(life));
+    let head = Letterhead { brand: "Shop", template, locale, country: None, params, life };
+    let templates = Templates::load(None).unwrap();
+    let code = Code::parse("481516").unwrap();
+    let code = (templates.kind(template) == Some(Kind::Code)).then_some(&code);
+    templates.render(channel, &head, code).unwrap()
+}
+
+fn shop_text(template: &str, language: &str, params: &Params, life: u64) -> String {
+    match shop(template, language, Channel::Sms, params, life) {
+        Words::Text(text) => text.to_string(),
+        Words::Speech(_) => panic!("a text was asked for"),
+    }
+}
+
+/// What a call says, a line for each sentence.
+fn shop_speech(template: &str, language: &str, params: &Params) -> String {
+    match shop(template, language, Channel::Voice, params, 299) {
+        Words::Text(_) => panic!("speech was asked for"),
+        Words::Speech(spoken) => {
+            let said = spoken.parts.iter().filter_map(|part| match part {
+                Part::Say(text) => Some(text.as_str()),
+                Part::Pause(_) => None,
+            });
+            said.collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+#[test]
+fn the_last_line_of_a_two_step_text_binds_the_code_to_its_site() {
+    let (none, origin) = (Params::new(), params(&[("origin", "verify.shop.example")]));
+    let en = "Shop: 481516 is your code. It expires in 5 minutes. Nobody from Shop will ask you for it.";
+    let de = "Shop: 481516 ist Ihr Code. Er gilt noch 5 Minuten. Niemand von Shop wird Sie danach fragen.";
+    for (language, expected) in [("en", en), ("de", de)] {
+        assert_eq!(shop_text("two_step", language, &none, 299), expected);
+        let bound = shop_text("two_step", language, &origin, 299);
+        assert_eq!(bound, format!("{expected}\n\n@verify.shop.example #481516"));
+        let segments = gsm7::segments(&bound);
+        assert!(segments.gsm7 && segments.parts == 1, "{segments:?}");
+    }
+}
+
+#[test]
+fn a_two_step_text_rounds_its_life_up() {
+    for (life, expected) in [
+        (3600, "in 60 minutes."),
+        (240, "in 4 minutes."),
+        (241, "in 5 minutes."),
+        (61, "in 2 minutes."),
+        (60, "in 1 minute."),
+        (59, "in less than a minute."),
+    ] {
+        let said = shop_text("two_step", "en", &Params::new(), life);
+        assert!(said.contains(expected), "{life} s: {said}");
+    }
+    assert!(shop_text("two_step", "de", &Params::new(), 60).contains("noch 1 Minute."));
+    assert!(shop_text("two_step", "de", &Params::new(), 59).contains("noch weniger als eine Minute."));
+}
+
+#[test]
+fn no_voice_can_read_a_digit_as_an_ordinal() {
+    for language in ["en", "de"] {
+        for template in ["code", "two_step"] {
+            let said = shop_speech(template, language, &Params::new());
+            assert_eq!(said.lines().filter(|line| line.ends_with(": 4, 8, 1, 5, 1, 6")).count(), 3, "{said}");
+        }
+        assert!(
+            shop_speech("two_step", language, &Params::new()).contains("Shop wi"),
+            "that nobody will ask"
+        );
+    }
+}
+
+const ABOUT: [&str; 11] = [
+    "method_added",
+    "method_removed",
+    "turned_on",
+    "turned_off",
+    "recovery_used",
+    "recovery_renewed",
+    "number_changed",
+    "paused",
+    "denied",
+    "support_asked",
+    "device_replayed",
+];
+
+#[test]
+fn a_two_step_notice_says_what_happened_and_where_to_stop_it() {
+    let link = params(&SAMPLE_LINK);
+    let with = |about: &str| {
+        let mut params = link.clone();
+        params.insert("about".to_owned(), json!(about));
+        params
+    };
+    let url = format!("https://verify.shop.example/stop/{}", SAMPLE_LINK[1].1);
+    assert_eq!(SAMPLE_LINK[1].1.len(), 43, "32 bytes in base64url");
+    assert_eq!(
+        shop_text("two_step_notice", "en", &with("method_added"), 299),
+        format!("Shop: An authenticator or phone was added to your account. Was it not you? {url}")
+    );
+    assert_eq!(
+        shop_text("two_step_notice", "de", &with("method_added"), 299),
+        format!("Shop: Ein Telefon oder Authenticator wurde hinzugefügt. Waren Sie das nicht? {url}")
+    );
+    for language in ["en", "de"] {
+        let anything_else = shop_text("two_step_notice", language, &with("surprise"), 299);
+        assert_eq!(shop_text("two_step_notice", language, &link, 299), anything_else);
+        let mut said = std::collections::BTreeSet::from([anything_else]);
+        for about in ABOUT {
+            let text = shop_text("two_step_notice", language, &with(about), 299);
+            let segments = gsm7::segments(&text);
+            assert!(segments.gsm7 && segments.parts == 1, "{segments:?}: {text}");
+            assert!(text.ends_with(&format!("? {url}")), "{text}");
+            let spoken = shop_speech("two_step_notice", language, &with(about));
+            assert!(!spoken.contains("http") && !spoken.contains("verify"), "{spoken}");
+            let sentence = text.strip_prefix("Shop: ").unwrap().split_inclusive('.').next().unwrap();
+            assert_eq!(spoken.matches(sentence).count(), 2, "{sentence}: {spoken}");
+            said.insert(text);
+        }
+        assert_eq!(said.len(), 1 + ABOUT.len(), "each has a sentence of its own");
+    }
+    // Without both parts of the link there is none.
+    for half in [params(&SAMPLE_LINK[..1]), params(&SAMPLE_LINK[1..]), Params::new()] {
+        assert_eq!(
+            shop_text("two_step_notice", "en", &half, 299),
+            "Shop: Your two-step verification was changed. Was it not you? Sign in and check your account."
+        );
+        assert!(shop_text("two_step_notice", "de", &half, 299).ends_with("prüfen Sie Ihr Konto."));
+    }
+}
+
+#[test]
+fn a_template_that_does_not_use_the_code_is_a_notice() {
+    let folder = Folder::with(&[
+        ("spelled.en.voice.txt", "{{ spelled }}"),
+        ("asked.en.sms.txt", "{% if code is defined %}x{% endif %}"),
+        ("named.en.sms.txt", "{{ brand }}: no code here {# {{ code }} #}"),
+        ("own.en.sms.txt", "{% set code = 1 %}{{ code }}"),
+    ]);
+    let templates = folder.load().unwrap();
+    for (template, kind) in [
+        ("code", Some(Kind::Code)),
+        ("two_step", Some(Kind::Code)),
+        ("two_step_notice", Some(Kind::Notice)),
+        ("spelled", Some(Kind::Code)),
+        ("asked", Some(Kind::Code)),
+        ("named", Some(Kind::Notice)),
+        ("own", Some(Kind::Notice)),
+        ("two", None),
+        ("two_step_", None),
+    ] {
+        assert_eq!(templates.kind(template), kind, "{template}");
+    }
+}
+
+#[test]
+fn a_name_whose_files_are_of_both_kinds_is_refused() {
+    let (code, notice) = ("{{ code }}", "hello");
+    for (files, both) in [
+        (
+            &[("a.en.sms.txt", code), ("a.de.sms.txt", notice)][..],
+            "a.en.sms.txt uses the code, and a.de.sms.txt does not",
+        ),
+        (
+            &[("a.en.sms.txt", notice), ("a.en.voice.txt", code)],
+            "a.en.voice.txt uses the code, and a.en.sms.txt does not",
+        ),
+        (&[("two_step_notice.fr.sms.txt", code)], "two_step_notice.fr.sms.txt uses the code, and"),
+    ] {
+        let why = Folder::with(files).load().unwrap_err();
+        assert!(why.contains(both), "{why}");
+        assert!(
+            why.ends_with("either all languages and channels of a template use it, or none does"),
+            "{why}"
+        );
+    }
+    assert!(Folder::with(&[("a.en.sms.txt", code), ("b.en.sms.txt", notice)]).load().is_ok());
+    // The template of jobs that name none.
+    let files = ["code.en.sms.txt", "code.en.voice.txt", "code.de.sms.txt", "code.de.voice.txt"];
+    let why = Folder::with(&files.map(|file| (file, notice))).load().unwrap_err();
+    assert!(why.contains("template code does not use the code"), "{why}");
+}
+
+/// A reload may have put another template in the place of the one that a dispatch was admitted for.
+#[test]
+fn a_code_is_put_into_no_notice_and_a_notice_into_no_codes_words() {
+    let (templates, code) = (Templates::load(None).unwrap(), Code::parse("481516").unwrap());
+    let params = params(&[("code", "999999")]);
+    for (template, code) in [("code", None), ("two_step_notice", Some(&code))] {
+        let head = Letterhead { template, ..head(None, None, &params) };
+        let refused = templates.render(Channel::Sms, &head, code);
+        assert!(matches!(refused, Err(NoWords::Broken(_))), "{template}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_link_counts_where_texts_are_measured() {
+    assert_eq!(Templates::load(None).unwrap().charged_above_one("Shop"), vec![]);
+    let words = "x".repeat(120);
+    let folder = Folder::with(&[
+        ("short.en.sms.txt", &format!("{words}{{{{ code }}}}")),
+        ("long.en.sms.txt", &format!("{words}{{{{ code }}}} {{{{ origin }}}}{{{{ token }}}}")),
+        ("notice.en.sms.txt", &format!("{words} https://{{{{ origin }}}}/{{{{ token }}}}")),
+        ("other.en.sms.txt", &format!("{words}{words}{{{{ code }}}}{{{{ something }}}}")),
+    ]);
+    let charged = folder.load().unwrap().charged_above_one("Shop");
+    let charged: Vec<_> = charged.iter().map(|(name, segments)| (name.as_str(), segments.parts)).collect();
+    assert_eq!(charged, [("long.en", 2), ("notice.en", 2)]);
+}
