@@ -1,0 +1,234 @@
+//! otpost over its HTTP API: jobs and acts by POST, events as Server-Sent Events.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::StreamExt;
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value as Json;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Brought, Carrier, CarrierAway, Event, TenantKey, job, wire};
+use crate::config::BadConfig;
+use crate::flow::Heard;
+use crate::store::{DispatchState, OutboxKind};
+
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// otpost sends a comment each 15 s: after this much silence the stream is opened anew.
+const SILENCE: Duration = Duration::from_secs(20);
+/// Bytes of an event that are kept while its end has not come.
+const MAX_EVENT_BYTES: usize = 256 * 1024;
+
+pub(super) struct Http {
+    client: reqwest::Client,
+    base: String,
+    bearer: SecretString,
+    tenant: String,
+    key: Option<TenantKey>,
+    missed: AtomicBool,
+}
+
+/// What a problem document of otpost says.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Problem {
+    r#type: String,
+    reason: Option<String>,
+    retry_after_s: Option<u64>,
+}
+
+impl Http {
+    pub(super) fn new(
+        url: &str, bearer: SecretString, tenant: String, key: Option<TenantKey>,
+    ) -> Result<Self, BadConfig> {
+        let base = url.trim_end_matches('/').to_owned();
+        if reqwest::Url::parse(&base).is_err() {
+            return Err(BadConfig("otpost.url is no valid http:// or https:// URL".to_owned()));
+        }
+        let client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|_| BadConfig("the HTTP client cannot be built".to_owned()))?;
+        Ok(Self { client, base, bearer, tenant, key, missed: AtomicBool::new(true) })
+    }
+
+    async fn post(&self, path: &str, body: &Json) -> Result<(StatusCode, Problem, Option<u64>), CarrierAway> {
+        let request =
+            self.client.post(format!("{}{path}", self.base)).bearer_auth(self.bearer.expose_secret());
+        let answer = request.json(body).timeout(TIMEOUT).send().await.map_err(|e| away(&e))?;
+        let status = answer.status();
+        let retry_after =
+            answer.headers().get("retry-after").and_then(|v| v.to_str().ok()).and_then(|t| t.parse().ok());
+        let problem =
+            answer.bytes().await.ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        Ok((status, problem, retry_after))
+    }
+
+    async fn dispatch(&self, body: &Json) -> Result<Brought, CarrierAway> {
+        let job = job(body, &self.tenant, self.key.as_ref())?;
+        let (status, problem, retry_after) = self.post("/v1/dispatches", &job).await?;
+        let refused = |state| {
+            let retry_after_s = problem.retry_after_s.or(retry_after);
+            Ok(Brought::Refused { state, reason: problem.reason.clone(), retry_after_s })
+        };
+        match status.as_u16() {
+            200 | 202 => Ok(Brought::Taken),
+            // The number's quota has a reason; a flooded door has none and takes the job later.
+            429 if problem.reason.is_some() => refused(DispatchState::Limited),
+            409 if problem.r#type.contains("superseded") => refused(DispatchState::Superseded),
+            422 if problem.reason.as_deref() == Some("life") => refused(DispatchState::Expired),
+            409 | 422 => {
+                let reason = problem.reason.as_deref().unwrap_or("none");
+                tracing::error!(status = status.as_u16(), reason, "otpost refuses a job");
+                refused(DispatchState::Refused)
+            }
+            401 | 403 => Err(CarrierAway(
+                "otpost does not accept otpost.key: make one with `otpost keys create`".to_owned(),
+            )),
+            other => Err(CarrierAway(format!("otpost answers {other}"))),
+        }
+    }
+
+    /// One stream, until it ends.
+    async fn follow(&self, events: &mpsc::Sender<Event>) -> Result<(), CarrierAway> {
+        let request =
+            self.client.get(format!("{}/v1/events", self.base)).bearer_auth(self.bearer.expose_secret());
+        let answer = tokio::time::timeout(TIMEOUT, request.send())
+            .await
+            .map_err(|_| CarrierAway("no answer in time".to_owned()))?;
+        let answer = answer.map_err(|e| away(&e))?;
+        if answer.status() != StatusCode::OK {
+            return Err(CarrierAway(format!("otpost's events answer {}", answer.status().as_u16())));
+        }
+        self.missed.store(true, Ordering::Relaxed);
+        let mut stream = answer.bytes_stream();
+        let mut held: Vec<u8> = vec![];
+        loop {
+            let chunk = tokio::time::timeout(SILENCE, stream.next())
+                .await
+                .map_err(|_| CarrierAway("otpost's events are silent".to_owned()))?;
+            let Some(chunk) = chunk else {
+                return Err(CarrierAway("otpost ended the stream of events".to_owned()));
+            };
+            held.extend_from_slice(&chunk.map_err(|e| away(&e))?);
+            while let Some(end) = held.windows(2).position(|w| w == b"\n\n") {
+                let message: Vec<u8> = held.drain(..end + 2).collect();
+                self.read(&message, events).await;
+            }
+            if held.len() > MAX_EVENT_BYTES {
+                return Err(CarrierAway("an event of otpost does not end".to_owned()));
+            }
+        }
+    }
+
+    /// One message of the stream.
+    async fn read(&self, message: &[u8], events: &mpsc::Sender<Event>) {
+        let text = String::from_utf8_lossy(message);
+        let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
+        if field("event:") == Some("missed") {
+            self.missed.store(true, Ordering::Relaxed);
+            return;
+        }
+        if let Some(heard) = field("data:").and_then(|data| wire::read_event(data.as_bytes())) {
+            let (written, done) = oneshot::channel();
+            if events.send(Event { heard, written }).await.is_err() || done.await.is_err() {
+                // Nothing is repeated on this way: the dispatch is read back.
+                self.missed.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Carrier for Http {
+    async fn bring(&self, kind: OutboxKind, body: &Json) -> Result<Brought, CarrierAway> {
+        let id = body["id"].as_str().unwrap_or_default();
+        let act = match kind {
+            OutboxKind::Next => "next",
+            OutboxKind::Cancel => "cancel",
+            OutboxKind::Feedback => "feedback",
+            _ => return self.dispatch(body).await,
+        };
+        let mut act_body = body.clone();
+        if let Some(fields) = act_body.as_object_mut() {
+            fields.remove("id");
+        }
+        let (status, _, _) = self.post(&format!("/v1/dispatches/{id}/{act}"), &act_body).await?;
+        match status.as_u16() {
+            200 | 202 => Ok(Brought::Taken),
+            // The dispatch was refused, or has ended.
+            404 | 409 => Ok(Brought::NoNextStep),
+            422 => {
+                tracing::error!(act, "otpost refuses an act");
+                Ok(Brought::NoNextStep)
+            }
+            other => Err(CarrierAway(format!("otpost answers {other}"))),
+        }
+    }
+
+    async fn hear(&self, events: mpsc::Sender<Event>, stop: CancellationToken) {
+        let pauses = || {
+            ExponentialBuilder::default()
+                .with_min_delay(Duration::from_millis(200))
+                .with_max_delay(Duration::from_secs(10))
+                .with_jitter()
+                .without_max_times()
+                .build()
+        };
+        let mut pause = pauses();
+        loop {
+            let began = tokio::time::Instant::now();
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = self.follow(&events) => ended,
+            };
+            if began.elapsed() > SILENCE {
+                pause = pauses();
+            }
+            let wait = pause.next().unwrap_or(Duration::from_secs(10));
+            if let Err(CarrierAway(reason)) = ended {
+                tracing::warn!(reason, retry_ms = wait.as_millis() as u64, "otpost's events are not heard");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn read_back(&self, dispatch: Uuid) -> Result<Option<Heard>, CarrierAway> {
+        let request = self
+            .client
+            .get(format!("{}/v1/dispatches/{dispatch}", self.base))
+            .bearer_auth(self.bearer.expose_secret());
+        let answer = request.timeout(TIMEOUT).send().await.map_err(|e| away(&e))?;
+        match answer.status().as_u16() {
+            200 => Ok(wire::read_timeline(&answer.bytes().await.map_err(|e| away(&e))?)),
+            404 => Ok(None),
+            other => Err(CarrierAway(format!("otpost answers {other}"))),
+        }
+    }
+
+    fn may_have_missed(&self) -> bool {
+        self.missed.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Why a request failed. The URL is left out.
+fn away(e: &reqwest::Error) -> CarrierAway {
+    let what = match e {
+        e if e.is_timeout() => "otpost does not answer in time",
+        e if e.is_connect() => "otpost cannot be connected to",
+        _ => "the connection to otpost broke",
+    };
+    CarrierAway(what.to_owned())
+}

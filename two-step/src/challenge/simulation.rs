@@ -1,0 +1,135 @@
+//! A week of a shop's traffic against the pure rules, beside an attacker who has the password.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::{Acr, Challenge, Proof, Purpose};
+use crate::account::Account;
+use crate::clock::{after, between};
+use crate::limit::{Limits, Rule, Times};
+
+const LIFE: Duration = Duration::from_secs(1800);
+const WEEK: Duration = Duration::from_secs(7 * 86400);
+/// Values that are right at one time: three live codes, and three authenticators with three steps each.
+const RIGHT_VALUES: f64 = 12.0;
+const VALUES: f64 = 1e6;
+
+/// What one week gave an attacker who opens a challenge and types as fast as the rules let him.
+fn guesses_in_a_week(limits: &Limits, owner_signs_in_every: Option<Duration>) -> u32 {
+    let mut now = Timestamp::UNIX_EPOCH;
+    let end = after(now, WEEK);
+    let mut account = Account::new(Uuid::nil(), "shop", "u1", now);
+    let (mut opened, mut guesses) = (Times::default(), 0);
+    let mut owner = now;
+    while now < end {
+        if let Some(every) = owner_signs_in_every.filter(|every| between(owner, now) >= *every) {
+            owner = after(now, Duration::ZERO);
+            let _ = every;
+            // The owner has a trusted device or waits for the pause: a right code ends the count.
+            account.count_right();
+        }
+        if let Some(free) = opened.free_at(&limits.account_challenges, now) {
+            now = free;
+            continue;
+        }
+        opened.count(&limits.account_challenges, now);
+        let mut challenge = Challenge::new(Uuid::now_v7(), account.id, Purpose::SignIn, LIFE, now);
+        challenge.open(LIFE);
+        while challenge.state.is_live() && now < end {
+            if let Some(until) = account.pause(now) {
+                now = until;
+                if owner_signs_in_every.is_some_and(|every| between(owner, now) >= every) {
+                    break;
+                }
+                challenge.pass_time(now);
+                continue;
+            }
+            challenge.count_wrong(&mut account, None, limits, now);
+            guesses += 1;
+            now = after(now, Duration::from_millis(500));
+            challenge.pass_time(now);
+        }
+    }
+    guesses
+}
+
+#[test]
+fn an_attacker_with_the_password_has_less_than_one_chance_in_a_thousand_in_a_week_of_pauses() {
+    let guesses = guesses_in_a_week(&Limits::default(), None);
+    // Five in each hour of pause, after the first twenty.
+    assert!((840..=870).contains(&guesses), "{guesses}");
+    let odds = f64::from(guesses) * RIGHT_VALUES / VALUES;
+    // One challenge: at most five guesses, twelve right values of a million.
+    assert!(5.0 * RIGHT_VALUES / VALUES <= 6e-5);
+    assert!(odds < 0.0105, "{odds}");
+}
+
+#[test]
+fn the_hundredth_wrong_code_stops_an_attacker_within_a_day() {
+    // NIST SP 800-63B, 3.2.2: a method is paused after one hundred failures in a row, so the week above cannot happen
+    // to one method.
+    let mut account = Account::new(Uuid::nil(), "shop", "u1", Timestamp::UNIX_EPOCH);
+    let mut method = crate::method::Method::new(
+        Uuid::nil(),
+        Uuid::nil(),
+        crate::method::Kind::Totp,
+        Timestamp::UNIX_EPOCH,
+    );
+    method.activate(Timestamp::UNIX_EPOCH);
+    let limits = Limits::default();
+    let (mut now, mut guesses) = (Timestamp::UNIX_EPOCH, 0);
+    while method.is_active() {
+        let mut challenge = Challenge::new(Uuid::now_v7(), account.id, Purpose::SignIn, LIFE, now);
+        challenge.open(LIFE);
+        while challenge.state.is_live() && method.is_active() {
+            if let Some(until) = account.pause(now) {
+                now = until;
+                challenge.pass_time(now);
+                continue;
+            }
+            challenge.count_wrong(&mut account, Some(&mut method), &limits, now);
+            guesses += 1;
+        }
+    }
+    assert_eq!(guesses, 100);
+    assert!(f64::from(guesses) * RIGHT_VALUES / VALUES <= 0.0012);
+    assert!(between(Timestamp::UNIX_EPOCH, now) < Duration::from_secs(86400));
+}
+
+#[test]
+fn a_week_of_honest_sign_ins_is_never_locked_out() {
+    let limits = Limits::default();
+    let mut now = Timestamp::UNIX_EPOCH;
+    let mut account = Account::new(Uuid::nil(), "shop", "u1", now);
+    let mut opened = Times::default();
+    let mut verified = 0;
+    // Ten sign-ins a day; every third needs a second try, every twentieth four.
+    for n in 0..70u32 {
+        now = after(now, Duration::from_secs(8640));
+        assert_eq!(opened.free_at(&limits.account_challenges, now), None);
+        opened.count(&limits.account_challenges, now);
+        let mut challenge = Challenge::new(Uuid::now_v7(), account.id, Purpose::SignIn, LIFE, now);
+        challenge.open(LIFE);
+        let slips = if n % 20 == 19 { 4 } else { u32::from(n % 3 == 2) };
+        for _ in 0..slips {
+            assert_eq!(challenge.may_enter(&account, now), Ok(()));
+            challenge.count_wrong(&mut account, None, &limits, now);
+        }
+        assert_eq!(challenge.may_enter(&account, now), Ok(()));
+        challenge.verify(Proof::Totp, Acr::Second, now);
+        account.count_right();
+        verified += 1;
+    }
+    assert_eq!(verified, 70);
+}
+
+proptest! {
+    #[test]
+    fn the_pauses_bound_guesses_whatever_the_limit_of_challenges(per_hour in 1u32..10_000) {
+        let limits = Limits { account_challenges: vec![Rule::per(per_hour, 3600)], ..Limits::default() };
+        prop_assert!(guesses_in_a_week(&limits, None) <= 870);
+    }
+}

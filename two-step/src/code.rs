@@ -1,0 +1,264 @@
+//! A code: six digits for one challenge and one method. How it is made, and how what people type is read.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// Digits of a code.
+pub const DIGITS: usize = 6;
+/// Codes that live in one challenge at the same time; a further one ends the oldest.
+pub const MAX_LIVE: usize = 3;
+/// With less than this much life left, "send again" makes a new code.
+pub const RENEW_BELOW: std::time::Duration = std::time::Duration::from_secs(120);
+/// Characters that one entry may have. Longer ones are not read.
+const MAX_ENTRY_CHARS: usize = 64;
+
+/// Some digits in clear text. Printing it prints a mask; its memory is wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Digits(Zeroizing<String>);
+
+impl Digits {
+    /// Six random digits. Every value is equally likely.
+    pub fn random() -> Self {
+        Self(random_digits(DIGITS as u32))
+    }
+
+    /// Eight random digits, for a code that support sends.
+    pub fn random_for_support() -> Self {
+        Self(random_digits(8))
+    }
+
+    /// Digits that were kept sealed.
+    pub fn from_kept(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    /// The digits, to be sent, hashed or compared.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digits(••••)")
+    }
+}
+
+/// Digits without modulo bias: values above the last whole multiple are drawn again.
+fn random_digits(digits: u32) -> Zeroizing<String> {
+    let modulus = 10u64.pow(digits);
+    let limit = u64::MAX - u64::MAX % modulus;
+    loop {
+        let mut bytes = Zeroizing::new([0; 8]);
+        getrandom::fill(&mut *bytes).expect("the operating system has randomness");
+        let drawn = u64::from_be_bytes(*bytes);
+        if drawn < limit {
+            return Zeroizing::new(format!("{:0width$}", drawn % modulus, width = digits as usize));
+        }
+    }
+}
+
+/// What somebody typed, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Six digits.
+    Code(Digits),
+    /// Sixteen Crockford characters: a recovery code, in its canonical spelling.
+    Recovery(Digits),
+    /// Eight digits: a code from support.
+    Support(Digits),
+    /// None of these. It is not counted as a wrong code.
+    Unreadable,
+}
+
+impl Entry {
+    /// Reads what somebody typed. Spaces, dashes, dots and invisible characters do not matter; digits of every script count.
+    pub fn read(text: &str) -> Self {
+        if text.chars().count() > MAX_ENTRY_CHARS {
+            return Self::Unreadable;
+        }
+        let mut kept = Zeroizing::new(String::with_capacity(32));
+        for c in text.chars() {
+            if let Some(digit) = digit(c) {
+                kept.push(digit);
+            } else if let Some(letter) = letter(c) {
+                kept.push(letter);
+            } else if !is_separator(c) {
+                return Self::Unreadable;
+            }
+        }
+        let all_digits = kept.bytes().all(|b| b.is_ascii_digit());
+        match kept.len() {
+            DIGITS if all_digits => Self::Code(Digits(kept)),
+            8 if all_digits => Self::Support(Digits(kept)),
+            crate::recovery::CHARS => crate::recovery::canonical(&kept)
+                .map_or(Self::Unreadable, |code| Self::Recovery(Digits(code))),
+            _ => Self::Unreadable,
+        }
+    }
+}
+
+/// The zeros of the scripts whose digits people type (Unicode, general category Nd): each is followed by its 1 to 9.
+const ZEROS: [char; 22] = [
+    '0', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}',
+    '\u{c66}', '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{17e0}',
+    '\u{1810}', '\u{1946}', '\u{ff10}',
+];
+
+fn digit(c: char) -> Option<char> {
+    ZEROS.iter().find_map(|zero| {
+        let value = (c as u32).checked_sub(*zero as u32).filter(|v| *v < 10)?;
+        char::from_digit(value, 10)
+    })
+}
+
+/// An ASCII letter in upper case; full-width letters count.
+fn letter(c: char) -> Option<char> {
+    let c = match c as u32 {
+        wide @ (0xff21..=0xff3a | 0xff41..=0xff5a) => char::from_u32(wide - 0xfee0)?,
+        _ => c,
+    };
+    c.is_ascii_alphabetic().then(|| c.to_ascii_uppercase())
+}
+
+/// Spaces, dashes, dots, and what keyboards and messengers add unseen.
+fn is_separator(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(
+            c,
+            '-' | '_' | '.' | '·' | '\u{ad}' | '\u{2010}'
+                ..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}'
+        )
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ff0e}')
+}
+
+/// A live code of a challenge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    /// Our id.
+    pub id: Uuid,
+    /// One per challenge and method: what otpost knows as `supersedes`.
+    pub group_id: Uuid,
+    /// What it proves.
+    pub challenge: Uuid,
+    /// The method that it was sent by.
+    pub method: Uuid,
+    /// Keyed hash of the digits and this row's id.
+    pub hash: String,
+    /// The digits, sealed, so that the same code can be sent again.
+    pub sealed: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl Code {
+    /// Whether it may still be typed.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Option<String> {
+        match Entry::read(text) {
+            Entry::Code(digits) => Some(digits.expose().to_owned()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn spaces_dashes_and_digits_of_other_scripts_are_read() {
+        for text in [
+            "481516",
+            " 481 516 ",
+            "481-516",
+            "48\u{2013}15\u{2011}16",
+            "４８１５１６",
+            "٤٨١٥١٦",
+            "४८१५१६",
+            "4 8 1 5 1 6",
+            "\u{200e}481516\u{200b}",
+            "481\u{a0}516",
+            "481.516",
+            "４８１－５１６",
+        ] {
+            assert_eq!(read(text).as_deref(), Some("481516"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_not_six_digits_is_no_entry() {
+        for text in [
+            "",
+            "12345",
+            "1234567",
+            "48151a",
+            "six",
+            "48 15 1",
+            "481516!",
+            "4815½6",
+            &"1 ".repeat(64),
+            "\0481516",
+        ] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+        assert_eq!(Entry::read("12345678"), Entry::Support(Digits::from_kept("12345678")));
+    }
+
+    #[test]
+    fn a_recovery_code_is_read_in_every_spelling() {
+        let canonical = Entry::Recovery(Digits::from_kept("0123456789ABCDEF"));
+        for text in ["0123-4567-89AB-CDEF", "o123 4567 89ab cdef", "OI23456789abcdef", "0l23.4567.89AB.CDEF"]
+        {
+            assert_eq!(Entry::read(text), canonical, "{text:?}");
+        }
+        assert_eq!(Entry::read("0123-4567-89AB-CDEU"), Entry::Unreadable);
+    }
+
+    #[test]
+    fn printing_digits_prints_a_mask() {
+        assert_eq!(format!("{:?}", Digits::from_kept("481516")), "Digits(••••)");
+    }
+
+    #[test]
+    fn every_digit_is_equally_likely_in_every_place() {
+        const DRAWS: usize = 30_000;
+        let mut counts = [[0u32; 10]; DIGITS];
+        for _ in 0..DRAWS {
+            for (place, b) in Digits::random().expose().bytes().enumerate() {
+                counts[place][usize::from(b - b'0')] += 1;
+            }
+        }
+        // Chi-squared with 9 degrees of freedom: above 45 once in more than a million runs.
+        for place in counts {
+            let expected = DRAWS as f64 / 10.0;
+            let chi: f64 = place.iter().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
+            assert!(chi < 45.0, "{place:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic_and_six_digits_only_from_six_digits(text in "\\PC{0,80}") {
+            if let Entry::Code(digits) = Entry::read(&text) {
+                prop_assert!(digits.expose().len() == DIGITS && digits.expose().bytes().all(|b| b.is_ascii_digit()));
+            }
+        }
+
+        #[test]
+        fn separators_anywhere_change_nothing(code in "[0-9]{6}", gaps in prop::collection::vec(" |-|\u{a0}|\u{2009}|\u{2014}|", 7)) {
+            let spaced: String = code.chars().zip(&gaps).map(|(c, gap)| format!("{gap}{c}")).collect();
+            prop_assert_eq!(read(&(spaced + &gaps[6])), Some(code));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The configuration: one TOML file, strict. Errors name the key and quote no value.
+
+mod duration;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+pub use duration::{Life, read_duration};
+pub use sections::*;
+
+use crate::limit::Limits;
+use crate::seal::{Keys, Root};
+
+/// The default configuration, every key commented.
+pub const DEFAULT: &str = include_str!("../../config/two-step.toml");
+
+/// Why a configuration is not usable: a sentence that says what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(pub String);
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where users reach the pages.
+    pub public_url: PublicUrl,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// The pages' listener.
+    pub pages: PagesConfig,
+    /// The back ends' listener.
+    pub api: ApiConfig,
+    /// Health and metrics.
+    pub ops: OpsConfig,
+    /// The store.
+    pub database: DatabaseConfig,
+    /// All keys.
+    pub keys: KeysConfig,
+    /// Who carries codes.
+    pub otpost: OtpostConfig,
+    /// Who carries mail.
+    pub smtp: SmtpConfig,
+    /// Codes.
+    pub code: CodeConfig,
+    /// Challenges.
+    pub challenge: ChallengeConfig,
+    /// Fresh proofs.
+    pub proof: ProofConfig,
+    /// Trusted devices.
+    pub trust: TrustConfig,
+    /// E-mail as a second step.
+    pub email: EmailConfig,
+    /// Authenticator apps.
+    pub totp: TotpConfig,
+    /// Support cases.
+    pub support: SupportConfig,
+    /// Limits.
+    pub limits: Limits,
+    /// Logs.
+    pub log: LogConfig,
+    /// The products, by name.
+    pub products: BTreeMap<String, ProductConfig>,
+}
+
+impl Config {
+    /// Reads a file, then the files of its secrets, and checks the whole.
+    pub fn load(path: Option<&Path>) -> Result<Self, BadConfig> {
+        let mut config = match path {
+            None => Self::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| BadConfig(format!("{} cannot be read ({})", path.display(), e.kind())))?;
+                let mut config =
+                    Self::parse(&text).map_err(|e| BadConfig(format!("{}: {e}", path.display())))?;
+                config.resolve(path.parent().unwrap_or(Path::new("")));
+                config
+            }
+        };
+        config.read_files()?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads a text, strictly. The error names the line and the key, and no value.
+    pub fn parse(text: &str) -> Result<Self, BadConfig> {
+        toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+            BadConfig(format!("line {line}: {}", without_values(e.message())))
+        })
+    }
+
+    /// Relative paths count from the file's own folder.
+    fn resolve(&mut self, folder: &Path) {
+        let mut files = vec![
+            &mut self.database.url_file,
+            &mut self.keys.root_file,
+            &mut self.keys.hash_root_file,
+            &mut self.otpost.url_file,
+            &mut self.otpost.key_file,
+            &mut self.otpost.tenant_key_file,
+            &mut self.smtp.url_file,
+            &mut self.ops.token_file,
+        ];
+        files.extend(self.keys.previous.iter_mut().map(|p| &mut p.root_file));
+        for product in self.products.values_mut() {
+            files.extend(product.webhook.as_mut().map(|w| &mut w.secret_file));
+        }
+        for file in files.into_iter().flatten() {
+            *file = folder.join(&*file);
+        }
+        let sqlite = self.database.url().strip_prefix("sqlite:").map(|path| folder.join(path));
+        if let Some(path) = sqlite.filter(|_| self.database.url_file.is_none()) {
+            self.database.url = Some(format!("sqlite:{}", path.display()).into());
+        }
+    }
+
+    fn read_files(&mut self) -> Result<(), BadConfig> {
+        read_file("database.url", &mut self.database.url, self.database.url_file.as_deref())?;
+        read_file("keys.root", &mut self.keys.root, self.keys.root_file.as_deref())?;
+        read_file("keys.hash_root", &mut self.keys.hash_root, self.keys.hash_root_file.as_deref())?;
+        read_file("otpost.url", &mut self.otpost.url, self.otpost.url_file.as_deref())?;
+        read_file("otpost.key", &mut self.otpost.key, self.otpost.key_file.as_deref())?;
+        read_file("otpost.tenant_key", &mut self.otpost.tenant_key, self.otpost.tenant_key_file.as_deref())?;
+        read_file("smtp.url", &mut self.smtp.url, self.smtp.url_file.as_deref())?;
+        read_file("ops.token", &mut self.ops.token, self.ops.token_file.as_deref())?;
+        for previous in &mut self.keys.previous {
+            read_file("keys.previous.root", &mut previous.root, previous.root_file.as_deref())?;
+        }
+        for (name, product) in &mut self.products {
+            if let Some(webhook) = &mut product.webhook {
+                let key = format!("products.{name}.webhook.secret");
+                read_file(&key, &mut webhook.secret, webhook.secret_file.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What no single key can say.
+    pub fn check(&self) -> Result<(), BadConfig> {
+        let bad = |text: &str| Err(BadConfig(text.to_owned()));
+        for (name, product) in &self.products {
+            product.check(name)?;
+        }
+        if self.code.life.0 > self.challenge.life.0 {
+            return bad("code.life must not be longer than challenge.life");
+        }
+        for (key, life, longest_s) in [
+            ("code.life", self.code.life.0, 1800),
+            ("challenge.life", self.challenge.life.0, 3600),
+            ("proof.fresh", self.proof.fresh.0, 1800),
+        ] {
+            if !(60..=longest_s).contains(&life.as_secs()) {
+                return Err(BadConfig(format!("{key} must be from 1m to {}m", longest_s / 60)));
+            }
+        }
+        if !self.ops.listen.ip().is_loopback() && self.ops.token.is_none() {
+            return bad("ops.listen is not on loopback: set ops.token_file, or listen on 127.0.0.1");
+        }
+        if !self.keys.previous.is_empty() && self.keys.hash_root.is_none() {
+            return bad(
+                "keys.previous is set: name the file of the first root in keys.hash_root_file, or all hashes are lost",
+            );
+        }
+        let limits = &self.limits;
+        if limits.wrong_per_challenge == 0 || limits.wrong_per_challenge > 10 || limits.send_gaps_s.is_empty()
+        {
+            return bad(
+                "limits.wrong_per_challenge must be from 1 to 10, and limits.send_gaps_s must not be empty",
+            );
+        }
+        Ok(())
+    }
+
+    /// Warnings: settings that weaken what the standards ask for.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = vec![];
+        if self.code.life.0.as_secs() > 600 {
+            warnings.push(
+                "code.life is above 10m: results carry the claim long_code (NIST SP 800-63B, 3.1.3.2)"
+                    .to_owned(),
+            );
+        }
+        if self.email.second_step {
+            warnings.push(
+                "email.second_step is on: NIST SP 800-63B, 3.1.3.1 does not count e-mail as a second factor"
+                    .to_owned(),
+            );
+        }
+        if self.trust.life.is_none() {
+            warnings.push(
+                "trust.life is until_sign_out: a stolen device stays trusted until somebody revokes it"
+                    .to_owned(),
+            );
+        }
+        if self.support.delay.0.is_zero() {
+            warnings.push("support.delay is 0s: a caller who deceives support gets in at once".to_owned());
+        }
+        warnings
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> Result<Keys, BadConfig> {
+        let keys = &self.keys;
+        let current = read_root("keys.root", &keys.id, keys.root.as_ref())?;
+        let previous: Result<Vec<Root>, BadConfig> =
+            keys.previous.iter().map(|p| read_root("keys.previous.root", &p.id, p.root.as_ref())).collect();
+        let hashes = match &keys.hash_root {
+            Some(_) => read_root("keys.hash_root", "hash", keys.hash_root.as_ref())?,
+            None => current.clone(),
+        };
+        Ok(Keys::new(current, previous?, hashes))
+    }
+
+    /// A product's section.
+    pub fn product(&self, name: &str) -> Option<&ProductConfig> {
+        self.products.get(name)
+    }
+}
+
+fn read_root(key: &str, id: &str, hex: Option<&SecretString>) -> Result<Root, BadConfig> {
+    let hex = hex.ok_or_else(|| {
+        BadConfig(format!(
+            "{key} is missing: make a root with `two-step keys root` and name its file in {key}_file"
+        ))
+    })?;
+    Root::from_hex(id, hex.expose_secret()).map_err(|e| BadConfig(format!("{key}: {e}")))
+}
+
+fn read_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) -> Result<(), BadConfig> {
+    let Some(file) = file.filter(|_| secret.is_none()) else {
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| BadConfig(format!("{key}_file: {} cannot be read ({})", file.display(), e.kind())))?;
+    *secret = Some(SecretString::from(text.trim().to_owned()));
+    Ok(())
+}
+
+/// The parser's message without the values that it quotes.
+fn without_values(message: &str) -> String {
+    if message.starts_with("invalid type") || message.starts_with("invalid value") {
+        let expected = message.rsplit_once(", expected ").map_or("another value", |(_, e)| e);
+        return format!("the value has a wrong form; expected {expected}");
+    }
+    match message.split_once(", expected ") {
+        Some((_, expected)) if message.starts_with("unknown variant") => {
+            format!("the word is not known; expected {expected}")
+        }
+        _ => message.lines().next().unwrap_or("not valid TOML").to_owned(),
+    }
+}

@@ -1,0 +1,238 @@
+//! A browser opens a challenge's URL.
+
+use std::net::IpAddr;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Core, FlowError, Locked, lock_challenge};
+use crate::challenge::{Acr, Challenge, ChallengeState, ClaimRefused, Proof, Purpose};
+use crate::device::{Device, Presented, Trust, TrustKind, trust_until};
+use crate::method::{Kind, first};
+use crate::seal::{Hashed, Keys, same};
+use crate::store::{Tx, Value, new_id};
+
+/// What a browser brings with each request.
+#[derive(Debug, Clone, Default)]
+pub struct Visit {
+    /// The secret of its cookie; a new one where it had none.
+    pub browser: String,
+    /// The cookie of its device, as it came.
+    pub device: Option<String>,
+    /// Browser and system, for people.
+    pub agent: String,
+    /// Its address.
+    pub client: Option<IpAddr>,
+}
+
+/// What came of opening a challenge's URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// The page of the challenge.
+    Open {
+        /// Its id.
+        challenge: Uuid,
+    },
+    /// The device is trusted: the browser goes on.
+    Verified {
+        /// Where to.
+        location: String,
+    },
+    /// The challenge has ended.
+    Ended(ChallengeState),
+    /// Another browser has it.
+    OtherBrowser,
+}
+
+/// The value of a device's cookie: `<id>.<generation>.<secret>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceCookie {
+    /// The device's id.
+    pub id: Uuid,
+    /// The generation of its secret.
+    pub generation: i64,
+}
+
+impl DeviceCookie {
+    /// Reads a cookie that we made. None where it is forged or of another form.
+    pub fn read(keys: &Keys, text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let (id, generation, secret) = (parts.next()?, parts.next()?, parts.next()?);
+        let cookie = Self { id: id.parse().ok()?, generation: generation.parse().ok()? };
+        (parts.next().is_none() && same(secret, &cookie.secret(keys))).then_some(cookie)
+    }
+
+    /// The cookie of a device's current secret.
+    pub fn write(keys: &Keys, device: &Device) -> String {
+        let cookie = Self { id: device.id, generation: device.generation };
+        format!("{}.{}.{}", cookie.id.simple(), cookie.generation, cookie.secret(keys))
+    }
+
+    fn secret(&self, keys: &Keys) -> String {
+        keys.hash(Hashed::Device, &[self.id.as_bytes(), &self.generation.to_be_bytes()])
+    }
+}
+
+impl Core {
+    /// Gives a challenge to a browser. Returns what the browser does next, and its device's new cookie.
+    pub async fn claim(&self, handle: &str, visit: &Visit) -> Result<(Claimed, Option<String>), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let hash = self.keys.hash_text(Hashed::ChallengeHandle, handle);
+        let seen = tx.find::<Challenge>("where handle_hash = $1", &[Value::Text(hash)]).await?;
+        let seen = seen.ok_or(FlowError::Missing("challenge"))?;
+        let (locked, mut challenge) = lock_challenge(&mut tx, seen.id).await?;
+        let browser = self.browser_hash(&visit.browser);
+        let first_time = challenge.browser_hash.is_none();
+        match challenge.claim(&browser, self.config.challenge.life.0) {
+            Err(ClaimRefused::OtherBrowser) => {
+                tx.commit().await?;
+                return Ok((Claimed::OtherBrowser, None));
+            }
+            Err(ClaimRefused::Ended(state)) => {
+                tx.commit().await?;
+                return Ok((Claimed::Ended(state), None));
+            }
+            Ok(()) => {}
+        }
+        if !first_time {
+            tx.commit().await?;
+            let claimed = match self.location(&challenge) {
+                Some(location) => Claimed::Verified { location },
+                None if challenge.state.is_live() => Claimed::Open { challenge: challenge.id },
+                None => Claimed::Ended(challenge.state),
+            };
+            return Ok((claimed, None));
+        }
+        challenge.agent = Some(visit.agent.clone());
+        if let Some(client) = visit.client {
+            challenge.client_hash = Some(self.client_hash(client));
+        }
+        let (trusted, cookie) = self.present(&mut tx, &locked, &challenge, visit).await?;
+        if let Some(device) = trusted {
+            challenge.device = Some(device);
+            self.verify(&mut challenge, Proof::Trust, Acr::Trusted, locked.now);
+        } else {
+            let email = self.config.email.second_step;
+            let start = match challenge.purpose {
+                Purpose::NewDevice => locked
+                    .methods
+                    .iter()
+                    .find(|m| m.is_active() && matches!(m.kind, Kind::Email | Kind::Phone)),
+                _ => first(&locked.methods, email),
+            };
+            if let Some(method) = start.filter(|_| locked.account.pause(locked.now).is_none()) {
+                // A refusal is no error: the page says when, and offers other ways.
+                let _ = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), None).await?;
+            }
+        }
+        tx.update(&challenge).await?;
+        tx.commit().await?;
+        let claimed = match self.location(&challenge) {
+            Some(location) => Claimed::Verified { location },
+            None => Claimed::Open { challenge: challenge.id },
+        };
+        Ok((claimed, cookie))
+    }
+
+    /// Judges the cookie of a device, and rotates it. Returns the device if the account trusts it, and its new cookie.
+    async fn present(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, visit: &Visit,
+    ) -> Result<(Option<Uuid>, Option<String>), FlowError> {
+        let Some(cookie) = visit.device.as_deref().and_then(|text| DeviceCookie::read(&self.keys, text))
+        else {
+            return Ok((None, None));
+        };
+        let Some(mut device) = tx.lock::<Device>(cookie.id).await? else { return Ok((None, None)) };
+        let judged = device.present(cookie.generation, locked.now);
+        tx.update(&device).await?;
+        match judged {
+            Presented::Unknown => return Ok((None, None)),
+            Presented::Replayed => {
+                self.end_replayed(tx, locked, &device).await?;
+                return Ok((None, None));
+            }
+            Presented::Good => {}
+        }
+        let kind = match challenge.purpose {
+            Purpose::SignIn => TrustKind::Trusted,
+            Purpose::NewDevice => TrustKind::Recognised,
+            // Settings, enrolments and confirmations always ask.
+            Purpose::Confirm | Purpose::Settings | Purpose::Enrol => {
+                return Ok((None, Some(DeviceCookie::write(&self.keys, &device))));
+            }
+        };
+        let trust = tx
+            .find::<Trust>(
+                "where device = $1 and account = $2 and kind = $3",
+                &[Value::Uuid(device.id), Value::Uuid(locked.account.id), Value::Text(kind.to_string())],
+            )
+            .await?;
+        let cookie = Some(DeviceCookie::write(&self.keys, &device));
+        match trust.filter(|t| t.holds(kind, locked.now)) {
+            Some(mut trust) => {
+                trust.used_at = locked.now;
+                tx.update(&trust).await?;
+                Ok((Some(device.id), cookie))
+            }
+            None => Ok((None, cookie)),
+        }
+    }
+
+    /// Somebody has a copy of the cookie: no account trusts the device any more.
+    async fn end_replayed(&self, tx: &mut Tx, locked: &Locked, device: &Device) -> Result<(), FlowError> {
+        let trusts = tx.execute("delete from trust where device = $1", &[Value::Uuid(device.id)]).await?;
+        tracing::warn!(device = %device.id, trusts, "a device's old cookie was replayed: its trusts have ended");
+        self.event(
+            tx,
+            &locked.account,
+            "device.replayed",
+            "system",
+            json!({"device": device.id}),
+            locked.now,
+        )
+        .await?;
+        self.notify(tx, &locked.account, &locked.methods, "device_replayed", None, None, locked.now).await
+    }
+
+    /// Trusts the browser for an account. Returns its device and the cookie to give.
+    pub(super) async fn trust(
+        &self, tx: &mut Tx, locked: &Locked, kind: TrustKind, visit: &Visit,
+    ) -> Result<(Uuid, String), FlowError> {
+        let now = locked.now;
+        let known = match visit.device.as_deref().and_then(|text| DeviceCookie::read(&self.keys, text)) {
+            Some(cookie) => tx
+                .lock::<Device>(cookie.id)
+                .await?
+                .filter(|d| !d.void && d.generation - cookie.generation <= 1),
+            None => None,
+        };
+        let device = match known {
+            Some(device) => device,
+            None => {
+                let device = Device::new(new_id(), &visit.agent, now);
+                tx.insert(&device).await?;
+                device
+            }
+        };
+        tx.execute(
+            "delete from trust where device = $1 and account = $2 and kind = $3",
+            &[Value::Uuid(device.id), Value::Uuid(locked.account.id), Value::Text(kind.to_string())],
+        )
+        .await?;
+        let trust = Trust {
+            id: new_id(),
+            device: device.id,
+            account: locked.account.id,
+            kind,
+            created_at: now,
+            expires_at: trust_until(self.config.trust.life.0, now),
+            used_at: now,
+        };
+        tx.insert(&trust).await?;
+        if kind == TrustKind::Trusted {
+            self.event(tx, &locked.account, "device.trusted", "user", json!({"device": device.id}), now)
+                .await?;
+        }
+        Ok((device.id, DeviceCookie::write(&self.keys, &device)))
+    }
+}

@@ -1,0 +1,59 @@
+//! Counts against limits, in the transaction that acts: exactly N pass.
+
+use jiff::Timestamp;
+
+use super::FlowError;
+use crate::clock::after;
+use crate::limit::{Rule, Times};
+use crate::seal::{Hashed, Keys};
+use crate::store::{Counter, Tx, Value};
+
+/// One limit and its subject.
+pub(super) struct Count<'a> {
+    /// The limit's name.
+    pub(super) name: &'static str,
+    /// Whose: an account's id, a number, an address.
+    pub(super) subject: String,
+    /// The rules; all must have room.
+    pub(super) rules: &'a [Rule],
+}
+
+/// Counts one more of each, if all have room. Returns until when one of them is full, and then counts nothing.
+pub(super) async fn count(
+    tx: &mut Tx, keys: &Keys, counts: &[Count<'_>], now: Timestamp,
+) -> Result<Option<Timestamp>, FlowError> {
+    let mut locked = lock(tx, keys, counts, now).await?;
+    let full = locked.iter().filter_map(|(times, _, rules)| times.free_at(rules, now)).max();
+    if full.is_some() {
+        return Ok(full);
+    }
+    for (times, counter, rules) in &mut locked {
+        times.count(rules, now);
+        let longest = rules.iter().map(|r| r.window).max().unwrap_or_default();
+        counter.times = serde_json::to_string(&times.0).unwrap_or_default();
+        counter.expires_at = after(now, longest);
+        tx.update(counter).await?;
+    }
+    Ok(None)
+}
+
+/// Locks the counters in the order of their keys, so that no two transactions wait for each other.
+async fn lock<'a>(
+    tx: &mut Tx, keys: &Keys, counts: &[Count<'a>], now: Timestamp,
+) -> Result<Vec<(Times, Counter, &'a [Rule])>, FlowError> {
+    let key = |c: &Count<'_>| keys.hash(Hashed::Counter, &[c.name.as_bytes(), c.subject.as_bytes()]);
+    let mut keyed: Vec<(String, &'a [Rule])> =
+        counts.iter().filter(|c| !c.rules.is_empty()).map(|c| (key(c), c.rules)).collect();
+    keyed.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut locked = vec![];
+    for (key_hash, rules) in keyed {
+        let make =
+            "insert into counter (key_hash, times, expires_at) values ($1, '[]', $2) on conflict do nothing";
+        let expires = Value::Int(now.as_millisecond());
+        tx.execute(make, &[Value::Text(key_hash.clone()), expires]).await?;
+        let counter = tx.lock::<Counter>(key_hash).await?.ok_or(FlowError::Missing("counter"))?;
+        let times = Times(serde_json::from_str(&counter.times).unwrap_or_default());
+        locked.push((times, counter, rules));
+    }
+    Ok(locked)
+}

@@ -1,0 +1,148 @@
+//! A back end creates a challenge.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::counting::{Count, count};
+use super::{Core, FlowError};
+use crate::account::{Account, is_user_ref};
+use crate::challenge::{Challenge, Purpose};
+use crate::config::NewDeviceCheck;
+use crate::method::{Kind, Method};
+use crate::seal::{Hashed, random_token};
+use crate::store::{Tx, Value, new_id};
+
+/// Characters that `state` and `nonce` may have.
+const MAX_OPAQUE_CHARS: usize = 512;
+
+/// What a back end asks for.
+#[derive(Debug, Clone, Default)]
+pub struct NewChallenge {
+    /// The product's id of the user.
+    pub user: String,
+    /// To confirm something, instead of signing in.
+    pub confirm: bool,
+    /// Where the browser goes afterwards; none: the challenge is used over the API alone.
+    pub return_url: Option<String>,
+    /// Given back in the URL.
+    pub state: Option<String>,
+    /// Given back in the result.
+    pub nonce: Option<String>,
+    /// The browser's address.
+    pub client_ip: Option<IpAddr>,
+    /// Language of the pages.
+    pub locale: Option<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// The account is off: the password alone signs in.
+    NotRequired,
+    /// The browser goes to the URL.
+    Challenge {
+        /// Our id.
+        id: Uuid,
+        /// Where the browser goes; the secret in it works for one browser.
+        url: String,
+        /// When it ends unless somebody opens it.
+        expires_at: Timestamp,
+    },
+}
+
+impl Core {
+    /// Creates a challenge for a user of a product.
+    pub async fn create(&self, product: &str, new: NewChallenge) -> Result<Created, FlowError> {
+        let section = self.product(product)?;
+        check_opaque("state", new.state.as_deref())?;
+        check_opaque("nonce", new.nonce.as_deref())?;
+        if let Some(url) = &new.return_url {
+            self.check_return_url(product, url)?;
+        }
+        let mut tx = self.store.begin().await?;
+        let mut account = self.account(&mut tx, product, &new.user).await?;
+        let now = tx.now().await?;
+        let purpose = if account.is_on() {
+            if new.confirm { Purpose::Confirm } else { Purpose::SignIn }
+        } else {
+            let wanted = match section.new_device_check {
+                NewDeviceCheck::Off => None,
+                NewDeviceCheck::Email => Some(Kind::Email),
+                NewDeviceCheck::Sms => Some(Kind::Phone),
+            };
+            let methods = tx
+                .select::<Method>("where account = $1 and state = 'active'", &[Value::Uuid(account.id)])
+                .await?;
+            if !wanted.is_some_and(|kind| methods.iter().any(|m| m.kind == kind)) {
+                tx.commit().await?;
+                return Ok(Created::NotRequired);
+            }
+            Purpose::NewDevice
+        };
+        let limit = Count {
+            name: "account_challenges",
+            subject: account.id.to_string(),
+            rules: &self.config.limits.account_challenges,
+        };
+        if let Some(until) = count(&mut tx, &self.keys, &[limit], now).await? {
+            return Err(FlowError::Limited { until, now });
+        }
+        if let Some(locale) = &new.locale {
+            account.locale = Some(locale.clone());
+            tx.update(&account).await?;
+        }
+        let handle = random_token();
+        let mut challenge = Challenge::new(new_id(), account.id, purpose, self.config.challenge.life.0, now);
+        challenge.handle_hash = self.keys.hash_text(Hashed::ChallengeHandle, &handle);
+        challenge.return_url = new.return_url;
+        challenge.return_state = new.state;
+        challenge.nonce = new.nonce;
+        challenge.locale = account.locale.clone();
+        challenge.client_hash = new.client_ip.map(|ip| self.client_hash(ip));
+        tx.insert(&challenge).await?;
+        tx.commit().await?;
+        let url = format!("{}/c/{handle}", self.config.public_url.as_str());
+        Ok(Created::Challenge { id: challenge.id, url, expires_at: challenge.expires_at })
+    }
+
+    /// The account of a user, locked; made where there is none.
+    pub(super) async fn account(&self, tx: &mut Tx, product: &str, user: &str) -> Result<Account, FlowError> {
+        if !is_user_ref(user) {
+            return Err(FlowError::invalid(
+                "user",
+                "must be 1 to 128 characters, none of them a control character or @",
+            ));
+        }
+        let by_name = [Value::Text(product.to_owned()), Value::Text(user.to_owned())];
+        let find = "where product = $1 and user_ref = $2";
+        if let Some(account) = tx.select_locked::<Account>(find, &by_name).await?.pop() {
+            return Ok(account);
+        }
+        let now = tx.now().await?;
+        let account = Account::new(new_id(), product, user, now);
+        let insert = format!("{} on conflict do nothing", <Account as crate::store::Record>::INSERT);
+        tx.execute(&insert, &crate::store::Record::values(&account)).await?;
+        tx.select_locked::<Account>(find, &by_name).await?.pop().ok_or(FlowError::Missing("account"))
+    }
+
+    /// A return URL is one of the product's list, character for character.
+    pub(super) fn check_return_url(&self, product: &str, url: &str) -> Result<(), FlowError> {
+        let listed = self.product(product)?.return_urls.iter().any(|u| u == url);
+        if listed {
+            Ok(())
+        } else {
+            Err(FlowError::invalid("return_url", "must equal an entry of the product's return_urls"))
+        }
+    }
+}
+
+pub(super) fn check_opaque(field: &'static str, text: Option<&str>) -> Result<(), FlowError> {
+    let fits = text.is_none_or(|t| t.chars().count() <= MAX_OPAQUE_CHARS && !t.chars().any(char::is_control));
+    if fits {
+        Ok(())
+    } else {
+        Err(FlowError::invalid(field, "must have at most 512 characters, none of them a control character"))
+    }
+}

@@ -1,0 +1,313 @@
+//! A visitor adds a method. It is pending until its first code was entered.
+
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use serde_json::json;
+
+use super::counting::{Count, count};
+use super::{Core, FlowError, Locked, Visit, Visitor};
+use crate::challenge::{Purpose, SendRefused};
+use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState};
+use crate::number::{BadNumber, Number};
+use crate::recovery::{self, RecoveryCode, SET_SIZE};
+use crate::seal::{Hashed, Sealed};
+use crate::store::{Tx, Value, new_id};
+use crate::totp;
+
+/// Why no method is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddRefused {
+    /// The number cannot get codes.
+    Number(BadNumber),
+    /// The account has it already.
+    Known,
+    /// Too many accounts have this number.
+    Shared,
+    /// The account has as many authenticators as it may.
+    TooMany,
+    /// A limit is full, or the first code cannot be sent.
+    Send(SendRefused),
+    /// No address.
+    Address,
+}
+
+/// An authenticator that is to be set up.
+#[derive(Debug)]
+pub struct NewAuthenticator {
+    /// Its method.
+    pub method: Uuid,
+    /// The challenge that its first code answers.
+    pub challenge: Uuid,
+    /// The key in base32.
+    pub key: Zeroizing<String>,
+    /// The URI of the QR code.
+    pub uri: Zeroizing<String>,
+}
+
+impl Core {
+    /// Adds a phone, and sends its first code. Returns the challenge that the code answers.
+    pub async fn add_phone(
+        &self, visit: &Visit, typed: &str, country: &str, channel: Channel,
+    ) -> Result<Result<Uuid, AddRefused>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let countries = self.product(&visitor.account.product)?.countries.clone();
+        let number = match Number::read(typed, country, &countries) {
+            Ok(number) => number,
+            Err(bad) => return Ok(Err(AddRefused::Number(bad))),
+        };
+        let hash = self.keys.hash_text(Hashed::Target, number.expose());
+        if visitor.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
+            return Ok(Err(AddRefused::Known));
+        }
+        let others = tx
+            .query(
+                "select count(distinct account) from method where target_hash = $1 and state = 'active' and account <> $2",
+                &[Value::Text(hash.clone()), Value::Uuid(visitor.account.id)],
+            )
+            .await?;
+        if others.first().map_or(0, |r| r.int(0)) >= i64::from(self.config.limits.accounts_per_number) {
+            return Ok(Err(AddRefused::Shared));
+        }
+        let mut method = match visitor
+            .methods
+            .iter()
+            .find(|m| m.state == MethodState::Pending && m.target_hash.as_ref() == Some(&hash))
+        {
+            Some(pending) => pending.clone(),
+            None => {
+                if let Some(until) = self.count_new_number(&mut tx, &visitor, &number).await? {
+                    return Ok(Err(AddRefused::Send(SendRefused::Limited { until })));
+                }
+                self.drop_pending(&mut tx, &visitor, Kind::Phone).await?;
+                let mut method = Method::new(new_id(), visitor.account.id, Kind::Phone, visitor.now);
+                method.target_sealed =
+                    Some(self.keys.seal(Sealed::MethodTarget, method.id, number.expose().as_bytes()));
+                method.target_hash = Some(hash);
+                method.hint = number.hint();
+                tx.insert(&method).await?;
+                method
+            }
+        };
+        method.channel = Some(channel);
+        tx.update(&method).await?;
+        self.enrol(tx, &visitor, &method, Some(channel)).await
+    }
+
+    /// Begins an enrolment: a challenge that only this method's code answers.
+    async fn enrol(
+        &self, mut tx: Tx, visitor: &Visitor, method: &Method, channel: Option<Channel>,
+    ) -> Result<Result<Uuid, AddRefused>, FlowError> {
+        let open = tx
+            .find::<crate::challenge::Challenge>(
+                "where session = $1 and purpose = 'enrol' and method = $2 and state = 'open' and expires_at > $3",
+                &[Value::Uuid(visitor.session.id), Value::Uuid(method.id), Value::Int(visitor.now.as_millisecond())],
+            )
+            .await?;
+        let is_new = open.is_none();
+        let mut challenge = open.unwrap_or_else(|| self.challenge_of(visitor, Purpose::Enrol));
+        challenge.method = Some(method.id);
+        if is_new {
+            tx.insert(&challenge).await?;
+        }
+        let locked =
+            Locked { account: visitor.account.clone(), methods: vec![method.clone()], now: visitor.now };
+        let sent = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), channel).await?;
+        tx.update(&challenge).await?;
+        tx.commit().await?;
+        Ok(match sent {
+            // A code went out moments ago: its page says when the next one can.
+            Err(SendRefused::Limited { .. }) if challenge.sends > 0 => Ok(challenge.id),
+            Err(refused) => Err(AddRefused::Send(refused)),
+            Ok(()) => Ok(challenge.id),
+        })
+    }
+
+    async fn count_new_number(
+        &self, tx: &mut Tx, visitor: &Visitor, number: &Number,
+    ) -> Result<Option<jiff::Timestamp>, FlowError> {
+        let limits = &self.config.limits;
+        let mut counts = vec![
+            Count {
+                name: "account_new_numbers",
+                subject: visitor.account.id.to_string(),
+                rules: &limits.account_new_numbers,
+            },
+            Count {
+                name: "prefix_new_numbers",
+                subject: number.prefix().to_owned(),
+                rules: &limits.prefix_new_numbers,
+            },
+        ];
+        if let Some(client) = &visitor.session.client_hash {
+            counts.push(Count {
+                name: "client_new_numbers",
+                subject: client.clone(),
+                rules: &limits.client_new_numbers,
+            });
+        }
+        count(tx, &self.keys, &counts, visitor.now).await
+    }
+
+    /// Another attempt takes the place of one that was never finished.
+    async fn drop_pending(&self, tx: &mut Tx, visitor: &Visitor, kind: Kind) -> Result<(), FlowError> {
+        for method in visitor.methods.iter().filter(|m| m.kind == kind && m.state == MethodState::Pending) {
+            tx.delete::<Method>(method.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds an e-mail address, and mails its first code.
+    pub async fn add_email(
+        &self, visit: &Visit, address: &str,
+    ) -> Result<Result<Uuid, AddRefused>, FlowError> {
+        let address = address.trim();
+        if address.len() > 254 || address.parse::<lettre::Address>().is_err() {
+            return Ok(Err(AddRefused::Address));
+        }
+        let mut tx = self.store.begin().await?;
+        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let hash = self.keys.hash_text(Hashed::Target, &address.to_lowercase());
+        if visitor.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
+            return Ok(Err(AddRefused::Known));
+        }
+        self.drop_pending(&mut tx, &visitor, Kind::Email).await?;
+        let mut method = Method::new(new_id(), visitor.account.id, Kind::Email, visitor.now);
+        method.target_sealed = Some(self.keys.seal(Sealed::MethodTarget, method.id, address.as_bytes()));
+        method.target_hash = Some(hash);
+        method.hint = mail_hint(address);
+        tx.insert(&method).await?;
+        self.enrol(tx, &visitor, &method, None).await
+    }
+
+    /// Adds an authenticator, or shows again the one that waits for its first code.
+    pub async fn add_authenticator(
+        &self, visit: &Visit,
+    ) -> Result<Result<NewAuthenticator, AddRefused>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let of_kind = || visitor.methods.iter().filter(|m| m.kind == Kind::Totp);
+        if of_kind().filter(|m| m.state != MethodState::Pending).count() >= MAX_AUTHENTICATORS {
+            return Ok(Err(AddRefused::TooMany));
+        }
+        let (method, key) = match of_kind().find(|m| m.state == MethodState::Pending) {
+            Some(pending) => {
+                let sealed = pending.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
+                (pending.clone(), self.keys.open(Sealed::MethodSecret, pending.id, sealed)?)
+            }
+            None => {
+                let key = totp::random_key();
+                let mut method = Method::new(new_id(), visitor.account.id, Kind::Totp, visitor.now);
+                method.secret_sealed = Some(self.keys.seal(Sealed::MethodSecret, method.id, &*key));
+                tx.insert(&method).await?;
+                (method, Zeroizing::new(key.to_vec()))
+            }
+        };
+        let issuer = &self.product(&visitor.account.product)?.name;
+        let name = visitor.session.display_name.as_deref().unwrap_or(&visitor.account.user_ref);
+        let (text, uri) = (totp::base32(&key), totp::uri(&key, issuer, name));
+        let challenge = self.enrol(tx, &visitor, &method, None).await?;
+        Ok(challenge.map(|challenge| NewAuthenticator { method: method.id, challenge, key: text, uri }))
+    }
+
+    /// Makes a new set of recovery codes, shown once. It counts when the visitor says that it is saved.
+    pub async fn make_recovery_codes(&self, visit: &Visit) -> Result<Vec<Zeroizing<String>>, FlowError> {
+        let salt = recovery::random_salt();
+        let codes: Vec<Zeroizing<String>> = (0..SET_SIZE).map(|_| recovery::random()).collect();
+        let (work, salted) = (codes.clone(), salt.clone());
+        let hashed = tokio::task::spawn_blocking(move || {
+            let hash = |code: &Zeroizing<String>| {
+                recovery::canonical(code).map(|c| recovery::slow_hash(&c, &salted))
+            };
+            work.iter().filter_map(hash).collect::<Vec<_>>()
+        });
+        let hashed = hashed.await.map_err(|_| FlowError::Missing("thread"))?;
+        let mut tx = self.store.begin().await?;
+        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let account = visitor.account.id;
+        tx.execute("delete from recovery_code where account = $1", &[Value::Uuid(account)]).await?;
+        for (n, slow) in hashed.iter().enumerate() {
+            let hash = self.keys.hash(Hashed::Recovery, &[&**slow]);
+            tx.insert(&RecoveryCode {
+                id: new_id(),
+                account,
+                n: n as u32 + 1,
+                salt: salt.clone(),
+                hash,
+                used_at: None,
+            })
+            .await?;
+        }
+        let known = visitor.methods.iter().find(|m| m.kind == Kind::Recovery);
+        match known {
+            Some(method) if method.is_active() => {
+                self.event(&mut tx, &visitor.account, "recovery.renewed", "user", json!({}), visitor.now)
+                    .await?;
+                self.notify(
+                    &mut tx,
+                    &visitor.account,
+                    &visitor.methods,
+                    "recovery_renewed",
+                    None,
+                    None,
+                    visitor.now,
+                )
+                .await?;
+            }
+            Some(_) => {}
+            None => tx.insert(&Method::new(new_id(), account, Kind::Recovery, visitor.now)).await?,
+        }
+        tx.commit().await?;
+        Ok(codes)
+    }
+
+    /// The visitor has saved the recovery codes: they count from now on.
+    pub async fn recovery_codes_saved(&self, visit: &Visit) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let pending =
+            visitor.methods.iter().find(|m| m.kind == Kind::Recovery && m.state == MethodState::Pending);
+        if let Some(method) = pending {
+            let mut method = method.clone();
+            method.activate(visitor.now);
+            tx.update(&method).await?;
+            let locked = Locked { account: visitor.account, methods: visitor.methods, now: visitor.now };
+            self.enrolled(&mut tx, &locked, method.id).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// A method became usable: it is written down, and told to the others while two-step verification is on.
+    pub(super) async fn enrolled(&self, tx: &mut Tx, locked: &Locked, method: Uuid) -> Result<(), FlowError> {
+        let kind = locked.method(method).map_or("", |m| m.kind.into());
+        let data = json!({"method": method, "kind": kind});
+        self.event(tx, &locked.account, "method.added", "user", data, locked.now).await?;
+        if locked.account.is_on() {
+            self.notify(
+                tx,
+                &locked.account,
+                &locked.methods,
+                "method_added",
+                Some(method),
+                Some(method),
+                locked.now,
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// The visitor, who must have shown a fresh proof where the account is on.
+    pub(super) async fn proven_visitor(&self, tx: &mut Tx, visit: &Visit) -> Result<Visitor, FlowError> {
+        let visitor = self.visitor_in(tx, visit).await?;
+        if visitor.needs_proof { Err(FlowError::Missing("fresh proof")) } else { Ok(visitor) }
+    }
+}
+
+/// The first letter and the domain: `a•••@shop.example`.
+fn mail_hint(address: &str) -> String {
+    let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
+    format!("{}•••@{domain}", local.chars().next().unwrap_or('•'))
+}

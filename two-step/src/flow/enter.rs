@@ -1,0 +1,426 @@
+//! Somebody enters a code.
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::counting::{Count, count};
+use super::send::may_prove;
+use super::{Core, FlowError, Locked, Visit, lock_challenge};
+use crate::account::Account;
+use crate::challenge::{Acr, Challenge, ChallengeState, EntryRefused, Proof, Purpose};
+use crate::code::{Code, Digits, Entry as Typed};
+use crate::device::TrustKind;
+use crate::method::{Channel, Kind};
+use crate::recovery::{self, RecoveryCode};
+use crate::seal::{Hashed, Sealed, same};
+use crate::store::{Dispatch, OutboxKind, Session, Tx, Value, new_id};
+use crate::totp::{self, Checked};
+
+/// Who acts on a challenge.
+#[derive(Debug, Clone)]
+pub enum Who {
+    /// The browser that claimed it.
+    Browser(Visit),
+    /// The back end of a product.
+    Product(String),
+}
+
+impl Who {
+    /// Whether the challenge is theirs. To others it does not exist.
+    pub(super) fn must_own(
+        &self, core: &Core, account: &Account, challenge: &Challenge,
+    ) -> Result<(), FlowError> {
+        let owns = match self {
+            Self::Browser(visit) => {
+                let hash = core.browser_hash(&visit.browser);
+                challenge.browser_hash.as_deref().is_some_and(|owner| same(owner, &hash))
+            }
+            Self::Product(product) => account.product == *product,
+        };
+        if owns { Ok(()) } else { Err(FlowError::Missing("challenge")) }
+    }
+}
+
+/// What was entered.
+#[derive(Debug, Clone, Default)]
+pub struct Entry {
+    /// As it was typed.
+    pub text: String,
+    /// The method it is meant for; none: the one that is shown.
+    pub method: Option<Uuid>,
+    /// Whether the device is to be trusted.
+    pub trust: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entered {
+    /// Right.
+    Verified {
+        /// Where the browser goes; none over the API without a return URL.
+        location: Option<String>,
+        /// The cookie of the device, if it is trusted now.
+        cookie: Option<String>,
+        /// The code that takes the place of a recovery code that was used.
+        new_recovery_code: Option<Zeroizing<String>>,
+    },
+    /// Wrong.
+    Wrong {
+        /// Entries that are left.
+        left: u32,
+        /// Seconds that an authenticator's clock is behind, if that is why.
+        clock_behind_s: Option<i64>,
+    },
+    /// No code: it has not six digits. Not counted.
+    Unreadable,
+    /// Not looked at: the account is paused.
+    Paused {
+        /// Until then.
+        until: Timestamp,
+        /// The database's time.
+        now: Timestamp,
+    },
+    /// Not looked at: the challenge has ended.
+    Ended(ChallengeState),
+}
+
+/// A code that fits.
+struct Match {
+    method: Uuid,
+    proof: Proof,
+    group: Option<Uuid>,
+    totp_step: Option<i64>,
+}
+
+impl Core {
+    /// Checks an entry. Exactly as many wrong ones pass as the limits allow, and one right one.
+    pub async fn enter(&self, challenge: Uuid, who: &Who, entry: &Entry) -> Result<Entered, FlowError> {
+        let typed = Typed::read(&entry.text);
+        let slow = match &typed {
+            Typed::Recovery(code) => self.slow_hash(challenge, code).await?,
+            _ => None,
+        };
+        let mut tx = self.store.begin().await?;
+        let (mut locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
+        who.must_own(self, &locked.account, &challenge)?;
+        if challenge.state == ChallengeState::Verified
+            && let Some(entered) = self.entered_again(&mut tx, &challenge, who, &typed).await?
+        {
+            tx.commit().await?;
+            return Ok(entered);
+        }
+        match challenge.may_enter(&locked.account, locked.now) {
+            Err(EntryRefused::Ended(state)) => {
+                tx.commit().await?;
+                return Ok(Entered::Ended(state));
+            }
+            Err(EntryRefused::Paused { until }) => return Ok(Entered::Paused { until, now: locked.now }),
+            Ok(()) => {}
+        }
+        if typed == Typed::Unreadable {
+            return Ok(Entered::Unreadable);
+        }
+        if let Some(client) = challenge.client_hash.clone() {
+            let limit =
+                Count { name: "client_entries", subject: client, rules: &self.config.limits.client_entries };
+            if let Some(until) = count(&mut tx, &self.keys, &[limit], locked.now).await? {
+                return Err(FlowError::Limited { until, now: locked.now });
+            }
+        }
+        challenge.open(self.config.challenge.life.0);
+        if let Some(id) = entry.method.filter(|_| challenge.purpose != Purpose::Enrol) {
+            challenge.method = locked.method(id).filter(|m| m.is_active()).map(|m| m.id).or(challenge.method);
+        }
+        let codes = tx
+            .select::<Code>("where challenge = $1 order by created_at", &[Value::Uuid(challenge.id)])
+            .await?;
+        let (found, clock_behind_s) = match &typed {
+            Typed::Code(digits) => self.find_code(&locked, &challenge, &codes, digits)?,
+            Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_deref()).await?, None),
+            Typed::Support(_) | Typed::Unreadable => (None, None),
+        };
+        let entered = match found {
+            None => self.wrong(&mut tx, &mut locked, &mut challenge, clock_behind_s).await?,
+            Some(found) => {
+                self.right(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes).await?
+            }
+        };
+        tx.update(&locked.account).await?;
+        tx.update(&challenge).await?;
+        tx.commit().await?;
+        Ok(entered)
+    }
+
+    /// The same right answer sent twice by one browser gets the first answer again.
+    async fn entered_again(
+        &self, _tx: &mut Tx, challenge: &Challenge, who: &Who, typed: &Typed,
+    ) -> Result<Option<Entered>, FlowError> {
+        let again = matches!(who, Who::Browser(_)) && matches!(typed, Typed::Code(_));
+        let location = self.location(challenge).filter(|_| again);
+        Ok(location.map(|l| Entered::Verified { location: Some(l), cookie: None, new_recovery_code: None }))
+    }
+
+    /// A code among the live ones, or the authenticator's where one is shown.
+    fn find_code(
+        &self, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &Digits,
+    ) -> Result<(Option<Match>, Option<i64>), FlowError> {
+        let usable = |id: Uuid| locked.method(id).filter(|m| may_prove(m, challenge));
+        let live = codes.iter().filter(|c| c.is_live(locked.now));
+        for code in live {
+            let Some(method) = usable(code.method) else { continue };
+            if same(&code.hash, &self.code_hash(code.id, digits.expose())) {
+                let proof = match (method.kind, challenge.channel) {
+                    (Kind::Email, _) => Proof::Email,
+                    (_, Some(Channel::Voice)) => Proof::Voice,
+                    _ => Proof::Sms,
+                };
+                return Ok((
+                    Some(Match { method: method.id, proof, group: Some(code.group_id), totp_step: None }),
+                    None,
+                ));
+            }
+        }
+        // A user with several authenticators does not know which of them the page means.
+        let shown = challenge.method.and_then(usable).filter(|m| m.kind == Kind::Totp);
+        let Some(shown) = shown else { return Ok((None, None)) };
+        let mut clock_behind_s = None;
+        let all = locked.methods.iter().filter(|m| m.kind == Kind::Totp && may_prove(m, challenge));
+        for method in std::iter::once(shown).chain(all.filter(|m| m.id != shown.id)) {
+            let sealed = method.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
+            let key = self.keys.open(Sealed::MethodSecret, method.id, sealed)?;
+            match totp::check(&key, digits, method.totp_step, self.config.totp.tolerance_steps, locked.now) {
+                Checked::Right { step } => {
+                    return Ok((
+                        Some(Match {
+                            method: method.id,
+                            proof: Proof::Totp,
+                            group: None,
+                            totp_step: Some(step),
+                        }),
+                        None,
+                    ));
+                }
+                Checked::ClockOff { behind_s } => clock_behind_s = Some(behind_s),
+                Checked::Used | Checked::Wrong => {}
+            }
+        }
+        Ok((None, clock_behind_s))
+    }
+
+    /// The slow hash of a recovery code under the account's salt, made before any lock is taken.
+    async fn slow_hash(&self, challenge: Uuid, code: &Digits) -> Result<Option<String>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let Some(challenge) = tx.get::<Challenge>(challenge).await? else { return Ok(None) };
+        let rows = tx
+            .select::<RecoveryCode>("where account = $1 limit 1", &[Value::Uuid(challenge.account)])
+            .await?;
+        tx.commit().await?;
+        let Some(row) = rows.into_iter().next() else { return Ok(None) };
+        let (code, salt) = (code.clone(), row.salt);
+        let slow = tokio::task::spawn_blocking(move || recovery::slow_hash(code.expose(), &salt)).await;
+        Ok(slow.ok().map(|hash| self.keys.hash(Hashed::Recovery, &[&*hash])))
+    }
+
+    async fn find_recovery(
+        &self, tx: &mut Tx, locked: &Locked, hash: Option<&str>,
+    ) -> Result<Option<Match>, FlowError> {
+        let (Some(hash), Some(set)) =
+            (hash, locked.methods.iter().find(|m| m.kind == Kind::Recovery && m.is_active()))
+        else {
+            return Ok(None);
+        };
+        let rows = tx
+            .select::<RecoveryCode>(
+                "where account = $1 and used_at is null",
+                &[Value::Uuid(locked.account.id)],
+            )
+            .await?;
+        let Some(mut row) = rows.into_iter().find(|r| same(&r.hash, hash)) else { return Ok(None) };
+        row.used_at = Some(locked.now);
+        tx.update(&row).await?;
+        Ok(Some(Match { method: set.id, proof: Proof::Recovery, group: None, totp_step: None }))
+    }
+
+    async fn wrong(
+        &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, clock_behind_s: Option<i64>,
+    ) -> Result<Entered, FlowError> {
+        let now = locked.now;
+        let shown = challenge.method.and_then(|id| locked.methods.iter_mut().find(|m| m.id == id));
+        let wrong = challenge.count_wrong(&mut locked.account, shown, &self.config.limits, now);
+        if let Some(method) = challenge.method.and_then(|id| locked.method(id)) {
+            tx.update(method).await?;
+        }
+        self.feedback(tx, challenge, false, None, now).await?;
+        if wrong.method_paused {
+            self.event(tx, &locked.account, "method.paused", "system", json!({"reason": "wrong_codes"}), now)
+                .await?;
+            self.notify(tx, &locked.account, &locked.methods, "paused", challenge.method, None, now).await?;
+        }
+        if wrong.left == 0 {
+            self.event(
+                tx,
+                &locked.account,
+                "challenge.locked",
+                "user",
+                json!({"challenge": challenge.id}),
+                now,
+            )
+            .await?;
+            tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
+            self.feedback(tx, challenge, false, Some(()), now).await?;
+        }
+        if let Some(until) = wrong.account_paused_until {
+            self.event(tx, &locked.account, "account.paused", "system", json!({"until": until}), now).await?;
+            self.notify(tx, &locked.account, &locked.methods, "paused", None, None, now).await?;
+        }
+        if wrong.left == 0 {
+            Ok(Entered::Ended(ChallengeState::Locked))
+        } else {
+            Ok(Entered::Wrong { left: wrong.left, clock_behind_s })
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a proof changes")]
+    async fn right(
+        &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, found: &Match, entry: &Entry,
+        who: &Who, codes: &[Code],
+    ) -> Result<Entered, FlowError> {
+        let now = locked.now;
+        locked.account.count_right();
+        let mut new_recovery_code = None;
+        if let Some(method) = locked.methods.iter_mut().find(|m| m.id == found.method) {
+            method.count_right(now);
+            if let Some(step) = found.totp_step {
+                method.totp_step = Some(step);
+            }
+            if challenge.purpose == Purpose::Enrol {
+                method.activate(now);
+            }
+            tx.update(method).await?;
+        }
+        if found.proof == Proof::Recovery {
+            let data = json!({"challenge": challenge.id});
+            self.event(tx, &locked.account, "recovery.used", "user", data, now).await?;
+            self.notify(tx, &locked.account, &locked.methods, "recovery_used", None, None, now).await?;
+            new_recovery_code = Some(self.replace_recovery_code(tx, locked).await?);
+        }
+        let acr = match (found.proof, challenge.purpose) {
+            (Proof::Recovery, _) => Acr::Recovery,
+            (_, Purpose::NewDevice) => Acr::Confirm,
+            _ => Acr::Second,
+        };
+        let mut cookie = None;
+        if let Who::Browser(visit) = who {
+            let kind = match challenge.purpose {
+                Purpose::NewDevice => Some(TrustKind::Recognised),
+                Purpose::SignIn if entry.trust => Some(TrustKind::Trusted),
+                _ => None,
+            };
+            if let Some(kind) = kind {
+                let (device, given) = self.trust(tx, locked, kind, visit).await?;
+                challenge.device = Some(device);
+                cookie = Some(given);
+            }
+        }
+        self.verify(challenge, found.proof, acr, now);
+        if challenge.purpose == Purpose::Enrol {
+            self.enrolled(tx, locked, found.method).await?;
+        } else {
+            self.event(
+                tx,
+                &locked.account,
+                "challenge.verified",
+                "user",
+                json!({"challenge": challenge.id, "method": found.proof.to_string()}),
+                now,
+            )
+            .await?;
+            self.end_support_cases(tx, locked, now).await?;
+        }
+        if let Some(session) = challenge.session.filter(|_| challenge.purpose != Purpose::Enrol)
+            && let Some(mut session) = tx.lock::<Session>(session).await?
+        {
+            session.proof_at = Some(now);
+            tx.update(&session).await?;
+        }
+        tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
+        self.settle_dispatches(tx, challenge, found.group.filter(|_| !codes.is_empty()), now).await?;
+        Ok(Entered::Verified { location: self.location(challenge), cookie, new_recovery_code })
+    }
+
+    /// A recovery code that was used is replaced by a new one, which is shown once.
+    async fn replace_recovery_code(
+        &self, tx: &mut Tx, locked: &Locked,
+    ) -> Result<Zeroizing<String>, FlowError> {
+        let account = Value::Uuid(locked.account.id);
+        let used = tx
+            .find::<RecoveryCode>(
+                "where account = $1 and used_at is not null order by used_at desc limit 1",
+                &[account],
+            )
+            .await?
+            .ok_or(FlowError::Missing("recovery code"))?;
+        let code = recovery::random();
+        let canonical = recovery::canonical(&code).unwrap_or_default();
+        let salt = used.salt.clone();
+        let slow = tokio::task::spawn_blocking(move || recovery::slow_hash(&canonical, &salt)).await;
+        let slow = slow.map_err(|_| FlowError::Missing("thread"))?;
+        tx.delete::<RecoveryCode>(used.id).await?;
+        let fresh = RecoveryCode {
+            id: new_id(),
+            hash: self.keys.hash(Hashed::Recovery, &[&*slow]),
+            used_at: None,
+            ..used
+        };
+        tx.insert(&fresh).await?;
+        Ok(code)
+    }
+
+    /// Tells otpost that a code came back right, and takes back what is still under way.
+    async fn settle_dispatches(
+        &self, tx: &mut Tx, challenge: &Challenge, group: Option<Uuid>, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let rows = tx
+            .select::<Dispatch>(
+                "where challenge = $1 order by issued_at desc, id desc",
+                &[Value::Uuid(challenge.id)],
+            )
+            .await?;
+        let mut told = false;
+        for dispatch in rows {
+            if !told && group == Some(dispatch.group_id) {
+                told = true;
+                let body = json!({"id": dispatch.id, "verified": true});
+                self.enqueue(tx, OutboxKind::Feedback, dispatch.id, &body, challenge.expires_at, now).await?;
+            } else if !dispatch.state.is_final() {
+                let body = json!({"id": dispatch.id});
+                self.enqueue(tx, OutboxKind::Cancel, dispatch.id, &body, challenge.expires_at, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells otpost that a code came back wrong, or, once a challenge is over, to send nothing more.
+    pub(super) async fn feedback(
+        &self, tx: &mut Tx, challenge: &Challenge, verified: bool, over: Option<()>, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let rows = tx
+            .select::<Dispatch>(
+                "where challenge = $1 order by issued_at desc, id desc",
+                &[Value::Uuid(challenge.id)],
+            )
+            .await?;
+        let open = rows.iter().filter(|d| over.is_none() || !d.state.is_final());
+        let until = crate::clock::after(now, std::time::Duration::from_secs(600));
+        for dispatch in open.take(if over.is_some() { usize::MAX } else { 1 }) {
+            let (kind, body) = match over {
+                None => (OutboxKind::Feedback, json!({"id": dispatch.id, "verified": verified})),
+                Some(()) => (OutboxKind::Cancel, json!({"id": dispatch.id})),
+            };
+            self.enqueue(tx, kind, dispatch.id, &body, until, now).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Writes events, and what is told to an account's other methods.
+
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use super::{Core, FlowError};
+use crate::account::Account;
+use crate::clock::after;
+use crate::method::{Channel, Kind, Method};
+use crate::seal::{Hashed, Sealed, random_token};
+use crate::store::{Dispatch, DispatchState, Event, NoticeToken, OutboxKind, OutboxRow, Tx, new_id};
+
+/// How long the stop page of a notice works.
+const STOP_LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
+/// otpost takes no job that lives longer.
+const NOTICE_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
+/// How long a mail is tried.
+const MAIL_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+impl Core {
+    /// Writes an event. `data` names no code, number or address.
+    pub(super) async fn event(
+        &self, tx: &mut Tx, account: &Account, kind: &str, actor: &str, data: Json, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let event = Event {
+            id: new_id(),
+            product: account.product.clone(),
+            account: account.id,
+            user_ref: account.user_ref.clone(),
+            kind: kind.to_owned(),
+            at: now,
+            actor: actor.to_owned(),
+            data: data.to_string(),
+        };
+        tx.insert(&event).await?;
+        let webhook = self.product(&account.product).ok().and_then(|p| p.webhook.as_ref());
+        if webhook.is_some() {
+            let body = json!({"product": account.product, "id": event.id, "type": kind, "user": account.user_ref,
+                              "at": now, "actor": actor, "data": serde_json::from_str::<Json>(&event.data).unwrap_or_default()});
+            // Webhooks of one user go out in their order.
+            self.enqueue(tx, OutboxKind::Webhook, account.id, &body, after(now, MAIL_LIFE), now).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells all methods but one what happened. Each message has a stop page.
+    pub(super) async fn notify(
+        &self, tx: &mut Tx, account: &Account, methods: &[Method], about: &str, except: Option<Uuid>,
+        added: Option<Uuid>, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let reachable = methods.iter().filter(|m| {
+            Some(m.id) != except
+                && m.target_sealed.is_some()
+                && m.verified_at.is_some()
+                && matches!(m.kind, Kind::Phone | Kind::Email)
+        });
+        let name = self.product(&account.product)?.name.clone();
+        for method in reachable {
+            let token = random_token();
+            tx.insert(&NoticeToken {
+                token_hash: self.keys.hash_text(Hashed::Notice, &token),
+                account: account.id,
+                about: about.to_owned(),
+                method: added,
+                until: after(now, STOP_LIFE),
+            })
+            .await?;
+            let target = self.target(method)?;
+            if method.kind == Kind::Email {
+                let link = format!("{}/stop/{token}", self.config.public_url.as_str());
+                let body = json!({"to": *target, "kind": "notice", "about": about, "link": link, "product": name,
+                                  "locale": account.locale});
+                self.enqueue(tx, OutboxKind::Mail, new_id(), &body, after(now, MAIL_LIFE), now).await?;
+                continue;
+            }
+            let dispatch = Dispatch {
+                id: new_id(),
+                group_id: new_id(),
+                challenge: None,
+                method: method.id,
+                first_channel: if method.no_texts { Channel::Voice } else { Channel::Sms },
+                call_planned: false,
+                issued_at: now,
+                confirmed_at: None,
+                state: DispatchState::Waiting,
+                channel: None,
+                reason: None,
+                retry_at: None,
+                sequence: 0,
+                call_due_at: None,
+            };
+            let until = after(now, NOTICE_LIFE);
+            let body = json!({
+                "id": dispatch.id, "to": *target, "expires_at": until, "channels": [dispatch.first_channel.to_string()],
+                "fallback_after_s": 0, "template": "two_step_notice", "locale": account.locale,
+                "params": {"about": about, "origin": self.config.public_url.host(), "token": token},
+            });
+            tx.insert(&dispatch).await?;
+            self.enqueue(tx, OutboxKind::Dispatch, dispatch.id, &body, until, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts something into the outbox, sealed.
+    pub(super) async fn enqueue(
+        &self, tx: &mut Tx, kind: OutboxKind, subject: Uuid, body: &Json, not_after: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let id = new_id();
+        let body_sealed = self.keys.seal(Sealed::Outbox, id, body.to_string().as_bytes());
+        tx.insert(&OutboxRow { id, kind, subject, body_sealed, not_after, tries: 0, next_at: now }).await?;
+        self.outbox_filled.notify_one();
+        Ok(())
+    }
+
+    /// The number or address of a method.
+    pub(crate) fn target(&self, method: &Method) -> Result<zeroize::Zeroizing<String>, FlowError> {
+        let sealed = method.target_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
+        Ok(self.keys.open_text(Sealed::MethodTarget, method.id, sealed)?)
+    }
+}

@@ -1,0 +1,100 @@
+//! otpost says what became of a dispatch.
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Core, FlowError, lock_account};
+use crate::clock::after;
+use crate::method::{Channel, Method};
+use crate::store::{Dispatch, DispatchState};
+
+/// An event of otpost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// Our id of the dispatch.
+    pub dispatch: Uuid,
+    /// Orders the events of one dispatch.
+    pub sequence: i64,
+    /// How far it has come.
+    pub state: DispatchState,
+    /// The channel that it is about.
+    pub channel: Option<Channel>,
+    /// otpost's reason.
+    pub reason: Option<String>,
+    /// Seconds until the number's quota has room again.
+    pub retry_after_s: Option<u64>,
+}
+
+impl Core {
+    /// Writes an event down. Repeats, late ones and those of unknown dispatches change nothing.
+    pub async fn hear(&self, heard: &Heard) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let Some(seen) = tx.get::<Dispatch>(heard.dispatch).await? else { return Ok(()) };
+        let Some(method) = tx.get::<Method>(seen.method).await? else { return Ok(()) };
+        let locked = lock_account(&mut tx, method.account).await?;
+        let Some(mut row) = tx.lock::<Dispatch>(heard.dispatch).await? else { return Ok(()) };
+        if heard.sequence <= row.sequence {
+            return Ok(());
+        }
+        let now = locked.now;
+        row.sequence = heard.sequence;
+        row.state = heard.state;
+        row.channel = heard.channel.or(row.channel);
+        row.reason.clone_from(&heard.reason);
+        row.retry_at = heard.retry_after_s.map(|s| after(now, std::time::Duration::from_secs(s)));
+        let wanted_call = row.call_due_at.is_some();
+        let called = heard.channel == Some(Channel::Voice)
+            && matches!(heard.state, DispatchState::Sent | DispatchState::Delivered);
+        if called || heard.state == DispatchState::Delivered && heard.channel == Some(Channel::Voice) {
+            row.call_due_at = None;
+        }
+        tx.update(&row).await?;
+        if let Some(method) = locked.method(row.method) {
+            self.learn(&mut tx, &locked.account, method, &row, now).await?;
+        }
+        tx.commit().await?;
+        let ended_without_call = row.state.is_final() && row.channel != Some(Channel::Voice);
+        if wanted_call && ended_without_call {
+            self.call_anew(row.id).await?;
+        }
+        Ok(())
+    }
+
+    /// What a carrier says of a number holds for later codes too.
+    async fn learn(
+        &self, tx: &mut crate::store::Tx, account: &crate::account::Account, method: &Method, row: &Dispatch,
+        now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let mut method = method.clone();
+        match row.reason.as_deref() {
+            Some("landline") if !method.no_texts => {
+                method.no_texts = true;
+                tx.update(&method).await?;
+            }
+            Some(reason @ ("opted_out" | "invalid_number")) if method.is_active() => {
+                method.pause(reason);
+                tx.update(&method).await?;
+                let data = json!({"method": method.id, "reason": reason});
+                self.event(tx, account, "method.paused", "system", data, now).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The relay has brought a dispatch to otpost.
+    pub async fn confirmed(&self, dispatch: Uuid) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        if let Some(mut row) = tx.lock::<Dispatch>(dispatch).await? {
+            let now = tx.now().await?;
+            row.confirmed_at.get_or_insert(now);
+            if row.state == DispatchState::Waiting {
+                row.state = DispatchState::Queued;
+            }
+            tx.update(&row).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! What people and back ends do, each as one transaction: load the rows under their locks, ask the pure rules, write what
+//! came out, commit. Locks are taken in the order account, challenge, session, method, counters.
+
+mod claim;
+mod counting;
+mod create;
+mod enrol;
+mod enter;
+mod events;
+mod heard;
+mod redeem;
+mod send;
+mod session;
+mod settings;
+mod switch;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+pub use claim::{Claimed, DeviceCookie, Visit};
+pub use create::{Created, NewChallenge};
+pub use enrol::{AddRefused, NewAuthenticator};
+pub use enter::{Entered, Entry, Who};
+pub use heard::Heard;
+pub use redeem::Redeemed;
+pub use session::{NewSession, Opened, SessionClaimed, Visitor};
+pub use settings::{Change, ChangeRefused};
+pub use switch::SwitchRefused;
+
+use crate::account::Account;
+use crate::challenge::Challenge;
+use crate::config::{Config, ProductConfig};
+use crate::method::Method;
+use crate::seal::{Hashed, Keys, SealError};
+use crate::store::{Store, StoreError, Tx};
+
+/// Why a flow did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// The database is away or refuses: nothing was done.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A sealed value does not open.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// There is no such challenge, session, method or user.
+    #[error("there is no such {0}")]
+    Missing(&'static str),
+    /// A value of the request breaks a rule.
+    #[error("{field}: {rule}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// Which rule.
+        rule: &'static str,
+    },
+    /// A limit is full.
+    #[error("a limit is full")]
+    Limited {
+        /// When it has room again.
+        until: Timestamp,
+        /// The database's time.
+        now: Timestamp,
+    },
+}
+
+impl FlowError {
+    /// A rule that a field breaks.
+    pub fn invalid(field: &'static str, rule: &'static str) -> Self {
+        Self::Invalid { field, rule }
+    }
+}
+
+/// All flows share this.
+pub struct Core {
+    /// The rows.
+    pub store: Store,
+    /// The keys.
+    pub keys: Keys,
+    /// The configuration that is in force.
+    pub config: Arc<Config>,
+    /// Wakes the relay after a commit that wrote to the outbox.
+    pub outbox_filled: Arc<Notify>,
+}
+
+impl Core {
+    /// Puts the parts together.
+    pub fn new(store: Store, keys: Keys, config: Arc<Config>) -> Self {
+        Self { store, keys, config, outbox_filled: Arc::default() }
+    }
+
+    /// A product's section.
+    pub fn product(&self, name: &str) -> Result<&ProductConfig, FlowError> {
+        self.config.product(name).ok_or(FlowError::Missing("product"))
+    }
+
+    /// The keyed hash of a browser's secret.
+    pub fn browser_hash(&self, secret: &str) -> String {
+        self.keys.hash_text(Hashed::Browser, secret)
+    }
+
+    /// The hidden field of forms: it fits one browser and one challenge or session.
+    pub fn csrf(&self, browser_secret: &str, subject: Uuid) -> String {
+        self.keys.hash(Hashed::Csrf, &[browser_secret.as_bytes(), subject.as_bytes()])
+    }
+
+    /// The keyed hash of a client's address; of an IPv6 address only the /64 counts.
+    pub fn client_hash(&self, client: IpAddr) -> String {
+        let bytes = match client.to_canonical() {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets()[..8].to_vec(),
+        };
+        self.keys.hash(Hashed::Client, &[&bytes])
+    }
+}
+
+/// An account and its methods, locked.
+pub(crate) struct Locked {
+    pub(crate) account: Account,
+    pub(crate) methods: Vec<Method>,
+    pub(crate) now: Timestamp,
+}
+
+impl Locked {
+    pub(crate) fn method(&self, id: Uuid) -> Option<&Method> {
+        self.methods.iter().find(|m| m.id == id)
+    }
+}
+
+/// Locks an account, then its methods, and reads the time.
+pub(crate) async fn lock_account(tx: &mut Tx, id: Uuid) -> Result<Locked, FlowError> {
+    let account = tx.lock::<Account>(id).await?.ok_or(FlowError::Missing("account"))?;
+    let methods = tx
+        .select_locked::<Method>(
+            "where account = $1 and state <> 'removed' order by id",
+            &[crate::store::Value::Uuid(id)],
+        )
+        .await?;
+    let now = tx.now().await?;
+    Ok(Locked { account, methods, now })
+}
+
+/// Locks an account and one of its challenges, and ends what the time has ended.
+pub(crate) async fn lock_challenge(tx: &mut Tx, id: Uuid) -> Result<(Locked, Challenge), FlowError> {
+    let missing = || FlowError::Missing("challenge");
+    let seen = tx.get::<Challenge>(id).await?.ok_or_else(missing)?;
+    let account = tx.lock::<Account>(seen.account).await?.ok_or_else(missing)?;
+    let mut challenge = tx.lock::<Challenge>(id).await?.ok_or_else(missing)?;
+    let methods = tx
+        .select_locked::<Method>(
+            "where account = $1 and state <> 'removed' order by id",
+            &[crate::store::Value::Uuid(account.id)],
+        )
+        .await?;
+    let now = tx.now().await?;
+    if challenge.pass_time(now) {
+        tx.update(&challenge).await?;
+    }
+    Ok((Locked { account, methods, now }, challenge))
+}

@@ -1,0 +1,175 @@
+//! From a proof to a ticket, and from a ticket to a signed result.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Core, FlowError, lock_challenge};
+use crate::account::Account;
+use crate::challenge::{Acr, Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
+use crate::clock::{after, before};
+use crate::result::{Claims, KEY_LIFE, OVERLAP, SigningKey, generate};
+use crate::seal::{Hashed, Sealed};
+use crate::store::{Tx, Value, new_id};
+
+/// What a ticket buys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redeemed {
+    /// The signed result.
+    Result(String),
+    /// The ticket is over.
+    Over,
+}
+
+impl Core {
+    /// Ends a challenge well, and makes its ticket. A recovery code's ticket begins to run when its user goes on.
+    pub(super) fn verify(&self, challenge: &mut Challenge, proof: Proof, acr: Acr, now: Timestamp) {
+        challenge.verify(proof, acr, now);
+        if proof == Proof::Recovery {
+            challenge.ticket_until = Some(challenge.expires_at.max(after(now, TICKET_LIFE)));
+        }
+        challenge.ticket_hash = Some(self.keys.hash_text(Hashed::Ticket, &self.ticket(challenge)));
+    }
+
+    /// The ticket of a verified challenge. It follows from the challenge, so that a lost answer can be given again.
+    fn ticket(&self, challenge: &Challenge) -> String {
+        let jti = challenge.jti.unwrap_or_default();
+        self.keys.hash(Hashed::Ticket, &[b"secret", challenge.id.as_bytes(), jti.as_bytes()])
+    }
+
+    /// Where the browser goes after a challenge; none while it is live, and where it has no return URL.
+    pub fn location(&self, challenge: &Challenge) -> Option<String> {
+        let url = challenge.return_url.as_deref()?;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        match challenge.state {
+            ChallengeState::Created | ChallengeState::Open => return None,
+            ChallengeState::Verified | ChallengeState::Redeemed | ChallengeState::Lapsed => {
+                query.append_pair("ticket", &self.ticket(challenge));
+            }
+            ended => {
+                query.append_pair("status", ended.into());
+            }
+        }
+        if let Some(state) = &challenge.return_state {
+            query.append_pair("state", state);
+        }
+        Some(format!("{url}?{}", query.finish()))
+    }
+
+    /// The user has seen the new recovery code and goes on: the ticket begins to run.
+    pub async fn go_on(&self, challenge: Uuid, who: &super::Who) -> Result<Option<String>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
+        who.must_own(self, &locked.account, &challenge)?;
+        if challenge.state == ChallengeState::Verified {
+            let until = after(locked.now, TICKET_LIFE);
+            challenge.ticket_until = challenge.ticket_until.map(|t| t.min(until));
+            tx.update(&challenge).await?;
+        }
+        tx.commit().await?;
+        Ok(self.location(&challenge))
+    }
+
+    /// Redeems a ticket. Within a minute of the first time it gives the same claims again.
+    pub async fn redeem(&self, product: &str, ticket: &str) -> Result<Redeemed, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let hash = self.keys.hash_text(Hashed::Ticket, ticket);
+        let Some(seen) = tx.find::<Challenge>("where ticket_hash = $1", &[Value::Text(hash)]).await? else {
+            return Ok(Redeemed::Over);
+        };
+        let (locked, mut challenge) = lock_challenge(&mut tx, seen.id).await?;
+        if locked.account.product != product
+            || matches!(challenge.purpose, Purpose::Settings | Purpose::Enrol)
+        {
+            return Ok(Redeemed::Over);
+        }
+        match challenge.state {
+            ChallengeState::Verified => {
+                challenge.state = ChallengeState::Redeemed;
+                challenge.redeemed_at = Some(locked.now);
+                tx.update(&challenge).await?;
+            }
+            ChallengeState::Redeemed
+                if challenge.redeemed_at.is_some_and(|at| locked.now < after(at, TICKET_LIFE)) => {}
+            _ => {
+                tx.commit().await?;
+                return Ok(Redeemed::Over);
+            }
+        }
+        let result = self.result(&mut tx, &locked.account, &challenge, locked.now).await?;
+        tx.commit().await?;
+        result.map(Redeemed::Result).ok_or(FlowError::Missing("challenge"))
+    }
+
+    /// The signed result of a verified challenge.
+    pub(super) async fn result(
+        &self, tx: &mut Tx, account: &Account, challenge: &Challenge, now: Timestamp,
+    ) -> Result<Option<String>, FlowError> {
+        let long_code = self.config.code.life.0.as_secs() > 600;
+        let issued_at = challenge.redeemed_at.unwrap_or(now);
+        let issuer = self.config.public_url.as_str();
+        let Some(claims) =
+            Claims::of(challenge, issuer, &account.product, &account.user_ref, issued_at, long_code)
+        else {
+            return Ok(None);
+        };
+        let keys = self.signing_keys(tx, now).await?;
+        let key = keys
+            .iter()
+            .find(|k| k.retired_at.is_none() && k.signs_from <= now)
+            .ok_or(FlowError::Missing("signing key"))?;
+        let private = self.keys.open(Sealed::SigningKey, key.id, &key.sealed)?;
+        claims.sign(key.id, &private).map(Some).map_err(|_| FlowError::Missing("signing key"))
+    }
+
+    /// The published keys, newest first. Makes the first one; a successor is published a day before it signs.
+    pub async fn published_keys(&self) -> Result<Vec<SigningKey>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let now = tx.now().await?;
+        let keys = self.signing_keys(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(keys)
+    }
+
+    async fn signing_keys(&self, tx: &mut Tx, now: Timestamp) -> Result<Vec<SigningKey>, FlowError> {
+        let live = Value::Int(before(now, OVERLAP).as_millisecond());
+        let published = "where retired_at is null or retired_at > $1 order by signs_from desc, id desc";
+        let mut keys = tx.select::<SigningKey>(published, &[live]).await?;
+        if keys.iter().any(|k| k.retired_at.is_none() && k.signs_from <= now) {
+            return Ok(keys);
+        }
+        let key = self.make_signing_key(tx, now, now).await?;
+        keys.insert(0, key);
+        Ok(keys)
+    }
+
+    async fn make_signing_key(
+        &self, tx: &mut Tx, signs_from: Timestamp, now: Timestamp,
+    ) -> Result<SigningKey, FlowError> {
+        let (private, public) = generate();
+        let id = new_id();
+        let sealed = self.keys.seal(Sealed::SigningKey, id, &private);
+        let key = SigningKey { id, public, sealed, created_at: now, signs_from, retired_at: None };
+        tx.insert(&key).await?;
+        Ok(key)
+    }
+
+    /// Publishes a successor where the newest key is old, or at once where `force` is set; retires the one before once its
+    /// successor signs.
+    pub async fn rotate_signing_keys(&self, force: bool) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let now = tx.now().await?;
+        let keys = self.signing_keys(&mut tx, now).await?;
+        let newest = keys.iter().filter(|k| k.retired_at.is_none()).max_by_key(|k| k.signs_from);
+        let due = newest.is_none_or(|k| after(k.signs_from, KEY_LIFE) <= after(now, OVERLAP));
+        let successor_waits = newest.is_some_and(|k| k.signs_from > now);
+        if (due || force) && !successor_waits {
+            self.make_signing_key(&mut tx, after(now, OVERLAP), now).await?;
+        }
+        let signing = keys.iter().filter(|k| k.retired_at.is_none() && k.signs_from <= now);
+        for old in signing.skip(1) {
+            tx.update(&SigningKey { retired_at: Some(now), ..old.clone() }).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! Sends a code: the first one, the same again, by another way, or called out instead.
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::counting::{Count, count};
+use super::{Core, FlowError, Locked, Who, lock_challenge};
+use crate::challenge::{Challenge, Purpose, SendRefused};
+use crate::clock::{after, between, seconds_until};
+use crate::code::{Code, Digits, MAX_LIVE, RENEW_BELOW};
+use crate::method::{Channel, Kind, Method, MethodState};
+use crate::seal::{Hashed, Sealed};
+use crate::store::{Dispatch, DispatchState, OutboxKind, Tx, Value, new_id};
+
+/// The language of messages where nobody named one follows from the number: otpost decides.
+const FALLBACK_BY_FAILURE_ONLY: u32 = 0;
+/// A job is dropped when its code has less life than this: otpost would refuse it.
+const LEAST_LIFE_S: u64 = 10;
+/// How long a call that was asked for may take to reach a carrier before a new dispatch is made for it.
+const CALL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Core {
+    /// Sends a code of a challenge by a method. A phone's channel is the method's own where none is given.
+    pub async fn send(
+        &self, challenge: Uuid, who: &Who, method: Option<Uuid>, channel: Option<Channel>,
+    ) -> Result<Result<(), SendRefused>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
+        who.must_own(self, &locked.account, &challenge)?;
+        challenge.open(self.config.challenge.life.0);
+        let sent = self.send_in(&mut tx, &locked, &mut challenge, method, channel).await?;
+        tx.update(&challenge).await?;
+        tx.commit().await?;
+        Ok(sent)
+    }
+
+    /// The same, within a transaction that has the locks. The caller writes the challenge.
+    pub(super) async fn send_in(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, method: Option<Uuid>,
+        channel: Option<Channel>,
+    ) -> Result<Result<(), SendRefused>, FlowError> {
+        let now = locked.now;
+        let Some(method) = method.or(challenge.method).and_then(|id| locked.method(id)) else {
+            return Ok(Err(SendRefused::Method));
+        };
+        if !may_prove(method, challenge) {
+            return Ok(Err(SendRefused::Method));
+        }
+        challenge.method = Some(method.id);
+        let channel = match method.kind {
+            Kind::Phone => Some(self.channel_of(method, channel)),
+            Kind::Email => None,
+            // Nothing is sent: the page shows this method now.
+            _ => return Ok(Ok(())),
+        };
+        if channel == Some(Channel::Voice) && !self.config.otpost.calls {
+            return Ok(Err(SendRefused::Method));
+        }
+        if let Err(refused) = challenge.may_send(channel, &self.config.limits, now) {
+            return Ok(Err(refused));
+        }
+        if let Some(until) = self.count_send(tx, locked, challenge, method, channel).await? {
+            return Ok(Err(SendRefused::Limited { until }));
+        }
+        if channel == Some(Channel::Voice) && self.move_to_call(tx, challenge, method, now).await? {
+            challenge.count_send(channel, &self.config.limits, now);
+            return Ok(Ok(()));
+        }
+        let (code, digits) = self.live_code(tx, challenge, method, now).await?;
+        match channel {
+            Some(channel) => self.dispatch(tx, locked, challenge, method, &code, &digits, channel).await?,
+            None => {
+                let target = self.target(method)?;
+                let name = &self.product(&locked.account.product)?.name;
+                let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
+                let body = json!({"to": *target, "kind": "code", "code": digits.expose(), "minutes": minutes,
+                                  "product": name, "locale": challenge.locale});
+                self.enqueue(tx, OutboxKind::Mail, code.group_id, &body, code.expires_at, now).await?;
+            }
+        }
+        challenge.count_send(channel, &self.config.limits, now);
+        Ok(Ok(()))
+    }
+
+    fn channel_of(&self, method: &Method, wanted: Option<Channel>) -> Channel {
+        let own = wanted.or(method.channel).unwrap_or(Channel::Sms);
+        if method.no_texts && self.config.otpost.calls { Channel::Voice } else { own }
+    }
+
+    async fn count_send(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, channel: Option<Channel>,
+    ) -> Result<Option<Timestamp>, FlowError> {
+        let limits = &self.config.limits;
+        let target = method.target_hash.clone().unwrap_or_default();
+        let mut counts = vec![
+            Count {
+                name: "account_sends",
+                subject: locked.account.id.to_string(),
+                rules: &limits.account_sends,
+            },
+            Count {
+                name: "product_sends",
+                subject: locked.account.product.clone(),
+                rules: &limits.product_sends,
+            },
+        ];
+        if let Some(client) = &challenge.client_hash {
+            counts.push(Count { name: "client_sends", subject: client.clone(), rules: &limits.client_sends });
+        }
+        match channel {
+            None => counts.push(Count { name: "mails", subject: target, rules: &limits.mails }),
+            Some(channel) => {
+                if channel == Channel::Voice {
+                    counts.push(Count {
+                        name: "number_calls",
+                        subject: target.clone(),
+                        rules: &limits.number_calls,
+                    });
+                }
+                counts.push(Count { name: "number_sends", subject: target, rules: &limits.number_sends });
+            }
+        }
+        count(tx, &self.keys, &counts, locked.now).await
+    }
+
+    /// The code to send: the newest live one of this method, or a new one where its life is short.
+    async fn live_code(
+        &self, tx: &mut Tx, challenge: &Challenge, method: &Method, now: Timestamp,
+    ) -> Result<(Code, Digits), FlowError> {
+        let codes = tx
+            .select::<Code>("where challenge = $1 order by created_at, id", &[Value::Uuid(challenge.id)])
+            .await?;
+        let live: Vec<&Code> = codes.iter().filter(|c| c.is_live(now)).collect();
+        let newest = live.iter().rev().find(|c| c.method == method.id);
+        if let Some(code) = newest.filter(|c| between(now, c.expires_at) >= RENEW_BELOW) {
+            let digits = Digits::from_kept(&self.keys.open_text(Sealed::Code, code.id, &code.sealed)?);
+            return Ok(((*code).clone(), digits));
+        }
+        let surplus = (live.len() + 1).saturating_sub(MAX_LIVE);
+        for code in live.iter().take(surplus) {
+            tx.delete::<Code>(code.id).await?;
+        }
+        let digits = Digits::random();
+        let id = new_id();
+        let group_id = newest.map_or_else(new_id, |c| c.group_id);
+        let expires_at = after(now, self.config.code.life.0).min(challenge.expires_at);
+        let code = Code {
+            id,
+            group_id,
+            challenge: challenge.id,
+            method: method.id,
+            hash: self.code_hash(id, digits.expose()),
+            sealed: self.keys.seal(Sealed::Code, id, digits.expose().as_bytes()),
+            created_at: now,
+            expires_at,
+        };
+        tx.insert(&code).await?;
+        Ok((code, digits))
+    }
+
+    pub(super) fn code_hash(&self, code: Uuid, digits: &str) -> String {
+        self.keys.hash(Hashed::Code, &[code.as_bytes(), digits.as_bytes()])
+    }
+
+    /// Orders a text or a call at otpost.
+    #[expect(clippy::too_many_arguments, reason = "all of it stands in the job")]
+    async fn dispatch(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, code: &Code,
+        digits: &Digits, channel: Channel,
+    ) -> Result<(), FlowError> {
+        let now = locked.now;
+        if seconds_until(now, code.expires_at) <= LEAST_LIFE_S {
+            return Ok(());
+        }
+        let call_planned = channel == Channel::Sms && method.fallback && self.config.otpost.calls;
+        let channels: &[&str] = match (channel, call_planned) {
+            (Channel::Voice, _) => &["voice"],
+            (Channel::Sms, true) => &["sms", "voice"],
+            (Channel::Sms, false) => &["sms"],
+        };
+        let dispatch = Dispatch {
+            id: new_id(),
+            group_id: code.group_id,
+            challenge: Some(challenge.id),
+            method: method.id,
+            first_channel: channel,
+            call_planned,
+            issued_at: now,
+            confirmed_at: None,
+            state: DispatchState::Waiting,
+            channel: None,
+            reason: None,
+            retry_at: None,
+            sequence: 0,
+            call_due_at: None,
+        };
+        let target = self.target(method)?;
+        let body = json!({
+            "id": dispatch.id, "to": *target, "code": digits.expose(), "expires_at": code.expires_at, "channels": channels,
+            "fallback_after_s": FALLBACK_BY_FAILURE_ONLY, "template": "two_step", "locale": challenge.locale,
+            "params": {"origin": self.config.public_url.host()}, "supersedes": code.group_id, "issued_at": now,
+            "tags": {"challenge": challenge.id},
+        });
+        tx.insert(&dispatch).await?;
+        let not_after = crate::clock::before(code.expires_at, std::time::Duration::from_secs(LEAST_LIFE_S));
+        self.enqueue(tx, OutboxKind::Dispatch, dispatch.id, &body, not_after, now).await
+    }
+
+    /// Asks otpost to leave the text of an open dispatch for its call. Returns whether there was such a dispatch.
+    async fn move_to_call(
+        &self, tx: &mut Tx, challenge: &Challenge, method: &Method, now: Timestamp,
+    ) -> Result<bool, FlowError> {
+        let newest = tx
+            .select_locked::<Dispatch>(
+                "where challenge = $1 and method = $2 order by issued_at desc, id desc limit 1",
+                &[Value::Uuid(challenge.id), Value::Uuid(method.id)],
+            )
+            .await?
+            .pop();
+        let Some(mut dispatch) =
+            newest.filter(|d| d.call_planned && !d.state.is_final() && d.call_due_at.is_none())
+        else {
+            return Ok(false);
+        };
+        if dispatch.channel == Some(Channel::Voice) {
+            return Ok(false);
+        }
+        dispatch.call_due_at = Some(after(now, CALL_PATIENCE));
+        tx.update(&dispatch).await?;
+        let body = json!({"id": dispatch.id, "step": 1});
+        self.enqueue(tx, OutboxKind::Next, dispatch.id, &body, challenge.expires_at, now).await?;
+        Ok(true)
+    }
+
+    /// Orders the call of a dispatch anew: otpost could not move to it, or no carrier had it in time. The send was counted
+    /// when the user asked for the call.
+    pub async fn call_anew(&self, dispatch: Uuid) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let Some(seen) = tx.get::<Dispatch>(dispatch).await? else { return Ok(()) };
+        let Some(challenge) = seen.challenge else { return Ok(()) };
+        let (locked, challenge) = lock_challenge(&mut tx, challenge).await?;
+        let mut row = tx.lock::<Dispatch>(dispatch).await?.ok_or(FlowError::Missing("dispatch"))?;
+        if row.call_due_at.take().is_none() {
+            return Ok(());
+        }
+        tx.update(&row).await?;
+        if let Some(method) = locked.method(row.method).filter(|_| challenge.state.is_live()) {
+            let (code, digits) = self.live_code(&mut tx, &challenge, method, locked.now).await?;
+            self.dispatch(&mut tx, &locked, &challenge, method, &code, &digits, Channel::Voice).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Whether a method may be used in a challenge. An enrolment takes its own method alone, while that is pending.
+pub(super) fn may_prove(method: &Method, challenge: &Challenge) -> bool {
+    if challenge.purpose == Purpose::Enrol {
+        return challenge.method == Some(method.id)
+            && matches!(method.state, MethodState::Pending | MethodState::Active);
+    }
+    method.is_active()
+}

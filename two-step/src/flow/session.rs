@@ -1,0 +1,239 @@
+//! A visit to the settings pages: opened by a back end, claimed by a browser, and behind a fresh proof while two-step
+//! verification is on.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::create::check_opaque;
+use super::{Core, FlowError, Visit};
+use crate::account::Account;
+use crate::challenge::{Challenge, Purpose};
+use crate::clock::{after, between};
+use crate::method::{Method, first};
+use crate::seal::{Hashed, random_token, same};
+use crate::store::{Session, SessionPurpose, Tx, Value, new_id};
+
+/// The password may be this old when a session is opened.
+const PASSWORD_FRESH: std::time::Duration = std::time::Duration::from_secs(600);
+/// Clocks of two machines may differ by this much.
+const CLOCK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a session lasts.
+const SESSION_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
+/// How long a session waits for its browser.
+const UNCLAIMED_LIFE: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// What a back end asks for.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// The product's id of the user.
+    pub user: String,
+    /// What for.
+    pub purpose: SessionPurpose,
+    /// When the password was typed.
+    pub password_at: Timestamp,
+    /// Where the browser goes afterwards.
+    pub return_url: String,
+    /// Given back in the URL.
+    pub state: Option<String>,
+    /// The user's name, for authenticator apps.
+    pub display_name: Option<String>,
+    /// Language of the pages.
+    pub locale: Option<String>,
+    /// The browser's address.
+    pub client_ip: Option<IpAddr>,
+}
+
+/// A session that was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Where the browser goes.
+    pub url: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// What came of opening a session's URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionClaimed {
+    /// The settings.
+    Settings,
+    /// The session has ended, or another browser has it.
+    Over,
+}
+
+/// The visitor of a settings page.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    /// The session.
+    pub session: Session,
+    /// Whose settings.
+    pub account: Account,
+    /// Its methods, removed ones apart.
+    pub methods: Vec<Method>,
+    /// Whether a fresh proof is needed first.
+    pub needs_proof: bool,
+    /// The database's time.
+    pub now: Timestamp,
+}
+
+impl Core {
+    /// Opens a session for a user of a product.
+    pub async fn open_session(&self, product: &str, new: NewSession) -> Result<Opened, FlowError> {
+        check_opaque("state", new.state.as_deref())?;
+        check_opaque("display_name", new.display_name.as_deref())?;
+        self.check_return_url(product, &new.return_url)?;
+        let mut tx = self.store.begin().await?;
+        let mut account = self.account(&mut tx, product, &new.user).await?;
+        let now = tx.now().await?;
+        let fresh = between(new.password_at, now) <= PASSWORD_FRESH
+            && between(now, new.password_at) <= CLOCK_TOLERANCE;
+        if !fresh {
+            return Err(FlowError::invalid(
+                "password_at",
+                "must be at most 10 minutes ago: ask for the password again",
+            ));
+        }
+        if let Some(locale) = &new.locale {
+            account.locale = Some(locale.clone());
+            tx.update(&account).await?;
+        }
+        let handle = random_token();
+        let session = Session {
+            id: new_id(),
+            account: account.id,
+            purpose: new.purpose,
+            handle_hash: self.keys.hash_text(Hashed::SessionHandle, &handle),
+            browser_hash: None,
+            return_url: new.return_url,
+            return_state: new.state,
+            display_name: new.display_name,
+            locale: account.locale.clone(),
+            client_hash: new.client_ip.map(|ip| self.client_hash(ip)),
+            proof_at: None,
+            account_version: account.version,
+            created_at: now,
+            expires_at: after(now, UNCLAIMED_LIFE),
+        };
+        tx.insert(&session).await?;
+        tx.commit().await?;
+        let url = format!("{}/s/{handle}", self.config.public_url.as_str());
+        Ok(Opened { url, expires_at: session.expires_at })
+    }
+
+    /// Gives a session to a browser.
+    pub async fn claim_session(&self, handle: &str, visit: &Visit) -> Result<SessionClaimed, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let hash = self.keys.hash_text(Hashed::SessionHandle, handle);
+        let seen = tx.find::<Session>("where handle_hash = $1", &[Value::Text(hash)]).await?;
+        let seen = seen.ok_or(FlowError::Missing("session"))?;
+        tx.lock::<Account>(seen.account).await?;
+        let mut session = tx.lock::<Session>(seen.id).await?.ok_or(FlowError::Missing("session"))?;
+        let now = tx.now().await?;
+        let browser = self.browser_hash(&visit.browser);
+        if now >= session.expires_at {
+            return Ok(SessionClaimed::Over);
+        }
+        match &session.browser_hash {
+            Some(owner) if same(owner, &browser) => {}
+            Some(_) => return Ok(SessionClaimed::Over),
+            None => {
+                session.browser_hash = Some(browser);
+                session.expires_at = after(session.created_at, SESSION_LIFE);
+                if let Some(client) = visit.client {
+                    session.client_hash = Some(self.client_hash(client));
+                }
+                tx.update(&session).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(SessionClaimed::Settings)
+    }
+
+    /// The visitor of a settings page: the browser's newest session that has not ended.
+    pub async fn visitor(&self, visit: &Visit) -> Result<Visitor, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let visitor = self.visitor_in(&mut tx, visit).await?;
+        tx.commit().await?;
+        Ok(visitor)
+    }
+
+    /// The same, with the account, its methods and the session locked.
+    pub(super) async fn visitor_in(&self, tx: &mut Tx, visit: &Visit) -> Result<Visitor, FlowError> {
+        let missing = || FlowError::Missing("session");
+        let browser = Value::Text(self.browser_hash(&visit.browser));
+        let newest = "where browser_hash = $1 order by created_at desc, id desc limit 1";
+        let seen = tx.find::<Session>(newest, &[browser]).await?.ok_or_else(missing)?;
+        let account = tx.lock::<Account>(seen.account).await?.ok_or_else(missing)?;
+        let session = tx.lock::<Session>(seen.id).await?.ok_or_else(missing)?;
+        let methods = tx
+            .select_locked::<Method>(
+                "where account = $1 and state <> 'removed' order by id",
+                &[Value::Uuid(account.id)],
+            )
+            .await?;
+        let now = tx.now().await?;
+        if now >= session.expires_at {
+            return Err(missing());
+        }
+        let fresh = session.proof_at.is_some_and(|at| between(at, now) < self.config.proof.fresh.0);
+        let needs_proof = account.is_on() && !fresh;
+        Ok(Visitor { session, account, methods, needs_proof, now })
+    }
+
+    /// Asks a visitor for a fresh proof. Returns the challenge whose page comes first.
+    pub async fn ask_for_proof(&self, visit: &Visit) -> Result<Uuid, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let visitor = self.visitor_in(&mut tx, visit).await?;
+        let open = tx
+            .find::<Challenge>(
+                "where session = $1 and purpose = 'settings' and state = 'open' and expires_at > $2",
+                &[Value::Uuid(visitor.session.id), Value::Int(visitor.now.as_millisecond())],
+            )
+            .await?;
+        if let Some(challenge) = open {
+            return Ok(challenge.id);
+        }
+        let mut challenge = self.challenge_of(&visitor, Purpose::Settings);
+        challenge.return_url = Some(format!("{}/settings", self.config.public_url.as_str()));
+        let locked = super::Locked {
+            account: visitor.account.clone(),
+            methods: visitor.methods.clone(),
+            now: visitor.now,
+        };
+        tx.insert(&challenge).await?;
+        if let Some(method) = first(&visitor.methods, self.config.email.second_step)
+            && visitor.account.pause(visitor.now).is_none()
+        {
+            let _ = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), None).await?;
+            tx.update(&challenge).await?;
+        }
+        tx.commit().await?;
+        Ok(challenge.id)
+    }
+
+    /// A challenge within a session, already in the visitor's browser.
+    pub(super) fn challenge_of(&self, visitor: &Visitor, purpose: Purpose) -> Challenge {
+        let life = self.config.challenge.life.0;
+        let mut challenge = Challenge::new(new_id(), visitor.account.id, purpose, life, visitor.now);
+        challenge.session = Some(visitor.session.id);
+        // Nobody gets this handle: the browser has the challenge already.
+        challenge.handle_hash = self.keys.hash_text(Hashed::ChallengeHandle, &random_token());
+        challenge.browser_hash.clone_from(&visitor.session.browser_hash);
+        challenge.client_hash.clone_from(&visitor.session.client_hash);
+        challenge.locale.clone_from(&visitor.session.locale);
+        challenge.open(life);
+        challenge
+    }
+
+    /// Where the browser goes when the visitor leaves.
+    pub fn leave_location(&self, session: &Session) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(state) = &session.return_state {
+            query.append_pair("state", state);
+        }
+        let query = query.finish();
+        if query.is_empty() { session.return_url.clone() } else { format!("{}?{query}", session.return_url) }
+    }
+}

@@ -1,0 +1,185 @@
+//! A visitor changes a method or a device.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::switch::kinds_without;
+use super::{Core, FlowError, Visit};
+use crate::device::{Device, Trust};
+use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
+use crate::store::{Event, Value};
+
+/// Characters of a label.
+const MAX_LABEL_CHARS: usize = 40;
+/// Events that the history shows.
+const HISTORY_ROWS: i64 = 100;
+
+/// A change to a method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The user's own name for it; empty: none.
+    Rename(String),
+    /// It is tried first.
+    Prefer,
+    /// How codes reach a phone.
+    Channel(Channel),
+    /// Whether a call follows a text that failed.
+    Fallback(bool),
+    /// Its secrets are erased.
+    Remove,
+}
+
+/// Why a method stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeRefused {
+    /// Without it two-step verification would have no method or no backup.
+    Last,
+    /// The name is too long or has control characters.
+    Label,
+}
+
+impl Core {
+    /// Changes a method.
+    pub async fn change(
+        &self, visit: &Visit, id: Uuid, change: &Change,
+    ) -> Result<Result<(), ChangeRefused>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let mut methods = visitor.methods.clone();
+        let method = methods.iter_mut().find(|m| m.id == id).ok_or(FlowError::Missing("method"))?;
+        match change {
+            Change::Rename(label) => {
+                let label = label.trim();
+                if label.chars().count() > MAX_LABEL_CHARS || label.chars().any(char::is_control) {
+                    return Ok(Err(ChangeRefused::Label));
+                }
+                method.label = Some(label.to_owned()).filter(|l| !l.is_empty());
+                tx.update(method).await?;
+            }
+            Change::Prefer => {
+                for method in &mut methods {
+                    method.preferred = method.id == id;
+                    tx.update(method).await?;
+                }
+            }
+            Change::Channel(channel) => {
+                method.channel = Some(*channel);
+                tx.update(method).await?;
+            }
+            Change::Fallback(on) => {
+                method.fallback = *on;
+                tx.update(method).await?;
+            }
+            Change::Remove => {
+                let left = kinds_without(&visitor.methods, id);
+                let needed = visitor.account.is_on() && method.state != MethodState::Pending;
+                if needed && !may_be_on(&left, self.config.email.second_step) {
+                    return Ok(Err(ChangeRefused::Last));
+                }
+                self.notify(
+                    &mut tx,
+                    &visitor.account,
+                    &visitor.methods,
+                    "method_removed",
+                    None,
+                    None,
+                    visitor.now,
+                )
+                .await?;
+                method.remove("user");
+                tx.update(method).await?;
+                if method.kind == Kind::Recovery {
+                    tx.execute(
+                        "delete from recovery_code where account = $1",
+                        &[Value::Uuid(visitor.account.id)],
+                    )
+                    .await?;
+                }
+                let data = json!({"method": id, "kind": method.kind.to_string()});
+                self.event(&mut tx, &visitor.account, "method.removed", "user", data, visitor.now).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(Ok(()))
+    }
+
+    /// The devices that an account trusts, newest use first.
+    pub async fn devices(&self, account: Uuid) -> Result<Vec<(Device, Trust)>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let trusts = tx
+            .select::<Trust>(
+                "where account = $1 and kind = 'trusted' order by used_at desc",
+                &[Value::Uuid(account)],
+            )
+            .await?;
+        let now = tx.now().await?;
+        let mut devices = vec![];
+        for trust in trusts.into_iter().filter(|t| t.holds(t.kind, now)) {
+            if let Some(device) = tx.get::<Device>(trust.device).await?.filter(|d| !d.void) {
+                devices.push((device, trust));
+            }
+        }
+        Ok(devices)
+    }
+
+    /// Ends the trust of one device, or of all.
+    pub async fn revoke_devices(&self, visit: &Visit, device: Option<Uuid>) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let account = Value::Uuid(visitor.account.id);
+        let ended = match device {
+            Some(id) => {
+                tx.execute(
+                    "delete from trust where account = $1 and device = $2",
+                    &[account, Value::Uuid(id)],
+                )
+                .await?
+            }
+            None => tx.execute("delete from trust where account = $1", &[account]).await?,
+        };
+        if ended > 0 {
+            let data = json!({"device": device, "devices": ended});
+            self.event(&mut tx, &visitor.account, "device.revoked", "user", data, visitor.now).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Recovery codes that were not used yet.
+    pub async fn recovery_codes_left(&self, account: Uuid) -> Result<i64, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let sql = "select count(*) from recovery_code where account = $1 and used_at is null";
+        Ok(tx.query(sql, &[Value::Uuid(account)]).await?.first().map_or(0, |r| r.int(0)))
+    }
+
+    /// What happened, newest first.
+    pub async fn history(&self, account: Uuid) -> Result<Vec<Event>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let newest = "where account = $1 order by id desc limit $2";
+        Ok(tx.select::<Event>(newest, &[Value::Uuid(account), Value::Int(HISTORY_ROWS)]).await?)
+    }
+
+    /// A user signs out at a product: the device is not trusted any more. Returns whether it was.
+    pub async fn revoke_at_sign_out(
+        &self, product: &str, user: &str, device: Uuid,
+    ) -> Result<bool, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let account = self.account(&mut tx, product, user).await?;
+        let sql = "delete from trust where account = $1 and device = $2";
+        let ended = tx.execute(sql, &[Value::Uuid(account.id), Value::Uuid(device)]).await? > 0;
+        if ended {
+            let now = tx.now().await?;
+            self.event(&mut tx, &account, "device.revoked", "product", json!({"device": device}), now)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(ended)
+    }
+
+    /// The methods of a user, removed ones apart.
+    pub async fn methods_of(&self, account: Uuid) -> Result<Vec<Method>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let kept = "where account = $1 and state <> 'removed' order by id";
+        Ok(tx.select::<Method>(kept, &[Value::Uuid(account)]).await?)
+    }
+}

@@ -1,0 +1,97 @@
+//! Mail by SMTP. Nothing else knows lettre's transport.
+
+use std::time::Duration;
+
+use lettre::message::header::ContentType;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use secrecy::ExposeSecret;
+use serde_json::Value as Json;
+
+use crate::config::{BadConfig, SmtpConfig};
+
+/// How long a mail may take to be handed over.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a mail did not go out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MailError {
+    /// The server is away or says "later".
+    #[error("the mail server does not take mail now")]
+    Away,
+    /// The server or the form of the mail refuses it for good.
+    #[error("the mail server refuses the mail")]
+    Refused,
+}
+
+/// Sends mail.
+pub struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: String,
+}
+
+impl Mailer {
+    /// The mailer of a configuration; none where no server is named.
+    pub fn open(config: &SmtpConfig) -> Result<Option<Self>, BadConfig> {
+        let Some(url) = &config.url else { return Ok(None) };
+        let bad = |_| BadConfig("smtp.url is smtps://user:password@host, or smtp://host:port".to_owned());
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret()).map_err(bad)?;
+        if config.from.parse::<lettre::message::Mailbox>().is_err() {
+            return Err(BadConfig("smtp.from is no mail address".to_owned()));
+        }
+        Ok(Some(Self { transport: transport.timeout(Some(TIMEOUT)).build(), from: config.from.clone() }))
+    }
+
+    /// Sends one mail of the outbox.
+    pub async fn send(&self, body: &Json) -> Result<(), MailError> {
+        let text = |key: &str| body[key].as_str().unwrap_or_default();
+        let german = text("locale").starts_with("de");
+        let (subject, content) =
+            if text("kind") == "code" { code(body, german) } else { notice(body, german) };
+        let from = self.from.parse().map_err(|_| MailError::Refused)?;
+        let to = text("to").parse().map_err(|_| MailError::Refused)?;
+        let mail = Message::builder()
+            .from(from)
+            .to(to)
+            .subject(subject)
+            .header(ContentType::TEXT_PLAIN)
+            .body(content)
+            .map_err(|_| MailError::Refused)?;
+        match self.transport.send(mail).await {
+            Ok(_) => Ok(()),
+            Err(e) if e.is_permanent() => Err(MailError::Refused),
+            Err(_) => Err(MailError::Away),
+        }
+    }
+}
+
+fn code(body: &Json, german: bool) -> (String, String) {
+    let (code, product) =
+        (body["code"].as_str().unwrap_or_default(), body["product"].as_str().unwrap_or_default());
+    let minutes = body["minutes"].as_u64().unwrap_or(10);
+    if german {
+        return (
+            format!("{code} ist Ihr Code für {product}"),
+            format!(
+                "Ihr Code für {product} ist {code}.\n\nEr gilt noch {minutes} Minuten. {product} fragt nie am Telefon danach.\nHaben Sie sich nicht angemeldet? Dann kennt jemand Ihr Passwort: Ändern Sie es.\n"
+            ),
+        );
+    }
+    (
+        format!("{code} is your code for {product}"),
+        format!(
+            "Your code for {product} is {code}.\n\nIt expires in {minutes} minutes. {product} never asks for it by phone.\nDid you not sign in? Then somebody knows your password: change it.\n"
+        ),
+    )
+}
+
+fn notice(body: &Json, german: bool) -> (String, String) {
+    let text = |key: &str| body[key].as_str().unwrap_or_default();
+    let (product, link) = (text("product"), text("link"));
+    let (subject, what) = crate::notice::words(text("about"), german);
+    let not_me = if german {
+        "Waren Sie das nicht? Dann halten Sie es hier an:"
+    } else {
+        "Was it not you? Stop it here:"
+    };
+    (format!("{product}: {subject}"), format!("{what}\n\n{not_me}\n{link}\n"))
+}

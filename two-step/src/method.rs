@@ -1,0 +1,239 @@
+//! A method: a way to prove that one is the user.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+use uuid::Uuid;
+
+/// What a method is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString, IntoStaticStr, EnumIter,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Kind {
+    /// A telephone that takes codes by text or by call.
+    Phone,
+    /// An authenticator app (RFC 6238).
+    Totp,
+    /// A mailbox that takes codes.
+    Email,
+    /// The product's own app. The kind is reserved: nothing makes one yet.
+    App,
+    /// A set of ten one-time codes on paper.
+    Recovery,
+}
+
+/// How a code reaches a phone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Channel {
+    /// By text message.
+    Sms,
+    /// By voice call.
+    Voice,
+}
+
+/// Where a method stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum MethodState {
+    /// Added; its first code was not typed yet.
+    Pending,
+    /// Usable.
+    Active,
+    /// Not usable until another method's proof or support brings it back.
+    Paused,
+    /// Gone: its secrets are erased.
+    Removed,
+}
+
+/// Wrong codes in a row after which a method is paused (NIST SP 800-63B, 3.2.2).
+pub const MAX_WRONG_IN_A_ROW: u32 = 100;
+/// How long a method may stay pending.
+pub const PENDING_LIFE: Duration = Duration::from_secs(30 * 60);
+/// Authenticators that one account may have.
+pub const MAX_AUTHENTICATORS: usize = 3;
+
+/// A way to prove that one is the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Method {
+    /// Our id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub account: Uuid,
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands.
+    pub state: MethodState,
+    /// Why it is paused or removed, in a fixed word.
+    pub reason: Option<String>,
+    /// The user's own name for it.
+    pub label: Option<String>,
+    /// Whether it is tried first.
+    pub preferred: bool,
+    /// How codes reach a phone.
+    pub channel: Option<Channel>,
+    /// Whether a call follows a text that failed.
+    pub fallback: bool,
+    /// Whether texts do not reach it: a landline.
+    pub no_texts: bool,
+    /// Keyed hash of the number or address.
+    pub target_hash: Option<String>,
+    /// The number or address, sealed.
+    pub target_sealed: Option<String>,
+    /// What a page may show of it: the last two digits of a number, or the first letter and the domain of an address.
+    pub hint: String,
+    /// The key of an authenticator, sealed.
+    pub secret_sealed: Option<String>,
+    /// The last 30-second step whose code was accepted.
+    pub totp_step: Option<i64>,
+    /// Wrong codes in a row.
+    pub wrong: u32,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When its first code was typed.
+    pub verified_at: Option<Timestamp>,
+    /// When it last proved something.
+    pub used_at: Option<Timestamp>,
+}
+
+impl Method {
+    /// A new method, which is pending.
+    pub fn new(id: Uuid, account: Uuid, kind: Kind, now: Timestamp) -> Self {
+        Self {
+            id,
+            account,
+            kind,
+            state: MethodState::Pending,
+            reason: None,
+            label: None,
+            preferred: false,
+            channel: None,
+            fallback: true,
+            no_texts: false,
+            target_hash: None,
+            target_sealed: None,
+            hint: String::new(),
+            secret_sealed: None,
+            totp_step: None,
+            wrong: 0,
+            created_at: now,
+            verified_at: None,
+            used_at: None,
+        }
+    }
+
+    /// Whether a challenge may use it.
+    pub fn is_active(&self) -> bool {
+        self.state == MethodState::Active
+    }
+
+    /// Makes it usable.
+    pub fn activate(&mut self, now: Timestamp) {
+        self.state = MethodState::Active;
+        self.reason = None;
+        self.wrong = 0;
+        self.verified_at.get_or_insert(now);
+    }
+
+    /// Counts a wrong code typed while it was shown. Returns whether this code paused it.
+    pub fn count_wrong(&mut self) -> bool {
+        self.wrong = self.wrong.saturating_add(1);
+        let pauses = self.state == MethodState::Active && self.wrong >= MAX_WRONG_IN_A_ROW;
+        if pauses {
+            self.pause("wrong_codes");
+        }
+        pauses
+    }
+
+    /// A right code.
+    pub fn count_right(&mut self, now: Timestamp) {
+        self.wrong = 0;
+        self.used_at = Some(now);
+    }
+
+    /// Makes it unusable for now.
+    pub fn pause(&mut self, reason: &str) {
+        self.state = MethodState::Paused;
+        self.reason = Some(reason.to_owned());
+    }
+
+    /// Erases its secrets. The row stays for a while, so that history can name it.
+    pub fn remove(&mut self, reason: &str) {
+        self.state = MethodState::Removed;
+        self.reason = Some(reason.to_owned());
+        self.preferred = false;
+        (self.target_hash, self.target_sealed, self.secret_sealed) = (None, None, None);
+    }
+}
+
+/// Whether these methods can stand alone as a second step: recovery codes are a backup, and e-mail only where the
+/// configuration says so.
+pub fn is_primary(kind: Kind, email_second_step: bool) -> bool {
+    match kind {
+        Kind::Phone | Kind::Totp | Kind::App => true,
+        Kind::Email => email_second_step,
+        Kind::Recovery => false,
+    }
+}
+
+/// Whether two-step verification may be on with these methods: one that can stand alone, and a backup besides.
+pub fn may_be_on(active: &[Kind], email_second_step: bool) -> bool {
+    let primaries = active.iter().filter(|k| is_primary(**k, email_second_step)).count();
+    primaries >= 1 && (primaries >= 2 || active.contains(&Kind::Recovery))
+}
+
+/// The method that a challenge starts with: the preferred one, else an authenticator, a phone, an e-mail address.
+pub fn first<'a>(methods: &'a [Method], email_second_step: bool) -> Option<&'a Method> {
+    let usable = || methods.iter().filter(|m| m.is_active() && is_primary(m.kind, email_second_step));
+    let rank = |m: &&&'a Method| match m.kind {
+        Kind::App => 0,
+        Kind::Totp => 1,
+        Kind::Phone => 2,
+        Kind::Email => 3,
+        Kind::Recovery => 4,
+    };
+    let preferred = usable().find(|m| m.preferred);
+    let usable: Vec<&Method> = usable().collect();
+    preferred.or_else(|| usable.iter().min_by_key(rank).copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_step_needs_a_method_and_a_backup() {
+        use Kind::{Email, Phone, Recovery, Totp};
+        assert!(!may_be_on(&[], true) && !may_be_on(&[Phone], false) && !may_be_on(&[Recovery], false));
+        assert!(may_be_on(&[Phone, Recovery], false) && may_be_on(&[Phone, Phone], false));
+        assert!(may_be_on(&[Totp, Phone], false));
+        assert!(!may_be_on(&[Phone, Email], false), "e-mail is no factor unless the configuration says so");
+        assert!(may_be_on(&[Phone, Email], true));
+    }
+
+    #[test]
+    fn the_hundredth_wrong_code_in_a_row_pauses_a_method() {
+        let mut method = Method::new(Uuid::nil(), Uuid::nil(), Kind::Totp, Timestamp::UNIX_EPOCH);
+        method.activate(Timestamp::UNIX_EPOCH);
+        assert_eq!((1..=101).position(|_| method.count_wrong()), Some(99));
+        assert_eq!(method.state, MethodState::Paused);
+    }
+
+    #[test]
+    fn the_preferred_method_comes_first_and_a_paused_one_never() {
+        let new = |kind, preferred| {
+            let mut m = Method::new(Uuid::now_v7(), Uuid::nil(), kind, Timestamp::UNIX_EPOCH);
+            m.activate(Timestamp::UNIX_EPOCH);
+            m.preferred = preferred;
+            m
+        };
+        let mut methods = vec![new(Kind::Totp, false), new(Kind::Phone, true), new(Kind::Recovery, false)];
+        assert_eq!(first(&methods, false).map(|m| m.kind), Some(Kind::Phone));
+        methods[1].pause("opted_out");
+        assert_eq!(first(&methods, false).map(|m| m.kind), Some(Kind::Totp));
+        methods[0].remove("user");
+        assert_eq!(first(&methods, false), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! What notices say.
+
+/// Subject and sentence for a fixed word.
+pub fn words(about: &str, german: bool) -> (&'static str, &'static str) {
+    match (about, german) {
+        ("method_added", false) => ("A method was added", "A way to get codes was added to your account."),
+        ("method_added", true) => {
+            ("Eine Methode wurde hinzugefügt", "Ihrem Konto wurde ein Weg für Codes hinzugefügt.")
+        }
+        ("method_removed", false) => {
+            ("A method was removed", "A way to get codes was removed from your account.")
+        }
+        ("method_removed", true) => {
+            ("Eine Methode wurde entfernt", "Aus Ihrem Konto wurde ein Weg für Codes entfernt.")
+        }
+        ("turned_on", false) => {
+            ("Two-step verification is on", "Two-step verification was turned on for your account.")
+        }
+        ("turned_on", true) => (
+            "Die Bestätigung in zwei Schritten ist an",
+            "Für Ihr Konto wurde die Bestätigung in zwei Schritten eingeschaltet.",
+        ),
+        ("turned_off", false) => {
+            ("Two-step verification is off", "Two-step verification was turned off for your account.")
+        }
+        ("turned_off", true) => (
+            "Die Bestätigung in zwei Schritten ist aus",
+            "Für Ihr Konto wurde die Bestätigung in zwei Schritten ausgeschaltet.",
+        ),
+        ("recovery_used", false) => {
+            ("A recovery code was used", "Somebody signed in to your account with a recovery code.")
+        }
+        ("recovery_used", true) => (
+            "Ein Wiederherstellungscode wurde benutzt",
+            "Jemand hat sich mit einem Wiederherstellungscode an Ihrem Konto angemeldet.",
+        ),
+        ("recovery_renewed", false) => {
+            ("New recovery codes", "New recovery codes were made for your account. The old ones are void.")
+        }
+        ("recovery_renewed", true) => (
+            "Neue Wiederherstellungscodes",
+            "Für Ihr Konto wurden neue Wiederherstellungscodes erstellt. Die alten gelten nicht mehr.",
+        ),
+        ("paused", false) => (
+            "Sign-in is paused",
+            "Too many wrong codes were entered for your account. Somebody may know your password.",
+        ),
+        ("paused", true) => (
+            "Die Anmeldung ist unterbrochen",
+            "Für Ihr Konto wurden zu viele falsche Codes eingegeben. Vielleicht kennt jemand Ihr Passwort.",
+        ),
+        ("support_asked", false) => (
+            "Support will turn two-step verification off",
+            "Support was asked to turn two-step verification off for your account.",
+        ),
+        ("support_asked", true) => (
+            "Der Support schaltet die Bestätigung aus",
+            "Der Support wurde gebeten, die Bestätigung in zwei Schritten für Ihr Konto auszuschalten.",
+        ),
+        ("device_replayed", false) => (
+            "A device is no longer trusted",
+            "A copy of a trusted device's cookie was used. The device is no longer trusted.",
+        ),
+        ("device_replayed", true) => (
+            "Einem Gerät wird nicht mehr vertraut",
+            "Eine Kopie des Cookies eines vertrauten Geräts wurde benutzt. Dem Gerät wird nicht mehr vertraut.",
+        ),
+        (_, false) => ("Something changed", "Something about two-step verification of your account changed."),
+        (_, true) => (
+            "Etwas hat sich geändert",
+            "An der Bestätigung in zwei Schritten Ihres Kontos hat sich etwas geändert.",
+        ),
+    }
+}

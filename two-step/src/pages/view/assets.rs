@@ -1,0 +1,52 @@
+//! The files that pages link: style sheet, script, icon.
+
+use super::Accent;
+
+/// Joined in this order: later rules win.
+const STYLE: &str = concat!(
+    include_str!("../../../assets/style/colours.css"),
+    include_str!("../../../assets/style/frame.css"),
+    include_str!("../../../assets/style/fields.css"),
+    include_str!("../../../assets/style/buttons.css"),
+    include_str!("../../../assets/style/lists.css"),
+    include_str!("../../../assets/style/parts.css"),
+    include_str!("../../../assets/style/media.css"),
+);
+const SCRIPT: &str = include_str!("../../../assets/two-step.js");
+const ICON: &str = include_str!("../../../assets/two-step.svg");
+
+/// A hash of the style sheet and the script. Links carry it as `?v=`, so a cache may keep them for ever.
+pub const VERSION: u32 = fnv(STYLE.as_bytes(), fnv(SCRIPT.as_bytes(), 0x811c_9dc5));
+
+/// A file that pages link.
+#[derive(Debug, Clone)]
+pub struct Asset {
+    /// The `Content-Type`.
+    pub content_type: &'static str,
+    /// The content.
+    pub body: String,
+}
+
+/// Returns the file for `GET /assets/{name}`: `two-step.css`, `two-step.js`, `two-step.svg` or `accent-{hex}.css`.
+pub fn find(name: &str) -> Option<Asset> {
+    let (content_type, body) = match name {
+        "two-step.css" => ("text/css; charset=utf-8", STYLE.to_owned()),
+        "two-step.js" => ("text/javascript; charset=utf-8", SCRIPT.to_owned()),
+        "two-step.svg" => ("image/svg+xml", ICON.to_owned()),
+        _ => {
+            let hex = name.strip_prefix("accent-")?.strip_suffix(".css")?;
+            ("text/css; charset=utf-8", Accent::parse(hex)?.style_sheet())
+        }
+    };
+    Some(Asset { content_type, body })
+}
+
+/// FNV-1a over 32 bits. It tells versions apart; it protects nothing.
+const fn fnv(bytes: &[u8], start: u32) -> u32 {
+    let (mut hash, mut at) = (start, 0);
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
+}

@@ -1,0 +1,126 @@
+//! Words for methods that several pages share.
+
+use super::Page;
+
+/// What a method is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MethodKind {
+    /// A telephone.
+    Phone,
+    /// An authenticator app.
+    Totp,
+    /// A mailbox.
+    Email,
+    /// The product's own app.
+    App,
+    /// A set of recovery codes.
+    Recovery,
+}
+
+impl MethodKind {
+    /// What the kind is called: "Phone", "Authenticator app".
+    pub(crate) fn name(self, page: &Page) -> &'static str {
+        let texts = &page.t().methods;
+        match self {
+            Self::Phone => texts.phone,
+            Self::Totp => texts.authenticator,
+            Self::Email => texts.email,
+            Self::App => texts.app,
+            Self::Recovery => texts.recovery,
+        }
+    }
+
+    /// The name of the icon.
+    pub(crate) fn icon(self) -> &'static str {
+        match self {
+            Self::Phone | Self::App => "phone",
+            Self::Totp => "key",
+            Self::Email => "mail",
+            Self::Recovery => "list",
+        }
+    }
+
+    /// Where it leads: "Number that ends in 42", the address, or nothing.
+    pub(crate) fn place(self, page: &Page, hint: &str) -> String {
+        match self {
+            Self::Phone if !hint.is_empty() => (page.t().sign_in.number)(hint),
+            _ => hint.to_owned(),
+        }
+    }
+}
+
+/// How a code reaches the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// By text message.
+    Sms,
+    /// By voice call.
+    Voice,
+    /// By e-mail.
+    Email,
+}
+
+impl Channel {
+    /// The value of the form field `channel`.
+    pub const fn value(self) -> &'static str {
+        match self {
+            Self::Sms => "sms",
+            Self::Voice => "voice",
+            Self::Email => "email",
+        }
+    }
+}
+
+/// A way to prove that one is the user. The words equal those of the result's claim `method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// A code by text message.
+    Sms,
+    /// A code by voice call.
+    Voice,
+    /// A code of an authenticator app.
+    Totp,
+    /// A code by e-mail.
+    Email,
+    /// A recovery code.
+    Recovery,
+}
+
+impl Proof {
+    /// The channel of the code; none where nothing is sent.
+    pub const fn channel(self) -> Option<Channel> {
+        match self {
+            Self::Sms => Some(Channel::Sms),
+            Self::Voice => Some(Channel::Voice),
+            Self::Email => Some(Channel::Email),
+            Self::Totp | Self::Recovery => None,
+        }
+    }
+
+    /// The word of the form field `proof`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sms => "sms",
+            Self::Voice => "voice",
+            Self::Totp => "totp",
+            Self::Email => "email",
+            Self::Recovery => "recovery",
+        }
+    }
+
+    /// Whether the telephone network carries the code. Such codes can be intercepted.
+    pub(crate) const fn is_telephone(self) -> bool {
+        matches!(self, Self::Sms | Self::Voice)
+    }
+
+    /// The name of the icon.
+    pub(crate) const fn icon(self) -> &'static str {
+        match self {
+            Self::Sms => "text",
+            Self::Voice => "call",
+            Self::Totp => "key",
+            Self::Email => "mail",
+            Self::Recovery => "list",
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What every page shows around its content.
+
+use super::text::Texts;
+use super::{Accent, Lang, assets};
+
+/// What every page shows around its content.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The language of the page.
+    pub lang: Lang,
+    /// The product's name, at the top of the page and in sentences.
+    pub product: String,
+    /// The value of the hidden field `csrf` in every form.
+    pub csrf: String,
+    /// The product's colour for the main button. None means our own blue.
+    pub accent: Option<Accent>,
+    /// Where "Back to …" leads. None hides the link.
+    pub home: Option<String>,
+    /// Who runs the verification, for the line "Verification by …" at the foot. None hides the line.
+    pub operator: Option<String>,
+}
+
+impl Page {
+    /// A page with a language, a product's name and a CSRF value; no colour, no home, no operator.
+    pub fn new(lang: Lang, product: impl Into<String>, csrf: impl Into<String>) -> Self {
+        Self { lang, product: product.into(), csrf: csrf.into(), accent: None, home: None, operator: None }
+    }
+
+    /// The sentences in the page's language.
+    pub(crate) fn t(&self) -> &'static Texts {
+        self.lang.texts()
+    }
+
+    /// The languages that the page can be switched to.
+    pub(crate) fn other_langs(&self) -> impl Iterator<Item = Lang> + use<> {
+        let shown = self.lang;
+        Lang::ALL.into_iter().filter(move |lang| *lang != shown)
+    }
+
+    /// "Back to Shop".
+    pub(crate) fn back_home(&self) -> String {
+        (self.t().common.back_to)(&self.product)
+    }
+
+    /// "Verification by …".
+    pub(crate) fn operated_by(&self, operator: &str) -> String {
+        (self.t().common.operated_by)(operator)
+    }
+
+    /// "You can ask again in {}.", for the script's countdown.
+    pub(crate) fn ask_again_template(&self) -> String {
+        (self.t().sign_in.ask_again_in)("{}")
+    }
+
+    /// The units of the script's countdown: seconds, minutes.
+    pub(crate) fn units(&self) -> String {
+        format!("{} {}", self.t().time.seconds, self.t().time.minutes)
+    }
+
+    /// The version in the addresses of the style sheet and the script. It changes with their content.
+    #[expect(clippy::unused_self, reason = "templates reach it through the page")]
+    pub(crate) fn version(&self) -> String {
+        format!("{:08x}", assets::VERSION)
+    }
+}

@@ -1,0 +1,70 @@
+//! The end of the wizard.
+
+use askama::Template;
+
+use super::super::sign_in::Trust;
+use super::super::{MethodKind, Page};
+use super::Place;
+
+/// A method in the summary.
+#[derive(Debug, Clone)]
+pub struct TurnOnMethod {
+    /// What it is.
+    pub kind: MethodKind,
+    /// The last two digits, the masked address or the name. For recovery codes, how many there are, in digits.
+    pub hint: String,
+}
+
+/// `/settings/on`: the summary before two-step verification is turned on.
+///
+/// Form: POST `/settings/on`: `csrf`, `trust` (`yes`, or missing). Link: `/settings`.
+#[derive(Debug, Clone, Template)]
+#[template(path = "set_up/turn_on.html")]
+pub struct TurnOn {
+    /// Language, product, CSRF value.
+    pub page: Page,
+    /// Where the page stands.
+    pub place: Place,
+    /// The active methods, the first choice first.
+    pub methods: Vec<TurnOnMethod>,
+    /// The box "Trust this device".
+    pub trust: Trust,
+}
+
+impl TurnOn {
+    fn step(&self) -> Option<String> {
+        self.place.step_text(&self.page)
+    }
+
+    fn detail(&self, method: &TurnOnMethod) -> String {
+        match method.kind {
+            MethodKind::Recovery => method
+                .hint
+                .parse()
+                .map_or_else(|_| method.hint.clone(), |left| (self.page.t().recovery.left)(left)),
+            kind => kind.place(&self.page, &method.hint),
+        }
+    }
+
+    fn trust_label(&self) -> Option<String> {
+        self.trust.label(self.page.lang)
+    }
+}
+
+/// The page after POST `/settings/on`: two-step verification is on.
+///
+/// Form: POST `/settings/leave`: `csrf`. Link: `/settings`.
+#[derive(Debug, Clone, Template)]
+#[template(path = "set_up/done.html")]
+pub struct SetUpDone {
+    /// Language, product, CSRF value.
+    pub page: Page,
+    /// Whether this device was trusted just now.
+    pub trusted: bool,
+}
+
+impl SetUpDone {
+    fn lead(&self) -> String {
+        (self.page.t().done.lead)(&self.page.product)
+    }
+}

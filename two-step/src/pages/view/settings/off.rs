@@ -1,0 +1,75 @@
+//! Off, and on again.
+
+use askama::Template;
+
+use super::super::Page;
+
+/// Why two-step verification was not turned off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffError {
+    /// Neither "keep" nor "erase" was chosen.
+    NotChosen,
+}
+
+/// `/settings/off`: asks before two-step verification is turned off.
+///
+/// Form: POST `/settings/off`: `csrf`, `phones` (`keep` or `erase`; missing where the account has no phone).
+/// Link: `/settings`.
+#[derive(Debug, Clone, Template)]
+#[template(path = "settings/off.html")]
+pub struct TurnOff {
+    /// Language, product, CSRF value.
+    pub page: Page,
+    /// Whether the account has a phone to keep or to erase.
+    pub has_phone: bool,
+    /// Why it was not turned off.
+    pub error: Option<OffError>,
+}
+
+impl TurnOff {
+    fn lead(&self) -> String {
+        (self.page.t().off.lead)(&self.page.product)
+    }
+}
+
+/// A phone that was kept.
+#[derive(Debug, Clone)]
+pub struct KeptPhone {
+    /// The method's id.
+    pub method: String,
+    /// The last two digits.
+    pub hint: String,
+    /// Whether texts are offered.
+    pub sms: bool,
+    /// Whether calls are offered.
+    pub voice: bool,
+}
+
+/// `/settings` of an account that is off and has kept phones: on again.
+///
+/// Forms: POST `/settings/phone/{method}/again`: `csrf`, `channel` (`sms` or `voice`); POST `/settings/leave`: `csrf`.
+/// Links: `/settings/authenticator`, `/settings/phone`.
+#[derive(Debug, Clone, Template)]
+#[template(path = "settings/on_again.html")]
+pub struct OnAgain {
+    /// Language, product, CSRF value.
+    pub page: Page,
+    /// Whether it was turned off just now.
+    pub just_off: bool,
+    /// The phones that were kept.
+    pub phones: Vec<KeptPhone>,
+    /// Whether authenticator apps are offered.
+    pub authenticator: bool,
+    /// Whether another phone may be added.
+    pub phone: bool,
+}
+
+impl OnAgain {
+    fn lead(&self) -> String {
+        (self.page.t().off.again_lead)(&self.page.product)
+    }
+
+    fn phone_name(&self, phone: &KeptPhone) -> String {
+        (self.page.t().sign_in.number)(&phone.hint)
+    }
+}

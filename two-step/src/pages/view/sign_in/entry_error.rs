@@ -1,0 +1,70 @@
+//! Why an entry was not accepted.
+
+use super::super::{Lang, when};
+
+/// Why an entry was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryError {
+    /// Not the code. So many tries are left.
+    Wrong {
+        /// Tries left.
+        left: u32,
+    },
+    /// The code has ended.
+    Expired,
+    /// The entry does not have six digits. It was not counted.
+    NotSixDigits,
+    /// The entry does not have the 16 characters of a recovery code. It was not counted.
+    NotRecoveryCode,
+    /// The authenticator code, or the recovery code, was used before.
+    AlreadyUsed,
+    /// The account is paused.
+    Paused {
+        /// Seconds until it ends.
+        seconds: u64,
+    },
+    /// The authenticator's clock is behind. The entry counted as wrong.
+    ClockBehind {
+        /// By so many minutes.
+        minutes: u32,
+        /// Tries left.
+        left: u32,
+    },
+    /// The authenticator's clock is ahead. The entry counted as wrong.
+    ClockAhead {
+        /// By so many minutes.
+        minutes: u32,
+        /// Tries left.
+        left: u32,
+    },
+    /// Too many entries from this network.
+    TooFast {
+        /// Seconds until the next is taken.
+        seconds: u64,
+    },
+    /// A form was sent twice at the same time, or the page was out of date. Nothing was counted.
+    TryAgain,
+}
+
+impl EntryError {
+    /// The sentence beside the field.
+    pub fn text(self, lang: Lang) -> String {
+        let texts = &lang.texts().entry_error;
+        match self {
+            Self::Wrong { left } => format!("{} {}", texts.wrong, (texts.tries_left)(left)),
+            Self::Expired => texts.expired.to_owned(),
+            Self::NotSixDigits => texts.not_six_digits.to_owned(),
+            Self::NotRecoveryCode => texts.not_recovery_code.to_owned(),
+            Self::AlreadyUsed => texts.already_used.to_owned(),
+            Self::Paused { seconds } => (texts.paused)(&when::wait(lang, seconds)),
+            Self::ClockBehind { minutes, left } => {
+                format!("{} {}", (texts.clock_behind)(minutes), (texts.tries_left)(left))
+            }
+            Self::ClockAhead { minutes, left } => {
+                format!("{} {}", (texts.clock_ahead)(minutes), (texts.tries_left)(left))
+            }
+            Self::TooFast { seconds } => (texts.too_fast)(&when::wait(lang, seconds)),
+            Self::TryAgain => texts.try_again.to_owned(),
+        }
+    }
+}

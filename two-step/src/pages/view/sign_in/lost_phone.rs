@@ -1,0 +1,38 @@
+//! The page after a sign-in with a recovery code.
+
+use askama::Template;
+
+use super::super::Page;
+use super::super::set_up::grouped;
+
+/// `/challenge/{id}/lost`: what follows a sign-in by a recovery code or by another method than the phone.
+///
+/// Form: POST `/challenge/{id}/lost`: `csrf`, `answer` (`remove` or `keep`). Without a phone to ask about, the only
+/// button sends `keep`.
+#[derive(Debug, Clone, Template)]
+#[template(path = "sign_in/lost_phone.html")]
+pub struct LostPhone {
+    /// Language, product, CSRF value.
+    pub page: Page,
+    /// The challenge's id, for the paths.
+    pub challenge: String,
+    /// The last two digits of the phone that may be lost. None asks nothing.
+    pub phone: Option<String>,
+    /// The recovery code that replaces the used one. It is shown this once.
+    pub new_code: Option<String>,
+}
+
+impl LostPhone {
+    fn heading(&self) -> &'static str {
+        let texts = &self.page.t().lost;
+        if self.phone.is_some() { texts.question } else { texts.title }
+    }
+
+    fn phone_line(&self, hint: &str) -> String {
+        (self.page.t().lost.phone)(hint)
+    }
+
+    fn code(&self) -> Option<String> {
+        self.new_code.as_deref().map(|code| grouped(code, '-'))
+    }
+}

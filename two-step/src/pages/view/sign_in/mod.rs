@@ -1,0 +1,16 @@
+//! The pages of a challenge: type the code, choose another way, and what follows a recovery code.
+
+mod delivery;
+mod enter_code;
+mod entry_error;
+mod lost_phone;
+mod offer;
+mod ways;
+
+pub use delivery::{Delivery, Tone};
+pub use enter_code::{EnterCode, Purpose};
+pub use entry_error::EntryError;
+pub use lost_phone::LostPhone;
+pub(crate) use offer::SendButton;
+pub use offer::{Offer, Sends, Trust};
+pub use ways::{Way, Ways};

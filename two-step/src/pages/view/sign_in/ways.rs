@@ -1,0 +1,89 @@
+//! The page that lists all ways to prove it.
+
+use askama::Template;
+
+use super::super::{Page, Proof, when};
+use super::Purpose;
+
+/// One way on the list. A phone that takes texts and calls has two.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// The method's id. Empty for recovery codes.
+    pub method: String,
+    /// How the user proves it.
+    pub proof: Proof,
+    /// The user's own name for the method.
+    pub name: Option<String>,
+    /// The last two digits of the number, or the masked address; may be empty.
+    pub hint: String,
+    /// Seconds until a code can be sent this way; none where it can be now.
+    pub wait: Option<u64>,
+}
+
+/// `/challenge/{id}/ways`: all active methods.
+///
+/// Form: POST `/challenge/{id}/ways`: `csrf`, `method`, `proof` (`sms`, `voice`, `totp`, `email`, `recovery`),
+/// `channel` (`sms`, `voice` or `email`; missing where nothing is sent).
+#[derive(Debug, Clone, Template)]
+#[template(path = "sign_in/ways.html")]
+pub struct Ways {
+    /// Language, product, CSRF value.
+    pub page: Page,
+    /// The challenge's id, for the paths.
+    pub challenge: String,
+    /// What the challenge is for.
+    pub purpose: Purpose,
+    /// The ways, best first.
+    pub ways: Vec<Way>,
+    /// A sentence above the list, such as why the way before did not work.
+    pub notice: Option<String>,
+}
+
+impl Ways {
+    fn label(&self, way: &Way) -> &'static str {
+        let texts = &self.page.t().ways;
+        match way.proof {
+            Proof::Sms => texts.sms,
+            Proof::Voice => texts.voice,
+            Proof::Totp => texts.totp,
+            Proof::Email => texts.email,
+            Proof::Recovery => texts.recovery,
+        }
+    }
+
+    /// The second line: the method's name, and where the code goes.
+    fn detail(&self, way: &Way) -> String {
+        let place = match way.proof {
+            Proof::Sms | Proof::Voice => (self.page.t().ways.to_number)(&way.hint),
+            _ => way.hint.clone(),
+        };
+        let parts = [way.name.clone(), Some(place).filter(|p| !p.is_empty())];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    }
+
+    /// "Possible in 25 s", the same with a gap for the script, and the seconds.
+    fn wait(&self, way: &Way) -> Option<(String, String, u64)> {
+        let possible_in = self.page.t().ways.possible_in;
+        let words = |seconds| possible_in(&when::wait(self.page.lang, seconds));
+        way.wait.map(|seconds| (words(seconds), possible_in("{}"), seconds))
+    }
+
+    fn back_path(&self) -> String {
+        format!("/challenge/{}", self.challenge)
+    }
+
+    fn proof_word(way: &Way) -> &'static str {
+        way.proof.word()
+    }
+
+    fn has_telephone(&self) -> bool {
+        self.ways.iter().any(|way| way.proof.is_telephone())
+    }
+
+    fn cancel_label(&self) -> &'static str {
+        match self.purpose {
+            Purpose::SignIn => self.page.t().sign_in.cancel,
+            Purpose::Confirm => self.page.t().common.cancel,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The page that a notice links to: stop a change that the user did not make.
+
+use askama::Template;
+
+use super::settings::Change;
+use super::{Page, when};
+
+/// `/stop/{token}`: what happened, and the button that stops it. Opening the page changes nothing.
+///
+/// Form: POST `/stop/{token}`: `csrf`.
+#[derive(Debug, Clone, Template)]
+#[template(path = "stop/ask.html")]
+pub struct Stop {
+    /// Language, product, CSRF value.
+    pub page: Page,
+    /// The token, for the path.
+    pub token: String,
+    /// What happened.
+    pub change: Change,
+    /// Which method or device, in words; may be empty.
+    pub detail: String,
+    /// When, in Unix seconds.
+    pub at: i64,
+}
+
+impl Stop {
+    fn sentence(&self) -> &'static str {
+        self.change.text(self.page.lang)
+    }
+
+    fn shown_time(&self) -> String {
+        when::date_time(self.page.lang, self.at)
+    }
+
+    fn machine_time(&self) -> String {
+        when::machine(self.at)
+    }
+
+    fn account_line(&self) -> String {
+        (self.page.t().stop.account)(&self.page.product)
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopResult {
+    /// It is stopped now.
+    Stopped,
+    /// It was stopped before.
+    StoppedBefore,
+    /// The link is older than seven days, or unknown.
+    TooLate,
+}
+
+/// The page after POST `/stop/{token}`, and the page of a link that cannot be used any more. It has no form.
+#[derive(Debug, Clone, Template)]
+#[template(path = "stop/result.html")]
+pub struct Stopped {
+    /// Language, product, home link.
+    pub page: Page,
+    /// What came of it.
+    pub result: StopResult,
+}
+
+impl Stopped {
+    /// Title, and what happened.
+    fn words(&self) -> (&'static str, &'static str) {
+        let texts = &self.page.t().stop;
+        match self.result {
+            StopResult::Stopped => texts.stopped,
+            StopResult::StoppedBefore => texts.stopped_before,
+            StopResult::TooLate => texts.too_late,
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.result != StopResult::TooLate
+    }
+
+    fn steps(&self) -> [String; 3] {
+        let texts = &self.page.t().stop;
+        [
+            (texts.step_password)(&self.page.product),
+            texts.step_methods.to_owned(),
+            texts.step_support.to_owned(),
+        ]
+    }
+}

@@ -1,0 +1,111 @@
+//! German: the set-up pages.
+
+use super::super::{Authenticator, Backup, Choose, Done, Phone, PhoneErrors, Recovery, TurnOn};
+
+pub(super) const CHOOSE: Choose = Choose {
+    title: "Wählen Sie Ihren zweiten Schritt",
+    lead: "Nach Ihrem Passwort fragen wir nach einem Code. Ein gestohlenes Passwort allein öffnet dann nichts.",
+    recommended: "Empfohlen",
+    authenticator: "Eine App auf Ihrem Telefon zeigt alle 30 Sekunden einen neuen Code. Sie braucht kein Netz, und niemand kann den Code abfangen.",
+    phone: "Wir senden einen Code per SMS oder Anruf. Das ist schnell eingerichtet. SMS und Anrufe können abgefangen werden.",
+    email: "Wir senden einen Code an Ihr Postfach. Das ist nur so sicher wie das Postfach.",
+    later: "Jetzt nicht",
+};
+
+pub(super) const BACKUP: Backup = Backup {
+    title: "Fügen Sie einen Ersatz hinzu",
+    lead: "Telefone gehen verloren. Mit einem Ersatz können Sie sich trotzdem anmelden.",
+    ready: "Bereit",
+    recovery: "Wiederherstellungscodes",
+    recovery_detail: "Zehn Codes zum Drucken oder Speichern. Jeder gilt einmal, ohne Telefon.",
+    phone: "Ein weiteres Telefon",
+    phone_detail: "Eine zweite Nummer von Ihnen oder von einer Person, der Sie vertrauen.",
+    authenticator: "Authenticator-App",
+    authenticator_detail: "Eine App, am besten auf einem anderen Gerät.",
+};
+
+pub(super) const AUTHENTICATOR: Authenticator = Authenticator {
+    title: "Authenticator-App einrichten",
+    step_app: "Öffnen Sie Ihre Authenticator-App",
+    step_scan: "Scannen Sie damit diesen QR-Code",
+    step_code: "Geben Sie den Code ein, den sie anzeigt",
+    apps: "Haben Sie keine, laden Sie eine aus Ihrem App-Store. Auch viele Passwort-Manager können das.",
+    qr: |product| format!("QR-Code mit dem Schlüssel für {product}"),
+    open_app: "App auf diesem Gerät öffnen",
+    cannot_scan: "Ich kann ihn nicht scannen",
+    key_lead: "Wählen Sie in der App „Einrichtungsschlüssel eingeben“, und geben Sie dies ein:",
+    account: "Konto",
+    key: "Schlüssel",
+    kind: "Art",
+    key_kind: "Zeitbasiert, sechs Ziffern",
+    first_code: "Sechsstelliger Code",
+    submit: "Bestätigen und weiter",
+};
+
+pub(super) const PHONE: Phone = Phone {
+    title: "Telefon hinzufügen",
+    lead: "Wir senden einen Code, um zu prüfen, dass die Nummer Ihnen gehört.",
+    note: "Wir nutzen die Nummer nur für Codes und Sicherheitshinweise.",
+    country: "Land",
+    number: "Telefonnummer",
+    number_hint: "Leerzeichen und Striche spielen keine Rolle.",
+    send_sms: "SMS senden",
+    call_me: "Mich anrufen",
+    sent: ("Wir haben einen Code an ", " gesendet."),
+    calling: ("Wir rufen ", " an. Eine Stimme liest die sechs Ziffern dreimal vor."),
+    sends_used_up: "An diese Nummer können zurzeit keine weiteren Codes gesendet werden.",
+    change: "Nummer ändern",
+    submit: "Bestätigen und weiter",
+};
+
+pub(super) const PHONE_ERRORS: PhoneErrors = PhoneErrors {
+    missing: "Geben Sie Ihre Telefonnummer ein.",
+    invalid: "Das ist keine Telefonnummer des gewählten Landes. Prüfen Sie die Ziffern.",
+    country: "Nummern dieses Landes werden nicht angenommen. Wählen Sie ein Land aus der Liste.",
+    kind: "Premium- und Sondernummern werden nicht angenommen. Nehmen Sie eine gewöhnliche Nummer.",
+    refused: "Diese Nummer kann nicht bedient werden. Nehmen Sie eine andere Nummer.",
+    too_many_accounts: "Diese Nummer gehört schon zu vielen Konten. Nehmen Sie eine andere Nummer.",
+    known: "Diese Nummer haben Sie schon hinzugefügt.",
+    limited: |wait| format!("Es wurden zu viele Codes gesendet. Versuchen Sie es in {wait} erneut."),
+};
+
+pub(super) const RECOVERY: Recovery = Recovery {
+    title: "Wiederherstellungscodes",
+    lead: "Mit einem Wiederherstellungscode melden Sie sich an, wenn Sie kein Telefon zur Hand haben.",
+    none: "Noch keine Codes",
+    left: |left| {
+        if left == 1 { "Noch 1 Code übrig".to_owned() } else { format!("Noch {left} Codes übrig") }
+    },
+    made: |date| format!("Erstellt am {date}"),
+    make: "Codes erstellen",
+    make_new: "Neue Codes erstellen",
+    replaces: "Wenn Sie neue Codes erstellen, gelten die alten nicht mehr.",
+    new_title: "Bewahren Sie Ihre Wiederherstellungscodes auf",
+    new_lead: "Wir zeigen sie nur dieses eine Mal. Legen Sie sie dorthin, wo Sie sie ohne Telefon finden.",
+    once: "Jeder Code gilt einmal.",
+    title_for: |product| format!("Wiederherstellungscodes für {product}"),
+    download: "Herunterladen",
+    print_hint: "Sie können diese Seite auch drucken oder die Codes abschreiben.",
+    file: "wiederherstellungscodes",
+    saved: "Ich habe sie aufbewahrt",
+    not_ticked: "Bewahren Sie zuerst die Codes auf, und kreuzen Sie dann das Feld an.",
+    submit: "Weiter",
+    low: "Es sind nur wenige Codes übrig. Erstellen Sie bald neue.",
+};
+
+pub(super) const TURN_ON: TurnOn = TurnOn {
+    title: "Bestätigung in zwei Schritten einschalten",
+    lead: "Alles ist bereit. Ab jetzt fragen wir nach Ihrem Passwort eines davon ab:",
+    submit: "Einschalten",
+};
+
+pub(super) const DONE: Done = Done {
+    title: "Die Bestätigung in zwei Schritten ist eingeschaltet",
+    lead: |product| {
+        format!(
+            "Ihr Konto bei {product} ist jetzt besser geschützt. Bei der nächsten Anmeldung fragen wir nach einem Code."
+        )
+    },
+    trusted: "Diesem Gerät wird vertraut. Hier fragen wir nicht nach einem Code.",
+    settings: "Einstellungen öffnen",
+};

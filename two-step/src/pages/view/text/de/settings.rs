@@ -1,0 +1,191 @@
+//! German: the settings and the stop page.
+
+use super::super::{
+    Changes, Devices, Email, History, MethodPage, Notices, Off, Proof, Remove, Settings, Stop,
+};
+
+pub(super) const SETTINGS: Settings = Settings {
+    title: "Bestätigung in zwei Schritten",
+    lead: |product| format!("Nach Ihrem Passwort fragt {product} eines davon ab."),
+    on: "Eingeschaltet",
+    off: "Ausgeschaltet",
+    off_due: |when| {
+        format!(
+            "Der Support wurde gebeten, dies auszuschalten. Es geschieht am {when}. Waren Sie das nicht, melden Sie sich mit einem Code an: Das stoppt es."
+        )
+    },
+    methods: "Zweite Schritte",
+    preferred: "Bevorzugt",
+    paused: "Pausiert",
+    added: |date| format!("Hinzugefügt {date}"),
+    last_used: |date| format!("zuletzt genutzt {date}"),
+    never_used: "noch nie genutzt",
+    add_authenticator: "Authenticator-App hinzufügen",
+    add_phone: "Telefon hinzufügen",
+    add_email: "E-Mail-Adresse hinzufügen",
+    backup: "Ersatz",
+    account: "Sicherheit",
+    history: "Verlauf",
+    history_detail: "Was geschehen ist, und wann",
+    turn_off: "Bestätigung in zwei Schritten ausschalten",
+    back: "Zurück zu den Einstellungen",
+};
+
+pub(super) const NOTICES: Notices = Notices {
+    added: "Hinzugefügt.",
+    removed: "Entfernt.",
+    saved: "Gespeichert.",
+    test_sent: "Ein Testcode ist unterwegs. Sie müssen ihn nirgends eingeben.",
+    device_revoked: "Diesem Gerät wird nicht mehr vertraut.",
+    all_devices_revoked: "Keinem Gerät wird mehr vertraut.",
+    turned_off: "Die Bestätigung in zwei Schritten ist ausgeschaltet.",
+    nothing_changed: "Nichts wurde geändert: Die Seite war veraltet. Bitte versuchen Sie es erneut.",
+    last_method: "Sie brauchen einen zweiten Schritt und einen Ersatz. Fügen Sie erst einen weiteren hinzu, und entfernen Sie dann diesen.",
+    test_limited: "Zurzeit kann kein Testcode gesendet werden. Bitte versuchen Sie es später.",
+};
+
+pub(super) const METHOD: MethodPage = MethodPage {
+    paused: "Pausiert. Um es wieder zu nutzen, bestätigen Sie sich auf einem anderen Weg, oder fragen Sie den Support.",
+    name: "Name",
+    name_hint: "Zum Beispiel „Mein Diensthandy“",
+    name_error: "Geben Sie einen Namen mit höchstens 64 Zeichen ein.",
+    save: "Speichern",
+    prefer: "Zuerst danach fragen",
+    is_preferred: "Danach fragen wir zuerst.",
+    not_preferred: "Wir fragen zuerst nach etwas anderem.",
+    channel: "Wie der Code kommt",
+    channel_sms: "Per SMS",
+    channel_voice: "Per Anruf",
+    use_calls: "Anrufe nutzen",
+    use_texts: "SMS nutzen",
+    no_texts: "Diese Nummer kann keine SMS empfangen. Codes kommen per Anruf.",
+    fallback: "Wenn eine SMS scheitert, anrufen",
+    fallback_on: "Ein",
+    fallback_off: "Aus",
+    switch_on: "Einschalten",
+    switch_off: "Ausschalten",
+    test: "Test",
+    test_detail: "Prüfen Sie, ob Codes bei Ihnen ankommen.",
+    test_send: "Testcode senden",
+    remove: "Entfernen",
+    may_not_remove: "Sie brauchen einen zweiten Schritt und einen Ersatz. Fügen Sie einen weiteren hinzu, bevor Sie diesen entfernen.",
+};
+
+pub(super) const REMOVE: Remove = Remove {
+    title: "Diesen zweiten Schritt entfernen?",
+    lead: "Sie können sich damit nicht mehr anmelden. Sie können ihn später wieder hinzufügen.",
+    told: "Wir senden einen letzten Hinweis dorthin und einen an Ihre anderen Wege.",
+    submit: "Entfernen",
+    keep: "Behalten",
+};
+
+pub(super) const DEVICES: Devices = Devices {
+    title: "Vertraute Geräte",
+    lead: "Auf diesen Geräten genügt Ihr Passwort. Kennen Sie eines nicht, entziehen Sie ihm das Vertrauen.",
+    count: |n| match n {
+        0 => "Keine".to_owned(),
+        1 => "1 Gerät".to_owned(),
+        n => format!("{n} Geräte"),
+    },
+    none: "Keinem Gerät wird vertraut. Jede Anmeldung fragt nach einem Code.",
+    unknown: "Unbekanntes Gerät",
+    this: "Dieses Gerät",
+    used: |date| format!("Zuletzt genutzt {date}"),
+    until: |date| format!("Vertraut bis {date}"),
+    until_sign_out: "Vertraut bis zur Abmeldung",
+    revoke: "Nicht mehr vertrauen",
+    revoke_named: |device| format!("Nicht mehr vertrauen: {device}"),
+    revoke_all: "Keinem Gerät mehr vertrauen",
+};
+
+pub(super) const HISTORY: History = History {
+    title: "Verlauf",
+    lead: "Kommt Ihnen etwas unbekannt vor, ändern Sie Ihr Passwort.",
+    empty: "Noch ist nichts geschehen.",
+    by_you: "Von Ihnen",
+    by_product: |product| format!("Von {product}"),
+    by_support: "Vom Support",
+    by_service: "Automatisch",
+    older: "Ältere Einträge",
+    look: "Bitte prüfen",
+};
+
+pub(super) const CHANGES: Changes = Changes {
+    method_added: "Ein zweiter Schritt wurde hinzugefügt",
+    method_removed: "Ein zweiter Schritt wurde entfernt",
+    method_paused: "Ein zweiter Schritt wurde pausiert",
+    account_on: "Die Bestätigung in zwei Schritten wurde eingeschaltet",
+    account_off: "Die Bestätigung in zwei Schritten wurde ausgeschaltet",
+    account_paused: "Die Anmeldung wurde nach falschen Codes pausiert",
+    account_alarm: "Eine Änderung wurde als nicht von Ihnen gemeldet und gestoppt",
+    challenge_verified: "Anmeldung mit einem zweiten Schritt",
+    challenge_locked: "Eine Anmeldung wurde nach falschen Codes gesperrt",
+    challenge_denied: "Eine Anmeldung wurde in der App abgelehnt",
+    device_trusted: "Einem Gerät wurde vertraut",
+    device_revoked: "Einem Gerät wird nicht mehr vertraut",
+    device_replayed: "Eine alte Kopie des Cookies eines Geräts wurde verwendet. Ihm wird nicht mehr vertraut",
+    recovery_used: "Ein Wiederherstellungscode wurde verwendet",
+    recovery_renewed: "Neue Wiederherstellungscodes wurden erstellt",
+    support_asked: "Der Support wurde um Hilfe bei der Bestätigung in zwei Schritten gebeten",
+    support_approved: "Der Support hat eine Anfrage genehmigt",
+    support_stopped: "Eine Anfrage an den Support wurde gestoppt",
+    support_done: "Eine Anfrage an den Support wurde ausgeführt",
+};
+
+pub(super) const OFF: Off = Off {
+    title: "Bestätigung in zwei Schritten ausschalten?",
+    lead: |product| format!("Dann öffnet Ihr Passwort allein Ihr Konto bei {product}."),
+    erased: "Wir löschen Authenticator-Apps, Wiederherstellungscodes und vertraute Geräte.",
+    phones: "Was soll mit Ihren Telefonen geschehen?",
+    keep: "Meine Telefone behalten",
+    keep_detail: "Das Einschalten geht später schneller.",
+    erase: "Meine Telefone löschen",
+    erase_detail: "Nichts davon bleibt gespeichert.",
+    not_chosen: "Wählen Sie, was mit Ihren Telefonen geschehen soll.",
+    submit: "Ausschalten",
+    stay_on: "Eingeschaltet lassen",
+    again_title: "Wieder einschalten",
+    again_lead: |product| format!("Ihr Passwort allein öffnet Ihr Konto bei {product}."),
+    kept: "Wir haben Ihr Telefon behalten. Ein Code, dann ein Ersatz, und sie ist wieder eingeschaltet.",
+    others: "Oder beginnen Sie mit etwas anderem",
+};
+
+pub(super) const EMAIL: Email = Email {
+    title: "E-Mail-Adresse hinzufügen",
+    lead_second_step: "Wir senden einen Code, um zu prüfen, dass die Adresse Ihnen gehört. Auch spätere Codes gehen dorthin.",
+    lead_notices: "Wir senden einen Code, um zu prüfen, dass die Adresse Ihnen gehört. Sicherheitshinweise gehen dorthin.",
+    label: "E-Mail-Adresse",
+    send: "Code senden",
+    change: "Adresse ändern",
+    missing: "Geben Sie Ihre E-Mail-Adresse ein.",
+    invalid: "Das ist keine E-Mail-Adresse. Sie sieht so aus: name@example.com.",
+    known: "Diese Adresse haben Sie schon hinzugefügt.",
+    limited: |wait| format!("Es wurden zu viele E-Mails gesendet. Versuchen Sie es in {wait} erneut."),
+};
+
+pub(super) const PROOF: Proof = Proof {
+    title: "Bestätigen Sie, dass Sie es sind",
+    lead: "Bevor Sie diese Einstellungen sehen oder ändern, fragen wir nach Ihrem zweiten Schritt.",
+    lead_expired: "Ihre letzte Bestätigung liegt zu lange zurück. Bitte bestätigen Sie sich noch einmal.",
+    submit: "Weiter",
+};
+
+pub(super) const STOP: Stop = Stop {
+    title: "Waren Sie das?",
+    account: |product| format!("In Ihrem Konto bei {product}:"),
+    was_you: "Waren Sie es, schließen Sie diese Seite. Es ändert sich nichts.",
+    was_not_you: "Waren Sie es nicht, stoppen Sie es jetzt. Dann gilt:",
+    effects: [
+        "Was hinzugefügt wurde, kann nicht mehr verwendet werden.",
+        "Offene Anmeldungen, Einstellungen und Support-Anfragen enden.",
+        "Keinem Gerät wird mehr vertraut.",
+    ],
+    submit: "Das war ich nicht: stoppen",
+    stopped: ("Gestoppt", "Wir haben die Änderung gestoppt und den Dienst informiert."),
+    stopped_before: ("Schon gestoppt", "Diese Änderung wurde schon gestoppt. Hier ist nichts mehr zu tun."),
+    too_late: ("Dieser Link ist abgelaufen", "Ein solcher Link gilt sieben Tage. Nichts wurde geändert."),
+    next: "Was Sie jetzt tun sollten",
+    step_password: |product| format!("Ändern Sie Ihr Passwort bei {product}."),
+    step_methods: "Prüfen Sie Ihre zweiten Schritte, und entfernen Sie, was Sie nicht kennen.",
+    step_support: "Wenn Sie sich nicht anmelden können, wenden Sie sich an den Support.",
+};

@@ -1,0 +1,195 @@
+//! German: the sign-in pages and the pages that end a path.
+
+use super::super::{Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
+
+pub(super) const SIGN_IN: SignIn = SignIn {
+    title_sms: "Sehen Sie in Ihre SMS",
+    title_voice: "Gehen Sie ans Telefon",
+    title_totp: "Öffnen Sie Ihre Authenticator-App",
+    title_email: "Sehen Sie in Ihre E-Mails",
+    title_recovery: "Wiederherstellungscode verwenden",
+    lead_sms: |digits| format!("Wir haben einen Code an die Nummer gesendet, die auf {digits} endet."),
+    lead_voice: |digits| {
+        format!(
+            "Wir rufen die Nummer an, die auf {digits} endet. Eine Stimme liest die sechs Ziffern dreimal vor."
+        )
+    },
+    lead_totp: |product| format!("Geben Sie die sechs Ziffern ein, die sie für {product} anzeigt."),
+    lead_email: |address| format!("Wir haben einen Code an {address} gesendet."),
+    lead_recovery: "Geben Sie einen der Codes ein, die Sie aufbewahrt haben. Jeder Code gilt einmal.",
+    number: |digits| format!("Nummer, die auf {digits} endet"),
+    label_digits: "Sechsstelliger Code",
+    label_recovery: "Wiederherstellungscode",
+    hint_recovery: "16 Buchstaben und Ziffern. Die Striche können Sie weglassen.",
+    trust_days: |days| format!("Diesem Gerät {days} Tage lang vertrauen"),
+    trust_until_sign_out: "Diesem Gerät vertrauen, bis ich mich abmelde",
+    trust_hint: "Nicht ankreuzen, wenn andere das Gerät mitbenutzen.",
+    verify: "Bestätigen",
+    send_again: "Erneut senden",
+    call_again: "Erneut anrufen",
+    call_instead: "Stattdessen anrufen",
+    text_instead: "Stattdessen eine SMS senden",
+    ask_again_in: |wait| format!("Wieder möglich in {wait}."),
+    sends_used_up: "Für diese Anmeldung können keine weiteren Codes gesendet werden.",
+    other_way: "Anderen Weg wählen",
+    check_again: "Neu prüfen",
+    cancel: "Anmeldung abbrechen",
+};
+
+pub(super) const DELIVERIES: Deliveries = Deliveries {
+    sms_sending: "Die SMS wird gesendet…",
+    sms_on_its_way: "Unterwegs zu Ihrem Telefon",
+    sms_delivered: "Auf Ihrem Telefon angekommen",
+    sms_failed: "Die SMS ist nicht angekommen. Wählen Sie unten einen anderen Weg.",
+    voice_sending: "Der Anruf wird gestartet…",
+    voice_on_its_way: "Unterwegs: Ihr Telefon sollte jetzt klingeln",
+    voice_delivered: "Erledigt: Wir haben angerufen und den Code vorgelesen",
+    voice_failed: "Der Anruf kam nicht durch. Wählen Sie unten einen anderen Weg.",
+    email_sending: "Die E-Mail wird gesendet…",
+    email_on_its_way: "Unterwegs. Sehen Sie auch im Spam-Ordner nach.",
+    email_delivered: "Angekommen. Sehen Sie auch im Spam-Ordner nach.",
+    email_failed: "Die E-Mail konnte nicht zugestellt werden. Wählen Sie unten einen anderen Weg.",
+    landline: "Diese Nummer kann keine SMS empfangen. Wählen Sie unten einen anderen Weg.",
+    opted_out: "Diese Nummer hat unsere Nachrichten gesperrt. Wählen Sie unten einen anderen Weg.",
+    refused: "Diese Nummer kann nicht bedient werden. Wählen Sie unten einen anderen Weg.",
+    limited: "An diese Nummer können zurzeit keine Codes gehen. Wählen Sie unten einen anderen Weg.",
+    limited_until: |wait| {
+        format!(
+            "Der nächste Code an diese Nummer ist in {wait} möglich. Wählen Sie bis dahin unten einen anderen Weg."
+        )
+    },
+    slow: "Das Senden dauert länger als sonst. Sie können warten oder unten einen anderen Weg wählen.",
+    expired: "Der Code ist abgelaufen, bevor er gesendet werden konnte. Senden Sie einen neuen.",
+};
+
+pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
+    wrong: "Das ist nicht der Code.",
+    tries_left: |left| {
+        if left == 1 { "Noch 1 Versuch.".to_owned() } else { format!("Noch {left} Versuche.") }
+    },
+    expired: "Dieser Code ist abgelaufen. Fordern Sie einen neuen an.",
+    not_six_digits: "Geben Sie die sechs Ziffern ein.",
+    not_recovery_code: "Geben Sie alle 16 Zeichen eines Wiederherstellungscodes ein.",
+    already_used: "Dieser Code wurde schon verwendet. Warten Sie auf den nächsten.",
+    paused: |wait| format!("Zu viele falsche Codes. Melden Sie sich in {wait} erneut an."),
+    clock_behind: |minutes| {
+        format!(
+            "Die Uhr Ihres Telefons geht {minutes} min nach. Stellen Sie sie auf automatische Zeit, und geben Sie dann den neuen Code ein."
+        )
+    },
+    clock_ahead: |minutes| {
+        format!(
+            "Die Uhr Ihres Telefons geht {minutes} min vor. Stellen Sie sie auf automatische Zeit, und geben Sie dann den neuen Code ein."
+        )
+    },
+    too_fast: |wait| format!("Zu viele Versuche aus Ihrem Netz. Versuchen Sie es in {wait} erneut."),
+    try_again: "Das konnten wir nicht prüfen. Bitte versuchen Sie es erneut.",
+};
+
+pub(super) const WAYS: Ways = Ways {
+    title: "Anderen Weg wählen",
+    lead: "Wählen Sie, wie Sie sich bestätigen. Früher gesendete Codes gelten weiter.",
+    sms: "SMS",
+    voice: "Anruf",
+    totp: "Authenticator-App",
+    email: "E-Mail",
+    recovery: "Wiederherstellungscode",
+    to_number: |digits| format!("An die Nummer, die auf {digits} endet"),
+    possible_in: |wait| format!("Möglich in {wait}"),
+    telephone_note: "SMS und Anrufe gehen durch das Telefonnetz. Dort können andere sie abfangen. Eine Authenticator-App ist sicherer.",
+    back_to_code: "Zurück zum Code",
+};
+
+pub(super) const LOST: Lost = Lost {
+    title: "Sie sind angemeldet",
+    question: "Haben Sie dieses Telefon verloren?",
+    phone: |digits| format!("Telefon mit der Nummer, die auf {digits} endet"),
+    explain: "Wenn es verloren oder gestohlen ist, entfernen Sie es. Es bekommt dann keine Codes mehr.",
+    remove: "Entfernen",
+    keep: "Behalten",
+    go_on: "Ich habe ihn aufbewahrt, weiter",
+    new_code_title: "Ihr neuer Wiederherstellungscode",
+    new_code_lead: "Er ersetzt den verwendeten. Bewahren Sie ihn jetzt auf: Wir zeigen ihn nur einmal.",
+};
+
+const SIGN_IN_AGAIN: &str = "Gehen Sie zurück zum Shop oder Dienst, und melden Sie sich erneut an.";
+
+pub(super) const ENDED: Ended = Ended {
+    expired: EndText {
+        title: "Diese Anmeldung ist abgelaufen",
+        happened: "Sie war zu lange offen. Zum Schutz Ihres Kontos haben wir sie geschlossen.",
+        next: SIGN_IN_AGAIN,
+    },
+    locked: EndText {
+        title: "Zu viele falsche Codes",
+        happened: "Zum Schutz Ihres Kontos haben wir diese Anmeldung gesperrt.",
+        next: SIGN_IN_AGAIN,
+    },
+    cancelled: EndText {
+        title: "Anmeldung abgebrochen",
+        happened: "Sie haben abgebrochen. Niemand wurde angemeldet.",
+        next: "Sie können sich jederzeit erneut anmelden.",
+    },
+    denied: EndText {
+        title: "Anmeldung gestoppt",
+        happened: "Jemand hat in der App geantwortet, dass diese Anmeldung nicht von ihm stammt.",
+        next: "War das ein Versehen, melden Sie sich erneut an. Waren Sie es nicht, ändern Sie Ihr Passwort.",
+    },
+    used: EndText {
+        title: "Schon bestätigt",
+        happened: "Dieser Schritt ist erledigt, hier oder in einem anderen Fenster.",
+        next: "Sie können diese Seite schließen.",
+    },
+    other_browser: EndText {
+        title: "In einem anderen Browser geöffnet",
+        happened: "Diese Anmeldung wurde in einem anderen Browser oder Fenster geöffnet. Sie gilt nur dort.",
+        next: "Machen Sie dort weiter, oder melden Sie sich in diesem Browser erneut an.",
+    },
+    no_cookies: EndText {
+        title: "Ihr Browser blockiert Cookies",
+        happened: "Wir brauchen ein Cookie, das diese Anmeldung an Ihren Browser bindet. Es enthält keine persönlichen Daten.",
+        next: "Melden Sie sich danach erneut an.",
+    },
+    cookie_steps: [
+        "Öffnen Sie die Datenschutz-Einstellungen Ihres Browsers.",
+        "Erlauben Sie Cookies für diese Website.",
+        "Haben Sie die Seite in einer anderen App geöffnet, öffnen Sie sie im Browser.",
+    ],
+    not_found: EndText {
+        title: "Seite nicht gefunden",
+        happened: "Unter dieser Adresse gibt es nichts. Vielleicht ist der Link unvollständig.",
+        next: "Gehen Sie zurück zum Shop oder Dienst, und beginnen Sie neu.",
+    },
+    session_expired: EndText {
+        title: "Ihre Einstellungen wurden geschlossen",
+        happened: "Sie waren zu lange offen. Zum Schutz Ihres Kontos haben wir sie geschlossen.",
+        next: "Öffnen Sie sie erneut auf Ihrer Kontoseite.",
+    },
+    unavailable: EndText {
+        title: "Zurzeit nicht verfügbar",
+        happened: "Wir können gerade nicht arbeiten. Nichts wurde geändert, und niemand wurde angemeldet.",
+        next: "Bitte versuchen Sie es gleich noch einmal.",
+    },
+    too_big: EndText {
+        title: "Das war zu viel",
+        happened: "Ihr Browser hat mehr Daten gesendet, als wir annehmen.",
+        next: "Gehen Sie zurück, und versuchen Sie es mit einer kürzeren Eingabe.",
+    },
+    forbidden: EndText {
+        title: "Das konnten wir nicht annehmen",
+        happened: "Das Formular kam nicht von dieser Seite, oder die Seite war zu alt. Nichts wurde geändert.",
+        next: "Gehen Sie zurück, laden Sie die Seite neu, und versuchen Sie es erneut.",
+    },
+    rate_limited: EndText {
+        title: "Zu viele Anfragen",
+        happened: "Aus Ihrem Netz kamen mehr Anfragen, als wir annehmen.",
+        next: "Bitte versuchen Sie es später noch einmal.",
+    },
+    bad_request: EndText {
+        title: "Das konnten wir nicht lesen",
+        happened: "Das Formular war unvollständig. Nichts wurde geändert.",
+        next: "Gehen Sie zurück, und versuchen Sie es erneut.",
+    },
+    sign_in_again_in: |wait| format!("Melden Sie sich in {wait} erneut an."),
+    try_again_in: |wait| format!("Bitte versuchen Sie es in {wait} noch einmal."),
+};

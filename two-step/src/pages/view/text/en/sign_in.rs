@@ -1,0 +1,189 @@
+//! English: the sign-in pages and the pages that end a path.
+
+use super::super::{Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
+
+pub(super) const SIGN_IN: SignIn = SignIn {
+    title_sms: "Check your text messages",
+    title_voice: "Answer your phone",
+    title_totp: "Open your authenticator app",
+    title_email: "Check your e-mail",
+    title_recovery: "Use a recovery code",
+    lead_sms: |digits| format!("We sent a code to the number that ends in {digits}."),
+    lead_voice: |digits| {
+        format!("We are calling the number that ends in {digits}. A voice reads the six digits three times.")
+    },
+    lead_totp: |product| format!("Type the six digits that it shows for {product}."),
+    lead_email: |address| format!("We sent a code to {address}."),
+    lead_recovery: "Type one of the codes that you saved. Each code works once.",
+    number: |digits| format!("Number that ends in {digits}"),
+    label_digits: "Six-digit code",
+    label_recovery: "Recovery code",
+    hint_recovery: "16 letters and digits. You may leave out the dashes.",
+    trust_days: |days| format!("Trust this device for {days} days"),
+    trust_until_sign_out: "Trust this device until I sign out",
+    trust_hint: "Do not tick this on a shared device.",
+    verify: "Verify",
+    send_again: "Send again",
+    call_again: "Call again",
+    call_instead: "Call me instead",
+    text_instead: "Send a text instead",
+    ask_again_in: |wait| format!("You can ask again in {wait}."),
+    sends_used_up: "No more codes can be sent for this sign-in.",
+    other_way: "Use another way",
+    check_again: "Check again",
+    cancel: "Cancel sign-in",
+};
+
+pub(super) const DELIVERIES: Deliveries = Deliveries {
+    sms_sending: "Sending the text…",
+    sms_on_its_way: "On its way to your phone",
+    sms_delivered: "Delivered to your phone",
+    sms_failed: "The text did not arrive. Choose another way below.",
+    voice_sending: "Starting the call…",
+    voice_on_its_way: "On its way: your phone should ring now",
+    voice_delivered: "Delivered: we called and read out the code",
+    voice_failed: "The call did not get through. Choose another way below.",
+    email_sending: "Sending the e-mail…",
+    email_on_its_way: "On its way. Look in the spam folder too.",
+    email_delivered: "Delivered. Look in the spam folder too.",
+    email_failed: "The e-mail could not be delivered. Choose another way below.",
+    landline: "This number cannot receive texts. Choose another way below.",
+    opted_out: "This number has blocked our messages. Choose another way below.",
+    refused: "This number cannot be served. Choose another way below.",
+    limited: "No more codes can go to this number for now. Choose another way below.",
+    limited_until: |wait| {
+        format!("This number can get the next code in {wait}. Until then, choose another way below.")
+    },
+    slow: "Sending takes longer than usual. You can wait, or choose another way below.",
+    expired: "The code ended before it could be sent. Send a new one.",
+};
+
+pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
+    wrong: "That is not the code.",
+    tries_left: |left| if left == 1 { "1 try left.".to_owned() } else { format!("{left} tries left.") },
+    expired: "This code has ended. Ask for a new one.",
+    not_six_digits: "Type the six digits.",
+    not_recovery_code: "Type all 16 characters of one recovery code.",
+    already_used: "This code was used already. Wait for the next one.",
+    paused: |wait| format!("Too many wrong codes. Sign in again in {wait}."),
+    clock_behind: |minutes| {
+        format!(
+            "Your phone's clock is {minutes} min behind. Set it to automatic time, then type the new code."
+        )
+    },
+    clock_ahead: |minutes| {
+        format!(
+            "Your phone's clock is {minutes} min ahead. Set it to automatic time, then type the new code."
+        )
+    },
+    too_fast: |wait| format!("Too many tries from your network. Try again in {wait}."),
+    try_again: "We could not check that. Please try again.",
+};
+
+pub(super) const WAYS: Ways = Ways {
+    title: "Use another way",
+    lead: "Choose how to confirm that it is you. Codes that we sent earlier still work.",
+    sms: "Text message",
+    voice: "Phone call",
+    totp: "Authenticator app",
+    email: "E-mail",
+    recovery: "Recovery code",
+    to_number: |digits| format!("To the number that ends in {digits}"),
+    possible_in: |wait| format!("Possible in {wait}"),
+    telephone_note: "Texts and calls pass through the telephone network, where others can intercept them. An authenticator app is safer.",
+    back_to_code: "Back to the code",
+};
+
+pub(super) const LOST: Lost = Lost {
+    title: "You are signed in",
+    question: "Have you lost this phone?",
+    phone: |digits| format!("Phone with the number that ends in {digits}"),
+    explain: "If it is lost or stolen, remove it. It then gets no more codes.",
+    remove: "Remove it",
+    keep: "Keep it",
+    go_on: "I have saved it, continue",
+    new_code_title: "Your new recovery code",
+    new_code_lead: "It replaces the one that you used. Save it now: we show it only once.",
+};
+
+const SIGN_IN_AGAIN: &str = "Go back to the shop or service and sign in again.";
+
+pub(super) const ENDED: Ended = Ended {
+    expired: EndText {
+        title: "This sign-in has ended",
+        happened: "It was open for too long, so we closed it to keep your account safe.",
+        next: SIGN_IN_AGAIN,
+    },
+    locked: EndText {
+        title: "Too many wrong codes",
+        happened: "We locked this sign-in to keep your account safe.",
+        next: SIGN_IN_AGAIN,
+    },
+    cancelled: EndText {
+        title: "Sign-in cancelled",
+        happened: "You cancelled. Nobody was signed in.",
+        next: "You can sign in again at any time.",
+    },
+    denied: EndText {
+        title: "Sign-in stopped",
+        happened: "Somebody answered in the app that this sign-in is not theirs.",
+        next: "If that was a mistake, sign in again. If it was not you who signed in, change your password.",
+    },
+    used: EndText {
+        title: "Already verified",
+        happened: "This step was completed, here or in another window.",
+        next: "You can close this page.",
+    },
+    other_browser: EndText {
+        title: "Opened in another browser",
+        happened: "This sign-in was opened in another browser or window. It works only there.",
+        next: "Continue there, or sign in again in this browser.",
+    },
+    no_cookies: EndText {
+        title: "Your browser blocks cookies",
+        happened: "We need one cookie to tie this sign-in to your browser. It holds no personal data.",
+        next: "Then sign in again.",
+    },
+    cookie_steps: [
+        "Open your browser's privacy settings.",
+        "Allow cookies for this site.",
+        "If you opened the page inside another app, open it in your browser.",
+    ],
+    not_found: EndText {
+        title: "Page not found",
+        happened: "There is nothing at this address. The link may be incomplete.",
+        next: "Go back to the shop or service and start again.",
+    },
+    session_expired: EndText {
+        title: "Your settings have closed",
+        happened: "They were open for too long, so we closed them to keep your account safe.",
+        next: "Open them again from your account page.",
+    },
+    unavailable: EndText {
+        title: "Not available right now",
+        happened: "We cannot work at the moment. Nothing was changed, and nobody was signed in.",
+        next: "Please try again in a moment.",
+    },
+    too_big: EndText {
+        title: "That was too much",
+        happened: "Your browser sent more data than we accept.",
+        next: "Go back and try again with a shorter entry.",
+    },
+    forbidden: EndText {
+        title: "We could not accept that",
+        happened: "The form did not come from this page, or the page was too old. Nothing was changed.",
+        next: "Go back, reload the page and try again.",
+    },
+    rate_limited: EndText {
+        title: "Too many requests",
+        happened: "More requests came from your network than we accept.",
+        next: "Please try again later.",
+    },
+    bad_request: EndText {
+        title: "We could not read that",
+        happened: "The form was incomplete. Nothing was changed.",
+        next: "Go back and try again.",
+    },
+    sign_in_again_in: |wait| format!("Sign in again in {wait}."),
+    try_again_in: |wait| format!("Please try again in {wait}."),
+};

@@ -1,0 +1,172 @@
+//! Brings the outbox out: jobs and acts to otpost, mail to its server, events to webhooks. A row is deleted when it was taken;
+//! after a crash it goes out again under the same id.
+
+mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tokio_util::sync::CancellationToken;
+
+use crate::carrier::{Brought, Carrier};
+use crate::clock::after;
+use crate::flow::{Core, FlowError, Heard};
+use crate::mail::{MailError, Mailer};
+use crate::seal::Sealed;
+use crate::store::{OutboxKind, OutboxRow, Value};
+
+/// Rows that are brought out at once.
+const GROUP: i64 = 32;
+/// A relay that was killed holds its rows for so long.
+const LEASE: Duration = Duration::from_secs(15);
+/// The outbox is looked at so often, besides when a commit wakes the relay.
+const LOOK: Duration = Duration::from_millis(500);
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Brings the outbox out.
+pub struct Relay {
+    /// The rows.
+    pub core: Arc<Core>,
+    /// The way to otpost.
+    pub carrier: Arc<dyn Carrier>,
+    /// The way to mailboxes.
+    pub mailer: Option<Mailer>,
+    /// The way to webhooks.
+    pub client: reqwest::Client,
+}
+
+/// What became of a row.
+enum Outcome {
+    Done,
+    Again { reason: String },
+}
+
+impl Relay {
+    /// Works until told to stop.
+    pub async fn run(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.turn().await {
+                Ok(brought) if brought > 0 => continue,
+                Ok(_) => {}
+                Err(e) => tracing::warn!(reason = %e, "the outbox cannot be read"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.core.outbox_filled.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Brings out what is due. Returns how many rows were taken up.
+    pub async fn turn(&self) -> Result<usize, FlowError> {
+        let rows = self.take().await?;
+        let taken = rows.len();
+        futures_util::future::join_all(rows.into_iter().map(|row| self.bring(row))).await;
+        Ok(taken)
+    }
+
+    /// Takes due rows under a lease. Of one subject only the oldest: a job goes out before its acts.
+    async fn take(&self) -> Result<Vec<OutboxRow>, FlowError> {
+        let mut tx = self.core.store.begin().await?;
+        let now = tx.now().await?;
+        let lock = tx.locks("for update skip locked");
+        let due = format!(
+            "where next_at <= $1 and not exists (select 1 from outbox e where e.subject = outbox.subject and e.id < outbox.id) \
+             order by next_at limit $2 {lock}"
+        );
+        let mut rows =
+            tx.select::<OutboxRow>(&due, &[Value::Int(now.as_millisecond()), Value::Int(GROUP)]).await?;
+        for row in &mut rows {
+            row.tries += 1;
+            row.next_at = after(now, LEASE);
+            tx.update(row).await?;
+        }
+        tx.commit().await?;
+        let (over, live): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.not_after <= now);
+        for row in over {
+            tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "dropped from the outbox: its time is over");
+            self.forget(&row).await?;
+        }
+        Ok(live)
+    }
+
+    async fn bring(&self, row: OutboxRow) {
+        let outcome = match self.open(&row) {
+            Ok(body) => self.try_once(&row, &body).await,
+            Err(e) => Ok(Outcome::Again { reason: e.to_string() }),
+        };
+        let settled = match outcome {
+            Ok(Outcome::Done) => self.forget(&row).await,
+            Ok(Outcome::Again { reason }) => self.put_off(&row, &reason).await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = settled {
+            tracing::warn!(reason = %e, kind = %row.kind, "an outbox row is tried again after its lease");
+        }
+    }
+
+    fn open(&self, row: &OutboxRow) -> Result<Json, FlowError> {
+        let plain = self.core.keys.open(Sealed::Outbox, row.id, &row.body_sealed)?;
+        serde_json::from_slice(&plain).map_err(|_| FlowError::Missing("outbox body"))
+    }
+
+    async fn try_once(&self, row: &OutboxRow, body: &Json) -> Result<Outcome, FlowError> {
+        match row.kind {
+            OutboxKind::Mail => {
+                let Some(mailer) = &self.mailer else {
+                    tracing::warn!("a mail is dropped: smtp.url is not set");
+                    return Ok(Outcome::Done);
+                };
+                Ok(match mailer.send(body).await {
+                    Ok(()) => Outcome::Done,
+                    Err(MailError::Refused) => {
+                        tracing::warn!("a mail is dropped: the mail server refuses it");
+                        Outcome::Done
+                    }
+                    Err(e @ MailError::Away) => Outcome::Again { reason: e.to_string() },
+                })
+            }
+            OutboxKind::Webhook => Ok(match webhook::post(&self.core.config, &self.client, body).await {
+                Ok(()) => Outcome::Done,
+                Err(reason) => Outcome::Again { reason },
+            }),
+            kind => match self.carrier.bring(kind, body).await {
+                Ok(brought) => self.brought(row, brought).await,
+                Err(away) => Ok(Outcome::Again { reason: away.0 }),
+            },
+        }
+    }
+
+    /// What otpost's answer means for the dispatch.
+    async fn brought(&self, row: &OutboxRow, brought: Brought) -> Result<Outcome, FlowError> {
+        match (row.kind, brought) {
+            (OutboxKind::Dispatch, Brought::Refused { state, reason, retry_after_s }) => {
+                let heard =
+                    Heard { dispatch: row.subject, sequence: 1, state, channel: None, reason, retry_after_s };
+                self.core.hear(&heard).await?;
+            }
+            (OutboxKind::Dispatch, _) => self.core.confirmed(row.subject).await?,
+            (OutboxKind::Next, Brought::NoNextStep) => self.core.call_anew(row.subject).await?,
+            _ => {}
+        }
+        Ok(Outcome::Done)
+    }
+
+    async fn forget(&self, row: &OutboxRow) -> Result<(), FlowError> {
+        let mut tx = self.core.store.begin().await?;
+        tx.delete::<OutboxRow>(row.id).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn put_off(&self, row: &OutboxRow, reason: &str) -> Result<(), FlowError> {
+        let pause = Duration::from_millis(250 << row.tries.min(7)).min(LONGEST_PAUSE);
+        tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "not brought out yet");
+        let mut tx = self.core.store.begin().await?;
+        let now = tx.now().await?;
+        tx.update(&OutboxRow { next_at: after(now, pause), ..row.clone() }).await?;
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,221 @@
+//! The store: PostgreSQL, or one SQLite file. What comes in are statements of one transaction; what goes out are rows.
+//! No rule lives here, and no secret is opened here.
+//!
+//! Every statement is written once, in SQL that both databases read. The two drivers differ in how they connect, bind
+//! parameters and lock: PostgreSQL locks rows (`for update`), SQLite lets one writing transaction in at a time.
+
+mod migrate;
+mod postgres;
+mod record;
+mod rows;
+mod sqlite;
+mod value;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub use record::Record;
+pub use rows::{
+    ApiKey, Counter, Dispatch, DispatchState, Event, Idempotent, NoticeToken, OutboxKind, OutboxRow, Session,
+    SessionPurpose, SupportAction, SupportCase, SupportState,
+};
+pub use value::{Cell, Column, Row, Value};
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no database that we know.
+    #[error("{0}")]
+    Url(String),
+    /// No connection, or it broke: nothing is known of what was under way.
+    #[error("the database does not answer: {0}")]
+    Away(String),
+    /// A row with this key is there already.
+    #[error("a row with this key exists")]
+    Exists,
+    /// The schema is missing or of another version.
+    #[error("{0}")]
+    Schema(String),
+    /// The database refused a statement.
+    #[error("the database refused a statement ({0})")]
+    Refused(String),
+    /// A row holds what this version cannot read.
+    #[error("a row of {table} cannot be read: column {column}")]
+    Unreadable {
+        /// Which table.
+        table: &'static str,
+        /// Which column.
+        column: &'static str,
+    },
+}
+
+/// A store. Cloning it is cheap; clones share their connections.
+#[derive(Clone)]
+pub struct Store {
+    driver: Driver,
+    /// Milliseconds that a test's clock is ahead of the database's.
+    ahead_ms: Arc<AtomicI64>,
+}
+
+#[derive(Clone)]
+enum Driver {
+    Postgres(postgres::Postgres),
+    Sqlite(sqlite::Sqlite),
+}
+
+impl Store {
+    /// Opens a store by its URL: `postgres://…` or `sqlite:path`.
+    pub fn open(url: &str, pool: usize) -> Result<Self, StoreError> {
+        let driver = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Driver::Postgres(postgres::Postgres::open(url, pool)?)
+        } else if let Some(path) = url.strip_prefix("sqlite:") {
+            Driver::Sqlite(sqlite::Sqlite::open(path)?)
+        } else {
+            return Err(StoreError::Url("database.url begins with postgres:// or sqlite:".to_owned()));
+        };
+        Ok(Self { driver, ahead_ms: Arc::default() })
+    }
+
+    /// Brings the schema to this version's.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        migrate::run(&self.driver).await
+    }
+
+    /// Whether the schema is this version's.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        migrate::check(self).await
+    }
+
+    /// Begins a transaction. Dropping it undoes it.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let inner = match &self.driver {
+            Driver::Postgres(d) => Inner::Postgres(d.begin().await?),
+            Driver::Sqlite(d) => Inner::Sqlite(d.begin().await?),
+        };
+        Ok(Tx { inner, ahead_ms: self.ahead_ms.load(Ordering::Relaxed) })
+    }
+
+    /// Moves this store's clock ahead of the database's. For tests of what takes days.
+    pub fn advance(&self, by: Duration) {
+        self.ahead_ms.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
+    }
+}
+
+/// A transaction.
+pub struct Tx {
+    inner: Inner,
+    ahead_ms: i64,
+}
+
+enum Inner {
+    Postgres(postgres::PostgresTx),
+    Sqlite(sqlite::SqliteTx),
+}
+
+impl Tx {
+    /// The database's time. Read it after taking locks: waiting for a lock takes time.
+    pub async fn now(&mut self) -> Result<Timestamp, StoreError> {
+        let millis = match &mut self.inner {
+            Inner::Postgres(tx) => {
+                let sql = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
+                tx.query(sql, &[]).await?.first().map_or(0, |row| row.int(0))
+            }
+            // The database is this process: its clock is the machine's.
+            Inner::Sqlite(_) => crate::clock::machine_now().as_millisecond(),
+        };
+        Ok(crate::clock::from_millis(millis + self.ahead_ms))
+    }
+
+    /// Runs a statement and returns its rows.
+    pub async fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        match &mut self.inner {
+            Inner::Postgres(tx) => tx.query(sql, values).await,
+            Inner::Sqlite(tx) => tx.query(sql, values),
+        }
+    }
+
+    /// Runs a statement and returns how many rows it changed.
+    pub async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError> {
+        match &mut self.inner {
+            Inner::Postgres(tx) => tx.execute(sql, values).await,
+            Inner::Sqlite(tx) => tx.execute(sql, values),
+        }
+    }
+
+    /// Makes everything durable.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self.inner {
+            Inner::Postgres(tx) => tx.commit().await,
+            Inner::Sqlite(tx) => tx.commit(),
+        }
+    }
+
+    /// Inserts a row. [`StoreError::Exists`] where a unique key is taken; the transaction is over then.
+    pub async fn insert<R: Record>(&mut self, row: &R) -> Result<(), StoreError> {
+        self.execute(R::INSERT, &row.values()).await.map(drop)
+    }
+
+    /// Writes all columns of a row.
+    pub async fn update<R: Record>(&mut self, row: &R) -> Result<(), StoreError> {
+        self.execute(R::UPDATE, &row.values()).await.map(drop)
+    }
+
+    /// Deletes a row.
+    pub async fn delete<R: Record>(&mut self, id: R::Id) -> Result<(), StoreError> {
+        self.execute(R::DELETE, &[id.to_value()]).await.map(drop)
+    }
+
+    /// The row with an id.
+    pub async fn get<R: Record>(&mut self, id: R::Id) -> Result<Option<R>, StoreError> {
+        let rows = self.query(R::GET, &[id.to_value()]).await?;
+        rows.first().map(R::from_row).transpose()
+    }
+
+    /// The row with an id, locked until the transaction ends. Locks are taken in the order account, challenge, session,
+    /// method, counters.
+    pub async fn lock<R: Record>(&mut self, id: R::Id) -> Result<Option<R>, StoreError> {
+        let sql = match self.inner {
+            Inner::Postgres(_) => R::LOCK,
+            Inner::Sqlite(_) => R::GET,
+        };
+        let rows = self.query(sql, &[id.to_value()]).await?;
+        rows.first().map(R::from_row).transpose()
+    }
+
+    /// The rows for which a condition holds. `rest` begins with `where`.
+    pub async fn select<R: Record>(&mut self, rest: &str, values: &[Value]) -> Result<Vec<R>, StoreError> {
+        let sql = format!("{} {rest}", R::SELECT);
+        self.query(&sql, values).await?.iter().map(R::from_row).collect()
+    }
+
+    /// The rows for which a condition holds, locked until the transaction ends, in the order of `rest`.
+    pub async fn select_locked<R: Record>(
+        &mut self, rest: &str, values: &[Value],
+    ) -> Result<Vec<R>, StoreError> {
+        let lock = self.locks("for update");
+        let sql = format!("{} {rest} {lock}", R::SELECT);
+        self.query(&sql, values).await?.iter().map(R::from_row).collect()
+    }
+
+    /// The first row for which a condition holds.
+    pub async fn find<R: Record>(&mut self, rest: &str, values: &[Value]) -> Result<Option<R>, StoreError> {
+        Ok(self.select::<R>(rest, values).await?.into_iter().next())
+    }
+
+    /// A locking clause, where the database has one.
+    pub fn locks(&self, clause: &'static str) -> &'static str {
+        match self.inner {
+            Inner::Postgres(_) => clause,
+            Inner::Sqlite(_) => "",
+        }
+    }
+}
+
+/// A new id, which begins with the time.
+pub fn new_id() -> Uuid {
+    Uuid::now_v7()
+}

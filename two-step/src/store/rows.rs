@@ -1,0 +1,333 @@
+//! The tables: which struct is a row of which. Structs that no rule knows are defined here.
+
+use jiff::Timestamp;
+use strum::{Display, EnumString, IntoStaticStr};
+use uuid::Uuid;
+
+use super::record::record;
+use super::value::{Cell, Column, Value, words};
+use crate::account::Account;
+use crate::challenge::Challenge;
+use crate::code::Code;
+use crate::device::{Device, Trust};
+use crate::method::{Channel, Method};
+use crate::recovery::RecoveryCode;
+use crate::result::SigningKey;
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum SessionPurpose {
+    /// To set two-step verification up.
+    SetUp,
+    /// To change it.
+    Settings,
+}
+
+/// A visit to the settings pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Our id.
+    pub id: Uuid,
+    /// Whose settings.
+    pub account: Uuid,
+    /// What for.
+    pub purpose: SessionPurpose,
+    /// Keyed hash of the secret in its URL.
+    pub handle_hash: String,
+    /// Keyed hash of the browser that claimed it.
+    pub browser_hash: Option<String>,
+    /// Where the browser goes afterwards.
+    pub return_url: String,
+    /// The product's `state`.
+    pub return_state: Option<String>,
+    /// The user's name at the product, for authenticator apps.
+    pub display_name: Option<String>,
+    /// Language of the pages.
+    pub locale: Option<String>,
+    /// Keyed hash of the client's address.
+    pub client_hash: Option<String>,
+    /// When a second-step proof was last shown.
+    pub proof_at: Option<Timestamp>,
+    /// How often the account had been turned on or off when the session began.
+    pub account_version: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// How far a dispatch has come, in otpost's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum DispatchState {
+    /// In our outbox.
+    Waiting,
+    /// otpost has it.
+    Queued,
+    /// otpost is asking a carrier.
+    Sending,
+    /// A carrier has it.
+    Sent,
+    /// The phone has it.
+    Delivered,
+    /// It came back.
+    Undelivered,
+    /// Nobody knows.
+    Unconfirmed,
+    /// No carrier took it.
+    Failed,
+    /// It came too late.
+    Expired,
+    /// The number's quota is full.
+    Limited,
+    /// The number is not served.
+    Refused,
+    /// A newer one took its place.
+    Superseded,
+    /// It was taken back.
+    Cancelled,
+}
+
+impl DispatchState {
+    /// Whether otpost says nothing further about it (a late `delivered` apart).
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Waiting | Self::Queued | Self::Sending | Self::Sent)
+    }
+}
+
+/// An order to otpost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    /// Our id, which otpost knows it by.
+    pub id: Uuid,
+    /// What otpost knows as `supersedes`: one per challenge and method.
+    pub group_id: Uuid,
+    /// The challenge, unless it is a notice.
+    pub challenge: Option<Uuid>,
+    /// Whose number.
+    pub method: Uuid,
+    /// The channel that it begins with.
+    pub first_channel: Channel,
+    /// Whether a call is planned after a failed text.
+    pub call_planned: bool,
+    /// When it was made.
+    pub issued_at: Timestamp,
+    /// Whether our relay brought it to otpost.
+    pub confirmed_at: Option<Timestamp>,
+    /// How far it has come.
+    pub state: DispatchState,
+    /// The channel of the last event.
+    pub channel: Option<Channel>,
+    /// otpost's reason.
+    pub reason: Option<String>,
+    /// When the number's quota has room again.
+    pub retry_at: Option<Timestamp>,
+    /// The last event's sequence.
+    pub sequence: i64,
+    /// When a call was asked for and what must happen by then.
+    pub call_due_at: Option<Timestamp>,
+}
+
+/// What an outbox row brings where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum OutboxKind {
+    /// A job for otpost.
+    Dispatch,
+    /// The next step of a dispatch.
+    Next,
+    /// The end of a dispatch.
+    Cancel,
+    /// Whether a code came back right.
+    Feedback,
+    /// A mail.
+    Mail,
+    /// An event for a product's webhook.
+    Webhook,
+}
+
+/// Something that must leave this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Our id. Rows of one subject go out in the order of their ids.
+    pub id: Uuid,
+    /// What it brings where.
+    pub kind: OutboxKind,
+    /// What it is about: the dispatch, the mail, the product's event.
+    pub subject: Uuid,
+    /// The body, sealed under this row's id.
+    pub body_sealed: String,
+    /// It is dropped after this time.
+    pub not_after: Timestamp,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it is tried next.
+    pub next_at: Timestamp,
+}
+
+/// The times that a limit remembers of one subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counter {
+    /// Keyed hash of the limit and its subject.
+    pub key_hash: String,
+    /// Milliseconds since 1970, as a JSON list, oldest first.
+    pub times: String,
+    /// When the last of them stops to matter.
+    pub expires_at: Timestamp,
+}
+
+/// Something that happened, for products and for history. No code, number or address is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Our id; later events have higher ones.
+    pub id: Uuid,
+    /// Which product.
+    pub product: String,
+    /// Whose.
+    pub account: Uuid,
+    /// The product's id of the user.
+    pub user_ref: String,
+    /// `method.added` and so on.
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// `user`, `support:<agent>`, `system`.
+    pub actor: String,
+    /// Details, JSON.
+    pub data: String,
+}
+
+/// The stop page of a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoticeToken {
+    /// Keyed hash of the token in its link.
+    pub token_hash: String,
+    /// Whose account.
+    pub account: Uuid,
+    /// What happened, in a fixed word.
+    pub about: String,
+    /// The method that was added, if one was.
+    pub method: Option<Uuid>,
+    /// When the link stops to work.
+    pub until: Timestamp,
+}
+
+/// A bearer key of a back end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The public part of the key.
+    pub id: String,
+    /// Keyed hash of the whole key.
+    pub hash: String,
+    /// Which product.
+    pub product: String,
+    /// What it may do, separated by spaces.
+    pub scopes: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The answer to a request with an `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotent {
+    /// Keyed hash of product, path and key.
+    pub key_hash: String,
+    /// Keyed hash of the request's body.
+    pub body_hash: String,
+    /// The row's id, which the answer is sealed under.
+    pub row_id: Uuid,
+    /// The answer, sealed; none while the request is under way.
+    pub answer_sealed: Option<String>,
+    /// When it is forgotten.
+    pub expires_at: Timestamp,
+}
+
+/// What a support agent asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum SupportAction {
+    /// Ends the pauses of account and methods.
+    Unlock,
+    /// Sends a code of eight digits to a validated address.
+    SendRecoveryCode,
+    /// Turns two-step verification off, after a delay.
+    TurnOff,
+    /// Undoes [`SupportAction::TurnOff`].
+    TurnOn,
+    /// Removes a method.
+    RemoveMethod,
+}
+
+/// Where a support case stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum SupportState {
+    /// It waits for its time.
+    Waiting,
+    /// It was done.
+    Done,
+    /// The user or an agent stopped it.
+    Stopped,
+}
+
+/// A support case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupportCase {
+    /// Our id.
+    pub id: Uuid,
+    /// Whose account.
+    pub account: Uuid,
+    /// What is asked for.
+    pub action: SupportAction,
+    /// Which method, for `remove_method`.
+    pub method: Option<Uuid>,
+    /// Why, in the agent's words.
+    pub reason: String,
+    /// Kinds of evidence, never answers.
+    pub evidence: String,
+    /// Which agent.
+    pub asked_by: String,
+    /// Which second agent cut the delay.
+    pub approved_by: Option<String>,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// When it is done.
+    pub due_at: Timestamp,
+    /// Where it stands.
+    pub state: SupportState,
+    /// Keyed hash of the code that was sent.
+    pub code_hash: Option<String>,
+    /// Until when that code is good.
+    pub code_until: Option<Timestamp>,
+}
+
+words!(SessionPurpose, DispatchState, OutboxKind, SupportAction, SupportState);
+
+record!(Account, "account", id: Uuid = 1, product = 2, user_ref = 3, state = 4, wrong = 5, paused_until = 6, locale = 7,
+    created_at = 8, version = 9);
+record!(Method, "method", id: Uuid = 1, account = 2, kind = 3, state = 4, reason = 5, label = 6, preferred = 7, channel = 8,
+    fallback = 9, no_texts = 10, target_hash = 11, target_sealed = 12, hint = 13, secret_sealed = 14, totp_step = 15, wrong = 16,
+    created_at = 17, verified_at = 18, used_at = 19);
+record!(Challenge, "challenge", id: Uuid = 1, account = 2, purpose = 3, state = 4, session = 5, method = 6, channel = 7,
+    handle_hash = 8, browser_hash = 9, return_url = 10, return_state = 11, nonce = 12, wrong = 13, sends = 14, calls = 15,
+    next_send_at = 16, client_hash = 17, agent = 18, locale = 19, created_at = 20, expires_at = 21, ended_at = 22,
+    ticket_hash = 23, ticket_until = 24, jti = 25, proof = 26, acr = 27, device = 28, redeemed_at = 29);
+record!(Code, "code", id: Uuid = 1, group_id = 2, challenge = 3, method = 4, hash = 5, sealed = 6, created_at = 7, expires_at = 8);
+record!(RecoveryCode, "recovery_code", id: Uuid = 1, account = 2, n = 3, salt = 4, hash = 5, used_at = 6);
+record!(Device, "device", id: Uuid = 1, generation = 2, overlap_until = 3, label = 4, seen_at = 5, void = 6);
+record!(Trust, "trust", id: Uuid = 1, device = 2, account = 3, kind = 4, created_at = 5, expires_at = 6, used_at = 7);
+record!(SigningKey, "signing_key", id: Uuid = 1, public = 2, sealed = 3, created_at = 4, signs_from = 5, retired_at = 6);
+record!(Session, "session", id: Uuid = 1, account = 2, purpose = 3, handle_hash = 4, browser_hash = 5, return_url = 6,
+    return_state = 7, display_name = 8, locale = 9, client_hash = 10, proof_at = 11, account_version = 12, created_at = 13,
+    expires_at = 14);
+record!(Dispatch, "dispatch", id: Uuid = 1, group_id = 2, challenge = 3, method = 4, first_channel = 5, call_planned = 6,
+    issued_at = 7, confirmed_at = 8, state = 9, channel = 10, reason = 11, retry_at = 12, sequence = 13, call_due_at = 14);
+record!(OutboxRow, "outbox", id: Uuid = 1, kind = 2, subject = 3, body_sealed = 4, not_after = 5, tries = 6, next_at = 7);
+record!(Counter, "counter", key_hash: String = 1, times = 2, expires_at = 3);
+record!(Event, "event", id: Uuid = 1, product = 2, account = 3, user_ref = 4, kind = 5, at = 6, actor = 7, data = 8);
+record!(NoticeToken, "notice", token_hash: String = 1, account = 2, about = 3, method = 4, until = 5);
+record!(ApiKey, "api_key", id: String = 1, hash = 2, product = 3, scopes = 4, created_at = 5);
+record!(Idempotent, "idempotency", key_hash: String = 1, body_hash = 2, row_id = 3, answer_sealed = 4, expires_at = 5);
+record!(SupportCase, "support_case", id: Uuid = 1, account = 2, action = 3, method = 4, reason = 5, evidence = 6, asked_by = 7,
+    approved_by = 8, asked_at = 9, due_at = 10, state = 11, code_hash = 12, code_until = 13);
