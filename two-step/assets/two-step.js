@@ -16,7 +16,7 @@ for (const note of document.querySelectorAll("[data-countdown]")) {
     }
     const wait = left < 60 ? `${left} ${seconds}` : `${Math.ceil(left / 60)} ${minutes}`;
     note.textContent = note.dataset.words.replace("{}", wait);
-    setTimeout(tick, 1000 - ((end - Date.now()) % 1000 || 1000) + 20);
+    setTimeout(tick, ((end - Date.now()) % 1000) + 20);
   };
   tick();
 }

@@ -8,7 +8,7 @@ use askama::Template;
 use two_step::pages::view::ended::{End, Ended};
 use two_step::pages::view::set_up::{
     AddAuthenticator, AddPhone, Backup, ChooseMethod, Country, NewRecoveryCodes, PhoneCode, PhoneError,
-    Place, RecoveryCodes, SetUpDone, TurnOn, TurnOnMethod,
+    Place, ReadyMethod, RecoveryCodes, SetUpDone, TurnOn,
 };
 use two_step::pages::view::settings::{
     Actor, AddEmail, Change, Device, Devices, EmailCode, EmailError, Entry, FreshProof, History, KeptPhone,
@@ -121,7 +121,7 @@ impl Pages {
             way(Proof::Recovery, None, "", None),
         ];
         let (page, challenge) = (self.page.clone(), ID.to_owned());
-        self.write("ways", &Ways { page, challenge, purpose: Purpose::SignIn, ways, notice: None })?;
+        self.write("ways", &Ways { page, challenge, purpose: Purpose::SignIn, ways, problem: None })?;
         for (name, phone, new_code) in [
             ("lost-phone", Some("42"), Some("7H3KQ2MZ9XW4TB6R")),
             ("lost-phone-only", Some("42"), None),
@@ -167,7 +167,7 @@ impl Pages {
         let choose =
             ChooseMethod { page: page(), place: first, authenticator: true, phone: true, email: true };
         self.write("setup-choose", &choose)?;
-        let ready = "Phone, number that ends in 42".to_owned();
+        let ready = ReadyMethod { kind: MethodKind::Phone, hint: "42".to_owned() };
         let (authenticator, phone, email) = (true, true, false);
         self.write(
             "setup-backup",
@@ -201,7 +201,7 @@ impl Pages {
         };
         self.write("setup-phone", &phone)?;
         phone.error = Some(PhoneError::Invalid);
-        phone.number = "0151 23".to_owned();
+        phone.number.push_str("0151 23");
         self.write("setup-phone-error", &phone)?;
         phone.countries.truncate(1);
         phone.error = None;
@@ -238,7 +238,7 @@ impl Pages {
             let (codes, place) = (codes.clone(), second);
             self.write(name, &NewRecoveryCodes { page: page(), place, codes, made_at: NOW, not_ticked })?;
         }
-        let method = |kind, hint: &str| TurnOnMethod { kind, hint: hint.to_owned() };
+        let method = |kind, hint: &str| ReadyMethod { kind, hint: hint.to_owned() };
         let methods = vec![
             method(MethodKind::Totp, ""),
             method(MethodKind::Phone, "42"),
@@ -313,7 +313,8 @@ impl Pages {
             may_remove: true,
         };
         self.write("settings-method", &method)?;
-        method.problem = Some((MethodProblem::Name, String::new()));
+        method.problem =
+            Some((MethodProblem::Name { max: 40 }, "A name that is much too long for one line".to_owned()));
         method.method = paused;
         method.phone = Some(PhoneChoice { channel: Channel::Voice, no_texts: true, ..choice });
         (method.may_remove, method.notice) = (false, Some(Notice::TestSent));
@@ -359,7 +360,7 @@ impl Pages {
 
     fn stop(&self) -> Outcome<()> {
         let page = || self.page.clone();
-        let (token, detail) = ("token".to_owned(), "Phone, number that ends in 42".to_owned());
+        let (token, detail) = ("token".to_owned(), MethodKind::Phone.describe(self.page.lang, "42"));
         let ask = Stop { page: page(), token, change: Change::MethodAdded, detail, at: NOW };
         self.write("stop", &ask)?;
         self.write("stop-done", &Stopped { page: page(), result: StopResult::Stopped })?;

@@ -36,6 +36,11 @@ pub mod store;
 pub mod flow;
 pub mod hear;
 pub mod relay;
+pub mod sweep;
 
 // What people and programs meet.
+pub mod api;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod pages;

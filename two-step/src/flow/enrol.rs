@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::counting::{Count, count};
 use super::{Core, FlowError, Locked, Visit, Visitor};
-use crate::challenge::{Purpose, SendRefused};
+use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState};
 use crate::number::{BadNumber, Number};
 use crate::recovery::{self, RecoveryCode, SET_SIZE};
@@ -100,7 +100,7 @@ impl Core {
         &self, mut tx: Tx, visitor: &Visitor, method: &Method, channel: Option<Channel>,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
         let open = tx
-            .find::<crate::challenge::Challenge>(
+            .find::<Challenge>(
                 "where session = $1 and purpose = 'enrol' and method = $2 and state = 'open' and expires_at > $3",
                 &[Value::Uuid(visitor.session.id), Value::Uuid(method.id), Value::Int(visitor.now.as_millisecond())],
             )
@@ -122,6 +122,30 @@ impl Core {
             Err(refused) => Err(AddRefused::Send(refused)),
             Ok(()) => Ok(challenge.id),
         })
+    }
+
+    /// Sends a code of a method that waits for one, or of a phone that was kept while two-step verification was off.
+    pub async fn enrol_again(
+        &self, visit: &Visit, method: Uuid, channel: Option<Channel>,
+    ) -> Result<Result<Uuid, AddRefused>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let method =
+            visitor.methods.iter().find(|m| m.id == method).ok_or(FlowError::Missing("method"))?.clone();
+        if method.state == MethodState::Active && visitor.account.is_on() {
+            return Err(FlowError::Missing("method"));
+        }
+        self.enrol(tx, &visitor, &method, channel.or(method.channel)).await
+    }
+
+    /// The enrolment of a method in the visitor's session.
+    pub async fn enrolment(&self, visit: &Visit, method: Uuid) -> Result<Uuid, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let visitor = self.visitor_in(&mut tx, visit).await?;
+        let newest = "where session = $1 and method = $2 and purpose = 'enrol' order by created_at desc, id desc limit 1";
+        let found =
+            tx.find::<Challenge>(newest, &[Value::Uuid(visitor.session.id), Value::Uuid(method)]).await?;
+        found.map(|c| c.id).ok_or(FlowError::Missing("method"))
     }
 
     async fn count_new_number(

@@ -339,7 +339,9 @@ impl Core {
             .await?;
             self.end_support_cases(tx, locked, now).await?;
         }
-        if let Some(session) = challenge.session.filter(|_| challenge.purpose != Purpose::Enrol)
+        // A new method proves nothing to an account that is on: it was added behind a proof.
+        let proves = challenge.purpose != Purpose::Enrol || !locked.account.is_on();
+        if let Some(session) = challenge.session.filter(|_| proves)
             && let Some(mut session) = tx.lock::<Session>(session).await?
         {
             session.proof_at = Some(now);

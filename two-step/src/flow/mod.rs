@@ -8,11 +8,13 @@ mod enrol;
 mod enter;
 mod events;
 mod heard;
+mod look;
 mod redeem;
 mod send;
 mod session;
 mod settings;
 mod switch;
+mod users;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,9 +28,10 @@ pub use create::{Created, NewChallenge};
 pub use enrol::{AddRefused, NewAuthenticator};
 pub use enter::{Entered, Entry, Who};
 pub use heard::Heard;
+pub use look::Look;
 pub use redeem::Redeemed;
 pub use session::{NewSession, Opened, SessionClaimed, Visitor};
-pub use settings::{Change, ChangeRefused};
+pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};
 pub use switch::SwitchRefused;
 
 use crate::account::Account;

@@ -39,6 +39,10 @@ impl Core {
     /// Where the browser goes after a challenge; none while it is live, and where it has no return URL.
     pub fn location(&self, challenge: &Challenge) -> Option<String> {
         let url = challenge.return_url.as_deref()?;
+        if challenge.purpose == Purpose::Settings {
+            // Our own page: it looks at the session, and needs no ticket.
+            return (!challenge.state.is_live()).then(|| url.to_owned());
+        }
         let mut query = form_urlencoded::Serializer::new(String::new());
         match challenge.state {
             ChallengeState::Created | ChallengeState::Open => return None,

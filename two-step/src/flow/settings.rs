@@ -10,7 +10,7 @@ use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
 use crate::store::{Event, Value};
 
 /// Characters of a label.
-const MAX_LABEL_CHARS: usize = 40;
+pub const MAX_LABEL_CHARS: usize = 40;
 /// Events that the history shows.
 const HISTORY_ROWS: i64 = 100;
 
@@ -181,5 +181,29 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let kept = "where account = $1 and state <> 'removed' order by id";
         Ok(tx.select::<Method>(kept, &[Value::Uuid(account)]).await?)
+    }
+}
+
+impl Core {
+    /// After a sign-in with a recovery code: the phone that was lost goes. The recovery codes are the backup that is left, so
+    /// two-step verification stays on even where no other method is.
+    pub async fn remove_lost_phone(&self, challenge: Uuid, who: &super::Who) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let (locked, challenge) = super::lock_challenge(&mut tx, challenge).await?;
+        who.must_own(self, &locked.account, &challenge)?;
+        let proved = challenge.proof == Some(crate::challenge::Proof::Recovery)
+            && challenge.state == crate::challenge::ChallengeState::Verified;
+        let phone = locked.methods.iter().find(|m| m.is_active() && m.kind == Kind::Phone);
+        if let Some(phone) = phone.filter(|_| proved) {
+            self.notify(&mut tx, &locked.account, &locked.methods, "method_removed", None, None, locked.now)
+                .await?;
+            let mut phone = phone.clone();
+            phone.remove("lost");
+            tx.update(&phone).await?;
+            let data = json!({"method": phone.id, "kind": "phone", "reason": "lost"});
+            self.event(&mut tx, &locked.account, "method.removed", "user", data, locked.now).await?;
+        }
+        tx.commit().await?;
+        Ok(())
     }
 }

@@ -13,6 +13,8 @@ use crate::store::{SupportCase, SupportState, Tx, Value};
 pub enum SwitchRefused {
     /// There is no active method, or no backup besides.
     BackupMissing,
+    /// No method was proved in this session: a phone that was kept needs one code first.
+    ProofMissing,
 }
 
 impl Core {
@@ -25,6 +27,9 @@ impl Core {
         let active: Vec<Kind> = visitor.methods.iter().filter(|m| m.is_active()).map(|m| m.kind).collect();
         if !may_be_on(&active, self.config.email.second_step) {
             return Ok(Err(SwitchRefused::BackupMissing));
+        }
+        if visitor.session.proof_at.is_none() {
+            return Ok(Err(SwitchRefused::ProofMissing));
         }
         let (mut account, mut session, now) = (visitor.account, visitor.session, visitor.now);
         let newly = !account.is_on();

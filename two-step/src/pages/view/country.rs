@@ -8,6 +8,12 @@ pub fn name(lang: Lang, code: &str) -> Option<&'static str> {
     Some(COUNTRIES[row].1[lang as usize])
 }
 
+/// Every code that has a name.
+#[cfg(test)]
+pub(crate) fn codes() -> impl Iterator<Item = &'static str> {
+    COUNTRIES.iter().map(|(code, _)| *code)
+}
+
 /// The key for sorting names: letters with marks sort as those without.
 pub(crate) fn sort_key(name: &str) -> String {
     let plain = |c: char| match c {

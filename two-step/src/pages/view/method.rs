@@ -1,6 +1,6 @@
 //! Words for methods that several pages share.
 
-use super::Page;
+use super::Lang;
 
 /// What a method is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub enum MethodKind {
 
 impl MethodKind {
     /// What the kind is called: "Phone", "Authenticator app".
-    pub(crate) fn name(self, page: &Page) -> &'static str {
-        let texts = &page.t().methods;
+    pub fn name(self, lang: Lang) -> &'static str {
+        let texts = &lang.texts().methods;
         match self {
             Self::Phone => texts.phone,
             Self::Totp => texts.authenticator,
@@ -41,11 +41,17 @@ impl MethodKind {
     }
 
     /// Where it leads: "Number that ends in 42", the address, or nothing.
-    pub(crate) fn place(self, page: &Page, hint: &str) -> String {
+    pub fn place(self, lang: Lang, hint: &str) -> String {
         match self {
-            Self::Phone if !hint.is_empty() => (page.t().sign_in.number)(hint),
+            Self::Phone if !hint.is_empty() => (lang.texts().sign_in.number)(hint),
             _ => hint.to_owned(),
         }
+    }
+
+    /// What it is and where it leads, for a line of the history: "Phone · Number that ends in 42".
+    pub fn describe(self, lang: Lang, hint: &str) -> String {
+        let (name, place) = (self.name(lang), self.place(lang, hint));
+        if place.is_empty() { name.to_owned() } else { format!("{name} · {place}") }
     }
 }
 

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::super::Page;
-use super::Place;
+use super::{Place, ReadyMethod};
 
 /// `/settings` of an account that is not set up: choose the first method.
 ///
@@ -39,8 +39,8 @@ pub struct Backup {
     pub page: Page,
     /// Where the page stands.
     pub place: Place,
-    /// The method that is ready: its kind in words, with its hint, such as "Phone, number that ends in 42".
-    pub ready: String,
+    /// The method that is ready.
+    pub ready: ReadyMethod,
     /// Whether another authenticator app is offered.
     pub authenticator: bool,
     /// Whether another phone is offered.
@@ -52,5 +52,9 @@ pub struct Backup {
 impl Backup {
     fn step(&self) -> Option<String> {
         self.place.step_text(&self.page)
+    }
+
+    fn ready_text(&self) -> String {
+        self.ready.kind.describe(self.page.lang, &self.ready.hint)
     }
 }

@@ -12,7 +12,7 @@ pub use choose::{Backup, ChooseMethod};
 pub use phone::{AddPhone, Country, PhoneError};
 pub use phone_code::PhoneCode;
 pub use recovery_codes::{NewRecoveryCodes, RecoveryCodes};
-pub use turn_on::{SetUpDone, TurnOn, TurnOnMethod};
+pub use turn_on::{ReadyMethod, SetUpDone, TurnOn};
 
 use super::Page;
 

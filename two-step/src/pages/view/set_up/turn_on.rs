@@ -6,9 +6,9 @@ use super::super::sign_in::Trust;
 use super::super::{MethodKind, Page};
 use super::Place;
 
-/// A method in the summary.
+/// A method that is ready for use.
 #[derive(Debug, Clone)]
-pub struct TurnOnMethod {
+pub struct ReadyMethod {
     /// What it is.
     pub kind: MethodKind,
     /// The last two digits, the masked address or the name. For recovery codes, how many there are, in digits.
@@ -26,7 +26,7 @@ pub struct TurnOn {
     /// Where the page stands.
     pub place: Place,
     /// The active methods, the first choice first.
-    pub methods: Vec<TurnOnMethod>,
+    pub methods: Vec<ReadyMethod>,
     /// The box "Trust this device".
     pub trust: Trust,
 }
@@ -36,13 +36,17 @@ impl TurnOn {
         self.place.step_text(&self.page)
     }
 
-    fn detail(&self, method: &TurnOnMethod) -> String {
+    fn kind_name(&self, method: &ReadyMethod) -> &'static str {
+        method.kind.name(self.page.lang)
+    }
+
+    fn detail(&self, method: &ReadyMethod) -> String {
         match method.kind {
             MethodKind::Recovery => method
                 .hint
                 .parse()
                 .map_or_else(|_| method.hint.clone(), |left| (self.page.t().recovery.left)(left)),
-            kind => kind.place(&self.page, &method.hint),
+            kind => kind.place(self.page.lang, &method.hint),
         }
     }
 

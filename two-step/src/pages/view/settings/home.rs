@@ -29,12 +29,12 @@ pub struct MethodRow {
 impl MethodRow {
     /// The user's name for it, else the kind.
     pub(crate) fn title(&self, page: &Page) -> String {
-        self.name.clone().unwrap_or_else(|| self.kind.name(page).to_owned())
+        self.name.clone().unwrap_or_else(|| self.kind.name(page.lang).to_owned())
     }
 
     pub(crate) fn describe(&self, page: &Page) -> String {
-        let place = self.kind.place(page, &self.hint);
-        let kind = self.name.as_ref().map(|_| self.kind.name(page).to_owned());
+        let place = self.kind.place(page.lang, &self.hint);
+        let kind = self.name.as_ref().map(|_| self.kind.name(page.lang).to_owned());
         let parts = [kind, Some(place).filter(|p| !p.is_empty())];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
     }
@@ -72,6 +72,8 @@ pub enum Notice {
     LastMethod,
     /// No test code can be sent for now.
     TestLimited,
+    /// The account has as many authenticator apps as it may.
+    TooManyAuthenticators,
 }
 
 impl Notice {
@@ -88,11 +90,15 @@ impl Notice {
             Self::NothingChanged => texts.nothing_changed,
             Self::LastMethod => texts.last_method,
             Self::TestLimited => texts.test_limited,
+            Self::TooManyAuthenticators => texts.too_many_authenticators,
         }
     }
 
     pub(crate) const fn is_problem(self) -> bool {
-        matches!(self, Self::NothingChanged | Self::LastMethod | Self::TestLimited)
+        matches!(
+            self,
+            Self::NothingChanged | Self::LastMethod | Self::TestLimited | Self::TooManyAuthenticators
+        )
     }
 }
 

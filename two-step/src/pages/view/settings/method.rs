@@ -8,8 +8,11 @@ use super::{MethodRow, Notice};
 /// Why an action on a method was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MethodProblem {
-    /// The name is empty or longer than 64 characters.
-    Name,
+    /// The name is too long, or has characters that cannot be shown.
+    Name {
+        /// The most characters that a name may have.
+        max: u32,
+    },
 }
 
 /// How codes reach a phone.
@@ -67,9 +70,13 @@ pub struct MethodPage {
 }
 
 impl MethodPage {
+    fn problem_text(&self) -> Option<String> {
+        self.problem.as_ref().map(|(MethodProblem::Name { max }, _)| (self.page.t().method.name_error)(*max))
+    }
+
     fn label_value(&self) -> &str {
         match &self.problem {
-            Some((MethodProblem::Name, typed)) => typed,
+            Some((_, typed)) => typed,
             None => self.method.name.as_deref().unwrap_or_default(),
         }
     }

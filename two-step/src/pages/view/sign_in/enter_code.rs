@@ -12,6 +12,8 @@ pub enum Purpose {
     SignIn,
     /// To confirm a step inside the product or the settings.
     Confirm,
+    /// To sign in from a browser that is not known yet.
+    NewDevice,
 }
 
 /// `/challenge/{id}`: the page where the code is typed.
@@ -80,6 +82,11 @@ impl EnterCode {
         }
     }
 
+    /// Why a code is asked for, where two-step verification is off.
+    fn reason(&self) -> Option<&'static str> {
+        (self.purpose == Purpose::NewDevice).then_some(self.page.t().sign_in.new_device)
+    }
+
     /// The authenticator's own name, where it has one.
     fn authenticator(&self) -> Option<&str> {
         (self.proof == Proof::Totp && !self.hint.is_empty()).then_some(self.hint.as_str())
@@ -120,7 +127,7 @@ impl EnterCode {
 
     fn cancel_label(&self) -> &'static str {
         match self.purpose {
-            Purpose::SignIn => self.page.t().sign_in.cancel,
+            Purpose::SignIn | Purpose::NewDevice => self.page.t().sign_in.cancel,
             Purpose::Confirm => self.page.t().common.cancel,
         }
     }

@@ -13,4 +13,4 @@ pub use entry_error::EntryError;
 pub use lost_phone::LostPhone;
 pub(crate) use offer::SendButton;
 pub use offer::{Offer, Sends, Trust};
-pub use ways::{Way, Ways};
+pub use ways::{SendProblem, Way, Ways};

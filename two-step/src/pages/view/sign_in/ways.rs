@@ -20,6 +20,17 @@ pub struct Way {
     pub wait: Option<u64>,
 }
 
+/// Why no code was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendProblem {
+    /// Too early, or a limit is full. Seconds until a code can be sent.
+    Limited(u64),
+    /// All sends of this challenge are used up.
+    UsedUp,
+    /// The method cannot take a code this way.
+    NotPossible,
+}
+
 /// `/challenge/{id}/ways`: all active methods.
 ///
 /// Form: POST `/challenge/{id}/ways`: `csrf`, `method`, `proof` (`sms`, `voice`, `totp`, `email`, `recovery`),
@@ -35,11 +46,20 @@ pub struct Ways {
     pub purpose: Purpose,
     /// The ways, best first.
     pub ways: Vec<Way>,
-    /// A sentence above the list, such as why the way before did not work.
-    pub notice: Option<String>,
+    /// Why the last choice did not work.
+    pub problem: Option<SendProblem>,
 }
 
 impl Ways {
+    fn problem_text(&self) -> Option<String> {
+        let texts = &self.page.t().ways;
+        Some(match self.problem? {
+            SendProblem::Limited(seconds) => (texts.limited)(&when::wait(self.page.lang, seconds)),
+            SendProblem::UsedUp => texts.used_up.to_owned(),
+            SendProblem::NotPossible => texts.not_possible.to_owned(),
+        })
+    }
+
     fn label(&self, way: &Way) -> &'static str {
         let texts = &self.page.t().ways;
         match way.proof {
@@ -82,7 +102,7 @@ impl Ways {
 
     fn cancel_label(&self) -> &'static str {
         match self.purpose {
-            Purpose::SignIn => self.page.t().sign_in.cancel,
+            Purpose::SignIn | Purpose::NewDevice => self.page.t().sign_in.cancel,
             Purpose::Confirm => self.page.t().common.cancel,
         }
     }

@@ -38,6 +38,7 @@ pub(crate) struct Notices {
     pub(crate) nothing_changed: Text,
     pub(crate) last_method: Text,
     pub(crate) test_limited: Text,
+    pub(crate) too_many_authenticators: Text,
 }
 
 /// One method.
@@ -45,7 +46,7 @@ pub(crate) struct MethodPage {
     pub(crate) paused: Text,
     pub(crate) name: Text,
     pub(crate) name_hint: Text,
-    pub(crate) name_error: Text,
+    pub(crate) name_error: WithNumber,
     pub(crate) save: Text,
     pub(crate) prefer: Text,
     pub(crate) is_preferred: Text,

@@ -15,6 +15,7 @@ pub(crate) struct SignIn {
     pub(crate) lead_email: WithWord,
     pub(crate) lead_recovery: Text,
     pub(crate) number: WithWord,
+    pub(crate) new_device: Text,
     pub(crate) label_digits: Text,
     pub(crate) label_recovery: Text,
     pub(crate) hint_recovery: Text,
@@ -84,6 +85,9 @@ pub(crate) struct Ways {
     pub(crate) possible_in: WithWord,
     pub(crate) telephone_note: Text,
     pub(crate) back_to_code: Text,
+    pub(crate) limited: WithWord,
+    pub(crate) used_up: Text,
+    pub(crate) not_possible: Text,
 }
 
 /// The page after a recovery code.

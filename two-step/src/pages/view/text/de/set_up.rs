@@ -80,7 +80,7 @@ pub(super) const RECOVERY: Recovery = Recovery {
     make: "Codes erstellen",
     make_new: "Neue Codes erstellen",
     replaces: "Wenn Sie neue Codes erstellen, gelten die alten nicht mehr.",
-    new_title: "Bewahren Sie Ihre Wiederherstellungscodes auf",
+    new_title: "Bewahren Sie Ihre Codes auf",
     new_lead: "Wir zeigen sie nur dieses eine Mal. Legen Sie sie dorthin, wo Sie sie ohne Telefon finden.",
     once: "Jeder Code gilt einmal.",
     title_for: |product| format!("Wiederherstellungscodes für {product}"),

@@ -14,7 +14,7 @@ pub(super) const SETTINGS: Settings = Settings {
             "Der Support wurde gebeten, dies auszuschalten. Es geschieht am {when}. Waren Sie das nicht, melden Sie sich mit einem Code an: Das stoppt es."
         )
     },
-    methods: "Zweite Schritte",
+    methods: "Methoden",
     preferred: "Bevorzugt",
     paused: "Pausiert",
     added: |date| format!("Hinzugefügt {date}"),
@@ -40,15 +40,16 @@ pub(super) const NOTICES: Notices = Notices {
     all_devices_revoked: "Keinem Gerät wird mehr vertraut.",
     turned_off: "Die Bestätigung in zwei Schritten ist ausgeschaltet.",
     nothing_changed: "Nichts wurde geändert: Die Seite war veraltet. Bitte versuchen Sie es erneut.",
-    last_method: "Sie brauchen einen zweiten Schritt und einen Ersatz. Fügen Sie erst einen weiteren hinzu, und entfernen Sie dann diesen.",
+    last_method: "Sie brauchen eine Methode und einen Ersatz. Fügen Sie erst eine weitere hinzu, und entfernen Sie dann diese.",
     test_limited: "Zurzeit kann kein Testcode gesendet werden. Bitte versuchen Sie es später.",
+    too_many_authenticators: "Mehr Authenticator-Apps sind nicht möglich. Entfernen Sie zuerst eine.",
 };
 
 pub(super) const METHOD: MethodPage = MethodPage {
     paused: "Pausiert. Um es wieder zu nutzen, bestätigen Sie sich auf einem anderen Weg, oder fragen Sie den Support.",
     name: "Name",
     name_hint: "Zum Beispiel „Mein Diensthandy“",
-    name_error: "Geben Sie einen Namen mit höchstens 64 Zeichen ein.",
+    name_error: |max| format!("Geben Sie einen Namen mit höchstens {max} Zeichen ein."),
     save: "Speichern",
     prefer: "Zuerst danach fragen",
     is_preferred: "Danach fragen wir zuerst.",
@@ -68,13 +69,13 @@ pub(super) const METHOD: MethodPage = MethodPage {
     test_detail: "Prüfen Sie, ob Codes bei Ihnen ankommen.",
     test_send: "Testcode senden",
     remove: "Entfernen",
-    may_not_remove: "Sie brauchen einen zweiten Schritt und einen Ersatz. Fügen Sie einen weiteren hinzu, bevor Sie diesen entfernen.",
+    may_not_remove: "Sie brauchen eine Methode und einen Ersatz. Fügen Sie eine weitere hinzu, bevor Sie diese entfernen.",
 };
 
 pub(super) const REMOVE: Remove = Remove {
-    title: "Diesen zweiten Schritt entfernen?",
-    lead: "Sie können sich damit nicht mehr anmelden. Sie können ihn später wieder hinzufügen.",
-    told: "Wir senden einen letzten Hinweis dorthin und einen an Ihre anderen Wege.",
+    title: "Diese Methode entfernen?",
+    lead: "Sie können sich damit nicht mehr anmelden. Sie können sie später wieder hinzufügen.",
+    told: "Wir senden einen letzten Hinweis dorthin und einen an Ihre anderen Methoden.",
     submit: "Entfernen",
     keep: "Behalten",
 };
@@ -111,9 +112,9 @@ pub(super) const HISTORY: History = History {
 };
 
 pub(super) const CHANGES: Changes = Changes {
-    method_added: "Ein zweiter Schritt wurde hinzugefügt",
-    method_removed: "Ein zweiter Schritt wurde entfernt",
-    method_paused: "Ein zweiter Schritt wurde pausiert",
+    method_added: "Eine Methode wurde hinzugefügt",
+    method_removed: "Eine Methode wurde entfernt",
+    method_paused: "Eine Methode wurde pausiert",
     account_on: "Die Bestätigung in zwei Schritten wurde eingeschaltet",
     account_off: "Die Bestätigung in zwei Schritten wurde ausgeschaltet",
     account_paused: "Die Anmeldung wurde nach falschen Codes pausiert",
@@ -186,6 +187,6 @@ pub(super) const STOP: Stop = Stop {
     too_late: ("Dieser Link ist abgelaufen", "Ein solcher Link gilt sieben Tage. Nichts wurde geändert."),
     next: "Was Sie jetzt tun sollten",
     step_password: |product| format!("Ändern Sie Ihr Passwort bei {product}."),
-    step_methods: "Prüfen Sie Ihre zweiten Schritte, und entfernen Sie, was Sie nicht kennen.",
+    step_methods: "Prüfen Sie Ihre Methoden, und entfernen Sie, was Sie nicht kennen.",
     step_support: "Wenn Sie sich nicht anmelden können, wenden Sie sich an den Support.",
 };

@@ -3,10 +3,10 @@
 use super::super::{Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
 
 pub(super) const SIGN_IN: SignIn = SignIn {
-    title_sms: "Sehen Sie in Ihre SMS",
+    title_sms: "Prüfen Sie Ihre SMS",
     title_voice: "Gehen Sie ans Telefon",
     title_totp: "Öffnen Sie Ihre Authenticator-App",
-    title_email: "Sehen Sie in Ihre E-Mails",
+    title_email: "Prüfen Sie Ihre E-Mails",
     title_recovery: "Wiederherstellungscode verwenden",
     lead_sms: |digits| format!("Wir haben einen Code an die Nummer gesendet, die auf {digits} endet."),
     lead_voice: |digits| {
@@ -18,6 +18,7 @@ pub(super) const SIGN_IN: SignIn = SignIn {
     lead_email: |address| format!("Wir haben einen Code an {address} gesendet."),
     lead_recovery: "Geben Sie einen der Codes ein, die Sie aufbewahrt haben. Jeder Code gilt einmal.",
     number: |digits| format!("Nummer, die auf {digits} endet"),
+    new_device: "Wir fragen, weil Sie einen neuen Browser oder ein neues Gerät benutzen.",
     label_digits: "Sechsstelliger Code",
     label_recovery: "Wiederherstellungscode",
     hint_recovery: "16 Buchstaben und Ziffern. Die Striche können Sie weglassen.",
@@ -98,6 +99,13 @@ pub(super) const WAYS: Ways = Ways {
     possible_in: |wait| format!("Möglich in {wait}"),
     telephone_note: "SMS und Anrufe gehen durch das Telefonnetz. Dort können andere sie abfangen. Eine Authenticator-App ist sicherer.",
     back_to_code: "Zurück zum Code",
+    limited: |wait| {
+        format!(
+            "Zurzeit kann kein Code gesendet werden. Versuchen Sie es in {wait} erneut, oder wählen Sie einen Weg ohne gesendeten Code."
+        )
+    },
+    used_up: "Für diese Anmeldung können keine weiteren Codes gesendet werden. Wählen Sie einen Weg ohne gesendeten Code.",
+    not_possible: "Auf diesem Weg kann kein Code gesendet werden. Wählen Sie einen anderen.",
 };
 
 pub(super) const LOST: Lost = Lost {

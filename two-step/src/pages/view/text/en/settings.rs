@@ -14,7 +14,7 @@ pub(super) const SETTINGS: Settings = Settings {
             "Support was asked to turn this off. It happens on {when}. If that was not you, sign in with a code: that stops it."
         )
     },
-    methods: "Second steps",
+    methods: "Methods",
     preferred: "Preferred",
     paused: "Paused",
     added: |date| format!("Added {date}"),
@@ -40,15 +40,16 @@ pub(super) const NOTICES: Notices = Notices {
     all_devices_revoked: "No device is trusted any more.",
     turned_off: "Two-step verification is off.",
     nothing_changed: "Nothing was changed: the page was out of date. Please try again.",
-    last_method: "You need a second step and a backup. Add another one first, then remove this one.",
+    last_method: "You need a method and a backup. Add another one first, then remove this one.",
     test_limited: "No test code can be sent for now. Please try again later.",
+    too_many_authenticators: "You have as many authenticator apps as possible. Remove one first.",
 };
 
 pub(super) const METHOD: MethodPage = MethodPage {
     paused: "Paused. To use it again, prove another method, or ask support.",
     name: "Name",
     name_hint: "For example “My work phone”",
-    name_error: "Type a name of at most 64 characters.",
+    name_error: |max| format!("Type a name of at most {max} characters."),
     save: "Save",
     prefer: "Ask for this first",
     is_preferred: "We ask for this first.",
@@ -68,11 +69,11 @@ pub(super) const METHOD: MethodPage = MethodPage {
     test_detail: "Check that codes reach you.",
     test_send: "Send a test code",
     remove: "Remove",
-    may_not_remove: "You need a second step and a backup. Add another one before you remove this one.",
+    may_not_remove: "You need a method and a backup. Add another one before you remove this one.",
 };
 
 pub(super) const REMOVE: Remove = Remove {
-    title: "Remove this second step?",
+    title: "Remove this method?",
     lead: "It can no longer be used to sign in. You can add it again later.",
     told: "We send a last notice to it, and one to your other methods.",
     submit: "Remove it",
@@ -111,9 +112,9 @@ pub(super) const HISTORY: History = History {
 };
 
 pub(super) const CHANGES: Changes = Changes {
-    method_added: "A second step was added",
-    method_removed: "A second step was removed",
-    method_paused: "A second step was paused",
+    method_added: "A method was added",
+    method_removed: "A method was removed",
+    method_paused: "A method was paused",
     account_on: "Two-step verification was turned on",
     account_off: "Two-step verification was turned off",
     account_paused: "Sign-in was paused after wrong codes",
@@ -186,6 +187,6 @@ pub(super) const STOP: Stop = Stop {
     too_late: ("This link has ended", "A link like this works for seven days. Nothing was changed."),
     next: "What you should do now",
     step_password: |product| format!("Change your password at {product}."),
-    step_methods: "Check your second steps, and remove what you do not know.",
+    step_methods: "Check your methods, and remove what you do not know.",
     step_support: "If you cannot sign in, contact support.",
 };

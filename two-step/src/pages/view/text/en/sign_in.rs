@@ -16,6 +16,7 @@ pub(super) const SIGN_IN: SignIn = SignIn {
     lead_email: |address| format!("We sent a code to {address}."),
     lead_recovery: "Type one of the codes that you saved. Each code works once.",
     number: |digits| format!("Number that ends in {digits}"),
+    new_device: "We ask because you are using a new browser or device.",
     label_digits: "Six-digit code",
     label_recovery: "Recovery code",
     hint_recovery: "16 letters and digits. You may leave out the dashes.",
@@ -92,6 +93,13 @@ pub(super) const WAYS: Ways = Ways {
     possible_in: |wait| format!("Possible in {wait}"),
     telephone_note: "Texts and calls pass through the telephone network, where others can intercept them. An authenticator app is safer.",
     back_to_code: "Back to the code",
+    limited: |wait| {
+        format!(
+            "No code can be sent for now. Try again in {wait}, or choose a way that needs no code from us."
+        )
+    },
+    used_up: "No more codes can be sent for this sign-in. Choose a way that needs no code from us.",
+    not_possible: "No code can be sent that way. Choose another one.",
 };
 
 pub(super) const LOST: Lost = Lost {

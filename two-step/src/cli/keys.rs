@@ -1,0 +1,90 @@
+//! `two-step keys`
+
+use clap::Subcommand;
+use strum::VariantArray;
+
+use super::{ConfigFile, Failure};
+use crate::api::{NewKey, Scope};
+use crate::flow::Core;
+use crate::seal::Root;
+use crate::store::{ApiKey, Store};
+
+/// Make, revoke and rotate keys.
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Print a new root, for keys.root_file
+    Root,
+    /// Make a bearer key for a product's back end, and print it once
+    Create {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// The product
+        #[arg(long)]
+        product: String,
+        /// What it may do; default: challenge, manage, read
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<Scope>,
+    },
+    /// Revoke a bearer key by its id, the part between the underscores
+    Revoke {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// The id
+        id: String,
+    },
+    /// Publish a new key that signs results; it signs from tomorrow on
+    Rotate(ConfigFile),
+}
+
+impl clap::ValueEnum for Scope {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::VARIANTS
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        let word: &'static str = self.into();
+        Some(clap::builder::PossibleValue::new(word))
+    }
+}
+
+impl Keys {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Root => println!("{}", &*Root::random("new").to_hex()),
+            Self::Create { file, product, scopes } => {
+                let config = file.load()?;
+                if config.product(&product).is_none() {
+                    return Err(Failure::Usage(format!("there is no section [products.{product}]")));
+                }
+                let scopes = if scopes.is_empty() {
+                    vec![Scope::Challenge, Scope::Manage, Scope::Read]
+                } else {
+                    scopes
+                };
+                let key = NewKey::make(&config.keys()?, &product, &scopes);
+                let mut tx = Store::open(config.database.url(), 1)?.begin().await?;
+                tx.insert(&key.row).await?;
+                tx.commit().await?;
+                println!("{}", key.text);
+            }
+            Self::Revoke { file, id } => {
+                let config = file.load()?;
+                let mut tx = Store::open(config.database.url(), 1)?.begin().await?;
+                if tx.get::<ApiKey>(id.clone()).await?.is_none() {
+                    return Err(Failure::Failed("there is no key with this id".to_owned()));
+                }
+                tx.delete::<ApiKey>(id).await?;
+                tx.commit().await?;
+                println!("Revoked.");
+            }
+            Self::Rotate(file) => {
+                let config = file.load()?;
+                let store = Store::open(config.database.url(), 1)?;
+                let keys = config.keys()?;
+                Core::new(store, keys, std::sync::Arc::new(config)).rotate_signing_keys(true).await?;
+                println!("A new key is published. It signs in 24 hours.");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! The commands.
+
+mod keys;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{BadConfig, Config, DEFAULT};
+use crate::store::Store;
+
+/// Two-step verification: makes and checks one-time codes; otpost carries them.
+#[derive(Debug, Parser)]
+#[command(name = "two-step", version, about, long_about = None, after_help = AFTER)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "Try it, with nothing installed:  two-step demo
+Exit codes: 0 well, 1 it failed, 2 the command or the configuration is wrong";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service: pages, API, relay
+    Serve(serve::Serve),
+    /// Show a whole shop on this machine: pages, phones and mailbox on one screen
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::Demo),
+    /// Bring the database's schema to this version
+    Migrate(ConfigFile),
+    /// Check or print a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make, revoke and rotate keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(long, env = "TWO_STEP_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Read a configuration, say what is wrong with it, and change nothing
+    Check(ConfigFile),
+    /// Print the default configuration, every key with its comment
+    Print,
+}
+
+/// Why a command failed, and with which exit code.
+pub(crate) enum Failure {
+    /// The command or the configuration is wrong: 2.
+    Usage(String),
+    /// It did not work: 1.
+    Failed(String),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(e: anyhow::Error) -> Self {
+        if e.downcast_ref::<BadConfig>().is_some() {
+            Self::Usage(format!("{e:#}"))
+        } else {
+            Self::Failed(format!("{e:#}"))
+        }
+    }
+}
+
+impl From<BadConfig> for Failure {
+    fn from(e: BadConfig) -> Self {
+        Self::Usage(e.to_string())
+    }
+}
+
+impl From<crate::store::StoreError> for Failure {
+    fn from(e: crate::store::StoreError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+impl From<crate::flow::FlowError> for Failure {
+    fn from(e: crate::flow::FlowError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("two-step: no threads: {}", e.kind());
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(serve) => serve.run().await,
+            #[cfg(feature = "demo")]
+            Command::Demo(demo) => demo.run().await,
+            Command::Migrate(file) => migrate(&file).await,
+            Command::Config(ConfigCommand::Check(file)) => check(&file),
+            Command::Config(ConfigCommand::Print) => {
+                print!("{DEFAULT}");
+                Ok(())
+            }
+            Command::Keys(keys) => keys.run().await,
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    let (why, code) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(why)) => (why, 1),
+        Err(Failure::Usage(why)) => (why, 2),
+    };
+    eprintln!("two-step: {why}");
+    ExitCode::from(code)
+}
+
+async fn migrate(file: &ConfigFile) -> Result<(), Failure> {
+    let config = file.load()?;
+    let store = Store::open(config.database.url(), config.database.pool)?;
+    store.migrate().await?;
+    println!("The schema is this version's.");
+    Ok(())
+}
+
+fn check(file: &ConfigFile) -> Result<(), Failure> {
+    let config = file.load()?;
+    config.keys()?;
+    crate::carrier::open(&config)?;
+    crate::mail::Mailer::open(&config.smtp)?;
+    if config.products.is_empty() {
+        return Err(Failure::Usage("no product is configured: add a section [products.NAME]".to_owned()));
+    }
+    let names: Vec<&str> = config.products.keys().map(String::as_str).collect();
+    println!("The configuration is good. Products: {}.", names.join(", "));
+    for warning in config.warnings() {
+        println!("Warning: {warning}.");
+    }
+    Ok(())
+}

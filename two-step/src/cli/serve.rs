@@ -1,0 +1,69 @@
+//! `two-step serve`
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::{ConfigFile, Failure};
+use crate::app::{self, Listeners};
+use crate::config::{LogConfig, LogFormat};
+
+/// Libraries that would log what they carry: numbers, codes, statements.
+const QUIET: [&str; 6] =
+    ["lapin=error", "reqwest=warn", "hyper=warn", "tokio_postgres=warn", "lettre=warn", "refinery=warn"];
+
+/// Run the service.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Bring the schema to this version first
+    #[arg(long)]
+    migrate: bool,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.file.load()?;
+        start_logs(&config.log)?;
+        let keys = config.keys()?;
+        let listeners = Listeners::bind(&config).await?;
+        let url = config.public_url.as_str().to_owned();
+        let app = app::start(config, keys, listeners, self.migrate, None).await?;
+        tracing::info!(pages = %app.pages, api = %app.api, ops = %app.ops, public_url = url, "two-step runs");
+        told_to_stop().await;
+        tracing::info!("stopping");
+        app.stop().await;
+        Ok(())
+    }
+}
+
+/// Writes logs to standard error.
+pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
+    let bad = |_| Failure::Usage("log.level is no filter such as info, or two_step=debug,info".to_owned());
+    let mut filter = EnvFilter::builder().parse(&config.level).map_err(bad)?;
+    for directive in QUIET {
+        // Later directives win over what the configuration says of the same target.
+        filter = filter.add_directive(
+            directive.parse().map_err(|_| Failure::Failed("a log filter is wrong".to_owned()))?,
+        );
+    }
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match config.format {
+        LogFormat::Text => registry.with(layer).try_init(),
+        LogFormat::Json => registry.with(layer.json()).try_init(),
+    };
+    started.map_err(|_| Failure::Failed("logs are written already".to_owned()))
+}
+
+/// Ends with Ctrl-C or SIGTERM.
+pub(crate) async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
+}

@@ -1,0 +1,79 @@
+//! What a challenge's page shows.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Core, FlowError, Who, lock_challenge};
+use crate::account::Account;
+use crate::challenge::{Challenge, ChallengeState};
+use crate::method::Method;
+use crate::store::{Dispatch, OutboxKind, Tx, Value};
+
+/// A challenge, and what its page shows besides.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// Whose challenge.
+    pub account: Account,
+    /// The challenge.
+    pub challenge: Challenge,
+    /// The account's methods, removed ones apart.
+    pub methods: Vec<Method>,
+    /// The newest order to otpost for the method that is shown.
+    pub dispatch: Option<Dispatch>,
+    /// The database's time.
+    pub now: Timestamp,
+}
+
+impl Look {
+    /// The method that is shown.
+    pub fn method(&self) -> Option<&Method> {
+        self.challenge.method.and_then(|id| self.methods.iter().find(|m| m.id == id))
+    }
+}
+
+impl Core {
+    /// Looks at a challenge.
+    pub async fn look(&self, challenge: Uuid, who: &Who) -> Result<Look, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let (locked, challenge) = lock_challenge(&mut tx, challenge).await?;
+        who.must_own(self, &locked.account, &challenge)?;
+        let dispatch = match challenge.method {
+            Some(method) => newest_dispatch(&mut tx, challenge.id, method).await?,
+            None => None,
+        };
+        tx.commit().await?;
+        Ok(Look { account: locked.account, challenge, methods: locked.methods, dispatch, now: locked.now })
+    }
+
+    /// The user or the product gives a challenge up.
+    pub async fn cancel(&self, challenge: Uuid, who: &Who) -> Result<Option<String>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
+        who.must_own(self, &locked.account, &challenge)?;
+        if challenge.state.is_live() {
+            challenge.end(ChallengeState::Cancelled, locked.now);
+            tx.update(&challenge).await?;
+            tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
+            let open = tx.select::<Dispatch>("where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
+            for dispatch in open.iter().filter(|d| !d.state.is_final()) {
+                let body = serde_json::json!({"id": dispatch.id});
+                self.enqueue(
+                    &mut tx,
+                    OutboxKind::Cancel,
+                    dispatch.id,
+                    &body,
+                    challenge.expires_at,
+                    locked.now,
+                )
+                .await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(self.location(&challenge))
+    }
+}
+
+async fn newest_dispatch(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<Dispatch>, FlowError> {
+    let newest = "where challenge = $1 and method = $2 order by issued_at desc, id desc limit 1";
+    Ok(tx.find::<Dispatch>(newest, &[Value::Uuid(challenge), Value::Uuid(method)]).await?)
+}

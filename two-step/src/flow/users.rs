@@ -1,0 +1,104 @@
+//! What a back end does with a user as a whole.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::redeem::Redeemed;
+use super::{Core, FlowError, lock_challenge};
+use crate::account::Account;
+use crate::challenge::ChallengeState;
+use crate::method::Method;
+use crate::store::{Event, Tx, Value};
+
+/// Tables whose rows go with an account.
+const OF_ACCOUNT: [&str; 7] =
+    ["challenge", "session", "recovery_code", "trust", "support_case", "notice", "event"];
+
+impl Core {
+    /// A user and the methods, removed ones apart.
+    pub async fn user(&self, product: &str, user: &str) -> Result<(Account, Vec<Method>), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let account = find(&mut tx, product, user).await?;
+        let kept = "where account = $1 and state <> 'removed' order by id";
+        let methods = tx.select::<Method>(kept, &[Value::Uuid(account.id)]).await?;
+        Ok((account, methods))
+    }
+
+    /// Erases all that is known of a user.
+    pub async fn erase(&self, product: &str, user: &str) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let seen = find(&mut tx, product, user).await?;
+        let account = tx.lock::<Account>(seen.id).await?.ok_or(FlowError::Missing("user"))?;
+        let id = [Value::Uuid(account.id)];
+        tx.execute("delete from code where challenge in (select id from challenge where account = $1)", &id)
+            .await?;
+        tx.execute("delete from dispatch where method in (select id from method where account = $1)", &id)
+            .await?;
+        tx.execute("delete from method where account = $1", &id).await?;
+        for table in OF_ACCOUNT {
+            tx.execute(&format!("delete from {table} where account = $1"), &id).await?;
+        }
+        tx.delete::<Account>(account.id).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Ends a user's challenges and sessions, and forgets devices if asked to. A product calls it after a password change.
+    pub async fn end_all(
+        &self, product: &str, user: &str, forget_devices: bool,
+    ) -> Result<(u64, u64), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let seen = find(&mut tx, product, user).await?;
+        let account = tx.lock::<Account>(seen.id).await?.ok_or(FlowError::Missing("user"))?;
+        let now = tx.now().await?;
+        let id = Value::Uuid(account.id);
+        let cancel = "update challenge set state = 'cancelled', ended_at = $2 where account = $1 and state in ('created', 'open')";
+        let challenges = tx.execute(cancel, &[id.clone(), Value::Int(now.as_millisecond())]).await?;
+        tx.execute("delete from session where account = $1", std::slice::from_ref(&id)).await?;
+        let mut devices = 0;
+        if forget_devices {
+            devices = tx.execute("delete from trust where account = $1", &[id]).await?;
+            if devices > 0 {
+                self.event(&mut tx, &account, "device.revoked", "product", json!({"devices": devices}), now)
+                    .await?;
+            }
+        }
+        tx.commit().await?;
+        Ok((challenges, devices))
+    }
+
+    /// A product's events after one of them, oldest first.
+    pub async fn events_after(
+        &self, product: &str, after: Uuid, limit: u32,
+    ) -> Result<Vec<Event>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let rest = "where product = $1 and id > $2 order by id limit $3";
+        let values = [Value::Text(product.to_owned()), Value::Uuid(after), Value::Int(i64::from(limit))];
+        Ok(tx.select::<Event>(rest, &values).await?)
+    }
+
+    /// The result of a challenge that a back end has just verified itself.
+    pub async fn redeem_directly(&self, product: &str, challenge: Uuid) -> Result<Redeemed, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
+        if locked.account.product != product || challenge.state != ChallengeState::Verified {
+            return Ok(Redeemed::Over);
+        }
+        challenge.state = ChallengeState::Redeemed;
+        challenge.redeemed_at = Some(locked.now);
+        tx.update(&challenge).await?;
+        let result = self.result(&mut tx, &locked.account, &challenge, locked.now).await?;
+        tx.commit().await?;
+        Ok(result.map_or(Redeemed::Over, Redeemed::Result))
+    }
+}
+
+async fn find(tx: &mut Tx, product: &str, user: &str) -> Result<Account, FlowError> {
+    let by_name = [Value::Text(product.to_owned()), Value::Text(user.to_owned())];
+    let found = tx.find::<Account>("where product = $1 and user_ref = $2", &by_name).await;
+    match found {
+        Ok(found) => found.ok_or(FlowError::Missing("user")),
+        // PostgreSQL takes no NUL in a text: there is no such user.
+        Err(_) if user.contains('\0') => Err(FlowError::Missing("user")),
+        Err(e) => Err(e.into()),
+    }
+}

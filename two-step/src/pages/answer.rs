@@ -1,0 +1,151 @@
+//! Answers: pages, redirects, and pages for what went wrong.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use uuid::Uuid;
+
+use super::view::ended::{End, Ended};
+use super::view::{Lang, Page};
+use super::visitor::Visitor;
+use super::{Pages, policy};
+use crate::clock::seconds_until;
+use crate::flow::FlowError;
+
+/// What no page of its own says.
+#[derive(Debug)]
+pub(super) enum PageError {
+    Flow(FlowError),
+    /// The form is not ours, or not this browser's.
+    Forbidden,
+    /// The browser sent no cookie with a form.
+    NoCookie,
+    /// The form is too big.
+    TooBig,
+    /// There is no such page.
+    NoPage,
+}
+
+impl From<FlowError> for PageError {
+    fn from(e: FlowError) -> Self {
+        Self::Flow(e)
+    }
+}
+
+impl Pages {
+    /// What every page shows: the product's name, the CSRF value of its forms.
+    pub(super) fn page(&self, visitor: &Visitor, product: &str, locale: Option<&str>, subject: Uuid) -> Page {
+        let section = self.core.config.product(product);
+        let csrf = self.core.csrf(&visitor.visit.browser, subject);
+        let mut page = Page::new(visitor.lang(locale), section.map_or(product, |s| s.name.as_str()), csrf);
+        page.home = section.and_then(|s| s.home_url.clone());
+        page
+    }
+
+    /// A page.
+    pub(super) fn render(
+        &self, visitor: &Visitor, product: &str, status: StatusCode, view: &impl Template,
+    ) -> Response {
+        let Ok(html) = view.render() else {
+            tracing::error!("a page cannot be rendered");
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        let mut response = (status, axum::response::Html(html)).into_response();
+        policy::set(response.headers_mut(), self, self.core.config.product(product));
+        self.cookies(visitor, &mut response, None);
+        response
+    }
+
+    /// A redirect after a form or a claim.
+    pub(super) fn go(&self, visitor: &Visitor, to: &str, device: Option<&str>) -> Response {
+        let mut response = Redirect::to(to).into_response();
+        policy::set(response.headers_mut(), self, None);
+        self.cookies(visitor, &mut response, device);
+        response
+    }
+
+    #[expect(clippy::unused_self, reason = "one family of calls")]
+    fn cookies(&self, visitor: &Visitor, response: &mut Response, device: Option<&str>) {
+        let mut set = |cookie: String| {
+            if let Ok(value) = HeaderValue::from_str(&cookie) {
+                response.headers_mut().append(header::SET_COOKIE, value);
+            }
+        };
+        if !visitor.had_cookie {
+            set(visitor.browser_cookie());
+        }
+        if let Some(lang) = visitor.choose {
+            set(Visitor::lang_cookie(lang));
+        }
+        if let Some(device) = device {
+            set(visitor.device_cookie(device));
+        }
+    }
+
+    /// A page that has no next step.
+    pub(super) fn ended(
+        &self, visitor: &Visitor, product: Option<&str>, locale: Option<&str>, end: End,
+    ) -> Response {
+        let (name, key) = match product {
+            Some(key) => (self.core.config.product(key).map_or(key, |p| p.name.as_str()), key),
+            None => ("", ""),
+        };
+        let mut page = Page::new(visitor.lang(locale), name, "");
+        page.home = self.core.config.product(key).and_then(|p| p.home_url.clone());
+        self.render(visitor, key, status_of(end), &Ended { page, end, retry: None })
+    }
+
+    /// The page of an error.
+    pub(super) fn error(&self, visitor: &Visitor, error: &PageError) -> Response {
+        let end = match error {
+            PageError::Forbidden => End::Forbidden,
+            PageError::NoCookie => End::NoCookies,
+            PageError::TooBig => End::TooBig,
+            PageError::NoPage => End::NotFound,
+            PageError::Flow(FlowError::Missing("session")) if !visitor.had_cookie => End::NoCookies,
+            PageError::Flow(FlowError::Missing("session")) => End::SessionExpired,
+            PageError::Flow(FlowError::Missing("challenge")) if !visitor.had_cookie => End::NoCookies,
+            PageError::Flow(FlowError::Missing(_)) => End::NotFound,
+            PageError::Flow(FlowError::Invalid { .. }) => End::BadRequest,
+            PageError::Flow(FlowError::Limited { until, now }) => {
+                End::RateLimited(seconds_until(*now, *until))
+            }
+            PageError::Flow(e @ (FlowError::Store(_) | FlowError::Seal(_))) => {
+                tracing::error!(reason = %e, "a page cannot be served");
+                End::Unavailable(5)
+            }
+        };
+        let mut response = self.ended(visitor, None, None, end);
+        if let End::Unavailable(s) | End::RateLimited(s) = end {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(s));
+        }
+        response
+    }
+}
+
+fn status_of(end: End) -> StatusCode {
+    match end {
+        End::Expired | End::Cancelled | End::Denied | End::Used | End::SessionExpired => StatusCode::GONE,
+        End::Locked(_) | End::OtherBrowser | End::NoCookies | End::Forbidden => StatusCode::FORBIDDEN,
+        End::NotFound => StatusCode::NOT_FOUND,
+        End::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        End::TooBig => StatusCode::PAYLOAD_TOO_LARGE,
+        End::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+        End::BadRequest => StatusCode::BAD_REQUEST,
+    }
+}
+
+pub(super) async fn no_page(State(pages): State<Arc<Pages>>, method: Method, visitor: Visitor) -> Response {
+    if method == Method::HEAD {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    pages.error(&visitor, &PageError::NoPage)
+}
+
+/// The language of a locale, for texts outside of a page.
+pub(super) fn lang_of(visitor: &Visitor, locale: Option<&str>) -> Lang {
+    visitor.lang(locale)
+}

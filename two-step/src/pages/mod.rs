@@ -1,0 +1,101 @@
+//! The pages. What comes in are requests of browsers; what goes out are pages and redirects. Nothing is decided here: handlers
+//! call the flows and fill the views.
+
+mod answer;
+mod form;
+mod methods;
+mod policy;
+mod set_up;
+mod settings;
+mod shown;
+mod sign_in;
+pub mod view;
+mod visitor;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::flow::Core;
+
+/// What all handlers share.
+pub struct Pages {
+    core: Arc<Core>,
+    /// An origin that may frame the pages. Only the demo has one.
+    framed_by: Option<String>,
+}
+
+impl Pages {
+    /// The pages over a core.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core, framed_by: None }
+    }
+
+    /// The pages, framed by the demo's own page.
+    pub fn framed_by(core: Arc<Core>, origin: String) -> Self {
+        Self { core, framed_by: Some(origin) }
+    }
+
+    /// All routes.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/c/{handle}", get(sign_in::claim))
+            .route("/challenge/{id}", get(sign_in::show).post(sign_in::enter))
+            .route("/challenge/{id}/status", get(sign_in::status))
+            .route("/challenge/{id}/send", post(sign_in::send))
+            .route("/challenge/{id}/ways", get(sign_in::ways).post(sign_in::choose))
+            .route("/challenge/{id}/cancel", post(sign_in::cancel))
+            .route("/challenge/{id}/lost", post(sign_in::lost))
+            .route("/s/{handle}", get(settings::claim))
+            .route("/settings", get(settings::home))
+            .route("/settings/proof", post(settings::prove))
+            .route("/settings/leave", post(settings::leave))
+            .route("/settings/on", get(set_up::ask_on).post(set_up::turn_on))
+            .route("/settings/off", get(settings::ask_off).post(settings::turn_off))
+            .route("/settings/phone", get(set_up::ask_phone).post(set_up::add_phone))
+            .route("/settings/phone/{method}", get(set_up::phone_code).post(set_up::enter_phone_code))
+            .route("/settings/phone/{method}/status", get(set_up::phone_status))
+            .route("/settings/phone/{method}/again", post(set_up::phone_again))
+            .route("/settings/authenticator", get(set_up::authenticator).post(set_up::enter_authenticator))
+            .route("/settings/email", get(set_up::ask_email).post(set_up::email))
+            .route("/settings/recovery-codes", get(set_up::recovery_codes).post(set_up::make_recovery_codes))
+            .route("/settings/recovery-codes/saved", post(set_up::recovery_codes_saved))
+            .route("/settings/methods/{id}", get(methods::show).post(methods::change))
+            .route("/settings/methods/{id}/remove", get(methods::ask_remove))
+            .route("/settings/devices", get(settings::devices).post(settings::revoke))
+            .route("/settings/history", get(settings::history))
+            .route("/assets/{name}", get(asset))
+            .route("/.well-known/jwks.json", get(jwks))
+            .fallback(answer::no_page)
+            .with_state(Arc::new(self))
+    }
+}
+
+async fn asset(Path(name): Path<String>) -> Response {
+    match view::assets::find(&name) {
+        // The name carries a version: the content never changes.
+        Some(asset) => {
+            let headers = [
+                (header::CONTENT_TYPE, asset.content_type),
+                (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ];
+            (headers, asset.body).into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn jwks(State(pages): State<Arc<Pages>>) -> Response {
+    match pages.core.published_keys().await {
+        Ok(keys) => {
+            let headers = [(header::CACHE_CONTROL, "public, max-age=300")];
+            (headers, axum::Json(crate::result::jwks(&keys))).into_response()
+        }
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}

@@ -1,0 +1,43 @@
+//! Headers of every page.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+
+use super::Pages;
+use crate::config::ProductConfig;
+
+/// Sets the headers of a page. Forms may lead to the product: Chrome checks redirects against `form-action` too.
+pub(super) fn set(headers: &mut HeaderMap, pages: &Pages, product: Option<&ProductConfig>) {
+    let mut form_action = "'self'".to_owned();
+    let urls = product.into_iter().flat_map(|p| p.return_urls.iter());
+    for origin in
+        urls.filter_map(|url| reqwest::Url::parse(url).ok()).map(|u| u.origin().ascii_serialization())
+    {
+        if !form_action.contains(&origin) {
+            form_action.push(' ');
+            form_action.push_str(&origin);
+        }
+    }
+    let ancestors = pages.framed_by.as_deref().unwrap_or("'none'");
+    let csp = format!(
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action {form_action}; frame-ancestors {ancestors}"
+    );
+    let mut put = |name, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    put(header::CONTENT_SECURITY_POLICY, &csp);
+    put(header::CACHE_CONTROL, "no-store");
+    // `no-referrer` would make browsers send `Origin: null` with our own forms.
+    put(header::REFERRER_POLICY, "same-origin");
+    put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    put(header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    put(header::HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()");
+    if pages.framed_by.is_none() {
+        put(header::X_FRAME_OPTIONS, "DENY");
+    }
+    if pages.core.config.public_url.is_secure() {
+        put(header::STRICT_TRANSPORT_SECURITY, "max-age=63072000; includeSubDomains");
+    }
+}

@@ -1,0 +1,451 @@
+//! The wizard that sets two-step verification up, and the same pages where the settings add a method.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use qrcode::render::svg;
+use qrcode::{EcLevel, QrCode};
+use uuid::Uuid;
+
+use super::answer::PageError;
+use super::form::Form;
+use super::sign_in::{error_word, finish, read_error, status_of};
+use super::view::set_up::{
+    AddAuthenticator, AddPhone, Country, NewRecoveryCodes, PhoneCode, PhoneError, Place, ReadyMethod,
+    RecoveryCodes, SetUpDone, TurnOn,
+};
+use super::view::settings::{AddEmail, EmailCode, EmailError};
+use super::view::sign_in::EntryError;
+use super::view::{self, Page};
+use super::visitor::Visitor;
+use super::{Pages, shown};
+use crate::challenge::SendRefused;
+use crate::clock::seconds_until;
+use crate::flow::{
+    AddRefused, Entered, Entry, FlowError, Look, NewAuthenticator, SwitchRefused, Visitor as Guest, Who,
+};
+use crate::method::{Channel, Kind, MethodState};
+use crate::number::{BadNumber, Number};
+
+/// Steps of the wizard: method, code, backup, on.
+const STEPS: u32 = 4;
+
+/// Where a page stands for a visitor.
+pub(super) fn place(guest: &Guest, step: u32) -> Place {
+    if guest.account.is_on() { Place::Settings } else { Place::Wizard { step, of: STEPS } }
+}
+
+/// What the pages of a session show.
+pub(super) fn page(pages: &Pages, visitor: &Visitor, guest: &Guest) -> Page {
+    pages.page(visitor, &guest.account.product, guest.session.locale.as_deref(), guest.session.id)
+}
+
+/// The visitor, who has shown a fresh proof where one is needed; else the page that asks for one.
+pub(super) async fn proven(pages: &Pages, visitor: &Visitor) -> Result<Guest, PageError> {
+    let guest = pages.core.visitor(&visitor.visit).await?;
+    if guest.needs_proof { Err(FlowError::Missing("fresh proof").into()) } else { Ok(guest) }
+}
+
+fn who(visitor: &Visitor) -> Who {
+    Who::Browser(visitor.visit.clone())
+}
+
+/// `GET /settings/phone`
+pub(super) async fn ask_phone(State(pages): State<Arc<Pages>>, visitor: Visitor) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        Ok(phone_form(&pages, &visitor, &guest, None, "", None))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+fn phone_form(
+    pages: &Pages, visitor: &Visitor, guest: &Guest, country: Option<&str>, number: &str,
+    error: Option<PhoneError>,
+) -> Response {
+    let config = &pages.core.config;
+    let codes = config.product(&guest.account.product).map(|p| p.countries.clone()).unwrap_or_default();
+    let calling = |code: &str| {
+        let region = code.parse().ok()?;
+        rlibphonenumber::PHONE_NUMBER_UTIL
+            .get_country_code_for_region(region)
+            .and_then(|n| u16::try_from(n).ok())
+    };
+    let countries: Vec<Country> = codes
+        .iter()
+        .filter_map(|code| Some(Country { code: code.clone(), calling_code: calling(code)? }))
+        .collect();
+    let chosen = country.filter(|c| codes.iter().any(|code| code == c)).or(codes.first().map(String::as_str));
+    let view = AddPhone {
+        page: page(pages, visitor, guest),
+        place: place(guest, 2),
+        country: chosen.unwrap_or_default().to_owned(),
+        countries,
+        number: number.to_owned(),
+        sms: true,
+        voice: config.otpost.calls,
+        error,
+    };
+    let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    pages.render(visitor, &guest.account.product, status, &view)
+}
+
+/// `POST /settings/phone`
+pub(super) async fn add_phone(
+    State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let channel = form.text("channel").parse().unwrap_or(Channel::Sms);
+        let (number, country) = (form.text("number"), form.text("country"));
+        let wrong = |error| Ok(phone_form(&pages, &visitor, &guest, Some(country), number, Some(error)));
+        if number.trim().is_empty() {
+            return wrong(PhoneError::Missing);
+        }
+        match pages.core.add_phone(&visitor.visit, number, country, channel).await? {
+            Ok(challenge) => {
+                let look = pages.core.look(challenge, &who(&visitor)).await?;
+                let method = look.challenge.method.unwrap_or_default();
+                Ok(pages.go(&visitor, &format!("/settings/phone/{method}"), None))
+            }
+            Err(refused) => wrong(match refused {
+                AddRefused::Number(BadNumber::Country) => PhoneError::Country,
+                AddRefused::Number(BadNumber::Costly) => PhoneError::Kind,
+                AddRefused::Number(_) | AddRefused::Address => PhoneError::Invalid,
+                AddRefused::Known => PhoneError::Known,
+                AddRefused::Shared | AddRefused::TooMany => PhoneError::TooManyAccounts,
+                AddRefused::Send(SendRefused::Limited { until }) => {
+                    PhoneError::Limited(seconds_until(guest.now, until))
+                }
+                AddRefused::Send(_) => PhoneError::Refused,
+            }),
+        }
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// The enrolment of a method, or nothing where the method is usable already.
+async fn enrolment(pages: &Pages, visitor: &Visitor, method: Uuid) -> Result<Look, PageError> {
+    let challenge = pages.core.enrolment(&visitor.visit, method).await?;
+    Ok(pages.core.look(challenge, &who(visitor)).await?)
+}
+
+/// The error on the page of a first code. An enrolment that has ended says so.
+fn enrolment_error(query: Option<&str>, look: &Look, pages: &Pages) -> Option<EntryError> {
+    if look.challenge.state.is_live() { read_error(query, look, pages) } else { Some(EntryError::Expired) }
+}
+
+/// `GET /settings/phone/{method}`
+pub(super) async fn phone_code(
+    State(pages): State<Arc<Pages>>, Path(method): Path<Uuid>, RawQuery(query): RawQuery, visitor: Visitor,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let look = enrolment(&pages, &visitor, method).await?;
+        let phone = look.method().ok_or(FlowError::Missing("method"))?;
+        let target = pages.core.target(phone)?;
+        let number = Number::from_kept(&target)
+            .map_or_else(|_| phone.hint.clone(), |n| n.expose_international().to_owned());
+        let voice = look.challenge.channel == Some(Channel::Voice);
+        let view = PhoneCode {
+            page: page(&pages, &visitor, &guest),
+            place: place(&guest, 2),
+            method: method.to_string(),
+            number,
+            may_change: phone.state == MethodState::Pending,
+            channel: if voice { view::Channel::Voice } else { view::Channel::Sms },
+            delivery: shown::delivery(&look),
+            error: enrolment_error(query.as_deref(), &look, &pages),
+            sends: shown::sends(&look, &pages.core.config),
+        };
+        Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `GET /settings/phone/{method}/status`
+pub(super) async fn phone_status(
+    State(pages): State<Arc<Pages>>, Path(method): Path<Uuid>, visitor: Visitor,
+) -> Response {
+    match enrolment(&pages, &visitor, method).await {
+        Ok(look) => status_of(&visitor, &look),
+        Err(_) => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// `POST /settings/phone/{method}`
+pub(super) async fn enter_phone_code(
+    State(pages): State<Arc<Pages>>, Path(method): Path<Uuid>, headers: HeaderMap, visitor: Visitor,
+    body: Body,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let challenge = pages.core.enrolment(&visitor.visit, method).await?;
+        let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
+        let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
+            Entered::Verified { .. } => "/settings".to_owned(),
+            entered => match error_word(&entered, false) {
+                Some(word) => format!("/settings/phone/{method}?error={word}"),
+                None => format!("/settings/phone/{method}"),
+            },
+        };
+        Ok(pages.go(&visitor, &to, None))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `POST /settings/phone/{method}/again`
+pub(super) async fn phone_again(
+    State(pages): State<Arc<Pages>>, Path(method): Path<Uuid>, headers: HeaderMap, visitor: Visitor,
+    body: Body,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let channel = form.text("channel").parse().ok();
+        // The page of the code says what was refused, and until when.
+        let _ = pages.core.enrol_again(&visitor.visit, method, channel).await?;
+        Ok(pages.go(&visitor, &format!("/settings/phone/{method}"), None))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `GET /settings/authenticator`: shows the key that waits for its first code, and makes one where none waits.
+pub(super) async fn authenticator(
+    State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let new: NewAuthenticator = match pages.core.add_authenticator(&visitor.visit).await? {
+            Ok(new) => new,
+            Err(_) => return Ok(pages.go(&visitor, "/settings", None)),
+        };
+        let look = pages.core.look(new.challenge, &who(&visitor)).await?;
+        let code = QrCode::with_error_correction_level(new.uri.as_bytes(), EcLevel::M)
+            .map_err(|_| FlowError::Missing("QR code"))?;
+        let qr_svg = code.render::<svg::Color<'_>>().min_dimensions(200, 200).quiet_zone(true).build();
+        let view = AddAuthenticator {
+            page: page(&pages, &visitor, &guest),
+            place: place(&guest, 2),
+            method: new.method.to_string(),
+            qr_svg,
+            key: new.key.to_string(),
+            uri: new.uri.to_string(),
+            account: guest.session.display_name.clone().unwrap_or_else(|| guest.account.user_ref.clone()),
+            error: enrolment_error(query.as_deref(), &look, &pages),
+        };
+        Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `POST /settings/authenticator`
+pub(super) async fn enter_authenticator(
+    State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let method = form.id("method").ok_or(FlowError::Missing("method"))?;
+        let challenge = pages.core.enrolment(&visitor.visit, method).await?;
+        let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
+        let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
+            Entered::Verified { .. } => "/settings".to_owned(),
+            entered => match error_word(&entered, false) {
+                Some(word) => format!("/settings/authenticator?error={word}"),
+                None => "/settings/authenticator".to_owned(),
+            },
+        };
+        Ok(pages.go(&visitor, &to, None))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `GET /settings/email`: asks for an address, or for the code that was mailed to one.
+pub(super) async fn ask_email(
+    State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let pending = guest.methods.iter().find(|m| m.kind == Kind::Email && m.state == MethodState::Pending);
+        let product = guest.account.product.clone();
+        let Some(pending) = pending else {
+            return Ok(email_form(&pages, &visitor, &guest, "", None));
+        };
+        let look = enrolment(&pages, &visitor, pending.id).await?;
+        let view = EmailCode {
+            page: page(&pages, &visitor, &guest),
+            address: pages.core.target(pending)?.to_string(),
+            delivery: shown::delivery(&look),
+            error: enrolment_error(query.as_deref(), &look, &pages),
+            sends: shown::sends(&look, &pages.core.config),
+        };
+        Ok(pages.render(&visitor, &product, StatusCode::OK, &view))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+fn email_form(
+    pages: &Pages, visitor: &Visitor, guest: &Guest, address: &str, error: Option<EmailError>,
+) -> Response {
+    let second_step = pages.core.config.email.second_step;
+    let view =
+        AddEmail { page: page(pages, visitor, guest), address: address.to_owned(), second_step, error };
+    let status = if view.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    pages.render(visitor, &guest.account.product, status, &view)
+}
+
+/// `POST /settings/email`: an address, a code, "send again", or "another address".
+pub(super) async fn email(
+    State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let pending = guest.methods.iter().find(|m| m.kind == Kind::Email && m.state == MethodState::Pending);
+        if let (Some(pending), false) = (pending, form.text("code").is_empty()) {
+            let challenge = pages.core.enrolment(&visitor.visit, pending.id).await?;
+            let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
+            let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
+                Entered::Verified { .. } => "/settings".to_owned(),
+                entered => {
+                    format!("/settings/email?error={}", error_word(&entered, false).unwrap_or_default())
+                }
+            };
+            return Ok(pages.go(&visitor, &to, None));
+        }
+        if let (Some(pending), "email") = (pending, form.text("channel")) {
+            let _ = pages.core.enrol_again(&visitor.visit, pending.id, None).await?;
+            return Ok(pages.go(&visitor, "/settings/email", None));
+        }
+        if form.is_ticked("change") {
+            if let Some(pending) = pending {
+                let _ = pages.core.change(&visitor.visit, pending.id, &crate::flow::Change::Remove).await?;
+            }
+            return Ok(pages.go(&visitor, "/settings/email", None));
+        }
+        let address = form.text("address");
+        match pages.core.add_email(&visitor.visit, address).await? {
+            Ok(_) => Ok(pages.go(&visitor, "/settings/email", None)),
+            Err(refused) => {
+                let error = match refused {
+                    _ if address.trim().is_empty() => EmailError::Missing,
+                    AddRefused::Known => EmailError::Known,
+                    AddRefused::Send(SendRefused::Limited { until }) => {
+                        EmailError::Limited(seconds_until(guest.now, until))
+                    }
+                    _ => EmailError::Invalid,
+                };
+                Ok(email_form(&pages, &visitor, &guest, address, Some(error)))
+            }
+        }
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `GET /settings/recovery-codes`
+pub(super) async fn recovery_codes(State(pages): State<Arc<Pages>>, visitor: Visitor) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let set = guest.methods.iter().find(|m| m.kind == Kind::Recovery && m.is_active());
+        let left = match set {
+            Some(_) => u32::try_from(pages.core.recovery_codes_left(guest.account.id).await?).ok(),
+            None => None,
+        };
+        let made_at = set.map(|m| m.verified_at.unwrap_or(m.created_at).as_second());
+        let view =
+            RecoveryCodes { page: page(&pages, &visitor, &guest), place: place(&guest, 3), left, made_at };
+        Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `POST /settings/recovery-codes`: a new set, shown in this answer and never again.
+pub(super) async fn make_recovery_codes(
+    State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let codes = pages.core.make_recovery_codes(&visitor.visit).await?;
+        let view = NewRecoveryCodes {
+            page: page(&pages, &visitor, &guest),
+            place: place(&guest, 3),
+            codes: codes.iter().map(|c| c.to_string()).collect(),
+            made_at: guest.now.as_second(),
+            not_ticked: false,
+        };
+        Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `POST /settings/recovery-codes/saved`
+pub(super) async fn recovery_codes_saved(
+    State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        if !form.is_ticked("saved") {
+            // The codes are gone from our side: only a new set can be shown.
+            return Ok(pages.go(&visitor, "/settings/recovery-codes", None));
+        }
+        pages.core.recovery_codes_saved(&visitor.visit).await?;
+        Ok(pages.go(&visitor, "/settings", None))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `GET /settings/on`
+pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) -> Response {
+    let answer = async {
+        let guest = proven(&pages, &visitor).await?;
+        if guest.account.is_on() {
+            return Ok(pages.go(&visitor, "/settings", None));
+        }
+        let left = pages.core.recovery_codes_left(guest.account.id).await?;
+        let methods = guest.methods.iter().filter(|m| m.is_active());
+        let shown_methods = methods.map(|m| ReadyMethod {
+            kind: shown::kind(m.kind),
+            hint: if m.kind == Kind::Recovery { left.to_string() } else { shown::hint(m) },
+        });
+        let view = TurnOn {
+            page: page(&pages, &visitor, &guest),
+            place: place(&guest, STEPS),
+            methods: shown_methods.collect(),
+            trust: shown::trust_life(&pages.core.config),
+        };
+        Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `POST /settings/on`
+pub(super) async fn turn_on(
+    State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let guest = pages.core.visitor(&visitor.visit).await?;
+        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        match pages.core.turn_on(&visitor.visit, form.is_ticked("trust")).await? {
+            Err(SwitchRefused::BackupMissing | SwitchRefused::ProofMissing) => {
+                Ok(pages.go(&visitor, "/settings", None))
+            }
+            Ok(cookie) => {
+                let view = SetUpDone { page: page(&pages, &visitor, &guest), trusted: cookie.is_some() };
+                let mut response = pages.render(&visitor, &guest.account.product, StatusCode::OK, &view);
+                if let Some(value) = cookie.and_then(|c| visitor.device_cookie(&c).parse().ok()) {
+                    response.headers_mut().append(axum::http::header::SET_COOKIE, value);
+                }
+                Ok(response)
+            }
+        }
+    };
+    finish(&pages, &visitor, answer.await)
+}

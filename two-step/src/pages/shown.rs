@@ -1,0 +1,116 @@
+//! From rows to what the views show.
+
+use crate::challenge::Purpose;
+use crate::clock::{after, seconds_until};
+use crate::config::Config;
+use crate::flow::Look;
+use crate::method::{Channel, Kind, Method};
+use crate::store::DispatchState;
+
+use super::view::sign_in::{Delivery, Offer, Sends, Trust};
+use super::view::{MethodKind, Proof};
+
+/// A job that our relay has not brought to otpost after this time: the page offers other ways.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The view's word for a kind.
+pub(super) fn kind(kind: Kind) -> MethodKind {
+    match kind {
+        Kind::Phone => MethodKind::Phone,
+        Kind::Totp => MethodKind::Totp,
+        Kind::Email => MethodKind::Email,
+        Kind::App => MethodKind::App,
+        Kind::Recovery => MethodKind::Recovery,
+    }
+}
+
+/// How the method that is shown proves itself.
+pub(super) fn proof(look: &Look) -> Proof {
+    match look.method().map(|m| m.kind) {
+        Some(Kind::Phone) if look.challenge.channel == Some(Channel::Voice) => Proof::Voice,
+        Some(Kind::Phone) => Proof::Sms,
+        Some(Kind::Email) => Proof::Email,
+        Some(Kind::Recovery) => Proof::Recovery,
+        _ => Proof::Totp,
+    }
+}
+
+/// What became of the last code.
+pub(super) fn delivery(look: &Look) -> Option<Delivery> {
+    let method = look.method()?;
+    match method.kind {
+        Kind::Email if look.challenge.sends > 0 => return Some(Delivery::OnItsWay),
+        Kind::Email | Kind::Phone => {}
+        _ => return None,
+    }
+    let Some(dispatch) = &look.dispatch else {
+        // The first send was refused: a limit was full.
+        return Some(Delivery::Limited(look.challenge.next_send_at.map(|at| seconds_until(look.now, at))));
+    };
+    let wants_call = dispatch.call_due_at.is_some();
+    Some(match dispatch.state {
+        DispatchState::Waiting if after(dispatch.issued_at, SLOW) < look.now => Delivery::Slow,
+        DispatchState::Waiting | DispatchState::Queued | DispatchState::Sending => Delivery::Sending,
+        _ if wants_call => Delivery::Sending,
+        DispatchState::Sent => Delivery::OnItsWay,
+        DispatchState::Delivered => Delivery::Delivered,
+        DispatchState::Refused => Delivery::Refused,
+        DispatchState::Limited => Delivery::Limited(dispatch.retry_at.map(|at| seconds_until(look.now, at))),
+        DispatchState::Expired => Delivery::Expired,
+        DispatchState::Superseded | DispatchState::Cancelled => return None,
+        DispatchState::Undelivered | DispatchState::Failed | DispatchState::Unconfirmed => {
+            match dispatch.reason.as_deref() {
+                Some("landline") => Delivery::Landline,
+                Some("opted_out") => Delivery::OptedOut,
+                _ => Delivery::Failed,
+            }
+        }
+    })
+}
+
+/// What the page offers to send.
+pub(super) fn sends(look: &Look, config: &Config) -> Sends {
+    let Some(method) = look.method().filter(|m| matches!(m.kind, Kind::Phone | Kind::Email)) else {
+        return Sends::NONE;
+    };
+    let limits = &config.limits;
+    let wait =
+        look.challenge.next_send_at.filter(|at| *at > look.now).map_or(0, |at| seconds_until(look.now, at));
+    let offer = |possible: bool| match possible {
+        false => Offer::Hidden,
+        true if look.challenge.sends >= limits.sends_per_challenge => Offer::UsedUp,
+        true => Offer::after(wait),
+    };
+    let by_call = look.challenge.channel == Some(Channel::Voice);
+    let calls_left = look.challenge.calls < limits.calls_per_challenge;
+    let phone = method.kind == Kind::Phone;
+    Sends {
+        again: if by_call && !calls_left { Offer::UsedUp } else { offer(true) },
+        call: offer(phone && !by_call && calls_left && config.otpost.calls),
+        text: offer(phone && by_call && !method.no_texts),
+    }
+}
+
+/// The box that trusts the device.
+pub(super) fn trust(purpose: Purpose, config: &Config) -> Trust {
+    if purpose != Purpose::SignIn {
+        return Trust::Hidden;
+    }
+    trust_life(config)
+}
+
+/// The words beside that box.
+pub(super) fn trust_life(config: &Config) -> Trust {
+    match config.trust.life.0 {
+        Some(life) => Trust::Days(life.as_secs().div_ceil(86400) as u32),
+        None => Trust::UntilSignOut,
+    }
+}
+
+/// What a page may show of a method.
+pub(super) fn hint(method: &Method) -> String {
+    match method.kind {
+        Kind::Totp => method.label.clone().unwrap_or_default(),
+        _ => method.hint.clone(),
+    }
+}

@@ -1,0 +1,354 @@
+//! The pages of a challenge.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, Method as Verb, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::answer::PageError;
+use super::form::Form;
+use super::view::ended::End;
+use super::view::sign_in::{EnterCode, EntryError, LostPhone, Purpose as Shown, SendProblem, Way, Ways};
+use super::view::{Page, Proof};
+use super::visitor::Visitor;
+use super::{Pages, shown};
+use crate::challenge::{ChallengeState, Purpose, SendRefused};
+use crate::clock::seconds_until;
+use crate::code::Entry as Typed;
+use crate::flow::{Claimed, Entered, Entry, FlowError, Look, Who};
+use crate::method::{Channel, Kind, Method};
+
+type Answer = Result<Response, PageError>;
+
+/// A handler's page, or the page of its error.
+pub(super) fn finish(pages: &Pages, visitor: &Visitor, answer: Answer) -> Response {
+    answer.unwrap_or_else(|e| pages.error(visitor, &e))
+}
+
+/// Whether a GET must not claim anything: a HEAD, or a browser that loads ahead.
+pub(super) fn is_idle(verb: &Verb, headers: &HeaderMap) -> bool {
+    let ahead = |name: &str| headers.get(name).is_some_and(|v| v.as_bytes().starts_with(b"prefetch"));
+    verb == Verb::HEAD || ahead("sec-purpose") || ahead("purpose")
+}
+
+/// `GET /c/{handle}`: a browser opens a challenge.
+pub(super) async fn claim(
+    State(pages): State<Arc<Pages>>, Path(handle): Path<String>, verb: Verb, headers: HeaderMap,
+    visitor: Visitor,
+) -> Response {
+    if is_idle(&verb, &headers) {
+        return ([(header::CACHE_CONTROL, "no-store")], StatusCode::NO_CONTENT).into_response();
+    }
+    let answer = match pages.core.claim(&handle, &visitor.visit).await {
+        Ok((Claimed::Open { challenge }, device)) => {
+            Ok(pages.go(&visitor, &format!("/challenge/{challenge}"), device.as_deref()))
+        }
+        Ok((Claimed::Verified { location }, device)) => Ok(pages.go(&visitor, &location, device.as_deref())),
+        Ok((Claimed::OtherBrowser, _)) => Ok(pages.ended(&visitor, None, None, End::OtherBrowser)),
+        Ok((Claimed::Ended(state), _)) => Ok(pages.ended(&visitor, None, None, end_of(state, None))),
+        Err(e) => Err(e.into()),
+    };
+    finish(&pages, &visitor, answer)
+}
+
+fn end_of(state: ChallengeState, paused_s: Option<u64>) -> End {
+    match state {
+        ChallengeState::Locked => End::Locked(paused_s),
+        ChallengeState::Cancelled => End::Cancelled,
+        ChallengeState::Denied => End::Denied,
+        ChallengeState::Expired | ChallengeState::Created | ChallengeState::Open => End::Expired,
+        ChallengeState::Verified | ChallengeState::Redeemed | ChallengeState::Lapsed => End::Used,
+    }
+}
+
+/// The page of a challenge that has ended.
+fn over(pages: &Pages, visitor: &Visitor, look: &Look) -> Response {
+    let paused_s = look.account.pause(look.now).map(|until| seconds_until(look.now, until));
+    let locale = look.challenge.locale.as_deref();
+    pages.ended(visitor, Some(&look.account.product), locale, end_of(look.challenge.state, paused_s))
+}
+
+fn who(visitor: &Visitor) -> Who {
+    Who::Browser(visitor.visit.clone())
+}
+
+fn shown_purpose(purpose: Purpose) -> Shown {
+    match purpose {
+        Purpose::SignIn | Purpose::NewDevice => Shown::SignIn,
+        Purpose::Confirm | Purpose::Settings | Purpose::Enrol => Shown::Confirm,
+    }
+}
+
+/// `GET /challenge/{id}`: the page where the code is typed.
+pub(super) async fn show(
+    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, RawQuery(query): RawQuery, visitor: Visitor,
+) -> Response {
+    let answer = async {
+        let look = pages.core.look(id, &who(&visitor)).await?;
+        if look.challenge.purpose == Purpose::Enrol {
+            return Err(PageError::NoPage);
+        }
+        if look.challenge.state == ChallengeState::Verified
+            && let Some(location) = pages.core.location(&look.challenge)
+        {
+            return Ok(pages.go(&visitor, &location, None));
+        }
+        if !look.challenge.state.is_live() {
+            return Ok(over(&pages, &visitor, &look));
+        }
+        let Some(method) = look.method() else {
+            return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
+        };
+        let error = read_error(query.as_deref(), &look, &pages);
+        let view = EnterCode {
+            page: page(&pages, &visitor, &look),
+            challenge: id.to_string(),
+            purpose: shown_purpose(look.challenge.purpose),
+            method: method.id.to_string(),
+            proof: shown::proof(&look),
+            hint: shown::hint(method),
+            delivery: shown::delivery(&look),
+            error,
+            trust: shown::trust(look.challenge.purpose, &pages.core.config),
+            trust_ticked: false,
+            sends: shown::sends(&look, &pages.core.config),
+            other_ways: look.methods.iter().filter(|m| m.is_active()).count() > 1,
+        };
+        Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+fn page(pages: &Pages, visitor: &Visitor, look: &Look) -> Page {
+    pages.page(visitor, &look.account.product, look.challenge.locale.as_deref(), look.challenge.id)
+}
+
+/// The error that the last form left in the URL. What it says comes from the rows.
+pub(super) fn read_error(query: Option<&str>, look: &Look, pages: &Pages) -> Option<EntryError> {
+    let left = pages.core.config.limits.wrong_per_challenge.saturating_sub(look.challenge.wrong);
+    if let Some(until) = look.account.pause(look.now) {
+        return Some(EntryError::Paused { seconds: seconds_until(look.now, until) });
+    }
+    let pairs: Vec<(String, String)> = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .map(|(k, v)| (k.into_owned(), v.into_owned()))
+        .collect();
+    let word = pairs.iter().find(|(k, _)| k == "error").map(|(_, v)| v.as_str())?;
+    let clock = |text: &str| text.parse::<u32>().ok().filter(|m| (1..=5).contains(m));
+    match word.split_once('-') {
+        None if word == "wrong" && look.challenge.wrong > 0 => Some(EntryError::Wrong { left }),
+        None if word == "digits" => Some(EntryError::NotSixDigits),
+        None if word == "recovery" => Some(EntryError::NotRecoveryCode),
+        None if word == "expired" => Some(EntryError::Expired),
+        Some(("behind", minutes)) => Some(EntryError::ClockBehind { minutes: clock(minutes)?, left }),
+        Some(("ahead", minutes)) => Some(EntryError::ClockAhead { minutes: clock(minutes)?, left }),
+        _ => None,
+    }
+}
+
+/// The word for an entry that was not right, to be put into the URL.
+pub(super) fn error_word(entered: &Entered, recovery: bool) -> Option<String> {
+    match entered {
+        Entered::Wrong { clock_behind_s: Some(s), .. } if *s != 0 => {
+            let word = if *s > 0 { "behind" } else { "ahead" };
+            Some(format!("{word}-{}", s.unsigned_abs().div_ceil(60).min(5)))
+        }
+        Entered::Wrong { .. } => Some("wrong".to_owned()),
+        Entered::Unreadable if recovery => Some("recovery".to_owned()),
+        Entered::Unreadable => Some("digits".to_owned()),
+        Entered::Verified { .. } | Entered::Paused { .. } | Entered::Ended(_) => None,
+    }
+}
+
+/// `POST /challenge/{id}`: a code.
+pub(super) async fn enter(
+    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let form = Form::read(&pages, &visitor, &headers, body, id).await?;
+        let entry = Entry {
+            text: form.text("code").to_owned(),
+            method: form.id("method"),
+            trust: form.is_ticked("trust"),
+        };
+        let entered = pages.core.enter(id, &who(&visitor), &entry).await?;
+        let recovery = matches!(Typed::read(&entry.text), Typed::Recovery(_));
+        match entered {
+            Entered::Verified { new_recovery_code: Some(code), .. } => {
+                let look = pages.core.look(id, &who(&visitor)).await?;
+                let phone = look.methods.iter().find(|m| m.is_active() && m.kind == Kind::Phone);
+                let view = LostPhone {
+                    page: page(&pages, &visitor, &look),
+                    challenge: id.to_string(),
+                    phone: phone.map(|p| p.hint.clone()),
+                    new_code: Some(code.to_string()),
+                };
+                Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
+            }
+            Entered::Verified { location, cookie, .. } => {
+                let to = location.unwrap_or_else(|| format!("/challenge/{id}"));
+                Ok(pages.go(&visitor, &to, cookie.as_deref()))
+            }
+            entered => {
+                let word = error_word(&entered, recovery);
+                let query = word.map_or_else(String::new, |w| format!("?error={w}"));
+                Ok(pages.go(&visitor, &format!("/challenge/{id}{query}"), None))
+            }
+        }
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `GET /challenge/{id}/status`: what the script shows beside the field.
+pub(super) async fn status(
+    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, visitor: Visitor,
+) -> Response {
+    match pages.core.look(id, &who(&visitor)).await {
+        Ok(look) => status_of(&visitor, &look),
+        Err(FlowError::Missing(_)) => StatusCode::NOT_FOUND.into_response(),
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+pub(super) fn status_of(visitor: &Visitor, look: &Look) -> Response {
+    let lang = super::answer::lang_of(visitor, look.challenge.locale.as_deref());
+    let delivery = shown::delivery(look);
+    let text = delivery.zip(shown::proof(look).channel()).map(|(d, channel)| d.text(lang, channel));
+    let wait =
+        look.challenge.next_send_at.filter(|at| *at > look.now).map_or(0, |at| seconds_until(look.now, at));
+    let body = json!({
+        "delivery": text, "tone": delivery.map(|d| d.tone().word()), "done": !look.challenge.state.is_live(),
+        "next_send_in": wait,
+    });
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+}
+
+/// `POST /challenge/{id}/send`: the same again, or by another channel.
+pub(super) async fn send(
+    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let form = Form::read(&pages, &visitor, &headers, body, id).await?;
+        let channel = form.text("channel").parse::<Channel>().ok();
+        // A refusal needs no word: the page says when the next one can go.
+        let _ = pages.core.send(id, &who(&visitor), form.id("method"), channel).await?;
+        Ok(pages.go(&visitor, &format!("/challenge/{id}"), None))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `GET /challenge/{id}/ways`: all methods.
+pub(super) async fn ways(
+    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, RawQuery(query): RawQuery, visitor: Visitor,
+) -> Response {
+    let answer = async {
+        let look = pages.core.look(id, &who(&visitor)).await?;
+        if !look.challenge.state.is_live() {
+            return Ok(over(&pages, &visitor, &look));
+        }
+        let wait =
+            look.challenge.next_send_at.filter(|at| *at > look.now).map(|at| seconds_until(look.now, at));
+        let view = Ways {
+            page: page(&pages, &visitor, &look),
+            challenge: id.to_string(),
+            purpose: shown_purpose(look.challenge.purpose),
+            ways: all_ways(&look.methods, wait, &pages),
+            problem: match query.as_deref() {
+                Some("problem=limited") => Some(SendProblem::Limited(wait.unwrap_or(30))),
+                Some("problem=used-up") => Some(SendProblem::UsedUp),
+                Some("problem=method") => Some(SendProblem::NotPossible),
+                _ => None,
+            },
+        };
+        Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+fn all_ways(methods: &[Method], wait: Option<u64>, pages: &Pages) -> Vec<Way> {
+    let config = &pages.core.config;
+    let mut active: Vec<&Method> = methods.iter().filter(|m| m.is_active()).collect();
+    let rank = |kind: Kind| match kind {
+        Kind::App | Kind::Totp => 0,
+        Kind::Phone => 1,
+        Kind::Email => 2,
+        Kind::Recovery => 3,
+    };
+    active.sort_by_key(|m| rank(m.kind));
+    let mut ways = vec![];
+    for method in active {
+        let mut push = |proof: Proof| {
+            let sends = proof.channel().is_some();
+            ways.push(Way {
+                method: method.id.to_string(),
+                proof,
+                name: method.label.clone(),
+                hint: if method.kind == Kind::Totp { String::new() } else { method.hint.clone() },
+                wait: wait.filter(|_| sends),
+            });
+        };
+        match method.kind {
+            Kind::Totp => push(Proof::Totp),
+            Kind::Phone => {
+                if !method.no_texts {
+                    push(Proof::Sms);
+                }
+                if config.otpost.calls {
+                    push(Proof::Voice);
+                }
+            }
+            Kind::Email if config.email.second_step => push(Proof::Email),
+            Kind::Recovery => push(Proof::Recovery),
+            Kind::Email | Kind::App => {}
+        }
+    }
+    ways
+}
+
+/// `POST /challenge/{id}/ways`: another method.
+pub(super) async fn choose(
+    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let form = Form::read(&pages, &visitor, &headers, body, id).await?;
+        let channel = form.text("proof").parse::<Channel>().ok();
+        let to = match pages.core.send(id, &who(&visitor), form.id("method"), channel).await? {
+            Err(SendRefused::Method) => format!("/challenge/{id}/ways?problem=method"),
+            Err(SendRefused::Limited { .. }) => format!("/challenge/{id}/ways?problem=limited"),
+            Err(SendRefused::UsedUp) => format!("/challenge/{id}/ways?problem=used-up"),
+            Ok(()) | Err(SendRefused::Ended(_)) => format!("/challenge/{id}"),
+        };
+        Ok(pages.go(&visitor, &to, None))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `POST /challenge/{id}/cancel`: the user gives up.
+pub(super) async fn cancel(
+    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        Form::read(&pages, &visitor, &headers, body, id).await?;
+        let location = pages.core.cancel(id, &who(&visitor)).await?;
+        Ok(pages.go(&visitor, &location.unwrap_or_else(|| format!("/challenge/{id}")), None))
+    };
+    finish(&pages, &visitor, answer.await)
+}
+
+/// `POST /challenge/{id}/lost`: after a recovery code: remove the lost phone or keep it, and go on.
+pub(super) async fn lost(
+    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let form = Form::read(&pages, &visitor, &headers, body, id).await?;
+        if form.text("answer") == "remove" {
+            pages.core.remove_lost_phone(id, &who(&visitor)).await?;
+        }
+        let location = pages.core.go_on(id, &who(&visitor)).await?;
+        Ok(pages.go(&visitor, &location.unwrap_or_else(|| format!("/challenge/{id}")), None))
+    };
+    finish(&pages, &visitor, answer.await)
+}

@@ -1,0 +1,147 @@
+//! Who asks: the cookies, the address and the language of a request.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+
+use super::Pages;
+use super::view::Lang;
+use crate::config::Config;
+use crate::device::COOKIE_LIFE;
+use crate::flow::Visit;
+use crate::seal::{is_token, random_token};
+
+const BROWSER: &str = "ts_browser";
+const DEVICE: &str = "ts_device";
+const LANG: &str = "ts_lang";
+/// Characters of the description of a browser.
+const MAX_AGENT_CHARS: usize = 60;
+
+/// Who asks.
+pub(super) struct Visitor {
+    /// Cookies and address, as the flows take them.
+    pub(super) visit: Visit,
+    /// Whether the browser had our cookie.
+    pub(super) had_cookie: bool,
+    /// The language that was asked for in the URL or earlier; none: the browser's.
+    pub(super) chosen: Option<Lang>,
+    /// The language in the URL, to be kept.
+    pub(super) choose: Option<Lang>,
+    /// What the browser prefers.
+    accepted: Lang,
+    secure: bool,
+}
+
+impl FromRequestParts<Arc<Pages>> for Visitor {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Arc<Pages>) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
+        let config = &pages.core.config;
+        let secure = config.public_url.is_secure();
+        let browser = cookie(&parts.headers, &name(BROWSER, secure)).filter(|c| is_token(c));
+        let text = |header: &str| parts.headers.get(header).and_then(|v| v.to_str().ok());
+        let query = parts.uri.query().unwrap_or_default();
+        let choose = form_urlencoded::parse(query.as_bytes())
+            .find(|(k, _)| k == "lang")
+            .and_then(|(_, v)| Lang::from_tag(&v));
+        let kept = cookie(&parts.headers, LANG).and_then(|tag| Lang::from_tag(&tag));
+        let visit = Visit {
+            browser: browser.clone().unwrap_or_else(random_token),
+            device: cookie(&parts.headers, &name(DEVICE, secure)),
+            agent: describe_agent(text("user-agent").unwrap_or_default()),
+            client: peer.map(|peer| client(peer, &parts.headers, config)),
+        };
+        let accepted = Lang::from_header(text("accept-language").unwrap_or_default());
+        Ok(Self { visit, had_cookie: browser.is_some(), chosen: choose.or(kept), choose, accepted, secure })
+    }
+}
+
+impl Visitor {
+    /// The language of a page: chosen, else the product's, else the browser's.
+    pub(super) fn lang(&self, locale: Option<&str>) -> Lang {
+        self.chosen.or_else(|| locale.and_then(Lang::from_tag)).unwrap_or(self.accepted)
+    }
+
+    /// The cookie that names this browser, for the rest of its session.
+    pub(super) fn browser_cookie(&self) -> String {
+        self.set(BROWSER, &self.visit.browser, None)
+    }
+
+    /// The cookie of a device.
+    pub(super) fn device_cookie(&self, value: &str) -> String {
+        self.set(DEVICE, value, Some(COOKIE_LIFE.as_secs()))
+    }
+
+    /// The cookie of a language.
+    pub(super) fn lang_cookie(lang: Lang) -> String {
+        format!("{LANG}={}; Path=/; SameSite=Lax; Max-Age=31536000", lang.tag())
+    }
+
+    fn set(&self, base: &str, value: &str, max_age_s: Option<u64>) -> String {
+        let life = max_age_s.map_or_else(String::new, |s| format!("; Max-Age={s}"));
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{life}", name(base, self.secure))
+    }
+}
+
+/// `__Host-` binds a cookie to this host. Browsers take the prefix only with `Secure`.
+fn name(base: &str, secure: bool) -> String {
+    if secure { format!("__Host-{base}") } else { base.to_owned() }
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let all = headers.get_all("cookie").iter().filter_map(|v| v.to_str().ok());
+    all.flat_map(|line| line.split(';')).find_map(|pair| {
+        let (key, value) = pair.trim().split_once('=')?;
+        (key == name).then(|| value.to_owned())
+    })
+}
+
+/// The client's address: the peer's, or what the last proxy that we trust says.
+fn client(peer: IpAddr, headers: &HeaderMap, config: &Config) -> IpAddr {
+    let trusted = |ip: &IpAddr| config.trusted_proxies.contains(&ip.to_canonical());
+    if !trusted(&peer) {
+        return peer;
+    }
+    let all = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+    let named: Vec<IpAddr> =
+        all.flat_map(|line| line.split(',')).filter_map(|a| a.trim().parse().ok()).collect();
+    // From the right: each proxy appends who asked it.
+    named.into_iter().rev().find(|ip| !trusted(ip)).unwrap_or(peer)
+}
+
+/// "Firefox on Windows": enough for a user to know a device by.
+fn describe_agent(agent: &str) -> String {
+    let first = |pairs: &[(&str, &str)]| {
+        pairs.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| (*name).to_owned())
+    };
+    let browser = first(&[
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("FxiOS/", "Firefox"),
+        ("CriOS/", "Chrome"),
+        ("HeadlessChrome/", "Chrome"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ]);
+    let system = first(&[
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "Mac"),
+        ("CrOS", "ChromeOS"),
+        ("Linux", "Linux"),
+    ]);
+    let text = match (browser, system) {
+        (Some(browser), Some(system)) => format!("{browser} · {system}"),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => "Browser".to_owned(),
+    };
+    text.chars().take(MAX_AGENT_CHARS).collect()
+}
