@@ -1,0 +1,127 @@
+//! "Call me instead".
+
+use std::time::Duration;
+
+use two_step::challenge::SendRefused;
+use two_step::clock::after;
+use two_step::flow::Heard;
+use two_step::method::{Channel, Method};
+use two_step::store::{Dispatch, DispatchState, OutboxKind};
+use uuid::Uuid;
+
+use crate::support::on_both;
+use crate::support::user::{User, ticket};
+use crate::support::world::{Backend, World, id_of};
+
+fn heard(dispatch: Uuid, sequence: i64, state: DispatchState, channel: Channel) -> Heard {
+    Heard { dispatch, sequence, state, channel: Some(channel), reason: None, retry_after_s: None }
+}
+
+/// A user who has waited for a text, and its dispatch.
+async fn waiting(world: &World) -> (User, Uuid, Uuid) {
+    let (user, _) = User::with_phone(world, "u1", 1).await;
+    let challenge = user.start().await;
+    world.advance(30);
+    let dispatch = world.dispatch(challenge).await;
+    (user, challenge, dispatch)
+}
+
+on_both! {
+async fn an_open_dispatch_is_moved_to_its_call_once_per_click(world) {
+    let (user, challenge, dispatch) = waiting(&world).await;
+    world.core.confirmed(dispatch).await.unwrap();
+    user.send(challenge, Channel::Voice).await.unwrap();
+    assert!(matches!(user.send(challenge, Channel::Voice).await, Err(SendRefused::Limited { .. })), "a double click");
+    assert_eq!(world.outbox(OutboxKind::Next).await, [serde_json::json!({"id": dispatch, "step": 1})]);
+    assert_eq!(world.jobs(challenge).await.len(), 1, "no dispatch of its own");
+    let row = world.row::<Dispatch>(dispatch).await;
+    assert!(row.call_due_at.is_some_and(|due| due <= after(row.issued_at, Duration::from_secs(45))));
+    assert_eq!(user.challenge(challenge).await.calls, 1);
+
+    world.core.hear(&heard(dispatch, 2, DispatchState::Sent, Channel::Voice)).await.unwrap();
+    assert_eq!(world.row::<Dispatch>(dispatch).await.call_due_at, None, "the phone rings");
+    let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
+    assert!(!ticket(&location).is_empty());
+    let proof = user.challenge(challenge).await.proof;
+    assert_eq!(proof, Some(two_step::challenge::Proof::Voice));
+}
+
+async fn a_text_that_ended_before_the_click_is_followed_by_a_call_of_its_own(world) {
+    let (user, challenge, dispatch) = waiting(&world).await;
+    world.core.hear(&heard(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
+    user.send(challenge, Channel::Voice).await.unwrap();
+    assert_eq!(world.outbox(OutboxKind::Next).await.len(), 0);
+    let jobs = world.jobs(challenge).await;
+    assert_eq!(jobs.len(), 2);
+    assert_eq!(jobs[1]["channels"], serde_json::json!(["voice"]));
+    assert_eq!((&jobs[1]["code"], &jobs[1]["supersedes"]), (&jobs[0]["code"], &jobs[0]["supersedes"]));
+}
+
+async fn a_text_that_ends_after_the_click_is_followed_by_a_call_of_its_own(world) {
+    let (user, challenge, dispatch) = waiting(&world).await;
+    user.send(challenge, Channel::Voice).await.unwrap();
+    world.core.hear(&heard(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
+    world.core.hear(&heard(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
+    world.core.call_anew(dispatch).await.unwrap();
+    let jobs = world.jobs(challenge).await;
+    assert_eq!(jobs.len(), 2, "one call, however often it is asked for");
+    assert_eq!(jobs[1]["channels"], serde_json::json!(["voice"]));
+    assert_eq!(jobs[1]["code"], jobs[0]["code"]);
+    assert_eq!(world.row::<Dispatch>(dispatch).await.call_due_at, None);
+    let challenge = user.challenge(challenge).await;
+    assert_eq!((challenge.sends, challenge.calls), (2, 1), "counted at the click alone");
+}
+
+async fn a_call_that_otpost_cannot_move_to_is_ordered_anew(world) {
+    let (user, challenge, dispatch) = waiting(&world).await;
+    world.core.call_anew(dispatch).await.unwrap();
+    assert_eq!(world.jobs(challenge).await.len(), 1, "nobody asked for a call");
+    user.send(challenge, Channel::Voice).await.unwrap();
+    world.core.call_anew(dispatch).await.unwrap();
+    world.core.call_anew(dispatch).await.unwrap();
+    assert_eq!(world.jobs(challenge).await.len(), 2);
+    world.core.call_anew(Uuid::now_v7()).await.unwrap();
+}
+
+async fn a_dispatch_that_was_superseded_or_taken_back_orders_no_call(world) {
+    let (user, challenge, dispatch) = waiting(&world).await;
+    user.send(challenge, Channel::Voice).await.unwrap();
+    world.advance(60);
+    user.send(challenge, Channel::Sms).await.unwrap();
+    let text = id_of(&world.job(challenge).await);
+    assert_ne!(text, dispatch);
+    world.core.hear(&heard(dispatch, 3, DispatchState::Superseded, Channel::Sms)).await.unwrap();
+    assert_eq!(world.jobs(challenge).await.len(), 2, "the text that the user asked for last is not superseded by a call");
+}
+
+async fn no_call_is_ordered_for_a_challenge_that_has_ended(world) {
+    let (user, challenge, dispatch) = waiting(&world).await;
+    user.send(challenge, Channel::Voice).await.unwrap();
+    user.must_verify(challenge, &world.code(challenge).await).await;
+    world.core.call_anew(dispatch).await.unwrap();
+    world.core.hear(&heard(dispatch, 3, DispatchState::Failed, Channel::Sms)).await.unwrap();
+    assert_eq!(world.jobs(challenge).await.len(), 1);
+}
+
+async fn a_landline_is_called_from_then_on(world) {
+    let (user, challenge, dispatch) = waiting(&world).await;
+    let landline = Heard {
+        reason: Some("landline".to_owned()),
+        ..heard(dispatch, 2, DispatchState::Failed, Channel::Sms)
+    };
+    world.core.hear(&landline).await.unwrap();
+    let phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
+    assert!(phone.no_texts && phone.is_active());
+    user.send(challenge, Channel::Sms).await.unwrap();
+    assert_eq!(world.job(challenge).await["channels"], serde_json::json!(["voice"]));
+    let next = user.elsewhere().start().await;
+    assert_eq!(world.job(next).await["channels"], serde_json::json!(["voice"]));
+}
+
+async fn where_calls_are_off_none_is_ordered(world) {
+    let world = world.configured(|c| c.otpost.calls = false);
+    let (user, challenge, _) = waiting(&world).await;
+    assert_eq!(world.job(challenge).await["channels"], serde_json::json!(["sms"]));
+    assert_eq!(user.send(challenge, Channel::Voice).await, Err(SendRefused::Method));
+}
+}

@@ -1,0 +1,234 @@
+//! A challenge is claimed, and codes are entered.
+
+use two_step::challenge::ChallengeState;
+use two_step::clock::between;
+use two_step::flow::{Claimed, Entered, Entry, FlowError, Visit};
+use two_step::method::{Channel, Method, MethodState};
+use two_step::store::OutboxKind;
+
+use crate::support::on_both;
+use crate::support::user::{User, not, verified};
+use crate::support::world::{Backend, World};
+
+fn wrong(left: u32) -> Entered {
+    Entered::Wrong { left, clock_behind_s: None }
+}
+
+on_both! {
+async fn the_fifth_wrong_code_locks_a_challenge(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    for left in [4, 3, 2, 1] {
+        assert_eq!(user.enter(challenge, &not(&code)).await, wrong(left));
+    }
+    assert_eq!(user.enter(challenge, &not(&code)).await, Entered::Ended(ChallengeState::Locked));
+    assert_eq!(user.enter(challenge, &code).await, Entered::Ended(ChallengeState::Locked), "the right one, too late");
+    assert_eq!(world.rows::<two_step::code::Code>("", &[]).await, [], "its codes are gone");
+    assert_eq!(world.events("challenge.locked").await, 1);
+    assert_eq!(user.challenge(challenge).await.wrong, 5);
+    let cancelled = world.outbox(OutboxKind::Cancel).await;
+    assert_eq!(cancelled.len(), 1, "otpost sends nothing more");
+    let location = world.core.location(&user.challenge(challenge).await).unwrap();
+    assert_eq!(location, "https://shop.example/2fa?status=locked&state=s1");
+}
+
+async fn wrong_codes_pause_the_account_across_challenges_until_a_right_one(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    user.enter_wrong(user.start().await, 5).await;
+    let paused = world.account("u1").await.paused_until.unwrap();
+    assert!((58..=60).contains(&between(world.now().await, paused).as_secs()), "a minute after five");
+
+    // The second challenge is opened within the pause: nothing is sent, nothing is looked at.
+    let challenge = user.start().await;
+    assert_eq!(world.jobs(challenge).await.len(), 0);
+    let Entered::Paused { until, .. } = user.enter(challenge, "123456").await else { panic!("not paused") };
+    assert_eq!(until, paused);
+    world.advance(60);
+    user.send(challenge, Channel::Sms).await.unwrap();
+    user.enter_wrong(challenge, 5).await;
+    let paused = world.account("u1").await.paused_until.unwrap();
+    assert!((298..=300).contains(&between(world.now().await, paused).as_secs()), "five minutes after ten");
+    assert_eq!(world.events("account.paused").await, 2);
+
+    world.advance(300);
+    let challenge = user.start().await;
+    assert_eq!(user.enter_wrong(challenge, 1).await, wrong(4));
+    assert_eq!(world.account("u1").await.wrong, 11, "a new code does not end the count");
+    user.must_verify(challenge, &world.code(challenge).await).await;
+    let account = world.account("u1").await;
+    assert_eq!((account.wrong, account.paused_until), (0, None), "a right code does");
+}
+
+async fn the_hundredth_wrong_code_in_a_row_pauses_the_method_and_another_method_signs_in(world) {
+    let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
+    let mut phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
+    phone.wrong = 98;
+    world.write(&phone).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    user.enter_wrong(challenge, 1).await;
+    assert!(world.row::<Method>(phone.id).await.is_active(), "ninety-nine");
+    user.enter_wrong(challenge, 1).await;
+    assert_eq!(world.row::<Method>(phone.id).await.state, MethodState::Paused, "one hundred");
+    assert_eq!(user.enter(challenge, &code).await, wrong(2), "its live code is void");
+    let code = authenticator.code(&world).await;
+    verified(user.enter_for(challenge, authenticator.method, &code).await);
+}
+
+async fn a_code_of_another_challenge_is_wrong(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let one = user.start().await;
+    world.advance(30);
+    let two = user.start().await;
+    let (code_one, code_two) = (world.code(one).await, world.code(two).await);
+    assert_ne!(code_one, code_two);
+    assert_eq!(user.enter(two, &code_one).await, wrong(4));
+    assert_eq!(user.enter(one, &code_two).await, wrong(4));
+    user.must_verify(two, &code_two).await;
+    user.must_verify(one, &code_one).await;
+}
+
+async fn a_code_of_another_user_is_wrong(world) {
+    let (one, _) = User::with_phone(&world, "u1", 1).await;
+    let (two, _) = User::with_phone(&world, "u2", 2).await;
+    let (of_one, of_two) = (one.start().await, two.start().await);
+    assert_eq!(two.enter(of_two, &world.code(of_one).await).await, wrong(4));
+}
+
+async fn a_code_is_good_once_and_the_same_answer_twice_gets_the_first_redirect(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    let first = user.must_verify(challenge, &code).await;
+    assert_eq!(user.must_verify(challenge, &code).await, first, "a double click");
+    assert_eq!(world.events("challenge.verified").await, 1);
+    let elsewhere = user.elsewhere();
+    let refused = elsewhere.try_entry(challenge, Entry { text: code.clone(), ..Entry::default() }).await;
+    assert!(matches!(refused, Err(FlowError::Missing("challenge"))), "another browser: {refused:?}");
+    world.advance(60);
+    assert_eq!(user.enter(challenge, &code).await, Entered::Ended(ChallengeState::Lapsed));
+}
+
+async fn a_code_ends_after_ten_minutes(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    world.advance(590);
+    assert_eq!(user.enter(challenge, &not(&code)).await, wrong(4));
+    world.advance(11);
+    assert_eq!(user.enter(challenge, &code).await, wrong(3));
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    world.advance(590);
+    user.must_verify(challenge, &code).await;
+}
+
+async fn a_challenge_waits_ten_minutes_for_its_browser_and_lives_for_thirty(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let late = user.ask().await;
+    world.advance(600);
+    assert_eq!(user.claim(&late).await, (Claimed::Ended(ChallengeState::Expired), None));
+    assert_eq!(world.jobs(late.id).await.len(), 0);
+    let challenge = user.start().await;
+    world.advance(1700);
+    user.send(challenge, Channel::Sms).await.unwrap();
+    let code = world.code(challenge).await;
+    world.advance(100);
+    assert_eq!(user.enter(challenge, &code).await, Entered::Ended(ChallengeState::Expired));
+    let location = world.core.location(&user.challenge(challenge).await).unwrap();
+    assert_eq!(location, "https://shop.example/2fa?status=expired&state=s1");
+}
+
+async fn the_first_browser_has_the_challenge(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let other = user.elsewhere();
+    let asked = user.ask().await;
+    assert_eq!(user.claim(&asked).await.0, Claimed::Open { challenge: asked.id });
+    assert_eq!(other.claim(&asked).await, (Claimed::OtherBrowser, None));
+    assert_eq!(user.claim(&asked).await.0, Claimed::Open { challenge: asked.id }, "a reload");
+    assert_eq!(world.jobs(asked.id).await.len(), 1, "sends nothing again");
+    let unknown = world.core.claim("no such handle", &user.visit).await;
+    assert!(matches!(unknown, Err(FlowError::Missing("challenge"))), "{unknown:?}");
+    let location = user.must_verify(asked.id, &world.code(asked.id).await).await.unwrap();
+    assert_eq!(user.claim(&asked).await.0, Claimed::Verified { location }, "back, after the end");
+    assert_eq!(other.claim(&asked).await.0, Claimed::OtherBrowser);
+}
+
+async fn spaces_dashes_and_digits_of_other_scripts_do_not_matter(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let spellings: [fn(&str) -> String; 4] = [
+        |code| format!(" {} {}\u{a0}", &code[..3], &code[3..]),
+        |code| code.chars().map(|c| format!("{c}-")).collect(),
+        |code| code.chars().map(|c| char::from_u32(0xff10 + c.to_digit(10).unwrap()).unwrap()).collect(),
+        |code| code.chars().map(|c| char::from_u32(0x660 + c.to_digit(10).unwrap()).unwrap()).collect(),
+    ];
+    for spelling in spellings {
+        let challenge = user.start().await;
+        let typed = spelling(&world.code(challenge).await);
+        user.must_verify(challenge, &typed).await;
+        world.advance(3600);
+    }
+}
+
+async fn what_is_no_code_is_not_counted(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    for text in ["", "12345", "1234567", "12345a", "code 123456", "\0123456", &"1".repeat(65), "１２３"] {
+        assert_eq!(user.enter(challenge, text).await, Entered::Unreadable, "{text:?}");
+    }
+    assert_eq!((user.challenge(challenge).await.wrong, world.account("u1").await.wrong), (0, 0));
+    assert_eq!(user.enter_wrong(challenge, 1).await, wrong(4));
+}
+
+async fn one_address_enters_sixty_codes_a_minute(world) {
+    let (mut user, _) = User::with_phone(&world, "u1", 1).await;
+    let client = |last: &str| format!("2001:db8:1:2::{last}").parse().ok();
+    user.visit = Visit { client: client("1"), ..user.visit };
+    let mut neighbour = user.elsewhere();
+    neighbour.visit.client = client("ffff");
+    let (mut entered, mut refused) = (0, None);
+    'all: for n in 0..13 {
+        let one = if n % 2 == 0 { &user } else { &neighbour };
+        let challenge = one.start().await;
+        for _ in 0..5 {
+            // The account's pause is not what stops this client.
+            let mut account = world.account("u1").await;
+            account.count_right();
+            world.write(&account).await;
+            match one.try_entry(challenge, Entry { text: "000000".to_owned(), ..Entry::default() }).await {
+                Err(FlowError::Limited { until, now }) => {
+                    refused = Some(between(now, until));
+                    break 'all;
+                }
+                other => assert!(matches!(other.unwrap(), Entered::Wrong { .. } | Entered::Ended(_))),
+            }
+            entered += 1;
+        }
+    }
+    assert_eq!(entered, 60, "the same /64 is one client");
+    assert!(refused.is_some_and(|wait| wait.as_secs() <= 60));
+}
+
+async fn a_challenge_that_was_given_up_takes_nothing(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    let location = world.core.cancel(challenge, &user.who()).await.unwrap().unwrap();
+    assert_eq!(location, "https://shop.example/2fa?status=cancelled&state=s1");
+    assert_eq!(user.enter(challenge, &code).await, Entered::Ended(ChallengeState::Cancelled));
+    assert_eq!(world.outbox(OutboxKind::Cancel).await.len(), 1);
+}
+
+async fn what_a_code_turned_out_to_be_is_fed_back(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let before = world.outbox(OutboxKind::Feedback).await.len();
+    let challenge = user.start().await;
+    let dispatch = world.dispatch(challenge).await;
+    user.enter_wrong(challenge, 1).await;
+    user.must_verify(challenge, &world.code(challenge).await).await;
+    let fed: Vec<_> = world.outbox(OutboxKind::Feedback).await.split_off(before);
+    let told = |verified: bool| serde_json::json!({"id": dispatch, "verified": verified});
+    assert_eq!(fed, [told(false), told(true)]);
+}
+}

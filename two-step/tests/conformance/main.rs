@@ -1,0 +1,19 @@
+//! What the store and the flows promise, one suite on both databases. Each test has a store of its own, and moves its clock.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+// mod calling;
+// mod clock_steps;
+// mod devices;
+mod entries;
+mod enrolling;
+// mod hearing;
+// mod new_devices;
+// mod proofs;
+// mod results;
+mod sending;
+// mod sessions;
+mod store;
+// mod switching;

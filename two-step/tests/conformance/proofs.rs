@@ -1,0 +1,138 @@
+//! Authenticators and recovery codes.
+
+use two_step::challenge::{Acr, Proof};
+use two_step::flow::{Entered, Redeemed};
+use two_step::method::{Kind, Method};
+use two_step::recovery::RecoveryCode;
+use two_step::store::OutboxKind;
+
+use crate::support::on_both;
+use crate::support::user::{User, ticket, verified};
+use crate::support::world::{Backend, World};
+
+on_both! {
+async fn a_step_of_an_authenticator_is_good_once(world) {
+    let (user, app) = User::with_phone(&world, "u1", 1).await;
+    let (one, two) = (user.start().await, user.start().await);
+    let code = app.code(&world).await;
+    verified(user.enter_for(one, app.method, &code).await);
+    let entered = user.enter_for(two, app.method, &code).await;
+    assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None }, "used in another challenge");
+    let earlier = app.code_at(&world, -1).await;
+    assert!(matches!(user.enter_for(two, app.method, &earlier).await, Entered::Wrong { left: 3, .. }), "an earlier step");
+    world.advance(60);
+    let code = app.code(&world).await;
+    verified(user.enter_for(two, app.method, &code).await);
+    assert_eq!(user.challenge(two).await.proof, Some(Proof::Totp));
+}
+
+async fn a_neighbouring_step_counts_and_a_clock_that_is_off_is_named(world) {
+    let (user, app) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let far = app.code_at(&world, -8).await;
+    let Entered::Wrong { left: 4, clock_behind_s: Some(behind) } = user.enter_for(challenge, app.method, &far).await
+    else {
+        panic!("a code of eight steps ago is no wrong entry with a reason");
+    };
+    assert!((210..=270).contains(&behind), "{behind}");
+    let near = app.code_at(&world, 1).await;
+    verified(user.enter_for(challenge, app.method, &near).await);
+}
+
+async fn an_authenticators_code_counts_only_where_its_page_is_shown(world) {
+    let (user, app) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = app.code(&world).await;
+    assert!(matches!(user.enter(challenge, &code).await, Entered::Wrong { left: 4, .. }), "the page asks for the text");
+    verified(user.enter_for(challenge, app.method, &code).await);
+}
+
+async fn any_authenticator_of_the_account_counts(world) {
+    let (user, one) = User::with_phone(&world, "u1", 1).await;
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    let two = user.add_authenticator().await;
+    world.advance(60);
+    let challenge = user.start().await;
+    let code = two.code(&world).await;
+    verified(user.enter_for(challenge, one.method, &code).await);
+    assert!(world.row::<Method>(two.method).await.used_at > world.row::<Method>(one.method).await.used_at);
+}
+
+async fn a_text_that_comes_after_the_user_chose_the_authenticator_is_good(world) {
+    let (user, app) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    world.core.send(challenge, &user.who(), Some(app.method), None).await.unwrap().unwrap();
+    let code = world.code(challenge).await;
+    verified(user.enter(challenge, &code).await);
+    assert_eq!(user.challenge(challenge).await.proof, Some(Proof::Sms));
+}
+
+async fn a_recovery_code_signs_in_once_and_is_replaced(world) {
+    let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
+    let account = world.account("u1").await.id;
+    let challenge = user.start().await;
+    let typed = codes[3].to_lowercase().replace('-', " ");
+    let Entered::Verified { location, new_recovery_code: Some(new), .. } = user.enter(challenge, &typed).await else {
+        panic!("a recovery code signs in");
+    };
+    assert!(!codes.contains(&new));
+    assert_eq!(user.challenge(challenge).await.acr, Some(Acr::Recovery));
+    assert_eq!(world.core.recovery_codes_left(account).await.unwrap(), 10);
+    let places: Vec<u32> = world.rows::<RecoveryCode>("order by n", &[]).await.iter().map(|c| c.n).collect();
+    assert_eq!(places, (1..=10).collect::<Vec<_>>());
+    assert_eq!(world.events("recovery.used").await, 1);
+    let told = world.outbox(OutboxKind::Dispatch).await;
+    assert_eq!(told.last().unwrap()["params"]["about"], "recovery_used");
+    // The page shows the new code: its ticket waits until the user goes on.
+    world.advance(120);
+    assert_eq!(world.core.go_on(challenge, &user.who()).await.unwrap(), location);
+    let ticket = ticket(&location.unwrap());
+    assert!(matches!(user.redeem(&ticket).await, Redeemed::Result(_)));
+
+    let challenge = user.start().await;
+    assert!(matches!(user.enter(challenge, &codes[3]).await, Entered::Wrong { left: 4, .. }), "used up");
+    verified(user.enter(challenge, &new).await);
+}
+
+async fn a_ticket_after_a_recovery_code_lapses_a_minute_after_the_user_went_on(world) {
+    let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let location = verified(user.enter(challenge, &codes[0]).await).unwrap();
+    world.core.go_on(challenge, &user.who()).await.unwrap();
+    world.advance(60);
+    assert_eq!(user.redeem(&ticket(&location)).await, Redeemed::Over);
+}
+
+async fn new_recovery_codes_replace_the_old_ones(world) {
+    let (user, old) = User::with_recovery_codes(&world, "u1", 1).await;
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    let new = user.save_recovery_codes().await;
+    world.advance(60);
+    let challenge = user.start().await;
+    assert!(matches!(user.enter(challenge, &old[0]).await, Entered::Wrong { .. }));
+    verified(user.enter(challenge, &new[0]).await);
+    assert_eq!(world.events("recovery.renewed").await, 1);
+}
+
+async fn a_recovery_code_of_another_user_is_wrong(world) {
+    let (_, codes) = User::with_recovery_codes(&world, "u1", 1).await;
+    let (two, _) = User::with_recovery_codes(&world, "u2", 2).await;
+    let challenge = two.start().await;
+    assert!(matches!(two.enter(challenge, &codes[0]).await, Entered::Wrong { .. }));
+}
+
+async fn after_a_recovery_code_the_lost_phone_can_be_removed(world) {
+    let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    world.core.remove_lost_phone(challenge, &user.who()).await.unwrap();
+    assert_eq!(world.events("method.removed").await, 0, "nothing is proved yet");
+    verified(user.enter(challenge, &codes[0]).await);
+    world.core.remove_lost_phone(challenge, &user.who()).await.unwrap();
+    let left = world.core.methods_of(world.account("u1").await.id).await.unwrap();
+    assert_eq!(left.iter().map(|m| m.kind).collect::<Vec<_>>(), [Kind::Recovery]);
+    let challenge = user.start().await;
+    verified(user.enter(challenge, &codes[1]).await);
+}
+}

@@ -1,0 +1,218 @@
+//! Codes are sent, and sent again.
+
+use two_step::challenge::SendRefused;
+use two_step::clock::{after, between};
+use two_step::code::Code;
+use two_step::flow::{Created, FlowError};
+use two_step::limit::Rule;
+use two_step::method::{Channel, Method};
+use two_step::store::{Counter, OutboxKind};
+
+use crate::support::on_both;
+use crate::support::user::{User, number};
+use crate::support::world::{Backend, World};
+
+/// Seconds until a refused send has room.
+async fn wait_of(world: &World, refused: Result<(), SendRefused>) -> u64 {
+    match refused {
+        Err(SendRefused::Limited { until }) => between(world.now().await, until).as_secs() + 1,
+        other => panic!("not limited: {other:?}"),
+    }
+}
+
+on_both! {
+async fn send_again_sends_the_same_code_which_supersedes_the_first(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    world.advance(30);
+    user.send(challenge, Channel::Sms).await.unwrap();
+    let jobs = world.jobs(challenge).await;
+    assert_eq!(jobs.len(), 2);
+    assert_ne!(jobs[0]["id"], jobs[1]["id"]);
+    for same in ["code", "supersedes", "expires_at", "to"] {
+        assert_eq!(jobs[0][same], jobs[1][same], "{same}");
+    }
+    let issued = |n: usize| jobs[n]["issued_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(issued(0) < issued(1));
+}
+
+async fn with_less_than_two_minutes_left_a_new_code_goes_and_the_old_one_stays_good(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    world.advance(470);
+    user.send(challenge, Channel::Sms).await.unwrap();
+    world.advance(60);
+    user.send(challenge, Channel::Sms).await.unwrap();
+    let jobs = world.jobs(challenge).await;
+    assert_eq!(jobs[0]["code"], jobs[1]["code"], "130 s were left");
+    assert_ne!(jobs[0]["code"], jobs[2]["code"], "70 s were left");
+    assert_eq!(jobs[0]["supersedes"], jobs[2]["supersedes"]);
+    assert!(jobs[0]["expires_at"].as_str() < jobs[2]["expires_at"].as_str());
+    world.advance(30);
+    user.must_verify(challenge, jobs[0]["code"].as_str().unwrap()).await;
+}
+
+async fn three_codes_live_at_most_and_the_oldest_dies(world) {
+    // Codes of one minute: each send makes a new one.
+    let world = world.configured(|c| {
+        c.code.life.0 = std::time::Duration::from_secs(60 * 10);
+        c.limits.send_gaps_s = vec![1];
+        c.limits.number_sends = vec![Rule::per(100, 600)];
+    });
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    for _ in 0..3 {
+        world.advance(1);
+        // What is left of the newest code is too short to send it again.
+        let mut codes = world.rows::<Code>("order by created_at, id", &[]).await;
+        let newest = codes.last_mut().unwrap();
+        newest.expires_at = after(world.now().await, std::time::Duration::from_secs(100));
+        world.write(newest).await;
+        user.send(challenge, Channel::Sms).await.unwrap();
+    }
+    assert_eq!(world.rows::<Code>("", &[]).await.len(), 3);
+    let codes: Vec<String> =
+        world.jobs(challenge).await.iter().map(|j| j["code"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(codes.len(), 4);
+    assert!(matches!(user.enter(challenge, &codes[0]).await, two_step::flow::Entered::Wrong { left: 4, .. }));
+    user.must_verify(challenge, &codes[1]).await;
+}
+
+async fn a_send_waits_for_its_gap_and_a_challenge_has_five(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    for gap in [30, 60, 120, 300] {
+        let refused = user.send(challenge, Channel::Sms).await;
+        assert_eq!(refused, user.send(challenge, Channel::Sms).await, "a refusal changes nothing");
+        assert_eq!(wait_of(&world, refused).await, gap);
+        world.advance(gap - 1);
+        assert_eq!(wait_of(&world, user.send(challenge, Channel::Sms).await).await, 1);
+        world.advance(1);
+        user.send(challenge, Channel::Sms).await.unwrap();
+    }
+    world.advance(300);
+    assert_eq!(user.send(challenge, Channel::Sms).await, Err(SendRefused::UsedUp));
+    assert_eq!(world.jobs(challenge).await.len(), 5);
+}
+
+async fn three_of_the_five_are_calls(world) {
+    let world = world.configured(|c| c.limits.number_calls = vec![Rule::per(100, 3600)]);
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    for _ in 0..3 {
+        world.advance(300);
+        user.send(challenge, Channel::Voice).await.unwrap();
+    }
+    world.advance(300);
+    assert_eq!(user.send(challenge, Channel::Voice).await, Err(SendRefused::UsedUp));
+    user.send(challenge, Channel::Sms).await.unwrap();
+    let challenge = user.challenge(challenge).await;
+    assert_eq!((challenge.sends, challenge.calls), (5, 3));
+}
+
+async fn one_number_gets_three_calls_an_hour(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    for _ in 0..2 {
+        world.advance(300);
+        user.send(challenge, Channel::Voice).await.unwrap();
+    }
+    let second = user.start().await;
+    world.advance(300);
+    user.send(second, Channel::Voice).await.unwrap();
+    world.advance(300);
+    let wait = wait_of(&world, user.send(second, Channel::Voice).await).await;
+    assert!((3600 - 901..=3600 - 898).contains(&wait), "an hour after the first call: {wait}");
+    user.send(second, Channel::Sms).await.unwrap();
+}
+
+async fn one_account_gets_ten_codes_an_hour(world) {
+    let world = world.configured(|c| c.limits.number_sends = vec![Rule::per(100, 600)]);
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    for _ in 0..10 {
+        user.start().await;
+    }
+    let eleventh = user.start().await;
+    assert_eq!(world.jobs(eleventh).await.len(), 0, "the page opens, and no code goes");
+    let wait = wait_of(&world, user.send(eleventh, Channel::Sms).await).await;
+    assert!((3540..=3600).contains(&wait), "{wait}");
+    assert_eq!(user.challenge(eleventh).await.sends, 0);
+}
+
+async fn one_number_gets_five_codes_in_ten_minutes_whatever_account(world) {
+    let (one, _) = User::with_phone(&world, "u1", 1).await;
+    let (two, _) = User::with_phone(&world, "u2", 1).await;
+    for _ in 0..3 {
+        one.start().await;
+    }
+    for _ in 0..2 {
+        two.start().await;
+    }
+    let (sixth, seventh) = (one.start().await, two.start().await);
+    for (user, challenge) in [(&one, sixth), (&two, seventh)] {
+        assert_eq!(world.jobs(challenge).await.len(), 0);
+        let wait = wait_of(&world, user.send(challenge, Channel::Sms).await).await;
+        assert!((540..=600).contains(&wait), "{wait}");
+    }
+    world.advance(600);
+    one.send(sixth, Channel::Sms).await.unwrap();
+}
+
+async fn a_full_counter_counts_nothing_anywhere(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    for _ in 0..5 {
+        user.start().await;
+    }
+    let full = user.start().await;
+    let mut before = world.rows::<Counter>("order by key_hash", &[]).await;
+    for _ in 0..3 {
+        assert!(user.send(full, Channel::Sms).await.is_err());
+        assert!(user.send(full, Channel::Voice).await.is_err());
+    }
+    let after = world.rows::<Counter>("order by key_hash", &[]).await;
+    before.retain(|b| b.times != "[]");
+    let counted: Vec<_> = after.into_iter().filter(|a| a.times != "[]").collect();
+    assert_eq!(counted, before, "the number's counter is full: account, product and calls are not counted");
+}
+
+async fn one_account_asks_for_sixty_challenges_an_hour(world) {
+    let world = world.configured(|c| c.limits.account_challenges = vec![Rule::per(3, 3600)]);
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    for _ in 0..3 {
+        user.ask().await;
+    }
+    let refused = world.core.create("shop", user.new_challenge()).await;
+    assert!(matches!(refused, Err(FlowError::Limited { .. })), "{refused:?}");
+    world.advance(3600);
+    assert!(matches!(world.core.create("shop", user.new_challenge()).await, Ok(Created::Challenge { .. })));
+}
+
+async fn a_paused_method_gets_no_code(world) {
+    let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let mut phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
+    phone.pause("opted_out");
+    world.write(&phone).await;
+    world.advance(60);
+    assert_eq!(user.send(challenge, Channel::Sms).await, Err(SendRefused::Method));
+    assert_eq!(world.core.send(challenge, &user.who(), Some(authenticator.method), None).await.unwrap(), Ok(()));
+    assert_eq!(world.jobs(challenge).await.len(), 1);
+}
+
+async fn a_second_phone_has_codes_and_a_group_of_its_own_and_the_first_code_stays_good(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    let second = user.add_phone(&number(2)).await;
+    world.advance(3600);
+    let challenge = user.start().await;
+    world.advance(30);
+    world.core.send(challenge, &user.who(), Some(second), None).await.unwrap().unwrap();
+    let jobs = world.jobs(challenge).await;
+    assert_ne!(jobs[0]["supersedes"], jobs[1]["supersedes"]);
+    assert_ne!(jobs[0]["to"], jobs[1]["to"]);
+    user.must_verify(challenge, jobs[0]["code"].as_str().unwrap()).await;
+    let cancelled = world.outbox(OutboxKind::Cancel).await;
+    assert_eq!(cancelled.last().unwrap()["id"], jobs[1]["id"], "the other one is taken back");
+}
+}

@@ -1,0 +1,30 @@
+//! What the test binaries share: a store of a test's own on either database, and a shop with users.
+#![expect(clippy::allow_attributes, reason = "an expectation fails in the binary that uses everything")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part"
+)]
+
+pub mod user;
+pub mod world;
+
+#[allow(unused_macros, reason = "each test binary uses its own part")]
+/// Defines a test that runs on PostgreSQL and on `SQLite`, each on a store of its own.
+macro_rules! on_both {
+    ($($(#[$meta:meta])* async fn $name:ident($world:ident) $body:block)+) => {$(
+        $(#[$meta])*
+        mod $name {
+            use super::*;
+            async fn story($world: World) $body
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgres() { story(World::new(Backend::Postgres).await).await }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite() { story(World::new(Backend::Sqlite).await).await }
+        }
+    )+};
+}
+#[allow(unused_imports, reason = "each test binary uses its own part")]
+pub(crate) use on_both;

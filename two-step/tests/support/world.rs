@@ -1,0 +1,213 @@
+//! A store of a test's own, and what a test reads behind the flows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value as Json;
+use two_step::account::Account;
+use two_step::config::{Config, ProductConfig};
+use two_step::flow::Core;
+use two_step::seal::{Keys, Sealed};
+use two_step::store::{OutboxKind, OutboxRow, Record, Store, Value};
+use uuid::Uuid;
+
+/// Connections to PostgreSQL, as in the default configuration.
+pub const POOL: usize = 16;
+/// The only entry of the shop's list.
+pub const RETURN_URL: &str = "https://shop.example/2fa";
+/// Longer than every window of the default limits.
+pub const ALL_LIMITS_FREE_S: u64 = 86_400 + 60;
+
+/// Which database a store is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Postgres,
+    Sqlite,
+}
+
+/// A migrated store of a test's own, with the flows over it. Clones share it.
+#[derive(Clone)]
+pub struct World {
+    pub core: Arc<Core>,
+    pub backend: Backend,
+    pub url: String,
+    _folder: Option<Arc<Folder>>,
+}
+
+impl World {
+    /// A store with one product, `shop`.
+    pub async fn new(backend: Backend) -> Self {
+        let world = Self::unmigrated(backend).await;
+        world.core.store.migrate().await.unwrap();
+        world
+    }
+
+    /// The same, without its tables.
+    pub async fn unmigrated(backend: Backend) -> Self {
+        let (url, folder) = match backend {
+            Backend::Postgres => (fresh_schema().await, None),
+            Backend::Sqlite => {
+                let folder = Folder::new();
+                (format!("sqlite:{}/two-step.db", folder.0.display()), Some(Arc::new(folder)))
+            }
+        };
+        let core = Core::new(open_store(&url), Keys::ephemeral(), Arc::new(config()));
+        Self { core: Arc::new(core), backend, url, _folder: folder }
+    }
+
+    /// The same store under another configuration.
+    pub fn configured(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = (*self.core.config).clone();
+        change(&mut config);
+        let core = Core::new(self.core.store.clone(), self.core.keys.clone(), Arc::new(config));
+        Self { core: Arc::new(core), ..self.clone() }
+    }
+
+    /// The same rows, as another process sees them: its clock is not ahead of the database's.
+    pub fn second_process(&self) -> Self {
+        let core = Core::new(open_store(&self.url), self.core.keys.clone(), Arc::clone(&self.core.config));
+        Self { core: Arc::new(core), ..self.clone() }
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, seconds: u64) {
+        self.core.store.advance(Duration::from_secs(seconds));
+    }
+
+    /// The store's time.
+    pub async fn now(&self) -> Timestamp {
+        let mut tx = self.core.store.begin().await.unwrap();
+        let now = tx.now().await.unwrap();
+        tx.commit().await.unwrap();
+        now
+    }
+
+    /// The rows for which a condition holds.
+    pub async fn rows<R: Record>(&self, rest: &str, values: &[Value]) -> Vec<R> {
+        let mut tx = self.core.store.begin().await.unwrap();
+        let rows = tx.select::<R>(rest, values).await.unwrap();
+        tx.commit().await.unwrap();
+        rows
+    }
+
+    /// The row with an id.
+    pub async fn row<R: Record<Id = Uuid>>(&self, id: Uuid) -> R {
+        let mut tx = self.core.store.begin().await.unwrap();
+        let row = tx.get::<R>(id).await.unwrap().unwrap();
+        tx.commit().await.unwrap();
+        row
+    }
+
+    /// Writes a row that is there.
+    pub async fn write<R: Record>(&self, row: &R) {
+        let mut tx = self.core.store.begin().await.unwrap();
+        tx.update(row).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// What a query counts.
+    pub async fn count(&self, sql: &str) -> i64 {
+        let mut tx = self.core.store.begin().await.unwrap();
+        let count = tx.query(sql, &[]).await.unwrap()[0].int(0);
+        tx.commit().await.unwrap();
+        count
+    }
+
+    /// Events of a kind.
+    pub async fn events(&self, kind: &str) -> usize {
+        let of_kind = [Value::Text(kind.to_owned())];
+        self.rows::<two_step::store::Event>("where kind = $1", &of_kind).await.len()
+    }
+
+    /// The account of a user of the shop.
+    pub async fn account(&self, user: &str) -> Account {
+        let by_name = [Value::Text(user.to_owned())];
+        self.rows("where user_ref = $1", &by_name).await.pop().unwrap()
+    }
+
+    /// What the outbox holds of a kind, opened, oldest first.
+    pub async fn outbox(&self, kind: OutboxKind) -> Vec<Json> {
+        let of_kind = [Value::Text(kind.to_string())];
+        let rows = self.rows::<OutboxRow>("where kind = $1 order by id", &of_kind).await;
+        let open = |row: &OutboxRow| self.core.keys.open(Sealed::Outbox, row.id, &row.body_sealed).unwrap();
+        rows.iter().map(|row| serde_json::from_slice(&open(row)).unwrap()).collect()
+    }
+
+    /// The jobs of a challenge, oldest first.
+    pub async fn jobs(&self, challenge: Uuid) -> Vec<Json> {
+        let mut jobs = self.outbox(OutboxKind::Dispatch).await;
+        jobs.retain(|job| job["tags"]["challenge"] == challenge.to_string());
+        jobs
+    }
+
+    /// The newest job of a challenge.
+    pub async fn job(&self, challenge: Uuid) -> Json {
+        self.jobs(challenge).await.pop().unwrap()
+    }
+
+    /// The code of a challenge that was sent last.
+    pub async fn code(&self, challenge: Uuid) -> String {
+        self.job(challenge).await["code"].as_str().unwrap().to_owned()
+    }
+
+    /// The newest order of a challenge, as otpost names it.
+    pub async fn dispatch(&self, challenge: Uuid) -> Uuid {
+        id_of(&self.job(challenge).await)
+    }
+}
+
+/// The id of a job.
+pub fn id_of(job: &Json) -> Uuid {
+    job["id"].as_str().unwrap().parse().unwrap()
+}
+
+/// Opens a store by its URL.
+pub fn open_store(url: &str) -> Store {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Store::open(url, POOL).unwrap()
+}
+
+fn config() -> Config {
+    let shop = ProductConfig {
+        name: "Shop".to_owned(),
+        return_urls: vec![RETURN_URL.to_owned()],
+        countries: vec!["GB".to_owned(), "DE".to_owned()],
+        ..ProductConfig::default()
+    };
+    let mut config = Config::default();
+    config.products.insert("shop".to_owned(), shop);
+    config.check().unwrap();
+    config
+}
+
+/// The URL of a fresh schema in the tests' database.
+async fn fresh_schema() -> String {
+    let url = std::env::var("OTPOST_TEST_DATABASE_URL")
+        .expect("OTPOST_TEST_DATABASE_URL is not set: run eval \"$(scripts/services env)\"");
+    let schema = format!("two_step_{}", Uuid::now_v7().simple());
+    let (client, connection) =
+        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    client.batch_execute(&format!("create schema {schema}")).await.unwrap();
+    let joint = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{joint}options=-csearch_path%3D{schema}")
+}
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("two-step-test-{}", Uuid::now_v7().simple()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
