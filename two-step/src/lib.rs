@@ -43,4 +43,6 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
+mod demo;
 pub mod pages;

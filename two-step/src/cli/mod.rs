@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use serve::{start_logs, told_to_stop};
+
 use crate::config::{BadConfig, Config, DEFAULT};
 use crate::store::Store;
 

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::{BadConfig, Life, read_duration};
+use crate::method::Kind;
 
 macro_rules! section {
     ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $ty:ty = $default:expr),* $(,)? }) => {
@@ -309,6 +310,17 @@ pub enum NewDeviceCheck {
     Email,
     /// A code by text.
     Sms,
+}
+
+impl NewDeviceCheck {
+    /// The kind of method that is asked; none: nothing is asked.
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Off => None,
+            Self::Email => Some(Kind::Email),
+            Self::Sms => Some(Kind::Phone),
+        }
+    }
 }
 
 section! {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Core, FlowError, Locked, lock_challenge};
 use crate::challenge::{Acr, Challenge, ChallengeState, ClaimRefused, Proof, Purpose};
 use crate::device::{Device, Presented, Trust, TrustKind, trust_until};
-use crate::method::{Kind, first};
+use crate::method::first;
 use crate::seal::{Hashed, Keys, same};
 use crate::store::{Tx, Value, new_id};
 
@@ -114,12 +114,14 @@ impl Core {
         } else {
             let email = self.config.email.second_step;
             let start = match challenge.purpose {
-                Purpose::NewDevice => locked
-                    .methods
-                    .iter()
-                    .find(|m| m.is_active() && matches!(m.kind, Kind::Email | Kind::Phone)),
+                Purpose::NewDevice => {
+                    let wanted = self.product(&locked.account.product)?.new_device_check.kind();
+                    locked.methods.iter().find(|m| m.is_active() && Some(m.kind) == wanted)
+                }
                 _ => first(&locked.methods, email),
             };
+            // While the account is paused nothing is sent; the page has the method for afterwards.
+            challenge.method = start.map(|m| m.id);
             if let Some(method) = start.filter(|_| locked.account.pause(locked.now).is_none()) {
                 // A refusal is no error: the page says when, and offers other ways.
                 let _ = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), None).await?;

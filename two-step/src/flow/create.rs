@@ -9,8 +9,7 @@ use super::counting::{Count, count};
 use super::{Core, FlowError};
 use crate::account::{Account, is_user_ref};
 use crate::challenge::{Challenge, Purpose};
-use crate::config::NewDeviceCheck;
-use crate::method::{Kind, Method};
+use crate::method::Method;
 use crate::seal::{Hashed, random_token};
 use crate::store::{Tx, Value, new_id};
 
@@ -67,11 +66,7 @@ impl Core {
         let purpose = if account.is_on() {
             if new.confirm { Purpose::Confirm } else { Purpose::SignIn }
         } else {
-            let wanted = match section.new_device_check {
-                NewDeviceCheck::Off => None,
-                NewDeviceCheck::Email => Some(Kind::Email),
-                NewDeviceCheck::Sms => Some(Kind::Phone),
-            };
+            let wanted = section.new_device_check.kind();
             let methods = tx
                 .select::<Method>("where account = $1 and state = 'active'", &[Value::Uuid(account.id)])
                 .await?;

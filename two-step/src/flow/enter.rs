@@ -138,6 +138,8 @@ impl Core {
             .await?;
         let (found, clock_behind_s) = match &typed {
             Typed::Code(digits) => self.find_code(&locked, &challenge, &codes, digits)?,
+            // An enrolment takes the code of its own method alone.
+            Typed::Recovery(_) if challenge.purpose == Purpose::Enrol => (None, None),
             Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_deref()).await?, None),
             Typed::Support(_) | Typed::Unreadable => (None, None),
         };
@@ -345,6 +347,7 @@ impl Core {
             && let Some(mut session) = tx.lock::<Session>(session).await?
         {
             session.proof_at = Some(now);
+            session.account_version = locked.account.version;
             tx.update(&session).await?;
         }
         tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;

@@ -166,7 +166,7 @@ impl Core {
         let newest = "where browser_hash = $1 order by created_at desc, id desc limit 1";
         let seen = tx.find::<Session>(newest, &[browser]).await?.ok_or_else(missing)?;
         let account = tx.lock::<Account>(seen.account).await?.ok_or_else(missing)?;
-        let session = tx.lock::<Session>(seen.id).await?.ok_or_else(missing)?;
+        let mut session = tx.lock::<Session>(seen.id).await?.ok_or_else(missing)?;
         let methods = tx
             .select_locked::<Method>(
                 "where account = $1 and state <> 'removed' order by id",
@@ -176,6 +176,10 @@ impl Core {
         let now = tx.now().await?;
         if now >= session.expires_at {
             return Err(missing());
+        }
+        if session.account_version != account.version {
+            // Two-step verification was turned on or off since: the proof was one of another period.
+            session.proof_at = None;
         }
         let fresh = session.proof_at.is_some_and(|at| between(at, now) < self.config.proof.fresh.0);
         let needs_proof = account.is_on() && !fresh;
@@ -203,12 +207,12 @@ impl Core {
             now: visitor.now,
         };
         tx.insert(&challenge).await?;
-        if let Some(method) = first(&visitor.methods, self.config.email.second_step)
-            && visitor.account.pause(visitor.now).is_none()
-        {
+        let start = first(&visitor.methods, self.config.email.second_step);
+        challenge.method = start.map(|m| m.id);
+        if let Some(method) = start.filter(|_| visitor.account.pause(visitor.now).is_none()) {
             let _ = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), None).await?;
-            tx.update(&challenge).await?;
         }
+        tx.update(&challenge).await?;
         tx.commit().await?;
         Ok(challenge.id)
     }

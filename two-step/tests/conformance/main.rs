@@ -4,16 +4,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-// mod calling;
-// mod clock_steps;
-// mod devices;
+mod calling;
+mod clock_steps;
+mod devices;
 mod entries;
 mod enrolling;
-// mod hearing;
-// mod new_devices;
-// mod proofs;
-// mod results;
+mod hearing;
+mod new_devices;
+mod proofs;
+mod results;
 mod sending;
-// mod sessions;
+mod sessions;
 mod store;
-// mod switching;
+mod switching;

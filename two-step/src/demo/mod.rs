@@ -1,0 +1,174 @@
+//! `two-step demo`: a whole shop on this machine. One process runs otpost with a pretended carrier, two-step, a shop with
+//! passwords and a catcher for mail, and shows shop and phones side by side. Nothing leaves the machine.
+//!
+//! Only this folder names the crates of otpost and its pretended carrier. It starts them, and then speaks HTTP with them.
+
+mod browser;
+mod embedded;
+mod mailbox;
+mod play;
+mod rounds;
+mod shop;
+mod stage;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::api::{NewKey, Scope};
+use crate::app::{self, App, Listeners};
+use crate::cli::{Failure, start_logs, told_to_stop};
+use crate::config::{Config, LogConfig};
+use crate::seal::Keys;
+use embedded::Otpost;
+use mailbox::Mailbox;
+use shop::Shop;
+
+/// Show a whole shop on this machine.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Where the demo's page is shown
+    #[arg(long, default_value_t = 8099)]
+    port: u16,
+    /// Walk the whole round by itself on free ports, print a table, and end
+    #[arg(long)]
+    play: bool,
+    /// Print the URLs, or with --play the rounds, as JSON
+    #[arg(long)]
+    json: bool,
+    /// Show the log
+    #[arg(long)]
+    log: bool,
+}
+
+/// All that the demo runs.
+pub(crate) struct Running {
+    otpost: Otpost,
+    app: App,
+    mailbox: Mailbox,
+    /// Where the demo's page is.
+    pub(crate) stage: SocketAddr,
+    folder: Folder,
+}
+
+impl Demo {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let level = if self.log { "info" } else { "off" };
+        start_logs(&LogConfig { level: level.to_owned(), ..LogConfig::default() })?;
+        let port = if self.play { 0 } else { self.port };
+        let running = Running::start(port, self.play).await?;
+        let url = format!("http://{}/", running.stage);
+        let done = if self.play {
+            play::play(&running, self.json).await
+        } else {
+            self.announce(&running, &url);
+            told_to_stop().await;
+            Ok(())
+        };
+        running.stop().await;
+        done
+    }
+
+    fn announce(&self, running: &Running, url: &str) {
+        if self.json {
+            let urls = json!({
+                "demo": url, "shop": format!("{url}shop"), "pages": format!("http://{}", running.app.pages),
+                "api": format!("http://{}", running.app.api), "gateway": running.otpost.gateway_url(), "mail": format!("{url}mail"),
+            });
+            println!("{urls}");
+            return;
+        }
+        println!("A shop with two-step verification runs on this machine. Nothing leaves it.\n");
+        println!("  Open   {url}\n");
+        println!("Sign in as ada with the password lovelace, then turn two-step verification on.");
+        println!("Use any number such as 07700 900123: texts and calls show up beside the shop.");
+        println!("Stop with Ctrl-C.");
+    }
+}
+
+/// A folder that goes with the demo.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("two-step-demo-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&path).context("no temporary folder can be made")?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Running {
+    /// Starts everything. `hurried`: sends follow each other at once, for a round that walks by itself.
+    pub(crate) async fn start(port: u16, hurried: bool) -> anyhow::Result<Self> {
+        let folder = Folder::make()?;
+        let stage = TcpListener::bind(local(port))
+            .await
+            .with_context(|| format!("port {port} is in use; choose another with --port"))?;
+        let stage_at = stage.local_addr()?;
+        let stage_url = format!("http://{stage_at}");
+        let mailbox = Mailbox::start().await?;
+        let mut config = Config::default();
+        for listen in [&mut config.pages.listen, &mut config.api.listen, &mut config.ops.listen] {
+            *listen = local(0);
+        }
+        let listeners = Listeners::bind(&config).await?;
+        let pages_url = format!("http://{}", listeners.pages.local_addr()?);
+        let otpost = Otpost::start(&folder.0, &pages_url).await?;
+        let text = toml_of(&stage_url, &pages_url, &folder.0, hurried);
+        let listens = (config.pages.listen, config.api.listen, config.ops.listen);
+        config = Config::parse(&text)?;
+        (config.pages.listen, config.api.listen, config.ops.listen) = listens;
+        config.otpost.url = Some(otpost.api_url().into());
+        config.otpost.key = Some(otpost.key().into());
+        config.otpost.tenant_key = Some(otpost.tenant_key().into());
+        config.smtp.url = Some(mailbox.url().into());
+        config.check()?;
+        let keys = Keys::ephemeral();
+        let app = app::start(config, keys.clone(), listeners, true, Some(stage_url.clone())).await?;
+        let key = NewKey::make(&keys, "shop", &[Scope::Challenge, Scope::Manage, Scope::Read]);
+        let mut tx = app.core.store.begin().await?;
+        tx.insert(&key.row).await?;
+        tx.commit().await?;
+        let shop = Shop::new(stage_url, format!("http://{}", app.api), pages_url, key.text);
+        let router = stage::router(shop, otpost.gateway_url(), mailbox.letters());
+        tokio::spawn(async move { axum::serve(stage, router).await });
+        Ok(Self { otpost, app, mailbox, stage: stage_at, folder })
+    }
+
+    pub(crate) async fn stop(self) {
+        self.app.stop().await;
+        self.otpost.stop().await;
+        self.mailbox.stop();
+        drop(self.folder);
+    }
+}
+
+fn toml_of(stage: &str, pages: &str, folder: &std::path::Path, hurried: bool) -> String {
+    let gaps = if hurried { "[1]" } else { "[30, 60, 120, 300]" };
+    format!(
+        "public_url = \"{pages}\"\n[database]\nurl = \"sqlite:{}/two-step.db\"\n[limits]\nsend_gaps_s = {gaps}\n\
+         number_sends = [\"30/10m\"]\nnumber_calls = [\"30/1h\"]\naccount_sends = [\"60/1h\"]\naccount_new_numbers = [\"30/1d\"]\n\
+         [smtp]\nfrom = \"shop@localhost\"\n\
+         [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{stage}/shop/return\", \"{stage}/shop/settings-done\"]\n\
+         home_url = \"{stage}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n",
+        folder.display()
+    )
+}
+
+/// How long a round may take.
+pub(crate) const ROUND_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,0 +1,202 @@
+//! The rounds that the demo walks by itself, and how each should end. All are one story: ada turns two-step verification on,
+//! uses it, loses her phone, and turns it off.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value as Json;
+
+use super::browser::Browser;
+
+type Walk = Pin<Box<dyn Future<Output = anyhow::Result<String>> + Send>>;
+
+/// One round.
+pub(super) struct Round {
+    pub(super) title: &'static str,
+    pub(super) walk: fn(String) -> Walk,
+}
+
+macro_rules! rounds {
+    ($($title:literal => $walk:ident),+ $(,)?) => {
+        /// In the order of the table.
+        pub(super) const ROUNDS: &[Round] = &[$(Round { title: $title, walk: |stage| Box::pin($walk(stage)) }),+];
+    };
+}
+
+rounds! {
+    "turned on with a phone and recovery codes" => turned_on,
+    "a new browser signs in with a code by text" => by_text,
+    "a trusted browser comes back" => trusted,
+    "a call instead of the text" => by_call,
+    "a text comes back, a call follows" => fallback,
+    "five wrong codes lock the challenge" => locked,
+    "turned off again" => turned_off,
+}
+
+/// How long a code may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(15);
+
+async fn signed_in(stage: &str, user: &str, password: &str) -> anyhow::Result<Browser> {
+    let mut browser = Browser::new(stage)?;
+    browser.open("/shop").await?;
+    browser.send("/shop/sign-in", &[("user", user), ("password", password)]).await?;
+    Ok(browser)
+}
+
+/// The newest message at a number: its place among all messages, and what it says.
+async fn newest(stage: &str, number: &str, channel: &str) -> anyhow::Result<(u64, String)> {
+    let phones: Json = reqwest::Client::builder().build()?.get(format!("{stage}/phones")).send().await?.json().await?;
+    let phone = phones["phones"].as_array().into_iter().flatten().find(|p| p["number"] == number);
+    let messages = phone.and_then(|p| p["messages"].as_array()).cloned().unwrap_or_default();
+    let newest = messages.iter().filter(|m| m["channel"] == channel).max_by_key(|m| m["seq"].as_u64());
+    let says = newest.and_then(|m| m["body"].as_str().or(m["transcript"].as_str())).unwrap_or_default();
+    Ok((newest.and_then(|m| m["seq"].as_u64()).unwrap_or(0), says.to_owned()))
+}
+
+/// The place of the newest message, so that a later one can be told from it.
+async fn place(stage: &str, number: &str, channel: &str) -> anyhow::Result<u64> {
+    Ok(newest(stage, number, channel).await?.0)
+}
+
+/// The code of the first message that arrives after a place.
+async fn code(stage: &str, number: &str, channel: &str, after: u64) -> anyhow::Result<String> {
+    let until = tokio::time::Instant::now() + ARRIVAL;
+    loop {
+        let (place, says) = newest(stage, number, channel).await?;
+        if let Some(code) = Some(says).filter(|_| place > after).and_then(|t| read_code(&t)) {
+            return Ok(code);
+        }
+        if tokio::time::Instant::now() > until {
+            bail!("no {channel} with a code arrived");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The code of a message: after the `#` of a text's last line, or the digits that a call spells. The pauses of a call are
+/// written in parentheses.
+fn read_code(text: &str) -> Option<String> {
+    let spoken = text.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect::<String>();
+    let from = text.rsplit_once(" #").map_or(spoken.as_str(), |(_, code)| code);
+    let is_notice = text.contains("/stop/");
+    let digits: String = from.chars().filter(char::is_ascii_digit).take(6).collect();
+    (digits.len() == 6 && !is_notice).then_some(digits)
+}
+
+async fn add_phone(browser: &mut Browser, stage: &str, typed: &str, number: &str) -> anyhow::Result<()> {
+    browser.open("/settings/phone").await?;
+    let before = place(stage, number, "sms").await?;
+    browser.send("/settings/phone", &[("country", "GB"), ("number", typed), ("channel", "sms")]).await?;
+    let code = code(stage, number, "sms", before).await?;
+    let path = browser.url.path().to_owned();
+    browser.send(&path, &[("code", &code)]).await?;
+    ensure!(browser.url.path().starts_with("/settings"), "the first code was not accepted: {}", browser.url);
+    Ok(())
+}
+
+/// Signs up a user with a phone and recovery codes.
+async fn set_up(stage: &str, user: &str, password: &str, typed: &str, number: &str) -> anyhow::Result<Browser> {
+    let mut browser = signed_in(stage, user, password).await?;
+    ensure!(browser.shows("signed in"), "the password alone should sign in before two-step verification is on");
+    browser.send("/shop/settings", &[]).await?;
+    add_phone(&mut browser, stage, typed, number).await?;
+    browser.open("/settings/recovery-codes").await?;
+    browser.send("/settings/recovery-codes", &[]).await?;
+    browser.send("/settings/recovery-codes/saved", &[("saved", "yes")]).await?;
+    ensure!(browser.url.path() == "/settings/on", "the wizard should offer to turn it on, and is at {}", browser.url.path());
+    browser.send("/settings/on", &[]).await?;
+    Ok(browser)
+}
+
+async fn turned_on(stage: String) -> anyhow::Result<String> {
+    let mut browser = set_up(&stage, "ada", "lovelace", "07700 900123", "+447700900123").await?;
+    browser.send("/settings/leave", &[]).await?;
+    ensure!(browser.url.path() == "/shop", "the shop should show again");
+    Ok("1 text, 10 recovery codes, on".to_owned())
+}
+
+async fn by_text(stage: String) -> anyhow::Result<String> {
+    let before = place(&stage, "+447700900123", "sms").await?;
+    let mut browser = signed_in(&stage, "ada", "lovelace").await?;
+    let code = code(&stage, "+447700900123", "sms", before).await?;
+    let path = browser.url.path().to_owned();
+    browser.send(&path, &[("code", &code)]).await?;
+    ensure!(browser.shows("sms (second)"), "the shop should have a result by sms");
+    Ok("signed in, result by sms".to_owned())
+}
+
+async fn trusted(stage: String) -> anyhow::Result<String> {
+    let before = place(&stage, "+447700900123", "sms").await?;
+    let mut browser = signed_in(&stage, "ada", "lovelace").await?;
+    let code = code(&stage, "+447700900123", "sms", before).await?;
+    let path = browser.url.path().to_owned();
+    browser.send(&path, &[("code", &code), ("trust", "yes")]).await?;
+    browser.send("/shop/close", &[]).await?;
+    browser.send("/shop/sign-in", &[("user", "ada"), ("password", "lovelace")]).await?;
+    ensure!(browser.shows("trust (trusted)"), "the trusted browser should go straight on");
+    browser.send("/shop/sign-out", &[]).await?;
+    browser.send("/shop/sign-in", &[("user", "ada"), ("password", "lovelace")]).await?;
+    ensure!(browser.url.path().starts_with("/challenge/"), "after sign-out a code should be needed");
+    Ok("straight on; after sign-out a code again".to_owned())
+}
+
+async fn by_call(stage: String) -> anyhow::Result<String> {
+    let mut browser = signed_in(&stage, "ada", "lovelace").await?;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let calls = place(&stage, "+447700900123", "voice").await?;
+    let path = browser.url.path().to_owned();
+    browser.send(&format!("{path}/send"), &[("channel", "voice")]).await?;
+    let code = code(&stage, "+447700900123", "voice", calls).await?;
+    browser.send(&path, &[("code", &code)]).await?;
+    ensure!(browser.shows("voice (second)"), "the shop should have a result by voice");
+    Ok("signed in, result by voice".to_owned())
+}
+
+async fn fallback(stage: String) -> anyhow::Result<String> {
+    // A text to a number that ends in 0102 comes back.
+    let mut browser = signed_in(&stage, "alan", "turing").await?;
+    browser.send("/shop/settings", &[]).await?;
+    browser.open("/settings/phone").await?;
+    browser.send("/settings/phone", &[("country", "GB"), ("number", "07700 900102"), ("channel", "sms")]).await?;
+    let code = code(&stage, "+447700900102", "voice", 0).await?;
+    let path = browser.url.path().to_owned();
+    browser.send(&path, &[("code", &code)]).await?;
+    ensure!(!browser.url.path().starts_with("/settings/phone/"), "the code of the call should count");
+    Ok("the call brought the same code".to_owned())
+}
+
+async fn locked(stage: String) -> anyhow::Result<String> {
+    let mut browser = set_up(&stage, "grace", "hopper", "07700 900133", "+447700900133").await?;
+    browser.open(&format!("{stage}/shop")).await?;
+    browser.send("/shop/sign-out", &[]).await?;
+    let before = place(&stage, "+447700900133", "sms").await?;
+    browser.send("/shop/sign-in", &[("user", "grace"), ("password", "hopper")]).await?;
+    let right = code(&stage, "+447700900133", "sms", before).await?;
+    let wrong = if right == "000000" { "000001" } else { "000000" };
+    let path = browser.url.path().to_owned();
+    for _ in 0..5 {
+        browser.send(&path, &[("code", wrong)]).await.context("a wrong code")?;
+    }
+    ensure!(browser.form_is_gone(&path), "no code should be taken any more");
+    Ok("no sixth try".to_owned())
+}
+
+async fn turned_off(stage: String) -> anyhow::Result<String> {
+    let before = place(&stage, "+447700900123", "sms").await?;
+    let mut browser = signed_in(&stage, "ada", "lovelace").await?;
+    let sign_in = code(&stage, "+447700900123", "sms", before).await?;
+    let path = browser.url.path().to_owned();
+    browser.send(&path, &[("code", &sign_in)]).await?;
+    browser.send("/shop/settings", &[]).await?;
+    let before = place(&stage, "+447700900123", "sms").await?;
+    browser.send("/settings/proof", &[]).await?;
+    let fresh = code(&stage, "+447700900123", "sms", before).await?;
+    let path = browser.url.path().to_owned();
+    browser.send(&path, &[("code", &fresh)]).await?;
+    browser.open("/settings/off").await?;
+    browser.send("/settings/off", &[("phones", "erase")]).await?;
+    let back = signed_in(&stage, "ada", "lovelace").await?;
+    ensure!(back.shows("The password alone signed you in"), "the password alone should sign in");
+    Ok("a fresh proof first; the password alone signs in".to_owned())
+}

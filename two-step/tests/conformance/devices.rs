@@ -1,0 +1,223 @@
+//! Devices that are trusted.
+
+use std::time::Duration;
+
+use two_step::challenge::{Acr, Proof};
+use two_step::config::TrustLife;
+use two_step::device::{Device, Trust};
+use two_step::flow::{Claimed, DeviceCookie, Entered, Entry, Redeemed};
+use two_step::store::OutboxKind;
+
+use crate::support::on_both;
+use crate::support::user::{User, ticket};
+use crate::support::world::{Backend, World};
+
+/// A user whose browser is trusted.
+async fn trusted(world: &World) -> User {
+    let (mut user, _) = User::with_phone(world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    user.verify_and_trust(challenge, &code).await;
+    world.advance(3600);
+    user
+}
+
+/// Signs in with the browser's cookie. Returns whether that was enough, and keeps the new cookie.
+async fn skips(user: &mut User) -> bool {
+    let asked = user.ask().await;
+    let (claimed, cookie) = user.claim(&asked).await;
+    if let Some(cookie) = cookie {
+        user.visit.device = Some(cookie);
+    }
+    matches!(claimed, Claimed::Verified { .. })
+}
+
+fn generation(world: &World, user: &User) -> i64 {
+    DeviceCookie::read(&world.core.keys, user.visit.device.as_deref().unwrap()).unwrap().generation
+}
+
+on_both! {
+async fn a_trusted_device_skips_the_second_step_and_its_cookie_is_rotated(world) {
+    let mut user = trusted(&world).await;
+    let jobs = world.outbox(OutboxKind::Dispatch).await.len();
+    let old = user.visit.device.clone();
+    let asked = user.ask().await;
+    let (Claimed::Verified { location }, Some(cookie)) = user.claim(&asked).await else { panic!("not trusted") };
+    assert_ne!(Some(&cookie), old.as_ref());
+    user.visit.device = Some(cookie);
+    assert_eq!(generation(&world, &user), 2);
+    assert_eq!(world.outbox(OutboxKind::Dispatch).await.len(), jobs, "otpost hears nothing");
+    let challenge = user.challenge(asked.id).await;
+    assert_eq!((challenge.proof, challenge.acr), (Some(Proof::Trust), Some(Acr::Trusted)));
+    assert!(challenge.device.is_some());
+    assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Result(_)));
+}
+
+async fn the_browser_is_not_trusted_unless_the_user_says_so(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    let entered = user.enter(challenge, &code).await;
+    assert!(matches!(entered, Entered::Verified { cookie: None, .. }));
+    assert_eq!(world.rows::<Trust>("", &[]).await, []);
+}
+
+async fn a_browser_can_be_trusted_when_it_is_turned_on(world) {
+    let mut user = User::new(&world, "u1");
+    user.open_settings().await;
+    user.add_phone("07700 900123").await;
+    user.add_authenticator().await;
+    user.visit.device = user.turn_on(true).await;
+    world.advance(60);
+    assert!(skips(&mut user).await);
+}
+
+async fn trust_ends_after_thirty_days_however_often_it_is_used(world) {
+    let mut user = trusted(&world).await;
+    for _ in 0..29 {
+        world.advance(86_400);
+        assert!(skips(&mut user).await);
+    }
+    world.advance(86_400 - 3600);
+    assert!(!skips(&mut user).await);
+    assert_eq!(world.core.devices(world.account("u1").await.id).await.unwrap().len(), 0);
+}
+
+async fn trust_until_sign_out_does_not_end_by_itself(world) {
+    let world = world.configured(|c| c.trust.life = TrustLife(None));
+    let mut user = trusted(&world).await;
+    world.advance(399 * 86_400);
+    assert!(skips(&mut user).await);
+}
+
+async fn the_cookie_before_is_good_until_the_new_one_was_used_and_a_minute_more(world) {
+    let mut user = trusted(&world).await;
+    let mut before = user.clone();
+    assert!(skips(&mut user).await);
+    let mut lost = before.clone();
+    world.advance(3600);
+    assert!(skips(&mut lost).await, "the last answer was lost");
+    assert_eq!(generation(&world, &lost), 2, "it is given the same cookie again");
+    assert!(skips(&mut user).await);
+    assert_eq!(generation(&world, &user), 3);
+    world.advance(50);
+    assert!(skips(&mut before).await, "a slow tab");
+    assert_eq!(world.events("device.replayed").await, 0);
+}
+
+async fn a_copied_cookie_that_is_used_later_ends_the_trust(world) {
+    let mut user = trusted(&world).await;
+    let mut thief = user.elsewhere();
+    thief.visit.device = user.visit.device.clone();
+    for _ in 0..2 {
+        assert!(skips(&mut user).await);
+        world.advance(61);
+    }
+    let told = world.outbox(OutboxKind::Dispatch).await.len();
+    assert!(!skips(&mut thief).await, "two rotations later");
+    assert_eq!(world.events("device.replayed").await, 1);
+    assert_eq!(world.rows::<Trust>("", &[]).await, []);
+    let jobs = world.outbox(OutboxKind::Dispatch).await.split_off(told);
+    assert!(jobs.iter().any(|j| j["params"]["about"] == "device_replayed"), "the user is told");
+    assert!(!skips(&mut user).await, "for the owner too");
+    assert!(world.rows::<Device>("", &[]).await[0].void);
+    assert_eq!(world.events("device.replayed").await, 1, "once");
+}
+
+async fn a_cookie_is_worth_nothing_when_it_is_forged_or_of_another_account(world) {
+    let user = trusted(&world).await;
+    let (mut other, _) = User::with_phone(&world, "u2", 2).await;
+    let good = user.visit.device.clone().unwrap();
+    let mut parts: Vec<&str> = good.split('.').collect();
+    parts[1] = "2";
+    let cookies = [parts.join("."), format!("{good}x"), format!("{good}."), String::new(), "a.b.c".to_owned()];
+    for cookie in cookies {
+        let mut thief = user.elsewhere();
+        thief.visit.device = Some(cookie.clone());
+        assert!(!skips(&mut thief).await, "{cookie}");
+        world.advance(3600);
+    }
+    other.visit.device = user.visit.device.clone();
+    assert!(!skips(&mut other).await, "trust holds for one account");
+    world.advance(3600);
+    assert!(skips(&mut user.clone()).await, "none of it harmed the device");
+}
+
+async fn one_browser_is_trusted_for_two_accounts(world) {
+    let mut one = trusted(&world).await;
+    let (mut two, _) = User::with_phone(&world, "u2", 2).await;
+    two.visit = one.visit.clone();
+    let challenge = two.start().await;
+    let code = world.code(challenge).await;
+    two.verify_and_trust(challenge, &code).await;
+    assert_eq!(world.rows::<Device>("", &[]).await.len(), 1);
+    one.visit = two.visit.clone();
+    world.advance(3600);
+    assert!(skips(&mut one).await);
+    two.visit = one.visit.clone();
+    assert!(skips(&mut two).await);
+}
+
+async fn a_device_is_revoked_in_the_settings_alone_or_with_all_others(world) {
+    let mut user = trusted(&world).await;
+    let mut second = user.elsewhere();
+    let challenge = second.start().await;
+    let code = world.code(challenge).await;
+    second.verify_and_trust(challenge, &code).await;
+    user.open_settings().await;
+    world.advance(3600 - 1);
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    let devices = world.core.devices(world.account("u1").await.id).await.unwrap();
+    assert_eq!(devices.len(), 2);
+    let of_second = DeviceCookie::read(&world.core.keys, second.visit.device.as_deref().unwrap()).unwrap().id;
+    world.core.revoke_devices(&user.visit, Some(of_second)).await.unwrap();
+    world.advance(60);
+    assert!(!skips(&mut second).await && skips(&mut user).await);
+    world.core.revoke_devices(&user.visit, None).await.unwrap();
+    assert!(!skips(&mut user).await);
+    assert_eq!(world.events("device.revoked").await, 2);
+}
+
+async fn signing_out_ends_the_trust_of_its_device_for_its_user(world) {
+    let mut user = trusted(&world).await;
+    let asked = user.ask().await;
+    user.claim(&asked).await;
+    let device = user.challenge(asked.id).await.device.unwrap();
+    let core = &world.core;
+    assert!(!core.revoke_at_sign_out("shop", "u2", device).await.unwrap(), "another user's sign-out");
+    assert!(core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
+    assert!(!core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
+    assert!(!skips(&mut user).await);
+    assert_eq!(world.events("device.revoked").await, 1);
+}
+
+async fn a_trusted_device_is_not_held_up_by_a_pause(world) {
+    let mut user = trusted(&world).await;
+    let thief = user.elsewhere();
+    thief.enter_wrong(thief.start().await, 5).await;
+    assert!(skips(&mut user).await);
+}
+
+async fn a_confirmation_always_asks(world) {
+    let user = trusted(&world).await;
+    let new = two_step::flow::NewChallenge { confirm: true, ..user.new_challenge() };
+    let two_step::flow::Created::Challenge { id, url, .. } = world.core.create("shop", new).await.unwrap() else {
+        panic!("the account is on");
+    };
+    let handle = crate::support::user::last_part(&url);
+    let (claimed, _) = world.core.claim(&handle, &user.visit).await.unwrap();
+    assert_eq!(claimed, Claimed::Open { challenge: id });
+    let entry = Entry { text: world.code(id).await, method: None, trust: true };
+    let entered = user.try_entry(id, entry).await.unwrap();
+    assert!(matches!(entered, Entered::Verified { cookie: None, .. }), "and trusts nothing: {entered:?}");
+}
+
+async fn the_life_of_trust_is_the_configurations(world) {
+    let world = world.configured(|c| c.trust.life = TrustLife(Some(Duration::from_secs(7200))));
+    let mut user = trusted(&world).await;
+    assert!(skips(&mut user).await);
+    world.advance(3600);
+    assert!(!skips(&mut user).await);
+}
+}
