@@ -34,7 +34,9 @@ impl Browser {
 
     /// Sends the form of the page whose action ends so, with some fields filled in.
     pub(super) async fn send(&mut self, action: &str, fields: &[(&str, &str)]) -> anyhow::Result<()> {
-        let (path, mut filled) = self.form(action).with_context(|| format!("the page {} has no form {action}", self.url.path()))?;
+        let (path, mut filled) = self
+            .form(action)
+            .with_context(|| format!("the page {} has no form {action}", self.url.path()))?;
         for (name, value) in fields {
             filled.insert((*name).to_owned(), (*value).to_owned());
         }
@@ -51,7 +53,10 @@ impl Browser {
             let form = &rest[..end];
             let path = attribute(form, "action").unwrap_or_default();
             if path.ends_with(action) {
-                let inputs = form.split("<input").skip(1).filter(|i| attribute(i, "type").as_deref() == Some("hidden"));
+                let inputs = form
+                    .split("<input")
+                    .skip(1)
+                    .filter(|i| attribute(i, "type").as_deref() == Some("hidden"));
                 let hidden = inputs.filter_map(|i| Some((attribute(i, "name")?, attribute(i, "value")?)));
                 return Some((path, hidden.collect()));
             }
@@ -60,7 +65,9 @@ impl Browser {
         None
     }
 
-    async fn request(&mut self, method: Method, url: Url, form: Option<BTreeMap<String, String>>) -> anyhow::Result<()> {
+    async fn request(
+        &mut self, method: Method, url: Url, form: Option<BTreeMap<String, String>>,
+    ) -> anyhow::Result<()> {
         let (mut method, mut url, mut form) = (method, url, form);
         for _ in 0..MAX_REDIRECTS {
             let port = url.port().unwrap_or(80);

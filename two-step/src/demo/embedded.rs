@@ -61,11 +61,14 @@ impl Otpost {
             machine_detection: true,
             base_url: format!("http://{}", gateway.addr()),
         };
-        config.carriers.insert("mock".to_owned(), CarrierConfig { twilio: Some(account), ..CarrierConfig::default() });
+        config
+            .carriers
+            .insert("mock".to_owned(), CarrierConfig { twilio: Some(account), ..CarrierConfig::default() });
         let root = Root::random("demo");
         let tenant_key = root.tenant("default").to_text().to_string();
         let keys = Keys::new(root.clone(), vec![], &root);
-        let app = otpost::app::start(config, keys, Start { roles: Roles::ALL, migrate: true, wait: false }).await?;
+        let app =
+            otpost::app::start(config, keys, Start { roles: Roles::ALL, migrate: true, wait: false }).await?;
         let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
         app.ledger.add_key(&key.row).await?;
         Ok(Self { app, gateway, key: key.text, tenant_key })

@@ -50,7 +50,11 @@ pub(super) struct Mailbox {
 impl Mailbox {
     pub(super) async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind(local(0)).await?;
-        let mailbox = Self { address: listener.local_addr()?, letters: Letters::default(), stop: CancellationToken::new() };
+        let mailbox = Self {
+            address: listener.local_addr()?,
+            letters: Letters::default(),
+            stop: CancellationToken::new(),
+        };
         let (letters, stop) = (mailbox.letters.clone(), mailbox.stop.clone());
         tokio::spawn(async move {
             loop {

@@ -86,7 +86,7 @@ impl Demo {
         println!("A shop with two-step verification runs on this machine. Nothing leaves it.\n");
         println!("  Open   {url}\n");
         println!("Sign in as ada with the password lovelace, then turn two-step verification on.");
-        println!("Use any number such as 07700 900123: texts and calls show up beside the shop.");
+        println!("Use any number such as 07700 900200: texts and calls show up beside the shop.");
         println!("Stop with Ctrl-C.");
     }
 }

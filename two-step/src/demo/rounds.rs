@@ -46,7 +46,8 @@ async fn signed_in(stage: &str, user: &str, password: &str) -> anyhow::Result<Br
 
 /// The newest message at a number: its place among all messages, and what it says.
 async fn newest(stage: &str, number: &str, channel: &str) -> anyhow::Result<(u64, String)> {
-    let phones: Json = reqwest::Client::builder().build()?.get(format!("{stage}/phones")).send().await?.json().await?;
+    let phones: Json =
+        reqwest::Client::builder().build()?.get(format!("{stage}/phones")).send().await?.json().await?;
     let phone = phones["phones"].as_array().into_iter().flatten().find(|p| p["number"] == number);
     let messages = phone.and_then(|p| p["messages"].as_array()).cloned().unwrap_or_default();
     let newest = messages.iter().filter(|m| m["channel"] == channel).max_by_key(|m| m["seq"].as_u64());
@@ -77,7 +78,8 @@ async fn code(stage: &str, number: &str, channel: &str, after: u64) -> anyhow::R
 /// The code of a message: after the `#` of a text's last line, or the digits that a call spells. The pauses of a call are
 /// written in parentheses.
 fn read_code(text: &str) -> Option<String> {
-    let spoken = text.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect::<String>();
+    let spoken =
+        text.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect::<String>();
     let from = text.rsplit_once(" #").map_or(spoken.as_str(), |(_, code)| code);
     let is_notice = text.contains("/stop/");
     let digits: String = from.chars().filter(char::is_ascii_digit).take(6).collect();
@@ -96,30 +98,39 @@ async fn add_phone(browser: &mut Browser, stage: &str, typed: &str, number: &str
 }
 
 /// Signs up a user with a phone and recovery codes.
-async fn set_up(stage: &str, user: &str, password: &str, typed: &str, number: &str) -> anyhow::Result<Browser> {
+async fn set_up(
+    stage: &str, user: &str, password: &str, typed: &str, number: &str,
+) -> anyhow::Result<Browser> {
     let mut browser = signed_in(stage, user, password).await?;
-    ensure!(browser.shows("signed in"), "the password alone should sign in before two-step verification is on");
+    ensure!(
+        browser.shows("signed in"),
+        "the password alone should sign in before two-step verification is on"
+    );
     browser.send("/shop/settings", &[]).await?;
     add_phone(&mut browser, stage, typed, number).await?;
     browser.open("/settings/recovery-codes").await?;
     browser.send("/settings/recovery-codes", &[]).await?;
     browser.send("/settings/recovery-codes/saved", &[("saved", "yes")]).await?;
-    ensure!(browser.url.path() == "/settings/on", "the wizard should offer to turn it on, and is at {}", browser.url.path());
+    ensure!(
+        browser.url.path() == "/settings/on",
+        "the wizard should offer to turn it on, and is at {}",
+        browser.url.path()
+    );
     browser.send("/settings/on", &[]).await?;
     Ok(browser)
 }
 
 async fn turned_on(stage: String) -> anyhow::Result<String> {
-    let mut browser = set_up(&stage, "ada", "lovelace", "07700 900123", "+447700900123").await?;
+    let mut browser = set_up(&stage, "ada", "lovelace", "07700 900200", "+447700900200").await?;
     browser.send("/settings/leave", &[]).await?;
     ensure!(browser.url.path() == "/shop", "the shop should show again");
     Ok("1 text, 10 recovery codes, on".to_owned())
 }
 
 async fn by_text(stage: String) -> anyhow::Result<String> {
-    let before = place(&stage, "+447700900123", "sms").await?;
+    let before = place(&stage, "+447700900200", "sms").await?;
     let mut browser = signed_in(&stage, "ada", "lovelace").await?;
-    let code = code(&stage, "+447700900123", "sms", before).await?;
+    let code = code(&stage, "+447700900200", "sms", before).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code)]).await?;
     ensure!(browser.shows("sms (second)"), "the shop should have a result by sms");
@@ -127,9 +138,9 @@ async fn by_text(stage: String) -> anyhow::Result<String> {
 }
 
 async fn trusted(stage: String) -> anyhow::Result<String> {
-    let before = place(&stage, "+447700900123", "sms").await?;
+    let before = place(&stage, "+447700900200", "sms").await?;
     let mut browser = signed_in(&stage, "ada", "lovelace").await?;
-    let code = code(&stage, "+447700900123", "sms", before).await?;
+    let code = code(&stage, "+447700900200", "sms", before).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code), ("trust", "yes")]).await?;
     browser.send("/shop/close", &[]).await?;
@@ -144,10 +155,10 @@ async fn trusted(stage: String) -> anyhow::Result<String> {
 async fn by_call(stage: String) -> anyhow::Result<String> {
     let mut browser = signed_in(&stage, "ada", "lovelace").await?;
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    let calls = place(&stage, "+447700900123", "voice").await?;
+    let calls = place(&stage, "+447700900200", "voice").await?;
     let path = browser.url.path().to_owned();
     browser.send(&format!("{path}/send"), &[("channel", "voice")]).await?;
-    let code = code(&stage, "+447700900123", "voice", calls).await?;
+    let code = code(&stage, "+447700900200", "voice", calls).await?;
     browser.send(&path, &[("code", &code)]).await?;
     ensure!(browser.shows("voice (second)"), "the shop should have a result by voice");
     Ok("signed in, result by voice".to_owned())
@@ -158,7 +169,9 @@ async fn fallback(stage: String) -> anyhow::Result<String> {
     let mut browser = signed_in(&stage, "alan", "turing").await?;
     browser.send("/shop/settings", &[]).await?;
     browser.open("/settings/phone").await?;
-    browser.send("/settings/phone", &[("country", "GB"), ("number", "07700 900102"), ("channel", "sms")]).await?;
+    browser
+        .send("/settings/phone", &[("country", "GB"), ("number", "07700 900102"), ("channel", "sms")])
+        .await?;
     let code = code(&stage, "+447700900102", "voice", 0).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code)]).await?;
@@ -167,12 +180,12 @@ async fn fallback(stage: String) -> anyhow::Result<String> {
 }
 
 async fn locked(stage: String) -> anyhow::Result<String> {
-    let mut browser = set_up(&stage, "grace", "hopper", "07700 900133", "+447700900133").await?;
+    let mut browser = set_up(&stage, "grace", "hopper", "07700 900201", "+447700900201").await?;
     browser.open(&format!("{stage}/shop")).await?;
     browser.send("/shop/sign-out", &[]).await?;
-    let before = place(&stage, "+447700900133", "sms").await?;
+    let before = place(&stage, "+447700900201", "sms").await?;
     browser.send("/shop/sign-in", &[("user", "grace"), ("password", "hopper")]).await?;
-    let right = code(&stage, "+447700900133", "sms", before).await?;
+    let right = code(&stage, "+447700900201", "sms", before).await?;
     let wrong = if right == "000000" { "000001" } else { "000000" };
     let path = browser.url.path().to_owned();
     for _ in 0..5 {
@@ -183,15 +196,15 @@ async fn locked(stage: String) -> anyhow::Result<String> {
 }
 
 async fn turned_off(stage: String) -> anyhow::Result<String> {
-    let before = place(&stage, "+447700900123", "sms").await?;
+    let before = place(&stage, "+447700900200", "sms").await?;
     let mut browser = signed_in(&stage, "ada", "lovelace").await?;
-    let sign_in = code(&stage, "+447700900123", "sms", before).await?;
+    let sign_in = code(&stage, "+447700900200", "sms", before).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &sign_in)]).await?;
     browser.send("/shop/settings", &[]).await?;
-    let before = place(&stage, "+447700900123", "sms").await?;
+    let before = place(&stage, "+447700900200", "sms").await?;
     browser.send("/settings/proof", &[]).await?;
-    let fresh = code(&stage, "+447700900123", "sms", before).await?;
+    let fresh = code(&stage, "+447700900200", "sms", before).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &fresh)]).await?;
     browser.open("/settings/off").await?;

@@ -106,7 +106,11 @@ impl Shop {
         }
         if let Some(visit) = self.visits().get_mut(cookie) {
             visit.signed_in = true;
-            visit.proof = Some(format!("{} ({})", claims["method"].as_str().unwrap_or("?"), claims["acr"].as_str().unwrap_or("?")));
+            visit.proof = Some(format!(
+                "{} ({})",
+                claims["method"].as_str().unwrap_or("?"),
+                claims["acr"].as_str().unwrap_or("?")
+            ));
             visit.device = claims["device"].as_str().map(str::to_owned);
         }
         Ok(())
@@ -118,7 +122,12 @@ impl Shop {
         if header.typ.as_deref() != Some("two-step+jwt") {
             return Err(Denied::SecondStep);
         }
-        let keys = self.client.get(format!("{}/.well-known/jwks.json", self.pages)).send().await.map_err(|_| Denied::Away)?;
+        let keys = self
+            .client
+            .get(format!("{}/.well-known/jwks.json", self.pages))
+            .send()
+            .await
+            .map_err(|_| Denied::Away)?;
         let keys: JwkSet = keys.json().await.map_err(|_| Denied::Away)?;
         let key = header.kid.and_then(|kid| keys.find(&kid).cloned()).ok_or(Denied::SecondStep)?;
         let key = DecodingKey::from_jwk(&key).map_err(|_| Denied::SecondStep)?;

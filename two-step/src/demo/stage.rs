@@ -75,10 +75,13 @@ async fn mail(State(stage): State<Arc<Stage>>) -> Json<Value> {
 
 fn cookie_of(headers: &HeaderMap) -> Option<String> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-    all.flat_map(|l| l.split(';')).find_map(|pair| pair.trim().strip_prefix(&format!("{COOKIE}=")).map(str::to_owned))
+    all.flat_map(|l| l.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(&format!("{COOKIE}=")).map(str::to_owned))
 }
 
-async fn home(State(stage): State<Arc<Stage>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Html<String> {
+async fn home(
+    State(stage): State<Arc<Stage>>, headers: HeaderMap, RawQuery(query): RawQuery,
+) -> Html<String> {
     let visit = cookie_of(&headers).and_then(|c| stage.shop.visit(&c)).filter(|v| v.signed_in);
     let problem = match query.as_deref() {
         Some("denied=password") => Some("User and password do not match."),
@@ -118,10 +121,13 @@ async fn sign_in(State(stage): State<Arc<Stage>>, body: Body) -> Response {
     }
 }
 
-async fn came_back(State(stage): State<Arc<Stage>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+async fn came_back(
+    State(stage): State<Arc<Stage>>, headers: HeaderMap, RawQuery(query): RawQuery,
+) -> Response {
     let query = query.unwrap_or_default();
     let value = |name: &str| {
-        let found = form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == name).map(|(_, v)| v.into_owned());
+        let found =
+            form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == name).map(|(_, v)| v.into_owned());
         found.unwrap_or_default()
     };
     let cookie = cookie_of(&headers).unwrap_or_default();

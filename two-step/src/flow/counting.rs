@@ -6,7 +6,7 @@ use super::FlowError;
 use crate::clock::after;
 use crate::limit::{Rule, Times};
 use crate::seal::{Hashed, Keys};
-use crate::store::{Counter, Tx, Value};
+use crate::store::{Counter, Record, Tx, Value};
 
 /// One limit and its subject.
 pub(super) struct Count<'a> {
@@ -47,13 +47,26 @@ async fn lock<'a>(
     keyed.sort_by(|a, b| a.0.cmp(&b.0));
     let mut locked = vec![];
     for (key_hash, rules) in keyed {
-        let make =
-            "insert into counter (key_hash, times, expires_at) values ($1, '[]', $2) on conflict do nothing";
-        let expires = Value::Int(now.as_millisecond());
-        tx.execute(make, &[Value::Text(key_hash.clone()), expires]).await?;
-        let counter = tx.lock::<Counter>(key_hash).await?.ok_or(FlowError::Missing("counter"))?;
+        let counter = lock_one(tx, key_hash, now).await?;
         let times = Times(serde_json::from_str(&counter.times).unwrap_or_default());
         locked.push((times, counter, rules));
     }
     Ok(locked)
+}
+
+/// Makes or locks a counter. One statement does both: a sweep may delete an expired counter between two.
+async fn lock_one(tx: &mut Tx, key_hash: String, now: Timestamp) -> Result<Counter, FlowError> {
+    let sql = "insert into counter (key_hash, times, expires_at) values ($1, '[]', $2) \
+               on conflict (key_hash) do update set key_hash = excluded.key_hash returning key_hash, times, expires_at";
+    let rows = tx.query(sql, &[Value::Text(key_hash), Value::Int(now.as_millisecond())]).await?;
+    let row = rows.first().ok_or(FlowError::Missing("counter"))?;
+    Ok(Counter::from_row(row)?)
+}
+
+/// Lets one transaction at a time pass for a name and a subject, until it ends. For rules that count rows.
+pub(super) async fn hold(
+    tx: &mut Tx, keys: &Keys, name: &str, subject: &str, now: Timestamp,
+) -> Result<(), FlowError> {
+    let key = keys.hash(Hashed::Counter, &[name.as_bytes(), subject.as_bytes()]);
+    lock_one(tx, key, now).await.map(drop)
 }

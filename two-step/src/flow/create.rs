@@ -15,6 +15,8 @@ use crate::store::{Tx, Value, new_id};
 
 /// Characters that `state` and `nonce` may have.
 const MAX_OPAQUE_CHARS: usize = 512;
+/// Characters that a language tag may have (RFC 5646, section 4.4.1).
+const MAX_LOCALE_CHARS: usize = 35;
 
 /// What a back end asks for.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +59,7 @@ impl Core {
         let section = self.product(product)?;
         check_opaque("state", new.state.as_deref())?;
         check_opaque("nonce", new.nonce.as_deref())?;
+        check_locale(new.locale.as_deref())?;
         if let Some(url) = &new.return_url {
             self.check_return_url(product, url)?;
         }
@@ -139,5 +142,16 @@ pub(super) fn check_opaque(field: &'static str, text: Option<&str>) -> Result<()
         Ok(())
     } else {
         Err(FlowError::invalid(field, "must have at most 512 characters, none of them a control character"))
+    }
+}
+
+pub(super) fn check_locale(tag: Option<&str>) -> Result<(), FlowError> {
+    let fits = tag.is_none_or(|t| {
+        (1..=MAX_LOCALE_CHARS).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    });
+    if fits {
+        Ok(())
+    } else {
+        Err(FlowError::invalid("locale", "must be a language tag such as en or de-AT"))
     }
 }

@@ -61,13 +61,7 @@ impl Core {
         if visitor.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
             return Ok(Err(AddRefused::Known));
         }
-        let others = tx
-            .query(
-                "select count(distinct account) from method where target_hash = $1 and state = 'active' and account <> $2",
-                &[Value::Text(hash.clone()), Value::Uuid(visitor.account.id)],
-            )
-            .await?;
-        if others.first().map_or(0, |r| r.int(0)) >= i64::from(self.config.limits.accounts_per_number) {
+        if self.has_too_many_accounts(&mut tx, &hash, visitor.account.id).await? {
             return Ok(Err(AddRefused::Shared));
         }
         let mut method = match visitor
@@ -93,6 +87,17 @@ impl Core {
         method.channel = Some(channel);
         tx.update(&method).await?;
         self.enrol(tx, &visitor, &method, Some(channel)).await
+    }
+
+    /// Whether as many accounts as may have a number have it already, one account apart.
+    pub(super) async fn has_too_many_accounts(
+        &self, tx: &mut Tx, target_hash: &str, account: Uuid,
+    ) -> Result<bool, FlowError> {
+        let sql =
+            "select count(distinct account) from method where target_hash = $1 and state = 'active' and account <> $2";
+        let others = tx.query(sql, &[Value::Text(target_hash.to_owned()), Value::Uuid(account)]).await?;
+        let most = i64::from(self.config.limits.accounts_per_number);
+        Ok(others.first().map_or(0, |r| r.int(0)) >= most)
     }
 
     /// Begins an enrolment: a challenge that only this method's code answers.

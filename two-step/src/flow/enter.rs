@@ -5,14 +5,14 @@ use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::counting::{Count, count};
+use super::counting::{Count, count, hold};
 use super::send::may_prove;
 use super::{Core, FlowError, Locked, Visit, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, EntryRefused, Proof, Purpose};
 use crate::code::{Code, Digits, Entry as Typed};
 use crate::device::TrustKind;
-use crate::method::{Channel, Kind};
+use crate::method::{Channel, Kind, Method};
 use crate::recovery::{self, RecoveryCode};
 use crate::seal::{Hashed, Sealed, same};
 use crate::store::{Dispatch, OutboxKind, Session, Tx, Value, new_id};
@@ -143,7 +143,12 @@ impl Core {
             Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_deref()).await?, None),
             Typed::Support(_) | Typed::Unreadable => (None, None),
         };
+        let shared = match &found {
+            Some(found) => self.is_shared(&mut tx, &locked, &challenge, found.method).await?,
+            None => false,
+        };
         let entered = match found {
+            Some(found) if shared => self.give_up(&mut tx, &locked, &mut challenge, found.method).await?,
             None => self.wrong(&mut tx, &mut locked, &mut challenge, clock_behind_s).await?,
             Some(found) => {
                 self.right(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes).await?
@@ -282,6 +287,30 @@ impl Core {
         } else {
             Ok(Entered::Wrong { left: wrong.left, clock_behind_s })
         }
+    }
+
+    /// Whether as many other accounts as may have a phone's number have it by now. Asked again when its first code is typed:
+    /// until then it did not count.
+    async fn is_shared(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: Uuid,
+    ) -> Result<bool, FlowError> {
+        let new = locked.method(method).filter(|m| challenge.purpose == Purpose::Enrol && !m.is_active());
+        let Some(hash) = new.filter(|m| m.kind == Kind::Phone).and_then(|m| m.target_hash.as_deref()) else {
+            return Ok(false);
+        };
+        hold(tx, &self.keys, "accounts_per_number", hash, locked.now).await?;
+        self.has_too_many_accounts(tx, hash, locked.account.id).await
+    }
+
+    /// Ends the enrolment of a number that too many accounts have.
+    async fn give_up(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, method: Uuid,
+    ) -> Result<Entered, FlowError> {
+        challenge.end(ChallengeState::Cancelled, locked.now);
+        tx.delete::<Method>(method).await?;
+        tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
+        self.feedback(tx, challenge, false, Some(()), locked.now).await?;
+        Ok(Entered::Ended(ChallengeState::Cancelled))
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a proof changes")]

@@ -46,7 +46,7 @@ impl Core {
         let wanted_call = row.call_due_at.is_some();
         let called = heard.channel == Some(Channel::Voice)
             && matches!(heard.state, DispatchState::Sent | DispatchState::Delivered);
-        if called || heard.state == DispatchState::Delivered && heard.channel == Some(Channel::Voice) {
+        if called || matches!(heard.state, DispatchState::Superseded | DispatchState::Cancelled) {
             row.call_due_at = None;
         }
         tx.update(&row).await?;
@@ -54,7 +54,9 @@ impl Core {
             self.learn(&mut tx, &locked.account, method, &row, now).await?;
         }
         tx.commit().await?;
-        let ended_without_call = row.state.is_final() && row.channel != Some(Channel::Voice);
+        // A newer dispatch took its place, or nobody waits for it any more.
+        let given_up = matches!(row.state, DispatchState::Superseded | DispatchState::Cancelled);
+        let ended_without_call = row.state.is_final() && !given_up && row.channel != Some(Channel::Voice);
         if wanted_call && ended_without_call {
             self.call_anew(row.id).await?;
         }
@@ -67,12 +69,14 @@ impl Core {
         now: Timestamp,
     ) -> Result<(), FlowError> {
         let mut method = method.clone();
+        // A call that does not go through says nothing of a phone that takes texts.
+        let speaks_of_phone = row.channel != Some(Channel::Voice) || method.no_texts;
         match row.reason.as_deref() {
             Some("landline") if !method.no_texts => {
                 method.no_texts = true;
                 tx.update(&method).await?;
             }
-            Some(reason @ ("opted_out" | "invalid_number")) if method.is_active() => {
+            Some(reason @ ("opted_out" | "invalid_number")) if speaks_of_phone && method.is_active() => {
                 method.pause(reason);
                 tx.update(&method).await?;
                 let data = json!({"method": method.id, "reason": reason});

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::counting::hold;
 use super::{Core, FlowError, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
@@ -137,8 +138,14 @@ impl Core {
     async fn signing_keys(&self, tx: &mut Tx, now: Timestamp) -> Result<Vec<SigningKey>, FlowError> {
         let live = Value::Int(before(now, OVERLAP).as_millisecond());
         let published = "where retired_at is null or retired_at > $1 order by signs_from desc, id desc";
-        let mut keys = tx.select::<SigningKey>(published, &[live]).await?;
-        if keys.iter().any(|k| k.retired_at.is_none() && k.signs_from <= now) {
+        let mut keys = tx.select::<SigningKey>(published, std::slice::from_ref(&live)).await?;
+        let signs = |keys: &[SigningKey]| keys.iter().any(|k| k.retired_at.is_none() && k.signs_from <= now);
+        if signs(&keys) {
+            return Ok(keys);
+        }
+        hold(tx, &self.keys, "signing_keys", "", now).await?;
+        keys = tx.select::<SigningKey>(published, &[live]).await?;
+        if signs(&keys) {
             return Ok(keys);
         }
         let key = self.make_signing_key(tx, now, now).await?;
@@ -162,6 +169,7 @@ impl Core {
     pub async fn rotate_signing_keys(&self, force: bool) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;
+        hold(&mut tx, &self.keys, "signing_keys", "", now).await?;
         let keys = self.signing_keys(&mut tx, now).await?;
         let newest = keys.iter().filter(|k| k.retired_at.is_none()).max_by_key(|k| k.signs_from);
         let due = newest.is_none_or(|k| after(k.signs_from, KEY_LIFE) <= after(now, OVERLAP));

@@ -143,7 +143,11 @@ impl Core {
         }
         let digits = Digits::random();
         let id = new_id();
-        let group_id = newest.map_or_else(new_id, |c| c.group_id);
+        // One group per challenge and method, also where its codes have ended and are gone.
+        let earlier = "where challenge = $1 and method = $2 order by issued_at desc, id desc limit 1";
+        let earlier =
+            tx.find::<Dispatch>(earlier, &[Value::Uuid(challenge.id), Value::Uuid(method.id)]).await?;
+        let group_id = earlier.map_or_else(new_id, |d| d.group_id);
         let expires_at = after(now, self.config.code.life.0).min(challenge.expires_at);
         let code = Code {
             id,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::create::check_opaque;
+use super::create::{check_locale, check_opaque};
 use super::{Core, FlowError, Visit};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose};
@@ -83,6 +83,7 @@ impl Core {
     pub async fn open_session(&self, product: &str, new: NewSession) -> Result<Opened, FlowError> {
         check_opaque("state", new.state.as_deref())?;
         check_opaque("display_name", new.display_name.as_deref())?;
+        check_locale(new.locale.as_deref())?;
         self.check_return_url(product, &new.return_url)?;
         let mut tx = self.store.begin().await?;
         let mut account = self.account(&mut tx, product, &new.user).await?;

@@ -76,17 +76,25 @@ impl Postgres {
     }
 }
 
-/// A transaction. Dropped without a commit, its connection is closed, which undoes it.
+/// A transaction. Dropped without a commit, it is undone, and its connection goes back to the pool.
 pub(super) struct PostgresTx {
     connection: Option<Object>,
 }
 
 impl Drop for PostgresTx {
     fn drop(&mut self) {
-        // A pooled connection would go back with its transaction open.
-        if let Some(connection) = self.connection.take() {
+        let Some(connection) = self.connection.take() else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             drop(Object::take(connection));
-        }
+            return;
+        };
+        runtime.spawn(async move {
+            let undone = tokio::time::timeout(ANSWER_TIMEOUT, connection.batch_execute("rollback")).await;
+            if !matches!(undone, Ok(Ok(()))) {
+                // A pooled connection would go back with its transaction open; closing it undoes the transaction.
+                drop(Object::take(connection));
+            }
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, ToSql};
+use rusqlite::{Connection, ErrorCode, Statement, ToSql};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Row, StoreError, Value};
@@ -67,7 +67,8 @@ impl SqliteTx {
     pub(super) fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(|e| error_of(&e))?;
         let columns = statement.column_count();
-        let mut rows = statement.query(rusqlite::params_from_iter(values)).map_err(|e| error_of(&e))?;
+        bind(&mut statement, values).map_err(|e| error_of(&e))?;
+        let mut rows = statement.raw_query();
         let mut out = vec![];
         while let Some(row) = rows.next().map_err(|e| error_of(&e))? {
             let cells: Result<Vec<Value>, _> = (0..columns).map(|n| row.get_ref(n).map(cell)).collect();
@@ -78,7 +79,8 @@ impl SqliteTx {
 
     pub(super) fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError> {
         let mut statement = self.connection.prepare_cached(sql).map_err(|e| error_of(&e))?;
-        let changed = statement.execute(rusqlite::params_from_iter(values)).map_err(|e| error_of(&e))?;
+        bind(&mut statement, values).map_err(|e| error_of(&e))?;
+        let changed = statement.raw_execute().map_err(|e| error_of(&e))?;
         Ok(changed as u64)
     }
 
@@ -87,6 +89,20 @@ impl SqliteTx {
         self.open = false;
         Ok(())
     }
+}
+
+/// Binds `$1` to the first value, and so on. SQLite takes `$1` for a name, and gives names their places in the order in which
+/// they stand in the statement.
+fn bind(statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
+    let count = statement.parameter_count();
+    let unfit = || rusqlite::Error::InvalidParameterCount(values.len(), count);
+    for place in 1..=count {
+        let name = statement.parameter_name(place).and_then(|name| name.strip_prefix('$'));
+        let number = name.and_then(|n| n.parse::<usize>().ok()).and_then(|n| n.checked_sub(1));
+        let value = number.and_then(|n| values.get(n)).ok_or_else(unfit)?;
+        statement.raw_bind_parameter(place, value)?;
+    }
+    Ok(())
 }
 
 impl ToSql for Value {

@@ -2,7 +2,7 @@
 
 use two_step::account::AccountState;
 use two_step::challenge::ChallengeState;
-use two_step::flow::{AddRefused, ChangeRefused, Change, Created, Entered, FlowError, SwitchRefused};
+use two_step::flow::{AddRefused, Change, ChangeRefused, Created, Entered, FlowError, SwitchRefused};
 use two_step::method::{Channel, Kind, Method, MethodState};
 use two_step::number::BadNumber;
 use two_step::store::OutboxKind;

@@ -21,7 +21,9 @@ async fn check(world: &World, token: &str, audience: &str) -> Option<Json> {
     let mut validation = Validation::new(Algorithm::ES256);
     validation.set_audience(&[audience]);
     validation.validate_exp = false;
-    jsonwebtoken::decode::<Json>(token, &DecodingKey::from_jwk(key).unwrap(), &validation).ok().map(|t| t.claims)
+    jsonwebtoken::decode::<Json>(token, &DecodingKey::from_jwk(key).unwrap(), &validation)
+        .ok()
+        .map(|t| t.claims)
 }
 
 async fn result(user: &User, ticket: &str) -> String {

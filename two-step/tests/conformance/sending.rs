@@ -52,6 +52,17 @@ async fn with_less_than_two_minutes_left_a_new_code_goes_and_the_old_one_stays_g
     user.must_verify(challenge, jobs[0]["code"].as_str().unwrap()).await;
 }
 
+async fn a_code_that_follows_an_ended_one_still_supersedes_it(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    world.advance(700);
+    two_step::sweep::sweep(&world.core).await.unwrap();
+    user.send(challenge, Channel::Sms).await.unwrap();
+    let jobs = world.jobs(challenge).await;
+    assert_ne!(jobs[0]["code"], jobs[1]["code"]);
+    assert_eq!(jobs[0]["supersedes"], jobs[1]["supersedes"], "one group per challenge and method");
+}
+
 async fn three_codes_live_at_most_and_the_oldest_dies(world) {
     // Codes of one minute: each send makes a new one.
     let world = world.configured(|c| {

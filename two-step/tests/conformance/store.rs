@@ -13,8 +13,8 @@ use two_step::method::{Channel, Kind, Method};
 use two_step::recovery::RecoveryCode;
 use two_step::result::SigningKey;
 use two_step::store::{
-    ApiKey, Counter, Dispatch, DispatchState, Event, Idempotent, NoticeToken, OutboxKind, OutboxRow, Record, Session,
-    SessionPurpose, StoreError, SupportAction, SupportCase, SupportState, Value, new_id,
+    ApiKey, Counter, Dispatch, DispatchState, Event, Idempotent, NoticeToken, OutboxKind, OutboxRow, Record,
+    Session, SessionPurpose, StoreError, SupportAction, SupportCase, SupportState, Value, new_id,
 };
 use uuid::Uuid;
 
@@ -337,6 +337,16 @@ async fn a_unique_key_that_is_taken_is_answered_by_exists(world) {
     assert!(matches!(tx.insert(&challenge).await, Err(StoreError::Exists)), "one handle, one challenge");
     drop(tx);
     assert_eq!(world.count("select count(*) from challenge").await, 0);
+}
+
+async fn a_parameter_is_bound_by_its_number_wherever_it_stands(world) {
+    let mut tx = world.core.store.begin().await.unwrap();
+    tx.insert(&account()).await.unwrap();
+    let values = [Value::Text(text("shop")), Value::Int(7), Value::Text(text("de"))];
+    let sql = "update account set locale = $3, wrong = $2, paused_until = $2 where product = $1 and product = $1";
+    assert_eq!(tx.execute(sql, &values).await.unwrap(), 1);
+    let row = tx.find::<Account>("where wrong = $2 and product = $1", &values[..2]).await.unwrap().unwrap();
+    assert_eq!((row.wrong, row.locale.as_deref()), (7, Some("de")));
 }
 
 async fn a_row_that_this_version_cannot_read_is_named_by_table_and_column(world) {

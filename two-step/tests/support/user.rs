@@ -2,7 +2,8 @@
 
 use two_step::challenge::{Challenge, SendRefused};
 use two_step::flow::{
-    Change, Claimed, Created, Entered, Entry, FlowError, NewChallenge, NewSession, Redeemed, SessionClaimed, Visit, Who,
+    Change, Claimed, Created, Entered, Entry, FlowError, NewChallenge, NewSession, Redeemed, SessionClaimed,
+    Visit, Who,
 };
 use two_step::method::Channel;
 use two_step::seal::random_token;
@@ -68,7 +69,8 @@ impl Authenticator {
 impl User {
     /// A user who has nothing yet.
     pub fn new(world: &World, name: &str) -> Self {
-        let visit = Visit { browser: random_token(), agent: "Firefox on Linux".to_owned(), ..Visit::default() };
+        let visit =
+            Visit { browser: random_token(), agent: "Firefox on Linux".to_owned(), ..Visit::default() };
         Self { world: world.clone(), name: name.to_owned(), visit }
     }
 
