@@ -208,7 +208,7 @@ mod tests {
             "481516!",
             "4815½6",
             &"1 ".repeat(64),
-            "\0481516",
+            "\x00481516",
         ] {
             assert_eq!(read(text), None, "{text:?}");
         }

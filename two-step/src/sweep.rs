@@ -47,7 +47,8 @@ pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
         let now: Timestamp = tx.now().await?;
         // What a flow has locked is left for the next sweep: to wait for it in another order than the flow's is a deadlock.
         let lock = tx.locks("for update skip locked");
-        let sql = format!("delete from {table} where {key} in (select {key} from {table} where {over} {lock})");
+        let sql =
+            format!("delete from {table} where {key} in (select {key} from {table} where {over} {lock})");
         deleted += tx.execute(&sql, &[Value::Int(before(now, kept).as_millisecond())]).await?;
         tx.commit().await?;
     }

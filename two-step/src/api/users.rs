@@ -92,7 +92,7 @@ pub(super) async fn events(
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
             "after" => {
-                after = value.parse().map_err(|_| Problem::invalid("after", "is the id of an event"))?
+                after = value.parse().map_err(|_| Problem::invalid("after", "is the id of an event"))?;
             }
             "limit" => {
                 let fits = value.parse::<u32>().ok().filter(|n| (1..=MAX_EVENTS).contains(n));

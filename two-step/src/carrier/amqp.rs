@@ -1,5 +1,8 @@
 //! otpost over RabbitMQ.
-use super::*;
+use super::{
+    Brought, CancellationToken, Carrier, CarrierAway, Event, Heard, Json, OutboxKind, TenantKey, Uuid,
+    async_trait, mpsc,
+};
 use crate::config::BadConfig;
 
 pub(super) struct Amqp;

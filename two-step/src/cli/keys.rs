@@ -12,7 +12,7 @@ use crate::store::{ApiKey, Store};
 /// Make, revoke and rotate keys.
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
-    /// Print a new root, for keys.root_file
+    /// Print a new root, for `keys.root_file`
     Root,
     /// Make a bearer key for a product's back end, and print it once
     Create {

@@ -193,7 +193,7 @@ impl Core {
             locked.now,
         )
         .await?;
-        self.notify(tx, &locked.account, &locked.methods, "device_replayed", None, None, locked.now).await
+        self.notify(tx, &locked.account, &locked.methods, "device_replayed", locked.now).await
     }
 
     /// Trusts the browser for an account. Returns its device and the cookie to give.
@@ -208,13 +208,12 @@ impl Core {
                 .filter(|d| !d.void && d.generation - cookie.generation <= 1),
             None => None,
         };
-        let device = match known {
-            Some(device) => device,
-            None => {
-                let device = Device::new(new_id(), &visit.agent, now);
-                tx.insert(&device).await?;
-                device
-            }
+        let device = if let Some(device) = known {
+            device
+        } else {
+            let device = Device::new(new_id(), &visit.agent, now);
+            tx.insert(&device).await?;
+            device
         };
         tx.execute(
             "delete from trust where device = $1 and account = $2 and kind = $3",

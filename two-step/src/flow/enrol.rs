@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use serde_json::json;
 
 use super::counting::{Count, count};
+use super::events::Notice;
 use super::{Core, FlowError, Locked, Visit, Visitor};
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState};
@@ -64,25 +65,24 @@ impl Core {
         if self.has_too_many_accounts(&mut tx, &hash, visitor.account.id).await? {
             return Ok(Err(AddRefused::Shared));
         }
-        let mut method = match visitor
+        let mut method = if let Some(pending) = visitor
             .methods
             .iter()
             .find(|m| m.state == MethodState::Pending && m.target_hash.as_ref() == Some(&hash))
         {
-            Some(pending) => pending.clone(),
-            None => {
-                if let Some(until) = self.count_new_number(&mut tx, &visitor, &number).await? {
-                    return Ok(Err(AddRefused::Send(SendRefused::Limited { until })));
-                }
-                self.drop_pending(&mut tx, &visitor, Kind::Phone).await?;
-                let mut method = Method::new(new_id(), visitor.account.id, Kind::Phone, visitor.now);
-                method.target_sealed =
-                    Some(self.keys.seal(Sealed::MethodTarget, method.id, number.expose().as_bytes()));
-                method.target_hash = Some(hash);
-                method.hint = number.hint();
-                tx.insert(&method).await?;
-                method
+            pending.clone()
+        } else {
+            if let Some(until) = self.count_new_number(&mut tx, &visitor, &number).await? {
+                return Ok(Err(AddRefused::Send(SendRefused::Limited { until })));
             }
+            self.drop_pending(&mut tx, &visitor, Kind::Phone).await?;
+            let mut method = Method::new(new_id(), visitor.account.id, Kind::Phone, visitor.now);
+            method.target_sealed =
+                Some(self.keys.seal(Sealed::MethodTarget, method.id, number.expose().as_bytes()));
+            method.target_hash = Some(hash);
+            method.hint = number.hint();
+            tx.insert(&method).await?;
+            method
         };
         method.channel = Some(channel);
         tx.update(&method).await?;
@@ -93,8 +93,7 @@ impl Core {
     pub(super) async fn has_too_many_accounts(
         &self, tx: &mut Tx, target_hash: &str, account: Uuid,
     ) -> Result<bool, FlowError> {
-        let sql =
-            "select count(distinct account) from method where target_hash = $1 and state = 'active' and account <> $2";
+        let sql = "select count(distinct account) from method where target_hash = $1 and state = 'active' and account <> $2";
         let others = tx.query(sql, &[Value::Text(target_hash.to_owned()), Value::Uuid(account)]).await?;
         let most = i64::from(self.config.limits.accounts_per_number);
         Ok(others.first().map_or(0, |r| r.int(0)) >= most)
@@ -220,18 +219,15 @@ impl Core {
         if of_kind().filter(|m| m.state != MethodState::Pending).count() >= MAX_AUTHENTICATORS {
             return Ok(Err(AddRefused::TooMany));
         }
-        let (method, key) = match of_kind().find(|m| m.state == MethodState::Pending) {
-            Some(pending) => {
-                let sealed = pending.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
-                (pending.clone(), self.keys.open(Sealed::MethodSecret, pending.id, sealed)?)
-            }
-            None => {
-                let key = totp::random_key();
-                let mut method = Method::new(new_id(), visitor.account.id, Kind::Totp, visitor.now);
-                method.secret_sealed = Some(self.keys.seal(Sealed::MethodSecret, method.id, &*key));
-                tx.insert(&method).await?;
-                (method, Zeroizing::new(key.to_vec()))
-            }
+        let (method, key) = if let Some(pending) = of_kind().find(|m| m.state == MethodState::Pending) {
+            let sealed = pending.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
+            (pending.clone(), self.keys.open(Sealed::MethodSecret, pending.id, sealed)?)
+        } else {
+            let key = totp::random_key();
+            let mut method = Method::new(new_id(), visitor.account.id, Kind::Totp, visitor.now);
+            method.secret_sealed = Some(self.keys.seal(Sealed::MethodSecret, method.id, &*key));
+            tx.insert(&method).await?;
+            (method, Zeroizing::new(key.to_vec()))
         };
         let issuer = &self.product(&visitor.account.product)?.name;
         let name = visitor.session.display_name.as_deref().unwrap_or(&visitor.account.user_ref);
@@ -273,16 +269,8 @@ impl Core {
             Some(method) if method.is_active() => {
                 self.event(&mut tx, &visitor.account, "recovery.renewed", "user", json!({}), visitor.now)
                     .await?;
-                self.notify(
-                    &mut tx,
-                    &visitor.account,
-                    &visitor.methods,
-                    "recovery_renewed",
-                    None,
-                    None,
-                    visitor.now,
-                )
-                .await?;
+                self.notify(&mut tx, &visitor.account, &visitor.methods, "recovery_renewed", visitor.now)
+                    .await?;
             }
             Some(_) => {}
             None => tx.insert(&Method::new(new_id(), account, Kind::Recovery, visitor.now)).await?,
@@ -318,9 +306,7 @@ impl Core {
                 tx,
                 &locked.account,
                 &locked.methods,
-                "method_added",
-                Some(method),
-                Some(method),
+                Notice { about: "method_added", except: Some(method), added: Some(method) },
                 locked.now,
             )
             .await?;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::counting::{Count, count, hold};
+use super::events::Notice;
 use super::send::may_prove;
 use super::{Core, FlowError, Locked, Visit, lock_challenge};
 use crate::account::Account;
@@ -106,7 +107,7 @@ impl Core {
         let (mut locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
         if challenge.state == ChallengeState::Verified
-            && let Some(entered) = self.entered_again(&mut tx, &challenge, who, &typed).await?
+            && let Some(entered) = self.entered_again(&challenge, who, &typed)
         {
             tx.commit().await?;
             return Ok(entered);
@@ -161,12 +162,10 @@ impl Core {
     }
 
     /// The same right answer sent twice by one browser gets the first answer again.
-    async fn entered_again(
-        &self, _tx: &mut Tx, challenge: &Challenge, who: &Who, typed: &Typed,
-    ) -> Result<Option<Entered>, FlowError> {
+    fn entered_again(&self, challenge: &Challenge, who: &Who, typed: &Typed) -> Option<Entered> {
         let again = matches!(who, Who::Browser(_)) && matches!(typed, Typed::Code(_));
-        let location = self.location(challenge).filter(|_| again);
-        Ok(location.map(|l| Entered::Verified { location: Some(l), cookie: None, new_recovery_code: None }))
+        let location = self.location(challenge).filter(|_| again)?;
+        Some(Entered::Verified { location: Some(location), cookie: None, new_recovery_code: None })
     }
 
     /// A code among the live ones, or the authenticator's where one is shown.
@@ -263,7 +262,14 @@ impl Core {
         if wrong.method_paused {
             self.event(tx, &locked.account, "method.paused", "system", json!({"reason": "wrong_codes"}), now)
                 .await?;
-            self.notify(tx, &locked.account, &locked.methods, "paused", challenge.method, None, now).await?;
+            self.notify(
+                tx,
+                &locked.account,
+                &locked.methods,
+                Notice { about: "paused", except: challenge.method, added: None },
+                now,
+            )
+            .await?;
         }
         if wrong.left == 0 {
             self.event(
@@ -280,7 +286,7 @@ impl Core {
         }
         if let Some(until) = wrong.account_paused_until {
             self.event(tx, &locked.account, "account.paused", "system", json!({"until": until}), now).await?;
-            self.notify(tx, &locked.account, &locked.methods, "paused", None, None, now).await?;
+            self.notify(tx, &locked.account, &locked.methods, "paused", now).await?;
         }
         if wrong.left == 0 {
             Ok(Entered::Ended(ChallengeState::Locked))
@@ -334,7 +340,7 @@ impl Core {
         if found.proof == Proof::Recovery {
             let data = json!({"challenge": challenge.id});
             self.event(tx, &locked.account, "recovery.used", "user", data, now).await?;
-            self.notify(tx, &locked.account, &locked.methods, "recovery_used", None, None, now).await?;
+            self.notify(tx, &locked.account, &locked.methods, "recovery_used", now).await?;
             new_recovery_code = Some(self.replace_recovery_code(tx, locked).await?);
         }
         let acr = match (found.proof, challenge.purpose) {

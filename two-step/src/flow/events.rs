@@ -18,6 +18,23 @@ const NOTICE_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
 /// How long a mail is tried.
 const MAIL_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
+/// What is told, in a fixed word.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Notice<'a> {
+    /// What happened.
+    pub(super) about: &'a str,
+    /// The method that is not told.
+    pub(super) except: Option<Uuid>,
+    /// The method that was added: the stop page pauses it.
+    pub(super) added: Option<Uuid>,
+}
+
+impl<'a> From<&'a str> for Notice<'a> {
+    fn from(about: &'a str) -> Self {
+        Self { about, except: None, added: None }
+    }
+}
+
 impl Core {
     /// Writes an event. `data` names no code, number or address.
     pub(super) async fn event(
@@ -46,9 +63,10 @@ impl Core {
 
     /// Tells all methods but one what happened. Each message has a stop page.
     pub(super) async fn notify(
-        &self, tx: &mut Tx, account: &Account, methods: &[Method], about: &str, except: Option<Uuid>,
-        added: Option<Uuid>, now: Timestamp,
+        &self, tx: &mut Tx, account: &Account, methods: &[Method], notice: impl Into<Notice<'_>>,
+        now: Timestamp,
     ) -> Result<(), FlowError> {
+        let Notice { about, except, added } = notice.into();
         let reachable = methods.iter().filter(|m| {
             Some(m.id) != except
                 && m.target_sealed.is_some()

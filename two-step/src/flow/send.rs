@@ -68,16 +68,15 @@ impl Core {
             return Ok(Ok(()));
         }
         let (code, digits) = self.live_code(tx, challenge, method, now).await?;
-        match channel {
-            Some(channel) => self.dispatch(tx, locked, challenge, method, &code, &digits, channel).await?,
-            None => {
-                let target = self.target(method)?;
-                let name = &self.product(&locked.account.product)?.name;
-                let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
-                let body = json!({"to": *target, "kind": "code", "code": digits.expose(), "minutes": minutes,
-                                  "product": name, "locale": challenge.locale});
-                self.enqueue(tx, OutboxKind::Mail, code.group_id, &body, code.expires_at, now).await?;
-            }
+        if let Some(channel) = channel {
+            self.dispatch(tx, locked, challenge, method, &code, &digits, channel).await?;
+        } else {
+            let target = self.target(method)?;
+            let name = &self.product(&locked.account.product)?.name;
+            let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
+            let body = json!({"to": *target, "kind": "code", "code": digits.expose(), "minutes": minutes,
+                              "product": name, "locale": challenge.locale});
+            self.enqueue(tx, OutboxKind::Mail, code.group_id, &body, code.expires_at, now).await?;
         }
         challenge.count_send(channel, &self.config.limits, now);
         Ok(Ok(()))

@@ -76,16 +76,8 @@ impl Core {
                 if needed && !may_be_on(&left, self.config.email.second_step) {
                     return Ok(Err(ChangeRefused::Last));
                 }
-                self.notify(
-                    &mut tx,
-                    &visitor.account,
-                    &visitor.methods,
-                    "method_removed",
-                    None,
-                    None,
-                    visitor.now,
-                )
-                .await?;
+                self.notify(&mut tx, &visitor.account, &visitor.methods, "method_removed", visitor.now)
+                    .await?;
                 method.remove("user");
                 tx.update(method).await?;
                 if method.kind == Kind::Recovery {
@@ -195,8 +187,7 @@ impl Core {
             && challenge.state == crate::challenge::ChallengeState::Verified;
         let phone = locked.methods.iter().find(|m| m.is_active() && m.kind == Kind::Phone);
         if let Some(phone) = phone.filter(|_| proved) {
-            self.notify(&mut tx, &locked.account, &locked.methods, "method_removed", None, None, locked.now)
-                .await?;
+            self.notify(&mut tx, &locked.account, &locked.methods, "method_removed", locked.now).await?;
             let mut phone = phone.clone();
             phone.remove("lost");
             tx.update(&phone).await?;

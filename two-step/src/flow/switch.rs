@@ -43,7 +43,7 @@ impl Core {
             tx.update(&account).await?;
             tx.update(&session).await?;
             self.event(&mut tx, &account, "account.on", "user", json!({}), now).await?;
-            self.notify(&mut tx, &account, &visitor.methods, "turned_on", None, None, now).await?;
+            self.notify(&mut tx, &account, &visitor.methods, "turned_on", now).await?;
         }
         let locked = Locked { account, methods: visitor.methods, now };
         let mut cookie = None;
@@ -60,7 +60,7 @@ impl Core {
         let visitor = self.proven_visitor(&mut tx, visit).await?;
         let (account, session, now) = (visitor.account, visitor.session, visitor.now);
         let mut locked = Locked { account, methods: visitor.methods, now };
-        self.notify(&mut tx, &locked.account, &locked.methods, "turned_off", None, None, now).await?;
+        self.notify(&mut tx, &locked.account, &locked.methods, "turned_off", now).await?;
         self.switch_off(&mut tx, &mut locked, keep_phones, "user").await?;
         let session =
             crate::store::Session { proof_at: None, account_version: locked.account.version, ..session };

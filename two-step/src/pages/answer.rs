@@ -104,11 +104,11 @@ impl Pages {
             PageError::Forbidden => End::Forbidden,
             PageError::NoCookie => End::NoCookies,
             PageError::TooBig => End::TooBig,
-            PageError::NoPage => End::NotFound,
-            PageError::Flow(FlowError::Missing("session")) if !visitor.had_cookie => End::NoCookies,
+            PageError::Flow(FlowError::Missing("challenge" | "session")) if !visitor.had_cookie => {
+                End::NoCookies
+            }
             PageError::Flow(FlowError::Missing("session")) => End::SessionExpired,
-            PageError::Flow(FlowError::Missing("challenge")) if !visitor.had_cookie => End::NoCookies,
-            PageError::Flow(FlowError::Missing(_)) => End::NotFound,
+            PageError::NoPage | PageError::Flow(FlowError::Missing(_)) => End::NotFound,
             PageError::Flow(FlowError::Invalid { .. }) => End::BadRequest,
             PageError::Flow(FlowError::Limited { until, now }) => {
                 End::RateLimited(seconds_until(*now, *until))

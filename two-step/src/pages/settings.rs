@@ -116,7 +116,7 @@ pub(super) fn row(method: &Method) -> MethodRow {
         preferred: method.preferred,
         paused: !method.is_active(),
         added_at: method.verified_at.unwrap_or(method.created_at).as_second(),
-        used_at: method.used_at.map(|t| t.as_second()),
+        used_at: method.used_at.map(jiff::Timestamp::as_second),
     }
 }
 
@@ -170,7 +170,7 @@ async fn device_rows(
         label: device.label,
         is_this: cookie.as_ref().is_some_and(|c| c.id == device.id),
         used_at: trust.used_at.as_second(),
-        until: trust.expires_at.map(|t| t.as_second()),
+        until: trust.expires_at.map(jiff::Timestamp::as_second),
     };
     Ok(devices.into_iter().map(row).collect())
 }

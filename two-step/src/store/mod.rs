@@ -93,7 +93,7 @@ impl Store {
     /// Begins a transaction. Dropping it undoes it.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let inner = match &self.driver {
-            Driver::Postgres(d) => Inner::Postgres(d.begin().await?),
+            Driver::Postgres(d) => Inner::Postgres(Box::new(d.begin().await?)),
             Driver::Sqlite(d) => Inner::Sqlite(d.begin().await?),
         };
         Ok(Tx { inner, ahead_ms: self.ahead_ms.load(Ordering::Relaxed) })
@@ -112,7 +112,7 @@ pub struct Tx {
 }
 
 enum Inner {
-    Postgres(postgres::PostgresTx),
+    Postgres(Box<postgres::PostgresTx>),
     Sqlite(sqlite::SqliteTx),
 }
 
