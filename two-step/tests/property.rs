@@ -1,0 +1,321 @@
+//! Whatever users, thieves and clocks do in whatever order: no code is accepted twice, a challenge takes five wrong codes at
+//! most, and nobody is verified without a proof. On `SQLite`, against a model of what the test itself has seen go out.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use proptest::test_runner::Config as Cases;
+use two_step::challenge::{Challenge, ChallengeState, Proof};
+use two_step::flow::{Claimed, Created, Entered, Entry, FlowError, Heard, Redeemed};
+use two_step::method::Channel;
+use two_step::store::{DispatchState, OutboxKind};
+use uuid::Uuid;
+
+use support::user::{Asked, Authenticator, User, last_part, ticket};
+use support::world::{Backend, World};
+
+/// What somebody does. A number picks one of the challenges, codes or browsers that there are by then.
+#[derive(Debug, Clone)]
+enum Deed {
+    Ask,
+    Claim {
+        challenge: usize,
+        browser: usize,
+    },
+    Send {
+        challenge: usize,
+        browser: usize,
+        call: bool,
+    },
+    /// A code that went out, for whichever challenge it was.
+    Code {
+        challenge: usize,
+        browser: usize,
+        code: usize,
+    },
+    Totp {
+        challenge: usize,
+        browser: usize,
+        steps: i64,
+    },
+    Guess {
+        challenge: usize,
+        browser: usize,
+        digits: u32,
+    },
+    Redeem {
+        challenge: usize,
+    },
+    Cancel {
+        challenge: usize,
+        browser: usize,
+    },
+    Prove {
+        browser: usize,
+    },
+    Heard {
+        code: usize,
+        sequence: i64,
+        failed: bool,
+    },
+    Wait {
+        seconds: u64,
+    },
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    // Few challenges and browsers, so that deeds meet.
+    let (challenge, browser) = (|| 0..6usize, || prop_oneof![4 => Just(0usize), 1 => Just(1usize)]);
+    let deed = prop_oneof![
+        3 => Just(Deed::Ask),
+        4 => (challenge(), browser()).prop_map(|(challenge, browser)| Deed::Claim { challenge, browser }),
+        3 => (challenge(), browser(), any::<bool>())
+            .prop_map(|(challenge, browser, call)| Deed::Send { challenge, browser, call }),
+        6 => (challenge(), browser(), 0..8usize)
+            .prop_map(|(challenge, browser, code)| Deed::Code { challenge, browser, code }),
+        3 => (challenge(), browser(), -2..=2i64)
+            .prop_map(|(challenge, browser, steps)| Deed::Totp { challenge, browser, steps }),
+        5 => (challenge(), browser(), 0..1_000_000u32)
+            .prop_map(|(challenge, browser, digits)| Deed::Guess { challenge, browser, digits }),
+        2 => challenge().prop_map(|challenge| Deed::Redeem { challenge }),
+        1 => (challenge(), browser()).prop_map(|(challenge, browser)| Deed::Cancel { challenge, browser }),
+        1 => browser().prop_map(|browser| Deed::Prove { browser }),
+        2 => (0..8usize, 1..5i64, any::<bool>())
+            .prop_map(|(code, sequence, failed)| Deed::Heard { code, sequence, failed }),
+        3 => prop_oneof![0..40u64, 100..700u64].prop_map(|seconds| Deed::Wait { seconds }),
+    ];
+    prop::collection::vec(deed, 1..60)
+}
+
+/// A code that went out.
+struct Sent {
+    challenge: Uuid,
+    dispatch: Uuid,
+    digits: String,
+}
+
+/// The user, a thief who has the password, and what the test has seen.
+struct Play {
+    world: World,
+    browsers: [User; 2],
+    app: Authenticator,
+    asked: Vec<Asked>,
+    wrong: Vec<(Uuid, u32)>,
+    verified: BTreeSet<Uuid>,
+    used_codes: BTreeSet<(Uuid, String)>,
+    used_totp: BTreeSet<String>,
+}
+
+impl Play {
+    async fn new() -> Self {
+        let world = World::new(Backend::Sqlite).await;
+        let (user, app) = User::with_phone(&world, "u1", 1).await;
+        let thief = user.elsewhere();
+        for browser in [&user, &thief] {
+            browser.open_settings().await;
+        }
+        Self {
+            world,
+            browsers: [user, thief],
+            app,
+            asked: vec![],
+            wrong: vec![],
+            verified: BTreeSet::new(),
+            used_codes: BTreeSet::new(),
+            used_totp: BTreeSet::new(),
+        }
+    }
+
+    fn pick(&self, challenge: usize) -> Option<&Asked> {
+        if self.asked.is_empty() { None } else { self.asked.get(challenge % self.asked.len()) }
+    }
+
+    async fn sent(&self) -> Vec<Sent> {
+        let jobs = self.world.outbox(OutboxKind::Dispatch).await;
+        let of_challenges =
+            jobs.iter().filter(|j| self.asked.iter().any(|a| j["tags"]["challenge"] == a.id.to_string()));
+        let read = |text: &serde_json::Value| text.as_str().unwrap().to_owned();
+        of_challenges
+            .map(|j| Sent {
+                challenge: read(&j["tags"]["challenge"]).parse().unwrap(),
+                dispatch: support::world::id_of(j),
+                digits: read(&j["code"]),
+            })
+            .collect()
+    }
+
+    async fn play(&mut self, deed: &Deed) {
+        let core = self.world.core.clone();
+        match *deed {
+            Deed::Ask => match core.create("shop", self.browsers[0].new_challenge()).await {
+                Ok(Created::Challenge { id, url, .. }) => {
+                    self.asked.push(Asked { id, handle: last_part(&url) })
+                }
+                other => panic!("{other:?}"),
+            },
+            Deed::Claim { challenge, browser } => {
+                // A challenge of the settings has no URL.
+                let Some(asked) = self.pick(challenge).filter(|a| !a.handle.is_empty()) else { return };
+                let (claimed, cookie) = self.browsers[browser].claim(asked).await;
+                assert_eq!(cookie, None);
+                if let Claimed::Verified { .. } = claimed {
+                    let row = self.browsers[browser].challenge(asked.id).await;
+                    assert!(self.verified.contains(&asked.id) || !passed(&row), "verified by opening it");
+                }
+            }
+            Deed::Send { challenge, browser, call } => {
+                let Some(asked) = self.pick(challenge) else { return };
+                let channel = if call { Channel::Voice } else { Channel::Sms };
+                match core.send(asked.id, &self.browsers[browser].who(), None, Some(channel)).await {
+                    Ok(_) | Err(FlowError::Missing("challenge")) => {}
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            Deed::Code { challenge, browser, code } => {
+                let (Some(id), sent) = (self.pick(challenge).map(|a| a.id), self.sent().await) else {
+                    return;
+                };
+                let Some(code) = sent.get(sent.len().saturating_sub(1 + code)) else { return };
+                let fits = sent.iter().any(|s| s.challenge == id && s.digits == code.digits);
+                self.enter(id, browser, None, &code.digits, fits).await;
+            }
+            Deed::Totp { challenge, browser, steps } => {
+                let Some(id) = self.pick(challenge).map(|a| a.id) else { return };
+                let digits = self.app.code_at(&self.world, steps).await;
+                let method = self.app.method;
+                let fits = steps.abs() <= 1 && !self.used_totp.contains(&digits);
+                self.enter(id, browser, Some(method), &digits, fits).await;
+            }
+            Deed::Guess { challenge, browser, digits } => {
+                let Some(id) = self.pick(challenge).map(|a| a.id) else { return };
+                let digits = format!("{digits:06}");
+                if self.sent().await.iter().any(|s| s.digits == digits) {
+                    return;
+                }
+                self.enter(id, browser, None, &digits, false).await;
+            }
+            Deed::Redeem { challenge } => {
+                let Some(asked) = self.pick(challenge) else { return };
+                let row = self.browsers[0].challenge(asked.id).await;
+                let Some(location) = core.location(&row).filter(|l| l.contains("ticket=")) else { return };
+                let redeemed = self.browsers[0].redeem(&ticket(&location)).await;
+                assert!(self.verified.contains(&asked.id) || redeemed == Redeemed::Over);
+            }
+            Deed::Cancel { challenge, browser } => {
+                let Some(asked) = self.pick(challenge) else { return };
+                let _ = core.cancel(asked.id, &self.browsers[browser].who()).await;
+            }
+            Deed::Prove { browser } => {
+                if let Ok(id) = core.ask_for_proof(&self.browsers[browser].visit).await
+                    && !self.asked.iter().any(|a| a.id == id)
+                {
+                    self.asked.push(Asked { id, handle: String::new() });
+                }
+            }
+            Deed::Heard { code, sequence, failed } => {
+                let sent = self.sent().await;
+                let Some(sent) = sent.get(sent.len().saturating_sub(1 + code)) else { return };
+                let state = if failed { DispatchState::Failed } else { DispatchState::Delivered };
+                let channel = Some(Channel::Sms);
+                let dispatch = sent.dispatch;
+                let heard = Heard { dispatch, sequence, state, channel, reason: None, retry_after_s: None };
+                core.hear(&heard).await.unwrap();
+            }
+            Deed::Wait { seconds } => self.world.advance(seconds),
+        }
+    }
+
+    async fn enter(&mut self, id: Uuid, browser: usize, method: Option<Uuid>, digits: &str, fits: bool) {
+        let user = &self.browsers[browser];
+        let owner = user.challenge(id).await.browser_hash;
+        let entry = Entry { text: digits.to_owned(), method, trust: false };
+        let entered = match user.try_entry(id, entry).await {
+            Ok(entered) => entered,
+            Err(FlowError::Missing("challenge")) => {
+                assert_ne!(
+                    owner,
+                    Some(self.world.core.browser_hash(&user.visit.browser)),
+                    "its own challenge"
+                );
+                return;
+            }
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(
+            owner,
+            Some(self.world.core.browser_hash(&user.visit.browser)),
+            "somebody else's challenge"
+        );
+        let row = user.challenge(id).await;
+        match entered {
+            Entered::Verified { .. } if self.verified.contains(&id) => {}
+            Entered::Verified { .. } => {
+                assert!(fits, "{digits} was never sent for this challenge, or is used up");
+                self.verified.insert(id);
+                match row.proof.unwrap() {
+                    Proof::Totp => {
+                        assert!(self.used_totp.insert(digits.to_owned()), "an authenticator's code twice")
+                    }
+                    _ => assert!(self.used_codes.insert((id, digits.to_owned())), "a code twice"),
+                }
+            }
+            Entered::Wrong { left, .. } => {
+                let wrong = self.count_wrong(id);
+                assert_eq!(left, 5 - wrong);
+            }
+            Entered::Ended(ChallengeState::Locked) if row.wrong > self.wrong_of(id) => {
+                assert_eq!(self.count_wrong(id), 5);
+            }
+            Entered::Ended(_) | Entered::Paused { .. } => {}
+            Entered::Unreadable => panic!("six digits"),
+        }
+        assert_eq!(row.wrong, self.wrong_of(id), "what was said is what is counted");
+    }
+
+    fn wrong_of(&self, id: Uuid) -> u32 {
+        self.wrong.iter().find(|(c, _)| *c == id).map_or(0, |(_, wrong)| *wrong)
+    }
+
+    fn count_wrong(&mut self, id: Uuid) -> u32 {
+        let wrong = self.wrong_of(id) + 1;
+        assert!(wrong <= 5);
+        self.wrong.retain(|(c, _)| *c != id);
+        self.wrong.push((id, wrong));
+        wrong
+    }
+
+    /// What the rows say at the end is what the test has seen.
+    async fn check(&self) {
+        let known: Vec<Uuid> = self.asked.iter().map(|a| a.id).collect();
+        for row in self.world.rows::<Challenge>("", &[]).await.iter().filter(|c| known.contains(&c.id)) {
+            assert_eq!(passed(row), self.verified.contains(&row.id), "{row:?}");
+            assert_eq!(row.wrong, self.wrong_of(row.id));
+            assert!(row.sends <= 5 && row.calls <= 3);
+            assert!(!(row.wrong == 5 && passed(row)));
+        }
+        assert_eq!(self.world.events("challenge.verified").await, self.verified.len());
+    }
+}
+
+fn passed(challenge: &Challenge) -> bool {
+    use ChallengeState::{Lapsed, Redeemed, Verified};
+    matches!(challenge.state, Verified | Redeemed | Lapsed)
+}
+
+proptest! {
+    #![proptest_config(Cases { cases: 128, failure_persistence: None, ..Cases::default() })]
+    #[test]
+    fn whatever_happens_the_flows_keep_their_promises(deeds in deeds()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut play = Play::new().await;
+            for deed in &deeds {
+                play.play(deed).await;
+            }
+            play.check().await;
+        });
+    }
+}

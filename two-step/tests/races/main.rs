@@ -1,0 +1,39 @@
+//! Many at once, on both databases. Nothing is done twice, nothing is counted too often or too rarely, and the database is never
+//! asked for something that it refuses: a deadlock or a time-out fails the test.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod claims;
+mod entries;
+mod neighbours;
+mod numbers;
+mod sends;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+/// How many act at once.
+const MANY: usize = 50;
+
+/// Runs so many at once. Each starts when all are ready. A panic in one of them is the test's.
+async fn at_once<T, F>(count: usize, mut act: impl FnMut(usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let ready = Arc::new(Barrier::new(count));
+    let mut tasks = JoinSet::new();
+    for n in 0..count {
+        let (ready, act) = (Arc::clone(&ready), act(n));
+        tasks.spawn(async move {
+            ready.wait().await;
+            act.await
+        });
+    }
+    tasks.join_all().await
+}

@@ -1,0 +1,129 @@
+//! Everything at once: people, otpost's events, the relay's confirmations and sweeps on the same rows.
+
+use two_step::flow::{Claimed, Created, Entered, Entry, FlowError, Heard};
+use two_step::limit::Rule;
+use two_step::method::Channel;
+use two_step::store::{Dispatch, DispatchState};
+use two_step::sweep::sweep;
+use uuid::Uuid;
+
+use crate::at_once;
+use crate::support::on_both;
+use crate::support::user::{User, last_part, not};
+use crate::support::world::{Backend, World};
+
+fn heard(dispatch: Uuid, sequence: i64, state: DispatchState) -> Heard {
+    Heard { dispatch, sequence, state, channel: Some(Channel::Sms), reason: None, retry_after_s: None }
+}
+
+on_both! {
+async fn events_confirmations_and_sweeps_do_not_disturb_an_entry(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    for _ in 0..4 {
+        world.advance(86_400);
+        let challenge = user.start().await;
+        let (code, dispatch) = (world.code(challenge).await, world.dispatch(challenge).await);
+        at_once(24, |n| {
+            let (user, code, core) = (user.clone(), code.clone(), world.core.clone());
+            async move {
+                match n % 6 {
+                    0 => core.hear(&heard(dispatch, 2 + n as i64, DispatchState::Sent)).await.unwrap(),
+                    1 => core.hear(&heard(dispatch, 99, DispatchState::Delivered)).await.unwrap(),
+                    2 => core.confirmed(dispatch).await.unwrap(),
+                    3 => drop(sweep(&core).await.unwrap()),
+                    4 => drop(user.send(challenge, Channel::Voice).await),
+                    _ => drop(user.enter(challenge, &code).await),
+                }
+            }
+        })
+        .await;
+        let row = user.challenge(challenge).await;
+        assert_eq!(row.state, two_step::challenge::ChallengeState::Verified);
+        let row = world.row::<Dispatch>(dispatch).await;
+        assert_eq!((row.state, row.sequence), (DispatchState::Delivered, 99));
+        assert!(row.confirmed_at.is_some(), "an event does not undo the confirmation");
+    }
+    assert_eq!(world.events("challenge.verified").await, 4);
+}
+
+async fn sweeps_take_nothing_that_somebody_counts_on(world) {
+    let world = world.configured(|c| {
+        c.limits.number_sends = vec![Rule::per(1000, 1)];
+        c.limits.account_sends = vec![Rule::per(1000, 1)];
+        c.limits.product_sends = vec![Rule::per(10_000, 1)];
+        c.limits.account_challenges = vec![Rule::per(1000, 1)];
+    });
+    let mut users = vec![];
+    for n in 0..6 {
+        users.push(User::with_phone(&world, &format!("u{n}"), n).await.0);
+    }
+    for _ in 0..5 {
+        // Every counter has ended: sweeps delete what these users are about to lock.
+        world.advance(2);
+        at_once(18, |n| {
+            let (user, core) = (users[n % 6].clone(), world.core.clone());
+            async move {
+                if n % 3 == 0 { drop(sweep(&core).await.unwrap()) } else { drop(user.start().await) }
+            }
+        })
+        .await;
+    }
+}
+
+async fn a_crowd_meets_no_deadlock_and_keeps_every_promise(world) {
+    let world = world.configured(|c| {
+        c.limits.number_sends = vec![Rule::per(1000, 600)];
+        c.limits.account_sends = vec![Rule::per(1000, 600)];
+    });
+    let mut users = vec![];
+    for n in 0..5 {
+        let mut user = User::with_phone(&world, &format!("u{n}"), 1 + n % 2).await.0;
+        let challenge = user.start().await;
+        let code = world.code(challenge).await;
+        user.verify_and_trust(challenge, &code).await;
+        users.push(user);
+    }
+    world.advance(120);
+    let verified_before = world.events("challenge.verified").await;
+    let right: usize = at_once(50, |n| crowd_member(users[n % 5].clone(), n)).await.into_iter().sum();
+    assert_eq!(world.events("challenge.verified").await, verified_before + right);
+    for user in &users {
+        assert!(world.account(&user.name).await.is_on());
+    }
+}
+}
+
+/// One of the crowd. Returns how often it was verified by a code.
+async fn crowd_member(user: User, n: usize) -> usize {
+    let core = user.world.core.clone();
+    let trusting = n.is_multiple_of(4);
+    let browser = if trusting { user.clone() } else { user.elsewhere() };
+    let mut right = 0;
+    for _ in 0..3 {
+        let Created::Challenge { id, url, .. } = core.create("shop", user.new_challenge()).await.unwrap()
+        else {
+            panic!("the account is off");
+        };
+        let (claimed, _) = core.claim(&last_part(&url), &browser.visit).await.unwrap();
+        if trusting {
+            assert!(matches!(claimed, Claimed::Verified { .. }));
+            continue;
+        }
+        if browser.world.jobs(id).await.is_empty() {
+            continue; // The account is paused.
+        }
+        let (code, dispatch) = (browser.world.code(id).await, browser.world.dispatch(id).await);
+        core.hear(&heard(dispatch, 1, DispatchState::Sent)).await.unwrap();
+        let typed = if n.is_multiple_of(3) { not(&code) } else { code };
+        let entry = Entry { text: typed.clone(), method: None, trust: n.is_multiple_of(2) };
+        match browser.try_entry(id, entry).await {
+            Ok(Entered::Verified { .. }) => {
+                assert!(!n.is_multiple_of(3), "a wrong code");
+                right += 1;
+            }
+            Ok(_) | Err(FlowError::Limited { .. }) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    right
+}

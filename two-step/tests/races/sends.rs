@@ -1,0 +1,119 @@
+//! Codes are sent at once.
+
+use two_step::challenge::SendRefused;
+use two_step::flow::{Created, FlowError};
+use two_step::limit::Rule;
+use two_step::method::Channel;
+use two_step::store::OutboxKind;
+
+use crate::support::on_both;
+use crate::support::user::{User, number};
+use crate::support::world::{Backend, World};
+use crate::{MANY, at_once};
+
+on_both! {
+async fn of_fifty_sends_one_passes_its_gap(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    world.advance(30);
+    let sent = at_once(MANY, |_| {
+        let user = user.clone();
+        async move { user.send(challenge, Channel::Sms).await }
+    })
+    .await;
+    assert_eq!(sent.iter().filter(|s| s.is_ok()).count(), 1);
+    assert!(sent.iter().all(|s| matches!(s, Ok(()) | Err(SendRefused::Limited { .. }))), "{sent:?}");
+    assert_eq!((world.jobs(challenge).await.len(), user.challenge(challenge).await.sends), (2, 2));
+}
+
+async fn of_fifty_clicks_on_call_me_one_moves_to_the_call(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    world.advance(30);
+    let sent = at_once(MANY, |_| {
+        let user = user.clone();
+        async move { user.send(challenge, Channel::Voice).await }
+    })
+    .await;
+    assert_eq!(sent.iter().filter(|s| s.is_ok()).count(), 1);
+    assert_eq!((world.outbox(OutboxKind::Next).await.len(), world.jobs(challenge).await.len()), (1, 1));
+    let dispatch = world.dispatch(challenge).await;
+    at_once(10, |_| {
+        let core = world.core.clone();
+        async move { core.call_anew(dispatch).await.unwrap() }
+    })
+    .await;
+    assert_eq!(world.jobs(challenge).await.len(), 2, "and one call is ordered anew");
+}
+
+async fn a_number_gets_exactly_five_codes_however_many_accounts_ask(world) {
+    let mut users = vec![];
+    for n in 0..5 {
+        users.push(User::with_phone(&world, &format!("u{n}"), 1).await.0);
+    }
+    let mut asked = vec![];
+    for n in 0..30 {
+        asked.push(users[n % 5].ask().await);
+    }
+    at_once(asked.len(), |n| {
+        let (user, handle) = (users[n % 5].clone(), asked[n].handle.clone());
+        async move { user.world.core.claim(&handle, &user.visit).await.unwrap() }
+    })
+    .await;
+    let mut sent = 0;
+    for asked in &asked {
+        sent += world.jobs(asked.id).await.len();
+    }
+    assert_eq!(sent, 5);
+}
+
+async fn one_account_gets_exactly_as_many_challenges_as_its_limit_allows(world) {
+    let world = world.configured(|c| c.limits.account_challenges = vec![Rule::per(7, 3600)]);
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let created = at_once(MANY, |_| {
+        let user = user.clone();
+        async move {
+            match user.world.core.create("shop", user.new_challenge()).await {
+                Ok(Created::Challenge { .. }) => true,
+                Err(FlowError::Limited { .. }) => false,
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    assert_eq!(created.into_iter().filter(|c| *c).count(), 7);
+}
+
+async fn users_of_different_numbers_do_not_hold_each_other_up(world) {
+    let mut users = vec![];
+    for n in 0..10 {
+        let user = User::new(&world, &format!("u{n}"));
+        user.open_settings().await;
+        user.add_phone(&number(n)).await;
+        user.add_authenticator().await;
+        user.turn_on(false).await;
+        users.push(user);
+    }
+    world.advance(86_400);
+    let signed_in = at_once(MANY, |n| {
+        let user = users[n % 10].elsewhere();
+        async move {
+            let challenge = user.world.core.create("shop", user.new_challenge()).await.unwrap();
+            let Created::Challenge { id, url, .. } = challenge else { panic!("off") };
+            let handle = crate::support::user::last_part(&url);
+            user.world.core.claim(&handle, &user.visit).await.unwrap();
+            let phone = user.world.rows("where kind = 'phone' and state = 'active'", &[]).await;
+            let own = user.world.account(&user.name).await.id;
+            let phone: Vec<two_step::method::Method> = phone.into_iter().filter(|m: &two_step::method::Method| m.account == own).collect();
+            let sent = user.world.core.send(id, &user.who(), Some(phone[0].id), None).await.unwrap();
+            if sent.is_ok() {
+                let code = user.world.code(id).await;
+                user.must_verify(id, &code).await;
+            }
+            sent.is_ok()
+        }
+    })
+    .await;
+    assert_eq!(signed_in.into_iter().filter(|s| *s).count(), MANY, "five per number are within every limit");
+}
+}
