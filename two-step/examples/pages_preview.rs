@@ -1,7 +1,7 @@
 //! Writes every page in every state into a folder, for looking at:
 //! `cargo run -p two-step --example pages_preview -- target/pages`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{env, error, fs};
 
 use askama::Template;
@@ -16,7 +16,7 @@ use two_step::pages::view::settings::{
     TurnOff,
 };
 use two_step::pages::view::sign_in::{
-    Delivery, EnterCode, EntryError, LostPhone, Offer, Purpose, Sends, Trust, Way, Ways,
+    Delivery, EnterCode, EntryError, LostPhone, Offer, Purpose, SendProblem, Sends, Trust, Way, Ways,
 };
 use two_step::pages::view::stop::{Stop, StopResult, Stopped};
 use two_step::pages::view::{Accent, Channel, Lang, MethodKind, Page, Proof, assets};
@@ -107,7 +107,7 @@ impl Pages {
         let mut used_up = self.code(Proof::Sms, Some(Delivery::Failed), None);
         used_up.sends = Sends { again: Offer::UsedUp, ..Sends::NONE };
         used_up.trust = Trust::Hidden;
-        used_up.purpose = Purpose::Confirm;
+        used_up.purpose = Purpose::NewDevice;
         self.write("code-sms-used-up", &used_up)?;
         let way = |proof, name: Option<&str>, hint: &str, wait| {
             let (method, name, hint) = (ID.to_owned(), name.map(str::to_owned), hint.to_owned());
@@ -121,15 +121,22 @@ impl Pages {
             way(Proof::Recovery, None, "", None),
         ];
         let (page, challenge) = (self.page.clone(), ID.to_owned());
-        self.write("ways", &Ways { page, challenge, purpose: Purpose::SignIn, ways, problem: None })?;
-        for (name, phone, new_code) in [
-            ("lost-phone", Some("42"), Some("7H3KQ2MZ9XW4TB6R")),
-            ("lost-phone-only", Some("42"), None),
-            ("lost-code-only", None, Some("7H3KQ2MZ9XW4TB6R")),
-        ] {
-            let (page, challenge) = (self.page.clone(), ID.to_owned());
-            let (phone, new_code) = (phone.map(str::to_owned), new_code.map(str::to_owned));
-            self.write(name, &LostPhone { page, challenge, phone, new_code })?;
+        self.write(
+            "ways",
+            &Ways {
+                page,
+                challenge,
+                purpose: Purpose::SignIn,
+                ways,
+                problem: Some(SendProblem::Limited(60)),
+            },
+        )?;
+        for (name, phone) in [("lost-phone", Some("42".to_owned())), ("lost-code-only", None)] {
+            let new_code = Some("7H3KQ2MZ9XW4TB6R".to_owned());
+            self.write(
+                name,
+                &LostPhone { page: self.page.clone(), challenge: ID.to_owned(), phone, new_code },
+            )?;
         }
         Ok(())
     }
@@ -226,14 +233,8 @@ impl Pages {
             let (place, made_at) = (Place::Settings, left.map(|_| NOW - 90 * DAY));
             self.write(name, &RecoveryCodes { page: page(), place, left, made_at })?;
         }
-        let codes = [
-            "7H3KQ2MZ9XW4TB6R",
-            "D0NE8Y5V1CJG3SAF",
-            "9XW4TB6R7H3KQ2MZ",
-            "1CJG3SAFD0NE8Y5V",
-            "Q2MZ7H3KTB6R9XW4",
-        ];
-        let codes: Vec<String> = codes.iter().chain(&codes).map(|code| (*code).to_owned()).collect();
+        let code = |place: u64| format!("{:016X}", 0x1F3A_77C2_94D8_6B05_u64.wrapping_mul(place));
+        let codes: Vec<String> = (1..=10).map(code).collect();
         for (name, not_ticked) in [("setup-recovery-new", false), ("setup-recovery-not-ticked", true)] {
             let (codes, place) = (codes.clone(), second);
             self.write(name, &NewRecoveryCodes { page: page(), place, codes, made_at: NOW, not_ticked })?;
@@ -368,18 +369,12 @@ impl Pages {
     }
 }
 
-fn write_assets(folder: &Path) -> Outcome<()> {
-    for name in ["two-step.css", "two-step.js", "two-step.svg", "accent-7a1fa2.css"] {
-        let asset = assets::find(name).ok_or("no such asset")?;
-        fs::write(folder.join(name), asset.body)?;
-    }
-    Ok(())
-}
-
 fn main() -> Outcome<()> {
     let root = PathBuf::from(env::args().nth(1).unwrap_or_else(|| "target/pages".to_owned()));
     fs::create_dir_all(root.join("assets"))?;
-    write_assets(&root.join("assets"))?;
+    for name in ["two-step.css", "two-step.js", "two-step.svg", "accent-7a1fa2.css"] {
+        fs::write(root.join("assets").join(name), assets::find(name).ok_or("no such asset")?.body)?;
+    }
     for lang in Lang::ALL {
         let folder = root.join(lang.tag());
         fs::create_dir_all(&folder)?;

@@ -32,7 +32,7 @@ pub(super) struct Otpost {
 
 impl Otpost {
     /// Starts it. Links in notices lead to `pages_url`.
-    pub(super) async fn start(folder: &Path, pages_url: &str) -> anyhow::Result<Self> {
+    pub(super) async fn start(folder: &Path, pages_url: &str, demo: &super::Demo) -> anyhow::Result<Self> {
         let pretended = mock_gateway::Config { pace: PACE, ..mock_gateway::Config::default() };
         let gateway = Gateway::start(TcpListener::bind(local(0)).await?, pretended.clone())?;
         let templates = folder.join("otpost-templates");
@@ -42,7 +42,9 @@ impl Otpost {
             std::fs::write(templates.join(name), shipped.replace("https://{{ origin }}", pages_url))?;
         }
         let mut config = Config::default();
-        config.ledger.url = Some(format!("sqlite:{}", folder.join("otpost.db").display()).into());
+        let file = format!("sqlite:{}", folder.join("otpost.db").display());
+        config.ledger.url = Some(demo.ledger.clone().unwrap_or(file).into());
+        config.amqp.url = demo.broker.clone().map(Into::into);
         config.api.listen = local(0);
         config.receipts.listen = local(0);
         "http://127.0.0.1:0".clone_into(&mut config.receipts.public_url);

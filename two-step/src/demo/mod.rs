@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use crate::api::{NewKey, Scope};
 use crate::app::{self, App, Listeners};
 use crate::cli::{Failure, start_logs, told_to_stop};
-use crate::config::{Config, LogConfig};
+use crate::config::{Config, LogConfig, OtpostMode};
 use crate::seal::Keys;
 use embedded::Otpost;
 use mailbox::Mailbox;
@@ -44,6 +44,18 @@ pub(crate) struct Demo {
     /// Show the log
     #[arg(long)]
     log: bool,
+    /// Keep two-step's data in this PostgreSQL instead of a temporary file: postgres://…
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Keep otpost's data in this PostgreSQL instead of a temporary file: postgres://…
+    #[arg(long, value_name = "URL")]
+    ledger: Option<String>,
+    /// Bring codes to otpost over this RabbitMQ instead of HTTP: amqp://…
+    #[arg(long, value_name = "URL")]
+    broker: Option<String>,
+    /// Seconds from one send to the next
+    #[arg(long, value_name = "SECONDS")]
+    gap: Option<u64>,
 }
 
 /// All that the demo runs.
@@ -60,8 +72,7 @@ impl Demo {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let level = if self.log { "info" } else { "off" };
         start_logs(&LogConfig { level: level.to_owned(), ..LogConfig::default() })?;
-        let port = if self.play { 0 } else { self.port };
-        let running = Running::start(port, self.play).await?;
+        let running = Running::start(&self).await?;
         let url = format!("http://{}/", running.stage);
         let done = if self.play {
             play::play(&running, self.json).await
@@ -113,8 +124,11 @@ fn local(port: u16) -> SocketAddr {
 }
 
 impl Running {
-    /// Starts everything. `hurried`: sends follow each other at once, for a round that walks by itself.
-    pub(crate) async fn start(port: u16, hurried: bool) -> anyhow::Result<Self> {
+    /// Starts everything.
+    async fn start(demo: &Demo) -> anyhow::Result<Self> {
+        // A round that walks by itself does not wait between sends.
+        let port = if demo.play { 0 } else { demo.port };
+        let gap = demo.gap.or(demo.play.then_some(1));
         let folder = Folder::make()?;
         let stage = TcpListener::bind(local(port))
             .await
@@ -128,12 +142,19 @@ impl Running {
         }
         let listeners = Listeners::bind(&config).await?;
         let pages_url = format!("http://{}", listeners.pages.local_addr()?);
-        let otpost = Otpost::start(&folder.0, &pages_url).await?;
-        let text = toml_of(&stage_url, &pages_url, &folder.0, hurried);
+        let otpost = Otpost::start(&folder.0, &pages_url, demo).await?;
+        let text = toml_of(&stage_url, &pages_url, &folder.0, gap);
         let listens = (config.pages.listen, config.api.listen, config.ops.listen);
         config = Config::parse(&text)?;
         (config.pages.listen, config.api.listen, config.ops.listen) = listens;
         config.otpost.url = Some(otpost.api_url().into());
+        if let Some(broker) = &demo.broker {
+            config.otpost.mode = OtpostMode::Amqp;
+            config.otpost.url = Some(broker.clone().into());
+        }
+        if let Some(database) = &demo.database {
+            config.database.url = Some(database.clone().into());
+        }
         config.otpost.key = Some(otpost.key().into());
         config.otpost.tenant_key = Some(otpost.tenant_key().into());
         config.smtp.url = Some(mailbox.url().into());
@@ -158,10 +179,10 @@ impl Running {
     }
 }
 
-fn toml_of(stage: &str, pages: &str, folder: &std::path::Path, hurried: bool) -> String {
-    let gaps = if hurried { "[1]" } else { "[30, 60, 120, 300]" };
+fn toml_of(stage: &str, pages: &str, folder: &std::path::Path, gap_s: Option<u64>) -> String {
+    let list = gap_s.map_or_else(|| "[30, 60, 120, 300]".to_owned(), |s| format!("[{s}]"));
     format!(
-        "public_url = \"{pages}\"\n[database]\nurl = \"sqlite:{}/two-step.db\"\n[limits]\nsend_gaps_s = {gaps}\n\
+        "public_url = \"{pages}\"\n[database]\nurl = \"sqlite:{}/two-step.db\"\n[limits]\nsend_gaps_s = {list}\n\
          number_sends = [\"30/10m\"]\nnumber_calls = [\"30/1h\"]\naccount_sends = [\"60/1h\"]\naccount_new_numbers = [\"30/1d\"]\n\
          [smtp]\nfrom = \"shop@localhost\"\n\
          [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{stage}/shop/return\", \"{stage}/shop/settings-done\"]\n\

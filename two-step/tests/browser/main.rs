@@ -1,0 +1,30 @@
+//! The pages in a real Chromium, with a real RabbitMQ and a real PostgreSQL between two-step and otpost. Codes are read from
+//! the pretended carrier's API, mail from the catcher. Each scenario is a file in `scenarios/`, driven by Playwright.
+
+mod stack;
+
+use stack::Stack;
+
+macro_rules! scenarios {
+    ($($name:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            Stack::start().await.walk(stringify!($name));
+        }
+    )+};
+}
+
+scenarios! {
+    set_up_by_text_and_sign_in_on_a_new_browser,
+    a_trusted_device_skips_the_code_until_sign_out,
+    an_authenticator_is_set_up_and_used,
+    a_call_instead_of_the_text,
+    five_wrong_codes_lock_and_the_page_says_so,
+    a_lost_phone_and_a_recovery_code,
+    off_and_on_again_with_a_kept_phone,
+    everything_works_without_javascript,
+    odd_numbers_and_odd_codes_get_clear_pages,
+    back_reload_and_double_submit,
+    forms_of_other_sites_are_refused,
+    no_page_has_an_accessibility_finding,
+}

@@ -1,0 +1,40 @@
+"use strict";
+const { assert, newBrowser, openSettings, scenario, setUp, shows, signIn, signInByText } = require("./user.cjs");
+
+scenario(async () => {
+  const page = await newBrowser();
+  await setUp(page);
+  await page.click("text=Sign out");
+  await signInByText(page, { trust: true });
+  await page.click("text=Close the browser and come back");
+  await signIn(page);
+  await shows(page, "Second step: trust (trusted)");
+
+  // Another user of the same browser is not trusted for this account, and another browser not at all.
+  const stranger = await newBrowser();
+  await signIn(stranger);
+  assert.match(stranger.url(), /\/challenge\//);
+
+  // Without the cookie the code is asked for.
+  const cookies = (await page.context().cookies()).filter((c) => c.name !== "ts_device" && c.name !== "demo_shop");
+  const device = (await page.context().cookies()).find((c) => c.name === "ts_device");
+  assert.ok(device.httpOnly && device.sameSite === "Lax");
+  await page.context().clearCookies();
+  await page.context().addCookies(cookies);
+  await signIn(page);
+  assert.match(page.url(), /\/challenge\//);
+
+  // Sign-out ends the trust.
+  const third = await newBrowser();
+  await signInByText(third, { trust: true });
+  await third.click("text=Sign out");
+  await signIn(third);
+  assert.match(third.url(), /\/challenge\//);
+
+  // So does revocation on the settings page.
+  const fourth = await newBrowser();
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  await signInByText(fourth, { trust: true });
+  await openSettings(fourth);
+  await shows(fourth, "Confirm that it is you");
+});

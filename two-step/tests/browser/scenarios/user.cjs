@@ -1,0 +1,125 @@
+// A user: a browser, a phone and a mailbox.
+"use strict";
+
+const assert = require("node:assert/strict");
+const path = require("node:path");
+const { chromium } = require("playwright-core");
+
+const stack = JSON.parse(process.env.STACK);
+const FLAGS = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+const ARRIVAL_MS = 15_000;
+
+let browser;
+
+/** Runs a scenario, and ends the browser whatever happens. */
+async function scenario(walk) {
+  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: FLAGS });
+  try {
+    await walk();
+  } catch (problem) {
+    console.error(problem);
+    process.exitCode = 1;
+  } finally {
+    await browser.close();
+  }
+}
+
+/** A browser that nobody has used before. */
+async function newBrowser(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 390, height: 780 }, ...options });
+  context.setDefaultTimeout(10_000);
+  return context.newPage();
+}
+
+async function signIn(page, user = "ada", password = "lovelace") {
+  await page.goto(`${stack.demo}shop`);
+  await page.fill("input[name=user]", user);
+  await page.fill("input[name=password]", password);
+  await page.click("form[action='/shop/sign-in'] button");
+}
+
+const openSettings = (page) => page.click("form[action='/shop/settings'] button");
+
+/** What arrived at a number by a channel, newest first. */
+async function arrived(number, channel) {
+  const { phones } = await (await fetch(`${stack.demo}phones`)).json();
+  const messages = phones.find((phone) => phone.number === number)?.messages ?? [];
+  return messages.filter((m) => m.channel === channel && !(m.body ?? "").includes("/stop/")).sort((a, b) => b.seq - a.seq);
+}
+
+const newest = async (number, channel) => (await arrived(number, channel))[0]?.seq ?? 0;
+
+/** The code of the first message after a place. */
+async function codeAfter(number, channel, place) {
+  for (const until = Date.now() + ARRIVAL_MS; Date.now() < until; ) {
+    const message = (await arrived(number, channel))[0];
+    if (message && message.seq > place) {
+      const text = message.body?.split(" #").at(-1) ?? message.transcript.replace(/\([^)]*\)/g, "");
+      return text.replace(/\D/g, "").slice(0, 6);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`no ${channel} arrived`);
+}
+
+const wrong = (code) => (code === "000000" ? "111111" : "000000");
+
+/** Types a code on the page and sends it. */
+async function type(page, code) {
+  await page.fill("input[name=code]", code);
+  await page.click("form:has(input[name=code]) button.primary");
+}
+
+/** Adds a phone by text, on any settings page. */
+async function addPhone(page, typed, number) {
+  await page.goto(new URL("/settings/phone", page.url()).href);
+  const place = await newest(number, "sms");
+  await page.fill("input[name=number]", typed);
+  await page.click("button[value=sms]");
+  await type(page, await codeAfter(number, "sms", place));
+}
+
+/** Makes recovery codes and says that they are saved. */
+async function saveRecoveryCodes(page) {
+  await page.goto(new URL("/settings/recovery-codes", page.url()).href);
+  await page.click("form[action='/settings/recovery-codes'] button");
+  const text = await page.textContent("main");
+  await page.check("input[name=saved]");
+  await page.click("form[action='/settings/recovery-codes/saved'] button");
+  return text.match(/[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){3}/g);
+}
+
+/** Turns two-step verification on with a phone and recovery codes. */
+async function setUp(page, { typed = "07700 900200", number = "+447700900200", trust = false } = {}) {
+  await signIn(page);
+  await openSettings(page);
+  await addPhone(page, typed, number);
+  const codes = await saveRecoveryCodes(page);
+  assert.equal(new URL(page.url()).pathname, "/settings/on");
+  if (trust) await page.check("input[name=trust]");
+  await page.click("form[action='/settings/on'] button");
+  await page.click("form[action='/settings/leave'] button");
+  return codes;
+}
+
+/** Signs in on a browser, and types the code that a text brings. */
+async function signInByText(page, { number = "+447700900200", trust = false } = {}) {
+  const place = await newest(number, "sms");
+  await signIn(page);
+  const code = await codeAfter(number, "sms", place);
+  if (trust) await page.check("input[name=trust]");
+  await type(page, code);
+  await page.waitForSelector("text=You are signed in");
+}
+
+const shows = (page, text) => page.waitForSelector(`text=${text}`);
+
+const shot = (page, name) => page.screenshot({ path: path.join(process.env.SHOTS, `${name}.png`), fullPage: true });
+
+module.exports = {
+  addPhone, arrived, assert, codeAfter, newBrowser, newest, openSettings, saveRecoveryCodes, scenario, setUp, shot, shows,
+  signIn, signInByText, stack, type, wrong,
+};

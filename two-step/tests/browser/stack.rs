@@ -1,0 +1,92 @@
+//! The demo as a process of its own, on servers that each test has for itself.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+/// How long a scenario may take.
+const WALK: Duration = Duration::from_secs(150);
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"))
+}
+
+/// A running demo.
+pub(crate) struct Stack {
+    demo: Child,
+    urls: String,
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = self.demo.kill();
+        let _ = self.demo.wait();
+    }
+}
+
+impl Stack {
+    /// Starts a demo on fresh schemas and a virtual host of its own.
+    pub(crate) async fn start() -> Self {
+        let id = Uuid::new_v4().simple();
+        let vhost = format!("browser-{id}");
+        let rabbitmqctl = variable("OTPOST_TEST_RABBITMQCTL");
+        for arguments in
+            [vec!["add_vhost", &vhost], vec!["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]]
+        {
+            let done = Command::new(&rabbitmqctl).args(&arguments).stdout(Stdio::null()).status();
+            assert!(done.expect("rabbitmqctl runs").success(), "rabbitmqctl {arguments:?}");
+        }
+        let amqp = variable("OTPOST_TEST_AMQP_URL");
+        let broker = format!("{}/{vhost}", amqp.rsplit_once('/').expect("the URL ends with a vhost").0);
+        let (database, ledger) = (schema(&format!("b_{id}")).await, schema(&format!("o_{id}")).await);
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_two-step"))
+            .args(["demo", "--json", "--port", "0", "--gap", "1"])
+            .args(["--database", &database, "--ledger", &ledger, "--broker", &broker])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the demo starts");
+        let mut urls = String::new();
+        let read = BufReader::new(demo.stdout.take().expect("its output is piped")).read_line(&mut urls);
+        assert!(read.is_ok_and(|bytes| bytes > 0), "the demo ended before it printed its URLs");
+        Self { demo, urls }
+    }
+
+    /// Walks a scenario, and fails with what it printed.
+    pub(crate) fn walk(self, scenario: &str) {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/scenarios");
+        let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("two-step-pages");
+        std::fs::create_dir_all(&kept).expect("a folder for screenshots");
+        let mut node = Command::new("node")
+            .arg(folder.join(format!("{scenario}.cjs")))
+            .env("STACK", &self.urls)
+            .env("SHOTS", kept)
+            .env("NODE_PATH", format!("{}/node_modules", variable("TWO_STEP_TEST_NODE")))
+            .spawn()
+            .expect("node runs");
+        let until = Instant::now() + WALK;
+        let status = loop {
+            match node.try_wait().expect("node can be waited for") {
+                Some(status) => break status,
+                None if Instant::now() > until => {
+                    let _ = node.kill();
+                    panic!("{scenario} did not end in time");
+                }
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        assert!(status.success(), "{scenario}: see what it printed");
+    }
+}
+
+/// The URL of a fresh schema.
+async fn schema(name: &str) -> String {
+    let url = variable("OTPOST_TEST_DATABASE_URL");
+    let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;
+    let (client, connection) = connected.expect("PostgreSQL answers");
+    tokio::spawn(connection);
+    client.batch_execute(&format!("create schema {name}")).await.expect("a fresh schema");
+    format!("{url}?options=-csearch_path%3D{name}")
+}
