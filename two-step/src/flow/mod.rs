@@ -13,6 +13,7 @@ mod redeem;
 mod send;
 mod session;
 mod settings;
+mod stop;
 mod switch;
 mod users;
 
@@ -32,6 +33,7 @@ pub use look::Look;
 pub use redeem::Redeemed;
 pub use session::{NewSession, Opened, SessionClaimed, Visitor};
 pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};
+pub use stop::{Noticed, StopDone};
 pub use switch::SwitchRefused;
 
 use crate::account::Account;

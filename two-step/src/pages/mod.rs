@@ -9,6 +9,7 @@ mod set_up;
 mod settings;
 mod shown;
 mod sign_in;
+mod stop;
 pub mod view;
 mod visitor;
 
@@ -68,6 +69,7 @@ impl Pages {
             .route("/settings/methods/{id}/remove", get(methods::ask_remove))
             .route("/settings/devices", get(settings::devices).post(settings::revoke))
             .route("/settings/history", get(settings::history))
+            .route("/stop/{token}", get(stop::show).post(stop::stop))
             .route("/assets/{name}", get(asset))
             .route("/.well-known/jwks.json", get(jwks))
             .fallback(answer::no_page)

@@ -26,5 +26,6 @@ scenarios! {
     odd_numbers_and_odd_codes_get_clear_pages,
     back_reload_and_double_submit,
     forms_of_other_sites_are_refused,
+    a_notice_leads_to_a_page_that_stops,
     no_page_has_an_accessibility_finding,
 }

@@ -1,0 +1,81 @@
+//! "It was not me": the page that each notice links to.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Core, FlowError, Locked, lock_account};
+use crate::account::Account;
+use crate::clock::before;
+use crate::seal::Hashed;
+use crate::store::{NoticeToken, Value};
+
+/// What stands in place of the word once a notice was stopped.
+const STOPPED: &str = "stopped";
+/// Life of a notice's link.
+const LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
+
+/// A notice, as its stop page shows it.
+#[derive(Debug, Clone)]
+pub struct Noticed {
+    /// Whose account.
+    pub account: Account,
+    /// What happened, in a fixed word; none where it was stopped before.
+    pub about: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What came of stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopDone {
+    /// Everything was stopped.
+    Stopped,
+    /// It was stopped before.
+    Before,
+    /// The link is too old, or was never given out.
+    TooLate,
+}
+
+impl Core {
+    /// Looks at a notice by the token of its link. None where the link is too old, or was never given out.
+    pub async fn noticed(&self, token: &str) -> Result<Option<Noticed>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let hash = self.keys.hash_text(Hashed::Notice, token);
+        let now = tx.now().await?;
+        let found = tx.get::<NoticeToken>(hash).await?.filter(|n| now < n.until);
+        let Some(notice) = found else { return Ok(None) };
+        let account = tx.get::<Account>(notice.account).await?.ok_or(FlowError::Missing("account"))?;
+        let about = Some(notice.about).filter(|a| a != STOPPED);
+        Ok(Some(Noticed { account, about, at: before(notice.until, LIFE) }))
+    }
+
+    /// Ends the account's challenges, sessions, trusts and support cases, and pauses the method that was added. The product
+    /// hears `account.alarm`.
+    pub async fn stop(&self, token: &str) -> Result<StopDone, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let hash = self.keys.hash_text(Hashed::Notice, token);
+        let Some(seen) = tx.get::<NoticeToken>(hash.clone()).await? else { return Ok(StopDone::TooLate) };
+        let mut locked: Locked = lock_account(&mut tx, seen.account).await?;
+        let notice = tx.lock::<NoticeToken>(hash).await?.filter(|n| locked.now < n.until);
+        let Some(mut notice) = notice else { return Ok(StopDone::TooLate) };
+        if notice.about == STOPPED {
+            return Ok(StopDone::Before);
+        }
+        let about = std::mem::replace(&mut notice.about, STOPPED.to_owned());
+        tx.update(&notice).await?;
+        let (id, now) = (Value::Uuid(locked.account.id), locked.now);
+        let cancel = "update challenge set state = 'denied', ended_at = $2 where account = $1 and state in ('created', 'open')";
+        tx.execute(cancel, &[id.clone(), Value::Int(now.as_millisecond())]).await?;
+        tx.execute("delete from session where account = $1", std::slice::from_ref(&id)).await?;
+        tx.execute("delete from trust where account = $1", &[id]).await?;
+        self.end_support_cases(&mut tx, &mut locked, now).await?;
+        tx.update(&locked.account).await?;
+        if let Some(added) = notice.method.and_then(|m| locked.methods.iter_mut().find(|x| x.id == m)) {
+            added.pause("stopped");
+            tx.update(added).await?;
+        }
+        self.event(&mut tx, &locked.account, "account.alarm", "user", json!({"about": about}), now).await?;
+        tx.commit().await?;
+        Ok(StopDone::Stopped)
+    }
+}
