@@ -78,7 +78,8 @@ fn who(visitor: &Visitor) -> Who {
 
 fn shown_purpose(purpose: Purpose) -> Shown {
     match purpose {
-        Purpose::SignIn | Purpose::NewDevice => Shown::SignIn,
+        Purpose::SignIn => Shown::SignIn,
+        Purpose::NewDevice => Shown::NewDevice,
         Purpose::Confirm | Purpose::Settings | Purpose::Enrol => Shown::Confirm,
     }
 }

@@ -14,16 +14,23 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/test"))
 }
 
+fn rabbitmqctl(arguments: &[&str]) -> bool {
+    let done = Command::new(variable("OTPOST_TEST_RABBITMQCTL")).args(arguments).stdout(Stdio::null()).status();
+    done.is_ok_and(|status| status.success())
+}
+
 /// A running demo.
 pub(crate) struct Stack {
     demo: Child,
     urls: String,
+    vhost: String,
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
         let _ = self.demo.kill();
         let _ = self.demo.wait();
+        let _ = rabbitmqctl(&["delete_vhost", &self.vhost]);
     }
 }
 
@@ -32,12 +39,10 @@ impl Stack {
     pub(crate) async fn start() -> Self {
         let id = Uuid::new_v4().simple();
         let vhost = format!("browser-{id}");
-        let rabbitmqctl = variable("OTPOST_TEST_RABBITMQCTL");
         for arguments in
             [vec!["add_vhost", &vhost], vec!["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]]
         {
-            let done = Command::new(&rabbitmqctl).args(&arguments).stdout(Stdio::null()).status();
-            assert!(done.expect("rabbitmqctl runs").success(), "rabbitmqctl {arguments:?}");
+            assert!(rabbitmqctl(&arguments), "rabbitmqctl {arguments:?}");
         }
         let amqp = variable("OTPOST_TEST_AMQP_URL");
         let broker = format!("{}/{vhost}", amqp.rsplit_once('/').expect("the URL ends with a vhost").0);
@@ -51,7 +56,7 @@ impl Stack {
         let mut urls = String::new();
         let read = BufReader::new(demo.stdout.take().expect("its output is piped")).read_line(&mut urls);
         assert!(read.is_ok_and(|bytes| bytes > 0), "the demo ended before it printed its URLs");
-        Self { demo, urls }
+        Self { demo, urls, vhost }
     }
 
     /// Walks a scenario, and fails with what it printed.
