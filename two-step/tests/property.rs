@@ -148,11 +148,11 @@ impl Play {
     }
 
     async fn play(&mut self, deed: &Deed) {
-        let core = self.world.core.clone();
+        let flows = self.world.core.clone();
         match *deed {
-            Deed::Ask => match core.create("shop", self.browsers[0].new_challenge()).await {
+            Deed::Ask => match flows.create("shop", self.browsers[0].new_challenge()).await {
                 Ok(Created::Challenge { id, url, .. }) => {
-                    self.asked.push(Asked { id, handle: last_part(&url) })
+                    self.asked.push(Asked { id, handle: last_part(&url) });
                 }
                 other => panic!("{other:?}"),
             },
@@ -169,7 +169,7 @@ impl Play {
             Deed::Send { challenge, browser, call } => {
                 let Some(asked) = self.pick(challenge) else { return };
                 let channel = if call { Channel::Voice } else { Channel::Sms };
-                match core.send(asked.id, &self.browsers[browser].who(), None, Some(channel)).await {
+                match flows.send(asked.id, &self.browsers[browser].who(), None, Some(channel)).await {
                     Ok(_) | Err(FlowError::Missing("challenge")) => {}
                     Err(other) => panic!("{other:?}"),
                 }
@@ -200,16 +200,16 @@ impl Play {
             Deed::Redeem { challenge } => {
                 let Some(asked) = self.pick(challenge) else { return };
                 let row = self.browsers[0].challenge(asked.id).await;
-                let Some(location) = core.location(&row).filter(|l| l.contains("ticket=")) else { return };
+                let Some(location) = flows.location(&row).filter(|l| l.contains("ticket=")) else { return };
                 let redeemed = self.browsers[0].redeem(&ticket(&location)).await;
                 assert!(self.verified.contains(&asked.id) || redeemed == Redeemed::Over);
             }
             Deed::Cancel { challenge, browser } => {
                 let Some(asked) = self.pick(challenge) else { return };
-                let _ = core.cancel(asked.id, &self.browsers[browser].who()).await;
+                let _ = flows.cancel(asked.id, &self.browsers[browser].who()).await;
             }
             Deed::Prove { browser } => {
-                if let Ok(id) = core.ask_for_proof(&self.browsers[browser].visit).await
+                if let Ok(id) = flows.ask_for_proof(&self.browsers[browser].visit).await
                     && !self.asked.iter().any(|a| a.id == id)
                 {
                     self.asked.push(Asked { id, handle: String::new() });
@@ -222,7 +222,7 @@ impl Play {
                 let channel = Some(Channel::Sms);
                 let dispatch = sent.dispatch;
                 let heard = Heard { dispatch, sequence, state, channel, reason: None, retry_after_s: None };
-                core.hear(&heard).await.unwrap();
+                flows.hear(&heard).await.unwrap();
             }
             Deed::Wait { seconds } => self.world.advance(seconds),
         }
@@ -257,7 +257,7 @@ impl Play {
                 self.verified.insert(id);
                 match row.proof.unwrap() {
                     Proof::Totp => {
-                        assert!(self.used_totp.insert(digits.to_owned()), "an authenticator's code twice")
+                        assert!(self.used_totp.insert(digits.to_owned()), "an authenticator's code twice");
                     }
                     _ => assert!(self.used_codes.insert((id, digits.to_owned())), "a code twice"),
                 }

@@ -43,9 +43,9 @@ impl Core {
         row.channel = heard.channel.or(row.channel);
         row.reason.clone_from(&heard.reason);
         row.retry_at = heard.retry_after_s.map(|s| after(now, std::time::Duration::from_secs(s)));
-        let wanted_call = row.call_due_at.is_some();
         let called = heard.channel == Some(Channel::Voice)
             && matches!(heard.state, DispatchState::Sent | DispatchState::Delivered);
+        // Superseded, cancelled: a newer dispatch took its place, or nobody waits for it any more.
         if called || matches!(heard.state, DispatchState::Superseded | DispatchState::Cancelled) {
             row.call_due_at = None;
         }
@@ -54,10 +54,8 @@ impl Core {
             self.learn(&mut tx, &locked.account, method, &row, now).await?;
         }
         tx.commit().await?;
-        // A newer dispatch took its place, or nobody waits for it any more.
-        let given_up = matches!(row.state, DispatchState::Superseded | DispatchState::Cancelled);
-        let ended_without_call = row.state.is_final() && !given_up && row.channel != Some(Channel::Voice);
-        if wanted_call && ended_without_call {
+        let ended_without_call = row.state.is_final() && row.channel != Some(Channel::Voice);
+        if row.call_due_at.is_some() && ended_without_call {
             self.call_anew(row.id).await?;
         }
         Ok(())

@@ -117,7 +117,7 @@ impl Core {
         else {
             return Ok(None);
         };
-        let keys = self.signing_keys(tx, now).await?;
+        let (keys, now) = self.signing_keys(tx).await?;
         let key = keys
             .iter()
             .find(|k| k.retired_at.is_none() && k.signs_from <= now)
@@ -129,28 +129,32 @@ impl Core {
     /// The published keys, newest first. Makes the first one; a successor is published a day before it signs.
     pub async fn published_keys(&self) -> Result<Vec<SigningKey>, FlowError> {
         let mut tx = self.store.begin().await?;
-        let now = tx.now().await?;
-        let keys = self.signing_keys(&mut tx, now).await?;
+        let (keys, _) = self.signing_keys(&mut tx).await?;
         tx.commit().await?;
         Ok(keys)
     }
 
-    async fn signing_keys(&self, tx: &mut Tx, now: Timestamp) -> Result<Vec<SigningKey>, FlowError> {
+    /// The published keys, and the time that they were read at.
+    async fn signing_keys(&self, tx: &mut Tx) -> Result<(Vec<SigningKey>, Timestamp), FlowError> {
+        let now = tx.now().await?;
         let live = Value::Int(before(now, OVERLAP).as_millisecond());
         let published = "where retired_at is null or retired_at > $1 order by signs_from desc, id desc";
         let mut keys = tx.select::<SigningKey>(published, std::slice::from_ref(&live)).await?;
-        let signs = |keys: &[SigningKey]| keys.iter().any(|k| k.retired_at.is_none() && k.signs_from <= now);
-        if signs(&keys) {
-            return Ok(keys);
+        let signs =
+            |keys: &[SigningKey], now| keys.iter().any(|k| k.retired_at.is_none() && k.signs_from <= now);
+        if signs(&keys, now) {
+            return Ok((keys, now));
         }
         hold(tx, &self.keys, "signing_keys", "", now).await?;
+        // Another transaction may have made the key meanwhile, later than the time above.
+        let now = tx.now().await?;
         keys = tx.select::<SigningKey>(published, &[live]).await?;
-        if signs(&keys) {
-            return Ok(keys);
+        if signs(&keys, now) {
+            return Ok((keys, now));
         }
         let key = self.make_signing_key(tx, now, now).await?;
         keys.insert(0, key);
-        Ok(keys)
+        Ok((keys, now))
     }
 
     async fn make_signing_key(
@@ -170,7 +174,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;
         hold(&mut tx, &self.keys, "signing_keys", "", now).await?;
-        let keys = self.signing_keys(&mut tx, now).await?;
+        let (keys, now) = self.signing_keys(&mut tx).await?;
         let newest = keys.iter().filter(|k| k.retired_at.is_none()).max_by_key(|k| k.signs_from);
         let due = newest.is_none_or(|k| after(k.signs_from, KEY_LIFE) <= after(now, OVERLAP));
         let successor_waits = newest.is_some_and(|k| k.signs_from > now);

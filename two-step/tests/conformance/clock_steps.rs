@@ -1,5 +1,5 @@
 //! The database's clock steps by ten minutes. A second process on the same rows stands for the clock before a step forward,
-//! or after a step back.
+//! or after a step then.
 
 use two_step::challenge::SendRefused;
 use two_step::flow::{Entered, Redeemed};
@@ -11,13 +11,13 @@ use crate::support::world::{Backend, World};
 
 const STEP_S: u64 = 600;
 
-/// A user, and the same user in a world whose clock is ten minutes behind.
+/// A user, and the same user in a world whose clock is ten minutes earlier.
 async fn before_a_step_back(world: &World) -> (User, World) {
-    let behind = world.second_process();
+    let earlier = world.second_process();
     let (user, _) = User::with_phone(world, "u1", 1).await;
-    behind.advance(crate::support::world::ALL_LIMITS_FREE_S);
+    earlier.advance(crate::support::world::ALL_LIMITS_FREE_S);
     world.advance(STEP_S);
-    (user, behind)
+    (user, earlier)
 }
 
 on_both! {
@@ -33,34 +33,34 @@ async fn after_a_step_forward_codes_have_ended_and_a_new_one_signs_in(world) {
 }
 
 async fn after_a_step_back_a_code_is_good_and_a_sign_in_ends_well(world) {
-    let (user, behind) = before_a_step_back(&world).await;
+    let (user, earlier) = before_a_step_back(&world).await;
     let challenge = user.start().await;
     let code = world.code(challenge).await;
-    let back = user.at(&behind);
-    assert!(matches!(back.enter_wrong(challenge, 1).await, Entered::Wrong { left: 4, .. }));
-    let location = back.must_verify(challenge, &code).await.unwrap();
-    assert!(matches!(back.redeem(&ticket(&location)).await, Redeemed::Result(_)));
+    let then = user.at(&earlier);
+    assert!(matches!(then.enter_wrong(challenge, 1).await, Entered::Wrong { left: 4, .. }));
+    let location = then.must_verify(challenge, &code).await.unwrap();
+    assert!(matches!(then.redeem(&ticket(&location)).await, Redeemed::Result(_)));
     assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Over), "ten minutes later, when time is back");
 }
 
 async fn a_step_back_gives_no_entries_and_no_sends_away(world) {
-    let (user, behind) = before_a_step_back(&world).await;
+    let (user, earlier) = before_a_step_back(&world).await;
     let challenge = user.start().await;
-    let back = user.at(&behind);
-    let refused = back.send(challenge, Channel::Sms).await;
+    let then = user.at(&earlier);
+    let refused = then.send(challenge, Channel::Sms).await;
     assert!(matches!(refused, Err(SendRefused::Limited { .. })), "the gap is not over: {refused:?}");
     user.enter_wrong(challenge, 3).await;
-    assert!(matches!(back.enter_wrong(challenge, 1).await, Entered::Wrong { left: 1, .. }));
-    back.enter_wrong(challenge, 1).await;
+    assert!(matches!(then.enter_wrong(challenge, 1).await, Entered::Wrong { left: 1, .. }));
+    then.enter_wrong(challenge, 1).await;
     let until = world.account("u1").await.paused_until;
-    assert!(until > Some(behind.now().await));
+    assert!(until > Some(earlier.now().await));
     for _ in 0..4 {
         world.advance(3600);
-        behind.advance(3600);
+        earlier.advance(3600);
         // Five codes to the number in ten minutes, whichever way the clock steps.
         let mut sent = 0;
         for n in 0..8 {
-            let browser = if n % 2 == 0 { &user } else { &back };
+            let browser = if n % 2 == 0 { &user } else { &then };
             let challenge = browser.start().await;
             sent += world.jobs(challenge).await.len();
         }
@@ -73,29 +73,29 @@ async fn a_step_of_an_authenticator_is_not_good_again_after_a_step_back(world) {
     user.open_settings().await;
     user.prove_to_settings().await;
     let app = user.add_authenticator().await;
-    let behind = world.second_process();
-    behind.advance(crate::support::world::ALL_LIMITS_FREE_S);
+    let earlier = world.second_process();
+    earlier.advance(crate::support::world::ALL_LIMITS_FREE_S);
     world.advance(STEP_S);
     let challenge = user.start().await;
-    let used = app.code(&world).await;
-    verified(user.enter_for(challenge, app.method, &used).await);
-    let back = user.at(&behind);
-    let challenge = back.start().await;
-    for text in [used, app.code(&behind).await] {
-        let entered = back.enter_for(challenge, app.method, &text).await;
+    let spent = app.code(&world).await;
+    verified(user.enter_for(challenge, app.method, &spent).await);
+    let then = user.at(&earlier);
+    let challenge = then.start().await;
+    for text in [spent, app.code(&earlier).await] {
+        let entered = then.enter_for(challenge, app.method, &text).await;
         assert!(matches!(entered, Entered::Wrong { .. }), "{entered:?}");
     }
     // The text still signs in.
-    behind.advance(60);
-    back.send(challenge, Channel::Sms).await.unwrap();
+    earlier.advance(60);
+    then.send(challenge, Channel::Sms).await.unwrap();
 }
 
 async fn after_a_step_back_results_are_signed(world) {
-    let (user, behind) = before_a_step_back(&world).await;
+    let (user, earlier) = before_a_step_back(&world).await;
     assert!(matches!(user.redeem(&user.sign_in().await).await, Redeemed::Result(_)), "the first key is made ahead");
-    behind.advance(60);
-    let back = user.at(&behind);
-    let ticket = back.sign_in().await;
-    assert!(matches!(back.redeem(&ticket).await, Redeemed::Result(_)));
+    earlier.advance(60);
+    let then = user.at(&earlier);
+    let ticket = then.sign_in().await;
+    assert!(matches!(then.redeem(&ticket).await, Redeemed::Result(_)));
 }
 }

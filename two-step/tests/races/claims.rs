@@ -22,7 +22,7 @@ on_both! {
 async fn of_many_browsers_one_gets_the_challenge_and_one_code_goes(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let asked = user.ask().await;
-    let claimed = at_once(MANY, |_| {
+    let claimed = at_once(&world, MANY, |_| {
         let (browser, handle) = (user.elsewhere(), asked.handle.clone());
         async move { browser.world.core.claim(&handle, &browser.visit).await.unwrap().0 }
     })
@@ -36,7 +36,7 @@ async fn of_many_browsers_one_gets_the_challenge_and_one_code_goes(world) {
 async fn one_browser_that_opens_it_in_many_tabs_gets_it_in_all_and_one_code_goes(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let asked = user.ask().await;
-    let claimed = at_once(MANY, |_| {
+    let claimed = at_once(&world, MANY, |_| {
         let (user, handle) = (user.clone(), asked.handle.clone());
         async move { user.world.core.claim(&handle, &user.visit).await.unwrap().0 }
     })
@@ -49,7 +49,7 @@ async fn of_many_browsers_one_gets_the_session(world) {
     let user = User::new(&world, "u1");
     let opened = world.core.open_session("shop", user.new_session().await).await.unwrap();
     let handle = last_part(&opened.url);
-    let claimed = at_once(MANY, |_| {
+    let claimed = at_once(&world, MANY, |_| {
         let (browser, handle) = (user.elsewhere(), handle.clone());
         async move { browser.world.core.claim_session(&handle, &browser.visit).await.unwrap() }
     })
@@ -68,7 +68,7 @@ async fn a_device_that_is_rotated_by_fifty_at_once_stays_good(world) {
         for _ in 0..MANY {
             asked.push(user.ask().await.handle);
         }
-        let claimed = at_once(MANY, |n| {
+        let claimed = at_once(&world, MANY, |n| {
             let (user, handle) = (user.clone(), asked[n].clone());
             async move { user.world.core.claim(&handle, &user.visit).await.unwrap() }
         })
@@ -88,7 +88,7 @@ async fn a_device_that_is_rotated_by_fifty_at_once_stays_good(world) {
 async fn fifty_redeems_of_one_ticket_give_the_same_claims(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let ticket = user.sign_in().await;
-    let redeemed = at_once(MANY, |_| {
+    let redeemed = at_once(&world, MANY, |_| {
         let (user, ticket) = (user.clone(), ticket.clone());
         async move { user.redeem(&ticket).await }
     })
@@ -102,13 +102,13 @@ async fn fifty_redeems_of_one_ticket_give_the_same_claims(world) {
 }
 
 async fn the_first_key_and_its_successor_are_made_once(world) {
-    at_once(MANY, |_| {
+    at_once(&world, MANY, |_| {
         let core = world.core.clone();
         async move { core.published_keys().await.unwrap() }
     })
     .await;
     assert_eq!(world.core.published_keys().await.unwrap().len(), 1);
-    at_once(10, |_| {
+    at_once(&world, 10, |_| {
         let core = world.core.clone();
         async move { core.rotate_signing_keys(true).await.unwrap() }
     })
@@ -118,7 +118,7 @@ async fn the_first_key_and_its_successor_are_made_once(world) {
 
 async fn a_user_who_comes_many_times_at_once_has_one_account(world) {
     let user = User::new(&world, "u1");
-    let created = at_once(MANY, |_| {
+    let created = at_once(&world, MANY, |_| {
         let user = user.clone();
         async move { user.world.core.create("shop", user.new_challenge()).await.unwrap() }
     })

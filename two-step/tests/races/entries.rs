@@ -22,7 +22,7 @@ async fn fifty_right_answers_verify_once(world) {
     let challenge = user.start().await;
     let code = world.code(challenge).await;
     let fed = world.outbox(OutboxKind::Feedback).await.len();
-    let entered = at_once(MANY, |_| {
+    let entered = at_once(&world, MANY, |_| {
         let (user, code) = (user.clone(), code.clone());
         async move { user.enter(challenge, &code).await }
     });
@@ -39,7 +39,7 @@ async fn of_fifty_wrong_answers_exactly_five_count(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     let code = world.code(challenge).await;
-    let entered = at_once(MANY, |_| {
+    let entered = at_once(&world, MANY, |_| {
         let (user, wrong) = (user.clone(), not(&code));
         async move { user.enter(challenge, &wrong).await }
     })
@@ -64,7 +64,7 @@ async fn the_right_answer_against_the_fifth_wrong_one_has_one_winner(world) {
         let challenge = user.start().await;
         let code = world.code(challenge).await;
         user.enter_wrong(challenge, 4).await;
-        let entered = at_once(20, |n| {
+        let entered = at_once(&world, 20, |n| {
             let text = if n == round { code.clone() } else { not(&code) };
             let user = user.clone();
             async move { (n == round, user.enter(challenge, &text).await) }
@@ -90,7 +90,7 @@ async fn one_code_of_an_authenticator_in_two_challenges_verifies_one(world) {
     let (user, app) = User::with_phone(&world, "u1", 1).await;
     let challenges = [user.start().await, user.start().await];
     let code = app.code(&world).await;
-    at_once(8, |n| {
+    at_once(&world, 8, |n| {
         let (user, code, method, challenge) = (user.clone(), code.clone(), app.method, challenges[n % 2]);
         async move { user.enter_for(challenge, method, &code).await }
     })
@@ -105,7 +105,7 @@ async fn one_code_of_an_authenticator_in_two_challenges_verifies_one(world) {
 async fn one_recovery_code_in_two_challenges_verifies_one(world) {
     let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
     let challenges = [user.start().await, user.start().await];
-    let entered = at_once(4, |n| {
+    let entered = at_once(&world, 4, |n| {
         let (user, code, challenge) = (user.clone(), codes[0].clone(), challenges[n % 2]);
         async move { user.enter(challenge, &code).await }
     })
@@ -123,7 +123,7 @@ async fn right_answers_in_many_challenges_of_one_account_all_count(world) {
         let challenge = user.start().await;
         waiting.push((challenge, world.code(challenge).await));
     }
-    let entered = at_once(waiting.len(), |n| {
+    let entered = at_once(&world, waiting.len(), |n| {
         let (user, (challenge, code)) = (user.clone(), waiting[n].clone());
         let entry = Entry { text: code, method: None, trust: true };
         async move { user.try_entry(challenge, entry).await.unwrap() }
@@ -139,7 +139,7 @@ async fn a_right_answer_against_giving_up_has_one_winner(world) {
         world.advance(86_400);
         let challenge = user.start().await;
         let code = world.code(challenge).await;
-        let outcome = at_once(2, |n| {
+        let outcome = at_once(&world, 2, |n| {
             let (user, code) = (user.clone(), code.clone());
             async move {
                 if n == 0 {

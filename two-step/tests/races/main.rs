@@ -17,15 +17,18 @@ use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
+use support::world::World;
+
 /// How many act at once.
 const MANY: usize = 50;
 
 /// Runs so many at once. Each starts when all are ready. A panic in one of them is the test's.
-async fn at_once<T, F>(count: usize, mut act: impl FnMut(usize) -> F) -> Vec<T>
+async fn at_once<T, F>(world: &World, count: usize, mut act: impl FnMut(usize) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
+    world.connect_all().await;
     let ready = Arc::new(Barrier::new(count));
     let mut tasks = JoinSet::new();
     for n in 0..count {

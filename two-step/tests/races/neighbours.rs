@@ -23,16 +23,16 @@ async fn events_confirmations_and_sweeps_do_not_disturb_an_entry(world) {
         world.advance(86_400);
         let challenge = user.start().await;
         let (code, dispatch) = (world.code(challenge).await, world.dispatch(challenge).await);
-        at_once(24, |n| {
-            let (user, code, core) = (user.clone(), code.clone(), world.core.clone());
+        at_once(&world, 24, |n| {
+            let (person, code, flows) = (user.clone(), code.clone(), world.core.clone());
             async move {
                 match n % 6 {
-                    0 => core.hear(&heard(dispatch, 2 + n as i64, DispatchState::Sent)).await.unwrap(),
-                    1 => core.hear(&heard(dispatch, 99, DispatchState::Delivered)).await.unwrap(),
-                    2 => core.confirmed(dispatch).await.unwrap(),
-                    3 => drop(sweep(&core).await.unwrap()),
-                    4 => drop(user.send(challenge, Channel::Voice).await),
-                    _ => drop(user.enter(challenge, &code).await),
+                    0 => flows.hear(&heard(dispatch, 2 + n as i64, DispatchState::Sent)).await.unwrap(),
+                    1 => flows.hear(&heard(dispatch, 99, DispatchState::Delivered)).await.unwrap(),
+                    2 => flows.confirmed(dispatch).await.unwrap(),
+                    3 => assert!(sweep(&flows).await.is_ok()),
+                    4 => drop(person.send(challenge, Channel::Voice).await),
+                    _ => drop(person.enter(challenge, &code).await),
                 }
             }
         })
@@ -60,10 +60,14 @@ async fn sweeps_take_nothing_that_somebody_counts_on(world) {
     for _ in 0..5 {
         // Every counter has ended: sweeps delete what these users are about to lock.
         world.advance(2);
-        at_once(18, |n| {
-            let (user, core) = (users[n % 6].clone(), world.core.clone());
+        at_once(&world, 18, |n| {
+            let (user, flows) = (users[n % 6].clone(), world.core.clone());
             async move {
-                if n % 3 == 0 { drop(sweep(&core).await.unwrap()) } else { drop(user.start().await) }
+                if n % 3 == 0 {
+                    sweep(&flows).await.unwrap();
+                } else {
+                    user.start().await;
+                }
             }
         })
         .await;
@@ -85,7 +89,7 @@ async fn a_crowd_meets_no_deadlock_and_keeps_every_promise(world) {
     }
     world.advance(120);
     let verified_before = world.events("challenge.verified").await;
-    let right: usize = at_once(50, |n| crowd_member(users[n % 5].clone(), n)).await.into_iter().sum();
+    let right: usize = at_once(&world, 50, |n| one_of_the_crowd(users[n % 5].clone(), n)).await.into_iter().sum();
     assert_eq!(world.events("challenge.verified").await, verified_before + right);
     for user in &users {
         assert!(world.account(&user.name).await.is_on());
@@ -94,17 +98,17 @@ async fn a_crowd_meets_no_deadlock_and_keeps_every_promise(world) {
 }
 
 /// One of the crowd. Returns how often it was verified by a code.
-async fn crowd_member(user: User, n: usize) -> usize {
-    let core = user.world.core.clone();
+async fn one_of_the_crowd(user: User, n: usize) -> usize {
+    let flows = user.world.core.clone();
     let trusting = n.is_multiple_of(4);
     let browser = if trusting { user.clone() } else { user.elsewhere() };
     let mut right = 0;
     for _ in 0..3 {
-        let Created::Challenge { id, url, .. } = core.create("shop", user.new_challenge()).await.unwrap()
+        let Created::Challenge { id, url, .. } = flows.create("shop", user.new_challenge()).await.unwrap()
         else {
             panic!("the account is off");
         };
-        let (claimed, _) = core.claim(&last_part(&url), &browser.visit).await.unwrap();
+        let (claimed, _) = flows.claim(&last_part(&url), &browser.visit).await.unwrap();
         if trusting {
             assert!(matches!(claimed, Claimed::Verified { .. }));
             continue;
@@ -113,7 +117,7 @@ async fn crowd_member(user: User, n: usize) -> usize {
             continue; // The account is paused.
         }
         let (code, dispatch) = (browser.world.code(id).await, browser.world.dispatch(id).await);
-        core.hear(&heard(dispatch, 1, DispatchState::Sent)).await.unwrap();
+        flows.hear(&heard(dispatch, 1, DispatchState::Sent)).await.unwrap();
         let typed = if n.is_multiple_of(3) { not(&code) } else { code };
         let entry = Entry { text: typed.clone(), method: None, trust: n.is_multiple_of(2) };
         match browser.try_entry(id, entry).await {

@@ -27,7 +27,7 @@ async fn of_twenty_accounts_that_add_one_number_five_get_it(world) {
         user.open_settings().await;
         waiting.push(user);
     }
-    let added = at_once(20, |n| {
+    let added = at_once(&world, 20, |n| {
         let user = waiting[n].clone();
         async move { user.begin_phone(&number(1)).await }
     })
@@ -41,7 +41,7 @@ async fn of_twenty_accounts_that_add_one_number_five_get_it(world) {
         let code = world.code(challenge).await;
         entries.push((user, challenge, code));
     }
-    let entered = at_once(20, |n| {
+    let entered = at_once(&world, 20, |n| {
         let (user, challenge, code) = entries[n].clone();
         async move { user.enter(challenge, &code).await }
     })
@@ -61,7 +61,7 @@ async fn twenty_accounts_that_add_one_number_get_five_codes(world) {
         user.open_settings().await;
         users.push(user);
     }
-    let added = at_once(20, |n| {
+    let added = at_once(&world, 20, |n| {
         let user = users[n].clone();
         async move { user.world.core.add_phone(&user.visit, &number(1), "GB", Channel::Sms).await.unwrap() }
     })
@@ -74,7 +74,7 @@ async fn twenty_accounts_that_add_one_number_get_five_codes(world) {
 async fn one_number_that_is_added_twenty_times_at_once_is_one_method(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
-    let added = at_once(20, |_| {
+    let added = at_once(&world, 20, |_| {
         let user = user.clone();
         async move { user.begin_phone(&number(1)).await }
     })
@@ -92,7 +92,7 @@ async fn of_two_methods_that_are_removed_at_once_one_stays(world) {
     user.prove_to_settings().await;
     let phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap().id;
     let second = user.add_phone(&number(2)).await;
-    let removed = at_once(3, |n| {
+    let removed = at_once(&world, 3, |n| {
         let (user, method) = (user.clone(), [phone, app.method, second][n]);
         async move { user.world.core.change(&user.visit, method, &Change::Remove).await.unwrap() }
     })

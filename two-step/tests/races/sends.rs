@@ -16,7 +16,7 @@ async fn of_fifty_sends_one_passes_its_gap(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     world.advance(30);
-    let sent = at_once(MANY, |_| {
+    let sent = at_once(&world, MANY, |_| {
         let user = user.clone();
         async move { user.send(challenge, Channel::Sms).await }
     })
@@ -30,7 +30,7 @@ async fn of_fifty_clicks_on_call_me_one_moves_to_the_call(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     world.advance(30);
-    let sent = at_once(MANY, |_| {
+    let sent = at_once(&world, MANY, |_| {
         let user = user.clone();
         async move { user.send(challenge, Channel::Voice).await }
     })
@@ -38,7 +38,7 @@ async fn of_fifty_clicks_on_call_me_one_moves_to_the_call(world) {
     assert_eq!(sent.iter().filter(|s| s.is_ok()).count(), 1);
     assert_eq!((world.outbox(OutboxKind::Next).await.len(), world.jobs(challenge).await.len()), (1, 1));
     let dispatch = world.dispatch(challenge).await;
-    at_once(10, |_| {
+    at_once(&world, 10, |_| {
         let core = world.core.clone();
         async move { core.call_anew(dispatch).await.unwrap() }
     })
@@ -55,7 +55,7 @@ async fn a_number_gets_exactly_five_codes_however_many_accounts_ask(world) {
     for n in 0..30 {
         asked.push(users[n % 5].ask().await);
     }
-    at_once(asked.len(), |n| {
+    at_once(&world, asked.len(), |n| {
         let (user, handle) = (users[n % 5].clone(), asked[n].handle.clone());
         async move { user.world.core.claim(&handle, &user.visit).await.unwrap() }
     })
@@ -70,7 +70,7 @@ async fn a_number_gets_exactly_five_codes_however_many_accounts_ask(world) {
 async fn one_account_gets_exactly_as_many_challenges_as_its_limit_allows(world) {
     let world = world.configured(|c| c.limits.account_challenges = vec![Rule::per(7, 3600)]);
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let created = at_once(MANY, |_| {
+    let created = at_once(&world, MANY, |_| {
         let user = user.clone();
         async move {
             match user.world.core.create("shop", user.new_challenge()).await {
@@ -95,7 +95,7 @@ async fn users_of_different_numbers_do_not_hold_each_other_up(world) {
         users.push(user);
     }
     world.advance(86_400);
-    let signed_in = at_once(MANY, |n| {
+    let signed_in = at_once(&world, MANY, |n| {
         let user = users[n % 10].elsewhere();
         async move {
             let challenge = user.world.core.create("shop", user.new_challenge()).await.unwrap();

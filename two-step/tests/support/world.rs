@@ -53,7 +53,7 @@ impl World {
                 (format!("sqlite:{}/two-step.db", folder.0.display()), Some(Arc::new(folder)))
             }
         };
-        let core = Core::new(open_store(&url), Keys::ephemeral(), Arc::new(config()));
+        let core = Core::new(open_store(&url, POOL), Keys::ephemeral(), Arc::new(config()));
         Self { core: Arc::new(core), backend, url, _folder: folder }
     }
 
@@ -67,8 +67,22 @@ impl World {
 
     /// The same rows, as another process sees them: its clock is not ahead of the database's.
     pub fn second_process(&self) -> Self {
-        let core = Core::new(open_store(&self.url), self.core.keys.clone(), Arc::clone(&self.core.config));
+        let core =
+            Core::new(open_store(&self.url, POOL), self.core.keys.clone(), Arc::clone(&self.core.config));
         Self { core: Arc::new(core), ..self.clone() }
+    }
+
+    /// Opens all connections to PostgreSQL. Who has to connect first comes late to a race.
+    pub async fn connect_all(&self) {
+        if self.backend == Backend::Postgres {
+            let mut open = vec![];
+            for _ in 0..POOL {
+                open.push(self.core.store.begin().await.unwrap());
+            }
+            for tx in open {
+                tx.commit().await.unwrap();
+            }
+        }
     }
 
     /// Moves the clock.
@@ -164,9 +178,9 @@ pub fn id_of(job: &Json) -> Uuid {
 }
 
 /// Opens a store by its URL.
-pub fn open_store(url: &str) -> Store {
+pub fn open_store(url: &str, pool: usize) -> Store {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Store::open(url, POOL).unwrap()
+    Store::open(url, pool).unwrap()
 }
 
 fn config() -> Config {
