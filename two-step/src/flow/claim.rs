@@ -23,6 +23,8 @@ pub struct Visit {
     pub agent: String,
     /// Its address.
     pub client: Option<IpAddr>,
+    /// Its language. Messages use it where the product named none.
+    pub locale: Option<String>,
 }
 
 /// What came of opening a challenge's URL.
@@ -104,6 +106,7 @@ impl Core {
             return Ok((claimed, None));
         }
         challenge.agent = Some(visit.agent.clone());
+        challenge.locale = challenge.locale.take().or_else(|| visit.locale.clone());
         if let Some(client) = visit.client {
             challenge.client_hash = Some(self.client_hash(client));
         }

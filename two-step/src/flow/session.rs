@@ -141,6 +141,7 @@ impl Core {
             Some(_) => return Ok(SessionClaimed::Over),
             None => {
                 session.browser_hash = Some(browser);
+                session.locale = session.locale.take().or_else(|| visit.locale.clone());
                 session.expires_at = after(session.created_at, SESSION_LIFE);
                 if let Some(client) = visit.client {
                     session.client_hash = Some(self.client_hash(client));

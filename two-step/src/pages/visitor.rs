@@ -49,13 +49,15 @@ impl FromRequestParts<Arc<Pages>> for Visitor {
             .find(|(k, _)| k == "lang")
             .and_then(|(_, v)| Lang::from_tag(&v));
         let kept = cookie(&parts.headers, LANG).and_then(|tag| Lang::from_tag(&tag));
+        let accepted = Lang::from_header(text("accept-language").unwrap_or_default());
+        let lang = choose.or(kept).unwrap_or(accepted);
         let visit = Visit {
+            locale: Some(lang.tag().to_owned()),
             browser: browser.clone().unwrap_or_else(random_token),
             device: cookie(&parts.headers, &name(DEVICE, secure)),
             agent: describe_agent(text("user-agent").unwrap_or_default()),
             client: peer.map(|peer| client(peer, &parts.headers, config)),
         };
-        let accepted = Lang::from_header(text("accept-language").unwrap_or_default());
         Ok(Self { visit, had_cookie: browser.is_some(), chosen: choose.or(kept), choose, accepted, secure })
     }
 }
