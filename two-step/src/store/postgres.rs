@@ -15,7 +15,8 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller waits for a statement's answer: the server gives up first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const POOL_WAIT: Duration = Duration::from_secs(2);
+/// How long a caller waits for a connection: as long as a statement before it may take.
+const POOL_WAIT: Duration = STATEMENT_TIMEOUT;
 /// A transaction whose client vanished is ended by the server.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
 
