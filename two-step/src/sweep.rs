@@ -38,8 +38,9 @@ const RULES: [(&str, &str, &str, Duration); 13] = [
     ("idempotency", "key_hash", "expires_at < $1", Duration::ZERO),
 ];
 
-/// Deletes what is over. Returns how many rows went.
+/// Carries out the support cases that are due, and deletes what is over. Returns how many rows went.
 pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
+    core.do_due_cases().await?;
     let mut deleted = 0;
     for (table, key, over, kept) in RULES {
         // A transaction each: none holds locks for long.

@@ -6,6 +6,7 @@ mod challenges;
 mod key;
 mod problem;
 mod sessions;
+pub(crate) mod support;
 mod users;
 
 use std::sync::Arc;
@@ -35,6 +36,9 @@ pub fn router(core: Arc<Core>) -> Router {
         .route("/v1/users/{user}/end", post(users::end))
         .route("/v1/users/{user}/devices", get(users::devices))
         .route("/v1/users/{user}/devices/{id}", axum::routing::delete(users::revoke))
+        .route("/v1/support/cases", get(support::list).post(support::ask))
+        .route("/v1/support/cases/{id}/approve", post(support::approve))
+        .route("/v1/support/cases/{id}/cancel", post(support::cancel))
         .route("/v1/events", get(users::events))
         .fallback(|| async { problem::Problem::not_found() })
         .method_not_allowed_fallback(|| async { problem::Problem::method_not_allowed() })

@@ -52,6 +52,10 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "ended", format!("the challenge has ended: {state}"))
     }
 
+    pub(super) fn case_over(state: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "ended", format!("the case is over: {state}"))
+    }
+
     pub(super) fn gone() -> Self {
         Self::new(StatusCode::GONE, "ended", "the ticket is used, over, or was never given out")
     }

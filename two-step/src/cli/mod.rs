@@ -1,7 +1,10 @@
 //! The commands.
 
+mod events;
 mod keys;
 mod serve;
+mod support;
+mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +42,14 @@ enum Command {
     /// Make, revoke and rotate keys
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Show or erase a user
+    #[command(subcommand)]
+    Users(users::Users),
+    /// Help a user who cannot prove anything
+    #[command(subcommand)]
+    Support(support::Support),
+    /// Print what happened, oldest first
+    Events(events::Events),
 }
 
 /// Where the configuration is.
@@ -121,6 +132,9 @@ pub fn run() -> ExitCode {
                 Ok(())
             }
             Command::Keys(keys) => keys.run().await,
+            Command::Users(users) => users.run().await,
+            Command::Support(support) => support.run().await,
+            Command::Events(events) => events.run().await,
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

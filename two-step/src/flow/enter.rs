@@ -140,9 +140,14 @@ impl Core {
         let (found, clock_behind_s) = match &typed {
             Typed::Code(digits) => self.find_code(&locked, &challenge, &codes, digits)?,
             // An enrolment takes the code of its own method alone.
-            Typed::Recovery(_) if challenge.purpose == Purpose::Enrol => (None, None),
+            Typed::Recovery(_) | Typed::Support(_) if challenge.purpose == Purpose::Enrol => (None, None),
             Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_deref()).await?, None),
-            Typed::Support(_) | Typed::Unreadable => (None, None),
+            Typed::Support(digits) => {
+                let method = self.use_support_code(&mut tx, &locked, digits).await?;
+                let found = |method| Match { method, proof: Proof::Recovery, group: None, totp_step: None };
+                (method.map(found), None)
+            }
+            Typed::Unreadable => (None, None),
         };
         let shared = match &found {
             Some(found) => self.is_shared(&mut tx, &locked, &challenge, found.method).await?,
@@ -341,7 +346,10 @@ impl Core {
             let data = json!({"challenge": challenge.id});
             self.event(tx, &locked.account, "recovery.used", "user", data, now).await?;
             self.notify(tx, &locked.account, &locked.methods, "recovery_used", now).await?;
-            new_recovery_code = Some(self.replace_recovery_code(tx, locked).await?);
+            // A code from support is of another kind: no set of recovery codes has lost one.
+            if locked.method(found.method).is_some_and(|m| m.kind == Kind::Recovery) {
+                new_recovery_code = Some(self.replace_recovery_code(tx, locked).await?);
+            }
         }
         let acr = match (found.proof, challenge.purpose) {
             (Proof::Recovery, _) => Acr::Recovery,
@@ -362,6 +370,10 @@ impl Core {
             }
         }
         self.verify(challenge, found.proof, acr, now);
+        if found.proof == Proof::Recovery && new_recovery_code.is_none() {
+            // No new code is shown: nothing keeps the user from going on.
+            challenge.ticket_until = Some(crate::clock::after(now, crate::challenge::TICKET_LIFE));
+        }
         if challenge.purpose == Purpose::Enrol {
             self.enrolled(tx, locked, found.method).await?;
         } else {

@@ -14,6 +14,8 @@ mod send;
 mod session;
 mod settings;
 mod stop;
+mod support;
+mod support_code;
 mod switch;
 mod users;
 
@@ -34,6 +36,7 @@ pub use redeem::Redeemed;
 pub use session::{NewSession, Opened, SessionClaimed, Visitor};
 pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};
 pub use stop::{Noticed, StopDone};
+pub use support::{NewCase, SupportRefused};
 pub use switch::SwitchRefused;
 
 use crate::account::Account;

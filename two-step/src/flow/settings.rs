@@ -7,7 +7,7 @@ use super::switch::kinds_without;
 use super::{Core, FlowError, Visit};
 use crate::device::{Device, Trust};
 use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
-use crate::store::{Event, Value};
+use crate::store::{Event, SupportCase, Value};
 
 /// Characters of a label.
 pub const MAX_LABEL_CHARS: usize = 40;
@@ -142,6 +142,13 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let sql = "select count(*) from recovery_code where account = $1 and used_at is null";
         Ok(tx.query(sql, &[Value::Uuid(account)]).await?.first().map_or(0, |r| r.int(0)))
+    }
+
+    /// When support will turn an account off, while such a case waits.
+    pub async fn off_due_at(&self, account: Uuid) -> Result<Option<jiff::Timestamp>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let waiting = "where account = $1 and state = 'waiting' and action = 'turn_off'";
+        Ok(tx.find::<SupportCase>(waiting, &[Value::Uuid(account)]).await?.map(|case| case.due_at))
     }
 
     /// What happened, newest first.

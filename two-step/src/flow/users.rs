@@ -8,7 +8,7 @@ use super::{Core, FlowError, lock_challenge};
 use crate::account::Account;
 use crate::challenge::ChallengeState;
 use crate::method::Method;
-use crate::store::{Event, Tx, Value};
+use crate::store::{Event, SupportCase, Tx, Value};
 
 /// Tables whose rows go with an account.
 const OF_ACCOUNT: [&str; 7] =
@@ -66,6 +66,15 @@ impl Core {
         Ok((challenges, devices))
     }
 
+    /// The cases of a user, newest first.
+    pub async fn cases(&self, product: &str, user: &str) -> Result<Vec<SupportCase>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let account = find(&mut tx, product, user).await?;
+        Ok(tx
+            .select::<SupportCase>("where account = $1 order by id desc", &[Value::Uuid(account.id)])
+            .await?)
+    }
+
     /// A product's events after one of them, oldest first.
     pub async fn events_after(
         &self, product: &str, after: Uuid, limit: u32,
@@ -92,7 +101,7 @@ impl Core {
     }
 }
 
-async fn find(tx: &mut Tx, product: &str, user: &str) -> Result<Account, FlowError> {
+pub(super) async fn find(tx: &mut Tx, product: &str, user: &str) -> Result<Account, FlowError> {
     let by_name = [Value::Text(product.to_owned()), Value::Text(user.to_owned())];
     let found = tx.find::<Account>("where product = $1 and user_ref = $2", &by_name).await;
     match found {

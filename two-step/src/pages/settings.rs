@@ -131,7 +131,7 @@ async fn home_view(
     Ok(SettingsHome {
         page: page(pages, visitor, guest),
         notice: notice(query),
-        off_due_at: None,
+        off_due_at: pages.core.off_due_at(guest.account.id).await?.map(jiff::Timestamp::as_second),
         methods: listed.map(row).collect(),
         recovery_left: u32::try_from(left).ok().filter(|_| has_codes),
         devices: device_rows(pages, visitor, guest).await?,

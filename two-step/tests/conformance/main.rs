@@ -16,4 +16,6 @@ mod results;
 mod sending;
 mod sessions;
 mod store;
+#[path = "support.rs"]
+mod support_cases;
 mod switching;

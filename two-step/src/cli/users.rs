@@ -1,0 +1,76 @@
+//! `two-step users`
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{ConfigFile, Failure};
+use crate::flow::Core;
+use crate::store::Store;
+
+/// Show or erase a user.
+#[derive(Debug, Subcommand)]
+pub(super) enum Users {
+    /// Print a user's state and masked methods
+    Show(User),
+    /// Erase all that is known of a user
+    Erase(User),
+}
+
+/// One user of a product.
+#[derive(Debug, Args)]
+pub(super) struct User {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// The product
+    #[arg(long)]
+    pub(super) product: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The product's id of the user
+    #[arg(value_name = "USER")]
+    pub(super) id: String,
+}
+
+/// The flows over the configured database, for one product.
+pub(super) fn core(file: &ConfigFile, product: &str) -> Result<Core, Failure> {
+    let config = file.load()?;
+    if config.product(product).is_none() {
+        return Err(Failure::Usage(format!(
+            "there is no section [products.{product}]: name a product of the configuration"
+        )));
+    }
+    let (store, keys) = (Store::open(config.database.url(), 1)?, config.keys()?);
+    Ok(Core::new(store, keys, Arc::new(config)))
+}
+
+impl Users {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let of = match self {
+            Self::Show(of) => of,
+            Self::Erase(of) => {
+                core(&of.file, &of.product)?.erase(&of.product, &of.id).await?;
+                println!("Erased.");
+                return Ok(());
+            }
+        };
+        let (account, methods) = core(&of.file, &of.product)?.user(&of.product, &of.id).await?;
+        if of.json {
+            let rows: Vec<_> = methods
+                .iter()
+                .map(|m| json!({"id": m.id, "kind": m.kind.to_string(), "state": m.state.to_string(), "hint": m.hint}))
+                .collect();
+            let shown = json!({"user": account.user_ref, "state": account.state.to_string(),
+                               "paused_until": account.paused_until, "methods": rows});
+            println!("{shown}");
+            return Ok(());
+        }
+        println!("{}: {}", account.user_ref, account.state);
+        for m in methods {
+            println!("{}  {}  {}  {}", m.id, m.kind, m.state, m.hint);
+        }
+        Ok(())
+    }
+}

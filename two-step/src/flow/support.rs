@@ -1,0 +1,391 @@
+//! Support: an agent acts for a user who cannot prove anything. What weakens an account waits, is told to all methods, and
+//! ends with any proof of the user.
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::switch::kinds_without;
+use super::users::find;
+use super::{Core, FlowError, Locked, lock_account};
+use crate::account::{Account, AccountState};
+use crate::clock::after;
+use crate::method::{Kind, MethodState, is_primary, may_be_on};
+use crate::store::{Event, SupportAction, SupportCase, SupportState, Tx, Value, new_id};
+
+const MAX_REASON_CHARS: usize = 500;
+const MAX_AGENT_CHARS: usize = 64;
+const MAX_EVIDENCE: usize = 10;
+const MAX_EVIDENCE_CHARS: usize = 40;
+/// Cases that one run carries out.
+const DUE_ROWS: i64 = 500;
+
+/// What an agent asks for.
+#[derive(Debug, Clone)]
+pub struct NewCase {
+    /// The product's id of the user.
+    pub user: String,
+    /// What is asked for.
+    pub action: SupportAction,
+    /// The method to remove, or the one that the code goes to.
+    pub method: Option<Uuid>,
+    /// Why, in the agent's words.
+    pub reason: String,
+    /// Kinds of evidence, never answers.
+    pub evidence: Vec<String>,
+    /// The agent's name at the product.
+    pub agent: String,
+}
+
+/// Why support cannot do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SupportRefused {
+    /// The case is over.
+    Over(SupportState),
+    /// Another case of the account waits.
+    Waits,
+    /// The agent who asked cannot approve.
+    SameAgent,
+    /// Nothing waits for an approval here.
+    NoDelay,
+    /// Two-step verification is off.
+    Off,
+    /// Two-step verification is on, and no case waits.
+    On,
+    /// Support did not turn it off, or the methods that are left do not suffice.
+    NotUndone,
+    /// There is no such method, or it takes no code.
+    Method,
+    /// No other method could sign in.
+    Last,
+}
+
+impl Core {
+    /// Opens a case. What needs no delay is done at once.
+    pub async fn ask_support(
+        &self, product: &str, new: NewCase,
+    ) -> Result<Result<SupportCase, SupportRefused>, FlowError> {
+        let new = check(new)?;
+        let mut tx = self.store.begin().await?;
+        let seen = find(&mut tx, product, &new.user).await?;
+        let mut locked = lock_account(&mut tx, seen.id).await?;
+        let now = locked.now;
+        let mut case = SupportCase {
+            id: new_id(),
+            account: seen.id,
+            action: new.action,
+            method: new.method,
+            reason: new.reason,
+            evidence: new.evidence.join(" "),
+            asked_by: new.agent,
+            approved_by: None,
+            asked_at: now,
+            due_at: now,
+            state: SupportState::Waiting,
+            code_hash: None,
+            code_until: None,
+        };
+        tx.insert(&case).await?;
+        self.support_event(&mut tx, &locked.account, "support.asked", &case, &case.asked_by, now).await?;
+        let asked = match case.action {
+            SupportAction::Unlock => self.unlock(&mut tx, &mut locked).await.map(Ok)?,
+            SupportAction::TurnOn => self.undo_off(&mut tx, &mut locked, &case).await?,
+            SupportAction::SendRecoveryCode => {
+                self.send_support_code(&mut tx, &locked, &mut case).await?.map(|()| false)
+            }
+            SupportAction::TurnOff | SupportAction::RemoveMethod => {
+                self.wait(&mut tx, &mut locked, &mut case).await?
+            }
+        };
+        let done = match asked {
+            Ok(done) => done,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if done {
+            case.state = SupportState::Done;
+            self.support_event(&mut tx, &locked.account, "support.done", &case, &case.asked_by, now).await?;
+        }
+        tx.update(&locked.account).await?;
+        tx.update(&case).await?;
+        tx.commit().await?;
+        Ok(Ok(case))
+    }
+
+    /// Ends the pauses of an account and its methods. A method that a stop page paused stays so: somebody else added it.
+    async fn unlock(&self, tx: &mut Tx, locked: &mut Locked) -> Result<bool, FlowError> {
+        locked.account.count_right();
+        for method in &mut locked.methods {
+            if method.state == MethodState::Paused && method.reason.as_deref() != Some("stopped") {
+                method.activate(locked.now);
+                tx.update(method).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Begins the delay, and tells all methods. Returns whether it was done at once.
+    async fn wait(
+        &self, tx: &mut Tx, locked: &mut Locked, case: &mut SupportCase,
+    ) -> Result<Result<bool, SupportRefused>, FlowError> {
+        if self.delayed_case(tx, locked.account.id, case.id).await?.is_some() {
+            return Ok(Err(SupportRefused::Waits));
+        }
+        if let Err(refused) = self.may_act(locked, case) {
+            return Ok(Err(refused));
+        }
+        if self.config.support.delay.0.is_zero() {
+            self.act(tx, locked, case).await?;
+            return Ok(Ok(true));
+        }
+        case.due_at = after(locked.now, self.config.support.delay.0);
+        if case.action == SupportAction::TurnOff {
+            locked.account.state = AccountState::OffDue;
+        }
+        self.notify(tx, &locked.account, &locked.methods, "support_asked", locked.now).await?;
+        Ok(Ok(false))
+    }
+
+    /// The other case of an account that waits for its delay.
+    async fn delayed_case(
+        &self, tx: &mut Tx, account: Uuid, except: Uuid,
+    ) -> Result<Option<SupportCase>, FlowError> {
+        let waiting = "where account = $1 and id <> $2 and state = 'waiting' and action in ('turn_off', 'remove_method')";
+        Ok(tx
+            .select_locked::<SupportCase>(waiting, &[Value::Uuid(account), Value::Uuid(except)])
+            .await?
+            .pop())
+    }
+
+    /// Whether a case can be carried out as things are.
+    fn may_act(&self, locked: &Locked, case: &SupportCase) -> Result<(), SupportRefused> {
+        if case.action == SupportAction::TurnOff {
+            return if locked.account.is_on() { Ok(()) } else { Err(SupportRefused::Off) };
+        }
+        let method = case.method.and_then(|id| locked.method(id)).ok_or(SupportRefused::Method)?;
+        let left = kinds_without(&locked.methods, method.id);
+        let usable = |k: &Kind| is_primary(*k, self.config.email.second_step) || *k == Kind::Recovery;
+        if locked.account.is_on() && !left.iter().any(usable) {
+            return Err(SupportRefused::Last);
+        }
+        Ok(())
+    }
+
+    /// Turns two-step verification off and keeps the methods, or removes the method. The caller writes account and case.
+    async fn act(&self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase) -> Result<(), FlowError> {
+        let (now, actor, account) = (locked.now, actor(&case.asked_by), Value::Uuid(locked.account.id));
+        if case.action == SupportAction::TurnOff {
+            self.notify(tx, &locked.account, &locked.methods, "turned_off", now).await?;
+            locked.account.state = AccountState::Off;
+            locked.account.version += 1;
+            locked.account.count_right();
+            tx.execute(
+                "delete from trust where account = $1 and kind = 'trusted'",
+                std::slice::from_ref(&account),
+            )
+            .await?;
+            let cancel = "update challenge set state = 'cancelled', ended_at = $2 where account = $1 and state in ('created', 'open')";
+            tx.execute(cancel, &[account, Value::Int(now.as_millisecond())]).await?;
+            let data = json!({"methods_kept": true});
+            return self.event(tx, &locked.account, "account.off", &actor, data, now).await;
+        }
+        self.notify(tx, &locked.account, &locked.methods, "method_removed", now).await?;
+        let method = locked.methods.iter_mut().find(|m| Some(m.id) == case.method);
+        let method = method.ok_or(FlowError::Missing("method"))?;
+        method.remove("support");
+        tx.update(method).await?;
+        if method.kind == Kind::Recovery {
+            tx.execute("delete from recovery_code where account = $1", &[account]).await?;
+        }
+        let data = json!({"method": method.id, "kind": method.kind.to_string()});
+        self.event(tx, &locked.account, "method.removed", &actor, data, now).await
+    }
+
+    /// Undoes what support did: a waiting case is stopped, or the account is on again with the methods that were kept.
+    async fn undo_off(
+        &self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase,
+    ) -> Result<Result<bool, SupportRefused>, FlowError> {
+        let now = locked.now;
+        match locked.account.state {
+            AccountState::On => return Ok(Err(SupportRefused::On)),
+            AccountState::OffDue => {
+                let waiting = self.delayed_case(tx, locked.account.id, case.id).await?;
+                if let Some(mut waiting) = waiting {
+                    waiting.state = SupportState::Stopped;
+                    tx.update(&waiting).await?;
+                    self.support_event(tx, &locked.account, "support.stopped", &waiting, &case.asked_by, now)
+                        .await?;
+                }
+                locked.account.state = AccountState::On;
+            }
+            AccountState::Off => {
+                let newest = "where account = $1 and kind = 'account.off' order by id desc limit 1";
+                let off = tx.find::<Event>(newest, &[Value::Uuid(locked.account.id)]).await?;
+                let active: Vec<Kind> =
+                    locked.methods.iter().filter(|m| m.is_active()).map(|m| m.kind).collect();
+                let by_support = off.is_some_and(|e| e.actor.starts_with("support:"));
+                if !by_support || !may_be_on(&active, self.config.email.second_step) {
+                    return Ok(Err(SupportRefused::NotUndone));
+                }
+                locked.account.state = AccountState::On;
+                locked.account.version += 1;
+                let by = actor(&case.asked_by);
+                self.event(tx, &locked.account, "account.on", &by, json!({}), now).await?;
+                self.notify(tx, &locked.account, &locked.methods, "turned_on", now).await?;
+            }
+        }
+        Ok(Ok(true))
+    }
+
+    /// A second agent ends the delay: the case is due now.
+    pub async fn approve_case(
+        &self, product: &str, id: Uuid, agent: &str,
+    ) -> Result<Result<SupportCase, SupportRefused>, FlowError> {
+        let agent = read_agent(agent)?;
+        let mut tx = self.store.begin().await?;
+        let (locked, mut case) = lock_case(&mut tx, product, id).await?;
+        if case.state != SupportState::Waiting {
+            return Ok(Err(SupportRefused::Over(case.state)));
+        }
+        if case.action == SupportAction::SendRecoveryCode {
+            return Ok(Err(SupportRefused::NoDelay));
+        }
+        // Names that differ in case alone are one person's.
+        if agent.to_lowercase() == case.asked_by.to_lowercase() {
+            return Ok(Err(SupportRefused::SameAgent));
+        }
+        if case.approved_by.is_none() {
+            case.due_at = case.due_at.min(locked.now);
+            self.support_event(&mut tx, &locked.account, "support.approved", &case, &agent, locked.now)
+                .await?;
+            case.approved_by = Some(agent);
+            tx.update(&case).await?;
+            tx.commit().await?;
+        }
+        Ok(Ok(case))
+    }
+
+    /// An agent stops a case that waits.
+    pub async fn cancel_case(
+        &self, product: &str, id: Uuid, agent: &str,
+    ) -> Result<Result<SupportCase, SupportRefused>, FlowError> {
+        let agent = read_agent(agent)?;
+        let mut tx = self.store.begin().await?;
+        let (mut locked, mut case) = lock_case(&mut tx, product, id).await?;
+        if case.state != SupportState::Waiting {
+            return Ok(Err(SupportRefused::Over(case.state)));
+        }
+        let now = locked.now;
+        self.stop_case(&mut tx, &mut locked.account, &mut case, &actor(&agent), now).await?;
+        tx.commit().await?;
+        Ok(Ok(case))
+    }
+
+    /// Stops a case, and takes the account back from its delay.
+    async fn stop_case(
+        &self, tx: &mut Tx, account: &mut Account, case: &mut SupportCase, by: &str, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        case.state = SupportState::Stopped;
+        tx.update(case).await?;
+        if case.action == SupportAction::TurnOff && account.state == AccountState::OffDue {
+            account.state = AccountState::On;
+            tx.update(account).await?;
+        }
+        let data = json!({"case": case.id, "action": case.action.to_string()});
+        self.event(tx, account, "support.stopped", by, data, now).await
+    }
+
+    /// Carries out the cases whose delay is over. Returns how many.
+    pub async fn do_due_cases(&self) -> Result<u64, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let now = Value::Int(tx.now().await?.as_millisecond());
+        let due = "where state = 'waiting' and due_at <= $1 order by due_at limit $2";
+        let cases = tx.select::<SupportCase>(due, &[now, Value::Int(DUE_ROWS)]).await?;
+        tx.commit().await?;
+        let mut done = 0;
+        for case in cases {
+            match self.do_case(case.id).await {
+                Ok(true) => done += 1,
+                Ok(false) | Err(FlowError::Missing("case" | "account")) => {}
+                // One case must not keep the others waiting.
+                Err(e) => {
+                    tracing::warn!(case = %case.id, reason = %e, "a support case is not carried out yet");
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn do_case(&self, id: Uuid) -> Result<bool, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let seen = tx.get::<SupportCase>(id).await?.ok_or(FlowError::Missing("case"))?;
+        let mut locked = lock_account(&mut tx, seen.account).await?;
+        let mut case = tx.lock::<SupportCase>(id).await?.ok_or(FlowError::Missing("case"))?;
+        let now = locked.now;
+        if case.state != SupportState::Waiting || now < case.due_at {
+            return Ok(false);
+        }
+        let is_code = case.action == SupportAction::SendRecoveryCode;
+        // The user turned it off, and perhaps on again, since the case was opened.
+        let is_void = case.action == SupportAction::TurnOff && locked.account.state != AccountState::OffDue;
+        if is_code || is_void || self.may_act(&locked, &case).is_err() {
+            // The code was not typed in time, or the case does not fit the account any more.
+            self.stop_case(&mut tx, &mut locked.account, &mut case, "system", now).await?;
+            tx.commit().await?;
+            return Ok(false);
+        }
+        self.act(&mut tx, &mut locked, &case).await?;
+        case.state = SupportState::Done;
+        tx.update(&locked.account).await?;
+        tx.update(&case).await?;
+        self.support_event(&mut tx, &locked.account, "support.done", &case, &case.asked_by, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    pub(super) async fn support_event(
+        &self, tx: &mut Tx, account: &Account, kind: &str, case: &SupportCase, agent: &str, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let data = json!({"case": case.id, "action": case.action.to_string()});
+        self.event(tx, account, kind, &actor(agent), data, now).await
+    }
+}
+
+fn actor(agent: &str) -> String {
+    format!("support:{agent}")
+}
+
+/// Locks the account of a product's case, then the case.
+async fn lock_case(tx: &mut Tx, product: &str, id: Uuid) -> Result<(Locked, SupportCase), FlowError> {
+    let seen = tx.get::<SupportCase>(id).await?.ok_or(FlowError::Missing("case"))?;
+    let locked = lock_account(tx, seen.account).await?;
+    if locked.account.product != product {
+        return Err(FlowError::Missing("case"));
+    }
+    let case = tx.lock::<SupportCase>(id).await?.ok_or(FlowError::Missing("case"))?;
+    Ok((locked, case))
+}
+
+fn check(new: NewCase) -> Result<NewCase, FlowError> {
+    let reason = new.reason.trim().to_owned();
+    if reason.chars().count() > MAX_REASON_CHARS || reason.is_empty() || reason.contains('\0') {
+        return Err(FlowError::invalid("reason", "has 1 to 500 characters"));
+    }
+    let is_kind = |kind: &String| {
+        (1..=MAX_EVIDENCE_CHARS).contains(&kind.len())
+            && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if new.evidence.len() > MAX_EVIDENCE || !new.evidence.iter().all(is_kind) {
+        let rule = "is at most 10 kinds, such as id_card: letters, digits, - and _, at most 40 characters";
+        return Err(FlowError::invalid("evidence", rule));
+    }
+    Ok(NewCase { reason, agent: read_agent(&new.agent)?, ..new })
+}
+
+fn read_agent(agent: &str) -> Result<String, FlowError> {
+    let agent = agent.trim();
+    let fits = (1..=MAX_AGENT_CHARS).contains(&agent.chars().count());
+    if !fits || agent.chars().any(char::is_control) {
+        return Err(FlowError::invalid("agent", "has 1 to 64 characters, none of them a control character"));
+    }
+    Ok(agent.to_owned())
+}
