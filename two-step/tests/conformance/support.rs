@@ -54,8 +54,8 @@ async fn notices(world: &World, about: &str) -> Vec<Json> {
 /// The code that support sent last.
 async fn support_code(world: &World) -> String {
     let jobs = world.outbox(OutboxKind::Dispatch).await;
-    let codes = jobs.iter().filter_map(|job| job["code"].as_str()).filter(|code| code.len() == 8);
-    codes.last().unwrap().to_owned()
+    let mut codes = jobs.iter().filter_map(|job| job["code"].as_str()).filter(|code| code.len() == 8);
+    codes.next_back().unwrap().to_owned()
 }
 
 on_both! {
