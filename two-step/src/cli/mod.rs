@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "demo")]
 pub(crate) use serve::{start_logs, told_to_stop};
 
 use crate::config::{BadConfig, Config, DEFAULT};

@@ -15,7 +15,8 @@ fn variable(name: &str) -> String {
 }
 
 fn rabbitmqctl(arguments: &[&str]) -> bool {
-    let done = Command::new(variable("OTPOST_TEST_RABBITMQCTL")).args(arguments).stdout(Stdio::null()).status();
+    let done =
+        Command::new(variable("OTPOST_TEST_RABBITMQCTL")).args(arguments).stdout(Stdio::null()).status();
     done.is_ok_and(|status| status.success())
 }
 

@@ -33,7 +33,7 @@ pub struct World {
     pub core: Arc<Core>,
     pub backend: Backend,
     pub url: String,
-    _folder: Option<Arc<Folder>>,
+    _place: Arc<Place>,
 }
 
 impl World {
@@ -46,15 +46,12 @@ impl World {
 
     /// The same, without its tables.
     pub async fn unmigrated(backend: Backend) -> Self {
-        let (url, folder) = match backend {
-            Backend::Postgres => (fresh_schema().await, None),
-            Backend::Sqlite => {
-                let folder = Folder::new();
-                (format!("sqlite:{}/two-step.db", folder.0.display()), Some(Arc::new(folder)))
-            }
+        let (url, place) = match backend {
+            Backend::Postgres => fresh_schema().await,
+            Backend::Sqlite => fresh_folder(),
         };
         let core = Core::new(open_store(&url, POOL), Keys::ephemeral(), Arc::new(config()));
-        Self { core: Arc::new(core), backend, url, _folder: folder }
+        Self { core: Arc::new(core), backend, url, _place: Arc::new(place) }
     }
 
     /// The same store under another configuration.
@@ -196,32 +193,57 @@ fn config() -> Config {
     config
 }
 
-/// The URL of a fresh schema in the tests' database.
-async fn fresh_schema() -> String {
-    let url = std::env::var("OTPOST_TEST_DATABASE_URL")
-        .expect("OTPOST_TEST_DATABASE_URL is not set: run eval \"$(scripts/services env)\"");
+/// Where a store lies. It goes with the test, unless the test fails.
+enum Place {
+    Schema(String),
+    Folder(PathBuf),
+}
+
+/// A fresh schema in the tests' database, and its URL.
+async fn fresh_schema() -> (String, Place) {
+    let url = database_url();
     let schema = format!("two_step_{}", Uuid::now_v7().simple());
-    let (client, connection) =
-        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
-    tokio::spawn(connection);
-    client.batch_execute(&format!("create schema {schema}")).await.unwrap();
+    run(&format!("create schema {schema}")).await.expect("PostgreSQL answers");
     let joint = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{joint}options=-csearch_path%3D{schema}")
+    (format!("{url}{joint}options=-csearch_path%3D{schema}"), Place::Schema(schema))
 }
 
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("two-step-test-{}", Uuid::now_v7().simple()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
+/// A fresh folder, and the URL of a file in it. In memory where there is such a place: a busy disk would make these tests slow.
+fn fresh_folder() -> (String, Place) {
+    let memory = PathBuf::from("/dev/shm");
+    let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    let path = base.join(format!("two-step-test-{}", Uuid::now_v7().simple()));
+    std::fs::create_dir_all(&path).unwrap();
+    (format!("sqlite:{}/two-step.db", path.display()), Place::Folder(path))
 }
 
-impl Drop for Folder {
+fn database_url() -> String {
+    std::env::var("OTPOST_TEST_DATABASE_URL")
+        .expect("OTPOST_TEST_DATABASE_URL is not set: run eval \"$(scripts/services env)\"")
+}
+
+async fn run(sql: &str) -> Result<(), tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(&database_url(), tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute(sql).await
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if std::thread::panicking() {
+            return;
+        }
+        match self {
+            Self::Folder(path) => drop(std::fs::remove_dir_all(path)),
+            Self::Schema(schema) => {
+                let sql = format!("set lock_timeout = '2s'; drop schema {schema} cascade");
+                // The test's runtime may be on its way out.
+                let dropping = std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                    let _ = runtime.map(|r| r.block_on(run(&sql)));
+                });
+                let _ = dropping.join();
+            }
+        }
     }
 }
