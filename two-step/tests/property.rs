@@ -1,5 +1,5 @@
-//! Whatever users, thieves and clocks do in whatever order: no code is accepted twice, a challenge takes five wrong codes at
-//! most, and nobody is verified without a proof. On `SQLite`, against a model of what the test itself has seen go out.
+//! Whatever users, thieves and clocks do in whatever order: no code is accepted twice, a challenge takes five wrong codes
+//! at most, and nobody is verified without a proof. On `SQLite`, against a model of what the test itself has seen go out.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;

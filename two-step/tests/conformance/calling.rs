@@ -31,7 +31,10 @@ async fn an_open_dispatch_is_moved_to_its_call_once_per_click(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     world.core.confirmed(dispatch).await.unwrap();
     user.send(challenge, Channel::Voice).await.unwrap();
-    assert!(matches!(user.send(challenge, Channel::Voice).await, Err(SendRefused::Limited { .. })), "a double click");
+    assert!(
+        matches!(user.send(challenge, Channel::Voice).await, Err(SendRefused::Limited { .. })),
+        "a double click"
+    );
     assert_eq!(world.outbox(OutboxKind::Next).await, [serde_json::json!({"id": dispatch, "step": 1})]);
     assert_eq!(world.jobs(challenge).await.len(), 1, "no dispatch of its own");
     let row = world.row::<Dispatch>(dispatch).await;
@@ -91,7 +94,11 @@ async fn a_dispatch_that_was_superseded_or_taken_back_orders_no_call(world) {
     let text = id_of(&world.job(challenge).await);
     assert_ne!(text, dispatch);
     world.core.hear(&heard(dispatch, 3, DispatchState::Superseded, Channel::Sms)).await.unwrap();
-    assert_eq!(world.jobs(challenge).await.len(), 2, "the text that the user asked for last is not superseded by a call");
+    assert_eq!(
+        world.jobs(challenge).await.len(),
+        2,
+        "the text that the user asked for last is not superseded by a call"
+    );
 }
 
 async fn no_call_is_ordered_for_a_challenge_that_has_ended(world) {

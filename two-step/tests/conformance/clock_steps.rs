@@ -40,7 +40,10 @@ async fn after_a_step_back_a_code_is_good_and_a_sign_in_ends_well(world) {
     assert!(matches!(then.enter_wrong(challenge, 1).await, Entered::Wrong { left: 4, .. }));
     let location = then.must_verify(challenge, &code).await.unwrap();
     assert!(matches!(then.redeem(&ticket(&location)).await, Redeemed::Result(_)));
-    assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Over), "ten minutes later, when time is back");
+    assert!(
+        matches!(user.redeem(&ticket(&location)).await, Redeemed::Over),
+        "ten minutes later, when time is back"
+    );
 }
 
 async fn a_step_back_gives_no_entries_and_no_sends_away(world) {
@@ -92,7 +95,10 @@ async fn a_step_of_an_authenticator_is_not_good_again_after_a_step_back(world) {
 
 async fn after_a_step_back_results_are_signed(world) {
     let (user, earlier) = before_a_step_back(&world).await;
-    assert!(matches!(user.redeem(&user.sign_in().await).await, Redeemed::Result(_)), "the first key is made ahead");
+    assert!(
+        matches!(user.redeem(&user.sign_in().await).await, Redeemed::Result(_)),
+        "the first key is made ahead"
+    );
     earlier.advance(60);
     let then = user.at(&earlier);
     let ticket = then.sign_in().await;

@@ -42,7 +42,9 @@ async fn a_trusted_device_skips_the_second_step_and_its_cookie_is_rotated(world)
     let jobs = world.outbox(OutboxKind::Dispatch).await.len();
     let old = user.visit.device.clone();
     let asked = user.ask().await;
-    let (Claimed::Verified { location }, Some(cookie)) = user.claim(&asked).await else { panic!("not trusted") };
+    let (Claimed::Verified { location }, Some(cookie)) = user.claim(&asked).await else {
+        panic!("not trusted")
+    };
     assert_ne!(Some(&cookie), old.as_ref());
     user.visit.device = Some(cookie);
     assert_eq!(generation(&world, &user), 2);
@@ -130,7 +132,8 @@ async fn a_cookie_is_worth_nothing_when_it_is_forged_or_of_another_account(world
     let good = user.visit.device.clone().unwrap();
     let mut parts: Vec<&str> = good.split('.').collect();
     parts[1] = "2";
-    let cookies = [parts.join("."), format!("{good}x"), format!("{good}."), String::new(), "a.b.c".to_owned()];
+    let cookies =
+        [parts.join("."), format!("{good}x"), format!("{good}."), String::new(), "a.b.c".to_owned()];
     for cookie in cookies {
         let mut thief = user.elsewhere();
         thief.visit.device = Some(cookie.clone());
@@ -202,7 +205,8 @@ async fn a_trusted_device_is_not_held_up_by_a_pause(world) {
 async fn a_confirmation_always_asks(world) {
     let user = trusted(&world).await;
     let new = two_step::flow::NewChallenge { confirm: true, ..user.new_challenge() };
-    let two_step::flow::Created::Challenge { id, url, .. } = world.core.create("shop", new).await.unwrap() else {
+    let two_step::flow::Created::Challenge { id, url, .. } = world.core.create("shop", new).await.unwrap()
+    else {
         panic!("the account is on");
     };
     let handle = crate::support::user::last_part(&url);

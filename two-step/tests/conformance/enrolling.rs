@@ -31,7 +31,10 @@ async fn a_user_sets_up_by_text_and_signs_in_by_text(world) {
     let job = world.job(challenge).await;
     assert_eq!(job["supersedes"], job["supersedes"].as_str().unwrap());
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
-    assert!(location.starts_with("https://shop.example/2fa?ticket=") && location.ends_with("&state=s1"), "{location}");
+    assert!(
+        location.starts_with("https://shop.example/2fa?ticket=") && location.ends_with("&state=s1"),
+        "{location}"
+    );
     assert!(matches!(user.redeem(&ticket(&location)).await, two_step::flow::Redeemed::Result(_)));
     assert_eq!((world.events("method.added").await, world.events("account.on").await), (2, 1));
     assert_eq!(world.events("challenge.verified").await, 1);
@@ -74,7 +77,10 @@ async fn the_last_method_and_the_last_backup_stay_while_it_is_on(world) {
     let second = user.add_phone(&number(2)).await;
     world.core.change(&user.visit, phone.id, &Change::Remove).await.unwrap().unwrap();
     let removed = world.row::<Method>(phone.id).await;
-    assert_eq!((removed.state, removed.target_sealed, removed.target_hash), (MethodState::Removed, None, None));
+    assert_eq!(
+        (removed.state, removed.target_sealed, removed.target_hash),
+        (MethodState::Removed, None, None)
+    );
     let refused = world.core.change(&user.visit, second, &Change::Remove).await.unwrap();
     assert_eq!(refused, Err(ChangeRefused::Last));
 }
@@ -96,7 +102,9 @@ async fn a_change_is_told_to_the_other_methods_and_to_the_removed_one(world) {
     let notices = async || {
         let jobs = world.outbox(OutboxKind::Dispatch).await;
         let told = jobs.iter().filter(|j| j["template"] == "two_step_notice");
-        let told = told.map(|j| (j["to"].as_str().unwrap().to_owned(), j["params"]["about"].as_str().unwrap().to_owned()));
+        let told = told.map(|j| {
+            (j["to"].as_str().unwrap().to_owned(), j["params"]["about"].as_str().unwrap().to_owned())
+        });
         told.collect::<Vec<_>>()
     };
     let before = notices().await.len();
@@ -138,7 +146,11 @@ async fn an_account_adds_three_numbers_a_day(world) {
     }
     let refused = world.core.add_phone(&user.visit, &number(4), "GB", Channel::Sms).await.unwrap();
     assert!(matches!(refused, Err(AddRefused::Send(_))), "{refused:?}");
-    assert_eq!(world.rows::<Method>("", &[]).await.len(), 1, "each new number takes the place of the one before");
+    assert_eq!(
+        world.rows::<Method>("", &[]).await.len(),
+        1,
+        "each new number takes the place of the one before"
+    );
     world.advance(86_400);
     user.open_settings().await;
     user.add_phone(&number(4)).await;

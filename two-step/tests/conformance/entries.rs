@@ -23,7 +23,11 @@ async fn the_fifth_wrong_code_locks_a_challenge(world) {
         assert_eq!(user.enter(challenge, &not(&code)).await, wrong(left));
     }
     assert_eq!(user.enter(challenge, &not(&code)).await, Entered::Ended(ChallengeState::Locked));
-    assert_eq!(user.enter(challenge, &code).await, Entered::Ended(ChallengeState::Locked), "the right one, too late");
+    assert_eq!(
+        user.enter(challenge, &code).await,
+        Entered::Ended(ChallengeState::Locked),
+        "the right one, too late"
+    );
     assert_eq!(world.rows::<two_step::code::Code>("", &[]).await, [], "its codes are gone");
     assert_eq!(world.events("challenge.locked").await, 1);
     assert_eq!(user.challenge(challenge).await.wrong, 5);
@@ -174,7 +178,8 @@ async fn spaces_dashes_and_digits_of_other_scripts_do_not_matter(world) {
 async fn what_is_no_code_is_not_counted(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
-    for text in ["", "12345", "1234567", "12345a", "code 123456", "1234\u{0}56", &"1".repeat(65), "１２３"] {
+    for text in ["", "12345", "1234567", "12345a", "code 123456", "1234\u{0}56", &"1".repeat(65), "１２３"]
+    {
         assert_eq!(user.enter(challenge, text).await, Entered::Unreadable, "{text:?}");
     }
     assert_eq!((user.challenge(challenge).await.wrong, world.account("u1").await.wrong), (0, 0));

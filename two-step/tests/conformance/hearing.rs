@@ -52,13 +52,21 @@ async fn repeats_late_ones_and_unknown_ids_change_nothing(world) {
     ] {
         world.core.hear(&late).await.unwrap();
     }
-    assert_eq!(world.rows::<Dispatch>("where id = $1", &[two_step::store::Value::Uuid(dispatch)]).await, [before]);
+    assert_eq!(
+        world.rows::<Dispatch>("where id = $1", &[two_step::store::Value::Uuid(dispatch)]).await,
+        [before]
+    );
     assert_eq!(world.events("method.paused").await, 0);
     world.core.confirmed(Uuid::now_v7()).await.unwrap();
 }
 
 async fn in_whatever_order_events_come_the_newest_stands(world) {
-    let story = [(1, DispatchState::Queued), (2, DispatchState::Sending), (3, DispatchState::Sent), (4, DispatchState::Delivered)];
+    let story = [
+        (1, DispatchState::Queued),
+        (2, DispatchState::Sending),
+        (3, DispatchState::Sent),
+        (4, DispatchState::Delivered),
+    ];
     let orders = [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]];
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     for order in orders {
@@ -79,7 +87,8 @@ async fn a_number_that_opted_out_is_paused_and_another_method_signs_in(world) {
     let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     let dispatch = world.dispatch(challenge).await;
-    let opted_out = Heard { reason: Some("opted_out".to_owned()), ..heard(dispatch, 2, DispatchState::Failed) };
+    let opted_out =
+        Heard { reason: Some("opted_out".to_owned()), ..heard(dispatch, 2, DispatchState::Failed) };
     world.core.hear(&opted_out).await.unwrap();
     world.core.hear(&Heard { sequence: 3, ..opted_out }).await.unwrap();
     let phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
@@ -88,7 +97,11 @@ async fn a_number_that_opted_out_is_paused_and_another_method_signs_in(world) {
     let code = authenticator.code(&world).await;
     verified(user.enter_for(challenge, authenticator.method, &code).await);
     let next = user.start().await;
-    assert_eq!(user.challenge(next).await.method, Some(authenticator.method), "the next challenge starts with it");
+    assert_eq!(
+        user.challenge(next).await.method,
+        Some(authenticator.method),
+        "the next challenge starts with it"
+    );
 }
 
 async fn a_full_quota_says_when_it_has_room(world) {
@@ -110,6 +123,9 @@ async fn an_event_of_a_method_that_is_gone_does_no_harm(world) {
     world.core.hear(&heard(dispatch, 2, DispatchState::Delivered)).await.unwrap();
     let code = world.code(challenge).await;
     let entered = user.enter(challenge, &code).await;
-    assert!(matches!(entered, two_step::flow::Entered::Wrong { .. }), "the first number was given up: {entered:?}");
+    assert!(
+        matches!(entered, two_step::flow::Entered::Wrong { .. }),
+        "the first number was given up: {entered:?}"
+    );
 }
 }

@@ -1,4 +1,5 @@
-//! What the store and the flows promise, one suite on both databases. Each test has a store of its own, and moves its clock.
+//! What the store and the flows promise, one suite on both databases. Each test has a store of its own, and moves its
+//! clock.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../support/mod.rs"]
@@ -10,6 +11,7 @@ mod devices;
 mod enrolling;
 mod entries;
 mod hearing;
+mod migrations;
 mod new_devices;
 mod proofs;
 mod results;

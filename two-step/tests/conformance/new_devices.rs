@@ -29,7 +29,9 @@ async fn an_unknown_browser_needs_a_code_and_is_recognised_from_then_on(world) {
     let mut user = off_with_a_phone(&world).await;
     let challenge = user.start().await;
     assert_eq!(user.challenge(challenge).await.purpose, Purpose::NewDevice);
-    let Entered::Verified { cookie: Some(cookie), .. } = user.enter(challenge, &world.code(challenge).await).await else {
+    let Entered::Verified { cookie: Some(cookie), .. } =
+        user.enter(challenge, &world.code(challenge).await).await
+    else {
         panic!("the browser gets a cookie unasked");
     };
     assert_eq!(user.challenge(challenge).await.acr, Some(Acr::Confirm));

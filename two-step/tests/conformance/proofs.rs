@@ -19,7 +19,10 @@ async fn a_step_of_an_authenticator_is_good_once(world) {
     let entered = user.enter_for(two, app.method, &code).await;
     assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None }, "used in another challenge");
     let earlier = app.code_at(&world, -1).await;
-    assert!(matches!(user.enter_for(two, app.method, &earlier).await, Entered::Wrong { left: 3, .. }), "an earlier step");
+    assert!(
+        matches!(user.enter_for(two, app.method, &earlier).await, Entered::Wrong { left: 3, .. }),
+        "an earlier step"
+    );
     world.advance(60);
     let code = app.code(&world).await;
     verified(user.enter_for(two, app.method, &code).await);
@@ -30,7 +33,8 @@ async fn a_neighbouring_step_counts_and_a_clock_that_is_off_is_named(world) {
     let (user, app) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     let far = app.code_at(&world, -8).await;
-    let Entered::Wrong { left: 4, clock_behind_s: Some(behind) } = user.enter_for(challenge, app.method, &far).await
+    let Entered::Wrong { left: 4, clock_behind_s: Some(behind) } =
+        user.enter_for(challenge, app.method, &far).await
     else {
         panic!("a code of eight steps ago is no wrong entry with a reason");
     };
@@ -43,7 +47,10 @@ async fn an_authenticators_code_counts_only_where_its_page_is_shown(world) {
     let (user, app) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     let code = app.code(&world).await;
-    assert!(matches!(user.enter(challenge, &code).await, Entered::Wrong { left: 4, .. }), "the page asks for the text");
+    assert!(
+        matches!(user.enter(challenge, &code).await, Entered::Wrong { left: 4, .. }),
+        "the page asks for the text"
+    );
     verified(user.enter_for(challenge, app.method, &code).await);
 }
 
@@ -73,7 +80,9 @@ async fn a_recovery_code_signs_in_once_and_is_replaced(world) {
     let account = world.account("u1").await.id;
     let challenge = user.start().await;
     let typed = codes[3].to_lowercase().replace('-', " ");
-    let Entered::Verified { location, new_recovery_code: Some(new), .. } = user.enter(challenge, &typed).await else {
+    let Entered::Verified { location, new_recovery_code: Some(new), .. } =
+        user.enter(challenge, &typed).await
+    else {
         panic!("a recovery code signs in");
     };
     assert!(!codes.contains(&new));

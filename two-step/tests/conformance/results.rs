@@ -48,9 +48,19 @@ async fn a_result_says_who_proved_what_and_verifies_under_the_published_keys(wor
     let said = |name: &str| claims[name].clone();
     assert_eq!(
         [said("iss"), said("aud"), said("sub"), said("nonce"), said("purpose"), said("challenge")],
-        [json!("http://127.0.0.1:8090"), json!("shop"), json!("u1"), json!("n1"), json!("sign_in"), json!(challenge)]
+        [
+            json!("http://127.0.0.1:8090"),
+            json!("shop"),
+            json!("u1"),
+            json!("n1"),
+            json!("sign_in"),
+            json!(challenge)
+        ]
     );
-    assert_eq!([said("method"), said("amr"), said("acr")], [json!("sms"), json!(["otp", "sms"]), json!("second")]);
+    assert_eq!(
+        [said("method"), said("amr"), said("acr")],
+        [json!("sms"), json!(["otp", "sms"]), json!("second")]
+    );
     let (iat, exp) = (said("iat").as_i64().unwrap(), said("exp").as_i64().unwrap());
     assert!((now..now + 20).contains(&iat) && exp == iat + 60, "{claims}");
     assert_eq!(check(&world, &token, "other").await, None);

@@ -206,7 +206,10 @@ async fn a_paused_method_gets_no_code(world) {
     world.write(&phone).await;
     world.advance(60);
     assert_eq!(user.send(challenge, Channel::Sms).await, Err(SendRefused::Method));
-    assert_eq!(world.core.send(challenge, &user.who(), Some(authenticator.method), None).await.unwrap(), Ok(()));
+    assert_eq!(
+        world.core.send(challenge, &user.who(), Some(authenticator.method), None).await.unwrap(),
+        Ok(())
+    );
     assert_eq!(world.jobs(challenge).await.len(), 1);
 }
 

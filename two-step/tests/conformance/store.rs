@@ -148,8 +148,14 @@ async fn codes_devices_and_keys_are_read_as_they_were_written(world) {
     let full = Code { expires_at: at(700), ..bare.clone() };
     round_trip(&world, bare.id, bare, full).await;
 
-    let bare =
-        RecoveryCode { id: new_id(), account: new_id(), n: 10, salt: text("s"), hash: text("h"), used_at: None };
+    let bare = RecoveryCode {
+        id: new_id(),
+        account: new_id(),
+        n: 10,
+        salt: text("s"),
+        hash: text("h"),
+        used_at: None,
+    };
     let full = RecoveryCode { used_at: Some(at(1)), ..bare.clone() };
     round_trip(&world, bare.id, bare, full).await;
 
@@ -257,13 +263,23 @@ async fn events_notices_cases_and_keys_of_back_ends_are_read_as_they_were_writte
     let full = Event { data: text(r#"{"a":"ü"}"#), ..bare.clone() };
     round_trip(&world, bare.id, bare, full).await;
 
-    let bare =
-        NoticeToken { token_hash: text("t"), account: new_id(), about: text("turned_on"), method: None, until: at(1) };
+    let bare = NoticeToken {
+        token_hash: text("t"),
+        account: new_id(),
+        about: text("turned_on"),
+        method: None,
+        until: at(1),
+    };
     let full = NoticeToken { method: Some(new_id()), ..bare.clone() };
     round_trip(&world, text("t"), bare, full).await;
 
-    let bare =
-        ApiKey { id: text("ab12"), hash: text("h"), product: text("shop"), scopes: text("read"), created_at: at(0) };
+    let bare = ApiKey {
+        id: text("ab12"),
+        hash: text("h"),
+        product: text("shop"),
+        scopes: text("read"),
+        created_at: at(0),
+    };
     let full = ApiKey { scopes: text("read manage"), ..bare.clone() };
     round_trip(&world, text("ab12"), bare, full).await;
 
@@ -345,7 +361,8 @@ async fn a_parameter_is_bound_by_its_number_wherever_it_stands(world) {
     let mut tx = world.core.store.begin().await.unwrap();
     tx.insert(&account()).await.unwrap();
     let values = [Value::Text(text("shop")), Value::Int(7), Value::Text(text("de"))];
-    let sql = "update account set locale = $3, wrong = $2, paused_until = $2 where product = $1 and product = $1";
+    let sql =
+        "update account set locale = $3, wrong = $2, paused_until = $2 where product = $1 and product = $1";
     assert_eq!(tx.execute(sql, &values).await.unwrap(), 1);
     let row = tx.find::<Account>("where wrong = $2 and product = $1", &values[..2]).await.unwrap().unwrap();
     assert_eq!((row.wrong, row.locale.as_deref()), (7, Some("de")));
@@ -367,49 +384,4 @@ async fn the_clock_moves_when_it_is_told_to(world) {
     assert!((3600..3630).contains(&moved.as_secs()), "{moved:?}");
     assert!(world.now().await < after(before, Duration::from_secs(3630)));
 }
-
-async fn migrating_twice_does_nothing_further(world) {
-    world.core.store.check_schema().await.unwrap();
-    let row = account();
-    let mut tx = world.core.store.begin().await.unwrap();
-    tx.insert(&row).await.unwrap();
-    tx.commit().await.unwrap();
-    world.core.store.migrate().await.unwrap();
-    world.core.store.check_schema().await.unwrap();
-    assert_eq!(world.rows::<Account>("where id = $1", &[Value::Uuid(row.id)]).await, [row]);
-}
-}
-
-async fn a_missing_or_later_schema_is_refused(backend: Backend) {
-    let world = World::unmigrated(backend).await;
-    let missing = world.core.store.check_schema().await.unwrap_err();
-    assert!(matches!(&missing, StoreError::Schema(text) if text.contains("two-step migrate")), "{missing:?}");
-    world.core.store.migrate().await.unwrap();
-    let mut tx = world.core.store.begin().await.unwrap();
-    tx.execute("update refinery_schema_history set version = 99", &[]).await.unwrap();
-    tx.commit().await.unwrap();
-    let later = world.core.store.check_schema().await.unwrap_err();
-    assert!(matches!(&later, StoreError::Schema(text) if text.contains("later version")), "{later:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_or_later_schema_is_refused_by_postgres() {
-    a_missing_or_later_schema_is_refused(Backend::Postgres).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_or_later_schema_is_refused_by_sqlite() {
-    a_missing_or_later_schema_is_refused(Backend::Sqlite).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_processes_that_migrate_at_once_both_succeed() {
-    for backend in [Backend::Postgres, Backend::Sqlite] {
-        let world = World::unmigrated(backend).await;
-        let other = world.second_process();
-        let (one, two) = tokio::join!(world.core.store.migrate(), other.core.store.migrate());
-        one.unwrap();
-        two.unwrap();
-        world.core.store.check_schema().await.unwrap();
-    }
 }

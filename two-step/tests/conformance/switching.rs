@@ -29,7 +29,10 @@ async fn off_erases_keys_codes_and_devices_and_keeps_the_phones_by_choice(world)
     let user = turn_off(&world, true).await;
     assert_eq!(world.account("u1").await.state, AccountState::Off);
     assert_eq!(world.core.create("shop", user.new_challenge()).await.unwrap(), Created::NotRequired);
-    assert_eq!((world.rows::<RecoveryCode>("", &[]).await, world.rows::<Trust>("", &[]).await), (vec![], vec![]));
+    assert_eq!(
+        (world.rows::<RecoveryCode>("", &[]).await, world.rows::<Trust>("", &[]).await),
+        (vec![], vec![])
+    );
     for method in world.rows::<Method>("", &[]).await {
         let kept = method.kind == Kind::Phone;
         assert_eq!(method.state == MethodState::Active, kept, "{}", method.kind);

@@ -1,5 +1,5 @@
-//! Many at once, on both databases. Nothing is done twice, nothing is counted too often or too rarely, and the database is never
-//! asked for something that it refuses: a deadlock or a time-out fails the test.
+//! Many at once, on both databases. Nothing is done twice, and nothing is counted too often or too rarely. A deadlock or a
+//! time-out of the database fails the test.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../support/mod.rs"]

@@ -89,7 +89,8 @@ async fn a_crowd_meets_no_deadlock_and_keeps_every_promise(world) {
     }
     world.advance(120);
     let verified_before = world.events("challenge.verified").await;
-    let right: usize = at_once(&world, 50, |n| one_of_the_crowd(users[n % 5].clone(), n)).await.into_iter().sum();
+    let right: usize =
+        at_once(&world, 50, |n| one_of_the_crowd(users[n % 5].clone(), n)).await.into_iter().sum();
     assert_eq!(world.events("challenge.verified").await, verified_before + right);
     for user in &users {
         assert!(world.account(&user.name).await.is_on());

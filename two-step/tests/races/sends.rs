@@ -3,7 +3,7 @@
 use two_step::challenge::SendRefused;
 use two_step::flow::{Created, FlowError};
 use two_step::limit::Rule;
-use two_step::method::Channel;
+use two_step::method::{Channel, Kind};
 use two_step::store::OutboxKind;
 
 use crate::support::on_both;
@@ -102,10 +102,10 @@ async fn users_of_different_numbers_do_not_hold_each_other_up(world) {
             let Created::Challenge { id, url, .. } = challenge else { panic!("off") };
             let handle = crate::support::user::last_part(&url);
             user.world.core.claim(&handle, &user.visit).await.unwrap();
-            let phone = user.world.rows("where kind = 'phone' and state = 'active'", &[]).await;
-            let own = user.world.account(&user.name).await.id;
-            let phone: Vec<two_step::method::Method> = phone.into_iter().filter(|m: &two_step::method::Method| m.account == own).collect();
-            let sent = user.world.core.send(id, &user.who(), Some(phone[0].id), None).await.unwrap();
+            let account = user.world.account(&user.name).await.id;
+            let methods = user.world.core.methods_of(account).await.unwrap();
+            let phone = methods.iter().find(|m| m.kind == Kind::Phone).unwrap().id;
+            let sent = user.world.core.send(id, &user.who(), Some(phone), None).await.unwrap();
             if sent.is_ok() {
                 let code = user.world.code(id).await;
                 user.must_verify(id, &code).await;

@@ -205,7 +205,9 @@ async fn fresh_schema() -> (String, Place) {
     let schema = format!("two_step_{}", Uuid::now_v7().simple());
     run(&format!("create schema {schema}")).await.expect("PostgreSQL answers");
     let joint = if url.contains('?') { '&' } else { '?' };
-    (format!("{url}{joint}options=-csearch_path%3D{schema}"), Place::Schema(schema))
+    // Nothing is lost but durability, and the tests do not wait for a busy disk.
+    let options = format!("-csearch_path%3D{schema}%20-csynchronous_commit%3Doff");
+    (format!("{url}{joint}options={options}"), Place::Schema(schema))
 }
 
 /// A fresh folder, and the URL of a file in it. In memory where there is such a place: a busy disk would make these tests slow.
