@@ -127,7 +127,7 @@ section! {
         notice: Vec<Rule> = rules(&["5/1h", "20/1d"]),
         /// Calls of one number and tenant.
         voice: Vec<Rule> = rules(&["3/1h"]),
-        /// Of one number above all tenants, codes and notices together.
+        /// Quota of one number above all tenants, codes and notices together.
         operator: Vec<Rule> = vec![],
         /// Flood control for one number.
         door_number: Rule = Rule { count: 60, window: Duration::from_secs(60) },

@@ -11,7 +11,7 @@ use crate::store::Value;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86400);
 
-/// What is deleted: a table, its key, a condition with the time before which a row is over, and how long rows are kept.
+/// The rows to delete: a table, its key, a condition with the time before which a row is over, and how long rows are kept.
 const RULES: [(&str, &str, &str, Duration); 13] = [
     ("code", "id", "expires_at < $1", MINUTE),
     ("session", "id", "expires_at < $1", DAY),

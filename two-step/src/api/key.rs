@@ -30,7 +30,7 @@ pub enum Scope {
 pub struct NewKey {
     /// `ts_<id>_<secret>`
     pub text: String,
-    /// What is kept.
+    /// The row to keep.
     pub row: ApiKey,
 }
 

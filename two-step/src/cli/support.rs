@@ -25,7 +25,7 @@ pub(super) enum Support {
         /// The product
         #[arg(long)]
         product: String,
-        /// Who approves
+        /// The second agent, who approves
         #[arg(long)]
         agent: String,
         /// The case's id
@@ -38,7 +38,7 @@ pub(super) enum Support {
 pub(super) struct Ask {
     #[command(flatten)]
     of: User,
-    /// Who asks
+    /// The agent who asks
     #[arg(long)]
     agent: String,
     /// Why

@@ -43,9 +43,9 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// All keys.
     pub keys: KeysConfig,
-    /// Who carries codes.
+    /// otpost, which carries codes.
     pub otpost: OtpostConfig,
-    /// Who carries mail.
+    /// The mail server.
     pub smtp: SmtpConfig,
     /// Codes.
     pub code: CodeConfig,

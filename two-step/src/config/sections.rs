@@ -173,7 +173,7 @@ pub enum OtpostMode {
 }
 
 section! {
-    /// Who carries codes.
+    /// otpost, which carries codes.
     OtpostConfig {
         /// `http` or `amqp`.
         mode: OtpostMode = OtpostMode::Http,
@@ -196,7 +196,7 @@ section! {
     }
 }
 section! {
-    /// Who carries mail.
+    /// The mail server.
     SmtpConfig {
         /// `smtps://user:password@host` or `smtp://127.0.0.1:1025`; none: no mail.
         url: Option<SecretString> = None,

@@ -27,7 +27,7 @@ pub struct Visit {
     pub locale: Option<String>,
 }
 
-/// What came of opening a challenge's URL.
+/// The answer to a browser that opens a challenge's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
     /// The page of the challenge.

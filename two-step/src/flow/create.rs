@@ -37,7 +37,7 @@ pub struct NewChallenge {
     pub locale: Option<String>,
 }
 
-/// What came of it.
+/// The answer to a request for a challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// The account is off: the password alone signs in.

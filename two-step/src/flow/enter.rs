@@ -14,12 +14,11 @@ use crate::challenge::{Acr, Challenge, ChallengeState, EntryRefused, Proof, Purp
 use crate::code::{Code, Digits, Entry as Typed};
 use crate::device::TrustKind;
 use crate::method::{Channel, Kind, Method};
-use crate::recovery::{self, RecoveryCode};
-use crate::seal::{Hashed, Sealed, same};
-use crate::store::{Dispatch, OutboxKind, Session, Tx, Value, new_id};
+use crate::seal::{Sealed, same};
+use crate::store::{Dispatch, OutboxKind, Session, Tx, Value};
 use crate::totp::{self, Checked};
 
-/// Who acts on a challenge.
+/// The actor on a challenge.
 #[derive(Debug, Clone)]
 pub enum Who {
     /// The browser that claimed it.
@@ -55,7 +54,7 @@ pub struct Entry {
     pub trust: bool,
 }
 
-/// What came of it.
+/// The answer to an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entered {
     /// Right.
@@ -88,11 +87,11 @@ pub enum Entered {
 }
 
 /// A code that fits.
-struct Match {
-    method: Uuid,
-    proof: Proof,
-    group: Option<Uuid>,
-    totp_step: Option<i64>,
+pub(super) struct Match {
+    pub(super) method: Uuid,
+    pub(super) proof: Proof,
+    pub(super) group: Option<Uuid>,
+    pub(super) totp_step: Option<i64>,
 }
 
 impl Core {
@@ -100,7 +99,7 @@ impl Core {
     pub async fn enter(&self, challenge: Uuid, who: &Who, entry: &Entry) -> Result<Entered, FlowError> {
         let typed = Typed::read(&entry.text);
         let slow = match &typed {
-            Typed::Recovery(code) => self.slow_hash(challenge, code).await?,
+            Typed::Recovery(code) => self.slow_hash(challenge, who, code).await?,
             _ => None,
         };
         let mut tx = self.store.begin().await?;
@@ -218,40 +217,6 @@ impl Core {
             }
         }
         Ok((None, clock_behind_s))
-    }
-
-    /// The slow hash of a recovery code under the account's salt, made before any lock is taken.
-    async fn slow_hash(&self, challenge: Uuid, code: &Digits) -> Result<Option<String>, FlowError> {
-        let mut tx = self.store.begin().await?;
-        let Some(challenge) = tx.get::<Challenge>(challenge).await? else { return Ok(None) };
-        let rows = tx
-            .select::<RecoveryCode>("where account = $1 limit 1", &[Value::Uuid(challenge.account)])
-            .await?;
-        tx.commit().await?;
-        let Some(row) = rows.into_iter().next() else { return Ok(None) };
-        let (code, salt) = (code.clone(), row.salt);
-        let slow = tokio::task::spawn_blocking(move || recovery::slow_hash(code.expose(), &salt)).await;
-        Ok(slow.ok().map(|hash| self.keys.hash(Hashed::Recovery, &[&*hash])))
-    }
-
-    async fn find_recovery(
-        &self, tx: &mut Tx, locked: &Locked, hash: Option<&str>,
-    ) -> Result<Option<Match>, FlowError> {
-        let (Some(hash), Some(set)) =
-            (hash, locked.methods.iter().find(|m| m.kind == Kind::Recovery && m.is_active()))
-        else {
-            return Ok(None);
-        };
-        let rows = tx
-            .select::<RecoveryCode>(
-                "where account = $1 and used_at is null",
-                &[Value::Uuid(locked.account.id)],
-            )
-            .await?;
-        let Some(mut row) = rows.into_iter().find(|r| same(&r.hash, hash)) else { return Ok(None) };
-        row.used_at = Some(locked.now);
-        tx.update(&row).await?;
-        Ok(Some(Match { method: set.id, proof: Proof::Recovery, group: None, totp_step: None }))
     }
 
     async fn wrong(
@@ -400,34 +365,6 @@ impl Core {
         tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
         self.settle_dispatches(tx, challenge, found.group.filter(|_| !codes.is_empty()), now).await?;
         Ok(Entered::Verified { location: self.location(challenge), cookie, new_recovery_code })
-    }
-
-    /// A recovery code that was used is replaced by a new one, which is shown once.
-    async fn replace_recovery_code(
-        &self, tx: &mut Tx, locked: &Locked,
-    ) -> Result<Zeroizing<String>, FlowError> {
-        let account = Value::Uuid(locked.account.id);
-        let used = tx
-            .find::<RecoveryCode>(
-                "where account = $1 and used_at is not null order by used_at desc limit 1",
-                &[account],
-            )
-            .await?
-            .ok_or(FlowError::Missing("recovery code"))?;
-        let code = recovery::random();
-        let canonical = recovery::canonical(&code).unwrap_or_default();
-        let salt = used.salt.clone();
-        let slow = tokio::task::spawn_blocking(move || recovery::slow_hash(&canonical, &salt)).await;
-        let slow = slow.map_err(|_| FlowError::Missing("thread"))?;
-        tx.delete::<RecoveryCode>(used.id).await?;
-        let fresh = RecoveryCode {
-            id: new_id(),
-            hash: self.keys.hash(Hashed::Recovery, &[&*slow]),
-            used_at: None,
-            ..used
-        };
-        tx.insert(&fresh).await?;
-        Ok(code)
     }
 
     /// Tells otpost that a code came back right, and takes back what is still under way.

@@ -18,7 +18,7 @@ const NOTICE_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
 /// How long a mail is tried.
 const MAIL_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
-/// What is told, in a fixed word.
+/// The content of a notice, in a fixed word.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Notice<'a> {
     /// What happened.

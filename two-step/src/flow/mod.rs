@@ -6,6 +6,7 @@ mod counting;
 mod create;
 mod enrol;
 mod enter;
+mod enter_recovery;
 mod events;
 mod heard;
 mod look;

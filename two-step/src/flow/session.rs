@@ -54,7 +54,7 @@ pub struct Opened {
     pub expires_at: Timestamp,
 }
 
-/// What came of opening a session's URL.
+/// The answer to a browser that opens a session's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionClaimed {
     /// The settings.

@@ -25,7 +25,7 @@ pub struct Noticed {
     pub at: Timestamp,
 }
 
-/// What came of stopping.
+/// The result of stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopDone {
     /// Everything was stopped.

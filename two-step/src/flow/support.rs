@@ -25,7 +25,7 @@ const DUE_ROWS: i64 = 500;
 pub struct NewCase {
     /// The product's id of the user.
     pub user: String,
-    /// What is asked for.
+    /// The action asked for.
     pub action: SupportAction,
     /// The method to remove, or the one that the code goes to.
     pub method: Option<Uuid>,

@@ -20,7 +20,7 @@ const LANG: &str = "ts_lang";
 /// Characters of the description of a browser.
 const MAX_AGENT_CHARS: usize = 60;
 
-/// Who asks.
+/// The sender of a request.
 pub(super) struct Visitor {
     /// Cookies and address, as the flows take them.
     pub(super) visit: Visit,

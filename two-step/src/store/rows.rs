@@ -278,7 +278,7 @@ pub struct SupportCase {
     pub id: Uuid,
     /// Whose account.
     pub account: Uuid,
-    /// What is asked for.
+    /// The action asked for.
     pub action: SupportAction,
     /// Which method, for `remove_method`.
     pub method: Option<Uuid>,

@@ -41,7 +41,7 @@ impl Stop {
     }
 }
 
-/// What came of it.
+/// The result of stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopResult {
     /// It is stopped now.
@@ -58,7 +58,7 @@ pub enum StopResult {
 pub struct Stopped {
     /// Language, product, home link.
     pub page: Page,
-    /// What came of it.
+    /// The result.
     pub result: StopResult,
 }
 

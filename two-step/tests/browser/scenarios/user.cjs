@@ -105,11 +105,17 @@ async function setUp(page, { typed = "07700 900200", number = "+447700900200", t
   return codes;
 }
 
-/** Signs in on a browser, and types the code that a text brings. */
-async function signInByText(page, { number = "+447700900200", trust = false } = {}) {
+/** Signs in as far as the code. Returns once the text has arrived, so that no later sign-in takes it for its own. */
+async function askForCode(page, number = "+447700900200") {
   const place = await newest(number, "sms");
   await signIn(page);
-  const code = await codeAfter(number, "sms", place);
+  assert.match(page.url(), /\/challenge\//, "a code is needed");
+  return codeAfter(number, "sms", place);
+}
+
+/** Signs in on a browser, and types the code that a text brings. */
+async function signInByText(page, { number = "+447700900200", trust = false } = {}) {
+  const code = await askForCode(page, number);
   if (trust) await page.check("input[name=trust]");
   await type(page, code);
   await page.waitForSelector("text=You are signed in");
@@ -120,6 +126,6 @@ const shows = (page, text) => page.waitForSelector(`text=${text}`);
 const shot = (page, name) => page.screenshot({ path: path.join(process.env.SHOTS, `${name}.png`), fullPage: true });
 
 module.exports = {
-  addPhone, arrived, assert, codeAfter, newBrowser, newest, openSettings, saveRecoveryCodes, scenario, setUp, shot, shows,
+  addPhone, arrived, askForCode, assert, codeAfter, newBrowser, newest, openSettings, saveRecoveryCodes, scenario, setUp, shot, shows,
   signIn, signInByText, stack, type, wrong,
 };

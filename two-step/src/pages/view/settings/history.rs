@@ -5,7 +5,7 @@ use askama::Template;
 use super::super::{Page, when};
 use super::Change;
 
-/// Who did it.
+/// The person or program that did it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
     /// The user.
@@ -27,7 +27,7 @@ pub struct Entry {
     pub change: Change,
     /// Which method or device, in words; may be empty.
     pub detail: String,
-    /// Who did it.
+    /// The person or program that did it.
     pub actor: Actor,
 }
 
