@@ -245,7 +245,15 @@ impl Pages {
             method(MethodKind::Phone, "42"),
             method(MethodKind::Recovery, "10"),
         ];
-        self.write("setup-turn-on", &TurnOn { page: page(), place: third, methods, trust: Trust::Days(30) })?;
+        let (kept_phones, removed, trust) = (vec![], vec![], Trust::Days(30));
+        let ready =
+            TurnOn { page: page(), place: third, methods: methods.clone(), kept_phones, removed, trust };
+        self.write("setup-turn-on", &ready)?;
+        let kept_phones =
+            vec![KeptPhone { method: "m2".to_owned(), hint: "17".to_owned(), sms: true, voice: true }];
+        let removed = vec![method(MethodKind::Totp, "")];
+        let view = TurnOn { page: page(), place: third, methods, kept_phones, removed, trust };
+        self.write("setup-turn-on-unconfirmed", &view)?;
         self.write("setup-done", &SetUpDone { page: page(), trusted: true })
     }
 

@@ -96,6 +96,10 @@ pub struct Method {
     pub verified_at: Option<Timestamp>,
     /// When it last proved something.
     pub used_at: Option<Timestamp>,
+    /// The visit to the settings in which it last proved itself, or in which the recovery codes were saved.
+    pub proved_in: Option<Uuid>,
+    /// When it was removed.
+    pub removed_at: Option<Timestamp>,
 }
 
 impl Method {
@@ -121,12 +125,19 @@ impl Method {
             created_at: now,
             verified_at: None,
             used_at: None,
+            proved_in: None,
+            removed_at: None,
         }
     }
 
     /// Whether a challenge may use it.
     pub fn is_active(&self) -> bool {
         self.state == MethodState::Active
+    }
+
+    /// Whether it is usable, and proved itself in a visit to the settings.
+    pub fn is_proved_in(&self, visit: Uuid) -> bool {
+        self.is_active() && self.proved_in == Some(visit)
     }
 
     /// Makes it usable.
@@ -160,10 +171,11 @@ impl Method {
     }
 
     /// Erases its secrets. The row stays for a while, so that history can name it.
-    pub fn remove(&mut self, reason: &str) {
+    pub fn remove(&mut self, reason: &str, now: Timestamp) {
         self.state = MethodState::Removed;
         self.reason = Some(reason.to_owned());
         self.preferred = false;
+        self.removed_at = Some(now);
         (self.target_hash, self.target_sealed, self.secret_sealed) = (None, None, None);
     }
 }
@@ -233,7 +245,7 @@ mod tests {
         assert_eq!(first(&methods, false).map(|m| m.kind), Some(Kind::Phone));
         methods[1].pause("opted_out");
         assert_eq!(first(&methods, false).map(|m| m.kind), Some(Kind::Totp));
-        methods[0].remove("user");
+        methods[0].remove("user", Timestamp::UNIX_EPOCH);
         assert_eq!(first(&methods, false), None);
     }
 }

@@ -23,7 +23,7 @@ const RULES: [(&str, &str, &str, Duration); 13] = [
         "state = 'pending' and verified_at is null and created_at < $1",
         Duration::from_secs(30 * 60),
     ),
-    ("method", "id", "state = 'removed' and created_at < $1", Duration::from_secs(60 * 86400)),
+    ("method", "id", "removed_at < $1", Duration::from_secs(30 * 86400)),
     ("trust", "id", "expires_at < $1", Duration::ZERO),
     (
         "device",

@@ -4,6 +4,8 @@
 mod proof;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -131,6 +133,8 @@ pub struct Challenge {
     pub device: Option<Uuid>,
     /// When the ticket was first redeemed.
     pub redeemed_at: Option<Timestamp>,
+    /// Keyed hash of the six digits that were right, where a browser entered them.
+    pub answer_hash: Option<String>,
 }
 
 /// Why an entry is not looked at. It is not counted.
@@ -214,6 +218,7 @@ impl Challenge {
             acr: None,
             device: None,
             redeemed_at: None,
+            answer_hash: None,
         }
     }
 
@@ -292,6 +297,16 @@ impl Challenge {
         self.jti = Some(Uuid::new_v4());
     }
 
+    /// Whether a back end has verified it itself, and may have the result: at once, and for a minute again.
+    pub fn is_answered_directly(&self, now: Timestamp) -> bool {
+        let fresh = match self.state {
+            ChallengeState::Verified => true,
+            ChallengeState::Redeemed => self.redeemed_at.is_some_and(|at| now < after(at, TICKET_LIFE)),
+            _ => false,
+        };
+        fresh && self.ticket_hash.is_none()
+    }
+
     /// Whether one more code may be sent, as far as this challenge is concerned.
     pub fn may_send(
         &self, channel: Option<Channel>, limits: &Limits, now: Timestamp,
@@ -322,127 +337,5 @@ impl Challenge {
     /// Sends that are left.
     pub fn sends_left(&self, limits: &Limits) -> u32 {
         if self.state.is_live() { limits.sends_per_challenge.saturating_sub(self.sends) } else { 0 }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LIFE: Duration = Duration::from_secs(1800);
-
-    fn at(s: u64) -> Timestamp {
-        after(Timestamp::UNIX_EPOCH, Duration::from_secs(s))
-    }
-
-    fn challenge() -> (Challenge, Account) {
-        let account = Account::new(Uuid::now_v7(), "shop", "u1", at(0));
-        (Challenge::new(Uuid::now_v7(), account.id, Purpose::SignIn, LIFE, at(0)), account)
-    }
-
-    #[test]
-    fn the_fifth_wrong_entry_locks_and_nothing_counts_after_it() {
-        let (mut c, mut a) = challenge();
-        c.claim("b", LIFE).unwrap();
-        let left: Vec<u32> =
-            (0..5).map(|_| c.count_wrong(&mut a, None, &Limits::default(), at(2)).left).collect();
-        assert_eq!((left.as_slice(), c.state), ([4, 3, 2, 1, 0].as_slice(), ChallengeState::Locked));
-        assert_eq!(c.may_enter(&a, at(3)), Err(EntryRefused::Ended(ChallengeState::Locked)));
-    }
-
-    #[test]
-    fn one_browser_gets_it_and_may_open_it_again() {
-        let (mut c, _) = challenge();
-        assert_eq!(c.claim("one", LIFE), Ok(()));
-        assert_eq!(c.claim("two", LIFE), Err(ClaimRefused::OtherBrowser));
-        assert_eq!(c.claim("one", LIFE), Ok(()));
-        assert_eq!(c.expires_at, at(1800), "thirty minutes from creation, not from the claim");
-    }
-
-    #[test]
-    fn unclaimed_it_ends_after_ten_minutes_and_a_ticket_after_one() {
-        let (mut c, _) = challenge();
-        assert!(!c.pass_time(at(599)) && c.pass_time(at(600)));
-        assert_eq!(
-            (c.state, c.claim("b", LIFE)),
-            (ChallengeState::Expired, Err(ClaimRefused::Ended(ChallengeState::Expired)))
-        );
-        let (mut c, _) = challenge();
-        c.claim("b", LIFE).unwrap();
-        c.verify(Proof::Totp, Acr::Second, at(100));
-        assert!(!c.pass_time(at(159)) && c.pass_time(at(160)));
-        assert_eq!(c.state, ChallengeState::Lapsed);
-    }
-
-    #[test]
-    fn sends_keep_their_gaps_and_calls_have_a_limit_of_their_own() {
-        let (mut c, _) = challenge();
-        let limits = Limits::default();
-        c.open(LIFE);
-        let voice = Some(Channel::Voice);
-        assert_eq!(c.may_send(voice, &limits, at(0)), Ok(()));
-        c.count_send(voice, &limits, at(0));
-        assert_eq!(c.may_send(voice, &limits, at(29)), Err(SendRefused::Limited { until: at(30) }));
-        c.count_send(voice, &limits, at(30));
-        c.count_send(voice, &limits, at(90));
-        assert_eq!(c.may_send(voice, &limits, at(1000)), Err(SendRefused::UsedUp));
-        assert_eq!(c.may_send(Some(Channel::Sms), &limits, at(1000)), Ok(()));
-        c.count_send(Some(Channel::Sms), &limits, at(1000));
-        c.count_send(None, &limits, at(1300));
-        assert_eq!(c.may_send(None, &limits, at(1700)), Err(SendRefused::UsedUp));
-    }
-
-    #[derive(Debug, Clone)]
-    enum Deed {
-        Claim(bool),
-        Wrong,
-        Right,
-        Send,
-        Cancel,
-        Wait(u64),
-    }
-
-    fn deeds() -> impl Strategy<Value = Vec<Deed>> {
-        let deed = prop_oneof![
-            any::<bool>().prop_map(Deed::Claim),
-            Just(Deed::Wrong),
-            Just(Deed::Right),
-            Just(Deed::Send),
-            Just(Deed::Cancel),
-            (0u64..700).prop_map(Deed::Wait),
-        ];
-        prop::collection::vec(deed, 1..60)
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_happens_a_challenge_keeps_its_promises(deeds in deeds()) {
-            let (mut c, mut a) = challenge();
-            let limits = Limits::default();
-            let (mut now, mut wrong, mut sends, mut ended) = (0, 0, 0, None);
-            for deed in deeds {
-                c.pass_time(at(now));
-                if ended.is_none() && !c.state.is_live() { ended = Some(c.state); }
-                match deed {
-                    Deed::Wait(s) => now += s,
-                    Deed::Claim(first) => { let _ = c.claim(if first { "one" } else { "two" }, LIFE); }
-                    Deed::Wrong if c.may_enter(&a, at(now)).is_ok() => { c.count_wrong(&mut a, None, &limits, at(now)); wrong += 1; }
-                    Deed::Right if c.may_enter(&a, at(now)).is_ok() => { c.verify(Proof::Sms, Acr::Second, at(now)); a.count_right(); }
-                    Deed::Send if c.may_send(Some(Channel::Sms), &limits, at(now)).is_ok() => { c.count_send(Some(Channel::Sms), &limits, at(now)); sends += 1; }
-                    Deed::Cancel if c.state.is_live() => c.end(ChallengeState::Cancelled, at(now)),
-                    _ => {}
-                }
-                prop_assert!(wrong <= 5 && sends <= 5);
-                prop_assert_eq!(c.wrong, wrong);
-                // An end is an end: afterwards only a ticket can lapse.
-                if let Some(end) = ended {
-                    let lapsed = end == ChallengeState::Verified && c.state == ChallengeState::Lapsed;
-                    prop_assert!(c.state == end || lapsed);
-                }
-                prop_assert_eq!(c.ended_at.is_some(), !c.state.is_live());
-            }
-        }
     }
 }

@@ -265,32 +265,36 @@ impl Core {
             .await?;
         }
         let known = visitor.methods.iter().find(|m| m.kind == Kind::Recovery);
+        let mut set =
+            known.cloned().unwrap_or_else(|| Method::new(new_id(), account, Kind::Recovery, visitor.now));
+        set.proved_in = Some(visitor.session.id);
         match known {
-            Some(method) if method.is_active() => {
+            Some(method) if method.is_active() && visitor.account.is_on() => {
                 self.event(&mut tx, &visitor.account, "recovery.renewed", "user", json!({}), visitor.now)
                     .await?;
                 self.notify(&mut tx, &visitor.account, &visitor.methods, "recovery_renewed", visitor.now)
                     .await?;
             }
-            Some(_) => {}
-            None => tx.insert(&Method::new(new_id(), account, Kind::Recovery, visitor.now)).await?,
+            // Of an account that is off nothing counts until the visitor has saved it.
+            Some(_) => set.state = MethodState::Pending,
+            None => tx.insert(&set).await?,
         }
+        tx.update(&set).await?;
         tx.commit().await?;
         Ok(codes)
     }
 
-    /// The visitor has saved the recovery codes: they count from now on.
+    /// The visitor has saved the recovery codes: they count from now on, unless another visit has made others since.
     pub async fn recovery_codes_saved(&self, visit: &Visit) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let visitor = self.proven_visitor(&mut tx, visit).await?;
-        let pending =
-            visitor.methods.iter().find(|m| m.kind == Kind::Recovery && m.state == MethodState::Pending);
-        if let Some(method) = pending {
-            let mut method = method.clone();
-            method.activate(visitor.now);
-            tx.update(&method).await?;
+        let made_here = |m: &&Method| m.kind == Kind::Recovery && m.proved_in == Some(visitor.session.id);
+        if let Some(set) = visitor.methods.iter().find(made_here).filter(|m| !m.is_active()) {
+            let mut set = set.clone();
+            set.activate(visitor.now);
+            tx.update(&set).await?;
             let locked = Locked { account: visitor.account, methods: visitor.methods, now: visitor.now };
-            self.enrolled(&mut tx, &locked, method.id).await?;
+            self.enrolled(&mut tx, &locked, set.id).await?;
         }
         tx.commit().await?;
         Ok(())

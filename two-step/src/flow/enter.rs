@@ -6,6 +6,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::counting::{Count, count, hold};
+use super::enter_recovery::SlowHashes;
 use super::events::Notice;
 use super::send::may_prove;
 use super::{Core, FlowError, Locked, Visit, lock_challenge};
@@ -15,7 +16,7 @@ use crate::code::{Code, Digits, Entry as Typed};
 use crate::device::TrustKind;
 use crate::method::{Channel, Kind, Method};
 use crate::seal::{Sealed, same};
-use crate::store::{Dispatch, OutboxKind, Session, Tx, Value};
+use crate::store::{Session, Tx, Value};
 use crate::totp::{self, Checked};
 
 /// The actor on a challenge.
@@ -99,15 +100,13 @@ impl Core {
     pub async fn enter(&self, challenge: Uuid, who: &Who, entry: &Entry) -> Result<Entered, FlowError> {
         let typed = Typed::read(&entry.text);
         let slow = match &typed {
-            Typed::Recovery(code) => self.slow_hash(challenge, who, code).await?,
+            Typed::Recovery(code) => self.slow_hashes(challenge, who, code).await?,
             _ => None,
         };
         let mut tx = self.store.begin().await?;
         let (mut locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
-        if challenge.state == ChallengeState::Verified
-            && let Some(entered) = self.entered_again(&challenge, who, &typed)
-        {
+        if let Some(entered) = self.entered_again(&challenge, who, &typed, locked.now) {
             tx.commit().await?;
             return Ok(entered);
         }
@@ -140,7 +139,7 @@ impl Core {
             Typed::Code(digits) => self.find_code(&locked, &challenge, &codes, digits)?,
             // An enrolment takes the code of its own method alone.
             Typed::Recovery(_) | Typed::Support(_) if challenge.purpose == Purpose::Enrol => (None, None),
-            Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_deref()).await?, None),
+            Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_ref()).await?, None),
             Typed::Support(digits) => {
                 let method = self.use_support_code(&mut tx, &locked, digits).await?;
                 let found = |method| Match { method, proof: Proof::Recovery, group: None, totp_step: None };
@@ -156,7 +155,10 @@ impl Core {
             Some(found) if shared => self.give_up(&mut tx, &locked, &mut challenge, found.method).await?,
             None => self.wrong(&mut tx, &mut locked, &mut challenge, clock_behind_s).await?,
             Some(found) => {
-                self.right(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes).await?
+                if let Typed::Code(digits) = &typed {
+                    challenge.answer_hash = Some(self.code_hash(challenge.id, digits.expose()));
+                }
+                self.right(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes, slow).await?
             }
         };
         tx.update(&locked.account).await?;
@@ -165,11 +167,20 @@ impl Core {
         Ok(entered)
     }
 
-    /// The same right answer sent twice by one browser gets the first answer again.
-    fn entered_again(&self, challenge: &Challenge, who: &Who, typed: &Typed) -> Option<Entered> {
-        let again = matches!(who, Who::Browser(_)) && matches!(typed, Typed::Code(_));
-        let location = self.location(challenge).filter(|_| again)?;
-        Some(Entered::Verified { location: Some(location), cookie: None, new_recovery_code: None })
+    /// The same right answer sent twice gets the first answer again: by the browser until its ticket is redeemed, by the back
+    /// end for a minute.
+    fn entered_again(
+        &self, challenge: &Challenge, who: &Who, typed: &Typed, now: Timestamp,
+    ) -> Option<Entered> {
+        let Typed::Code(digits) = typed else { return None };
+        let right = challenge.answer_hash.as_ref()?;
+        let location = match who {
+            Who::Browser(_) if challenge.state == ChallengeState::Verified => Some(self.location(challenge)?),
+            Who::Product(_) if challenge.is_answered_directly(now) => None,
+            _ => return None,
+        };
+        let again = same(right, &self.code_hash(challenge.id, digits.expose()));
+        again.then_some(Entered::Verified { location, cookie: None, new_recovery_code: None })
     }
 
     /// A code among the live ones, or the authenticator's where one is shown.
@@ -228,7 +239,10 @@ impl Core {
         if let Some(method) = challenge.method.and_then(|id| locked.method(id)) {
             tx.update(method).await?;
         }
-        self.feedback(tx, challenge, false, None, now).await?;
+        let texted = challenge.method.and_then(|id| locked.method(id)).is_none_or(|m| m.kind != Kind::Totp);
+        if texted {
+            self.feedback(tx, challenge, false, None, now).await?;
+        }
         if wrong.method_paused {
             self.event(tx, &locked.account, "method.paused", "system", json!({"reason": "wrong_codes"}), now)
                 .await?;
@@ -292,7 +306,7 @@ impl Core {
     #[expect(clippy::too_many_arguments, reason = "all that a proof changes")]
     async fn right(
         &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, found: &Match, entry: &Entry,
-        who: &Who, codes: &[Code],
+        who: &Who, codes: &[Code], slow: Option<SlowHashes>,
     ) -> Result<Entered, FlowError> {
         let now = locked.now;
         locked.account.count_right();
@@ -305,6 +319,9 @@ impl Core {
             if challenge.purpose == Purpose::Enrol {
                 method.activate(now);
             }
+            if challenge.session.is_some() {
+                method.proved_in = challenge.session;
+            }
             tx.update(method).await?;
         }
         if found.proof == Proof::Recovery {
@@ -313,7 +330,7 @@ impl Core {
             self.notify(tx, &locked.account, &locked.methods, "recovery_used", now).await?;
             // A code from support is of another kind: no set of recovery codes has lost one.
             if locked.method(found.method).is_some_and(|m| m.kind == Kind::Recovery) {
-                new_recovery_code = Some(self.replace_recovery_code(tx, locked).await?);
+                new_recovery_code = Some(self.replace_recovery_code(tx, locked, slow).await?);
             }
         }
         let acr = match (found.proof, challenge.purpose) {
@@ -335,6 +352,10 @@ impl Core {
             }
         }
         self.verify(challenge, found.proof, acr, now);
+        if let Who::Product(_) = who {
+            // The back end gets the result at once; a browser that has the challenge open gets no ticket.
+            challenge.ticket_hash = None;
+        }
         if found.proof == Proof::Recovery && new_recovery_code.is_none() {
             // No new code is shown: nothing keeps the user from going on.
             challenge.ticket_until = Some(crate::clock::after(now, crate::challenge::TICKET_LIFE));
@@ -365,51 +386,5 @@ impl Core {
         tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
         self.settle_dispatches(tx, challenge, found.group.filter(|_| !codes.is_empty()), now).await?;
         Ok(Entered::Verified { location: self.location(challenge), cookie, new_recovery_code })
-    }
-
-    /// Tells otpost that a code came back right, and takes back what is still under way.
-    async fn settle_dispatches(
-        &self, tx: &mut Tx, challenge: &Challenge, group: Option<Uuid>, now: Timestamp,
-    ) -> Result<(), FlowError> {
-        let rows = tx
-            .select::<Dispatch>(
-                "where challenge = $1 order by issued_at desc, id desc",
-                &[Value::Uuid(challenge.id)],
-            )
-            .await?;
-        let mut told = false;
-        for dispatch in rows {
-            if !told && group == Some(dispatch.group_id) {
-                told = true;
-                let body = json!({"id": dispatch.id, "verified": true});
-                self.enqueue(tx, OutboxKind::Feedback, dispatch.id, &body, challenge.expires_at, now).await?;
-            } else if !dispatch.state.is_final() {
-                let body = json!({"id": dispatch.id});
-                self.enqueue(tx, OutboxKind::Cancel, dispatch.id, &body, challenge.expires_at, now).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells otpost that a code came back wrong, or, once a challenge is over, to send nothing more.
-    pub(super) async fn feedback(
-        &self, tx: &mut Tx, challenge: &Challenge, verified: bool, over: Option<()>, now: Timestamp,
-    ) -> Result<(), FlowError> {
-        let rows = tx
-            .select::<Dispatch>(
-                "where challenge = $1 order by issued_at desc, id desc",
-                &[Value::Uuid(challenge.id)],
-            )
-            .await?;
-        let open = rows.iter().filter(|d| over.is_none() || !d.state.is_final());
-        let until = crate::clock::after(now, std::time::Duration::from_secs(600));
-        for dispatch in open.take(if over.is_some() { usize::MAX } else { 1 }) {
-            let (kind, body) = match over {
-                None => (OutboxKind::Feedback, json!({"id": dispatch.id, "verified": verified})),
-                Some(()) => (OutboxKind::Cancel, json!({"id": dispatch.id})),
-            };
-            self.enqueue(tx, kind, dispatch.id, &body, until, now).await?;
-        }
-        Ok(())
     }
 }

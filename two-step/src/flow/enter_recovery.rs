@@ -13,12 +13,20 @@ use crate::recovery::{self, RecoveryCode};
 use crate::seal::{Hashed, same};
 use crate::store::{Tx, Value, new_id};
 
+/// The slow hashes of an entry, made before any lock is taken.
+pub(super) struct SlowHashes {
+    /// Of what was typed.
+    typed: String,
+    /// Of the code that takes its place, where it seems to be right.
+    replacement: Option<(Zeroizing<String>, String)>,
+}
+
 impl Core {
-    /// The slow hash of a recovery code under the account's salt, made before any lock is taken. None where the challenge is
-    /// not the caller's or has ended: a stranger gets no work done.
-    pub(super) async fn slow_hash(
+    /// Hashes a recovery code under the account's salt. None where the challenge is not the caller's or has ended: a stranger
+    /// gets no work done.
+    pub(super) async fn slow_hashes(
         &self, challenge: Uuid, who: &Who, code: &Digits,
-    ) -> Result<Option<String>, FlowError> {
+    ) -> Result<Option<SlowHashes>, FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(challenge) = tx.get::<Challenge>(challenge).await? else { return Ok(None) };
         let Some(account) = tx.get::<Account>(challenge.account).await? else { return Ok(None) };
@@ -26,20 +34,32 @@ impl Core {
         if !challenge.state.is_live() {
             return Ok(None);
         }
-        let rows =
-            tx.select::<RecoveryCode>("where account = $1 limit 1", &[Value::Uuid(account.id)]).await?;
+        let rows = tx.select::<RecoveryCode>("where account = $1", &[Value::Uuid(account.id)]).await?;
         tx.commit().await?;
-        let Some(row) = rows.into_iter().next() else { return Ok(None) };
-        let (code, salt) = (code.clone(), row.salt);
-        let slow = tokio::task::spawn_blocking(move || recovery::slow_hash(code.expose(), &salt)).await;
-        Ok(slow.ok().map(|hash| self.keys.hash(Hashed::Recovery, &[&*hash])))
+        let Some(salt) = rows.first().map(|row| row.salt.clone()) else { return Ok(None) };
+        let typed = self.slow_hash(code.expose(), &salt).await?;
+        let fits = rows.iter().any(|row| row.used_at.is_none() && same(&row.hash, &typed));
+        let mut replacement = None;
+        if fits {
+            let code = recovery::random();
+            let hash = self.slow_hash(&recovery::canonical(&code).unwrap_or_default(), &salt).await?;
+            replacement = Some((code, hash));
+        }
+        Ok(Some(SlowHashes { typed, replacement }))
+    }
+
+    async fn slow_hash(&self, canonical: &str, salt: &str) -> Result<String, FlowError> {
+        let (canonical, salt) = (Zeroizing::new(canonical.to_owned()), salt.to_owned());
+        let slow = tokio::task::spawn_blocking(move || recovery::slow_hash(&canonical, &salt)).await;
+        let slow = slow.map_err(|_| FlowError::Missing("thread"))?;
+        Ok(self.keys.hash(Hashed::Recovery, &[&*slow]))
     }
 
     pub(super) async fn find_recovery(
-        &self, tx: &mut Tx, locked: &Locked, hash: Option<&str>,
+        &self, tx: &mut Tx, locked: &Locked, slow: Option<&SlowHashes>,
     ) -> Result<Option<Match>, FlowError> {
-        let (Some(hash), Some(set)) =
-            (hash, locked.methods.iter().find(|m| m.kind == Kind::Recovery && m.is_active()))
+        let (Some(slow), Some(set)) =
+            (slow, locked.methods.iter().find(|m| m.kind == Kind::Recovery && m.is_active()))
         else {
             return Ok(None);
         };
@@ -49,7 +69,7 @@ impl Core {
                 &[Value::Uuid(locked.account.id)],
             )
             .await?;
-        let Some(mut row) = rows.into_iter().find(|r| same(&r.hash, hash)) else { return Ok(None) };
+        let Some(mut row) = rows.into_iter().find(|r| same(&r.hash, &slow.typed)) else { return Ok(None) };
         row.used_at = Some(locked.now);
         tx.update(&row).await?;
         Ok(Some(Match { method: set.id, proof: Proof::Recovery, group: None, totp_step: None }))
@@ -57,8 +77,9 @@ impl Core {
 
     /// A recovery code that was used is replaced by a new one, which is shown once.
     pub(super) async fn replace_recovery_code(
-        &self, tx: &mut Tx, locked: &Locked,
+        &self, tx: &mut Tx, locked: &Locked, slow: Option<SlowHashes>,
     ) -> Result<Zeroizing<String>, FlowError> {
+        let (code, hash) = slow.and_then(|s| s.replacement).ok_or(FlowError::Missing("recovery code"))?;
         let account = Value::Uuid(locked.account.id);
         let used = tx
             .find::<RecoveryCode>(
@@ -67,19 +88,8 @@ impl Core {
             )
             .await?
             .ok_or(FlowError::Missing("recovery code"))?;
-        let code = recovery::random();
-        let canonical = recovery::canonical(&code).unwrap_or_default();
-        let salt = used.salt.clone();
-        let slow = tokio::task::spawn_blocking(move || recovery::slow_hash(&canonical, &salt)).await;
-        let slow = slow.map_err(|_| FlowError::Missing("thread"))?;
         tx.delete::<RecoveryCode>(used.id).await?;
-        let fresh = RecoveryCode {
-            id: new_id(),
-            hash: self.keys.hash(Hashed::Recovery, &[&*slow]),
-            used_at: None,
-            ..used
-        };
-        tx.insert(&fresh).await?;
+        tx.insert(&RecoveryCode { id: new_id(), hash, used_at: None, ..used }).await?;
         Ok(code)
     }
 }

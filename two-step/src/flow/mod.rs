@@ -8,6 +8,7 @@ mod enrol;
 mod enter;
 mod enter_recovery;
 mod events;
+mod feedback;
 mod heard;
 mod look;
 mod redeem;

@@ -47,6 +47,12 @@ impl Core {
         let mut query = form_urlencoded::Serializer::new(String::new());
         match challenge.state {
             ChallengeState::Created | ChallengeState::Open => return None,
+            // The back end has verified it, and its result.
+            ChallengeState::Verified | ChallengeState::Redeemed | ChallengeState::Lapsed
+                if challenge.ticket_hash.is_none() =>
+            {
+                return None;
+            }
             ChallengeState::Verified | ChallengeState::Redeemed | ChallengeState::Lapsed => {
                 query.append_pair("ticket", &self.ticket(challenge));
             }

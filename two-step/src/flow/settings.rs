@@ -4,6 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::switch::kinds_without;
+use super::users::find;
 use super::{Core, FlowError, Visit};
 use crate::device::{Device, Trust};
 use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
@@ -78,7 +79,7 @@ impl Core {
                 }
                 self.notify(&mut tx, &visitor.account, &visitor.methods, "method_removed", visitor.now)
                     .await?;
-                method.remove("user");
+                method.remove("user", visitor.now);
                 tx.update(method).await?;
                 if method.kind == Kind::Recovery {
                     tx.execute(
@@ -163,7 +164,7 @@ impl Core {
         &self, product: &str, user: &str, device: Uuid,
     ) -> Result<bool, FlowError> {
         let mut tx = self.store.begin().await?;
-        let account = self.account(&mut tx, product, user).await?;
+        let account = find(&mut tx, product, user).await?;
         let sql = "delete from trust where account = $1 and device = $2";
         let ended = tx.execute(sql, &[Value::Uuid(account.id), Value::Uuid(device)]).await? > 0;
         if ended {
@@ -196,7 +197,7 @@ impl Core {
         if let Some(phone) = phone.filter(|_| proved) {
             self.notify(&mut tx, &locked.account, &locked.methods, "method_removed", locked.now).await?;
             let mut phone = phone.clone();
-            phone.remove("lost");
+            phone.remove("lost", locked.now);
             tx.update(&phone).await?;
             let data = json!({"method": phone.id, "kind": "phone", "reason": "lost"});
             self.event(&mut tx, &locked.account, "method.removed", "user", data, locked.now).await?;

@@ -191,7 +191,7 @@ impl Core {
         self.notify(tx, &locked.account, &locked.methods, "method_removed", now).await?;
         let method = locked.methods.iter_mut().find(|m| Some(m.id) == case.method);
         let method = method.ok_or(FlowError::Missing("method"))?;
-        method.remove("support");
+        method.remove("support", locked.now);
         tx.update(method).await?;
         if method.kind == Kind::Recovery {
             tx.execute("delete from recovery_code where account = $1", &[account]).await?;

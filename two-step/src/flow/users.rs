@@ -89,12 +89,14 @@ impl Core {
     pub async fn redeem_directly(&self, product: &str, challenge: Uuid) -> Result<Redeemed, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
-        if locked.account.product != product || challenge.state != ChallengeState::Verified {
+        if locked.account.product != product || !challenge.is_answered_directly(locked.now) {
             return Ok(Redeemed::Over);
         }
-        challenge.state = ChallengeState::Redeemed;
-        challenge.redeemed_at = Some(locked.now);
-        tx.update(&challenge).await?;
+        if challenge.state == ChallengeState::Verified {
+            challenge.state = ChallengeState::Redeemed;
+            challenge.redeemed_at = Some(locked.now);
+            tx.update(&challenge).await?;
+        }
         let result = self.result(&mut tx, &locked.account, &challenge, locked.now).await?;
         tx.commit().await?;
         Ok(result.map_or(Redeemed::Over, Redeemed::Result))

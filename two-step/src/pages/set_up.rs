@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::answer::PageError;
 use super::form::Form;
+use super::settings::kept_phone;
 use super::sign_in::{error_word, finish, read_error, status_of};
 use super::view::set_up::{
     AddAuthenticator, AddPhone, Country, NewRecoveryCodes, PhoneCode, PhoneError, Place, ReadyMethod,
@@ -27,7 +28,7 @@ use crate::clock::seconds_until;
 use crate::flow::{
     AddRefused, Entered, Entry, FlowError, Look, NewAuthenticator, SwitchRefused, Visitor as Guest, Who,
 };
-use crate::method::{Channel, Kind, MethodState};
+use crate::method::{Channel, Kind, Method, MethodState};
 use crate::number::{BadNumber, Number};
 
 /// Steps of the wizard: method, code, backup, on.
@@ -410,15 +411,20 @@ pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) ->
             return Ok(pages.go(&visitor, "/settings", None));
         }
         let left = pages.core.recovery_codes_left(guest.account.id).await?;
-        let methods = guest.methods.iter().filter(|m| m.is_active());
-        let shown_methods = methods.map(|m| ReadyMethod {
+        let ready = |m: &Method| ReadyMethod {
             kind: shown::kind(m.kind),
             hint: if m.kind == Kind::Recovery { left.to_string() } else { shown::hint(m) },
-        });
+        };
+        let (proved, rest): (Vec<&Method>, Vec<&Method>) =
+            guest.methods.iter().filter(|m| m.is_active()).partition(|m| m.is_proved_in(guest.session.id));
+        let (phones, others): (Vec<&Method>, Vec<&Method>) =
+            rest.into_iter().partition(|m| m.kind == Kind::Phone);
         let view = TurnOn {
             page: page(&pages, &visitor, &guest),
             place: place(&guest, STEPS),
-            methods: shown_methods.collect(),
+            methods: proved.into_iter().map(ready).collect(),
+            kept_phones: phones.into_iter().map(|m| kept_phone(&pages, m)).collect(),
+            removed: others.into_iter().map(ready).collect(),
             trust: shown::trust_life(&pages.core.config),
         };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))

@@ -67,16 +67,12 @@ fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) 
     let config = &pages.core.config;
     let email = config.email.second_step && config.smtp.url.is_some();
     let active: Vec<&Method> = guest.methods.iter().filter(|m| m.is_active()).collect();
-    let primary = active.iter().find(|m| is_primary(m.kind, email));
-    let kept: Vec<&&Method> = active.iter().filter(|m| m.kind == Kind::Phone).collect();
+    let proved: Vec<&Method> = active.iter().copied().filter(|m| m.is_proved_in(guest.session.id)).collect();
+    let primary = proved.iter().find(|m| is_primary(m.kind, email));
+    let kept: Vec<&Method> = active.iter().copied().filter(|m| m.kind == Kind::Phone).collect();
     let product = &guest.account.product;
-    if guest.session.proof_at.is_none() && !kept.is_empty() {
-        let phones = kept.iter().map(|m| KeptPhone {
-            method: m.id.to_string(),
-            hint: m.hint.clone(),
-            sms: !m.no_texts,
-            voice: config.otpost.calls,
-        });
+    if proved.is_empty() && !kept.is_empty() {
+        let phones = kept.iter().map(|m| kept_phone(pages, m));
         let view = OnAgain {
             page: page(pages, visitor, guest),
             just_off: notice(query) == Some(Notice::TurnedOff),
@@ -96,7 +92,7 @@ fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) 
         };
         return pages.render(visitor, product, StatusCode::OK, &view);
     };
-    let kinds: Vec<Kind> = active.iter().map(|m| m.kind).collect();
+    let kinds: Vec<Kind> = proved.iter().map(|m| m.kind).collect();
     if may_be_on(&kinds, config.email.second_step) {
         return pages.go(visitor, "/settings/on", None);
     }
@@ -104,6 +100,16 @@ fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) 
     let ready = ReadyMethod { kind: shown::kind(primary.kind), hint: shown::hint(primary) };
     let view = Backup { ready, page, place: place(guest, 3), authenticator: true, phone: true, email };
     pages.render(visitor, product, StatusCode::OK, &view)
+}
+
+/// A phone that the visitor has added in an earlier visit.
+pub(super) fn kept_phone(pages: &Pages, phone: &Method) -> KeptPhone {
+    KeptPhone {
+        method: phone.id.to_string(),
+        hint: phone.hint.clone(),
+        sms: !phone.no_texts,
+        voice: pages.core.config.otpost.calls,
+    }
 }
 
 /// A method as the views show it.

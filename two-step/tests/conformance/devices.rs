@@ -188,6 +188,7 @@ async fn signing_out_ends_the_trust_of_its_device_for_its_user(world) {
     user.claim(&asked).await;
     let device = user.challenge(asked.id).await.device.unwrap();
     let core = &world.core;
+    User::new(&world, "u2").open_settings().await;
     assert!(!core.revoke_at_sign_out("shop", "u2", device).await.unwrap(), "another user's sign-out");
     assert!(core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
     assert!(!core.revoke_at_sign_out("shop", "u1", device).await.unwrap());

@@ -18,6 +18,7 @@ mod results;
 mod sending;
 mod sessions;
 mod store;
+mod strangers;
 #[path = "support.rs"]
 mod support_cases;
 mod switching;

@@ -20,11 +20,16 @@ async fn migrating_twice_does_nothing_further(world) {
 }
 }
 
-async fn a_missing_or_later_schema_is_refused(backend: Backend) {
+async fn a_missing_older_or_later_schema_is_refused(backend: Backend) {
     let world = World::unmigrated(backend).await;
     let missing = world.core.store.check_schema().await.unwrap_err();
     assert!(matches!(&missing, StoreError::Schema(text) if text.contains("two-step migrate")), "{missing:?}");
     world.core.store.migrate().await.unwrap();
+    let mut tx = world.core.store.begin().await.unwrap();
+    tx.execute("delete from refinery_schema_history where version = 2", &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    let older = world.core.store.check_schema().await.unwrap_err();
+    assert!(matches!(&older, StoreError::Schema(text) if text.contains("two-step migrate")), "{older:?}");
     let mut tx = world.core.store.begin().await.unwrap();
     tx.execute("update refinery_schema_history set version = 99", &[]).await.unwrap();
     tx.commit().await.unwrap();
@@ -33,13 +38,13 @@ async fn a_missing_or_later_schema_is_refused(backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_or_later_schema_is_refused_by_postgres() {
-    a_missing_or_later_schema_is_refused(Backend::Postgres).await;
+async fn a_missing_older_or_later_schema_is_refused_by_postgres() {
+    a_missing_older_or_later_schema_is_refused(Backend::Postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_or_later_schema_is_refused_by_sqlite() {
-    a_missing_or_later_schema_is_refused(Backend::Sqlite).await;
+async fn a_missing_older_or_later_schema_is_refused_by_sqlite() {
+    a_missing_older_or_later_schema_is_refused(Backend::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -99,6 +99,8 @@ async fn accounts_methods_and_challenges_are_read_as_they_were_written(world) {
         wrong: u32::MAX,
         verified_at: Some(at(1)),
         used_at: Some(at(2)),
+        proved_in: Some(new_id()),
+        removed_at: Some(at(3)),
         ..bare.clone()
     };
     full.pause("opted_out");
@@ -129,6 +131,7 @@ async fn accounts_methods_and_challenges_are_read_as_they_were_written(world) {
         acr: Some(Acr::Confirm),
         device: Some(new_id()),
         redeemed_at: Some(at(4)),
+        answer_hash: Some("answer".to_owned()),
         ..bare.clone()
     };
     round_trip(&world, bare.id, bare, full).await;

@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use super::super::settings::KeptPhone;
 use super::super::sign_in::Trust;
 use super::super::{MethodKind, Page};
 use super::Place;
@@ -17,7 +18,8 @@ pub struct ReadyMethod {
 
 /// `/settings/on`: the summary before two-step verification is turned on.
 ///
-/// Form: POST `/settings/on`: `csrf`, `trust` (`yes`, or missing). Link: `/settings`.
+/// Forms: POST `/settings/on`: `csrf`, `trust` (`yes`, or missing); POST `/settings/phone/{method}/again`: `csrf`, `channel`
+/// (`sms` or `voice`). Link: `/settings`.
 #[derive(Debug, Clone, Template)]
 #[template(path = "set_up/turn_on.html")]
 pub struct TurnOn {
@@ -25,8 +27,12 @@ pub struct TurnOn {
     pub page: Page,
     /// Where the page stands.
     pub place: Place,
-    /// The active methods, the first choice first.
+    /// The methods that were confirmed in this visit.
     pub methods: Vec<ReadyMethod>,
+    /// Phones of an earlier visit. They are removed unless they are confirmed.
+    pub kept_phones: Vec<KeptPhone>,
+    /// Other methods of an earlier visit. They are removed.
+    pub removed: Vec<ReadyMethod>,
     /// The box "Trust this device".
     pub trust: Trust,
 }
@@ -48,6 +54,10 @@ impl TurnOn {
                 .map_or_else(|_| method.hint.clone(), |left| (self.page.t().recovery.left)(left)),
             kind => kind.place(self.page.lang, &method.hint),
         }
+    }
+
+    fn phone_name(&self, phone: &KeptPhone) -> String {
+        (self.page.t().sign_in.number)(&phone.hint)
     }
 
     fn trust_label(&self) -> Option<String> {

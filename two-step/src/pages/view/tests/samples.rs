@@ -160,7 +160,10 @@ fn set_up(lang: Lang, out: &mut Vec<(String, String)>) {
     let codes = vec!["0123456789ABCDEF".to_owned(); 10];
     add("new codes", &NewRecoveryCodes { page: page(), place, codes, made_at: 0, not_ticked: true });
     let methods = vec![ready, ReadyMethod { kind: MethodKind::Recovery, hint: "10".to_owned() }];
-    add("turn on", &TurnOn { page: page(), place, methods, trust: Trust::Days(30) });
+    let removed = vec![ReadyMethod { kind: MethodKind::Totp, hint: "Work".to_owned() }];
+    let phone = KeptPhone { method: "m2".to_owned(), hint: "42".to_owned(), sms: true, voice: true };
+    let trust = Trust::Days(30);
+    add("turn on", &TurnOn { page: page(), place, methods, kept_phones: vec![phone], removed, trust });
     add("done", &SetUpDone { page: page(), trusted: true });
 }
 

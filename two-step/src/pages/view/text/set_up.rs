@@ -101,6 +101,8 @@ pub(crate) struct Recovery {
 pub(crate) struct TurnOn {
     pub(crate) title: Text,
     pub(crate) lead: Text,
+    pub(crate) unconfirmed: Text,
+    pub(crate) unconfirmed_lead: Text,
     pub(crate) submit: Text,
 }
 

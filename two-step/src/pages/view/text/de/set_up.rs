@@ -96,6 +96,8 @@ pub(super) const RECOVERY: Recovery = Recovery {
 pub(super) const TURN_ON: TurnOn = TurnOn {
     title: "Bestätigung in zwei Schritten einschalten",
     lead: "Alles ist bereit. Ab jetzt fragen wir nach Ihrem Passwort eines davon ab:",
+    unconfirmed: "In diesem Besuch nicht bestätigt",
+    unconfirmed_lead: "Diese wurden früher hinzugefügt. Beim Einschalten werden sie entfernt, denn wer Ihr Passwort kennt, kann sie hinzugefügt haben.",
     submit: "Einschalten",
 };
 

@@ -94,6 +94,8 @@ pub(super) const RECOVERY: Recovery = Recovery {
 pub(super) const TURN_ON: TurnOn = TurnOn {
     title: "Turn on two-step verification",
     lead: "Everything is ready. From now on we ask for one of these after your password:",
+    unconfirmed: "Not confirmed in this visit",
+    unconfirmed_lead: "These were added earlier. Turning on removes them, as somebody who knows your password may have added them.",
     submit: "Turn on",
 };
 

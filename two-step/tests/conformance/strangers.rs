@@ -1,0 +1,178 @@
+//! Somebody who knows the password, or sits at another browser, and is not the user.
+
+use two_step::challenge::ChallengeState;
+use two_step::flow::{Entered, Entry, FlowError, Redeemed, SwitchRefused, Who};
+use two_step::method::{Kind, Method, MethodState};
+use two_step::store::OutboxKind;
+use uuid::Uuid;
+
+use crate::support::on_both;
+use crate::support::user::{User, not, ticket, verified};
+use crate::support::world::{Backend, World};
+
+fn product() -> Who {
+    Who::Product("shop".to_owned())
+}
+
+async fn enter_over_api(world: &World, challenge: Uuid, text: &str) -> Entered {
+    let entry = Entry { text: text.to_owned(), ..Entry::default() };
+    world.core.enter(challenge, &product(), &entry).await.unwrap()
+}
+
+on_both! {
+async fn what_another_visit_added_is_removed_when_the_user_turns_it_on(world) {
+    let user = User::new(&world, "u1");
+    let thief = user.elsewhere();
+    thief.open_settings().await;
+    let (authenticator, phone) = (thief.add_authenticator().await, thief.add_phone("07700 900999").await);
+    user.open_settings().await;
+    let own = user.add_phone("07700 900123").await;
+    user.save_recovery_codes().await;
+    user.turn_on(false).await;
+    for (method, state) in [
+        (authenticator.method, MethodState::Removed),
+        (phone, MethodState::Removed),
+        (own, MethodState::Active),
+    ] {
+        assert_eq!(world.row::<Method>(method).await.state, state);
+    }
+    let removed = world.row::<Method>(authenticator.method).await;
+    assert_eq!((removed.reason.as_deref(), removed.secret_sealed), (Some("not_proved"), None));
+    assert_eq!(world.events("method.removed").await, 2);
+    let told = world.outbox(OutboxKind::Dispatch).await;
+    let last = told.last().unwrap();
+    assert_eq!(last["params"]["about"], "turned_on");
+    assert_eq!(told.iter().filter(|job| job["params"]["about"] == "turned_on").count(), 1, "one phone is told");
+}
+
+async fn a_thief_cannot_turn_it_on_with_the_users_methods_as_a_backup(world) {
+    let user = User::new(&world, "u1");
+    user.open_settings().await;
+    user.add_phone("07700 900123").await;
+    user.save_recovery_codes().await;
+    let thief = user.elsewhere();
+    thief.open_settings().await;
+    thief.add_authenticator().await;
+    let refused = world.core.turn_on(&thief.visit, false).await.unwrap();
+    assert_eq!(refused, Err(SwitchRefused::ProofMissing));
+}
+
+async fn recovery_codes_that_another_visit_made_meanwhile_are_not_the_users(world) {
+    let user = User::new(&world, "u1");
+    user.open_settings().await;
+    user.add_phone("07700 900123").await;
+    let thief = user.elsewhere();
+    thief.open_settings().await;
+    world.core.make_recovery_codes(&user.visit).await.unwrap();
+    world.core.make_recovery_codes(&thief.visit).await.unwrap();
+    world.core.recovery_codes_saved(&user.visit).await.unwrap();
+    let refused = world.core.turn_on(&user.visit, false).await.unwrap();
+    assert_eq!(refused, Err(SwitchRefused::BackupMissing));
+    user.save_recovery_codes().await;
+    world.core.make_recovery_codes(&thief.visit).await.unwrap();
+    let refused = world.core.turn_on(&user.visit, false).await.unwrap();
+    assert_eq!(refused, Err(SwitchRefused::BackupMissing));
+}
+
+async fn after_the_right_code_no_other_code_gets_the_redirect(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    let location = user.must_verify(challenge, &code).await;
+    assert_eq!(user.enter(challenge, &not(&code)).await, Entered::Ended(ChallengeState::Verified));
+    assert_eq!(verified(user.enter(challenge, &code).await), location);
+}
+
+async fn a_challenge_that_the_back_end_verified_gives_its_browser_no_ticket(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let asked = user.ask().await;
+    user.claim(&asked).await;
+    let code = world.code(asked.id).await;
+    verified(enter_over_api(&world, asked.id, &code).await);
+    assert!(matches!(
+        world.core.redeem_directly("shop", asked.id).await.unwrap(),
+        Redeemed::Result(_)
+    ));
+    assert_eq!(world.core.location(&user.challenge(asked.id).await), None);
+    let entered = user.enter(asked.id, &code).await;
+    assert_eq!(entered, Entered::Ended(ChallengeState::Redeemed));
+}
+
+async fn the_back_end_gets_its_answer_again_for_a_minute(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    // The first answer was lost, before or after the result was made.
+    verified(enter_over_api(&world, challenge, &code).await);
+    verified(enter_over_api(&world, challenge, &code).await);
+    assert!(matches!(world.core.redeem_directly("shop", challenge).await.unwrap(), Redeemed::Result(_)));
+    world.advance(50);
+    verified(enter_over_api(&world, challenge, &code).await);
+    assert!(matches!(world.core.redeem_directly("shop", challenge).await.unwrap(), Redeemed::Result(_)));
+    assert_eq!(
+        enter_over_api(&world, challenge, &not(&code)).await,
+        Entered::Ended(ChallengeState::Redeemed)
+    );
+    world.advance(10);
+    assert_eq!(
+        enter_over_api(&world, challenge, &code).await,
+        Entered::Ended(ChallengeState::Redeemed)
+    );
+    assert_eq!(world.core.redeem_directly("shop", challenge).await.unwrap(), Redeemed::Over);
+}
+
+async fn a_result_of_the_pages_is_not_given_to_who_asks_directly(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    let location = user.must_verify(challenge, &code).await.unwrap();
+    assert_eq!(
+        enter_over_api(&world, challenge, &code).await,
+        Entered::Ended(ChallengeState::Verified)
+    );
+    assert_eq!(world.core.redeem_directly("shop", challenge).await.unwrap(), Redeemed::Over);
+    assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Result(_)));
+}
+
+async fn a_browser_is_trusted_on_the_settings_only_behind_a_fresh_proof(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    user.open_settings().await;
+    let refused = world.core.turn_on(&user.visit, true).await;
+    assert!(matches!(refused, Err(FlowError::Missing("fresh proof"))), "{refused:?}");
+    user.prove_to_settings().await;
+    assert!(user.turn_on(true).await.is_some());
+}
+
+async fn a_wrong_code_of_an_authenticator_says_nothing_about_the_text(world) {
+    let (user, app) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let wrong = not(&app.code(&world).await);
+    assert!(matches!(user.enter_for(challenge, app.method, &wrong).await, Entered::Wrong { .. }));
+    let said = world.outbox(OutboxKind::Feedback).await;
+    let dispatch = world.dispatch(challenge).await.to_string();
+    assert!(said.iter().all(|feedback| feedback["id"] != dispatch.as_str()), "{said:?}");
+}
+
+async fn signing_out_a_user_that_nobody_knows_makes_no_account(world) {
+    let refused = world.core.revoke_at_sign_out("shop", "nobody", Uuid::now_v7()).await;
+    assert!(matches!(refused, Err(FlowError::Missing("user"))), "{refused:?}");
+    assert_eq!(world.count("select count(*) from account").await, 0);
+}
+
+async fn a_removed_method_is_forgotten_thirty_days_after_its_removal(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    world.advance(40 * 86_400);
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    world.core.turn_off(&user.visit, true).await.unwrap();
+    let removed = async || {
+        two_step::sweep::sweep(&world.core).await.unwrap();
+        world.rows::<Method>("where state = 'removed'", &[]).await.iter().filter(|m| m.kind == Kind::Totp).count()
+    };
+    assert_eq!(removed().await, 1);
+    world.advance(29 * 86_400);
+    assert_eq!(removed().await, 1);
+    world.advance(86_400 + 60);
+    assert_eq!(removed().await, 0);
+}
+}
