@@ -231,7 +231,7 @@ impl Play {
     async fn enter(&mut self, id: Uuid, browser: usize, method: Option<Uuid>, digits: &str, fits: bool) {
         let user = &self.browsers[browser];
         let owner = user.challenge(id).await.browser_hash;
-        let entry = Entry { text: digits.to_owned(), method, trust: false };
+        let entry = Entry { text: digits.to_owned(), method, trust: false, ..Entry::default() };
         let entered = match user.try_entry(id, entry).await {
             Ok(entered) => entered,
             Err(FlowError::Missing("challenge")) => {

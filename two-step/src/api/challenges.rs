@@ -1,4 +1,4 @@
-//! Challenges and tickets.
+//! Challenges: created, shown, sent, given up.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,207 +10,277 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::key::Scope;
+use super::methods::MethodAnswer;
+use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, body};
-use crate::challenge::SendRefused;
+use super::{Api, body, idempotency};
+use crate::challenge::{ChallengeState, Purpose, SendRefused};
 use crate::clock::seconds_until;
-use crate::flow::{Created, Entered, Entry, Look, NewChallenge, Redeemed, Who};
-use crate::method::{Channel, Method};
+use crate::flow::{Created, Look, NewChallenge, Who};
+use crate::method::Channel;
+use crate::store::DispatchState;
 
 /// What a back end asks for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CreateBody {
+pub(super) struct NewChallengeBody {
+    /// The product's id of the user: 1 to 128 characters, none of them a control character or `@`.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^@\u0000-\u001f\u007f-\u009f]+$")]
     user: String,
+    /// What for.
     #[serde(default)]
-    purpose: Purpose,
+    purpose: Wanted,
+    /// Where the browser goes afterwards: an entry of the product's `return_urls`. Without it the challenge is used over the
+    /// API alone.
     return_url: Option<String>,
+    /// Given back in the return URL.
+    #[schema(max_length = 512)]
     state: Option<String>,
+    /// Given back in the result.
+    #[schema(max_length = 512)]
     nonce: Option<String>,
+    /// The browser's address, for the limits. Only without pages.
+    #[schema(value_type = Option<String>)]
     client_ip: Option<IpAddr>,
+    /// Language of pages and messages: a BCP 47 tag.
+    #[schema(max_length = 35)]
     locale: Option<String>,
+    /// What `verify` gave when the device was to be trusted. Only without pages.
+    device_token: Option<String>,
+    /// Browser and system, as the list of devices shows them. Only without pages.
+    #[schema(min_length = 1, max_length = 40)]
+    device_label: Option<String>,
 }
 
 /// What a proof is wanted for.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Purpose {
+pub(super) enum Wanted {
+    /// To sign in.
     #[default]
     SignIn,
+    /// To confirm something. No trusted device skips it.
     Confirm,
 }
 
+/// Whether a proof is needed.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Need {
+    /// The account is off: the password alone signs in.
+    NotRequired,
+    /// The browser goes to `url`, or the API sends and verifies.
+    Created,
+    /// The device of `device_token` is trusted: `result` is there.
+    Verified,
+}
+
 /// A challenge that was created.
-#[derive(Debug, Serialize)]
-pub(super) struct CreateAnswer {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CreatedAnswer {
+    /// Whether a proof is needed.
+    status: Need,
+    /// The challenge's id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     id: Option<Uuid>,
-    status: &'static str,
+    /// Where the browser goes. The secret in it works for one browser.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     url: Option<String>,
+    /// When the challenge ends unless somebody opens it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     expires_at: Option<Timestamp>,
-}
-
-/// A method as the product may see it.
-#[derive(Debug, Serialize)]
-pub(super) struct MethodAnswer {
-    id: Uuid,
-    kind: &'static str,
-    state: &'static str,
-    hint: String,
+    /// The signed result (JWT).
     #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<String>,
-    preferred: bool,
+    #[schema(nullable = false)]
+    result: Option<String>,
+    /// Keep it in place of the one that was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    device_token: Option<String>,
 }
 
-impl From<&Method> for MethodAnswer {
-    fn from(m: &Method) -> Self {
-        Self {
-            id: m.id,
-            kind: m.kind.into(),
-            state: m.state.into(),
-            hint: m.hint.clone(),
-            label: m.label.clone(),
-            preferred: m.preferred,
-        }
-    }
+/// A challenge.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ChallengeAnswer {
+    /// Its id.
+    id: Uuid,
+    /// Where it stands.
+    status: ChallengeState,
+    /// What for.
+    purpose: Purpose,
+    /// The active methods.
+    methods: Vec<MethodAnswer>,
+    /// The method that is shown.
+    method: Option<Uuid>,
+    /// Codes that can still be sent.
+    sends_left: u32,
+    /// No code is sent before this time.
+    next_send_at: Option<Timestamp>,
+    /// How far the newest text or call has come.
+    delivery: Option<DispatchState>,
+    /// When the challenge ends.
+    expires_at: Timestamp,
 }
 
-fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Problem> {
+pub(super) fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Problem> {
     id.map(|Path(id)| id).map_err(|_| Problem::not_found())
 }
 
-/// `POST /v1/challenges`
+/// Ask for a second step
+///
+/// An account that is off answers `not_required`.
+#[utoipa::path(
+    post,
+    operation_id = "createChallenge",
+    path = "/v1/challenges",
+    tag = "challenges",
+    params(idempotency::KeyParameter),
+    request_body = NewChallengeBody,
+    responses((status = 201, description = "Whether a proof is needed", body = CreatedAnswer), CreateProblems)
+)]
 pub(super) async fn create(
     State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
-) -> Result<(StatusCode, Json<CreateAnswer>), Problem> {
+) -> Result<(StatusCode, Json<CreatedAnswer>), Problem> {
     let product = api.product(&headers, Scope::Challenge).await?;
-    let wanted: CreateBody = body::read(body).await?;
+    let wanted: NewChallengeBody = body::read(body).await?;
     let new = NewChallenge {
         user: wanted.user,
-        confirm: wanted.purpose == Purpose::Confirm,
+        confirm: wanted.purpose == Wanted::Confirm,
         return_url: wanted.return_url,
         state: wanted.state,
         nonce: wanted.nonce,
         client_ip: wanted.client_ip,
         locale: wanted.locale,
+        device_token: wanted.device_token,
+        device_label: wanted.device_label,
+    };
+    let none = CreatedAnswer {
+        status: Need::NotRequired,
+        id: None,
+        url: None,
+        expires_at: None,
+        result: None,
+        device_token: None,
     };
     let answer = match api.core.create(&product, new).await? {
-        Created::NotRequired => {
-            CreateAnswer { id: None, status: "not_required", url: None, expires_at: None }
-        }
-        Created::Challenge { id, url, expires_at } => {
-            CreateAnswer { id: Some(id), status: "created", url: Some(url), expires_at: Some(expires_at) }
+        Created::NotRequired => none,
+        Created::Challenge { id, url, expires_at, device_token } => CreatedAnswer {
+            status: Need::Created,
+            id: Some(id),
+            url: Some(url),
+            expires_at: Some(expires_at),
+            device_token,
+            ..none
+        },
+        Created::Trusted { id, result, device_token } => {
+            CreatedAnswer { status: Need::Verified, id: Some(id), result: Some(result), device_token, ..none }
         }
     };
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// `GET /v1/challenges/{id}`
+/// See a challenge
+#[utoipa::path(
+    get,
+    operation_id = "seeChallenge",
+    path = "/v1/challenges/{id}",
+    tag = "challenges",
+    params(("id" = Uuid, Path, description = "The challenge's id")),
+    responses((status = 200, description = "The challenge", body = ChallengeAnswer), ShowProblems)
+)]
 pub(super) async fn show(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<ChallengeAnswer>, Problem> {
     let product = api.product(&headers, Scope::Challenge).await?;
     let look = api.core.look(id_of(id)?, &Who::Product(product)).await?;
     Ok(Json(describe(&api, &look)))
 }
 
-fn describe(api: &Api, look: &Look) -> Value {
-    let methods: Vec<MethodAnswer> =
-        look.methods.iter().filter(|m| m.is_active()).map(MethodAnswer::from).collect();
-    let state: &'static str = look.challenge.state.into();
-    json!({
-        "id": look.challenge.id, "status": state, "purpose": look.challenge.purpose.to_string(), "methods": methods,
-        "method": look.challenge.method, "sends_left": look.challenge.sends_left(&api.core.config.limits),
-        "next_send_at": look.challenge.next_send_at, "delivery": look.dispatch.as_ref().map(|d| d.state.to_string()),
-        "expires_at": look.challenge.expires_at,
-    })
+fn describe(api: &Api, look: &Look) -> ChallengeAnswer {
+    ChallengeAnswer {
+        id: look.challenge.id,
+        status: look.challenge.state,
+        purpose: look.challenge.purpose,
+        methods: look.methods.iter().filter(|m| m.is_active()).map(MethodAnswer::from).collect(),
+        method: look.challenge.method,
+        sends_left: look.challenge.sends_left(&api.core.config.limits),
+        next_send_at: look.challenge.next_send_at,
+        delivery: look.dispatch.as_ref().map(|d| d.state),
+        expires_at: look.challenge.expires_at,
+    }
 }
 
-#[derive(Debug, Deserialize)]
+/// Which code is sent, and how.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SendBody {
+    /// The method's id.
     method: Uuid,
-    channel: Option<String>,
+    /// By text or by call; the phone's own setting where it is missing.
+    channel: Option<Channel>,
 }
 
-/// `POST /v1/challenges/{id}/send`
+/// Send a code
+///
+/// The same code goes again while it lives. With an authenticator nothing is sent: its codes count from now on.
+#[utoipa::path(
+    post,
+    operation_id = "sendCode",
+    path = "/v1/challenges/{id}/send",
+    tag = "challenges",
+    params(("id" = Uuid, Path, description = "The challenge's id"), idempotency::KeyParameter),
+    request_body = SendBody,
+    responses((status = 202, description = "It goes out", body = ChallengeAnswer), SendProblems)
+)]
 pub(super) async fn send(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<ChallengeAnswer>), Problem> {
     let who = Who::Product(api.product(&headers, Scope::Challenge).await?);
-    let id = id_of(id)?;
     let wanted: SendBody = body::read(body).await?;
-    let channel = wanted.channel.as_deref().map(str::parse::<Channel>).transpose();
-    let channel = channel.map_err(|_| Problem::invalid("channel", "is sms or voice"))?;
-    let sent = api.core.send(id, &who, Some(wanted.method), channel).await?;
+    let id = id_of(id)?;
+    let sent = api.core.send(id, &who, Some(wanted.method), wanted.channel).await?;
     let look = api.core.look(id, &who).await?;
     match sent {
         Ok(()) => Ok((StatusCode::ACCEPTED, Json(describe(&api, &look)))),
-        Err(SendRefused::Limited { until }) => {
-            Err(Problem::limited("the next code can be sent later", seconds_until(look.now, until)))
-        }
-        Err(SendRefused::UsedUp) => Err(Problem::limited(
-            "all sends of this challenge are used up",
-            seconds_until(look.now, look.challenge.expires_at),
-        )),
-        Err(SendRefused::Ended(state)) => Err(Problem::ended(state.into())),
-        Err(SendRefused::Method) => {
-            Err(Problem::invalid("method", "is not active, or takes no code this way"))
-        }
+        Err(refused) => Err(not_sent(refused, look.now, look.challenge.expires_at)),
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct VerifyBody {
-    code: String,
-    method: Option<Uuid>,
-}
-
-/// `POST /v1/challenges/{id}/verify`
-pub(super) async fn verify(
-    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
-) -> Result<Json<Value>, Problem> {
-    let product = api.product(&headers, Scope::Challenge).await?;
-    let id = id_of(id)?;
-    let wanted: VerifyBody = body::read(body).await?;
-    let entry = Entry { text: wanted.code, method: wanted.method, trust: false };
-    let who = Who::Product(product.clone());
-    match api.core.enter(id, &who, &entry).await? {
-        Entered::Verified { new_recovery_code, .. } => {
-            let result = api.core.redeem_directly(&product, id).await?;
-            let Redeemed::Result(result) = result else { return Err(Problem::gone()) };
-            Ok(Json(
-                json!({"status": "verified", "result": result, "recovery_code": new_recovery_code.as_deref()}),
-            ))
+/// Why a code is not sent. `expires_at` is the end of the challenge.
+pub(super) fn not_sent(refused: SendRefused, now: Timestamp, expires_at: Timestamp) -> Problem {
+    match refused {
+        SendRefused::Limited { until } => {
+            Problem::limited("the next code can be sent later", seconds_until(now, until))
         }
-        Entered::Wrong { left, clock_behind_s } => {
-            Ok(Json(json!({"status": "wrong", "left": left, "clock_behind_s": clock_behind_s})))
+        SendRefused::UsedUp => {
+            Problem::limited("all sends of this challenge are used up", seconds_until(now, expires_at))
         }
-        Entered::Unreadable => {
-            Err(Problem::invalid("code", "is six digits, or a recovery code; it was not counted"))
-        }
-        Entered::Paused { until, now } => Err(Problem::locked(
-            "too many wrong codes: the account is paused",
-            Some(seconds_until(now, until)),
-        )),
-        Entered::Ended(crate::challenge::ChallengeState::Locked) => {
-            Err(Problem::locked("too many wrong codes: create a new challenge", None))
-        }
-        Entered::Ended(state) => Err(Problem::ended(state.into())),
+        SendRefused::Ended(state) => Problem::ended(state.into()),
+        SendRefused::Method => Problem::invalid("method", "is not active, or takes no code this way"),
     }
 }
 
-/// `POST /v1/challenges/{id}/cancel`
+/// Give a challenge up
+///
+/// What is still under way is taken back.
+#[utoipa::path(
+    post,
+    operation_id = "cancelChallenge",
+    path = "/v1/challenges/{id}/cancel",
+    tag = "challenges",
+    params(("id" = Uuid, Path, description = "The challenge's id"), idempotency::KeyParameter),
+    responses((status = 200, description = "The challenge", body = ChallengeAnswer), CancelProblems)
+)]
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<ChallengeAnswer>, Problem> {
     let who = Who::Product(api.product(&headers, Scope::Challenge).await?);
     let id = id_of(id)?;
     api.core.cancel(id, &who).await?;
@@ -218,20 +288,16 @@ pub(super) async fn cancel(
     Ok(Json(describe(&api, &look)))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RedeemBody {
-    ticket: String,
+problems! {
+    CreateProblems = [Scope::Challenge.problems(), body::problems(), idempotency::problems(), vec![limited()]];
+    ShowProblems = [Scope::Challenge.problems(), vec![Problem::not_found()]];
+    CancelProblems = [Scope::Challenge.problems(), idempotency::problems(), vec![Problem::not_found()]];
+    SendProblems = [
+        Scope::Challenge.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited(), Problem::ended("expired")],
+    ];
 }
 
-/// `POST /v1/tickets/redeem`
-pub(super) async fn redeem(
-    State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
-) -> Result<Json<Value>, Problem> {
-    let product = api.product(&headers, Scope::Challenge).await?;
-    let wanted: RedeemBody = body::read(body).await?;
-    match api.core.redeem(&product, &wanted.ticket).await? {
-        Redeemed::Result(result) => Ok(Json(json!({"result": result}))),
-        Redeemed::Over => Err(Problem::gone()),
-    }
+/// A limit that is full.
+pub(super) fn limited() -> Problem {
+    Problem::limited("a limit is full", 30)
 }

@@ -51,9 +51,26 @@ impl NewKey {
     }
 }
 
+impl Scope {
+    /// What a request that needs it may be answered, whatever it asks for.
+    pub(super) fn problems(self) -> Vec<Problem> {
+        vec![Problem::unauthorized(), Problem::forbidden(self.into()), Problem::unavailable()]
+    }
+}
+
 impl Api {
     /// The product of a request's key, if the key has the scope.
     pub(super) async fn product(&self, headers: &HeaderMap, scope: Scope) -> Result<String, Problem> {
+        let row = self.key(headers).await?;
+        let word: &'static str = scope.into();
+        if !row.scopes.split(' ').any(|s| s == word) {
+            return Err(Problem::forbidden(word));
+        }
+        Ok(row.product)
+    }
+
+    /// A request's key.
+    pub(super) async fn key(&self, headers: &HeaderMap) -> Result<ApiKey, Problem> {
         let text = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
         let text =
             text.get(..7).filter(|p| p.eq_ignore_ascii_case("bearer ")).map_or("", |_| text[7..].trim());
@@ -69,10 +86,6 @@ impl Api {
         if !same(&row.hash, &self.core.keys.hash_text(Hashed::ApiKey, text)) {
             return Err(Problem::unauthorized());
         }
-        let word: &'static str = scope.into();
-        if !row.scopes.split(' ').any(|s| s == word) {
-            return Err(Problem::forbidden(word));
-        }
-        Ok(row.product)
+        Ok(row)
     }
 }

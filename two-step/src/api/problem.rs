@@ -1,25 +1,72 @@
 //! Errors as problem documents (RFC 9457). No value of a request is quoted.
 
+use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value as Json, json};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::clock::seconds_until;
 use crate::flow::FlowError;
 
-/// An error of the API.
-#[derive(Debug)]
+/// The content type of an error.
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error: what happened, and what to do. No value of the request is repeated in it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Problem {
+    /// Which problem; stable: `urn:two-step:problem:<name>`
+    #[serde(rename = "type")]
+    #[schema(value_type = String, pattern = "^urn:two-step:problem:[a-z-]+$")]
+    kind: Kind,
+    /// The status in words.
+    title: &'static str,
+    /// The status.
+    #[serde(serialize_with = "number")]
+    #[schema(value_type = u16, minimum = 400, maximum = 599)]
     status: StatusCode,
-    kind: &'static str,
+    /// What happened, and what to do.
     detail: String,
+    /// The field of the request that breaks a rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<String>,
+    #[serde(skip)]
     retry_after_s: Option<u64>,
+}
+
+/// The last part of a problem's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind(&'static str);
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("urn:two-step:problem:{}", self.0))
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn number<S: Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u16(status.as_u16())
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, detail: detail.into(), field: None, retry_after_s: None }
+        let title = status.canonical_reason().unwrap_or_default();
+        Self { kind: Kind(kind), title, status, detail: detail.into(), field: None, retry_after_s: None }
+    }
+
+    /// The last part of its type.
+    pub(super) fn name(&self) -> &'static str {
+        self.kind.0
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn has_retry_after(&self) -> bool {
+        self.retry_after_s.is_some()
     }
 
     pub(super) fn invalid(field: impl Into<String>, rule: &str) -> Self {
@@ -60,14 +107,28 @@ impl Problem {
         Self::new(StatusCode::GONE, "ended", "the ticket is used, over, or was never given out")
     }
 
+    pub(super) fn not_ready(detail: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "not-ready", detail)
+    }
+
+    pub(super) fn in_flight() -> Self {
+        let detail = "the same request is under way: repeat it later";
+        let problem = Self::new(StatusCode::CONFLICT, "in-flight", detail);
+        Self { retry_after_s: Some(1), ..problem }
+    }
+
     pub(super) fn limited(detail: &str, retry_after_s: u64) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail);
         Self { retry_after_s: Some(retry_after_s), ..problem }
     }
 
-    pub(super) fn locked(detail: &str, retry_after_s: Option<u64>) -> Self {
+    pub(super) fn locked(detail: &str, retry_after_s: u64) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "locked", detail);
-        Self { retry_after_s, ..problem }
+        Self { retry_after_s: Some(retry_after_s), ..problem }
+    }
+
+    pub(super) fn broken_off() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unreadable", "the body broke off before its end")
     }
 
     pub(super) fn too_big() -> Self {
@@ -88,6 +149,7 @@ impl From<FlowError> for Problem {
     fn from(e: FlowError) -> Self {
         match e {
             FlowError::Missing(_) => Self::not_found(),
+            FlowError::ProofMissing => proof_missing(),
             FlowError::Invalid { field, rule } => Self::invalid(field, rule),
             FlowError::Limited { until, now } => Self::limited("a limit is full", seconds_until(now, until)),
             FlowError::Store(_) | FlowError::Seal(_) => {
@@ -98,23 +160,22 @@ impl From<FlowError> for Problem {
     }
 }
 
+fn proof_missing() -> Problem {
+    let rule = "two-step verification is on: needs the jti of a result for `confirm`, redeemed within the last minutes";
+    Problem::invalid("proof", rule)
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut body = json!({
-            "type": format!("urn:two-step:problem:{}", self.kind), "title": self.status.canonical_reason(),
-            "status": self.status.as_u16(), "detail": self.detail,
-        });
-        if let (Some(field), Json::Object(map)) = (&self.field, &mut body) {
-            map.insert("field".to_owned(), json!(field));
-        }
-        let mut response = (self.status, body.to_string()).into_response();
+        let (status, retry_after_s) = (self.status, self.retry_after_s);
+        let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(s) = self.retry_after_s {
+        if let Some(s) = retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(s));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

@@ -8,46 +8,86 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::key::Scope;
+use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, body};
+use super::{Api, body, idempotency};
 use crate::flow::NewSession;
 use crate::store::SessionPurpose;
 
-#[derive(Debug, Deserialize)]
+/// Who goes to the settings, and where the browser goes afterwards.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SessionBody {
+    /// The product's id of the user: 1 to 128 characters, none of them a control character or `@`.
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^@\u0000-\u001f\u007f-\u009f]+$")]
     user: String,
-    purpose: String,
+    /// What for.
+    purpose: SessionPurpose,
+    /// When the user typed the password: at most 10 minutes ago.
     password_at: Timestamp,
+    /// Where the browser goes afterwards: an entry of the product's `return_urls`.
     return_url: String,
+    /// Given back in the return URL.
+    #[schema(max_length = 512)]
     state: Option<String>,
+    /// The user's name, as authenticator apps show it.
+    #[schema(max_length = 512)]
     display_name: Option<String>,
+    /// The browser's address, for the limits.
+    #[schema(value_type = Option<String>)]
     client_ip: Option<IpAddr>,
+    /// Language of pages and messages: a BCP 47 tag.
+    #[schema(max_length = 35)]
     locale: Option<String>,
+    /// The user's e-mail address, which the product has validated. Taken while two-step verification is off: notices and
+    /// codes of support go there.
+    #[schema(max_length = 254)]
+    email: Option<String>,
 }
 
-/// `POST /v1/sessions`
+/// A session that was opened.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SessionAnswer {
+    /// Where the browser goes. The secret in it works for one browser.
+    url: String,
+    /// When it ends unless somebody opens it.
+    expires_at: Timestamp,
+}
+
+/// Send a user to the settings
+#[utoipa::path(
+    post,
+    operation_id = "openSession",
+    path = "/v1/sessions",
+    tag = "sessions",
+    params(idempotency::KeyParameter),
+    request_body = SessionBody,
+    responses((status = 201, description = "The URL of the settings", body = SessionAnswer), SessionProblems)
+)]
 pub(super) async fn create(
     State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<SessionAnswer>), Problem> {
     let product = api.product(&headers, Scope::Manage).await?;
     let wanted: SessionBody = body::read(body).await?;
-    let purpose: SessionPurpose =
-        wanted.purpose.parse().map_err(|_| Problem::invalid("purpose", "is set_up or settings"))?;
     let new = NewSession {
         user: wanted.user,
-        purpose,
+        purpose: wanted.purpose,
         password_at: wanted.password_at,
         return_url: wanted.return_url,
         state: wanted.state,
         display_name: wanted.display_name,
         locale: wanted.locale,
         client_ip: wanted.client_ip,
+        email: wanted.email,
     };
     let opened = api.core.open_session(&product, new).await?;
-    Ok((StatusCode::CREATED, Json(json!({"url": opened.url, "expires_at": opened.expires_at}))))
+    Ok((StatusCode::CREATED, Json(SessionAnswer { url: opened.url, expires_at: opened.expires_at })))
+}
+
+problems! {
+    SessionProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems()];
 }

@@ -7,102 +7,186 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::challenges::limited;
 use super::key::Scope;
+use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, body};
+use super::{Api, body, idempotency, query};
 use crate::flow::{NewCase, SupportRefused};
-use crate::store::{SupportAction, SupportCase};
+use crate::store::{SupportAction, SupportCase, SupportState};
 
-#[derive(Debug, Deserialize)]
+/// What an agent asks for.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaseBody {
+    /// The product's id of the user.
     user: String,
-    action: String,
+    /// What is to be done.
+    action: SupportAction,
+    /// The method, for `remove_method` and `send_recovery_code`.
     method: Option<Uuid>,
+    /// Why, for whoever reads the case later.
     reason: String,
+    /// Kinds of what identified the person, such as `id_card`; never answers.
     #[serde(default)]
     evidence: Vec<String>,
+    /// Who asks.
     agent: String,
 }
 
-/// `POST /v1/support/cases`
+/// A support case, without its code.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CaseAnswer {
+    /// Its id.
+    id: Uuid,
+    /// What is to be done.
+    action: SupportAction,
+    /// Where it stands.
+    state: SupportState,
+    /// The method that it is about.
+    method: Option<Uuid>,
+    /// Why.
+    reason: String,
+    /// What identified the person.
+    evidence: Vec<String>,
+    /// The agent who asked.
+    asked_by: String,
+    /// The agent who approved.
+    approved_by: Option<String>,
+    /// When it was opened.
+    asked_at: Timestamp,
+    /// When it is carried out.
+    due_at: Timestamp,
+    /// Until when its code can be typed.
+    code_until: Option<Timestamp>,
+}
+
+impl From<&SupportCase> for CaseAnswer {
+    fn from(case: &SupportCase) -> Self {
+        Self {
+            id: case.id,
+            action: case.action,
+            state: case.state,
+            method: case.method,
+            reason: case.reason.clone(),
+            evidence: case.evidence.split_whitespace().map(str::to_owned).collect(),
+            asked_by: case.asked_by.clone(),
+            approved_by: case.approved_by.clone(),
+            asked_at: case.asked_at,
+            due_at: case.due_at,
+            code_until: case.code_until,
+        }
+    }
+}
+
+/// Open a case
+///
+/// The agent has identified the person by the product's own process.
+#[utoipa::path(
+    post,
+    operation_id = "openCase",
+    path = "/v1/support/cases",
+    tag = "support",
+    params(idempotency::KeyParameter),
+    request_body = CaseBody,
+    responses((status = 201, description = "The case", body = CaseAnswer), AskProblems)
+)]
 pub(super) async fn ask(
     State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Json<CaseAnswer>), Problem> {
     let product = api.product(&headers, Scope::Support).await?;
     let wanted: CaseBody = body::read(body).await?;
-    let action: SupportAction = wanted.action.parse().map_err(|_| {
-        Problem::invalid("action", "is unlock, send_recovery_code, turn_off, turn_on or remove_method")
-    })?;
     let new = NewCase {
         user: wanted.user,
-        action,
+        action: wanted.action,
         method: wanted.method,
         reason: wanted.reason,
         evidence: wanted.evidence,
         agent: wanted.agent,
     };
     let case = api.core.ask_support(&product, new).await?.map_err(refused)?;
-    Ok((StatusCode::CREATED, Json(describe(&case))))
+    Ok((StatusCode::CREATED, Json(CaseAnswer::from(&case))))
 }
 
-#[derive(Debug, Deserialize)]
+/// Who acts.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AgentBody {
+    /// The agent.
     agent: String,
 }
 
-/// `POST /v1/support/cases/{id}/approve`
+/// Approve a case
+///
+/// A second agent ends the delay.
+#[utoipa::path(
+    post,
+    operation_id = "approveCase",
+    path = "/v1/support/cases/{id}/approve",
+    tag = "support",
+    params(("id" = Uuid, Path, description = "The case's id"), idempotency::KeyParameter),
+    request_body = AgentBody,
+    responses((status = 200, description = "The case", body = CaseAnswer), ApproveProblems)
+)]
 pub(super) async fn approve(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<CaseAnswer>, Problem> {
     let product = api.product(&headers, Scope::SupportApprove).await?;
-    let Path(id) = id.map_err(|_| Problem::not_found())?;
     let by: AgentBody = body::read(body).await?;
+    let Path(id) = id.map_err(|_| Problem::not_found())?;
     let case = api.core.approve_case(&product, id, &by.agent).await?.map_err(refused)?;
-    Ok(Json(describe(&case)))
+    Ok(Json(CaseAnswer::from(&case)))
 }
 
-/// `POST /v1/support/cases/{id}/cancel`
+/// Cancel a case
+#[utoipa::path(
+    post,
+    operation_id = "cancelCase",
+    path = "/v1/support/cases/{id}/cancel",
+    tag = "support",
+    params(("id" = Uuid, Path, description = "The case's id"), idempotency::KeyParameter),
+    request_body = AgentBody,
+    responses((status = 200, description = "The case", body = CaseAnswer), CancelProblems)
+)]
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<CaseAnswer>, Problem> {
     let product = api.product(&headers, Scope::Support).await?;
-    let Path(id) = id.map_err(|_| Problem::not_found())?;
     let by: AgentBody = body::read(body).await?;
+    let Path(id) = id.map_err(|_| Problem::not_found())?;
     let case = api.core.cancel_case(&product, id, &by.agent).await?.map_err(refused)?;
-    Ok(Json(describe(&case)))
+    Ok(Json(CaseAnswer::from(&case)))
 }
 
-/// `GET /v1/support/cases?user=…`
+/// The cases of a user.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CasesAnswer {
+    /// Newest first.
+    cases: Vec<CaseAnswer>,
+}
+
+/// See a user's cases
+#[utoipa::path(
+    get,
+    operation_id = "listCases",
+    path = "/v1/support/cases",
+    tag = "support",
+    params(("user" = String, Query, description = "The product's id of the user")),
+    responses((status = 200, description = "The cases", body = CasesAnswer), ListProblems)
+)]
 pub(super) async fn list(
     State(api): State<Arc<Api>>, RawQuery(query): RawQuery, headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<CasesAnswer>, Problem> {
     let product = api.product(&headers, Scope::Support).await?;
-    let mut user = None;
-    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        if name != "user" {
-            return Err(Problem::invalid("query", "knows user"));
-        }
-        user = Some(value.into_owned());
-    }
+    let [user] = query::read(query.as_deref(), ["user"])?;
     let user = user.ok_or_else(|| Problem::invalid("user", "is missing"))?;
     let cases = api.core.cases(&product, &user).await?;
-    Ok(Json(json!({"cases": cases.iter().map(describe).collect::<Vec<_>>()})))
-}
-
-/// A case as an agent may see it, without its code.
-pub(crate) fn describe(case: &SupportCase) -> Value {
-    let evidence: Vec<&str> = case.evidence.split_whitespace().collect();
-    json!({
-        "id": case.id, "action": case.action.to_string(), "state": case.state.to_string(), "method": case.method,
-        "reason": case.reason, "evidence": evidence, "asked_by": case.asked_by, "approved_by": case.approved_by,
-        "asked_at": case.asked_at, "due_at": case.due_at, "code_until": case.code_until,
-    })
+    Ok(Json(CasesAnswer { cases: cases.iter().map(CaseAnswer::from).collect() }))
 }
 
 fn refused(why: SupportRefused) -> Problem {
@@ -135,4 +219,18 @@ pub(crate) fn sentence(why: SupportRefused) -> &'static str {
         SupportRefused::Method => "is not a method of this user that this action can use",
         SupportRefused::Last => "is the last method that can sign in: use turn_off",
     }
+}
+
+problems! {
+    AskProblems = [
+        Scope::Support.problems(), body::problems(), idempotency::problems(),
+        vec![Problem::not_found(), limited(), Problem::case_over("done")],
+    ];
+    ApproveProblems = [
+        Scope::SupportApprove.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), Problem::case_over("done")],
+    ];
+    CancelProblems = [
+        Scope::Support.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), Problem::case_over("done")],
+    ];
+    ListProblems = [Scope::Support.problems(), vec![Problem::not_found(), Problem::invalid("user", "is missing")]];
 }

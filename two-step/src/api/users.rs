@@ -1,113 +1,211 @@
-//! Users, their devices, and what happened to them.
+//! Users as a whole: seen, turned on and off, ended, erased.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::challenges::MethodAnswer;
 use super::key::Scope;
+use super::methods::MethodAnswer;
+use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, body};
+use super::{Api, body, idempotency};
+use crate::account::AccountState;
+use crate::flow::{Author, SwitchRefused};
 
-/// Events that one answer holds at most.
-const MAX_EVENTS: u32 = 1000;
-
-/// `GET /v1/users/{user}`
-pub(super) async fn show(
-    State(api): State<Arc<Api>>, Path(user): Path<String>, headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
-    let product = api.product(&headers, Scope::Read).await?;
-    let (account, methods) = api.core.user(&product, &user).await?;
-    let state: &'static str = account.state.into();
-    let shown: Vec<MethodAnswer> = methods.iter().map(MethodAnswer::from).collect();
-    Ok(Json(
-        json!({"user": account.user_ref, "state": state, "paused_until": account.paused_until, "methods": shown}),
-    ))
+pub(super) fn user_of(user: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    user.map(|Path(user)| user).map_err(|_| Problem::not_found())
 }
 
-/// `DELETE /v1/users/{user}`
+/// A user.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UserAnswer {
+    /// The product's id of the user.
+    user: String,
+    /// Whether two-step verification is on.
+    state: AccountState,
+    /// No code is checked before this time.
+    paused_until: Option<Timestamp>,
+    /// The methods, masked.
+    methods: Vec<MethodAnswer>,
+    /// Recovery codes that were not used yet.
+    recovery_codes_left: i64,
+}
+
+async fn answer(api: &Api, product: &str, user: &str) -> Result<Json<UserAnswer>, Problem> {
+    let (account, methods) = api.core.user(product, user).await?;
+    let recovery_codes_left = api.core.recovery_codes_left(account.id).await?;
+    Ok(Json(UserAnswer {
+        user: account.user_ref,
+        state: account.state,
+        paused_until: account.paused_until,
+        methods: methods.iter().map(MethodAnswer::from).collect(),
+        recovery_codes_left,
+    }))
+}
+
+/// See a user
+#[utoipa::path(
+    get,
+    operation_id = "seeUser",
+    path = "/v1/users/{user}",
+    tag = "users",
+    params(("user" = String, Path, description = "The product's id of the user")),
+    responses((status = 200, description = "State and methods", body = UserAnswer), ShowProblems)
+)]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap,
+) -> Result<Json<UserAnswer>, Problem> {
+    let product = api.product(&headers, Scope::Read).await?;
+    answer(&api, &product, &user_of(user)?).await
+}
+
+/// Erase a user
+///
+/// All that is known of the user is deleted: methods, devices, challenges, events.
+#[utoipa::path(
+    delete,
+    operation_id = "eraseUser",
+    path = "/v1/users/{user}",
+    tag = "users",
+    params(("user" = String, Path, description = "The product's id of the user")),
+    responses((status = 204, description = "All is erased"), EraseProblems)
+)]
 pub(super) async fn erase(
-    State(api): State<Arc<Api>>, Path(user): Path<String>, headers: HeaderMap,
+    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let product = api.product(&headers, Scope::Manage).await?;
-    api.core.erase(&product, &user).await?;
+    api.core.erase(&product, &user_of(user)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// The methods that the user wants.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OnBody {
+    /// Active methods that the user has seen and confirmed. All others are removed: while an account is off, whoever knows the
+    /// password can add methods.
+    methods: Vec<Uuid>,
+}
+
+/// Turn two-step verification on
+///
+/// It needs a method that can stand alone, and a backup besides. On already: nothing changes.
+#[utoipa::path(
+    post,
+    operation_id = "turnOn",
+    path = "/v1/users/{user}/on",
+    tag = "users",
+    params(("user" = String, Path, description = "The product's id of the user"), idempotency::KeyParameter),
+    request_body = OnBody,
+    responses((status = 200, description = "The user", body = UserAnswer), OnProblems)
+)]
+pub(super) async fn on(
+    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+) -> Result<Json<UserAnswer>, Problem> {
+    let product = api.product(&headers, Scope::Manage).await?;
+    let user = user_of(user)?;
+    let wanted: OnBody = body::read(body).await?;
+    match api.core.turn_on_with(&product, &user, &wanted.methods).await? {
+        Ok(()) => answer(&api, &product, &user).await,
+        Err(SwitchRefused::BackupMissing) => Err(no_backup()),
+        Err(SwitchRefused::ProofMissing) => {
+            Err(Problem::invalid("methods", "names no method that can stand alone, or no backup besides"))
+        }
+    }
+}
+
+fn no_backup() -> Problem {
+    Problem::not_ready("the user needs an active method, and another or recovery codes as a backup")
+}
+
+/// What is kept, and the proof.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OffBody {
+    /// Whether phones are kept, for turning on again.
+    #[serde(default)]
+    keep_phones: bool,
+    /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+    #[serde(default)]
+    proof: Option<Uuid>,
+}
+
+/// Turn two-step verification off
+///
+/// Authenticators, recovery codes and devices are erased. Off already: nothing changes.
+#[utoipa::path(
+    post,
+    operation_id = "turnOff",
+    path = "/v1/users/{user}/off",
+    tag = "users",
+    params(("user" = String, Path, description = "The product's id of the user"), idempotency::KeyParameter),
+    request_body = OffBody,
+    responses((status = 200, description = "The user", body = UserAnswer), OffProblems)
+)]
+pub(super) async fn off(
+    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+) -> Result<Json<UserAnswer>, Problem> {
+    let product = api.product(&headers, Scope::Manage).await?;
+    let user = user_of(user)?;
+    let OffBody { keep_phones, proof } = body::read_or_default(body).await?;
+    let author = Author::Product { product: product.clone(), user: user.clone(), proof, display_name: None };
+    api.core.turn_off(author, keep_phones).await?;
+    answer(&api, &product, &user).await
+}
+
+/// What ends.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EndBody {
+    /// Whether trusted devices are forgotten too.
     #[serde(default)]
     forget_devices: bool,
 }
 
-/// `POST /v1/users/{user}/end`
+/// What has ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EndAnswer {
+    /// Challenges that were open.
+    challenges_ended: u64,
+    /// Devices that were trusted.
+    devices_forgotten: u64,
+}
+
+/// End a user's challenges and sessions
+///
+/// Call it after a password change.
+#[utoipa::path(
+    post,
+    operation_id = "endUser",
+    path = "/v1/users/{user}/end",
+    tag = "users",
+    params(("user" = String, Path, description = "The product's id of the user"), idempotency::KeyParameter),
+    request_body = EndBody,
+    responses((status = 200, description = "What has ended", body = EndAnswer), EndProblems)
+)]
 pub(super) async fn end(
-    State(api): State<Arc<Api>>, Path(user): Path<String>, headers: HeaderMap, body: Body,
-) -> Result<Json<Value>, Problem> {
+    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+) -> Result<Json<EndAnswer>, Problem> {
     let product = api.product(&headers, Scope::Manage).await?;
+    let user = user_of(user)?;
     let wanted: EndBody = body::read_or_default(body).await?;
-    let (challenges, devices) = api.core.end_all(&product, &user, wanted.forget_devices).await?;
-    Ok(Json(json!({"challenges_ended": challenges, "devices_forgotten": devices})))
+    let (challenges_ended, devices_forgotten) =
+        api.core.end_all(&product, &user, wanted.forget_devices).await?;
+    Ok(Json(EndAnswer { challenges_ended, devices_forgotten }))
 }
 
-/// `GET /v1/users/{user}/devices`
-pub(super) async fn devices(
-    State(api): State<Arc<Api>>, Path(user): Path<String>, headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
-    let product = api.product(&headers, Scope::Read).await?;
-    let (account, _) = api.core.user(&product, &user).await?;
-    let devices = api.core.devices(account.id).await?;
-    let rows: Vec<Value> = devices
-        .iter()
-        .map(|(d, t)| json!({"id": d.id, "label": d.label, "used_at": t.used_at, "expires_at": t.expires_at}))
-        .collect();
-    Ok(Json(json!({"devices": rows})))
-}
-
-/// `DELETE /v1/users/{user}/devices/{id}`
-pub(super) async fn revoke(
-    State(api): State<Arc<Api>>, Path((user, id)): Path<(String, Uuid)>, headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
-    if api.core.revoke_at_sign_out(&product, &user, id).await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(Problem::not_found())
-    }
-}
-
-/// `GET /v1/events?after=ID&limit=N`
-pub(super) async fn events(
-    State(api): State<Arc<Api>>, RawQuery(query): RawQuery, headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
-    let product = api.product(&headers, Scope::Read).await?;
-    let (mut after, mut limit) = (Uuid::nil(), 100);
-    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        match &*name {
-            "after" => {
-                after = value.parse().map_err(|_| Problem::invalid("after", "is the id of an event"))?;
-            }
-            "limit" => {
-                let fits = value.parse::<u32>().ok().filter(|n| (1..=MAX_EVENTS).contains(n));
-                limit = fits.ok_or_else(|| Problem::invalid("limit", "is from 1 to 1000"))?;
-            }
-            _ => return Err(Problem::invalid("query", "knows after and limit")),
-        }
-    }
-    let events = api.core.events_after(&product, after, limit).await?;
-    let rows: Vec<Value> = events
-        .iter()
-        .map(|e| {
-            let data = serde_json::from_str::<Value>(&e.data).unwrap_or_default();
-            json!({"id": e.id, "type": e.kind, "user": e.user_ref, "at": e.at, "actor": e.actor, "data": data})
-        })
-        .collect();
-    Ok(Json(json!({"events": rows})))
+problems! {
+    ShowProblems = [Scope::Read.problems(), vec![Problem::not_found()]];
+    EraseProblems = [Scope::Manage.problems(), vec![Problem::not_found()]];
+    OnProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), no_backup()]];
+    OffProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found()]];
+    EndProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found()]];
 }

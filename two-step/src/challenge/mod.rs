@@ -10,7 +10,9 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use proof::{Acr, Proof};
@@ -26,8 +28,11 @@ pub const UNCLAIMED_LIFE: Duration = Duration::from_secs(10 * 60);
 pub const TICKET_LIFE: Duration = Duration::from_secs(60);
 
 /// What a proof is wanted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
+)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// To sign in.
     SignIn,
@@ -42,8 +47,11 @@ pub enum Purpose {
 }
 
 /// Where a challenge stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
+)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum ChallengeState {
     /// No browser has it yet.
     Created,

@@ -51,6 +51,8 @@ enum Command {
     Support(support::Support),
     /// Print what happened, oldest first
     Events(events::Events),
+    /// Print the contract of the API, as JSON
+    Contracts,
 }
 
 /// Where the configuration is.
@@ -136,6 +138,10 @@ pub fn run() -> ExitCode {
             Command::Users(users) => users.run().await,
             Command::Support(support) => support.run().await,
             Command::Events(events) => events.run().await,
+            Command::Contracts => {
+                println!("{:#}", crate::api::document());
+                Ok(())
+            }
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::users::{User, core};
 use super::{ConfigFile, Failure};
-use crate::api::support::{describe, sentence};
+use crate::api::support::{CaseAnswer, sentence};
 use crate::flow::{NewCase, SupportRefused};
 use crate::store::{SupportAction, SupportCase};
 
@@ -69,7 +69,7 @@ impl Support {
 fn print(done: Result<SupportCase, SupportRefused>, json: bool) -> Result<(), Failure> {
     let case = done.map_err(|why| Failure::Failed(sentence(why).to_owned()))?;
     if json {
-        println!("{}", describe(&case));
+        println!("{}", serde_json::json!(CaseAnswer::from(&case)));
     } else {
         println!("Case {}: {} is {}, due at {}.", case.id, case.action, case.state, case.due_at);
     }

@@ -139,8 +139,21 @@ impl Core {
         Ok((claimed, cookie))
     }
 
+    /// Verifies a challenge without pages by the trust of its device. Returns the signed result.
+    pub(super) async fn trusted_directly(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
+    ) -> Result<String, FlowError> {
+        self.verify(challenge, Proof::Trust, Acr::Trusted, locked.now);
+        challenge.ticket_hash = None;
+        challenge.state = ChallengeState::Redeemed;
+        challenge.redeemed_at = Some(locked.now);
+        tx.update(challenge).await?;
+        let result = self.result(tx, &locked.account, challenge, locked.now).await?;
+        result.ok_or(FlowError::Missing("challenge"))
+    }
+
     /// Judges the cookie of a device, and rotates it. Returns the device if the account trusts it, and its new cookie.
-    async fn present(
+    pub(super) async fn present(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, visit: &Visit,
     ) -> Result<(Option<Uuid>, Option<String>), FlowError> {
         let Some(cookie) = visit.device.as_deref().and_then(|text| DeviceCookie::read(&self.keys, text))

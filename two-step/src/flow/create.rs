@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::counting::{Count, count};
-use super::{Core, FlowError};
+use super::{Core, FlowError, MAX_LABEL_CHARS, Visit, lock_account};
 use crate::account::{Account, is_user_ref};
 use crate::challenge::{Challenge, Purpose};
 use crate::method::Method;
@@ -35,6 +35,10 @@ pub struct NewChallenge {
     pub client_ip: Option<IpAddr>,
     /// Language of the pages.
     pub locale: Option<String>,
+    /// What the product kept of an earlier challenge whose device is to be trusted. Only without pages.
+    pub device_token: Option<String>,
+    /// Browser and system, as the list of devices shows them.
+    pub device_label: Option<String>,
 }
 
 /// The answer to a request for a challenge.
@@ -50,6 +54,17 @@ pub enum Created {
         url: String,
         /// When it ends unless somebody opens it.
         expires_at: Timestamp,
+        /// What the product keeps of the device from now on, if it has named one that we know.
+        device_token: Option<String>,
+    },
+    /// The device is trusted: the challenge is verified already.
+    Trusted {
+        /// Our id.
+        id: Uuid,
+        /// The signed result.
+        result: String,
+        /// What the product keeps of the device from now on.
+        device_token: Option<String>,
     },
 }
 
@@ -60,6 +75,7 @@ impl Core {
         check_opaque("state", new.state.as_deref())?;
         check_opaque("nonce", new.nonce.as_deref())?;
         check_locale(new.locale.as_deref())?;
+        check_label(new.device_label.as_deref())?;
         if let Some(url) = &new.return_url {
             self.check_return_url(product, url)?;
         }
@@ -99,10 +115,24 @@ impl Core {
         challenge.nonce = new.nonce;
         challenge.locale = account.locale.clone();
         challenge.client_hash = new.client_ip.map(|ip| self.client_hash(ip));
+        challenge.agent = new.device_label;
         tx.insert(&challenge).await?;
+        let mut device_token = None;
+        if new.device_token.is_some() {
+            let visit = Visit { device: new.device_token, ..Visit::default() };
+            let locked = lock_account(&mut tx, account.id).await?;
+            let (trusted, token) = self.present(&mut tx, &locked, &challenge, &visit).await?;
+            device_token = token;
+            if trusted.is_some() {
+                challenge.device = trusted;
+                let result = self.trusted_directly(&mut tx, &locked, &mut challenge).await?;
+                tx.commit().await?;
+                return Ok(Created::Trusted { id: challenge.id, result, device_token });
+            }
+        }
         tx.commit().await?;
         let url = format!("{}/c/{handle}", self.config.public_url.as_str());
-        Ok(Created::Challenge { id: challenge.id, url, expires_at: challenge.expires_at })
+        Ok(Created::Challenge { id: challenge.id, url, expires_at: challenge.expires_at, device_token })
     }
 
     /// The account of a user, locked; made where there is none.
@@ -142,6 +172,20 @@ pub(super) fn check_opaque(field: &'static str, text: Option<&str>) -> Result<()
         Ok(())
     } else {
         Err(FlowError::invalid(field, "must have at most 512 characters, none of them a control character"))
+    }
+}
+
+fn check_label(text: Option<&str>) -> Result<(), FlowError> {
+    let fits = text.is_none_or(|t| {
+        (1..=MAX_LABEL_CHARS).contains(&t.chars().count()) && !t.chars().any(char::is_control)
+    });
+    if fits {
+        Ok(())
+    } else {
+        Err(FlowError::invalid(
+            "device_label",
+            "must have 1 to 40 characters, none of them a control character",
+        ))
     }
 }
 

@@ -1,13 +1,17 @@
-//! A visitor adds a method. It is pending until its first code was entered.
+//! A settings adds a method. It is pending until its first code was entered.
 
+use jiff::Timestamp;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use serde_json::json;
 
+use super::author::{Author, Settings};
 use super::counting::{Count, count};
 use super::events::Notice;
-use super::{Core, FlowError, Locked, Visit, Visitor};
+use super::users::find;
+use super::{Core, FlowError, Locked, Visit};
+use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState};
 use crate::number::{BadNumber, Number};
@@ -49,34 +53,34 @@ pub struct NewAuthenticator {
 impl Core {
     /// Adds a phone, and sends its first code. Returns the challenge that the code answers.
     pub async fn add_phone(
-        &self, visit: &Visit, typed: &str, country: &str, channel: Channel,
+        &self, by: impl Into<Author>, typed: &str, country: &str, channel: Channel,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
-        let countries = self.product(&visitor.account.product)?.countries.clone();
+        let settings = self.settings(&mut tx, &by.into()).await?;
+        let countries = self.product(&settings.account.product)?.countries.clone();
         let number = match Number::read(typed, country, &countries) {
             Ok(number) => number,
             Err(bad) => return Ok(Err(AddRefused::Number(bad))),
         };
         let hash = self.keys.hash_text(Hashed::Target, number.expose());
-        if visitor.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
+        if settings.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
             return Ok(Err(AddRefused::Known));
         }
-        if self.has_too_many_accounts(&mut tx, &hash, visitor.account.id).await? {
+        if self.has_too_many_accounts(&mut tx, &hash, settings.account.id).await? {
             return Ok(Err(AddRefused::Shared));
         }
-        let mut method = if let Some(pending) = visitor
+        let mut method = if let Some(pending) = settings
             .methods
             .iter()
             .find(|m| m.state == MethodState::Pending && m.target_hash.as_ref() == Some(&hash))
         {
             pending.clone()
         } else {
-            if let Some(until) = self.count_new_number(&mut tx, &visitor, &number).await? {
+            if let Some(until) = self.count_new_number(&mut tx, &settings, &number).await? {
                 return Ok(Err(AddRefused::Send(SendRefused::Limited { until })));
             }
-            self.drop_pending(&mut tx, &visitor, Kind::Phone).await?;
-            let mut method = Method::new(new_id(), visitor.account.id, Kind::Phone, visitor.now);
+            self.drop_pending(&mut tx, &settings, Kind::Phone).await?;
+            let mut method = Method::new(new_id(), settings.account.id, Kind::Phone, settings.now);
             method.target_sealed =
                 Some(self.keys.seal(Sealed::MethodTarget, method.id, number.expose().as_bytes()));
             method.target_hash = Some(hash);
@@ -86,7 +90,7 @@ impl Core {
         };
         method.channel = Some(channel);
         tx.update(&method).await?;
-        self.enrol(tx, &visitor, &method, Some(channel)).await
+        self.enrol(tx, &settings, &method, Some(channel)).await
     }
 
     /// Whether as many accounts as may have a number have it already, one account apart.
@@ -101,22 +105,26 @@ impl Core {
 
     /// Begins an enrolment: a challenge that only this method's code answers.
     async fn enrol(
-        &self, mut tx: Tx, visitor: &Visitor, method: &Method, channel: Option<Channel>,
+        &self, mut tx: Tx, settings: &Settings, method: &Method, channel: Option<Channel>,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
         let open = tx
-            .find::<Challenge>(
-                "where session = $1 and purpose = 'enrol' and method = $2 and state = 'open' and expires_at > $3",
-                &[Value::Uuid(visitor.session.id), Value::Uuid(method.id), Value::Int(visitor.now.as_millisecond())],
+            .select::<Challenge>(
+                "where method = $1 and purpose = 'enrol' and state = 'open' and expires_at > $2",
+                &[Value::Uuid(method.id), Value::Int(settings.now.as_millisecond())],
             )
             .await?;
+        let open = open.into_iter().find(|c| c.session == settings.visit());
         let is_new = open.is_none();
-        let mut challenge = open.unwrap_or_else(|| self.challenge_of(visitor, Purpose::Enrol));
+        let begin = || {
+            self.challenge_of(settings.account.id, settings.session.as_ref(), Purpose::Enrol, settings.now)
+        };
+        let mut challenge = open.unwrap_or_else(begin);
         challenge.method = Some(method.id);
         if is_new {
             tx.insert(&challenge).await?;
         }
         let locked =
-            Locked { account: visitor.account.clone(), methods: vec![method.clone()], now: visitor.now };
+            Locked { account: settings.account.clone(), methods: vec![method.clone()], now: settings.now };
         let sent = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), channel).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;
@@ -130,16 +138,16 @@ impl Core {
 
     /// Sends a code of a method that waits for one, or of a phone that was kept while two-step verification was off.
     pub async fn enrol_again(
-        &self, visit: &Visit, method: Uuid, channel: Option<Channel>,
+        &self, by: impl Into<Author>, method: Uuid, channel: Option<Channel>,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let settings = self.settings(&mut tx, &by.into()).await?;
         let method =
-            visitor.methods.iter().find(|m| m.id == method).ok_or(FlowError::Missing("method"))?.clone();
-        if method.state == MethodState::Active && visitor.account.is_on() {
+            settings.methods.iter().find(|m| m.id == method).ok_or(FlowError::Missing("method"))?.clone();
+        if method.state == MethodState::Active && settings.account.is_on() {
             return Err(FlowError::Missing("method"));
         }
-        self.enrol(tx, &visitor, &method, channel.or(method.channel)).await
+        self.enrol(tx, &settings, &method, channel.or(method.channel)).await
     }
 
     /// The enrolment of a method in the visitor's session.
@@ -152,14 +160,23 @@ impl Core {
         found.map(|c| c.id).ok_or(FlowError::Missing("method"))
     }
 
+    /// The enrolment of a method over the API.
+    pub async fn enrolment_of(&self, product: &str, user: &str, method: Uuid) -> Result<Uuid, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let account = find(&mut tx, product, user).await?;
+        let newest = "where account = $1 and method = $2 and purpose = 'enrol' and session is null order by created_at desc, id desc limit 1";
+        let found = tx.find::<Challenge>(newest, &[Value::Uuid(account.id), Value::Uuid(method)]).await?;
+        found.map(|c| c.id).ok_or(FlowError::Missing("method"))
+    }
+
     async fn count_new_number(
-        &self, tx: &mut Tx, visitor: &Visitor, number: &Number,
+        &self, tx: &mut Tx, settings: &Settings, number: &Number,
     ) -> Result<Option<jiff::Timestamp>, FlowError> {
         let limits = &self.config.limits;
         let mut counts = vec![
             Count {
                 name: "account_new_numbers",
-                subject: visitor.account.id.to_string(),
+                subject: settings.account.id.to_string(),
                 rules: &limits.account_new_numbers,
             },
             Count {
@@ -168,19 +185,19 @@ impl Core {
                 rules: &limits.prefix_new_numbers,
             },
         ];
-        if let Some(client) = &visitor.session.client_hash {
+        if let Some(client) = settings.session.as_ref().and_then(|s| s.client_hash.as_ref()) {
             counts.push(Count {
                 name: "client_new_numbers",
                 subject: client.clone(),
                 rules: &limits.client_new_numbers,
             });
         }
-        count(tx, &self.keys, &counts, visitor.now).await
+        count(tx, &self.keys, &counts, settings.now).await
     }
 
     /// Another attempt takes the place of one that was never finished.
-    async fn drop_pending(&self, tx: &mut Tx, visitor: &Visitor, kind: Kind) -> Result<(), FlowError> {
-        for method in visitor.methods.iter().filter(|m| m.kind == kind && m.state == MethodState::Pending) {
+    async fn drop_pending(&self, tx: &mut Tx, settings: &Settings, kind: Kind) -> Result<(), FlowError> {
+        for method in settings.methods.iter().filter(|m| m.kind == kind && m.state == MethodState::Pending) {
             tx.delete::<Method>(method.id).await?;
         }
         Ok(())
@@ -188,34 +205,58 @@ impl Core {
 
     /// Adds an e-mail address, and mails its first code.
     pub async fn add_email(
-        &self, visit: &Visit, address: &str,
+        &self, by: impl Into<Author>, address: &str,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
         let address = address.trim();
-        if address.len() > 254 || address.parse::<lettre::Address>().is_err() {
+        if !is_address(address) {
             return Ok(Err(AddRefused::Address));
         }
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
+        let settings = self.settings(&mut tx, &by.into()).await?;
         let hash = self.keys.hash_text(Hashed::Target, &address.to_lowercase());
-        if visitor.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
+        if settings.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
             return Ok(Err(AddRefused::Known));
         }
-        self.drop_pending(&mut tx, &visitor, Kind::Email).await?;
-        let mut method = Method::new(new_id(), visitor.account.id, Kind::Email, visitor.now);
+        self.drop_pending(&mut tx, &settings, Kind::Email).await?;
+        let mut method = Method::new(new_id(), settings.account.id, Kind::Email, settings.now);
         method.target_sealed = Some(self.keys.seal(Sealed::MethodTarget, method.id, address.as_bytes()));
         method.target_hash = Some(hash);
         method.hint = mail_hint(address);
         tx.insert(&method).await?;
-        self.enrol(tx, &visitor, &method, None).await
+        self.enrol(tx, &settings, &method, None).await
+    }
+
+    /// Keeps an address that the product has validated, as if its code had been typed in a visit.
+    pub(super) async fn keep_email(
+        &self, tx: &mut Tx, account: &Account, visit: Uuid, address: &str, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let hash = self.keys.hash_text(Hashed::Target, &address.to_lowercase());
+        let known = "where account = $1 and kind = 'email' and target_hash = $2 and state <> 'removed'";
+        let found =
+            tx.select_locked::<Method>(known, &[Value::Uuid(account.id), Value::Text(hash.clone())]).await?;
+        let is_new = found.is_empty();
+        let mut method =
+            found.into_iter().next().unwrap_or_else(|| Method::new(new_id(), account.id, Kind::Email, now));
+        if is_new {
+            method.target_sealed = Some(self.keys.seal(Sealed::MethodTarget, method.id, address.as_bytes()));
+            method.target_hash = Some(hash);
+            method.hint = mail_hint(address);
+            tx.insert(&method).await?;
+            let data = json!({"method": method.id, "kind": "email"});
+            self.event(tx, account, "method.added", "product", data, now).await?;
+        }
+        method.activate(now);
+        method.proved_in = Some(visit);
+        Ok(tx.update(&method).await?)
     }
 
     /// Adds an authenticator, or shows again the one that waits for its first code.
     pub async fn add_authenticator(
-        &self, visit: &Visit,
+        &self, by: impl Into<Author>,
     ) -> Result<Result<NewAuthenticator, AddRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
-        let of_kind = || visitor.methods.iter().filter(|m| m.kind == Kind::Totp);
+        let settings = self.settings(&mut tx, &by.into()).await?;
+        let of_kind = || settings.methods.iter().filter(|m| m.kind == Kind::Totp);
         if of_kind().filter(|m| m.state != MethodState::Pending).count() >= MAX_AUTHENTICATORS {
             return Ok(Err(AddRefused::TooMany));
         }
@@ -224,20 +265,22 @@ impl Core {
             (pending.clone(), self.keys.open(Sealed::MethodSecret, pending.id, sealed)?)
         } else {
             let key = totp::random_key();
-            let mut method = Method::new(new_id(), visitor.account.id, Kind::Totp, visitor.now);
+            let mut method = Method::new(new_id(), settings.account.id, Kind::Totp, settings.now);
             method.secret_sealed = Some(self.keys.seal(Sealed::MethodSecret, method.id, &*key));
             tx.insert(&method).await?;
             (method, Zeroizing::new(key.to_vec()))
         };
-        let issuer = &self.product(&visitor.account.product)?.name;
-        let name = visitor.session.display_name.as_deref().unwrap_or(&visitor.account.user_ref);
+        let issuer = &self.product(&settings.account.product)?.name;
+        let name = settings.display_name.as_deref().unwrap_or(&settings.account.user_ref);
         let (text, uri) = (totp::base32(&key), totp::uri(&key, issuer, name));
-        let challenge = self.enrol(tx, &visitor, &method, None).await?;
+        let challenge = self.enrol(tx, &settings, &method, None).await?;
         Ok(challenge.map(|challenge| NewAuthenticator { method: method.id, challenge, key: text, uri }))
     }
 
-    /// Makes a new set of recovery codes, shown once. It counts when the visitor says that it is saved.
-    pub async fn make_recovery_codes(&self, visit: &Visit) -> Result<Vec<Zeroizing<String>>, FlowError> {
+    /// Makes a new set of recovery codes, shown once. It counts when the user says that it is saved; over the API at once.
+    pub async fn make_recovery_codes(
+        &self, by: impl Into<Author>,
+    ) -> Result<Vec<Zeroizing<String>>, FlowError> {
         let salt = recovery::random_salt();
         let codes: Vec<Zeroizing<String>> = (0..SET_SIZE).map(|_| recovery::random()).collect();
         let (work, salted) = (codes.clone(), salt.clone());
@@ -249,8 +292,8 @@ impl Core {
         });
         let hashed = hashed.await.map_err(|_| FlowError::Missing("thread"))?;
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
-        let account = visitor.account.id;
+        let settings = self.settings(&mut tx, &by.into()).await?;
+        let account = settings.account.id;
         tx.execute("delete from recovery_code where account = $1", &[Value::Uuid(account)]).await?;
         for (n, slow) in hashed.iter().enumerate() {
             let hash = self.keys.hash(Hashed::Recovery, &[&**slow]);
@@ -264,47 +307,54 @@ impl Core {
             })
             .await?;
         }
-        let known = visitor.methods.iter().find(|m| m.kind == Kind::Recovery);
+        let known = settings.methods.iter().find(|m| m.kind == Kind::Recovery);
         let mut set =
-            known.cloned().unwrap_or_else(|| Method::new(new_id(), account, Kind::Recovery, visitor.now));
-        set.proved_in = Some(visitor.session.id);
+            known.cloned().unwrap_or_else(|| Method::new(new_id(), account, Kind::Recovery, settings.now));
+        set.proved_in = settings.visit();
         match known {
-            Some(method) if method.is_active() && visitor.account.is_on() => {
-                self.event(&mut tx, &visitor.account, "recovery.renewed", "user", json!({}), visitor.now)
+            Some(method) if method.is_active() && settings.account.is_on() => {
+                self.event(&mut tx, &settings.account, "recovery.renewed", "user", json!({}), settings.now)
                     .await?;
-                self.notify(&mut tx, &visitor.account, &visitor.methods, "recovery_renewed", visitor.now)
+                self.notify(&mut tx, &settings.account, &settings.methods, "recovery_renewed", settings.now)
                     .await?;
             }
-            // Of an account that is off nothing counts until the visitor has saved it.
+            // Of an account that is off nothing counts until the user has saved it.
             Some(_) => set.state = MethodState::Pending,
             None => tx.insert(&set).await?,
+        }
+        if settings.session.is_none() && !set.is_active() {
+            set.activate(settings.now);
+            let locked = Locked { account: settings.account, methods: vec![set.clone()], now: settings.now };
+            self.enrolled(&mut tx, &locked, set.id, settings.actor).await?;
         }
         tx.update(&set).await?;
         tx.commit().await?;
         Ok(codes)
     }
 
-    /// The visitor has saved the recovery codes: they count from now on, unless another visit has made others since.
-    pub async fn recovery_codes_saved(&self, visit: &Visit) -> Result<(), FlowError> {
+    /// The user has saved the recovery codes: they count from now on, unless another visit has made others since.
+    pub async fn recovery_codes_saved(&self, by: impl Into<Author>) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
-        let made_here = |m: &&Method| m.kind == Kind::Recovery && m.proved_in == Some(visitor.session.id);
-        if let Some(set) = visitor.methods.iter().find(made_here).filter(|m| !m.is_active()) {
+        let settings = self.settings(&mut tx, &by.into()).await?;
+        let made_here = |m: &&Method| m.kind == Kind::Recovery && m.proved_in == settings.visit();
+        if let Some(set) = settings.methods.iter().find(made_here).filter(|m| !m.is_active()) {
             let mut set = set.clone();
-            set.activate(visitor.now);
+            set.activate(settings.now);
             tx.update(&set).await?;
-            let locked = Locked { account: visitor.account, methods: visitor.methods, now: visitor.now };
-            self.enrolled(&mut tx, &locked, set.id).await?;
+            let locked = Locked { account: settings.account, methods: settings.methods, now: settings.now };
+            self.enrolled(&mut tx, &locked, set.id, settings.actor).await?;
         }
         tx.commit().await?;
         Ok(())
     }
 
     /// A method became usable: it is written down, and told to the others while two-step verification is on.
-    pub(super) async fn enrolled(&self, tx: &mut Tx, locked: &Locked, method: Uuid) -> Result<(), FlowError> {
+    pub(super) async fn enrolled(
+        &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
+    ) -> Result<(), FlowError> {
         let kind = locked.method(method).map_or("", |m| m.kind.into());
         let data = json!({"method": method, "kind": kind});
-        self.event(tx, &locked.account, "method.added", "user", data, locked.now).await?;
+        self.event(tx, &locked.account, "method.added", actor, data, locked.now).await?;
         if locked.account.is_on() {
             self.notify(
                 tx,
@@ -317,12 +367,11 @@ impl Core {
         }
         Ok(())
     }
+}
 
-    /// The visitor, who must have shown a fresh proof where the account is on.
-    pub(super) async fn proven_visitor(&self, tx: &mut Tx, visit: &Visit) -> Result<Visitor, FlowError> {
-        let visitor = self.visitor_in(tx, visit).await?;
-        if visitor.needs_proof { Err(FlowError::Missing("fresh proof")) } else { Ok(visitor) }
-    }
+/// Whether a text is an e-mail address that a message can have as its recipient (RFC 5321, section 4.5.3.1.3).
+pub(super) fn is_address(text: &str) -> bool {
+    text.len() <= 254 && text.parse::<lettre::Address>().is_ok()
 }
 
 /// The first letter and the domain: `a•••@shop.example`.

@@ -19,6 +19,9 @@ use crate::seal::{Sealed, same};
 use crate::store::{Session, Tx, Value};
 use crate::totp::{self, Checked};
 
+/// A device whose product gave it no label.
+const NAMELESS: &str = "Device";
+
 /// The actor on a challenge.
 #[derive(Debug, Clone)]
 pub enum Who {
@@ -53,6 +56,8 @@ pub struct Entry {
     pub method: Option<Uuid>,
     /// Whether the device is to be trusted.
     pub trust: bool,
+    /// What the product kept of the device. Only without pages; browsers bring a cookie.
+    pub device_token: Option<String>,
 }
 
 /// The answer to an entry.
@@ -62,7 +67,7 @@ pub enum Entered {
     Verified {
         /// Where the browser goes; none over the API without a return URL.
         location: Option<String>,
-        /// The cookie of the device, if it is trusted now.
+        /// The cookie of the device, or over the API its token, if it is trusted now.
         cookie: Option<String>,
         /// The code that takes the place of a recovery code that was used.
         new_recovery_code: Option<Zeroizing<String>>,
@@ -339,17 +344,23 @@ impl Core {
             _ => Acr::Second,
         };
         let mut cookie = None;
-        if let Who::Browser(visit) = who {
-            let kind = match challenge.purpose {
-                Purpose::NewDevice => Some(TrustKind::Recognised),
-                Purpose::SignIn if entry.trust => Some(TrustKind::Trusted),
-                _ => None,
+        let kind = match challenge.purpose {
+            Purpose::NewDevice => Some(TrustKind::Recognised),
+            Purpose::SignIn if entry.trust => Some(TrustKind::Trusted),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            let visit = match who {
+                Who::Browser(visit) => visit.clone(),
+                Who::Product(_) => Visit {
+                    device: entry.device_token.clone(),
+                    agent: challenge.agent.clone().unwrap_or_else(|| NAMELESS.to_owned()),
+                    ..Visit::default()
+                },
             };
-            if let Some(kind) = kind {
-                let (device, given) = self.trust(tx, locked, kind, visit).await?;
-                challenge.device = Some(device);
-                cookie = Some(given);
-            }
+            let (device, given) = self.trust(tx, locked, kind, &visit).await?;
+            challenge.device = Some(device);
+            cookie = Some(given);
         }
         self.verify(challenge, found.proof, acr, now);
         if let Who::Product(_) = who {
@@ -361,7 +372,8 @@ impl Core {
             challenge.ticket_until = Some(crate::clock::after(now, crate::challenge::TICKET_LIFE));
         }
         if challenge.purpose == Purpose::Enrol {
-            self.enrolled(tx, locked, found.method).await?;
+            let actor = if matches!(who, Who::Product(_)) { "product" } else { "user" };
+            self.enrolled(tx, locked, found.method, actor).await?;
         } else {
             self.event(
                 tx,

@@ -1,6 +1,7 @@
 //! What people and back ends do, each as one transaction: load the rows under their locks, ask the pure rules, write what
 //! came out, commit. Locks are taken in the order account, challenge, session, method, counters.
 
+mod author;
 mod claim;
 mod counting;
 mod create;
@@ -28,6 +29,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use author::Author;
 pub use claim::{Claimed, DeviceCookie, Visit};
 pub use create::{Created, NewChallenge};
 pub use enrol::{AddRefused, NewAuthenticator};
@@ -60,6 +62,9 @@ pub enum FlowError {
     /// There is no such challenge, session, method or user.
     #[error("there is no such {0}")]
     Missing(&'static str),
+    /// Two-step verification is on, and no second-step proof was shown lately.
+    #[error("a fresh proof is needed")]
+    ProofMissing,
     /// A value of the request breaks a rule.
     #[error("{field}: {rule}")]
     Invalid {

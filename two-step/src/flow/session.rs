@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::create::{check_locale, check_opaque};
+use super::enrol::is_address;
 use super::{Core, FlowError, Visit};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose};
@@ -43,6 +44,8 @@ pub struct NewSession {
     pub locale: Option<String>,
     /// The browser's address.
     pub client_ip: Option<IpAddr>,
+    /// The user's e-mail address, which the product has validated. Taken while two-step verification is off.
+    pub email: Option<String>,
 }
 
 /// A session that was opened.
@@ -84,6 +87,9 @@ impl Core {
         check_opaque("state", new.state.as_deref())?;
         check_opaque("display_name", new.display_name.as_deref())?;
         check_locale(new.locale.as_deref())?;
+        if !new.email.as_deref().is_none_or(is_address) {
+            return Err(FlowError::invalid("email", "must be an e-mail address"));
+        }
         self.check_return_url(product, &new.return_url)?;
         let mut tx = self.store.begin().await?;
         let mut account = self.account(&mut tx, product, &new.user).await?;
@@ -118,6 +124,9 @@ impl Core {
             expires_at: after(now, UNCLAIMED_LIFE),
         };
         tx.insert(&session).await?;
+        if let Some(address) = new.email.as_deref().filter(|_| !account.is_on()) {
+            self.keep_email(&mut tx, &account, session.id, address, now).await?;
+        }
         tx.commit().await?;
         let url = format!("{}/s/{handle}", self.config.public_url.as_str());
         Ok(Opened { url, expires_at: session.expires_at })
@@ -201,7 +210,8 @@ impl Core {
         if let Some(challenge) = open {
             return Ok(challenge.id);
         }
-        let mut challenge = self.challenge_of(&visitor, Purpose::Settings);
+        let mut challenge =
+            self.challenge_of(visitor.account.id, Some(&visitor.session), Purpose::Settings, visitor.now);
         challenge.return_url = Some(format!("{}/settings", self.config.public_url.as_str()));
         let locked = super::Locked {
             account: visitor.account.clone(),
@@ -219,16 +229,20 @@ impl Core {
         Ok(challenge.id)
     }
 
-    /// A challenge within a session, already in the visitor's browser.
-    pub(super) fn challenge_of(&self, visitor: &Visitor, purpose: Purpose) -> Challenge {
+    /// A challenge that is open at once: in the browser of a session, or without pages.
+    pub(super) fn challenge_of(
+        &self, account: Uuid, session: Option<&Session>, purpose: Purpose, now: Timestamp,
+    ) -> Challenge {
         let life = self.config.challenge.life.0;
-        let mut challenge = Challenge::new(new_id(), visitor.account.id, purpose, life, visitor.now);
-        challenge.session = Some(visitor.session.id);
-        // Nobody gets this handle: the browser has the challenge already.
+        let mut challenge = Challenge::new(new_id(), account, purpose, life, now);
+        // Nobody gets this handle: whoever answers the challenge has it already.
         challenge.handle_hash = self.keys.hash_text(Hashed::ChallengeHandle, &random_token());
-        challenge.browser_hash.clone_from(&visitor.session.browser_hash);
-        challenge.client_hash.clone_from(&visitor.session.client_hash);
-        challenge.locale.clone_from(&visitor.session.locale);
+        if let Some(session) = session {
+            challenge.session = Some(session.id);
+            challenge.browser_hash.clone_from(&session.browser_hash);
+            challenge.client_hash.clone_from(&session.client_hash);
+            challenge.locale.clone_from(&session.locale);
+        }
         challenge.open(life);
         challenge
     }

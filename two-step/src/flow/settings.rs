@@ -3,9 +3,10 @@
 use serde_json::json;
 use uuid::Uuid;
 
+use super::author::Author;
 use super::switch::kinds_without;
 use super::users::find;
-use super::{Core, FlowError, Visit};
+use super::{Core, FlowError};
 use crate::device::{Device, Trust};
 use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
 use crate::store::{Event, SupportCase, Value};
@@ -42,11 +43,11 @@ pub enum ChangeRefused {
 impl Core {
     /// Changes a method.
     pub async fn change(
-        &self, visit: &Visit, id: Uuid, change: &Change,
+        &self, by: impl Into<Author>, id: Uuid, change: &Change,
     ) -> Result<Result<(), ChangeRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
-        let mut methods = visitor.methods.clone();
+        let settings = self.settings(&mut tx, &by.into()).await?;
+        let mut methods = settings.methods.clone();
         let method = methods.iter_mut().find(|m| m.id == id).ok_or(FlowError::Missing("method"))?;
         match change {
             Change::Rename(label) => {
@@ -72,24 +73,25 @@ impl Core {
                 tx.update(method).await?;
             }
             Change::Remove => {
-                let left = kinds_without(&visitor.methods, id);
-                let needed = visitor.account.is_on() && method.state != MethodState::Pending;
+                let left = kinds_without(&settings.methods, id);
+                let needed = settings.account.is_on() && method.state != MethodState::Pending;
                 if needed && !may_be_on(&left, self.config.email.second_step) {
                     return Ok(Err(ChangeRefused::Last));
                 }
-                self.notify(&mut tx, &visitor.account, &visitor.methods, "method_removed", visitor.now)
+                self.notify(&mut tx, &settings.account, &settings.methods, "method_removed", settings.now)
                     .await?;
-                method.remove("user", visitor.now);
+                method.remove(settings.actor, settings.now);
                 tx.update(method).await?;
                 if method.kind == Kind::Recovery {
                     tx.execute(
                         "delete from recovery_code where account = $1",
-                        &[Value::Uuid(visitor.account.id)],
+                        &[Value::Uuid(settings.account.id)],
                     )
                     .await?;
                 }
                 let data = json!({"method": id, "kind": method.kind.to_string()});
-                self.event(&mut tx, &visitor.account, "method.removed", "user", data, visitor.now).await?;
+                self.event(&mut tx, &settings.account, "method.removed", settings.actor, data, settings.now)
+                    .await?;
             }
         }
         tx.commit().await?;
@@ -116,10 +118,10 @@ impl Core {
     }
 
     /// Ends the trust of one device, or of all.
-    pub async fn revoke_devices(&self, visit: &Visit, device: Option<Uuid>) -> Result<(), FlowError> {
+    pub async fn revoke_devices(&self, by: impl Into<Author>, device: Option<Uuid>) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
-        let account = Value::Uuid(visitor.account.id);
+        let settings = self.settings(&mut tx, &by.into()).await?;
+        let account = Value::Uuid(settings.account.id);
         let ended = match device {
             Some(id) => {
                 tx.execute(
@@ -132,7 +134,8 @@ impl Core {
         };
         if ended > 0 {
             let data = json!({"device": device, "devices": ended});
-            self.event(&mut tx, &visitor.account, "device.revoked", "user", data, visitor.now).await?;
+            self.event(&mut tx, &settings.account, "device.revoked", settings.actor, data, settings.now)
+                .await?;
         }
         tx.commit().await?;
         Ok(())

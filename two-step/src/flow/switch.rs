@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Core, FlowError, Locked, Visit, Visitor};
-use crate::account::{Account, AccountState};
+use super::author::{Author, Settings};
+use super::{Core, FlowError, Locked, Visit};
+use crate::account::AccountState;
 use crate::device::TrustKind;
 use crate::method::{Kind, Method, may_be_on};
-use crate::store::{SupportCase, SupportState, Tx, Value};
+use crate::store::{Session, SupportCase, SupportState, Tx, Value};
 
 /// Why two-step verification stays off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,24 +27,18 @@ impl Core {
         &self, visit: &Visit, trust: bool,
     ) -> Result<Result<Option<String>, SwitchRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
-        let newly = !visitor.account.is_on();
-        if newly && let Err(refused) = self.may_turn_on(&visitor) {
-            return Ok(Err(refused));
+        let mut settings = self.settings(&mut tx, &visit.into()).await?;
+        if !settings.account.is_on() {
+            let visit = settings.visit();
+            let switched = self.switch_on(&mut tx, &mut settings, |m| m.proved_in == visit).await?;
+            if let Err(refused) = switched {
+                return Ok(Err(refused));
+            }
         }
-        let Visitor { mut account, mut session, mut methods, now, .. } = visitor;
-        if newly {
-            self.remove_unproved(&mut tx, &account, session.id, &mut methods, now).await?;
-            account.state = AccountState::On;
-            account.version += 1;
-            account.count_right();
+        let Settings { account, methods, session, now, .. } = settings;
+        if let Some(session) = session.filter(|s| s.account_version != account.version) {
             // The visitor has just proved a method: the settings stay open.
-            session.proof_at = Some(now);
-            session.account_version = account.version;
-            tx.update(&account).await?;
-            tx.update(&session).await?;
-            self.event(&mut tx, &account, "account.on", "user", json!({}), now).await?;
-            self.notify(&mut tx, &account, &methods, "turned_on", now).await?;
+            tx.update(&Session { proof_at: Some(now), account_version: account.version, ..session }).await?;
         }
         let locked = Locked { account, methods, now };
         let mut cookie = None;
@@ -54,45 +49,78 @@ impl Core {
         Ok(Ok(cookie))
     }
 
-    fn may_turn_on(&self, visitor: &Visitor) -> Result<(), SwitchRefused> {
-        let kinds = |proved: bool| -> Vec<Kind> {
-            let active = visitor.methods.iter().filter(|m| m.is_active());
-            active.filter(|m| !proved || m.is_proved_in(visitor.session.id)).map(|m| m.kind).collect()
+    /// Turns two-step verification on over the API, with the methods that the back end names. All others are removed.
+    pub async fn turn_on_with(
+        &self, product: &str, user: &str, methods: &[Uuid],
+    ) -> Result<Result<(), SwitchRefused>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let by = Author::Product {
+            product: product.to_owned(),
+            user: user.to_owned(),
+            proof: None,
+            display_name: None,
         };
-        if !may_be_on(&kinds(false), self.config.email.second_step) {
-            Err(SwitchRefused::BackupMissing)
-        } else if !may_be_on(&kinds(true), self.config.email.second_step) {
-            Err(SwitchRefused::ProofMissing)
-        } else {
-            Ok(())
+        let mut settings = match self.settings(&mut tx, &by).await {
+            // It is on already: nothing changes.
+            Err(FlowError::ProofMissing) => return Ok(Ok(())),
+            settings => settings?,
+        };
+        if let Some(unknown) = methods.iter().find(|id| !settings.methods.iter().any(|m| m.id == **id)) {
+            tracing::debug!(method = %unknown, "a method that the user does not have");
+            return Err(FlowError::invalid("methods", "must be methods of this user"));
         }
+        let switched = self.switch_on(&mut tx, &mut settings, |m| methods.contains(&m.id)).await?;
+        if switched.is_ok() {
+            tx.commit().await?;
+        }
+        Ok(switched)
     }
 
-    /// Removes the methods that were not proved in a visit.
-    async fn remove_unproved(
-        &self, tx: &mut Tx, account: &Account, visit: Uuid, methods: &mut Vec<Method>, now: Timestamp,
-    ) -> Result<(), FlowError> {
-        for method in methods.iter_mut().filter(|m| !m.is_proved_in(visit)) {
-            method.remove("not_proved", now);
+    /// Turns an account on that is off. Methods that are not to be kept are removed.
+    async fn switch_on(
+        &self, tx: &mut Tx, settings: &mut Settings, keep: impl Fn(&Method) -> bool,
+    ) -> Result<Result<(), SwitchRefused>, FlowError> {
+        let email = self.config.email.second_step;
+        let active = || settings.methods.iter().filter(|m| m.is_active());
+        if !may_be_on(&active().map(|m| m.kind).collect::<Vec<_>>(), email) {
+            return Ok(Err(SwitchRefused::BackupMissing));
+        }
+        let kept: Vec<Kind> = active().filter(|m| keep(m)).map(|m| m.kind).collect();
+        if !may_be_on(&kept, email) {
+            return Ok(Err(SwitchRefused::ProofMissing));
+        }
+        let Settings { account, methods, actor, now, .. } = settings;
+        for method in methods.iter_mut().filter(|m| !(m.is_active() && keep(m))) {
+            method.remove("not_proved", *now);
             tx.update(method).await?;
             let data = json!({"method": method.id, "kind": method.kind.to_string(), "reason": "not_proved"});
-            self.event(tx, account, "method.removed", "user", data, now).await?;
+            self.event(tx, account, "method.removed", actor, data, *now).await?;
         }
-        methods.retain(|m| m.is_proved_in(visit));
-        Ok(())
+        methods.retain(Method::is_active);
+        account.state = AccountState::On;
+        account.version += 1;
+        account.count_right();
+        tx.update(account).await?;
+        self.event(tx, account, "account.on", actor, json!({}), *now).await?;
+        self.notify(tx, account, methods, "turned_on", *now).await?;
+        Ok(Ok(()))
     }
 
     /// Turns two-step verification off: keys, recovery codes and devices are erased, phones where the visitor says so.
-    pub async fn turn_off(&self, visit: &Visit, keep_phones: bool) -> Result<(), FlowError> {
+    pub async fn turn_off(&self, by: impl Into<Author>, keep_phones: bool) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
-        let visitor = self.proven_visitor(&mut tx, visit).await?;
-        let (account, session, now) = (visitor.account, visitor.session, visitor.now);
-        let mut locked = Locked { account, methods: visitor.methods, now };
+        let Settings { account, methods, session, actor, now, .. } =
+            self.settings(&mut tx, &by.into()).await?;
+        if !account.is_on() {
+            return Ok(());
+        }
+        let mut locked = Locked { account, methods, now };
         self.notify(&mut tx, &locked.account, &locked.methods, "turned_off", now).await?;
-        self.switch_off(&mut tx, &mut locked, keep_phones, "user").await?;
-        let session =
-            crate::store::Session { proof_at: None, account_version: locked.account.version, ..session };
-        tx.update(&session).await?;
+        self.switch_off(&mut tx, &mut locked, keep_phones, actor).await?;
+        if let Some(session) = session {
+            let account_version = locked.account.version;
+            tx.update(&Session { proof_at: None, account_version, ..session }).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

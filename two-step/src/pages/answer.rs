@@ -108,6 +108,8 @@ impl Pages {
                 End::NoCookies
             }
             PageError::Flow(FlowError::Missing("session")) => End::SessionExpired,
+            // The settings ask for one.
+            PageError::Flow(FlowError::ProofMissing) => return self.go(visitor, "/settings", None),
             PageError::NoPage | PageError::Flow(FlowError::Missing(_)) => End::NotFound,
             PageError::Flow(FlowError::Invalid { .. }) => End::BadRequest,
             PageError::Flow(FlowError::Limited { until, now }) => {

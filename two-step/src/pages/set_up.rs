@@ -47,7 +47,7 @@ pub(super) fn page(pages: &Pages, visitor: &Visitor, guest: &Guest) -> Page {
 /// The visitor, who has shown a fresh proof where one is needed; else the page that asks for one.
 pub(super) async fn proven(pages: &Pages, visitor: &Visitor) -> Result<Guest, PageError> {
     let guest = pages.core.visitor(&visitor.visit).await?;
-    if guest.needs_proof { Err(FlowError::Missing("fresh proof").into()) } else { Ok(guest) }
+    if guest.needs_proof { Err(FlowError::ProofMissing.into()) } else { Ok(guest) }
 }
 
 fn who(visitor: &Visitor) -> Who {

@@ -174,6 +174,7 @@ pub(super) async fn enter(
             text: form.text("code").to_owned(),
             method: form.id("method"),
             trust: form.is_ticked("trust"),
+            device_token: None,
         };
         let entered = pages.core.enter(id, &who(&visitor), &entry).await?;
         let recovery = matches!(Typed::read(&entry.text), Typed::Recovery(_));

@@ -1,7 +1,9 @@
 //! The tables: which struct is a row of which. Structs that no rule knows are defined here.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::record::record;
@@ -15,8 +17,11 @@ use crate::recovery::RecoveryCode;
 use crate::result::SigningKey;
 
 /// What a session is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
+)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum SessionPurpose {
     /// To set two-step verification up.
     SetUp,
@@ -58,8 +63,11 @@ pub struct Session {
 }
 
 /// How far a dispatch has come, in otpost's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
+)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum DispatchState {
     /// In our outbox.
     Waiting,
@@ -244,8 +252,11 @@ pub struct Idempotent {
 }
 
 /// What a support agent asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
+)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum SupportAction {
     /// Ends the pauses of account and methods.
     Unlock,
@@ -260,8 +271,11 @@ pub enum SupportAction {
 }
 
 /// Where a support case stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
+)]
 #[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum SupportState {
     /// It waits for its time.
     Waiting,

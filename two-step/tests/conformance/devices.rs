@@ -213,7 +213,7 @@ async fn a_confirmation_always_asks(world) {
     let handle = crate::support::user::last_part(&url);
     let (claimed, _) = world.core.claim(&handle, &user.visit).await.unwrap();
     assert_eq!(claimed, Claimed::Open { challenge: id });
-    let entry = Entry { text: world.code(id).await, method: None, trust: true };
+    let entry = Entry { text: world.code(id).await, method: None, trust: true, ..Entry::default() };
     let entered = user.try_entry(id, entry).await.unwrap();
     assert!(matches!(entered, Entered::Verified { cookie: None, .. }), "and trusts nothing: {entered:?}");
 }

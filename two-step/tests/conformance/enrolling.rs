@@ -207,7 +207,7 @@ async fn nothing_is_added_without_a_fresh_proof_while_it_is_on(world) {
     let thief = user.elsewhere();
     thief.open_settings().await;
     let refused = world.core.add_phone(&thief.visit, &number(2), "GB", Channel::Sms).await;
-    assert!(matches!(refused, Err(FlowError::Missing("fresh proof"))), "{refused:?}");
+    assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
     assert!(world.core.add_authenticator(&thief.visit).await.is_err());
     assert!(world.core.make_recovery_codes(&thief.visit).await.is_err());
     assert!(world.core.turn_off(&thief.visit, true).await.is_err());
@@ -216,7 +216,7 @@ async fn nothing_is_added_without_a_fresh_proof_while_it_is_on(world) {
     thief.begin_phone(&number(2)).await;
     world.advance(600);
     let refused = world.core.add_phone(&thief.visit, &number(3), "GB", Channel::Sms).await;
-    assert!(matches!(refused, Err(FlowError::Missing("fresh proof"))), "ten minutes later: {refused:?}");
+    assert!(matches!(refused, Err(FlowError::ProofMissing)), "ten minutes later: {refused:?}");
 }
 
 async fn a_session_from_before_it_was_on_is_no_way_round_the_proof(world) {
@@ -228,7 +228,7 @@ async fn a_session_from_before_it_was_on_is_no_way_round_the_proof(world) {
     owner.save_recovery_codes().await;
     owner.turn_on(false).await;
     let refused = world.core.change(&thief.visit, seen.method, &Change::Prefer).await;
-    assert!(matches!(refused, Err(FlowError::Missing("fresh proof"))), "{refused:?}");
+    assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
 }
 
 async fn a_method_of_another_account_does_not_exist(world) {

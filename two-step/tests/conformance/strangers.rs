@@ -138,7 +138,7 @@ async fn a_browser_is_trusted_on_the_settings_only_behind_a_fresh_proof(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     let refused = world.core.turn_on(&user.visit, true).await;
-    assert!(matches!(refused, Err(FlowError::Missing("fresh proof"))), "{refused:?}");
+    assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
     user.prove_to_settings().await;
     assert!(user.turn_on(true).await.is_some());
 }

@@ -87,7 +87,7 @@ async fn a_wrong_code_leaves_it_on(world) {
     let challenge = world.core.ask_for_proof(&user.visit).await.unwrap();
     user.enter_wrong(challenge, 1).await;
     let refused = world.core.turn_off(&user.visit, true).await;
-    assert!(matches!(refused, Err(FlowError::Missing("fresh proof"))), "{refused:?}");
+    assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
     assert!(world.account("u1").await.is_on());
     user.must_verify(challenge, &world.code(challenge).await).await;
     world.core.turn_off(&user.visit, true).await.unwrap();

@@ -125,7 +125,7 @@ async fn right_answers_in_many_challenges_of_one_account_all_count(world) {
     }
     let entered = at_once(&world, waiting.len(), |n| {
         let (user, (challenge, code)) = (user.clone(), waiting[n].clone());
-        let entry = Entry { text: code, method: None, trust: true };
+        let entry = Entry { text: code, method: None, trust: true, ..Entry::default() };
         async move { user.try_entry(challenge, entry).await.unwrap() }
     })
     .await;

@@ -120,7 +120,8 @@ async fn one_of_the_crowd(user: User, n: usize) -> usize {
         let (code, dispatch) = (browser.world.code(id).await, browser.world.dispatch(id).await);
         flows.hear(&heard(dispatch, 1, DispatchState::Sent)).await.unwrap();
         let typed = if n.is_multiple_of(3) { not(&code) } else { code };
-        let entry = Entry { text: typed.clone(), method: None, trust: n.is_multiple_of(2) };
+        let entry =
+            Entry { text: typed.clone(), method: None, trust: n.is_multiple_of(2), ..Entry::default() };
         match browser.try_entry(id, entry).await {
             Ok(Entered::Verified { .. }) => {
                 assert!(!n.is_multiple_of(3), "a wrong code");

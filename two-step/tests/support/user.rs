@@ -56,6 +56,11 @@ pub fn not(code: &str) -> String {
 }
 
 impl Authenticator {
+    /// An app that has read a key in base32.
+    pub fn with_key(method: Uuid, key: &str) -> Self {
+        Self { method, key: from_base32(key) }
+    }
+
     pub async fn code(&self, world: &World) -> String {
         self.code_at(world, 0).await
     }
@@ -123,6 +128,7 @@ impl User {
             display_name: None,
             locale: None,
             client_ip: None,
+            email: None,
         }
     }
 
@@ -155,7 +161,7 @@ impl User {
 
     pub async fn add_authenticator(&self) -> Authenticator {
         let new = self.world.core.add_authenticator(&self.visit).await.unwrap().unwrap();
-        let authenticator = Authenticator { method: new.method, key: from_base32(&new.key) };
+        let authenticator = Authenticator::with_key(new.method, &new.key);
         let code = authenticator.code(&self.world).await;
         self.must_verify(new.challenge, &code).await;
         authenticator
@@ -188,7 +194,7 @@ impl User {
     pub async fn ask(&self) -> Asked {
         match self.world.core.create("shop", self.new_challenge()).await.unwrap() {
             Created::Challenge { id, url, .. } => Asked { id, handle: last_part(&url) },
-            Created::NotRequired => panic!("the account is off"),
+            other => panic!("no page is needed: {other:?}"),
         }
     }
 
@@ -217,7 +223,7 @@ impl User {
 
     /// Types something while the page shows a method.
     pub async fn enter_for(&self, challenge: Uuid, method: Uuid, text: &str) -> Entered {
-        let entry = Entry { text: text.to_owned(), method: Some(method), trust: false };
+        let entry = Entry { text: text.to_owned(), method: Some(method), ..Entry::default() };
         self.try_entry(challenge, entry).await.unwrap()
     }
 
@@ -228,7 +234,7 @@ impl User {
 
     /// Enters a right code and trusts the browser, which keeps the cookie.
     pub async fn verify_and_trust(&mut self, challenge: Uuid, text: &str) -> String {
-        let entry = Entry { text: text.to_owned(), method: None, trust: true };
+        let entry = Entry { text: text.to_owned(), trust: true, ..Entry::default() };
         match self.try_entry(challenge, entry).await.unwrap() {
             Entered::Verified { location, cookie: Some(cookie), .. } => {
                 self.visit.device = Some(cookie);

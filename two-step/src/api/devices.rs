@@ -1,0 +1,93 @@
+//! The devices that a user trusts.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Api;
+use super::key::Scope;
+use super::openapi::problems;
+use super::problem::Problem;
+use super::users::user_of;
+
+/// A user's trusted devices.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DevicesAnswer {
+    /// Newest use first.
+    devices: Vec<DeviceAnswer>,
+}
+
+/// A trusted device.
+#[derive(Debug, Serialize, ToSchema)]
+struct DeviceAnswer {
+    /// Its id, as the claim `device` of a result names it.
+    id: Uuid,
+    /// Browser and system.
+    label: String,
+    /// When it last skipped a second step.
+    used_at: Timestamp,
+    /// When the trust ends; null: with sign-out or revocation only.
+    expires_at: Option<Timestamp>,
+}
+
+/// See the trusted devices
+#[utoipa::path(
+    get,
+    operation_id = "listDevices",
+    path = "/v1/users/{user}/devices",
+    tag = "devices",
+    params(("user" = String, Path, description = "The product's id of the user")),
+    responses((status = 200, description = "The devices", body = DevicesAnswer), ListProblems)
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap,
+) -> Result<Json<DevicesAnswer>, Problem> {
+    let product = api.product(&headers, Scope::Read).await?;
+    let (account, _) = api.core.user(&product, &user_of(user)?).await?;
+    let trusted = api.core.devices(account.id).await?;
+    let devices = trusted.into_iter().map(|(device, trust)| DeviceAnswer {
+        id: device.id,
+        label: device.label,
+        used_at: trust.used_at,
+        expires_at: trust.expires_at,
+    });
+    Ok(Json(DevicesAnswer { devices: devices.collect() }))
+}
+
+/// End the trust of a device
+///
+/// A sign-out calls it with the claim `device` of the result.
+#[utoipa::path(
+    delete,
+    operation_id = "revokeDevice",
+    path = "/v1/users/{user}/devices/{id}",
+    tag = "devices",
+    params(
+        ("user" = String, Path, description = "The product's id of the user"),
+        ("id" = Uuid, Path, description = "The device's id")
+    ),
+    responses((status = 204, description = "The device is not trusted any more"), RevokeProblems)
+)]
+pub(super) async fn revoke(
+    State(api): State<Arc<Api>>, path: Result<Path<(String, Uuid)>, PathRejection>, headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let product = api.product(&headers, Scope::Manage).await?;
+    let Path((user, id)) = path.map_err(|_| Problem::not_found())?;
+    if api.core.revoke_at_sign_out(&product, &user, id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found())
+    }
+}
+
+problems! {
+    ListProblems = [Scope::Read.problems(), vec![Problem::not_found()]];
+    RevokeProblems = [Scope::Manage.problems(), vec![Problem::not_found()]];
+}

@@ -1,0 +1,85 @@
+//! What happened to users.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::key::Scope;
+use super::openapi::problems;
+use super::problem::Problem;
+use super::{Api, query};
+use crate::store::Event;
+
+/// Events that one answer holds at most.
+const MAX_EVENTS: u32 = 1000;
+/// Events of one answer where nobody says how many.
+const DEFAULT_EVENTS: u32 = 100;
+
+/// Some events of a product.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EventsAnswer {
+    /// Oldest first.
+    events: Vec<EventAnswer>,
+}
+
+/// Something that happened to a user.
+#[derive(Debug, Serialize, ToSchema)]
+struct EventAnswer {
+    /// Its id: the next `after`.
+    id: Uuid,
+    /// What happened, such as `method.added`.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The product's id of the user.
+    user: String,
+    /// When.
+    at: Timestamp,
+    /// Who did it: `user`, `product`, `system`, or an agent.
+    actor: String,
+    /// More about it. No code, number or address.
+    data: Map<String, Value>,
+}
+
+impl From<Event> for EventAnswer {
+    fn from(e: Event) -> Self {
+        let data = serde_json::from_str(&e.data).unwrap_or_default();
+        Self { id: e.id, kind: e.kind, user: e.user_ref, at: e.at, actor: e.actor, data }
+    }
+}
+
+/// Read events
+#[utoipa::path(
+    get,
+    operation_id = "listEvents",
+    path = "/v1/events",
+    tag = "events",
+    params(
+        ("after" = Option<Uuid>, Query, nullable = false, description = "The last event that was read"),
+        ("limit" = Option<u32>, Query, nullable = false, minimum = 1, maximum = 1000, description = "100 where it is missing")
+    ),
+    responses((status = 200, description = "The events after it", body = EventsAnswer), EventsProblems)
+)]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>, RawQuery(query): RawQuery, headers: HeaderMap,
+) -> Result<Json<EventsAnswer>, Problem> {
+    let product = api.product(&headers, Scope::Read).await?;
+    let [after, limit] = query::read(query.as_deref(), ["after", "limit"])?;
+    let after = after.map_or(Ok(Uuid::nil()), |text| text.parse());
+    let after = after.map_err(|_| Problem::invalid("after", "is the id of an event"))?;
+    let limit = limit.map_or(Ok(DEFAULT_EVENTS), |text| text.parse());
+    let limit = limit.ok().filter(|n| (1..=MAX_EVENTS).contains(n));
+    let limit = limit.ok_or_else(|| Problem::invalid("limit", "is from 1 to 1000"))?;
+    let events = api.core.events_after(&product, after, limit).await?;
+    Ok(Json(EventsAnswer { events: events.into_iter().map(EventAnswer::from).collect() }))
+}
+
+problems! {
+    EventsProblems = [Scope::Read.problems(), vec![Problem::invalid("limit", "is from 1 to 1000")]];
+}

@@ -1,0 +1,157 @@
+//! `Idempotency-Key`: the same request sent again gets the same answer for a day, and is carried out once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use super::problem::Problem;
+use super::{Api, body};
+use crate::clock::after;
+use crate::flow::FlowError;
+use crate::seal::{Hashed, Sealed};
+use crate::store::{Idempotent, Record, new_id};
+
+/// How long an answer is kept.
+const KEPT: Duration = Duration::from_secs(86_400);
+/// How long a request may be under way. Whoever sends it again afterwards takes it over.
+const UNDER_WAY: Duration = Duration::from_secs(60);
+/// Characters of a key.
+const MAX_KEY_CHARS: usize = 255;
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The header, for the contract.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "the contract alone reads it")]
+pub(super) struct KeyParameter {
+    /// Your name for this request. The same one with the same body gets the same answer for 24 hours.
+    #[param(
+        rename = "Idempotency-Key",
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$",
+        nullable = false
+    )]
+    idempotency_key: Option<String>,
+}
+
+/// What a request with the header may be answered.
+pub(super) fn problems() -> Vec<Problem> {
+    vec![bad_key(), Problem::in_flight()]
+}
+
+fn bad_key() -> Problem {
+    Problem::invalid("Idempotency-Key", "has 1 to 255 visible ASCII characters")
+}
+
+/// What is kept of an answer.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    status: u16,
+    body: String,
+}
+
+/// Carries a request out once. Only what succeeded is kept: a refusal has changed nothing, and may be different next time.
+pub(super) async fn once(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let Some(key) = request.headers().get(HEADER).cloned().filter(|_| request.method() == Method::POST)
+    else {
+        return next.run(request).await;
+    };
+    match carry_out(api, key, request, next).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn carry_out(
+    api: Arc<Api>, key: HeaderValue, request: Request, next: Next,
+) -> Result<Response, Problem> {
+    let fits = (1..=MAX_KEY_CHARS).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
+    if !fits {
+        return Err(bad_key());
+    }
+    let owner = api.key(request.headers()).await?;
+    let (parts, sent) = request.into_parts();
+    let sent = body::bytes(sent).await?;
+    let hash = |parts: &[&[u8]]| api.core.keys.hash(Hashed::Idempotency, parts);
+    let row = Idempotent {
+        key_hash: hash(&[b"key", owner.id.as_bytes(), parts.uri.path().as_bytes(), key.as_bytes()]),
+        body_hash: hash(&[b"body", &sent]),
+        row_id: new_id(),
+        answer_sealed: None,
+        expires_at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    if let Some(known) = begin(&api, &row).await? {
+        return known;
+    }
+    // The request runs to its end even if its sender goes away: its answer is kept for the next time.
+    let request = Request::from_parts(parts, Body::from(sent));
+    let running = tokio::spawn(async move {
+        let response = next.run(request).await;
+        end(&api, row, response).await
+    });
+    running.await.unwrap_or_else(|_| Err(Problem::unavailable()))
+}
+
+/// Writes down that a request is under way. Returns the answer, if there is one already.
+async fn begin(api: &Api, row: &Idempotent) -> Result<Option<Result<Response, Problem>>, Problem> {
+    let of = |e: crate::store::StoreError| Problem::from(FlowError::from(e));
+    let mut tx = api.core.store.begin().await.map_err(of)?;
+    let now = tx.now().await.map_err(of)?;
+    let row = Idempotent { expires_at: after(now, UNDER_WAY), ..row.clone() };
+    let insert = format!("{} on conflict do nothing", <Idempotent as Record>::INSERT);
+    let inserted = tx.execute(&insert, &Record::values(&row)).await.map_err(of)?;
+    if inserted == 0 {
+        let known = tx.lock::<Idempotent>(row.key_hash.clone()).await.map_err(of)?;
+        match known {
+            Some(known) if known.expires_at > now => return Ok(Some(answer_of(api, &known, &row))),
+            Some(_) => tx.update(&row).await.map_err(of)?,
+            // It was swept between the two statements.
+            None => return Ok(Some(Err(Problem::in_flight()))),
+        }
+    }
+    tx.commit().await.map_err(of)?;
+    Ok(None)
+}
+
+fn answer_of(api: &Api, known: &Idempotent, row: &Idempotent) -> Result<Response, Problem> {
+    if known.body_hash != row.body_hash {
+        return Err(Problem::invalid("Idempotency-Key", "was used with another body: choose a new one"));
+    }
+    let Some(sealed) = &known.answer_sealed else { return Err(Problem::in_flight()) };
+    let opened = api.core.keys.open(Sealed::Answer, known.row_id, sealed).map_err(FlowError::from)?;
+    let kept: Kept = serde_json::from_slice(&opened).map_err(|_| Problem::unavailable())?;
+    let status = StatusCode::from_u16(kept.status).map_err(|_| Problem::unavailable())?;
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], kept.body).into_response())
+}
+
+/// Keeps the answer of a request that succeeded, and forgets any other.
+async fn end(api: &Api, row: Idempotent, response: Response) -> Result<Response, Problem> {
+    let of = |e: crate::store::StoreError| Problem::from(FlowError::from(e));
+    let (parts, answer) = response.into_parts();
+    let answer: Bytes = axum::body::to_bytes(answer, usize::MAX).await.map_err(|_| Problem::unavailable())?;
+    let mut tx = api.core.store.begin().await.map_err(of)?;
+    let known = tx.lock::<Idempotent>(row.key_hash.clone()).await.map_err(of)?;
+    // Another request has taken this one over, if it took too long.
+    if let Some(mut known) = known.filter(|k| k.row_id == row.row_id) {
+        if parts.status.is_success() {
+            let kept =
+                Kept { status: parts.status.as_u16(), body: String::from_utf8_lossy(&answer).into_owned() };
+            let text = zeroize::Zeroizing::new(serde_json::to_vec(&kept).unwrap_or_default());
+            known.answer_sealed = Some(api.core.keys.seal(Sealed::Answer, known.row_id, &text));
+            known.expires_at = after(tx.now().await.map_err(of)?, KEPT);
+            tx.update(&known).await.map_err(of)?;
+        } else {
+            tx.delete::<Idempotent>(known.key_hash).await.map_err(of)?;
+        }
+        tx.commit().await.map_err(of)?;
+    }
+    Ok(Response::from_parts(parts, Body::from(answer)))
+}

@@ -1,0 +1,330 @@
+//! The methods of a user, without our pages.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::challenges::{limited, not_sent};
+use super::key::Scope;
+use super::openapi::problems;
+use super::problem::Problem;
+use super::proofs::not_looked_at;
+use super::users::user_of;
+use super::{Api, body, idempotency, query};
+use crate::flow::{AddRefused, Author, Change, ChangeRefused, Entered, Entry, Who};
+use crate::method::{Channel, Kind, Method, MethodState};
+use crate::number::BadNumber;
+
+/// A method as the product may see it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MethodAnswer {
+    /// Its id.
+    id: Uuid,
+    /// What it is.
+    kind: Kind,
+    /// Where it stands.
+    state: MethodState,
+    /// The last two digits of a number, or the first letter and the domain of an address.
+    hint: String,
+    /// The user's own name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    label: Option<String>,
+    /// Whether it is tried first.
+    preferred: bool,
+}
+
+impl From<&Method> for MethodAnswer {
+    fn from(m: &Method) -> Self {
+        Self {
+            id: m.id,
+            kind: m.kind,
+            state: m.state,
+            hint: m.hint.clone(),
+            label: m.label.clone(),
+            preferred: m.preferred,
+        }
+    }
+}
+
+/// A method to add.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum NewMethodBody {
+    /// A telephone. Its first code goes out at once; the same request again sends it again.
+    Phone {
+        /// The number, as the user typed it.
+        target: String,
+        /// The country that a national number is of (ISO 3166); without it the number begins with `+` or `00`.
+        #[serde(default)]
+        country: Option<String>,
+        /// By text or by call.
+        #[serde(default)]
+        channel: Option<Channel>,
+        /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+        #[serde(default)]
+        proof: Option<Uuid>,
+    },
+    /// An authenticator app.
+    Totp {
+        /// The user's name, as the app shows it. The product's id of the user where it is missing.
+        #[serde(default)]
+        display_name: Option<String>,
+        /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+        #[serde(default)]
+        proof: Option<Uuid>,
+    },
+    /// A mailbox.
+    Email {
+        /// The address.
+        target: String,
+        /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+        #[serde(default)]
+        proof: Option<Uuid>,
+    },
+}
+
+/// A method that waits for its first code.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NewMethodAnswer {
+    /// Its id.
+    id: Uuid,
+    /// When the code can be sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next_send_at: Option<Timestamp>,
+    /// The key of an authenticator in base32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    key: Option<String>,
+    /// The same as an `otpauth` URI, for a QR code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    uri: Option<String>,
+}
+
+/// Add a method
+///
+/// It counts once its first code is verified.
+#[utoipa::path(
+    post,
+    operation_id = "addMethod",
+    path = "/v1/users/{user}/methods",
+    tag = "methods",
+    params(("user" = String, Path, description = "The product's id of the user"), idempotency::KeyParameter),
+    request_body = NewMethodBody,
+    responses((status = 201, description = "It waits for its first code", body = NewMethodAnswer), AddProblems)
+)]
+pub(super) async fn add(
+    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+) -> Result<(StatusCode, Json<NewMethodAnswer>), Problem> {
+    let product = api.product(&headers, Scope::Manage).await?;
+    let user = user_of(user)?;
+    let author = |proof, display_name| Author::Product {
+        product: product.clone(),
+        user: user.clone(),
+        proof,
+        display_name,
+    };
+    let core = &api.core;
+    let mut shown = (None, None);
+    let challenge = match body::read(body).await? {
+        NewMethodBody::Phone { target, country, channel, proof } => {
+            let country = country.unwrap_or_default();
+            let channel = channel.unwrap_or(Channel::Sms);
+            core.add_phone(author(proof, None), &target, &country, channel).await?
+        }
+        NewMethodBody::Email { target, proof } => core.add_email(author(proof, None), &target).await?,
+        NewMethodBody::Totp { display_name, proof } => {
+            let added = core.add_authenticator(author(proof, display_name)).await?;
+            added.map(|new| {
+                shown = (Some((*new.key).clone()), Some((*new.uri).clone()));
+                new.challenge
+            })
+        }
+    };
+    let look = match challenge {
+        Ok(challenge) => core.look(challenge, &Who::Product(product)).await?,
+        Err(refused) => return Err(not_added(refused)),
+    };
+    let (key, uri) = shown;
+    let id = look.challenge.method.unwrap_or_default();
+    let next_send_at = look.challenge.next_send_at;
+    Ok((StatusCode::CREATED, Json(NewMethodAnswer { id, next_send_at, key, uri })))
+}
+
+fn not_added(refused: AddRefused) -> Problem {
+    match refused {
+        AddRefused::Number(BadNumber::Country) => {
+            Problem::invalid("target", "is a number of a country that the product does not list")
+        }
+        AddRefused::Number(BadNumber::Costly) => {
+            Problem::invalid("target", "is a premium or shared-cost number")
+        }
+        AddRefused::Number(_) => {
+            Problem::invalid("target", "is no telephone number; a national one needs `country`")
+        }
+        AddRefused::Address => Problem::invalid("target", "is no e-mail address"),
+        AddRefused::Known => Problem::invalid("target", "is a method of this user already"),
+        AddRefused::Shared => Problem::invalid("target", "is used by too many accounts"),
+        AddRefused::TooMany => Problem::not_ready("the user has three authenticators: remove one first"),
+        AddRefused::Send(refused) => {
+            let now = crate::clock::machine_now();
+            not_sent(refused, now, now)
+        }
+    }
+}
+
+/// What the user typed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FirstCodeBody {
+    /// The first code, as it was typed.
+    code: String,
+}
+
+/// Whether a method's first code is right.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub(super) enum FirstCodeAnswer {
+    /// Right: the method is active.
+    Verified,
+    /// Wrong, and counted.
+    Wrong {
+        /// Entries that are left.
+        left: u32,
+        /// Seconds that the authenticator's clock is behind, if that is why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        clock_behind_s: Option<i64>,
+    },
+}
+
+/// Check the first code of a method
+#[utoipa::path(
+    post,
+    operation_id = "verifyMethod",
+    path = "/v1/users/{user}/methods/{id}/verify",
+    tag = "methods",
+    params(
+        ("user" = String, Path, description = "The product's id of the user"),
+        ("id" = Uuid, Path, description = "The method's id"),
+        idempotency::KeyParameter
+    ),
+    request_body = FirstCodeBody,
+    responses((status = 200, description = "Whether it is right", body = FirstCodeAnswer), FirstCodeProblems)
+)]
+pub(super) async fn verify(
+    State(api): State<Arc<Api>>, path: Result<Path<(String, Uuid)>, PathRejection>, headers: HeaderMap,
+    body: Body,
+) -> Result<Json<FirstCodeAnswer>, Problem> {
+    let product = api.product(&headers, Scope::Manage).await?;
+    let Path((user, method)) = path.map_err(|_| Problem::not_found())?;
+    let wanted: FirstCodeBody = body::read(body).await?;
+    let challenge = api.core.enrolment_of(&product, &user, method).await?;
+    let entry = Entry { text: wanted.code, ..Entry::default() };
+    let answer = match api.core.enter(challenge, &Who::Product(product), &entry).await? {
+        Entered::Verified { .. } => FirstCodeAnswer::Verified,
+        Entered::Wrong { left, clock_behind_s } => FirstCodeAnswer::Wrong { left, clock_behind_s },
+        other => return Err(not_looked_at(&other)),
+    };
+    Ok(Json(answer))
+}
+
+/// Remove a method
+#[utoipa::path(
+    delete,
+    operation_id = "removeMethod",
+    path = "/v1/users/{user}/methods/{id}",
+    tag = "methods",
+    params(
+        ("user" = String, Path, description = "The product's id of the user"),
+        ("id" = Uuid, Path, description = "The method's id"),
+        ("proof" = Option<Uuid>, Query, nullable = false,
+         description = "The `jti` of a result for `confirm`; needed while two-step verification is on")
+    ),
+    responses((status = 204, description = "It is removed, and its secrets are erased"), RemoveProblems)
+)]
+pub(super) async fn remove(
+    State(api): State<Arc<Api>>, path: Result<Path<(String, Uuid)>, PathRejection>,
+    RawQuery(query): RawQuery, headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let product = api.product(&headers, Scope::Manage).await?;
+    let Path((user, method)) = path.map_err(|_| Problem::not_found())?;
+    let [proof] = query::read(query.as_deref(), ["proof"])?;
+    let proof = proof.map(|p| p.parse()).transpose().map_err(|_| Problem::invalid("proof", "is a UUID"))?;
+    api.core.user(&product, &user).await?;
+    let author = Author::Product { product, user, proof, display_name: None };
+    match api.core.change(author, method, &Change::Remove).await? {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(ChangeRefused::Last | ChangeRefused::Label) => Err(last()),
+    }
+}
+
+fn last() -> Problem {
+    let detail = "without it two-step verification would have no method or no backup: add another first, or turn it off";
+    Problem::not_ready(detail)
+}
+
+/// A proof, where one is needed.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProofBody {
+    /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+    #[serde(default)]
+    proof: Option<Uuid>,
+}
+
+/// A new set of recovery codes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RecoveryCodesAnswer {
+    /// Show them once, and do not keep them.
+    codes: Vec<String>,
+}
+
+/// Make recovery codes
+///
+/// Ten codes, each good once. They replace the ones before.
+#[utoipa::path(
+    post,
+    operation_id = "makeRecoveryCodes",
+    path = "/v1/users/{user}/recovery-codes",
+    tag = "methods",
+    params(("user" = String, Path, description = "The product's id of the user"), idempotency::KeyParameter),
+    request_body = ProofBody,
+    responses((status = 200, description = "The codes", body = RecoveryCodesAnswer), RecoveryProblems)
+)]
+pub(super) async fn recovery_codes(
+    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+) -> Result<Json<RecoveryCodesAnswer>, Problem> {
+    let product = api.product(&headers, Scope::Manage).await?;
+    let ProofBody { proof } = body::read_or_default(body).await?;
+    let author = Author::Product { product, user: user_of(user)?, proof, display_name: None };
+    let codes = api.core.make_recovery_codes(author).await?;
+    Ok(Json(RecoveryCodesAnswer { codes: codes.iter().map(|code| (**code).clone()).collect() }))
+}
+
+problems! {
+    AddProblems = [
+        Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited(), Problem::not_ready("three")],
+    ];
+    FirstCodeProblems = [
+        Scope::Manage.problems(), body::problems(), idempotency::problems(),
+        vec![
+            Problem::not_found(), limited(), Problem::locked("too many wrong codes: the account is paused", 60),
+            Problem::ended("expired"),
+        ],
+    ];
+    RemoveProblems = [
+        Scope::Manage.problems(), vec![Problem::not_found(), Problem::invalid("proof", "is a UUID"), last()],
+    ];
+    RecoveryProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found()]];
+}

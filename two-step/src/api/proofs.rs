@@ -1,0 +1,163 @@
+//! Codes are checked, and tickets are redeemed.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::challenges::{id_of, limited};
+use super::key::Scope;
+use super::openapi::problems;
+use super::problem::Problem;
+use super::{Api, body, idempotency};
+use crate::challenge::ChallengeState;
+use crate::clock::seconds_until;
+use crate::flow::{Entered, Entry, Redeemed, Who};
+
+/// What the user typed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VerifyBody {
+    /// As it was typed: six digits, or a recovery code.
+    code: String,
+    /// The method that the page shows, if it is not the one that a code was last sent by.
+    method: Option<Uuid>,
+    /// Whether the device is to be trusted.
+    #[serde(default)]
+    trust: bool,
+    /// What an earlier answer gave for this device.
+    device_token: Option<String>,
+}
+
+/// Whether a code is right.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub(super) enum VerifyAnswer {
+    /// Right.
+    Verified {
+        /// The signed result (JWT).
+        result: String,
+        /// Keep it for this device, if it is trusted now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        device_token: Option<String>,
+        /// Show it to the user: it takes the place of the recovery code that was used.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        recovery_code: Option<String>,
+    },
+    /// Wrong, and counted.
+    Wrong {
+        /// Entries that are left.
+        left: u32,
+        /// Seconds that the authenticator's clock is behind, if that is why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        clock_behind_s: Option<i64>,
+    },
+}
+
+/// Check a code
+///
+/// A right code sent again within a minute gets its result again.
+#[utoipa::path(
+    post,
+    operation_id = "verifyCode",
+    path = "/v1/challenges/{id}/verify",
+    tag = "challenges",
+    params(("id" = Uuid, Path, description = "The challenge's id"), idempotency::KeyParameter),
+    request_body = VerifyBody,
+    responses((status = 200, description = "Whether it is right", body = VerifyAnswer), VerifyProblems)
+)]
+pub(super) async fn verify(
+    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
+) -> Result<Json<VerifyAnswer>, Problem> {
+    let product = api.product(&headers, Scope::Challenge).await?;
+    let wanted: VerifyBody = body::read(body).await?;
+    let id = id_of(id)?;
+    let entry = Entry {
+        text: wanted.code,
+        method: wanted.method,
+        trust: wanted.trust,
+        device_token: wanted.device_token,
+    };
+    let entered = api.core.enter(id, &Who::Product(product.clone()), &entry).await?;
+    match entered {
+        Entered::Verified { cookie, new_recovery_code, .. } => {
+            let result = api.core.redeem_directly(&product, id).await?;
+            let Redeemed::Result(result) = result else { return Err(Problem::gone()) };
+            let recovery_code = new_recovery_code.map(|code| (*code).clone());
+            Ok(Json(VerifyAnswer::Verified { result, device_token: cookie, recovery_code }))
+        }
+        Entered::Wrong { left, clock_behind_s } => Ok(Json(VerifyAnswer::Wrong { left, clock_behind_s })),
+        other => Err(not_looked_at(&other)),
+    }
+}
+
+/// Why an entry was not looked at.
+pub(super) fn not_looked_at(entered: &Entered) -> Problem {
+    match entered {
+        Entered::Paused { until, now } => {
+            Problem::locked("too many wrong codes: the account is paused", seconds_until(*now, *until))
+        }
+        Entered::Ended(ChallengeState::Locked) => {
+            Problem::locked("too many wrong codes: create a new challenge", 0)
+        }
+        Entered::Ended(state) => Problem::ended((*state).into()),
+        _ => Problem::invalid("code", "is six digits, or a recovery code; it was not counted"),
+    }
+}
+
+/// The ticket of a return URL.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RedeemBody {
+    /// As it came.
+    ticket: String,
+}
+
+/// What a ticket buys.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RedeemAnswer {
+    /// The signed result (JWT).
+    result: String,
+}
+
+/// Redeem a ticket
+///
+/// Within a minute of the first time it gives the same claims again.
+#[utoipa::path(
+    post,
+    operation_id = "redeemTicket",
+    path = "/v1/tickets/redeem",
+    tag = "challenges",
+    request_body = RedeemBody,
+    responses((status = 200, description = "The result", body = RedeemAnswer), RedeemProblems)
+)]
+pub(super) async fn redeem(
+    State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
+) -> Result<Json<RedeemAnswer>, Problem> {
+    let product = api.product(&headers, Scope::Challenge).await?;
+    let wanted: RedeemBody = body::read(body).await?;
+    match api.core.redeem(&product, &wanted.ticket).await? {
+        Redeemed::Result(result) => Ok(Json(RedeemAnswer { result })),
+        Redeemed::Over => Err(Problem::gone()),
+    }
+}
+
+problems! {
+    VerifyProblems = [
+        Scope::Challenge.problems(), body::problems(), idempotency::problems(),
+        vec![
+            Problem::not_found(), limited(), Problem::locked("too many wrong codes: the account is paused", 60),
+            Problem::ended("expired"), Problem::gone(),
+        ],
+    ];
+    RedeemProblems = [Scope::Challenge.problems(), body::problems(), vec![Problem::gone()]];
+}
