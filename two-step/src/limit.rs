@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::after;
 
@@ -64,26 +64,86 @@ impl fmt::Display for Rule {
     }
 }
 
-/// The times that a counter remembers, oldest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Times(pub Vec<i64>);
+/// Times that a counter keeps one by one. Beyond, those that are close together are kept as one.
+const EXACT: u32 = 512;
+
+/// The times that a counter remembers, oldest first. Exactly N pass in a window. Where a rule counts to more than 512, a
+/// time is rounded up to the 512th part of the shortest window: room comes that much later, never earlier.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Times(Vec<At>);
+
+/// Something happened at a time, in milliseconds since 1970: once, or several times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum At {
+    Once(i64),
+    Often(i64, u32),
+}
+
+impl At {
+    fn time(self) -> i64 {
+        match self {
+            Self::Once(time) | Self::Often(time, _) => time,
+        }
+    }
+
+    fn count(self) -> u32 {
+        match self {
+            Self::Once(_) => 1,
+            Self::Often(_, count) => count,
+        }
+    }
+}
 
 impl Times {
     /// When the next one is allowed; none where it is allowed now.
     pub fn free_at(&self, rules: &[Rule], now: Timestamp) -> Option<Timestamp> {
         let ends = rules.iter().filter_map(|rule| {
-            let nth_latest = self.0.len().checked_sub(rule.count as usize).and_then(|i| self.0.get(i))?;
-            Some(after(crate::clock::from_millis(*nth_latest), rule.window)).filter(|end| *end > now)
+            let nth_latest = self.nth_latest(rule.count)?;
+            Some(after(crate::clock::from_millis(nth_latest), rule.window)).filter(|end| *end > now)
         });
         ends.max()
     }
 
+    fn nth_latest(&self, n: u32) -> Option<i64> {
+        let mut seen = 0;
+        self.0
+            .iter()
+            .rev()
+            .find(|at| {
+                seen += at.count();
+                seen >= n
+            })
+            .map(|at| at.time())
+    }
+
     /// Counts one more. Times never go backwards, so a clock that steps back allows nothing more.
     pub fn count(&mut self, rules: &[Rule], now: Timestamp) {
-        let newest = self.0.last().copied().unwrap_or(i64::MIN);
-        self.0.push(now.as_millisecond().max(newest));
-        let keep = rules.iter().map(|r| r.count as usize).max().unwrap_or(1);
-        let surplus = self.0.len().saturating_sub(keep);
+        let most = rules.iter().map(|r| r.count).max().unwrap_or(1);
+        let shortest = rules.iter().map(|r| r.window.as_millis()).min().unwrap_or(1);
+        let step = if most > EXACT {
+            i64::try_from(shortest / u128::from(EXACT)).unwrap_or(i64::MAX).max(1)
+        } else {
+            1
+        };
+        let rounded = (now.as_millisecond() + step - 1).div_euclid(step).saturating_mul(step);
+        let newest = self.0.last().copied();
+        let time = newest.map_or(rounded, |at| at.time().max(rounded));
+        match newest {
+            Some(at) if step > 1 && at.time() == time => {
+                self.0.pop();
+                self.0.push(At::Often(time, at.count() + 1));
+            }
+            _ => self.0.push(At::Once(time)),
+        }
+        let mut total: u32 = self.0.iter().map(|at| at.count()).sum();
+        let surplus = self.0.iter().take_while(|at| {
+            let goes = total - at.count() >= most;
+            total -= if goes { at.count() } else { 0 };
+            goes
+        });
+        let surplus = surplus.count();
         self.0.drain(..surplus);
     }
 }
@@ -180,6 +240,41 @@ mod tests {
         let limits = Limits::default();
         let gaps: Vec<u64> = (1..=6).map(|n| limits.gap_after(n).as_secs()).collect();
         assert_eq!(gaps, [30, 60, 120, 300, 300, 300]);
+    }
+
+    #[test]
+    fn a_large_count_is_kept_small_and_exactly_n_pass() {
+        let rules = [Rule::per(10_000, 3600)];
+        let (mut times, mut now, mut passed) = (Times::default(), 1_000_000i64, vec![]);
+        for _ in 0..30_000 {
+            let at = crate::clock::from_millis(now);
+            if let Some(free) = times.free_at(&rules, at) {
+                now = free.as_millisecond();
+                continue;
+            }
+            times.count(&rules, at);
+            passed.push(now);
+            now += 200;
+        }
+        let window = |w: &[i64]| w[10_000] - w[0];
+        assert!(passed.windows(10_001).all(|w| window(w) >= 3_600_000), "never more than 10,000");
+        assert!(
+            passed.windows(2).all(|w| w[1] - w[0] < 3_600_000 - 9_999 * 200 + 8_000),
+            "late by a step at most"
+        );
+        let kept = serde_json::to_string(&times).unwrap();
+        assert!(kept.len() < 16_000, "{}", kept.len());
+    }
+
+    #[test]
+    fn times_are_read_as_they_were_written() {
+        let rules = [Rule::per(1000, 60)];
+        let mut times: Times = serde_json::from_str("[1,2,[3,4]]").unwrap();
+        times.count(&rules, crate::clock::from_millis(1_000_001));
+        times.count(&rules, crate::clock::from_millis(1_000_002));
+        let text = serde_json::to_string(&times).unwrap();
+        assert_eq!(serde_json::from_str::<Times>(&text).unwrap(), times);
+        assert_eq!(text, "[1,2,[3,4],[1000116,2]]");
     }
 
     proptest! {

@@ -30,7 +30,7 @@ pub(super) async fn count(
     for (times, counter, rules) in &mut locked {
         times.count(rules, now);
         let longest = rules.iter().map(|r| r.window).max().unwrap_or_default();
-        counter.times = serde_json::to_string(&times.0).unwrap_or_default();
+        counter.times = serde_json::to_string(&times).unwrap_or_default();
         counter.expires_at = after(now, longest);
         tx.update(counter).await?;
     }
@@ -48,7 +48,7 @@ async fn lock<'a>(
     let mut locked = vec![];
     for (key_hash, rules) in keyed {
         let counter = lock_one(tx, key_hash, now).await?;
-        let times = Times(serde_json::from_str(&counter.times).unwrap_or_default());
+        let times: Times = serde_json::from_str(&counter.times).unwrap_or_default();
         locked.push((times, counter, rules));
     }
     Ok(locked)
