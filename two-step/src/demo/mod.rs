@@ -56,6 +56,9 @@ pub(crate) struct Demo {
     /// Seconds from one send to the next
     #[arg(long, value_name = "SECONDS")]
     gap: Option<u64>,
+    /// Let a back end of yours use the demo: a URL that it takes browsers back at. May be given several times
+    #[arg(long = "return-url", value_name = "URL")]
+    return_urls: Vec<String>,
 }
 
 /// All that the demo runs.
@@ -65,6 +68,8 @@ pub(crate) struct Running {
     mailbox: Mailbox,
     /// Where the demo's page is.
     pub(crate) stage: SocketAddr,
+    /// A bearer key of the product, for a back end of somebody's own.
+    key: String,
     folder: Folder,
 }
 
@@ -90,6 +95,7 @@ impl Demo {
             let urls = json!({
                 "demo": url, "shop": format!("{url}shop"), "pages": format!("http://{}", running.app.pages),
                 "api": format!("http://{}", running.app.api), "gateway": running.otpost.gateway_url(), "mail": format!("{url}mail"),
+                "key": running.key,
             });
             println!("{urls}");
             return;
@@ -98,6 +104,12 @@ impl Demo {
         println!("  Open   {url}\n");
         println!("Sign in as ada with the password lovelace, then turn two-step verification on.");
         println!("Use any number such as 07700 900200: texts and calls show up beside the shop.");
+        if !self.return_urls.is_empty() {
+            println!("\nYour own back end is the product `shop`, and needs:\n");
+            println!("  export TWO_STEP_API=http://{}", running.app.api);
+            println!("  export TWO_STEP_URL=http://{}", running.app.pages);
+            println!("  export TWO_STEP_KEY={}\n", running.key);
+        }
         println!("Stop with Ctrl-C.");
     }
 }
@@ -146,6 +158,9 @@ impl Running {
         let text = toml_of(&stage_url, &pages_url, &folder.0, gap);
         let listens = (config.pages.listen, config.api.listen, config.ops.listen);
         config = Config::parse(&text)?;
+        for product in config.products.values_mut() {
+            product.return_urls.extend(demo.return_urls.iter().cloned());
+        }
         (config.pages.listen, config.api.listen, config.ops.listen) = listens;
         config.otpost.url = Some(otpost.api_url().into());
         if let Some(broker) = &demo.broker {
@@ -165,10 +180,10 @@ impl Running {
         let mut tx = app.core.store.begin().await?;
         tx.insert(&key.row).await?;
         tx.commit().await?;
-        let shop = Shop::new(stage_url, format!("http://{}", app.api), pages_url, key.text);
+        let shop = Shop::new(stage_url, format!("http://{}", app.api), pages_url, key.text.clone());
         let router = stage::router(shop, otpost.gateway_url(), mailbox.letters());
         tokio::spawn(async move { axum::serve(stage, router).await });
-        Ok(Self { otpost, app, mailbox, stage: stage_at, folder })
+        Ok(Self { otpost, app, mailbox, stage: stage_at, key: key.text, folder })
     }
 
     pub(crate) async fn stop(self) {
