@@ -9,7 +9,7 @@ macro_rules! scenarios {
     ($($name:ident),+ $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            Stack::start().await.walk(stringify!($name));
+            Stack::start(&[]).await.walk(concat!("browser/scenarios/", stringify!($name)), &[]);
         }
     )+};
 }

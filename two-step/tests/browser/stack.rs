@@ -22,8 +22,9 @@ fn rabbitmqctl(arguments: &[&str]) -> bool {
 
 /// A running demo.
 pub(crate) struct Stack {
-    demo: Child,
-    urls: String,
+    pub(crate) demo: Child,
+    /// What the demo printed, as JSON: its URLs and a bearer key.
+    pub(crate) urls: String,
     vhost: String,
 }
 
@@ -36,8 +37,8 @@ impl Drop for Stack {
 }
 
 impl Stack {
-    /// Starts a demo on fresh schemas and a virtual host of its own.
-    pub(crate) async fn start() -> Self {
+    /// Starts a demo on fresh schemas and a virtual host of its own. It takes browsers back to `return_urls` too.
+    pub(crate) async fn start(return_urls: &[String]) -> Self {
         let id = Uuid::new_v4().simple();
         let vhost = format!("browser-{id}");
         for arguments in
@@ -51,6 +52,7 @@ impl Stack {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_two-step"))
             .args(["demo", "--json", "--port", "0", "--gap", "1"])
             .args(["--database", &database, "--ledger", &ledger, "--broker", &broker])
+            .args(return_urls.iter().flat_map(|url| ["--return-url", url]))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the demo starts");
@@ -60,13 +62,14 @@ impl Stack {
         Self { demo, urls, vhost }
     }
 
-    /// Walks a scenario, and fails with what it printed.
-    pub(crate) fn walk(self, scenario: &str) {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/scenarios");
+    /// Walks a scenario, a path below `tests/`, and fails with what it printed.
+    pub(crate) fn walk(&self, scenario: &str, variables: &[(&str, String)]) {
+        let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
         let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("two-step-pages");
         std::fs::create_dir_all(&kept).expect("a folder for screenshots");
         let mut node = Command::new("node")
-            .arg(folder.join(format!("{scenario}.cjs")))
+            .arg(tests.join(format!("{scenario}.cjs")))
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .env("STACK", &self.urls)
             .env("SHOTS", kept)
             .env("NODE_PATH", format!("{}/node_modules", variable("TWO_STEP_TEST_NODE")))

@@ -1,0 +1,228 @@
+"""A shop that checks passwords itself and asks two-step for the second step, in Flask."""
+
+import os
+import secrets
+import threading
+import time
+from datetime import datetime, timezone
+from urllib.parse import quote, urlsplit
+
+import jwt  # pip install 'pyjwt[crypto]'
+import requests  # pip install requests
+from flask import Flask, redirect, render_template_string, request, session  # pip install flask
+from werkzeug.exceptions import Forbidden, HTTPException, ServiceUnavailable, TooManyRequests, Unauthorized
+from werkzeug.security import check_password_hash, generate_password_hash
+
+SHOP_URL = os.environ["SHOP_URL"]  # https://shop.example
+TWO_STEP_API = os.environ["TWO_STEP_API"]  # where two-step's API listens
+TWO_STEP_URL = os.environ["TWO_STEP_URL"]  # its public_url, where browsers go: the issuer of results
+TWO_STEP_KEY = os.environ["TWO_STEP_KEY"]  # two-step keys create
+PRODUCT = "shop"  # [products.shop]: the audience of results
+
+shop = Flask(__name__)
+shop.secret_key = os.environ["SHOP_SECRET"]  # signs the session, which Flask keeps in a cookie
+https = SHOP_URL.startswith("https:")
+shop.config.update(
+    SESSION_COOKIE_NAME="__Host-shop" if https else "shop",
+    SESSION_COOKIE_SECURE=https,
+    SESSION_COOKIE_SAMESITE="Lax",  # with Strict, browsers would not send it when they return from two-step
+)
+
+# Two users of a demo. two-step knows them by `id`, which never changes. A new password counts `epoch` up.
+USERS = {
+    name: {"id": f"u-{number}", "password": generate_password_hash(password), "epoch": 0}
+    for number, (name, password) in enumerate([("ada", "lovelace"), ("alan", "turing-1936")], 1)
+}
+NOBODY = generate_password_hash(secrets.token_hex())
+
+
+def password_fits(name, password):
+    """Checks a password, in the same time whether or not there is such a user."""
+    return check_password_hash(USERS[name]["password"] if name in USERS else NOBODY, password) and name in USERS
+
+
+def signed_in():
+    """Returns the name of the user, or None. A new password ends the sessions that began with the old one."""
+    name = session.get("name")
+    return name if name in USERS and session["epoch"] == USERS[name]["epoch"] else None
+
+
+def user():
+    """Returns the name of the user, who must be signed in."""
+    return signed_in() or signed_out("Please sign in first.")
+
+
+def signed_out(message):
+    session.clear()
+    raise Unauthorized(message)
+
+
+AWAY = "Signing in is not possible now. Please try again in a minute."
+
+
+def two_step(method, path, body=None, known=(), away=AWAY):
+    """Calls two-step. Any answer but success, or a status in `known`, ends the request with a page: nobody is let in."""
+    headers = {"Authorization": f"Bearer {TWO_STEP_KEY}"}
+    try:
+        answer = requests.request(method, TWO_STEP_API + path, json=body, headers=headers, timeout=5)
+    except requests.RequestException:
+        raise ServiceUnavailable(away, retry_after=60) from None
+    if answer.status_code == 429:
+        wait_s = int(answer.headers.get("Retry-After", 60))
+        raise TooManyRequests(f"Too many attempts. Try again in {-(-wait_s // 60)} min.", retry_after=wait_s)
+    if not answer.ok and answer.status_code not in known:
+        shop.logger.error("two-step answered %s: %s", answer.status_code, answer.text)  # it quotes no value of a request
+        raise ServiceUnavailable(away, retry_after=60)
+    return answer
+
+
+# Fetched when needed, kept for 5 minutes, and fetched again for an unknown kid. No cooldown: results come from two_step() alone.
+KEYS = jwt.PyJWKClient(f"{TWO_STEP_URL}/.well-known/jwks.json", lifespan=300, cooldown_duration=0, timeout=5)
+TAKEN, taking = {}, threading.Lock()  # jti: exp. Processes of one shop need a table in common, with jti as its key.
+
+
+def check(result, pending):
+    """Returns the claims of a result; None if it is forged, over, not for this sign-in, or was taken before."""
+    try:
+        key = KEYS.get_signing_key_from_jwt(result)
+        token = jwt.decode_complete(
+            result, key, algorithms=["ES256"], issuer=TWO_STEP_URL, audience=PRODUCT, subject=USERS[pending["name"]]["id"],
+            options={"require": ["iss", "aud", "sub", "exp", "jti"]}, leeway=30,  # seconds that two clocks may differ
+        )
+    except jwt.PyJWKClientConnectionError:
+        raise ServiceUnavailable(AWAY, retry_after=60) from None
+    except jwt.PyJWTError:
+        return None
+    claims = token["payload"]
+    if token["header"].get("typ") != "two-step+jwt" or claims.get("nonce") != pending["nonce"]:
+        return None
+    with taking:
+        for jti in [jti for jti, exp in TAKEN.items() if exp < time.time() - 60]:
+            del TAKEN[jti]
+        if claims["jti"] in TAKEN:
+            return None
+        TAKEN[claims["jti"]] = claims["exp"]
+    return claims
+
+
+@shop.before_request
+def own_forms_alone():
+    """Refuses forms of other sites: browsers say where a form came from."""
+    if request.method == "POST" and request.headers.get("Origin") != SHOP_URL:
+        raise Forbidden("This form is not the shop's.")
+
+
+@shop.after_request
+def add_headers(response):
+    # Chrome checks where a form is redirected to: sign-in and settings lead to two-step's pages.
+    policy = f"default-src 'none'; form-action 'self' {TWO_STEP_URL}; frame-ancestors 'none'; base-uri 'none'"
+    response.headers["Content-Security-Policy"] = policy
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "same-origin"  # no-referrer would take Origin from the shop's own forms
+    return response
+
+
+@shop.post("/sign-in")
+def sign_in():
+    name = request.form.get("name", "")
+    if not password_fits(name, request.form.get("password", "")):
+        signed_out("Name and password do not match.")
+    session.clear()
+    pending = {"name": name, "epoch": USERS[name]["epoch"], "password_at": datetime.now(timezone.utc).isoformat()}
+    pending.update(state=secrets.token_urlsafe(), nonce=secrets.token_urlsafe())
+    wanted = {"user": USERS[name]["id"], "return_url": f"{SHOP_URL}/2fa", "state": pending["state"], "nonce": pending["nonce"]}
+    challenge = two_step("POST", "/v1/challenges", wanted).json()
+    if challenge["status"] == "not_required":  # this user has not turned two-step verification on
+        return let_in(pending, {})
+    session["pending"] = pending
+    return redirect(challenge["url"], 303)
+
+
+def let_in(pending, claims):
+    """Begins a new session: what was in the one before sign-in is gone."""
+    session.clear()
+    session.update({key: pending[key] for key in ("name", "epoch", "password_at")})
+    session.update(method=claims.get("method"), device=claims.get("device"))
+    return redirect("/", 303)
+
+
+ENDED = {
+    "cancelled": "You cancelled. Nobody was signed in.",
+    "locked": "Too many wrong codes. Wait a few minutes, then sign in again.",
+    "denied": "This sign-in was refused. If it was not you, change your password.",
+    "expired": "That took too long. Please sign in again.",
+}
+
+
+@shop.get("/2fa")
+def came_back():
+    pending = session.get("pending")
+    if not pending or request.args.get("state") != pending["state"]:
+        raise Forbidden("This sign-in is over, or was begun in another browser. Please sign in again.")
+    if "ticket" not in request.args:
+        signed_out(ENDED.get(request.args.get("status"), ENDED["expired"]))
+    answer = two_step("POST", "/v1/tickets/redeem", {"ticket": request.args["ticket"]}, known=(410,))
+    claims = check(answer.json()["result"], pending) if answer.ok else None
+    if claims is None or pending["epoch"] != USERS[pending["name"]]["epoch"]:
+        signed_out("You were not signed in. Please sign in again.")
+    return let_in(pending, claims)
+
+
+@shop.post("/settings")
+def settings():
+    name = user()
+    wanted = {"user": USERS[name]["id"], "purpose": "settings", "password_at": session["password_at"]}
+    wanted.update(return_url=f"{SHOP_URL}/", display_name=name)
+    answer = two_step("POST", "/v1/sessions", wanted, known=(422,))
+    if answer.status_code == 422 and answer.json()["field"] == "password_at":
+        signed_out("You typed your password more than 10 minutes ago. Please sign in again.")
+    return redirect(answer.json()["url"], 303)
+
+
+@shop.post("/sign-out")
+def sign_out():
+    name, device = user(), session["device"]
+    session.clear()  # first: two-step may be away
+    if device:
+        away = "You are signed out. This browser is still trusted: sign in later and remove it in the settings."
+        two_step("DELETE", f"/v1/users/{quote(USERS[name]['id'], safe='')}/devices/{device}", known=(404,), away=away)
+    return redirect("/", 303)
+
+
+@shop.post("/password")
+def change_password():
+    name, new = user(), request.form.get("new", "")
+    if len(new) < 8 or not password_fits(name, request.form.get("old", "")):
+        raise Forbidden("Nothing was changed: the old password is wrong, or the new one has fewer than 8 characters.")
+    USERS[name].update(password=generate_password_hash(new), epoch=USERS[name]["epoch"] + 1)
+    session.update(epoch=USERS[name]["epoch"], device=None)
+    away = "Your password is changed, but browsers that you trusted still are. Please change it once more in a minute."
+    two_step("POST", f"/v1/users/{quote(USERS[name]['id'], safe='')}/end", {"forget_devices": True}, known=(404,), away=away)
+    return redirect("/", 303)
+
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Shop</title>
+{% if message %}<p role="alert">{{ message }}</p>{% endif %}
+{% if name %}<h1>You are signed in as {{ name }}</h1><p>Second step: {{ session.method or "none" }}</p>
+<form method="post" action="/settings"><button>Two-step verification</button></form>
+<form method="post" action="/password"><label>Old password <input name="old" type="password"></label>
+<label>New password <input name="new" type="password" minlength="8"></label><button>Change password</button></form>
+<form method="post" action="/sign-out"><button>Sign out</button></form>
+{% else %}<h1>Sign in</h1><form method="post" action="/sign-in"><label>Name <input name="name"></label>
+<label>Password <input name="password" type="password"></label><button>Sign in</button></form>{% endif %}</html>"""
+
+
+@shop.get("/")
+def home(message=None):
+    return render_template_string(PAGE, message=message, name=signed_in())
+
+
+@shop.errorhandler(HTTPException)
+def explain(problem):
+    response = problem.get_response()  # with Retry-After
+    response.data = home(problem.description)
+    return response
+
+
+if __name__ == "__main__":
+    shop.run(port=urlsplit(SHOP_URL).port)  # on your machine; elsewhere a WSGI server

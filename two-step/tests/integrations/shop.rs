@@ -1,0 +1,96 @@
+//! Each shop as a process of its own, in front of a whole two-step with a real RabbitMQ and a real PostgreSQL.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use crate::stack::Stack;
+use crate::{checkout, variable};
+
+/// How long a shop may take to start.
+const START: Duration = Duration::from_secs(20);
+
+/// A running shop. It ends with the test.
+struct Shop(Child);
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A URL on this machine that nobody listens at.
+fn free_url() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+impl Shop {
+    fn start(mut command: Command, url: &str, api: &str, public_url: &str, key: &str) -> Self {
+        // Cookies do not know ports: with one secret, a session of one shop would be one of the other.
+        command.env("SHOP_URL", url).env("SHOP_SECRET", format!("of {url}")).env("TWO_STEP_KEY", key);
+        let mut process = command.env("TWO_STEP_API", api).env("TWO_STEP_URL", public_url).spawn().unwrap();
+        let address = url.strip_prefix("http://").unwrap();
+        let until = Instant::now() + START;
+        while TcpStream::connect(address).is_err() {
+            assert!(process.try_wait().unwrap().is_none(), "the shop ended");
+            assert!(Instant::now() < until, "the shop does not listen at {address}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self(process)
+    }
+}
+
+fn flask() -> Command {
+    let mut command = Command::new(variable("OTPOST_TEST_PYTHON"));
+    command.arg("-B").arg(checkout("examples/python/shop_flask.py"));
+    command
+}
+
+/// The folder with the packages is not the checkout's.
+fn express() -> Command {
+    let program = PathBuf::from(variable("OTPOST_TEST_NODE")).join("shop_express.js");
+    std::fs::copy(checkout("examples/node/shop_express.js"), &program).unwrap();
+    let mut command = Command::new("node");
+    command.arg(program);
+    command
+}
+
+fn text<'a>(printed: &'a Json, name: &str) -> &'a str {
+    printed[name].as_str().unwrap_or_else(|| panic!("the demo printed no {name}"))
+}
+
+/// Two processes of a shop: one in front of two-step, one in front of a stranger who speaks for it.
+async fn walk(program: fn() -> Command) {
+    let (shop, deceived, stranger) = (free_url(), free_url(), free_url());
+    let return_urls: Vec<String> =
+        [&shop, &deceived].iter().flat_map(|url| [format!("{url}/2fa"), format!("{url}/")]).collect();
+    let stack = Stack::start(&return_urls).await;
+    let printed: Json = serde_json::from_str(&stack.urls).unwrap();
+    let (api, pages, key) = (text(&printed, "api"), text(&printed, "pages"), text(&printed, "key"));
+    let _shop = Shop::start(program(), &shop, api, pages, key);
+    let _deceived = Shop::start(program(), &deceived, &stranger, &stranger, key);
+    let variables = [
+        ("SHOP", shop),
+        ("DECEIVED", deceived),
+        ("STRANGER", stranger),
+        ("DEMO_PID", stack.demo.id().to_string()),
+    ];
+    stack.walk("integrations/scenarios/a_user_of_the_shop", &variables);
+    stack.walk("integrations/scenarios/a_stranger_speaks_for_two_step", &variables);
+    stack.walk("integrations/scenarios/two_step_is_away", &variables);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_walks_through_the_shop_in_flask() {
+    walk(flask).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_walks_through_the_shop_in_express() {
+    walk(express).await;
+}
