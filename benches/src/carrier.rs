@@ -72,7 +72,7 @@ async fn converse(mut stream: TcpStream, asked: &RefCell<Asked>) -> anyhow::Resu
 }
 
 /// The length of the first request, when it is here completely.
-fn whole(input: &[u8]) -> anyhow::Result<Option<usize>> {
+pub(crate) fn whole(input: &[u8]) -> anyhow::Result<Option<usize>> {
     let Some(head) = find(input, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -117,7 +117,7 @@ fn field<'a>(request: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     body.split(|b| *b == b'&').find_map(|pair| pair.strip_prefix(name))
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|w| w == needle)
 }
 

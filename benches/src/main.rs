@@ -17,6 +17,7 @@ mod place;
 mod processes;
 mod report;
 mod standin;
+mod two_step;
 
 use clap::{Parser, Subcommand};
 
@@ -58,6 +59,8 @@ enum Command {
     Otpost(measure::Options),
     /// Measure otpost's memory while jobs wait
     Backlog(backlog::Options),
+    /// Measure `two-step serve`: challenges verified, and claims of trusted devices
+    TwoStep(two_step::Options),
     /// Make a table of measurements, one line of JSON each, from standard input
     Report(report::Options),
     /// Drop what a run that was broken off left in the ledger
@@ -86,6 +89,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Otpost(options) => measure::print(Subject::Otpost, options).await,
         Command::Backlog(options) => backlog::print(options).await,
+        Command::TwoStep(options) => two_step::print(options).await,
         Command::Report(options) => report::print(&options),
         Command::Sweep(place) => ledger::sweep(&place).await,
         Command::Work(options) => floor::work(options).await,

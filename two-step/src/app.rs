@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +18,7 @@ use crate::pages::Pages;
 use crate::relay::Relay;
 use crate::seal::Keys;
 use crate::store::Store;
-use crate::{api, hear, sweep};
+use crate::{api, hear, ops, sweep};
 
 /// Rows that are over are deleted so often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -91,7 +90,7 @@ pub async fn start(
     let addresses = (listeners.pages.local_addr()?, listeners.api.local_addr()?, listeners.ops.local_addr()?);
     serve(&tasks, &stop, listeners.pages, pages.router());
     serve(&tasks, &stop, listeners.api, api::router(Arc::clone(&core)));
-    serve(&tasks, &stop, listeners.ops, health(Arc::clone(&core)));
+    serve(&tasks, &stop, listeners.ops, ops::router(Arc::clone(&core)));
     spawn_workers(&tasks, &stop, &core, carrier, mailer);
     Ok(App { pages: addresses.0, api: addresses.1, ops: addresses.2, core, tasks, stop })
 }
@@ -130,19 +129,6 @@ fn serve(tasks: &TaskTracker, stop: &CancellationToken, listener: TcpListener, r
             tracing::error!(reason = %e.kind(), "a listener ended");
         }
     });
-}
-
-fn health(core: Arc<Core>) -> Router {
-    let ready = move || {
-        let core = Arc::clone(&core);
-        async move {
-            match core.store.check_schema().await {
-                Ok(()) => (axum::http::StatusCode::OK, "ready\n".to_owned()),
-                Err(e) => (axum::http::StatusCode::SERVICE_UNAVAILABLE, format!("{e}\n")),
-            }
-        }
-    };
-    Router::new().route("/livez", get(|| async { "alive\n" })).route("/readyz", get(ready))
 }
 
 impl App {

@@ -45,4 +45,6 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]
 mod demo;
+pub mod metrics;
+pub mod ops;
 pub mod pages;

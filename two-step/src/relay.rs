@@ -13,6 +13,7 @@ use crate::carrier::{Brought, Carrier};
 use crate::clock::after;
 use crate::flow::{Core, FlowError, Heard};
 use crate::mail::{MailError, Mailer};
+use crate::metrics;
 use crate::seal::Sealed;
 use crate::store::{OutboxKind, OutboxRow, Value};
 
@@ -88,6 +89,7 @@ impl Relay {
         let (over, live): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.not_after <= now);
         for row in over {
             tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "dropped from the outbox: its time is over");
+            self.core.metrics.brought(row.kind, metrics::Outcome::Dropped);
             self.forget(&row).await?;
         }
         Ok(live)
@@ -99,8 +101,14 @@ impl Relay {
             Err(e) => Ok(Outcome::Again { reason: e.to_string() }),
         };
         let settled = match outcome {
-            Ok(Outcome::Done) => self.forget(&row).await,
-            Ok(Outcome::Again { reason }) => self.put_off(&row, &reason).await,
+            Ok(Outcome::Done) => {
+                self.core.metrics.brought(row.kind, metrics::Outcome::Done);
+                self.forget(&row).await
+            }
+            Ok(Outcome::Again { reason }) => {
+                self.core.metrics.brought(row.kind, metrics::Outcome::Again);
+                self.put_off(&row, &reason).await
+            }
             Err(e) => Err(e),
         };
         if let Err(e) = settled {

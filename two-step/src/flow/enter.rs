@@ -103,6 +103,14 @@ pub(super) struct Match {
 impl Core {
     /// Checks an entry. Exactly as many wrong ones pass as the limits allow, and one right one.
     pub async fn enter(&self, challenge: Uuid, who: &Who, entry: &Entry) -> Result<Entered, FlowError> {
+        let (entered, account) = self.look_at_entry(challenge, who, entry).await?;
+        self.metrics.typed(&account.product, &entered);
+        Ok(entered)
+    }
+
+    async fn look_at_entry(
+        &self, challenge: Uuid, who: &Who, entry: &Entry,
+    ) -> Result<(Entered, Account), FlowError> {
         let typed = Typed::read(&entry.text);
         let slow = match &typed {
             Typed::Recovery(code) => self.slow_hashes(challenge, who, code).await?,
@@ -113,18 +121,20 @@ impl Core {
         who.must_own(self, &locked.account, &challenge)?;
         if let Some(entered) = self.entered_again(&challenge, who, &typed, locked.now) {
             tx.commit().await?;
-            return Ok(entered);
+            return Ok((entered, locked.account));
         }
         match challenge.may_enter(&locked.account, locked.now) {
             Err(EntryRefused::Ended(state)) => {
                 tx.commit().await?;
-                return Ok(Entered::Ended(state));
+                return Ok((Entered::Ended(state), locked.account));
             }
-            Err(EntryRefused::Paused { until }) => return Ok(Entered::Paused { until, now: locked.now }),
+            Err(EntryRefused::Paused { until }) => {
+                return Ok((Entered::Paused { until, now: locked.now }, locked.account));
+            }
             Ok(()) => {}
         }
         if typed == Typed::Unreadable {
-            return Ok(Entered::Unreadable);
+            return Ok((Entered::Unreadable, locked.account));
         }
         if let Some(client) = challenge.client_hash.clone() {
             let limit =
@@ -169,7 +179,10 @@ impl Core {
         tx.update(&locked.account).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;
-        Ok(entered)
+        if let Entered::Verified { .. } = &entered {
+            self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
+        }
+        Ok((entered, locked.account))
     }
 
     /// The same right answer sent twice gets the first answer again: by the browser until its ticket is redeemed, by the back

@@ -137,4 +137,14 @@ impl Core {
         let sealed = method.target_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
         Ok(self.keys.open_text(Sealed::MethodTarget, method.id, sealed)?)
     }
+
+    /// Rows in the outbox, and the age of the oldest in seconds.
+    pub async fn outbox_waiting(&self) -> Result<(i64, i64), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let waiting = tx.query("select count(*) from outbox", &[]).await?.first().map_or(0, |row| row.int(0));
+        let oldest = tx.find::<OutboxRow>("order by id limit 1", &[]).await?;
+        let made_at = oldest.and_then(|row| row.id.get_timestamp()).map(|at| at.to_unix().0.cast_signed());
+        let now = tx.now().await?.as_second();
+        Ok((waiting, made_at.map_or(0, |at| (now - at).max(0))))
+    }
 }

@@ -54,6 +54,7 @@ impl Core {
             self.learn(&mut tx, &locked.account, method, &row, now).await?;
         }
         tx.commit().await?;
+        self.metrics.heard(heard);
         let ended_without_call = row.state.is_final() && row.channel != Some(Channel::Voice);
         if row.call_due_at.is_some() && ended_without_call {
             self.call_anew(row.id).await?;

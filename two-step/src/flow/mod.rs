@@ -47,6 +47,7 @@ use crate::account::Account;
 use crate::challenge::Challenge;
 use crate::config::{Config, ProductConfig};
 use crate::method::Method;
+use crate::metrics::Metrics;
 use crate::seal::{Hashed, Keys, SealError};
 use crate::store::{Store, StoreError, Tx};
 
@@ -98,6 +99,8 @@ pub struct Core {
     pub keys: Keys,
     /// The configuration that is in force.
     pub config: Arc<Config>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Wakes the relay after a commit that wrote to the outbox.
     pub outbox_filled: Arc<Notify>,
 }
@@ -105,7 +108,7 @@ pub struct Core {
 impl Core {
     /// Puts the parts together.
     pub fn new(store: Store, keys: Keys, config: Arc<Config>) -> Self {
-        Self { store, keys, config, outbox_filled: Arc::default() }
+        Self { store, keys, config, metrics: Arc::default(), outbox_filled: Arc::default() }
     }
 
     /// A product's section.

@@ -8,5 +8,6 @@ mod challenges;
 mod contract;
 mod idempotency;
 mod methods;
+mod metrics;
 mod refusals;
 mod server;
