@@ -1,0 +1,297 @@
+//! What must hold after every scenario, from what the clients saw, both databases, and the carrier's record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::journal::{Entry, Heard, Notes};
+use crate::secrets;
+use crate::site::Site;
+use crate::wait;
+
+/// How long the outbox and otpost's events may take after the last fault.
+const SETTLE: Duration = Duration::from_secs(75);
+/// `limits.wrong_per_challenge`.
+const WRONG_ENTRIES: usize = 5;
+
+/// A challenge as the database has it.
+struct Challenge {
+    id: Uuid,
+    state: String,
+    wrong: usize,
+    proof: Option<String>,
+    has_device: bool,
+    jti: Option<Uuid>,
+}
+
+/// An order as two-step has it.
+#[derive(Debug)]
+struct Dispatch {
+    id: Uuid,
+    account: Uuid,
+    challenge: Option<Uuid>,
+    state: String,
+}
+
+/// The same order as otpost has it.
+#[derive(Debug)]
+struct Carried {
+    state: String,
+    is_final: bool,
+    /// Attempts that a carrier accepted, by channel.
+    accepted: BTreeMap<String, u64>,
+}
+
+/// Waits until everything has ended, then checks all of it.
+pub(crate) async fn check(site: &Site) {
+    let (ours, theirs) = (site.database.look().await, site.ledger.look().await);
+    settle(&ours, &theirs).await;
+    let notes = take(site);
+    let challenges = challenges(&ours).await;
+    nothing_is_accepted_twice(&notes);
+    for challenge in &challenges {
+        let entries: Vec<&Entry> = notes.entries.iter().filter(|e| e.challenge == challenge.id).collect();
+        wrong_entries_are_counted(challenge, &entries);
+        nobody_is_in_without_a_proof(challenge, &entries, &notes);
+    }
+    delivery_is_true(site, &ours, &theirs, &notes).await;
+    nothing_is_texted_twice(site, &ours, &theirs, &notes).await;
+    webhooks_are_whole(site).await;
+    secrets::check(site).await;
+    report(site, &notes, challenges.len()).await;
+}
+
+/// The notes as they are now.
+fn take(site: &Site) -> Notes {
+    let notes = site.journal.notes();
+    Notes {
+        secrets: notes.secrets.clone(),
+        entries: notes.entries.clone(),
+        results: notes.results.clone(),
+        tickets: notes.tickets.clone(),
+        deliveries: notes.deliveries.clone(),
+        users: notes.users.clone(),
+        faults: notes.faults,
+    }
+}
+
+/// Waits until the outbox is empty and both services say the same of every order.
+pub(crate) async fn settle(ours: &Client, theirs: &Client) {
+    let mut left = String::new();
+    let settled = wait::as_told(SETTLE, async || {
+        let rows = "select kind || ' (' || tries || ' tries)' from outbox";
+        let outbox: Vec<String> = ours.query(rows, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
+        let mut open = vec![];
+        for dispatch in dispatches(ours).await {
+            let carried = carried(theirs, dispatch.id).await;
+            let is_told = match &carried {
+                Some(carried) => carried.is_final && carried.state == dispatch.state,
+                None => is_final(&dispatch.state),
+            };
+            if !is_told {
+                open.push(format!("{dispatch:?}, at otpost: {carried:?}"));
+            }
+        }
+        if outbox.is_empty() && open.is_empty() {
+            return Ok(());
+        }
+        left = format!("outbox: {outbox:?}, orders: {open:#?}");
+        Err(Duration::from_millis(200))
+    })
+    .await;
+    assert!(settled.is_some(), "(5) lost, or never told: {left}");
+}
+
+fn is_final(state: &str) -> bool {
+    !["waiting", "queued", "sending", "sent"].contains(&state)
+}
+
+async fn challenges(ours: &Client) -> Vec<Challenge> {
+    let sql = "select id, state, wrong::int, proof, device is not null, jti from challenge where purpose in ('sign_in', 'confirm')";
+    let rows = ours.query(sql, &[]).await.unwrap();
+    let read = |row: &tokio_postgres::Row| Challenge {
+        id: row.get(0),
+        state: row.get(1),
+        wrong: row.get::<_, i32>(2) as usize,
+        proof: row.get(3),
+        has_device: row.get(4),
+        jti: row.get(5),
+    };
+    rows.iter().map(read).collect()
+}
+
+async fn dispatches(ours: &Client) -> Vec<Dispatch> {
+    let sql = "select d.id, m.account, d.challenge, d.state from dispatch d join method m on m.id = d.method";
+    let rows = ours.query(sql, &[]).await.unwrap();
+    let read = |row: &tokio_postgres::Row| Dispatch {
+        id: row.get(0),
+        account: row.get(1),
+        challenge: row.get(2),
+        state: row.get(3),
+    };
+    rows.iter().map(read).collect()
+}
+
+async fn carried(theirs: &Client, id: Uuid) -> Option<Carried> {
+    let row = theirs.query_opt("select uid, state from dispatch where id = $1", &[&id]).await.unwrap()?;
+    let (uid, state): (Uuid, String) = (row.get(0), row.get(1));
+    // The newest attempt is in the dispatch's own row.
+    let sql = "select channel, count(*) from (
+                 select channel, outcome from attempt where uid = $1
+                 union all select channel, outcome from dispatch where uid = $1 and n > 0) a
+               where outcome = 'accepted' group by channel";
+    let accepted = theirs.query(sql, &[&uid]).await.unwrap();
+    let accepted = accepted.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as u64)).collect();
+    Some(Carried { is_final: is_final(&state), state, accepted })
+}
+
+/// (1) One proof, one ticket, one result.
+fn nothing_is_accepted_twice(notes: &Notes) {
+    let mut jtis = BTreeMap::<Uuid, BTreeSet<Uuid>>::new();
+    for proven in &notes.results {
+        jtis.entry(proven.challenge).or_default().insert(proven.jti);
+    }
+    let all: BTreeSet<Uuid> = jtis.values().flatten().copied().collect();
+    assert_eq!(all.len(), jtis.len(), "(1) one result for each challenge: {jtis:?}");
+    let mut tickets = BTreeMap::<Uuid, BTreeSet<&str>>::new();
+    for (challenge, ticket) in &notes.tickets {
+        tickets.entry(*challenge).or_default().insert(ticket);
+    }
+    for (challenge, tickets) in tickets {
+        assert_eq!(tickets.len(), 1, "(1) one ticket for the challenge {challenge}");
+    }
+    let challenges: BTreeSet<Uuid> = notes.entries.iter().map(|e| e.challenge).collect();
+    for challenge in challenges {
+        let verified = |e: &&Entry| e.challenge == challenge && e.heard == Heard::Verified;
+        let by_pages = notes.tickets.iter().filter(|(of, _)| *of == challenge).count();
+        let by_api = notes.entries.iter().filter(verified).count().saturating_sub(by_pages);
+        assert!(by_api <= 1, "(1) the API accepted {by_api} codes for the challenge {challenge}");
+    }
+}
+
+/// (2) Exactly as many wrong entries pass as may.
+fn wrong_entries_are_counted(challenge: &Challenge, entries: &[&Entry]) {
+    let heard = |what: Heard| entries.iter().filter(|e| e.heard == what && !e.right).count();
+    let (wrong, unknown) = (heard(Heard::Wrong), heard(Heard::Unknown));
+    let (at_least, at_most) = (wrong, wrong + unknown + usize::from(heard(Heard::Locked) > 0));
+    let Challenge { id, state, .. } = challenge;
+    assert!(
+        (at_least..=at_most).contains(&challenge.wrong) || challenge.wrong == 0 && state == "verified",
+        "(2) {id} counts {} wrong entries; its clients saw {wrong}, and {unknown} without an answer",
+        challenge.wrong
+    );
+    assert!(challenge.wrong <= WRONG_ENTRIES, "(2) {id} let {} wrong entries pass", challenge.wrong);
+    assert!(wrong < WRONG_ENTRIES, "(2) {id} answered {wrong} times that a code was wrong");
+    assert_eq!(
+        state == "locked",
+        challenge.wrong == WRONG_ENTRIES,
+        "(2) {id} is {state} after {}",
+        challenge.wrong
+    );
+}
+
+/// (3) Who is in has shown the code that was sent to them, or a device that they trust.
+fn nobody_is_in_without_a_proof(challenge: &Challenge, entries: &[&Entry], notes: &Notes) {
+    let id = challenge.id;
+    let is_proven = ["verified", "redeemed", "lapsed"].contains(&challenge.state.as_str());
+    let by_device = challenge.proof.as_deref() == Some("trust") && challenge.has_device;
+    let right = entries.iter().any(|e| e.right && matches!(e.heard, Heard::Verified | Heard::Unknown));
+    assert!(!is_proven || right || by_device, "(3) {id} is {}, and nobody typed its code", challenge.state);
+    let told = |e: &&&Entry| e.heard == Heard::Verified;
+    let results = notes.results.iter().filter(|p| p.challenge == id);
+    if entries.iter().any(|e| told(&&e)) || results.clone().count() > 0 {
+        assert!(is_proven, "(3) a client was let in by {id}, which is {}", challenge.state);
+    }
+    assert!(!entries.iter().filter(|e| told(&e)).any(|e| !e.right), "(3) {id} took a wrong code");
+    for proven in results {
+        assert_eq!(Some(proven.jti), challenge.jti, "(3) a result of {id} that the database does not know");
+    }
+}
+
+/// (4) What two-step says of a delivery is what otpost has recorded.
+async fn delivery_is_true(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
+    let all = dispatches(ours).await;
+    for dispatch in &all {
+        match carried(theirs, dispatch.id).await {
+            Some(carried) => assert_eq!(dispatch.state, carried.state, "(4) {dispatch:?}"),
+            // otpost never had it.
+            None => assert!(
+                ["expired", "refused", "limited", "superseded", "cancelled"]
+                    .contains(&dispatch.state.as_str()),
+                "(4) otpost does not know {dispatch:?}"
+            ),
+        }
+    }
+    for (challenge, delivery) in notes.deliveries.iter().filter(|(_, delivery)| delivery == "delivered") {
+        let mut delivered = false;
+        for dispatch in all.iter().filter(|d| d.challenge == Some(*challenge)) {
+            let carried = carried(theirs, dispatch.id).await;
+            delivered |= carried.is_some_and(|c| c.state == "delivered");
+        }
+        assert!(delivered, "(4) the API said {delivery} of {challenge}, and otpost does not");
+    }
+    let challenges: BTreeSet<Uuid> = notes.entries.iter().map(|e| e.challenge).collect();
+    for challenge in challenges {
+        let shown = site.backend.show(challenge).await.body["delivery"].as_str().map(str::to_owned);
+        let newest =
+            "select state from dispatch where challenge = $1 order by issued_at desc, id desc limit 1";
+        let newest = ours.query_opt(newest, &[&challenge]).await.unwrap().map(|row| row.get::<_, String>(0));
+        assert!(shown.is_none() || shown == newest, "(4) the API says {shown:?}, the table {newest:?}");
+    }
+}
+
+/// (5) No order reached a phone twice.
+async fn nothing_is_texted_twice(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
+    let all = dispatches(ours).await;
+    for (user, number) in &notes.users {
+        let account = ours.query_opt("select id from account where user_ref = $1", &[user]).await.unwrap();
+        let account: Option<Uuid> = account.map(|row| row.get(0));
+        let mut sent = 0;
+        for dispatch in all.iter().filter(|d| Some(d.account) == account) {
+            let Some(carried) = carried(theirs, dispatch.id).await else { continue };
+            for (channel, times) in carried.accepted {
+                assert_eq!(times, 1, "(5) {dispatch:?} was accepted {times} times as {channel}");
+                sent += times;
+            }
+        }
+        let taken = site.phones.accepted(number).await.len() as u64;
+        assert_eq!(taken, sent, "(5) messages at the phone of {user}, and orders that were sent");
+    }
+}
+
+/// (5) Every event has come to the product's receiver, those of one user in their order.
+async fn webhooks_are_whole(site: &Site) {
+    let mut heard = BTreeMap::<String, Vec<String>>::new();
+    for body in site.receiver.bodies() {
+        let event: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let text = |name: &str| event[name].as_str().unwrap().to_owned();
+        let of_user = heard.entry(text("user")).or_default();
+        if !of_user.contains(&text("id")) {
+            of_user.push(text("id"));
+        }
+    }
+    let mut happened = BTreeMap::<String, Vec<String>>::new();
+    for event in site.backend.events(Uuid::nil()).await {
+        let text = |name: &str| event[name].as_str().unwrap().to_owned();
+        happened.entry(text("user")).or_default().push(text("id"));
+    }
+    assert_eq!(heard, happened, "(5) webhooks and events");
+}
+
+/// Leaves a line for the end of the run: challenges, entries, sign-ins, texts and calls, faults.
+async fn report(site: &Site, notes: &Notes, challenges: usize) {
+    let Ok(file) = std::env::var("TWO_STEP_FAULTS_REPORTS") else { return };
+    let mut texts = 0;
+    for (_, number) in &notes.users {
+        texts += site.phones.accepted(number).await.len();
+    }
+    let verified: BTreeSet<Uuid> =
+        notes.entries.iter().filter(|e| e.heard == Heard::Verified).map(|e| e.challenge).collect();
+    let (entries, faults) = (notes.entries.len(), notes.faults);
+    let line = format!("{challenges} {entries} {} {texts} {faults}\n", verified.len());
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
+}

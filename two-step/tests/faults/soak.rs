@@ -1,0 +1,164 @@
+//! Anything breaks at any time, as the seed has it, while users sign in by pages and API on two processes.
+
+mod long {
+    use std::time::Duration;
+
+    use tokio::sync::Mutex;
+    use tokio::time::Instant;
+
+    use crate::backend::Backend;
+    use crate::checker;
+    use crate::journal::Heard;
+    use crate::killed::kill;
+    use crate::process::Process;
+    use crate::seed::Seed;
+    use crate::site::{Doors, Site, Way};
+    use crate::user::{User, none_of};
+    use crate::wait;
+
+    const LONG: Duration = Duration::from_secs(120);
+    const USERS: usize = 4;
+    /// A user gives a code up that has not come by then.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[derive(Debug, Clone, Copy)]
+    enum Fault {
+        KillFirst,
+        KillSecond,
+        KillOtpost,
+        BrokerRefuses,
+        BrokerHangs,
+        BrokerResets,
+        DatabaseRefuses,
+        DatabaseHangs,
+        DatabaseResets,
+        DatabaseIsSlow,
+    }
+
+    /// By weight.
+    const FAULTS: [(u64, Fault); 10] = [
+        (3, Fault::KillFirst),
+        (3, Fault::KillSecond),
+        (1, Fault::KillOtpost),
+        (1, Fault::BrokerRefuses),
+        (1, Fault::BrokerHangs),
+        (2, Fault::BrokerResets),
+        (1, Fault::DatabaseRefuses),
+        (1, Fault::DatabaseHangs),
+        (2, Fault::DatabaseResets),
+        (1, Fault::DatabaseIsSlow),
+    ];
+
+    struct Running {
+        first: Option<Process>,
+        second: Option<Process>,
+        otpost: Option<Process>,
+    }
+
+    /// One attempt of a user to sign in, as far as the servers let it come.
+    async fn attempt(site: &Site, user: &User, backend: &Backend, seed: &mut Seed) {
+        let before = user.codes(site).await;
+        let created = backend.create(&user.name).await;
+        if created.status != Some(201) {
+            return;
+        }
+        let challenge = created.id();
+        if backend.send(challenge, user.phone).await.status != Some(202) {
+            return;
+        }
+        let arrived = async || site.phones.codes(&user.number).await.get(before).cloned();
+        let Some(code) = wait::within(PATIENCE, arrived).await else { return };
+        let all = site.phones.codes(&user.number).await;
+        if seed.below(4) == 0 {
+            backend.verify(challenge, &none_of(&all), false).await;
+        }
+        // A late code of an attempt before may be the one that came: then it is wrong, and counted.
+        for _ in 0..3 {
+            backend.show(challenge).await;
+            let newest = site.phones.codes(&user.number).await.pop().unwrap_or_else(|| code.clone());
+            if backend.verify(challenge, &newest, true).await == Heard::Verified {
+                return;
+            }
+        }
+    }
+
+    /// Breaks something, and makes it whole again.
+    async fn break_once(site: &Site, running: &Mutex<Running>, doors: Doors, seed: &mut Seed) {
+        let fault = seed.one_of(&FAULTS);
+        let length = Duration::from_millis(200 + seed.below(4000));
+        println!("{fault:?} for {length:?}");
+        site.journal.fault();
+        let (broker, database) = (&site.links.broker, &site.links.database);
+        let mut running = running.lock().await;
+        match fault {
+            Fault::KillFirst => running.first.take().into_iter().for_each(Process::kill),
+            Fault::KillSecond => running.second.take().into_iter().for_each(Process::kill),
+            Fault::KillOtpost => running.otpost.take().into_iter().for_each(|p| kill(p, &site.journal)),
+            Fault::BrokerRefuses => {
+                broker.refuse(true);
+                broker.cut();
+            }
+            Fault::BrokerHangs => broker.stall(),
+            Fault::BrokerResets => broker.reset(),
+            Fault::DatabaseRefuses => {
+                database.refuse(true);
+                database.cut();
+            }
+            Fault::DatabaseHangs => database.stall(),
+            Fault::DatabaseResets => database.reset(),
+            Fault::DatabaseIsSlow => database.delay(Duration::from_millis(20)),
+        }
+        tokio::time::sleep(length).await;
+        broker.pass();
+        database.pass();
+        if running.first.is_none() {
+            running.first = Some(site.start().await);
+        }
+        if running.second.is_none() {
+            running.second = Some(site.start_with("second", doors, &[]).await);
+        }
+        if running.otpost.is_none() {
+            running.otpost = Some(site.start_otpost().await);
+        }
+    }
+
+    /// Seen to fail: as the short ones.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn anything_breaks_at_any_time() {
+        let site = Site::build(Way::Amqp).await;
+        site.tap.hear("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
+        let doors = Doors::free();
+        let running = Mutex::new(Running {
+            otpost: Some(site.start_otpost().await),
+            first: Some(site.start().await),
+            second: Some(site.start_with("second", doors, &[]).await),
+        });
+        let there = site.backend.at(doors.api);
+        let mut users = vec![];
+        for n in 0..USERS {
+            users.push(User::set_up(&site, &format!("user{n}")).await);
+        }
+        let end = Instant::now() + LONG;
+        let signing_in = users.iter().enumerate().map(async |(n, user)| {
+            let mut seed = Seed::of(&format!("user {n}"));
+            while Instant::now() < end {
+                let backend = if seed.below(2) == 0 { &site.backend } else { &there };
+                attempt(&site, user, backend, &mut seed).await;
+                // Nobody answers: not all of the processor for asking again.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let breaking = async {
+            let mut seed = Seed::of("anything_breaks_at_any_time");
+            while Instant::now() < end {
+                tokio::time::sleep(Duration::from_millis(500 + seed.below(2500))).await;
+                break_once(&site, &running, doors, &mut seed).await;
+            }
+        };
+        tokio::join!(futures_util::future::join_all(signing_in), breaking);
+        checker::check(&site).await;
+        let verified = site.journal.notes().entries.iter().filter(|e| e.heard == Heard::Verified).count();
+        println!("{verified} sign-ins");
+        assert!(verified > 20, "most of the time users get in: {verified}");
+    }
+}
