@@ -17,10 +17,18 @@ use crate::metrics;
 use crate::seal::Sealed;
 use crate::store::{OutboxKind, OutboxRow, Value};
 
+/// Kinds of rows by the server that they go to. A server that hangs holds up its own rows alone.
+const WAYS: [&[OutboxKind]; 3] = [
+    &[OutboxKind::Dispatch, OutboxKind::Next, OutboxKind::Cancel, OutboxKind::Feedback],
+    &[OutboxKind::Mail],
+    &[OutboxKind::Webhook],
+];
 /// Rows that are brought out at once.
 const GROUP: i64 = 32;
 /// A relay that was killed holds its rows for so long.
 const LEASE: Duration = Duration::from_secs(15);
+/// A row is brought out within this time, or tried again: before its lease ends.
+const TIMEOUT: Duration = Duration::from_secs(12);
 /// The outbox is looked at so often, besides when a commit wakes the relay.
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest pause between two tries.
@@ -47,35 +55,43 @@ enum Outcome {
 impl Relay {
     /// Works until told to stop.
     pub async fn run(&self, stop: CancellationToken) {
+        futures_util::future::join_all(WAYS.map(|kinds| self.run_way(kinds, &stop))).await;
+    }
+
+    async fn run_way(&self, kinds: &[OutboxKind], stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            match self.turn().await {
+            // Made before the look: a commit meanwhile wakes too.
+            let filled = self.core.outbox_filled.notified();
+            match self.turn(kinds).await {
                 Ok(brought) if brought > 0 => continue,
                 Ok(_) => {}
                 Err(e) => tracing::warn!(reason = %e, "the outbox cannot be read"),
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.core.outbox_filled.notified() => {}
+                () = filled => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
     }
 
-    /// Brings out what is due. Returns how many rows were taken up.
-    pub async fn turn(&self) -> Result<usize, FlowError> {
-        let rows = self.take().await?;
+    /// Brings out what is due of some kinds. Returns how many rows were taken up.
+    async fn turn(&self, kinds: &[OutboxKind]) -> Result<usize, FlowError> {
+        let rows = self.take(kinds).await?;
         let taken = rows.len();
         futures_util::future::join_all(rows.into_iter().map(|row| self.bring(row))).await;
         Ok(taken)
     }
 
     /// Takes due rows under a lease. Of one subject only the oldest: a job goes out before its acts.
-    async fn take(&self) -> Result<Vec<OutboxRow>, FlowError> {
+    async fn take(&self, kinds: &[OutboxKind]) -> Result<Vec<OutboxRow>, FlowError> {
         let mut tx = self.core.store.begin().await?;
         let now = tx.now().await?;
         let lock = tx.locks("for update skip locked");
+        let kinds = kinds.iter().map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ");
         let due = format!(
-            "where next_at <= $1 and not exists (select 1 from outbox e where e.subject = outbox.subject and e.id < outbox.id) \
+            "where kind in ({kinds}) and next_at <= $1 \
+             and not exists (select 1 from outbox e where e.subject = outbox.subject and e.id < outbox.id) \
              order by next_at limit $2 {lock}"
         );
         let mut rows =
@@ -97,7 +113,10 @@ impl Relay {
 
     async fn bring(&self, row: OutboxRow) {
         let outcome = match self.open(&row) {
-            Ok(body) => self.try_once(&row, &body).await,
+            Ok(body) => {
+                let trying = tokio::time::timeout(TIMEOUT, self.try_once(&row, &body)).await;
+                trying.unwrap_or_else(|_| Ok(Outcome::Again { reason: "no answer in time".to_owned() }))
+            }
             Err(e) => Ok(Outcome::Again { reason: e.to_string() }),
         };
         let settled = match outcome {

@@ -128,7 +128,7 @@ impl Core {
         let id = new_id();
         let body_sealed = self.keys.seal(Sealed::Outbox, id, body.to_string().as_bytes());
         tx.insert(&OutboxRow { id, kind, subject, body_sealed, not_after, tries: 0, next_at: now }).await?;
-        self.outbox_filled.notify_one();
+        self.outbox_filled.notify_waiters();
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod events;
 mod journal;
 mod killed;
 mod mailbox;
+mod neighbours;
 mod phones;
 mod process;
 #[allow(dead_code, reason = "these scenarios use a part")]
