@@ -90,12 +90,15 @@ impl Relay {
         let lock = tx.locks("for update skip locked");
         let kinds = kinds.iter().map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ");
         let due = format!(
-            "where kind in ({kinds}) and next_at <= $1 \
+            "where kind in ({kinds}) and (next_at <= $1 or next_at > $2 or tries = 0) \
              and not exists (select 1 from outbox e where e.subject = outbox.subject and e.id < outbox.id) \
-             order by next_at limit $2 {lock}"
+             order by next_at limit $3 {lock}"
         );
-        let mut rows =
-            tx.select::<OutboxRow>(&due, &[Value::Int(now.as_millisecond()), Value::Int(GROUP)]).await?;
+        // Nothing is put off for longer: where the clock has stepped back, the row is due.
+        let latest = after(now, LONGEST_PAUSE);
+        let values =
+            [Value::Int(now.as_millisecond()), Value::Int(latest.as_millisecond()), Value::Int(GROUP)];
+        let mut rows = tx.select::<OutboxRow>(&due, &values).await?;
         for row in &mut rows {
             row.tries += 1;
             row.next_at = after(now, LEASE);

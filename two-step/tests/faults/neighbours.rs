@@ -45,7 +45,8 @@ async fn the_mail_server_is_away(trouble: Trouble) {
         assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
     };
     trouble.during(&site, &site.links.mail, work).await;
-    let second = wait::answer("the second letter", async || site.mailbox.letters(address).get(1).cloned()).await;
+    let second =
+        wait::answer("the second letter", async || site.mailbox.letters(address).get(1).cloned()).await;
     let code = second.code().unwrap();
     site.journal.secret("code", &code);
     browser.send("/settings/email", &[("code", &code)]).await.unwrap();
@@ -63,7 +64,8 @@ async fn while_a_webhooks_receiver_hangs_texts_do_not_wait() {
     site.receiver.hang(true);
     site.journal.fault();
     user.sign_in(&site).await;
-    wait::until("a webhook is under way", async || site.outbox("kind = 'webhook' and tries > 0").await > 0).await;
+    wait::until("a webhook is under way", async || site.outbox("kind = 'webhook' and tries > 0").await > 0)
+        .await;
     let asked = Instant::now();
     user.sign_in(&site).await;
     let waited = asked.elapsed();
