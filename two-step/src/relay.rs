@@ -109,6 +109,9 @@ impl Relay {
         for row in over {
             tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "dropped from the outbox: its time is over");
             self.core.metrics.brought(row.kind, metrics::Outcome::Dropped);
+            if row.kind == OutboxKind::Dispatch {
+                self.core.given_up(row.subject).await?;
+            }
             self.forget(&row).await?;
         }
         Ok(live)

@@ -86,6 +86,21 @@ impl Core {
         Ok(())
     }
 
+    /// The relay could not bring a dispatch to otpost before its code ended. If otpost has it all the same, its next event
+    /// says so.
+    pub async fn given_up(&self, dispatch: Uuid) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        if let Some(mut row) =
+            tx.lock::<Dispatch>(dispatch).await?.filter(|d| d.state == DispatchState::Waiting)
+        {
+            row.state = DispatchState::Expired;
+            row.call_due_at = None;
+            tx.update(&row).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// The relay has brought a dispatch to otpost.
     pub async fn confirmed(&self, dispatch: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
