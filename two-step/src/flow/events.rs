@@ -9,7 +9,9 @@ use crate::account::Account;
 use crate::clock::after;
 use crate::method::{Channel, Kind, Method};
 use crate::seal::{Hashed, Sealed, random_token};
-use crate::store::{Dispatch, DispatchState, Event, NoticeToken, OutboxKind, OutboxRow, Tx, new_id};
+use crate::store::{
+    Dispatch, DispatchState, Event, NoticeToken, OutboxKind, OutboxRow, Tx, new_id, new_id_at,
+};
 
 /// How long the stop page of a notice works.
 const STOP_LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
@@ -41,7 +43,7 @@ impl Core {
         &self, tx: &mut Tx, account: &Account, kind: &str, actor: &str, data: Json, now: Timestamp,
     ) -> Result<(), FlowError> {
         let event = Event {
-            id: new_id(),
+            id: new_id_at(now),
             product: account.product.clone(),
             account: account.id,
             user_ref: account.user_ref.clone(),
@@ -125,7 +127,7 @@ impl Core {
         &self, tx: &mut Tx, kind: OutboxKind, subject: Uuid, body: &Json, not_after: Timestamp,
         now: Timestamp,
     ) -> Result<(), FlowError> {
-        let id = new_id();
+        let id = new_id_at(now);
         let body_sealed = self.keys.seal(Sealed::Outbox, id, body.to_string().as_bytes());
         tx.insert(&OutboxRow { id, kind, subject, body_sealed, not_after, tries: 0, next_at: now }).await?;
         self.outbox_filled.notify_waiters();

@@ -11,8 +11,8 @@ mod rows;
 mod sqlite;
 mod value;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -215,7 +215,15 @@ impl Tx {
     }
 }
 
-/// A new id, which begins with the time.
+/// A new id, which begins with the machine's time.
 pub fn new_id() -> Uuid {
     Uuid::now_v7()
+}
+
+/// A new id, which begins with the database's time: for rows that are read in the order of their ids, whichever process wrote
+/// them. The ids of one process rise, also within a millisecond.
+pub fn new_id_at(now: Timestamp) -> Uuid {
+    static CONTEXT: Mutex<uuid::ContextV7> = Mutex::new(uuid::ContextV7::new());
+    let seconds = u64::try_from(now.as_second()).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(&CONTEXT, seconds, now.subsec_nanosecond().unsigned_abs()))
 }

@@ -11,6 +11,7 @@ mod backend;
 mod browser;
 mod canaries;
 mod checker;
+mod clock;
 mod database;
 mod events;
 mod journal;

@@ -1,0 +1,164 @@
+//! Clocks step: the database's, by which everything is judged, and a process's own, by which nothing is.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use crate::checker;
+use crate::journal::Heard;
+use crate::killed::{kill, prepared};
+use crate::site::{Doors, Site, Way};
+use crate::user::User;
+use crate::wait;
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// The wall clock of one process, which the scenario sets. Its other clocks go on.
+struct WallClock(PathBuf);
+
+impl WallClock {
+    fn new(site: &Site) -> Self {
+        let clock = Self(site.file("clock"));
+        clock.step(0);
+        clock
+    }
+
+    /// So many seconds from the true time.
+    fn step(&self, seconds: i64) {
+        // Never half written.
+        let next = self.0.with_extension("next");
+        std::fs::write(&next, format!("{seconds:+}\n")).unwrap();
+        std::fs::rename(next, &self.0).unwrap();
+    }
+
+    fn variables(&self) -> [(&str, &str); 4] {
+        [
+            ("LD_PRELOAD", library()),
+            ("FAKETIME_TIMESTAMP_FILE", self.0.to_str().unwrap()),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("DONT_FAKE_MONOTONIC", "1"),
+        ]
+    }
+}
+
+/// libfaketime, from the Debian package `faketime`.
+fn library() -> &'static str {
+    const PLACES: [&str; 3] = [
+        "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+        "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+        "/usr/lib/faketime/libfaketimeMT.so.1",
+    ];
+    let found = PLACES.into_iter().find(|place| Path::new(place).exists());
+    found.expect("libfaketime is not installed: run scripts/faults, or install the package faketime")
+}
+
+/// A database whose clock the scenario sets: connections that begin from now on look for `clock_timestamp()` here first.
+async fn hold_clock(site: &Site) {
+    let look = site.database.look().await;
+    let name: String = look.query_one("select current_database()::text", &[]).await.unwrap().get(0);
+    look.batch_execute("create schema held").await.unwrap();
+    set_clock(site, 0).await;
+    look.batch_execute(&format!("alter database {name} set search_path = held, public, pg_catalog"))
+        .await
+        .unwrap();
+    site.links.database.cut();
+}
+
+/// Puts the database's clock so many seconds from the true time.
+async fn set_clock(site: &Site, seconds: i64) {
+    let sql = format!(
+        "create or replace function held.clock_timestamp() returns timestamptz language sql volatile
+         as $$ select pg_catalog.clock_timestamp() + interval '{seconds} seconds' $$"
+    );
+    site.database.look().await.batch_execute(&sql).await.unwrap();
+}
+
+/// The clock of one of two processes is wrong by an hour, a day, forth and back. Codes, limits and tickets are judged by the database's; the
+/// product, which asks for what is new again and again, hears every event, and webhooks keep their order.
+///
+/// Seen to fail: with ids of events that begin with the process's own time (events of the other process are never heard).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
+    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    two_step.kill();
+    let (clock, doors) = (WallClock::new(&site), Doors::free());
+    let _two_step = site.start_with("two-step", site.doors, &clock.variables()).await;
+    let _second = site.start_with("second", doors, &[]).await;
+    let there = site.backend.at(doors.api);
+    let mut heard: Vec<Json> = site.backend.events(Uuid::nil()).await;
+    for step in [0, DAY, HOUR, -HOUR, -DAY, 0] {
+        clock.step(step);
+        site.journal.fault();
+        user.sign_in(&site).await;
+        let (challenge, before) = user.ask_for_code(&site).await;
+        let code = site.phones.code_after(&user.number, before).await;
+        assert_eq!(there.verify(challenge, &code, true).await, Heard::Verified);
+        let mut browser = site.browser();
+        let (challenge, code) = user.open_challenge(&site, &mut browser).await;
+        assert_eq!(browser.enter(challenge, &code, true, step == 0).await, Heard::Verified);
+        assert!(site.backend.redeem(&browser.ticket().unwrap()).await.is_some());
+        let last = heard.last().map_or(Uuid::nil(), |event| event["id"].as_str().unwrap().parse().unwrap());
+        heard.extend(site.backend.events(last).await);
+    }
+    let happened: i64 =
+        site.database.look().await.query_one("select count(*) from event", &[]).await.unwrap().get(0);
+    assert_eq!(heard.len() as i64, happened, "the product has heard every event");
+    checker::check(&site).await;
+}
+
+/// The database's clock steps on: codes have ended, and new ones are good. It steps back: nothing is accepted a second time.
+///
+/// Seen to fail: with a life of codes that is judged by the process's clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_databases_clock_decides_when_a_code_ends() {
+    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    hold_clock(&site).await;
+    let (old, before) = user.ask_for_code(&site).await;
+    let code = site.phones.code_after(&user.number, before).await;
+    set_clock(&site, 11 * MINUTE).await;
+    site.journal.fault();
+    assert_eq!(site.backend.verify(old, &code, false).await, Heard::Wrong, "the code has ended");
+    set_clock(&site, 0).await;
+    site.journal.fault();
+    assert_eq!(
+        site.backend.verify(old, &code, true).await,
+        Heard::Verified,
+        "time is back, and so is the code"
+    );
+    assert_eq!(site.backend.verify(old, &code, true).await, Heard::Refused);
+    set_clock(&site, -11 * MINUTE).await;
+    site.journal.fault();
+    assert_eq!(site.backend.verify(old, &code, true).await, Heard::Refused, "once is once");
+    set_clock(&site, 0).await;
+    user.sign_in(&site).await;
+    checker::check(&site).await;
+}
+
+/// The broker is away until the code has ended: nothing is texted any more, and whoever looks is told so.
+///
+/// Seen to fail: with rows that are dropped without a word to their order (it stays `waiting` for ever).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_ended_before_the_broker_was_back_is_told_as_expired() {
+    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
+    hold_clock(&site).await;
+    site.links.broker.refuse(true);
+    site.links.broker.cut();
+    let (challenge, before) = user.ask_for_code(&site).await;
+    assert_eq!(site.backend.show(challenge).await.body["delivery"], "waiting");
+    set_clock(&site, 10 * MINUTE).await;
+    site.journal.fault();
+    wait::until("the row is dropped", async || site.outbox("kind = 'dispatch'").await == 0).await;
+    let told = async || site.backend.show(challenge).await.body["delivery"] == "expired";
+    wait::until("the end is told", told).await;
+    kill(two_step, &site.journal);
+    site.links.broker.refuse(false);
+    set_clock(&site, 0).await;
+    let _two_step = site.start().await;
+    let another = User::set_up(&site, "bob").await;
+    another.sign_in(&site).await;
+    assert_eq!(user.codes(&site).await, before, "nothing is texted after its end");
+    checker::check(&site).await;
+}
