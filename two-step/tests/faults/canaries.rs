@@ -55,8 +55,7 @@ async fn sign_in_by_recovery_code(site: &Site, user: &User) {
     assert!(site.backend.redeem(&ticket).await.is_some());
 }
 
-/// Seen to fail: with a log line that has the entry, with a body of the outbox that is not sealed, with the number in an event,
-/// with a job that is not sealed.
+/// Seen to fail: with a log line that has the entry, with the number or the address in an event, with a job that is not sealed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;

@@ -109,9 +109,11 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
     checker::check(&site).await;
 }
 
-/// The database's clock steps on: codes have ended, and new ones are good. It steps back: nothing is accepted a second time.
+/// The database's clock steps on: codes have ended, and new ones are good. It steps back: nothing is accepted a second time, and
+/// what was written meanwhile goes out.
 ///
-/// Seen to fail: with a life of codes that is judged by the process's clock.
+/// Seen to fail: with a life of codes that is judged by the process's clock (an old code is right), with rows of the outbox that
+/// wait for their time alone (5: feedback waits for ten minutes).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_databases_clock_decides_when_a_code_ends() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;

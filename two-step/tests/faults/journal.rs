@@ -53,6 +53,8 @@ pub(crate) struct Notes {
     pub(crate) users: Vec<(String, String)>,
     /// Faults that the scenario injected.
     pub(crate) faults: u32,
+    /// Whether otpost died: what the carrier reported meanwhile is lost, and orders may stay `sent` until their code's end.
+    pub(crate) receipts_are_lost: bool,
 }
 
 /// The notes. Clones share them.

@@ -262,7 +262,7 @@ impl Site {
 
     /// Waits until everything has been brought out and told.
     pub(crate) async fn is_quiet(&self) {
-        checker::settle(&self.database.look().await, &self.ledger.look().await).await;
+        checker::settle(self).await;
     }
 
     /// Waits until everything has been brought out.

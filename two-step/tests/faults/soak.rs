@@ -9,7 +9,7 @@ mod long {
     use crate::backend::Backend;
     use crate::checker;
     use crate::journal::Heard;
-    use crate::killed::kill;
+    use crate::killed::kill_otpost;
     use crate::process::Process;
     use crate::seed::Seed;
     use crate::site::{Doors, Site, Way};
@@ -93,7 +93,9 @@ mod long {
         match fault {
             Fault::KillFirst => running.first.take().into_iter().for_each(Process::kill),
             Fault::KillSecond => running.second.take().into_iter().for_each(Process::kill),
-            Fault::KillOtpost => running.otpost.take().into_iter().for_each(|p| kill(p, &site.journal)),
+            Fault::KillOtpost => {
+                running.otpost.take().into_iter().for_each(|p| kill_otpost(p, &site.journal))
+            }
             Fault::BrokerRefuses => {
                 broker.refuse(true);
                 broker.cut();
@@ -122,7 +124,6 @@ mod long {
         }
     }
 
-    /// Seen to fail: as the short ones.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn anything_breaks_at_any_time() {
         let site = Site::build(Way::Amqp).await;

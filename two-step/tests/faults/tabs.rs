@@ -13,7 +13,7 @@ const ROUNDS: u64 = 8;
 
 /// Two tabs of the browser and the back end, at another process, give the right answer at once.
 ///
-/// Seen to fail: without the challenge's lock (two results for one challenge).
+/// Seen to fail: without the locks of account and challenge (a right code is wrong).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_right_answers_at_once_one_counts() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
@@ -59,7 +59,7 @@ async fn of_right_answers_at_once_one_counts() {
 
 /// Two browsers open the URL of a challenge at once. One gets it; the other can do nothing with it.
 ///
-/// Seen to fail: without the challenge's lock (both get a form).
+/// Seen to fail: likewise (both get a form).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_browsers_with_one_url_one_gets_the_challenge() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
