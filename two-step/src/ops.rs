@@ -30,7 +30,7 @@ async fn ready(State(core): State<Arc<Core>>) -> Response {
 
 /// Beyond loopback the configuration asks for a token.
 async fn metrics(State(core): State<Arc<Core>>, headers: HeaderMap) -> Response {
-    if let Some(token) = &core.config.ops.token {
+    if let Some(token) = &core.config().ops.token {
         let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         let given = given.and_then(|v| v.strip_prefix("Bearer "));
         if !given.is_some_and(|given| same(given, token.expose_secret())) {

@@ -162,7 +162,7 @@ impl Relay {
                     Err(e @ MailError::Away) => Outcome::Again { reason: e.to_string() },
                 })
             }
-            OutboxKind::Webhook => Ok(match webhook::post(&self.core.config, &self.client, body).await {
+            OutboxKind::Webhook => Ok(match webhook::post(&self.core.config(), &self.client, body).await {
                 Ok(()) => Outcome::Done,
                 Err(reason) => Outcome::Again { reason },
             }),

@@ -97,8 +97,11 @@ async fn converse(mut stream: TcpStream, codes: &Codes) -> anyhow::Result<()> {
                     codes.arrive(job.to, code);
                 }
             }
+            // Nobody asks about a dispatch that was told of; there is none.
+            let status = if input.starts_with(b"GET ") { "404 Not Found" } else { "202 Accepted" };
             input.drain(..length);
-            stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}").await?;
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
+            stream.write_all(answer.as_bytes()).await?;
         }
         if stream.read_buf(&mut input).await? == 0 {
             return Ok(());

@@ -210,7 +210,7 @@ fn describe(api: &Api, look: &Look) -> ChallengeAnswer {
         purpose: look.challenge.purpose,
         methods: look.methods.iter().filter(|m| m.is_active()).map(MethodAnswer::from).collect(),
         method: look.challenge.method,
-        sends_left: look.challenge.sends_left(&api.core.config.limits),
+        sends_left: look.challenge.sends_left(&api.core.config().limits),
         next_send_at: look.challenge.next_send_at,
         delivery: look.dispatch.as_ref().map(|d| d.state),
         expires_at: look.challenge.expires_at,

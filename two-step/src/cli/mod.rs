@@ -85,6 +85,15 @@ pub(crate) enum Failure {
     Failed(String),
 }
 
+impl Failure {
+    /// The sentence.
+    fn text(&self) -> &str {
+        match self {
+            Self::Usage(text) | Self::Failed(text) => text,
+        }
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(e: anyhow::Error) -> Self {
         if e.downcast_ref::<BadConfig>().is_some() {

@@ -32,10 +32,38 @@ impl Serve {
         let url = config.public_url.as_str().to_owned();
         let app = app::start(config, keys, listeners, self.migrate, None).await?;
         tracing::info!(pages = %app.pages, api = %app.api, ops = %app.ops, public_url = url, "two-step runs");
-        told_to_stop().await;
+        tokio::select! {
+            () = told_to_stop() => {}
+            () = self.reload_when_told(&app) => {}
+        }
         tracing::info!("stopping");
         app.stop().await;
         Ok(())
+    }
+}
+
+impl Serve {
+    /// Reads the configuration again with each SIGHUP. One that is not good changes nothing.
+    async fn reload_when_told(&self, app: &app::App) {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
+        while hangup.recv().await.is_some() {
+            match self.file.load() {
+                Err(e) => {
+                    tracing::error!(reason = e.text(), "the configuration is not good: the one before holds");
+                }
+                Ok(mut config) => {
+                    for key in config.keep_from(&app.core.config()) {
+                        tracing::warn!(key, "is in force after a restart");
+                    }
+                    for warning in config.warnings() {
+                        tracing::warn!("{warning}");
+                    }
+                    app.core.replace_config(config);
+                    tracing::info!("the configuration was reloaded");
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The configuration: one TOML file, strict. Errors name the key and quote no value.
 
 mod duration;
+mod live;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 pub use duration::{Life, read_duration};
+pub use live::Live;
 pub use sections::*;
 
 use crate::limit::Limits;
@@ -203,6 +205,32 @@ impl Config {
             warnings.push("support.delay is 0s: a caller who deceives support gets in at once".to_owned());
         }
         warnings
+    }
+
+    /// Takes from an earlier configuration what is read at the start alone. Returns the keys that differ.
+    pub fn keep_from(&mut self, earlier: &Self) -> Vec<&'static str> {
+        let mut differ = vec![];
+        // Secrets print as placeholders: another secret in the same file is not noticed, and a restart takes it.
+        macro_rules! keep {
+            ($($key:literal: $($field:ident).+;)+) => {$(
+                if format!("{:?}", self.$($field).+) != format!("{:?}", earlier.$($field).+) {
+                    differ.push($key);
+                }
+                self.$($field).+ = earlier.$($field).+.clone();
+            )+};
+        }
+        keep! {
+            "public_url": public_url;
+            "pages": pages;
+            "api": api;
+            "ops.listen": ops.listen;
+            "database": database;
+            "keys": keys;
+            "otpost": otpost;
+            "smtp": smtp;
+            "log": log;
+        }
+        differ
     }
 
     /// All keys.

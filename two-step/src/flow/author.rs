@@ -110,7 +110,7 @@ impl Core {
         let fresh = |c: Challenge| {
             c.purpose == Purpose::Confirm
                 && c.state == ChallengeState::Redeemed
-                && c.ended_at.is_some_and(|at| between(at, now) < self.config.proof.fresh.0)
+                && c.ended_at.is_some_and(|at| between(at, now) < self.config().proof.fresh.0)
         };
         Ok(found.is_some_and(fresh))
     }

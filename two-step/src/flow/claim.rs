@@ -85,7 +85,7 @@ impl Core {
         let (locked, mut challenge) = lock_challenge(&mut tx, seen.id).await?;
         let browser = self.browser_hash(&visit.browser);
         let first_time = challenge.browser_hash.is_none();
-        match challenge.claim(&browser, self.config.challenge.life.0) {
+        match challenge.claim(&browser, self.config().challenge.life.0) {
             Err(ClaimRefused::OtherBrowser) => {
                 tx.commit().await?;
                 return Ok((Claimed::OtherBrowser, None));
@@ -115,7 +115,7 @@ impl Core {
             challenge.device = Some(device);
             self.verify(&mut challenge, Proof::Trust, Acr::Trusted, locked.now);
         } else {
-            let email = self.config.email.second_step;
+            let email = self.config().email.second_step;
             let start = match challenge.purpose {
                 Purpose::NewDevice => {
                     let wanted = self.product(&locked.account.product)?.new_device_check.kind();
@@ -245,7 +245,7 @@ impl Core {
             account: locked.account.id,
             kind,
             created_at: now,
-            expires_at: trust_until(self.config.trust.life.0, now),
+            expires_at: trust_until(self.config().trust.life.0, now),
             used_at: now,
         };
         tx.insert(&trust).await?;

@@ -98,7 +98,7 @@ impl Core {
         let limit = Count {
             name: "account_challenges",
             subject: account.id.to_string(),
-            rules: &self.config.limits.account_challenges,
+            rules: &self.config().limits.account_challenges,
         };
         if let Some(until) = count(&mut tx, &self.keys, &[limit], now).await? {
             return Err(FlowError::Limited { until, now });
@@ -108,7 +108,8 @@ impl Core {
             tx.update(&account).await?;
         }
         let handle = random_token();
-        let mut challenge = Challenge::new(new_id(), account.id, purpose, self.config.challenge.life.0, now);
+        let mut challenge =
+            Challenge::new(new_id(), account.id, purpose, self.config().challenge.life.0, now);
         challenge.handle_hash = self.keys.hash_text(Hashed::ChallengeHandle, &handle);
         challenge.return_url = new.return_url;
         challenge.return_state = new.state;
@@ -134,7 +135,7 @@ impl Core {
         }
         tx.commit().await?;
         self.metrics.asked(product, purpose);
-        let url = format!("{}/c/{handle}", self.config.public_url.as_str());
+        let url = format!("{}/c/{handle}", self.config().public_url.as_str());
         Ok(Created::Challenge { id: challenge.id, url, expires_at: challenge.expires_at, device_token })
     }
 

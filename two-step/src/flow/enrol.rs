@@ -99,14 +99,27 @@ impl Core {
     ) -> Result<bool, FlowError> {
         let sql = "select count(distinct account) from method where target_hash = $1 and state = 'active' and account <> $2";
         let others = tx.query(sql, &[Value::Text(target_hash.to_owned()), Value::Uuid(account)]).await?;
-        let most = i64::from(self.config.limits.accounts_per_number);
+        let most = i64::from(self.config().limits.accounts_per_number);
         Ok(others.first().map_or(0, |r| r.int(0)) >= most)
     }
 
     /// Begins an enrolment: a challenge that only this method's code answers.
     async fn enrol(
-        &self, mut tx: Tx, settings: &Settings, method: &Method, channel: Option<Channel>,
+        &self, tx: Tx, settings: &Settings, method: &Method, channel: Option<Channel>,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
+        let (challenge, sent) = self.send_first(tx, settings, method, channel).await?;
+        Ok(match sent {
+            // A code went out moments ago: its page says when the next one can.
+            Err(SendRefused::Limited { .. }) if challenge.sends > 0 => Ok(challenge.id),
+            Err(refused) => Err(AddRefused::Send(refused)),
+            Ok(()) => Ok(challenge.id),
+        })
+    }
+
+    /// Sends a code that only this method's challenge takes.
+    async fn send_first(
+        &self, mut tx: Tx, settings: &Settings, method: &Method, channel: Option<Channel>,
+    ) -> Result<(Challenge, Result<(), SendRefused>), FlowError> {
         let open = tx
             .select::<Challenge>(
                 "where method = $1 and purpose = 'enrol' and state = 'open' and expires_at > $2",
@@ -128,12 +141,17 @@ impl Core {
         let sent = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), channel).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;
-        Ok(match sent {
-            // A code went out moments ago: its page says when the next one can.
-            Err(SendRefused::Limited { .. }) if challenge.sends > 0 => Ok(challenge.id),
-            Err(refused) => Err(AddRefused::Send(refused)),
-            Ok(()) => Ok(challenge.id),
-        })
+        Ok((challenge, sent))
+    }
+
+    /// Sends a test code to a phone or a mailbox. Nobody need type it.
+    pub async fn send_test(&self, visit: &Visit, method: Uuid) -> Result<Result<(), SendRefused>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let settings = self.settings(&mut tx, &visit.into()).await?;
+        let takes_codes = |m: &&Method| m.is_active() && matches!(m.kind, Kind::Phone | Kind::Email);
+        let method = settings.methods.iter().find(|m| m.id == method).filter(takes_codes);
+        let method = method.ok_or(FlowError::Missing("method"))?.clone();
+        Ok(self.send_first(tx, &settings, &method, method.channel).await?.1)
     }
 
     /// Sends a code of a method that waits for one, or of a phone that was kept while two-step verification was off.
@@ -172,7 +190,7 @@ impl Core {
     async fn count_new_number(
         &self, tx: &mut Tx, settings: &Settings, number: &Number,
     ) -> Result<Option<jiff::Timestamp>, FlowError> {
-        let limits = &self.config.limits;
+        let limits = &self.config().limits;
         let mut counts = vec![
             Count {
                 name: "account_new_numbers",

@@ -137,13 +137,16 @@ impl Core {
             return Ok((Entered::Unreadable, locked.account));
         }
         if let Some(client) = challenge.client_hash.clone() {
-            let limit =
-                Count { name: "client_entries", subject: client, rules: &self.config.limits.client_entries };
+            let limit = Count {
+                name: "client_entries",
+                subject: client,
+                rules: &self.config().limits.client_entries,
+            };
             if let Some(until) = count(&mut tx, &self.keys, &[limit], locked.now).await? {
                 return Err(FlowError::Limited { until, now: locked.now });
             }
         }
-        challenge.open(self.config.challenge.life.0);
+        challenge.open(self.config().challenge.life.0);
         if let Some(id) = entry.method.filter(|_| challenge.purpose != Purpose::Enrol) {
             challenge.method = locked.method(id).filter(|m| m.is_active()).map(|m| m.id).or(challenge.method);
         }
@@ -229,7 +232,8 @@ impl Core {
         for method in std::iter::once(shown).chain(all.filter(|m| m.id != shown.id)) {
             let sealed = method.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
             let key = self.keys.open(Sealed::MethodSecret, method.id, sealed)?;
-            match totp::check(&key, digits, method.totp_step, self.config.totp.tolerance_steps, locked.now) {
+            match totp::check(&key, digits, method.totp_step, self.config().totp.tolerance_steps, locked.now)
+            {
                 Checked::Right { step } => {
                     return Ok((
                         Some(Match {
@@ -253,7 +257,7 @@ impl Core {
     ) -> Result<Entered, FlowError> {
         let now = locked.now;
         let shown = challenge.method.and_then(|id| locked.methods.iter_mut().find(|m| m.id == id));
-        let wrong = challenge.count_wrong(&mut locked.account, shown, &self.config.limits, now);
+        let wrong = challenge.count_wrong(&mut locked.account, shown, &self.config().limits, now);
         if let Some(method) = challenge.method.and_then(|id| locked.method(id)) {
             tx.update(method).await?;
         }
@@ -329,7 +333,9 @@ impl Core {
         let now = locked.now;
         locked.account.count_right();
         let mut new_recovery_code = None;
+        let mut newly = false;
         if let Some(method) = locked.methods.iter_mut().find(|m| m.id == found.method) {
+            newly = !method.is_active();
             method.count_right(now);
             if let Some(step) = found.totp_step {
                 method.totp_step = Some(step);
@@ -384,7 +390,7 @@ impl Core {
             // No new code is shown: nothing keeps the user from going on.
             challenge.ticket_until = Some(crate::clock::after(now, crate::challenge::TICKET_LIFE));
         }
-        if challenge.purpose == Purpose::Enrol {
+        if challenge.purpose == Purpose::Enrol && newly {
             let actor = if matches!(who, Who::Product(_)) { "product" } else { "user" };
             self.enrolled(tx, locked, found.method, actor).await?;
         } else {

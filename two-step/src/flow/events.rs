@@ -53,8 +53,7 @@ impl Core {
             data: data.to_string(),
         };
         tx.insert(&event).await?;
-        let webhook = self.product(&account.product).ok().and_then(|p| p.webhook.as_ref());
-        if webhook.is_some() {
+        if self.product(&account.product).is_ok_and(|p| p.webhook.is_some()) {
             let body = json!({"product": account.product, "id": event.id, "type": kind, "user": account.user_ref,
                               "at": now, "actor": actor, "data": serde_json::from_str::<Json>(&event.data).unwrap_or_default()});
             // Webhooks of one user go out in their order.
@@ -88,7 +87,7 @@ impl Core {
             .await?;
             let target = self.target(method)?;
             if method.kind == Kind::Email {
-                let link = format!("{}/stop/{token}", self.config.public_url.as_str());
+                let link = format!("{}/stop/{token}", self.config().public_url.as_str());
                 let body = json!({"to": *target, "kind": "notice", "about": about, "link": link, "product": name,
                                   "locale": account.locale});
                 self.enqueue(tx, OutboxKind::Mail, new_id(), &body, after(now, MAIL_LIFE), now).await?;
@@ -114,7 +113,7 @@ impl Core {
             let body = json!({
                 "id": dispatch.id, "to": *target, "expires_at": until, "channels": [dispatch.first_channel.to_string()],
                 "fallback_after_s": 0, "template": "two_step_notice", "locale": account.locale,
-                "params": {"about": about, "origin": self.config.public_url.host(), "token": token},
+                "params": {"about": about, "origin": self.config().public_url.host(), "token": token},
             });
             tx.insert(&dispatch).await?;
             self.enqueue(tx, OutboxKind::Dispatch, dispatch.id, &body, until, now).await?;
@@ -130,7 +129,7 @@ impl Core {
         let id = new_id_at(now);
         let body_sealed = self.keys.seal(Sealed::Outbox, id, body.to_string().as_bytes());
         tx.insert(&OutboxRow { id, kind, subject, body_sealed, not_after, tries: 0, next_at: now }).await?;
-        self.outbox_filled.notify_waiters();
+        tx.wake_after_commit(&self.outbox_filled);
         Ok(())
     }
 

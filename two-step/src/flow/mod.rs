@@ -45,7 +45,7 @@ pub use switch::SwitchRefused;
 
 use crate::account::Account;
 use crate::challenge::Challenge;
-use crate::config::{Config, ProductConfig};
+use crate::config::{Config, Live, ProductConfig};
 use crate::method::Method;
 use crate::metrics::Metrics;
 use crate::seal::{Hashed, Keys, SealError};
@@ -97,8 +97,7 @@ pub struct Core {
     pub store: Store,
     /// The keys.
     pub keys: Keys,
-    /// The configuration that is in force.
-    pub config: Arc<Config>,
+    config: Live,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Wakes the relay after a commit that wrote to the outbox.
@@ -108,12 +107,29 @@ pub struct Core {
 impl Core {
     /// Puts the parts together.
     pub fn new(store: Store, keys: Keys, config: Arc<Config>) -> Self {
-        Self { store, keys, config, metrics: Arc::default(), outbox_filled: Arc::default() }
+        Self {
+            store,
+            keys,
+            config: Live::new(config),
+            metrics: Arc::default(),
+            outbox_filled: Arc::default(),
+        }
+    }
+
+    /// The configuration that holds now.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.now()
+    }
+
+    /// From now on another configuration holds. What was opened at the start stays as it is: listeners, database, keys, the
+    /// ways to otpost and to the mail server.
+    pub fn replace_config(&self, config: Config) {
+        self.config.replace(config);
     }
 
     /// A product's section.
-    pub fn product(&self, name: &str) -> Result<&ProductConfig, FlowError> {
-        self.config.product(name).ok_or(FlowError::Missing("product"))
+    pub fn product(&self, name: &str) -> Result<ProductConfig, FlowError> {
+        self.config().product(name).cloned().ok_or(FlowError::Missing("product"))
     }
 
     /// The keyed hash of a browser's secret.

@@ -115,9 +115,10 @@ impl Core {
     pub(super) async fn result(
         &self, tx: &mut Tx, account: &Account, challenge: &Challenge, now: Timestamp,
     ) -> Result<Option<String>, FlowError> {
-        let long_code = self.config.code.life.0.as_secs() > 600;
+        let long_code = self.config().code.life.0.as_secs() > 600;
         let issued_at = challenge.redeemed_at.unwrap_or(now);
-        let issuer = self.config.public_url.as_str();
+        let config = self.config();
+        let issuer = config.public_url.as_str();
         let Some(claims) =
             Claims::of(challenge, issuer, &account.product, &account.user_ref, issued_at, long_code)
         else {

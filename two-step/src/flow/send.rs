@@ -28,7 +28,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
-        challenge.open(self.config.challenge.life.0);
+        challenge.open(self.config().challenge.life.0);
         let sent = self.send_in(&mut tx, &locked, &mut challenge, method, channel).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;
@@ -54,17 +54,17 @@ impl Core {
             // Nothing is sent: the page shows this method now.
             _ => return Ok(Ok(())),
         };
-        if channel == Some(Channel::Voice) && !self.config.otpost.calls {
+        if channel == Some(Channel::Voice) && !self.config().otpost.calls {
             return Ok(Err(SendRefused::Method));
         }
-        if let Err(refused) = challenge.may_send(channel, &self.config.limits, now) {
+        if let Err(refused) = challenge.may_send(channel, &self.config().limits, now) {
             return Ok(Err(refused));
         }
         if let Some(until) = self.count_send(tx, locked, challenge, method, channel).await? {
             return Ok(Err(SendRefused::Limited { until }));
         }
         if channel == Some(Channel::Voice) && self.move_to_call(tx, challenge, method, now).await? {
-            challenge.count_send(channel, &self.config.limits, now);
+            challenge.count_send(channel, &self.config().limits, now);
             return Ok(Ok(()));
         }
         let (code, digits) = self.live_code(tx, challenge, method, now).await?;
@@ -78,19 +78,19 @@ impl Core {
                               "product": name, "locale": challenge.locale});
             self.enqueue(tx, OutboxKind::Mail, code.group_id, &body, code.expires_at, now).await?;
         }
-        challenge.count_send(channel, &self.config.limits, now);
+        challenge.count_send(channel, &self.config().limits, now);
         Ok(Ok(()))
     }
 
     fn channel_of(&self, method: &Method, wanted: Option<Channel>) -> Channel {
         let own = wanted.or(method.channel).unwrap_or(Channel::Sms);
-        if method.no_texts && self.config.otpost.calls { Channel::Voice } else { own }
+        if method.no_texts && self.config().otpost.calls { Channel::Voice } else { own }
     }
 
     async fn count_send(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, channel: Option<Channel>,
     ) -> Result<Option<Timestamp>, FlowError> {
-        let limits = &self.config.limits;
+        let limits = &self.config().limits;
         let target = method.target_hash.clone().unwrap_or_default();
         let mut counts = vec![
             Count {
@@ -147,7 +147,7 @@ impl Core {
         let earlier =
             tx.find::<Dispatch>(earlier, &[Value::Uuid(challenge.id), Value::Uuid(method.id)]).await?;
         let group_id = earlier.map_or_else(new_id, |d| d.group_id);
-        let expires_at = after(now, self.config.code.life.0).min(challenge.expires_at);
+        let expires_at = after(now, self.config().code.life.0).min(challenge.expires_at);
         let code = Code {
             id,
             group_id,
@@ -176,7 +176,7 @@ impl Core {
         if seconds_until(now, code.expires_at) <= LEAST_LIFE_S {
             return Ok(());
         }
-        let call_planned = channel == Channel::Sms && method.fallback && self.config.otpost.calls;
+        let call_planned = channel == Channel::Sms && method.fallback && self.config().otpost.calls;
         let channels: &[&str] = match (channel, call_planned) {
             (Channel::Voice, _) => &["voice"],
             (Channel::Sms, true) => &["sms", "voice"],
@@ -202,7 +202,7 @@ impl Core {
         let body = json!({
             "id": dispatch.id, "to": *target, "code": digits.expose(), "expires_at": code.expires_at, "channels": channels,
             "fallback_after_s": FALLBACK_BY_FAILURE_ONLY, "template": "two_step", "locale": challenge.locale,
-            "params": {"origin": self.config.public_url.host()}, "supersedes": code.group_id, "issued_at": now,
+            "params": {"origin": self.config().public_url.host()}, "supersedes": code.group_id, "issued_at": now,
             "tags": {"challenge": challenge.id},
         });
         tx.insert(&dispatch).await?;

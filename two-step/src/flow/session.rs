@@ -128,7 +128,7 @@ impl Core {
             self.keep_email(&mut tx, &account, session.id, address, now).await?;
         }
         tx.commit().await?;
-        let url = format!("{}/s/{handle}", self.config.public_url.as_str());
+        let url = format!("{}/s/{handle}", self.config().public_url.as_str());
         Ok(Opened { url, expires_at: session.expires_at })
     }
 
@@ -192,7 +192,7 @@ impl Core {
             // Two-step verification was turned on or off since: the proof was one of another period.
             session.proof_at = None;
         }
-        let fresh = session.proof_at.is_some_and(|at| between(at, now) < self.config.proof.fresh.0);
+        let fresh = session.proof_at.is_some_and(|at| between(at, now) < self.config().proof.fresh.0);
         let needs_proof = account.is_on() && !fresh;
         Ok(Visitor { session, account, methods, needs_proof, now })
     }
@@ -212,14 +212,14 @@ impl Core {
         }
         let mut challenge =
             self.challenge_of(visitor.account.id, Some(&visitor.session), Purpose::Settings, visitor.now);
-        challenge.return_url = Some(format!("{}/settings", self.config.public_url.as_str()));
+        challenge.return_url = Some(format!("{}/settings", self.config().public_url.as_str()));
         let locked = super::Locked {
             account: visitor.account.clone(),
             methods: visitor.methods.clone(),
             now: visitor.now,
         };
         tx.insert(&challenge).await?;
-        let start = first(&visitor.methods, self.config.email.second_step);
+        let start = first(&visitor.methods, self.config().email.second_step);
         challenge.method = start.map(|m| m.id);
         if let Some(method) = start.filter(|_| visitor.account.pause(visitor.now).is_none()) {
             let _ = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), None).await?;
@@ -233,7 +233,7 @@ impl Core {
     pub(super) fn challenge_of(
         &self, account: Uuid, session: Option<&Session>, purpose: Purpose, now: Timestamp,
     ) -> Challenge {
-        let life = self.config.challenge.life.0;
+        let life = self.config().challenge.life.0;
         let mut challenge = Challenge::new(new_id(), account, purpose, life, now);
         // Nobody gets this handle: whoever answers the challenge has it already.
         challenge.handle_hash = self.keys.hash_text(Hashed::ChallengeHandle, &random_token());

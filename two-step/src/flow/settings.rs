@@ -75,7 +75,7 @@ impl Core {
             Change::Remove => {
                 let left = kinds_without(&settings.methods, id);
                 let needed = settings.account.is_on() && method.state != MethodState::Pending;
-                if needed && !may_be_on(&left, self.config.email.second_step) {
+                if needed && !may_be_on(&left, self.config().email.second_step) {
                     return Ok(Err(ChangeRefused::Last));
                 }
                 self.notify(&mut tx, &settings.account, &settings.methods, "method_removed", settings.now)

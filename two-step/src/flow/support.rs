@@ -133,11 +133,11 @@ impl Core {
         if let Err(refused) = self.may_act(locked, case) {
             return Ok(Err(refused));
         }
-        if self.config.support.delay.0.is_zero() {
+        if self.config().support.delay.0.is_zero() {
             self.act(tx, locked, case).await?;
             return Ok(Ok(true));
         }
-        case.due_at = after(locked.now, self.config.support.delay.0);
+        case.due_at = after(locked.now, self.config().support.delay.0);
         if case.action == SupportAction::TurnOff {
             locked.account.state = AccountState::OffDue;
         }
@@ -163,7 +163,7 @@ impl Core {
         }
         let method = case.method.and_then(|id| locked.method(id)).ok_or(SupportRefused::Method)?;
         let left = kinds_without(&locked.methods, method.id);
-        let usable = |k: &Kind| is_primary(*k, self.config.email.second_step) || *k == Kind::Recovery;
+        let usable = |k: &Kind| is_primary(*k, self.config().email.second_step) || *k == Kind::Recovery;
         if locked.account.is_on() && !left.iter().any(usable) {
             return Err(SupportRefused::Last);
         }
@@ -223,7 +223,7 @@ impl Core {
                 let active: Vec<Kind> =
                     locked.methods.iter().filter(|m| m.is_active()).map(|m| m.kind).collect();
                 let by_support = off.is_some_and(|e| e.actor.starts_with("support:"));
-                if !by_support || !may_be_on(&active, self.config.email.second_step) {
+                if !by_support || !may_be_on(&active, self.config().email.second_step) {
                     return Ok(Err(SupportRefused::NotUndone));
                 }
                 locked.account.state = AccountState::On;

@@ -89,7 +89,7 @@ impl Core {
         let body = json!({
             "id": dispatch.id, "to": *self.target(method)?, "code": digits.expose(), "expires_at": until,
             "channels": [dispatch.first_channel.to_string()], "fallback_after_s": 0, "template": "two_step",
-            "locale": locked.account.locale, "params": {"origin": self.config.public_url.host()},
+            "locale": locked.account.locale, "params": {"origin": self.config().public_url.host()},
             "supersedes": case, "issued_at": now,
         });
         tx.insert(&dispatch).await?;
@@ -100,7 +100,7 @@ impl Core {
     async fn count_support_send(
         &self, tx: &mut Tx, locked: &Locked, method: &Method,
     ) -> Result<Option<jiff::Timestamp>, FlowError> {
-        let (limits, target) = (&self.config.limits, method.target_hash.clone().unwrap_or_default());
+        let (limits, target) = (&self.config().limits, method.target_hash.clone().unwrap_or_default());
         let (account, product) = (locked.account.id.to_string(), locked.account.product.clone());
         let mut counts = vec![
             Count { name: "account_sends", subject: account, rules: &limits.account_sends },

@@ -80,7 +80,7 @@ impl Core {
     async fn switch_on(
         &self, tx: &mut Tx, settings: &mut Settings, keep: impl Fn(&Method) -> bool,
     ) -> Result<Result<(), SwitchRefused>, FlowError> {
-        let email = self.config.email.second_step;
+        let email = self.config().email.second_step;
         let active = || settings.methods.iter().filter(|m| m.is_active());
         if !may_be_on(&active().map(|m| m.kind).collect::<Vec<_>>(), email) {
             return Ok(Err(SwitchRefused::BackupMissing));

@@ -38,7 +38,8 @@ impl From<FlowError> for PageError {
 impl Pages {
     /// What every page shows: the product's name, the CSRF value of its forms.
     pub(super) fn page(&self, visitor: &Visitor, product: &str, locale: Option<&str>, subject: Uuid) -> Page {
-        let section = self.core.config.product(product);
+        let config = self.core.config();
+        let section = config.product(product);
         let csrf = self.core.csrf(&visitor.visit.browser, subject);
         let mut page = Page::new(visitor.lang(locale), section.map_or(product, |s| s.name.as_str()), csrf);
         page.home = section.and_then(|s| s.home_url.clone());
@@ -54,7 +55,7 @@ impl Pages {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
         let mut response = (status, axum::response::Html(html)).into_response();
-        policy::set(response.headers_mut(), self, self.core.config.product(product));
+        policy::set(response.headers_mut(), self, self.core.config().product(product));
         self.cookies(visitor, &mut response, None);
         response
     }
@@ -89,12 +90,13 @@ impl Pages {
     pub(super) fn ended(
         &self, visitor: &Visitor, product: Option<&str>, locale: Option<&str>, end: End,
     ) -> Response {
+        let config = self.core.config();
         let (name, key) = match product {
-            Some(key) => (self.core.config.product(key).map_or(key, |p| p.name.as_str()), key),
+            Some(key) => (config.product(key).map_or(key, |p| p.name.as_str()), key),
             None => ("", ""),
         };
         let mut page = Page::new(visitor.lang(locale), name, "");
-        page.home = self.core.config.product(key).and_then(|p| p.home_url.clone());
+        page.home = config.product(key).and_then(|p| p.home_url.clone());
         self.render(visitor, key, status_of(end), &Ended { page, end, retry: None })
     }
 

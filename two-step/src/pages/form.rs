@@ -36,7 +36,7 @@ impl Form {
         pages: &Pages, headers: &HeaderMap, body: Body,
     ) -> Result<Self, PageError> {
         let origin = headers.get("origin").and_then(|v| v.to_str().ok());
-        if origin != Some(pages.core.config.public_url.as_str()) {
+        if origin != Some(pages.core.config().public_url.as_str()) {
             return Err(PageError::Forbidden);
         }
         let bytes = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| PageError::TooBig)?;

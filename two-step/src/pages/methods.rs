@@ -51,11 +51,11 @@ fn method_page(
     let product = &guest.account.product;
     let left: Vec<Kind> =
         guest.methods.iter().filter(|m| m.is_active() && m.id != id).map(|m| m.kind).collect();
-    let may_remove = !guest.account.is_on() || may_be_on(&left, pages.core.config.email.second_step);
+    let may_remove = !guest.account.is_on() || may_be_on(&left, pages.core.config().email.second_step);
     let phone = (method.kind == Kind::Phone).then(|| PhoneChoice {
         channel: channel(method),
         no_texts: method.no_texts,
-        voice: pages.core.config.otpost.calls,
+        voice: pages.core.config().otpost.calls,
         fallback: method.fallback,
     });
     let view = MethodPage {
@@ -64,7 +64,7 @@ fn method_page(
         method: row(method),
         problem,
         phone,
-        may_test: false,
+        may_test: method.is_active() && matches!(method.kind, Kind::Phone | Kind::Email),
         may_prefer: method.is_active() && !method.preferred,
         may_remove,
     };
@@ -85,6 +85,11 @@ pub(super) async fn change(
             "channel" => Change::Channel(form.text("channel").parse().unwrap_or(Channel::Sms)),
             "fallback" => Change::Fallback(form.text("fallback") == "on"),
             "remove" => Change::Remove,
+            "test" => {
+                let sent = pages.core.send_test(&visitor.visit, id).await?;
+                let word = if sent.is_ok() { "test" } else { "limited" };
+                return Ok(pages.go(&visitor, &format!("{here}?done={word}"), None));
+            }
             _ => return Ok(pages.go(&visitor, &here, None)),
         };
         let removes = change == Change::Remove;

@@ -37,7 +37,7 @@ pub(super) fn set(headers: &mut HeaderMap, pages: &Pages, product: Option<&Produ
     if pages.framed_by.is_none() {
         put(header::X_FRAME_OPTIONS, "DENY");
     }
-    if pages.core.config.public_url.is_secure() {
+    if pages.core.config().public_url.is_secure() {
         put(header::STRICT_TRANSPORT_SECURITY, "max-age=63072000; includeSubDomains");
     }
 }

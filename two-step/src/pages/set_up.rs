@@ -67,7 +67,7 @@ fn phone_form(
     pages: &Pages, visitor: &Visitor, guest: &Guest, country: Option<&str>, number: &str,
     error: Option<PhoneError>,
 ) -> Response {
-    let config = &pages.core.config;
+    let config = &pages.core.config();
     let codes = config.product(&guest.account.product).map(|p| p.countries.clone()).unwrap_or_default();
     let calling = |code: &str| {
         let region = code.parse().ok()?;
@@ -161,7 +161,7 @@ pub(super) async fn phone_code(
             channel: if voice { view::Channel::Voice } else { view::Channel::Sms },
             delivery: shown::delivery(&look),
             error: enrolment_error(query.as_deref(), &look, &pages),
-            sends: shown::sends(&look, &pages.core.config),
+            sends: shown::sends(&look, &pages.core.config()),
         };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };
@@ -284,7 +284,7 @@ pub(super) async fn ask_email(
             address: pages.core.target(pending)?.to_string(),
             delivery: shown::delivery(&look),
             error: enrolment_error(query.as_deref(), &look, &pages),
-            sends: shown::sends(&look, &pages.core.config),
+            sends: shown::sends(&look, &pages.core.config()),
         };
         Ok(pages.render(&visitor, &product, StatusCode::OK, &view))
     };
@@ -294,7 +294,7 @@ pub(super) async fn ask_email(
 fn email_form(
     pages: &Pages, visitor: &Visitor, guest: &Guest, address: &str, error: Option<EmailError>,
 ) -> Response {
-    let second_step = pages.core.config.email.second_step;
+    let second_step = pages.core.config().email.second_step;
     let view =
         AddEmail { page: page(pages, visitor, guest), address: address.to_owned(), second_step, error };
     let status = if view.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
@@ -425,7 +425,7 @@ pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) ->
             methods: proved.into_iter().map(ready).collect(),
             kept_phones: phones.into_iter().map(|m| kept_phone(&pages, m)).collect(),
             removed: others.into_iter().map(ready).collect(),
-            trust: shown::trust_life(&pages.core.config),
+            trust: shown::trust_life(&pages.core.config()),
         };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };

@@ -64,7 +64,7 @@ pub(super) async fn home(
 
 /// The step of the wizard that comes next.
 fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) -> Response {
-    let config = &pages.core.config;
+    let config = &pages.core.config();
     let email = config.email.second_step && config.smtp.url.is_some();
     let active: Vec<&Method> = guest.methods.iter().filter(|m| m.is_active()).collect();
     let proved: Vec<&Method> = active.iter().copied().filter(|m| m.is_proved_in(guest.session.id)).collect();
@@ -108,7 +108,7 @@ pub(super) fn kept_phone(pages: &Pages, phone: &Method) -> KeptPhone {
         method: phone.id.to_string(),
         hint: phone.hint.clone(),
         sms: !phone.no_texts,
-        voice: pages.core.config.otpost.calls,
+        voice: pages.core.config().otpost.calls,
     }
 }
 
@@ -129,7 +129,7 @@ pub(super) fn row(method: &Method) -> MethodRow {
 async fn home_view(
     pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>,
 ) -> Result<SettingsHome, crate::flow::FlowError> {
-    let config = &pages.core.config;
+    let config = &pages.core.config();
     let listed = guest.methods.iter().filter(|m| m.kind != Kind::Recovery && m.verified_at.is_some());
     let has_codes = guest.methods.iter().any(|m| m.kind == Kind::Recovery && m.is_active());
     let left = pages.core.recovery_codes_left(guest.account.id).await?;

@@ -114,9 +114,9 @@ pub(super) async fn show(
             hint: shown::hint(method),
             delivery: shown::delivery(&look),
             error,
-            trust: shown::trust(look.challenge.purpose, &pages.core.config),
+            trust: shown::trust(look.challenge.purpose, &pages.core.config()),
             trust_ticked: false,
-            sends: shown::sends(&look, &pages.core.config),
+            sends: shown::sends(&look, &pages.core.config()),
             other_ways: look.methods.iter().filter(|m| m.is_active()).count() > 1,
         };
         Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
@@ -130,7 +130,7 @@ fn page(pages: &Pages, visitor: &Visitor, look: &Look) -> Page {
 
 /// The error that the last form left in the URL. What it says comes from the rows.
 pub(super) fn read_error(query: Option<&str>, look: &Look, pages: &Pages) -> Option<EntryError> {
-    let left = pages.core.config.limits.wrong_per_challenge.saturating_sub(look.challenge.wrong);
+    let left = pages.core.config().limits.wrong_per_challenge.saturating_sub(look.challenge.wrong);
     if let Some(until) = look.account.pause(look.now) {
         return Some(EntryError::Paused { seconds: seconds_until(look.now, until) });
     }
@@ -271,7 +271,7 @@ pub(super) async fn ways(
 }
 
 fn all_ways(methods: &[Method], wait: Option<u64>, pages: &Pages) -> Vec<Way> {
-    let config = &pages.core.config;
+    let config = &pages.core.config();
     let mut active: Vec<&Method> = methods.iter().filter(|m| m.is_active()).collect();
     let rank = |kind: Kind| match kind {
         Kind::App | Kind::Totp => 0,

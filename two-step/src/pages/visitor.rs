@@ -40,7 +40,7 @@ impl FromRequestParts<Arc<Pages>> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, pages: &Arc<Pages>) -> Result<Self, Self::Rejection> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
-        let config = &pages.core.config;
+        let config = &pages.core.config();
         let secure = config.public_url.is_secure();
         let browser = cookie(&parts.headers, &name(BROWSER, secure)).filter(|c| is_token(c));
         let text = |header: &str| parts.headers.get(header).and_then(|v| v.to_str().ok());

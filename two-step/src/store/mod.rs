@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use record::Record;
@@ -96,7 +97,7 @@ impl Store {
             Driver::Postgres(d) => Inner::Postgres(Box::new(d.begin().await?)),
             Driver::Sqlite(d) => Inner::Sqlite(d.begin().await?),
         };
-        Ok(Tx { inner, ahead_ms: self.ahead_ms.load(Ordering::Relaxed) })
+        Ok(Tx { inner, ahead_ms: self.ahead_ms.load(Ordering::Relaxed), wakes: None })
     }
 
     /// Moves this store's clock ahead of the database's. For tests of what takes days.
@@ -109,6 +110,7 @@ impl Store {
 pub struct Tx {
     inner: Inner,
     ahead_ms: i64,
+    wakes: Option<Arc<Notify>>,
 }
 
 enum Inner {
@@ -149,9 +151,18 @@ impl Tx {
     /// Makes everything durable.
     pub async fn commit(self) -> Result<(), StoreError> {
         match self.inner {
-            Inner::Postgres(tx) => tx.commit().await,
-            Inner::Sqlite(tx) => tx.commit(),
+            Inner::Postgres(tx) => tx.commit().await?,
+            Inner::Sqlite(tx) => tx.commit()?,
         }
+        if let Some(waiting) = self.wakes {
+            waiting.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Wakes whoever waits for what this transaction writes, once it is committed.
+    pub fn wake_after_commit(&mut self, waiting: &Arc<Notify>) {
+        self.wakes = Some(Arc::clone(waiting));
     }
 
     /// Inserts a row. [`StoreError::Exists`] where a unique key is taken; the transaction is over then.

@@ -3,7 +3,7 @@
 use two_step::challenge::SendRefused;
 use two_step::clock::{after, between};
 use two_step::code::Code;
-use two_step::flow::{Created, FlowError};
+use two_step::flow::{Created, Entered, FlowError};
 use two_step::limit::Rule;
 use two_step::method::{Channel, Method};
 use two_step::store::{Counter, OutboxKind};
@@ -229,4 +229,30 @@ async fn a_second_phone_has_codes_and_a_group_of_its_own_and_the_first_code_stay
     let cancelled = world.outbox(OutboxKind::Cancel).await;
     assert_eq!(cancelled.last().unwrap()["id"], jobs[1]["id"], "the other one is taken back");
 }
+
+async fn a_test_code_goes_to_a_phone_and_changes_nothing(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    world.advance(3600);
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    world.advance(60);
+    let before = world.row::<Method>(phone_of(&world).await).await;
+    let sent = async || world.core.send_test(&user.visit, before.id).await.unwrap();
+    assert_eq!(sent().await, Ok(()));
+    assert!(matches!(sent().await, Err(SendRefused::Limited { .. })), "too early");
+    let job = world.outbox(OutboxKind::Dispatch).await.pop().unwrap();
+    assert_eq!(job["code"].as_str().unwrap().len(), 6);
+    assert_eq!(world.row::<Method>(before.id).await, before);
+    // The code opens nothing but its own challenge.
+    let challenge = user.start().await;
+    let entered = user.enter(challenge, job["code"].as_str().unwrap()).await;
+    assert!(matches!(entered, Entered::Wrong { .. }), "{entered:?}");
+}
+}
+
+async fn phone_of(world: &World) -> uuid::Uuid {
+    let phones = world.rows::<Method>("where kind = 'phone'", &[]).await;
+    phones[0].id
 }

@@ -56,7 +56,7 @@ impl World {
 
     /// The same store under another configuration.
     pub fn configured(&self, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = (*self.core.config).clone();
+        let mut config = (*self.core.config()).clone();
         change(&mut config);
         let core = Core::new(self.core.store.clone(), self.core.keys.clone(), Arc::new(config));
         Self { core: Arc::new(core), ..self.clone() }
@@ -64,8 +64,7 @@ impl World {
 
     /// The same rows, as another process sees them: its clock is not ahead of the database's.
     pub fn second_process(&self) -> Self {
-        let core =
-            Core::new(open_store(&self.url, POOL), self.core.keys.clone(), Arc::clone(&self.core.config));
+        let core = Core::new(open_store(&self.url, POOL), self.core.keys.clone(), self.core.config());
         Self { core: Arc::new(core), ..self.clone() }
     }
 

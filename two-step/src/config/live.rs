@@ -1,0 +1,26 @@
+//! A configuration that is replaced while it is in use.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::Config;
+
+/// The configuration that holds now.
+#[derive(Debug)]
+pub struct Live(RwLock<Arc<Config>>);
+
+impl Live {
+    /// What holds from the start.
+    pub fn new(config: Arc<Config>) -> Self {
+        Self(RwLock::new(config))
+    }
+
+    /// What holds now. Whoever has it keeps it while a request lasts.
+    pub fn now(&self) -> Arc<Config> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on this holds.
+    pub fn replace(&self, config: Config) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+}
