@@ -82,7 +82,7 @@ impl Amqp {
     async fn channel(&self) -> Result<Channel, CarrierAway> {
         let mut held = self.connection.lock().await;
         if !held.as_ref().is_some_and(|c| c.status().connected()) {
-            *held = Some(self.connect("two-step publishing").await?);
+            *held = Some(self.connect_to_publish().await?);
         }
         let Some(connection) = held.as_ref() else { return Err(broken()) };
         let opening = async {
@@ -91,6 +91,18 @@ impl Amqp {
             Ok::<_, lapin::Error>(channel)
         };
         timeout(TIMEOUT, opening).await.map_err(|_| broken())?.map_err(|_| broken())
+    }
+
+    /// A connection to publish on. No job goes out before our queue keeps what becomes of it.
+    async fn connect_to_publish(&self) -> Result<Connection, CarrierAway> {
+        let connection = self.connect("two-step publishing").await?;
+        let declaring = async {
+            let channel = connection.create_channel().await?;
+            declare_events(&channel).await?;
+            channel.close(200, "declared".into()).await
+        };
+        timeout(TIMEOUT, declaring).await.map_err(|_| broken())?.map_err(|_| no_queue())?;
+        Ok(connection)
     }
 
     /// Publishes a message, and waits until the broker has it.
@@ -135,14 +147,7 @@ impl Amqp {
         let connection = self.connect("two-step consuming").await?;
         let preparing = async {
             let channel = connection.create_channel().await?;
-            let mut arguments = FieldTable::default();
-            arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-            let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(QUEUE.into(), durable, arguments).await?;
-            let bind = QueueBindOptions::default();
-            channel
-                .queue_bind(QUEUE.into(), EVENTS.into(), "dispatch.#".into(), bind, FieldTable::default())
-                .await?;
+            declare_events(&channel).await?;
             channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
             let tag = ShortString::default();
             channel
@@ -150,9 +155,7 @@ impl Amqp {
                 .await
         };
         let consumer = timeout(TIMEOUT, preparing).await;
-        let mut consumer = consumer.map_err(|_| broken())?.map_err(|_| {
-            CarrierAway("the queue two-step.events cannot be declared or consumed".to_owned())
-        })?;
+        let mut consumer = consumer.map_err(|_| broken())?.map_err(|_| no_queue())?;
         while let Some(delivery) = consumer.next().await {
             self.hand_over(&delivery.map_err(|_| broken())?, events).await?;
         }
@@ -228,6 +231,20 @@ impl Carrier for Amqp {
     fn may_have_missed(&self) -> bool {
         false
     }
+}
+
+/// Our queue of otpost's events.
+async fn declare_events(channel: &Channel) -> Result<(), lapin::Error> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(QUEUE.into(), durable, arguments).await?;
+    let bind = QueueBindOptions::default();
+    channel.queue_bind(QUEUE.into(), EVENTS.into(), "dispatch.#".into(), bind, FieldTable::default()).await
+}
+
+fn no_queue() -> CarrierAway {
+    CarrierAway("the queue two-step.events cannot be declared: is otpost set up in this vhost?".to_owned())
 }
 
 fn broken() -> CarrierAway {
