@@ -236,7 +236,7 @@ async fn while_the_database_resets_nobody_is_let_in_without_a_code() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     let (challenge, before) = user.ask_for_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
-    let wrong = none_of(&[code.clone()]);
+    let wrong = none_of(std::slice::from_ref(&code));
     let entries = async {
         let mut heard = vec![];
         for _ in 0..4 {

@@ -55,7 +55,7 @@ fn library() -> &'static str {
     found.expect("libfaketime is not installed: run scripts/faults, or install the package faketime")
 }
 
-/// A database whose clock the scenario sets: connections that begin from now on look for `clock_timestamp()` here first.
+/// A database whose clock the scenario sets: processes that start from now on look for `clock_timestamp()` here first.
 async fn hold_clock(site: &Site) {
     let look = site.database.look().await;
     let name: String = look.query_one("select current_database()::text", &[]).await.unwrap().get(0);
@@ -64,7 +64,6 @@ async fn hold_clock(site: &Site) {
     look.batch_execute(&format!("alter database {name} set search_path = held, public, pg_catalog"))
         .await
         .unwrap();
-    site.links.database.cut();
 }
 
 /// Puts the database's clock so many seconds from the true time.
@@ -116,8 +115,10 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
 /// wait for their time alone (5: feedback waits for ten minutes).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_databases_clock_decides_when_a_code_ends() {
-    let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
+    let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     hold_clock(&site).await;
+    two_step.kill();
+    let _two_step = site.start().await;
     let (old, before) = user.ask_for_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     set_clock(&site, 11 * MINUTE).await;
@@ -146,6 +147,8 @@ async fn the_databases_clock_decides_when_a_code_ends() {
 async fn a_code_that_ended_before_the_broker_was_back_is_told_as_expired() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     hold_clock(&site).await;
+    two_step.kill();
+    let two_step = site.start().await;
     site.links.broker.refuse(true);
     site.links.broker.cut();
     let (challenge, before) = user.ask_for_code(&site).await;

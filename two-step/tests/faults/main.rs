@@ -36,6 +36,5 @@ mod soak;
 mod tabs;
 mod tap;
 mod user;
-#[allow(dead_code, reason = "these scenarios use a part")]
-#[path = "../../../tests/support/wait.rs"]
-mod wait;
+
+use rabbit::wait;

@@ -94,7 +94,7 @@ mod long {
             Fault::KillFirst => running.first.take().into_iter().for_each(Process::kill),
             Fault::KillSecond => running.second.take().into_iter().for_each(Process::kill),
             Fault::KillOtpost => {
-                running.otpost.take().into_iter().for_each(|p| kill_otpost(p, &site.journal))
+                running.otpost.take().into_iter().for_each(|p| kill_otpost(p, &site.journal));
             }
             Fault::BrokerRefuses => {
                 broker.refuse(true);

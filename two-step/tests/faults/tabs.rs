@@ -43,9 +43,9 @@ async fn of_right_answers_at_once_one_counts() {
         );
         let all = [a, b, c, d];
         assert!(!all.contains(&Heard::Wrong), "a right code is not wrong: {all:?}");
-        let by_page = [a, b].contains(&Heard::Verified);
         let by_api = [c, d].iter().filter(|h| **h == Heard::Verified).count();
-        assert!(by_api + usize::from(by_page) <= 1, "either the browser or the back end: {all:?}");
+        // Where the back end was first, the tabs may get the ticket of its result: the checker sees one `jti`.
+        assert!(by_api <= 1, "the back end was let in twice: {all:?}");
         if let Some(ticket) = tab.ticket().or(other.ticket()) {
             let (one, two) = tokio::join!(site.backend.redeem(&ticket), site.backend.redeem(&ticket));
             assert_eq!(one, two, "the same claims");

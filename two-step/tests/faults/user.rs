@@ -13,8 +13,6 @@ pub(crate) struct User {
     /// In E.164.
     pub(crate) number: String,
     pub(crate) phone: Uuid,
-    /// The browser that has set it up.
-    pub(crate) browser: Browser,
     pub(crate) recovery_codes: Vec<String>,
 }
 
@@ -40,7 +38,7 @@ impl User {
         let phone = site.backend.method(name, "phone").await;
         // What the scenario breaks hits what follows.
         site.is_quiet().await;
-        Self { name: name.to_owned(), number, phone, browser, recovery_codes }
+        Self { name: name.to_owned(), number, phone, recovery_codes }
     }
 
     /// Codes that have come to the phone so far.
