@@ -245,8 +245,7 @@ pub(super) async fn send(
     let who = Who::Product(api.product(&headers, Scope::Challenge).await?);
     let wanted: SendBody = body::read(body).await?;
     let id = id_of(id)?;
-    let sent = api.core.send(id, &who, Some(wanted.method), wanted.channel).await?;
-    let look = api.core.look(id, &who).await?;
+    let (sent, look) = api.core.send_and_look(id, &who, Some(wanted.method), wanted.channel).await?;
     match sent {
         Ok(()) => Ok((StatusCode::ACCEPTED, Json(describe(&api, &look)))),
         Err(refused) => Err(not_sent(refused, look.now, look.challenge.expires_at)),

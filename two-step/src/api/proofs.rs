@@ -87,11 +87,11 @@ pub(super) async fn verify(
         trust: wanted.trust,
         device_token: wanted.device_token,
     };
-    let entered = api.core.enter(id, &Who::Product(product.clone()), &entry).await?;
+    let entered = api.core.enter(id, &Who::Product(product), &entry).await?;
     match entered {
-        Entered::Verified { cookie, new_recovery_code, .. } => {
-            let result = api.core.redeem_directly(&product, id).await?;
-            let Redeemed::Result(result) = result else { return Err(Problem::gone()) };
+        // A method's first code is verified elsewhere.
+        Entered::Verified { result: None, .. } => Err(Problem::not_found()),
+        Entered::Verified { cookie, new_recovery_code, result: Some(result), .. } => {
             let recovery_code = new_recovery_code.map(|code| (*code).clone());
             Ok(Json(VerifyAnswer::Verified { result, device_token: cookie, recovery_code }))
         }
@@ -156,7 +156,7 @@ problems! {
         Scope::Challenge.problems(), body::problems(), idempotency::problems(),
         vec![
             Problem::not_found(), limited(), Problem::locked("too many wrong codes: the account is paused", 60),
-            Problem::ended("expired"), Problem::gone(),
+            Problem::ended("expired"),
         ],
     ];
     RedeemProblems = [Scope::Challenge.problems(), body::problems(), vec![Problem::gone()]];

@@ -147,11 +147,8 @@ impl Core {
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
     ) -> Result<String, FlowError> {
         self.verify(challenge, Proof::Trust, Acr::Trusted, locked.now);
-        challenge.ticket_hash = None;
-        challenge.state = ChallengeState::Redeemed;
-        challenge.redeemed_at = Some(locked.now);
+        let result = self.result_directly(tx, locked, challenge).await?;
         tx.update(challenge).await?;
-        let result = self.result(tx, &locked.account, challenge, locked.now).await?;
         result.ok_or(FlowError::Missing("challenge"))
     }
 

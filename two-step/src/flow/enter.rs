@@ -69,6 +69,8 @@ pub enum Entered {
         location: Option<String>,
         /// The cookie of the device, or over the API its token, if it is trusted now.
         cookie: Option<String>,
+        /// The signed result; over the API alone.
+        result: Option<String>,
         /// The code that takes the place of a recovery code that was used.
         new_recovery_code: Option<Zeroizing<String>>,
     },
@@ -119,7 +121,8 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let (mut locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
-        if let Some(entered) = self.entered_again(&challenge, who, &typed, locked.now) {
+        if let Some(mut entered) = self.entered_again(&challenge, who, &typed, locked.now) {
+            self.add_result(&mut tx, &locked, &mut challenge, who, &mut entered).await?;
             tx.commit().await?;
             return Ok((entered, locked.account));
         }
@@ -169,7 +172,7 @@ impl Core {
             Some(found) => self.is_shared(&mut tx, &locked, &challenge, found.method).await?,
             None => false,
         };
-        let entered = match found {
+        let mut entered = match found {
             Some(found) if shared => self.give_up(&mut tx, &locked, &mut challenge, found.method).await?,
             None => self.wrong(&mut tx, &mut locked, &mut challenge, clock_behind_s).await?,
             Some(found) => {
@@ -179,6 +182,7 @@ impl Core {
                 self.right(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes, slow).await?
             }
         };
+        self.add_result(&mut tx, &locked, &mut challenge, who, &mut entered).await?;
         tx.update(&locked.account).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;
@@ -186,6 +190,16 @@ impl Core {
             self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
         }
         Ok((entered, locked.account))
+    }
+
+    /// A back end that verifies a challenge itself gets the result at once, in the transaction that verified it.
+    async fn add_result(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, who: &Who, entered: &mut Entered,
+    ) -> Result<(), FlowError> {
+        if let (Who::Product(_), Entered::Verified { result, .. }) = (who, entered) {
+            *result = self.result_directly(tx, locked, challenge).await?;
+        }
+        Ok(())
     }
 
     /// The same right answer sent twice gets the first answer again: by the browser until its ticket is redeemed, by the back
@@ -201,7 +215,7 @@ impl Core {
             _ => return None,
         };
         let again = same(right, &self.code_hash(challenge.id, digits.expose()));
-        again.then_some(Entered::Verified { location, cookie: None, new_recovery_code: None })
+        again.then_some(Entered::Verified { location, cookie: None, result: None, new_recovery_code: None })
     }
 
     /// A code among the live ones, or the authenticator's where one is shown.
@@ -416,6 +430,6 @@ impl Core {
         }
         tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
         self.settle_dispatches(tx, challenge, found.group.filter(|_| !codes.is_empty()), now).await?;
-        Ok(Entered::Verified { location: self.location(challenge), cookie, new_recovery_code })
+        Ok(Entered::Verified { location: self.location(challenge), cookie, result: None, new_recovery_code })
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Core, FlowError, Who, lock_challenge};
+use super::{Core, FlowError, Locked, Who, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, ChallengeState};
 use crate::method::Method;
@@ -37,12 +37,9 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let (locked, challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
-        let dispatch = match challenge.method {
-            Some(method) => newest_dispatch(&mut tx, challenge.id, method).await?,
-            None => None,
-        };
+        let look = look_in(&mut tx, locked, challenge).await?;
         tx.commit().await?;
-        Ok(Look { account: locked.account, challenge, methods: locked.methods, dispatch, now: locked.now })
+        Ok(look)
     }
 
     /// The user or the product gives a challenge up.
@@ -71,6 +68,15 @@ impl Core {
         tx.commit().await?;
         Ok(self.location(&challenge))
     }
+}
+
+/// The same, within a transaction that has the locks.
+pub(super) async fn look_in(tx: &mut Tx, locked: Locked, challenge: Challenge) -> Result<Look, FlowError> {
+    let dispatch = match challenge.method {
+        Some(method) => newest_dispatch(tx, challenge.id, method).await?,
+        None => None,
+    };
+    Ok(Look { account: locked.account, challenge, methods: locked.methods, dispatch, now: locked.now })
 }
 
 async fn newest_dispatch(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<Dispatch>, FlowError> {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::counting::hold;
-use super::{Core, FlowError, lock_challenge};
+use super::{Core, FlowError, Locked, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
 use crate::clock::{after, before};
@@ -109,6 +109,20 @@ impl Core {
         let result = self.result(&mut tx, &locked.account, &challenge, locked.now).await?;
         tx.commit().await?;
         result.map(Redeemed::Result).ok_or(FlowError::Missing("challenge"))
+    }
+
+    /// The signed result of a challenge that the back end has just verified itself; none where the challenge is about our own
+    /// settings. The caller writes the challenge.
+    pub(super) async fn result_directly(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
+    ) -> Result<Option<String>, FlowError> {
+        if matches!(challenge.purpose, Purpose::Settings | Purpose::Enrol) {
+            return Ok(None);
+        }
+        challenge.ticket_hash = None;
+        challenge.state = ChallengeState::Redeemed;
+        challenge.redeemed_at.get_or_insert(locked.now);
+        self.result(tx, &locked.account, challenge, locked.now).await
     }
 
     /// The signed result of a verified challenge.

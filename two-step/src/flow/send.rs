@@ -5,7 +5,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::counting::{Count, count};
-use super::{Core, FlowError, Locked, Who, lock_challenge};
+use super::look::look_in;
+use super::{Core, FlowError, Locked, Look, Who, lock_challenge};
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::clock::{after, between, seconds_until};
 use crate::code::{Code, Digits, MAX_LIVE, RENEW_BELOW};
@@ -25,14 +26,22 @@ impl Core {
     pub async fn send(
         &self, challenge: Uuid, who: &Who, method: Option<Uuid>, channel: Option<Channel>,
     ) -> Result<Result<(), SendRefused>, FlowError> {
+        Ok(self.send_and_look(challenge, who, method, channel).await?.0)
+    }
+
+    /// The same, and what the challenge looks like afterwards.
+    pub async fn send_and_look(
+        &self, challenge: Uuid, who: &Who, method: Option<Uuid>, channel: Option<Channel>,
+    ) -> Result<(Result<(), SendRefused>, Look), FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
         challenge.open(self.config().challenge.life.0);
         let sent = self.send_in(&mut tx, &locked, &mut challenge, method, channel).await?;
         tx.update(&challenge).await?;
+        let look = look_in(&mut tx, locked, challenge).await?;
         tx.commit().await?;
-        Ok(sent)
+        Ok((sent, look))
     }
 
     /// The same, within a transaction that has the locks. The caller writes the challenge.

@@ -3,10 +3,8 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::redeem::Redeemed;
-use super::{Core, FlowError, lock_challenge};
+use super::{Core, FlowError};
 use crate::account::Account;
-use crate::challenge::{ChallengeState, Purpose};
 use crate::method::Method;
 use crate::store::{Event, SupportCase, Tx, Value};
 
@@ -83,24 +81,6 @@ impl Core {
         let rest = "where product = $1 and id > $2 order by id limit $3";
         let values = [Value::Text(product.to_owned()), Value::Uuid(after), Value::Int(i64::from(limit))];
         Ok(tx.select::<Event>(rest, &values).await?)
-    }
-
-    /// The result of a challenge that a back end has just verified itself.
-    pub async fn redeem_directly(&self, product: &str, challenge: Uuid) -> Result<Redeemed, FlowError> {
-        let mut tx = self.store.begin().await?;
-        let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
-        let ours = matches!(challenge.purpose, Purpose::Settings | Purpose::Enrol);
-        if ours || locked.account.product != product || !challenge.is_answered_directly(locked.now) {
-            return Ok(Redeemed::Over);
-        }
-        if challenge.state == ChallengeState::Verified {
-            challenge.state = ChallengeState::Redeemed;
-            challenge.redeemed_at = Some(locked.now);
-            tx.update(&challenge).await?;
-        }
-        let result = self.result(&mut tx, &locked.account, &challenge, locked.now).await?;
-        tx.commit().await?;
-        Ok(result.map_or(Redeemed::Over, Redeemed::Result))
     }
 }
 
