@@ -4,6 +4,7 @@
 //! Only this folder names the crates of otpost and its pretended carrier. It starts them, and then speaks HTTP with them.
 
 mod browser;
+mod config;
 mod embedded;
 mod mailbox;
 mod play;
@@ -59,6 +60,9 @@ pub(crate) struct Demo {
     /// Let a back end of yours use the demo: a URL that it takes browsers back at. May be given several times
     #[arg(long = "return-url", value_name = "URL")]
     return_urls: Vec<String>,
+    /// Change a key of the configuration, written as in two-step.toml: 'trust.life = "1h"'. May be given several times
+    #[arg(long = "set", value_name = "KEY = VALUE")]
+    changes: Vec<String>,
 }
 
 /// All that the demo runs.
@@ -70,6 +74,8 @@ pub(crate) struct Running {
     pub(crate) stage: SocketAddr,
     /// A bearer key of the product, for a back end of somebody's own.
     key: String,
+    /// A bearer key of the product's support.
+    support_key: String,
     folder: Folder,
 }
 
@@ -95,7 +101,7 @@ impl Demo {
             let urls = json!({
                 "demo": url, "shop": format!("{url}shop"), "pages": format!("http://{}", running.app.pages),
                 "api": format!("http://{}", running.app.api), "gateway": running.otpost.gateway_url(), "mail": format!("{url}mail"),
-                "key": running.key,
+                "key": running.key, "support_key": running.support_key,
             });
             println!("{urls}");
             return;
@@ -155,9 +161,8 @@ impl Running {
         let listeners = Listeners::bind(&config).await?;
         let pages_url = format!("http://{}", listeners.pages.local_addr()?);
         let otpost = Otpost::start(&folder.0, &pages_url, demo).await?;
-        let text = toml_of(&stage_url, &pages_url, &folder.0, gap);
         let listens = (config.pages.listen, config.api.listen, config.ops.listen);
-        config = Config::parse(&text)?;
+        config = config::read(&stage_url, &pages_url, &folder.0, gap, &demo.changes)?;
         for product in config.products.values_mut() {
             product.return_urls.extend(demo.return_urls.iter().cloned());
         }
@@ -178,12 +183,14 @@ impl Running {
         let app = app::start(config, keys.clone(), listeners, true, Some(stage_url.clone())).await?;
         let key = NewKey::make(&keys, "shop", &[Scope::Challenge, Scope::Manage, Scope::Read]);
         let mut tx = app.core.store.begin().await?;
+        let support = NewKey::make(&keys, "shop", &[Scope::Support, Scope::SupportApprove]);
         tx.insert(&key.row).await?;
+        tx.insert(&support.row).await?;
         tx.commit().await?;
         let shop = Shop::new(stage_url, format!("http://{}", app.api), pages_url, key.text.clone());
         let router = stage::router(shop, otpost.gateway_url(), mailbox.letters());
         tokio::spawn(async move { axum::serve(stage, router).await });
-        Ok(Self { otpost, app, mailbox, stage: stage_at, key: key.text, folder })
+        Ok(Self { otpost, app, mailbox, stage: stage_at, key: key.text, support_key: support.text, folder })
     }
 
     pub(crate) async fn stop(self) {
@@ -192,18 +199,6 @@ impl Running {
         self.mailbox.stop();
         drop(self.folder);
     }
-}
-
-fn toml_of(stage: &str, pages: &str, folder: &std::path::Path, gap_s: Option<u64>) -> String {
-    let list = gap_s.map_or_else(|| "[30, 60, 120, 300]".to_owned(), |s| format!("[{s}]"));
-    format!(
-        "public_url = \"{pages}\"\n[database]\nurl = \"sqlite:{}/two-step.db\"\n[limits]\nsend_gaps_s = {list}\n\
-         number_sends = [\"30/10m\"]\nnumber_calls = [\"30/1h\"]\naccount_sends = [\"60/1h\"]\naccount_new_numbers = [\"30/1d\"]\n\
-         [smtp]\nfrom = \"shop@localhost\"\n\
-         [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{stage}/shop/return\", \"{stage}/shop/settings-done\"]\n\
-         home_url = \"{stage}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n",
-        folder.display()
-    )
 }
 
 /// How long a round may take.

@@ -6,10 +6,11 @@ mod stack;
 use stack::Stack;
 
 macro_rules! scenarios {
-    ($($name:ident),+ $(,)?) => {$(
+    ($($name:ident $(with [$($option:literal),+])?),+ $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            Stack::start(&[]).await.walk(concat!("browser/scenarios/", stringify!($name)), &[]);
+            let options = [$($($option.to_owned()),+)?];
+            Stack::start(&options).await.walk(concat!("browser/scenarios/", stringify!($name)), &[]);
         }
     )+};
 }

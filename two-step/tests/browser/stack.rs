@@ -37,8 +37,8 @@ impl Drop for Stack {
 }
 
 impl Stack {
-    /// Starts a demo on fresh schemas and a virtual host of its own. It takes browsers back to `return_urls` too.
-    pub(crate) async fn start(return_urls: &[String]) -> Self {
+    /// Starts a demo on fresh schemas and a virtual host of its own, with further options.
+    pub(crate) async fn start(options: &[String]) -> Self {
         let id = Uuid::new_v4().simple();
         let vhost = format!("browser-{id}");
         for arguments in
@@ -52,7 +52,7 @@ impl Stack {
         let mut demo = Command::new(env!("CARGO_BIN_EXE_two-step"))
             .args(["demo", "--json", "--port", "0", "--gap", "1"])
             .args(["--database", &database, "--ledger", &ledger, "--broker", &broker])
-            .args(return_urls.iter().flat_map(|url| ["--return-url", url]))
+            .args(options)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the demo starts");

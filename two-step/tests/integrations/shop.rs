@@ -69,7 +69,8 @@ async fn walk(program: fn() -> Command) {
     let (shop, deceived, stranger) = (free_url(), free_url(), free_url());
     let return_urls: Vec<String> =
         [&shop, &deceived].iter().flat_map(|url| [format!("{url}/2fa"), format!("{url}/")]).collect();
-    let stack = Stack::start(&return_urls).await;
+    let options: Vec<String> = return_urls.iter().map(|url| format!("--return-url={url}")).collect();
+    let stack = Stack::start(&options).await;
     let printed: Json = serde_json::from_str(&stack.urls).unwrap();
     let (api, pages, key) = (text(&printed, "api"), text(&printed, "pages"), text(&printed, "key"));
     let _shop = Shop::start(program(), &shop, api, pages, key);

@@ -43,6 +43,53 @@ async function signIn(page, user = "ada", password = "lovelace") {
 
 const openSettings = (page) => page.click("form[action='/shop/settings'] button");
 
+/** The first answer of a question that is not empty, asked again and again. */
+async function poll(ask, wanted, limit_ms = ARRIVAL_MS) {
+  for (const until = Date.now() + limit_ms; Date.now() < until; ) {
+    const answer = await ask();
+    if (answer) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`${wanted}: not in time`);
+}
+
+/** Decides what becomes of the next texts or calls to a number, in place of its last digits. */
+async function script(number, channel, outcomes) {
+  const body = JSON.stringify({ to: number, channel, outcomes });
+  const answer = await fetch(`${stack.gateway}/api/script`, { method: "POST", body, headers: { "content-type": "application/json" } });
+  assert.equal(answer.status, 200, "the script is taken");
+}
+
+/** A request of a back end. Returns the status and the body. */
+async function api(method, path, body, key = stack.key) {
+  const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+  const answer = await fetch(`${stack.api}${path}`, { method, headers, body: body && JSON.stringify(body) });
+  return { status: answer.status, body: await answer.json().catch(() => undefined) };
+}
+
+/** A request of the product's support. */
+const support = (method, path, body) => api(method, path, body, stack.support_key);
+
+/** What was mailed to an address, newest first. */
+async function letters(address) {
+  const mail = await (await fetch(`${stack.demo}mail`)).json();
+  return mail.letters.filter((letter) => letter.to === address);
+}
+
+/** The code of the first mail after so many. */
+async function mailedCode(address, before) {
+  const all = await poll(async () => ((all) => all.length > before && all)(await letters(address)), "a mail");
+  return all[0].subject.match(/^\d{6}/)[0];
+}
+
+/** The link to the stop page in the first notice to a number that says something. */
+const noticeLink = (number, says) =>
+  poll(async () => {
+    const { phones } = await (await fetch(`${stack.demo}phones`)).json();
+    const bodies = (phones.find((phone) => phone.number === number)?.messages ?? []).map((m) => m.body ?? "");
+    return bodies.find((body) => body.includes(says))?.match(/http\S+\/stop\/\S+/)?.[0];
+  }, `a notice that says ${says}`);
+
 /** What arrived at a number by a channel, newest first. */
 async function arrived(number, channel) {
   const { phones } = await (await fetch(`${stack.demo}phones`)).json();
@@ -54,15 +101,12 @@ const newest = async (number, channel) => (await arrived(number, channel))[0]?.s
 
 /** The code of the first message after a place. */
 async function codeAfter(number, channel, place) {
-  for (const until = Date.now() + ARRIVAL_MS; Date.now() < until; ) {
+  return poll(async () => {
     const message = (await arrived(number, channel))[0];
-    if (message && message.seq > place) {
-      const text = message.body?.split(" #").at(-1) ?? message.transcript.replace(/\([^)]*\)/g, "");
-      return text.replace(/\D/g, "").slice(0, 6);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`no ${channel} arrived`);
+    if (!message || message.seq <= place) return undefined;
+    const text = message.body?.split(" #").at(-1) ?? message.transcript.replace(/\([^)]*\)/g, "");
+    return text.replace(/\D/g, "").slice(0, 6);
+  }, `${channel} to ${number}`);
 }
 
 const wrong = (code) => (code === "000000" ? "111111" : "000000");
@@ -93,8 +137,8 @@ async function saveRecoveryCodes(page) {
 }
 
 /** Turns two-step verification on with a phone and recovery codes. */
-async function setUp(page, { typed = "07700 900200", number = "+447700900200", trust = false } = {}) {
-  await signIn(page);
+async function setUp(page, { typed = "07700 900200", number = "+447700900200", trust = false, user, password } = {}) {
+  await signIn(page, user, password);
   await openSettings(page);
   await addPhone(page, typed, number);
   const codes = await saveRecoveryCodes(page);
@@ -113,6 +157,15 @@ async function askForCode(page, number = "+447700900200") {
   return codeAfter(number, "sms", place);
 }
 
+/** Opens the settings of an account that is on, with a fresh proof by text. */
+async function openSettingsByText(page, number = "+447700900200") {
+  await openSettings(page);
+  const place = await newest(number, "sms");
+  await page.click("form[action='/settings/proof'] button");
+  await type(page, await codeAfter(number, "sms", place));
+  await page.waitForURL("**/settings");
+}
+
 /** Signs in on a browser, and types the code that a text brings. */
 async function signInByText(page, { number = "+447700900200", trust = false } = {}) {
   const code = await askForCode(page, number);
@@ -123,9 +176,21 @@ async function signInByText(page, { number = "+447700900200", trust = false } = 
 
 const shows = (page, text) => page.waitForSelector(`text=${text}`);
 
-const shot = (page, name) => page.screenshot({ path: path.join(process.env.SHOTS, `${name}.png`), fullPage: true });
+/** Keeps what a page looks like, at the widths of a phone and a desktop, in light and dark. */
+async function shot(page, name) {
+  const before = page.viewportSize();
+  for (const [device, width, height] of [["phone", 390, 780], ["desktop", 1280, 800]]) {
+    await page.setViewportSize({ width, height });
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      await page.screenshot({ path: path.join(process.env.SHOTS, `${name}-${device}-${colorScheme}.png`), fullPage: true });
+    }
+  }
+  await page.emulateMedia({ colorScheme: null, reducedMotion: null });
+  await page.setViewportSize(before);
+}
 
 module.exports = {
-  addPhone, arrived, askForCode, assert, codeAfter, newBrowser, newest, openSettings, saveRecoveryCodes, scenario, setUp, shot, shows,
-  signIn, signInByText, stack, type, wrong,
+  addPhone, api, arrived, askForCode, assert, codeAfter, letters, mailedCode, newBrowser, newest, noticeLink, openSettings,
+  openSettingsByText, poll, saveRecoveryCodes, scenario, script, setUp, shot, shows, signIn, signInByText, stack, support, type, wrong,
 };

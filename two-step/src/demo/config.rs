@@ -1,0 +1,73 @@
+//! The demo's configuration: a text in the form of `two-step.toml`, and the changes that its user makes to it.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use crate::config::{BadConfig, Config};
+
+/// The configuration of a shop at `stage` whose second step is at `pages`. Each change is a line of `two-step.toml` with a
+/// dotted key: `trust.life = "1h"`.
+pub(super) fn read(
+    stage: &str, pages: &str, folder: &Path, gap_s: Option<u64>, changes: &[String],
+) -> Result<Config, BadConfig> {
+    let gaps = gap_s.map_or_else(|| "[30, 60, 120, 300]".to_owned(), |s| format!("[{s}]"));
+    let text = format!(
+        "public_url = \"{pages}\"\n[database]\nurl = \"sqlite:{}/two-step.db\"\n[limits]\nsend_gaps_s = {gaps}\n\
+         number_sends = [\"30/10m\"]\nnumber_calls = [\"30/1h\"]\naccount_sends = [\"60/1h\"]\naccount_new_numbers = [\"30/1d\"]\n\
+         [smtp]\nfrom = \"shop@localhost\"\n\
+         [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{stage}/shop/return\", \"{stage}/shop/settings-done\"]\n\
+         home_url = \"{stage}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n",
+        folder.display()
+    );
+    Config::parse(&change(&text, changes)?)
+}
+
+fn change(text: &str, changes: &[String]) -> Result<String, BadConfig> {
+    let table = |text: &str| {
+        let read = text.parse::<Table>();
+        read.map_err(|_| BadConfig(format!("{text} is not a key, = and a value, as in two-step.toml")))
+    };
+    let mut all = table(text)?;
+    for line in changes {
+        merge(&mut all, table(line)?);
+    }
+    Ok(all.to_string())
+}
+
+/// Puts the keys of one table into another. Tables with the same key are merged, all else is replaced.
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_with(changes: &[&str]) -> Result<Config, BadConfig> {
+        let changes: Vec<String> = changes.iter().map(|c| (*c).to_owned()).collect();
+        read("http://127.0.0.1:1", "http://127.0.0.1:2", Path::new("/tmp"), None, &changes)
+    }
+
+    #[test]
+    fn a_change_replaces_one_key_and_keeps_its_neighbours() {
+        let config =
+            read_with(&["products.shop.countries = [\"FR\"]", "support.delay = \"1h\""]).expect("reads");
+        assert_eq!(config.products["shop"].countries, ["FR"]);
+        assert_eq!(config.products["shop"].name, "Shop");
+        assert_eq!(config.support.delay.0.as_secs(), 3600);
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_line_that_is_no_toml_are_refused() {
+        assert!(read_with(&["support.delais = \"1h\""]).is_err());
+        assert!(read_with(&["support.delay: 1h"]).is_err());
+    }
+}
