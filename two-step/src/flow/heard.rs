@@ -5,9 +5,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Core, FlowError, lock_account};
+use crate::challenge::Challenge;
 use crate::clock::after;
 use crate::method::{Channel, Method};
-use crate::store::{Dispatch, DispatchState};
+use crate::store::{Dispatch, DispatchState, Tx};
 
 /// An event of otpost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,9 @@ impl Core {
             row.call_due_at = None;
         }
         tx.update(&row).await?;
+        if called && let Some(id) = row.challenge.filter(|_| row.first_channel != Channel::Voice) {
+            follow_call(&mut tx, id, row.method).await?;
+        }
         if let Some(method) = locked.method(row.method) {
             self.learn(&mut tx, &locked.account, method, &row, now).await?;
         }
@@ -64,7 +68,7 @@ impl Core {
 
     /// What a carrier says of a number holds for later codes too.
     async fn learn(
-        &self, tx: &mut crate::store::Tx, account: &crate::account::Account, method: &Method, row: &Dispatch,
+        &self, tx: &mut Tx, account: &crate::account::Account, method: &Method, row: &Dispatch,
         now: Timestamp,
     ) -> Result<(), FlowError> {
         let mut method = method.clone();
@@ -115,4 +119,17 @@ impl Core {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// A call has taken the text's place: the page of the challenge and its result speak of a call from now on. The caller has
+/// locked the account.
+async fn follow_call(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<(), FlowError> {
+    if let Some(mut challenge) = tx.lock::<Challenge>(challenge).await?
+        && challenge.state.is_live()
+        && challenge.method == Some(method)
+    {
+        challenge.channel = Some(Channel::Voice);
+        tx.update(&challenge).await?;
+    }
+    Ok(())
 }

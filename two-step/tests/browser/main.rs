@@ -29,4 +29,5 @@ scenarios! {
     forms_of_other_sites_are_refused,
     a_notice_leads_to_a_page_that_stops,
     no_page_has_an_accessibility_finding,
+    an_undelivered_text_is_followed_by_a_call,
 }

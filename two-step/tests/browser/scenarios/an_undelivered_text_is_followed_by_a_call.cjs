@@ -1,0 +1,46 @@
+"use strict";
+const { assert, codeAfter, newBrowser, newest, noticeLink, openSettingsByText, scenario, script, setUp, shot, shows, signIn, signInByText, type } =
+  require("./user.cjs");
+
+scenario(async () => {
+  const number = "+447700900200";
+  await setUp(await newBrowser());
+  // The script is for codes: the notice has come before.
+  await noticeLink(number, "turned on");
+
+  // The call follows by itself, with the same code, and the page says so.
+  await script(number, "sms", ["undelivered"]);
+  let [texts, calls] = [await newest(number, "sms"), await newest(number, "voice")];
+  const page = await newBrowser();
+  await signIn(page);
+  const byText = await codeAfter(number, "sms", texts);
+  const byCall = await codeAfter(number, "voice", calls);
+  assert.equal(byCall, byText, "one code per challenge and method");
+  await shows(page, "we called and read out the code");
+  await page.reload();
+  await shows(page, "Answer your phone");
+  await shot(page, "call-followed");
+  await type(page, byCall);
+  await shows(page, "Second step: voice (second)");
+
+  // Without "If a text fails, call me" the user asks for the call.
+  const owner = await newBrowser();
+  await signInByText(owner);
+  await openSettingsByText(owner);
+  await owner.click("a[href^='/settings/methods/']");
+  await owner.click("button[value=fallback]");
+  await shows(owner, "Saved.");
+  await shot(owner, "method");
+  await script(number, "sms", ["undelivered"]);
+  const other = await newBrowser();
+  [texts, calls] = [await newest(number, "sms"), await newest(number, "voice")];
+  await signIn(other);
+  const code = await codeAfter(number, "sms", texts);
+  await shows(other, "The text did not arrive.");
+  assert.equal(await newest(number, "voice"), calls, "no call without being asked for");
+  await shot(other, "text-failed");
+  await other.click("button[value=voice]");
+  assert.equal(await codeAfter(number, "voice", calls), code);
+  await type(other, code);
+  await shows(other, "Second step: voice (second)");
+});
