@@ -30,4 +30,5 @@ scenarios! {
     a_notice_leads_to_a_page_that_stops,
     no_page_has_an_accessibility_finding,
     an_undelivered_text_is_followed_by_a_call,
+    it_was_not_me_ends_what_is_open,
 }

@@ -13,7 +13,7 @@ pub enum End {
     Locked(Option<u64>),
     /// The user cancelled.
     Cancelled,
-    /// The user said in the app that it was not them.
+    /// The user said that it was not them.
     Denied,
     /// The proof was given already, here or in another window.
     Used,

@@ -140,7 +140,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     denied: EndText {
         title: "Anmeldung gestoppt",
-        happened: "Jemand hat in der App geantwortet, dass diese Anmeldung nicht von ihm stammt.",
+        happened: "Jemand hat gemeldet, dass er es nicht war. Alle offenen Anmeldungen wurden beendet.",
         next: "War das ein Versehen, melden Sie sich erneut an. Waren Sie es nicht, ändern Sie Ihr Passwort.",
     },
     used: EndText {
@@ -170,7 +170,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     session_expired: EndText {
         title: "Ihre Einstellungen wurden geschlossen",
-        happened: "Sie waren zu lange offen. Zum Schutz Ihres Kontos haben wir sie geschlossen.",
+        happened: "Sie waren zu lange offen, oder eine Änderung wurde gestoppt. Zum Schutz Ihres Kontos haben wir sie geschlossen.",
         next: "Öffnen Sie sie erneut auf Ihrer Kontoseite.",
     },
     unavailable: EndText {

@@ -134,7 +134,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     denied: EndText {
         title: "Sign-in stopped",
-        happened: "Somebody answered in the app that this sign-in is not theirs.",
+        happened: "Somebody said that it was not them, so we ended all open sign-ins.",
         next: "If that was a mistake, sign in again. If it was not you who signed in, change your password.",
     },
     used: EndText {
@@ -164,7 +164,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     session_expired: EndText {
         title: "Your settings have closed",
-        happened: "They were open for too long, so we closed them to keep your account safe.",
+        happened: "They were open for too long, or a change was stopped. We closed them to keep your account safe.",
         next: "Open them again from your account page.",
     },
     unavailable: EndText {
