@@ -137,7 +137,7 @@ fn status_of(end: End) -> StatusCode {
         End::NotFound => StatusCode::NOT_FOUND,
         End::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         End::TooBig => StatusCode::PAYLOAD_TOO_LARGE,
-        End::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+        End::RateLimited(_) | End::Paused(_) => StatusCode::TOO_MANY_REQUESTS,
         End::BadRequest => StatusCode::BAD_REQUEST,
     }
 }

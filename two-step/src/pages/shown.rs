@@ -40,12 +40,12 @@ pub(super) fn delivery(look: &Look) -> Option<Delivery> {
     let method = look.method()?;
     match method.kind {
         Kind::Email if look.challenge.sends > 0 => return Some(Delivery::OnItsWay),
-        Kind::Email | Kind::Phone => {}
+        Kind::Email => return Some(Delivery::NotSent),
+        Kind::Phone => {}
         _ => return None,
     }
     let Some(dispatch) = &look.dispatch else {
-        // The first send was refused: a limit was full.
-        return Some(Delivery::Limited(look.challenge.next_send_at.map(|at| seconds_until(look.now, at))));
+        return Some(Delivery::NotSent);
     };
     let wants_call = dispatch.call_due_at.is_some();
     Some(match dispatch.state {

@@ -11,8 +11,10 @@ use uuid::Uuid;
 
 use super::answer::PageError;
 use super::form::Form;
-use super::view::ended::End;
-use super::view::sign_in::{EnterCode, EntryError, LostPhone, Purpose as Shown, SendProblem, Way, Ways};
+use super::view::ended::{End, Ended};
+use super::view::sign_in::{
+    Delivery, EnterCode, EntryError, LostPhone, Purpose as Shown, SendProblem, Way, Ways,
+};
 use super::view::{Page, Proof};
 use super::visitor::Visitor;
 use super::{Pages, shown};
@@ -72,6 +74,18 @@ fn over(pages: &Pages, visitor: &Visitor, look: &Look) -> Response {
     pages.ended(visitor, Some(&look.account.product), locale, end_of(look.challenge.state, paused_s))
 }
 
+/// The page of a challenge whose account is paused: no code is taken now.
+fn paused(pages: &Pages, visitor: &Visitor, look: &Look, seconds: u64) -> Response {
+    let view = Ended {
+        page: page(pages, visitor, look),
+        end: End::Paused(seconds),
+        retry: Some(format!("/challenge/{}", look.challenge.id)),
+    };
+    let mut response = pages.render(visitor, &look.account.product, StatusCode::TOO_MANY_REQUESTS, &view);
+    response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    response
+}
+
 fn who(visitor: &Visitor) -> Who {
     Who::Browser(visitor.visit.clone())
 }
@@ -101,8 +115,15 @@ pub(super) async fn show(
         if !look.challenge.state.is_live() {
             return Ok(over(&pages, &visitor, &look));
         }
+        if let Some(until) = look.account.pause(look.now) {
+            return Ok(paused(&pages, &visitor, &look, seconds_until(look.now, until)));
+        }
         let Some(method) = look.method() else {
             return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
+        };
+        let delivery = match (shown::delivery(&look), query.as_deref()) {
+            (Some(Delivery::NotSent), Some("sent=limited")) => Some(Delivery::Limited(None)),
+            (delivery, _) => delivery,
         };
         let error = read_error(query.as_deref(), &look, &pages);
         let view = EnterCode {
@@ -112,7 +133,7 @@ pub(super) async fn show(
             method: method.id.to_string(),
             proof: shown::proof(&look),
             hint: shown::hint(method),
-            delivery: shown::delivery(&look),
+            delivery,
             error,
             trust: shown::trust(look.challenge.purpose, &pages.core.config()),
             trust_ticked: false,
@@ -235,9 +256,12 @@ pub(super) async fn send(
     let answer = async {
         let form = Form::read(&pages, &visitor, &headers, body, id).await?;
         let channel = form.text("channel").parse::<Channel>().ok();
-        // A refusal needs no word: the page says when the next one can go.
-        let _ = pages.core.send(id, &who(&visitor), form.id("method"), channel).await?;
-        Ok(pages.go(&visitor, &format!("/challenge/{id}"), None))
+        // The page says when the next one can go, but does not know why a first one did not.
+        let word = match pages.core.send(id, &who(&visitor), form.id("method"), channel).await? {
+            Err(SendRefused::Limited { .. }) => "?sent=limited",
+            _ => "",
+        };
+        Ok(pages.go(&visitor, &format!("/challenge/{id}{word}"), None))
     };
     finish(&pages, &visitor, answer.await)
 }

@@ -11,6 +11,8 @@ pub enum End {
     Expired,
     /// Too many wrong codes. Seconds until the user may sign in again, where known.
     Locked(Option<u64>),
+    /// Too many wrong codes of an account whose sign-in is still open. Seconds until codes are taken again.
+    Paused(u64),
     /// The user cancelled.
     Cancelled,
     /// The user said that it was not them.
@@ -56,6 +58,7 @@ impl Ended {
         let text = match self.end {
             End::Expired => &texts.expired,
             End::Locked(_) => &texts.locked,
+            End::Paused(_) => &texts.paused,
             End::Cancelled => &texts.cancelled,
             End::Denied => &texts.denied,
             End::Used => &texts.used,
@@ -71,7 +74,9 @@ impl Ended {
         };
         let lang = self.page.lang;
         let next = match self.end {
-            End::Locked(Some(seconds)) => (texts.sign_in_again_in)(&when::wait(lang, seconds)),
+            End::Locked(Some(seconds)) | End::Paused(seconds) => {
+                (texts.sign_in_again_in)(&when::wait(lang, seconds))
+            }
             End::Unavailable(seconds) | End::RateLimited(seconds) => {
                 (texts.try_again_in)(&when::wait(lang, seconds))
             }
@@ -85,7 +90,7 @@ impl Ended {
         match self.end {
             End::Used => "check",
             End::Expired | End::SessionExpired | End::Unavailable(_) | End::RateLimited(_) => "clock",
-            End::Locked(_) | End::Denied => "lock",
+            End::Locked(_) | End::Paused(_) | End::Denied => "lock",
             _ => "info",
         }
     }

@@ -83,6 +83,6 @@ impl PhoneCode {
     }
 
     fn buttons(&self) -> Vec<SendButton> {
-        self.sends.buttons(self.page.lang, self.channel)
+        self.sends.buttons(self.page.lang, self.channel, self.delivery)
     }
 }

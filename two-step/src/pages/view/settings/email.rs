@@ -80,6 +80,6 @@ impl EmailCode {
     }
 
     fn buttons(&self) -> Vec<SendButton> {
-        self.sends.buttons(self.page.lang, Channel::Email)
+        self.sends.buttons(self.page.lang, Channel::Email, self.delivery)
     }
 }

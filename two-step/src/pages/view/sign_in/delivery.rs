@@ -21,6 +21,8 @@ pub enum Delivery {
     Refused,
     /// The carrier side refuses more for now; the seconds until it accepts again, where known.
     Limited(Option<u64>),
+    /// Nothing was sent yet: the account was paused, or a limit was full.
+    NotSent,
     /// Handing over takes longer than five seconds.
     Slow,
     /// The code ended before it could be sent.
@@ -68,6 +70,7 @@ impl Delivery {
             Self::Refused => texts.refused.to_owned(),
             Self::Limited(Some(seconds)) => (texts.limited_until)(&when::wait(lang, seconds)),
             Self::Limited(None) => texts.limited.to_owned(),
+            Self::NotSent => texts.not_sent.to_owned(),
             Self::Slow => texts.slow.to_owned(),
             Self::Expired => texts.expired.to_owned(),
         }
@@ -84,6 +87,6 @@ impl Delivery {
 
     /// Whether "We sent a code …" would be untrue.
     pub(crate) const fn was_never_sent(self) -> bool {
-        matches!(self, Self::Landline | Self::OptedOut | Self::Refused | Self::Limited(_))
+        matches!(self, Self::Landline | Self::OptedOut | Self::Refused | Self::Limited(_) | Self::NotSent)
     }
 }

@@ -122,7 +122,8 @@ impl EnterCode {
     }
 
     fn buttons(&self) -> Vec<SendButton> {
-        self.proof.channel().map_or_else(Vec::new, |channel| self.sends.buttons(self.page.lang, channel))
+        let Some(channel) = self.proof.channel() else { return vec![] };
+        self.sends.buttons(self.page.lang, channel, self.delivery)
     }
 
     fn cancel_label(&self) -> &'static str {

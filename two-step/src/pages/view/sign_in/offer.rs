@@ -1,6 +1,7 @@
 //! What the page offers besides typing the code.
 
 use super::super::{Channel, Lang, when};
+use super::Delivery;
 
 /// Whether a code can be sent, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +64,14 @@ impl Sends {
     /// No button: nothing is sent.
     pub const NONE: Self = Self { again: Offer::Hidden, call: Offer::Hidden, text: Offer::Hidden };
 
-    /// The buttons to show for a code that went by this channel.
-    pub(crate) fn buttons(self, lang: Lang, channel: Channel) -> Vec<SendButton> {
+    /// The buttons to show for a code of this channel, and what became of it.
+    pub(crate) fn buttons(self, lang: Lang, channel: Channel, delivery: Option<Delivery>) -> Vec<SendButton> {
         let texts = &lang.texts().sign_in;
-        let again = if channel == Channel::Voice { texts.call_again } else { texts.send_again };
+        let again = match (delivery, channel) {
+            (Some(Delivery::NotSent), _) => texts.send_first,
+            (_, Channel::Voice) => texts.call_again,
+            _ => texts.send_again,
+        };
         let all = [
             (channel.value(), again, "again", self.again),
             ("voice", texts.call_instead, "call", self.call),

@@ -85,6 +85,7 @@ fn sign_in(lang: Lang, out: &mut Vec<(String, String)>) {
         End::Locked(Some(300)),
         End::Locked(None),
         End::Cancelled,
+        End::Paused(60),
         End::Denied,
         End::Used,
         End::OtherBrowser,

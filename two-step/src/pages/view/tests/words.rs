@@ -70,6 +70,7 @@ fn every_error_and_every_delivery_has_a_sentence_in_each_language() {
         Delivery::Refused,
         Delivery::Limited(Some(60)),
         Delivery::Limited(None),
+        Delivery::NotSent,
         Delivery::Slow,
         Delivery::Expired,
     ];

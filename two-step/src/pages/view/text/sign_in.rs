@@ -23,6 +23,7 @@ pub(crate) struct SignIn {
     pub(crate) trust_until_sign_out: Text,
     pub(crate) trust_hint: Text,
     pub(crate) verify: Text,
+    pub(crate) send_first: Text,
     pub(crate) send_again: Text,
     pub(crate) call_again: Text,
     pub(crate) call_instead: Text,
@@ -53,6 +54,7 @@ pub(crate) struct Deliveries {
     pub(crate) refused: Text,
     pub(crate) limited: Text,
     pub(crate) limited_until: WithWord,
+    pub(crate) not_sent: Text,
     pub(crate) slow: Text,
     pub(crate) expired: Text,
 }
@@ -114,6 +116,7 @@ pub(crate) struct EndText {
 pub(crate) struct Ended {
     pub(crate) expired: EndText,
     pub(crate) locked: EndText,
+    pub(crate) paused: EndText,
     pub(crate) cancelled: EndText,
     pub(crate) denied: EndText,
     pub(crate) used: EndText,

@@ -26,6 +26,7 @@ pub(super) const SIGN_IN: SignIn = SignIn {
     trust_until_sign_out: "Diesem Gerät vertrauen, bis ich mich abmelde",
     trust_hint: "Nicht ankreuzen, wenn andere das Gerät mitbenutzen.",
     verify: "Bestätigen",
+    send_first: "Code senden",
     send_again: "Erneut senden",
     call_again: "Erneut anrufen",
     call_instead: "Stattdessen anrufen",
@@ -59,6 +60,7 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
             "Der nächste Code an diese Nummer ist in {wait} möglich. Wählen Sie bis dahin unten einen anderen Weg."
         )
     },
+    not_sent: "Es wurde noch kein Code gesendet. Senden Sie einen, oder wählen Sie unten einen anderen Weg.",
     slow: "Das Senden dauert länger als sonst. Sie können warten oder unten einen anderen Weg wählen.",
     expired: "Der Code ist abgelaufen, bevor er gesendet werden konnte. Senden Sie einen neuen.",
 };
@@ -131,6 +133,11 @@ pub(super) const ENDED: Ended = Ended {
     locked: EndText {
         title: "Zu viele falsche Codes",
         happened: "Zum Schutz Ihres Kontos haben wir diese Anmeldung gesperrt.",
+        next: SIGN_IN_AGAIN,
+    },
+    paused: EndText {
+        title: "Zu viele falsche Codes",
+        happened: "Zum Schutz Ihres Kontos ist die Anmeldung unterbrochen.",
         next: SIGN_IN_AGAIN,
     },
     cancelled: EndText {

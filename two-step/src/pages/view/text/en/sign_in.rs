@@ -24,6 +24,7 @@ pub(super) const SIGN_IN: SignIn = SignIn {
     trust_until_sign_out: "Trust this device until I sign out",
     trust_hint: "Do not tick this on a shared device.",
     verify: "Verify",
+    send_first: "Send a code",
     send_again: "Send again",
     call_again: "Call again",
     call_instead: "Call me instead",
@@ -55,6 +56,7 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
     limited_until: |wait| {
         format!("This number can get the next code in {wait}. Until then, choose another way below.")
     },
+    not_sent: "No code was sent yet. Send one, or choose another way below.",
     slow: "Sending takes longer than usual. You can wait, or choose another way below.",
     expired: "The code ended before it could be sent. Send a new one.",
 };
@@ -125,6 +127,11 @@ pub(super) const ENDED: Ended = Ended {
     locked: EndText {
         title: "Too many wrong codes",
         happened: "We locked this sign-in to keep your account safe.",
+        next: SIGN_IN_AGAIN,
+    },
+    paused: EndText {
+        title: "Too many wrong codes",
+        happened: "Signing in to this account is paused to keep it safe.",
         next: SIGN_IN_AGAIN,
     },
     cancelled: EndText {
