@@ -264,6 +264,7 @@ impl Pages {
             name: name.map(str::to_owned),
             hint: hint.to_owned(),
             preferred,
+            notices_only: kind == MethodKind::Email,
             paused: false,
             added_at: NOW - 40 * DAY,
             used_at: preferred.then_some(NOW - DAY),

@@ -16,7 +16,7 @@ use super::sign_in::finish;
 use super::view::settings::{MethodPage, MethodProblem, PhoneChoice, RemoveMethod};
 use super::visitor::Visitor;
 use crate::flow::{Change, ChangeRefused, FlowError, Visitor as Guest};
-use crate::method::{Channel, Kind, may_be_on};
+use crate::method::{Channel, Kind, is_primary, may_be_on};
 
 /// `GET /settings/methods/{id}`
 pub(super) async fn show(
@@ -37,7 +37,11 @@ pub(super) async fn ask_remove(
         let guest = proven(&pages, &visitor).await?;
         let method = guest.methods.iter().find(|m| m.id == id).ok_or(FlowError::Missing("method"))?;
         let is_told = method.target_sealed.is_some();
-        let view = RemoveMethod { page: page(&pages, &visitor, &guest), method: row(method), is_told };
+        let view = RemoveMethod {
+            page: page(&pages, &visitor, &guest),
+            method: row(&pages, &guest, method),
+            is_told,
+        };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
@@ -58,14 +62,17 @@ fn method_page(
         voice: pages.core.config().otpost.calls,
         fallback: method.fallback,
     });
+    let may_prefer = method.is_active() && is_primary(method.kind, pages.core.config().email.second_step);
+    let may_test = method.is_active() && matches!(method.kind, Kind::Phone | Kind::Email);
+    let method = row(pages, guest, method);
     let view = MethodPage {
         page: page(pages, visitor, guest),
         notice: notice(query),
-        method: row(method),
+        method,
         problem,
         phone,
-        may_test: method.is_active() && matches!(method.kind, Kind::Phone | Kind::Email),
-        may_prefer: method.is_active() && !method.preferred,
+        may_test,
+        may_prefer,
         may_remove,
     };
     Ok(pages.render(visitor, product, StatusCode::OK, &view))

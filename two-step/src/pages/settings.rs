@@ -19,7 +19,7 @@ use super::view::settings::{
 use super::visitor::Visitor;
 use super::{Pages, shown};
 use crate::flow::{DeviceCookie, SessionClaimed, Visitor as Guest};
-use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, is_primary, may_be_on};
+use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, first, is_primary, may_be_on};
 
 /// `GET /s/{handle}`: a browser opens a session.
 pub(super) async fn claim(
@@ -113,13 +113,15 @@ pub(super) fn kept_phone(pages: &Pages, phone: &Method) -> KeptPhone {
 }
 
 /// A method as the views show it.
-pub(super) fn row(method: &Method) -> MethodRow {
+pub(super) fn row(pages: &Pages, guest: &Guest, method: &Method) -> MethodRow {
+    let second_step = pages.core.config.email.second_step;
     MethodRow {
         id: method.id.to_string(),
         kind: shown::kind(method.kind),
         name: method.label.clone(),
         hint: method.hint.clone(),
-        preferred: method.preferred,
+        preferred: first(&guest.methods, second_step).is_some_and(|m| m.id == method.id),
+        notices_only: method.kind == Kind::Email && !second_step,
         paused: !method.is_active(),
         added_at: method.verified_at.unwrap_or(method.created_at).as_second(),
         used_at: method.used_at.map(jiff::Timestamp::as_second),
@@ -138,7 +140,7 @@ async fn home_view(
         page: page(pages, visitor, guest),
         notice: notice(query),
         off_due_at: pages.core.off_due_at(guest.account.id).await?.map(jiff::Timestamp::as_second),
-        methods: listed.map(row).collect(),
+        methods: listed.map(|m| row(pages, guest, m)).collect(),
         recovery_left: u32::try_from(left).ok().filter(|_| has_codes),
         devices: device_rows(pages, visitor, guest).await?,
         add_authenticator: authenticators < MAX_AUTHENTICATORS,

@@ -30,6 +30,8 @@ scenarios! {
     a_notice_leads_to_a_page_that_stops,
     no_page_has_an_accessibility_finding,
     an_undelivered_text_is_followed_by_a_call,
+    a_landline_is_called_from_then_on,
+    an_e_mail_address_gets_notices,
     a_pause_says_how_long_and_support_ends_it,
     it_was_not_me_ends_what_is_open,
 }

@@ -18,6 +18,8 @@ pub struct MethodRow {
     pub hint: String,
     /// Whether it is asked for first.
     pub preferred: bool,
+    /// Whether it gets notices alone, and no codes.
+    pub notices_only: bool,
     /// Whether it is paused.
     pub paused: bool,
     /// When it was added, in Unix seconds.

@@ -11,6 +11,7 @@ pub(crate) struct Settings {
     pub(crate) off_due: WithWord,
     pub(crate) methods: Text,
     pub(crate) preferred: Text,
+    pub(crate) notices_only: Text,
     pub(crate) paused: Text,
     pub(crate) added: WithWord,
     pub(crate) last_used: WithWord,

@@ -16,6 +16,7 @@ pub(super) const SETTINGS: Settings = Settings {
     },
     methods: "Methoden",
     preferred: "Bevorzugt",
+    notices_only: "Nur für Sicherheitshinweise",
     paused: "Pausiert",
     added: |date| format!("Hinzugefügt {date}"),
     last_used: |date| format!("zuletzt genutzt {date}"),

@@ -16,6 +16,7 @@ pub(super) const SETTINGS: Settings = Settings {
     },
     methods: "Methods",
     preferred: "Preferred",
+    notices_only: "For security notices only",
     paused: "Paused",
     added: |date| format!("Added {date}"),
     last_used: |date| format!("last used {date}"),
