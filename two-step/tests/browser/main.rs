@@ -31,7 +31,9 @@ scenarios! {
     no_page_has_an_accessibility_finding,
     an_undelivered_text_is_followed_by_a_call,
     a_landline_is_called_from_then_on,
+    a_new_browser_needs_a_code_by_e_mail with ["--set", "products.shop.new_device_check = \"email\""],
     an_e_mail_address_gets_notices,
+    support_waits_and_a_second_agent_ends_the_delay,
     a_pause_says_how_long_and_support_ends_it,
     it_was_not_me_ends_what_is_open,
 }

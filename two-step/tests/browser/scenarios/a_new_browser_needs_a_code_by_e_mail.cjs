@@ -1,0 +1,40 @@
+"use strict";
+const { api, assert, letters, mailedCode, newBrowser, scenario, shot, shows, signIn, stack, type, wrong } = require("./user.cjs");
+
+// Two-step verification is off, and the product asks unknown browsers for a code by e-mail.
+scenario(async () => {
+  const address = "ada@home.example";
+  const session = {
+    user: "ada", purpose: "settings", password_at: new Date().toISOString(), return_url: `${stack.demo}shop/settings-done`, email: address,
+  };
+  assert.equal((await api("POST", "/v1/sessions", session)).status, 201, "the product names an address that it has validated");
+
+  const page = await newBrowser();
+  await signIn(page);
+  await shows(page, "Check your e-mail");
+  await shows(page, "you are using a new browser or device");
+  assert.match(await page.textContent("main"), /a•••@home\.example/);
+  assert.equal(await page.locator("input[name=trust]").count(), 0, "there is nothing to trust");
+  assert.equal(await page.locator("a[href$='/ways']").count(), 0, "there is no other way");
+  await shot(page, "new-device");
+  const code = await mailedCode(address, 0);
+  await type(page, wrong(code));
+  await shows(page, "4 tries left");
+  await type(page, code);
+  await shows(page, "Second step: email (confirm)");
+
+  // The browser is recognised, even after sign-out of the shop by closing it.
+  await page.click("text=Close the browser and come back");
+  await signIn(page);
+  await shows(page, "Second step: trust (trusted)");
+  assert.equal((await letters(address)).length, 1);
+
+  // Another browser is not, and a user without an address needs nothing.
+  const other = await newBrowser();
+  await signIn(other);
+  await type(other, await mailedCode(address, 1));
+  await shows(other, "Second step: email (confirm)");
+  const alan = await newBrowser();
+  await signIn(alan, "alan", "turing");
+  await shows(alan, "The password alone signed you in");
+});
