@@ -36,4 +36,6 @@ scenarios! {
     support_waits_and_a_second_agent_ends_the_delay,
     a_pause_says_how_long_and_support_ends_it,
     it_was_not_me_ends_what_is_open,
+    the_keyboard_alone_signs_in,
+    a_second_phone_is_another_way,
 }
