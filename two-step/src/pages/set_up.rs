@@ -28,7 +28,7 @@ use crate::clock::seconds_until;
 use crate::flow::{
     AddRefused, Entered, Entry, FlowError, Look, NewAuthenticator, SwitchRefused, Visitor as Guest, Who,
 };
-use crate::method::{Channel, Kind, Method, MethodState};
+use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
 use crate::number::{BadNumber, Number};
 
 /// Steps of the wizard: method, code, backup, on.
@@ -403,11 +403,16 @@ pub(super) async fn recovery_codes_saved(
     finish(&pages, &visitor, answer.await)
 }
 
-/// `GET /settings/on`
+/// `GET /settings/on`: the last step of the wizard, once there is a method and a backup.
 pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) -> Response {
     let answer = async {
         let guest = proven(&pages, &visitor).await?;
         if guest.account.is_on() {
+            return Ok(pages.go(&visitor, "/settings", None));
+        }
+        let proved = guest.methods.iter().filter(|m| m.is_active() && m.is_proved_in(guest.session.id));
+        let kinds: Vec<Kind> = proved.map(|m| m.kind).collect();
+        if !may_be_on(&kinds, pages.core.config.email.second_step) {
             return Ok(pages.go(&visitor, "/settings", None));
         }
         let left = pages.core.recovery_codes_left(guest.account.id).await?;

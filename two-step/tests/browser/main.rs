@@ -38,4 +38,5 @@ scenarios! {
     it_was_not_me_ends_what_is_open,
     the_keyboard_alone_signs_in,
     a_second_phone_is_another_way,
+    nothing_turns_on_without_a_backup,
 }
