@@ -39,4 +39,5 @@ scenarios! {
     the_keyboard_alone_signs_in,
     a_second_phone_is_another_way,
     nothing_turns_on_without_a_backup,
+    turning_on_lists_what_was_not_confirmed,
 }

@@ -97,7 +97,7 @@ pub(super) const TURN_ON: TurnOn = TurnOn {
     title: "Bestätigung in zwei Schritten einschalten",
     lead: "Alles ist bereit. Ab jetzt fragen wir nach Ihrem Passwort eines davon ab:",
     unconfirmed: "In diesem Besuch nicht bestätigt",
-    unconfirmed_lead: "Diese wurden früher hinzugefügt. Beim Einschalten werden sie entfernt, denn wer Ihr Passwort kennt, kann sie hinzugefügt haben.",
+    unconfirmed_lead: "Diese wurden früher hinzugefügt. Beim Einschalten werden sie entfernt, denn wer Ihr Passwort kennt, kann sie hinzugefügt haben. Um ein Telefon zu behalten, lassen Sie sich dort einen Code geben.",
     submit: "Einschalten",
 };
 

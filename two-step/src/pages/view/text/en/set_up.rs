@@ -95,7 +95,7 @@ pub(super) const TURN_ON: TurnOn = TurnOn {
     title: "Turn on two-step verification",
     lead: "Everything is ready. From now on we ask for one of these after your password:",
     unconfirmed: "Not confirmed in this visit",
-    unconfirmed_lead: "These were added earlier. Turning on removes them, as somebody who knows your password may have added them.",
+    unconfirmed_lead: "These were added earlier. Turning on removes them, as somebody who knows your password may have added them. To keep a phone, get a code on it.",
     submit: "Turn on",
 };
 
