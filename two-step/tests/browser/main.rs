@@ -40,4 +40,8 @@ scenarios! {
     a_second_phone_is_another_way,
     nothing_turns_on_without_a_backup,
     turning_on_lists_what_was_not_confirmed,
+    filled_in_and_pasted_codes_are_taken,
+    trusted_devices_are_revoked_one_by_one_and_all_at_once,
+    two_users_share_a_browser,
+    an_earlier_code_counts_after_send_again,
 }
