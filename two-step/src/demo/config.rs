@@ -11,9 +11,9 @@ use crate::config::{BadConfig, Config};
 pub(super) fn read(
     stage: &str, pages: &str, folder: &Path, gap_s: Option<u64>, changes: &[String],
 ) -> Result<Config, BadConfig> {
-    let gaps = gap_s.map_or_else(|| "[30, 60, 120, 300]".to_owned(), |s| format!("[{s}]"));
+    let send_gaps_s = gap_s.map_or_else(|| "[30, 60, 120, 300]".to_owned(), |s| format!("[{s}]"));
     let text = format!(
-        "public_url = \"{pages}\"\n[database]\nurl = \"sqlite:{}/two-step.db\"\n[limits]\nsend_gaps_s = {gaps}\n\
+        "public_url = \"{pages}\"\n[database]\nurl = \"sqlite:{}/two-step.db\"\n[limits]\nsend_gaps_s = {send_gaps_s}\n\
          number_sends = [\"30/10m\"]\nnumber_calls = [\"30/1h\"]\naccount_sends = [\"60/1h\"]\naccount_new_numbers = [\"30/1d\"]\n\
          [smtp]\nfrom = \"shop@localhost\"\n\
          [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{stage}/shop/return\", \"{stage}/shop/settings-done\"]\n\

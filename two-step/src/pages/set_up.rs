@@ -412,7 +412,7 @@ pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) ->
         }
         let proved = guest.methods.iter().filter(|m| m.is_active() && m.is_proved_in(guest.session.id));
         let kinds: Vec<Kind> = proved.map(|m| m.kind).collect();
-        if !may_be_on(&kinds, pages.core.config.email.second_step) {
+        if !may_be_on(&kinds, pages.core.config().email.second_step) {
             return Ok(pages.go(&visitor, "/settings", None));
         }
         let left = pages.core.recovery_codes_left(guest.account.id).await?;

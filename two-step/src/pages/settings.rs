@@ -114,7 +114,7 @@ pub(super) fn kept_phone(pages: &Pages, phone: &Method) -> KeptPhone {
 
 /// A method as the views show it.
 pub(super) fn row(pages: &Pages, guest: &Guest, method: &Method) -> MethodRow {
-    let second_step = pages.core.config.email.second_step;
+    let second_step = pages.core.config().email.second_step;
     MethodRow {
         id: method.id.to_string(),
         kind: shown::kind(method.kind),
