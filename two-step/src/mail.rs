@@ -67,21 +67,32 @@ impl Mailer {
 fn code(body: &Json, german: bool) -> (String, String) {
     let (code, product) =
         (body["code"].as_str().unwrap_or_default(), body["product"].as_str().unwrap_or_default());
-    let minutes = body["minutes"].as_u64().unwrap_or(10);
+    let life = life(body["minutes"].as_u64().unwrap_or(10), german);
     if german {
         return (
             format!("{code} ist Ihr Code für {product}"),
             format!(
-                "Ihr Code für {product} ist {code}.\n\nEr gilt noch {minutes} Minuten. {product} fragt nie am Telefon danach.\nHaben Sie sich nicht angemeldet? Dann kennt jemand Ihr Passwort: Ändern Sie es.\n"
+                "Ihr Code für {product} ist {code}.\n\nEr gilt noch {life}. {product} fragt nie am Telefon danach.\nHaben Sie sich nicht angemeldet? Dann kennt jemand Ihr Passwort: Ändern Sie es.\n"
             ),
         );
     }
     (
         format!("{code} is your code for {product}"),
         format!(
-            "Your code for {product} is {code}.\n\nIt expires in {minutes} minutes. {product} never asks for it by phone.\nDid you not sign in? Then somebody knows your password: change it.\n"
+            "Your code for {product} is {code}.\n\nIt expires in {life}. {product} never asks for it by phone.\nDid you not sign in? Then somebody knows your password: change it.\n"
         ),
     )
+}
+
+/// How long a code is good: in hours, where it is two or more.
+fn life(minutes: u64, german: bool) -> String {
+    let (count, one, many) = match (minutes, german) {
+        (0..120, false) => (minutes, "minute", "minutes"),
+        (0..120, true) => (minutes, "Minute", "Minuten"),
+        (_, false) => (minutes / 60, "hour", "hours"),
+        (_, true) => (minutes / 60, "Stunde", "Stunden"),
+    };
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn notice(body: &Json, german: bool) -> (String, String) {
@@ -94,4 +105,19 @@ fn notice(body: &Json, german: bool) -> (String, String) {
         "Was it not you? Stop it here:"
     };
     (format!("{product}: {subject}"), format!("{what}\n\n{not_me}\n{link}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_life_of_a_code_is_said_in_minutes_or_hours() {
+        let said = [1, 10, 119, 120, 1440].map(|minutes| life(minutes, false));
+        assert_eq!(said, ["1 minute", "10 minutes", "119 minutes", "2 hours", "24 hours"]);
+        assert_eq!(
+            [life(1, true), life(10, true), life(1440, true)],
+            ["1 Minute", "10 Minuten", "24 Stunden"]
+        );
+    }
 }

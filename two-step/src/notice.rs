@@ -50,12 +50,12 @@ pub fn words(about: &str, german: bool) -> (&'static str, &'static str) {
             "Für Ihr Konto wurden zu viele falsche Codes eingegeben. Vielleicht kennt jemand Ihr Passwort.",
         ),
         ("support_asked", false) => (
-            "Support will turn two-step verification off",
-            "Support was asked to turn two-step verification off for your account.",
+            "Support was asked to change your account",
+            "Support was asked to turn two-step verification off for your account, or to remove a method.",
         ),
         ("support_asked", true) => (
-            "Der Support schaltet die Bestätigung aus",
-            "Der Support wurde gebeten, die Bestätigung in zwei Schritten für Ihr Konto auszuschalten.",
+            "Der Support wurde um eine Änderung gebeten",
+            "Der Support wurde gebeten, die Bestätigung in zwei Schritten für Ihr Konto auszuschalten oder eine Methode zu entfernen.",
         ),
         ("device_replayed", false) => (
             "A device is no longer trusted",

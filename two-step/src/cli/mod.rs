@@ -118,7 +118,14 @@ impl From<crate::store::StoreError> for Failure {
 
 impl From<crate::flow::FlowError> for Failure {
     fn from(e: crate::flow::FlowError) -> Self {
-        Self::Failed(e.to_string())
+        let next = match &e {
+            crate::flow::FlowError::Missing("user") => {
+                "; USER is the product's own id, as its back end sends it in `user`"
+            }
+            crate::flow::FlowError::Missing("case") => "; the events of the user name it: two-step events",
+            _ => "",
+        };
+        Self::Failed(format!("{e}{next}"))
     }
 }
 
