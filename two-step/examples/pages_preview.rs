@@ -135,7 +135,13 @@ impl Pages {
             let new_code = Some("7H3KQ2MZ9XW4TB6R".to_owned());
             self.write(
                 name,
-                &LostPhone { page: self.page.clone(), challenge: ID.to_owned(), phone, new_code },
+                &LostPhone {
+                    page: self.page.clone(),
+                    challenge: ID.to_owned(),
+                    phone,
+                    method: ID.to_owned(),
+                    new_code,
+                },
             )?;
         }
         Ok(())

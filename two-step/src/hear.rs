@@ -25,6 +25,9 @@ pub async fn run(core: Arc<Core>, carrier: Arc<dyn Carrier>, stop: CancellationT
     let hearing = carrier.hear(to_us, stop.clone());
     let writing = async {
         let mut quiet_since = tokio::time::Instant::now();
+        // Not made anew by each event: a busy stream must not keep calls that are due waiting.
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -36,7 +39,7 @@ pub async fn run(core: Arc<Core>, carrier: Arc<dyn Carrier>, stop: CancellationT
                         Err(e) => tracing::warn!(reason = %e, "an event of otpost is not written down; it comes again"),
                     }
                 }
-                () = tokio::time::sleep(LOOK) => {
+                _ = look.tick() => {
                     if let Err(e) = call_overdue(&core).await {
                         tracing::warn!(reason = %e, "calls that are due cannot be looked for");
                     }

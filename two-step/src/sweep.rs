@@ -12,7 +12,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86400);
 
 /// The rows to delete: a table, its key, a condition with the time before which a row is over, and how long rows are kept.
-const RULES: [(&str, &str, &str, Duration); 13] = [
+const RULES: [(&str, &str, &str, Duration); 14] = [
     ("code", "id", "expires_at < $1", MINUTE),
     ("session", "id", "expires_at < $1", DAY),
     ("challenge", "id", "created_at < $1", Duration::from_secs(30 * 86400)),
@@ -35,6 +35,7 @@ const RULES: [(&str, &str, &str, Duration); 13] = [
     ("notice", "token_hash", "until < $1", Duration::ZERO),
     ("event", "id", "at < $1", Duration::from_secs(400 * 86400)),
     ("support_case", "id", "asked_at < $1", Duration::from_secs(400 * 86400)),
+    ("signing_key", "id", "retired_at < $1", Duration::from_secs(30 * 86400)),
     ("idempotency", "key_hash", "expires_at < $1", Duration::ZERO),
 ];
 

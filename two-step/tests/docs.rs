@@ -10,7 +10,7 @@ fn sources(folder: &Path, out: &mut String) {
         if path.is_dir() {
             sources(&path, out);
         } else if path.extension().is_some_and(|e| e == "rs" || e == "cjs") {
-            out.push_str(&format!("fn {}(\n", path.file_stem().unwrap().display()));
+            out.extend(["fn ", path.file_stem().unwrap().to_str().unwrap(), "(\n"]);
             out.push_str(&std::fs::read_to_string(&path).unwrap());
         }
     }

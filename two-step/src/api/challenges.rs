@@ -115,7 +115,7 @@ pub(super) struct ChallengeAnswer {
     status: ChallengeState,
     /// What for.
     purpose: Purpose,
-    /// The active methods.
+    /// The methods that can prove it.
     methods: Vec<MethodAnswer>,
     /// The method that is shown.
     method: Option<Uuid>,
@@ -204,11 +204,12 @@ pub(super) async fn show(
 }
 
 fn describe(api: &Api, look: &Look) -> ChallengeAnswer {
+    let email = api.core.config().email.second_step;
     ChallengeAnswer {
         id: look.challenge.id,
         status: look.challenge.state,
         purpose: look.challenge.purpose,
-        methods: look.methods.iter().filter(|m| m.is_active()).map(MethodAnswer::from).collect(),
+        methods: look.methods.iter().filter(|m| look.may_prove(m, email)).map(MethodAnswer::from).collect(),
         method: look.challenge.method,
         sends_left: look.challenge.sends_left(&api.core.config().limits),
         next_send_at: look.challenge.next_send_at,

@@ -161,7 +161,8 @@ impl From<FlowError> for Problem {
 }
 
 fn proof_missing() -> Problem {
-    let rule = "two-step verification is on: needs the jti of a result for `confirm`, redeemed within the last minutes";
+    let rule =
+        "two-step verification is on: needs the jti of a result for `confirm`, shown within the last minutes";
     Problem::invalid("proof", rule)
 }
 

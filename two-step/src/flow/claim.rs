@@ -46,6 +46,11 @@ pub enum Claimed {
     OtherBrowser,
 }
 
+/// The worth of a device's trust: a recognised browser has shown one code while the account was off, and no second factor.
+fn acr_of_trust(challenge: &Challenge) -> Acr {
+    if challenge.purpose == Purpose::NewDevice { Acr::Confirm } else { Acr::Trusted }
+}
+
 /// The value of a device's cookie: `<id>.<generation>.<secret>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceCookie {
@@ -113,7 +118,8 @@ impl Core {
         let (trusted, cookie) = self.present(&mut tx, &locked, &challenge, visit).await?;
         if let Some(device) = trusted {
             challenge.device = Some(device);
-            self.verify(&mut challenge, Proof::Trust, Acr::Trusted, locked.now);
+            let acr = acr_of_trust(&challenge);
+            self.verify(&mut challenge, Proof::Trust, acr, locked.now);
         } else {
             let email = self.config().email.second_step;
             let start = match challenge.purpose {
@@ -146,7 +152,8 @@ impl Core {
     pub(super) async fn trusted_directly(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
     ) -> Result<String, FlowError> {
-        self.verify(challenge, Proof::Trust, Acr::Trusted, locked.now);
+        let acr = acr_of_trust(challenge);
+        self.verify(challenge, Proof::Trust, acr, locked.now);
         let result = self.result_directly(tx, locked, challenge).await?;
         tx.update(challenge).await?;
         result.ok_or(FlowError::Missing("challenge"))

@@ -89,7 +89,8 @@ impl Core {
             let methods = tx
                 .select::<Method>("where account = $1 and state = 'active'", &[Value::Uuid(account.id)])
                 .await?;
-            if !wanted.is_some_and(|kind| methods.iter().any(|m| m.kind == kind)) {
+            // There is nothing to confirm with: the check is of sign-ins.
+            if new.confirm || !wanted.is_some_and(|kind| methods.iter().any(|m| m.kind == kind)) {
                 tx.commit().await?;
                 return Ok(Created::NotRequired);
             }

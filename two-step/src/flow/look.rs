@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::send::may_prove;
 use super::{Core, FlowError, Locked, Who, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, ChallengeState};
@@ -28,6 +29,11 @@ impl Look {
     /// The method that is shown.
     pub fn method(&self) -> Option<&Method> {
         self.challenge.method.and_then(|id| self.methods.iter().find(|m| m.id == id))
+    }
+
+    /// Whether a method can prove the challenge.
+    pub fn may_prove(&self, method: &Method, email_second_step: bool) -> bool {
+        may_prove(method, &self.challenge, email_second_step)
     }
 }
 

@@ -53,7 +53,7 @@ impl Core {
         let Some(method) = method.or(challenge.method).and_then(|id| locked.method(id)) else {
             return Ok(Err(SendRefused::Method));
         };
-        if !may_prove(method, challenge) {
+        if !may_prove(method, challenge, self.config().email.second_step) {
             return Ok(Err(SendRefused::Method));
         }
         challenge.method = Some(method.id);
@@ -266,11 +266,17 @@ impl Core {
     }
 }
 
-/// Whether a method may be used in a challenge. An enrolment takes its own method alone, while that is pending.
-pub(super) fn may_prove(method: &Method, challenge: &Challenge) -> bool {
-    if challenge.purpose == Purpose::Enrol {
-        return challenge.method == Some(method.id)
-            && matches!(method.state, MethodState::Pending | MethodState::Active);
+/// Whether a method may be used in a challenge. An enrolment takes its own method alone. An e-mail address is a second step
+/// only where the configuration says so.
+pub(super) fn may_prove(method: &Method, challenge: &Challenge, email_second_step: bool) -> bool {
+    match challenge.purpose {
+        Purpose::Enrol => {
+            challenge.method == Some(method.id)
+                && matches!(method.state, MethodState::Pending | MethodState::Active)
+        }
+        Purpose::NewDevice => method.is_active(),
+        Purpose::SignIn | Purpose::Confirm | Purpose::Settings => {
+            method.is_active() && (method.kind != Kind::Email || email_second_step)
+        }
     }
-    method.is_active()
 }

@@ -190,13 +190,15 @@ impl Core {
 impl Core {
     /// After a sign-in with a recovery code: the phone that was lost goes. The recovery codes are the backup that is left, so
     /// two-step verification stays on even where no other method is.
-    pub async fn remove_lost_phone(&self, challenge: Uuid, who: &super::Who) -> Result<(), FlowError> {
+    pub async fn remove_lost_phone(
+        &self, challenge: Uuid, who: &super::Who, phone: Uuid,
+    ) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, challenge) = super::lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
         let proved = challenge.proof == Some(crate::challenge::Proof::Recovery)
             && challenge.state == crate::challenge::ChallengeState::Verified;
-        let phone = locked.methods.iter().find(|m| m.is_active() && m.kind == Kind::Phone);
+        let phone = locked.method(phone).filter(|m| m.is_active() && m.kind == Kind::Phone);
         if let Some(phone) = phone.filter(|_| proved) {
             self.notify(&mut tx, &locked.account, &locked.methods, "method_removed", locked.now).await?;
             let mut phone = phone.clone();

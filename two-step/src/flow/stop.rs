@@ -3,8 +3,10 @@
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::users::end_challenges;
 use super::{Core, FlowError, Locked, lock_account};
 use crate::account::Account;
+use crate::challenge::ChallengeState;
 use crate::clock::before;
 use crate::seal::Hashed;
 use crate::store::{NoticeToken, Value};
@@ -64,8 +66,7 @@ impl Core {
         let about = std::mem::replace(&mut notice.about, STOPPED.to_owned());
         tx.update(&notice).await?;
         let (id, now) = (Value::Uuid(locked.account.id), locked.now);
-        let cancel = "update challenge set state = 'denied', ended_at = $2 where account = $1 and state in ('created', 'open')";
-        tx.execute(cancel, &[id.clone(), Value::Int(now.as_millisecond())]).await?;
+        end_challenges(&mut tx, locked.account.id, ChallengeState::Denied, now).await?;
         tx.execute("delete from session where account = $1", std::slice::from_ref(&id)).await?;
         tx.execute("delete from trust where account = $1", &[id]).await?;
         self.end_support_cases(&mut tx, &mut locked, now).await?;

@@ -222,8 +222,14 @@ impl Core {
                 let off = tx.find::<Event>(newest, &[Value::Uuid(locked.account.id)]).await?;
                 let active: Vec<Kind> =
                     locked.methods.iter().filter(|m| m.is_active()).map(|m| m.kind).collect();
-                let by_support = off.is_some_and(|e| e.actor.starts_with("support:"));
-                if !by_support || !may_be_on(&active, self.config().email.second_step) {
+                let by_support = off.as_ref().is_some_and(|e| e.actor.starts_with("support:"));
+                // While it was off, whoever knew the password could add methods and make recovery codes.
+                let later =
+                    "where account = $1 and id > $2 and kind in ('method.added', 'recovery.renewed') limit 1";
+                let since = Value::Uuid(off.map_or(Uuid::nil(), |e| e.id));
+                let changed =
+                    tx.find::<Event>(later, &[Value::Uuid(locked.account.id), since]).await?.is_some();
+                if !by_support || changed || !may_be_on(&active, self.config().email.second_step) {
                     return Ok(Err(SupportRefused::NotUndone));
                 }
                 locked.account.state = AccountState::On;

@@ -5,8 +5,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::author::{Author, Settings};
+use super::users::end_challenges;
 use super::{Core, FlowError, Locked, Visit};
 use crate::account::AccountState;
+use crate::challenge::ChallengeState;
 use crate::device::TrustKind;
 use crate::method::{Kind, Method, may_be_on};
 use crate::store::{Session, SupportCase, SupportState, Tx, Value};
@@ -90,6 +92,12 @@ impl Core {
             return Ok(Err(SwitchRefused::ProofMissing));
         }
         let Settings { account, methods, actor, now, .. } = settings;
+        // The methods that are removed are told too: they may be the user's, and the author a thief.
+        self.notify(tx, account, methods, "turned_on", *now).await?;
+        // The check of unknown browsers is weaker than what is asked for from now on.
+        let weaker = "update challenge set state = 'cancelled', ended_at = $2 where account = $1 and purpose = 'new_device' \
+                      and state in ('created', 'open')";
+        tx.execute(weaker, &[Value::Uuid(account.id), Value::Int(now.as_millisecond())]).await?;
         for method in methods.iter_mut().filter(|m| !(m.is_active() && keep(m))) {
             method.remove("not_proved", *now);
             tx.update(method).await?;
@@ -102,7 +110,6 @@ impl Core {
         account.count_right();
         tx.update(account).await?;
         self.event(tx, account, "account.on", actor, json!({}), *now).await?;
-        self.notify(tx, account, methods, "turned_on", *now).await?;
         Ok(Ok(()))
     }
 
@@ -146,13 +153,8 @@ impl Core {
         }
         let id = Value::Uuid(account.id);
         tx.execute("delete from recovery_code where account = $1", std::slice::from_ref(&id)).await?;
-        tx.execute("delete from trust where account = $1 and kind = 'trusted'", std::slice::from_ref(&id))
-            .await?;
-        tx.execute(
-            "update challenge set state = 'cancelled', ended_at = $2 where account = $1 and state in ('created', 'open')",
-            &[id, Value::Int(now.as_millisecond())],
-        )
-        .await?;
+        tx.execute("delete from trust where account = $1 and kind = 'trusted'", &[id]).await?;
+        end_challenges(tx, account.id, ChallengeState::Cancelled, now).await?;
         self.event(tx, &locked.account, "account.off", actor, json!({"phones_kept": keep_phones}), now).await
     }
 

@@ -1,10 +1,12 @@
 //! What a back end does with a user as a whole.
 
+use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{Core, FlowError};
 use crate::account::Account;
+use crate::challenge::ChallengeState;
 use crate::method::Method;
 use crate::store::{Event, SupportCase, Tx, Value};
 
@@ -49,8 +51,7 @@ impl Core {
         let account = tx.lock::<Account>(seen.id).await?.ok_or(FlowError::Missing("user"))?;
         let now = tx.now().await?;
         let id = Value::Uuid(account.id);
-        let cancel = "update challenge set state = 'cancelled', ended_at = $2 where account = $1 and state in ('created', 'open')";
-        let challenges = tx.execute(cancel, &[id.clone(), Value::Int(now.as_millisecond())]).await?;
+        let challenges = end_challenges(&mut tx, account.id, ChallengeState::Cancelled, now).await?;
         tx.execute("delete from session where account = $1", std::slice::from_ref(&id)).await?;
         let mut devices = 0;
         if forget_devices {
@@ -82,6 +83,23 @@ impl Core {
         let values = [Value::Text(product.to_owned()), Value::Uuid(after), Value::Int(i64::from(limit))];
         Ok(tx.select::<Event>(rest, &values).await?)
     }
+}
+
+/// Ends the challenges of an account that are live, or whose ticket was not redeemed yet, and makes earlier proofs void.
+/// Returns how many ended.
+pub(super) async fn end_challenges(
+    tx: &mut Tx, account: Uuid, state: ChallengeState, now: Timestamp,
+) -> Result<u64, FlowError> {
+    let id = Value::Uuid(account);
+    let codes = "delete from code where challenge in (select id from challenge where account = $1)";
+    tx.execute(codes, std::slice::from_ref(&id)).await?;
+    // A confirmation opens settings by its id.
+    let proofs =
+        "update challenge set jti = null where account = $1 and purpose = 'confirm' and state = 'redeemed'";
+    tx.execute(proofs, std::slice::from_ref(&id)).await?;
+    let end = "update challenge set state = $3, ended_at = $2 where account = $1 and state in ('created', 'open', 'verified')";
+    let values = [id, Value::Int(now.as_millisecond()), Value::Text(state.to_string())];
+    Ok(tx.execute(end, &values).await?)
 }
 
 pub(super) async fn find(tx: &mut Tx, product: &str, user: &str) -> Result<Account, FlowError> {

@@ -200,16 +200,21 @@ pub(super) async fn enter(
         let entered = pages.core.enter(id, &who(&visitor), &entry).await?;
         let recovery = matches!(Typed::read(&entry.text), Typed::Recovery(_));
         match entered {
-            Entered::Verified { new_recovery_code: Some(code), .. } => {
+            Entered::Verified { new_recovery_code: Some(code), cookie, .. } => {
                 let look = pages.core.look(id, &who(&visitor)).await?;
                 let phone = look.methods.iter().find(|m| m.is_active() && m.kind == Kind::Phone);
                 let view = LostPhone {
                     page: page(&pages, &visitor, &look),
                     challenge: id.to_string(),
                     phone: phone.map(|p| p.hint.clone()),
+                    method: phone.map(|p| p.id.to_string()).unwrap_or_default(),
                     new_code: Some(code.to_string()),
                 };
-                Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
+                let mut response = pages.render(&visitor, &look.account.product, StatusCode::OK, &view);
+                if let Some(value) = cookie.and_then(|c| visitor.device_cookie(&c).parse().ok()) {
+                    response.headers_mut().append(header::SET_COOKIE, value);
+                }
+                Ok(response)
             }
             Entered::Verified { location, cookie, .. } => {
                 let to = location.unwrap_or_else(|| format!("/challenge/{id}"));
@@ -371,7 +376,8 @@ pub(super) async fn lost(
     let answer = async {
         let form = Form::read(&pages, &visitor, &headers, body, id).await?;
         if form.text("answer") == "remove" {
-            pages.core.remove_lost_phone(id, &who(&visitor)).await?;
+            let phone = form.id("phone").ok_or(FlowError::Missing("method"))?;
+            pages.core.remove_lost_phone(id, &who(&visitor), phone).await?;
         }
         let location = pages.core.go_on(id, &who(&visitor)).await?;
         Ok(pages.go(&visitor, &location.unwrap_or_else(|| format!("/challenge/{id}")), None))

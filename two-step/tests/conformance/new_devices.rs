@@ -41,6 +41,7 @@ async fn an_unknown_browser_needs_a_code_and_is_recognised_from_then_on(world) {
     let asked = user.ask().await;
     assert!(matches!(user.claim(&asked).await.0, Claimed::Verified { .. }));
     assert_eq!(world.outbox(OutboxKind::Dispatch).await.len(), jobs);
+    assert_eq!(user.challenge(asked.id).await.acr, Some(Acr::Confirm), "no second factor was ever shown");
 }
 
 async fn a_recognised_browser_is_not_a_trusted_one(world) {

@@ -135,13 +135,23 @@ async fn a_recovery_code_of_another_user_is_wrong(world) {
 async fn after_a_recovery_code_the_lost_phone_can_be_removed(world) {
     let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
     let challenge = user.start().await;
-    world.core.remove_lost_phone(challenge, &user.who()).await.unwrap();
+    let phone = phone_of(&world).await;
+    let remove = async |challenge, phone| {
+        world.core.remove_lost_phone(challenge, &user.who(), phone).await.unwrap();
+    };
+    remove(challenge, phone).await;
     assert_eq!(world.events("method.removed").await, 0, "nothing is proved yet");
     verified(user.enter(challenge, &codes[0]).await);
-    world.core.remove_lost_phone(challenge, &user.who()).await.unwrap();
+    remove(challenge, phone).await;
+    remove(challenge, phone).await;
+    assert_eq!(world.events("method.removed").await, 1, "clicked twice");
     let left = world.core.methods_of(world.account("u1").await.id).await.unwrap();
     assert_eq!(left.iter().map(|m| m.kind).collect::<Vec<_>>(), [Kind::Recovery]);
     let challenge = user.start().await;
     verified(user.enter(challenge, &codes[1]).await);
 }
+}
+
+async fn phone_of(world: &World) -> uuid::Uuid {
+    world.rows::<Method>("where kind = 'phone'", &[]).await[0].id
 }

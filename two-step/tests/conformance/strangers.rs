@@ -1,9 +1,9 @@
 //! Somebody who knows the password, or sits at another browser, and is not the user.
 
-use two_step::challenge::ChallengeState;
-use two_step::flow::{Entered, Entry, FlowError, Redeemed, SwitchRefused, Who};
+use two_step::challenge::{ChallengeState, SendRefused};
+use two_step::flow::{Entered, Entry, FlowError, NewCase, Redeemed, SupportRefused, SwitchRefused, Who};
 use two_step::method::{Kind, Method, MethodState};
-use two_step::store::OutboxKind;
+use two_step::store::{OutboxKind, SupportAction};
 use uuid::Uuid;
 
 use crate::support::on_both;
@@ -44,9 +44,9 @@ async fn what_another_visit_added_is_removed_when_the_user_turns_it_on(world) {
     assert_eq!((removed.reason.as_deref(), removed.secret_sealed), (Some("not_proved"), None));
     assert_eq!(world.events("method.removed").await, 2);
     let told = world.outbox(OutboxKind::Dispatch).await;
-    let last = told.last().unwrap();
-    assert_eq!(last["params"]["about"], "turned_on");
-    assert_eq!(told.iter().filter(|job| job["params"]["about"] == "turned_on").count(), 1, "one phone is told");
+    let told = told.iter().filter(|job| job["params"]["about"] == "turned_on");
+    let numbers: Vec<&str> = told.map(|job| job["to"].as_str().unwrap()).collect();
+    assert_eq!(numbers, ["+447700900999", "+447700900123"], "a phone that goes is told too");
 }
 
 async fn a_thief_cannot_turn_it_on_with_the_users_methods_as_a_backup(world) {
@@ -170,5 +170,67 @@ async fn a_removed_method_is_forgotten_thirty_days_after_its_removal(world) {
     assert_eq!(removed().await, 1);
     world.advance(86_400 + 60);
     assert_eq!(removed().await, 0);
+}
+
+async fn what_a_stop_page_ends_is_over_with_its_ticket_and_its_proof(world) {
+    let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
+    // A thief has a recovery code, and the page that asks about the lost phone is still open.
+    let challenge = user.start().await;
+    let location = verified(user.enter(challenge, &codes[0]).await).unwrap();
+    let link = world.outbox(OutboxKind::Dispatch).await.pop().unwrap();
+    world.core.stop(link["params"]["token"].as_str().unwrap()).await.unwrap();
+    assert_eq!(user.challenge(challenge).await.state, ChallengeState::Denied);
+    assert_eq!(user.redeem(&ticket(&location)).await, Redeemed::Over);
+    let phone = world.rows::<Method>("where kind = 'phone'", &[]).await[0].id;
+    world.core.remove_lost_phone(challenge, &user.who(), phone).await.unwrap();
+    assert_eq!(world.row::<Method>(phone).await.state, MethodState::Active);
+}
+
+async fn an_address_for_notices_is_no_second_step(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    let enrolment = world.core.add_email(&user.visit, "ada@shop.example").await.unwrap().unwrap();
+    let code = world.outbox(OutboxKind::Mail).await.pop().unwrap()["code"].as_str().unwrap().to_owned();
+    user.must_verify(enrolment, &code).await;
+    let email = user.challenge(enrolment).await.method.unwrap();
+    world.advance(3600);
+    let challenge = user.start().await;
+    let sent = world.core.send(challenge, &user.who(), Some(email), None).await.unwrap();
+    assert_eq!(sent, Err(SendRefused::Method));
+    let mails = world.outbox(OutboxKind::Mail).await;
+    assert!(mails.iter().filter(|mail| mail["kind"] == "code").count() == 1, "{mails:?}");
+}
+
+async fn a_code_whose_time_is_still_to_come_is_told_to_nobody(world) {
+    let (user, app) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let later = app.code_at(&world, 6).await;
+    let entered = user.enter_for(challenge, app.method, &later).await;
+    assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None });
+}
+
+async fn support_does_not_undo_what_was_changed_meanwhile(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let world = world.configured(|c| c.support.delay = two_step::config::Life(std::time::Duration::ZERO));
+    let ask = async |action| {
+        let new = NewCase {
+            user: "u1".to_owned(),
+            action,
+            method: None,
+            reason: "lost phone".to_owned(),
+            evidence: vec![],
+            agent: "a1".to_owned(),
+        };
+        world.core.ask_support("shop", new).await.unwrap()
+    };
+    ask(SupportAction::TurnOff).await.unwrap();
+    two_step::sweep::sweep(&world.core).await.unwrap();
+    assert!(!world.account("u1").await.is_on());
+    let thief = user.elsewhere();
+    thief.open_settings().await;
+    thief.add_phone("07700 900999").await;
+    assert_eq!(ask(SupportAction::TurnOn).await.unwrap_err(), SupportRefused::NotUndone);
+    assert!(!world.account("u1").await.is_on());
 }
 }

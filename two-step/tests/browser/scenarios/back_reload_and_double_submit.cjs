@@ -9,6 +9,7 @@ scenario(async () => {
   await signIn(page);
   const challenge = page.url();
   const code = await codeAfter(number, "sms", place);
+  await page.waitForLoadState();
   await page.reload();
   await page.reload();
   assert.equal(page.url(), challenge);

@@ -18,6 +18,8 @@ pub struct LostPhone {
     pub challenge: String,
     /// The last two digits of the phone that may be lost. None asks nothing.
     pub phone: Option<String>,
+    /// The id of that phone's method.
+    pub method: String,
     /// The recovery code that replaces the used one. It is shown this once.
     pub new_code: Option<String>,
 }

@@ -78,7 +78,13 @@ fn sign_in(lang: Lang, out: &mut Vec<(String, String)>) {
         let (page, challenge) = (page(lang), "c1".to_owned());
         add(
             "lost phone",
-            &LostPhone { page, challenge, phone, new_code: Some("0123456789ABCDEF".to_owned()) },
+            &LostPhone {
+                page,
+                challenge,
+                phone,
+                method: "m1".to_owned(),
+                new_code: Some("0123456789ABCDEF".to_owned()),
+            },
         );
     }
     for end in [

@@ -120,7 +120,7 @@ pub(super) const CHANGES: Changes = Changes {
     account_off: "Die Bestätigung in zwei Schritten wurde ausgeschaltet",
     account_paused: "Die Anmeldung wurde nach falschen Codes pausiert",
     account_alarm: "Eine Änderung wurde als nicht von Ihnen gemeldet und gestoppt",
-    challenge_verified: "Anmeldung mit einem zweiten Schritt",
+    challenge_verified: "Ein zweiter Schritt wurde bestätigt",
     challenge_locked: "Eine Anmeldung wurde nach falschen Codes gesperrt",
     challenge_denied: "Eine Anmeldung wurde in der App abgelehnt",
     device_trusted: "Einem Gerät wurde vertraut",

@@ -120,7 +120,7 @@ pub(super) const CHANGES: Changes = Changes {
     account_off: "Two-step verification was turned off",
     account_paused: "Sign-in was paused after wrong codes",
     account_alarm: "A change was reported as not made by you, and stopped",
-    challenge_verified: "Signed in with a second step",
+    challenge_verified: "A second step was confirmed",
     challenge_locked: "A sign-in was locked after wrong codes",
     challenge_denied: "A sign-in was refused in the app",
     device_trusted: "A device was trusted",
