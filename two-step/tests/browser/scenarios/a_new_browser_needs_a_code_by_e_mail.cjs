@@ -26,7 +26,7 @@ scenario(async () => {
   // The browser is recognised, even after sign-out of the shop by closing it.
   await page.click("text=Close the browser and come back");
   await signIn(page);
-  await shows(page, "Second step: trust (trusted)");
+  await shows(page, "Second step: trust (confirm)");
   assert.equal((await letters(address)).length, 1);
 
   // Another browser is not, and a user without an address needs nothing.
