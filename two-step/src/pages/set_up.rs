@@ -148,16 +148,22 @@ pub(super) async fn phone_code(
         let guest = proven(&pages, &visitor).await?;
         let look = enrolment(&pages, &visitor, method).await?;
         let phone = look.method().ok_or(FlowError::Missing("method"))?;
-        let target = pages.core.target(phone)?;
-        let number = Number::from_kept(&target)
-            .map_or_else(|_| phone.hint.clone(), |n| n.expose_international().to_owned());
+        let typed_here = phone.state == MethodState::Pending;
+        let number = if typed_here {
+            let target = pages.core.target(phone)?;
+            Number::from_kept(&target)
+                .map_or_else(|_| phone.hint.clone(), |n| n.expose_international().to_owned())
+        } else {
+            // A number of an earlier visit is shown to nobody: the visitor may only know the password.
+            format!("••• {}", phone.hint)
+        };
         let voice = look.challenge.channel == Some(Channel::Voice);
         let view = PhoneCode {
             page: page(&pages, &visitor, &guest),
             place: place(&guest, 2),
             method: method.to_string(),
             number,
-            may_change: phone.state == MethodState::Pending,
+            may_change: typed_here,
             channel: if voice { view::Channel::Voice } else { view::Channel::Sms },
             delivery: shown::delivery(&look),
             error: enrolment_error(query.as_deref(), &look, &pages),
