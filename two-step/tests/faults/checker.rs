@@ -150,7 +150,7 @@ async fn carried(theirs: &Client, id: Uuid) -> Option<Carried> {
     Some(Carried { state, accepted })
 }
 
-/// (1) One proof, one ticket, one result.
+/// (1) One proof, one ticket, one result, however often the same right code is sent.
 fn nothing_is_accepted_twice(notes: &Notes) {
     let mut jtis = BTreeMap::<Uuid, BTreeSet<Uuid>>::new();
     for proven in &notes.results {
@@ -164,13 +164,6 @@ fn nothing_is_accepted_twice(notes: &Notes) {
     }
     for (challenge, tickets) in tickets {
         assert_eq!(tickets.len(), 1, "(1) one ticket for the challenge {challenge}");
-    }
-    let challenges: BTreeSet<Uuid> = notes.entries.iter().map(|e| e.challenge).collect();
-    for challenge in challenges {
-        let verified = |e: &&Entry| e.challenge == challenge && e.heard == Heard::Verified;
-        let by_pages = notes.tickets.iter().filter(|(of, _)| *of == challenge).count();
-        let by_api = notes.entries.iter().filter(verified).count().saturating_sub(by_pages);
-        assert!(by_api <= 1, "(1) the API accepted {by_api} codes for the challenge {challenge}");
     }
 }
 

@@ -131,8 +131,8 @@ async fn the_databases_clock_decides_when_a_code_ends() {
         Heard::Verified,
         "time is back, and so is the code"
     );
-    assert_eq!(site.backend.verify(old, &code, true).await, Heard::Refused);
-    set_clock(&site, -11 * MINUTE).await;
+    // For a minute the same answer is given again, by the checker's count with the same result.
+    set_clock(&site, 2 * MINUTE).await;
     site.journal.fault();
     assert_eq!(site.backend.verify(old, &code, true).await, Heard::Refused, "once is once");
     set_clock(&site, 0).await;
