@@ -49,7 +49,7 @@ struct Told {
     state: Word,
 }
 
-/// What became of an outbox row.
+/// The outcome of a try with an outbox row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {

@@ -46,7 +46,7 @@ pub struct Relay {
     pub client: reqwest::Client,
 }
 
-/// What became of a row.
+/// The outcome of a try.
 enum Outcome {
     Done,
     Again { reason: String },

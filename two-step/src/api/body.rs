@@ -12,7 +12,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Bytes that are listened to; above, the connection is closed.
 const MAX_HEARD_BYTES: usize = 32 * 1024 * 1024;
 
-/// What a request with a body may be answered.
+/// Problems that a request with a body can get.
 pub(super) fn problems() -> Vec<Problem> {
     vec![Problem::broken_off(), Problem::too_big(), Problem::invalid("user", "is missing")]
 }

@@ -24,14 +24,14 @@ use crate::flow::{Created, Look, NewChallenge, Who};
 use crate::method::Channel;
 use crate::store::DispatchState;
 
-/// What a back end asks for.
+/// A challenge to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewChallengeBody {
     /// The product's id of the user: 1 to 128 characters, none of them a control character or `@`.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^@\u0000-\u001f\u007f-\u009f]+$")]
     user: String,
-    /// What for.
+    /// The purpose: to sign in where it is missing.
     #[serde(default)]
     purpose: Wanted,
     /// Where the browser goes afterwards: an entry of the product's `return_urls`. Without it the challenge is used over the
@@ -49,14 +49,14 @@ pub(super) struct NewChallengeBody {
     /// Language of pages and messages: a BCP 47 tag.
     #[schema(max_length = 35)]
     locale: Option<String>,
-    /// What `verify` gave when the device was to be trusted. Only without pages.
+    /// The token that `verify` gave for a device to be trusted. Only without pages.
     device_token: Option<String>,
     /// Browser and system, as the list of devices shows them. Only without pages.
     #[schema(min_length = 1, max_length = 40)]
     device_label: Option<String>,
 }
 
-/// What a proof is wanted for.
+/// The purpose of a proof.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Wanted {
@@ -113,7 +113,7 @@ pub(super) struct ChallengeAnswer {
     id: Uuid,
     /// Where it stands.
     status: ChallengeState,
-    /// What for.
+    /// Its purpose.
     purpose: Purpose,
     /// The methods that can prove it.
     methods: Vec<MethodAnswer>,
@@ -269,7 +269,7 @@ pub(super) fn not_sent(refused: SendRefused, now: Timestamp, expires_at: Timesta
 
 /// Give a challenge up
 ///
-/// What is still under way is taken back.
+/// Texts and calls that were not sent yet are cancelled.
 #[utoipa::path(
     post,
     operation_id = "cancelChallenge",

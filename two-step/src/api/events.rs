@@ -34,14 +34,14 @@ pub(super) struct EventsAnswer {
 struct EventAnswer {
     /// Its id: the next `after`.
     id: Uuid,
-    /// What happened, such as `method.added`.
+    /// The kind of event, such as `method.added`.
     #[serde(rename = "type")]
     kind: String,
     /// The product's id of the user.
     user: String,
     /// When.
     at: Timestamp,
-    /// Who did it: `user`, `product`, `system`, or an agent.
+    /// The author: `user`, `product`, `system`, or an agent.
     actor: String,
     /// More about it. No code, number or address.
     data: Map<String, Value>,

@@ -42,7 +42,7 @@ pub(super) struct KeyParameter {
     idempotency_key: Option<String>,
 }
 
-/// What a request with the header may be answered.
+/// Problems that a request with the header can get.
 pub(super) fn problems() -> Vec<Problem> {
     vec![bad_key(), Problem::in_flight()]
 }
@@ -51,7 +51,7 @@ fn bad_key() -> Problem {
     Problem::invalid("Idempotency-Key", "has 1 to 255 visible ASCII characters")
 }
 
-/// What is kept of an answer.
+/// The part of an answer that is kept.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     status: u16,

@@ -52,7 +52,7 @@ impl NewKey {
 }
 
 impl Scope {
-    /// What a request that needs it may be answered, whatever it asks for.
+    /// Problems that any request with this scope can get.
     pub(super) fn problems(self) -> Vec<Problem> {
         vec![Problem::unauthorized(), Problem::forbidden(self.into()), Problem::unavailable()]
     }

@@ -28,7 +28,7 @@ use crate::number::BadNumber;
 pub(super) struct MethodAnswer {
     /// Its id.
     id: Uuid,
-    /// What it is.
+    /// Its kind.
     kind: Kind,
     /// Where it stands.
     state: MethodState,
@@ -183,7 +183,7 @@ fn not_added(refused: AddRefused) -> Problem {
     }
 }
 
-/// What the user typed.
+/// The first code of a method.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FirstCodeBody {

@@ -20,7 +20,7 @@ use crate::challenge::ChallengeState;
 use crate::clock::seconds_until;
 use crate::flow::{Entered, Entry, Redeemed, Who};
 
-/// What the user typed.
+/// A code to check.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VerifyBody {
@@ -31,7 +31,7 @@ pub(super) struct VerifyBody {
     /// Whether the device is to be trusted.
     #[serde(default)]
     trust: bool,
-    /// What an earlier answer gave for this device.
+    /// The token that an earlier answer gave for this device.
     device_token: Option<String>,
 }
 
@@ -122,7 +122,7 @@ pub(super) struct RedeemBody {
     ticket: String,
 }
 
-/// What a ticket buys.
+/// The result of a redeemed ticket.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RedeemAnswer {
     /// The signed result (JWT).

@@ -18,14 +18,14 @@ use super::{Api, body, idempotency};
 use crate::flow::NewSession;
 use crate::store::SessionPurpose;
 
-/// Who goes to the settings, and where the browser goes afterwards.
+/// A visit to the settings to open.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SessionBody {
     /// The product's id of the user: 1 to 128 characters, none of them a control character or `@`.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^@\u0000-\u001f\u007f-\u009f]+$")]
     user: String,
-    /// What for.
+    /// The purpose of the session.
     purpose: SessionPurpose,
     /// When the user typed the password: at most 10 minutes ago.
     password_at: Timestamp,

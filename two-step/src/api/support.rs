@@ -20,13 +20,13 @@ use super::{Api, body, idempotency, query};
 use crate::flow::{NewCase, SupportRefused};
 use crate::store::{SupportAction, SupportCase, SupportState};
 
-/// What an agent asks for.
+/// A case to open.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaseBody {
     /// The product's id of the user.
     user: String,
-    /// What is to be done.
+    /// The action.
     action: SupportAction,
     /// The method, for `remove_method` and `send_recovery_code`.
     method: Option<Uuid>,
@@ -35,7 +35,7 @@ pub(super) struct CaseBody {
     /// Kinds of what identified the person, such as `id_card`; never answers.
     #[serde(default)]
     evidence: Vec<String>,
-    /// Who asks.
+    /// The agent who asks.
     agent: String,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct CaseBody {
 pub(crate) struct CaseAnswer {
     /// Its id.
     id: Uuid,
-    /// What is to be done.
+    /// The action.
     action: SupportAction,
     /// Where it stands.
     state: SupportState,
@@ -52,7 +52,7 @@ pub(crate) struct CaseAnswer {
     method: Option<Uuid>,
     /// Why.
     reason: String,
-    /// What identified the person.
+    /// Kinds of evidence that identified the person.
     evidence: Vec<String>,
     /// The agent who asked.
     asked_by: String,
@@ -113,7 +113,7 @@ pub(super) async fn ask(
     Ok((StatusCode::CREATED, Json(CaseAnswer::from(&case))))
 }
 
-/// Who acts.
+/// The agent of a request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AgentBody {

@@ -126,7 +126,7 @@ fn no_backup() -> Problem {
     Problem::not_ready("the user needs an active method, and another or recovery codes as a backup")
 }
 
-/// What is kept, and the proof.
+/// How two-step verification is turned off.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OffBody {
@@ -161,7 +161,7 @@ pub(super) async fn off(
     answer(&api, &product, &user).await
 }
 
-/// What ends.
+/// The extent of the end.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EndBody {
@@ -170,7 +170,7 @@ pub(super) struct EndBody {
     forget_devices: bool,
 }
 
-/// What has ended.
+/// How much has ended.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EndAnswer {
     /// Challenges that were open.

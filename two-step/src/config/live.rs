@@ -9,17 +9,17 @@ use super::Config;
 pub struct Live(RwLock<Arc<Config>>);
 
 impl Live {
-    /// What holds from the start.
+    /// Begins with a configuration.
     pub fn new(config: Arc<Config>) -> Self {
         Self(RwLock::new(config))
     }
 
-    /// What holds now. Whoever has it keeps it while a request lasts.
+    /// The current configuration. A request keeps the one that it took.
     pub fn now(&self) -> Arc<Config> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on this holds.
+    /// Puts another in its place.
     pub fn replace(&self, config: Config) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }

@@ -1,4 +1,4 @@
-//! Who changes the settings of a user: the user on our pages, or the back end of the product.
+//! The author of a change to a user's settings: the user on our pages, or the back end of the product.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::clock::between;
 use crate::method::Method;
 use crate::store::{Session, Tx, Value};
 
-/// Who changes settings.
+/// The author of a change to settings.
 #[derive(Debug, Clone)]
 pub enum Author {
     /// A user on our pages.

@@ -18,7 +18,7 @@ const MAX_OPAQUE_CHARS: usize = 512;
 /// Characters that a language tag may have (RFC 5646, section 4.4.1).
 const MAX_LOCALE_CHARS: usize = 35;
 
-/// What a back end asks for.
+/// A challenge to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewChallenge {
     /// The product's id of the user.
@@ -35,7 +35,7 @@ pub struct NewChallenge {
     pub client_ip: Option<IpAddr>,
     /// Language of the pages.
     pub locale: Option<String>,
-    /// What the product kept of an earlier challenge whose device is to be trusted. Only without pages.
+    /// The token of a trusted device, as an earlier challenge gave it. Only without pages.
     pub device_token: Option<String>,
     /// Browser and system, as the list of devices shows them.
     pub device_label: Option<String>,
@@ -54,7 +54,7 @@ pub enum Created {
         url: String,
         /// When it ends unless somebody opens it.
         expires_at: Timestamp,
-        /// What the product keeps of the device from now on, if it has named one that we know.
+        /// The device's new token, if the product named one that we know.
         device_token: Option<String>,
     },
     /// The device is trusted: the challenge is verified already.
@@ -63,7 +63,7 @@ pub enum Created {
         id: Uuid,
         /// The signed result.
         result: String,
-        /// What the product keeps of the device from now on.
+        /// The device's new token.
         device_token: Option<String>,
     },
 }

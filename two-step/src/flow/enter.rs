@@ -47,7 +47,7 @@ impl Who {
     }
 }
 
-/// What was entered.
+/// An entry.
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
     /// As it was typed.
@@ -56,7 +56,7 @@ pub struct Entry {
     pub method: Option<Uuid>,
     /// Whether the device is to be trusted.
     pub trust: bool,
-    /// What the product kept of the device. Only without pages; browsers bring a cookie.
+    /// The device's token, as the product kept it. Only without pages; browsers bring a cookie.
     pub device_token: Option<String>,
 }
 

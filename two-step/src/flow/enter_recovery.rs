@@ -15,9 +15,9 @@ use crate::store::{Tx, Value, new_id};
 
 /// The slow hashes of an entry, made before any lock is taken.
 pub(super) struct SlowHashes {
-    /// Of what was typed.
+    /// The hash of the entry.
     typed: String,
-    /// Of the code that takes its place, where it seems to be right.
+    /// The new code and its hash, where the entry seems to be right.
     replacement: Option<(Zeroizing<String>, String)>,
 }
 

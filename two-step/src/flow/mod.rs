@@ -98,7 +98,7 @@ pub struct Core {
     /// The keys.
     pub keys: Keys,
     config: Live,
-    /// What is counted.
+    /// The counters.
     pub metrics: Arc<Metrics>,
     /// Wakes the relay after a commit that wrote to the outbox.
     pub outbox_filled: Arc<Notify>,

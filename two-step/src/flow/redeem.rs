@@ -12,7 +12,7 @@ use crate::result::{Claims, KEY_LIFE, OVERLAP, SigningKey, generate};
 use crate::seal::{Hashed, Sealed};
 use crate::store::{Tx, Value, new_id};
 
-/// What a ticket buys.
+/// The outcome of redeeming a ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redeemed {
     /// The signed result.

@@ -25,12 +25,12 @@ const SESSION_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
 /// How long a session waits for its browser.
 const UNCLAIMED_LIFE: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// What a back end asks for.
+/// A session to open.
 #[derive(Debug, Clone)]
 pub struct NewSession {
     /// The product's id of the user.
     pub user: String,
-    /// What for.
+    /// The purpose.
     pub purpose: SessionPurpose,
     /// When the password was typed.
     pub password_at: Timestamp,

@@ -20,7 +20,7 @@ const MAX_EVIDENCE_CHARS: usize = 40;
 /// Cases that one run carries out.
 const DUE_ROWS: i64 = 500;
 
-/// What an agent asks for.
+/// A case to open.
 #[derive(Debug, Clone)]
 pub struct NewCase {
     /// The product's id of the user.
