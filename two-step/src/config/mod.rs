@@ -210,10 +210,13 @@ impl Config {
     /// Takes from an earlier configuration what is read at the start alone. Returns the keys that differ.
     pub fn keep_from(&mut self, earlier: &Self) -> Vec<&'static str> {
         let mut differ = vec![];
-        // Secrets print as placeholders: another secret in the same file is not noticed, and a restart takes it.
+        // Secrets print as placeholders, so they are compared by themselves.
+        let pairs = self.secrets().into_iter().zip(earlier.secrets());
+        let renewed: Vec<&str> = pairs.filter(|(new, old)| new != old).map(|(new, _)| new.0).collect();
         macro_rules! keep {
             ($($key:literal: $($field:ident).+;)+) => {$(
-                if format!("{:?}", self.$($field).+) != format!("{:?}", earlier.$($field).+) {
+                let printed = |config: &Self| format!("{:?}", config.$($field).+);
+                if renewed.contains(&$key) || printed(self) != printed(earlier) {
                     differ.push($key);
                 }
                 self.$($field).+ = earlier.$($field).+.clone();
@@ -233,6 +236,18 @@ impl Config {
         differ
     }
 
+    /// The secrets of each section that is read at the start alone.
+    fn secrets(&self) -> [(&'static str, Vec<Option<&str>>); 4] {
+        let Self { database, keys, otpost, smtp, .. } = self;
+        let previous = keys.previous.iter().map(|p| &p.root);
+        [
+            ("database", texts([&database.url])),
+            ("keys", texts([&keys.root, &keys.hash_root].into_iter().chain(previous))),
+            ("otpost", texts([&otpost.url, &otpost.key, &otpost.tenant_key])),
+            ("smtp", texts([&smtp.url])),
+        ]
+    }
+
     /// All keys.
     pub fn keys(&self) -> Result<Keys, BadConfig> {
         let keys = &self.keys;
@@ -250,6 +265,10 @@ impl Config {
     pub fn product(&self, name: &str) -> Option<&ProductConfig> {
         self.products.get(name)
     }
+}
+
+fn texts<'s>(secrets: impl IntoIterator<Item = &'s Option<SecretString>>) -> Vec<Option<&'s str>> {
+    secrets.into_iter().map(|secret| secret.as_ref().map(ExposeSecret::expose_secret)).collect()
 }
 
 fn read_root(key: &str, id: &str, hex: Option<&SecretString>) -> Result<Root, BadConfig> {
