@@ -18,7 +18,6 @@ use super::view::set_up::{
     AddAuthenticator, AddPhone, Country, NewRecoveryCodes, PhoneCode, PhoneError, Place, ReadyMethod,
     RecoveryCodes, SetUpDone, TurnOn,
 };
-use super::view::settings::{AddEmail, EmailCode, EmailError};
 use super::view::sign_in::EntryError;
 use super::view::{self, Page};
 use super::visitor::Visitor;
@@ -50,7 +49,7 @@ pub(super) async fn proven(pages: &Pages, visitor: &Visitor) -> Result<Guest, Pa
     if guest.needs_proof { Err(FlowError::ProofMissing.into()) } else { Ok(guest) }
 }
 
-fn who(visitor: &Visitor) -> Who {
+pub(super) fn who(visitor: &Visitor) -> Who {
     Who::Browser(visitor.visit.clone())
 }
 
@@ -130,13 +129,13 @@ pub(super) async fn add_phone(
 }
 
 /// The enrolment of a method, or nothing where the method is usable already.
-async fn enrolment(pages: &Pages, visitor: &Visitor, method: Uuid) -> Result<Look, PageError> {
+pub(super) async fn enrolment(pages: &Pages, visitor: &Visitor, method: Uuid) -> Result<Look, PageError> {
     let challenge = pages.core.enrolment(&visitor.visit, method).await?;
     Ok(pages.core.look(challenge, &who(visitor)).await?)
 }
 
 /// The error on the page of a first code. An enrolment that has ended says so.
-fn enrolment_error(query: Option<&str>, look: &Look, pages: &Pages) -> Option<EntryError> {
+pub(super) fn enrolment_error(query: Option<&str>, look: &Look, pages: &Pages) -> Option<EntryError> {
     if look.challenge.state.is_live() { read_error(query, look, pages) } else { Some(EntryError::Expired) }
 }
 
@@ -269,88 +268,6 @@ pub(super) async fn enter_authenticator(
             },
         };
         Ok(pages.go(&visitor, &to, None))
-    };
-    finish(&pages, &visitor, answer.await)
-}
-
-/// `GET /settings/email`: asks for an address, or for the code that was mailed to one.
-pub(super) async fn ask_email(
-    State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
-) -> Response {
-    let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let pending = guest.methods.iter().find(|m| m.kind == Kind::Email && m.state == MethodState::Pending);
-        let product = guest.account.product.clone();
-        let Some(pending) = pending else {
-            return Ok(email_form(&pages, &visitor, &guest, "", None));
-        };
-        let look = enrolment(&pages, &visitor, pending.id).await?;
-        let view = EmailCode {
-            page: page(&pages, &visitor, &guest),
-            address: pages.core.target(pending)?.to_string(),
-            delivery: shown::delivery(&look),
-            error: enrolment_error(query.as_deref(), &look, &pages),
-            sends: shown::sends(&look, &pages.core.config()),
-        };
-        Ok(pages.render(&visitor, &product, StatusCode::OK, &view))
-    };
-    finish(&pages, &visitor, answer.await)
-}
-
-fn email_form(
-    pages: &Pages, visitor: &Visitor, guest: &Guest, address: &str, error: Option<EmailError>,
-) -> Response {
-    let second_step = pages.core.config().email.second_step;
-    let view =
-        AddEmail { page: page(pages, visitor, guest), address: address.to_owned(), second_step, error };
-    let status = if view.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    pages.render(visitor, &guest.account.product, status, &view)
-}
-
-/// `POST /settings/email`: an address, a code, "send again", or "another address".
-pub(super) async fn email(
-    State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
-) -> Response {
-    let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
-        let pending = guest.methods.iter().find(|m| m.kind == Kind::Email && m.state == MethodState::Pending);
-        if let (Some(pending), false) = (pending, form.text("code").is_empty()) {
-            let challenge = pages.core.enrolment(&visitor.visit, pending.id).await?;
-            let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
-            let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
-                Entered::Verified { .. } => "/settings".to_owned(),
-                entered => {
-                    format!("/settings/email?error={}", error_word(&entered, false).unwrap_or_default())
-                }
-            };
-            return Ok(pages.go(&visitor, &to, None));
-        }
-        if let (Some(pending), "email") = (pending, form.text("channel")) {
-            let _ = pages.core.enrol_again(&visitor.visit, pending.id, None).await?;
-            return Ok(pages.go(&visitor, "/settings/email", None));
-        }
-        if form.is_ticked("change") {
-            if let Some(pending) = pending {
-                let _ = pages.core.change(&visitor.visit, pending.id, &crate::flow::Change::Remove).await?;
-            }
-            return Ok(pages.go(&visitor, "/settings/email", None));
-        }
-        let address = form.text("address");
-        match pages.core.add_email(&visitor.visit, address).await? {
-            Ok(_) => Ok(pages.go(&visitor, "/settings/email", None)),
-            Err(refused) => {
-                let error = match refused {
-                    _ if address.trim().is_empty() => EmailError::Missing,
-                    AddRefused::Known => EmailError::Known,
-                    AddRefused::Send(SendRefused::Limited { until }) => {
-                        EmailError::Limited(seconds_until(guest.now, until))
-                    }
-                    _ => EmailError::Invalid,
-                };
-                Ok(email_form(&pages, &visitor, &guest, address, Some(error)))
-            }
-        }
     };
     finish(&pages, &visitor, answer.await)
 }
