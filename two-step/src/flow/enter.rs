@@ -8,16 +8,14 @@ use zeroize::Zeroizing;
 use super::counting::{Count, count, hold};
 use super::enter_recovery::SlowHashes;
 use super::events::Notice;
-use super::send::may_prove;
 use super::{Core, FlowError, Locked, Visit, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, EntryRefused, Proof, Purpose};
-use crate::code::{Code, Digits, Entry as Typed};
+use crate::code::{Code, Entry as Typed};
 use crate::device::TrustKind;
-use crate::method::{Channel, Kind, Method};
-use crate::seal::{Sealed, same};
+use crate::method::{Kind, Method};
+use crate::seal::same;
 use crate::store::{Session, Tx, Value};
-use crate::totp::{self, Checked};
 
 /// A device whose product gave it no label.
 const NAMELESS: &str = "Device";
@@ -216,57 +214,6 @@ impl Core {
         };
         let again = same(right, &self.code_hash(challenge.id, digits.expose()));
         again.then_some(Entered::Verified { location, cookie: None, result: None, new_recovery_code: None })
-    }
-
-    /// A code among the live ones, or the authenticator's where one is shown.
-    fn find_code(
-        &self, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &Digits,
-    ) -> Result<(Option<Match>, Option<i64>), FlowError> {
-        let email = self.config().email.second_step;
-        let usable = |id: Uuid| locked.method(id).filter(|m| may_prove(m, challenge, email));
-        let live = codes.iter().filter(|c| c.is_live(locked.now));
-        for code in live {
-            let Some(method) = usable(code.method) else { continue };
-            if same(&code.hash, &self.code_hash(code.id, digits.expose())) {
-                let proof = match (method.kind, challenge.channel) {
-                    (Kind::Email, _) => Proof::Email,
-                    (_, Some(Channel::Voice)) => Proof::Voice,
-                    _ => Proof::Sms,
-                };
-                return Ok((
-                    Some(Match { method: method.id, proof, group: Some(code.group_id), totp_step: None }),
-                    None,
-                ));
-            }
-        }
-        // A user with several authenticators does not know which of them the page means.
-        let shown = challenge.method.and_then(usable).filter(|m| m.kind == Kind::Totp);
-        let Some(shown) = shown else { return Ok((None, None)) };
-        let mut clock_behind_s = None;
-        let all = locked.methods.iter().filter(|m| m.kind == Kind::Totp && may_prove(m, challenge, email));
-        for method in std::iter::once(shown).chain(all.filter(|m| m.id != shown.id)) {
-            let sealed = method.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
-            let key = self.keys.open(Sealed::MethodSecret, method.id, sealed)?;
-            match totp::check(&key, digits, method.totp_step, self.config().totp.tolerance_steps, locked.now)
-            {
-                Checked::Right { step } => {
-                    return Ok((
-                        Some(Match {
-                            method: method.id,
-                            proof: Proof::Totp,
-                            group: None,
-                            totp_step: Some(step),
-                        }),
-                        None,
-                    ));
-                }
-                // A code whose time is still to come is told to nobody but who sets the app up: it would be good later.
-                Checked::ClockOff { behind_s } if behind_s < 0 && challenge.purpose != Purpose::Enrol => {}
-                Checked::ClockOff { behind_s } => clock_behind_s = Some(behind_s),
-                Checked::Used | Checked::Wrong => {}
-            }
-        }
-        Ok((None, clock_behind_s))
     }
 
     async fn wrong(

@@ -7,6 +7,7 @@ mod counting;
 mod create;
 mod enrol;
 mod enter;
+mod enter_code;
 mod enter_recovery;
 mod events;
 mod feedback;

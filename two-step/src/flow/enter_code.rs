@@ -1,0 +1,65 @@
+//! Six digits as an entry: looked up among the live codes, or held against an authenticator's key.
+
+use uuid::Uuid;
+
+use super::enter::Match;
+use super::send::may_prove;
+use super::{Core, FlowError, Locked};
+use crate::challenge::{Challenge, Proof, Purpose};
+use crate::code::{Code, Digits};
+use crate::method::{Channel, Kind};
+use crate::seal::{Sealed, same};
+use crate::totp::{self, Checked};
+
+impl Core {
+    /// A code among the live ones, or the authenticator's where one is shown.
+    pub(super) fn find_code(
+        &self, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &Digits,
+    ) -> Result<(Option<Match>, Option<i64>), FlowError> {
+        let email = self.config().email.second_step;
+        let usable = |id: Uuid| locked.method(id).filter(|m| may_prove(m, challenge, email));
+        let live = codes.iter().filter(|c| c.is_live(locked.now));
+        for code in live {
+            let Some(method) = usable(code.method) else { continue };
+            if same(&code.hash, &self.code_hash(code.id, digits.expose())) {
+                let proof = match (method.kind, challenge.channel) {
+                    (Kind::Email, _) => Proof::Email,
+                    (_, Some(Channel::Voice)) => Proof::Voice,
+                    _ => Proof::Sms,
+                };
+                return Ok((
+                    Some(Match { method: method.id, proof, group: Some(code.group_id), totp_step: None }),
+                    None,
+                ));
+            }
+        }
+        // A user with several authenticators does not know which of them the page means.
+        let shown = challenge.method.and_then(usable).filter(|m| m.kind == Kind::Totp);
+        let Some(shown) = shown else { return Ok((None, None)) };
+        let mut clock_behind_s = None;
+        let all = locked.methods.iter().filter(|m| m.kind == Kind::Totp && may_prove(m, challenge, email));
+        for method in std::iter::once(shown).chain(all.filter(|m| m.id != shown.id)) {
+            let sealed = method.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
+            let key = self.keys.open(Sealed::MethodSecret, method.id, sealed)?;
+            match totp::check(&key, digits, method.totp_step, self.config().totp.tolerance_steps, locked.now)
+            {
+                Checked::Right { step } => {
+                    return Ok((
+                        Some(Match {
+                            method: method.id,
+                            proof: Proof::Totp,
+                            group: None,
+                            totp_step: Some(step),
+                        }),
+                        None,
+                    ));
+                }
+                // A code whose time is still to come is told to nobody but who sets the app up: it would be good later.
+                Checked::ClockOff { behind_s } if behind_s < 0 && challenge.purpose != Purpose::Enrol => {}
+                Checked::ClockOff { behind_s } => clock_behind_s = Some(behind_s),
+                Checked::Used | Checked::Wrong => {}
+            }
+        }
+        Ok((None, clock_behind_s))
+    }
+}
