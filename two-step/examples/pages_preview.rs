@@ -11,9 +11,9 @@ use two_step::pages::view::set_up::{
     Place, ReadyMethod, RecoveryCodes, SetUpDone, TurnOn,
 };
 use two_step::pages::view::settings::{
-    Actor, AddEmail, Change, Device, Devices, EmailCode, EmailError, Entry, FreshProof, History, KeptPhone,
-    MethodPage, MethodProblem, MethodRow, Notice, OffError, OnAgain, PhoneChoice, RemoveMethod, SettingsHome,
-    TurnOff,
+    Actor, AddEmail, Change, CodeOffer, Device, Devices, EmailCode, EmailError, Entry, FreshProof, History,
+    KeptPhone, MethodPage, MethodProblem, MethodRow, Notice, OffError, OnAgain, PhoneChoice, RemoveMethod,
+    SettingsHome, TurnOff,
 };
 use two_step::pages::view::sign_in::{
     Delivery, EnterCode, EntryError, LostPhone, Offer, Purpose, SendProblem, Sends, Trust, Way, Ways,
@@ -324,7 +324,7 @@ impl Pages {
             method: Self::row(MethodKind::Phone, Some("Work phone"), "42", false),
             problem: None,
             phone: Some(choice),
-            may_test: true,
+            code: CodeOffer::Test,
             may_prefer: true,
             may_remove: true,
         };

@@ -154,6 +154,8 @@ pub struct Code {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// Whether the mail server refused the mail with it.
+    pub undelivered: bool,
 }
 
 impl Code {

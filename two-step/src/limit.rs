@@ -182,6 +182,8 @@ pub struct Limits {
     pub product_sends: Vec<Rule>,
     /// Mails to one address.
     pub mails: Vec<Rule>,
+    /// New sets of recovery codes of one account. Each costs ten slow hashes.
+    pub recovery_sets: Vec<Rule>,
     /// Sign-in challenges of one account.
     pub account_challenges: Vec<Rule>,
 }
@@ -208,6 +210,7 @@ impl Default for Limits {
             client_sends: vec![Rule::per(30, HOUR)],
             product_sends: vec![Rule::per(10_000, HOUR)],
             mails: vec![Rule::per(5, HOUR)],
+            recovery_sets: vec![Rule::per(10, DAY)],
             account_challenges: vec![Rule::per(60, HOUR)],
         }
     }

@@ -76,7 +76,7 @@ pub enum MethodState {
     Pending,
     /// Usable.
     Active,
-    /// Not usable until another method's proof or support brings it back.
+    /// Not usable until another method's proof, a first code or support brings it back.
     Paused,
     /// Gone: its secrets are erased.
     Removed,
@@ -84,6 +84,10 @@ pub enum MethodState {
 
 /// Wrong codes in a row after which a method is paused (NIST SP 800-63B, 3.2.2).
 pub const MAX_WRONG_IN_A_ROW: u32 = 100;
+/// Why such a method is paused.
+pub const WRONG_CODES: &str = "wrong_codes";
+/// Why a method is paused that the stop page of a notice names: somebody else added it.
+pub const STOPPED: &str = "stopped";
 /// How long a method may stay pending.
 pub const PENDING_LIFE: Duration = Duration::from_secs(30 * 60);
 /// Authenticators that one account may have.
@@ -91,6 +95,7 @@ pub const MAX_AUTHENTICATORS: usize = 3;
 
 /// A way to prove that one is the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are columns")]
 pub struct Method {
     /// Our id.
     pub id: Uuid,
@@ -134,6 +139,8 @@ pub struct Method {
     pub proved_in: Option<Uuid>,
     /// When it was removed.
     pub removed_at: Option<Timestamp>,
+    /// Whether the product has validated its address, and not the user by a code.
+    pub from_product: bool,
 }
 
 impl Method {
@@ -161,6 +168,7 @@ impl Method {
             used_at: None,
             proved_in: None,
             removed_at: None,
+            from_product: false,
         }
     }
 
@@ -187,7 +195,7 @@ impl Method {
         self.wrong = self.wrong.saturating_add(1);
         let pauses = self.state == MethodState::Active && self.wrong >= MAX_WRONG_IN_A_ROW;
         if pauses {
-            self.pause("wrong_codes");
+            self.pause(WRONG_CODES);
         }
         pauses
     }
@@ -202,6 +210,11 @@ impl Method {
     pub fn pause(&mut self, reason: &str) {
         self.state = MethodState::Paused;
         self.reason = Some(reason.to_owned());
+    }
+
+    /// Whether it is paused for this reason.
+    pub fn is_paused_for(&self, reason: &str) -> bool {
+        self.state == MethodState::Paused && self.reason.as_deref() == Some(reason)
     }
 
     /// Erases its secrets. The row stays for a while, so that history can name it.

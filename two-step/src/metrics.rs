@@ -127,10 +127,10 @@ impl Metrics {
         let result = match entered {
             Entered::Verified { .. } => "right",
             Entered::Wrong { .. } => "wrong",
-            Entered::Ended(ChallengeState::Locked) => "locked",
+            Entered::Ended { state: ChallengeState::Locked, .. } => "locked",
             Entered::Unreadable => "unreadable",
             Entered::Paused { .. } => "paused",
-            Entered::Ended(_) => "late",
+            Entered::Ended { .. } => "late",
         };
         self.entries.get_or_create(&Typed { product: product.to_owned(), result }).inc();
     }

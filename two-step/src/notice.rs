@@ -49,6 +49,14 @@ pub fn words(about: &str, german: bool) -> (&'static str, &'static str) {
             "Die Anmeldung ist unterbrochen",
             "Für Ihr Konto wurden zu viele falsche Codes eingegeben. Vielleicht kennt jemand Ihr Passwort.",
         ),
+        ("method_paused", false) => (
+            "A method was paused",
+            "A way to get codes was paused for your account. Another one signs you in.",
+        ),
+        ("method_paused", true) => (
+            "Eine Methode wurde pausiert",
+            "Ein Weg für Codes wurde für Ihr Konto pausiert. Ein anderer meldet Sie an.",
+        ),
         ("support_asked", false) => (
             "Support was asked to change your account",
             "Support was asked to turn two-step verification off for your account, or to remove a method.",

@@ -143,7 +143,7 @@ impl Relay {
 
     fn open(&self, row: &OutboxRow) -> Result<Json, FlowError> {
         let plain = self.core.keys.open(Sealed::Outbox, row.id, &row.body_sealed)?;
-        serde_json::from_slice(&plain).map_err(|_| FlowError::Missing("outbox body"))
+        serde_json::from_slice(&plain).map_err(|_| FlowError::Internal("a body of the outbox is no JSON"))
     }
 
     async fn try_once(&self, row: &OutboxRow, body: &Json) -> Result<Outcome, FlowError> {
@@ -151,12 +151,14 @@ impl Relay {
             OutboxKind::Mail => {
                 let Some(mailer) = &self.mailer else {
                     tracing::warn!("a mail is dropped: smtp.url is not set");
+                    self.core.mail_refused(row.subject).await?;
                     return Ok(Outcome::Done);
                 };
                 Ok(match mailer.send(body).await {
                     Ok(()) => Outcome::Done,
                     Err(MailError::Refused) => {
                         tracing::warn!("a mail is dropped: the mail server refuses it");
+                        self.core.mail_refused(row.subject).await?;
                         Outcome::Done
                     }
                     Err(e @ MailError::Away) => Outcome::Again { reason: e.to_string() },

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::clock::before;
 use crate::flow::{Core, FlowError};
+use crate::method::{Method, PENDING_LIFE};
 use crate::store::Value;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -17,12 +18,7 @@ const RULES: [(&str, &str, &str, Duration); 14] = [
     ("session", "id", "expires_at < $1", DAY),
     ("challenge", "id", "created_at < $1", Duration::from_secs(30 * 86400)),
     ("dispatch", "id", "issued_at < $1", Duration::from_secs(30 * 86400)),
-    (
-        "method",
-        "id",
-        "state = 'pending' and verified_at is null and created_at < $1",
-        Duration::from_secs(30 * 60),
-    ),
+    ("method", "id", "state = 'pending' and verified_at is null and created_at < $1", PENDING_LIFE),
     ("method", "id", "removed_at < $1", Duration::from_secs(30 * 86400)),
     ("trust", "id", "expires_at < $1", Duration::ZERO),
     (
@@ -42,7 +38,7 @@ const RULES: [(&str, &str, &str, Duration); 14] = [
 /// Carries out the support cases that are due, and deletes what is over. Returns how many rows went.
 pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
     core.do_due_cases().await?;
-    let mut deleted = 0;
+    let mut deleted = sweep_unsaved_sets(core).await?;
     for (table, key, over, kept) in RULES {
         // A transaction each: none holds locks for long.
         let mut tx = core.store.begin().await?;
@@ -54,6 +50,24 @@ pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
         deleted += tx.execute(&sql, &[Value::Int(before(now, kept).as_millisecond())]).await?;
         tx.commit().await?;
     }
+    core.number_events().await?;
     core.rotate_signing_keys(false).await?;
     Ok(deleted)
+}
+
+/// Deletes sets of recovery codes that nobody said are saved, each with its codes.
+async fn sweep_unsaved_sets(core: &Core) -> Result<u64, FlowError> {
+    let mut tx = core.store.begin().await?;
+    let since = Value::Int(before(tx.now().await?, PENDING_LIFE).as_millisecond());
+    let lock = tx.locks("for update skip locked");
+    let unsaved = format!(
+        "where kind = 'recovery' and state = 'pending' and verified_at is null and created_at < $1 {lock}"
+    );
+    let sets = tx.select::<Method>(&unsaved, &[since]).await?;
+    for set in &sets {
+        tx.execute("delete from recovery_code where account = $1", &[Value::Uuid(set.account)]).await?;
+        tx.delete::<Method>(set.id).await?;
+    }
+    tx.commit().await?;
+    Ok(sets.len() as u64)
 }

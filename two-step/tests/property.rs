@@ -266,10 +266,10 @@ impl Play {
                 let wrong = self.count_wrong(id);
                 assert_eq!(left, 5 - wrong);
             }
-            Entered::Ended(ChallengeState::Locked) if row.wrong > self.wrong_of(id) => {
+            Entered::Ended { state: ChallengeState::Locked, .. } if row.wrong > self.wrong_of(id) => {
                 assert_eq!(self.count_wrong(id), 5);
             }
-            Entered::Ended(_) | Entered::Paused { .. } => {}
+            Entered::Ended { .. } | Entered::Paused { .. } => {}
             Entered::Unreadable => panic!("six digits"),
         }
         assert_eq!(row.wrong, self.wrong_of(id), "what was said is what is counted");

@@ -77,6 +77,7 @@ pub(super) enum NewMethodBody {
     Totp {
         /// The user's name, as the app shows it. The product's id of the user where it is missing.
         #[serde(default)]
+        #[schema(max_length = 64)]
         display_name: Option<String>,
         /// The `jti` of a result for `confirm`; needed while two-step verification is on.
         #[serde(default)]
@@ -176,10 +177,7 @@ fn not_added(refused: AddRefused) -> Problem {
         AddRefused::Known => Problem::invalid("target", "is a method of this user already"),
         AddRefused::Shared => Problem::invalid("target", "is used by too many accounts"),
         AddRefused::TooMany => Problem::not_ready("the user has three authenticators: remove one first"),
-        AddRefused::Send(refused) => {
-            let now = crate::clock::machine_now();
-            not_sent(refused, now, now)
-        }
+        AddRefused::Send { refused, expires_at, now } => not_sent(refused, now, expires_at),
     }
 }
 
@@ -326,5 +324,5 @@ problems! {
     RemoveProblems = [
         Scope::Manage.problems(), vec![Problem::not_found(), Problem::invalid("proof", "is a UUID"), last()],
     ];
-    RecoveryProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found()]];
+    RecoveryProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited()]];
 }

@@ -139,7 +139,7 @@ impl Problem {
         let problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
-            "the database does not answer; nothing was done",
+            "something does not answer on our side; nothing was done: try again later",
         );
         Self { retry_after_s: Some(2), ..problem }
     }
@@ -152,7 +152,7 @@ impl From<FlowError> for Problem {
             FlowError::ProofMissing => proof_missing(),
             FlowError::Invalid { field, rule } => Self::invalid(field, rule),
             FlowError::Limited { until, now } => Self::limited("a limit is full", seconds_until(now, until)),
-            FlowError::Store(_) | FlowError::Seal(_) => {
+            FlowError::Store(_) | FlowError::Seal(_) | FlowError::Internal(_) => {
                 tracing::error!(reason = %e, "a request cannot be served");
                 Self::unavailable()
             }

@@ -106,10 +106,10 @@ pub(super) fn not_looked_at(entered: &Entered) -> Problem {
         Entered::Paused { until, now } => {
             Problem::locked("too many wrong codes: the account is paused", seconds_until(*now, *until))
         }
-        Entered::Ended(ChallengeState::Locked) => {
-            Problem::locked("too many wrong codes: create a new challenge", 0)
+        Entered::Ended { state: ChallengeState::Locked, paused_s } => {
+            Problem::locked("too many wrong codes: create a new challenge", paused_s.unwrap_or_default())
         }
-        Entered::Ended(state) => Problem::ended((*state).into()),
+        Entered::Ended { state, .. } => Problem::ended((*state).into()),
         _ => Problem::invalid("code", "is six digits, or a recovery code; it was not counted"),
     }
 }

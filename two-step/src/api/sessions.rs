@@ -35,7 +35,7 @@ pub(super) struct SessionBody {
     #[schema(max_length = 512)]
     state: Option<String>,
     /// The user's name, as authenticator apps show it.
-    #[schema(max_length = 512)]
+    #[schema(max_length = 64)]
     display_name: Option<String>,
     /// The browser's address, for the limits.
     #[schema(value_type = Option<String>)]

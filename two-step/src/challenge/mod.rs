@@ -158,14 +158,14 @@ pub enum EntryRefused {
 }
 
 /// What a wrong entry did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
     /// Entries that are left; 0: the challenge is locked.
     pub left: u32,
     /// Until when the account is paused, if this entry paused it.
     pub account_paused_until: Option<Timestamp>,
-    /// Whether this entry paused the method.
-    pub method_paused: bool,
+    /// The methods that this entry paused.
+    pub methods_paused: Vec<Uuid>,
 }
 
 /// Why nothing is sent.
@@ -282,18 +282,20 @@ impl Challenge {
         account.pause(now).map_or(Ok(()), |until| Err(EntryRefused::Paused { until }))
     }
 
-    /// Counts a wrong entry: here, at the account and at the method that is shown.
-    pub fn count_wrong(
-        &mut self, account: &mut Account, method: Option<&mut Method>, limits: &Limits, now: Timestamp,
+    /// Counts a wrong entry: here, at the account and at the methods that it was compared with.
+    pub fn count_wrong<'m>(
+        &mut self, account: &mut Account, compared: impl IntoIterator<Item = &'m mut Method>,
+        limits: &Limits, now: Timestamp,
     ) -> Wrong {
         self.wrong += 1;
         let account_paused_until = account.count_wrong(now);
-        let method_paused = method.is_some_and(Method::count_wrong);
+        let paused = compared.into_iter().filter_map(|method| method.count_wrong().then_some(method.id));
+        let methods_paused = paused.collect();
         let left = limits.wrong_per_challenge.saturating_sub(self.wrong);
         if left == 0 {
             self.end(ChallengeState::Locked, now);
         }
-        Wrong { left, account_paused_until, method_paused }
+        Wrong { left, account_paused_until, methods_paused }
     }
 
     /// Ends it well. The ticket's hash is set by the caller, who has the keys.

@@ -47,7 +47,7 @@ fn guesses_in_a_week(limits: &Limits, owner_signs_in_every: Option<Duration>) ->
                 challenge.pass_time(now);
                 continue;
             }
-            challenge.count_wrong(&mut account, None, limits, now);
+            challenge.count_wrong(&mut account, [], limits, now);
             guesses += 1;
             now = after(now, Duration::from_millis(500));
             challenge.pass_time(now);
@@ -88,7 +88,7 @@ fn the_hundredth_wrong_code_stops_an_attacker_within_a_day() {
                 challenge.pass_time(now);
                 continue;
             }
-            challenge.count_wrong(&mut account, Some(&mut method), &limits, now);
+            challenge.count_wrong(&mut account, [&mut method], &limits, now);
             guesses += 1;
         }
     }
@@ -114,7 +114,7 @@ fn a_week_of_honest_sign_ins_is_never_locked_out() {
         let slips = if n % 20 == 19 { 4 } else { u32::from(n % 3 == 2) };
         for _ in 0..slips {
             assert_eq!(challenge.may_enter(&account, now), Ok(()));
-            challenge.count_wrong(&mut account, None, &limits, now);
+            challenge.count_wrong(&mut account, [], &limits, now);
         }
         assert_eq!(challenge.may_enter(&account, now), Ok(()));
         challenge.verify(Proof::Totp, Acr::Second, now);

@@ -19,8 +19,7 @@ fn challenge() -> (Challenge, Account) {
 fn the_fifth_wrong_entry_locks_and_nothing_counts_after_it() {
     let (mut c, mut a) = challenge();
     c.claim("b", LIFE).unwrap();
-    let left: Vec<u32> =
-        (0..5).map(|_| c.count_wrong(&mut a, None, &Limits::default(), at(2)).left).collect();
+    let left: Vec<u32> = (0..5).map(|_| c.count_wrong(&mut a, [], &Limits::default(), at(2)).left).collect();
     assert_eq!((left.as_slice(), c.state), ([4, 3, 2, 1, 0].as_slice(), ChallengeState::Locked));
     assert_eq!(c.may_enter(&a, at(3)), Err(EntryRefused::Ended(ChallengeState::Locked)));
 }
@@ -101,7 +100,7 @@ proptest! {
             match deed {
                 Deed::Wait(s) => now += s,
                 Deed::Claim(first) => { let _ = c.claim(if first { "one" } else { "two" }, LIFE); }
-                Deed::Wrong if c.may_enter(&a, at(now)).is_ok() => { c.count_wrong(&mut a, None, &limits, at(now)); wrong += 1; }
+                Deed::Wrong if c.may_enter(&a, at(now)).is_ok() => { c.count_wrong(&mut a, [], &limits, at(now)); wrong += 1; }
                 Deed::Right if c.may_enter(&a, at(now)).is_ok() => { c.verify(Proof::Sms, Acr::Second, at(now)); a.count_right(); }
                 Deed::Send if c.may_send(Some(Channel::Sms), &limits, at(now)).is_ok() => { c.count_send(Some(Channel::Sms), &limits, at(now)); sends += 1; }
                 Deed::Cancel if c.state.is_live() => c.end(ChallengeState::Cancelled, at(now)),

@@ -149,6 +149,14 @@ impl Config {
         let bad = |text: &str| Err(BadConfig(text.to_owned()));
         for (name, product) in &self.products {
             product.check(name)?;
+            if product.new_device_check == NewDeviceCheck::Email && self.smtp.url.is_none() {
+                return Err(BadConfig(format!(
+                    "products.{name}: new_device_check is email: name a mail server in smtp.url_file, or set it to off"
+                )));
+            }
+        }
+        if self.email.second_step && self.smtp.url.is_none() {
+            return bad("email.second_step is on: name a mail server in smtp.url_file, or turn it off");
         }
         if self.code.life.0 > self.challenge.life.0 {
             return bad("code.life must not be longer than challenge.life");

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -58,11 +59,13 @@ impl TryFrom<String> for PublicUrl {
         let bare = url.path() == "/"
             && url.query().is_none()
             && url.fragment().is_none()
-            && url.username().is_empty();
+            && url.username().is_empty()
+            && url.password().is_none();
         if !bare || !(secure || url.scheme() == "http" && is_loopback(&host)) {
             return Err(wrong);
         }
-        Ok(Self { text, host, secure })
+        // As browsers write it in `Origin`: lower case, no default port.
+        Ok(Self { text: url.origin().ascii_serialization(), host, secure })
     }
 }
 
@@ -370,16 +373,47 @@ impl ProductConfig {
         if let Some(n) = self.countries.iter().position(|c| !is_country(c)) {
             return bad(format!("countries: entry {} is no ISO 3166 code such as GB", n + 1));
         }
-        for (n, url) in self.return_urls.iter().chain(&self.home_url).enumerate() {
-            if !is_return_url(url) {
-                return bad(format!(
-                    "return_urls: entry {} must be https, or http on loopback, without user, query and fragment",
-                    n + 1
-                ));
-            }
+        if let Some(n) = self.return_urls.iter().position(|url| !is_return_url(url)) {
+            return bad(format!("return_urls: entry {} {PLAIN_URL}", n + 1));
         }
-        Ok(())
+        if self.home_url.as_ref().is_some_and(|url| !is_return_url(url)) {
+            return bad(format!("home_url {PLAIN_URL}"));
+        }
+        match self.webhook.as_ref().and_then(WebhookConfig::fault) {
+            Some(fault) => bad(fault.to_owned()),
+            None => Ok(()),
+        }
     }
+}
+
+/// Bytes that a webhook's key must have (Standard Webhooks: 24 to 64).
+const WEBHOOK_KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+impl WebhookConfig {
+    /// The key that signs; none where the secret has another form.
+    pub fn key(&self) -> Option<Vec<u8>> {
+        let text = self.secret.as_ref()?.expose_secret().strip_prefix("whsec_")?;
+        let key = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
+        WEBHOOK_KEY_BYTES.contains(&key.len()).then_some(key)
+    }
+
+    fn fault(&self) -> Option<&'static str> {
+        if !is_https_or_loopback(&self.url) {
+            return Some("webhook.url must be https, or http on loopback");
+        }
+        self.key().is_none().then_some(
+            "webhook.secret must be whsec_ and 24 to 64 bytes in base64; name a file that holds it in secret_file",
+        )
+    }
+}
+
+/// What a URL of a product must be.
+const PLAIN_URL: &str = "must be https, or http on loopback, without user, query and fragment";
+
+fn is_https_or_loopback(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|u| {
+        u.scheme() == "https" || u.scheme() == "http" && is_loopback(u.host_str().unwrap_or_default())
+    })
 }
 
 fn is_country(code: &str) -> bool {
@@ -390,13 +424,7 @@ fn is_country(code: &str) -> bool {
 }
 
 fn is_return_url(url: &str) -> bool {
-    reqwest::Url::parse(url).is_ok_and(|u| {
-        let host = u.host_str().unwrap_or_default();
-        let scheme = u.scheme() == "https" || u.scheme() == "http" && is_loopback(host);
-        scheme
-            && u.query().is_none()
-            && u.fragment().is_none()
-            && u.username().is_empty()
-            && !url.contains('*')
-    })
+    let plain = reqwest::Url::parse(url)
+        .is_ok_and(|u| u.query().is_none() && u.fragment().is_none() && u.username().is_empty());
+    plain && is_https_or_loopback(url) && !url.contains('*')
 }

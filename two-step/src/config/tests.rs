@@ -29,6 +29,15 @@ fn a_wrong_key_or_value_is_named_without_its_value() {
             "[products.shop]\nname = 'Shop'\ncountries = ['GB']\nreturn_urls = ['http://shop.example/QUOTED']",
             "must be https",
         ),
+        (
+            "[products.shop]\nname = 'Shop'\ncountries = ['GB']\nhome_url = 'http://shop.example/QUOTED'",
+            "home_url must be https",
+        ),
+        (
+            "[products.shop]\nname = 'Shop'\ncountries = ['GB']\nnew_device_check = 'email'",
+            "name a mail server in smtp.url_file",
+        ),
+        ("email.second_step = true", "name a mail server in smtp.url_file"),
         ("ops.listen = '0.0.0.0:1'", "ops.token_file"),
     ] {
         let e = parse(text).unwrap_err().to_string();
@@ -39,8 +48,44 @@ fn a_wrong_key_or_value_is_named_without_its_value() {
 #[test]
 fn settings_below_the_standards_warn() {
     let config = parse(
-        "code.life = '20m'\nemail.second_step = true\ntrust.life = 'until_sign_out'\nsupport.delay = '0s'",
+        "code.life = '20m'\nsmtp.url = 'smtp://127.0.0.1:1'\nemail.second_step = true\ntrust.life = 'until_sign_out'\nsupport.delay = '0s'",
     )
     .unwrap();
     assert_eq!(config.warnings().len(), 4);
+}
+
+#[test]
+fn a_webhook_needs_a_secret_that_signs_and_a_url_that_hides_it() {
+    const LONG: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+    let webhook = |url: &str, secret: &str| {
+        parse(&format!(
+            "[products.shop]\nname = 'Shop'\ncountries = ['GB']\nwebhook = {{ url = '{url}', secret = '{secret}' }}"
+        ))
+    };
+    assert_eq!(webhook("https://shop.example/events?id=1", LONG).map(drop), Ok(()));
+    assert_eq!(webhook("http://127.0.0.1:1/", LONG).map(drop), Ok(()));
+    for (url, secret, says) in [
+        ("http://shop.example/QUOTED", LONG, "webhook.url must be https"),
+        ("QUOTED", LONG, "webhook.url must be https"),
+        ("https://shop.example/", "", "webhook.secret must be whsec_"),
+        ("https://shop.example/", "whsec_", "webhook.secret must be whsec_"),
+        ("https://shop.example/", "whsec_QUOTED", "webhook.secret must be whsec_"),
+        ("https://shop.example/", &LONG[6..], "webhook.secret must be whsec_"),
+        ("https://shop.example/", &LONG[..38 - 4], "webhook.secret must be whsec_"),
+    ] {
+        let e = webhook(url, secret).unwrap_err().to_string();
+        assert!(e.contains(says) && !e.contains("QUOTED"), "{url} {secret}: {e}");
+    }
+}
+
+#[test]
+fn the_public_url_is_kept_as_browsers_write_an_origin() {
+    for (text, origin) in [
+        ("https://Verify.Shop.example:443/", "https://verify.shop.example"),
+        ("https://verify.shop.example:8443", "https://verify.shop.example:8443"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("http://LOCALHOST:8090", "http://localhost:8090"),
+    ] {
+        assert_eq!(PublicUrl::try_from(text.to_owned()).unwrap().as_str(), origin);
+    }
 }

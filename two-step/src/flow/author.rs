@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::create::check_opaque;
+use super::create::check_display_name;
 use super::{Core, FlowError, Visit, Visitor, lock_account};
 use crate::account::Account;
 use crate::challenge::{Challenge, ChallengeState, Purpose};
@@ -80,7 +80,7 @@ impl Core {
                 Ok(Settings { account, methods, session: Some(session), display_name, actor, now })
             }
             Author::Product { product, user, proof, display_name } => {
-                check_opaque("display_name", display_name.as_deref())?;
+                check_display_name(display_name.as_deref())?;
                 self.product(product)?;
                 let account = self.account(tx, product, user).await?;
                 let locked = lock_account(tx, account.id).await?;

@@ -6,9 +6,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Core, FlowError, Locked, lock_challenge};
+use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, ClaimRefused, Proof, Purpose};
 use crate::device::{Device, Presented, Trust, TrustKind, trust_until};
-use crate::method::first;
+use crate::method::{Method, first};
 use crate::seal::{Hashed, Keys, same};
 use crate::store::{Tx, Value, new_id};
 
@@ -41,9 +42,17 @@ pub enum Claimed {
         location: String,
     },
     /// The challenge has ended.
-    Ended(ChallengeState),
+    Ended {
+        /// How.
+        state: ChallengeState,
+        /// The product that asked for it.
+        product: String,
+    },
     /// Another browser has it.
-    OtherBrowser,
+    OtherBrowser {
+        /// The product that asked for it.
+        product: String,
+    },
 }
 
 /// The worth of a device's trust: a recognised browser has shown one code while the account was off, and no second factor.
@@ -93,11 +102,11 @@ impl Core {
         match challenge.claim(&browser, self.config().challenge.life.0) {
             Err(ClaimRefused::OtherBrowser) => {
                 tx.commit().await?;
-                return Ok((Claimed::OtherBrowser, None));
+                return Ok((Claimed::OtherBrowser { product: locked.account.product }, None));
             }
             Err(ClaimRefused::Ended(state)) => {
                 tx.commit().await?;
-                return Ok((Claimed::Ended(state), None));
+                return Ok((Claimed::Ended { state, product: locked.account.product }, None));
             }
             Ok(()) => {}
         }
@@ -106,7 +115,7 @@ impl Core {
             let claimed = match self.location(&challenge) {
                 Some(location) => Claimed::Verified { location },
                 None if challenge.state.is_live() => Claimed::Open { challenge: challenge.id },
-                None => Claimed::Ended(challenge.state),
+                None => Claimed::Ended { state: challenge.state, product: locked.account.product },
             };
             return Ok((claimed, None));
         }
@@ -205,7 +214,9 @@ impl Core {
 
     /// Somebody has a copy of the cookie: no account trusts the device any more.
     async fn end_replayed(&self, tx: &mut Tx, locked: &Locked, device: &Device) -> Result<(), FlowError> {
-        let trusts = tx.execute("delete from trust where device = $1", &[Value::Uuid(device.id)]).await?;
+        let of_device = [Value::Uuid(device.id)];
+        let trusting = tx.select::<Trust>("where device = $1 order by account", &of_device).await?;
+        let trusts = tx.execute("delete from trust where device = $1", &of_device).await?;
         tracing::warn!(device = %device.id, trusts, "a device's old cookie was replayed: its trusts have ended");
         self.event(
             tx,
@@ -216,7 +227,19 @@ impl Core {
             locked.now,
         )
         .await?;
-        self.notify(tx, &locked.account, &locked.methods, "device_replayed", locked.now).await
+        self.notify(tx, &locked.account, &locked.methods, "device_replayed", locked.now).await?;
+        let mut others: Vec<Uuid> = trusting.iter().map(|t| t.account).collect();
+        others.dedup();
+        for id in others.into_iter().filter(|id| *id != locked.account.id) {
+            // Read without locks: those of other accounts may be held in another order.
+            let Some(account) = tx.get::<Account>(id).await? else { continue };
+            let kept = "where account = $1 and state <> 'removed' order by id";
+            let methods = tx.select::<Method>(kept, &[Value::Uuid(id)]).await?;
+            let data = json!({"device": device.id});
+            self.event(tx, &account, "device.replayed", "system", data, locked.now).await?;
+            self.notify(tx, &account, &methods, "device_replayed", locked.now).await?;
+        }
+        Ok(())
     }
 
     /// Trusts the browser for an account. Returns its device and the cookie to give.

@@ -18,6 +18,12 @@ pub(super) struct Count<'a> {
     pub(super) rules: &'a [Rule],
 }
 
+impl Count<'_> {
+    fn key(&self, keys: &Keys) -> String {
+        keys.hash(Hashed::Counter, &[self.name.as_bytes(), self.subject.as_bytes()])
+    }
+}
+
 /// Counts one more of each, if all have room. Returns until when one of them is full, and then counts nothing.
 pub(super) async fn count(
     tx: &mut Tx, keys: &Keys, counts: &[Count<'_>], now: Timestamp,
@@ -37,13 +43,26 @@ pub(super) async fn count(
     Ok(None)
 }
 
+/// Until when one of them is full. Counts nothing.
+pub(super) async fn full(
+    tx: &mut Tx, keys: &Keys, counts: &[Count<'_>], now: Timestamp,
+) -> Result<Option<Timestamp>, FlowError> {
+    let mut until = None;
+    for limit in counts {
+        let counter = tx.get::<Counter>(limit.key(keys)).await?;
+        let times: Times =
+            counter.map_or_else(Times::default, |c| serde_json::from_str(&c.times).unwrap_or_default());
+        until = until.max(times.free_at(limit.rules, now));
+    }
+    Ok(until)
+}
+
 /// Locks the counters in the order of their keys, so that no two transactions wait for each other.
 async fn lock<'a>(
     tx: &mut Tx, keys: &Keys, counts: &[Count<'a>], now: Timestamp,
 ) -> Result<Vec<(Times, Counter, &'a [Rule])>, FlowError> {
-    let key = |c: &Count<'_>| keys.hash(Hashed::Counter, &[c.name.as_bytes(), c.subject.as_bytes()]);
     let mut keyed: Vec<(String, &'a [Rule])> =
-        counts.iter().filter(|c| !c.rules.is_empty()).map(|c| (key(c), c.rules)).collect();
+        counts.iter().filter(|c| !c.rules.is_empty()).map(|c| (c.key(keys), c.rules)).collect();
     keyed.sort_by(|a, b| a.0.cmp(&b.0));
     let mut locked = vec![];
     for (key_hash, rules) in keyed {
@@ -59,7 +78,7 @@ async fn lock_one(tx: &mut Tx, key_hash: String, now: Timestamp) -> Result<Count
     let sql = "insert into counter (key_hash, times, expires_at) values ($1, '[]', $2) \
                on conflict (key_hash) do update set key_hash = excluded.key_hash returning key_hash, times, expires_at";
     let rows = tx.query(sql, &[Value::Text(key_hash), Value::Int(now.as_millisecond())]).await?;
-    let row = rows.first().ok_or(FlowError::Missing("counter"))?;
+    let row = rows.first().ok_or(FlowError::Internal("a counter was not written"))?;
     Ok(Counter::from_row(row)?)
 }
 

@@ -180,6 +180,21 @@ pub(super) fn check_opaque(field: &'static str, text: Option<&str>) -> Result<()
     }
 }
 
+/// Characters of a display name: a QR code has room for so many in any script.
+pub(super) const MAX_NAME_CHARS: usize = 64;
+
+pub(super) fn check_display_name(name: Option<&str>) -> Result<(), FlowError> {
+    let fits = name.is_none_or(|n| n.chars().count() <= MAX_NAME_CHARS && !n.chars().any(char::is_control));
+    if fits {
+        Ok(())
+    } else {
+        Err(FlowError::invalid(
+            "display_name",
+            "must have at most 64 characters, none of them a control character",
+        ))
+    }
+}
+
 fn check_label(text: Option<&str>) -> Result<(), FlowError> {
     let fits = text.is_none_or(|t| {
         (1..=MAX_LABEL_CHARS).contains(&t.chars().count()) && !t.chars().any(char::is_control)

@@ -1,4 +1,4 @@
-//! A settings adds a method. It is pending until its first code was entered.
+//! A user adds a method. It is pending until its first code was entered.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -8,12 +8,13 @@ use serde_json::json;
 
 use super::author::{Author, Settings};
 use super::counting::{Count, count};
+use super::create::MAX_NAME_CHARS;
 use super::events::Notice;
 use super::users::find;
 use super::{Core, FlowError, Locked, Visit};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
-use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState};
+use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState, STOPPED};
 use crate::number::{BadNumber, Number};
 use crate::recovery::{self, RecoveryCode, SET_SIZE};
 use crate::seal::{Hashed, Sealed};
@@ -32,7 +33,14 @@ pub enum AddRefused {
     /// The account has as many authenticators as it may.
     TooMany,
     /// A limit is full, or the first code cannot be sent.
-    Send(SendRefused),
+    Send {
+        /// Why.
+        refused: SendRefused,
+        /// The end of the enrolment, where there is one.
+        expires_at: Timestamp,
+        /// The database's time.
+        now: Timestamp,
+    },
     /// No address.
     Address,
 }
@@ -77,7 +85,12 @@ impl Core {
             pending.clone()
         } else {
             if let Some(until) = self.count_new_number(&mut tx, &settings, &number).await? {
-                return Ok(Err(AddRefused::Send(SendRefused::Limited { until })));
+                let now = settings.now;
+                return Ok(Err(AddRefused::Send {
+                    refused: SendRefused::Limited { until },
+                    expires_at: now,
+                    now,
+                }));
             }
             self.drop_pending(&mut tx, &settings, Kind::Phone).await?;
             let mut method = Method::new(new_id(), settings.account.id, Kind::Phone, settings.now);
@@ -111,7 +124,9 @@ impl Core {
         Ok(match sent {
             // A code went out moments ago: its page says when the next one can.
             Err(SendRefused::Limited { .. }) if challenge.sends > 0 => Ok(challenge.id),
-            Err(refused) => Err(AddRefused::Send(refused)),
+            Err(refused) => {
+                Err(AddRefused::Send { refused, expires_at: challenge.expires_at, now: settings.now })
+            }
             Ok(()) => Ok(challenge.id),
         })
     }
@@ -249,13 +264,24 @@ impl Core {
         &self, tx: &mut Tx, account: &Account, visit: Uuid, address: &str, now: Timestamp,
     ) -> Result<(), FlowError> {
         let hash = self.keys.hash_text(Hashed::Target, &address.to_lowercase());
-        let known = "where account = $1 and kind = 'email' and target_hash = $2 and state <> 'removed'";
-        let found =
-            tx.select_locked::<Method>(known, &[Value::Uuid(account.id), Value::Text(hash.clone())]).await?;
-        let is_new = found.is_empty();
-        let mut method =
-            found.into_iter().next().unwrap_or_else(|| Method::new(new_id(), account.id, Kind::Email, now));
+        let known = "where account = $1 and kind = 'email' and state <> 'removed' order by id";
+        let all = tx.select_locked::<Method>(known, &[Value::Uuid(account.id)]).await?;
+        let (mut same, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|m| m.target_hash.as_ref() == Some(&hash));
+        // The user has another address at the product now.
+        for mut earlier in others.into_iter().filter(|m| m.from_product) {
+            earlier.remove("product", now);
+            tx.update(&earlier).await?;
+            let data = json!({"method": earlier.id, "kind": "email"});
+            self.event(tx, account, "method.removed", "product", data, now).await?;
+        }
+        if same.iter().any(|m| m.is_paused_for(STOPPED)) {
+            return Ok(());
+        }
+        let is_new = same.is_empty();
+        let mut method = same.pop().unwrap_or_else(|| Method::new(new_id(), account.id, Kind::Email, now));
         if is_new {
+            method.from_product = true;
             method.target_sealed = Some(self.keys.seal(Sealed::MethodTarget, method.id, address.as_bytes()));
             method.target_hash = Some(hash);
             method.hint = mail_hint(address);
@@ -290,7 +316,8 @@ impl Core {
         };
         let issuer = &self.product(&settings.account.product)?.name;
         let name = settings.display_name.as_deref().unwrap_or(&settings.account.user_ref);
-        let (text, uri) = (totp::base32(&key), totp::uri(&key, issuer, name));
+        let name: String = name.chars().take(MAX_NAME_CHARS).collect();
+        let (text, uri) = (totp::base32(&key), totp::uri(&key, issuer, &name));
         let challenge = self.enrol(tx, &settings, &method, None).await?;
         Ok(challenge.map(|challenge| NewAuthenticator { method: method.id, challenge, key: text, uri }))
     }
@@ -299,22 +326,20 @@ impl Core {
     pub async fn make_recovery_codes(
         &self, by: impl Into<Author>,
     ) -> Result<Vec<Zeroizing<String>>, FlowError> {
+        let by = by.into();
+        self.count_recovery_set(&by).await?;
         let salt = recovery::random_salt();
         let codes: Vec<Zeroizing<String>> = (0..SET_SIZE).map(|_| recovery::random()).collect();
-        let (work, salted) = (codes.clone(), salt.clone());
-        let hashed = tokio::task::spawn_blocking(move || {
-            let hash = |code: &Zeroizing<String>| {
-                recovery::canonical(code).map(|c| recovery::slow_hash(&c, &salted))
-            };
-            work.iter().filter_map(hash).collect::<Vec<_>>()
-        });
-        let hashed = hashed.await.map_err(|_| FlowError::Missing("thread"))?;
+        let mut hashed = vec![];
+        for code in &codes {
+            let canonical = recovery::canonical(code).unwrap_or_default();
+            hashed.push(self.slow_hash(&canonical, &salt).await?);
+        }
         let mut tx = self.store.begin().await?;
-        let settings = self.settings(&mut tx, &by.into()).await?;
+        let settings = self.settings(&mut tx, &by).await?;
         let account = settings.account.id;
         tx.execute("delete from recovery_code where account = $1", &[Value::Uuid(account)]).await?;
-        for (n, slow) in hashed.iter().enumerate() {
-            let hash = self.keys.hash(Hashed::Recovery, &[&**slow]);
+        for (n, hash) in hashed.into_iter().enumerate() {
             tx.insert(&RecoveryCode {
                 id: new_id(),
                 account,
@@ -337,7 +362,7 @@ impl Core {
                     .await?;
             }
             // Of an account that is off nothing counts until the user has saved it.
-            Some(_) => set.state = MethodState::Pending,
+            Some(_) => (set.state, set.created_at) = (MethodState::Pending, settings.now),
             None => tx.insert(&set).await?,
         }
         if settings.session.is_none() && !set.is_active() {
@@ -348,6 +373,21 @@ impl Core {
         tx.update(&set).await?;
         tx.commit().await?;
         Ok(codes)
+    }
+
+    /// Counts a set of recovery codes before its slow hashes are made.
+    async fn count_recovery_set(&self, by: &Author) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let settings = self.settings(&mut tx, by).await?;
+        let limit = Count {
+            name: "recovery_sets",
+            subject: settings.account.id.to_string(),
+            rules: &self.config().limits.recovery_sets,
+        };
+        if let Some(until) = count(&mut tx, &self.keys, &[limit], settings.now).await? {
+            return Err(FlowError::Limited { until, now: settings.now });
+        }
+        Ok(tx.commit().await?)
     }
 
     /// The user has saved the recovery codes: they count from now on, unless another visit has made others since.

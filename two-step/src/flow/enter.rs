@@ -5,15 +5,16 @@ use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::claim::DeviceCookie;
 use super::counting::{Count, count, hold};
 use super::enter_recovery::SlowHashes;
-use super::events::Notice;
 use super::{Core, FlowError, Locked, Visit, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, EntryRefused, Proof, Purpose};
+use crate::clock::seconds_until;
 use crate::code::{Code, Entry as Typed};
-use crate::device::TrustKind;
-use crate::method::{Kind, Method};
+use crate::device::{Device, TrustKind};
+use crate::method::{Kind, Method, WRONG_CODES};
 use crate::seal::same;
 use crate::store::{Session, Tx, Value};
 
@@ -89,7 +90,24 @@ pub enum Entered {
         now: Timestamp,
     },
     /// Not looked at: the challenge has ended.
-    Ended(ChallengeState),
+    Ended {
+        /// How.
+        state: ChallengeState,
+        /// Seconds until the account's pause ends; none where it is not paused.
+        paused_s: Option<u64>,
+    },
+}
+
+impl Entered {
+    /// How the challenge has ended, where that is why the entry was not looked at.
+    pub fn ended(&self) -> Option<ChallengeState> {
+        if let Self::Ended { state, .. } = self { Some(*state) } else { None }
+    }
+}
+
+fn ended(challenge: &Challenge, account: &Account, now: Timestamp) -> Entered {
+    let paused_s = account.pause(now).map(|until| seconds_until(now, until));
+    Entered::Ended { state: challenge.state, paused_s }
 }
 
 /// A code that fits.
@@ -119,33 +137,33 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let (mut locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
-        if let Some(mut entered) = self.entered_again(&challenge, who, &typed, locked.now) {
+        if let Some(mut entered) = self.entered_again(&mut tx, &challenge, who, &typed, locked.now).await? {
             self.add_result(&mut tx, &locked, &mut challenge, who, &mut entered).await?;
             tx.commit().await?;
             return Ok((entered, locked.account));
         }
         match challenge.may_enter(&locked.account, locked.now) {
-            Err(EntryRefused::Ended(state)) => {
+            Err(EntryRefused::Ended(_)) => {
                 tx.commit().await?;
-                return Ok((Entered::Ended(state), locked.account));
+                return Ok((ended(&challenge, &locked.account, locked.now), locked.account));
             }
             Err(EntryRefused::Paused { until }) => {
                 return Ok((Entered::Paused { until, now: locked.now }, locked.account));
             }
             Ok(()) => {}
         }
-        if typed == Typed::Unreadable {
+        let is_for_nothing = match &typed {
+            Typed::Unreadable => true,
+            // Eight digits are a code only while one from support is out.
+            Typed::Support(_) => !self.awaits_support_code(&mut tx, &locked).await?,
+            Typed::Code(_) | Typed::Recovery(_) => false,
+        };
+        if is_for_nothing {
             return Ok((Entered::Unreadable, locked.account));
         }
-        if let Some(client) = challenge.client_hash.clone() {
-            let limit = Count {
-                name: "client_entries",
-                subject: client,
-                rules: &self.config().limits.client_entries,
-            };
-            if let Some(until) = count(&mut tx, &self.keys, &[limit], locked.now).await? {
-                return Err(FlowError::Limited { until, now: locked.now });
-            }
+        // Slow hashes were counted before they were made.
+        if slow.is_none() {
+            self.count_entry(&mut tx, &challenge, locked.now).await?;
         }
         challenge.open(self.config().challenge.life.0);
         if let Some(id) = entry.method.filter(|_| challenge.purpose != Purpose::Enrol) {
@@ -155,7 +173,7 @@ impl Core {
             .select::<Code>("where challenge = $1 order by created_at", &[Value::Uuid(challenge.id)])
             .await?;
         let (found, clock_behind_s) = match &typed {
-            Typed::Code(digits) => self.find_code(&locked, &challenge, &codes, digits)?,
+            Typed::Code(digits) => self.find_code(&mut tx, &locked, &challenge, &codes, digits).await?,
             // An enrolment takes the code of its own method alone.
             Typed::Recovery(_) | Typed::Support(_) if challenge.purpose == Purpose::Enrol => (None, None),
             Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_ref()).await?, None),
@@ -172,7 +190,10 @@ impl Core {
         };
         let mut entered = match found {
             Some(found) if shared => self.give_up(&mut tx, &locked, &mut challenge, found.method).await?,
-            None => self.wrong(&mut tx, &mut locked, &mut challenge, clock_behind_s).await?,
+            None => {
+                let compared = self.compared_with(&locked, &challenge, &codes, &typed);
+                self.wrong(&mut tx, &mut locked, &mut challenge, &compared, clock_behind_s).await?
+            }
             Some(found) => {
                 if let Typed::Code(digits) = &typed {
                     challenge.answer_hash = Some(self.code_hash(challenge.id, digits.expose()));
@@ -190,6 +211,18 @@ impl Core {
         Ok((entered, locked.account))
     }
 
+    /// Counts an entry at the address of the challenge's client.
+    pub(super) async fn count_entry(
+        &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let Some(subject) = challenge.client_hash.clone() else { return Ok(()) };
+        let limit = Count { name: "client_entries", subject, rules: &self.config().limits.client_entries };
+        match count(tx, &self.keys, &[limit], now).await? {
+            Some(until) => Err(FlowError::Limited { until, now }),
+            None => Ok(()),
+        }
+    }
+
     /// A back end that verifies a challenge itself gets the result at once, in the transaction that verified it.
     async fn add_result(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, who: &Who, entered: &mut Entered,
@@ -202,67 +235,76 @@ impl Core {
 
     /// The same right answer sent twice gets the first answer again: by the browser until its ticket is redeemed, by the back
     /// end for a minute.
-    fn entered_again(
-        &self, challenge: &Challenge, who: &Who, typed: &Typed, now: Timestamp,
-    ) -> Option<Entered> {
-        let Typed::Code(digits) = typed else { return None };
-        let right = challenge.answer_hash.as_ref()?;
+    async fn entered_again(
+        &self, tx: &mut Tx, challenge: &Challenge, who: &Who, typed: &Typed, now: Timestamp,
+    ) -> Result<Option<Entered>, FlowError> {
+        let (Typed::Code(digits), Some(right)) = (typed, &challenge.answer_hash) else { return Ok(None) };
         let location = match who {
-            Who::Browser(_) if challenge.state == ChallengeState::Verified => Some(self.location(challenge)?),
+            Who::Browser(_) if challenge.state == ChallengeState::Verified => self.location(challenge),
             Who::Product(_) if challenge.is_answered_directly(now) => None,
-            _ => return None,
+            _ => return Ok(None),
         };
-        let again = same(right, &self.code_hash(challenge.id, digits.expose()));
-        again.then_some(Entered::Verified { location, cookie: None, result: None, new_recovery_code: None })
+        if !same(right, &self.code_hash(challenge.id, digits.expose())) {
+            return Ok(None);
+        }
+        // The browser may have given up the first answer, and its cookie with it.
+        let device = match challenge.device {
+            Some(id) => tx.get::<Device>(id).await?,
+            None => None,
+        };
+        let cookie = device.map(|device| DeviceCookie::write(&self.keys, &device));
+        Ok(Some(Entered::Verified { location, cookie, result: None, new_recovery_code: None }))
     }
 
     async fn wrong(
-        &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, clock_behind_s: Option<i64>,
+        &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, compared: &[Uuid],
+        clock_behind_s: Option<i64>,
     ) -> Result<Entered, FlowError> {
         let now = locked.now;
-        let shown = challenge.method.and_then(|id| locked.methods.iter_mut().find(|m| m.id == id));
-        let wrong = challenge.count_wrong(&mut locked.account, shown, &self.config().limits, now);
-        if let Some(method) = challenge.method.and_then(|id| locked.method(id)) {
+        let methods = locked.methods.iter_mut().filter(|m| compared.contains(&m.id));
+        let wrong = challenge.count_wrong(&mut locked.account, methods, &self.config().limits, now);
+        for method in locked.methods.iter().filter(|m| compared.contains(&m.id)) {
             tx.update(method).await?;
         }
-        let texted = challenge.method.and_then(|id| locked.method(id)).is_none_or(|m| m.kind != Kind::Totp);
-        if texted {
-            self.feedback(tx, challenge, false, None, now).await?;
+        let shown = challenge.method.and_then(|id| locked.method(id));
+        if shown.is_none_or(|m| m.kind != Kind::Totp) {
+            self.tell_wrong(tx, challenge, now).await?;
         }
-        if wrong.method_paused {
-            self.event(tx, &locked.account, "method.paused", "system", json!({"reason": "wrong_codes"}), now)
-                .await?;
-            self.notify(
-                tx,
-                &locked.account,
-                &locked.methods,
-                Notice { about: "paused", except: challenge.method, added: None },
-                now,
-            )
-            .await?;
+        for method in wrong.methods_paused {
+            self.tell_pause(tx, locked, method, WRONG_CODES).await?;
         }
         if wrong.left == 0 {
-            self.event(
-                tx,
-                &locked.account,
-                "challenge.locked",
-                "user",
-                json!({"challenge": challenge.id}),
-                now,
-            )
-            .await?;
-            tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
-            self.feedback(tx, challenge, false, Some(()), now).await?;
+            let data = json!({"challenge": challenge.id});
+            self.event(tx, &locked.account, "challenge.locked", "user", data, now).await?;
+            self.forget_codes(tx, challenge, now).await?;
         }
         if let Some(until) = wrong.account_paused_until {
             self.event(tx, &locked.account, "account.paused", "system", json!({"until": until}), now).await?;
             self.notify(tx, &locked.account, &locked.methods, "paused", now).await?;
         }
         if wrong.left == 0 {
-            Ok(Entered::Ended(ChallengeState::Locked))
+            Ok(ended(challenge, &locked.account, now))
         } else {
             Ok(Entered::Wrong { left: wrong.left, clock_behind_s })
         }
+    }
+
+    /// A method that wrong codes paused is usable again after a proof by another one. What a carrier or a stop page paused is
+    /// not.
+    async fn resume_methods(
+        &self, tx: &mut Tx, locked: &mut Locked, purpose: Purpose, proved: Uuid,
+    ) -> Result<(), FlowError> {
+        if !matches!(purpose, Purpose::SignIn | Purpose::Confirm | Purpose::Settings) {
+            return Ok(());
+        }
+        let Locked { account, methods, now } = locked;
+        for method in methods.iter_mut().filter(|m| m.id != proved && m.is_paused_for(WRONG_CODES)) {
+            method.activate(*now);
+            tx.update(method).await?;
+            let data = json!({"method": method.id, "kind": method.kind.to_string()});
+            self.event(tx, account, "method.resumed", "user", data, *now).await?;
+        }
+        Ok(())
     }
 
     /// Whether as many other accounts as may have a phone's number have it by now. Asked again when its first code is typed:
@@ -284,9 +326,8 @@ impl Core {
     ) -> Result<Entered, FlowError> {
         challenge.end(ChallengeState::Cancelled, locked.now);
         tx.delete::<Method>(method).await?;
-        tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
-        self.feedback(tx, challenge, false, Some(()), locked.now).await?;
-        Ok(Entered::Ended(ChallengeState::Cancelled))
+        self.forget_codes(tx, challenge, locked.now).await?;
+        Ok(ended(challenge, &locked.account, locked.now))
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a proof changes")]
@@ -368,6 +409,7 @@ impl Core {
             )
             .await?;
             self.end_support_cases(tx, locked, now).await?;
+            self.resume_methods(tx, locked, challenge.purpose, found.method).await?;
         }
         // A new method proves nothing to an account that is on: it was added behind a proof.
         let proves = challenge.purpose != Purpose::Enrol || !locked.account.is_on();

@@ -6,15 +6,16 @@ use super::enter::Match;
 use super::send::may_prove;
 use super::{Core, FlowError, Locked};
 use crate::challenge::{Challenge, Proof, Purpose};
-use crate::code::{Code, Digits};
-use crate::method::{Channel, Kind};
+use crate::code::{Code, Digits, Entry as Typed};
+use crate::method::{Channel, Kind, Method};
 use crate::seal::{Sealed, same};
+use crate::store::{Dispatch, Tx, Value};
 use crate::totp::{self, Checked};
 
 impl Core {
     /// A code among the live ones, or the authenticator's where one is shown.
-    pub(super) fn find_code(
-        &self, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &Digits,
+    pub(super) async fn find_code(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &Digits,
     ) -> Result<(Option<Match>, Option<i64>), FlowError> {
         let email = self.config().email.second_step;
         let usable = |id: Uuid| locked.method(id).filter(|m| may_prove(m, challenge, email));
@@ -22,10 +23,9 @@ impl Core {
         for code in live {
             let Some(method) = usable(code.method) else { continue };
             if same(&code.hash, &self.code_hash(code.id, digits.expose())) {
-                let proof = match (method.kind, challenge.channel) {
-                    (Kind::Email, _) => Proof::Email,
-                    (_, Some(Channel::Voice)) => Proof::Voice,
-                    _ => Proof::Sms,
+                let proof = match method.kind {
+                    Kind::Email => Proof::Email,
+                    _ => came_by(tx, code).await?,
                 };
                 return Ok((
                     Some(Match { method: method.id, proof, group: Some(code.group_id), totp_step: None }),
@@ -62,4 +62,30 @@ impl Core {
         }
         Ok((None, clock_behind_s))
     }
+
+    /// The methods that an entry is compared with.
+    pub(super) fn compared_with(
+        &self, locked: &Locked, challenge: &Challenge, codes: &[Code], typed: &Typed,
+    ) -> Vec<Uuid> {
+        let email = self.config().email.second_step;
+        let methods = locked.methods.iter().filter(|m| may_prove(m, challenge, email));
+        let shows_totp = methods.clone().any(|m| challenge.method == Some(m.id) && m.kind == Kind::Totp);
+        let is_compared = |method: &&Method| match (typed, method.kind) {
+            (Typed::Code(_), Kind::Totp) => shows_totp,
+            (Typed::Code(_), _) => codes.iter().any(|c| c.method == method.id && c.is_live(locked.now)),
+            (Typed::Recovery(_), kind) => kind == Kind::Recovery,
+            (Typed::Support(_) | Typed::Unreadable, _) => false,
+        };
+        methods.filter(is_compared).map(|m| m.id).collect()
+    }
+}
+
+/// How a code came: by its newest text or call.
+async fn came_by(tx: &mut Tx, code: &Code) -> Result<Proof, FlowError> {
+    let newest = "where group_id = $1 order by issued_at desc, id desc limit 1";
+    let dispatch = tx.find::<Dispatch>(newest, &[Value::Uuid(code.group_id)]).await?;
+    Ok(match dispatch.map(|d| d.channel.unwrap_or(d.first_channel)) {
+        Some(Channel::Voice) => Proof::Voice,
+        _ => Proof::Sms,
+    })
 }

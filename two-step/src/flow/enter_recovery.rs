@@ -22,8 +22,8 @@ pub(super) struct SlowHashes {
 }
 
 impl Core {
-    /// Hashes a recovery code under the account's salt. None where the challenge is not the caller's or has ended: a stranger
-    /// gets no work done.
+    /// Hashes a recovery code under the account's salt, and counts the entry at the client's address. None where the challenge
+    /// is not the caller's, has ended or is paused: nobody gets work done for nothing.
     pub(super) async fn slow_hashes(
         &self, challenge: Uuid, who: &Who, code: &Digits,
     ) -> Result<Option<SlowHashes>, FlowError> {
@@ -31,12 +31,14 @@ impl Core {
         let Some(challenge) = tx.get::<Challenge>(challenge).await? else { return Ok(None) };
         let Some(account) = tx.get::<Account>(challenge.account).await? else { return Ok(None) };
         who.must_own(self, &account, &challenge)?;
-        if !challenge.state.is_live() {
+        let now = tx.now().await?;
+        if challenge.may_enter(&account, now).is_err() {
             return Ok(None);
         }
         let rows = tx.select::<RecoveryCode>("where account = $1", &[Value::Uuid(account.id)]).await?;
-        tx.commit().await?;
         let Some(salt) = rows.first().map(|row| row.salt.clone()) else { return Ok(None) };
+        self.count_entry(&mut tx, &challenge, now).await?;
+        tx.commit().await?;
         let typed = self.slow_hash(code.expose(), &salt).await?;
         let fits = rows.iter().any(|row| row.used_at.is_none() && same(&row.hash, &typed));
         let mut replacement = None;
@@ -48,10 +50,13 @@ impl Core {
         Ok(Some(SlowHashes { typed, replacement }))
     }
 
-    async fn slow_hash(&self, canonical: &str, salt: &str) -> Result<String, FlowError> {
+    /// The keyed hash of a code's slow hash. As many are made at once as the machine has cores.
+    pub(super) async fn slow_hash(&self, canonical: &str, salt: &str) -> Result<String, FlowError> {
+        let gone = |_| FlowError::Internal("a hash was not made");
+        let _permit = self.slow_hashes.acquire().await.map_err(gone)?;
         let (canonical, salt) = (Zeroizing::new(canonical.to_owned()), salt.to_owned());
         let slow = tokio::task::spawn_blocking(move || recovery::slow_hash(&canonical, &salt)).await;
-        let slow = slow.map_err(|_| FlowError::Missing("thread"))?;
+        let slow = slow.map_err(|_| FlowError::Internal("a hash was not made"))?;
         Ok(self.keys.hash(Hashed::Recovery, &[&*slow]))
     }
 
@@ -79,7 +84,9 @@ impl Core {
     pub(super) async fn replace_recovery_code(
         &self, tx: &mut Tx, locked: &Locked, slow: Option<SlowHashes>,
     ) -> Result<Zeroizing<String>, FlowError> {
-        let (code, hash) = slow.and_then(|s| s.replacement).ok_or(FlowError::Missing("recovery code"))?;
+        let (code, hash) = slow
+            .and_then(|s| s.replacement)
+            .ok_or(FlowError::Internal("no replacement for a recovery code"))?;
         let account = Value::Uuid(locked.account.id);
         let used = tx
             .find::<RecoveryCode>(
@@ -87,7 +94,7 @@ impl Core {
                 &[account],
             )
             .await?
-            .ok_or(FlowError::Missing("recovery code"))?;
+            .ok_or(FlowError::Internal("no replacement for a recovery code"))?;
         tx.delete::<RecoveryCode>(used.id).await?;
         tx.insert(&RecoveryCode { id: new_id(), hash, used_at: None, ..used }).await?;
         Ok(code)

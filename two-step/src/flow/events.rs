@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::{Core, FlowError};
+use super::{Core, FlowError, Locked};
 use crate::account::Account;
 use crate::clock::after;
-use crate::method::{Channel, Kind, Method};
+use crate::method::{Channel, Kind, Method, STOPPED};
 use crate::seal::{Hashed, Sealed, random_token};
 use crate::store::{
-    Dispatch, DispatchState, Event, NoticeToken, OutboxKind, OutboxRow, Tx, new_id, new_id_at,
+    Dispatch, DispatchState, Event, NoticeToken, OutboxKind, OutboxRow, Tx, id_time, new_id, new_id_at,
 };
 
 /// How long the stop page of a notice works.
@@ -70,6 +70,7 @@ impl Core {
         let Notice { about, except, added } = notice.into();
         let reachable = methods.iter().filter(|m| {
             Some(m.id) != except
+                && !m.is_paused_for(STOPPED)
                 && m.target_sealed.is_some()
                 && m.verified_at.is_some()
                 && matches!(m.kind, Kind::Phone | Kind::Email)
@@ -90,7 +91,7 @@ impl Core {
                 let link = format!("{}/stop/{token}", self.config().public_url.as_str());
                 let body = json!({"to": *target, "kind": "notice", "about": about, "link": link, "product": name,
                                   "locale": account.locale});
-                self.enqueue(tx, OutboxKind::Mail, new_id(), &body, after(now, MAIL_LIFE), now).await?;
+                self.enqueue(tx, OutboxKind::Mail, method.id, &body, after(now, MAIL_LIFE), now).await?;
                 continue;
             }
             let dispatch = Dispatch {
@@ -121,6 +122,17 @@ impl Core {
         Ok(())
     }
 
+    /// A method was paused: it is written down, and told to the others.
+    pub(super) async fn tell_pause(
+        &self, tx: &mut Tx, locked: &Locked, method: Uuid, reason: &str,
+    ) -> Result<(), FlowError> {
+        let Locked { account, methods, now } = locked;
+        let data = json!({"method": method, "reason": reason});
+        self.event(tx, account, "method.paused", "system", data, *now).await?;
+        let notice = Notice { about: "method_paused", except: Some(method), added: None };
+        self.notify(tx, account, methods, notice, *now).await
+    }
+
     /// Puts something into the outbox, sealed.
     pub(super) async fn enqueue(
         &self, tx: &mut Tx, kind: OutboxKind, subject: Uuid, body: &Json, not_after: Timestamp,
@@ -144,7 +156,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let waiting = tx.query("select count(*) from outbox", &[]).await?.first().map_or(0, |row| row.int(0));
         let oldest = tx.find::<OutboxRow>("order by id limit 1", &[]).await?;
-        let made_at = oldest.and_then(|row| row.id.get_timestamp()).map(|at| at.to_unix().0.cast_signed());
+        let made_at = oldest.map(|row| id_time(row.id).as_second());
         let now = tx.now().await?.as_second();
         Ok((waiting, made_at.map_or(0, |at| (now - at).max(0))))
     }

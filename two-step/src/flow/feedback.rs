@@ -1,12 +1,18 @@
 //! otpost hears whether codes came back right, and what it need not send any more.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{Core, FlowError};
 use crate::challenge::Challenge;
+use crate::clock::after;
 use crate::store::{Dispatch, OutboxKind, Tx, Value};
+
+/// How long the relay tries to tell otpost.
+const TRIED_FOR: Duration = Duration::from_secs(600);
 
 impl Core {
     /// Tells otpost that a code came back right, and takes back what is still under way.
@@ -33,24 +39,29 @@ impl Core {
         Ok(())
     }
 
-    /// Tells otpost that a code came back wrong, or, once a challenge is over, to send nothing more.
-    pub(super) async fn feedback(
-        &self, tx: &mut Tx, challenge: &Challenge, verified: bool, over: Option<()>, now: Timestamp,
+    /// Tells otpost that a code came back wrong.
+    pub(super) async fn tell_wrong(
+        &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
     ) -> Result<(), FlowError> {
-        let rows = tx
-            .select::<Dispatch>(
-                "where challenge = $1 order by issued_at desc, id desc",
-                &[Value::Uuid(challenge.id)],
-            )
-            .await?;
-        let open = rows.iter().filter(|d| over.is_none() || !d.state.is_final());
-        let until = crate::clock::after(now, std::time::Duration::from_secs(600));
-        for dispatch in open.take(if over.is_some() { usize::MAX } else { 1 }) {
-            let (kind, body) = match over {
-                None => (OutboxKind::Feedback, json!({"id": dispatch.id, "verified": verified})),
-                Some(()) => (OutboxKind::Cancel, json!({"id": dispatch.id})),
-            };
-            self.enqueue(tx, kind, dispatch.id, &body, until, now).await?;
+        let newest = "where challenge = $1 order by issued_at desc, id desc limit 1";
+        if let Some(dispatch) = tx.find::<Dispatch>(newest, &[Value::Uuid(challenge.id)]).await? {
+            let body = json!({"id": dispatch.id, "verified": false});
+            let until = after(now, TRIED_FOR);
+            self.enqueue(tx, OutboxKind::Feedback, dispatch.id, &body, until, now).await?;
+        }
+        Ok(())
+    }
+
+    /// A challenge is over: its codes are deleted, and otpost sends nothing more.
+    pub(super) async fn forget_codes(
+        &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let id = [Value::Uuid(challenge.id)];
+        tx.execute("delete from code where challenge = $1", &id).await?;
+        let all = tx.select::<Dispatch>("where challenge = $1 order by issued_at desc, id desc", &id).await?;
+        for dispatch in all.iter().filter(|d| !d.state.is_final()) {
+            let body = json!({"id": dispatch.id});
+            self.enqueue(tx, OutboxKind::Cancel, dispatch.id, &body, after(now, TRIED_FOR), now).await?;
         }
         Ok(())
     }

@@ -1,14 +1,12 @@
 //! otpost says what became of a dispatch.
 
-use jiff::Timestamp;
-use serde_json::json;
 use uuid::Uuid;
 
-use super::{Core, FlowError, lock_account};
+use super::{Core, FlowError, Locked, lock_account};
 use crate::challenge::Challenge;
 use crate::clock::after;
 use crate::method::{Channel, Method};
-use crate::store::{Dispatch, DispatchState, Tx};
+use crate::store::{Dispatch, DispatchState, Tx, Value};
 
 /// An event of otpost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +53,7 @@ impl Core {
             follow_call(&mut tx, id, row.method).await?;
         }
         if let Some(method) = locked.method(row.method) {
-            self.learn(&mut tx, &locked.account, method, &row, now).await?;
+            self.learn(&mut tx, &locked, method, &row).await?;
         }
         tx.commit().await?;
         self.metrics.heard(heard);
@@ -68,8 +66,7 @@ impl Core {
 
     /// What a carrier says of a number holds for later codes too.
     async fn learn(
-        &self, tx: &mut Tx, account: &crate::account::Account, method: &Method, row: &Dispatch,
-        now: Timestamp,
+        &self, tx: &mut Tx, locked: &Locked, method: &Method, row: &Dispatch,
     ) -> Result<(), FlowError> {
         let mut method = method.clone();
         // A call that does not go through says nothing of a phone that takes texts.
@@ -82,8 +79,7 @@ impl Core {
             Some(reason @ ("opted_out" | "invalid_number")) if speaks_of_phone && method.is_active() => {
                 method.pause(reason);
                 tx.update(&method).await?;
-                let data = json!({"method": method.id, "reason": reason});
-                self.event(tx, account, "method.paused", "system", data, now).await?;
+                self.tell_pause(tx, locked, method.id, reason).await?;
             }
             _ => {}
         }
@@ -103,6 +99,13 @@ impl Core {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// The mail server refused the mail with a code, or there is no mail server.
+    pub async fn mail_refused(&self, group: Uuid) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        tx.execute("update code set undelivered = true where group_id = $1", &[Value::Uuid(group)]).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The relay has brought a dispatch to otpost.

@@ -7,8 +7,9 @@ use super::send::may_prove;
 use super::{Core, FlowError, Locked, Who, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, ChallengeState};
-use crate::method::Method;
-use crate::store::{Dispatch, OutboxKind, Tx, Value};
+use crate::code::Code;
+use crate::method::{Kind, Method};
+use crate::store::{Dispatch, OutboxRow, Tx, Value, id_time};
 
 /// A challenge, and what its page shows besides.
 #[derive(Debug, Clone)]
@@ -21,8 +22,24 @@ pub struct Look {
     pub methods: Vec<Method>,
     /// The newest order to otpost for the method that is shown.
     pub dispatch: Option<Dispatch>,
+    /// How far the newest mail has come, where an e-mail address is shown and has been sent one.
+    pub mail: Option<MailState>,
     /// The database's time.
     pub now: Timestamp,
+}
+
+/// How far a mail has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailState {
+    /// In our outbox.
+    Waiting {
+        /// Since then.
+        since: Timestamp,
+    },
+    /// The mail server has it.
+    Sent,
+    /// The mail server refuses it, or there is none.
+    Refused,
 }
 
 impl Look {
@@ -56,20 +73,7 @@ impl Core {
         if challenge.state.is_live() {
             challenge.end(ChallengeState::Cancelled, locked.now);
             tx.update(&challenge).await?;
-            tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
-            let open = tx.select::<Dispatch>("where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
-            for dispatch in open.iter().filter(|d| !d.state.is_final()) {
-                let body = serde_json::json!({"id": dispatch.id});
-                self.enqueue(
-                    &mut tx,
-                    OutboxKind::Cancel,
-                    dispatch.id,
-                    &body,
-                    challenge.expires_at,
-                    locked.now,
-                )
-                .await?;
-            }
+            self.forget_codes(&mut tx, &challenge, locked.now).await?;
         }
         tx.commit().await?;
         Ok(self.location(&challenge))
@@ -82,7 +86,24 @@ pub(super) async fn look_in(tx: &mut Tx, locked: Locked, challenge: Challenge) -
         Some(method) => newest_dispatch(tx, challenge.id, method).await?,
         None => None,
     };
-    Ok(Look { account: locked.account, challenge, methods: locked.methods, dispatch, now: locked.now })
+    let shown = challenge.method.and_then(|id| locked.method(id));
+    let mail = match shown.filter(|m| m.kind == Kind::Email) {
+        Some(mailbox) => mail_state(tx, challenge.id, mailbox.id).await?,
+        None => None,
+    };
+    Ok(Look { account: locked.account, challenge, methods: locked.methods, dispatch, mail, now: locked.now })
+}
+
+async fn mail_state(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<MailState>, FlowError> {
+    let newest = "where challenge = $1 and method = $2 order by created_at desc, id desc limit 1";
+    let code = tx.find::<Code>(newest, &[Value::Uuid(challenge), Value::Uuid(method)]).await?;
+    let Some(code) = code else { return Ok(None) };
+    if code.undelivered {
+        return Ok(Some(MailState::Refused));
+    }
+    let waiting = "where subject = $1 order by id desc limit 1";
+    let row = tx.find::<OutboxRow>(waiting, &[Value::Uuid(code.group_id)]).await?;
+    Ok(Some(row.map_or(MailState::Sent, |row| MailState::Waiting { since: id_time(row.id) })))
 }
 
 async fn newest_dispatch(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<Dispatch>, FlowError> {

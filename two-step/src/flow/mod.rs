@@ -13,6 +13,7 @@ mod events;
 mod feedback;
 mod heard;
 mod look;
+mod reading;
 mod redeem;
 mod send;
 mod session;
@@ -24,10 +25,11 @@ mod switch;
 mod users;
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 pub use author::Author;
@@ -36,7 +38,7 @@ pub use create::{Created, NewChallenge};
 pub use enrol::{AddRefused, NewAuthenticator};
 pub use enter::{Entered, Entry, Who};
 pub use heard::Heard;
-pub use look::Look;
+pub use look::{Look, MailState};
 pub use redeem::Redeemed;
 pub use session::{NewSession, Opened, SessionClaimed, Visitor};
 pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};
@@ -67,6 +69,9 @@ pub enum FlowError {
     /// Two-step verification is on, and no second-step proof was shown lately.
     #[error("a fresh proof is needed")]
     ProofMissing,
+    /// Something on our side is not as it must be: nothing was done.
+    #[error("on our side: {0}")]
+    Internal(&'static str),
     /// A value of the request breaks a rule.
     #[error("{field}: {rule}")]
     Invalid {
@@ -103,6 +108,8 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// Wakes the relay after a commit that wrote to the outbox.
     pub outbox_filled: Arc<Notify>,
+    /// Slow hashes that may be made at once. Each holds a core and 19 MiB.
+    slow_hashes: Semaphore,
 }
 
 impl Core {
@@ -114,6 +121,7 @@ impl Core {
             config: Live::new(config),
             metrics: Arc::default(),
             outbox_filled: Arc::default(),
+            slow_hashes: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         }
     }
 
@@ -130,7 +138,10 @@ impl Core {
 
     /// A product's section.
     pub fn product(&self, name: &str) -> Result<ProductConfig, FlowError> {
-        self.config().product(name).cloned().ok_or(FlowError::Missing("product"))
+        self.config()
+            .product(name)
+            .cloned()
+            .ok_or(FlowError::Internal("the product has no section in the configuration"))
     }
 
     /// The keyed hash of a browser's secret.

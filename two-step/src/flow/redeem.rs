@@ -142,9 +142,12 @@ impl Core {
         let key = keys
             .iter()
             .find(|k| k.retired_at.is_none() && k.signs_from <= now)
-            .ok_or(FlowError::Missing("signing key"))?;
+            .ok_or(FlowError::Internal("no key to sign results with"))?;
         let private = self.keys.open(Sealed::SigningKey, key.id, &key.sealed)?;
-        claims.sign(key.id, &private).map(Some).map_err(|_| FlowError::Missing("signing key"))
+        claims
+            .sign(key.id, &private)
+            .map(Some)
+            .map_err(|_| FlowError::Internal("no key to sign results with"))
     }
 
     /// The published keys, newest first. Makes the first one; a successor is published a day before it signs.

@@ -4,12 +4,14 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::{Count, count};
+use super::counting::{Count, count, full};
 use super::look::look_in;
 use super::{Core, FlowError, Locked, Look, Who, lock_challenge};
+use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::clock::{after, between, seconds_until};
 use crate::code::{Code, Digits, MAX_LIVE, RENEW_BELOW};
+use crate::limit::Limits;
 use crate::method::{Channel, Kind, Method, MethodState};
 use crate::seal::{Hashed, Sealed};
 use crate::store::{Dispatch, DispatchState, OutboxKind, Tx, Value, new_id};
@@ -80,6 +82,9 @@ impl Core {
         if let Some(channel) = channel {
             self.dispatch(tx, locked, challenge, method, &code, &digits, channel).await?;
         } else {
+            if code.undelivered {
+                tx.update(&Code { undelivered: false, ..code.clone() }).await?;
+            }
             let target = self.target(method)?;
             let name = &self.product(&locked.account.product)?.name;
             let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
@@ -99,37 +104,23 @@ impl Core {
     async fn count_send(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, channel: Option<Channel>,
     ) -> Result<Option<Timestamp>, FlowError> {
-        let limits = &self.config().limits;
-        let target = method.target_hash.clone().unwrap_or_default();
-        let mut counts = vec![
-            Count {
-                name: "account_sends",
-                subject: locked.account.id.to_string(),
-                rules: &limits.account_sends,
-            },
-            Count {
-                name: "product_sends",
-                subject: locked.account.product.clone(),
-                rules: &limits.product_sends,
-            },
-        ];
-        if let Some(client) = &challenge.client_hash {
-            counts.push(Count { name: "client_sends", subject: client.clone(), rules: &limits.client_sends });
-        }
-        match channel {
-            None => counts.push(Count { name: "mails", subject: target, rules: &limits.mails }),
-            Some(channel) => {
-                if channel == Channel::Voice {
-                    counts.push(Count {
-                        name: "number_calls",
-                        subject: target.clone(),
-                        rules: &limits.number_calls,
-                    });
-                }
-                counts.push(Count { name: "number_sends", subject: target, rules: &limits.number_sends });
-            }
-        }
+        let config = self.config();
+        let counts = counts_of(&config.limits, &locked.account, challenge, method, channel);
         count(tx, &self.keys, &counts, locked.now).await
+    }
+
+    /// Until when a limit keeps the method that a challenge shows from getting codes.
+    pub async fn full_until(&self, look: &Look) -> Result<Option<Timestamp>, FlowError> {
+        let Some(method) = look.method() else { return Ok(None) };
+        let channel = match method.kind {
+            Kind::Phone => Some(self.channel_of(method, look.challenge.channel)),
+            Kind::Email => None,
+            _ => return Ok(None),
+        };
+        let config = self.config();
+        let counts = counts_of(&config.limits, &look.account, &look.challenge, method, channel);
+        let mut tx = self.store.begin().await?;
+        full(&mut tx, &self.keys, &counts, look.now).await
     }
 
     /// The code to send: the newest live one of this method, or a new one where its life is short.
@@ -166,6 +157,7 @@ impl Core {
             sealed: self.keys.seal(Sealed::Code, id, digits.expose().as_bytes()),
             created_at: now,
             expires_at,
+            undelivered: false,
         };
         tx.insert(&code).await?;
         Ok((code, digits))
@@ -266,14 +258,33 @@ impl Core {
     }
 }
 
+/// All that a send is counted at.
+fn counts_of<'l>(
+    limits: &'l Limits, account: &Account, challenge: &Challenge, method: &Method, channel: Option<Channel>,
+) -> Vec<Count<'l>> {
+    let target = || method.target_hash.clone().unwrap_or_default();
+    let mut counts = vec![
+        Count { name: "account_sends", subject: account.id.to_string(), rules: &limits.account_sends },
+        Count { name: "product_sends", subject: account.product.clone(), rules: &limits.product_sends },
+    ];
+    if let Some(client) = &challenge.client_hash {
+        counts.push(Count { name: "client_sends", subject: client.clone(), rules: &limits.client_sends });
+    }
+    if channel == Some(Channel::Voice) {
+        counts.push(Count { name: "number_calls", subject: target(), rules: &limits.number_calls });
+    }
+    counts.push(match channel {
+        None => Count { name: "mails", subject: target(), rules: &limits.mails },
+        Some(_) => Count { name: "number_sends", subject: target(), rules: &limits.number_sends },
+    });
+    counts
+}
+
 /// Whether a method may be used in a challenge. An enrolment takes its own method alone. An e-mail address is a second step
 /// only where the configuration says so.
 pub(super) fn may_prove(method: &Method, challenge: &Challenge, email_second_step: bool) -> bool {
     match challenge.purpose {
-        Purpose::Enrol => {
-            challenge.method == Some(method.id)
-                && matches!(method.state, MethodState::Pending | MethodState::Active)
-        }
+        Purpose::Enrol => challenge.method == Some(method.id) && method.state != MethodState::Removed,
         Purpose::NewDevice => method.is_active(),
         Purpose::SignIn | Purpose::Confirm | Purpose::Settings => {
             method.is_active() && (method.kind != Kind::Email || email_second_step)

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::create::{check_locale, check_opaque};
+use super::create::{check_display_name, check_locale, check_opaque};
 use super::enrol::is_address;
 use super::{Core, FlowError, Visit};
 use crate::account::Account;
@@ -85,7 +85,7 @@ impl Core {
     /// Opens a session for a user of a product.
     pub async fn open_session(&self, product: &str, new: NewSession) -> Result<Opened, FlowError> {
         check_opaque("state", new.state.as_deref())?;
-        check_opaque("display_name", new.display_name.as_deref())?;
+        check_display_name(new.display_name.as_deref())?;
         check_locale(new.locale.as_deref())?;
         if !new.email.as_deref().is_none_or(is_address) {
             return Err(FlowError::invalid("email", "must be an e-mail address"));

@@ -10,7 +10,7 @@ use super::users::find;
 use super::{Core, FlowError, Locked, lock_account};
 use crate::account::{Account, AccountState};
 use crate::clock::after;
-use crate::method::{Kind, MethodState, is_primary, may_be_on};
+use crate::method::{Kind, MethodState, STOPPED, is_primary, may_be_on};
 use crate::store::{Event, SupportAction, SupportCase, SupportState, Tx, Value, new_id};
 
 const MAX_REASON_CHARS: usize = 500;
@@ -115,7 +115,7 @@ impl Core {
     async fn unlock(&self, tx: &mut Tx, locked: &mut Locked) -> Result<bool, FlowError> {
         locked.account.count_right();
         for method in &mut locked.methods {
-            if method.state == MethodState::Paused && method.reason.as_deref() != Some("stopped") {
+            if method.state == MethodState::Paused && !method.is_paused_for(STOPPED) {
                 method.activate(locked.now);
                 tx.update(method).await?;
             }

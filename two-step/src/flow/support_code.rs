@@ -138,6 +138,12 @@ impl Core {
         Ok(None)
     }
 
+    /// Whether a code from support is out.
+    pub(super) async fn awaits_support_code(&self, tx: &mut Tx, locked: &Locked) -> Result<bool, FlowError> {
+        let cases = self.code_cases(tx, locked.account.id).await?;
+        Ok(cases.iter().any(|case| case.code_until.is_some_and(|until| locked.now < until)))
+    }
+
     /// The cases of an account whose code waits, locked.
     async fn code_cases(&self, tx: &mut Tx, account: Uuid) -> Result<Vec<SupportCase>, FlowError> {
         let waiting = "where account = $1 and state = 'waiting' and action = $2 order by id";

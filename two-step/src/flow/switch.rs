@@ -67,9 +67,9 @@ impl Core {
             Err(FlowError::ProofMissing) => return Ok(Ok(())),
             settings => settings?,
         };
-        if let Some(unknown) = methods.iter().find(|id| !settings.methods.iter().any(|m| m.id == **id)) {
-            tracing::debug!(method = %unknown, "a method that the user does not have");
-            return Err(FlowError::invalid("methods", "must be methods of this user"));
+        let is_usable = |id: &Uuid| settings.methods.iter().any(|m| m.id == *id && m.is_active());
+        if !methods.iter().all(is_usable) {
+            return Err(FlowError::invalid("methods", "must be active methods of this user"));
         }
         let switched = self.switch_on(&mut tx, &mut settings, |m| methods.contains(&m.id)).await?;
         if switched.is_ok() {

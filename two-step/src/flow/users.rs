@@ -8,11 +8,20 @@ use super::{Core, FlowError};
 use crate::account::Account;
 use crate::challenge::ChallengeState;
 use crate::method::Method;
-use crate::store::{Event, SupportCase, Tx, Value};
+use crate::store::{SupportCase, Tx, Value};
 
 /// Tables whose rows go with an account.
 const OF_ACCOUNT: [&str; 7] =
     ["challenge", "session", "recovery_code", "trust", "support_case", "notice", "event"];
+
+/// The subjects of an account's outbox rows: texts and calls, codes by mail, notices by mail, codes from support, webhooks.
+const OF_OUTBOX: [&str; 5] = [
+    "select id from dispatch where method in (select id from method where account = $1)",
+    "select group_id from code where challenge in (select id from challenge where account = $1)",
+    "select id from method where account = $1",
+    "select id from support_case where account = $1",
+    "select id from account where id = $1",
+];
 
 impl Core {
     /// A user and the methods, removed ones apart.
@@ -30,6 +39,9 @@ impl Core {
         let seen = find(&mut tx, product, user).await?;
         let account = tx.lock::<Account>(seen.id).await?.ok_or(FlowError::Missing("user"))?;
         let id = [Value::Uuid(account.id)];
+        for subjects in OF_OUTBOX {
+            tx.execute(&format!("delete from outbox where subject in ({subjects})"), &id).await?;
+        }
         tx.execute("delete from code where challenge in (select id from challenge where account = $1)", &id)
             .await?;
         tx.execute("delete from dispatch where method in (select id from method where account = $1)", &id)
@@ -72,16 +84,6 @@ impl Core {
         Ok(tx
             .select::<SupportCase>("where account = $1 order by id desc", &[Value::Uuid(account.id)])
             .await?)
-    }
-
-    /// A product's events after one of them, oldest first.
-    pub async fn events_after(
-        &self, product: &str, after: Uuid, limit: u32,
-    ) -> Result<Vec<Event>, FlowError> {
-        let mut tx = self.store.begin().await?;
-        let rest = "where product = $1 and id > $2 order by id limit $3";
-        let values = [Value::Text(product.to_owned()), Value::Uuid(after), Value::Int(i64::from(limit))];
-        Ok(tx.select::<Event>(rest, &values).await?)
     }
 }
 

@@ -117,7 +117,7 @@ impl Pages {
             PageError::Flow(FlowError::Limited { until, now }) => {
                 End::RateLimited(seconds_until(*now, *until))
             }
-            PageError::Flow(e @ (FlowError::Store(_) | FlowError::Seal(_))) => {
+            PageError::Flow(e @ (FlowError::Store(_) | FlowError::Seal(_) | FlowError::Internal(_))) => {
                 tracing::error!(reason = %e, "a page cannot be served");
                 End::Unavailable(5)
             }

@@ -88,8 +88,8 @@ pub(super) async fn email(
                 let error = match refused {
                     _ if address.trim().is_empty() => EmailError::Missing,
                     AddRefused::Known => EmailError::Known,
-                    AddRefused::Send(SendRefused::Limited { until }) => {
-                        EmailError::Limited(seconds_until(guest.now, until))
+                    AddRefused::Send { refused: SendRefused::Limited { until }, now, .. } => {
+                        EmailError::Limited(seconds_until(now, until))
                     }
                     _ => EmailError::Invalid,
                 };

@@ -13,10 +13,10 @@ use super::form::Form;
 use super::set_up::{page, proven};
 use super::settings::{channel, notice, row};
 use super::sign_in::finish;
-use super::view::settings::{MethodPage, MethodProblem, PhoneChoice, RemoveMethod};
+use super::view::settings::{CodeOffer, MethodPage, MethodProblem, PhoneChoice, RemoveMethod};
 use super::visitor::Visitor;
 use crate::flow::{Change, ChangeRefused, FlowError, Visitor as Guest};
-use crate::method::{Channel, Kind, is_primary, may_be_on};
+use crate::method::{Channel, Kind, MethodState, is_primary, may_be_on};
 
 /// `GET /settings/methods/{id}`
 pub(super) async fn show(
@@ -63,7 +63,11 @@ fn method_page(
         fallback: method.fallback,
     });
     let may_prefer = method.is_active() && is_primary(method.kind, pages.core.config().email.second_step);
-    let may_test = method.is_active() && matches!(method.kind, Kind::Phone | Kind::Email);
+    let code = match (method.state, method.kind) {
+        (MethodState::Active, Kind::Phone | Kind::Email) => CodeOffer::Test,
+        (MethodState::Paused, Kind::Phone) => CodeOffer::Prove,
+        _ => CodeOffer::Nothing,
+    };
     let method = row(pages, guest, method);
     let view = MethodPage {
         page: page(pages, visitor, guest),
@@ -71,7 +75,7 @@ fn method_page(
         method,
         problem,
         phone,
-        may_test,
+        code,
         may_prefer,
         may_remove,
     };

@@ -1,5 +1,7 @@
 //! Headers of every page.
 
+use std::collections::BTreeSet;
+
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::Pages;
@@ -7,16 +9,10 @@ use crate::config::ProductConfig;
 
 /// Sets the headers of a page. Forms may lead to the product: Chrome checks redirects against `form-action` too.
 pub(super) fn set(headers: &mut HeaderMap, pages: &Pages, product: Option<&ProductConfig>) {
-    let mut form_action = "'self'".to_owned();
     let urls = product.into_iter().flat_map(|p| p.return_urls.iter());
-    for origin in
-        urls.filter_map(|url| reqwest::Url::parse(url).ok()).map(|u| u.origin().ascii_serialization())
-    {
-        if !form_action.contains(&origin) {
-            form_action.push(' ');
-            form_action.push_str(&origin);
-        }
-    }
+    let parsed = urls.filter_map(|url| reqwest::Url::parse(url).ok());
+    let origins: BTreeSet<String> = parsed.map(|url| url.origin().ascii_serialization()).collect();
+    let form_action = std::iter::once("'self'".to_owned()).chain(origins).collect::<Vec<_>>().join(" ");
     let ancestors = pages.framed_by.as_deref().unwrap_or("'none'");
     let csp = format!(
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \

@@ -118,10 +118,10 @@ pub(super) async fn add_phone(
                 AddRefused::Number(_) | AddRefused::Address => PhoneError::Invalid,
                 AddRefused::Known => PhoneError::Known,
                 AddRefused::Shared | AddRefused::TooMany => PhoneError::TooManyAccounts,
-                AddRefused::Send(SendRefused::Limited { until }) => {
-                    PhoneError::Limited(seconds_until(guest.now, until))
+                AddRefused::Send { refused: SendRefused::Limited { until }, now, .. } => {
+                    PhoneError::Limited(seconds_until(now, until))
                 }
-                AddRefused::Send(_) => PhoneError::Refused,
+                AddRefused::Send { .. } => PhoneError::Refused,
             }),
         }
     };
@@ -233,7 +233,7 @@ pub(super) async fn authenticator(
         };
         let look = pages.core.look(new.challenge, &who(&visitor)).await?;
         let code = QrCode::with_error_correction_level(new.uri.as_bytes(), EcLevel::M)
-            .map_err(|_| FlowError::Missing("QR code"))?;
+            .map_err(|_| FlowError::Internal("the key does not fit into a QR code"))?;
         let qr_svg = code.render::<svg::Color<'_>>().min_dimensions(200, 200).quiet_zone(true).build();
         let view = AddAuthenticator {
             page: page(&pages, &visitor, &guest),

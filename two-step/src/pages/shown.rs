@@ -3,7 +3,7 @@
 use crate::challenge::Purpose;
 use crate::clock::{after, seconds_until};
 use crate::config::Config;
-use crate::flow::Look;
+use crate::flow::{Look, MailState};
 use crate::method::{Channel, Kind, Method};
 use crate::store::DispatchState;
 
@@ -39,8 +39,15 @@ pub(super) fn proof(look: &Look) -> Proof {
 pub(super) fn delivery(look: &Look) -> Option<Delivery> {
     let method = look.method()?;
     match method.kind {
-        Kind::Email if look.challenge.sends > 0 => return Some(Delivery::OnItsWay),
-        Kind::Email => return Some(Delivery::NotSent),
+        Kind::Email => {
+            return Some(match look.mail {
+                None => Delivery::NotSent,
+                Some(MailState::Waiting { since }) if after(since, SLOW) < look.now => Delivery::Slow,
+                Some(MailState::Waiting { .. }) => Delivery::Sending,
+                Some(MailState::Sent) => Delivery::OnItsWay,
+                Some(MailState::Refused) => Delivery::Failed,
+            });
+        }
         Kind::Phone => {}
         _ => return None,
     }

@@ -50,8 +50,12 @@ pub(super) async fn claim(
             Ok(pages.go(&visitor, &format!("/challenge/{challenge}"), device.as_deref()))
         }
         Ok((Claimed::Verified { location }, device)) => Ok(pages.go(&visitor, &location, device.as_deref())),
-        Ok((Claimed::OtherBrowser, _)) => Ok(pages.ended(&visitor, None, None, End::OtherBrowser)),
-        Ok((Claimed::Ended(state), _)) => Ok(pages.ended(&visitor, None, None, end_of(state, None))),
+        Ok((Claimed::OtherBrowser { product }, _)) => {
+            Ok(pages.ended(&visitor, Some(&product), None, End::OtherBrowser))
+        }
+        Ok((Claimed::Ended { state, product }, _)) => {
+            Ok(pages.ended(&visitor, Some(&product), None, end_of(state, None)))
+        }
         Err(e) => Err(e.into()),
     };
     finish(&pages, &visitor, answer)
@@ -121,9 +125,9 @@ pub(super) async fn show(
         let Some(method) = look.method() else {
             return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
         };
-        let delivery = match (shown::delivery(&look), query.as_deref()) {
-            (Some(Delivery::NotSent), Some("sent=limited")) => Some(Delivery::Limited(None)),
-            (delivery, _) => delivery,
+        let delivery = match shown::delivery(&look) {
+            Some(Delivery::NotSent) => Some(not_sent(&pages, &look).await?),
+            delivery => delivery,
         };
         let error = read_error(query.as_deref(), &look, &pages);
         let view = EnterCode {
@@ -143,6 +147,13 @@ pub(super) async fn show(
         Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
+}
+
+/// Why no code was sent yet: a limit, or a pause that is over.
+async fn not_sent(pages: &Pages, look: &Look) -> Result<Delivery, PageError> {
+    let full_until = pages.core.full_until(look).await?;
+    let seconds = full_until.map(|until| seconds_until(look.now, until));
+    Ok(seconds.map_or(Delivery::NotSent, |seconds| Delivery::Limited(Some(seconds))))
 }
 
 fn page(pages: &Pages, visitor: &Visitor, look: &Look) -> Page {
@@ -181,7 +192,7 @@ pub(super) fn error_word(entered: &Entered, recovery: bool) -> Option<String> {
         Entered::Wrong { .. } => Some("wrong".to_owned()),
         Entered::Unreadable if recovery => Some("recovery".to_owned()),
         Entered::Unreadable => Some("digits".to_owned()),
-        Entered::Verified { .. } | Entered::Paused { .. } | Entered::Ended(_) => None,
+        Entered::Verified { .. } | Entered::Paused { .. } | Entered::Ended { .. } => None,
     }
 }
 
@@ -261,12 +272,9 @@ pub(super) async fn send(
     let answer = async {
         let form = Form::read(&pages, &visitor, &headers, body, id).await?;
         let channel = form.text("channel").parse::<Channel>().ok();
-        // The page says when the next one can go, but does not know why a first one did not.
-        let word = match pages.core.send(id, &who(&visitor), form.id("method"), channel).await? {
-            Err(SendRefused::Limited { .. }) => "?sent=limited",
-            _ => "",
-        };
-        Ok(pages.go(&visitor, &format!("/challenge/{id}{word}"), None))
+        // The page says what was refused, and until when.
+        let _ = pages.core.send(id, &who(&visitor), form.id("method"), channel).await?;
+        Ok(pages.go(&visitor, &format!("/challenge/{id}"), None))
     };
     finish(&pages, &visitor, answer.await)
 }
@@ -286,7 +294,7 @@ pub(super) async fn ways(
             page: page(&pages, &visitor, &look),
             challenge: id.to_string(),
             purpose: shown_purpose(look.challenge.purpose),
-            ways: all_ways(&look.methods, wait, &pages),
+            ways: all_ways(&look, wait, &pages),
             problem: match query.as_deref() {
                 Some("problem=limited") => Some(SendProblem::Limited(wait.unwrap_or(30))),
                 Some("problem=used-up") => Some(SendProblem::UsedUp),
@@ -299,9 +307,11 @@ pub(super) async fn ways(
     finish(&pages, &visitor, answer.await)
 }
 
-fn all_ways(methods: &[Method], wait: Option<u64>, pages: &Pages) -> Vec<Way> {
+fn all_ways(look: &Look, wait: Option<u64>, pages: &Pages) -> Vec<Way> {
     let config = &pages.core.config();
-    let mut active: Vec<&Method> = methods.iter().filter(|m| m.is_active()).collect();
+    let second_step = config.email.second_step;
+    let usable = look.methods.iter().filter(|m| m.is_active() && look.may_prove(m, second_step));
+    let mut active: Vec<&Method> = usable.collect();
     let rank = |kind: Kind| match kind {
         Kind::App | Kind::Totp => 0,
         Kind::Phone => 1,
@@ -331,9 +341,9 @@ fn all_ways(methods: &[Method], wait: Option<u64>, pages: &Pages) -> Vec<Way> {
                     push(Proof::Voice);
                 }
             }
-            Kind::Email if config.email.second_step => push(Proof::Email),
+            Kind::Email => push(Proof::Email),
             Kind::Recovery => push(Proof::Recovery),
-            Kind::Email | Kind::App => {}
+            Kind::App => {}
         }
     }
     ways

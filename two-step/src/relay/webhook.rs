@@ -5,7 +5,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 use sha2::Sha256;
 
@@ -18,10 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn post(config: &Config, client: &reqwest::Client, body: &Json) -> Result<(), String> {
     let product = body["product"].as_str().unwrap_or_default();
     let Some(webhook) = config.product(product).and_then(|p| p.webhook.as_ref()) else { return Ok(()) };
-    let secret = webhook.secret.as_ref().map_or("", |s| s.expose_secret());
-    let key = BASE64
-        .decode(secret.trim_start_matches("whsec_"))
-        .map_err(|_| "the webhook's secret is not whsec_…".to_owned())?;
+    let key = webhook.key().ok_or_else(|| "the webhook's secret is not usable".to_owned())?;
     let id = body["id"].as_str().unwrap_or_default();
     let timestamp = crate::clock::machine_now().as_second();
     let text = body.to_string();

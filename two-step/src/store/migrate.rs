@@ -7,10 +7,12 @@ use super::{Driver, Store, StoreError, postgres, sqlite};
 const POSTGRES: &[(&str, &str)] = &[
     ("V1__two_step", include_str!("../../migrations/postgres/V1__two_step.sql")),
     ("V2__proofs", include_str!("../../migrations/postgres/V2__proofs.sql")),
+    ("V3__order_of_events", include_str!("../../migrations/postgres/V3__order_of_events.sql")),
 ];
 const SQLITE: &[(&str, &str)] = &[
     ("V1__two_step", include_str!("../../migrations/sqlite/V1__two_step.sql")),
     ("V2__proofs", include_str!("../../migrations/sqlite/V2__proofs.sql")),
+    ("V3__order_of_events", include_str!("../../migrations/sqlite/V3__order_of_events.sql")),
 ];
 /// Migrations exclude each other by this advisory lock.
 const MIGRATION_LOCK: i64 = 0x7477_6f73_7465_7031;

@@ -231,6 +231,12 @@ pub fn new_id() -> Uuid {
     Uuid::now_v7()
 }
 
+/// The time that an id begins with.
+pub fn id_time(id: Uuid) -> Timestamp {
+    let seconds = id.get_timestamp().map_or(0, |at| at.to_unix().0.cast_signed());
+    Timestamp::from_second(seconds).unwrap_or_default()
+}
+
 /// A new id, which begins with the database's time: for rows that are read in the order of their ids, whichever process wrote
 /// them. The ids of one process rise, also within a millisecond.
 pub fn new_id_at(now: Timestamp) -> Uuid {

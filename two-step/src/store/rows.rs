@@ -322,13 +322,13 @@ record!(Account, "account", id: Uuid = 1, product = 2, user_ref = 3, state = 4, 
     created_at = 8, version = 9);
 record!(Method, "method", id: Uuid = 1, account = 2, kind = 3, state = 4, reason = 5, label = 6, preferred = 7, channel = 8,
     fallback = 9, no_texts = 10, target_hash = 11, target_sealed = 12, hint = 13, secret_sealed = 14, totp_step = 15, wrong = 16,
-    created_at = 17, verified_at = 18, used_at = 19, proved_in = 20, removed_at = 21);
+    created_at = 17, verified_at = 18, used_at = 19, proved_in = 20, removed_at = 21, from_product = 22);
 record!(Challenge, "challenge", id: Uuid = 1, account = 2, purpose = 3, state = 4, session = 5, method = 6, channel = 7,
     handle_hash = 8, browser_hash = 9, return_url = 10, return_state = 11, nonce = 12, wrong = 13, sends = 14, calls = 15,
     next_send_at = 16, client_hash = 17, agent = 18, locale = 19, created_at = 20, expires_at = 21, ended_at = 22,
     ticket_hash = 23, ticket_until = 24, jti = 25, proof = 26, acr = 27, device = 28, redeemed_at = 29,
     answer_hash = 30);
-record!(Code, "code", id: Uuid = 1, group_id = 2, challenge = 3, method = 4, hash = 5, sealed = 6, created_at = 7, expires_at = 8);
+record!(Code, "code", id: Uuid = 1, group_id = 2, challenge = 3, method = 4, hash = 5, sealed = 6, created_at = 7, expires_at = 8, undelivered = 9);
 record!(RecoveryCode, "recovery_code", id: Uuid = 1, account = 2, n = 3, salt = 4, hash = 5, used_at = 6);
 record!(Device, "device", id: Uuid = 1, generation = 2, overlap_until = 3, label = 4, seen_at = 5, void = 6);
 record!(Trust, "trust", id: Uuid = 1, device = 2, account = 3, kind = 4, created_at = 5, expires_at = 6, used_at = 7);

@@ -55,6 +55,38 @@ async fn a_trusted_device_skips_the_second_step_and_its_cookie_is_rotated(world)
     assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Result(_)));
 }
 
+async fn the_same_right_answer_again_gets_the_cookie_again(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    let entry = Entry { text: code, trust: true, ..Entry::default() };
+    let first = user.try_entry(challenge, entry.clone()).await.unwrap();
+    assert!(matches!(&first, Entered::Verified { cookie: Some(_), location: Some(_), .. }), "{first:?}");
+    assert_eq!(user.try_entry(challenge, entry).await.unwrap(), first, "a double click loses nothing");
+}
+
+async fn a_replayed_cookie_is_told_to_all_accounts_of_the_device(world) {
+    let mut one = trusted(&world).await;
+    let (mut two, _) = User::with_phone(&world, "u2", 2).await;
+    two.visit = one.visit.clone();
+    let challenge = two.start().await;
+    let code = world.code(challenge).await;
+    two.verify_and_trust(challenge, &code).await;
+    let stolen = one.visit.device.clone();
+    assert!(skips(&mut one).await);
+    world.advance(120);
+    assert!(skips(&mut one).await);
+    world.advance(120);
+    assert!(skips(&mut one).await);
+    one.visit.device = stolen;
+    assert!(!skips(&mut one).await);
+    let replayed = world.rows::<two_step::store::Event>("where kind = 'device.replayed' order by user_ref", &[]).await;
+    assert_eq!(replayed.iter().map(|e| e.user_ref.as_str()).collect::<Vec<_>>(), ["u1", "u2"]);
+    let told = world.outbox(OutboxKind::Dispatch).await;
+    let told = told.iter().filter(|job| job["params"]["about"] == "device_replayed");
+    assert_eq!(told.map(|job| job["to"].as_str().unwrap()).collect::<std::collections::BTreeSet<_>>().len(), 2);
+}
+
 async fn the_browser_is_not_trusted_unless_the_user_says_so(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;

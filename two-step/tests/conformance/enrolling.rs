@@ -2,7 +2,9 @@
 
 use two_step::account::AccountState;
 use two_step::challenge::ChallengeState;
-use two_step::flow::{AddRefused, Change, ChangeRefused, Created, Entered, FlowError, SwitchRefused};
+use two_step::flow::{
+    AddRefused, Change, ChangeRefused, Created, Entered, FlowError, NewSession, SwitchRefused,
+};
 use two_step::method::{Channel, Kind, Method, MethodState};
 use two_step::number::BadNumber;
 use two_step::store::OutboxKind;
@@ -12,6 +14,33 @@ use crate::support::user::{User, last_part, number, ticket};
 use crate::support::world::{Backend, World};
 
 on_both! {
+async fn ten_sets_of_recovery_codes_a_day_and_no_more(world) {
+    let user = User::new(&world, "u1");
+    user.open_settings().await;
+    for _ in 0..10 {
+        world.core.make_recovery_codes(&user.visit).await.unwrap();
+    }
+    let more = world.core.make_recovery_codes(&user.visit).await;
+    assert!(matches!(more, Err(FlowError::Limited { .. })), "{more:?}");
+}
+
+async fn a_name_of_64_characters_fits_into_the_qr_code_and_a_longer_one_is_refused(world) {
+    for (name, fits) in [("🦉".repeat(64), true), ("n".repeat(65), false)] {
+        let user = User::new(&world, "u1");
+        let new = NewSession { display_name: Some(name), ..user.new_session().await };
+        let opened = world.core.open_session("shop", new).await;
+        assert_eq!(opened.is_ok(), fits);
+        let Ok(opened) = opened else { continue };
+        world.core.claim_session(&last_part(&opened.url), &user.visit).await.unwrap();
+        let new = world.core.add_authenticator(&user.visit).await.unwrap().unwrap();
+        assert!(qrcode::QrCode::with_error_correction_level(new.uri.as_bytes(), qrcode::EcLevel::M).is_ok());
+    }
+    let long = User::new(&world, &"🦉".repeat(128));
+    long.open_settings().await;
+    let new = world.core.add_authenticator(&long.visit).await.unwrap().unwrap();
+    assert!(qrcode::QrCode::with_error_correction_level(new.uri.as_bytes(), qrcode::EcLevel::M).is_ok());
+}
+
 async fn a_user_sets_up_by_text_and_signs_in_by_text(world) {
     let user = User::new(&world, "u1");
     assert_eq!(world.core.create("shop", user.new_challenge()).await.unwrap(), Created::NotRequired);
@@ -145,7 +174,7 @@ async fn an_account_adds_three_numbers_a_day(world) {
         user.begin_phone(&number(n)).await;
     }
     let refused = world.core.add_phone(&user.visit, &number(4), "GB", Channel::Sms).await.unwrap();
-    assert!(matches!(refused, Err(AddRefused::Send(_))), "{refused:?}");
+    assert!(matches!(refused, Err(AddRefused::Send { .. })), "{refused:?}");
     assert_eq!(
         world.rows::<Method>("", &[]).await.len(),
         1,

@@ -1,6 +1,6 @@
 //! A challenge is claimed, and codes are entered.
 
-use two_step::challenge::ChallengeState;
+use two_step::challenge::{ChallengeState, Proof};
 use two_step::clock::between;
 use two_step::flow::{Claimed, Entered, Entry, FlowError, Visit};
 use two_step::method::{Channel, Method, MethodState};
@@ -22,10 +22,10 @@ async fn the_fifth_wrong_code_locks_a_challenge(world) {
     for left in [4, 3, 2, 1] {
         assert_eq!(user.enter(challenge, &not(&code)).await, wrong(left));
     }
-    assert_eq!(user.enter(challenge, &not(&code)).await, Entered::Ended(ChallengeState::Locked));
+    assert_eq!(user.enter(challenge, &not(&code)).await.ended(), Some(ChallengeState::Locked));
     assert_eq!(
-        user.enter(challenge, &code).await,
-        Entered::Ended(ChallengeState::Locked),
+        user.enter(challenge, &code).await.ended(),
+        Some(ChallengeState::Locked),
         "the right one, too late"
     );
     assert_eq!(world.rows::<two_step::code::Code>("", &[]).await, [], "its codes are gone");
@@ -78,6 +78,49 @@ async fn the_hundredth_wrong_code_in_a_row_pauses_the_method_and_another_method_
     assert_eq!(user.enter(challenge, &code).await, wrong(2), "its live code is void");
     let code = authenticator.code(&world).await;
     verified(user.enter_for(challenge, authenticator.method, &code).await);
+    let phone = world.row::<Method>(phone.id).await;
+    assert_eq!((phone.state, phone.wrong), (MethodState::Active, 0), "another method's proof brings it back");
+    assert_eq!(world.events("method.resumed").await, 1);
+}
+
+async fn a_wrong_entry_counts_at_every_method_that_it_is_compared_with(world) {
+    let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
+    let phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    let counts = async || {
+        (world.row::<Method>(phone.id).await.wrong, world.row::<Method>(authenticator.method).await.wrong)
+    };
+    user.enter_for(challenge, phone.id, &not(&code)).await;
+    assert_eq!(counts().await, (1, 0), "the authenticator is not shown");
+    user.enter_for(challenge, authenticator.method, &not(&code)).await;
+    assert_eq!(counts().await, (2, 1), "whichever method the form names, the text's code was tried too");
+    user.enter(challenge, "0000-0000-0000-0000").await;
+    assert_eq!(counts().await, (2, 1), "nothing of theirs has this form");
+}
+
+async fn eight_digits_are_a_code_only_while_one_from_support_is_out(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    assert_eq!(user.enter(challenge, "12345678").await, Entered::Unreadable);
+    assert_eq!((user.challenge(challenge).await.wrong, world.account("u1").await.wrong), (0, 0));
+}
+
+async fn what_a_code_came_by_is_said_and_not_what_the_page_shows(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    let challenge = user.start().await;
+    let code = world.code(challenge).await;
+    world.advance(30);
+    let other = user.elsewhere();
+    other.open_settings().await;
+    other.prove_to_settings().await;
+    let second = other.add_phone("07700 900999").await;
+    world.advance(60);
+    let called = world.core.send(challenge, &user.who(), Some(second), Some(Channel::Voice)).await.unwrap();
+    assert_eq!(called, Ok(()));
+    assert_eq!(user.challenge(challenge).await.channel, Some(Channel::Voice));
+    user.must_verify(challenge, &code).await;
+    assert_eq!(user.challenge(challenge).await.proof, Some(Proof::Sms));
 }
 
 async fn a_code_of_another_challenge_is_wrong(world) {
@@ -111,7 +154,7 @@ async fn a_code_is_good_once_and_the_same_answer_twice_gets_the_first_redirect(w
     let refused = elsewhere.try_entry(challenge, Entry { text: code.clone(), ..Entry::default() }).await;
     assert!(matches!(refused, Err(FlowError::Missing("challenge"))), "another browser: {refused:?}");
     world.advance(60);
-    assert_eq!(user.enter(challenge, &code).await, Entered::Ended(ChallengeState::Lapsed));
+    assert_eq!(user.enter(challenge, &code).await.ended(), Some(ChallengeState::Lapsed));
 }
 
 async fn a_code_ends_after_ten_minutes(world) {
@@ -132,14 +175,14 @@ async fn a_challenge_waits_ten_minutes_for_its_browser_and_lives_for_thirty(worl
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let late = user.ask().await;
     world.advance(600);
-    assert_eq!(user.claim(&late).await, (Claimed::Ended(ChallengeState::Expired), None));
+    assert!(matches!(user.claim(&late).await, (Claimed::Ended { state: ChallengeState::Expired, .. }, None)));
     assert_eq!(world.jobs(late.id).await.len(), 0);
     let challenge = user.start().await;
     world.advance(1700);
     user.send(challenge, Channel::Sms).await.unwrap();
     let code = world.code(challenge).await;
     world.advance(100);
-    assert_eq!(user.enter(challenge, &code).await, Entered::Ended(ChallengeState::Expired));
+    assert_eq!(user.enter(challenge, &code).await.ended(), Some(ChallengeState::Expired));
     let location = world.core.location(&user.challenge(challenge).await).unwrap();
     assert_eq!(location, "https://shop.example/2fa?status=expired&state=s1");
 }
@@ -149,14 +192,14 @@ async fn the_first_browser_has_the_challenge(world) {
     let other = user.elsewhere();
     let asked = user.ask().await;
     assert_eq!(user.claim(&asked).await.0, Claimed::Open { challenge: asked.id });
-    assert_eq!(other.claim(&asked).await, (Claimed::OtherBrowser, None));
+    assert!(matches!(other.claim(&asked).await, (Claimed::OtherBrowser { .. }, None)));
     assert_eq!(user.claim(&asked).await.0, Claimed::Open { challenge: asked.id }, "a reload");
     assert_eq!(world.jobs(asked.id).await.len(), 1, "sends nothing again");
     let unknown = world.core.claim("no such handle", &user.visit).await;
     assert!(matches!(unknown, Err(FlowError::Missing("challenge"))), "{unknown:?}");
     let location = user.must_verify(asked.id, &world.code(asked.id).await).await.unwrap();
     assert_eq!(user.claim(&asked).await.0, Claimed::Verified { location }, "back, after the end");
-    assert_eq!(other.claim(&asked).await.0, Claimed::OtherBrowser);
+    assert!(matches!(other.claim(&asked).await.0, Claimed::OtherBrowser { .. }));
 }
 
 async fn spaces_dashes_and_digits_of_other_scripts_do_not_matter(world) {
@@ -206,7 +249,7 @@ async fn one_address_enters_sixty_codes_a_minute(world) {
                     refused = Some(between(now, until));
                     break 'all;
                 }
-                other => assert!(matches!(other.unwrap(), Entered::Wrong { .. } | Entered::Ended(_))),
+                other => assert!(matches!(other.unwrap(), Entered::Wrong { .. } | Entered::Ended { .. })),
             }
             entered += 1;
         }
@@ -221,7 +264,7 @@ async fn a_challenge_that_was_given_up_takes_nothing(world) {
     let code = world.code(challenge).await;
     let location = world.core.cancel(challenge, &user.who()).await.unwrap().unwrap();
     assert_eq!(location, "https://shop.example/2fa?status=cancelled&state=s1");
-    assert_eq!(user.enter(challenge, &code).await, Entered::Ended(ChallengeState::Cancelled));
+    assert_eq!(user.enter(challenge, &code).await.ended(), Some(ChallengeState::Cancelled));
     assert_eq!(world.outbox(OutboxKind::Cancel).await.len(), 1);
 }
 

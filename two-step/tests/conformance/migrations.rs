@@ -26,12 +26,12 @@ async fn a_missing_older_or_later_schema_is_refused(backend: Backend) {
     assert!(matches!(&missing, StoreError::Schema(text) if text.contains("two-step migrate")), "{missing:?}");
     world.core.store.migrate().await.unwrap();
     let mut tx = world.core.store.begin().await.unwrap();
-    tx.execute("delete from refinery_schema_history where version = 2", &[]).await.unwrap();
+    tx.execute("delete from refinery_schema_history where version = (select max(version) from refinery_schema_history)", &[]).await.unwrap();
     tx.commit().await.unwrap();
     let older = world.core.store.check_schema().await.unwrap_err();
     assert!(matches!(&older, StoreError::Schema(text) if text.contains("two-step migrate")), "{older:?}");
     let mut tx = world.core.store.begin().await.unwrap();
-    tx.execute("update refinery_schema_history set version = 99", &[]).await.unwrap();
+    tx.execute("update refinery_schema_history set version = 99 where version = 1", &[]).await.unwrap();
     tx.commit().await.unwrap();
     let later = world.core.store.check_schema().await.unwrap_err();
     assert!(matches!(&later, StoreError::Schema(text) if text.contains("later version")), "{later:?}");

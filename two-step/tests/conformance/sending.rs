@@ -3,10 +3,10 @@
 use two_step::challenge::SendRefused;
 use two_step::clock::{after, between};
 use two_step::code::Code;
-use two_step::flow::{Created, Entered, FlowError};
+use two_step::flow::{Created, Entered, FlowError, MailState};
 use two_step::limit::Rule;
 use two_step::method::{Channel, Method};
-use two_step::store::{Counter, OutboxKind};
+use two_step::store::{Counter, OutboxKind, OutboxRow};
 
 use crate::support::on_both;
 use crate::support::user::{User, number};
@@ -21,6 +21,42 @@ async fn wait_of(world: &World, refused: Result<(), SendRefused>) -> u64 {
 }
 
 on_both! {
+async fn what_became_of_a_mail_is_said_as_it_is(world) {
+    let world = world.configured(|config| config.email.second_step = true);
+    let user = User::new(&world, "u1");
+    user.open_settings().await;
+    let challenge = world.core.add_email(&user.visit, "ada@shop.example").await.unwrap().unwrap();
+    let mail = async || world.core.look(challenge, &user.who()).await.unwrap().mail;
+    assert!(matches!(mail().await, Some(MailState::Waiting { .. })));
+    let row = world.rows::<OutboxRow>("where kind = 'mail'", &[]).await.pop().unwrap();
+    let mut tx = world.core.store.begin().await.unwrap();
+    tx.delete::<OutboxRow>(row.id).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(mail().await, Some(MailState::Sent));
+    world.core.mail_refused(row.subject).await.unwrap();
+    assert_eq!(mail().await, Some(MailState::Refused));
+    world.advance(30);
+    world.core.send(challenge, &user.who(), None, None).await.unwrap().unwrap();
+    assert!(matches!(mail().await, Some(MailState::Waiting { .. })), "sent again");
+}
+
+async fn a_full_limit_says_until_when_before_anything_was_sent(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    for _ in 0..5 {
+        let challenge = user.elsewhere().start().await;
+        assert_eq!(user.challenge(challenge).await.sends, 1);
+    }
+    let refused = user.start().await;
+    let look = world.core.look(refused, &user.who()).await.unwrap();
+    assert_eq!((look.challenge.sends, look.dispatch.is_none()), (0, true));
+    let until = world.core.full_until(&look).await.unwrap().unwrap();
+    let wait = two_step::clock::seconds_until(look.now, until);
+    assert!((590..=600).contains(&wait), "{wait}");
+    world.advance(600);
+    let look = world.core.look(refused, &user.who()).await.unwrap();
+    assert_eq!(world.core.full_until(&look).await.unwrap(), None);
+}
+
 async fn send_again_sends_the_same_code_which_supersedes_the_first(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;

@@ -147,8 +147,9 @@ async fn codes_devices_and_keys_are_read_as_they_were_written(world) {
         sealed: text("s"),
         created_at: at(0),
         expires_at: at(600),
+        undelivered: false,
     };
-    let full = Code { expires_at: at(700), ..bare.clone() };
+    let full = Code { expires_at: at(700), undelivered: true, ..bare.clone() };
     round_trip(&world, bare.id, bare, full).await;
 
     let bare = RecoveryCode {

@@ -38,6 +38,17 @@ impl PhoneChoice {
     }
 }
 
+/// The code that a page offers to send to a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeOffer {
+    /// None.
+    Nothing,
+    /// One that shows that codes arrive.
+    Test,
+    /// One that makes a paused method usable again.
+    Prove,
+}
+
 /// `/settings/methods/{id}`: one method and what can be done with it.
 ///
 /// Forms, all POST `/settings/methods/{id}` with `csrf` and `action`:
@@ -46,6 +57,8 @@ impl PhoneChoice {
 /// - `channel`: `channel` (`sms` or `voice`);
 /// - `fallback`: `fallback` (`on` or `off`: the state wanted);
 /// - `test`.
+///
+/// A paused phone has the form POST `/settings/phone/{id}/again` with `csrf`.
 ///
 /// Links: `/settings/methods/{id}/remove`, `/settings`.
 #[derive(Debug, Clone, Template)]
@@ -61,8 +74,8 @@ pub struct MethodPage {
     pub problem: Option<(MethodProblem, String)>,
     /// How codes reach the phone; none for other kinds.
     pub phone: Option<PhoneChoice>,
-    /// Whether a test code can be sent.
-    pub may_test: bool,
+    /// The code that can be sent to it.
+    pub code: CodeOffer,
     /// Whether it may become the preferred method.
     pub may_prefer: bool,
     /// Whether it may be removed. The last method and the last backup may not.

@@ -14,6 +14,6 @@ pub use devices::{Device, Devices};
 pub use email::{AddEmail, EmailCode, EmailError};
 pub use history::{Actor, Entry, History};
 pub use home::{MethodRow, Notice, SettingsHome};
-pub use method::{MethodPage, MethodProblem, PhoneChoice, RemoveMethod};
+pub use method::{CodeOffer, MethodPage, MethodProblem, PhoneChoice, RemoveMethod};
 pub use off::{KeptPhone, OffError, OnAgain, TurnOff};
 pub use proof::FreshProof;

@@ -202,7 +202,7 @@ fn settings(lang: Lang, out: &mut Vec<(String, String)>) {
             method: row(MethodKind::Phone),
             problem: Some((MethodProblem::Name { max: 40 }, HOSTILE.to_owned())),
             phone: Some(PhoneChoice { channel, no_texts, voice: true, fallback: true }),
-            may_test: true,
+            code: if no_texts { CodeOffer::Prove } else { CodeOffer::Test },
             may_prefer: true,
             may_remove: no_texts,
         };

@@ -66,6 +66,9 @@ pub(crate) struct MethodPage {
     pub(crate) test: Text,
     pub(crate) test_detail: Text,
     pub(crate) test_send: Text,
+    pub(crate) prove: Text,
+    pub(crate) prove_detail: Text,
+    pub(crate) prove_send: Text,
     pub(crate) remove: Text,
     pub(crate) may_not_remove: Text,
 }

@@ -47,7 +47,7 @@ pub(super) const NOTICES: Notices = Notices {
 };
 
 pub(super) const METHOD: MethodPage = MethodPage {
-    paused: "Pausiert. Um es wieder zu nutzen, bestätigen Sie sich auf einem anderen Weg, oder fragen Sie den Support.",
+    paused: "Pausiert: Es kann zurzeit nicht genutzt werden.",
     name: "Name",
     name_hint: "Zum Beispiel „Mein Diensthandy“",
     name_error: |max| format!("Geben Sie einen Namen mit höchstens {max} Zeichen ein."),
@@ -69,6 +69,9 @@ pub(super) const METHOD: MethodPage = MethodPage {
     test: "Test",
     test_detail: "Prüfen Sie, ob Codes bei Ihnen ankommen.",
     test_send: "Testcode senden",
+    prove: "Wieder nutzen",
+    prove_detail: "Geben Sie einen Code ein, den wir daran senden.",
+    prove_send: "Code senden",
     remove: "Entfernen",
     may_not_remove: "Sie brauchen eine Methode und einen Ersatz. Fügen Sie eine weitere hinzu, bevor Sie diese entfernen.",
 };

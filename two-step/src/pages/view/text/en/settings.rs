@@ -47,7 +47,7 @@ pub(super) const NOTICES: Notices = Notices {
 };
 
 pub(super) const METHOD: MethodPage = MethodPage {
-    paused: "Paused. To use it again, prove another method, or ask support.",
+    paused: "Paused: it cannot be used for now.",
     name: "Name",
     name_hint: "For example “My work phone”",
     name_error: |max| format!("Type a name of at most {max} characters."),
@@ -69,6 +69,9 @@ pub(super) const METHOD: MethodPage = MethodPage {
     test: "Test",
     test_detail: "Check that codes reach you.",
     test_send: "Send a test code",
+    prove: "Use it again",
+    prove_detail: "Type one code that we send to it.",
+    prove_send: "Send a code",
     remove: "Remove",
     may_not_remove: "You need a method and a backup. Add another one before you remove this one.",
 };

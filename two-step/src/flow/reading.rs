@@ -1,0 +1,47 @@
+//! Products read their events in an order that never changes: an event that a reader has not seen never comes before one that
+//! it has. The ids do not give such an order: a transaction that began earlier may commit later.
+
+use uuid::Uuid;
+
+use super::counting::hold;
+use super::{Core, FlowError};
+use crate::store::{Event, Value};
+
+/// Events that one statement numbers.
+const GROUP: u64 = 2000;
+
+impl Core {
+    /// A product's events after one of them, oldest first.
+    pub async fn events_after(
+        &self, product: &str, after: Uuid, limit: u32,
+    ) -> Result<Vec<Event>, FlowError> {
+        self.number_events().await?;
+        let mut tx = self.store.begin().await?;
+        // The event itself may be gone: whoever read it has read those before it.
+        let place = "select coalesce((select seq from event where id = $1), (select max(seq) from event where id < $1), 0)";
+        let place = tx.query(place, &[Value::Uuid(after)]).await?.first().map_or(0, |row| row.int(0));
+        let rest = "where product = $1 and seq > $2 order by seq limit $3";
+        let values = [Value::Text(product.to_owned()), Value::Int(place), Value::Int(i64::from(limit))];
+        Ok(tx.select::<Event>(rest, &values).await?)
+    }
+
+    /// Numbers the events that are committed and have no number yet. One transaction at a time numbers.
+    pub async fn number_events(&self) -> Result<(), FlowError> {
+        loop {
+            let mut tx = self.store.begin().await?;
+            if tx.query("select id from event where seq is null limit 1", &[]).await?.is_empty() {
+                return Ok(());
+            }
+            let now = tx.now().await?;
+            hold(&mut tx, &self.keys, "event_numbers", "", now).await?;
+            let number = "update event set seq = numbered.seq from (select id, row_number() over (order by id) \
+                          + (select coalesce(max(seq), 0) from event) as seq from event where seq is null \
+                          order by id limit $1) as numbered where event.id = numbered.id";
+            let done = tx.execute(number, &[Value::Int(GROUP.cast_signed())]).await?;
+            tx.commit().await?;
+            if done < GROUP {
+                return Ok(());
+            }
+        }
+    }
+}

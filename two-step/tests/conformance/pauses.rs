@@ -1,0 +1,130 @@
+//! Methods that are paused: by a carrier, or by the stop page of a notice.
+
+use two_step::challenge::ChallengeState;
+use two_step::flow::{Heard, NewSession, StopDone};
+use two_step::method::{Channel, Kind, Method, MethodState, STOPPED};
+use two_step::store::{DispatchState, OutboxKind, Value};
+
+use crate::support::on_both;
+use crate::support::user::{User, last_part, verified};
+use crate::support::world::{Backend, World};
+
+/// A user whose carrier says that the phone takes no more texts, and the phone.
+async fn opted_out(world: &World) -> (User, crate::support::user::Authenticator, Method) {
+    let (user, authenticator) = User::with_phone(world, "u1", 1).await;
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    user.add_phone("07700 900999").await;
+    world.advance(60);
+    let challenge = user.start().await;
+    let dispatch = world.dispatch(challenge).await;
+    let heard = Heard {
+        dispatch,
+        sequence: 2,
+        state: DispatchState::Undelivered,
+        channel: Some(Channel::Sms),
+        reason: Some("opted_out".to_owned()),
+        retry_after_s: None,
+    };
+    world.core.hear(&heard).await.unwrap();
+    let paused = world.rows::<Method>("where state = 'paused'", &[]).await.pop().unwrap();
+    (user, authenticator, paused)
+}
+
+/// The addresses of an account, by an account that is off.
+async fn give_email(user: &User, address: &str) {
+    let new = NewSession { email: Some(address.to_owned()), ..user.new_session().await };
+    let opened = user.world.core.open_session("shop", new).await.unwrap();
+    user.world.core.claim_session(&last_part(&opened.url), &user.visit).await.unwrap();
+}
+
+async fn mailboxes(world: &World) -> Vec<(String, MethodState)> {
+    let all = world.rows::<Method>("where kind = 'email' order by id", &[]).await;
+    all.into_iter().map(|m| (m.hint, m.state)).collect()
+}
+
+on_both! {
+async fn a_pause_by_the_carrier_is_told_to_the_other_methods(world) {
+    let (_, _, paused) = opted_out(&world).await;
+    let told = world.outbox(OutboxKind::Dispatch).await;
+    let told = told.iter().filter(|job| job["params"]["about"] == "method_paused");
+    assert_eq!(told.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
+    let event = world.rows::<two_step::store::Event>("where kind = 'method.paused'", &[]).await.pop().unwrap();
+    assert!(event.data.contains(&paused.id.to_string()) && event.data.contains("opted_out"), "{}", event.data);
+}
+
+async fn a_phone_that_the_carrier_paused_is_usable_again_after_a_code_that_arrives(world) {
+    let (user, authenticator, paused) = opted_out(&world).await;
+    world.advance(60);
+    let challenge = user.start().await;
+    let code = authenticator.code(&world).await;
+    verified(user.enter_for(challenge, authenticator.method, &code).await);
+    assert_eq!(world.row::<Method>(paused.id).await.state, MethodState::Paused, "a proof alone does not help");
+    user.open_settings().await;
+    let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
+    world.advance(30);
+    let code = authenticator.code(&world).await;
+    verified(user.enter_for(proof, authenticator.method, &code).await);
+    let again = world.core.enrol_again(&user.visit, paused.id, None).await.unwrap().unwrap();
+    user.must_verify(again, &world.code(again).await).await;
+    assert!(world.row::<Method>(paused.id).await.is_active());
+}
+
+async fn a_stop_page_denies_what_is_open_and_tells_nothing_to_the_method_that_it_paused(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    let added = user.add_phone("07700 900999").await;
+    world.advance(60);
+    let open = user.start().await;
+    let told = world.outbox(OutboxKind::Dispatch).await;
+    let notice = told.iter().rfind(|job| job["params"]["about"] == "method_added").unwrap();
+    let token = notice["params"]["token"].as_str().unwrap();
+    assert_eq!(world.core.stop(token).await.unwrap(), StopDone::Stopped);
+    assert_eq!(user.challenge(open).await.state, ChallengeState::Denied);
+    assert!(world.events("challenge.denied").await >= 1);
+    assert!(world.row::<Method>(added).await.is_paused_for(STOPPED));
+    world.advance(3600);
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    user.save_recovery_codes().await;
+    let told = world.outbox(OutboxKind::Dispatch).await;
+    let numbers: Vec<&str> = told.iter().rev().take(1).map(|job| job["to"].as_str().unwrap()).collect();
+    assert_ne!(numbers, ["+447700900999"], "its owner could stop what the user does");
+}
+
+async fn an_address_that_the_product_gives_replaces_the_one_that_it_gave_before(world) {
+    let user = User::new(&world, "u1");
+    give_email(&user, "ada@shop.example").await;
+    give_email(&user, "ada@shop.example").await;
+    give_email(&user, "countess@shop.example").await;
+    assert_eq!(
+        mailboxes(&world).await,
+        [("a•••@shop.example".to_owned(), MethodState::Removed), ("c•••@shop.example".to_owned(), MethodState::Active)]
+    );
+    assert_eq!(world.events("method.removed").await, 1);
+}
+
+async fn an_address_that_the_user_stopped_is_not_given_again(world) {
+    let user = User::new(&world, "u1");
+    give_email(&user, "ada@shop.example").await;
+    let mut mailbox = world.rows::<Method>("where kind = 'email'", &[]).await.pop().unwrap();
+    mailbox.pause(STOPPED);
+    world.write(&mailbox).await;
+    give_email(&user, "ada@shop.example").await;
+    assert!(world.row::<Method>(mailbox.id).await.is_paused_for(STOPPED));
+}
+
+async fn recovery_codes_that_nobody_saved_go_with_their_set(world) {
+    let user = User::new(&world, "u1");
+    user.open_settings().await;
+    world.core.make_recovery_codes(&user.visit).await.unwrap();
+    world.advance(29 * 60);
+    two_step::sweep::sweep(&world.core).await.unwrap();
+    assert_eq!(world.count("select count(*) from recovery_code").await, 10);
+    world.advance(2 * 60);
+    two_step::sweep::sweep(&world.core).await.unwrap();
+    assert_eq!(world.count("select count(*) from recovery_code").await, 0);
+    assert!(world.rows::<Method>("where kind = $1", &[Value::Text(Kind::Recovery.to_string())]).await.is_empty());
+}
+}

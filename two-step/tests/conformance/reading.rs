@@ -1,0 +1,93 @@
+//! The order in which products read their events.
+
+use two_step::store::{Event, new_id};
+use uuid::Uuid;
+
+use crate::support::on_both;
+use crate::support::world::{Backend, World};
+
+fn event(id: Uuid, kind: &str) -> Event {
+    Event {
+        id,
+        product: "shop".to_owned(),
+        account: Uuid::nil(),
+        user_ref: "u1".to_owned(),
+        kind: kind.to_owned(),
+        at: two_step::clock::machine_now(),
+        actor: "user".to_owned(),
+        data: "{}".to_owned(),
+    }
+}
+
+async fn read(world: &World, after: Uuid) -> Vec<String> {
+    let events = world.core.events_after("shop", after, 100).await.unwrap();
+    events.into_iter().map(|e| e.kind).collect()
+}
+
+async fn add(world: &World, row: &Event) {
+    let mut tx = world.core.store.begin().await.unwrap();
+    tx.insert(row).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// `SQLite` has one writer at a time: its transactions end in the order in which they begin.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_whose_transaction_ends_late_is_not_passed_over() {
+    let world = World::new(Backend::Postgres).await;
+    let (early, later) = (new_id(), new_id());
+    let mut slow = world.core.store.begin().await.unwrap();
+    slow.insert(&event(early, "slow")).await.unwrap();
+    add(&world, &event(later, "fast")).await;
+    assert_eq!(read(&world, Uuid::nil()).await, ["fast"]);
+    slow.commit().await.unwrap();
+    assert!(early < later);
+    assert_eq!(read(&world, later).await, ["slow"]);
+    assert_eq!(read(&world, Uuid::nil()).await, ["fast", "slow"], "and the order stays");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_and_writers_at_once_lose_nothing() {
+    let world = World::new(Backend::Postgres).await;
+    let writing = (0..200).map(|n| {
+        let world = world.clone();
+        tokio::spawn(async move { add(&world, &event(new_id(), &format!("n{n}"))).await })
+    });
+    let writing: Vec<_> = writing.collect();
+    let mut readers = vec![];
+    for _ in 0..4 {
+        let world = world.clone();
+        readers.push(tokio::spawn(async move {
+            let (mut seen, mut after) = (vec![], Uuid::nil());
+            while seen.len() < 200 {
+                let events = world.core.events_after("shop", after, 7).await.unwrap();
+                after = events.last().map_or(after, |e| e.id);
+                seen.extend(events.into_iter().map(|e| e.id));
+            }
+            seen
+        }));
+    }
+    for write in writing {
+        write.await.unwrap();
+    }
+    let mut orders = vec![];
+    for reader in readers {
+        orders.push(reader.await.unwrap());
+    }
+    orders.dedup();
+    assert_eq!(orders.len(), 1, "all readers see the same order");
+}
+
+on_both! {
+async fn a_reader_whose_last_event_is_gone_goes_on_after_it(world) {
+    let (one, two, three) = (new_id(), new_id(), new_id());
+    for (id, kind) in [(one, "one"), (two, "two"), (three, "three")] {
+        add(&world, &event(id, kind)).await;
+    }
+    assert_eq!(read(&world, one).await, ["two", "three"]);
+    let mut tx = world.core.store.begin().await.unwrap();
+    tx.delete::<Event>(two).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(read(&world, two).await, ["three"]);
+    assert_eq!(read(&world, new_id()).await, Vec::<String>::new());
+}
+}
