@@ -179,8 +179,20 @@ impl Work {
             .collect();
         self.d.told_steps = told;
         for a in untold {
-            self.event(State::Sent, None, Some(&a), None);
+            self.event(State::Sent, self.why_reached(a.step), Some(&a), None);
             self.d.state = State::Sent;
+        }
+    }
+
+    /// Why the plan went on to a step: the failure of the last attempt before it, where one is known.
+    fn why_reached(&self, step: u8) -> Option<Reason> {
+        let before = self.d.attempts.iter().rev().find(|a| a.step < step)?;
+        match before.outcome? {
+            Outcome::Accepted if before.is_bad() => {
+                Some(before.receipt_reason.unwrap_or(Reason::Unexplained))
+            }
+            Outcome::Accepted | Outcome::Unknown => None,
+            failed => Some(failed.reason()),
         }
     }
 

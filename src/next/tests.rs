@@ -180,6 +180,46 @@ fn an_outcome_that_is_written_after_all_waits_leaves_time_for_the_receipt() {
     }
 }
 
+/// The reasons of `sent`, by step, where the text came to this and the call was accepted.
+fn reasons_of_sent(outcome: Outcome, receipt: Option<Reason>) -> Vec<(u8, Option<Reason>)> {
+    let policy = policy(&["a"], &["v"]);
+    let mut d = dispatch(&[Channel::Sms, Channel::Voice]);
+    let text = next(&d, t(0.0), &policy).begin.unwrap();
+    begin(&mut d, &text, t(0.0));
+    close(&mut d, outcome, t(0.2));
+    let mut told = vec![];
+    let mut follow = |d: &mut Dispatch, now| {
+        let follows = next(d, now, &policy);
+        let sent = follows.conclusion.events.iter().filter(|e| e.state == State::Sent);
+        told.extend(sent.map(|e| (e.step, e.reason)));
+        follows.conclusion.apply(d);
+        follows.begin
+    };
+    let mut call = follow(&mut d, t(0.2));
+    if receipt.is_some() {
+        let text = d.attempts.last_mut().unwrap();
+        (text.receipt, text.receipt_reason) = (Some(Verdict::Bad), receipt);
+        call = follow(&mut d, t(1.0));
+    }
+    let call = call.or_else(|| follow(&mut d, t(31.0))).unwrap();
+    begin(&mut d, &call, t(31.0));
+    close(&mut d, Outcome::Accepted, t(31.2));
+    follow(&mut d, t(31.2));
+    told
+}
+
+#[test]
+fn sent_by_a_later_step_says_why_the_step_before_it_failed() {
+    let landline = Reason::Landline;
+    assert_eq!(reasons_of_sent(Outcome::Rejected(landline), None), [(2, Some(landline))]);
+    assert_eq!(reasons_of_sent(Outcome::Accepted, Some(landline)), [(1, None), (2, Some(landline))]);
+    assert_eq!(
+        reasons_of_sent(Outcome::Accepted, None),
+        [(1, None), (2, None)],
+        "nobody said that it failed"
+    );
+}
+
 #[test]
 fn a_carrier_that_says_try_at_once_is_still_given_a_pause() {
     let (_, follows) = on(Outcome::Throttled { retry_after: Some(Duration::ZERO) }, &[Channel::Sms], &["a"]);

@@ -13,6 +13,8 @@ use super::local;
 
 /// Letters that are kept.
 const MAX_LETTERS: usize = 100;
+/// Mailboxes that begin so do not exist.
+const REFUSED: &str = "nobody@";
 /// Bytes of a letter.
 const MAX_LETTER_BYTES: usize = 256 * 1024;
 
@@ -99,7 +101,7 @@ async fn serve(stream: TcpStream, letters: &Letters) -> std::io::Result<()> {
             "EHLO" => b"250-demo\r\n250 8BITMIME\r\n",
             "RCPT" => {
                 to = line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-                b"250 taken\r\n"
+                if to.starts_with(REFUSED) { b"550 no such mailbox\r\n" } else { b"250 taken\r\n" }
             }
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use super::form::Form;
-use super::set_up::{enrolment, enrolment_error, page, proven, who};
-use super::sign_in::{error_word, finish};
+use super::set_up::{enrolment, enrolment_error, enrolment_status, page, proven, who};
+use super::sign_in::{delivery, error_word, finish};
 use super::view::settings::{AddEmail, EmailCode, EmailError};
 use super::visitor::Visitor;
 use super::{Pages, shown};
 use crate::challenge::SendRefused;
 use crate::clock::seconds_until;
 use crate::flow::{AddRefused, Entered, Entry, Visitor as Guest};
-use crate::method::{Kind, MethodState};
+use crate::method::{Kind, Method, MethodState};
 
 /// `GET /settings/email`: asks for an address, or for the code that was mailed to one.
 pub(super) async fn ask_email(
@@ -24,7 +24,7 @@ pub(super) async fn ask_email(
 ) -> Response {
     let answer = async {
         let guest = proven(&pages, &visitor).await?;
-        let pending = guest.methods.iter().find(|m| m.kind == Kind::Email && m.state == MethodState::Pending);
+        let pending = pending_of(&guest);
         let product = guest.account.product.clone();
         let Some(pending) = pending else {
             return Ok(email_form(&pages, &visitor, &guest, "", None));
@@ -33,13 +33,30 @@ pub(super) async fn ask_email(
         let view = EmailCode {
             page: page(&pages, &visitor, &guest),
             address: pages.core.target(pending)?.to_string(),
-            delivery: shown::delivery(&look),
+            delivery: delivery(&pages, &look).await?,
             error: enrolment_error(query.as_deref(), &look, &pages),
             sends: shown::sends(&look, &pages.core.config()),
         };
         Ok(pages.render(&visitor, &product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
+}
+
+/// `GET /settings/email/status`
+pub(super) async fn email_status(State(pages): State<Arc<Pages>>, visitor: Visitor) -> Response {
+    let pending = match proven(&pages, &visitor).await {
+        Ok(guest) => pending_of(&guest).map(|m| m.id),
+        Err(_) => None,
+    };
+    match pending {
+        Some(method) => enrolment_status(&pages, &visitor, method).await,
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// The address that waits for its first code.
+fn pending_of(guest: &Guest) -> Option<&Method> {
+    guest.methods.iter().find(|m| m.kind == Kind::Email && m.state == MethodState::Pending)
 }
 
 fn email_form(
@@ -59,7 +76,7 @@ pub(super) async fn email(
     let answer = async {
         let guest = proven(&pages, &visitor).await?;
         let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
-        let pending = guest.methods.iter().find(|m| m.kind == Kind::Email && m.state == MethodState::Pending);
+        let pending = pending_of(&guest);
         if let (Some(pending), false) = (pending, form.text("code").is_empty()) {
             let challenge = pages.core.enrolment(&visitor.visit, pending.id).await?;
             let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };

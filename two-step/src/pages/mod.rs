@@ -61,6 +61,7 @@ impl Pages {
             .route("/settings/phone", get(set_up::ask_phone).post(set_up::add_phone))
             .route("/settings/phone/{method}", get(set_up::phone_code).post(set_up::enter_phone_code))
             .route("/settings/phone/{method}/status", get(set_up::phone_status))
+            .route("/settings/email/status", get(email::email_status))
             .route("/settings/phone/{method}/again", post(set_up::phone_again))
             .route("/settings/authenticator", get(set_up::authenticator).post(set_up::enter_authenticator))
             .route("/settings/email", get(email::ask_email).post(email::email))

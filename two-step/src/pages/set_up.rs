@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::answer::PageError;
 use super::form::Form;
 use super::settings::kept_phone;
-use super::sign_in::{error_word, finish, read_error, status_of};
+use super::sign_in::{delivery, error_word, finish, read_error, status_of};
 use super::view::set_up::{
     AddAuthenticator, AddPhone, Country, NewRecoveryCodes, PhoneCode, PhoneError, Place, ReadyMethod,
     RecoveryCodes, SetUpDone, TurnOn,
@@ -164,7 +164,7 @@ pub(super) async fn phone_code(
             number,
             may_change: typed_here,
             channel: if voice { view::Channel::Voice } else { view::Channel::Sms },
-            delivery: shown::delivery(&look),
+            delivery: delivery(&pages, &look).await?,
             error: enrolment_error(query.as_deref(), &look, &pages),
             sends: shown::sends(&look, &pages.core.config()),
         };
@@ -177,10 +177,16 @@ pub(super) async fn phone_code(
 pub(super) async fn phone_status(
     State(pages): State<Arc<Pages>>, Path(method): Path<Uuid>, visitor: Visitor,
 ) -> Response {
-    match enrolment(&pages, &visitor, method).await {
-        Ok(look) => status_of(&visitor, &look),
-        Err(_) => StatusCode::NOT_FOUND.into_response(),
-    }
+    enrolment_status(&pages, &visitor, method).await
+}
+
+/// What the script shows beside the field of a first code.
+pub(super) async fn enrolment_status(pages: &Pages, visitor: &Visitor, method: Uuid) -> Response {
+    let answer = async {
+        let look = enrolment(pages, visitor, method).await?;
+        Ok::<_, PageError>(status_of(pages, visitor, &look).await?)
+    };
+    answer.await.unwrap_or_else(|_| StatusCode::NOT_FOUND.into_response())
 }
 
 /// `POST /settings/phone/{method}`

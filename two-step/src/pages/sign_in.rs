@@ -125,10 +125,7 @@ pub(super) async fn show(
         let Some(method) = look.method() else {
             return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
         };
-        let delivery = match shown::delivery(&look) {
-            Some(Delivery::NotSent) => Some(not_sent(&pages, &look).await?),
-            delivery => delivery,
-        };
+        let delivery = delivery(&pages, &look).await?;
         let error = read_error(query.as_deref(), &look, &pages);
         let view = EnterCode {
             page: page(&pages, &visitor, &look),
@@ -149,11 +146,15 @@ pub(super) async fn show(
     finish(&pages, &visitor, answer.await)
 }
 
-/// Why no code was sent yet: a limit, or a pause that is over.
-async fn not_sent(pages: &Pages, look: &Look) -> Result<Delivery, PageError> {
+/// What became of the last code. Where none was sent yet, a limit may be full.
+pub(super) async fn delivery(pages: &Pages, look: &Look) -> Result<Option<Delivery>, FlowError> {
+    let delivery = shown::delivery(look);
+    if delivery != Some(Delivery::NotSent) {
+        return Ok(delivery);
+    }
     let full_until = pages.core.full_until(look).await?;
-    let seconds = full_until.map(|until| seconds_until(look.now, until));
-    Ok(seconds.map_or(Delivery::NotSent, |seconds| Delivery::Limited(Some(seconds))))
+    let limited = full_until.map(|until| Delivery::Limited(Some(seconds_until(look.now, until))));
+    Ok(limited.or(delivery))
 }
 
 fn page(pages: &Pages, visitor: &Visitor, look: &Look) -> Page {
@@ -245,16 +246,20 @@ pub(super) async fn enter(
 pub(super) async fn status(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, visitor: Visitor,
 ) -> Response {
-    match pages.core.look(id, &who(&visitor)).await {
-        Ok(look) => status_of(&visitor, &look),
+    let answer = async {
+        let look = pages.core.look(id, &who(&visitor)).await?;
+        status_of(&pages, &visitor, &look).await
+    };
+    match answer.await {
+        Ok(status) => status,
         Err(FlowError::Missing(_)) => StatusCode::NOT_FOUND.into_response(),
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-pub(super) fn status_of(visitor: &Visitor, look: &Look) -> Response {
+pub(super) async fn status_of(pages: &Pages, visitor: &Visitor, look: &Look) -> Result<Response, FlowError> {
     let lang = super::answer::lang_of(visitor, look.challenge.locale.as_deref());
-    let delivery = shown::delivery(look);
+    let delivery = delivery(pages, look).await?;
     let text = delivery.zip(shown::proof(look).channel()).map(|(d, channel)| d.text(lang, channel));
     let wait =
         look.challenge.next_send_at.filter(|at| *at > look.now).map_or(0, |at| seconds_until(look.now, at));
@@ -262,7 +267,7 @@ pub(super) fn status_of(visitor: &Visitor, look: &Look) -> Response {
         "delivery": text, "tone": delivery.map(|d| d.tone().word()), "done": !look.challenge.state.is_live(),
         "next_send_in": wait,
     });
-    ([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
 }
 
 /// `POST /challenge/{id}/send`: the same again, or by another channel.

@@ -35,6 +35,11 @@ async fn a_name_of_64_characters_fits_into_the_qr_code_and_a_longer_one_is_refus
         let new = world.core.add_authenticator(&user.visit).await.unwrap().unwrap();
         assert!(qrcode::QrCode::with_error_correction_level(new.uri.as_bytes(), qrcode::EcLevel::M).is_ok());
     }
+    // The longest names that a product and a user can have.
+    let world = world.configured(|config| {
+        let shop = config.products.get_mut("shop").unwrap();
+        shop.name = "🦉".repeat(40);
+    });
     let long = User::new(&world, &"🦉".repeat(128));
     long.open_settings().await;
     let new = world.core.add_authenticator(&long.visit).await.unwrap().unwrap();

@@ -21,7 +21,7 @@ scenario(async () => {
   await saveRecoveryCodes(page);
   await page.click("form[action='/settings/on'] button");
 
-  // The notice comes as a text, and no call follows it: its failure says that the number is a landline.
+  // The call said why the text before it failed.
   await page.click("a[href='/settings']");
   await page.click("a[href^='/settings/methods/']");
   const learnt = async () => (await page.reload(), await page.textContent("main")).includes("This number cannot receive texts.");

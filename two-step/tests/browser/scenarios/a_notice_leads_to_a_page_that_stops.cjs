@@ -1,20 +1,12 @@
 "use strict";
-const { assert, newBrowser, scenario, setUp, shot, shows, signIn, signInByText, stack } = require("./user.cjs");
+const { assert, newBrowser, noticeLink, scenario, setUp, shot, shows, signIn, signInByText, stack } = require("./user.cjs");
 
 scenario(async () => {
   await setUp(await newBrowser());
   const trusted = await newBrowser();
-  await new Promise((resolve) => setTimeout(resolve, 1100));
   await signInByText(trusted, { trust: true });
   // The notice "turned on" came by text, and its link leads to the stop page.
-  let link;
-  for (const until = Date.now() + 15_000; !link && Date.now() < until; ) {
-    const { phones } = await (await fetch(`${stack.demo}phones`)).json();
-    const bodies = phones.flatMap((phone) => phone.messages.map((m) => m.body ?? ""));
-    link = bodies.map((body) => body.match(/http\S+\/stop\/\S+/)?.[0]).find(Boolean);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-  assert.ok(link, "a notice with a link came");
+  const link = await noticeLink("+447700900200", "turned on");
   const page = await newBrowser();
   await page.goto(link);
   await shot(page, "stop");

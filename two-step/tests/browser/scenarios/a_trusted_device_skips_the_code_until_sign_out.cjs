@@ -30,7 +30,6 @@ scenario(async () => {
 
   // So does revocation on the settings page.
   const fourth = await newBrowser();
-  await new Promise((resolve) => setTimeout(resolve, 1100));
   await signInByText(fourth, { trust: true });
   await openSettings(fourth);
   await shows(fourth, "Confirm that it is you");

@@ -10,7 +10,6 @@ scenario(async () => {
   await signInByText(page);
   await openSettings(page);
   // A fresh proof comes first, and a wrong code does not open anything.
-  await new Promise((resolve) => setTimeout(resolve, 1100));
   let place = await newest(number, "sms");
   await page.click("form[action='/settings/proof'] button");
   const code = await codeAfter(number, "sms", place);

@@ -68,7 +68,7 @@ impl Sends {
     pub(crate) fn buttons(self, lang: Lang, channel: Channel, delivery: Option<Delivery>) -> Vec<SendButton> {
         let texts = &lang.texts().sign_in;
         let again = match (delivery, channel) {
-            (Some(Delivery::NotSent), _) => texts.send_first,
+            (Some(Delivery::NotSent | Delivery::Limited(_)), _) => texts.send_first,
             (_, Channel::Voice) => texts.call_again,
             _ => texts.send_again,
         };

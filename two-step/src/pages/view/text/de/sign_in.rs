@@ -54,10 +54,10 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
     landline: "Diese Nummer kann keine SMS empfangen. Wählen Sie unten einen anderen Weg.",
     opted_out: "Diese Nummer hat unsere Nachrichten gesperrt. Wählen Sie unten einen anderen Weg.",
     refused: "Diese Nummer kann nicht bedient werden. Wählen Sie unten einen anderen Weg.",
-    limited: "An diese Nummer können zurzeit keine Codes gehen. Wählen Sie unten einen anderen Weg.",
+    limited: "Auf diesem Weg können zurzeit keine Codes gesendet werden. Wählen Sie unten einen anderen.",
     limited_until: |wait| {
         format!(
-            "Der nächste Code an diese Nummer ist in {wait} möglich. Wählen Sie bis dahin unten einen anderen Weg."
+            "Der nächste Code kann in {wait} gesendet werden. Wählen Sie bis dahin unten einen anderen Weg."
         )
     },
     not_sent: "Es wurde noch kein Code gesendet. Senden Sie einen, oder wählen Sie unten einen anderen Weg.",

@@ -52,9 +52,9 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
     landline: "This number cannot receive texts. Choose another way below.",
     opted_out: "This number has blocked our messages. Choose another way below.",
     refused: "This number cannot be served. Choose another way below.",
-    limited: "No more codes can go to this number for now. Choose another way below.",
+    limited: "No more codes can be sent this way for now. Choose another way below.",
     limited_until: |wait| {
-        format!("This number can get the next code in {wait}. Until then, choose another way below.")
+        format!("The next code can be sent in {wait}. Until then, choose another way below.")
     },
     not_sent: "No code was sent yet. Send one, or choose another way below.",
     slow: "Sending takes longer than usual. You can wait, or choose another way below.",
