@@ -4,7 +4,7 @@
 //!
 //! A back end creates a [`challenge`] over the [`api`] and sends the browser to its URL. The first browser that opens it
 //! claims it ([`flow`]): a trusted [`device`] goes straight on, everybody else gets a [`code`] by the preferred [`method`].
-//! The code's job lies sealed in the outbox, in the transaction that made it, until the [`relay`] has brought it to otpost
+//! The code's job lies sealed in the outbox, in the transaction that made it, until the [`relay`] has published it to otpost
 //! by a [`carrier`]. What otpost says of it is written down by [`hear`], and the [`pages`] show it. The entry is read, held
 //! against the live codes under the locks of [`account`] and challenge, and counted against the [`limit`]s: exactly so many
 //! wrong ones pass, and one right one. The browser goes back to the product with a ticket, which buys a signed [`result`].

@@ -227,7 +227,7 @@ impl Method {
     }
 }
 
-/// Whether these methods can stand alone as a second step: recovery codes are a backup, and e-mail only where the
+/// Whether a method of this kind can stand alone as a second step. Recovery codes are a backup. E-mail counts where the
 /// configuration says so.
 pub fn is_primary(kind: Kind, email_second_step: bool) -> bool {
     match kind {

@@ -37,7 +37,7 @@ struct Typed {
 
 /// `kind`, `result`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Brought {
+struct Published {
     kind: Word,
     result: Word,
 }
@@ -68,7 +68,7 @@ pub struct Metrics {
     challenges: Family<Asked, Counter>,
     verified: Family<Proved, Counter>,
     entries: Family<Typed, Counter>,
-    outbox: Family<Brought, Counter>,
+    outbox: Family<Published, Counter>,
     deliveries: Family<Told, Counter>,
     waiting: Gauge,
     oldest: Gauge,
@@ -136,8 +136,8 @@ impl Metrics {
     }
 
     /// An outbox row was taken up.
-    pub(crate) fn brought(&self, kind: OutboxKind, outcome: Outcome) {
-        self.outbox.get_or_create(&Brought { kind: kind.into(), result: outcome.into() }).inc();
+    pub(crate) fn published(&self, kind: OutboxKind, outcome: Outcome) {
+        self.outbox.get_or_create(&Published { kind: kind.into(), result: outcome.into() }).inc();
     }
 
     /// otpost said how far a text or call has come.

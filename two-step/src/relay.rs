@@ -1,4 +1,4 @@
-//! Brings the outbox out: jobs and acts to otpost, mail to its server, events to webhooks. A row is deleted when it was taken;
+//! Publishes the outbox: jobs and acts go to otpost, mail to its server, events to webhooks. A row is deleted when it was taken;
 //! after a crash it goes out again under the same id.
 
 mod webhook;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
-use crate::carrier::{Brought, Carrier};
+use crate::carrier::{Carrier, Published};
 use crate::clock::after;
 use crate::flow::{Core, FlowError, Heard};
 use crate::mail::{MailError, Mailer};
@@ -23,18 +23,18 @@ const WAYS: [&[OutboxKind]; 3] = [
     &[OutboxKind::Mail],
     &[OutboxKind::Webhook],
 ];
-/// Rows that are brought out at once.
+/// Rows that are published at once.
 const GROUP: i64 = 32;
 /// A relay that was killed holds its rows for so long.
 const LEASE: Duration = Duration::from_secs(15);
-/// A row is brought out within this time, or tried again: before its lease ends.
+/// How long publishing a row may take. The row is tried again before its lease ends.
 const TIMEOUT: Duration = Duration::from_secs(12);
 /// The outbox is looked at so often, besides when a commit wakes the relay.
 const LOOK: Duration = Duration::from_millis(500);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Brings the outbox out.
+/// Publishes the rows of the outbox.
 pub struct Relay {
     /// The rows.
     pub core: Arc<Core>,
@@ -63,7 +63,7 @@ impl Relay {
             // Made before the look: a commit meanwhile wakes too.
             let filled = self.core.outbox_filled.notified();
             match self.turn(kinds).await {
-                Ok(brought) if brought > 0 => continue,
+                Ok(published) if published > 0 => continue,
                 Ok(_) => {}
                 Err(e) => tracing::warn!(reason = %e, "the outbox cannot be read"),
             }
@@ -75,11 +75,11 @@ impl Relay {
         }
     }
 
-    /// Brings out what is due of some kinds. Returns how many rows were taken up.
+    /// Publishes the rows of some kinds that are due. Returns how many it took.
     async fn turn(&self, kinds: &[OutboxKind]) -> Result<usize, FlowError> {
         let rows = self.take(kinds).await?;
         let taken = rows.len();
-        futures_util::future::join_all(rows.into_iter().map(|row| self.bring(row))).await;
+        futures_util::future::join_all(rows.into_iter().map(|row| self.publish(row))).await;
         Ok(taken)
     }
 
@@ -108,7 +108,7 @@ impl Relay {
         let (over, live): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.not_after <= now);
         for row in over {
             tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "dropped from the outbox: its time is over");
-            self.core.metrics.brought(row.kind, metrics::Outcome::Dropped);
+            self.core.metrics.published(row.kind, metrics::Outcome::Dropped);
             if row.kind == OutboxKind::Dispatch {
                 self.core.given_up(row.subject).await?;
             }
@@ -117,7 +117,7 @@ impl Relay {
         Ok(live)
     }
 
-    async fn bring(&self, row: OutboxRow) {
+    async fn publish(&self, row: OutboxRow) {
         let outcome = match self.open(&row) {
             Ok(body) => {
                 let trying = tokio::time::timeout(TIMEOUT, self.try_once(&row, &body)).await;
@@ -127,11 +127,11 @@ impl Relay {
         };
         let settled = match outcome {
             Ok(Outcome::Done) => {
-                self.core.metrics.brought(row.kind, metrics::Outcome::Done);
+                self.core.metrics.published(row.kind, metrics::Outcome::Done);
                 self.forget(&row).await
             }
             Ok(Outcome::Again { reason }) => {
-                self.core.metrics.brought(row.kind, metrics::Outcome::Again);
+                self.core.metrics.published(row.kind, metrics::Outcome::Again);
                 self.put_off(&row, &reason).await
             }
             Err(e) => Err(e),
@@ -168,23 +168,23 @@ impl Relay {
                 Ok(()) => Outcome::Done,
                 Err(reason) => Outcome::Again { reason },
             }),
-            kind => match self.carrier.bring(kind, body).await {
-                Ok(brought) => self.brought(row, brought).await,
+            kind => match self.carrier.publish(kind, body).await {
+                Ok(published) => self.settle(row, published).await,
                 Err(away) => Ok(Outcome::Again { reason: away.0 }),
             },
         }
     }
 
     /// What otpost's answer means for the dispatch.
-    async fn brought(&self, row: &OutboxRow, brought: Brought) -> Result<Outcome, FlowError> {
-        match (row.kind, brought) {
-            (OutboxKind::Dispatch, Brought::Refused { state, reason, retry_after_s }) => {
+    async fn settle(&self, row: &OutboxRow, published: Published) -> Result<Outcome, FlowError> {
+        match (row.kind, published) {
+            (OutboxKind::Dispatch, Published::Refused { state, reason, retry_after_s }) => {
                 let heard =
                     Heard { dispatch: row.subject, sequence: 1, state, channel: None, reason, retry_after_s };
                 self.core.hear(&heard).await?;
             }
             (OutboxKind::Dispatch, _) => self.core.confirmed(row.subject).await?,
-            (OutboxKind::Next, Brought::NoNextStep) => self.core.call_anew(row.subject).await?,
+            (OutboxKind::Next, Published::NoNextStep) => self.core.call_anew(row.subject).await?,
             _ => {}
         }
         Ok(Outcome::Done)
@@ -198,7 +198,7 @@ impl Relay {
 
     async fn put_off(&self, row: &OutboxRow, reason: &str) -> Result<(), FlowError> {
         let pause = Duration::from_millis(250 << row.tries.min(7)).min(LONGEST_PAUSE);
-        tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "not brought out yet");
+        tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "not published yet");
         let mut tx = self.core.store.begin().await?;
         let now = tx.now().await?;
         tx.update(&OutboxRow { next_at: after(now, pause), ..row.clone() }).await?;

@@ -1,5 +1,5 @@
-//! The floor: what any service pays that keeps a challenge in PostgreSQL. Four transactions of one or two statements each,
-//! prepared, on connections of their own: the challenge, its code and the order, the order's confirmation, the proof.
+//! The floor: what any service pays that keeps a challenge in PostgreSQL. Four transactions of one prepared statement each, on
+//! connections of their own: the challenge, its code and the order, the order's confirmation, the proof.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,12 @@ pub(crate) async fn run(place: &Place, times: usize, at_once: usize) -> anyhow::
     crate::ledger::connect(&place.ledger_url()).await?.batch_execute(TABLES).await?;
     let share = times.div_ceil(at_once);
     let tasks = (0..at_once).map(async |task| {
-        let mut database = crate::ledger::connect(&place.ledger_url()).await?;
+        let database = crate::ledger::connect(&place.ledger_url()).await?;
+        let statements = Statements::prepare(&database).await?;
         let mut took = vec![];
         for n in task * share..((task + 1) * share).min(times) {
             let began = Instant::now();
-            one(&mut database, i64::try_from(n)?).await?;
+            one(&database, &statements, i64::try_from(n)?).await?;
             took.push(began.elapsed());
         }
         anyhow::Ok(took)
@@ -29,19 +30,30 @@ pub(crate) async fn run(place: &Place, times: usize, at_once: usize) -> anyhow::
     Ok(try_join_all(tasks).await?.concat())
 }
 
-async fn one(database: &mut Client, id: i64) -> anyhow::Result<()> {
-    let insert = database.prepare("insert into floor_challenge values ($1, 'open', null)").await?;
-    let code = database.prepare("update floor_challenge set code = '123456' where id = $1").await?;
-    let order = database.prepare("insert into floor_outbox values ($1, 'job')").await?;
-    let confirm = database.prepare("delete from floor_outbox where id = $1").await?;
-    let lock = database.prepare("select state, code from floor_challenge where id = $1 for update").await?;
-    let prove = database.prepare("update floor_challenge set state = 'verified' where id = $1").await?;
-    for statements in [vec![&insert], vec![&code, &order], vec![&confirm], vec![&lock, &prove]] {
-        let transaction = database.transaction().await?;
-        for statement in statements {
-            transaction.query(statement, &[&id]).await?;
-        }
-        transaction.commit().await?;
+/// The four statements, each a transaction of its own and one round trip.
+struct Statements([tokio_postgres::Statement; 4]);
+
+impl Statements {
+    async fn prepare(database: &Client) -> anyhow::Result<Self> {
+        let create = database.prepare("insert into floor_challenge values ($1, 'open', null)").await?;
+        let order = database
+            .prepare(
+                "with coded as (update floor_challenge set code = '123456' where id = $1 returning id) \
+                 insert into floor_outbox select id, 'job' from coded",
+            )
+            .await?;
+        let confirm = database.prepare("delete from floor_outbox where id = $1").await?;
+        let prove = database
+            .prepare("update floor_challenge set state = 'verified' where id = $1 and state = 'open' and code = '123456'")
+            .await?;
+        Ok(Self([create, order, confirm, prove]))
+    }
+}
+
+async fn one(database: &Client, Statements(statements): &Statements, id: i64) -> anyhow::Result<()> {
+    for statement in statements {
+        let changed = database.execute(statement, &[&id]).await?;
+        anyhow::ensure!(changed == 1, "the floor wrote {changed} rows in place of one");
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! The service is the release binary with its defaults, on PostgreSQL; only limits that a load from one address would meet
 //! are wider. otpost is a stand-in in our process (`standin`) that takes jobs and hands their codes to our users (`user`).
-//! The floor does the same number of transactions by hand.
+//! The floor writes by hand what any such service must.
 
 mod floor;
 mod service;

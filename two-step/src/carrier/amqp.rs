@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Brought, Carrier, CarrierAway, Event, TenantKey, job, wire};
+use super::{Carrier, CarrierAway, Event, Published, TenantKey, job, wire};
 use crate::config::BadConfig;
 use crate::flow::Heard;
 use crate::store::OutboxKind;
@@ -177,7 +177,7 @@ impl Amqp {
 
 #[async_trait]
 impl Carrier for Amqp {
-    async fn bring(&self, kind: OutboxKind, body: &Json) -> Result<Brought, CarrierAway> {
+    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierAway> {
         let routing_key = match kind {
             OutboxKind::Next => "next",
             OutboxKind::Cancel => "cancel",
@@ -193,7 +193,7 @@ impl Carrier for Amqp {
             fields.insert("tenant".to_owned(), self.tenant.clone().into());
         }
         self.publish(routing_key, &body).await?;
-        Ok(Brought::Taken)
+        Ok(Published::Taken)
     }
 
     async fn hear(&self, events: mpsc::Sender<Event>, stop: CancellationToken) {

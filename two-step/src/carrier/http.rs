@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Brought, Carrier, CarrierAway, Event, TenantKey, job, wire};
+use super::{Carrier, CarrierAway, Event, Published, TenantKey, job, wire};
 use crate::config::BadConfig;
 use crate::flow::Heard;
 use crate::store::{DispatchState, OutboxKind};
@@ -73,15 +73,15 @@ impl Http {
         Ok((status, problem, retry_after))
     }
 
-    async fn dispatch(&self, body: &Json) -> Result<Brought, CarrierAway> {
+    async fn dispatch(&self, body: &Json) -> Result<Published, CarrierAway> {
         let job = job(body, &self.tenant, self.key.as_ref())?;
         let (status, problem, retry_after) = self.post("/v1/dispatches", &job).await?;
         let refused = |state| {
             let retry_after_s = problem.retry_after_s.or(retry_after);
-            Ok(Brought::Refused { state, reason: problem.reason.clone(), retry_after_s })
+            Ok(Published::Refused { state, reason: problem.reason.clone(), retry_after_s })
         };
         match status.as_u16() {
-            200 | 202 => Ok(Brought::Taken),
+            200 | 202 => Ok(Published::Taken),
             // The number's quota has a reason; a flooded door has none and takes the job later.
             429 if problem.reason.is_some() => refused(DispatchState::Limited),
             409 if problem.r#type.contains("superseded") => refused(DispatchState::Superseded),
@@ -150,7 +150,7 @@ impl Http {
 
 #[async_trait]
 impl Carrier for Http {
-    async fn bring(&self, kind: OutboxKind, body: &Json) -> Result<Brought, CarrierAway> {
+    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierAway> {
         let id = body["id"].as_str().unwrap_or_default();
         let act = match kind {
             OutboxKind::Next => "next",
@@ -164,12 +164,12 @@ impl Carrier for Http {
         }
         let (status, _, _) = self.post(&format!("/v1/dispatches/{id}/{act}"), &act_body).await?;
         match status.as_u16() {
-            200 | 202 => Ok(Brought::Taken),
+            200 | 202 => Ok(Published::Taken),
             // The dispatch was refused, or has ended.
-            404 | 409 => Ok(Brought::NoNextStep),
+            404 | 409 => Ok(Published::NoNextStep),
             422 => {
                 tracing::error!(act, "otpost refuses an act");
-                Ok(Brought::NoNextStep)
+                Ok(Published::NoNextStep)
             }
             other => Err(CarrierAway(format!("otpost answers {other}"))),
         }

@@ -24,7 +24,7 @@ use crate::store::{DispatchState, OutboxKind};
 
 /// What otpost made of a job or an act.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Brought {
+pub enum Published {
     /// otpost has it.
     Taken,
     /// The dispatch has no further step, or has ended. Only for `next`.
@@ -45,11 +45,11 @@ pub enum Brought {
 #[error("{0}")]
 pub struct CarrierAway(pub String);
 
-/// Brings codes to telephones.
+/// The way to otpost.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// Brings a job or an act. The same one may be brought twice.
-    async fn bring(&self, kind: OutboxKind, body: &Json) -> Result<Brought, CarrierAway>;
+    /// Publishes a job or an act. The same one may be published twice.
+    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierAway>;
 
     /// Hears events until told to stop, and hands them over one by one. Each is acknowledged once it was handed over and
     /// its answer came.

@@ -35,7 +35,7 @@ enum Command {
     /// Show a whole shop on this machine: pages, phones and mailbox on one screen
     #[cfg(feature = "demo")]
     Demo(crate::demo::Demo),
-    /// Bring the database's schema to this version
+    /// Migrate the database's schema to this version
     Migrate(ConfigFile),
     /// Check or print a configuration
     #[command(subcommand)]

@@ -18,7 +18,7 @@ const QUIET: [&str; 6] =
 pub(super) struct Serve {
     #[command(flatten)]
     file: ConfigFile,
-    /// Bring the schema to this version first
+    /// Migrate the schema first
     #[arg(long)]
     migrate: bool,
 }

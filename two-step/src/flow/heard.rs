@@ -86,7 +86,7 @@ impl Core {
         Ok(())
     }
 
-    /// The relay could not bring a dispatch to otpost before its code ended. If otpost has it all the same, its next event
+    /// The relay could not publish a dispatch before its code expired. If otpost has it all the same, its next event
     /// says so.
     pub async fn given_up(&self, dispatch: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
@@ -108,7 +108,7 @@ impl Core {
         Ok(tx.commit().await?)
     }
 
-    /// The relay has brought a dispatch to otpost.
+    /// otpost has confirmed a dispatch.
     pub async fn confirmed(&self, dispatch: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         if let Some(mut row) = tx.lock::<Dispatch>(dispatch).await? {

@@ -10,7 +10,7 @@ use crate::store::DispatchState;
 use super::view::sign_in::{Delivery, Offer, Sends, Trust};
 use super::view::{MethodKind, Proof};
 
-/// A job that our relay has not brought to otpost after this time: the page offers other ways.
+/// After this time the page offers other ways for a job that was not published.
 const SLOW: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The view's word for a kind.

@@ -1,4 +1,4 @@
-//! Brings the schema to this version's.
+//! Migrates the schema to this version's.
 
 use deadpool_postgres::Object;
 

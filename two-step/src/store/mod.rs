@@ -81,7 +81,7 @@ impl Store {
         Ok(Self { driver, ahead_ms: Arc::default() })
     }
 
-    /// Brings the schema to this version's.
+    /// Migrates the schema to this version's.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         migrate::run(&self.driver).await
     }

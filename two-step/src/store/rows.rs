@@ -121,7 +121,7 @@ pub struct Dispatch {
     pub call_planned: bool,
     /// When it was made.
     pub issued_at: Timestamp,
-    /// Whether our relay brought it to otpost.
+    /// When otpost confirmed it.
     pub confirmed_at: Option<Timestamp>,
     /// How far it has come.
     pub state: DispatchState,
@@ -137,7 +137,7 @@ pub struct Dispatch {
     pub call_due_at: Option<Timestamp>,
 }
 
-/// What an outbox row brings where.
+/// The kind of an outbox row, which decides where the relay publishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum OutboxKind {
@@ -160,7 +160,7 @@ pub enum OutboxKind {
 pub struct OutboxRow {
     /// Our id. Rows of one subject go out in the order of their ids.
     pub id: Uuid,
-    /// What it brings where.
+    /// Its kind.
     pub kind: OutboxKind,
     /// What it is about: the dispatch, the mail, the product's event.
     pub subject: Uuid,

@@ -1,4 +1,4 @@
-//! The schema is brought to this version's.
+//! The schema is migrated to this version's.
 
 use two_step::account::Account;
 use two_step::clock::machine_now;

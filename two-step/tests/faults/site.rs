@@ -260,12 +260,12 @@ impl Site {
         self.database.look().await.query_one(&sql, &[]).await.unwrap().get(0)
     }
 
-    /// Waits until everything has been brought out and told.
+    /// Waits until the outbox is published and otpost has told everything.
     pub(crate) async fn is_quiet(&self) {
         checker::settle(self).await;
     }
 
-    /// Waits until everything has been brought out.
+    /// Waits until the outbox is published.
     pub(crate) async fn outbox_is_empty(&self) {
         wait::until("the outbox is empty", async || self.outbox("true").await == 0).await;
     }

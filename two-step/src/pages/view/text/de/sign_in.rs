@@ -50,7 +50,7 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
     email_sending: "Die E-Mail wird gesendet…",
     email_on_its_way: "Unterwegs. Sehen Sie auch im Spam-Ordner nach.",
     email_delivered: "Angekommen. Sehen Sie auch im Spam-Ordner nach.",
-    email_failed: "Die E-Mail konnte nicht zugestellt werden. Wählen Sie unten einen anderen Weg.",
+    email_failed: "Die E-Mail konnte nicht zugestellt werden.",
     landline: "Diese Nummer kann keine SMS empfangen. Wählen Sie unten einen anderen Weg.",
     opted_out: "Diese Nummer hat unsere Nachrichten gesperrt. Wählen Sie unten einen anderen Weg.",
     refused: "Diese Nummer kann nicht bedient werden. Wählen Sie unten einen anderen Weg.",

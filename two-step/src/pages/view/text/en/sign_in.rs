@@ -48,7 +48,7 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
     email_sending: "Sending the e-mail…",
     email_on_its_way: "On its way. Look in the spam folder too.",
     email_delivered: "Delivered. Look in the spam folder too.",
-    email_failed: "The e-mail could not be delivered. Choose another way below.",
+    email_failed: "The e-mail could not be delivered.",
     landline: "This number cannot receive texts. Choose another way below.",
     opted_out: "This number has blocked our messages. Choose another way below.",
     refused: "This number cannot be served. Choose another way below.",
