@@ -2,6 +2,7 @@
 
 mod duration;
 mod live;
+mod product;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 pub use duration::{Life, read_duration};
 pub use live::Live;
+pub use product::{NewDeviceCheck, ProductConfig, WebhookConfig};
 pub use sections::*;
 
 use crate::limit::Limits;

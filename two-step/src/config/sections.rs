@@ -4,12 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::{BadConfig, Life, read_duration};
-use crate::method::Kind;
+use super::{Life, read_duration};
 
 macro_rules! section {
     ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $ty:ty = $default:expr),* $(,)? }) => {
@@ -23,6 +21,8 @@ macro_rules! section {
         }
     };
 }
+
+pub(super) use section;
 
 const fn minutes(n: u64) -> Life {
     Life(Duration::from_secs(n * 60))
@@ -301,130 +301,4 @@ section! {
         /// `text` or `json`.
         format: LogFormat = LogFormat::Text,
     }
-}
-
-/// What a product does about unknown browsers of accounts that are off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NewDeviceCheck {
-    /// Nothing.
-    Off,
-    /// A code by e-mail.
-    Email,
-    /// A code by text.
-    Sms,
-}
-
-impl NewDeviceCheck {
-    /// The kind of method that is asked; none: nothing is asked.
-    pub fn kind(self) -> Option<Kind> {
-        match self {
-            Self::Off => None,
-            Self::Email => Some(Kind::Email),
-            Self::Sms => Some(Kind::Phone),
-        }
-    }
-}
-
-section! {
-    /// A product: a service that checks passwords itself.
-    ProductConfig {
-        /// Its name on pages and in authenticator apps.
-        name: String = String::new(),
-        /// Where browsers may be sent back to; compared character for character.
-        return_urls: Vec<String> = vec![],
-        /// ISO 3166 countries whose numbers are served.
-        countries: Vec<String> = vec![],
-        /// What happens on unknown browsers of accounts that are off.
-        new_device_check: NewDeviceCheck = NewDeviceCheck::Off,
-        /// The product's start page, for pages that have nothing else to offer.
-        home_url: Option<String> = None,
-        /// Where its events go.
-        webhook: Option<WebhookConfig> = None,
-    }
-}
-section! {
-    /// Where a product's events go.
-    WebhookConfig {
-        /// The target.
-        url: String = String::new(),
-        /// The secret that signs: `whsec_…`
-        secret: Option<SecretString> = None,
-        /// A file that holds it.
-        secret_file: Option<PathBuf> = None,
-    }
-}
-
-impl ProductConfig {
-    pub(super) fn check(&self, key: &str) -> Result<(), BadConfig> {
-        let bad = |text: String| Err(BadConfig(format!("products.{key}: {text}")));
-        let named = (1..=64).contains(&key.len())
-            && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-        if !named {
-            return bad("a product's key is 1 to 64 of a-z, 0-9, - and _".to_owned());
-        }
-        if self.name.is_empty() || self.name.chars().count() > 40 || self.name.chars().any(char::is_control) {
-            return bad("name is needed: 1 to 40 characters".to_owned());
-        }
-        if self.countries.is_empty() {
-            return bad("countries is needed: the ISO 3166 codes of the countries whose numbers are served"
-                .to_owned());
-        }
-        if let Some(n) = self.countries.iter().position(|c| !is_country(c)) {
-            return bad(format!("countries: entry {} is no ISO 3166 code such as GB", n + 1));
-        }
-        if let Some(n) = self.return_urls.iter().position(|url| !is_return_url(url)) {
-            return bad(format!("return_urls: entry {} {PLAIN_URL}", n + 1));
-        }
-        if self.home_url.as_ref().is_some_and(|url| !is_return_url(url)) {
-            return bad(format!("home_url {PLAIN_URL}"));
-        }
-        match self.webhook.as_ref().and_then(WebhookConfig::fault) {
-            Some(fault) => bad(fault.to_owned()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Bytes that a webhook's key must have (Standard Webhooks: 24 to 64).
-const WEBHOOK_KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-
-impl WebhookConfig {
-    /// The key that signs; none where the secret has another form.
-    pub fn key(&self) -> Option<Vec<u8>> {
-        let text = self.secret.as_ref()?.expose_secret().strip_prefix("whsec_")?;
-        let key = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-        WEBHOOK_KEY_BYTES.contains(&key.len()).then_some(key)
-    }
-
-    fn fault(&self) -> Option<&'static str> {
-        if !is_https_or_loopback(&self.url) {
-            return Some("webhook.url must be https, or http on loopback");
-        }
-        self.key().is_none().then_some(
-            "webhook.secret must be whsec_ and 24 to 64 bytes in base64; name a file that holds it in secret_file",
-        )
-    }
-}
-
-/// What a URL of a product must be.
-const PLAIN_URL: &str = "must be https, or http on loopback, without user, query and fragment";
-
-fn is_https_or_loopback(url: &str) -> bool {
-    reqwest::Url::parse(url).is_ok_and(|u| {
-        u.scheme() == "https" || u.scheme() == "http" && is_loopback(u.host_str().unwrap_or_default())
-    })
-}
-
-fn is_country(code: &str) -> bool {
-    let region = code.parse::<rlibphonenumber::Region>();
-    let known =
-        region.is_ok_and(|r| rlibphonenumber::PHONE_NUMBER_UTIL.get_country_code_for_region(r).is_some());
-    code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()) && known
-}
-
-fn is_return_url(url: &str) -> bool {
-    let plain = reqwest::Url::parse(url)
-        .is_ok_and(|u| u.query().is_none() && u.fragment().is_none() && u.username().is_empty());
-    plain && is_https_or_loopback(url) && !url.contains('*')
 }

@@ -1,10 +1,9 @@
 //! A user adds a method. It is pending until its first code was entered.
 
 use jiff::Timestamp;
+use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
-
-use serde_json::json;
 
 use super::author::{Author, Settings};
 use super::counting::{Count, count};
@@ -12,11 +11,9 @@ use super::create::MAX_NAME_CHARS;
 use super::events::Notice;
 use super::users::find;
 use super::{Core, FlowError, Locked, Visit};
-use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
-use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState, STOPPED};
+use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState};
 use crate::number::{BadNumber, Number};
-use crate::recovery::{self, RecoveryCode, SET_SIZE};
 use crate::seal::{Hashed, Sealed};
 use crate::store::{Tx, Value, new_id};
 use crate::totp;
@@ -117,7 +114,7 @@ impl Core {
     }
 
     /// Begins an enrolment: a challenge that only this method's code answers.
-    async fn enrol(
+    pub(super) async fn enrol(
         &self, tx: Tx, settings: &Settings, method: &Method, channel: Option<Channel>,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
         let (challenge, sent) = self.send_first(tx, settings, method, channel).await?;
@@ -229,69 +226,13 @@ impl Core {
     }
 
     /// Another attempt takes the place of one that was never finished.
-    async fn drop_pending(&self, tx: &mut Tx, settings: &Settings, kind: Kind) -> Result<(), FlowError> {
+    pub(super) async fn drop_pending(
+        &self, tx: &mut Tx, settings: &Settings, kind: Kind,
+    ) -> Result<(), FlowError> {
         for method in settings.methods.iter().filter(|m| m.kind == kind && m.state == MethodState::Pending) {
             tx.delete::<Method>(method.id).await?;
         }
         Ok(())
-    }
-
-    /// Adds an e-mail address, and mails its first code.
-    pub async fn add_email(
-        &self, by: impl Into<Author>, address: &str,
-    ) -> Result<Result<Uuid, AddRefused>, FlowError> {
-        let address = address.trim();
-        if !is_address(address) {
-            return Ok(Err(AddRefused::Address));
-        }
-        let mut tx = self.store.begin().await?;
-        let settings = self.settings(&mut tx, &by.into()).await?;
-        let hash = self.keys.hash_text(Hashed::Target, &address.to_lowercase());
-        if settings.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
-            return Ok(Err(AddRefused::Known));
-        }
-        self.drop_pending(&mut tx, &settings, Kind::Email).await?;
-        let mut method = Method::new(new_id(), settings.account.id, Kind::Email, settings.now);
-        method.target_sealed = Some(self.keys.seal(Sealed::MethodTarget, method.id, address.as_bytes()));
-        method.target_hash = Some(hash);
-        method.hint = mail_hint(address);
-        tx.insert(&method).await?;
-        self.enrol(tx, &settings, &method, None).await
-    }
-
-    /// Keeps an address that the product has validated, as if its code had been typed in a visit.
-    pub(super) async fn keep_email(
-        &self, tx: &mut Tx, account: &Account, visit: Uuid, address: &str, now: Timestamp,
-    ) -> Result<(), FlowError> {
-        let hash = self.keys.hash_text(Hashed::Target, &address.to_lowercase());
-        let known = "where account = $1 and kind = 'email' and state <> 'removed' order by id";
-        let all = tx.select_locked::<Method>(known, &[Value::Uuid(account.id)]).await?;
-        let (mut same, others): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|m| m.target_hash.as_ref() == Some(&hash));
-        // The user has another address at the product now.
-        for mut earlier in others.into_iter().filter(|m| m.from_product) {
-            earlier.remove("product", now);
-            tx.update(&earlier).await?;
-            let data = json!({"method": earlier.id, "kind": "email"});
-            self.event(tx, account, "method.removed", "product", data, now).await?;
-        }
-        if same.iter().any(|m| m.is_paused_for(STOPPED)) {
-            return Ok(());
-        }
-        let is_new = same.is_empty();
-        let mut method = same.pop().unwrap_or_else(|| Method::new(new_id(), account.id, Kind::Email, now));
-        if is_new {
-            method.from_product = true;
-            method.target_sealed = Some(self.keys.seal(Sealed::MethodTarget, method.id, address.as_bytes()));
-            method.target_hash = Some(hash);
-            method.hint = mail_hint(address);
-            tx.insert(&method).await?;
-            let data = json!({"method": method.id, "kind": "email"});
-            self.event(tx, account, "method.added", "product", data, now).await?;
-        }
-        method.activate(now);
-        method.proved_in = Some(visit);
-        Ok(tx.update(&method).await?)
     }
 
     /// Adds an authenticator, or shows again the one that waits for its first code.
@@ -322,90 +263,6 @@ impl Core {
         Ok(challenge.map(|challenge| NewAuthenticator { method: method.id, challenge, key: text, uri }))
     }
 
-    /// Makes a new set of recovery codes, shown once. It counts when the user says that it is saved; over the API at once.
-    pub async fn make_recovery_codes(
-        &self, by: impl Into<Author>,
-    ) -> Result<Vec<Zeroizing<String>>, FlowError> {
-        let by = by.into();
-        self.count_recovery_set(&by).await?;
-        let salt = recovery::random_salt();
-        let codes: Vec<Zeroizing<String>> = (0..SET_SIZE).map(|_| recovery::random()).collect();
-        let mut hashed = vec![];
-        for code in &codes {
-            let canonical = recovery::canonical(code).unwrap_or_default();
-            hashed.push(self.slow_hash(&canonical, &salt).await?);
-        }
-        let mut tx = self.store.begin().await?;
-        let settings = self.settings(&mut tx, &by).await?;
-        let account = settings.account.id;
-        tx.execute("delete from recovery_code where account = $1", &[Value::Uuid(account)]).await?;
-        for (n, hash) in hashed.into_iter().enumerate() {
-            tx.insert(&RecoveryCode {
-                id: new_id(),
-                account,
-                n: n as u32 + 1,
-                salt: salt.clone(),
-                hash,
-                used_at: None,
-            })
-            .await?;
-        }
-        let known = settings.methods.iter().find(|m| m.kind == Kind::Recovery);
-        let mut set =
-            known.cloned().unwrap_or_else(|| Method::new(new_id(), account, Kind::Recovery, settings.now));
-        set.proved_in = settings.visit();
-        match known {
-            Some(method) if method.is_active() && settings.account.is_on() => {
-                self.event(&mut tx, &settings.account, "recovery.renewed", "user", json!({}), settings.now)
-                    .await?;
-                self.notify(&mut tx, &settings.account, &settings.methods, "recovery_renewed", settings.now)
-                    .await?;
-            }
-            // Of an account that is off nothing counts until the user has saved it.
-            Some(_) => (set.state, set.created_at) = (MethodState::Pending, settings.now),
-            None => tx.insert(&set).await?,
-        }
-        if settings.session.is_none() && !set.is_active() {
-            set.activate(settings.now);
-            let locked = Locked { account: settings.account, methods: vec![set.clone()], now: settings.now };
-            self.enrolled(&mut tx, &locked, set.id, settings.actor).await?;
-        }
-        tx.update(&set).await?;
-        tx.commit().await?;
-        Ok(codes)
-    }
-
-    /// Counts a set of recovery codes before its slow hashes are made.
-    async fn count_recovery_set(&self, by: &Author) -> Result<(), FlowError> {
-        let mut tx = self.store.begin().await?;
-        let settings = self.settings(&mut tx, by).await?;
-        let limit = Count {
-            name: "recovery_sets",
-            subject: settings.account.id.to_string(),
-            rules: &self.config().limits.recovery_sets,
-        };
-        if let Some(until) = count(&mut tx, &self.keys, &[limit], settings.now).await? {
-            return Err(FlowError::Limited { until, now: settings.now });
-        }
-        Ok(tx.commit().await?)
-    }
-
-    /// The user has saved the recovery codes: they count from now on, unless another visit has made others since.
-    pub async fn recovery_codes_saved(&self, by: impl Into<Author>) -> Result<(), FlowError> {
-        let mut tx = self.store.begin().await?;
-        let settings = self.settings(&mut tx, &by.into()).await?;
-        let made_here = |m: &&Method| m.kind == Kind::Recovery && m.proved_in == settings.visit();
-        if let Some(set) = settings.methods.iter().find(made_here).filter(|m| !m.is_active()) {
-            let mut set = set.clone();
-            set.activate(settings.now);
-            tx.update(&set).await?;
-            let locked = Locked { account: settings.account, methods: settings.methods, now: settings.now };
-            self.enrolled(&mut tx, &locked, set.id, settings.actor).await?;
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// A method became usable: it is written down, and told to the others while two-step verification is on.
     pub(super) async fn enrolled(
         &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
@@ -425,15 +282,4 @@ impl Core {
         }
         Ok(())
     }
-}
-
-/// Whether a text is an e-mail address that a message can have as its recipient (RFC 5321, section 4.5.3.1.3).
-pub(super) fn is_address(text: &str) -> bool {
-    text.len() <= 254 && text.parse::<lettre::Address>().is_ok()
-}
-
-/// The first letter and the domain: `a•••@shop.example`.
-fn mail_hint(address: &str) -> String {
-    let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
-    format!("{}•••@{domain}", local.chars().next().unwrap_or('•'))
 }

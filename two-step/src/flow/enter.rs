@@ -6,20 +6,16 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::claim::DeviceCookie;
-use super::counting::{Count, count, hold};
-use super::enter_recovery::SlowHashes;
+use super::counting::{Count, count};
 use super::{Core, FlowError, Locked, Visit, lock_challenge};
 use crate::account::Account;
-use crate::challenge::{Acr, Challenge, ChallengeState, EntryRefused, Proof, Purpose};
+use crate::challenge::{Challenge, ChallengeState, EntryRefused, Proof, Purpose};
 use crate::clock::seconds_until;
 use crate::code::{Code, Entry as Typed};
-use crate::device::{Device, TrustKind};
-use crate::method::{Kind, Method, WRONG_CODES};
+use crate::device::Device;
+use crate::method::{Kind, WRONG_CODES};
 use crate::seal::same;
-use crate::store::{Session, Tx, Value};
-
-/// A device whose product gave it no label.
-const NAMELESS: &str = "Device";
+use crate::store::{Tx, Value};
 
 /// The actor on a challenge.
 #[derive(Debug, Clone)]
@@ -105,7 +101,7 @@ impl Entered {
     }
 }
 
-fn ended(challenge: &Challenge, account: &Account, now: Timestamp) -> Entered {
+pub(super) fn ended(challenge: &Challenge, account: &Account, now: Timestamp) -> Entered {
     let paused_s = account.pause(now).map(|until| seconds_until(now, until));
     Entered::Ended { state: challenge.state, paused_s }
 }
@@ -287,141 +283,5 @@ impl Core {
         } else {
             Ok(Entered::Wrong { left: wrong.left, clock_behind_s })
         }
-    }
-
-    /// A method that wrong codes paused is usable again after a proof by another one. What a carrier or a stop page paused is
-    /// not.
-    async fn resume_methods(
-        &self, tx: &mut Tx, locked: &mut Locked, purpose: Purpose, proved: Uuid,
-    ) -> Result<(), FlowError> {
-        if !matches!(purpose, Purpose::SignIn | Purpose::Confirm | Purpose::Settings) {
-            return Ok(());
-        }
-        let Locked { account, methods, now } = locked;
-        for method in methods.iter_mut().filter(|m| m.id != proved && m.is_paused_for(WRONG_CODES)) {
-            method.activate(*now);
-            tx.update(method).await?;
-            let data = json!({"method": method.id, "kind": method.kind.to_string()});
-            self.event(tx, account, "method.resumed", "user", data, *now).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether as many other accounts as may have a phone's number have it by now. Asked again when its first code is typed:
-    /// until then it did not count.
-    async fn is_shared(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: Uuid,
-    ) -> Result<bool, FlowError> {
-        let new = locked.method(method).filter(|m| challenge.purpose == Purpose::Enrol && !m.is_active());
-        let Some(hash) = new.filter(|m| m.kind == Kind::Phone).and_then(|m| m.target_hash.as_deref()) else {
-            return Ok(false);
-        };
-        hold(tx, &self.keys, "accounts_per_number", hash, locked.now).await?;
-        self.has_too_many_accounts(tx, hash, locked.account.id).await
-    }
-
-    /// Ends the enrolment of a number that too many accounts have.
-    async fn give_up(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, method: Uuid,
-    ) -> Result<Entered, FlowError> {
-        challenge.end(ChallengeState::Cancelled, locked.now);
-        tx.delete::<Method>(method).await?;
-        self.forget_codes(tx, challenge, locked.now).await?;
-        Ok(ended(challenge, &locked.account, locked.now))
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "all that a proof changes")]
-    async fn right(
-        &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, found: &Match, entry: &Entry,
-        who: &Who, codes: &[Code], slow: Option<SlowHashes>,
-    ) -> Result<Entered, FlowError> {
-        let now = locked.now;
-        locked.account.count_right();
-        let mut new_recovery_code = None;
-        let mut newly = false;
-        if let Some(method) = locked.methods.iter_mut().find(|m| m.id == found.method) {
-            newly = !method.is_active();
-            method.count_right(now);
-            if let Some(step) = found.totp_step {
-                method.totp_step = Some(step);
-            }
-            if challenge.purpose == Purpose::Enrol {
-                method.activate(now);
-            }
-            if challenge.session.is_some() {
-                method.proved_in = challenge.session;
-            }
-            tx.update(method).await?;
-        }
-        if found.proof == Proof::Recovery {
-            let data = json!({"challenge": challenge.id});
-            self.event(tx, &locked.account, "recovery.used", "user", data, now).await?;
-            self.notify(tx, &locked.account, &locked.methods, "recovery_used", now).await?;
-            // A code from support is of another kind: no set of recovery codes has lost one.
-            if locked.method(found.method).is_some_and(|m| m.kind == Kind::Recovery) {
-                new_recovery_code = Some(self.replace_recovery_code(tx, locked, slow).await?);
-            }
-        }
-        let acr = match (found.proof, challenge.purpose) {
-            (Proof::Recovery, _) => Acr::Recovery,
-            (_, Purpose::NewDevice) => Acr::Confirm,
-            _ => Acr::Second,
-        };
-        let mut cookie = None;
-        let kind = match challenge.purpose {
-            Purpose::NewDevice => Some(TrustKind::Recognised),
-            Purpose::SignIn if entry.trust => Some(TrustKind::Trusted),
-            _ => None,
-        };
-        if let Some(kind) = kind {
-            let visit = match who {
-                Who::Browser(visit) => visit.clone(),
-                Who::Product(_) => Visit {
-                    device: entry.device_token.clone(),
-                    agent: challenge.agent.clone().unwrap_or_else(|| NAMELESS.to_owned()),
-                    ..Visit::default()
-                },
-            };
-            let (device, given) = self.trust(tx, locked, kind, &visit).await?;
-            challenge.device = Some(device);
-            cookie = Some(given);
-        }
-        self.verify(challenge, found.proof, acr, now);
-        if let Who::Product(_) = who {
-            // The back end gets the result at once; a browser that has the challenge open gets no ticket.
-            challenge.ticket_hash = None;
-        }
-        if found.proof == Proof::Recovery && new_recovery_code.is_none() {
-            // No new code is shown: nothing keeps the user from going on.
-            challenge.ticket_until = Some(crate::clock::after(now, crate::challenge::TICKET_LIFE));
-        }
-        if challenge.purpose == Purpose::Enrol && newly {
-            let actor = if matches!(who, Who::Product(_)) { "product" } else { "user" };
-            self.enrolled(tx, locked, found.method, actor).await?;
-        } else {
-            self.event(
-                tx,
-                &locked.account,
-                "challenge.verified",
-                "user",
-                json!({"challenge": challenge.id, "method": found.proof.to_string()}),
-                now,
-            )
-            .await?;
-            self.end_support_cases(tx, locked, now).await?;
-            self.resume_methods(tx, locked, challenge.purpose, found.method).await?;
-        }
-        // A new method proves nothing to an account that is on: it was added behind a proof.
-        let proves = challenge.purpose != Purpose::Enrol || !locked.account.is_on();
-        if let Some(session) = challenge.session.filter(|_| proves)
-            && let Some(mut session) = tx.lock::<Session>(session).await?
-        {
-            session.proof_at = Some(now);
-            session.account_version = locked.account.version;
-            tx.update(&session).await?;
-        }
-        tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
-        self.settle_dispatches(tx, challenge, found.group.filter(|_| !codes.is_empty()), now).await?;
-        Ok(Entered::Verified { location: self.location(challenge), cookie, result: None, new_recovery_code })
     }
 }

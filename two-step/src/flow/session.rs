@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::create::{check_display_name, check_locale, check_opaque};
-use super::enrol::is_address;
+use super::email::is_address;
 use super::{Core, FlowError, Visit};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose};

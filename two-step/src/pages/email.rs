@@ -7,9 +7,10 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::delivery::delivery;
 use super::form::Form;
 use super::set_up::{enrolment, enrolment_error, enrolment_status, page, proven, who};
-use super::sign_in::{delivery, error_word, finish};
+use super::sign_in::{error_word, finish};
 use super::view::settings::{AddEmail, EmailCode, EmailError};
 use super::visitor::Visitor;
 use super::{Pages, shown};

@@ -2,6 +2,7 @@
 //! call the flows and fill the views.
 
 mod answer;
+mod delivery;
 mod email;
 mod form;
 mod methods;
@@ -47,7 +48,7 @@ impl Pages {
         Router::new()
             .route("/c/{handle}", get(sign_in::claim))
             .route("/challenge/{id}", get(sign_in::show).post(sign_in::enter))
-            .route("/challenge/{id}/status", get(sign_in::status))
+            .route("/challenge/{id}/status", get(delivery::status))
             .route("/challenge/{id}/send", post(sign_in::send))
             .route("/challenge/{id}/ways", get(sign_in::ways).post(sign_in::choose))
             .route("/challenge/{id}/cancel", post(sign_in::cancel))

@@ -11,9 +11,10 @@ use qrcode::{EcLevel, QrCode};
 use uuid::Uuid;
 
 use super::answer::PageError;
+use super::delivery::{delivery, status_of};
 use super::form::Form;
 use super::settings::kept_phone;
-use super::sign_in::{delivery, error_word, finish, read_error, status_of};
+use super::sign_in::{error_word, finish, read_error};
 use super::view::set_up::{
     AddAuthenticator, AddPhone, Country, NewRecoveryCodes, PhoneCode, PhoneError, Place, ReadyMethod,
     RecoveryCodes, SetUpDone, TurnOn,

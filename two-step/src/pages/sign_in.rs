@@ -6,15 +6,13 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method as Verb, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::answer::PageError;
+use super::delivery::delivery;
 use super::form::Form;
 use super::view::ended::{End, Ended};
-use super::view::sign_in::{
-    Delivery, EnterCode, EntryError, LostPhone, Purpose as Shown, SendProblem, Way, Ways,
-};
+use super::view::sign_in::{EnterCode, EntryError, LostPhone, Purpose as Shown, SendProblem, Way, Ways};
 use super::view::{Page, Proof};
 use super::visitor::Visitor;
 use super::{Pages, shown};
@@ -90,7 +88,7 @@ fn paused(pages: &Pages, visitor: &Visitor, look: &Look, seconds: u64) -> Respon
     response
 }
 
-fn who(visitor: &Visitor) -> Who {
+pub(super) fn who(visitor: &Visitor) -> Who {
     Who::Browser(visitor.visit.clone())
 }
 
@@ -144,17 +142,6 @@ pub(super) async fn show(
         Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
-}
-
-/// What became of the last code. Where none was sent yet, a limit may be full.
-pub(super) async fn delivery(pages: &Pages, look: &Look) -> Result<Option<Delivery>, FlowError> {
-    let delivery = shown::delivery(look);
-    if delivery != Some(Delivery::NotSent) {
-        return Ok(delivery);
-    }
-    let full_until = pages.core.full_until(look).await?;
-    let limited = full_until.map(|until| Delivery::Limited(Some(seconds_until(look.now, until))));
-    Ok(limited.or(delivery))
 }
 
 fn page(pages: &Pages, visitor: &Visitor, look: &Look) -> Page {
@@ -240,34 +227,6 @@ pub(super) async fn enter(
         }
     };
     finish(&pages, &visitor, answer.await)
-}
-
-/// `GET /challenge/{id}/status`: what the script shows beside the field.
-pub(super) async fn status(
-    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, visitor: Visitor,
-) -> Response {
-    let answer = async {
-        let look = pages.core.look(id, &who(&visitor)).await?;
-        status_of(&pages, &visitor, &look).await
-    };
-    match answer.await {
-        Ok(status) => status,
-        Err(FlowError::Missing(_)) => StatusCode::NOT_FOUND.into_response(),
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
-}
-
-pub(super) async fn status_of(pages: &Pages, visitor: &Visitor, look: &Look) -> Result<Response, FlowError> {
-    let lang = super::answer::lang_of(visitor, look.challenge.locale.as_deref());
-    let delivery = delivery(pages, look).await?;
-    let text = delivery.zip(shown::proof(look).channel()).map(|(d, channel)| d.text(lang, channel));
-    let wait =
-        look.challenge.next_send_at.filter(|at| *at > look.now).map_or(0, |at| seconds_until(look.now, at));
-    let body = json!({
-        "delivery": text, "tone": delivery.map(|d| d.tone().word()), "done": !look.challenge.state.is_live(),
-        "next_send_in": wait,
-    });
-    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
 }
 
 /// `POST /challenge/{id}/send`: the same again, or by another channel.

@@ -1,0 +1,84 @@
+//! E-mail addresses: added by the user, who types a code, or given by the product, which has validated them.
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::author::Author;
+use super::enrol::AddRefused;
+use super::{Core, FlowError};
+use crate::account::Account;
+use crate::method::{Kind, Method, STOPPED};
+use crate::seal::{Hashed, Sealed};
+use crate::store::{Tx, Value, new_id};
+
+impl Core {
+    /// Adds an e-mail address, and mails its first code.
+    pub async fn add_email(
+        &self, by: impl Into<Author>, address: &str,
+    ) -> Result<Result<Uuid, AddRefused>, FlowError> {
+        let address = address.trim();
+        if !is_address(address) {
+            return Ok(Err(AddRefused::Address));
+        }
+        let mut tx = self.store.begin().await?;
+        let settings = self.settings(&mut tx, &by.into()).await?;
+        let hash = self.keys.hash_text(Hashed::Target, &address.to_lowercase());
+        if settings.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
+            return Ok(Err(AddRefused::Known));
+        }
+        self.drop_pending(&mut tx, &settings, Kind::Email).await?;
+        let mut method = Method::new(new_id(), settings.account.id, Kind::Email, settings.now);
+        method.target_sealed = Some(self.keys.seal(Sealed::MethodTarget, method.id, address.as_bytes()));
+        method.target_hash = Some(hash);
+        method.hint = mail_hint(address);
+        tx.insert(&method).await?;
+        self.enrol(tx, &settings, &method, None).await
+    }
+
+    /// Keeps an address that the product has validated, as if its code had been typed in a visit.
+    pub(super) async fn keep_email(
+        &self, tx: &mut Tx, account: &Account, visit: Uuid, address: &str, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let hash = self.keys.hash_text(Hashed::Target, &address.to_lowercase());
+        let known = "where account = $1 and kind = 'email' and state <> 'removed' order by id";
+        let all = tx.select_locked::<Method>(known, &[Value::Uuid(account.id)]).await?;
+        let (mut same, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|m| m.target_hash.as_ref() == Some(&hash));
+        // The user has another address at the product now.
+        for mut earlier in others.into_iter().filter(|m| m.from_product) {
+            earlier.remove("product", now);
+            tx.update(&earlier).await?;
+            let data = json!({"method": earlier.id, "kind": "email"});
+            self.event(tx, account, "method.removed", "product", data, now).await?;
+        }
+        if same.iter().any(|m| m.is_paused_for(STOPPED)) {
+            return Ok(());
+        }
+        let is_new = same.is_empty();
+        let mut method = same.pop().unwrap_or_else(|| Method::new(new_id(), account.id, Kind::Email, now));
+        if is_new {
+            method.from_product = true;
+            method.target_sealed = Some(self.keys.seal(Sealed::MethodTarget, method.id, address.as_bytes()));
+            method.target_hash = Some(hash);
+            method.hint = mail_hint(address);
+            tx.insert(&method).await?;
+            let data = json!({"method": method.id, "kind": "email"});
+            self.event(tx, account, "method.added", "product", data, now).await?;
+        }
+        method.activate(now);
+        method.proved_in = Some(visit);
+        Ok(tx.update(&method).await?)
+    }
+}
+
+/// Whether a text is an e-mail address that a message can have as its recipient (RFC 5321, section 4.5.3.1.3).
+pub(super) fn is_address(text: &str) -> bool {
+    text.len() <= 254 && text.parse::<lettre::Address>().is_ok()
+}
+
+/// The first letter and the domain: `a•••@shop.example`.
+fn mail_hint(address: &str) -> String {
+    let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
+    format!("{}•••@{domain}", local.chars().next().unwrap_or('•'))
+}
