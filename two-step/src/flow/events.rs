@@ -9,9 +9,7 @@ use crate::account::Account;
 use crate::clock::after;
 use crate::method::{Channel, Kind, Method, STOPPED};
 use crate::seal::{Hashed, Sealed, random_token};
-use crate::store::{
-    Dispatch, DispatchState, Event, NoticeToken, OutboxKind, OutboxRow, Tx, id_time, new_id, new_id_at,
-};
+use crate::store::{Dispatch, Event, NoticeToken, OutboxKind, OutboxRow, Tx, id_time, new_id, new_id_at};
 
 /// How long the stop page of a notice works.
 const STOP_LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
@@ -94,22 +92,8 @@ impl Core {
                 self.enqueue(tx, OutboxKind::Mail, method.id, &body, after(now, MAIL_LIFE), now).await?;
                 continue;
             }
-            let dispatch = Dispatch {
-                id: new_id(),
-                group_id: new_id(),
-                challenge: None,
-                method: method.id,
-                first_channel: if method.no_texts { Channel::Voice } else { Channel::Sms },
-                call_planned: false,
-                issued_at: now,
-                confirmed_at: None,
-                state: DispatchState::Waiting,
-                channel: None,
-                reason: None,
-                retry_at: None,
-                sequence: 0,
-                call_due_at: None,
-            };
+            let channel = if method.no_texts { Channel::Voice } else { Channel::Sms };
+            let dispatch = Dispatch::new(method.id, new_id(), channel, now);
             let until = after(now, NOTICE_LIFE);
             let body = json!({
                 "id": dispatch.id, "to": *target, "expires_at": until, "channels": [dispatch.first_channel.to_string()],

@@ -14,7 +14,7 @@ use crate::code::{Code, Digits, MAX_LIVE, RENEW_BELOW};
 use crate::limit::Limits;
 use crate::method::{Channel, Kind, Method, MethodState};
 use crate::seal::{Hashed, Sealed};
-use crate::store::{Dispatch, DispatchState, OutboxKind, Tx, Value, new_id};
+use crate::store::{Dispatch, OutboxKind, Tx, Value, new_id};
 
 /// The language of messages where nobody named one follows from the number: otpost decides.
 const FALLBACK_BY_FAILURE_ONLY: u32 = 0;
@@ -184,20 +184,9 @@ impl Core {
             (Channel::Sms, false) => &["sms"],
         };
         let dispatch = Dispatch {
-            id: new_id(),
-            group_id: code.group_id,
             challenge: Some(challenge.id),
-            method: method.id,
-            first_channel: channel,
             call_planned,
-            issued_at: now,
-            confirmed_at: None,
-            state: DispatchState::Waiting,
-            channel: None,
-            reason: None,
-            retry_at: None,
-            sequence: 0,
-            call_due_at: None,
+            ..Dispatch::new(method.id, code.group_id, channel, now)
         };
         let target = self.target(method)?;
         let body = json!({

@@ -12,9 +12,7 @@ use crate::clock::{after, before, between};
 use crate::code::Digits;
 use crate::method::{Channel, Kind, Method};
 use crate::seal::{Hashed, same};
-use crate::store::{
-    Dispatch, DispatchState, OutboxKind, SupportAction, SupportCase, SupportState, Tx, Value, new_id,
-};
+use crate::store::{Dispatch, OutboxKind, SupportAction, SupportCase, SupportState, Tx, Value};
 
 /// Life of a code by mail.
 const MAIL_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -70,22 +68,7 @@ impl Core {
         until: jiff::Timestamp,
     ) -> Result<(), FlowError> {
         let now = locked.now;
-        let dispatch = Dispatch {
-            id: new_id(),
-            group_id: case,
-            challenge: None,
-            method: method.id,
-            first_channel: channel_of(method),
-            call_planned: false,
-            issued_at: now,
-            confirmed_at: None,
-            state: DispatchState::Waiting,
-            channel: None,
-            reason: None,
-            retry_at: None,
-            sequence: 0,
-            call_due_at: None,
-        };
+        let dispatch = Dispatch::new(method.id, case, channel_of(method), now);
         let body = json!({
             "id": dispatch.id, "to": *self.target(method)?, "code": digits.expose(), "expires_at": until,
             "channels": [dispatch.first_channel.to_string()], "fallback_after_s": 0, "template": "two_step",

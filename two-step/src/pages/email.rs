@@ -8,8 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::delivery::delivery;
-use super::form::Form;
-use super::set_up::{enrolment, enrolment_error, enrolment_status, page, proven, who};
+use super::set_up::{enrolment, enrolment_error, enrolment_status, page, posted, proven, who};
 use super::sign_in::{error_word, finish};
 use super::view::settings::{AddEmail, EmailCode, EmailError};
 use super::visitor::Visitor;
@@ -75,8 +74,7 @@ pub(super) async fn email(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (guest, form) = posted(&pages, &visitor, &headers, body).await?;
         let pending = pending_of(&guest);
         if let (Some(pending), false) = (pending, form.text("code").is_empty()) {
             let challenge = pages.core.enrolment(&visitor.visit, pending.id).await?;

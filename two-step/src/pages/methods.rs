@@ -9,8 +9,7 @@ use axum::response::Response;
 use uuid::Uuid;
 
 use super::Pages;
-use super::form::Form;
-use super::set_up::{page, proven};
+use super::set_up::{page, posted, proven};
 use super::settings::{channel, notice, row};
 use super::sign_in::finish;
 use super::view::settings::{CodeOffer, MethodPage, MethodProblem, PhoneChoice, RemoveMethod};
@@ -87,8 +86,7 @@ pub(super) async fn change(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (guest, form) = posted(&pages, &visitor, &headers, body).await?;
         let here = format!("/settings/methods/{id}");
         let change = match form.text("action") {
             "rename" => Change::Rename(form.text("label").to_owned()),

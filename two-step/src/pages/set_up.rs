@@ -50,6 +50,15 @@ pub(super) async fn proven(pages: &Pages, visitor: &Visitor) -> Result<Guest, Pa
     if guest.needs_proof { Err(FlowError::ProofMissing.into()) } else { Ok(guest) }
 }
 
+/// The form of a visitor who has shown a fresh proof where one is needed.
+pub(super) async fn posted(
+    pages: &Pages, visitor: &Visitor, headers: &HeaderMap, body: Body,
+) -> Result<(Guest, Form), PageError> {
+    let guest = proven(pages, visitor).await?;
+    let form = Form::read(pages, visitor, headers, body, guest.session.id).await?;
+    Ok((guest, form))
+}
+
 pub(super) fn who(visitor: &Visitor) -> Who {
     Who::Browser(visitor.visit.clone())
 }
@@ -99,8 +108,7 @@ pub(super) async fn add_phone(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (guest, form) = posted(&pages, &visitor, &headers, body).await?;
         let channel = form.text("channel").parse().unwrap_or(Channel::Sms);
         let (number, country) = (form.text("number"), form.text("country"));
         let wrong = |error| Ok(phone_form(&pages, &visitor, &guest, Some(country), number, Some(error)));
@@ -196,8 +204,7 @@ pub(super) async fn enter_phone_code(
     body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (_, form) = posted(&pages, &visitor, &headers, body).await?;
         let challenge = pages.core.enrolment(&visitor.visit, method).await?;
         let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
         let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
@@ -218,8 +225,7 @@ pub(super) async fn phone_again(
     body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (_, form) = posted(&pages, &visitor, &headers, body).await?;
         let channel = form.text("channel").parse().ok();
         // The page of the code says what was refused, and until when.
         let _ = pages.core.enrol_again(&visitor.visit, method, channel).await?;
@@ -262,8 +268,7 @@ pub(super) async fn enter_authenticator(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (_, form) = posted(&pages, &visitor, &headers, body).await?;
         let method = form.id("method").ok_or(FlowError::Missing("method"))?;
         let challenge = pages.core.enrolment(&visitor.visit, method).await?;
         let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
@@ -301,8 +306,7 @@ pub(super) async fn make_recovery_codes(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (guest, _) = posted(&pages, &visitor, &headers, body).await?;
         let codes = pages.core.make_recovery_codes(&visitor.visit).await?;
         let view = NewRecoveryCodes {
             page: page(&pages, &visitor, &guest),
@@ -321,8 +325,7 @@ pub(super) async fn recovery_codes_saved(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (_, form) = posted(&pages, &visitor, &headers, body).await?;
         if !form.is_ticked("saved") {
             // The codes are gone from our side: only a new set can be shown.
             return Ok(pages.go(&visitor, "/settings/recovery-codes", None));

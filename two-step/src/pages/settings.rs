@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Method as Verb, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::form::Form;
-use super::set_up::{page, place, proven};
+use super::set_up::{page, place, posted, proven};
 use super::sign_in::{finish, is_idle};
 use super::view::ended::End;
 use super::view::set_up::{Backup, ChooseMethod, ReadyMethod};
@@ -228,8 +228,7 @@ pub(super) async fn turn_off(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (guest, form) = posted(&pages, &visitor, &headers, body).await?;
         let has_phone = guest.methods.iter().any(|m| m.kind == Kind::Phone && m.verified_at.is_some());
         let keep = match form.text("phones") {
             "keep" => true,
@@ -262,8 +261,7 @@ pub(super) async fn revoke(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let form = Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
+        let (_guest, form) = posted(&pages, &visitor, &headers, body).await?;
         let (device, done) =
             if form.is_ticked("all") { (None, "devices") } else { (form.id("device"), "device") };
         if device.is_some() || form.is_ticked("all") {

@@ -137,6 +137,28 @@ pub struct Dispatch {
     pub call_due_at: Option<Timestamp>,
 }
 
+impl Dispatch {
+    /// A new order, which waits in the outbox.
+    pub fn new(method: Uuid, group_id: Uuid, first_channel: Channel, now: Timestamp) -> Self {
+        Self {
+            id: super::new_id(),
+            group_id,
+            challenge: None,
+            method,
+            first_channel,
+            call_planned: false,
+            issued_at: now,
+            confirmed_at: None,
+            state: DispatchState::Waiting,
+            channel: None,
+            reason: None,
+            retry_at: None,
+            sequence: 0,
+            call_due_at: None,
+        }
+    }
+}
+
 /// The kind of an outbox row, which decides where the relay publishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
