@@ -131,17 +131,16 @@ impl Pages {
                 problem: Some(SendProblem::Limited(60)),
             },
         )?;
-        for (name, phone) in [("lost-phone", Some("42".to_owned())), ("lost-code-only", None)] {
+        let phone = |hint: &str| (ID.to_owned(), hint.to_owned());
+        for (name, phones) in [
+            ("lost-phone", vec![phone("42")]),
+            ("lost-one-of-two-phones", vec![phone("42"), phone("17")]),
+            ("lost-code-only", vec![]),
+        ] {
             let new_code = Some("7H3KQ2MZ9XW4TB6R".to_owned());
             self.write(
                 name,
-                &LostPhone {
-                    page: self.page.clone(),
-                    challenge: ID.to_owned(),
-                    phone,
-                    method: ID.to_owned(),
-                    new_code,
-                },
+                &LostPhone { page: self.page.clone(), challenge: ID.to_owned(), phones, new_code },
             )?;
         }
         Ok(())

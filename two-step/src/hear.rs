@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::carrier::Carrier;
@@ -14,7 +15,7 @@ use crate::store::{Dispatch, Value};
 const SILENCE: Duration = Duration::from_secs(10);
 /// Calls that were asked for are looked at so often.
 const LOOK: Duration = Duration::from_secs(1);
-/// Dispatches that are read back at once.
+/// Dispatches that one query finds.
 const GROUP: i64 = 200;
 /// A dispatch is read back for so long after it was made.
 const READ_BACK_LIFE: Duration = Duration::from_secs(3600);
@@ -25,6 +26,7 @@ pub async fn run(core: Arc<Core>, carrier: Arc<dyn Carrier>, stop: CancellationT
     let hearing = carrier.hear(to_us, stop.clone());
     let writing = async {
         let mut quiet_since = tokio::time::Instant::now();
+        let mut reading = JoinSet::new();
         // Not made anew by each event: a busy stream must not keep calls that are due waiting.
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -43,11 +45,17 @@ pub async fn run(core: Arc<Core>, carrier: Arc<dyn Carrier>, stop: CancellationT
                     if let Err(e) = call_overdue(&core).await {
                         tracing::warn!(reason = %e, "calls that are due cannot be looked for");
                     }
-                    if carrier.may_have_missed() || quiet_since.elapsed() >= SILENCE {
+                    let missed = carrier.may_have_missed() || quiet_since.elapsed() >= SILENCE;
+                    if missed && reading.is_empty() {
                         quiet_since = tokio::time::Instant::now();
-                        if let Err(e) = read_back(&core, &*carrier).await {
-                            tracing::warn!(reason = %e, "open dispatches are not read back");
-                        }
+                        // Beside the events: otpost may answer slowly, and events must not wait for it.
+                        let (core, carrier) = (Arc::clone(&core), Arc::clone(&carrier));
+                        reading.spawn(async move { read_back(&core, &*carrier).await });
+                    }
+                }
+                Some(read) = reading.join_next() => {
+                    if let Ok(Err(e)) = read {
+                        tracing::warn!(reason = %e, "open dispatches are not read back");
                     }
                 }
             }
@@ -70,26 +78,31 @@ async fn call_overdue(core: &Core) -> Result<(), FlowError> {
     Ok(())
 }
 
-/// Asks otpost about dispatches that are not final.
+/// Asks otpost about every dispatch that is not final, newest first.
 async fn read_back(core: &Core, carrier: &dyn Carrier) -> Result<(), FlowError> {
     let mut tx = core.store.begin().await?;
-    let since = crate::clock::before(tx.now().await?, READ_BACK_LIFE).as_millisecond();
-    let open = tx
-        .select::<Dispatch>(
-            "where issued_at > $1 and state in ('queued', 'sending', 'sent') order by issued_at desc limit $2",
-            &[Value::Int(since), Value::Int(GROUP)],
-        )
-        .await?;
+    let now = tx.now().await?;
     drop(tx);
-    for dispatch in open {
-        match carrier.read_back(dispatch.id).await {
-            Ok(Some(heard)) => core.hear(&heard).await?,
-            Ok(None) => {}
-            Err(away) => {
-                tracing::warn!(reason = away.0, "otpost cannot be asked about dispatches");
-                return Ok(());
+    let since = Value::Int(crate::clock::before(now, READ_BACK_LIFE).as_millisecond());
+    let mut next = (now.as_millisecond().saturating_add(1), uuid::Uuid::max());
+    loop {
+        let mut tx = core.store.begin().await?;
+        let page = "where issued_at > $1 and (issued_at, id) < ($2, $3) and state in ('queued', 'sending', 'sent') \
+                    order by issued_at desc, id desc limit $4";
+        let values = [since.clone(), Value::Int(next.0), Value::Uuid(next.1), Value::Int(GROUP)];
+        let open = tx.select::<Dispatch>(page, &values).await?;
+        drop(tx);
+        let Some(last) = open.last() else { return Ok(()) };
+        next = (last.issued_at.as_millisecond(), last.id);
+        for dispatch in open {
+            match carrier.read_back(dispatch.id).await {
+                Ok(Some(heard)) => core.hear(&heard).await?,
+                Ok(None) => {}
+                Err(away) => {
+                    tracing::warn!(reason = away.0, "otpost cannot be asked about dispatches");
+                    return Ok(());
+                }
             }
         }
     }
-    Ok(())
 }

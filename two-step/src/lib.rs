@@ -41,6 +41,7 @@ pub mod sweep;
 // What people and programs meet.
 pub mod api;
 pub mod app;
+mod body;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]

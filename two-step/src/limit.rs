@@ -184,8 +184,6 @@ pub struct Limits {
     pub mails: Vec<Rule>,
     /// New sets of recovery codes of one account. Each costs ten slow hashes.
     pub recovery_sets: Vec<Rule>,
-    /// Sign-in challenges of one account.
-    pub account_challenges: Vec<Rule>,
 }
 
 const MINUTE: u64 = 60;
@@ -211,7 +209,6 @@ impl Default for Limits {
             product_sends: vec![Rule::per(10_000, HOUR)],
             mails: vec![Rule::per(5, HOUR)],
             recovery_sets: vec![Rule::per(10, DAY)],
-            account_challenges: vec![Rule::per(60, HOUR)],
         }
     }
 }

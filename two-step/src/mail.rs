@@ -58,10 +58,17 @@ impl Mailer {
             .map_err(|_| MailError::Refused)?;
         match self.transport.send(mail).await {
             Ok(_) => Ok(()),
-            Err(e) if e.is_permanent() => Err(MailError::Refused),
+            Err(e) if e.is_permanent() && !is_about_us(&e) => Err(MailError::Refused),
             Err(_) => Err(MailError::Away),
         }
     }
+}
+
+/// Whether a server refuses us and not the mail: its reply speaks of authentication or of the order of commands (RFC 4954,
+/// section 6; RFC 5321, section 4.2.3).
+fn is_about_us(e: &lettre::transport::smtp::Error) -> bool {
+    let code = e.status().map(u16::from);
+    code.is_some_and(|code| matches!(code, 500..=504 | 521 | 530 | 534 | 535 | 538))
 }
 
 fn code(body: &Json, german: bool) -> (String, String) {

@@ -177,6 +177,11 @@ impl Method {
         self.state == MethodState::Active
     }
 
+    /// Whether the account has it: it was proved once, and not removed since.
+    pub fn is_kept(&self) -> bool {
+        matches!(self.state, MethodState::Active | MethodState::Paused)
+    }
+
     /// Whether it is usable, and proved itself in a visit to the settings.
     pub fn is_proved_in(&self, visit: Uuid) -> bool {
         self.is_active() && self.proved_in == Some(visit)

@@ -57,13 +57,20 @@ pub fn words(about: &str, german: bool) -> (&'static str, &'static str) {
             "Eine Methode wurde pausiert",
             "Ein Weg für Codes wurde für Ihr Konto pausiert. Ein anderer meldet Sie an.",
         ),
+        ("method_resumed", false) => {
+            ("A method is used again", "A paused way to get codes is used again for your account.")
+        }
+        ("method_resumed", true) => (
+            "Eine Methode wird wieder genutzt",
+            "Ein pausierter Weg für Codes wird für Ihr Konto wieder genutzt.",
+        ),
         ("support_asked", false) => (
             "Support was asked to change your account",
-            "Support was asked to turn two-step verification off for your account, or to remove a method.",
+            "Support was asked to help somebody who says that this is their account.",
         ),
         ("support_asked", true) => (
             "Der Support wurde um eine Änderung gebeten",
-            "Der Support wurde gebeten, die Bestätigung in zwei Schritten für Ihr Konto auszuschalten oder eine Methode zu entfernen.",
+            "Der Support wurde gebeten, jemandem zu helfen, der sagt, dass dies sein Konto ist.",
         ),
         ("device_replayed", false) => (
             "A device is no longer trusted",

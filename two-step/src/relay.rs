@@ -109,12 +109,21 @@ impl Relay {
         for row in over {
             tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "dropped from the outbox: its time is over");
             self.core.metrics.published(row.kind, metrics::Outcome::Dropped);
-            if row.kind == OutboxKind::Dispatch {
-                self.core.given_up(row.subject).await?;
+            if let Err(e) = self.drop_row(&row).await {
+                tracing::warn!(reason = %e, kind = %row.kind, "a row that is over is dropped later");
             }
-            self.forget(&row).await?;
         }
         Ok(live)
+    }
+
+    /// Deletes a row whose time is over, and says so on the page that waits for it.
+    async fn drop_row(&self, row: &OutboxRow) -> Result<(), FlowError> {
+        match row.kind {
+            OutboxKind::Dispatch => self.core.given_up(row.subject).await?,
+            OutboxKind::Mail => self.core.mail_refused(row.subject).await?,
+            _ => {}
+        }
+        self.forget(row).await
     }
 
     async fn publish(&self, row: OutboxRow) {
@@ -155,7 +164,10 @@ impl Relay {
                     return Ok(Outcome::Done);
                 };
                 Ok(match mailer.send(body).await {
-                    Ok(()) => Outcome::Done,
+                    Ok(()) => {
+                        self.core.mail_sent(row.subject).await?;
+                        Outcome::Done
+                    }
                     Err(MailError::Refused) => {
                         tracing::warn!("a mail is dropped: the mail server refuses it");
                         self.core.mail_refused(row.subject).await?;

@@ -12,8 +12,14 @@ use crate::store::Value;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86400);
 
-/// The rows to delete: a table, its key, a condition with the time before which a row is over, and how long rows are kept.
-const RULES: [(&str, &str, &str, Duration); 14] = [
+/// Rows that one statement deletes.
+const GROUP: u64 = 1000;
+
+/// A table, its key, a condition with the time before which a row is over, and how long rows are kept.
+type Rule = (&'static str, &'static str, &'static str, Duration);
+
+/// The rows to delete.
+const RULES: [Rule; 14] = [
     ("code", "id", "expires_at < $1", MINUTE),
     ("session", "id", "expires_at < $1", DAY),
     ("challenge", "id", "created_at < $1", Duration::from_secs(30 * 86400)),
@@ -24,7 +30,7 @@ const RULES: [(&str, &str, &str, Duration); 14] = [
     (
         "device",
         "id",
-        "seen_at < $1 and id not in (select device from trust)",
+        "seen_at < $1 and not exists (select 1 from trust where trust.device = device.id)",
         Duration::from_secs(30 * 86400),
     ),
     ("counter", "key_hash", "expires_at < $1", Duration::ZERO),
@@ -39,16 +45,12 @@ const RULES: [(&str, &str, &str, Duration); 14] = [
 pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
     core.do_due_cases().await?;
     let mut deleted = sweep_unsaved_sets(core).await?;
-    for (table, key, over, kept) in RULES {
-        // A transaction each: none holds locks for long.
-        let mut tx = core.store.begin().await?;
-        let now: Timestamp = tx.now().await?;
-        // What a flow has locked is left for the next sweep: to wait for it in another order than the flow's is a deadlock.
-        let lock = tx.locks("for update skip locked");
-        let sql =
-            format!("delete from {table} where {key} in (select {key} from {table} where {over} {lock})");
-        deleted += tx.execute(&sql, &[Value::Int(before(now, kept).as_millisecond())]).await?;
-        tx.commit().await?;
+    for rule in RULES {
+        match sweep_rows(core, rule).await {
+            Ok(rows) => deleted += rows,
+            // One table must not keep the others waiting.
+            Err(e) => tracing::warn!(table = rule.0, reason = %e, "rows that are over are not deleted yet"),
+        }
     }
     core.number_events().await?;
     core.rotate_signing_keys(false).await?;
@@ -70,4 +72,24 @@ async fn sweep_unsaved_sets(core: &Core) -> Result<u64, FlowError> {
     }
     tx.commit().await?;
     Ok(sets.len() as u64)
+}
+
+/// Deletes the rows of one rule in groups: no statement takes long, and none holds locks for long.
+async fn sweep_rows(core: &Core, (table, key, over, kept): Rule) -> Result<u64, FlowError> {
+    let mut deleted = 0;
+    loop {
+        let mut tx = core.store.begin().await?;
+        let now: Timestamp = tx.now().await?;
+        // What a flow has locked is left for the next sweep: to wait for it in another order than the flow's is a deadlock.
+        let lock = tx.locks("for update skip locked");
+        let sql = format!(
+            "delete from {table} where {key} in (select {key} from {table} where {over} limit {GROUP} {lock})"
+        );
+        let rows = tx.execute(&sql, &[Value::Int(before(now, kept).as_millisecond())]).await?;
+        tx.commit().await?;
+        deleted += rows;
+        if rows < GROUP {
+            return Ok(deleted);
+        }
+    }
 }

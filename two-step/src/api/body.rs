@@ -1,16 +1,13 @@
-//! Reads JSON bodies, strictly: up to a cap into memory. A longer one is read to its end and dropped, within bounds, so that
-//! its sender is there to read the answer.
+//! Reads JSON bodies, strictly.
 
 use axum::body::{Body, Bytes};
-use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use crate::body::{self, Refused};
 
 /// Bytes of a body.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// Bytes that are listened to; above, the connection is closed.
-const MAX_HEARD_BYTES: usize = 32 * 1024 * 1024;
 
 /// Problems that a request with a body can get.
 pub(super) fn problems() -> Vec<Problem> {
@@ -19,18 +16,10 @@ pub(super) fn problems() -> Vec<Problem> {
 
 /// Reads a body.
 pub(super) async fn bytes(body: Body) -> Result<Bytes, Problem> {
-    let (mut kept, mut length, mut chunks) = (vec![], 0, body.into_data_stream());
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Problem::broken_off())?;
-        length += chunk.len();
-        if length > MAX_HEARD_BYTES {
-            break;
-        }
-        if length <= MAX_BODY_BYTES {
-            kept.extend_from_slice(&chunk);
-        }
-    }
-    if length > MAX_BODY_BYTES { Err(Problem::too_big()) } else { Ok(kept.into()) }
+    body::read(body, MAX_BODY_BYTES).await.map_err(|refused| match refused {
+        Refused::TooBig => Problem::too_big(),
+        Refused::BrokenOff => Problem::broken_off(),
+    })
 }
 
 /// Reads a body of JSON. The error names the field where one is known.

@@ -20,7 +20,7 @@ use super::problem::Problem;
 use super::{Api, body, idempotency};
 use crate::challenge::{ChallengeState, Purpose, SendRefused};
 use crate::clock::seconds_until;
-use crate::flow::{Created, Look, NewChallenge, Who};
+use crate::flow::{Created, Look, MailState, NewChallenge, Who};
 use crate::method::Channel;
 use crate::store::DispatchState;
 
@@ -213,8 +213,17 @@ fn describe(api: &Api, look: &Look) -> ChallengeAnswer {
         method: look.challenge.method,
         sends_left: look.challenge.sends_left(&api.core.config().limits),
         next_send_at: look.challenge.next_send_at,
-        delivery: look.dispatch.as_ref().map(|d| d.state),
+        delivery: look.mail.map(mail_delivery).or(look.dispatch.as_ref().map(|d| d.state)),
         expires_at: look.challenge.expires_at,
+    }
+}
+
+/// How far a mail has come, in the words for texts and calls.
+fn mail_delivery(mail: MailState) -> DispatchState {
+    match mail {
+        MailState::Waiting { .. } => DispatchState::Waiting,
+        MailState::Sent => DispatchState::Sent,
+        MailState::Refused => DispatchState::Failed,
     }
 }
 

@@ -231,7 +231,7 @@ pub(super) async fn verify(
     let entry = Entry { text: wanted.code, ..Entry::default() };
     let answer = match api.core.enter(challenge, &Who::Product(product), &entry).await? {
         Entered::Verified { .. } => FirstCodeAnswer::Verified,
-        Entered::Wrong { left, clock_behind_s } => FirstCodeAnswer::Wrong { left, clock_behind_s },
+        Entered::Wrong { left, clock_behind_s, .. } => FirstCodeAnswer::Wrong { left, clock_behind_s },
         other => return Err(not_looked_at(&other)),
     };
     Ok(Json(answer))

@@ -95,7 +95,7 @@ pub(super) async fn verify(
             let recovery_code = new_recovery_code.map(|code| (*code).clone());
             Ok(Json(VerifyAnswer::Verified { result, device_token: cookie, recovery_code }))
         }
-        Entered::Wrong { left, clock_behind_s } => Ok(Json(VerifyAnswer::Wrong { left, clock_behind_s })),
+        Entered::Wrong { left, clock_behind_s, .. } => Ok(Json(VerifyAnswer::Wrong { left, clock_behind_s })),
         other => Err(not_looked_at(&other)),
     }
 }

@@ -307,14 +307,18 @@ impl Challenge {
         self.jti = Some(Uuid::new_v4());
     }
 
-    /// Whether a back end has verified it itself, and may have the result: at once, and for a minute again.
-    pub fn is_answered_directly(&self, now: Timestamp) -> bool {
-        let fresh = match self.state {
+    /// Whether it was proved, and the same answer may be given again: until a minute after the ticket was redeemed.
+    pub fn is_answered(&self, now: Timestamp) -> bool {
+        match self.state {
             ChallengeState::Verified => true,
             ChallengeState::Redeemed => self.redeemed_at.is_some_and(|at| now < after(at, TICKET_LIFE)),
             _ => false,
-        };
-        fresh && self.ticket_hash.is_none()
+        }
+    }
+
+    /// Whether a back end has verified it itself, and may have the result: at once, and for a minute again.
+    pub fn is_answered_directly(&self, now: Timestamp) -> bool {
+        self.is_answered(now) && self.ticket_hash.is_none()
     }
 
     /// Whether one more code may be sent, as far as this challenge is concerned.

@@ -129,12 +129,14 @@ impl Core {
             challenge.device = Some(device);
             let acr = acr_of_trust(&challenge);
             self.verify(&mut challenge, Proof::Trust, acr, locked.now);
+            self.verified_by_trust(&mut tx, &locked, &challenge).await?;
         } else {
             let email = self.config().email.second_step;
             let start = match challenge.purpose {
                 Purpose::NewDevice => {
                     let wanted = self.product(&locked.account.product)?.new_device_check.kind();
-                    locked.methods.iter().find(|m| m.is_active() && Some(m.kind) == wanted)
+                    // The newest: the product may have given another address since.
+                    locked.methods.iter().rfind(|m| m.is_active() && Some(m.kind) == wanted)
                 }
                 _ => first(&locked.methods, email),
             };
@@ -163,6 +165,7 @@ impl Core {
     ) -> Result<String, FlowError> {
         let acr = acr_of_trust(challenge);
         self.verify(challenge, Proof::Trust, acr, locked.now);
+        self.verified_by_trust(tx, locked, challenge).await?;
         let result = self.result_directly(tx, locked, challenge).await?;
         tx.update(challenge).await?;
         result.ok_or(FlowError::Missing("challenge"))
@@ -210,6 +213,14 @@ impl Core {
             }
             None => Ok((None, cookie)),
         }
+    }
+
+    /// Writes down that a device was enough.
+    pub(super) async fn verified_by_trust(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge,
+    ) -> Result<(), FlowError> {
+        let data = json!({"challenge": challenge.id, "method": Proof::Trust.to_string(), "device": challenge.device});
+        self.event(tx, &locked.account, "challenge.verified", "user", data, locked.now).await
     }
 
     /// Somebody has a copy of the cookie: no account trusts the device any more.

@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::counting::{Count, count};
 use super::{Core, FlowError, MAX_LABEL_CHARS, Visit, lock_account};
 use crate::account::{Account, is_user_ref};
 use crate::challenge::{Challenge, Purpose};
-use crate::method::Method;
+use crate::method::{Method, WRONG_CODES};
 use crate::seal::{Hashed, random_token};
 use crate::store::{Tx, Value, new_id};
 
@@ -86,24 +85,18 @@ impl Core {
             if new.confirm { Purpose::Confirm } else { Purpose::SignIn }
         } else {
             let wanted = section.new_device_check.kind();
-            let methods = tx
-                .select::<Method>("where account = $1 and state = 'active'", &[Value::Uuid(account.id)])
-                .await?;
+            let kept = "where account = $1 and state <> 'removed'";
+            let methods = tx.select::<Method>(kept, &[Value::Uuid(account.id)]).await?;
+            // Whoever types a hundred wrong codes does not turn the check off.
+            let checks =
+                |m: &Method| Some(m.kind) == wanted && (m.is_active() || m.is_paused_for(WRONG_CODES));
             // There is nothing to confirm with: the check is of sign-ins.
-            if new.confirm || !wanted.is_some_and(|kind| methods.iter().any(|m| m.kind == kind)) {
+            if new.confirm || !methods.iter().any(checks) {
                 tx.commit().await?;
                 return Ok(Created::NotRequired);
             }
             Purpose::NewDevice
         };
-        let limit = Count {
-            name: "account_challenges",
-            subject: account.id.to_string(),
-            rules: &self.config().limits.account_challenges,
-        };
-        if let Some(until) = count(&mut tx, &self.keys, &[limit], now).await? {
-            return Err(FlowError::Limited { until, now });
-        }
         if let Some(locale) = &new.locale {
             account.locale = Some(locale.clone());
             tx.update(&account).await?;

@@ -24,7 +24,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let settings = self.settings(&mut tx, &by.into()).await?;
         let hash = self.keys.hash_text(Hashed::Target, &address.to_lowercase());
-        if settings.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
+        if settings.methods.iter().any(|m| m.is_kept() && m.target_hash.as_ref() == Some(&hash)) {
             return Ok(Err(AddRefused::Known));
         }
         self.drop_pending(&mut tx, &settings, Kind::Email).await?;
@@ -47,6 +47,7 @@ impl Core {
             all.into_iter().partition(|m| m.target_hash.as_ref() == Some(&hash));
         // The user has another address at the product now.
         for mut earlier in others.into_iter().filter(|m| m.from_product) {
+            self.notify(tx, account, std::slice::from_ref(&earlier), "method_removed", now).await?;
             earlier.remove("product", now);
             tx.update(&earlier).await?;
             let data = json!({"method": earlier.id, "kind": "email"});
@@ -63,10 +64,12 @@ impl Core {
             method.target_hash = Some(hash);
             method.hint = mail_hint(address);
             tx.insert(&method).await?;
+        }
+        if !method.is_active() {
+            method.activate(now);
             let data = json!({"method": method.id, "kind": "email"});
             self.event(tx, account, "method.added", "product", data, now).await?;
         }
-        method.activate(now);
         method.proved_in = Some(visit);
         Ok(tx.update(&method).await?)
     }

@@ -68,7 +68,7 @@ impl Core {
             Err(bad) => return Ok(Err(AddRefused::Number(bad))),
         };
         let hash = self.keys.hash_text(Hashed::Target, number.expose());
-        if settings.methods.iter().any(|m| m.is_active() && m.target_hash.as_ref() == Some(&hash)) {
+        if settings.methods.iter().any(|m| m.is_kept() && m.target_hash.as_ref() == Some(&hash)) {
             return Ok(Err(AddRefused::Known));
         }
         if self.has_too_many_accounts(&mut tx, &hash, settings.account.id).await? {

@@ -75,6 +75,8 @@ pub enum Entered {
         left: u32,
         /// Seconds that an authenticator's clock is behind, if that is why.
         clock_behind_s: Option<i64>,
+        /// Whether no code of the method that is shown is live any more.
+        expired: bool,
     },
     /// No code: it has not six digits. Not counted.
     Unreadable,
@@ -92,6 +94,15 @@ pub enum Entered {
         /// Seconds until the account's pause ends; none where it is not paused.
         paused_s: Option<u64>,
     },
+}
+
+/// Whether the method that is shown gets codes, and none that was sent is live.
+fn has_expired(locked: &Locked, challenge: &Challenge, codes: &[Code]) -> bool {
+    let shown = challenge.method.and_then(|id| locked.method(id));
+    let gets_codes = shown.filter(|m| matches!(m.kind, Kind::Phone | Kind::Email));
+    gets_codes.is_some_and(|m| {
+        challenge.sends > 0 && !codes.iter().any(|c| c.method == m.id && c.is_live(locked.now))
+    })
 }
 
 impl Entered {
@@ -118,13 +129,16 @@ impl Core {
     /// Checks an entry. Exactly as many wrong ones pass as the limits allow, and one right one.
     pub async fn enter(&self, challenge: Uuid, who: &Who, entry: &Entry) -> Result<Entered, FlowError> {
         let (entered, account) = self.look_at_entry(challenge, who, entry).await?;
-        self.metrics.typed(&account.product, &entered);
+        if let Some(account) = account {
+            self.metrics.typed(&account.product, &entered);
+        }
         Ok(entered)
     }
 
+    /// Also returns the account, unless the entry was answered before.
     async fn look_at_entry(
         &self, challenge: Uuid, who: &Who, entry: &Entry,
-    ) -> Result<(Entered, Account), FlowError> {
+    ) -> Result<(Entered, Option<Account>), FlowError> {
         let typed = Typed::read(&entry.text);
         let slow = match &typed {
             Typed::Recovery(code) => self.slow_hashes(challenge, who, code).await?,
@@ -136,15 +150,15 @@ impl Core {
         if let Some(mut entered) = self.entered_again(&mut tx, &challenge, who, &typed, locked.now).await? {
             self.add_result(&mut tx, &locked, &mut challenge, who, &mut entered).await?;
             tx.commit().await?;
-            return Ok((entered, locked.account));
+            return Ok((entered, None));
         }
         match challenge.may_enter(&locked.account, locked.now) {
             Err(EntryRefused::Ended(_)) => {
                 tx.commit().await?;
-                return Ok((ended(&challenge, &locked.account, locked.now), locked.account));
+                return Ok((ended(&challenge, &locked.account, locked.now), Some(locked.account)));
             }
             Err(EntryRefused::Paused { until }) => {
-                return Ok((Entered::Paused { until, now: locked.now }, locked.account));
+                return Ok((Entered::Paused { until, now: locked.now }, Some(locked.account)));
             }
             Ok(()) => {}
         }
@@ -155,7 +169,7 @@ impl Core {
             Typed::Code(_) | Typed::Recovery(_) => false,
         };
         if is_for_nothing {
-            return Ok((Entered::Unreadable, locked.account));
+            return Ok((Entered::Unreadable, Some(locked.account)));
         }
         // Slow hashes were counted before they were made.
         if slow.is_none() {
@@ -188,7 +202,12 @@ impl Core {
             Some(found) if shared => self.give_up(&mut tx, &locked, &mut challenge, found.method).await?,
             None => {
                 let compared = self.compared_with(&locked, &challenge, &codes, &typed);
-                self.wrong(&mut tx, &mut locked, &mut challenge, &compared, clock_behind_s).await?
+                let expired = has_expired(&locked, &challenge, &codes);
+                let wrong = self.wrong(&mut tx, &mut locked, &mut challenge, &compared).await?;
+                match wrong {
+                    Some(left) => Entered::Wrong { left, clock_behind_s, expired },
+                    None => ended(&challenge, &locked.account, locked.now),
+                }
             }
             Some(found) => {
                 if let Typed::Code(digits) = &typed {
@@ -204,7 +223,7 @@ impl Core {
         if let Entered::Verified { .. } = &entered {
             self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
         }
-        Ok((entered, locked.account))
+        Ok((entered, Some(locked.account)))
     }
 
     /// Counts an entry at the address of the challenge's client.
@@ -229,14 +248,15 @@ impl Core {
         Ok(())
     }
 
-    /// The same right answer sent twice gets the first answer again: by the browser until its ticket is redeemed, by the back
-    /// end for a minute.
+    /// The same right answer sent twice gets the first answer again, until a minute after its ticket was redeemed.
     async fn entered_again(
         &self, tx: &mut Tx, challenge: &Challenge, who: &Who, typed: &Typed, now: Timestamp,
     ) -> Result<Option<Entered>, FlowError> {
         let (Typed::Code(digits), Some(right)) = (typed, &challenge.answer_hash) else { return Ok(None) };
         let location = match who {
-            Who::Browser(_) if challenge.state == ChallengeState::Verified => self.location(challenge),
+            Who::Browser(_) if challenge.is_answered(now) && challenge.ticket_hash.is_some() => {
+                self.location(challenge)
+            }
             Who::Product(_) if challenge.is_answered_directly(now) => None,
             _ => return Ok(None),
         };
@@ -252,10 +272,10 @@ impl Core {
         Ok(Some(Entered::Verified { location, cookie, result: None, new_recovery_code: None }))
     }
 
+    /// Counts a wrong entry. Returns how many are left, or nothing where the challenge is locked.
     async fn wrong(
         &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, compared: &[Uuid],
-        clock_behind_s: Option<i64>,
-    ) -> Result<Entered, FlowError> {
+    ) -> Result<Option<u32>, FlowError> {
         let now = locked.now;
         let methods = locked.methods.iter_mut().filter(|m| compared.contains(&m.id));
         let wrong = challenge.count_wrong(&mut locked.account, methods, &self.config().limits, now);
@@ -278,10 +298,6 @@ impl Core {
             self.event(tx, &locked.account, "account.paused", "system", json!({"until": until}), now).await?;
             self.notify(tx, &locked.account, &locked.methods, "paused", now).await?;
         }
-        if wrong.left == 0 {
-            Ok(ended(challenge, &locked.account, now))
-        } else {
-            Ok(Entered::Wrong { left: wrong.left, clock_behind_s })
-        }
+        Ok(Some(wrong.left).filter(|left| *left > 0))
     }
 }

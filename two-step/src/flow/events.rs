@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Core, FlowError, Locked};
 use crate::account::Account;
 use crate::clock::after;
-use crate::method::{Channel, Kind, Method, STOPPED};
+use crate::method::{Channel, Kind, Method, WRONG_CODES};
 use crate::seal::{Hashed, Sealed, random_token};
 use crate::store::{Dispatch, Event, NoticeToken, OutboxKind, OutboxRow, Tx, id_time, new_id, new_id_at};
 
@@ -35,6 +35,16 @@ impl<'a> From<&'a str> for Notice<'a> {
     }
 }
 
+/// What an outbox row is, and whose.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order {
+    pub(super) kind: OutboxKind,
+    /// Rows of one subject are published in their order.
+    pub(super) subject: Uuid,
+    /// The row goes when the account is erased.
+    pub(super) account: Option<Uuid>,
+}
+
 impl Core {
     /// Writes an event. `data` names no code, number or address.
     pub(super) async fn event(
@@ -55,7 +65,14 @@ impl Core {
             let body = json!({"product": account.product, "id": event.id, "type": kind, "user": account.user_ref,
                               "at": now, "actor": actor, "data": serde_json::from_str::<Json>(&event.data).unwrap_or_default()});
             // Webhooks of one user go out in their order.
-            self.enqueue(tx, OutboxKind::Webhook, account.id, &body, after(now, MAIL_LIFE), now).await?;
+            self.enqueue(
+                tx,
+                Order { kind: OutboxKind::Webhook, subject: account.id, account: Some(account.id) },
+                &body,
+                after(now, MAIL_LIFE),
+                now,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -67,8 +84,9 @@ impl Core {
     ) -> Result<(), FlowError> {
         let Notice { about, except, added } = notice.into();
         let reachable = methods.iter().filter(|m| {
+            let takes_notices = m.is_active() || m.is_paused_for(WRONG_CODES);
             Some(m.id) != except
-                && !m.is_paused_for(STOPPED)
+                && takes_notices
                 && m.target_sealed.is_some()
                 && m.verified_at.is_some()
                 && matches!(m.kind, Kind::Phone | Kind::Email)
@@ -89,7 +107,14 @@ impl Core {
                 let link = format!("{}/stop/{token}", self.config().public_url.as_str());
                 let body = json!({"to": *target, "kind": "notice", "about": about, "link": link, "product": name,
                                   "locale": account.locale});
-                self.enqueue(tx, OutboxKind::Mail, method.id, &body, after(now, MAIL_LIFE), now).await?;
+                self.enqueue(
+                    tx,
+                    Order { kind: OutboxKind::Mail, subject: method.id, account: Some(account.id) },
+                    &body,
+                    after(now, MAIL_LIFE),
+                    now,
+                )
+                .await?;
                 continue;
             }
             let channel = if method.no_texts { Channel::Voice } else { Channel::Sms };
@@ -101,7 +126,14 @@ impl Core {
                 "params": {"about": about, "origin": self.config().public_url.host(), "token": token},
             });
             tx.insert(&dispatch).await?;
-            self.enqueue(tx, OutboxKind::Dispatch, dispatch.id, &body, until, now).await?;
+            self.enqueue(
+                tx,
+                Order { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(account.id) },
+                &body,
+                until,
+                now,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -119,12 +151,13 @@ impl Core {
 
     /// Puts something into the outbox, sealed.
     pub(super) async fn enqueue(
-        &self, tx: &mut Tx, kind: OutboxKind, subject: Uuid, body: &Json, not_after: Timestamp,
-        now: Timestamp,
+        &self, tx: &mut Tx, order: Order, body: &Json, not_after: Timestamp, now: Timestamp,
     ) -> Result<(), FlowError> {
+        let Order { kind, subject, account } = order;
         let id = new_id_at(now);
         let body_sealed = self.keys.seal(Sealed::Outbox, id, body.to_string().as_bytes());
-        tx.insert(&OutboxRow { id, kind, subject, body_sealed, not_after, tries: 0, next_at: now }).await?;
+        tx.insert(&OutboxRow { id, kind, subject, account, body_sealed, not_after, tries: 0, next_at: now })
+            .await?;
         tx.wake_after_commit(&self.outbox_filled);
         Ok(())
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::events::Order;
 use super::{Core, FlowError};
 use crate::challenge::Challenge;
 use crate::clock::after;
@@ -30,10 +31,9 @@ impl Core {
             if !told && group == Some(dispatch.group_id) {
                 told = true;
                 let body = json!({"id": dispatch.id, "verified": true});
-                self.enqueue(tx, OutboxKind::Feedback, dispatch.id, &body, challenge.expires_at, now).await?;
+                self.enqueue(tx, feedback(&dispatch, challenge), &body, challenge.expires_at, now).await?;
             } else if !dispatch.state.is_final() {
-                let body = json!({"id": dispatch.id});
-                self.enqueue(tx, OutboxKind::Cancel, dispatch.id, &body, challenge.expires_at, now).await?;
+                self.enqueue_cancel(tx, &dispatch, Some(challenge.account), now).await?;
             }
         }
         Ok(())
@@ -47,7 +47,7 @@ impl Core {
         if let Some(dispatch) = tx.find::<Dispatch>(newest, &[Value::Uuid(challenge.id)]).await? {
             let body = json!({"id": dispatch.id, "verified": false});
             let until = after(now, TRIED_FOR);
-            self.enqueue(tx, OutboxKind::Feedback, dispatch.id, &body, until, now).await?;
+            self.enqueue(tx, feedback(&dispatch, challenge), &body, until, now).await?;
         }
         Ok(())
     }
@@ -60,9 +60,21 @@ impl Core {
         tx.execute("delete from code where challenge = $1", &id).await?;
         let all = tx.select::<Dispatch>("where challenge = $1 order by issued_at desc, id desc", &id).await?;
         for dispatch in all.iter().filter(|d| !d.state.is_final()) {
-            let body = json!({"id": dispatch.id});
-            self.enqueue(tx, OutboxKind::Cancel, dispatch.id, &body, after(now, TRIED_FOR), now).await?;
+            self.enqueue_cancel(tx, dispatch, Some(challenge.account), now).await?;
         }
         Ok(())
     }
+
+    /// Tells otpost to send nothing more of a dispatch. `account` is none where the user is erased.
+    pub(super) async fn enqueue_cancel(
+        &self, tx: &mut Tx, dispatch: &Dispatch, account: Option<Uuid>, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        let body = json!({"id": dispatch.id});
+        let order = Order { kind: OutboxKind::Cancel, subject: dispatch.id, account };
+        self.enqueue(tx, order, &body, after(now, TRIED_FOR), now).await
+    }
+}
+
+fn feedback(dispatch: &Dispatch, challenge: &Challenge) -> Order {
+    Order { kind: OutboxKind::Feedback, subject: dispatch.id, account: Some(challenge.account) }
 }

@@ -101,7 +101,15 @@ impl Core {
         Ok(())
     }
 
-    /// The mail server refused the mail with a code, or there is no mail server.
+    /// The mail server has a mail. The one before it may have been refused.
+    pub async fn mail_sent(&self, group: Uuid) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let sql = "update code set undelivered = false where group_id = $1 and undelivered";
+        tx.execute(sql, &[Value::Uuid(group)]).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The mail server refused the mail with a code, there is no mail server, or it was away until the code expired.
     pub async fn mail_refused(&self, group: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         tx.execute("update code set undelivered = true where group_id = $1", &[Value::Uuid(group)]).await?;

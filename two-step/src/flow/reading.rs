@@ -4,8 +4,9 @@
 use uuid::Uuid;
 
 use super::counting::hold;
+use super::users::ERASED;
 use super::{Core, FlowError};
-use crate::store::{Event, Value};
+use crate::store::{Event, Tx, Value};
 
 /// Events that one statement numbers.
 const GROUP: u64 = 2000;
@@ -17,11 +18,11 @@ impl Core {
     ) -> Result<Vec<Event>, FlowError> {
         self.number_events().await?;
         let mut tx = self.store.begin().await?;
-        // The event itself may be gone: whoever read it has read those before it.
-        let place = "select coalesce((select seq from event where id = $1), (select max(seq) from event where id < $1), 0)";
-        let place = tx.query(place, &[Value::Uuid(after)]).await?.first().map_or(0, |row| row.int(0));
-        let rest = "where product = $1 and seq > $2 order by seq limit $3";
-        let values = [Value::Text(product.to_owned()), Value::Int(place), Value::Int(i64::from(limit))];
+        let product = Value::Text(product.to_owned());
+        let place = if after.is_nil() { 0 } else { place_of(&mut tx, product.clone(), after).await? };
+        let rest = "where product = $1 and seq > $2 and kind <> $3 order by seq limit $4";
+        let values =
+            [product, Value::Int(place), Value::Text(ERASED.to_owned()), Value::Int(i64::from(limit))];
         Ok(tx.select::<Event>(rest, &values).await?)
     }
 
@@ -44,4 +45,15 @@ impl Core {
             }
         }
     }
+}
+
+/// The place of an event. One that was swept is 400 days old: those with lower ids have been read by then.
+async fn place_of(tx: &mut Tx, product: Value, event: Uuid) -> Result<i64, FlowError> {
+    let own = "select seq from event where id = $1";
+    if let Some(row) = tx.query(own, &[Value::Uuid(event)]).await?.first() {
+        return Ok(row.int(0));
+    }
+    let before =
+        "select seq from event where product = $1 and id < $2 and seq is not null order by id desc limit 1";
+    Ok(tx.query(before, &[product, Value::Uuid(event)]).await?.first().map_or(0, |row| row.int(0)))
 }

@@ -51,7 +51,9 @@ impl Core {
                     .await?;
             }
             // Of an account that is off nothing counts until the user has saved it.
-            Some(_) => (set.state, set.created_at) = (MethodState::Pending, settings.now),
+            Some(_) => {
+                (set.state, set.created_at, set.verified_at) = (MethodState::Pending, settings.now, None);
+            }
             None => tx.insert(&set).await?,
         }
         if settings.session.is_none() && !set.is_active() {

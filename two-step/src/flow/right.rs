@@ -6,11 +6,12 @@ use uuid::Uuid;
 use super::counting::hold;
 use super::enter::{Entered, Entry, Match, Who, ended};
 use super::enter_recovery::SlowHashes;
+use super::events::Notice;
 use super::{Core, FlowError, Locked, Visit};
 use crate::challenge::{Acr, Challenge, ChallengeState, Proof, Purpose};
 use crate::code::Code;
 use crate::device::TrustKind;
-use crate::method::{Kind, Method, WRONG_CODES};
+use crate::method::{Kind, Method, MethodState, WRONG_CODES};
 use crate::store::{Session, Tx, Value};
 
 /// A device whose product gave it no label.
@@ -35,12 +36,28 @@ impl Core {
         Ok(())
     }
 
+    /// A paused method has proved itself: it is written down, and told to the others while two-step verification is on.
+    async fn tell_resumed(
+        &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
+    ) -> Result<(), FlowError> {
+        let Locked { account, methods, now } = locked;
+        let kind: &str = locked.method(method).map_or("", |m| m.kind.into());
+        let data = json!({"method": method, "kind": kind});
+        self.event(tx, account, "method.resumed", actor, data, *now).await?;
+        if account.is_on() {
+            let notice = Notice { about: "method_resumed", except: Some(method), added: Some(method) };
+            self.notify(tx, account, methods, notice, *now).await?;
+        }
+        Ok(())
+    }
+
     /// Whether as many other accounts as may have a phone's number have it by now. Asked again when its first code is typed:
     /// until then it did not count.
     pub(super) async fn is_shared(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: Uuid,
     ) -> Result<bool, FlowError> {
-        let new = locked.method(method).filter(|m| challenge.purpose == Purpose::Enrol && !m.is_active());
+        let new =
+            locked.method(method).filter(|m| challenge.purpose == Purpose::Enrol && m.verified_at.is_none());
         let Some(hash) = new.filter(|m| m.kind == Kind::Phone).and_then(|m| m.target_hash.as_deref()) else {
             return Ok(false);
         };
@@ -66,9 +83,10 @@ impl Core {
         let now = locked.now;
         locked.account.count_right();
         let mut new_recovery_code = None;
-        let mut newly = false;
+        let (mut newly, mut resumed) = (false, false);
         if let Some(method) = locked.methods.iter_mut().find(|m| m.id == found.method) {
-            newly = !method.is_active();
+            resumed = method.state == MethodState::Paused;
+            newly = !method.is_active() && !resumed;
             method.count_right(now);
             if let Some(step) = found.totp_step {
                 method.totp_step = Some(step);
@@ -119,13 +137,16 @@ impl Core {
             // The back end gets the result at once; a browser that has the challenge open gets no ticket.
             challenge.ticket_hash = None;
         }
-        if found.proof == Proof::Recovery && new_recovery_code.is_none() {
-            // No new code is shown: nothing keeps the user from going on.
+        let may_ask = locked.methods.iter().any(|m| m.is_active() && m.kind == Kind::Phone);
+        if found.proof == Proof::Recovery && new_recovery_code.is_none() && !may_ask {
+            // No page comes between: nothing keeps the user from going on.
             challenge.ticket_until = Some(crate::clock::after(now, crate::challenge::TICKET_LIFE));
         }
+        let actor = if matches!(who, Who::Product(_)) { "product" } else { "user" };
         if challenge.purpose == Purpose::Enrol && newly {
-            let actor = if matches!(who, Who::Product(_)) { "product" } else { "user" };
             self.enrolled(tx, locked, found.method, actor).await?;
+        } else if challenge.purpose == Purpose::Enrol && resumed {
+            self.tell_resumed(tx, locked, found.method, actor).await?;
         } else {
             self.event(
                 tx,

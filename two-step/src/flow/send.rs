@@ -5,6 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::counting::{Count, count, full};
+use super::events::Order;
 use super::look::look_in;
 use super::{Core, FlowError, Locked, Look, Who, lock_challenge};
 use crate::account::Account;
@@ -90,7 +91,8 @@ impl Core {
             let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
             let body = json!({"to": *target, "kind": "code", "code": digits.expose(), "minutes": minutes,
                               "product": name, "locale": challenge.locale});
-            self.enqueue(tx, OutboxKind::Mail, code.group_id, &body, code.expires_at, now).await?;
+            self.enqueue(tx, order(OutboxKind::Mail, code.group_id, challenge), &body, code.expires_at, now)
+                .await?;
         }
         challenge.count_send(channel, &self.config().limits, now);
         Ok(Ok(()))
@@ -197,7 +199,7 @@ impl Core {
         });
         tx.insert(&dispatch).await?;
         let not_after = crate::clock::before(code.expires_at, std::time::Duration::from_secs(LEAST_LIFE_S));
-        self.enqueue(tx, OutboxKind::Dispatch, dispatch.id, &body, not_after, now).await
+        self.enqueue(tx, order(OutboxKind::Dispatch, dispatch.id, challenge), &body, not_after, now).await
     }
 
     /// Asks otpost to leave the text of an open dispatch for its call. Returns whether there was such a dispatch.
@@ -222,7 +224,8 @@ impl Core {
         dispatch.call_due_at = Some(after(now, CALL_PATIENCE));
         tx.update(&dispatch).await?;
         let body = json!({"id": dispatch.id, "step": 1});
-        self.enqueue(tx, OutboxKind::Next, dispatch.id, &body, challenge.expires_at, now).await?;
+        self.enqueue(tx, order(OutboxKind::Next, dispatch.id, challenge), &body, challenge.expires_at, now)
+            .await?;
         Ok(true)
     }
 
@@ -245,6 +248,10 @@ impl Core {
         tx.commit().await?;
         Ok(())
     }
+}
+
+fn order(kind: OutboxKind, subject: Uuid, challenge: &Challenge) -> Order {
+    Order { kind, subject, account: Some(challenge.account) }
 }
 
 /// All that a send is counted at.

@@ -7,6 +7,7 @@ use super::author::Author;
 use super::switch::kinds_without;
 use super::users::find;
 use super::{Core, FlowError};
+use crate::challenge::{Challenge, ChallengeState};
 use crate::device::{Device, Trust};
 use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
 use crate::store::{Event, SupportCase, Value};
@@ -71,6 +72,16 @@ impl Core {
             Change::Fallback(on) => {
                 method.fallback = *on;
                 tx.update(method).await?;
+            }
+            // It never was a method: nobody was told of it.
+            Change::Remove if method.verified_at.is_none() => {
+                let enrolments = "where method = $1 and purpose = 'enrol' and state = 'open' order by id";
+                for mut open in tx.select_locked::<Challenge>(enrolments, &[Value::Uuid(id)]).await? {
+                    open.end(ChallengeState::Cancelled, settings.now);
+                    tx.update(&open).await?;
+                    self.forget_codes(&mut tx, &open, settings.now).await?;
+                }
+                tx.delete::<Method>(id).await?;
             }
             Change::Remove => {
                 let left = kinds_without(&settings.methods, id);

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::users::end_challenges;
 use super::{Core, FlowError, Locked, lock_account};
 use crate::account::Account;
-use crate::challenge::{Challenge, ChallengeState};
+use crate::challenge::ChallengeState;
 use crate::clock::before;
+use crate::method::STOPPED as PAUSED;
 use crate::seal::Hashed;
 use crate::store::{NoticeToken, Value};
 
@@ -66,19 +66,19 @@ impl Core {
         let about = std::mem::replace(&mut notice.about, STOPPED.to_owned());
         tx.update(&notice).await?;
         let (id, now) = (Value::Uuid(locked.account.id), locked.now);
-        let live = "where account = $1 and state in ('created', 'open', 'verified') order by id";
-        for challenge in tx.select::<Challenge>(live, std::slice::from_ref(&id)).await? {
+        for challenge in self.end_challenges(&mut tx, locked.account.id, ChallengeState::Denied, now).await? {
             let data = json!({"challenge": challenge.id});
             self.event(&mut tx, &locked.account, "challenge.denied", "user", data, now).await?;
         }
-        end_challenges(&mut tx, locked.account.id, ChallengeState::Denied, now).await?;
-        tx.execute("delete from session where account = $1", std::slice::from_ref(&id)).await?;
-        tx.execute("delete from trust where account = $1", &[id]).await?;
+        tx.execute("delete from session where account = $1", &[id]).await?;
+        self.end_trusts(&mut tx, &locked.account, None, "user", now).await?;
         self.end_support_cases(&mut tx, &mut locked, now).await?;
         tx.update(&locked.account).await?;
         if let Some(added) = notice.method.and_then(|m| locked.methods.iter_mut().find(|x| x.id == m)) {
-            added.pause(crate::method::STOPPED);
+            added.pause(PAUSED);
             tx.update(added).await?;
+            let data = json!({"method": added.id, "reason": PAUSED});
+            self.event(&mut tx, &locked.account, "method.paused", "user", data, now).await?;
         }
         self.event(&mut tx, &locked.account, "account.alarm", "user", json!({"about": about}), now).await?;
         tx.commit().await?;

@@ -6,6 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::counting::{Count, count};
+use super::events::Order;
 use super::support::SupportRefused;
 use super::{Core, FlowError, Locked};
 use crate::clock::{after, before, between};
@@ -57,7 +58,14 @@ impl Core {
             let minutes = between(now, until).as_secs().div_ceil(60);
             let body = json!({"to": *self.target(method)?, "kind": "code", "code": digits.expose(), "minutes": minutes,
                               "product": product, "locale": locked.account.locale});
-            self.enqueue(tx, OutboxKind::Mail, case.id, &body, until, now).await?;
+            self.enqueue(
+                tx,
+                Order { kind: OutboxKind::Mail, subject: case.id, account: Some(case.account) },
+                &body,
+                until,
+                now,
+            )
+            .await?;
             return Ok(Ok(()));
         }
         self.dispatch_support_code(tx, locked, method, case.id, &digits, until).await.map(Ok)
@@ -76,7 +84,14 @@ impl Core {
             "supersedes": case, "issued_at": now,
         });
         tx.insert(&dispatch).await?;
-        self.enqueue(tx, OutboxKind::Dispatch, dispatch.id, &body, before(until, LEAST_LIFE), now).await
+        self.enqueue(
+            tx,
+            Order { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(locked.account.id) },
+            &body,
+            before(until, LEAST_LIFE),
+            now,
+        )
+        .await
     }
 
     /// Counts the send against the same limits as any other.

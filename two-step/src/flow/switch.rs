@@ -5,9 +5,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::author::{Author, Settings};
-use super::users::end_challenges;
 use super::{Core, FlowError, Locked, Visit};
-use crate::account::AccountState;
+use crate::account::{Account, AccountState};
 use crate::challenge::ChallengeState;
 use crate::device::TrustKind;
 use crate::method::{Kind, Method, may_be_on};
@@ -95,9 +94,7 @@ impl Core {
         // The methods that are removed are told too: they may be the user's, and the author a thief.
         self.notify(tx, account, methods, "turned_on", *now).await?;
         // The check of unknown browsers is weaker than what is asked for from now on.
-        let weaker = "update challenge set state = 'cancelled', ended_at = $2 where account = $1 and purpose = 'new_device' \
-                      and state in ('created', 'open')";
-        tx.execute(weaker, &[Value::Uuid(account.id), Value::Int(now.as_millisecond())]).await?;
+        self.end_challenges(tx, account.id, ChallengeState::Cancelled, *now).await?;
         for method in methods.iter_mut().filter(|m| !(m.is_active() && keep(m))) {
             method.remove("not_proved", *now);
             tx.update(method).await?;
@@ -153,9 +150,27 @@ impl Core {
         }
         let id = Value::Uuid(account.id);
         tx.execute("delete from recovery_code where account = $1", std::slice::from_ref(&id)).await?;
-        tx.execute("delete from trust where account = $1 and kind = 'trusted'", &[id]).await?;
-        end_challenges(tx, account.id, ChallengeState::Cancelled, now).await?;
+        self.end_trusts(tx, &locked.account, Some(TrustKind::Trusted), actor, now).await?;
+        self.end_challenges(tx, locked.account.id, ChallengeState::Cancelled, now).await?;
         self.event(tx, &locked.account, "account.off", actor, json!({"phones_kept": keep_phones}), now).await
+    }
+
+    /// Ends the trusts of an account, of one kind or of all.
+    pub(super) async fn end_trusts(
+        &self, tx: &mut Tx, account: &Account, kind: Option<TrustKind>, actor: &str, now: Timestamp,
+    ) -> Result<u64, FlowError> {
+        let id = Value::Uuid(account.id);
+        let ended = match kind {
+            Some(kind) => {
+                let of_kind = "delete from trust where account = $1 and kind = $2";
+                tx.execute(of_kind, &[id, Value::Text(kind.to_string())]).await?
+            }
+            None => tx.execute("delete from trust where account = $1", &[id]).await?,
+        };
+        if ended > 0 {
+            self.event(tx, account, "device.revoked", actor, json!({"devices": ended}), now).await?;
+        }
+        Ok(ended)
     }
 
     /// A proof ends what support has begun: the user still has a method.

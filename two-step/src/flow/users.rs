@@ -1,27 +1,19 @@
 //! What a back end does with a user as a whole.
 
 use jiff::Timestamp;
-use serde_json::json;
 use uuid::Uuid;
 
 use super::{Core, FlowError};
 use crate::account::Account;
-use crate::challenge::ChallengeState;
+use crate::challenge::{Challenge, ChallengeState};
 use crate::method::Method;
-use crate::store::{SupportCase, Tx, Value};
+use crate::store::{Dispatch, SupportCase, Tx, Value};
 
 /// Tables whose rows go with an account.
-const OF_ACCOUNT: [&str; 7] =
-    ["challenge", "session", "recovery_code", "trust", "support_case", "notice", "event"];
-
-/// The subjects of an account's outbox rows: texts and calls, codes by mail, notices by mail, codes from support, webhooks.
-const OF_OUTBOX: [&str; 5] = [
-    "select id from dispatch where method in (select id from method where account = $1)",
-    "select group_id from code where challenge in (select id from challenge where account = $1)",
-    "select id from method where account = $1",
-    "select id from support_case where account = $1",
-    "select id from account where id = $1",
-];
+const OF_ACCOUNT: [&str; 8] =
+    ["challenge", "session", "recovery_code", "trust", "support_case", "notice", "method", "outbox"];
+/// The kind of an event that was of an erased user. It keeps the place of a reader who has read it.
+pub(super) const ERASED: &str = "erased";
 
 impl Core {
     /// A user and the methods, removed ones apart.
@@ -39,14 +31,17 @@ impl Core {
         let seen = find(&mut tx, product, user).await?;
         let account = tx.lock::<Account>(seen.id).await?.ok_or(FlowError::Missing("user"))?;
         let id = [Value::Uuid(account.id)];
-        for subjects in OF_OUTBOX {
-            tx.execute(&format!("delete from outbox where subject in ({subjects})"), &id).await?;
-        }
-        tx.execute("delete from code where challenge in (select id from challenge where account = $1)", &id)
-            .await?;
-        tx.execute("delete from dispatch where method in (select id from method where account = $1)", &id)
-            .await?;
-        tx.execute("delete from method where account = $1", &id).await?;
+        let now = tx.now().await?;
+        self.cancel_all(&mut tx, account.id, now).await?;
+        let of_challenges = "in (select id from challenge where account = $1)";
+        tx.execute(&format!("delete from code where challenge {of_challenges}"), &id).await?;
+        let orders = format!(
+            "delete from dispatch where challenge {of_challenges} or method in (select id from method where account = $1)"
+        );
+        tx.execute(&orders, &id).await?;
+        let blank = "update event set kind = $2, account = $3, user_ref = '', actor = '', data = '{}' where account = $1";
+        let [account_id] = id.clone();
+        tx.execute(blank, &[account_id, Value::Text(ERASED.to_owned()), Value::Uuid(Uuid::nil())]).await?;
         for table in OF_ACCOUNT {
             tx.execute(&format!("delete from {table} where account = $1"), &id).await?;
         }
@@ -63,15 +58,12 @@ impl Core {
         let account = tx.lock::<Account>(seen.id).await?.ok_or(FlowError::Missing("user"))?;
         let now = tx.now().await?;
         let id = Value::Uuid(account.id);
-        let challenges = end_challenges(&mut tx, account.id, ChallengeState::Cancelled, now).await?;
-        tx.execute("delete from session where account = $1", std::slice::from_ref(&id)).await?;
+        let challenges =
+            self.end_challenges(&mut tx, account.id, ChallengeState::Cancelled, now).await?.len() as u64;
+        tx.execute("delete from session where account = $1", &[id]).await?;
         let mut devices = 0;
         if forget_devices {
-            devices = tx.execute("delete from trust where account = $1", &[id]).await?;
-            if devices > 0 {
-                self.event(&mut tx, &account, "device.revoked", "product", json!({"devices": devices}), now)
-                    .await?;
-            }
+            devices = self.end_trusts(&mut tx, &account, None, "product", now).await?;
         }
         tx.commit().await?;
         Ok((challenges, devices))
@@ -87,21 +79,38 @@ impl Core {
     }
 }
 
-/// Ends the challenges of an account that are live, or whose ticket was not redeemed yet, and makes earlier proofs void.
-/// Returns how many ended.
-pub(super) async fn end_challenges(
-    tx: &mut Tx, account: Uuid, state: ChallengeState, now: Timestamp,
-) -> Result<u64, FlowError> {
-    let id = Value::Uuid(account);
-    let codes = "delete from code where challenge in (select id from challenge where account = $1)";
-    tx.execute(codes, std::slice::from_ref(&id)).await?;
-    // A confirmation opens settings by its id.
-    let proofs =
-        "update challenge set jti = null where account = $1 and purpose = 'confirm' and state = 'redeemed'";
-    tx.execute(proofs, std::slice::from_ref(&id)).await?;
-    let end = "update challenge set state = $3, ended_at = $2 where account = $1 and state in ('created', 'open', 'verified')";
-    let values = [id, Value::Int(now.as_millisecond()), Value::Text(state.to_string())];
-    Ok(tx.execute(end, &values).await?)
+impl Core {
+    /// Ends the challenges of an account that are live, or whose ticket was not redeemed yet, and makes earlier proofs void.
+    /// Returns those that ended.
+    pub(super) async fn end_challenges(
+        &self, tx: &mut Tx, account: Uuid, state: ChallengeState, now: Timestamp,
+    ) -> Result<Vec<Challenge>, FlowError> {
+        let id = [Value::Uuid(account)];
+        // A confirmation opens settings by its id.
+        let proofs = "update challenge set jti = null where account = $1 and purpose = 'confirm' and state = 'redeemed'";
+        tx.execute(proofs, &id).await?;
+        let live = "where account = $1 and state in ('created', 'open', 'verified') order by id";
+        let mut ended = tx.select_locked::<Challenge>(live, &id).await?;
+        for challenge in &mut ended {
+            let was_live = challenge.state.is_live();
+            challenge.end(state, now);
+            tx.update(challenge).await?;
+            if was_live {
+                self.forget_codes(tx, challenge, now).await?;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Takes back the texts and calls of an account that are under way. Nothing in the orders names the user.
+    async fn cancel_all(&self, tx: &mut Tx, account: Uuid, now: Timestamp) -> Result<(), FlowError> {
+        let open =
+            "where state in ('queued', 'sending') and method in (select id from method where account = $1)";
+        for dispatch in tx.select::<Dispatch>(open, &[Value::Uuid(account)]).await? {
+            self.enqueue_cancel(tx, &dispatch, None, now).await?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) async fn find(tx: &mut Tx, product: &str, user: &str) -> Result<Account, FlowError> {

@@ -7,6 +7,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::answer::PageError;
 use super::delivery::delivery;
 use super::set_up::{enrolment, enrolment_error, enrolment_status, page, posted, proven, who};
 use super::sign_in::{error_word, finish};
@@ -15,7 +16,7 @@ use super::visitor::Visitor;
 use super::{Pages, shown};
 use crate::challenge::SendRefused;
 use crate::clock::seconds_until;
-use crate::flow::{AddRefused, Entered, Entry, Visitor as Guest};
+use crate::flow::{AddRefused, Entered, Entry, FlowError, Visitor as Guest};
 use crate::method::{Kind, Method, MethodState};
 
 /// `GET /settings/email`: asks for an address, or for the code that was mailed to one.
@@ -29,7 +30,14 @@ pub(super) async fn ask_email(
         let Some(pending) = pending else {
             return Ok(email_form(&pages, &visitor, &guest, "", None));
         };
-        let look = enrolment(&pages, &visitor, pending.id).await?;
+        let look = match enrolment(&pages, &visitor, pending.id).await {
+            Ok(look) => look,
+            // Another visit has added it: this one begins anew.
+            Err(PageError::Flow(FlowError::Missing("method"))) => {
+                return Ok(email_form(&pages, &visitor, &guest, "", None));
+            }
+            Err(e) => return Err(e),
+        };
         let view = EmailCode {
             page: page(&pages, &visitor, &guest),
             address: pages.core.target(pending)?.to_string(),

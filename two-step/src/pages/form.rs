@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Pages;
 use super::answer::PageError;
 use super::visitor::Visitor;
+
 use crate::seal::same;
 
 /// Bytes of a form.
@@ -39,7 +40,7 @@ impl Form {
         if origin != Some(pages.core.config().public_url.as_str()) {
             return Err(PageError::Forbidden);
         }
-        let bytes = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|_| PageError::TooBig)?;
+        let bytes = crate::body::read(body, MAX_FORM_BYTES).await.map_err(|_| PageError::TooBig)?;
         let mut fields = HashMap::new();
         for (name, value) in form_urlencoded::parse(&bytes) {
             fields.entry(name.into_owned()).or_insert_with(|| value.into_owned());

@@ -177,6 +177,7 @@ pub(super) fn error_word(entered: &Entered, recovery: bool) -> Option<String> {
             let word = if *s > 0 { "behind" } else { "ahead" };
             Some(format!("{word}-{}", s.unsigned_abs().div_ceil(60).min(5)))
         }
+        Entered::Wrong { expired: true, .. } => Some("expired".to_owned()),
         Entered::Wrong { .. } => Some("wrong".to_owned()),
         Entered::Unreadable if recovery => Some("recovery".to_owned()),
         Entered::Unreadable => Some("digits".to_owned()),
@@ -197,18 +198,24 @@ pub(super) async fn enter(
             device_token: None,
         };
         let entered = pages.core.enter(id, &who(&visitor), &entry).await?;
-        let recovery = matches!(Typed::read(&entry.text), Typed::Recovery(_));
+        let typed = Typed::read(&entry.text);
+        let recovery = matches!(typed, Typed::Recovery(_));
+        let lost = recovery || matches!(typed, Typed::Support(_));
         match entered {
-            Entered::Verified { new_recovery_code: Some(code), cookie, .. } => {
+            Entered::Verified { new_recovery_code, cookie, .. } if lost => {
                 let look = pages.core.look(id, &who(&visitor)).await?;
-                let phone = look.methods.iter().find(|m| m.is_active() && m.kind == Kind::Phone);
+                let phones = look.methods.iter().filter(|m| m.is_active() && m.kind == Kind::Phone);
                 let view = LostPhone {
                     page: page(&pages, &visitor, &look),
                     challenge: id.to_string(),
-                    phone: phone.map(|p| p.hint.clone()),
-                    method: phone.map(|p| p.id.to_string()).unwrap_or_default(),
-                    new_code: Some(code.to_string()),
+                    phones: phones.map(|p| (p.id.to_string(), p.hint.clone())).collect(),
+                    new_code: new_recovery_code.map(|code| code.to_string()),
                 };
+                if view.phones.is_empty() && view.new_code.is_none() {
+                    let to = pages.core.location(&look.challenge);
+                    let to = to.unwrap_or_else(|| format!("/challenge/{id}"));
+                    return Ok(pages.go(&visitor, &to, cookie.as_deref()));
+                }
                 let mut response = pages.render(&visitor, &look.account.product, StatusCode::OK, &view);
                 if let Some(value) = cookie.and_then(|c| visitor.device_cookie(&c).parse().ok()) {
                     response.headers_mut().append(header::SET_COOKIE, value);

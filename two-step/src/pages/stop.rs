@@ -80,6 +80,7 @@ fn change(about: &str) -> Change {
         "recovery_used" => Change::RecoveryUsed,
         "recovery_renewed" => Change::RecoveryRenewed,
         "paused" => Change::AccountPaused,
+        "method_resumed" => Change::MethodResumed,
         "method_paused" => Change::MethodPaused,
         "denied" => Change::ChallengeDenied,
         "support_asked" => Change::SupportAsked,

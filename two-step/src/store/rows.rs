@@ -186,6 +186,8 @@ pub struct OutboxRow {
     pub kind: OutboxKind,
     /// What it is about: the dispatch, the mail, the product's event.
     pub subject: Uuid,
+    /// Whose it is; none where nothing names a user.
+    pub account: Option<Uuid>,
     /// The body, sealed under this row's id.
     pub body_sealed: String,
     /// It is dropped after this time.
@@ -360,7 +362,7 @@ record!(Session, "session", id: Uuid = 1, account = 2, purpose = 3, handle_hash 
     expires_at = 14);
 record!(Dispatch, "dispatch", id: Uuid = 1, group_id = 2, challenge = 3, method = 4, first_channel = 5, call_planned = 6,
     issued_at = 7, confirmed_at = 8, state = 9, channel = 10, reason = 11, retry_at = 12, sequence = 13, call_due_at = 14);
-record!(OutboxRow, "outbox", id: Uuid = 1, kind = 2, subject = 3, body_sealed = 4, not_after = 5, tries = 6, next_at = 7);
+record!(OutboxRow, "outbox", id: Uuid = 1, kind = 2, subject = 3, body_sealed = 4, not_after = 5, tries = 6, next_at = 7, account = 8);
 record!(Counter, "counter", key_hash: String = 1, times = 2, expires_at = 3);
 record!(Event, "event", id: Uuid = 1, product = 2, account = 3, user_ref = 4, kind = 5, at = 6, actor = 7, data = 8);
 record!(NoticeToken, "notice", token_hash: String = 1, account = 2, about = 3, method = 4, until = 5);

@@ -47,10 +47,6 @@ fn the_contract_is_openapi_3_1() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn schemathesis_finds_nothing() {
     let server = Server::start().await;
-    let world = server.world.configured(|c| {
-        c.limits.account_challenges = vec!["10000/1h".parse().unwrap()];
-    });
-    let server = Server::on(world).await;
     server.turn_on("u1", "07700 900123").await;
     let mut command = Command::new(python());
     command

@@ -11,7 +11,7 @@ use crate::support::user::{User, not, verified};
 use crate::support::world::{Backend, World};
 
 fn wrong(left: u32) -> Entered {
-    Entered::Wrong { left, clock_behind_s: None }
+    Entered::Wrong { left, clock_behind_s: None, expired: false }
 }
 
 on_both! {
@@ -164,7 +164,8 @@ async fn a_code_ends_after_ten_minutes(world) {
     world.advance(590);
     assert_eq!(user.enter(challenge, &not(&code)).await, wrong(4));
     world.advance(11);
-    assert_eq!(user.enter(challenge, &code).await, wrong(3));
+    let ended = Entered::Wrong { left: 3, clock_behind_s: None, expired: true };
+    assert_eq!(user.enter(challenge, &code).await, ended);
     let challenge = user.start().await;
     let code = world.code(challenge).await;
     world.advance(590);

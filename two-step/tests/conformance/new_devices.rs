@@ -3,6 +3,7 @@
 use two_step::challenge::{Acr, Purpose};
 use two_step::config::NewDeviceCheck;
 use two_step::flow::{Claimed, Created, Entered};
+use two_step::method::{Method, WRONG_CODES};
 use two_step::store::OutboxKind;
 
 use crate::support::on_both;
@@ -91,5 +92,18 @@ async fn the_check_goes_to_the_kind_of_address_that_the_product_names(world) {
     let mail = world.outbox(OutboxKind::Mail).await.pop().unwrap();
     assert_eq!((&mail["to"], &mail["kind"]), (&"anna@shop.example".into(), &"code".into()));
     user.must_verify(challenge, mail["code"].as_str().unwrap()).await;
+}
+
+async fn a_hundred_wrong_codes_do_not_turn_the_check_off(world) {
+    let world = checking(&world, NewDeviceCheck::Sms);
+    let user = off_with_a_phone(&world).await;
+    let mut phone = world.rows::<Method>("where kind = 'phone' and state = 'active'", &[]).await.pop().unwrap();
+    phone.wrong = 99;
+    world.write(&phone).await;
+    let challenge = user.start().await;
+    user.enter_wrong(challenge, 1).await;
+    assert!(world.row::<Method>(phone.id).await.is_paused_for(WRONG_CODES));
+    let next = world.core.create("shop", user.new_challenge()).await.unwrap();
+    assert!(matches!(next, Created::Challenge { .. }), "{next:?}");
 }
 }

@@ -1,13 +1,14 @@
 //! Methods that are paused: by a carrier, or by the stop page of a notice.
 
 use two_step::challenge::ChallengeState;
-use two_step::flow::{Heard, NewSession, StopDone};
+use two_step::flow::{AddRefused, Change, Heard, NewSession, StopDone};
 use two_step::method::{Channel, Kind, Method, MethodState, STOPPED};
+use two_step::seal::Sealed;
 use two_step::store::{DispatchState, OutboxKind, Value};
 
 use crate::support::on_both;
 use crate::support::user::{User, last_part, verified};
-use crate::support::world::{Backend, World};
+use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
 /// A user whose carrier says that the phone takes no more texts, and the phone.
 async fn opted_out(world: &World) -> (User, crate::support::user::Authenticator, Method) {
@@ -68,6 +69,60 @@ async fn a_phone_that_the_carrier_paused_is_usable_again_after_a_code_that_arriv
     let again = world.core.enrol_again(&user.visit, paused.id, None).await.unwrap().unwrap();
     user.must_verify(again, &world.code(again).await).await;
     assert!(world.row::<Method>(paused.id).await.is_active());
+    assert_eq!((world.events("method.resumed").await, world.events("method.added").await), (1, 3));
+    let told = world.outbox(OutboxKind::Dispatch).await;
+    let told = told.iter().filter(|job| job["params"]["about"] == "method_resumed");
+    assert_eq!(told.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
+}
+
+async fn a_paused_phone_gets_no_notices_and_cannot_be_added_a_second_time(world) {
+    let (user, authenticator, paused) = opted_out(&world).await;
+    let number = world.core.keys.open_text(Sealed::MethodTarget, paused.id, paused.target_sealed.as_deref().unwrap()).unwrap();
+    world.advance(3600);
+    user.open_settings().await;
+    let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let code = authenticator.code(&world).await;
+    verified(user.enter_for(proof, authenticator.method, &code).await);
+    let again = world.core.add_phone(&user.visit, &number, "GB", Channel::Sms).await.unwrap();
+    assert_eq!(again, Err(AddRefused::Known), "one phone is not two");
+    let before = world.outbox(OutboxKind::Dispatch).await.len();
+    user.save_recovery_codes().await;
+    let told = world.outbox(OutboxKind::Dispatch).await;
+    let numbers: Vec<&str> = told[before..].iter().map(|job| job["to"].as_str().unwrap()).collect();
+    assert_eq!(numbers, ["+447700900999"]);
+}
+
+async fn an_old_phone_that_proves_itself_again_is_not_counted_as_a_new_account_of_its_number(world) {
+    let (user, authenticator, paused) = opted_out(&world).await;
+    let number = world.core.keys.open_text(Sealed::MethodTarget, paused.id, paused.target_sealed.as_deref().unwrap()).unwrap();
+    for n in 0..5 {
+        let other = User::new(&world, &format!("other{n}"));
+        other.open_settings().await;
+        world.advance(ALL_LIMITS_FREE_S);
+        other.open_settings().await;
+        other.add_phone(&number).await;
+    }
+    world.advance(ALL_LIMITS_FREE_S);
+    user.open_settings().await;
+    let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let code = authenticator.code(&world).await;
+    verified(user.enter_for(proof, authenticator.method, &code).await);
+    let again = world.core.enrol_again(&user.visit, paused.id, None).await.unwrap().unwrap();
+    user.must_verify(again, &world.code(again).await).await;
+    assert!(world.row::<Method>(paused.id).await.is_active());
+}
+
+async fn an_address_that_was_never_proved_goes_without_a_word(world) {
+    let (user, _) = User::with_phone(&world, "u1", 1).await;
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    let enrolment = world.core.add_email(&user.visit, "ada@wrong.example").await.unwrap().unwrap();
+    let pending = user.challenge(enrolment).await.method.unwrap();
+    let before = (world.outbox(OutboxKind::Dispatch).await.len(), world.events("method.removed").await);
+    world.core.change(&user.visit, pending, &Change::Remove).await.unwrap().unwrap();
+    assert_eq!((world.outbox(OutboxKind::Dispatch).await.len(), world.events("method.removed").await), before);
+    assert!(world.rows::<Method>("where kind = 'email'", &[]).await.is_empty());
+    assert_eq!(user.challenge(enrolment).await.state, ChallengeState::Cancelled);
 }
 
 async fn a_stop_page_denies_what_is_open_and_tells_nothing_to_the_method_that_it_paused(world) {
@@ -83,6 +138,7 @@ async fn a_stop_page_denies_what_is_open_and_tells_nothing_to_the_method_that_it
     assert_eq!(world.core.stop(token).await.unwrap(), StopDone::Stopped);
     assert_eq!(user.challenge(open).await.state, ChallengeState::Denied);
     assert!(world.events("challenge.denied").await >= 1);
+    assert_eq!(world.events("method.paused").await, 1);
     assert!(world.row::<Method>(added).await.is_paused_for(STOPPED));
     world.advance(3600);
     user.open_settings().await;

@@ -17,7 +17,7 @@ async fn a_step_of_an_authenticator_is_good_once(world) {
     let code = app.code(&world).await;
     verified(user.enter_for(one, app.method, &code).await);
     let entered = user.enter_for(two, app.method, &code).await;
-    assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None }, "used in another challenge");
+    assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None, expired: false }, "used in another challenge");
     let earlier = app.code_at(&world, -1).await;
     assert!(
         matches!(user.enter_for(two, app.method, &earlier).await, Entered::Wrong { left: 3, .. }),
@@ -33,7 +33,7 @@ async fn a_neighbouring_step_counts_and_a_clock_that_is_off_is_named(world) {
     let (user, app) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     let far = app.code_at(&world, -8).await;
-    let Entered::Wrong { left: 4, clock_behind_s: Some(behind) } =
+    let Entered::Wrong { left: 4, clock_behind_s: Some(behind), .. } =
         user.enter_for(challenge, app.method, &far).await
     else {
         panic!("a code of eight steps ago is no wrong entry with a reason");

@@ -45,6 +45,23 @@ async fn an_event_whose_transaction_ends_late_is_not_passed_over() {
     assert_eq!(read(&world, Uuid::nil()).await, ["fast", "slow"], "and the order stays");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_whose_last_event_was_of_an_erased_user_misses_none_that_committed_late() {
+    let world = World::new(Backend::Postgres).await;
+    let gone = crate::support::user::User::new(&world, "gone");
+    gone.open_settings().await;
+    let late = new_id();
+    gone.add_authenticator().await;
+    let read_so_far = world.core.events_after("shop", Uuid::nil(), 100).await.unwrap();
+    let last = read_so_far.last().unwrap();
+    assert!(late < last.id);
+    add(&world, &event(late, "late")).await;
+    assert_eq!(read(&world, last.id).await, ["late"]);
+    world.core.erase("shop", "gone").await.unwrap();
+    assert_eq!(read(&world, last.id).await, ["late"]);
+    assert_eq!(read(&world, Uuid::nil()).await, ["late"], "nothing of the erased user is shown");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_and_writers_at_once_lose_nothing() {
     let world = World::new(Backend::Postgres).await;

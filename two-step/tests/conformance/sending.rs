@@ -3,7 +3,7 @@
 use two_step::challenge::SendRefused;
 use two_step::clock::{after, between};
 use two_step::code::Code;
-use two_step::flow::{Created, Entered, FlowError, MailState};
+use two_step::flow::{Entered, MailState};
 use two_step::limit::Rule;
 use two_step::method::{Channel, Method};
 use two_step::store::{Counter, OutboxKind, OutboxRow};
@@ -220,18 +220,6 @@ async fn a_full_counter_counts_nothing_anywhere(world) {
     before.retain(|b| b.times != "[]");
     let counted: Vec<_> = after.into_iter().filter(|a| a.times != "[]").collect();
     assert_eq!(counted, before, "the number's counter is full: account, product and calls are not counted");
-}
-
-async fn one_account_asks_for_sixty_challenges_an_hour(world) {
-    let world = world.configured(|c| c.limits.account_challenges = vec![Rule::per(3, 3600)]);
-    let (user, _) = User::with_phone(&world, "u1", 1).await;
-    for _ in 0..3 {
-        user.ask().await;
-    }
-    let refused = world.core.create("shop", user.new_challenge()).await;
-    assert!(matches!(refused, Err(FlowError::Limited { .. })), "{refused:?}");
-    world.advance(3600);
-    assert!(matches!(world.core.create("shop", user.new_challenge()).await, Ok(Created::Challenge { .. })));
 }
 
 async fn a_paused_method_gets_no_code(world) {

@@ -240,12 +240,13 @@ async fn sessions_dispatches_and_the_outbox_are_read_as_they_were_written(world)
         id: new_id(),
         kind: OutboxKind::Dispatch,
         subject: new_id(),
+        account: None,
         body_sealed: text("s"),
         not_after: at(600),
         tries: 0,
         next_at: at(0),
     };
-    let full = OutboxRow { kind: OutboxKind::Webhook, tries: 9, next_at: at(30), ..bare.clone() };
+    let full = OutboxRow { account: Some(new_id()), kind: OutboxKind::Webhook, tries: 9, next_at: at(30), ..bare.clone() };
     round_trip(&world, bare.id, bare, full).await;
 
     let bare = Counter { key_hash: text("k"), times: text("[]"), expires_at: at(0) };

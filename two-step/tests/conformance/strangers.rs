@@ -85,6 +85,10 @@ async fn after_the_right_code_no_other_code_gets_the_redirect(world) {
     let location = user.must_verify(challenge, &code).await;
     assert_eq!(user.enter(challenge, &not(&code)).await.ended(), Some(ChallengeState::Verified));
     assert_eq!(verified(user.enter(challenge, &code).await), location);
+    user.redeem(&ticket(location.as_deref().unwrap())).await;
+    assert_eq!(verified(user.enter(challenge, &code).await), location, "a second click while the shop redeems");
+    world.advance(61);
+    assert_eq!(user.enter(challenge, &code).await.ended(), Some(ChallengeState::Redeemed));
 }
 
 async fn a_challenge_that_the_back_end_verified_gives_its_browser_no_ticket(world) {
@@ -207,7 +211,7 @@ async fn a_code_whose_time_is_still_to_come_is_told_to_nobody(world) {
     let challenge = user.start().await;
     let later = app.code_at(&world, 6).await;
     let entered = user.enter_for(challenge, app.method, &later).await;
-    assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None });
+    assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None, expired: false });
 }
 
 async fn support_does_not_undo_what_was_changed_meanwhile(world) {

@@ -198,7 +198,7 @@ impl Site {
              [smtp]\nurl = \"smtp://{}\"\n[log]\nlevel = \"trace\"\n\
              [limits]\nsend_gaps_s = [1]\nsends_per_challenge = 20\naccount_sends = [\"1000/1h\"]\n\
              number_sends = [\"1000/1h\"]\nclient_sends = [\"1000/1h\"]\nclient_entries = [\"1000/1m\"]\n\
-             client_new_numbers = [\"1000/1d\"]\nprefix_new_numbers = [\"1000/1h\"]\naccount_challenges = [\"1000/1h\"]\n\
+             client_new_numbers = [\"1000/1d\"]\nprefix_new_numbers = [\"1000/1h\"]\n\
              mails = [\"1000/1h\"]\n\
              [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{RETURN_URL}\"]\ncountries = [\"GB\"]\n\
              [products.shop.webhook]\nurl = \"http://{}/\"\nsecret = \"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n",

@@ -1,8 +1,7 @@
 //! Codes are sent at once.
 
 use two_step::challenge::SendRefused;
-use two_step::flow::{Created, FlowError};
-use two_step::limit::Rule;
+use two_step::flow::Created;
 use two_step::method::{Channel, Kind};
 use two_step::store::OutboxKind;
 
@@ -65,23 +64,6 @@ async fn a_number_gets_exactly_five_codes_however_many_accounts_ask(world) {
         sent += world.jobs(asked.id).await.len();
     }
     assert_eq!(sent, 5);
-}
-
-async fn one_account_gets_exactly_as_many_challenges_as_its_limit_allows(world) {
-    let world = world.configured(|c| c.limits.account_challenges = vec![Rule::per(7, 3600)]);
-    let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let created = at_once(&world, MANY, |_| {
-        let user = user.clone();
-        async move {
-            match user.world.core.create("shop", user.new_challenge()).await {
-                Ok(Created::Challenge { .. }) => true,
-                Err(FlowError::Limited { .. }) => false,
-                other => panic!("{other:?}"),
-            }
-        }
-    })
-    .await;
-    assert_eq!(created.into_iter().filter(|c| *c).count(), 7);
 }
 
 async fn users_of_different_numbers_do_not_hold_each_other_up(world) {

@@ -11,6 +11,8 @@ pub enum Change {
     MethodRemoved,
     /// `method.paused`
     MethodPaused,
+    /// `method.resumed`
+    MethodResumed,
     /// `account.on`
     AccountOn,
     /// `account.off`
@@ -47,10 +49,11 @@ pub enum Change {
 
 impl Change {
     /// Every change.
-    pub const ALL: [Change; 19] = [
+    pub const ALL: [Change; 20] = [
         Self::MethodAdded,
         Self::MethodRemoved,
         Self::MethodPaused,
+        Self::MethodResumed,
         Self::AccountOn,
         Self::AccountOff,
         Self::AccountPaused,
@@ -75,6 +78,7 @@ impl Change {
             Self::MethodAdded => "method.added",
             Self::MethodRemoved => "method.removed",
             Self::MethodPaused => "method.paused",
+            Self::MethodResumed => "method.resumed",
             Self::AccountOn => "account.on",
             Self::AccountOff => "account.off",
             Self::AccountPaused => "account.paused",
@@ -106,6 +110,7 @@ impl Change {
             Self::MethodAdded => texts.method_added,
             Self::MethodRemoved => texts.method_removed,
             Self::MethodPaused => texts.method_paused,
+            Self::MethodResumed => texts.method_resumed,
             Self::AccountOn => texts.account_on,
             Self::AccountOff => texts.account_off,
             Self::AccountPaused => texts.account_paused,

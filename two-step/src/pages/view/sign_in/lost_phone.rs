@@ -7,8 +7,8 @@ use super::super::set_up::grouped;
 
 /// `/challenge/{id}/lost`: what follows a sign-in by a recovery code or by another method than the phone.
 ///
-/// Form: POST `/challenge/{id}/lost`: `csrf`, `answer` (`remove` or `keep`). Without a phone to ask about, the only
-/// button sends `keep`.
+/// Forms: POST `/challenge/{id}/lost`: `csrf`, `answer` (`remove` or `keep`), `phone` (the method to remove). Without a
+/// phone to ask about, the only button sends `keep`.
 #[derive(Debug, Clone, Template)]
 #[template(path = "sign_in/lost_phone.html")]
 pub struct LostPhone {
@@ -16,10 +16,8 @@ pub struct LostPhone {
     pub page: Page,
     /// The challenge's id, for the paths.
     pub challenge: String,
-    /// The last two digits of the phone that may be lost. None asks nothing.
-    pub phone: Option<String>,
-    /// The id of that phone's method.
-    pub method: String,
+    /// The phones that may be lost: the method's id, and the last two digits. Without one nothing is asked.
+    pub phones: Vec<(String, String)>,
     /// The recovery code that replaces the used one. It is shown this once.
     pub new_code: Option<String>,
 }
@@ -27,7 +25,11 @@ pub struct LostPhone {
 impl LostPhone {
     fn heading(&self) -> &'static str {
         let texts = &self.page.t().lost;
-        if self.phone.is_some() { texts.question } else { texts.title }
+        match self.phones.len() {
+            0 => texts.title,
+            1 => texts.question,
+            _ => texts.question_of_many,
+        }
     }
 
     fn phone_line(&self, hint: &str) -> String {

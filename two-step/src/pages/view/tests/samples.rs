@@ -74,17 +74,12 @@ fn sign_in(lang: Lang, out: &mut Vec<(String, String)>) {
         let (page, challenge, ways) = (page(lang), "c1".to_owned(), ways.clone());
         add("ways", &Ways { page, challenge, purpose: Purpose::Confirm, ways, problem: Some(problem) });
     }
-    for phone in [Some("42".to_owned()), None] {
+    let phone = |id: &str, hint: &str| (id.to_owned(), hint.to_owned());
+    for phones in [vec![phone("m1", "42")], vec![phone("m1", "42"), phone("m2", "17")], vec![]] {
         let (page, challenge) = (page(lang), "c1".to_owned());
         add(
             "lost phone",
-            &LostPhone {
-                page,
-                challenge,
-                phone,
-                method: "m1".to_owned(),
-                new_code: Some("0123456789ABCDEF".to_owned()),
-            },
+            &LostPhone { page, challenge, phones, new_code: Some("0123456789ABCDEF".to_owned()) },
         );
     }
     for end in [

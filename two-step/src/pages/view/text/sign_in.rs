@@ -96,10 +96,12 @@ pub(crate) struct Ways {
 pub(crate) struct Lost {
     pub(crate) title: Text,
     pub(crate) question: Text,
+    pub(crate) question_of_many: Text,
     pub(crate) phone: WithWord,
     pub(crate) explain: Text,
     pub(crate) remove: Text,
     pub(crate) keep: Text,
+    pub(crate) keep_all: Text,
     pub(crate) go_on: Text,
     pub(crate) new_code_title: Text,
     pub(crate) new_code_lead: Text,

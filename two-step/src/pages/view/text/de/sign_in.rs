@@ -113,10 +113,12 @@ pub(super) const WAYS: Ways = Ways {
 pub(super) const LOST: Lost = Lost {
     title: "Sie sind angemeldet",
     question: "Haben Sie dieses Telefon verloren?",
+    question_of_many: "Haben Sie eines Ihrer Telefone verloren?",
     phone: |digits| format!("Telefon mit der Nummer, die auf {digits} endet"),
     explain: "Wenn es verloren oder gestohlen ist, entfernen Sie es. Es bekommt dann keine Codes mehr.",
     remove: "Entfernen",
     keep: "Behalten",
+    keep_all: "Alle behalten",
     go_on: "Ich habe ihn aufbewahrt, weiter",
     new_code_title: "Ihr neuer Wiederherstellungscode",
     new_code_lead: "Er ersetzt den verwendeten. Bewahren Sie ihn jetzt auf: Wir zeigen ihn nur einmal.",

@@ -107,10 +107,12 @@ pub(super) const WAYS: Ways = Ways {
 pub(super) const LOST: Lost = Lost {
     title: "You are signed in",
     question: "Have you lost this phone?",
+    question_of_many: "Have you lost one of your phones?",
     phone: |digits| format!("Phone with the number that ends in {digits}"),
     explain: "If it is lost or stolen, remove it. It then gets no more codes.",
     remove: "Remove it",
     keep: "Keep it",
+    keep_all: "Keep them all",
     go_on: "I have saved it, continue",
     new_code_title: "Your new recovery code",
     new_code_lead: "It replaces the one that you used. Save it now: we show it only once.",

@@ -1,0 +1,36 @@
+//! The configuration is read again with SIGHUP.
+
+use crate::service::Service;
+
+#[tokio::test]
+async fn a_good_configuration_is_taken_with_sighup_and_a_bad_one_changes_nothing() {
+    let mut service = Service::new();
+    service.start();
+    let key = service.key();
+    let (old, new) = ("https://shop.example/2fa", "https://shop.example/new");
+    assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (201, 422));
+
+    service.configure(new, "smtp.from = 'other@shop.example'");
+    service.signal("HUP");
+    assert!(service.until("is in force after a restart").contains("smtp"));
+    service.until("the configuration was reloaded");
+    assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (422, 201));
+
+    // Another root in the same file prints as the one before, and is noticed all the same.
+    let root = service.run(&["keys", "root"]);
+    std::fs::write(service.folder.join("root"), root.stdout).unwrap();
+    service.signal("HUP");
+    assert!(service.until("is in force after a restart").contains("keys"));
+    service.until("the configuration was reloaded");
+    assert_eq!(service.ask(&key, new).await, 201, "the root of the start is in use");
+
+    service.configure(old, "no.such.key = 1");
+    service.signal("HUP");
+    let said = service.until("the one before holds");
+    assert!(said.contains("unknown field `no`"), "{said}");
+    assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (422, 201));
+
+    service.signal("TERM");
+    service.until("stopping");
+    assert!(service.process.as_mut().unwrap().wait().unwrap().success());
+}
