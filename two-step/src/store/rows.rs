@@ -212,7 +212,7 @@ pub struct Counter {
 /// Something that happened, for products and for history. No code, number or address is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Our id; later events have higher ones.
+    /// Our id. The order in which readers see events is another: `seq` of the table.
     pub id: Uuid,
     /// Which product.
     pub product: String,

@@ -4,14 +4,14 @@ use serde_json::Value as Json;
 use two_step::account::AccountState;
 use two_step::challenge::{Acr, ChallengeState, Proof};
 use two_step::config::Life;
-use two_step::flow::{Created, Entered, FlowError, NewCase, Redeemed, StopDone, SupportRefused};
+use two_step::flow::{Change, Created, Entered, FlowError, NewCase, Redeemed, StopDone, SupportRefused};
 use two_step::method::{Kind, Method, MethodState};
 use two_step::store::{Event, OutboxKind, SupportAction, SupportCase, SupportState};
 use uuid::Uuid;
 
 use crate::support::on_both;
 use crate::support::user::{User, ticket};
-use crate::support::world::{Backend, World};
+use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
 const DAY_S: u64 = 86_400;
 
@@ -291,5 +291,50 @@ async fn what_is_not_a_kind_of_evidence_is_refused_and_nothing_is_kept(world) {
     let new = NewCase { agent: "x".repeat(65), ..good() };
     assert!(matches!(world.core.ask_support("shop", new).await, Err(FlowError::Invalid { field: "agent", .. })));
     assert_eq!(world.rows::<SupportCase>("", &[]).await, []);
+}
+
+async fn each_change_has_its_notice(world) {
+    let (mut user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    let second = user.add_phone("07700 900999").await;
+    user.save_recovery_codes().await;
+    world.core.change(&user.visit, second, &Change::Remove).await.unwrap().unwrap();
+    world.advance(ALL_LIMITS_FREE_S);
+    let challenge = user.start().await;
+    user.verify_and_trust(challenge, &world.code(challenge).await).await;
+    let stolen = user.visit.device.clone();
+    for _ in 0..2 {
+        world.advance(120);
+        let asked = user.ask().await;
+        user.visit.device = user.claim(&asked).await.1;
+    }
+    user.visit.device = stolen;
+    let asked = user.ask().await;
+    user.claim(&asked).await;
+    world.advance(ALL_LIMITS_FREE_S);
+    user.open_settings().await;
+    user.prove_to_settings().await;
+    let codes = [codes, user.save_recovery_codes().await].concat();
+    world.advance(60);
+    let mut phone = world.rows::<Method>("where kind = 'phone' and state = 'active'", &[]).await.pop().unwrap();
+    phone.wrong = 95;
+    world.write(&phone).await;
+    let challenge = user.start().await;
+    user.enter_wrong(challenge, 5).await;
+    world.advance(60);
+    let challenge = user.start().await;
+    user.must_verify(challenge, codes.last().unwrap()).await;
+    ask(&world, SupportAction::TurnOff).await;
+    world.advance(DAY_S);
+    world.core.do_due_cases().await.unwrap();
+    let all = world.outbox(OutboxKind::Dispatch).await;
+    let told: std::collections::BTreeSet<&str> =
+        all.iter().filter_map(|job| job["params"]["about"].as_str()).collect();
+    let expected = [
+        "device_replayed", "method_added", "method_removed", "paused", "recovery_renewed", "recovery_used", "support_asked",
+        "turned_off", "turned_on",
+    ];
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), expected);
 }
 }

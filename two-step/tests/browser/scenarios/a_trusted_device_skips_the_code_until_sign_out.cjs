@@ -28,7 +28,7 @@ scenario(async () => {
   await third.click("text=Sign out");
   await askForCode(third);
 
-  // So does revocation on the settings page.
+  // The settings ask for a code, whether the device is trusted or not.
   const fourth = await newBrowser();
   await signInByText(fourth, { trust: true });
   await openSettings(fourth);

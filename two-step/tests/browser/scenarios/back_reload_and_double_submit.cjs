@@ -1,5 +1,5 @@
 "use strict";
-const { assert, codeAfter, newBrowser, newest, scenario, setUp, shows, signIn, type } = require("./user.cjs");
+const { assert, codeAfter, newBrowser, newest, scenario, setUp, shows, signIn, stack, type } = require("./user.cjs");
 
 scenario(async () => {
   const number = "+447700900200";
@@ -29,6 +29,14 @@ scenario(async () => {
   await shows(page, "Second step: sms (second)");
   await page.goto(challenge);
   assert.equal(await page.locator("input[name=code]").count(), 0);
+
+  // "Back" leads to a page without a field: there is nothing left to type.
+  await page.goto(`${stack.demo}shop`);
+  await page.goBack();
+  await page.waitForLoadState();
+  assert.equal(new URL(page.url()).pathname, new URL(challenge).pathname);
+  assert.equal(await page.locator("input[name=code]").count(), 0);
+  await shows(page, "Already verified");
 
   // Two tabs of one browser, each with a challenge of its own.
   const context = (await newBrowser()).context();

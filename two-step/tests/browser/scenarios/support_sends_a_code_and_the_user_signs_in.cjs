@@ -27,5 +27,8 @@ scenario(async () => {
   const letter = await poll(async () => (await letters(address)).find((l, i, all) => all.length > before && /^\d{8} /.test(l.subject)), "the code");
   await shot(page, "code-from-support");
   await type(page, letter.subject.slice(0, 8));
+  await shows(page, "Have you lost this phone?");
+  await shot(page, "lost-phone-by-support");
+  await page.click("button[value=keep]");
   await shows(page, "Second step: recovery (recovery)");
 });
