@@ -46,7 +46,11 @@ fn text(body: &Value) -> String {
 #[tokio::test]
 async fn every_call_needs_a_key_with_its_scope() {
     let server = Server::start().await;
-    let bad = ["ts_0123456789ab_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "ts_x", "secret", ""];
+    // A key that exists, with another secret.
+    let guessed = format!("{}A{}", &server.key[..16], &server.key[17..]);
+    let guessed = if guessed == server.key { guessed.replacen("_A", "_B", 1) } else { guessed };
+    assert_eq!((guessed.len(), &guessed[..15]), (server.key.len(), &server.key[..15]));
+    let bad = ["ts_0123456789ab_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", &guessed, "ts_x", "secret", ""];
     for (method, path, scope, body) in calls() {
         for key in std::iter::once(None).chain(bad.into_iter().map(Some)) {
             let refused = server.send(key, &[], method, &path, text(&body)).await;
