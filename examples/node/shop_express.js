@@ -185,9 +185,13 @@ shop.post("/settings", async (req, res) => {
   const name = user(req);
   const wanted = { user: USERS.get(name).id, purpose: "settings", password_at: req.session.passwordAt };
   Object.assign(wanted, { return_url: `${SHOP_URL}/`, display_name: name });
-  const { body } = await twoStep("POST", "/v1/sessions", wanted, { known: [422] });
-  if (body.field === "password_at") {
+  const { ok, body } = await twoStep("POST", "/v1/sessions", wanted, { known: [422] });
+  if (!ok && body.field === "password_at") {
     await signedOut(req, "You typed your password more than 10 minutes ago. Please sign in again.");
+  }
+  if (!ok) {
+    console.error("two-step answered 422: %s", body.detail); // such as a return_url that is not on its list
+    throw new Stop(503, AWAY, 60);
   }
   res.redirect(303, body.url);
 });

@@ -174,9 +174,12 @@ def settings():
     wanted = {"user": USERS[name]["id"], "purpose": "settings", "password_at": session["password_at"]}
     wanted.update(return_url=f"{SHOP_URL}/", display_name=name)
     answer = two_step("POST", "/v1/sessions", wanted, known=(422,))
-    if answer.status_code == 422 and answer.json()["field"] == "password_at":
+    if answer.ok:
+        return redirect(answer.json()["url"], 303)
+    if answer.json()["field"] == "password_at":
         signed_out("You typed your password more than 10 minutes ago. Please sign in again.")
-    return redirect(answer.json()["url"], 303)
+    shop.logger.error("two-step answered 422: %s", answer.text)  # such as a return_url that is not on its list
+    raise ServiceUnavailable(AWAY, retry_after=60)
 
 
 @shop.post("/sign-out")

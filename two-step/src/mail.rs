@@ -75,18 +75,29 @@ fn code(body: &Json, german: bool) -> (String, String) {
     let (code, product) =
         (body["code"].as_str().unwrap_or_default(), body["product"].as_str().unwrap_or_default());
     let life = life(body["minutes"].as_u64().unwrap_or(10), german);
+    let adds = body["adds"] == true;
     if german {
+        let not_me = if adds {
+            "Jemand gibt diese Adresse bei einem Konto an. Waren Sie das nicht? Dann ignorieren Sie diese E-Mail."
+        } else {
+            "Haben Sie sich nicht angemeldet? Dann kennt jemand Ihr Passwort: Ändern Sie es."
+        };
         return (
             format!("{code} ist Ihr Code für {product}"),
             format!(
-                "Ihr Code für {product} ist {code}.\n\nEr gilt noch {life}. {product} fragt nie am Telefon danach.\nHaben Sie sich nicht angemeldet? Dann kennt jemand Ihr Passwort: Ändern Sie es.\n"
+                "Ihr Code für {product} ist {code}.\n\nEr gilt noch {life}. {product} fragt nie am Telefon danach.\n{not_me}\n"
             ),
         );
     }
+    let not_me = if adds {
+        "Somebody adds this address to an account. Was it not you? Then ignore this e-mail."
+    } else {
+        "Did you not sign in? Then somebody knows your password: change it."
+    };
     (
         format!("{code} is your code for {product}"),
         format!(
-            "Your code for {product} is {code}.\n\nIt expires in {life}. {product} never asks for it by phone.\nDid you not sign in? Then somebody knows your password: change it.\n"
+            "Your code for {product} is {code}.\n\nIt expires in {life}. {product} never asks for it by phone.\n{not_me}\n"
         ),
     )
 }

@@ -100,7 +100,13 @@ fn read(typed: &str, country: &str) -> Result<Number, BadNumber> {
         }
         _ => text,
     };
+    if text.matches(['+', '＋']).count() > 1 {
+        return Err(BadNumber::Unreadable);
+    }
     let parsed = PHONE_NUMBER_UTIL.parse(&*text, region).map_err(|_| BadNumber::Unreadable)?;
+    if parsed.extension.as_deref().is_some_and(|e| !e.is_empty()) {
+        return Err(BadNumber::Unreadable);
+    }
     match parsed.is_possible_with_reason() {
         Ok(NumberLengthType::IsPossible) => {}
         Err(e) => {
@@ -112,6 +118,11 @@ fn read(typed: &str, country: &str) -> Result<Number, BadNumber> {
             });
         }
         Ok(_) => return Err(BadNumber::TooShort),
+    }
+    // The metadata lags behind new ranges: what it does not know must at least be as long as a mobile number.
+    if !parsed.is_valid() && !PHONE_NUMBER_UTIL.is_possible_number_for_type(&parsed, PhoneNumberType::Mobile)
+    {
+        return Err(BadNumber::Unreadable);
     }
     if matches!(parsed.get_type(), PhoneNumberType::PremiumRate | PhoneNumberType::SharedCost) {
         return Err(BadNumber::Costly);

@@ -298,7 +298,7 @@ pub(super) async fn cancel(
 }
 
 problems! {
-    CreateProblems = [Scope::Challenge.problems(), body::problems(), idempotency::problems(), vec![limited()]];
+    CreateProblems = [Scope::Challenge.problems(), body::problems(), idempotency::problems()];
     ShowProblems = [Scope::Challenge.problems(), vec![Problem::not_found()]];
     CancelProblems = [Scope::Challenge.problems(), idempotency::problems(), vec![Problem::not_found()]];
     SendProblems = [

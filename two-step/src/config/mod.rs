@@ -172,6 +172,14 @@ impl Config {
                 return Err(BadConfig(format!("{key} must be from 1m to {}m", longest_s / 60)));
             }
         }
+        if !["postgres://", "postgresql://", "sqlite:"].iter().any(|s| self.database.url().starts_with(s)) {
+            return bad("database.url begins with postgres:// or sqlite:");
+        }
+        let listeners = [self.pages.listen, self.api.listen, self.ops.listen];
+        let twice = |n: usize| listeners[..n].iter().any(|l| l.port() != 0 && *l == listeners[n]);
+        if (1..listeners.len()).any(twice) {
+            return bad("pages.listen, api.listen and ops.listen must differ");
+        }
         if !self.ops.listen.ip().is_loopback() && self.ops.token.is_none() {
             return bad("ops.listen is not on loopback: set ops.token_file, or listen on 127.0.0.1");
         }

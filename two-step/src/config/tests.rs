@@ -39,6 +39,8 @@ fn a_wrong_key_or_value_is_named_without_its_value() {
         ),
         ("email.second_step = true", "name a mail server in smtp.url_file"),
         ("ops.listen = '0.0.0.0:1'", "ops.token_file"),
+        ("database.url = 'QUOTED://x'", "begins with postgres:// or sqlite:"),
+        ("pages.listen = '127.0.0.1:8092'", "must differ"),
     ] {
         let e = parse(text).unwrap_err().to_string();
         assert!(e.contains(says) && !e.contains("QUOTED"), "{text}: {e}");

@@ -90,7 +90,7 @@ impl Core {
             let name = &self.product(&locked.account.product)?.name;
             let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
             let body = json!({"to": *target, "kind": "code", "code": digits.expose(), "minutes": minutes,
-                              "product": name, "locale": challenge.locale});
+                              "product": name, "locale": challenge.locale, "adds": challenge.purpose == Purpose::Enrol});
             self.enqueue(tx, order(OutboxKind::Mail, code.group_id, challenge), &body, code.expires_at, now)
                 .await?;
         }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use uuid::Uuid;
 
@@ -147,6 +148,19 @@ pub(super) async fn no_page(State(pages): State<Arc<Pages>>, method: Method, vis
         return StatusCode::NOT_FOUND.into_response();
     }
     pages.error(&visitor, &PageError::NoPage)
+}
+
+/// A path that does not read is a page that does not exist: the framework's own words are for developers.
+pub(super) async fn no_raw_errors(
+    State(pages): State<Arc<Pages>>, visitor: Visitor, request: Request, next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    let plain =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
+    if response.status() == StatusCode::BAD_REQUEST && plain {
+        return pages.error(&visitor, &PageError::NoPage);
+    }
+    response
 }
 
 /// The language of a locale, for texts outside of a page.

@@ -45,6 +45,7 @@ impl Pages {
 
     /// All routes.
     pub fn router(self) -> Router {
+        let pages = Arc::new(self);
         Router::new()
             .route("/c/{handle}", get(sign_in::claim))
             .route("/challenge/{id}", get(sign_in::show).post(sign_in::enter))
@@ -76,7 +77,8 @@ impl Pages {
             .route("/assets/{name}", get(asset))
             .route("/.well-known/jwks.json", get(jwks))
             .fallback(answer::no_page)
-            .with_state(Arc::new(self))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&pages), answer::no_raw_errors))
+            .with_state(pages)
     }
 }
 

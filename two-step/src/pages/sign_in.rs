@@ -161,6 +161,9 @@ pub(super) fn read_error(query: Option<&str>, look: &Look, pages: &Pages) -> Opt
     let clock = |text: &str| text.parse::<u32>().ok().filter(|m| (1..=5).contains(m));
     match word.split_once('-') {
         None if word == "wrong" && look.challenge.wrong > 0 => Some(EntryError::Wrong { left }),
+        None if word == "digits" && shown::proof(look) == Proof::Recovery => {
+            Some(EntryError::NotRecoveryCode)
+        }
         None if word == "digits" => Some(EntryError::NotSixDigits),
         None if word == "recovery" => Some(EntryError::NotRecoveryCode),
         None if word == "expired" => Some(EntryError::Expired),

@@ -24,6 +24,16 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// What the button does. Only an added method is taken back.
+    fn effects(&self) -> &'static [&'static str] {
+        let effects = &self.page.t().stop.effects;
+        if matches!(self.change, Change::MethodAdded | Change::MethodResumed) {
+            effects
+        } else {
+            &effects[1..]
+        }
+    }
+
     fn sentence(&self) -> &'static str {
         self.change.text(self.page.lang)
     }
@@ -79,10 +89,12 @@ impl Stopped {
 
     fn steps(&self) -> [String; 3] {
         let texts = &self.page.t().stop;
-        [
-            (texts.step_password)(&self.page.product),
-            texts.step_methods.to_owned(),
-            texts.step_support.to_owned(),
-        ]
+        let product = &self.page.product;
+        let password = if product.is_empty() {
+            texts.step_any_password.to_owned()
+        } else {
+            (texts.step_password)(product)
+        };
+        [password, texts.step_methods.to_owned(), texts.step_support.to_owned()]
     }
 }

@@ -188,6 +188,7 @@ pub(crate) struct Stop {
     pub(crate) stopped_before: (Text, Text),
     pub(crate) too_late: (Text, Text),
     pub(crate) next: Text,
+    pub(crate) step_any_password: Text,
     pub(crate) step_password: WithWord,
     pub(crate) step_methods: Text,
     pub(crate) step_support: Text,

@@ -163,8 +163,8 @@ pub(super) const ENDED: Ended = Ended {
         next: "Machen Sie dort weiter, oder melden Sie sich in diesem Browser erneut an.",
     },
     no_cookies: EndText {
-        title: "Ihr Browser blockiert Cookies",
-        happened: "Wir brauchen ein Cookie, das diese Anmeldung an Ihren Browser bindet. Es enthält keine persönlichen Daten.",
+        title: "Diese Seite gibt es in Ihrem Browser nicht",
+        happened: "Vielleicht ist sie beendet: Beginnen Sie dann beim Shop oder Dienst von vorn. Sehen Sie diese Seite wieder, blockiert Ihr Browser unser Cookie. Es bindet eine Anmeldung an Ihren Browser und enthält keine persönlichen Daten.",
         next: "Melden Sie sich danach erneut an.",
     },
     cookie_steps: [

@@ -157,8 +157,8 @@ pub(super) const ENDED: Ended = Ended {
         next: "Continue there, or sign in again in this browser.",
     },
     no_cookies: EndText {
-        title: "Your browser blocks cookies",
-        happened: "We need one cookie to tie this sign-in to your browser. It holds no personal data.",
+        title: "We cannot find this page in your browser",
+        happened: "Perhaps it has ended: then go back to the shop or service and start again. If you see this page again, your browser blocks our cookie. It ties a sign-in to your browser, and holds no personal data.",
         next: "Then sign in again.",
     },
     cookie_steps: [
