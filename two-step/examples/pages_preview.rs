@@ -90,7 +90,6 @@ impl Pages {
             ("expired", EntryError::Expired),
             ("not-six", EntryError::NotSixDigits),
             ("paused", EntryError::Paused { seconds: 290 }),
-            ("too-fast", EntryError::TooFast { seconds: 40 }),
         ];
         for (name, error) in errors {
             let view = self.code(Proof::Sms, Some(Delivery::Delivered), Some(error));

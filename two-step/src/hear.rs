@@ -38,12 +38,12 @@ pub async fn run(core: Arc<Core>, carrier: Arc<dyn Carrier>, stop: CancellationT
                     quiet_since = tokio::time::Instant::now();
                     match core.hear(&event.heard).await {
                         Ok(()) => { let _ = event.written.send(()); }
-                        Err(e) => tracing::warn!(reason = %e, "an event of otpost is not written down; it comes again"),
+                        Err(e) => tracing::warn!(reason = %e, "otpost event not stored: it will be redelivered"),
                     }
                 }
                 _ = look.tick() => {
                     if let Err(e) = call_overdue(&core).await {
-                        tracing::warn!(reason = %e, "calls that are due cannot be looked for");
+                        tracing::warn!(reason = %e, "cannot query due calls");
                     }
                     let missed = carrier.may_have_missed() || quiet_since.elapsed() >= SILENCE;
                     if missed && reading.is_empty() {
@@ -55,7 +55,7 @@ pub async fn run(core: Arc<Core>, carrier: Arc<dyn Carrier>, stop: CancellationT
                 }
                 Some(read) = reading.join_next() => {
                     if let Ok(Err(e)) = read {
-                        tracing::warn!(reason = %e, "open dispatches are not read back");
+                        tracing::warn!(reason = %e, "cannot query the status of open dispatches");
                     }
                 }
             }

@@ -80,7 +80,7 @@ fn code(body: &Json, german: bool) -> (String, String) {
         let not_me = if adds {
             "Jemand gibt diese Adresse bei einem Konto an. Waren Sie das nicht? Dann ignorieren Sie diese E-Mail."
         } else {
-            "Haben Sie sich nicht angemeldet? Dann kennt jemand Ihr Passwort: Ändern Sie es."
+            "Haben Sie diesen Code nicht angefordert? Dann kennt vielleicht jemand Ihr Passwort. Ändern Sie es."
         };
         return (
             format!("{code} ist Ihr Code für {product}"),
@@ -92,7 +92,7 @@ fn code(body: &Json, german: bool) -> (String, String) {
     let not_me = if adds {
         "Somebody adds this address to an account. Was it not you? Then ignore this e-mail."
     } else {
-        "Did you not sign in? Then somebody knows your password: change it."
+        "If you did not ask for this code, somebody may know your password. Change it."
     };
     (
         format!("{code} is your code for {product}"),
@@ -118,7 +118,7 @@ fn notice(body: &Json, german: bool) -> (String, String) {
     let (product, link) = (text("product"), text("link"));
     let (subject, what) = crate::notice::words(text("about"), german);
     let not_me = if german {
-        "Waren Sie das nicht? Dann halten Sie es hier an:"
+        "Waren Sie das nicht? Stoppen Sie die Änderung hier:"
     } else {
         "Was it not you? Stop it here:"
     };

@@ -3,15 +3,15 @@
 /// Subject and sentence for a fixed word.
 pub fn words(about: &str, german: bool) -> (&'static str, &'static str) {
     match (about, german) {
-        ("method_added", false) => ("A method was added", "A way to get codes was added to your account."),
+        ("method_added", false) => ("A method was added", "A sign-in method was added to your account."),
         ("method_added", true) => {
-            ("Eine Methode wurde hinzugefügt", "Ihrem Konto wurde ein Weg für Codes hinzugefügt.")
+            ("Eine Methode wurde hinzugefügt", "Ihrem Konto wurde eine Anmeldemethode hinzugefügt.")
         }
         ("method_removed", false) => {
-            ("A method was removed", "A way to get codes was removed from your account.")
+            ("A method was removed", "A sign-in method was removed from your account.")
         }
         ("method_removed", true) => {
-            ("Eine Methode wurde entfernt", "Aus Ihrem Konto wurde ein Weg für Codes entfernt.")
+            ("Eine Methode wurde entfernt", "Aus Ihrem Konto wurde eine Anmeldemethode entfernt.")
         }
         ("turned_on", false) => {
             ("Two-step verification is on", "Two-step verification was turned on for your account.")
@@ -51,18 +51,18 @@ pub fn words(about: &str, german: bool) -> (&'static str, &'static str) {
         ),
         ("method_paused", false) => (
             "A method was paused",
-            "A way to get codes was paused for your account. Another one signs you in.",
+            "A sign-in method of your account was paused. You can sign in with another one.",
         ),
         ("method_paused", true) => (
             "Eine Methode wurde pausiert",
-            "Ein Weg für Codes wurde für Ihr Konto pausiert. Ein anderer meldet Sie an.",
+            "Eine Anmeldemethode Ihres Kontos wurde pausiert. Sie können sich mit einer anderen anmelden.",
         ),
         ("method_resumed", false) => {
-            ("A method is used again", "A paused way to get codes is used again for your account.")
+            ("A method is used again", "A paused sign-in method of your account is used again.")
         }
         ("method_resumed", true) => (
             "Eine Methode wird wieder genutzt",
-            "Ein pausierter Weg für Codes wird für Ihr Konto wieder genutzt.",
+            "Eine pausierte Anmeldemethode Ihres Kontos wird wieder genutzt.",
         ),
         ("support_asked", false) => (
             "Support was asked to change your account",

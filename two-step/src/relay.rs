@@ -107,10 +107,10 @@ impl Relay {
         tx.commit().await?;
         let (over, live): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.not_after <= now);
         for row in over {
-            tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "dropped from the outbox: its time is over");
+            tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "outbox row expired and was dropped");
             self.core.metrics.published(row.kind, metrics::Outcome::Dropped);
             if let Err(e) = self.drop_row(&row).await {
-                tracing::warn!(reason = %e, kind = %row.kind, "a row that is over is dropped later");
+                tracing::warn!(reason = %e, kind = %row.kind, "expired outbox row not deleted: it will be retried");
             }
         }
         Ok(live)
@@ -146,7 +146,7 @@ impl Relay {
             Err(e) => Err(e),
         };
         if let Err(e) = settled {
-            tracing::warn!(reason = %e, kind = %row.kind, "an outbox row is tried again after its lease");
+            tracing::warn!(reason = %e, kind = %row.kind, "outbox row will be retried after its lease");
         }
     }
 
@@ -210,7 +210,7 @@ impl Relay {
 
     async fn put_off(&self, row: &OutboxRow, reason: &str) -> Result<(), FlowError> {
         let pause = Duration::from_millis(250 << row.tries.min(7)).min(LONGEST_PAUSE);
-        tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "not published yet");
+        tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "publish failed: it will be retried");
         let mut tx = self.core.store.begin().await?;
         let now = tx.now().await?;
         tx.update(&OutboxRow { next_at: after(now, pause), ..row.clone() }).await?;

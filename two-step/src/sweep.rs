@@ -49,7 +49,9 @@ pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
         match sweep_rows(core, rule).await {
             Ok(rows) => deleted += rows,
             // One table must not keep the others waiting.
-            Err(e) => tracing::warn!(table = rule.0, reason = %e, "rows that are over are not deleted yet"),
+            Err(e) => {
+                tracing::warn!(table = rule.0, reason = %e, "expired rows not deleted: it will be retried")
+            }
         }
     }
     core.number_events().await?;

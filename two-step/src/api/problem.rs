@@ -79,7 +79,7 @@ impl Problem {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
-            "a bearer key is needed: make one with `two-step keys create`",
+            "missing or unknown bearer key: create one with `two-step keys create`",
         )
     }
 
@@ -104,7 +104,7 @@ impl Problem {
     }
 
     pub(super) fn gone() -> Self {
-        Self::new(StatusCode::GONE, "ended", "the ticket is used, over, or was never given out")
+        Self::new(StatusCode::GONE, "ended", "the ticket was used, has expired, or does not exist")
     }
 
     pub(super) fn not_ready(detail: &str) -> Self {
@@ -128,7 +128,7 @@ impl Problem {
     }
 
     pub(super) fn broken_off() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "unreadable", "the body broke off before its end")
+        Self::new(StatusCode::BAD_REQUEST, "unreadable", "the request body ended early")
     }
 
     pub(super) fn too_big() -> Self {
@@ -139,7 +139,7 @@ impl Problem {
         let problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
-            "something does not answer on our side; nothing was done: try again later",
+            "two-step cannot answer now: try again with the same Idempotency-Key, as the request may have been carried out",
         );
         Self { retry_after_s: Some(2), ..problem }
     }
@@ -161,8 +161,7 @@ impl From<FlowError> for Problem {
 }
 
 fn proof_missing() -> Problem {
-    let rule =
-        "two-step verification is on: needs the jti of a result for `confirm`, shown within the last minutes";
+    let rule = "two-step verification is on: send the `jti` of a `confirm` result that is not older than `proof.fresh`";
     Problem::invalid("proof", rule)
 }
 

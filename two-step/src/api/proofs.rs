@@ -110,7 +110,10 @@ pub(super) fn not_looked_at(entered: &Entered) -> Problem {
             Problem::locked("too many wrong codes: create a new challenge", paused_s.unwrap_or_default())
         }
         Entered::Ended { state, .. } => Problem::ended((*state).into()),
-        _ => Problem::invalid("code", "is six digits, or a recovery code; it was not counted"),
+        _ => Problem::invalid(
+            "code",
+            "must be six digits, a recovery code, or an eight-digit support code; this entry was not counted",
+        ),
     }
 }
 

@@ -31,7 +31,7 @@ impl Serve {
         let listeners = Listeners::bind(&config).await?;
         let url = config.public_url.as_str().to_owned();
         let app = app::start(config, keys, listeners, self.migrate, None).await?;
-        tracing::info!(pages = %app.pages, api = %app.api, ops = %app.ops, public_url = url, "two-step runs");
+        tracing::info!(pages = %app.pages, api = %app.api, ops = %app.ops, public_url = url, "two-step started");
         tokio::select! {
             () = told_to_stop() => {}
             () = self.reload_when_told(&app) => {}
@@ -50,11 +50,14 @@ impl Serve {
         while hangup.recv().await.is_some() {
             match self.file.load() {
                 Err(e) => {
-                    tracing::error!(reason = e.text(), "the configuration is not good: the one before holds");
+                    tracing::error!(
+                        reason = e.text(),
+                        "reload failed: the previous configuration stays in force"
+                    );
                 }
                 Ok(mut config) => {
                     for key in config.keep_from(&app.core.config()) {
-                        tracing::warn!(key, "is in force after a restart");
+                        tracing::warn!(key, "this key needs a restart: the old value stays in force");
                     }
                     for warning in config.warnings() {
                         tracing::warn!("{warning}");

@@ -219,7 +219,7 @@ section! {
 section! {
     /// Challenges.
     ChallengeConfig {
-        /// Life of a challenge, from its creation.
+        /// Life of a challenge, from its creation. One that no browser opens expires after 10m.
         life: Life = minutes(30),
     }
 }
@@ -278,7 +278,7 @@ section! {
 section! {
     /// Support cases.
     SupportConfig {
-        /// How long a support case waits before two-step verification is turned off.
+        /// Delay of the support actions turn_off and remove_method.
         delay: Life = minutes(24 * 60),
     }
 }

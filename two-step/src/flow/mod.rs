@@ -72,8 +72,8 @@ pub enum FlowError {
     /// Two-step verification is on, and no second-step proof was shown lately.
     #[error("a fresh proof is needed")]
     ProofMissing,
-    /// Something on our side is not as it must be: nothing was done.
-    #[error("on our side: {0}")]
+    /// A bug or a fault on our side. Nothing was committed.
+    #[error("internal error: {0}")]
     Internal(&'static str),
     /// A value of the request breaks a rule.
     #[error("{field}: {rule}")]

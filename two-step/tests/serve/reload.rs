@@ -12,7 +12,7 @@ async fn a_good_configuration_is_taken_with_sighup_and_a_bad_one_changes_nothing
 
     service.configure(new, "smtp.from = 'other@shop.example'");
     service.signal("HUP");
-    assert!(service.until("is in force after a restart").contains("smtp"));
+    assert!(service.until("this key needs a restart").contains("smtp"));
     service.until("the configuration was reloaded");
     assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (422, 201));
 
@@ -20,13 +20,13 @@ async fn a_good_configuration_is_taken_with_sighup_and_a_bad_one_changes_nothing
     let root = service.run(&["keys", "root"]);
     std::fs::write(service.folder.join("root"), root.stdout).unwrap();
     service.signal("HUP");
-    assert!(service.until("is in force after a restart").contains("keys"));
+    assert!(service.until("this key needs a restart").contains("keys"));
     service.until("the configuration was reloaded");
     assert_eq!(service.ask(&key, new).await, 201, "the root of the start is in use");
 
     service.configure(old, "no.such.key = 1");
     service.signal("HUP");
-    let said = service.until("the one before holds");
+    let said = service.until("the previous configuration stays in force");
     assert!(said.contains("unknown field `no`"), "{said}");
     assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (422, 201));
 

@@ -74,7 +74,7 @@ impl Service {
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| say.send(line)));
         (self.process, self.logs) = (Some(process), Some(logs));
-        self.until("two-step runs");
+        self.until("two-step started");
     }
 
     /// Waits for a line of the log.

@@ -22,7 +22,7 @@ scenario(async () => {
   assert.equal(delay_h, 24);
   const link = await noticeLink("+447700900200", "Support was asked");
   await owner.reload();
-  await shows(owner, "Support was asked to turn this off.");
+  await shows(owner, "Support will turn off two-step verification");
   await shot(owner, "settings-support-waits");
   await askForCode(await newBrowser());
 

@@ -16,8 +16,6 @@ pub enum EntryError {
     NotSixDigits,
     /// The entry does not have the 16 characters of a recovery code. It was not counted.
     NotRecoveryCode,
-    /// The authenticator code, or the recovery code, was used before.
-    AlreadyUsed,
     /// The account is paused.
     Paused {
         /// Seconds until it ends.
@@ -37,13 +35,6 @@ pub enum EntryError {
         /// Tries left.
         left: u32,
     },
-    /// Too many entries from this network.
-    TooFast {
-        /// Seconds until the next is taken.
-        seconds: u64,
-    },
-    /// A form was sent twice at the same time, or the page was out of date. Nothing was counted.
-    TryAgain,
 }
 
 impl EntryError {
@@ -55,7 +46,6 @@ impl EntryError {
             Self::Expired => texts.expired.to_owned(),
             Self::NotSixDigits => texts.not_six_digits.to_owned(),
             Self::NotRecoveryCode => texts.not_recovery_code.to_owned(),
-            Self::AlreadyUsed => texts.already_used.to_owned(),
             Self::Paused { seconds } => (texts.paused)(&when::wait(lang, seconds)),
             Self::ClockBehind { minutes, left } => {
                 format!("{} {}", (texts.clock_behind)(minutes), (texts.tries_left)(left))
@@ -63,8 +53,6 @@ impl EntryError {
             Self::ClockAhead { minutes, left } => {
                 format!("{} {}", (texts.clock_ahead)(minutes), (texts.tries_left)(left))
             }
-            Self::TooFast { seconds } => (texts.too_fast)(&when::wait(lang, seconds)),
-            Self::TryAgain => texts.try_again.to_owned(),
         }
     }
 }

@@ -231,7 +231,7 @@ fn settings(lang: Lang, out: &mut Vec<(String, String)>) {
         page: page(),
         address: "jane@example.com".to_owned(),
         delivery: Some(Delivery::Failed),
-        error: Some(EntryError::TryAgain),
+        error: Some(EntryError::Expired),
         sends: Sends { again: Offer::In(59), ..Sends::NONE },
     };
     add("email code", &code);

@@ -66,12 +66,9 @@ pub(crate) struct EntryErrors {
     pub(crate) expired: Text,
     pub(crate) not_six_digits: Text,
     pub(crate) not_recovery_code: Text,
-    pub(crate) already_used: Text,
     pub(crate) paused: WithWord,
     pub(crate) clock_behind: WithNumber,
     pub(crate) clock_ahead: WithNumber,
-    pub(crate) too_fast: WithWord,
-    pub(crate) try_again: Text,
 }
 
 /// The list of ways.

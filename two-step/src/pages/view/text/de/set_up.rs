@@ -4,7 +4,7 @@ use super::super::{Authenticator, Backup, Choose, Done, Phone, PhoneErrors, Reco
 
 pub(super) const CHOOSE: Choose = Choose {
     title: "Wählen Sie Ihren zweiten Schritt",
-    lead: "Nach Ihrem Passwort fragen wir nach einem Code. Ein gestohlenes Passwort allein öffnet dann nichts.",
+    lead: "Nach dem Passwort geben Sie einen Code ein. Ein gestohlenes Passwort allein reicht dann nicht.",
     recommended: "Empfohlen",
     authenticator: "Eine App auf Ihrem Telefon zeigt alle 30 Sekunden einen neuen Code. Sie braucht kein Netz, und niemand kann den Code abfangen.",
     phone: "Wir senden einen Code per SMS oder Anruf. Das ist schnell eingerichtet. SMS und Anrufe können abgefangen werden.",
@@ -13,8 +13,8 @@ pub(super) const CHOOSE: Choose = Choose {
 };
 
 pub(super) const BACKUP: Backup = Backup {
-    title: "Fügen Sie einen Ersatz hinzu",
-    lead: "Telefone gehen verloren. Mit einem Ersatz können Sie sich trotzdem anmelden.",
+    title: "Fügen Sie eine Ersatzmethode hinzu",
+    lead: "Ein Telefon kann verloren gehen. Mit einer Ersatzmethode können Sie sich trotzdem anmelden.",
     ready: "Bereit",
     recovery: "Wiederherstellungscodes",
     recovery_detail: "Zehn Codes zum Drucken oder Speichern. Jeder gilt einmal, ohne Telefon.",
@@ -44,7 +44,7 @@ pub(super) const AUTHENTICATOR: Authenticator = Authenticator {
 
 pub(super) const PHONE: Phone = Phone {
     title: "Telefon hinzufügen",
-    lead: "Wir senden einen Code, um zu prüfen, dass die Nummer Ihnen gehört.",
+    lead: "Wir senden einen Code, um zu prüfen, ob die Nummer Ihnen gehört.",
     note: "Wir nutzen die Nummer nur für Codes und Sicherheitshinweise.",
     country: "Land",
     number: "Telefonnummer",
@@ -63,7 +63,7 @@ pub(super) const PHONE_ERRORS: PhoneErrors = PhoneErrors {
     invalid: "Das ist keine Telefonnummer des gewählten Landes. Prüfen Sie die Ziffern.",
     country: "Nummern dieses Landes werden nicht angenommen. Wählen Sie ein Land aus der Liste.",
     kind: "Premium- und Sondernummern werden nicht angenommen. Nehmen Sie eine gewöhnliche Nummer.",
-    refused: "Diese Nummer kann nicht bedient werden. Nehmen Sie eine andere Nummer.",
+    refused: "An diese Nummer können wir keine Codes senden. Nehmen Sie eine andere Nummer.",
     too_many_accounts: "Diese Nummer gehört schon zu vielen Konten. Nehmen Sie eine andere Nummer.",
     known: "Diese Nummer haben Sie schon hinzugefügt.",
     limited: |wait| format!("Es wurden zu viele Codes gesendet. Versuchen Sie es in {wait} erneut."),
@@ -95,9 +95,9 @@ pub(super) const RECOVERY: Recovery = Recovery {
 
 pub(super) const TURN_ON: TurnOn = TurnOn {
     title: "Bestätigung in zwei Schritten einschalten",
-    lead: "Alles ist bereit. Ab jetzt fragen wir nach Ihrem Passwort eines davon ab:",
-    unconfirmed: "In diesem Besuch nicht bestätigt",
-    unconfirmed_lead: "Diese wurden früher hinzugefügt. Beim Einschalten werden sie entfernt, denn wer Ihr Passwort kennt, kann sie hinzugefügt haben. Um ein Telefon zu behalten, lassen Sie sich dort einen Code geben.",
+    lead: "Alles ist bereit. Nach der Eingabe Ihres Passworts brauchen Sie ab jetzt eine dieser Methoden:",
+    unconfirmed: "Bei diesem Besuch nicht bestätigt",
+    unconfirmed_lead: "Diese wurden früher hinzugefügt. Beim Einschalten werden sie entfernt, denn wer Ihr Passwort kennt, kann sie hinzugefügt haben. Wenn Sie ein Telefon behalten möchten, lassen Sie einen Code dorthin senden.",
     submit: "Einschalten",
 };
 
@@ -108,6 +108,6 @@ pub(super) const DONE: Done = Done {
             "Ihr Konto bei {product} ist jetzt besser geschützt. Bei der nächsten Anmeldung fragen wir nach einem Code."
         )
     },
-    trusted: "Diesem Gerät wird vertraut. Hier fragen wir nicht nach einem Code.",
+    trusted: "Dieses Gerät gilt als vertrauenswürdig. Hier fragen wir nicht nach einem Code.",
     settings: "Einstellungen öffnen",
 };

@@ -6,12 +6,12 @@ use super::super::{
 
 pub(super) const SETTINGS: Settings = Settings {
     title: "Bestätigung in zwei Schritten",
-    lead: |product| format!("Nach Ihrem Passwort fragt {product} eines davon ab."),
+    lead: |product| format!("Nach der Eingabe Ihres Passworts verlangt {product} eine dieser Methoden."),
     on: "Eingeschaltet",
     off: "Ausgeschaltet",
     off_due: |when| {
         format!(
-            "Der Support wurde gebeten, dies auszuschalten. Es geschieht am {when}. Waren Sie das nicht, melden Sie sich mit einem Code an: Das stoppt es."
+            "Der Support schaltet die Bestätigung in zwei Schritten wie gewünscht am {when} aus. Haben Sie das nicht verlangt, melden Sie sich mit einem Code an. Das bricht es ab."
         )
     },
     methods: "Methoden",
@@ -24,7 +24,7 @@ pub(super) const SETTINGS: Settings = Settings {
     add_authenticator: "Authenticator-App hinzufügen",
     add_phone: "Telefon hinzufügen",
     add_email: "E-Mail-Adresse hinzufügen",
-    backup: "Ersatz",
+    backup: "Ersatzmethode",
     account: "Sicherheit",
     history: "Verlauf",
     history_detail: "Was geschehen ist, und wann",
@@ -37,24 +37,24 @@ pub(super) const NOTICES: Notices = Notices {
     removed: "Entfernt.",
     saved: "Gespeichert.",
     test_sent: "Ein Testcode ist unterwegs. Sie müssen ihn nirgends eingeben.",
-    device_revoked: "Diesem Gerät wird nicht mehr vertraut.",
-    all_devices_revoked: "Keinem Gerät wird mehr vertraut.",
+    device_revoked: "Dieses Gerät gilt nicht mehr als vertrauenswürdig.",
+    all_devices_revoked: "Kein Gerät gilt mehr als vertrauenswürdig.",
     turned_off: "Die Bestätigung in zwei Schritten ist ausgeschaltet.",
     nothing_changed: "Nichts wurde geändert: Die Seite war veraltet. Bitte versuchen Sie es erneut.",
-    last_method: "Sie brauchen eine Methode und einen Ersatz. Fügen Sie erst eine weitere hinzu, und entfernen Sie dann diese.",
+    last_method: "Sie brauchen eine Methode und eine Ersatzmethode. Fügen Sie erst eine weitere hinzu, und entfernen Sie dann diese.",
     test_limited: "Zurzeit kann kein Testcode gesendet werden. Bitte versuchen Sie es später.",
     too_many_authenticators: "Mehr Authenticator-Apps sind nicht möglich. Entfernen Sie zuerst eine.",
 };
 
 pub(super) const METHOD: MethodPage = MethodPage {
-    paused: "Pausiert: Es kann zurzeit nicht genutzt werden.",
+    paused: "Diese Methode ist pausiert und kann zurzeit nicht verwendet werden.",
     name: "Name",
     name_hint: "Zum Beispiel „Mein Diensthandy“",
     name_error: |max| format!("Geben Sie einen Namen mit höchstens {max} Zeichen ein."),
     save: "Speichern",
-    prefer: "Zuerst danach fragen",
-    is_preferred: "Danach fragen wir zuerst.",
-    not_preferred: "Wir fragen zuerst nach etwas anderem.",
+    prefer: "Als Erstes verwenden",
+    is_preferred: "Diese Methode verwenden wir zuerst.",
+    not_preferred: "Zuerst verwenden wir eine andere Methode.",
     channel: "Wie der Code kommt",
     channel_sms: "Per SMS",
     channel_voice: "Per Anruf",
@@ -70,10 +70,10 @@ pub(super) const METHOD: MethodPage = MethodPage {
     test_detail: "Prüfen Sie, ob Codes bei Ihnen ankommen.",
     test_send: "Testcode senden",
     prove: "Wieder nutzen",
-    prove_detail: "Geben Sie einen Code ein, den wir daran senden.",
+    prove_detail: "Wir senden einen Code dorthin. Geben Sie ihn ein.",
     prove_send: "Code senden",
     remove: "Entfernen",
-    may_not_remove: "Sie brauchen eine Methode und einen Ersatz. Fügen Sie eine weitere hinzu, bevor Sie diese entfernen.",
+    may_not_remove: "Sie brauchen eine Methode und eine Ersatzmethode. Fügen Sie eine weitere hinzu, bevor Sie diese entfernen.",
 };
 
 pub(super) const REMOVE: Remove = Remove {
@@ -85,19 +85,19 @@ pub(super) const REMOVE: Remove = Remove {
 };
 
 pub(super) const DEVICES: Devices = Devices {
-    title: "Vertraute Geräte",
+    title: "Vertrauenswürdige Geräte",
     lead: "Auf diesen Geräten genügt Ihr Passwort. Kennen Sie eines nicht, entziehen Sie ihm das Vertrauen.",
     count: |n| match n {
         0 => "Keine".to_owned(),
         1 => "1 Gerät".to_owned(),
         n => format!("{n} Geräte"),
     },
-    none: "Keinem Gerät wird vertraut. Jede Anmeldung fragt nach einem Code.",
+    none: "Kein Gerät gilt als vertrauenswürdig. Bei jeder Anmeldung fragen wir nach einem Code.",
     unknown: "Unbekanntes Gerät",
     this: "Dieses Gerät",
     used: |date| format!("Zuletzt genutzt {date}"),
-    until: |date| format!("Vertraut bis {date}"),
-    until_sign_out: "Vertraut bis zur Abmeldung",
+    until: |date| format!("Vertrauenswürdig bis {date}"),
+    until_sign_out: "Vertrauenswürdig bis zur Abmeldung",
     revoke: "Nicht mehr vertrauen",
     revoke_named: |device| format!("Nicht mehr vertrauen: {device}"),
     revoke_all: "Keinem Gerät mehr vertrauen",
@@ -123,13 +123,13 @@ pub(super) const CHANGES: Changes = Changes {
     account_on: "Die Bestätigung in zwei Schritten wurde eingeschaltet",
     account_off: "Die Bestätigung in zwei Schritten wurde ausgeschaltet",
     account_paused: "Die Anmeldung wurde nach falschen Codes pausiert",
-    account_alarm: "Eine Änderung wurde als nicht von Ihnen gemeldet und gestoppt",
+    account_alarm: "Eine Änderung wurde gestoppt, weil sie nicht von Ihnen kam",
     challenge_verified: "Ein zweiter Schritt wurde bestätigt",
     challenge_locked: "Eine Anmeldung wurde nach falschen Codes gesperrt",
-    challenge_denied: "Eine Anmeldung wurde abgelehnt",
-    device_trusted: "Einem Gerät wurde vertraut",
-    device_revoked: "Einem Gerät wird nicht mehr vertraut",
-    device_replayed: "Eine alte Kopie des Cookies eines Geräts wurde verwendet. Ihm wird nicht mehr vertraut",
+    challenge_denied: "Eine Anmeldung wurde mit „Das war ich nicht“ gestoppt",
+    device_trusted: "Ein Gerät gilt jetzt als vertrauenswürdig",
+    device_revoked: "Ein Gerät gilt nicht mehr als vertrauenswürdig",
+    device_replayed: "Ein altes Cookie eines Geräts wurde verwendet. Das Gerät gilt nicht mehr als vertrauenswürdig",
     recovery_used: "Ein Wiederherstellungscode wurde verwendet",
     recovery_renewed: "Neue Wiederherstellungscodes wurden erstellt",
     support_asked: "Der Support wurde um Hilfe bei der Bestätigung in zwei Schritten gebeten",
@@ -141,30 +141,30 @@ pub(super) const CHANGES: Changes = Changes {
 pub(super) const OFF: Off = Off {
     title: "Bestätigung in zwei Schritten ausschalten?",
     lead: |product| format!("Dann öffnet Ihr Passwort allein Ihr Konto bei {product}."),
-    erased: "Wir löschen Authenticator-Apps, Wiederherstellungscodes und vertraute Geräte.",
+    erased: "Wir löschen die Schlüssel Ihrer Authenticator-Apps, Ihre Wiederherstellungscodes und die Liste der vertrauenswürdigen Geräte.",
     phones: "Was soll mit Ihren Telefonen geschehen?",
-    keep: "Meine Telefone behalten",
+    keep: "Meine Telefonnummern behalten",
     keep_detail: "Das Einschalten geht später schneller.",
-    erase: "Meine Telefone löschen",
-    erase_detail: "Nichts davon bleibt gespeichert.",
+    erase: "Meine Telefonnummern löschen",
+    erase_detail: "Wir behalten keine Kopie.",
     not_chosen: "Wählen Sie, was mit Ihren Telefonen geschehen soll.",
     submit: "Ausschalten",
     stay_on: "Eingeschaltet lassen",
     again_title: "Wieder einschalten",
     again_lead: |product| format!("Ihr Passwort allein öffnet Ihr Konto bei {product}."),
-    kept: "Wir haben Ihr Telefon behalten. Ein Code, dann ein Ersatz, und sie ist wieder eingeschaltet.",
+    kept: "Wir haben Ihre Telefonnummern behalten. Geben Sie einen Code von einem Telefon ein, und richten Sie dann eine Ersatzmethode ein.",
     others: "Oder beginnen Sie mit etwas anderem",
 };
 
 pub(super) const EMAIL: Email = Email {
     title: "E-Mail-Adresse hinzufügen",
-    lead_second_step: "Wir senden einen Code, um zu prüfen, dass die Adresse Ihnen gehört. Auch spätere Codes gehen dorthin.",
-    lead_notices: "Wir senden einen Code, um zu prüfen, dass die Adresse Ihnen gehört. Sicherheitshinweise gehen dorthin.",
+    lead_second_step: "Wir senden einen Code, um zu prüfen, ob die Adresse Ihnen gehört. Auch spätere Codes gehen dorthin.",
+    lead_notices: "Wir senden einen Code, um zu prüfen, ob die Adresse Ihnen gehört. Sicherheitshinweise gehen dorthin.",
     label: "E-Mail-Adresse",
     send: "Code senden",
     change: "Adresse ändern",
     missing: "Geben Sie Ihre E-Mail-Adresse ein.",
-    invalid: "Das ist keine E-Mail-Adresse. Sie sieht so aus: name@example.com.",
+    invalid: "Das ist keine E-Mail-Adresse. Beispiel: name@example.com.",
     known: "Diese Adresse haben Sie schon hinzugefügt.",
     limited: |wait| format!("Es wurden zu viele E-Mails gesendet. Versuchen Sie es in {wait} erneut."),
 };
@@ -172,7 +172,7 @@ pub(super) const EMAIL: Email = Email {
 pub(super) const PROOF: Proof = Proof {
     title: "Bestätigen Sie, dass Sie es sind",
     lead: "Bevor Sie diese Einstellungen sehen oder ändern, fragen wir nach Ihrem zweiten Schritt.",
-    lead_expired: "Ihre letzte Bestätigung liegt zu lange zurück. Bitte bestätigen Sie sich noch einmal.",
+    lead_expired: "Ihre letzte Bestätigung liegt zu lange zurück. Bitte bestätigen Sie noch einmal, dass Sie es sind.",
     submit: "Weiter",
 };
 
@@ -184,7 +184,7 @@ pub(super) const STOP: Stop = Stop {
     effects: [
         "Was hinzugefügt wurde, kann nicht mehr verwendet werden.",
         "Offene Anmeldungen, Einstellungen und Support-Anfragen enden.",
-        "Keinem Gerät wird mehr vertraut.",
+        "Kein Gerät gilt mehr als vertrauenswürdig.",
     ],
     submit: "Das war ich nicht: stoppen",
     stopped: (

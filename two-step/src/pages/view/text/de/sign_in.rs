@@ -42,7 +42,7 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
     sms_sending: "Die SMS wird gesendet…",
     sms_on_its_way: "Unterwegs zu Ihrem Telefon",
     sms_delivered: "Auf Ihrem Telefon angekommen",
-    sms_failed: "Die SMS ist nicht angekommen. Wählen Sie unten einen anderen Weg.",
+    sms_failed: "Die SMS ist vielleicht nicht angekommen. Wählen Sie unten einen anderen Weg.",
     voice_sending: "Der Anruf wird gestartet…",
     voice_on_its_way: "Unterwegs: Ihr Telefon sollte jetzt klingeln",
     voice_delivered: "Erledigt: Wir haben angerufen und den Code vorgelesen",
@@ -52,7 +52,7 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
     email_delivered: "Angekommen. Sehen Sie auch im Spam-Ordner nach.",
     email_failed: "Die E-Mail konnte nicht zugestellt werden.",
     landline: "Diese Nummer kann keine SMS empfangen. Wählen Sie unten einen anderen Weg.",
-    opted_out: "Diese Nummer hat unsere Nachrichten gesperrt. Wählen Sie unten einen anderen Weg.",
+    opted_out: "Für diese Nummer sind unsere Nachrichten gesperrt. Wählen Sie unten einen anderen Weg.",
     refused: "Diese Nummer kann nicht bedient werden. Wählen Sie unten einen anderen Weg.",
     limited: "Auf diesem Weg können zurzeit keine Codes gesendet werden. Wählen Sie unten einen anderen.",
     limited_until: |wait| {
@@ -73,7 +73,6 @@ pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
     expired: "Dieser Code ist abgelaufen. Fordern Sie einen neuen an.",
     not_six_digits: "Geben Sie die sechs Ziffern ein.",
     not_recovery_code: "Geben Sie alle 16 Zeichen eines Wiederherstellungscodes ein.",
-    already_used: "Dieser Code wurde schon verwendet. Warten Sie auf den nächsten.",
     paused: |wait| format!("Zu viele falsche Codes. Melden Sie sich in {wait} erneut an."),
     clock_behind: |minutes| {
         format!(
@@ -85,13 +84,11 @@ pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
             "Die Uhr Ihres Telefons geht {minutes} min vor. Stellen Sie sie auf automatische Zeit, und geben Sie dann den neuen Code ein."
         )
     },
-    too_fast: |wait| format!("Zu viele Versuche aus Ihrem Netz. Versuchen Sie es in {wait} erneut."),
-    try_again: "Das konnten wir nicht prüfen. Bitte versuchen Sie es erneut.",
 };
 
 pub(super) const WAYS: Ways = Ways {
     title: "Anderen Weg wählen",
-    lead: "Wählen Sie, wie Sie sich bestätigen. Früher gesendete Codes gelten weiter.",
+    lead: "Wählen Sie, wie Sie bestätigen, dass Sie es sind. Früher gesendete Codes gelten weiter.",
     sms: "SMS",
     voice: "Anruf",
     totp: "Authenticator-App",
@@ -111,11 +108,11 @@ pub(super) const WAYS: Ways = Ways {
 };
 
 pub(super) const LOST: Lost = Lost {
-    title: "Sie sind angemeldet",
+    title: "Ihr Code war richtig",
     question: "Haben Sie dieses Telefon verloren?",
     question_of_many: "Haben Sie eines Ihrer Telefone verloren?",
     phone: |digits| format!("Telefon mit der Nummer, die auf {digits} endet"),
-    explain: "Wenn es verloren oder gestohlen ist, entfernen Sie es. Es bekommt dann keine Codes mehr.",
+    explain: "Entfernen Sie ein verlorenes oder gestohlenes Telefon. Es bekommt dann keine Codes mehr.",
     remove: "Entfernen",
     keep: "Behalten",
     keep_all: "Alle behalten",
@@ -143,8 +140,8 @@ pub(super) const ENDED: Ended = Ended {
         next: SIGN_IN_AGAIN,
     },
     cancelled: EndText {
-        title: "Anmeldung abgebrochen",
-        happened: "Sie haben abgebrochen. Niemand wurde angemeldet.",
+        title: "Diese Anmeldung wurde abgebrochen",
+        happened: "Niemand wurde angemeldet.",
         next: "Sie können sich jederzeit erneut anmelden.",
     },
     denied: EndText {
@@ -159,7 +156,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     other_browser: EndText {
         title: "In einem anderen Browser geöffnet",
-        happened: "Diese Anmeldung wurde in einem anderen Browser oder Fenster geöffnet. Sie gilt nur dort.",
+        happened: "Diese Anmeldung wurde in einem anderen Browser oder in einem privaten Fenster geöffnet.",
         next: "Machen Sie dort weiter, oder melden Sie sich in diesem Browser erneut an.",
     },
     no_cookies: EndText {
@@ -184,7 +181,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     unavailable: EndText {
         title: "Zurzeit nicht verfügbar",
-        happened: "Wir können gerade nicht arbeiten. Nichts wurde geändert, und niemand wurde angemeldet.",
+        happened: "Wir können gerade nicht antworten.",
         next: "Bitte versuchen Sie es gleich noch einmal.",
     },
     too_big: EndText {
@@ -198,8 +195,8 @@ pub(super) const ENDED: Ended = Ended {
         next: "Gehen Sie zurück, laden Sie die Seite neu, und versuchen Sie es erneut.",
     },
     rate_limited: EndText {
-        title: "Zu viele Anfragen",
-        happened: "Aus Ihrem Netz kamen mehr Anfragen, als wir annehmen.",
+        title: "Zu viele Versuche",
+        happened: "Es gab zu viele Versuche. Nichts wurde geändert.",
         next: "Bitte versuchen Sie es später noch einmal.",
     },
     bad_request: EndText {

@@ -11,7 +11,7 @@ pub(super) const SETTINGS: Settings = Settings {
     off: "Off",
     off_due: |when| {
         format!(
-            "Support was asked to turn this off. It happens on {when}. If that was not you, sign in with a code: that stops it."
+            "Support will turn off two-step verification on {when}, as requested. If you did not ask for this, sign in with a code. That cancels it."
         )
     },
     methods: "Methods",
@@ -126,7 +126,7 @@ pub(super) const CHANGES: Changes = Changes {
     account_alarm: "A change was reported as not made by you, and stopped",
     challenge_verified: "A second step was confirmed",
     challenge_locked: "A sign-in was locked after wrong codes",
-    challenge_denied: "A sign-in was refused",
+    challenge_denied: "A sign-in was stopped by “It was not me”",
     device_trusted: "A device was trusted",
     device_revoked: "A device is no longer trusted",
     device_replayed: "An old copy of a device's cookie was used, so its trust ended",
@@ -141,18 +141,18 @@ pub(super) const CHANGES: Changes = Changes {
 pub(super) const OFF: Off = Off {
     title: "Turn off two-step verification?",
     lead: |product| format!("Your password alone will open your account at {product}."),
-    erased: "We erase authenticator apps, recovery codes and trusted devices.",
+    erased: "We delete the keys of your authenticator apps, your recovery codes and the list of trusted devices.",
     phones: "What about your phones?",
-    keep: "Keep my phones",
+    keep: "Keep my phone numbers",
     keep_detail: "Turning it on again is quicker.",
-    erase: "Erase my phones",
-    erase_detail: "Nothing of them stays.",
+    erase: "Delete my phone numbers",
+    erase_detail: "We keep no copy.",
     not_chosen: "Choose what happens to your phones.",
     submit: "Turn off",
     stay_on: "Leave it on",
     again_title: "Turn it on again",
     again_lead: |product| format!("Your password alone opens your account at {product}."),
-    kept: "We kept your phone. One code, then a backup, and it is on again.",
+    kept: "We kept your phone numbers. Enter a code from one of them, then add a backup.",
     others: "Or start with something else",
 };
 
@@ -164,7 +164,7 @@ pub(super) const EMAIL: Email = Email {
     send: "Send the code",
     change: "Change the address",
     missing: "Type your e-mail address.",
-    invalid: "This is not an e-mail address. It looks like name@example.com.",
+    invalid: "This is not an e-mail address. Example: name@example.com.",
     known: "You have added this address already.",
     limited: |wait| format!("Too many mails were sent. Try again in {wait}."),
 };

@@ -40,7 +40,7 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
     sms_sending: "Sending the text…",
     sms_on_its_way: "On its way to your phone",
     sms_delivered: "Delivered to your phone",
-    sms_failed: "The text did not arrive. Choose another way below.",
+    sms_failed: "The text may not have arrived. Choose another way below.",
     voice_sending: "Starting the call…",
     voice_on_its_way: "On its way: your phone should ring now",
     voice_delivered: "Delivered: we called and read out the code",
@@ -67,7 +67,6 @@ pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
     expired: "This code has ended. Ask for a new one.",
     not_six_digits: "Type the six digits.",
     not_recovery_code: "Type all 16 characters of one recovery code.",
-    already_used: "This code was used already. Wait for the next one.",
     paused: |wait| format!("Too many wrong codes. Sign in again in {wait}."),
     clock_behind: |minutes| {
         format!(
@@ -79,8 +78,6 @@ pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
             "Your phone's clock is {minutes} min ahead. Set it to automatic time, then type the new code."
         )
     },
-    too_fast: |wait| format!("Too many tries from your network. Try again in {wait}."),
-    try_again: "We could not check that. Please try again.",
 };
 
 pub(super) const WAYS: Ways = Ways {
@@ -105,11 +102,11 @@ pub(super) const WAYS: Ways = Ways {
 };
 
 pub(super) const LOST: Lost = Lost {
-    title: "You are signed in",
+    title: "Your code was correct",
     question: "Have you lost this phone?",
     question_of_many: "Have you lost one of your phones?",
     phone: |digits| format!("Phone with the number that ends in {digits}"),
-    explain: "If it is lost or stolen, remove it. It then gets no more codes.",
+    explain: "Remove a phone that is lost or stolen. It then gets no more codes.",
     remove: "Remove it",
     keep: "Keep it",
     keep_all: "Keep them all",
@@ -137,8 +134,8 @@ pub(super) const ENDED: Ended = Ended {
         next: SIGN_IN_AGAIN,
     },
     cancelled: EndText {
-        title: "Sign-in cancelled",
-        happened: "You cancelled. Nobody was signed in.",
+        title: "This sign-in was cancelled",
+        happened: "Nobody was signed in.",
         next: "You can sign in again at any time.",
     },
     denied: EndText {
@@ -153,7 +150,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     other_browser: EndText {
         title: "Opened in another browser",
-        happened: "This sign-in was opened in another browser or window. It works only there.",
+        happened: "This sign-in was opened in another browser, or in a private window.",
         next: "Continue there, or sign in again in this browser.",
     },
     no_cookies: EndText {
@@ -178,7 +175,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     unavailable: EndText {
         title: "Not available right now",
-        happened: "We cannot work at the moment. Nothing was changed, and nobody was signed in.",
+        happened: "We cannot answer at the moment.",
         next: "Please try again in a moment.",
     },
     too_big: EndText {
@@ -192,8 +189,8 @@ pub(super) const ENDED: Ended = Ended {
         next: "Go back, reload the page and try again.",
     },
     rate_limited: EndText {
-        title: "Too many requests",
-        happened: "More requests came from your network than we accept.",
+        title: "Too many tries",
+        happened: "There were too many tries. Nothing was changed.",
         next: "Please try again later.",
     },
     bad_request: EndText {
