@@ -50,7 +50,7 @@ pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
             Ok(rows) => deleted += rows,
             // One table must not keep the others waiting.
             Err(e) => {
-                tracing::warn!(table = rule.0, reason = %e, "expired rows not deleted: it will be retried")
+                tracing::warn!(table = rule.0, reason = %e, "expired rows not deleted: it will be retried");
             }
         }
     }

@@ -278,7 +278,7 @@ section! {
 section! {
     /// Support cases.
     SupportConfig {
-        /// Delay of the support actions turn_off and remove_method.
+        /// Delay of the support actions `turn_off` and `remove_method`.
         delay: Life = minutes(24 * 60),
     }
 }
