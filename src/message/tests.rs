@@ -188,7 +188,7 @@ fn no_voice_can_read_a_digit_as_an_ordinal() {
     }
 }
 
-const ABOUT: [&str; 11] = [
+const ABOUT: [&str; 13] = [
     "method_added",
     "method_removed",
     "turned_on",
@@ -196,6 +196,8 @@ const ABOUT: [&str; 11] = [
     "recovery_used",
     "recovery_renewed",
     "number_changed",
+    "method_paused",
+    "method_resumed",
     "paused",
     "denied",
     "support_asked",
@@ -214,11 +216,11 @@ fn a_two_step_notice_says_what_happened_and_where_to_stop_it() {
     assert_eq!(SAMPLE_LINK[1].1.len(), 43, "32 bytes in base64url");
     assert_eq!(
         shop_text("two_step_notice", "en", &with("method_added"), 299),
-        format!("Shop: An authenticator or phone was added to your account. Was it not you? {url}")
+        format!("Shop: A sign-in method was added to your account. Was it not you? {url}")
     );
     assert_eq!(
         shop_text("two_step_notice", "de", &with("method_added"), 299),
-        format!("Shop: Ein Telefon oder Authenticator wurde hinzugefügt. Waren Sie das nicht? {url}")
+        format!("Shop: Eine Anmeldemethode wurde hinzugefügt. Waren Sie das nicht? {url}")
     );
     for language in ["en", "de"] {
         let anything_else = shop_text("two_step_notice", language, &with("surprise"), 299);

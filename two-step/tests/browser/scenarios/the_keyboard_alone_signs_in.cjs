@@ -16,6 +16,7 @@ const focused = (page) =>
 /** Presses Tab until something has the focus. Returns all that had it on the way. */
 async function tabTo(page, wanted) {
   const path = [];
+  await page.waitForLoadState();
   for (let n = 0; n < 20; n += 1) {
     await page.keyboard.press("Tab");
     const at = await focused(page);
@@ -82,6 +83,7 @@ scenario(async () => {
   await keys.press("Space");
   await shows(page, "Second step: sms (second)");
   await page.click("text=Close the browser and come back");
+  await shows(page, "Sign in to see your orders");
   await tabTo(page, (at) => at.name === "user");
   await keys.press("Enter");
   await shows(page, "Second step: trust (trusted)");
