@@ -22,11 +22,13 @@ async function refresh() {
     if (fresh !== shown) {
       shown = fresh;
       const all = phones.phones.flatMap((p) => p.messages.map((m) => ({ ...m, number: p.number })));
-      all.sort((a, b) => b.seq - a.seq);
-      const boxes = all.map((m) =>
-        message(m.number, m.channel === "voice" ? "Call" : "Text", m.body ?? m.transcript ?? "", m.status ?? ""));
-      const letters = mail.letters.map((l) => message(l.to, "Mail", `${l.subject}\n${l.body}`, ""));
-      if (boxes.length + letters.length > 0) list.replaceChildren(...letters, ...boxes);
+      const boxes = all.map((m) => ({
+        at: Date.parse(m.at), seq: m.seq,
+        box: message(m.number, m.channel === "voice" ? "Call" : "Text", m.body ?? m.transcript ?? "", m.status ?? ""),
+      }));
+      const letters = mail.letters.map((l) => ({ at: Date.parse(l.at), seq: 0, box: message(l.to, "Mail", `${l.subject}\n${l.body}`, "") }));
+      const newestFirst = [...boxes, ...letters].sort((a, b) => b.at - a.at || b.seq - a.seq);
+      if (newestFirst.length > 0) list.replaceChildren(...newestFirst.map((m) => m.box));
     }
   } catch {
     // The demo was stopped.

@@ -128,6 +128,8 @@ impl Pages {
                 purpose: Purpose::SignIn,
                 ways,
                 problem: Some(SendProblem::Limited(60)),
+                sent: true,
+                back: true,
             },
         )?;
         let phone = |hint: &str| (ID.to_owned(), hint.to_owned());
@@ -250,13 +252,21 @@ impl Pages {
             method(MethodKind::Recovery, "10"),
         ];
         let (kept_phones, removed, trust) = (vec![], vec![], Trust::Days(30));
-        let ready =
-            TurnOn { page: page(), place: third, methods: methods.clone(), kept_phones, removed, trust };
+        let ready = TurnOn {
+            page: page(),
+            place: third,
+            methods: methods.clone(),
+            offer_codes: true,
+            kept_phones,
+            removed,
+            trust,
+        };
         self.write("setup-turn-on", &ready)?;
         let kept_phones =
             vec![KeptPhone { method: "m2".to_owned(), hint: "17".to_owned(), sms: true, voice: true }];
         let removed = vec![method(MethodKind::Totp, "")];
-        let view = TurnOn { page: page(), place: third, methods, kept_phones, removed, trust };
+        let view =
+            TurnOn { page: page(), place: third, methods, offer_codes: true, kept_phones, removed, trust };
         self.write("setup-turn-on-unconfirmed", &view)?;
         self.write("setup-done", &SetUpDone { page: page(), trusted: true })
     }

@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use super::problem::Problem;
 use crate::body::{self, Refused};
 
+type PathError = serde_path_to_error::Error<serde_json::Error>;
+
 /// Bytes of a body.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
@@ -34,22 +36,34 @@ pub(super) async fn read_or_default<T: DeserializeOwned + Default>(body: Body) -
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|e| {
-        let text = e.to_string();
-        let named = text.split('`').nth(1).filter(|_| text.contains(" field `"));
-        match named {
-            Some(field) if text.starts_with("missing") => Problem::invalid(field, "is missing"),
-            Some(_) if text.starts_with("unknown") => {
-                Problem::invalid("body", "has a field that is not known")
-            }
-            Some(field) => Problem::invalid(field, "stands twice"),
-            None if e.is_data() => Problem::invalid(
-                "body",
-                &format!("has a value of a wrong form (line {}, column {})", e.line(), e.column()),
-            ),
-            None => {
-                Problem::invalid("body", &format!("is not JSON (line {}, column {})", e.line(), e.column()))
-            }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut json);
+    read.and_then(|value| json.end().map(|()| value).map_err(at_the_end)).map_err(|e| problem(&e))
+}
+
+fn at_the_end(e: serde_json::Error) -> PathError {
+    let nowhere = serde_path_to_error::Track::new().path();
+    serde_path_to_error::Error::new(nowhere, e)
+}
+
+/// Names the field where one is known. A name or value of the request is not repeated.
+fn problem(e: &PathError) -> Problem {
+    let (path, inner) = (e.path().to_string(), e.inner());
+    let text = inner.to_string();
+    let place = format!("(line {}, column {})", inner.line(), inner.column());
+    let named = text.split('`').nth(1).filter(|_| text.contains(" field `"));
+    match named {
+        Some(field) if text.starts_with("missing") => Problem::invalid(field, "is missing"),
+        Some(_) if text.starts_with("unknown") => {
+            let known = text.split_once(", expected ").map_or("none", |(_, known)| known);
+            let known = known.split(" at line ").next().unwrap_or(known);
+            Problem::invalid("body", &format!("has a field that is not known {place}; known: {known}"))
         }
-    })
+        Some(field) => Problem::invalid(field, "stands twice"),
+        None if inner.is_data() && path.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            Problem::invalid(path, &format!("has a wrong form {place}"))
+        }
+        None if inner.is_data() => Problem::invalid("body", &format!("has a value of a wrong form {place}")),
+        None => Problem::invalid("body", &format!("is not JSON {place}")),
+    }
 }

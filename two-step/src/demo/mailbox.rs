@@ -21,6 +21,7 @@ const MAX_LETTER_BYTES: usize = 256 * 1024;
 /// A letter as it came.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Letter {
+    pub(super) at: jiff::Timestamp,
     pub(super) to: String,
     pub(super) subject: String,
     pub(super) body: String,
@@ -140,7 +141,13 @@ fn read_letter(to: &str, text: &str) -> Letter {
     };
     let quoted = header("Content-Transfer-Encoding:") == "quoted-printable";
     let body = if quoted { unquote(body) } else { body.to_owned() };
-    Letter { to: to.to_owned(), subject: decode_words(&header("Subject:")), body: body.replace("\r\n", "\n") }
+    let at = crate::clock::machine_now();
+    Letter {
+        at,
+        to: to.to_owned(),
+        subject: decode_words(&header("Subject:")),
+        body: body.replace("\r\n", "\n"),
+    }
 }
 
 /// Quoted-printable (RFC 2045, 6.7).

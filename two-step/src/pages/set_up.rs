@@ -34,6 +34,12 @@ use crate::number::{BadNumber, Number};
 /// Steps of the wizard: method, code, backup, on.
 const STEPS: u32 = 4;
 
+/// Where the page of a new method stands: the first is set up in step 2, a further one is the backup of step 3.
+fn place_of_new(guest: &Guest) -> Place {
+    let has_one = guest.methods.iter().any(|m| m.is_proved_in(guest.session.id) && m.kind != Kind::Recovery);
+    place(guest, if has_one { 3 } else { 2 })
+}
+
 /// Where a page stands for a visitor.
 pub(super) fn place(guest: &Guest, step: u32) -> Place {
     if guest.account.is_on() { Place::Settings } else { Place::Wizard { step, of: STEPS } }
@@ -91,7 +97,7 @@ fn phone_form(
     let chosen = country.filter(|c| codes.iter().any(|code| code == c)).or(codes.first().map(String::as_str));
     let view = AddPhone {
         page: page(pages, visitor, guest),
-        place: place(guest, 2),
+        place: place_of_new(guest),
         country: chosen.unwrap_or_default().to_owned(),
         countries,
         number: number.to_owned(),
@@ -168,7 +174,7 @@ pub(super) async fn phone_code(
         let voice = look.challenge.channel == Some(Channel::Voice);
         let view = PhoneCode {
             page: page(&pages, &visitor, &guest),
-            place: place(&guest, 2),
+            place: place_of_new(&guest),
             method: method.to_string(),
             number,
             may_change: typed_here,
@@ -250,7 +256,7 @@ pub(super) async fn authenticator(
         let qr_svg = code.render::<svg::Color<'_>>().min_dimensions(200, 200).quiet_zone(true).build();
         let view = AddAuthenticator {
             page: page(&pages, &visitor, &guest),
-            place: place(&guest, 2),
+            place: place_of_new(&guest),
             method: new.method.to_string(),
             qr_svg,
             key: new.key.to_string(),
@@ -360,6 +366,7 @@ pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) ->
         let view = TurnOn {
             page: page(&pages, &visitor, &guest),
             place: place(&guest, STEPS),
+            offer_codes: !proved.iter().any(|m| m.kind == Kind::Recovery),
             methods: proved.into_iter().map(ready).collect(),
             kept_phones: phones.into_iter().map(|m| kept_phone(&pages, m)).collect(),
             removed: others.into_iter().map(ready).collect(),

@@ -269,6 +269,8 @@ pub(super) async fn ways(
             challenge: id.to_string(),
             purpose: shown_purpose(look.challenge.purpose),
             ways: all_ways(&look, wait, &pages),
+            sent: look.challenge.sends > 0,
+            back: look.method().is_some(),
             problem: match query.as_deref() {
                 Some("problem=limited") => Some(SendProblem::Limited(wait.unwrap_or(30))),
                 Some("problem=used-up") => Some(SendProblem::UsedUp),

@@ -109,12 +109,12 @@ async fn odd_bodies_get_a_clear_problem_and_no_value_is_quoted() {
         ("{".to_owned(), "body"),
         ("[]".to_owned(), "body"),
         (json!({}).to_string(), "user"),
-        (json!({"user": 1}).to_string(), "body"),
+        (json!({"user": 1}).to_string(), "user"),
         (json!({"user": "u1", canary: 1}).to_string(), "body"),
         (format!("{{\"user\": \"u1\", \"user\": \"{canary}\"}}"), "user"),
         (json!({"user": format!("{canary}@shop")}).to_string(), "user"),
         (json!({"user": format!("{canary}\0")}).to_string(), "user"),
-        (json!({"user": "u1", "purpose": canary}).to_string(), "body"),
+        (json!({"user": "u1", "purpose": canary}).to_string(), "purpose"),
         (
             json!({"user": "u1", "return_url": format!("https://shop.example/2fa/{canary}")}).to_string(),
             "return_url",
@@ -128,6 +128,10 @@ async fn odd_bodies_get_a_clear_problem_and_no_value_is_quoted() {
         assert_eq!((refused.status, &refused.body["field"]), (422, &json!(field)), "{body}");
         assert!(!refused.body.to_string().contains("canary"), "{}", refused.body);
     }
+    let unknown = json!({"user": "u1", canary: 1}).to_string();
+    let refused = server.send(Some(&server.key), &[], "POST", "/v1/challenges", unknown).await;
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("known: one of") && detail.contains("`return_url`"), "{detail}");
     let big = "x".repeat(10_000_000);
     let refused = server.send(Some(&server.key), &[], "POST", "/v1/challenges", big).await;
     assert_eq!(refused.status, 413);

@@ -29,6 +29,8 @@ pub struct TurnOn {
     pub place: Place,
     /// The methods that were confirmed in this visit.
     pub methods: Vec<ReadyMethod>,
+    /// Whether recovery codes can still be made: there are none of this visit.
+    pub offer_codes: bool,
     /// Phones of an earlier visit. They are removed unless they are confirmed.
     pub kept_phones: Vec<KeptPhone>,
     /// Other methods of an earlier visit. They are removed.

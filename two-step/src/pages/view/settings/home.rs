@@ -133,6 +133,11 @@ pub struct SettingsHome {
 }
 
 impl SettingsHome {
+    /// Whether recovery codes are all that signs in.
+    fn only_recovery(&self) -> bool {
+        self.methods.iter().all(|m| m.notices_only || m.paused)
+    }
+
     fn lead(&self) -> String {
         (self.page.t().settings.lead)(&self.page.product)
     }

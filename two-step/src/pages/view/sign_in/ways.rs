@@ -48,6 +48,10 @@ pub struct Ways {
     pub ways: Vec<Way>,
     /// Why the last choice did not work.
     pub problem: Option<SendProblem>,
+    /// Whether codes were sent before: they still work.
+    pub sent: bool,
+    /// Whether there is a page with a field to go back to.
+    pub back: bool,
 }
 
 impl Ways {

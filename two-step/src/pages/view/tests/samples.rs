@@ -72,7 +72,18 @@ fn sign_in(lang: Lang, out: &mut Vec<(String, String)>) {
     let ways = [Proof::Sms, Proof::Voice, Proof::Totp, Proof::Email, Proof::Recovery].map(way).to_vec();
     for problem in [SendProblem::Limited(60), SendProblem::UsedUp, SendProblem::NotPossible] {
         let (page, challenge, ways) = (page(lang), "c1".to_owned(), ways.clone());
-        add("ways", &Ways { page, challenge, purpose: Purpose::Confirm, ways, problem: Some(problem) });
+        add(
+            "ways",
+            &Ways {
+                page,
+                challenge,
+                purpose: Purpose::Confirm,
+                ways,
+                problem: Some(problem),
+                sent: true,
+                back: true,
+            },
+        );
     }
     let phone = |id: &str, hint: &str| (id.to_owned(), hint.to_owned());
     for phones in [vec![phone("m1", "42")], vec![phone("m1", "42"), phone("m2", "17")], vec![]] {
@@ -166,7 +177,10 @@ fn set_up(lang: Lang, out: &mut Vec<(String, String)>) {
     let removed = vec![ReadyMethod { kind: MethodKind::Totp, hint: "Work".to_owned() }];
     let phone = KeptPhone { method: "m2".to_owned(), hint: "42".to_owned(), sms: true, voice: true };
     let trust = Trust::Days(30);
-    add("turn on", &TurnOn { page: page(), place, methods, kept_phones: vec![phone], removed, trust });
+    add(
+        "turn on",
+        &TurnOn { page: page(), place, methods, offer_codes: true, kept_phones: vec![phone], removed, trust },
+    );
     add("done", &SetUpDone { page: page(), trusted: true });
 }
 

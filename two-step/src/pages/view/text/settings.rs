@@ -9,6 +9,7 @@ pub(crate) struct Settings {
     pub(crate) on: Text,
     pub(crate) off: Text,
     pub(crate) off_due: WithWord,
+    pub(crate) only_recovery: Text,
     pub(crate) methods: Text,
     pub(crate) preferred: Text,
     pub(crate) notices_only: Text,

@@ -75,6 +75,7 @@ pub(crate) struct EntryErrors {
 pub(crate) struct Ways {
     pub(crate) title: Text,
     pub(crate) lead: Text,
+    pub(crate) codes_work: Text,
     pub(crate) sms: Text,
     pub(crate) voice: Text,
     pub(crate) totp: Text,

@@ -81,7 +81,7 @@ pub(super) const RECOVERY: Recovery = Recovery {
     make_new: "Neue Codes erstellen",
     replaces: "Wenn Sie neue Codes erstellen, gelten die alten nicht mehr.",
     new_title: "Bewahren Sie Ihre Codes auf",
-    new_lead: "Wir zeigen sie nur dieses eine Mal. Legen Sie sie dorthin, wo Sie sie ohne Telefon finden.",
+    new_lead: "Wir zeigen sie nur dieses eine Mal. Legen Sie sie dorthin, wo Sie sie ohne Telefon finden. Wenn Sie diese Seite neu laden, entstehen neue, und diese gelten nicht mehr.",
     once: "Jeder Code gilt einmal.",
     title_for: |product| format!("Wiederherstellungscodes für {product}"),
     download: "Herunterladen",

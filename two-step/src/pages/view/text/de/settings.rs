@@ -14,6 +14,7 @@ pub(super) const SETTINGS: Settings = Settings {
             "Der Support schaltet die Bestätigung in zwei Schritten wie gewünscht am {when} aus. Haben Sie das nicht verlangt, melden Sie sich mit einem Code an. Das bricht es ab."
         )
     },
+    only_recovery: "Nur Ihre Wiederherstellungscodes melden Sie an. Fügen Sie ein Telefon oder eine Authenticator-App hinzu.",
     methods: "Methoden",
     preferred: "Bevorzugt",
     notices_only: "Nur für Sicherheitshinweise",

@@ -88,7 +88,8 @@ pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
 
 pub(super) const WAYS: Ways = Ways {
     title: "Anderen Weg wählen",
-    lead: "Wählen Sie, wie Sie bestätigen, dass Sie es sind. Früher gesendete Codes gelten weiter.",
+    lead: "Wählen Sie, wie Sie bestätigen, dass Sie es sind.",
+    codes_work: "Früher gesendete Codes gelten weiter.",
     sms: "SMS",
     voice: "Anruf",
     totp: "Authenticator-App",

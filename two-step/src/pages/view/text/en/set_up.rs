@@ -79,7 +79,7 @@ pub(super) const RECOVERY: Recovery = Recovery {
     make_new: "Make new codes",
     replaces: "If you make new codes, the old ones stop working.",
     new_title: "Save your recovery codes",
-    new_lead: "We show them only this once. Keep them where you find them without your phone.",
+    new_lead: "We show them only this once. Keep them where you find them without your phone. If you load this page again, it makes new ones, and these stop working.",
     once: "Each code works once.",
     title_for: |product| format!("Recovery codes for {product}"),
     download: "Download",

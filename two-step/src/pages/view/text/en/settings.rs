@@ -14,6 +14,7 @@ pub(super) const SETTINGS: Settings = Settings {
             "Support will turn off two-step verification on {when}, as requested. If you did not ask for this, sign in with a code. That cancels it."
         )
     },
+    only_recovery: "Only your recovery codes sign you in. Add a phone or an authenticator app.",
     methods: "Methods",
     preferred: "Preferred",
     notices_only: "For security notices only",

@@ -82,7 +82,8 @@ pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
 
 pub(super) const WAYS: Ways = Ways {
     title: "Use another way",
-    lead: "Choose how to confirm that it is you. Codes that we sent earlier still work.",
+    lead: "Choose how to confirm that it is you.",
+    codes_work: "Codes that we sent earlier still work.",
     sms: "Text message",
     voice: "Phone call",
     totp: "Authenticator app",
