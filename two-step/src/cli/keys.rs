@@ -25,7 +25,9 @@ pub(super) enum Keys {
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
     },
-    /// Revoke a bearer key by its id, the part between the underscores
+    /// List the bearer keys of all products
+    List(ConfigFile),
+    /// Revoke a bearer key by its id, the twelve characters after `ts_`
     Revoke {
         #[command(flatten)]
         file: ConfigFile,
@@ -66,6 +68,13 @@ impl Keys {
                 tx.insert(&key.row).await?;
                 tx.commit().await?;
                 println!("{}", key.text);
+            }
+            Self::List(file) => {
+                let config = file.load()?;
+                let mut tx = Store::open(config.database.url(), 1)?.begin().await?;
+                for key in tx.select::<ApiKey>("order by product, created_at", &[]).await? {
+                    println!("{}  {}  {}  {}", key.id, key.product, key.created_at, key.scopes);
+                }
             }
             Self::Revoke { file, id } => {
                 let config = file.load()?;

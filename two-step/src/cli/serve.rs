@@ -1,5 +1,7 @@
 //! `two-step serve`
 
+use std::io::IsTerminal;
+
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -80,7 +82,8 @@ pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
             directive.parse().map_err(|_| Failure::Failed("a log filter is wrong".to_owned()))?,
         );
     }
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let layer = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.format {
         LogFormat::Text => registry.with(layer).try_init(),

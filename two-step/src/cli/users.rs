@@ -56,20 +56,24 @@ impl Users {
                 return Ok(());
             }
         };
-        let (account, methods) = core(&of.file, &of.product)?.user(&of.product, &of.id).await?;
+        let core = core(&of.file, &of.product)?;
+        let (account, methods) = core.user(&of.product, &of.id).await?;
+        let codes = core.recovery_codes_left(account.id).await?;
         if of.json {
             let rows: Vec<_> = methods
                 .iter()
-                .map(|m| json!({"id": m.id, "kind": m.kind.to_string(), "state": m.state.to_string(), "hint": m.hint}))
+                .map(|m| json!({"id": m.id, "kind": m.kind.to_string(), "state": m.state.to_string(), "reason": m.reason,
+                                "hint": m.hint, "preferred": m.preferred}))
                 .collect();
             let shown = json!({"user": account.user_ref, "state": account.state.to_string(),
-                               "paused_until": account.paused_until, "methods": rows});
+                               "paused_until": account.paused_until, "methods": rows, "recovery_codes_left": codes});
             println!("{shown}");
             return Ok(());
         }
-        println!("{}: {}", account.user_ref, account.state);
+        println!("{}: {}, {codes} recovery codes left", account.user_ref, account.state);
         for m in methods {
-            println!("{}  {}  {}  {}", m.id, m.kind, m.state, m.hint);
+            let preferred = if m.preferred { "  preferred" } else { "" };
+            println!("{}  {}  {}  {}{preferred}", m.id, m.kind, m.state, m.hint);
         }
         Ok(())
     }
