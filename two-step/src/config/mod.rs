@@ -228,7 +228,7 @@ impl Config {
     /// Takes from an earlier configuration what is read at the start alone. Returns the keys that differ.
     pub fn keep_from(&mut self, earlier: &Self) -> Vec<&'static str> {
         let mut differ = vec![];
-        // Secrets print as placeholders, so they are compared by themselves.
+        // Debug output masks secrets, so `secrets` compares them.
         let pairs = self.secrets().into_iter().zip(earlier.secrets());
         let renewed: Vec<&str> = pairs.filter(|(new, old)| new != old).map(|(new, _)| new.0).collect();
         macro_rules! keep {

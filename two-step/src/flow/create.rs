@@ -87,7 +87,7 @@ impl Core {
             let wanted = section.new_device_check.kind();
             let kept = "where account = $1 and state <> 'removed'";
             let methods = tx.select::<Method>(kept, &[Value::Uuid(account.id)]).await?;
-            // Whoever types a hundred wrong codes does not turn the check off.
+            // A hundred wrong codes pause a method. They must not turn the check off.
             let checks =
                 |m: &Method| Some(m.kind) == wanted && (m.is_active() || m.is_paused_for(WRONG_CODES));
             // There is nothing to confirm with: the check is of sign-ins.

@@ -24,6 +24,7 @@ mod settings;
 mod stop;
 mod support;
 mod support_code;
+mod support_due;
 mod switch;
 mod users;
 

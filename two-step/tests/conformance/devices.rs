@@ -22,6 +22,17 @@ async fn trusted(world: &World) -> User {
     user
 }
 
+/// Two users of one browser, which both accounts trust.
+async fn trusted_for_two(world: &World) -> (User, User) {
+    let one = trusted(world).await;
+    let (mut two, _) = User::with_phone(world, "u2", 2).await;
+    two.visit = one.visit.clone();
+    let challenge = two.start().await;
+    let code = world.code(challenge).await;
+    two.verify_and_trust(challenge, &code).await;
+    (one, two)
+}
+
 /// Signs in with the browser's cookie. Returns whether that was enough, and keeps the new cookie.
 async fn skips(user: &mut User) -> bool {
     let asked = user.ask().await;
@@ -66,12 +77,7 @@ async fn the_same_right_answer_again_gets_the_cookie_again(world) {
 }
 
 async fn a_replayed_cookie_is_told_to_all_accounts_of_the_device(world) {
-    let mut one = trusted(&world).await;
-    let (mut two, _) = User::with_phone(&world, "u2", 2).await;
-    two.visit = one.visit.clone();
-    let challenge = two.start().await;
-    let code = world.code(challenge).await;
-    two.verify_and_trust(challenge, &code).await;
+    let (mut one, _) = trusted_for_two(&world).await;
     let stolen = one.visit.device.clone();
     assert!(skips(&mut one).await);
     world.advance(120);
@@ -179,12 +185,7 @@ async fn a_cookie_is_worth_nothing_when_it_is_forged_or_of_another_account(world
 }
 
 async fn one_browser_is_trusted_for_two_accounts(world) {
-    let mut one = trusted(&world).await;
-    let (mut two, _) = User::with_phone(&world, "u2", 2).await;
-    two.visit = one.visit.clone();
-    let challenge = two.start().await;
-    let code = world.code(challenge).await;
-    two.verify_and_trust(challenge, &code).await;
+    let (mut one, mut two) = trusted_for_two(&world).await;
     assert_eq!(world.rows::<Device>("", &[]).await.len(), 1);
     one.visit = two.visit.clone();
     world.advance(3600);

@@ -1,0 +1,107 @@
+//! Support cases are carried out: at once without a delay, else when the delay is over.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::support::{SupportRefused, actor};
+use super::switch::kinds_without;
+use super::{Core, FlowError, Locked, lock_account};
+use crate::account::AccountState;
+use crate::challenge::ChallengeState;
+use crate::device::TrustKind;
+use crate::method::{Kind, is_primary};
+use crate::store::{SupportAction, SupportCase, SupportState, Tx, Value};
+
+/// Cases that one run carries out.
+const DUE_ROWS: i64 = 500;
+
+impl Core {
+    /// Whether a case can be carried out as things are.
+    pub(super) fn may_act(&self, locked: &Locked, case: &SupportCase) -> Result<(), SupportRefused> {
+        if case.action == SupportAction::TurnOff {
+            return if locked.account.is_on() { Ok(()) } else { Err(SupportRefused::Off) };
+        }
+        let method = case.method.and_then(|id| locked.method(id)).ok_or(SupportRefused::Method)?;
+        let left = kinds_without(&locked.methods, method.id);
+        let usable = |k: &Kind| is_primary(*k, self.config().email.second_step) || *k == Kind::Recovery;
+        if locked.account.is_on() && !left.iter().any(usable) {
+            return Err(SupportRefused::Last);
+        }
+        Ok(())
+    }
+
+    /// Turns two-step verification off and keeps the methods, or removes the method. The caller writes account and case.
+    pub(super) async fn act(
+        &self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase,
+    ) -> Result<(), FlowError> {
+        let (now, actor, account) = (locked.now, actor(&case.asked_by), Value::Uuid(locked.account.id));
+        if case.action == SupportAction::TurnOff {
+            self.notify(tx, &locked.account, &locked.methods, "turned_off", now).await?;
+            locked.account.state = AccountState::Off;
+            locked.account.version += 1;
+            locked.account.count_right();
+            self.end_trusts(tx, &locked.account, Some(TrustKind::Trusted), &actor, now).await?;
+            self.end_challenges(tx, locked.account.id, ChallengeState::Cancelled, now).await?;
+            let data = json!({"methods_kept": true});
+            return self.event(tx, &locked.account, "account.off", &actor, data, now).await;
+        }
+        self.notify(tx, &locked.account, &locked.methods, "method_removed", now).await?;
+        let method = locked.methods.iter_mut().find(|m| Some(m.id) == case.method);
+        let method = method.ok_or(FlowError::Missing("method"))?;
+        method.remove("support", locked.now);
+        tx.update(method).await?;
+        if method.kind == Kind::Recovery {
+            tx.execute("delete from recovery_code where account = $1", &[account]).await?;
+        }
+        let data = json!({"method": method.id, "kind": method.kind.to_string()});
+        self.event(tx, &locked.account, "method.removed", &actor, data, now).await
+    }
+
+    /// Carries out the cases whose delay is over. Returns how many.
+    pub async fn do_due_cases(&self) -> Result<u64, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let now = Value::Int(tx.now().await?.as_millisecond());
+        let due = "where state = 'waiting' and due_at <= $1 order by due_at limit $2";
+        let cases = tx.select::<SupportCase>(due, &[now, Value::Int(DUE_ROWS)]).await?;
+        tx.commit().await?;
+        let mut done = 0;
+        for case in cases {
+            match self.do_case(case.id).await {
+                Ok(true) => done += 1,
+                Ok(false) | Err(FlowError::Missing("case" | "account")) => {}
+                // One case must not keep the others waiting.
+                Err(e) => {
+                    tracing::warn!(case = %case.id, reason = %e, "a support case is not carried out yet");
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn do_case(&self, id: Uuid) -> Result<bool, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let seen = tx.get::<SupportCase>(id).await?.ok_or(FlowError::Missing("case"))?;
+        let mut locked = lock_account(&mut tx, seen.account).await?;
+        let mut case = tx.lock::<SupportCase>(id).await?.ok_or(FlowError::Missing("case"))?;
+        let now = locked.now;
+        if case.state != SupportState::Waiting || now < case.due_at {
+            return Ok(false);
+        }
+        let is_code = case.action == SupportAction::SendRecoveryCode;
+        // The user turned it off, and perhaps on again, since the case was opened.
+        let is_void = case.action == SupportAction::TurnOff && locked.account.state != AccountState::OffDue;
+        if is_code || is_void || self.may_act(&locked, &case).is_err() {
+            // The code was not typed in time, or the case does not fit the account any more.
+            self.stop_case(&mut tx, &mut locked.account, &mut case, "system", now).await?;
+            tx.commit().await?;
+            return Ok(false);
+        }
+        self.act(&mut tx, &mut locked, &case).await?;
+        case.state = SupportState::Done;
+        tx.update(&locked.account).await?;
+        tx.update(&case).await?;
+        self.support_event(&mut tx, &locked.account, "support.done", &case, &case.asked_by, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
