@@ -2,6 +2,7 @@
 //! call the flows and fill the views.
 
 mod answer;
+mod authenticator;
 mod delivery;
 mod email;
 mod form;
@@ -65,7 +66,10 @@ impl Pages {
             .route("/settings/phone/{method}/status", get(set_up::phone_status))
             .route("/settings/email/status", get(email::email_status))
             .route("/settings/phone/{method}/again", post(set_up::phone_again))
-            .route("/settings/authenticator", get(set_up::authenticator).post(set_up::enter_authenticator))
+            .route(
+                "/settings/authenticator",
+                get(authenticator::authenticator).post(authenticator::enter_authenticator),
+            )
             .route("/settings/email", get(email::ask_email).post(email::email))
             .route("/settings/recovery-codes", get(set_up::recovery_codes).post(set_up::make_recovery_codes))
             .route("/settings/recovery-codes/saved", post(set_up::recovery_codes_saved))

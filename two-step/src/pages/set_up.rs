@@ -6,8 +6,6 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use qrcode::render::svg;
-use qrcode::{EcLevel, QrCode};
 use uuid::Uuid;
 
 use super::answer::PageError;
@@ -16,8 +14,8 @@ use super::form::Form;
 use super::settings::kept_phone;
 use super::sign_in::{error_word, finish, read_error};
 use super::view::set_up::{
-    AddAuthenticator, AddPhone, Country, NewRecoveryCodes, PhoneCode, PhoneError, Place, ReadyMethod,
-    RecoveryCodes, SetUpDone, TurnOn,
+    AddPhone, Country, NewRecoveryCodes, PhoneCode, PhoneError, Place, ReadyMethod, RecoveryCodes, SetUpDone,
+    TurnOn,
 };
 use super::view::sign_in::EntryError;
 use super::view::{self, Page};
@@ -25,9 +23,7 @@ use super::visitor::Visitor;
 use super::{Pages, shown};
 use crate::challenge::SendRefused;
 use crate::clock::seconds_until;
-use crate::flow::{
-    AddRefused, Entered, Entry, FlowError, Look, NewAuthenticator, SwitchRefused, Visitor as Guest, Who,
-};
+use crate::flow::{AddRefused, Entered, Entry, FlowError, Look, SwitchRefused, Visitor as Guest, Who};
 use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
 use crate::number::{BadNumber, Number};
 
@@ -35,7 +31,7 @@ use crate::number::{BadNumber, Number};
 const STEPS: u32 = 4;
 
 /// Where the page of a new method stands: the first is set up in step 2, a further one is the backup of step 3.
-fn place_of_new(guest: &Guest) -> Place {
+pub(super) fn place_of_new(guest: &Guest) -> Place {
     let has_one = guest.methods.iter().any(|m| m.is_proved_in(guest.session.id) && m.kind != Kind::Recovery);
     place(guest, if has_one { 3 } else { 2 })
 }
@@ -236,56 +232,6 @@ pub(super) async fn phone_again(
         // The page of the code says what was refused, and until when.
         let _ = pages.core.enrol_again(&visitor.visit, method, channel).await?;
         Ok(pages.go(&visitor, &format!("/settings/phone/{method}"), None))
-    };
-    finish(&pages, &visitor, answer.await)
-}
-
-/// `GET /settings/authenticator`: shows the key that waits for its first code, and makes one where none waits.
-pub(super) async fn authenticator(
-    State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
-) -> Response {
-    let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let new: NewAuthenticator = match pages.core.add_authenticator(&visitor.visit).await? {
-            Ok(new) => new,
-            Err(_) => return Ok(pages.go(&visitor, "/settings", None)),
-        };
-        let look = pages.core.look(new.challenge, &who(&visitor)).await?;
-        let code = QrCode::with_error_correction_level(new.uri.as_bytes(), EcLevel::M)
-            .map_err(|_| FlowError::Internal("the key does not fit into a QR code"))?;
-        let qr_svg = code.render::<svg::Color<'_>>().min_dimensions(200, 200).quiet_zone(true).build();
-        let view = AddAuthenticator {
-            page: page(&pages, &visitor, &guest),
-            place: place_of_new(&guest),
-            method: new.method.to_string(),
-            qr_svg,
-            key: new.key.to_string(),
-            uri: new.uri.to_string(),
-            account: guest.session.display_name.clone().unwrap_or_else(|| guest.account.user_ref.clone()),
-            error: enrolment_error(query.as_deref(), &look, &pages),
-        };
-        Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
-    };
-    finish(&pages, &visitor, answer.await)
-}
-
-/// `POST /settings/authenticator`
-pub(super) async fn enter_authenticator(
-    State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
-) -> Response {
-    let answer = async {
-        let (_, form) = posted(&pages, &visitor, &headers, body).await?;
-        let method = form.id("method").ok_or(FlowError::Missing("method"))?;
-        let challenge = pages.core.enrolment(&visitor.visit, method).await?;
-        let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
-        let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
-            Entered::Verified { .. } => "/settings".to_owned(),
-            entered => match error_word(&entered, false) {
-                Some(word) => format!("/settings/authenticator?error={word}"),
-                None => "/settings/authenticator".to_owned(),
-            },
-        };
-        Ok(pages.go(&visitor, &to, None))
     };
     finish(&pages, &visitor, answer.await)
 }
