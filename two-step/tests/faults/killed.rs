@@ -114,7 +114,9 @@ async fn killed_between_confirm_and_its_commit_the_code_goes_out_once() {
 async fn killed_while_an_event_is_written_down_the_delivery_is_still_told() {
     let (site, user, _otpost, mut two_step) = prepared(Way::Amqp).await;
     for reaches_the_database in [false, true] {
-        site.links.database.cut_when(Direction::ToUpstream, b"delivered", !reaches_the_database);
+        // As a bound value, with its length before it: a column's name has the word in it too.
+        let value = b"\0\0\0\x09delivered";
+        site.links.database.cut_when(Direction::ToUpstream, value, !reaches_the_database);
         let (challenge, before, _) = user.try_to_ask_for_code(&site).await;
         site.links.database.sprung().await;
         kill(two_step, &site.journal);

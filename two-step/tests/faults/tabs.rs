@@ -43,9 +43,9 @@ async fn of_right_answers_at_once_one_counts() {
         );
         let all = [a, b, c, d];
         assert!(!all.contains(&Heard::Wrong), "a right code is not wrong: {all:?}");
-        let by_api = [c, d].iter().filter(|h| **h == Heard::Verified).count();
-        // Where the back end was first, the tabs may get the ticket of its result: the checker sees one `jti`.
-        assert!(by_api <= 1, "the back end was let in twice: {all:?}");
+        // Who was first may have the same answer again, and the checker sees one `jti`; the other side gets nothing.
+        let (tabs, back_end) = ([a, b].contains(&Heard::Verified), [c, d].contains(&Heard::Verified));
+        assert!(tabs != back_end, "the tabs or the back end, not both: {all:?}");
         if let Some(ticket) = tab.ticket().or(other.ticket()) {
             let (one, two) = tokio::join!(site.backend.redeem(&ticket), site.backend.redeem(&ticket));
             assert_eq!(one, two, "the same claims");
