@@ -37,6 +37,10 @@ for (const box of document.querySelectorAll("[data-status^='/']")) {
             words.textContent = status.delivery;
           }
           if (typeof status.tone === "string") box.dataset.tone = status.tone;
+          // A call followed the text, say: heading and buttons are about the text. Nothing that was typed is lost.
+          const form = document.querySelector("form[data-otp]");
+          const isOther = form && status.channel && status.channel !== form.dataset.otp;
+          if (isOther && form.elements.code.value === "") return location.replace(box.querySelector("a").href);
           if (status.done) return;
         }
       } catch {

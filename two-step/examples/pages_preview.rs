@@ -357,15 +357,23 @@ impl Pages {
         let entries = Change::ALL.into_iter().enumerate().map(entry).collect();
         let older = Some("/settings/history?before=1".to_owned());
         self.write("settings-history", &History { page: page(), entries, older })?;
-        self.write("settings-off", &TurnOff { page: page(), has_phone: true, error: None })?;
-        let error = Some(OffError::NotChosen);
-        self.write("settings-off-error", &TurnOff { page: page(), has_phone: true, error })?;
-        let kept = KeptPhone { method: ID.to_owned(), hint: "42".to_owned(), sms: true, voice: true };
-        let (phones, authenticator, phone) = (vec![kept], true, true);
         self.write(
-            "settings-on-again",
-            &OnAgain { page: page(), just_off: true, phones, authenticator, phone },
+            "settings-off",
+            &TurnOff { page: page(), has_phone: true, kept_address: None, error: None },
         )?;
+        let error = Some(OffError::NotChosen);
+        self.write(
+            "settings-off-error",
+            &TurnOff {
+                page: page(),
+                has_phone: true,
+                kept_address: Some("a•••@example.com".to_owned()),
+                error,
+            },
+        )?;
+        let kept = KeptPhone { method: ID.to_owned(), hint: "42".to_owned(), sms: true, voice: true };
+        let phones = vec![kept];
+        self.write("settings-on-again", &OnAgain { page: page(), was_on: true, just_off: true, phones })?;
         let address = String::new();
         self.write("settings-email", &AddEmail { page: page(), address, second_step: false, error: None })?;
         let (address, error) = ("jane@".to_owned(), Some(EmailError::Invalid));

@@ -63,6 +63,15 @@ section! {
 }
 
 impl ProductConfig {
+    /// Adds a URL that users may return to.
+    pub fn add_return_url(&mut self, url: &str) -> Result<(), BadConfig> {
+        if !is_return_url(url) {
+            return Err(BadConfig(format!("{url} {PLAIN_URL}")));
+        }
+        self.return_urls.push(url.to_owned());
+        Ok(())
+    }
+
     pub(super) fn check(&self, key: &str) -> Result<(), BadConfig> {
         let bad = |text: String| Err(BadConfig(format!("products.{key}: {text}")));
         let named = (1..=64).contains(&key.len())

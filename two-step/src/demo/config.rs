@@ -20,13 +20,22 @@ pub(super) fn read(
          home_url = \"{stage}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n",
         folder.display()
     );
-    Config::parse(&change(&text, changes)?)
+    // The file is ours: its line numbers tell nobody anything.
+    Config::parse(&change(&text, changes)?).map_err(|BadConfig(e)| {
+        let cause =
+            e.strip_prefix("line ").and_then(|rest| rest.split_once(": ")).map(|(_, cause)| cause.to_owned());
+        BadConfig(cause.unwrap_or(e))
+    })
 }
 
 fn change(text: &str, changes: &[String]) -> Result<String, BadConfig> {
     let table = |text: &str| {
         let read = text.parse::<Table>();
-        read.map_err(|_| BadConfig(format!("{text} is not a key, = and a value, as in two-step.toml")))
+        read.map_err(|_| {
+            BadConfig(format!(
+                "{text} is not a key, = and a value: write strings as 'support.delay = \"1h\"'"
+            ))
+        })
     };
     let mut all = table(text)?;
     for line in changes {

@@ -162,9 +162,11 @@ impl Running {
         let pages_url = format!("http://{}", listeners.pages.local_addr()?);
         let otpost = Otpost::start(&folder.0, &pages_url, demo).await?;
         let listens = (config.pages.listen, config.api.listen, config.ops.listen);
-        config = config::read(&stage_url, &pages_url, &folder.0, gap, &demo.changes)?;
+        config = config::read(&stage_url, &pages_url, &folder.0, gap, &demo.changes).context("--set")?;
         for product in config.products.values_mut() {
-            product.return_urls.extend(demo.return_urls.iter().cloned());
+            for url in &demo.return_urls {
+                product.add_return_url(url).context("--return-url")?;
+            }
         }
         (config.pages.listen, config.api.listen, config.ops.listen) = listens;
         config.otpost.url = Some(otpost.api_url().into());

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::author::Author;
 use super::switch::kinds_without;
-use super::users::find;
+use super::users::{ERASED, find};
 use super::{Core, FlowError};
 use crate::challenge::{Challenge, ChallengeState};
 use crate::device::{Device, Trust};
@@ -15,7 +15,7 @@ use crate::store::{Event, SupportCase, Value};
 /// Characters of a label.
 pub const MAX_LABEL_CHARS: usize = 40;
 /// Events that the history shows.
-const HISTORY_ROWS: i64 = 100;
+const HISTORY_ROWS: i64 = 50;
 
 /// A change to a method.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,11 +166,22 @@ impl Core {
         Ok(tx.find::<SupportCase>(waiting, &[Value::Uuid(account)]).await?.map(|case| case.due_at))
     }
 
-    /// What happened, newest first.
-    pub async fn history(&self, account: Uuid) -> Result<Vec<Event>, FlowError> {
+    /// A page of what happened, newest first: all before an event, or the newest. Also returns whether there are older ones.
+    pub async fn history(
+        &self, account: Uuid, before: Option<Uuid>,
+    ) -> Result<(Vec<Event>, bool), FlowError> {
         let mut tx = self.store.begin().await?;
-        let newest = "where account = $1 order by id desc limit $2";
-        Ok(tx.select::<Event>(newest, &[Value::Uuid(account), Value::Int(HISTORY_ROWS)]).await?)
+        let newest = "where account = $1 and id < $2 and kind <> $3 order by id desc limit $4";
+        let values = [
+            Value::Uuid(account),
+            Value::Uuid(before.unwrap_or(Uuid::max())),
+            Value::Text(ERASED.to_owned()),
+            Value::Int(HISTORY_ROWS + 1),
+        ];
+        let mut events = tx.select::<Event>(newest, &values).await?;
+        let older = events.len() > HISTORY_ROWS as usize;
+        events.truncate(HISTORY_ROWS as usize);
+        Ok((events, older))
     }
 
     /// A user signs out at a product: the device is not trusted any more. Returns whether it was.

@@ -7,7 +7,7 @@ use super::{Core, FlowError, Locked, lock_account};
 use crate::account::Account;
 use crate::challenge::ChallengeState;
 use crate::clock::before;
-use crate::method::STOPPED as PAUSED;
+use crate::method::{Method, MethodState, STOPPED as PAUSED};
 use crate::seal::Hashed;
 use crate::store::{NoticeToken, Value};
 
@@ -23,6 +23,8 @@ pub struct Noticed {
     pub account: Account,
     /// What happened, in a fixed word; none where it was stopped before.
     pub about: Option<String>,
+    /// The method that was added or is used again, while the account has it.
+    pub method: Option<Method>,
     /// When.
     pub at: Timestamp,
 }
@@ -48,7 +50,11 @@ impl Core {
         let Some(notice) = found else { return Ok(None) };
         let account = tx.get::<Account>(notice.account).await?.ok_or(FlowError::Missing("account"))?;
         let about = Some(notice.about).filter(|a| a != STOPPED);
-        Ok(Some(Noticed { account, about, at: before(notice.until, LIFE) }))
+        let method = match notice.method {
+            Some(id) => tx.get::<Method>(id).await?.filter(|m| m.state != MethodState::Removed),
+            None => None,
+        };
+        Ok(Some(Noticed { account, about, method, at: before(notice.until, LIFE) }))
     }
 
     /// Ends the account's challenges, sessions, trusts and support cases, and pauses the method that was added. The product

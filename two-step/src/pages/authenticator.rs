@@ -24,7 +24,7 @@ pub(super) async fn authenticator(
         let guest = proven(&pages, &visitor).await?;
         let new: NewAuthenticator = match pages.core.add_authenticator(&visitor.visit).await? {
             Ok(new) => new,
-            Err(_) => return Ok(pages.go(&visitor, "/settings", None)),
+            Err(_) => return Ok(pages.go(&visitor, "/settings?done=authenticators", None)),
         };
         let look = pages.core.look(new.challenge, &who(&visitor)).await?;
         let code = QrCode::with_error_correction_level(new.uri.as_bytes(), EcLevel::M)
@@ -55,7 +55,7 @@ pub(super) async fn enter_authenticator(
         let challenge = pages.core.enrolment(&visitor.visit, method).await?;
         let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
         let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
-            Entered::Verified { .. } => "/settings".to_owned(),
+            Entered::Verified { .. } => "/settings?done=authenticator".to_owned(),
             entered => match error_word(&entered, false) {
                 Some(word) => format!("/settings/authenticator?error={word}"),
                 None => "/settings/authenticator".to_owned(),

@@ -9,6 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::sign_in::who;
+use super::view::Channel;
 use super::view::sign_in::Delivery;
 use super::visitor::Visitor;
 use super::{Pages, shown};
@@ -44,12 +45,11 @@ pub(super) async fn status(
 pub(super) async fn status_of(pages: &Pages, visitor: &Visitor, look: &Look) -> Result<Response, FlowError> {
     let lang = super::answer::lang_of(visitor, look.challenge.locale.as_deref());
     let delivery = delivery(pages, look).await?;
-    let text = delivery.zip(shown::proof(look).channel()).map(|(d, channel)| d.text(lang, channel));
-    let wait =
-        look.challenge.next_send_at.filter(|at| *at > look.now).map_or(0, |at| seconds_until(look.now, at));
+    let channel = shown::proof(look).channel();
+    let text = delivery.zip(channel).map(|(d, channel)| d.text(lang, channel));
     let body = json!({
-        "delivery": text, "tone": delivery.map(|d| d.tone().word()), "done": !look.challenge.state.is_live(),
-        "next_send_in": wait,
+        "delivery": text, "tone": delivery.map(|d| d.tone().word()), "channel": channel.map(Channel::value),
+        "done": !look.challenge.state.is_live(),
     });
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
 }

@@ -88,7 +88,7 @@ pub(super) async fn email(
             let challenge = pages.core.enrolment(&visitor.visit, pending.id).await?;
             let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
             let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
-                Entered::Verified { .. } => "/settings".to_owned(),
+                Entered::Verified { .. } => "/settings?done=added".to_owned(),
                 entered => {
                     format!("/settings/email?error={}", error_word(&entered, false).unwrap_or_default())
                 }

@@ -6,6 +6,7 @@ mod authenticator;
 mod delivery;
 mod email;
 mod form;
+mod history;
 mod methods;
 mod policy;
 mod set_up;
@@ -76,7 +77,7 @@ impl Pages {
             .route("/settings/methods/{id}", get(methods::show).post(methods::change))
             .route("/settings/methods/{id}/remove", get(methods::ask_remove))
             .route("/settings/devices", get(settings::devices).post(settings::revoke))
-            .route("/settings/history", get(settings::history))
+            .route("/settings/history", get(history::history))
             .route("/stop/{token}", get(stop::show).post(stop::stop))
             .route("/assets/{name}", get(asset))
             .route("/.well-known/jwks.json", get(jwks))

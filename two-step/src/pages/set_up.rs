@@ -210,7 +210,7 @@ pub(super) async fn enter_phone_code(
         let challenge = pages.core.enrolment(&visitor.visit, method).await?;
         let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
         let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
-            Entered::Verified { .. } => "/settings".to_owned(),
+            Entered::Verified { .. } => "/settings?done=added".to_owned(),
             entered => match error_word(&entered, false) {
                 Some(word) => format!("/settings/phone/{method}?error={word}"),
                 None => format!("/settings/phone/{method}"),

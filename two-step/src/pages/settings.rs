@@ -13,8 +13,7 @@ use super::sign_in::{finish, is_idle};
 use super::view::ended::End;
 use super::view::set_up::{Backup, ChooseMethod, ReadyMethod};
 use super::view::settings::{
-    Actor, Change, Device, Devices, Entry, FreshProof, History, KeptPhone, MethodRow, Notice, OffError,
-    OnAgain, SettingsHome, TurnOff,
+    Device, Devices, FreshProof, KeptPhone, MethodRow, Notice, OffError, OnAgain, SettingsHome, TurnOff,
 };
 use super::visitor::Visitor;
 use super::{Pages, shown};
@@ -75,10 +74,9 @@ fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) 
         let phones = kept.iter().map(|m| kept_phone(pages, m));
         let view = OnAgain {
             page: page(pages, visitor, guest),
+            was_on: guest.account.version > 0,
             just_off: notice(query) == Some(Notice::TurnedOff),
             phones: phones.collect(),
-            authenticator: true,
-            phone: true,
         };
         return pages.render(visitor, product, StatusCode::OK, &view);
     }
@@ -138,7 +136,7 @@ async fn home_view(
     let authenticators = guest.methods.iter().filter(|m| m.kind == Kind::Totp && m.is_active()).count();
     Ok(SettingsHome {
         page: page(pages, visitor, guest),
-        notice: notice(query),
+        notice: notice(query).map(|n| settled(n, guest, config.email.second_step)),
         off_due_at: pages.core.off_due_at(guest.account.id).await?.map(jiff::Timestamp::as_second),
         methods: listed.map(|m| row(pages, guest, m)).collect(),
         recovery_left: u32::try_from(left).ok().filter(|_| has_codes),
@@ -156,6 +154,7 @@ pub(super) fn notice(query: Option<&str>) -> Option<Notice> {
         form_urlencoded::parse(query?.as_bytes()).find(|(k, _)| k == "done").map(|(_, v)| v.into_owned())?;
     Some(match word.as_str() {
         "added" => Notice::Added,
+        "authenticator" => Notice::AuthenticatorAdded,
         "removed" => Notice::Removed,
         "saved" => Notice::Saved,
         "test" => Notice::TestSent,
@@ -164,8 +163,15 @@ pub(super) fn notice(query: Option<&str>) -> Option<Notice> {
         "off" => Notice::TurnedOff,
         "last" => Notice::LastMethod,
         "limited" => Notice::TestLimited,
+        "authenticators" => Notice::TooManyAuthenticators,
         _ => return None,
     })
+}
+
+/// An authenticator is asked for first, unless the user prefers another method.
+fn settled(notice: Notice, guest: &Guest, email: bool) -> Notice {
+    let is_first = || first(&guest.methods, email).is_some_and(|m| m.kind == Kind::Totp);
+    if notice == Notice::AuthenticatorAdded && !is_first() { Notice::Added } else { notice }
 }
 
 async fn device_rows(
@@ -219,7 +225,9 @@ pub(super) async fn ask_off(State(pages): State<Arc<Pages>>, visitor: Visitor) -
 
 fn off_form(pages: &Pages, visitor: &Visitor, guest: &Guest, error: Option<OffError>) -> Response {
     let has_phone = guest.methods.iter().any(|m| m.kind == Kind::Phone && m.verified_at.is_some());
-    let view = TurnOff { page: page(pages, visitor, guest), has_phone, error };
+    let email = guest.methods.iter().find(|m| m.kind == Kind::Email && m.verified_at.is_some());
+    let kept_address = email.map(shown::hint);
+    let view = TurnOff { page: page(pages, visitor, guest), has_phone, kept_address, error };
     pages.render(visitor, &guest.account.product, StatusCode::OK, &view)
 }
 
@@ -268,32 +276,6 @@ pub(super) async fn revoke(
             pages.core.revoke_devices(&visitor.visit, device).await?;
         }
         Ok(pages.go(&visitor, &format!("/settings/devices?done={done}"), None))
-    };
-    finish(&pages, &visitor, answer.await)
-}
-
-/// `GET /settings/history`
-pub(super) async fn history(State(pages): State<Arc<Pages>>, visitor: Visitor) -> Response {
-    let answer = async {
-        let guest = proven(&pages, &visitor).await?;
-        let events = pages.core.history(guest.account.id).await?;
-        let entry = |e: &crate::store::Event| {
-            let actor = match e.actor.split(':').next() {
-                Some("user") => Actor::User,
-                Some("product") => Actor::Product,
-                Some("support") => Actor::Support,
-                _ => Actor::Service,
-            };
-            Some(Entry {
-                at: e.at.as_second(),
-                change: Change::from_event_type(&e.kind)?,
-                detail: String::new(),
-                actor,
-            })
-        };
-        let entries = events.iter().filter_map(entry).collect();
-        let view = History { page: page(&pages, &visitor, &guest), entries, older: None };
-        Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Pages;
 use super::form::Form;
+use super::history::describe;
 use super::sign_in::finish;
 use super::view::Page;
 use super::view::settings::Change;
@@ -29,10 +30,11 @@ pub(super) async fn show(
             return Ok(result(&pages, &visitor, Some(&noticed), StopResult::StoppedBefore));
         };
         let locale = noticed.account.locale.as_deref();
+        let page = pages.page(&visitor, &noticed.account.product, locale, Uuid::nil());
         let view = Stop {
-            page: pages.page(&visitor, &noticed.account.product, locale, Uuid::nil()),
+            detail: noticed.method.as_ref().map(|m| describe(page.lang, m)).unwrap_or_default(),
+            page,
             change: change(about),
-            detail: String::new(),
             at: noticed.at.as_second(),
             token,
         };

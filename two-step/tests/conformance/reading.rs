@@ -108,3 +108,27 @@ async fn a_reader_whose_last_event_is_gone_goes_on_after_it(world) {
     assert_eq!(read(&world, new_id()).await, Vec::<String>::new());
 }
 }
+
+on_both! {
+async fn the_history_is_read_in_pages_newest_first(world) {
+    let rows: Vec<Event> = (0..120).map(|n| event(new_id(), &format!("n{n}"))).collect();
+    let mut tx = world.core.store.begin().await.unwrap();
+    for row in &rows {
+        tx.insert(row).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let (mut before, mut pages, mut seen) = (None, 0, vec![]);
+    loop {
+        let (page, older) = world.core.history(Uuid::nil(), before).await.unwrap();
+        assert!(page.len() <= 50);
+        pages += 1;
+        before = page.last().map(|e| e.id);
+        seen.extend(page.into_iter().map(|e| e.id));
+        if !older {
+            break;
+        }
+    }
+    assert_eq!(pages, 3);
+    assert!(seen.iter().eq(rows.iter().rev().map(|e| &e.id)));
+}
+}

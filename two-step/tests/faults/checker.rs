@@ -94,7 +94,8 @@ pub(crate) async fn settle(site: &Site) {
                 None => is_final(&dispatch.state),
             };
             if !is_told {
-                open.push(format!("{dispatch:?}, at otpost: {carried:?}"));
+                let row = row_at_otpost(theirs, dispatch.id).await;
+                open.push(format!("{dispatch:?}, at otpost: {carried:?}, {row}"));
             }
         }
         if outbox.is_empty() && open.is_empty() {
@@ -148,6 +149,13 @@ async fn carried(theirs: &Client, id: Uuid) -> Option<Carried> {
     let accepted = theirs.query(sql, &[&uid]).await.unwrap();
     let accepted = accepted.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as u64)).collect();
     Some(Carried { state, accepted })
+}
+
+/// An order's row at otpost, and its earlier attempts, as PostgreSQL writes them.
+async fn row_at_otpost(theirs: &Client, id: Uuid) -> String {
+    let sql = "select row_to_json(d)::text || coalesce((select json_agg(a)::text from attempt a where a.uid = d.uid), '')
+               || ' at ' || now()::text from dispatch d where id = $1";
+    theirs.query_opt(sql, &[&id]).await.unwrap().map_or_else(String::new, |row| row.get(0))
 }
 
 /// (1) One proof, one ticket, one result, however often the same right code is sent.

@@ -114,6 +114,25 @@ impl Proof {
         }
     }
 
+    /// Reads the claim `method`.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Sms, Self::Voice, Self::Totp, Self::Email, Self::Recovery]
+            .into_iter()
+            .find(|p| p.word() == word)
+    }
+
+    /// What the way is called: "Text message".
+    pub fn name(self, lang: Lang) -> &'static str {
+        let texts = &lang.texts().ways;
+        match self {
+            Self::Sms => texts.sms,
+            Self::Voice => texts.voice,
+            Self::Totp => texts.totp,
+            Self::Email => texts.email,
+            Self::Recovery => texts.recovery,
+        }
+    }
+
     /// Whether the telephone network carries the code. Such codes can be intercepted.
     pub(crate) const fn is_telephone(self) -> bool {
         matches!(self, Self::Sms | Self::Voice)

@@ -1,5 +1,5 @@
 "use strict";
-const { assert, newBrowser, noticeLink, scenario, setUp, shot, shows, signIn, signInByText, stack } = require("./user.cjs");
+const { addPhone, assert, newBrowser, noticeLink, openSettingsByText, scenario, setUp, shot, shows, signIn, signInByText, stack } = require("./user.cjs");
 
 scenario(async () => {
   await setUp(await newBrowser());

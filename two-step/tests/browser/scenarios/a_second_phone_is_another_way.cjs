@@ -17,7 +17,8 @@ scenario(async () => {
   await page.click("form[action='/settings/proof'] button");
   await type(page, await codeAfter(first, "sms", place));
   await addPhone(page, "07700 900211", second);
-  await page.waitForURL("**/settings");
+  await page.waitForURL((url) => url.pathname === "/settings");
+  await shows(page, "Confirmed.");
   await shot(page, "settings-two-phones");
   assert.ok(await noticeLink(first, "was added to your account"), "the first phone is told");
 

@@ -16,12 +16,24 @@ scenario(async () => {
   const byText = await codeAfter(number, "sms", texts);
   const byCall = await codeAfter(number, "voice", calls);
   assert.equal(byCall, byText, "one code per challenge and method");
-  await shows(page, "we called and read out the code");
-  await page.reload();
+  // The page turns to the call by itself, with its heading and buttons.
   await shows(page, "Answer your phone");
+  await shows(page, "we called and read out the code");
   await shot(page, "call-followed");
   await type(page, byCall);
   await shows(page, "Second step: voice (second)");
+
+  // Whoever has begun to type is not interrupted.
+  [texts, calls] = [await newest(number, "sms"), await newest(number, "voice")];
+  await script(number, "sms", ["undelivered"]);
+  const typing = await newBrowser();
+  await signIn(typing);
+  await typing.fill("input[name=code]", "12");
+  const code2 = await codeAfter(number, "voice", calls);
+  await shows(typing, "we called and read out the code");
+  assert.equal(await typing.inputValue("input[name=code]"), "12");
+  await type(typing, code2);
+  await shows(typing, "Second step: voice (second)");
 
   // Without "If a text fails, call me" the user asks for the call.
   const owner = await newBrowser();

@@ -78,7 +78,7 @@ async function settingsPages() {
   await page.click("main form button.primary");
   await check(page, "the code of a mail");
   await addPhone(page, "07700 900211", "+447700900211");
-  await page.waitForURL("**/settings");
+  await page.waitForURL((url) => url.pathname === "/settings");
   await page.click("a[href^='/settings/methods/']:has-text('ends in 11')");
   await check(page, "a method");
   await page.click("a[href$='/remove']");

@@ -20,7 +20,7 @@ scenario(async () => {
   const page = await newBrowser();
   await signIn(page);
   await openSettings(page);
-  await shows(page, "Turn it on again");
+  await shows(page, "These phone numbers are saved");
   await addPhone(page, "07700 900200", "+447700900200");
   await saveRecoveryCodes(page);
   const ready = async () => (await page.textContent("main > ul")).replace(/\s+/g, " ");

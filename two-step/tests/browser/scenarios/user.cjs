@@ -163,7 +163,7 @@ async function openSettingsByText(page, number = "+447700900200") {
   const place = await newest(number, "sms");
   await page.click("form[action='/settings/proof'] button");
   await type(page, await codeAfter(number, "sms", place));
-  await page.waitForURL("**/settings");
+  await page.waitForURL((url) => url.pathname === "/settings");
 }
 
 /** Signs in on a browser, and types the code that a text brings. */

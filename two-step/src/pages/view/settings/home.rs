@@ -54,8 +54,10 @@ impl MethodRow {
 /// What was done just now, as a line at the top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// A method was added.
+    /// A method was confirmed by its first code.
     Added,
+    /// An authenticator was confirmed, and is asked for first.
+    AuthenticatorAdded,
     /// A method was removed.
     Removed,
     /// A name or a choice was saved.
@@ -68,8 +70,6 @@ pub enum Notice {
     AllDevicesRevoked,
     /// Two-step verification was turned off.
     TurnedOff,
-    /// Nothing was changed: the page was out of date.
-    NothingChanged,
     /// The last method or the last backup cannot be removed.
     LastMethod,
     /// No test code can be sent for now.
@@ -83,13 +83,13 @@ impl Notice {
         let texts = &page.t().notices;
         match self {
             Self::Added => texts.added,
+            Self::AuthenticatorAdded => texts.authenticator_added,
             Self::Removed => texts.removed,
             Self::Saved => texts.saved,
             Self::TestSent => texts.test_sent,
             Self::DeviceRevoked => texts.device_revoked,
             Self::AllDevicesRevoked => texts.all_devices_revoked,
             Self::TurnedOff => texts.turned_off,
-            Self::NothingChanged => texts.nothing_changed,
             Self::LastMethod => texts.last_method,
             Self::TestLimited => texts.test_limited,
             Self::TooManyAuthenticators => texts.too_many_authenticators,
@@ -97,10 +97,7 @@ impl Notice {
     }
 
     pub(crate) const fn is_problem(self) -> bool {
-        matches!(
-            self,
-            Self::NothingChanged | Self::LastMethod | Self::TestLimited | Self::TooManyAuthenticators
-        )
+        matches!(self, Self::LastMethod | Self::TestLimited | Self::TooManyAuthenticators)
     }
 }
 

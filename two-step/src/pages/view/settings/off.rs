@@ -22,6 +22,8 @@ pub struct TurnOff {
     pub page: Page,
     /// Whether the account has a phone to keep or to erase.
     pub has_phone: bool,
+    /// The address that still gets notices, masked; none where the account has none.
+    pub kept_address: Option<String>,
     /// Why it was not turned off.
     pub error: Option<OffError>,
 }
@@ -29,6 +31,10 @@ pub struct TurnOff {
 impl TurnOff {
     fn lead(&self) -> String {
         (self.page.t().off.lead)(&self.page.product)
+    }
+
+    fn address_stays(&self) -> Option<String> {
+        self.kept_address.as_deref().map(self.page.t().off.address_stays)
     }
 }
 
@@ -54,17 +60,20 @@ pub struct KeptPhone {
 pub struct OnAgain {
     /// Language, product, CSRF value.
     pub page: Page,
+    /// Whether it was on before; else a set-up was left before its end.
+    pub was_on: bool,
     /// Whether it was turned off just now.
     pub just_off: bool,
     /// The phones that were kept.
     pub phones: Vec<KeptPhone>,
-    /// Whether authenticator apps are offered.
-    pub authenticator: bool,
-    /// Whether another phone may be added.
-    pub phone: bool,
 }
 
 impl OnAgain {
+    fn title(&self) -> &'static str {
+        let texts = self.page.t();
+        if self.was_on { texts.off.again_title } else { texts.settings.title }
+    }
+
     fn lead(&self) -> String {
         (self.page.t().off.again_lead)(&self.page.product)
     }

@@ -231,11 +231,19 @@ fn settings(lang: Lang, out: &mut Vec<(String, String)>) {
     let entries = Change::ALL.into_iter().enumerate().map(entry).collect();
     add("history", &History { page: page(), entries, older: Some("/settings/history?before=1".to_owned()) });
     for has_phone in [true, false] {
-        add("off", &TurnOff { page: page(), has_phone, error: Some(OffError::NotChosen) });
+        add(
+            "off",
+            &TurnOff {
+                page: page(),
+                has_phone,
+                kept_address: Some(HOSTILE.to_owned()),
+                error: Some(OffError::NotChosen),
+            },
+        );
     }
     let kept = KeptPhone { method: "m1".to_owned(), hint: "42".to_owned(), sms: true, voice: true };
-    let (phones, authenticator, phone) = (vec![kept], true, true);
-    add("on again", &OnAgain { page: page(), just_off: true, phones, authenticator, phone });
+    let phones = vec![kept];
+    add("on again", &OnAgain { page: page(), was_on: true, just_off: true, phones });
     let errors = [EmailError::Missing, EmailError::Invalid, EmailError::Known, EmailError::Limited(60)];
     for error in errors.map(Some) {
         let (page, address) = (page(), HOSTILE.to_owned());

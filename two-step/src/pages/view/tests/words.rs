@@ -83,13 +83,13 @@ fn every_error_and_every_delivery_has_a_sentence_in_each_language() {
     }
     let notices = [
         Notice::Added,
+        Notice::AuthenticatorAdded,
         Notice::Removed,
         Notice::Saved,
         Notice::TestSent,
         Notice::DeviceRevoked,
         Notice::AllDevicesRevoked,
         Notice::TurnedOff,
-        Notice::NothingChanged,
         Notice::LastMethod,
         Notice::TestLimited,
         Notice::TooManyAuthenticators,

@@ -31,13 +31,13 @@ pub(crate) struct Settings {
 /// What was done just now.
 pub(crate) struct Notices {
     pub(crate) added: Text,
+    pub(crate) authenticator_added: Text,
     pub(crate) removed: Text,
     pub(crate) saved: Text,
     pub(crate) test_sent: Text,
     pub(crate) device_revoked: Text,
     pub(crate) all_devices_revoked: Text,
     pub(crate) turned_off: Text,
-    pub(crate) nothing_changed: Text,
     pub(crate) last_method: Text,
     pub(crate) test_limited: Text,
     pub(crate) too_many_authenticators: Text,
@@ -147,6 +147,7 @@ pub(crate) struct Off {
     pub(crate) erase: Text,
     pub(crate) erase_detail: Text,
     pub(crate) not_chosen: Text,
+    pub(crate) address_stays: WithWord,
     pub(crate) submit: Text,
     pub(crate) stay_on: Text,
     pub(crate) again_title: Text,

@@ -34,14 +34,14 @@ pub(super) const SETTINGS: Settings = Settings {
 };
 
 pub(super) const NOTICES: Notices = Notices {
-    added: "Hinzugefügt.",
+    added: "Bestätigt.",
+    authenticator_added: "Bestätigt. Von nun an fragen wir zuerst nach Ihrer Authenticator-App. Das können Sie bei einer anderen Methode ändern.",
     removed: "Entfernt.",
     saved: "Gespeichert.",
     test_sent: "Ein Testcode ist unterwegs. Sie müssen ihn nirgends eingeben.",
     device_revoked: "Dieses Gerät gilt nicht mehr als vertrauenswürdig.",
     all_devices_revoked: "Kein Gerät gilt mehr als vertrauenswürdig.",
     turned_off: "Die Bestätigung in zwei Schritten ist ausgeschaltet.",
-    nothing_changed: "Nichts wurde geändert: Die Seite war veraltet. Bitte versuchen Sie es erneut.",
     last_method: "Sie brauchen eine Methode und eine Ersatzmethode. Fügen Sie erst eine weitere hinzu, und entfernen Sie dann diese.",
     test_limited: "Zurzeit kann kein Testcode gesendet werden. Bitte versuchen Sie es später.",
     too_many_authenticators: "Mehr Authenticator-Apps sind nicht möglich. Entfernen Sie zuerst eine.",
@@ -149,11 +149,12 @@ pub(super) const OFF: Off = Off {
     erase: "Meine Telefonnummern löschen",
     erase_detail: "Wir behalten keine Kopie.",
     not_chosen: "Wählen Sie, was mit Ihren Telefonen geschehen soll.",
+    address_stays: |address| format!("Sicherheitshinweise gehen weiterhin an {address}."),
     submit: "Ausschalten",
     stay_on: "Eingeschaltet lassen",
     again_title: "Wieder einschalten",
     again_lead: |product| format!("Ihr Passwort allein öffnet Ihr Konto bei {product}."),
-    kept: "Wir haben Ihre Telefonnummern behalten. Geben Sie einen Code von einem Telefon ein, und richten Sie dann eine Ersatzmethode ein.",
+    kept: "Diese Telefonnummern sind gespeichert. Geben Sie einen Code von einem Telefon ein, und richten Sie dann eine Ersatzmethode ein.",
     others: "Oder beginnen Sie mit etwas anderem",
 };
 

@@ -34,14 +34,14 @@ pub(super) const SETTINGS: Settings = Settings {
 };
 
 pub(super) const NOTICES: Notices = Notices {
-    added: "Added.",
+    added: "Confirmed.",
+    authenticator_added: "Confirmed. From now on we ask for your authenticator app first. You can change that at another method.",
     removed: "Removed.",
     saved: "Saved.",
     test_sent: "A test code is on its way. You need not type it anywhere.",
     device_revoked: "That device is no longer trusted.",
     all_devices_revoked: "No device is trusted any more.",
     turned_off: "Two-step verification is off.",
-    nothing_changed: "Nothing was changed: the page was out of date. Please try again.",
     last_method: "You need a method and a backup. Add another one first, then remove this one.",
     test_limited: "No test code can be sent for now. Please try again later.",
     too_many_authenticators: "You have as many authenticator apps as possible. Remove one first.",
@@ -149,11 +149,12 @@ pub(super) const OFF: Off = Off {
     erase: "Delete my phone numbers",
     erase_detail: "We keep no copy.",
     not_chosen: "Choose what happens to your phones.",
+    address_stays: |address| format!("Security notices still go to {address}."),
     submit: "Turn off",
     stay_on: "Leave it on",
     again_title: "Turn it on again",
     again_lead: |product| format!("Your password alone opens your account at {product}."),
-    kept: "We kept your phone numbers. Enter a code from one of them, then add a backup.",
+    kept: "These phone numbers are saved. Enter a code from one of them, then add a backup.",
     others: "Or start with something else",
 };
 
