@@ -184,7 +184,8 @@ shop.get("/2fa", async (req, res) => {
 shop.post("/settings", async (req, res) => {
   const name = user(req);
   const wanted = { user: USERS.get(name).id, purpose: "settings", password_at: req.session.passwordAt };
-  Object.assign(wanted, { return_url: `${SHOP_URL}/`, display_name: name });
+  req.session.settingsState = token();
+  Object.assign(wanted, { return_url: `${SHOP_URL}/settings-done`, state: req.session.settingsState, display_name: name });
   const { ok, body } = await twoStep("POST", "/v1/sessions", wanted, { known: [422] });
   if (!ok && body.field === "password_at") {
     await signedOut(req, "You typed your password more than 10 minutes ago. Please sign in again.");
@@ -194,6 +195,13 @@ shop.post("/settings", async (req, res) => {
     throw new Stop(503, AWAY, 60);
   }
   res.redirect(303, body.url);
+});
+
+shop.get("/settings-done", (req, res) => {
+  const { state, device } = req.query;
+  // Trusted in the settings: sign-out ends it.
+  if (device && state && state === req.session.settingsState) req.session.device = String(device);
+  res.redirect(303, "/");
 });
 
 shop.post("/sign-out", async (req, res) => {

@@ -172,7 +172,8 @@ def came_back():
 def settings():
     name = user()
     wanted = {"user": USERS[name]["id"], "purpose": "settings", "password_at": session["password_at"]}
-    wanted.update(return_url=f"{SHOP_URL}/", display_name=name)
+    session["settings_state"] = secrets.token_urlsafe()
+    wanted.update(return_url=f"{SHOP_URL}/settings-done", state=session["settings_state"], display_name=name)
     answer = two_step("POST", "/v1/sessions", wanted, known=(422,))
     if answer.ok:
         return redirect(answer.json()["url"], 303)
@@ -180,6 +181,13 @@ def settings():
         signed_out("You typed your password more than 10 minutes ago. Please sign in again.")
     shop.logger.error("two-step answered 422: %s", answer.text)  # such as a return_url that is not on its list
     raise ServiceUnavailable(AWAY, retry_after=60)
+
+
+@shop.get("/settings-done")
+def settings_done():
+    if "device" in request.args and request.args.get("state") == session.get("settings_state", ""):
+        session["device"] = request.args["device"]  # trusted in the settings: sign-out ends it
+    return redirect("/", 303)
 
 
 @shop.post("/sign-out")

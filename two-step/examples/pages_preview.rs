@@ -241,10 +241,8 @@ impl Pages {
         }
         let code = |place: u64| format!("{:016X}", 0x1F3A_77C2_94D8_6B05_u64.wrapping_mul(place));
         let codes: Vec<String> = (1..=10).map(code).collect();
-        for (name, not_ticked) in [("setup-recovery-new", false), ("setup-recovery-not-ticked", true)] {
-            let (codes, place) = (codes.clone(), second);
-            self.write(name, &NewRecoveryCodes { page: page(), place, codes, made_at: NOW, not_ticked })?;
-        }
+        let (codes, place) = (codes.clone(), second);
+        self.write("setup-recovery-new", &NewRecoveryCodes { page: page(), place, codes, made_at: NOW })?;
         let method = |kind, hint: &str| ReadyMethod { kind, hint: hint.to_owned() };
         let methods = vec![
             method(MethodKind::Totp, ""),

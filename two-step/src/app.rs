@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::flow::Core;
 use crate::mail::Mailer;
 use crate::pages::Pages;
-use crate::relay::Relay;
+use crate::relay::{Crowd, Relay};
 use crate::seal::Keys;
 use crate::store::Store;
 use crate::{api, hear, ops, sweep};
@@ -100,8 +100,15 @@ fn spawn_workers(
     mailer: Option<Mailer>,
 ) {
     #[expect(clippy::disallowed_methods, reason = "webhooks: each request has its own time-out")]
-    let client = reqwest::Client::new();
-    let relay = Relay { core: Arc::clone(core), carrier: Arc::clone(&carrier), mailer, client };
+    let client =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default();
+    let relay = Relay {
+        core: Arc::clone(core),
+        carrier: Arc::clone(&carrier),
+        mailer,
+        client,
+        webhooks: Crowd::default(),
+    };
     let (relay_stop, hear_stop, sweep_stop) = (stop.clone(), stop.clone(), stop.clone());
     tasks.spawn(async move { relay.run(relay_stop).await });
     tasks.spawn(hear::run(Arc::clone(core), carrier, hear_stop));

@@ -73,7 +73,9 @@ async fn call_overdue(core: &Core) -> Result<(), FlowError> {
         .await?;
     drop(tx);
     for dispatch in due {
-        core.call_anew(dispatch.id).await?;
+        if let Err(e) = core.call_anew(dispatch.id).await {
+            tracing::error!(dispatch = %dispatch.id, reason = %e, "a call cannot be ordered anew");
+        }
     }
     Ok(())
 }
@@ -96,7 +98,11 @@ async fn read_back(core: &Core, carrier: &dyn Carrier) -> Result<(), FlowError> 
         next = (last.issued_at.as_millisecond(), last.id);
         for dispatch in open {
             match carrier.read_back(dispatch.id).await {
-                Ok(Some(heard)) => core.hear(&heard).await?,
+                Ok(Some(heard)) => {
+                    if let Err(e) = core.hear(&heard).await {
+                        tracing::error!(dispatch = %dispatch.id, reason = %e, "an event cannot be written down");
+                    }
+                }
                 Ok(None) => {}
                 Err(away) => {
                     tracing::warn!(reason = away.0, "otpost cannot be asked about dispatches");

@@ -75,12 +75,18 @@ fn code(body: &Json, german: bool) -> (String, String) {
     let (code, product) =
         (body["code"].as_str().unwrap_or_default(), body["product"].as_str().unwrap_or_default());
     let life = life(body["minutes"].as_u64().unwrap_or(10), german);
-    let adds = body["adds"] == true;
+    let why = body["why"].as_str();
     if german {
-        let not_me = if adds {
-            "Jemand gibt diese Adresse bei einem Konto an. Waren Sie das nicht? Dann ignorieren Sie diese E-Mail."
-        } else {
-            "Haben Sie diesen Code nicht angefordert? Dann kennt vielleicht jemand Ihr Passwort. Ändern Sie es."
+        let not_me = match why {
+            Some("add") => {
+                "Jemand gibt diese Adresse bei einem Konto an. Waren Sie das nicht? Dann ignorieren Sie diese E-Mail."
+            }
+            Some("test") => {
+                "Das ist ein Test aus Ihren Einstellungen. Waren Sie das nicht? Dann ändern Sie Ihr Passwort."
+            }
+            _ => {
+                "Haben Sie diesen Code nicht angefordert? Dann kennt vielleicht jemand Ihr Passwort. Ändern Sie es."
+            }
         };
         return (
             format!("{code} ist Ihr Code für {product}"),
@@ -89,10 +95,10 @@ fn code(body: &Json, german: bool) -> (String, String) {
             ),
         );
     }
-    let not_me = if adds {
-        "Somebody adds this address to an account. Was it not you? Then ignore this e-mail."
-    } else {
-        "If you did not ask for this code, somebody may know your password. Change it."
+    let not_me = match why {
+        Some("add") => "Somebody adds this address to an account. Was it not you? Then ignore this e-mail.",
+        Some("test") => "This is a test from your settings. Was it not you? Then change your password.",
+        _ => "If you did not ask for this code, somebody may know your password. Change it.",
     };
     (
         format!("{code} is your code for {product}"),

@@ -248,6 +248,12 @@ pub fn may_be_on(active: &[Kind], email_second_step: bool) -> bool {
     primaries >= 1 && (primaries >= 2 || active.contains(&Kind::Recovery))
 }
 
+/// Whether a user could still sign in without one of the methods, by another one or by a recovery code.
+pub fn signs_in_without(methods: &[Method], id: Uuid, email_second_step: bool) -> bool {
+    let proves = |m: &&Method| is_primary(m.kind, email_second_step) || m.kind == Kind::Recovery;
+    methods.iter().filter(|m| m.id != id && m.is_active()).any(|m| proves(&m))
+}
+
 /// The method that a challenge starts with: the preferred one, else an authenticator, a phone, an e-mail address.
 pub fn first<'a>(methods: &'a [Method], email_second_step: bool) -> Option<&'a Method> {
     let usable = || methods.iter().filter(|m| m.is_active() && is_primary(m.kind, email_second_step));

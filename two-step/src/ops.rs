@@ -35,7 +35,11 @@ async fn metrics(State(core): State<Arc<Core>>, headers: HeaderMap) -> Response 
         let given = given.and_then(|v| v.strip_prefix("Bearer "));
         if !given.is_some_and(|given| same(given, token.expose_secret())) {
             let how = [(header::WWW_AUTHENTICATE, "Bearer")];
-            return (StatusCode::UNAUTHORIZED, how, "bearer token required: send it as `Authorization: Bearer <ops.token>`: Authorization: Bearer …\n")
+            return (
+                StatusCode::UNAUTHORIZED,
+                how,
+                "bearer token required: send `Authorization: Bearer <ops.token>`\n",
+            )
                 .into_response();
         }
     }

@@ -1,14 +1,18 @@
 //! Publishes the outbox: jobs and acts go to otpost, mail to its server, events to webhooks. A row is deleted when it was taken;
 //! after a crash it goes out again under the same id.
 
+mod crowd;
 mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::Value as Json;
 use tokio_util::sync::CancellationToken;
 
+pub use self::crowd::Crowd;
 use crate::carrier::{Carrier, Published};
 use crate::clock::after;
 use crate::flow::{Core, FlowError, Heard};
@@ -23,8 +27,10 @@ const WAYS: [&[OutboxKind]; 3] = [
     &[OutboxKind::Mail],
     &[OutboxKind::Webhook],
 ];
-/// Rows that are published at once.
-const GROUP: i64 = 32;
+/// Rows of one way that are published at once.
+const GROUP: usize = 32;
+/// Webhooks of one product that are published at once. A receiver that hangs holds up those of its product alone.
+const WEBHOOKS_OF_PRODUCT: usize = 8;
 /// A relay that was killed holds its rows for so long.
 const LEASE: Duration = Duration::from_secs(15);
 /// How long publishing a row may take. The row is tried again before its lease ends.
@@ -44,6 +50,8 @@ pub struct Relay {
     pub mailer: Option<Mailer>,
     /// The way to webhooks.
     pub client: reqwest::Client,
+    /// How many webhooks of each product are under way.
+    pub webhooks: Crowd,
 }
 
 /// The outcome of a try.
@@ -58,33 +66,33 @@ impl Relay {
         futures_util::future::join_all(WAYS.map(|kinds| self.run_way(kinds, &stop))).await;
     }
 
+    /// Takes rows of some kinds while there is room beside those that are under way: one that hangs keeps no other waiting.
     async fn run_way(&self, kinds: &[OutboxKind], stop: &CancellationToken) {
+        let mut under_way = FuturesUnordered::new();
+        let mut look = true;
         while !stop.is_cancelled() {
             // Made before the look: a commit meanwhile wakes too.
             let filled = self.core.outbox_filled.notified();
-            match self.turn(kinds).await {
-                Ok(published) if published > 0 => continue,
-                Ok(_) => {}
-                Err(e) => tracing::warn!(reason = %e, "the outbox cannot be read"),
+            let room = GROUP - under_way.len();
+            // After each row that is done a look would cost more than the row.
+            if room > 0 && (look || room >= GROUP / 2) {
+                match self.take(kinds, room).await {
+                    Ok(rows) => under_way.extend(rows.into_iter().map(|row| self.publish(row))),
+                    Err(e) => tracing::warn!(reason = %e, "the outbox cannot be read"),
+                }
             }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = filled => {}
-                () = tokio::time::sleep(LOOK) => {}
-            }
+            look = tokio::select! {
+                () = stop.cancelled() => false,
+                () = filled => true,
+                () = tokio::time::sleep(LOOK) => true,
+                Some(()) = under_way.next() => false,
+            };
         }
+        while under_way.next().await.is_some() {}
     }
 
-    /// Publishes the rows of some kinds that are due. Returns how many it took.
-    async fn turn(&self, kinds: &[OutboxKind]) -> Result<usize, FlowError> {
-        let rows = self.take(kinds).await?;
-        let taken = rows.len();
-        futures_util::future::join_all(rows.into_iter().map(|row| self.publish(row))).await;
-        Ok(taken)
-    }
-
-    /// Takes due rows under a lease. Of one subject only the oldest: a job goes out before its acts.
-    async fn take(&self, kinds: &[OutboxKind]) -> Result<Vec<OutboxRow>, FlowError> {
+    /// Takes so many due rows under a lease. Of one subject only the oldest: a job goes out before its acts.
+    async fn take(&self, kinds: &[OutboxKind], count: usize) -> Result<Vec<OutboxRow>, FlowError> {
         let mut tx = self.core.store.begin().await?;
         let now = tx.now().await?;
         let lock = tx.locks("for update skip locked");
@@ -97,7 +105,7 @@ impl Relay {
         // Nothing is put off for longer: where the clock has stepped back, the row is due.
         let latest = after(now, LONGEST_PAUSE);
         let values =
-            [Value::Int(now.as_millisecond()), Value::Int(latest.as_millisecond()), Value::Int(GROUP)];
+            [Value::Int(now.as_millisecond()), Value::Int(latest.as_millisecond()), Value::Int(count as i64)];
         let mut rows = tx.select::<OutboxRow>(&due, &values).await?;
         for row in &mut rows {
             row.tries += 1;
@@ -176,10 +184,16 @@ impl Relay {
                     Err(e @ MailError::Away) => Outcome::Again { reason: e.to_string() },
                 })
             }
-            OutboxKind::Webhook => Ok(match webhook::post(&self.core.config(), &self.client, body).await {
-                Ok(()) => Outcome::Done,
-                Err(reason) => Outcome::Again { reason },
-            }),
+            OutboxKind::Webhook => {
+                let product = body["product"].as_str().unwrap_or_default();
+                let Some(_place) = self.webhooks.enter(product, WEBHOOKS_OF_PRODUCT) else {
+                    return Ok(Outcome::Again { reason: "the product's receiver is slow".to_owned() });
+                };
+                Ok(match webhook::post(&self.core.config(), &self.client, body).await {
+                    Ok(()) => Outcome::Done,
+                    Err(reason) => Outcome::Again { reason },
+                })
+            }
             kind => match self.carrier.publish(kind, body).await {
                 Ok(published) => self.settle(row, published).await,
                 Err(away) => Ok(Outcome::Again { reason: away.0 }),

@@ -69,8 +69,7 @@ async fn sweep_unsaved_sets(core: &Core) -> Result<u64, FlowError> {
     );
     let sets = tx.select::<Method>(&unsaved, &[since]).await?;
     for set in &sets {
-        tx.execute("delete from recovery_code where account = $1", &[Value::Uuid(set.account)]).await?;
-        tx.delete::<Method>(set.id).await?;
+        core.delete_pending(&mut tx, set).await?;
     }
     tx.commit().await?;
     Ok(sets.len() as u64)

@@ -59,11 +59,11 @@ fn problem(e: &PathError) -> Problem {
             let known = known.split(" at line ").next().unwrap_or(known);
             Problem::invalid("body", &format!("has a field that is not known {place}; known: {known}"))
         }
-        Some(field) => Problem::invalid(field, "stands twice"),
-        None if inner.is_data() && path.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+        Some(field) if text.starts_with("duplicate") => Problem::invalid(field, "stands twice"),
+        _ if inner.is_data() && path.starts_with(|c: char| c.is_ascii_alphabetic()) => {
             Problem::invalid(path, &format!("has a wrong form {place}"))
         }
-        None if inner.is_data() => Problem::invalid("body", &format!("has a value of a wrong form {place}")),
-        None => Problem::invalid("body", &format!("is not JSON {place}")),
+        _ if inner.is_data() => Problem::invalid("body", &format!("has a value of a wrong form {place}")),
+        _ => Problem::invalid("body", &format!("is not JSON {place}")),
     }
 }

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -16,11 +17,11 @@ use super::{Api, body};
 use crate::clock::after;
 use crate::flow::FlowError;
 use crate::seal::{Hashed, Sealed};
-use crate::store::{Idempotent, Record, new_id};
+use crate::store::{Idempotent, Record, id_time, new_id_at};
 
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_secs(86_400);
-/// How long a request may be under way. Whoever sends it again afterwards takes it over.
+/// How long a request may be under way. Afterwards nobody knows whether it was carried out, and it is not run again.
 const UNDER_WAY: Duration = Duration::from_secs(60);
 /// Characters of a key.
 const MAX_KEY_CHARS: usize = 255;
@@ -44,7 +45,7 @@ pub(super) struct KeyParameter {
 
 /// Problems that a request with the header can get.
 pub(super) fn problems() -> Vec<Problem> {
-    vec![bad_key(), Problem::in_flight()]
+    vec![bad_key(), Problem::in_flight(), Problem::unknown_outcome()]
 }
 
 fn bad_key() -> Problem {
@@ -81,14 +82,14 @@ async fn carry_out(
     let (parts, sent) = request.into_parts();
     let sent = body::bytes(sent).await?;
     let hash = |parts: &[&[u8]]| api.core.keys.hash(Hashed::Idempotency, parts);
-    let row = Idempotent {
+    let mut row = Idempotent {
         key_hash: hash(&[b"key", owner.id.as_bytes(), parts.uri.path().as_bytes(), key.as_bytes()]),
         body_hash: hash(&[b"body", &sent]),
-        row_id: new_id(),
+        row_id: uuid::Uuid::nil(),
         answer_sealed: None,
         expires_at: jiff::Timestamp::UNIX_EPOCH,
     };
-    if let Some(known) = begin(&api, &row).await? {
+    if let Some(known) = begin(&api, &mut row).await? {
         return known;
     }
     // The request runs to its end even if its sender goes away: its answer is kept for the next time.
@@ -101,18 +102,18 @@ async fn carry_out(
 }
 
 /// Writes down that a request is under way. Returns the answer, if there is one already.
-async fn begin(api: &Api, row: &Idempotent) -> Result<Option<Result<Response, Problem>>, Problem> {
+async fn begin(api: &Api, row: &mut Idempotent) -> Result<Option<Result<Response, Problem>>, Problem> {
     let of = |e: crate::store::StoreError| Problem::from(FlowError::from(e));
     let mut tx = api.core.store.begin().await.map_err(of)?;
     let now = tx.now().await.map_err(of)?;
-    let row = Idempotent { expires_at: after(now, UNDER_WAY), ..row.clone() };
+    (row.row_id, row.expires_at) = (new_id_at(now), after(now, KEPT));
     let insert = format!("{} on conflict do nothing", <Idempotent as Record>::INSERT);
-    let inserted = tx.execute(&insert, &Record::values(&row)).await.map_err(of)?;
+    let inserted = tx.execute(&insert, &Record::values(row)).await.map_err(of)?;
     if inserted == 0 {
         let known = tx.lock::<Idempotent>(row.key_hash.clone()).await.map_err(of)?;
         match known {
-            Some(known) if known.expires_at > now => return Ok(Some(answer_of(api, &known, &row))),
-            Some(_) => tx.update(&row).await.map_err(of)?,
+            Some(known) if known.expires_at > now => return Ok(Some(answer_of(api, &known, row, now))),
+            Some(_) => tx.update(row).await.map_err(of)?,
             // It was swept between the two statements.
             None => return Ok(Some(Err(Problem::in_flight()))),
         }
@@ -121,11 +122,18 @@ async fn begin(api: &Api, row: &Idempotent) -> Result<Option<Result<Response, Pr
     Ok(None)
 }
 
-fn answer_of(api: &Api, known: &Idempotent, row: &Idempotent) -> Result<Response, Problem> {
+fn answer_of(api: &Api, known: &Idempotent, row: &Idempotent, now: Timestamp) -> Result<Response, Problem> {
     if known.body_hash != row.body_hash {
         return Err(Problem::invalid("Idempotency-Key", "was used with another body: choose a new one"));
     }
-    let Some(sealed) = &known.answer_sealed else { return Err(Problem::in_flight()) };
+    let Some(sealed) = &known.answer_sealed else {
+        let began = id_time(known.row_id);
+        return Err(if after(began, UNDER_WAY) > now {
+            Problem::in_flight()
+        } else {
+            Problem::unknown_outcome()
+        });
+    };
     let opened = api.core.keys.open(Sealed::Answer, known.row_id, sealed).map_err(FlowError::from)?;
     let kept: Kept = serde_json::from_slice(&opened).map_err(|_| Problem::unavailable())?;
     let status = StatusCode::from_u16(kept.status).map_err(|_| Problem::unavailable())?;
@@ -139,7 +147,6 @@ async fn end(api: &Api, row: Idempotent, response: Response) -> Result<Response,
     let answer: Bytes = axum::body::to_bytes(answer, usize::MAX).await.map_err(|_| Problem::unavailable())?;
     let mut tx = api.core.store.begin().await.map_err(of)?;
     let known = tx.lock::<Idempotent>(row.key_hash.clone()).await.map_err(of)?;
-    // Another request has taken this one over, if it took too long.
     if let Some(mut known) = known.filter(|k| k.row_id == row.row_id) {
         if parts.status.is_success() {
             let kept =

@@ -117,6 +117,11 @@ impl Problem {
         Self { retry_after_s: Some(1), ..problem }
     }
 
+    pub(super) fn unknown_outcome() -> Self {
+        let detail = "nobody knows whether this request was carried out: look first, then send it with another Idempotency-Key";
+        Self::new(StatusCode::CONFLICT, "unknown-outcome", detail)
+    }
+
     pub(super) fn limited(detail: &str, retry_after_s: u64) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail);
         Self { retry_after_s: Some(retry_after_s), ..problem }

@@ -60,6 +60,17 @@ fn an_attacker_with_the_password_has_about_one_chance_in_a_hundred_in_a_week_of_
 }
 
 #[test]
+fn an_owner_who_signs_in_often_gives_an_attacker_the_quick_tries_again() {
+    // Each right code ends the count of wrong ones: once, three times and ten times a day.
+    let every = |times_a_day: u64| Some(Duration::from_secs(86400 / times_a_day));
+    let guesses = [1, 3, 10].map(|times| guesses_in_a_week(&Limits::default(), every(times)));
+    assert!((900..=950).contains(&guesses[0]), "{guesses:?}");
+    assert!((1100..=1150).contains(&guesses[1]), "{guesses:?}");
+    assert!((1500..=1550).contains(&guesses[2]), "{guesses:?}");
+    assert!(f64::from(guesses[2]) * RIGHT_VALUES / VALUES < 0.019);
+}
+
+#[test]
 fn the_hundredth_wrong_code_stops_an_attacker_within_a_day_at_one_chance_in_eight_hundred() {
     // NIST SP 800-63B, 3.2.2: a method is paused after one hundred failures in a row, so the week above cannot happen
     // to one method.

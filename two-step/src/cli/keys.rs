@@ -90,8 +90,12 @@ impl Keys {
                 let config = file.load()?;
                 let store = Store::open(config.database.url(), 1)?;
                 let keys = config.keys()?;
-                Core::new(store, keys, std::sync::Arc::new(config)).rotate_signing_keys(true).await?;
-                println!("A new key is published. It signs in 24 hours.");
+                let core = Core::new(store, keys, std::sync::Arc::new(config));
+                if core.rotate_signing_keys(true).await? {
+                    println!("A new key is published. It signs in 24 hours.");
+                } else {
+                    println!("Nothing was done: a new key is published already, and signs within 24 hours.");
+                }
             }
         }
         Ok(())

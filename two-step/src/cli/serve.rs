@@ -61,6 +61,12 @@ impl Serve {
                     for key in config.keep_from(&app.core.config()) {
                         tracing::warn!(key, "this key needs a restart: the old value stays in force");
                     }
+                    // With the old values it may be another whole than the file's.
+                    if let Err(e) = config.check() {
+                        let reason = &e.0;
+                        tracing::error!(reason, "reload failed: the file is good after a restart only");
+                        continue;
+                    }
                     for warning in config.warnings() {
                         tracing::warn!("{warning}");
                     }

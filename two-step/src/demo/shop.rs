@@ -141,10 +141,18 @@ impl Shop {
     pub(super) async fn settings(&self, visit: &Visit) -> Result<String, Denied> {
         let body = json!({
             "user": visit.user, "purpose": "settings", "password_at": visit.password_at,
-            "return_url": format!("{}/shop/settings-done", self.url), "display_name": format!("{} at the shop", visit.user),
+            "return_url": format!("{}/shop/settings-done", self.url), "state": visit.state, "display_name": format!("{} at the shop", visit.user),
         });
         let opened = self.post("/v1/sessions", &body).await?;
         Ok(opened["url"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The user comes back from the settings. A device that is trusted now is named at sign-out.
+    pub(super) fn back_from_settings(&self, cookie: &str, state: &str, device: String) {
+        let mut visits = self.visits();
+        if let Some(visit) = visits.get_mut(cookie).filter(|v| !device.is_empty() && v.state == state) {
+            visit.device = Some(device);
+        }
     }
 
     /// Signs out: the device is not trusted any more.

@@ -50,7 +50,7 @@ pub(super) fn router(shop: Shop, gateway: String, letters: Letters) -> Router {
         .route("/shop/sign-in", post(sign_in))
         .route("/shop/return", get(came_back))
         .route("/shop/settings", post(settings))
-        .route("/shop/settings-done", get(|| async { Redirect::to("/shop") }))
+        .route("/shop/settings-done", get(back_from_settings))
         .route("/shop/sign-out", post(sign_out))
         .route("/shop/close", post(close))
         .with_state(Arc::new(Stage { shop, gateway, letters, client }))
@@ -121,15 +121,18 @@ async fn sign_in(State(stage): State<Arc<Stage>>, body: Body) -> Response {
     }
 }
 
+/// Reads values of a query; what is missing is empty.
+fn value_in(query: Option<&str>) -> impl Fn(&str) -> String {
+    move |name| {
+        let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
+    }
+}
+
 async fn came_back(
     State(stage): State<Arc<Stage>>, headers: HeaderMap, RawQuery(query): RawQuery,
 ) -> Response {
-    let query = query.unwrap_or_default();
-    let value = |name: &str| {
-        let found =
-            form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == name).map(|(_, v)| v.into_owned());
-        found.unwrap_or_default()
-    };
+    let value = value_in(query.as_deref());
     let cookie = cookie_of(&headers).unwrap_or_default();
     match stage.shop.came_back(&cookie, &value("ticket"), &value("state")).await {
         Ok(()) => Redirect::to("/shop").into_response(),
@@ -145,6 +148,15 @@ async fn settings(State(stage): State<Arc<Stage>>, headers: HeaderMap) -> Respon
         // The password is older than ten minutes: a real shop asks for it again.
         Err(why) => denied(why),
     }
+}
+
+async fn back_from_settings(
+    State(stage): State<Arc<Stage>>, RawQuery(query): RawQuery, headers: HeaderMap,
+) -> Redirect {
+    let value = value_in(query.as_deref());
+    let cookie = cookie_of(&headers).unwrap_or_default();
+    stage.shop.back_from_settings(&cookie, &value("state"), value("device"));
+    Redirect::to("/shop")
 }
 
 async fn sign_out(State(stage): State<Arc<Stage>>, headers: HeaderMap) -> Response {

@@ -48,8 +48,7 @@ impl Core {
         // The user has another address at the product now.
         for mut earlier in others.into_iter().filter(|m| m.from_product) {
             self.notify(tx, account, std::slice::from_ref(&earlier), "method_removed", now).await?;
-            earlier.remove("product", now);
-            tx.update(&earlier).await?;
+            self.remove_method(tx, &mut earlier, "product", now).await?;
             let data = json!({"method": earlier.id, "kind": "email"});
             self.event(tx, account, "method.removed", "product", data, now).await?;
         }

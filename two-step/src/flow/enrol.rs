@@ -177,6 +177,14 @@ impl Core {
         if method.state == MethodState::Active && settings.account.is_on() {
             return Err(FlowError::Missing("method"));
         }
+        // What another visit has added and nobody has confirmed is shown to nobody else.
+        let elsewhere = match settings.visit().filter(|_| method.state == MethodState::Pending) {
+            Some(visit) => self.enrolment_in(&mut tx, visit, method.id).await?.is_none(),
+            None => false,
+        };
+        if elsewhere {
+            return Err(FlowError::Missing("method"));
+        }
         self.enrol(tx, &settings, &method, channel.or(method.channel)).await
     }
 
@@ -184,10 +192,8 @@ impl Core {
     pub async fn enrolment(&self, visit: &Visit, method: Uuid) -> Result<Uuid, FlowError> {
         let mut tx = self.store.begin().await?;
         let visitor = self.visitor_in(&mut tx, visit).await?;
-        let newest = "where session = $1 and method = $2 and purpose = 'enrol' order by created_at desc, id desc limit 1";
-        let found =
-            tx.find::<Challenge>(newest, &[Value::Uuid(visitor.session.id), Value::Uuid(method)]).await?;
-        found.map(|c| c.id).ok_or(FlowError::Missing("method"))
+        let found = self.enrolment_in(&mut tx, visitor.session.id, method).await?;
+        found.ok_or(FlowError::Missing("method"))
     }
 
     /// The enrolment of a method over the API.
@@ -225,12 +231,32 @@ impl Core {
         count(tx, &self.keys, &counts, settings.now).await
     }
 
+    /// The method of a kind that waits for its first code in this visit. One of another visit is never shown: whoever knows the
+    /// password could wait for the user to make a key usable that they know. A back end gets a key once.
+    pub(super) async fn pending_here(
+        &self, tx: &mut Tx, settings: &Settings, kind: Kind,
+    ) -> Result<Option<Method>, FlowError> {
+        let Some(visit) = settings.visit() else { return Ok(None) };
+        for method in settings.methods.iter().filter(|m| m.kind == kind && m.state == MethodState::Pending) {
+            if self.enrolment_in(tx, visit, method.id).await?.is_some() {
+                return Ok(Some(method.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn enrolment_in(&self, tx: &mut Tx, visit: Uuid, method: Uuid) -> Result<Option<Uuid>, FlowError> {
+        let newest = "where session = $1 and method = $2 and purpose = 'enrol' order by created_at desc, id desc limit 1";
+        let found = tx.find::<Challenge>(newest, &[Value::Uuid(visit), Value::Uuid(method)]).await?;
+        Ok(found.map(|c| c.id))
+    }
+
     /// Another attempt takes the place of one that was never finished.
     pub(super) async fn drop_pending(
         &self, tx: &mut Tx, settings: &Settings, kind: Kind,
     ) -> Result<(), FlowError> {
         for method in settings.methods.iter().filter(|m| m.kind == kind && m.state == MethodState::Pending) {
-            tx.delete::<Method>(method.id).await?;
+            self.delete_pending(tx, method).await?;
         }
         Ok(())
     }
@@ -245,10 +271,11 @@ impl Core {
         if of_kind().filter(|m| m.state != MethodState::Pending).count() >= MAX_AUTHENTICATORS {
             return Ok(Err(AddRefused::TooMany));
         }
-        let (method, key) = if let Some(pending) = of_kind().find(|m| m.state == MethodState::Pending) {
+        let (method, key) = if let Some(pending) = self.pending_here(&mut tx, &settings, Kind::Totp).await? {
             let sealed = pending.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
             (pending.clone(), self.keys.open(Sealed::MethodSecret, pending.id, sealed)?)
         } else {
+            self.drop_pending(&mut tx, &settings, Kind::Totp).await?;
             let key = totp::random_key();
             let mut method = Method::new(new_id(), settings.account.id, Kind::Totp, settings.now);
             method.secret_sealed = Some(self.keys.seal(Sealed::MethodSecret, method.id, &*key));

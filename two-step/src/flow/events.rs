@@ -91,7 +91,8 @@ impl Core {
                 && m.verified_at.is_some()
                 && matches!(m.kind, Kind::Phone | Kind::Email)
         });
-        let name = self.product(&account.product)?.name.clone();
+        // A product that was taken out of the configuration has no name to sign with, and orders that were under way still end.
+        let Ok(name) = self.product(&account.product).map(|p| p.name) else { return Ok(()) };
         for method in reachable {
             let token = random_token();
             tx.insert(&NoticeToken {
@@ -102,7 +103,14 @@ impl Core {
                 until: after(now, STOP_LIFE),
             })
             .await?;
-            let target = self.target(method)?;
+            let target = match self.target(method) {
+                Ok(target) => target,
+                Err(e) => {
+                    // The event that it is about must be written down all the same.
+                    tracing::error!(method = %method.id, reason = %e, "a notice cannot be sent");
+                    continue;
+                }
+            };
             if method.kind == Kind::Email {
                 let link = format!("{}/stop/{token}", self.config().public_url.as_str());
                 let body = json!({"to": *target, "kind": "notice", "about": about, "link": link, "product": name,

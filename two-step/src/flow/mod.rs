@@ -17,6 +17,7 @@ mod look;
 mod reading;
 mod recovery_set;
 mod redeem;
+mod removal;
 mod right;
 mod send;
 mod session;
@@ -53,7 +54,7 @@ pub use switch::SwitchRefused;
 use crate::account::Account;
 use crate::challenge::Challenge;
 use crate::config::{Config, Live, ProductConfig};
-use crate::method::Method;
+use crate::method::{Method, signs_in_without};
 use crate::metrics::Metrics;
 use crate::seal::{Hashed, Keys, SealError};
 use crate::store::{Store, StoreError, Tx};
@@ -178,6 +179,11 @@ pub(crate) struct Locked {
 impl Locked {
     pub(crate) fn method(&self, id: Uuid) -> Option<&Method> {
         self.methods.iter().find(|m| m.id == id)
+    }
+
+    /// Whether the user could still sign in without one of the methods.
+    pub(crate) fn signs_in_without(&self, id: Uuid, email_second_step: bool) -> bool {
+        signs_in_without(&self.methods, id, email_second_step)
     }
 }
 

@@ -45,7 +45,8 @@ impl Core {
         set.proved_in = settings.visit();
         match known {
             Some(method) if method.is_active() && settings.account.is_on() => {
-                self.event(&mut tx, &settings.account, "recovery.renewed", "user", json!({}), settings.now)
+                let actor = settings.actor;
+                self.event(&mut tx, &settings.account, "recovery.renewed", actor, json!({}), settings.now)
                     .await?;
                 self.notify(&mut tx, &settings.account, &settings.methods, "recovery_renewed", settings.now)
                     .await?;

@@ -193,8 +193,8 @@ impl Core {
     }
 
     /// Publishes a successor where the newest key is old, or at once where `force` is set; retires the one before once its
-    /// successor signs.
-    pub async fn rotate_signing_keys(&self, force: bool) -> Result<(), FlowError> {
+    /// successor signs. Returns whether it published one.
+    pub async fn rotate_signing_keys(&self, force: bool) -> Result<bool, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;
         hold(&mut tx, &self.keys, "signing_keys", "", now).await?;
@@ -202,7 +202,8 @@ impl Core {
         let newest = keys.iter().filter(|k| k.retired_at.is_none()).max_by_key(|k| k.signs_from);
         let due = newest.is_none_or(|k| after(k.signs_from, KEY_LIFE) <= after(now, OVERLAP));
         let successor_waits = newest.is_some_and(|k| k.signs_from > now);
-        if (due || force) && !successor_waits {
+        let publishes = (due || force) && !successor_waits;
+        if publishes {
             self.make_signing_key(&mut tx, after(now, OVERLAP), now).await?;
         }
         let signing = keys.iter().filter(|k| k.retired_at.is_none() && k.signs_from <= now);
@@ -210,6 +211,6 @@ impl Core {
             tx.update(&SigningKey { retired_at: Some(now), ..old.clone() }).await?;
         }
         tx.commit().await?;
-        Ok(())
+        Ok(publishes)
     }
 }

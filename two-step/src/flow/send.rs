@@ -90,7 +90,7 @@ impl Core {
             let name = &self.product(&locked.account.product)?.name;
             let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
             let body = json!({"to": *target, "kind": "code", "code": digits.expose(), "minutes": minutes,
-                              "product": name, "locale": challenge.locale, "adds": challenge.purpose == Purpose::Enrol});
+                              "product": name, "locale": challenge.locale, "why": why(challenge, method)});
             self.enqueue(tx, order(OutboxKind::Mail, code.group_id, challenge), &body, code.expires_at, now)
                 .await?;
         }
@@ -247,6 +247,15 @@ impl Core {
         }
         tx.commit().await?;
         Ok(())
+    }
+}
+
+/// Why a mail brings a code, in a fixed word.
+fn why(challenge: &Challenge, method: &Method) -> &'static str {
+    match challenge.purpose {
+        Purpose::Enrol if method.verified_at.is_some() => "test",
+        Purpose::Enrol => "add",
+        _ => "sign_in",
     }
 }
 

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::create::{check_display_name, check_locale, check_opaque};
 use super::email::is_address;
-use super::{Core, FlowError, Visit};
+use super::{Core, DeviceCookie, FlowError, Visit};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose};
 use crate::clock::{after, between};
+use crate::device::{Trust, TrustKind};
 use crate::method::{Method, first};
 use crate::seal::{Hashed, random_token, same};
 use crate::store::{Session, SessionPurpose, Tx, Value, new_id};
@@ -247,13 +248,27 @@ impl Core {
         challenge
     }
 
-    /// Where the browser goes when the visitor leaves.
-    pub fn leave_location(&self, session: &Session) -> String {
+    /// Where the browser goes when the visitor leaves. The URL names the browser's device where the account trusts it: the
+    /// product ends that trust at sign-out.
+    pub async fn leave_location(&self, visit: &Visit) -> Result<String, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let Visitor { session, account, now, .. } = self.visitor_in(&mut tx, visit).await?;
+        let cookie = visit.device.as_deref().and_then(|text| DeviceCookie::read(&self.keys, text));
+        let trust = match &cookie {
+            Some(device) => {
+                let of_both = "where account = $1 and device = $2 and kind = 'trusted'";
+                tx.find::<Trust>(of_both, &[Value::Uuid(account.id), Value::Uuid(device.id)]).await?
+            }
+            None => None,
+        };
         let mut query = form_urlencoded::Serializer::new(String::new());
         if let Some(state) = &session.return_state {
             query.append_pair("state", state);
         }
+        if let Some(trust) = trust.filter(|t| t.holds(TrustKind::Trusted, now)) {
+            query.append_pair("device", &trust.device.to_string());
+        }
         let query = query.finish();
-        if query.is_empty() { session.return_url.clone() } else { format!("{}?{query}", session.return_url) }
+        Ok(if query.is_empty() { session.return_url } else { format!("{}?{query}", session.return_url) })
     }
 }

@@ -81,7 +81,7 @@ impl Core {
                     tx.update(&open).await?;
                     self.forget_codes(&mut tx, &open, settings.now).await?;
                 }
-                tx.delete::<Method>(id).await?;
+                self.delete_pending(&mut tx, method).await?;
             }
             Change::Remove => {
                 let left = kinds_without(&settings.methods, id);
@@ -91,15 +91,7 @@ impl Core {
                 }
                 self.notify(&mut tx, &settings.account, &settings.methods, "method_removed", settings.now)
                     .await?;
-                method.remove(settings.actor, settings.now);
-                tx.update(method).await?;
-                if method.kind == Kind::Recovery {
-                    tx.execute(
-                        "delete from recovery_code where account = $1",
-                        &[Value::Uuid(settings.account.id)],
-                    )
-                    .await?;
-                }
+                self.remove_method(&mut tx, method, settings.actor, settings.now).await?;
                 let data = json!({"method": id, "kind": method.kind.to_string()});
                 self.event(&mut tx, &settings.account, "method.removed", settings.actor, data, settings.now)
                     .await?;
@@ -155,7 +147,8 @@ impl Core {
     /// Recovery codes that were not used yet.
     pub async fn recovery_codes_left(&self, account: Uuid) -> Result<i64, FlowError> {
         let mut tx = self.store.begin().await?;
-        let sql = "select count(*) from recovery_code where account = $1 and used_at is null";
+        let sql = "select count(*) from recovery_code where account = $1 and used_at is null and exists (select 1 \
+                   from method m where m.account = $1 and m.kind = 'recovery' and m.state = 'active')";
         Ok(tx.query(sql, &[Value::Uuid(account)]).await?.first().map_or(0, |r| r.int(0)))
     }
 
@@ -221,11 +214,12 @@ impl Core {
         let proved = challenge.proof == Some(crate::challenge::Proof::Recovery)
             && challenge.state == crate::challenge::ChallengeState::Verified;
         let phone = locked.method(phone).filter(|m| m.is_active() && m.kind == Kind::Phone);
-        if let Some(phone) = phone.filter(|_| proved) {
+        if let Some(phone) =
+            phone.filter(|p| proved && locked.signs_in_without(p.id, self.config().email.second_step))
+        {
             self.notify(&mut tx, &locked.account, &locked.methods, "method_removed", locked.now).await?;
             let mut phone = phone.clone();
-            phone.remove("lost", locked.now);
-            tx.update(&phone).await?;
+            self.remove_method(&mut tx, &mut phone, "lost", locked.now).await?;
             let data = json!({"method": phone.id, "kind": "phone", "reason": "lost"});
             self.event(&mut tx, &locked.account, "method.removed", "user", data, locked.now).await?;
         }

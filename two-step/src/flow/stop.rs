@@ -87,6 +87,7 @@ impl Core {
             self.event(&mut tx, &locked.account, "method.paused", "user", data, now).await?;
         }
         self.event(&mut tx, &locked.account, "account.alarm", "user", json!({"about": about}), now).await?;
+        self.notify(&mut tx, &locked.account, &locked.methods, "denied", now).await?;
         tx.commit().await?;
         Ok(StopDone::Stopped)
     }

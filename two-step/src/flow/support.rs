@@ -9,6 +9,7 @@ use super::events::Notice;
 use super::users::find;
 use super::{Core, FlowError, Locked, lock_account};
 use crate::account::{Account, AccountState};
+use crate::challenge::ChallengeState;
 use crate::clock::after;
 use crate::method::{Kind, MethodState, STOPPED, may_be_on};
 use crate::store::{Event, SupportAction, SupportCase, SupportState, Tx, Value, new_id};
@@ -186,15 +187,24 @@ impl Core {
                     locked.methods.iter().filter(|m| m.is_active()).map(|m| m.kind).collect();
                 let by_support = off.as_ref().is_some_and(|e| e.actor.starts_with("support:"));
                 // While it was off, whoever knew the password could add methods and make recovery codes.
-                let later = "where account = $1 and id > $2 and kind in ('method.added', 'recovery.renewed')";
+                let later = "where account = $1 and id > $2 and kind in ('method.added', 'method.resumed', 'recovery.renewed')";
                 let since = Value::Uuid(off.map_or(Uuid::nil(), |e| e.id));
                 let later = tx.select::<Event>(later, &[Value::Uuid(locked.account.id), since]).await?;
                 // An address for notices opens nothing, and the product may give one at any time.
-                let opens = |e: &Event| e.actor != "product" || !e.data.contains("\"email\"");
+                let opens = |e: &Event| match e.kind.as_str() {
+                    "method.resumed" => !e.actor.starts_with("support:"),
+                    _ => e.actor != "product" || !e.data.contains("\"email\""),
+                };
                 let changed = later.iter().any(opens);
                 if !by_support || changed || !may_be_on(&active, self.config().email.second_step) {
                     return Ok(Err(SupportRefused::NotUndone));
                 }
+                // What was begun while it was off must not be finished without a proof.
+                self.end_challenges(tx, locked.account.id, ChallengeState::Cancelled, now).await?;
+                for pending in locked.methods.iter().filter(|m| m.state == MethodState::Pending) {
+                    self.delete_pending(tx, pending).await?;
+                }
+                locked.methods.retain(|m| m.state != MethodState::Pending);
                 locked.account.state = AccountState::On;
                 locked.account.version += 1;
                 let by = actor(&case.asked_by);

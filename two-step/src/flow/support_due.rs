@@ -34,7 +34,7 @@ impl Core {
     pub(super) async fn act(
         &self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase,
     ) -> Result<(), FlowError> {
-        let (now, actor, account) = (locked.now, actor(&case.asked_by), Value::Uuid(locked.account.id));
+        let (now, actor) = (locked.now, actor(&case.asked_by));
         if case.action == SupportAction::TurnOff {
             self.notify(tx, &locked.account, &locked.methods, "turned_off", now).await?;
             locked.account.state = AccountState::Off;
@@ -48,11 +48,7 @@ impl Core {
         self.notify(tx, &locked.account, &locked.methods, "method_removed", now).await?;
         let method = locked.methods.iter_mut().find(|m| Some(m.id) == case.method);
         let method = method.ok_or(FlowError::Missing("method"))?;
-        method.remove("support", locked.now);
-        tx.update(method).await?;
-        if method.kind == Kind::Recovery {
-            tx.execute("delete from recovery_code where account = $1", &[account]).await?;
-        }
+        self.remove_method(tx, method, "support", locked.now).await?;
         let data = json!({"method": method.id, "kind": method.kind.to_string()});
         self.event(tx, &locked.account, "method.removed", &actor, data, now).await
     }

@@ -96,8 +96,7 @@ impl Core {
         // The check of unknown browsers is weaker than what is asked for from now on.
         self.end_challenges(tx, account.id, ChallengeState::Cancelled, *now).await?;
         for method in methods.iter_mut().filter(|m| !(m.is_active() && keep(m))) {
-            method.remove("not_proved", *now);
-            tx.update(method).await?;
+            self.remove_method(tx, method, "not_proved", *now).await?;
             let data = json!({"method": method.id, "kind": method.kind.to_string(), "reason": "not_proved"});
             self.event(tx, account, "method.removed", actor, data, *now).await?;
         }
@@ -143,13 +142,11 @@ impl Core {
                 || keep_phones && method.kind == Kind::Phone && method.verified_at.is_some();
             if keep {
                 method.proved_in = None;
+                tx.update(method).await?;
             } else {
-                method.remove("turned_off", now);
+                self.remove_method(tx, method, "turned_off", now).await?;
             }
-            tx.update(method).await?;
         }
-        let id = Value::Uuid(account.id);
-        tx.execute("delete from recovery_code where account = $1", std::slice::from_ref(&id)).await?;
         self.end_trusts(tx, &locked.account, Some(TrustKind::Trusted), actor, now).await?;
         self.end_challenges(tx, locked.account.id, ChallengeState::Cancelled, now).await?;
         self.event(tx, &locked.account, "account.off", actor, json!({"phones_kept": keep_phones}), now).await

@@ -265,7 +265,6 @@ pub(super) async fn make_recovery_codes(
             place: place(&guest, 3),
             codes: codes.iter().map(|c| c.to_string()).collect(),
             made_at: guest.now.as_second(),
-            not_ticked: false,
         };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };

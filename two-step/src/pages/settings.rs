@@ -209,7 +209,8 @@ pub(super) async fn leave(
     let answer = async {
         let guest = pages.core.visitor(&visitor.visit).await?;
         Form::read(&pages, &visitor, &headers, body, guest.session.id).await?;
-        Ok(pages.go(&visitor, &pages.core.leave_location(&guest.session), None))
+        let to = pages.core.leave_location(&visitor.visit).await?;
+        Ok(pages.go(&visitor, &to, None))
     };
     finish(&pages, &visitor, answer.await)
 }

@@ -20,7 +20,7 @@ use crate::challenge::{ChallengeState, Purpose, SendRefused};
 use crate::clock::seconds_until;
 use crate::code::Entry as Typed;
 use crate::flow::{Claimed, Entered, Entry, FlowError, Look, Who};
-use crate::method::{Channel, Kind, Method};
+use crate::method::{Channel, Kind, Method, signs_in_without};
 
 type Answer = Result<Response, PageError>;
 
@@ -110,7 +110,7 @@ pub(super) async fn show(
             return Err(PageError::NoPage);
         }
         if look.challenge.state == ChallengeState::Verified
-            && let Some(location) = pages.core.location(&look.challenge)
+            && let Some(location) = pages.core.go_on(id, &who(&visitor)).await?
         {
             return Ok(pages.go(&visitor, &location, None));
         }
@@ -120,24 +120,27 @@ pub(super) async fn show(
         if let Some(until) = look.account.pause(look.now) {
             return Ok(paused(&pages, &visitor, &look, seconds_until(look.now, until)));
         }
-        let Some(method) = look.method() else {
+        let method = look.method();
+        let email = pages.core.config().email.second_step;
+        if method.is_none() && look.methods.iter().any(|m| look.may_prove(m, email)) {
             return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
-        };
+        }
         let delivery = delivery(&pages, &look).await?;
         let error = read_error(query.as_deref(), &look, &pages);
         let view = EnterCode {
             page: page(&pages, &visitor, &look),
             challenge: id.to_string(),
             purpose: shown_purpose(look.challenge.purpose),
-            method: method.id.to_string(),
-            proof: shown::proof(&look),
-            hint: shown::hint(method),
+            method: method.map(|m| m.id.to_string()).unwrap_or_default(),
+            // Where no method is left, a code from support can still be typed.
+            proof: if method.is_some() { shown::proof(&look) } else { Proof::Recovery },
+            hint: method.map(shown::hint).unwrap_or_default(),
             delivery,
             error,
             trust: shown::trust(look.challenge.purpose, &pages.core.config()),
-            trust_ticked: false,
+            trust_ticked: query.as_deref().is_some_and(|q| q.contains("trust=yes")),
             sends: shown::sends(&look, &pages.core.config()),
-            other_ways: look.methods.iter().filter(|m| m.is_active()).count() > 1,
+            other_ways: method.is_some() && look.methods.iter().filter(|m| m.is_active()).count() > 1,
         };
         Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
     };
@@ -207,7 +210,9 @@ pub(super) async fn enter(
         match entered {
             Entered::Verified { new_recovery_code, cookie, .. } if lost => {
                 let look = pages.core.look(id, &who(&visitor)).await?;
+                let email = pages.core.config().email.second_step;
                 let phones = look.methods.iter().filter(|m| m.is_active() && m.kind == Kind::Phone);
+                let phones = phones.filter(|p| signs_in_without(&look.methods, p.id, email));
                 let view = LostPhone {
                     page: page(&pages, &visitor, &look),
                     challenge: id.to_string(),
@@ -231,7 +236,8 @@ pub(super) async fn enter(
             }
             entered => {
                 let word = error_word(&entered, recovery);
-                let query = word.map_or_else(String::new, |w| format!("?error={w}"));
+                let trust = if entry.trust { "&trust=yes" } else { "" };
+                let query = word.map_or_else(String::new, |w| format!("?error={w}{trust}"));
                 Ok(pages.go(&visitor, &format!("/challenge/{id}{query}"), None))
             }
         }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use two_step::challenge::Challenge;
+use two_step::store::Idempotent;
 
 use crate::server::Server;
 use crate::support::world::{Backend, World};
@@ -45,6 +46,30 @@ async fn what_was_refused_may_be_asked_again() {
     assert_eq!(server.once("k1", "/v1/users/u1/on", &body).await.status, 422, "it is looked at anew");
     let both = json!({"methods": [phone, second]});
     assert_eq!(server.once("k1", "/v1/users/u1/on", &both).await.status, 200);
+}
+
+/// Seen to fail: where whoever comes a minute later takes it over (a second challenge is made).
+#[tokio::test]
+async fn what_was_cut_off_is_not_run_again() {
+    let server = Server::start().await;
+    server.turn_on("u1", "07700 900123").await;
+    let body = json!({"user": "u1"});
+    assert_eq!(server.once("k1", "/v1/challenges", &body).await.status, 201);
+    // As if the process had died before it kept the answer.
+    let mut row = server.world.rows::<Idempotent>("", &[]).await.pop().unwrap();
+    row.answer_sealed = None;
+    server.world.write(&row).await;
+    let busy = server.once("k1", "/v1/challenges", &body).await;
+    assert_eq!((busy.status, &busy.body["type"]), (409, &json!("urn:two-step:problem:in-flight")));
+    server.world.advance(61);
+    let unknown = server.once("k1", "/v1/challenges", &body).await;
+    assert_eq!(
+        (unknown.status, &unknown.body["type"]),
+        (409, &json!("urn:two-step:problem:unknown-outcome"))
+    );
+    assert_eq!(server.world.rows::<Challenge>("where purpose = 'sign_in'", &[]).await.len(), 1);
+    server.world.advance(86_400);
+    assert_eq!(server.once("k1", "/v1/challenges", &body).await.status, 201, "the key is free again");
 }
 
 #[tokio::test]

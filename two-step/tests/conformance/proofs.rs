@@ -2,13 +2,13 @@
 
 use two_step::challenge::{Acr, Proof};
 use two_step::flow::{Entered, Redeemed};
-use two_step::method::{Kind, Method};
+use two_step::method::{Kind, Method, MethodState};
 use two_step::recovery::RecoveryCode;
-use two_step::store::OutboxKind;
+use two_step::store::{OutboxKind, SupportAction};
 
 use crate::support::on_both;
-use crate::support::user::{User, ticket, verified};
-use crate::support::world::{Backend, World};
+use crate::support::user::{User, number, ticket, verified};
+use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
 on_both! {
 async fn a_step_of_an_authenticator_is_good_once(world) {
@@ -130,6 +130,33 @@ async fn a_recovery_code_of_another_user_is_wrong(world) {
     let (two, _) = User::with_recovery_codes(&world, "u2", 2).await;
     let challenge = two.start().await;
     assert!(matches!(two.enter(challenge, &codes[0]).await, Entered::Wrong { .. }));
+}
+
+/// Seen to fail: without a look at what is left (the account is on, and nothing signs in).
+async fn the_last_method_is_no_lost_phone(world) {
+    let user = User::new(&world, "u1");
+    user.open_settings().await;
+    let phones = [user.add_phone(&number(1)).await, user.add_phone(&number(2)).await];
+    user.turn_on(false).await;
+    let case = |agent: &str| two_step::flow::NewCase {
+        user: "u1".to_owned(),
+        action: SupportAction::SendRecoveryCode,
+        method: None,
+        reason: "lost phone".to_owned(),
+        evidence: vec![],
+        agent: agent.to_owned(),
+    };
+    for (n, phone) in phones.into_iter().enumerate() {
+        world.advance(ALL_LIMITS_FREE_S);
+        world.core.ask_support("shop", case("ada")).await.unwrap().unwrap();
+        let codes = world.outbox(OutboxKind::Dispatch).await;
+        let code = codes.iter().rev().find_map(|job| job["code"].as_str().filter(|c| c.len() == 8)).unwrap().to_owned();
+        let challenge = user.start().await;
+        user.must_verify(challenge, &code).await;
+        world.core.remove_lost_phone(challenge, &user.who(), phone).await.unwrap();
+        let left = world.row::<Method>(phone).await.state;
+        assert_eq!(left, if n == 0 { MethodState::Removed } else { MethodState::Active });
+    }
 }
 
 async fn after_a_recovery_code_the_lost_phone_can_be_removed(world) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use two_step::clock::{after, before};
-use two_step::flow::{FlowError, NewChallenge, NewSession, SessionClaimed};
+use two_step::flow::{Claimed, FlowError, NewChallenge, NewSession, SessionClaimed};
 use two_step::store::Session;
 
 use crate::support::on_both;
@@ -134,7 +134,24 @@ async fn leaving_gives_the_state_back(world) {
     let new = NewSession { state: Some("a b&c".to_owned()), ..user.new_session().await };
     let opened = world.core.open_session("shop", new).await.unwrap();
     world.core.claim_session(&last_part(&opened.url), &user.visit).await.unwrap();
-    let visitor = world.core.visitor(&user.visit).await.unwrap();
-    assert_eq!(world.core.leave_location(&visitor.session), format!("{RETURN_URL}?state=a+b%26c"));
+    let left = world.core.leave_location(&user.visit).await.unwrap();
+    assert_eq!(left, format!("{RETURN_URL}?state=a+b%26c"));
+}
+
+/// Seen to fail: without the device in the URL (the product cannot end the trust at sign-out).
+async fn leaving_names_the_device_that_was_trusted_in_the_set_up(world) {
+    let mut user = User::new(&world, "u1");
+    user.open_settings().await;
+    user.add_phone("07700 900123").await;
+    user.save_recovery_codes().await;
+    assert_eq!(world.core.leave_location(&user.visit).await.unwrap(), RETURN_URL, "not trusted yet");
+    user.visit.device = user.turn_on(true).await;
+    let left = world.core.leave_location(&user.visit).await.unwrap();
+    let device = left.strip_prefix(&format!("{RETURN_URL}?device=")).unwrap().parse().unwrap();
+    let asked = user.ask().await;
+    assert!(matches!(user.claim(&asked).await.0, Claimed::Verified { .. }));
+    assert!(world.core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
+    let asked = user.ask().await;
+    assert!(matches!(user.claim(&asked).await.0, Claimed::Open { .. }), "a code again");
 }
 }

@@ -1,8 +1,10 @@
 //! Somebody who knows the password, or sits at another browser, and is not the user.
 
 use two_step::challenge::{ChallengeState, SendRefused};
-use two_step::flow::{Entered, Entry, FlowError, NewCase, Redeemed, SupportRefused, SwitchRefused, Who};
-use two_step::method::{Kind, Method, MethodState};
+use two_step::flow::{
+    Author, Entered, Entry, FlowError, NewCase, Redeemed, SupportRefused, SwitchRefused, Who,
+};
+use two_step::method::{Channel, Kind, Method, MethodState};
 use two_step::store::{OutboxKind, SupportAction};
 use uuid::Uuid;
 
@@ -12,6 +14,11 @@ use crate::support::world::{Backend, World};
 
 fn product() -> Who {
     Who::Product("shop".to_owned())
+}
+
+fn back_end() -> Author {
+    let (product, user) = ("shop".to_owned(), "u1".to_owned());
+    Author::Product { product, user, proof: None, display_name: None }
 }
 
 async fn enter_over_api(world: &World, challenge: Uuid, text: &str) -> Entered {
@@ -47,6 +54,39 @@ async fn what_another_visit_added_is_removed_when_the_user_turns_it_on(world) {
     let told = told.iter().filter(|job| job["params"]["about"] == "turned_on");
     let numbers: Vec<&str> = told.map(|job| job["to"].as_str().unwrap()).collect();
     assert_eq!(numbers, ["+447700900999", "+447700900123"], "a phone that goes is told too");
+}
+
+/// Seen to fail: where a pending authenticator is shown to every visit (the keys are equal).
+async fn a_key_that_another_visit_has_seen_is_never_shown_to_the_user(world) {
+    let user = User::new(&world, "u1");
+    let thief = user.elsewhere();
+    thief.open_settings().await;
+    let seen = world.core.add_authenticator(&thief.visit).await.unwrap().unwrap();
+    user.open_settings().await;
+    let own = world.core.add_authenticator(&user.visit).await.unwrap().unwrap();
+    assert_ne!(*own.key, *seen.key);
+    let left = world.rows::<Method>("", &[]).await;
+    assert_eq!(left.iter().map(|m| m.id).collect::<Vec<_>>(), [own.method], "the thief's is gone");
+    // Over the API a key is given once.
+    let by_product = || world.core.add_authenticator(back_end());
+    let (one, two) = (by_product().await.unwrap().unwrap(), by_product().await.unwrap().unwrap());
+    assert_ne!(*one.key, *two.key);
+    assert_ne!(*one.key, *own.key);
+}
+
+async fn what_another_visit_has_begun_is_shown_to_nobody(world) {
+    let user = User::new(&world, "u1");
+    user.open_settings().await;
+    world.core.add_email(&user.visit, "ada@example.com").await.unwrap().unwrap();
+    user.begin_phone("07700 900123").await;
+    let thief = user.elsewhere();
+    thief.open_settings().await;
+    let begun = world.rows::<Method>("where state = 'pending'", &[]).await;
+    assert_eq!(begun.len(), 2);
+    for method in begun {
+        let again = world.core.enrol_again(&thief.visit, method.id, None).await;
+        assert!(matches!(again, Err(FlowError::Missing("method"))), "{again:?}");
+    }
 }
 
 async fn a_thief_cannot_turn_it_on_with_the_users_methods_as_a_backup(world) {
@@ -213,28 +253,64 @@ async fn a_code_whose_time_is_still_to_come_is_told_to_nobody(world) {
     let entered = user.enter_for(challenge, app.method, &later).await;
     assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None, expired: false });
 }
+}
 
-async fn support_does_not_undo_what_was_changed_meanwhile(world) {
-    let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let world = world.configured(|c| c.support.delay = two_step::config::Life(std::time::Duration::ZERO));
-    let ask = async |action| {
-        let new = NewCase {
-            user: "u1".to_owned(),
-            action,
-            method: None,
-            reason: "lost phone".to_owned(),
-            evidence: vec![],
-            agent: "a1".to_owned(),
-        };
-        world.core.ask_support("shop", new).await.unwrap()
+async fn ask_for(world: &World, action: SupportAction) -> Result<(), SupportRefused> {
+    let new = NewCase {
+        user: "u1".to_owned(),
+        action,
+        method: None,
+        reason: "lost phone".to_owned(),
+        evidence: vec![],
+        agent: "a1".to_owned(),
     };
-    ask(SupportAction::TurnOff).await.unwrap();
+    world.core.ask_support("shop", new).await.unwrap().map(drop)
+}
+
+/// Support turns it off at once, and a thief with the password comes.
+async fn off_by_support(world: &World) -> (World, User) {
+    let (user, _) = User::with_phone(world, "u1", 1).await;
+    let world = world.configured(|c| c.support.delay = two_step::config::Life(std::time::Duration::ZERO));
+    ask_for(&world, SupportAction::TurnOff).await.unwrap();
     two_step::sweep::sweep(&world.core).await.unwrap();
     assert!(!world.account("u1").await.is_on());
-    let thief = user.elsewhere();
+    let thief = user.elsewhere().at(&world);
     thief.open_settings().await;
+    (world, thief)
+}
+
+on_both! {
+async fn support_does_not_undo_what_was_changed_meanwhile(world) {
+    let (world, thief) = off_by_support(&world).await;
     thief.add_phone("07700 900999").await;
-    assert_eq!(ask(SupportAction::TurnOn).await.unwrap_err(), SupportRefused::NotUndone);
+    assert_eq!(ask_for(&world, SupportAction::TurnOn).await, Err(SupportRefused::NotUndone));
     assert!(!world.account("u1").await.is_on());
+}
+
+/// Seen to fail: without `method.resumed` among the changes (it is on again).
+async fn support_does_not_undo_where_a_paused_method_was_used_again(world) {
+    let (world, thief) = off_by_support(&world).await;
+    let mut phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
+    phone.pause("stopped");
+    world.write(&phone).await;
+    let challenge = world.core.enrol_again(&thief.visit, phone.id, None).await.unwrap().unwrap();
+    thief.must_verify(challenge, &world.code(challenge).await).await;
+    assert_eq!(world.events("method.resumed").await, 1);
+    assert_eq!(ask_for(&world, SupportAction::TurnOn).await, Err(SupportRefused::NotUndone));
+}
+
+/// Seen to fail: without the end of challenges and pending methods (the phone becomes active).
+async fn what_was_begun_while_it_was_off_is_over_when_support_turns_it_on(world) {
+    let (world, thief) = off_by_support(&world).await;
+    let on_pages = thief.begin_phone("07700 900999").await;
+    let over_api = world.core.add_phone(back_end(), "07700 900888", "GB", Channel::Sms).await.unwrap().unwrap();
+    let codes = [world.code(on_pages).await, world.code(over_api).await];
+    ask_for(&world, SupportAction::TurnOn).await.unwrap();
+    assert!(world.account("u1").await.is_on());
+    for (challenge, code) in [(on_pages, &codes[0]), (over_api, &codes[1])] {
+        let entered = enter_over_api(&world, challenge, code).await;
+        assert!(matches!(entered, Entered::Ended { state: ChallengeState::Cancelled, .. }), "{entered:?}");
+    }
+    assert!(world.rows::<Method>("where state = 'pending'", &[]).await.is_empty());
 }
 }

@@ -328,11 +328,13 @@ async fn each_change_has_its_notice(world) {
     ask(&world, SupportAction::TurnOff).await;
     world.advance(DAY_S);
     world.core.do_due_cases().await.unwrap();
+    let token = notices(&world, "turned_off").await[0]["params"]["token"].as_str().unwrap().to_owned();
+    assert_eq!(world.core.stop(&token).await.unwrap(), StopDone::Stopped);
     let all = world.outbox(OutboxKind::Dispatch).await;
     let told: std::collections::BTreeSet<&str> =
         all.iter().filter_map(|job| job["params"]["about"].as_str()).collect();
     let expected = [
-        "device_replayed", "method_added", "method_removed", "paused", "recovery_renewed", "recovery_used", "support_asked",
+        "denied", "device_replayed", "method_added", "method_removed", "paused", "recovery_renewed", "recovery_used", "support_asked",
         "turned_off", "turned_on",
     ];
     assert_eq!(told.into_iter().collect::<Vec<_>>(), expected);

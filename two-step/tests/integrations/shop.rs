@@ -67,8 +67,10 @@ fn text<'a>(printed: &'a Json, name: &str) -> &'a str {
 /// Two processes of a shop: one in front of two-step, one in front of a stranger who speaks for it.
 async fn walk(program: fn() -> Command) {
     let (shop, deceived, stranger) = (free_url(), free_url(), free_url());
-    let return_urls: Vec<String> =
-        [&shop, &deceived].iter().flat_map(|url| [format!("{url}/2fa"), format!("{url}/")]).collect();
+    let return_urls: Vec<String> = [&shop, &deceived]
+        .iter()
+        .flat_map(|url| [format!("{url}/2fa"), format!("{url}/settings-done")])
+        .collect();
     let options: Vec<String> = return_urls.iter().map(|url| format!("--return-url={url}")).collect();
     let stack = Stack::start(&options).await;
     let printed: Json = serde_json::from_str(&stack.urls).unwrap();

@@ -50,8 +50,6 @@ pub struct NewRecoveryCodes {
     pub codes: Vec<String>,
     /// When the set was made, in Unix seconds. It is printed with the codes.
     pub made_at: i64,
-    /// Whether the box was not ticked.
-    pub not_ticked: bool,
 }
 
 impl NewRecoveryCodes {

@@ -172,7 +172,7 @@ fn set_up(lang: Lang, out: &mut Vec<(String, String)>) {
         add("recovery codes", &RecoveryCodes { page: page(), place, left, made_at: Some(0) });
     }
     let codes = vec!["0123456789ABCDEF".to_owned(); 10];
-    add("new codes", &NewRecoveryCodes { page: page(), place, codes, made_at: 0, not_ticked: true });
+    add("new codes", &NewRecoveryCodes { page: page(), place, codes, made_at: 0 });
     let methods = vec![ready, ReadyMethod { kind: MethodKind::Recovery, hint: "10".to_owned() }];
     let removed = vec![ReadyMethod { kind: MethodKind::Totp, hint: "Work".to_owned() }];
     let phone = KeptPhone { method: "m2".to_owned(), hint: "42".to_owned(), sms: true, voice: true };

@@ -92,7 +92,6 @@ pub(crate) struct Recovery {
     pub(crate) print_hint: Text,
     pub(crate) file: Text,
     pub(crate) saved: Text,
-    pub(crate) not_ticked: Text,
     pub(crate) submit: Text,
     pub(crate) low: Text,
 }

@@ -88,7 +88,6 @@ pub(super) const RECOVERY: Recovery = Recovery {
     print_hint: "Sie können diese Seite auch drucken oder die Codes abschreiben.",
     file: "wiederherstellungscodes",
     saved: "Ich habe sie aufbewahrt",
-    not_ticked: "Bewahren Sie zuerst die Codes auf, und kreuzen Sie dann das Feld an.",
     submit: "Weiter",
     low: "Es sind nur wenige Codes übrig. Erstellen Sie bald neue.",
 };

@@ -86,7 +86,6 @@ pub(super) const RECOVERY: Recovery = Recovery {
     print_hint: "You can also print this page, or write the codes down.",
     file: "recovery-codes",
     saved: "I have saved them",
-    not_ticked: "Save the codes first, then tick the box.",
     submit: "Continue",
     low: "Few codes are left. Make new ones soon.",
 };

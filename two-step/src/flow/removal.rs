@@ -1,0 +1,32 @@
+//! A method is removed: its secrets go with it.
+
+use jiff::Timestamp;
+
+use super::{Core, FlowError};
+use crate::method::{Kind, Method};
+use crate::store::{Tx, Value};
+
+impl Core {
+    /// Erases what a method rests on. The row stays for a while, so that history can name it.
+    pub(super) async fn remove_method(
+        &self, tx: &mut Tx, method: &mut Method, reason: &str, now: Timestamp,
+    ) -> Result<(), FlowError> {
+        method.remove(reason, now);
+        tx.update(method).await?;
+        self.erase_secrets(tx, method).await
+    }
+
+    /// Deletes a method that never proved anything.
+    pub(crate) async fn delete_pending(&self, tx: &mut Tx, method: &Method) -> Result<(), FlowError> {
+        tx.delete::<Method>(method.id).await?;
+        self.erase_secrets(tx, method).await
+    }
+
+    async fn erase_secrets(&self, tx: &mut Tx, method: &Method) -> Result<(), FlowError> {
+        if method.kind == Kind::Recovery {
+            let of_account = "delete from recovery_code where account = $1";
+            tx.execute(of_account, &[Value::Uuid(method.account)]).await?;
+        }
+        Ok(())
+    }
+}
