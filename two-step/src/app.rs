@@ -91,17 +91,16 @@ pub async fn start(
     serve(&tasks, &stop, listeners.pages, pages.router());
     serve(&tasks, &stop, listeners.api, api::router(Arc::clone(&core)));
     serve(&tasks, &stop, listeners.ops, ops::router(Arc::clone(&core)));
-    spawn_workers(&tasks, &stop, &core, carrier, mailer);
+    // A webhook that redirects would hand its body to another server.
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    spawn_workers(&tasks, &stop, &core, carrier, mailer, client);
     Ok(App { pages: addresses.0, api: addresses.1, ops: addresses.2, core, tasks, stop })
 }
 
 fn spawn_workers(
     tasks: &TaskTracker, stop: &CancellationToken, core: &Arc<Core>, carrier: Arc<dyn Carrier>,
-    mailer: Option<Mailer>,
+    mailer: Option<Mailer>, client: reqwest::Client,
 ) {
-    #[expect(clippy::disallowed_methods, reason = "webhooks: each request has its own time-out")]
-    let client =
-        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap_or_default();
     let relay = Relay {
         core: Arc::clone(core),
         carrier: Arc::clone(&carrier),

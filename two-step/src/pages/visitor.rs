@@ -166,8 +166,8 @@ mod tests {
     use super::*;
 
     fn client_of(forwarded: &[&str]) -> String {
-        let mut config = Config::default();
-        config.trusted_proxies = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let trusted_proxies = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap()).to_vec();
+        let config = Config { trusted_proxies, ..Config::default() };
         let mut headers = HeaderMap::new();
         for line in forwarded {
             headers.append("x-forwarded-for", line.parse().unwrap());
