@@ -409,7 +409,7 @@ fn main() -> Outcome<()> {
         fs::create_dir_all(&folder)?;
         let mut page = Page::new(lang, "Shop", "csrf-value");
         page.home = Some("https://shop.example/account".to_owned());
-        page.operator = Some("Example Ltd".to_owned());
+        page.account = Some("ada at the shop".to_owned());
         let pages = Pages { page, folder };
         pages.sign_in()?;
         pages.ended()?;

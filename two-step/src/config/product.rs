@@ -42,6 +42,8 @@ section! {
         return_urls: Vec<String> = vec![],
         /// ISO 3166 countries whose numbers are served.
         countries: Vec<String> = vec![],
+        /// The colour of the main buttons: `#` and six hexadecimal digits.
+        colour: Option<String> = None,
         /// What happens on unknown browsers of accounts that are off.
         new_device_check: NewDeviceCheck = NewDeviceCheck::Off,
         /// The product's start page, for pages that have nothing else to offer.
@@ -95,6 +97,9 @@ impl ProductConfig {
         if self.home_url.as_ref().is_some_and(|url| !is_return_url(url)) {
             return bad(format!("home_url {PLAIN_URL}"));
         }
+        if self.colour.as_ref().is_some_and(|c| !is_colour(c)) {
+            return bad("colour is # and six hexadecimal digits, such as #1a5fb4".to_owned());
+        }
         match self.webhook.as_ref().and_then(WebhookConfig::fault) {
             Some(fault) => bad(fault.to_owned()),
             None => Ok(()),
@@ -137,6 +142,10 @@ fn is_country(code: &str) -> bool {
     let known =
         region.is_ok_and(|r| rlibphonenumber::PHONE_NUMBER_UTIL.get_country_code_for_region(r).is_some());
     code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()) && known
+}
+
+fn is_colour(text: &str) -> bool {
+    text.strip_prefix('#').is_some_and(|hex| hex.len() == 6 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn is_return_url(url: &str) -> bool {

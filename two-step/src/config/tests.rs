@@ -81,6 +81,17 @@ fn a_webhook_needs_a_secret_that_signs_and_a_url_that_hides_it() {
 }
 
 #[test]
+fn a_colour_is_six_hexadecimal_digits() {
+    let product = |colour: &str| {
+        parse(&format!("[products.shop]\nname = 'Shop'\ncountries = ['GB']\ncolour = '{colour}'")).map(drop)
+    };
+    assert_eq!(product("#1A5fb4"), Ok(()));
+    for bad in ["1a5fb4", "#1a5fb", "#1a5fbg", "red", "", "#1a5fb4;"] {
+        assert!(product(bad).unwrap_err().to_string().contains("colour is # and six"), "{bad}");
+    }
+}
+
+#[test]
 fn the_public_url_is_kept_as_browsers_write_an_origin() {
     for (text, origin) in [
         ("https://Verify.Shop.example:443/", "https://verify.shop.example"),

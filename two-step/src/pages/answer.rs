@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use uuid::Uuid;
 
 use super::view::ended::{End, Ended};
-use super::view::{Lang, Page};
+use super::view::{Accent, Lang, Page};
 use super::visitor::Visitor;
 use super::{Pages, policy};
 use crate::clock::seconds_until;
@@ -44,6 +44,7 @@ impl Pages {
         let csrf = self.core.csrf(&visitor.visit.browser, subject);
         let mut page = Page::new(visitor.lang(locale), section.map_or(product, |s| s.name.as_str()), csrf);
         page.home = section.and_then(|s| s.home_url.clone());
+        page.accent = section.and_then(|s| Accent::parse(s.colour.as_deref()?));
         page
     }
 

@@ -43,7 +43,9 @@ pub(super) fn place(guest: &Guest, step: u32) -> Place {
 
 /// What the pages of a session show.
 pub(super) fn page(pages: &Pages, visitor: &Visitor, guest: &Guest) -> Page {
-    pages.page(visitor, &guest.account.product, guest.session.locale.as_deref(), guest.session.id)
+    let locale = guest.session.locale.as_deref();
+    let account = guest.session.display_name.clone();
+    Page { account, ..pages.page(visitor, &guest.account.product, locale, guest.session.id) }
 }
 
 /// The visitor, who has shown a fresh proof where one is needed; else the page that asks for one.

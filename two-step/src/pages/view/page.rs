@@ -16,14 +16,14 @@ pub struct Page {
     pub accent: Option<Accent>,
     /// Where "Back to …" leads. None hides the link.
     pub home: Option<String>,
-    /// Who runs the verification, for the line "Verification by …" at the foot. None hides the line.
-    pub operator: Option<String>,
+    /// Whose settings these are, for the line at the foot. None hides the line.
+    pub account: Option<String>,
 }
 
 impl Page {
-    /// A page with a language, a product's name and a CSRF value; no colour, no home, no operator.
+    /// A page with a language, a product's name and a CSRF value; no colour, no home, no account.
     pub fn new(lang: Lang, product: impl Into<String>, csrf: impl Into<String>) -> Self {
-        Self { lang, product: product.into(), csrf: csrf.into(), accent: None, home: None, operator: None }
+        Self { lang, product: product.into(), csrf: csrf.into(), accent: None, home: None, account: None }
     }
 
     /// The sentences in the page's language.
@@ -42,9 +42,9 @@ impl Page {
         (self.t().common.back_to)(&self.product)
     }
 
-    /// "Verification by …".
-    pub(crate) fn operated_by(&self, operator: &str) -> String {
-        (self.t().common.operated_by)(operator)
+    /// "Account: …".
+    pub(crate) fn account_line(&self, account: &str) -> String {
+        (self.t().common.account)(account)
     }
 
     /// "You can ask again in {}.", for the script's countdown.

@@ -17,6 +17,13 @@ scenario(async () => {
   await addPhone(page, "07700 900211", "+447700900211");
   await shows(page, "Confirmed.");
 
+  // The page is in the product's colour, and says whose settings it shows.
+  await page.click("a[href='/settings/phone']");
+  const colour = await page.locator("button.primary").first().evaluate((button) => getComputedStyle(button).backgroundColor);
+  assert.equal(colour, "rgb(122, 31, 162)");
+  await shows(page, "Account: ada at the shop");
+  await page.goBack();
+
   // Each line names its method, or the way of its code.
   await page.click("a[href='/settings/history']");
   const lines = await page.locator("main li").allInnerTexts();

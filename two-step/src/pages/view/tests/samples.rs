@@ -16,7 +16,7 @@ pub(super) fn page(lang: Lang) -> Page {
     let mut page = Page::new(lang, HOSTILE, "csrf-value");
     page.accent = Accent::parse("7a1fa2");
     page.home = Some("https://shop.example/account".to_owned());
-    page.operator = Some(HOSTILE.to_owned());
+    page.account = Some(HOSTILE.to_owned());
     page
 }
 

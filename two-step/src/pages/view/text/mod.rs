@@ -60,7 +60,7 @@ pub(crate) struct Texts {
 pub(crate) struct Common {
     pub(crate) two_step: Text,
     pub(crate) language: Text,
-    pub(crate) operated_by: WithWord,
+    pub(crate) account: WithWord,
     pub(crate) back_to: WithWord,
     pub(crate) back: Text,
     pub(crate) cancel: Text,

@@ -11,7 +11,7 @@ pub(crate) static DE: Texts = Texts {
     common: Common {
         two_step: "Bestätigung in zwei Schritten",
         language: "Sprache",
-        operated_by: |operator| format!("Bestätigung durch {operator}"),
+        account: |name| format!("Konto: {name}"),
         back_to: |product| format!("Zurück zu {product}"),
         back: "Zurück",
         cancel: "Abbrechen",

@@ -11,7 +11,7 @@ pub(crate) static EN: Texts = Texts {
     common: Common {
         two_step: "Two-step verification",
         language: "Language",
-        operated_by: |operator| format!("Verification by {operator}"),
+        account: |name| format!("Account: {name}"),
         back_to: |product| format!("Back to {product}"),
         back: "Back",
         cancel: "Cancel",
