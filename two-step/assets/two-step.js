@@ -41,7 +41,11 @@ for (const box of document.querySelectorAll("[data-status^='/']")) {
           const form = document.querySelector("form[data-otp]");
           const isOther = form && status.channel && status.channel !== form.dataset.otp;
           if (isOther && form.elements.code.value === "") return location.replace(box.querySelector("a").href);
-          if (status.done) return;
+          if (status.done) {
+            // The app has answered: the page goes on, with the box as it is ticked.
+            document.querySelector("[data-when-done]")?.click();
+            return;
+          }
         }
       } catch {
         // The network is away. The next round tries again.

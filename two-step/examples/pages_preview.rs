@@ -44,14 +44,14 @@ impl Pages {
         let hint = match proof {
             Proof::Sms | Proof::Voice => "42",
             Proof::Email => "j…@example.com",
-            Proof::Totp | Proof::Recovery => "",
+            Proof::Totp | Proof::App | Proof::Recovery => "",
         };
         let again = Sends { again: Offer::Now, ..Sends::NONE };
         let sends = match proof {
             Proof::Sms => Sends { again: Offer::In(25), call: Offer::Now, text: Offer::Hidden },
             Proof::Voice => Sends { text: Offer::Now, ..again },
             Proof::Email => again,
-            Proof::Totp | Proof::Recovery => Sends::NONE,
+            Proof::Totp | Proof::App | Proof::Recovery => Sends::NONE,
         };
         EnterCode {
             page: self.page.clone(),
@@ -177,15 +177,17 @@ impl Pages {
         let first = Place::Wizard { step: 1, of: 3 };
         let second = Place::Wizard { step: 2, of: 3 };
         let third = Place::Wizard { step: 3, of: 3 };
-        let choose =
-            ChooseMethod { page: page(), place: first, authenticator: true, phone: true, email: true };
+        let choose = ChooseMethod {
+            page: page(),
+            place: first,
+            just_off: false,
+            app: Some("Shop".to_owned()),
+            email: true,
+        };
         self.write("setup-choose", &choose)?;
         let ready = ReadyMethod { kind: MethodKind::Phone, hint: "42".to_owned() };
-        let (authenticator, phone, email) = (true, true, false);
-        self.write(
-            "setup-backup",
-            &Backup { page: page(), place: second, ready, authenticator, phone, email },
-        )?;
+        let email = false;
+        self.write("setup-backup", &Backup { page: page(), place: second, ready, app: None, email })?;
         let uri = "otpauth://totp/Shop:jane?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Shop".to_owned();
         let qr_svg = qrcode::QrCode::new(&uri)?.render::<qrcode::render::svg::Color<'_>>().build();
         let mut add = AddAuthenticator {
@@ -303,6 +305,7 @@ impl Pages {
         let mut paused = Self::row(MethodKind::Phone, Some("Old <phone>"), "17", false);
         paused.paused = true;
         let mut home = SettingsHome {
+            add_app: None,
             page: page(),
             notice: Some(Notice::Saved),
             off_due_at: None,

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::flow::Core;
 use crate::mail::Mailer;
 use crate::pages::Pages;
+use crate::push::Vapid;
 use crate::relay::{Crowd, Relay};
 use crate::seal::Keys;
 use crate::store::Store;
@@ -106,6 +107,7 @@ fn spawn_workers(
         carrier: Arc::clone(&carrier),
         mailer,
         client,
+        vapid: Vapid::of(&core.keys),
         webhooks: Crowd::default(),
     };
     let (relay_stop, hear_stop, sweep_stop) = (stop.clone(), stop.clone(), stop.clone());

@@ -77,19 +77,7 @@ pub enum Entry {
 impl Entry {
     /// Reads what somebody typed. Spaces, dashes, dots and invisible characters do not matter; digits of every script count.
     pub fn read(text: &str) -> Self {
-        if text.chars().count() > MAX_ENTRY_CHARS {
-            return Self::Unreadable;
-        }
-        let mut kept = Zeroizing::new(String::with_capacity(32));
-        for c in text.chars() {
-            if let Some(digit) = digit(c) {
-                kept.push(digit);
-            } else if let Some(letter) = letter(c) {
-                kept.push(letter);
-            } else if !is_separator(c) {
-                return Self::Unreadable;
-            }
-        }
+        let Some(kept) = characters_in(text) else { return Self::Unreadable };
         let all_digits = kept.bytes().all(|b| b.is_ascii_digit());
         match kept.len() {
             DIGITS if all_digits => Self::Code(Digits(kept)),
@@ -99,6 +87,27 @@ impl Entry {
             _ => Self::Unreadable,
         }
     }
+}
+
+/// The digits of an entry; none where it has something else, separators apart.
+pub(crate) fn digits_in(text: &str) -> Option<Zeroizing<String>> {
+    characters_in(text).filter(|kept| kept.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// ASCII digits and upper-case letters of an entry, without its separators; none where it is too long or has other characters.
+fn characters_in(text: &str) -> Option<Zeroizing<String>> {
+    if text.chars().count() > MAX_ENTRY_CHARS {
+        return None;
+    }
+    let mut kept = Zeroizing::new(String::with_capacity(32));
+    for c in text.chars() {
+        match digit(c).or_else(|| letter(c)) {
+            Some(c) => kept.push(c),
+            None if is_separator(c) => {}
+            None => return None,
+        }
+    }
+    Some(kept)
 }
 
 /// The zeros of the scripts whose digits people type (Unicode, general category Nd): each is followed by its 1 to 9.

@@ -14,6 +14,8 @@
 
 // Pure rules.
 pub mod account;
+pub mod app_key;
+pub mod app_request;
 pub mod challenge;
 pub mod clock;
 pub mod code;
@@ -25,11 +27,13 @@ pub mod number;
 pub mod recovery;
 pub mod result;
 pub mod seal;
+pub mod signature;
 pub mod totp;
 
 // The seams to the outside.
 pub mod carrier;
 pub mod mail;
+pub mod push;
 pub mod store;
 
 // What happens.
@@ -43,6 +47,7 @@ pub mod api;
 pub mod app;
 mod body;
 pub mod cli;
+mod client;
 pub mod config;
 #[cfg(feature = "demo")]
 mod demo;

@@ -184,6 +184,8 @@ pub struct Limits {
     pub mails: Vec<Rule>,
     /// New sets of recovery codes of one account. Each costs ten slow hashes.
     pub recovery_sets: Vec<Rule>,
+    /// Requests to the apps of one account.
+    pub app_requests: Vec<Rule>,
 }
 
 const MINUTE: u64 = 60;
@@ -209,6 +211,7 @@ impl Default for Limits {
             product_sends: vec![Rule::per(10_000, HOUR)],
             mails: vec![Rule::per(5, HOUR)],
             recovery_sets: vec![Rule::per(10, DAY)],
+            app_requests: vec![Rule::per(5, HOUR)],
         }
     }
 }

@@ -35,7 +35,7 @@ pub enum Kind {
     Totp,
     /// A mailbox that takes codes.
     Email,
-    /// The product's own app. The kind is reserved: nothing makes one yet.
+    /// The product's own app.
     App,
     /// A set of ten one-time codes on paper.
     Recovery,
@@ -88,6 +88,10 @@ pub const MAX_WRONG_IN_A_ROW: u32 = 100;
 pub const WRONG_CODES: &str = "wrong_codes";
 /// Why a method is paused that the stop page of a notice names: somebody else added it.
 pub const STOPPED: &str = "stopped";
+/// Why an app is paused whose user said "It was not me" twice. It is asked again after an hour.
+pub const DENIED: &str = "denied";
+/// Why an app is paused that has forgotten its key, while the account needs it.
+pub const UNREGISTERED: &str = "unregistered";
 /// How long a method may stay pending.
 pub const PENDING_LIFE: Duration = Duration::from_secs(30 * 60);
 /// Authenticators that one account may have.

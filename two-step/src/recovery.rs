@@ -36,17 +36,22 @@ pub struct RecoveryCode {
 
 /// A random code in groups of four: `7K2M-9QXA-…`.
 pub fn random() -> Zeroizing<String> {
-    let mut bytes = Zeroizing::new([0; CHARS]);
-    getrandom::fill(&mut *bytes).expect("the operating system has randomness");
     let mut text = Zeroizing::new(String::with_capacity(CHARS + 3));
-    for (i, b) in bytes.iter().enumerate() {
+    for (i, c) in random_characters(CHARS).chars().enumerate() {
         if i > 0 && i % 4 == 0 {
             text.push('-');
         }
-        // 256 is a multiple of 32: no character is likelier than another.
-        text.push(char::from(ALPHABET[usize::from(b % 32)]));
+        text.push(c);
     }
     text
+}
+
+/// Random characters of the alphabet.
+pub(crate) fn random_characters(count: usize) -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new(vec![0; count]);
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    // 256 is a multiple of 32: no character is likelier than another.
+    Zeroizing::new(bytes.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)])).collect())
 }
 
 /// A random salt for a set, hexadecimal.
@@ -58,7 +63,12 @@ pub fn random_salt() -> String {
 
 /// The one spelling of a code: upper case, no dashes, `O` as `0`, `I` and `L` as `1`. None where it is no code.
 pub fn canonical(text: &str) -> Option<Zeroizing<String>> {
-    let mut kept = Zeroizing::new(String::with_capacity(CHARS));
+    canonical_of(text, CHARS)
+}
+
+/// The same for so many characters.
+pub(crate) fn canonical_of(text: &str, count: usize) -> Option<Zeroizing<String>> {
+    let mut kept = Zeroizing::new(String::with_capacity(text.len()));
     for c in text.chars().filter(|c| *c != '-') {
         let c = match c.to_ascii_uppercase() {
             'O' => '0',
@@ -70,7 +80,7 @@ pub fn canonical(text: &str) -> Option<Zeroizing<String>> {
         }
         kept.push(c);
     }
-    (kept.len() == CHARS).then_some(kept)
+    (kept.len() == count).then_some(kept)
 }
 
 /// The slow hash of a canonical code. Takes tens of milliseconds: call it outside of locks and async tasks.

@@ -7,9 +7,8 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use serde_json::Value as Json;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::crowd::Crowd;
@@ -18,14 +17,16 @@ use crate::clock::after;
 use crate::flow::{Core, FlowError, Heard};
 use crate::mail::{MailError, Mailer};
 use crate::metrics;
+use crate::push::{Endpoint, Pushed, Vapid};
 use crate::seal::Sealed;
 use crate::store::{OutboxKind, OutboxRow, Value};
 
 /// Kinds of rows by the server that they go to. A server that hangs holds up its own rows alone.
-const WAYS: [&[OutboxKind]; 3] = [
+const WAYS: [&[OutboxKind]; 4] = [
     &[OutboxKind::Dispatch, OutboxKind::Next, OutboxKind::Cancel, OutboxKind::Feedback],
     &[OutboxKind::Mail],
     &[OutboxKind::Webhook],
+    &[OutboxKind::Push],
 ];
 /// Rows of one way that are published at once.
 const GROUP: usize = 32;
@@ -48,8 +49,10 @@ pub struct Relay {
     pub carrier: Arc<dyn Carrier>,
     /// The way to mailboxes.
     pub mailer: Option<Mailer>,
-    /// The way to webhooks.
+    /// The way to webhooks and push services.
     pub client: reqwest::Client,
+    /// Signs pushes.
+    pub vapid: Vapid,
     /// How many webhooks of each product are under way.
     pub webhooks: Crowd,
 }
@@ -62,13 +65,15 @@ enum Outcome {
 
 impl Relay {
     /// Works until told to stop.
-    pub async fn run(&self, stop: CancellationToken) {
-        futures_util::future::join_all(WAYS.map(|kinds| self.run_way(kinds, &stop))).await;
+    pub async fn run(self, stop: CancellationToken) {
+        let relay = Arc::new(self);
+        futures_util::future::join_all(WAYS.map(|kinds| Arc::clone(&relay).run_way(kinds, &stop))).await;
     }
 
-    /// Takes rows of some kinds while there is room beside those that are under way: one that hangs keeps no other waiting.
-    async fn run_way(&self, kinds: &[OutboxKind], stop: &CancellationToken) {
-        let mut under_way = FuturesUnordered::new();
+    /// Takes rows of some kinds while there is room beside those that are under way: one that hangs keeps no other waiting. Each
+    /// row has a task of its own, because this loop waits for the database, and must not keep one from ending its transaction.
+    async fn run_way(self: Arc<Self>, kinds: &'static [OutboxKind], stop: &CancellationToken) {
+        let mut under_way = JoinSet::new();
         let mut look = true;
         while !stop.is_cancelled() {
             // Made before the look: a commit meanwhile wakes too.
@@ -77,7 +82,12 @@ impl Relay {
             // After each row that is done a look would cost more than the row.
             if room > 0 && (look || room >= GROUP / 2) {
                 match self.take(kinds, room).await {
-                    Ok(rows) => under_way.extend(rows.into_iter().map(|row| self.publish(row))),
+                    Ok(rows) => {
+                        for row in rows {
+                            let relay = Arc::clone(&self);
+                            under_way.spawn(async move { relay.publish(row).await });
+                        }
+                    }
                     Err(e) => tracing::warn!(reason = %e, "the outbox cannot be read"),
                 }
             }
@@ -85,10 +95,10 @@ impl Relay {
                 () = stop.cancelled() => false,
                 () = filled => true,
                 () = tokio::time::sleep(LOOK) => true,
-                Some(()) = under_way.next() => false,
+                Some(_) = under_way.join_next() => false,
             };
         }
-        while under_way.next().await.is_some() {}
+        under_way.join_all().await;
     }
 
     /// Takes so many due rows under a lease. Of one subject only the oldest: a job goes out before its acts.
@@ -194,10 +204,30 @@ impl Relay {
                     Err(reason) => Outcome::Again { reason },
                 })
             }
+            OutboxKind::Push => self.push(body).await,
             kind => match self.carrier.publish(kind, body).await {
                 Ok(published) => self.settle(row, published).await,
                 Err(away) => Ok(Outcome::Again { reason: away.0 }),
             },
+        }
+    }
+
+    /// Wakes an app. An address that nobody listens at any more is forgotten.
+    async fn push(&self, body: &Json) -> Result<Outcome, FlowError> {
+        let (text, config) = (body["endpoint"].as_str().unwrap_or_default(), self.core.config());
+        let Some(endpoint) = Endpoint::read(text, &config).filter(|_| config.app.push) else {
+            return Ok(Outcome::Done);
+        };
+        let subject = config.public_url.as_str();
+        let now = crate::clock::machine_now();
+        match crate::push::push(&self.client, &self.vapid, &endpoint, subject, now).await {
+            Ok(Pushed::Taken) => Ok(Outcome::Done),
+            Ok(Pushed::Gone) => {
+                let method = body["method"].as_str().and_then(|id| id.parse().ok());
+                self.core.push_ended(method.unwrap_or_default(), text).await?;
+                Ok(Outcome::Done)
+            }
+            Err(reason) => Ok(Outcome::Again { reason }),
         }
     }
 

@@ -34,6 +34,10 @@ pub enum Sealed {
     SigningKey,
     /// The answer to a repeated request.
     Answer,
+    /// The code that sets an app up.
+    SetUpCode,
+    /// Where an app's pushes go.
+    Push,
 }
 
 impl Sealed {
@@ -45,6 +49,8 @@ impl Sealed {
             Self::Outbox => "outbox.body",
             Self::SigningKey => "signing_key.private",
             Self::Answer => "idempotency.answer",
+            Self::SetUpCode => "app_key.setup",
+            Self::Push => "app_key.push",
         }
     }
 }
@@ -82,6 +88,10 @@ pub enum Hashed {
     Device,
     /// A code that support sent.
     Support,
+    /// The nonce of an app's request.
+    AppNonce,
+    /// The digits that a page shows for the app.
+    AppDigits,
 }
 
 /// Why a sealed value does not open.
@@ -207,6 +217,11 @@ impl Keys {
         Self::new(root.clone(), vec![], root)
     }
 
+    /// The `n`th candidate for the key that signs pushes.
+    pub fn push_key(&self, n: u8) -> Zeroizing<[u8; 32]> {
+        self.hashes.derive(&format!("push/{n}"))
+    }
+
     /// Seals a value of a row.
     pub fn seal(&self, column: Sealed, row: Uuid, plain: &[u8]) -> String {
         let root = &self.roots[0];
@@ -248,6 +263,13 @@ impl Keys {
             mac.update(part);
         }
         BASE64.encode(mac.finalize().into_bytes())
+    }
+
+    /// The same as bytes.
+    pub fn hash_bytes(&self, purpose: Hashed, parts: &[&[u8]]) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        BASE64.decode_slice(self.hash(purpose, parts), &mut bytes).expect("a hash is base64url of 32 bytes");
+        bytes
     }
 
     /// The hash of one text.

@@ -19,7 +19,7 @@ const GROUP: u64 = 1000;
 type Rule = (&'static str, &'static str, &'static str, Duration);
 
 /// The rows to delete.
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 17] = [
     ("code", "id", "expires_at < $1", MINUTE),
     ("session", "id", "expires_at < $1", DAY),
     ("challenge", "id", "created_at < $1", Duration::from_secs(30 * 86400)),
@@ -39,6 +39,15 @@ const RULES: [Rule; 14] = [
     ("support_case", "id", "asked_at < $1", Duration::from_secs(400 * 86400)),
     ("signing_key", "id", "retired_at < $1", Duration::from_secs(30 * 86400)),
     ("idempotency", "key_hash", "expires_at < $1", Duration::ZERO),
+    ("app_nonce", "key_hash", "expires_at < $1", Duration::ZERO),
+    ("app_request", "id", "created_at < $1", Duration::from_secs(30 * 86400)),
+    // Set-ups that nobody finished: their methods are gone.
+    (
+        "app_key",
+        "method",
+        "setup_until < $1 and not exists (select 1 from method where method.id = app_key.method)",
+        Duration::ZERO,
+    ),
 ];
 
 /// Carries out the support cases that are due, and deletes what is over. Returns how many rows went.
@@ -54,6 +63,7 @@ pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
             }
         }
     }
+    core.resume_apps().await?;
     core.number_events().await?;
     core.rotate_signing_keys(false).await?;
     Ok(deleted)

@@ -35,7 +35,7 @@ pub(super) async fn read_or_default<T: DeserializeOwned + Default>(body: Body) -
     if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes) }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(&mut json);
     read.and_then(|value| json.end().map(|()| value).map_err(at_the_end)).map_err(|e| problem(&e))

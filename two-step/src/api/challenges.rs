@@ -18,6 +18,7 @@ use super::methods::MethodAnswer;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::{Api, body, idempotency};
+use crate::app_request::RequestState;
 use crate::challenge::{ChallengeState, Purpose, SendRefused};
 use crate::clock::seconds_until;
 use crate::flow::{Created, Look, MailState, NewChallenge, Who};
@@ -54,6 +55,9 @@ pub(super) struct NewChallengeBody {
     /// Browser and system, as the list of devices shows them. Only without pages.
     #[schema(min_length = 1, max_length = 40)]
     device_label: Option<String>,
+    /// Where the browser is, if you know: the app shows it.
+    #[schema(min_length = 1, max_length = 40, example = "Leeds, GB")]
+    place: Option<String>,
 }
 
 /// The purpose of a proof.
@@ -127,6 +131,21 @@ pub(super) struct ChallengeAnswer {
     delivery: Option<DispatchState>,
     /// When the challenge ends.
     expires_at: Timestamp,
+    /// What the app is asked, where an app is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    app: Option<AppRequestAnswer>,
+}
+
+/// A request to the product's app.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AppRequestAnswer {
+    /// Where it stands.
+    state: RequestState,
+    /// The digits to show: the user types them into the app. Only while the request is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    digits: Option<String>,
 }
 
 pub(super) fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Problem> {
@@ -160,6 +179,7 @@ pub(super) async fn create(
         locale: wanted.locale,
         device_token: wanted.device_token,
         device_label: wanted.device_label,
+        place: wanted.place,
     };
     let none = CreatedAnswer {
         status: Need::NotRequired,
@@ -215,6 +235,10 @@ fn describe(api: &Api, look: &Look) -> ChallengeAnswer {
         next_send_at: look.challenge.next_send_at,
         delivery: look.mail.map(mail_delivery).or(look.dispatch.as_ref().map(|d| d.state)),
         expires_at: look.challenge.expires_at,
+        app: look.request.as_ref().map(|request| AppRequestAnswer {
+            state: request.state,
+            digits: request.is_open().then(|| api.core.app_digits(request.id)),
+        }),
     }
 }
 
@@ -239,7 +263,8 @@ pub(super) struct SendBody {
 
 /// Send a code
 ///
-/// The same code goes again while it lives. With an authenticator nothing is sent: its codes count from now on.
+/// The same code goes again while it lives. With an authenticator nothing is sent: its codes count from now on. With the
+/// product's app the answer has the digits that the user types into it.
 #[utoipa::path(
     post,
     operation_id = "sendCode",

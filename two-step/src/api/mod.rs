@@ -1,6 +1,7 @@
 //! The API for back ends: JSON over HTTP, a bearer key bound to one product. Handlers read requests, call the flows and write
 //! answers; nothing is decided here.
 
+pub(crate) mod app;
 mod body;
 mod challenges;
 mod devices;
@@ -23,6 +24,7 @@ use axum::middleware;
 use axum::routing::{delete, get, post};
 
 use crate::flow::Core;
+pub use app::document as app_document;
 pub use key::{NewKey, Scope};
 pub use openapi::document;
 

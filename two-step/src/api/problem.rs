@@ -3,11 +3,13 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::clock::seconds_until;
-use crate::flow::FlowError;
+use crate::flow::{AppRefused, FlowError};
+use crate::signature::BadSignature;
 
 /// The content type of an error.
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
@@ -31,6 +33,10 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<String>,
+    /// The server's time in seconds since 1970, where the client's is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    now: Option<i64>,
     #[serde(skip)]
     retry_after_s: Option<u64>,
 }
@@ -53,7 +59,15 @@ fn number<S: Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or_default();
-        Self { kind: Kind(kind), title, status, detail: detail.into(), field: None, retry_after_s: None }
+        Self {
+            kind: Kind(kind),
+            title,
+            status,
+            detail: detail.into(),
+            field: None,
+            now: None,
+            retry_after_s: None,
+        }
     }
 
     /// The last part of its type.
@@ -81,6 +95,33 @@ impl Problem {
             "unauthorized",
             "missing or unknown bearer key: create one with `two-step keys create`",
         )
+    }
+
+    /// A request of an app that is not signed as it must be.
+    pub(super) fn signature(bad: BadSignature) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "signature", bad.to_string())
+    }
+
+    pub(super) fn unknown_key() -> Self {
+        let detail =
+            "no app has this key: it was removed, or its set-up was never finished; set the app up again";
+        Self::new(StatusCode::UNAUTHORIZED, "unknown-key", detail)
+    }
+
+    pub(super) fn clock(now: Timestamp) -> Self {
+        let detail = "`created` is more than a minute off: sign again with the time in `now`";
+        let problem = Self::new(StatusCode::UNAUTHORIZED, "clock", detail);
+        Self { now: Some(now.as_second()), ..problem }
+    }
+
+    pub(super) fn replayed() -> Self {
+        let detail = "a request with this nonce was here before: take a new one for each request";
+        Self::new(StatusCode::UNAUTHORIZED, "replayed", detail)
+    }
+
+    pub(super) fn set_up_code() -> Self {
+        let detail = "no set-up waits for this code: it is wrong, was used, or is too old; show a new one in the settings";
+        Self::new(StatusCode::CONFLICT, "set-up-code", detail)
     }
 
     pub(super) fn forbidden(scope: &str) -> Self {
@@ -165,6 +206,17 @@ impl From<FlowError> for Problem {
     }
 }
 
+impl From<AppRefused> for Problem {
+    fn from(refused: AppRefused) -> Self {
+        match refused {
+            AppRefused::Signature(bad) => Self::signature(bad),
+            AppRefused::UnknownKey => Self::unknown_key(),
+            AppRefused::Clock { now } => Self::clock(now),
+            AppRefused::Replayed => Self::replayed(),
+        }
+    }
+}
+
 fn proof_missing() -> Problem {
     let rule = "two-step verification is on: send the `jti` of a `confirm` result that is not older than `proof.fresh`";
     Problem::invalid("proof", rule)
@@ -173,6 +225,7 @@ fn proof_missing() -> Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, retry_after_s) = (self.status, self.retry_after_s);
+        let is_for_bearers = self.kind.0 == "unauthorized";
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
@@ -180,7 +233,7 @@ impl IntoResponse for Problem {
         if let Some(s) = retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(s));
         }
-        if status == StatusCode::UNAUTHORIZED {
+        if is_for_bearers {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

@@ -24,8 +24,8 @@ use crate::flow::{Entered, Entry, Redeemed, Who};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VerifyBody {
-    /// As it was typed: six digits, or a recovery code.
-    code: String,
+    /// As it was typed: six digits, or a recovery code. Left out: the user has confirmed it in the product's app.
+    code: Option<String>,
     /// The method that the page shows, if it is not the one that a code was last sent by.
     method: Option<Uuid>,
     /// Whether the device is to be trusted.
@@ -65,7 +65,8 @@ pub(super) enum VerifyAnswer {
 
 /// Check a code
 ///
-/// A right code sent again within a minute gets its result again.
+/// The same right six digits sent again within a minute get their result again. Without `code` the answer is the result of a
+/// confirmation in the product's app.
 #[utoipa::path(
     post,
     operation_id = "verifyCode",
@@ -81,12 +82,18 @@ pub(super) async fn verify(
     let product = api.product(&headers, Scope::Challenge).await?;
     let wanted: VerifyBody = body::read(body).await?;
     let id = id_of(id)?;
-    let entry = Entry {
-        text: wanted.code,
-        method: wanted.method,
-        trust: wanted.trust,
-        device_token: wanted.device_token,
+    let Some(code) = wanted.code else {
+        let approved = api.core.approved(id, &product, wanted.trust, wanted.device_token).await?;
+        return match approved {
+            Some(Entered::Verified { cookie, result: Some(result), .. }) => {
+                Ok(Json(VerifyAnswer::Verified { result, device_token: cookie, recovery_code: None }))
+            }
+            Some(entered) => Err(not_looked_at(&entered)),
+            None => Err(not_confirmed()),
+        };
     };
+    let entry =
+        Entry { text: code, method: wanted.method, trust: wanted.trust, device_token: wanted.device_token };
     let entered = api.core.enter(id, &Who::Product(product), &entry).await?;
     match entered {
         // A method's first code is verified elsewhere.
@@ -98,6 +105,10 @@ pub(super) async fn verify(
         Entered::Wrong { left, clock_behind_s, .. } => Ok(Json(VerifyAnswer::Wrong { left, clock_behind_s })),
         other => Err(not_looked_at(&other)),
     }
+}
+
+fn not_confirmed() -> Problem {
+    Problem::not_ready("nobody has confirmed it in the app yet: send a `code`, or ask again")
 }
 
 /// Why an entry was not looked at.
@@ -161,6 +172,7 @@ problems! {
             Problem::not_found(), limited(), Problem::locked("too many wrong codes: the account is paused", 60),
             Problem::ended("expired"),
         ],
+        vec![not_confirmed()],
     ];
     RedeemProblems = [Scope::Challenge.problems(), body::problems(), vec![Problem::gone()]];
 }

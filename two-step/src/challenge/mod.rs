@@ -143,6 +143,8 @@ pub struct Challenge {
     pub redeemed_at: Option<Timestamp>,
     /// Keyed hash of the six digits that were right, where a browser entered them.
     pub answer_hash: Option<String>,
+    /// Where the browser is, as the product says it: for people.
+    pub place: Option<String>,
 }
 
 /// Why an entry is not looked at. It is not counted.
@@ -227,6 +229,7 @@ impl Challenge {
             device: None,
             redeemed_at: None,
             answer_hash: None,
+            place: None,
         }
     }
 
@@ -305,6 +308,12 @@ impl Challenge {
         self.acr = Some(acr);
         self.ticket_until = Some(after(now, TICKET_LIFE));
         self.jti = Some(Uuid::new_v4());
+    }
+
+    /// Whether it was proved by a recovery code, and its user has not gone on yet.
+    pub fn awaits_answer(&self, now: Timestamp) -> bool {
+        let later = self.ticket_until.is_some_and(|until| until > after(now, TICKET_LIFE));
+        self.state == ChallengeState::Verified && self.proof == Some(Proof::Recovery) && later
     }
 
     /// Whether it was proved, and the same answer may be given again: until a minute after the ticket was redeemed.

@@ -52,7 +52,11 @@ enum Command {
     /// Print what happened, oldest first
     Events(events::Events),
     /// Print the contract of the API, as JSON
-    Contracts,
+    Contracts {
+        /// The API of the product's own app instead
+        #[arg(long)]
+        app: bool,
+    },
 }
 
 /// Where the configuration is.
@@ -65,7 +69,11 @@ struct ConfigFile {
 
 impl ConfigFile {
     fn load(&self) -> Result<Config, Failure> {
-        Ok(Config::load(self.config.as_deref())?)
+        let Some(file) = &self.config else {
+            let why = "which configuration? Name it with --config two-step.toml, or in TWO_STEP_CONFIG";
+            return Err(Failure::Usage(why.to_owned()));
+        };
+        Ok(Config::load(Some(file))?)
     }
 }
 
@@ -154,8 +162,9 @@ pub fn run() -> ExitCode {
             Command::Users(users) => users.run().await,
             Command::Support(support) => support.run().await,
             Command::Events(events) => events.run().await,
-            Command::Contracts => {
-                println!("{:#}", crate::api::document());
+            Command::Contracts { app } => {
+                let document = if app { crate::api::app_document() } else { crate::api::document() };
+                println!("{document:#}");
                 Ok(())
             }
         }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 pub use duration::{Life, read_duration};
 pub use live::Live;
-pub use product::{NewDeviceCheck, ProductConfig, WebhookConfig};
+pub use product::{NewDeviceCheck, ProductAppConfig, ProductConfig, WebhookConfig};
 pub use sections::*;
 
 use crate::limit::Limits;
@@ -63,6 +63,8 @@ pub struct Config {
     pub email: EmailConfig,
     /// Authenticator apps.
     pub totp: TotpConfig,
+    /// The products' own apps.
+    pub app: AppConfig,
     /// Support cases.
     pub support: SupportConfig,
     /// Limits.
@@ -80,7 +82,7 @@ impl Config {
             None => Self::default(),
             Some(path) => {
                 let text = std::fs::read_to_string(path)
-                    .map_err(|e| BadConfig(format!("{} cannot be read ({})", path.display(), e.kind())))?;
+                    .map_err(|e| BadConfig(format!("{} {}", path.display(), unreadable(&e))))?;
                 let mut config =
                     Self::parse(&text).map_err(|e| BadConfig(format!("{}: {e}", path.display())))?;
                 config.resolve(path.parent().unwrap_or(Path::new("")));
@@ -115,6 +117,7 @@ impl Config {
         files.extend(self.keys.previous.iter_mut().map(|p| &mut p.root_file));
         for product in self.products.values_mut() {
             files.extend(product.webhook.as_mut().map(|w| &mut w.secret_file));
+            files.extend(product.app.as_mut().map(|a| &mut a.icon_file));
         }
         for file in files.into_iter().flatten() {
             *file = folder.join(&*file);
@@ -162,6 +165,9 @@ impl Config {
         }
         if self.code.life.0 > self.challenge.life.0 {
             return bad("code.life must not be longer than challenge.life");
+        }
+        if !(2..=6).contains(&self.app.number_digits) {
+            return bad("app.number_digits must be 2 to 6");
         }
         for (key, life, longest_s) in [
             ("code.life", self.code.life.0, 1800),
@@ -221,6 +227,12 @@ impl Config {
         }
         if self.support.delay.0.is_zero() {
             warnings.push("support.delay is 0s: a caller who deceives support gets in at once".to_owned());
+        }
+        if self.app.number_digits < 6 && self.products.values().any(|p| p.app.is_some()) {
+            warnings.push(format!(
+                "app.number_digits is {}: a guess is right more often",
+                self.app.number_digits
+            ));
         }
         warnings
     }
@@ -303,7 +315,7 @@ fn read_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) 
         return Ok(());
     };
     let text = std::fs::read_to_string(file)
-        .map_err(|e| BadConfig(format!("{key}_file: {} cannot be read ({})", file.display(), e.kind())))?;
+        .map_err(|e| BadConfig(format!("{key}_file: {} {}", file.display(), unreadable(&e))))?;
     *secret = Some(SecretString::from(text.trim().to_owned()));
     Ok(())
 }
@@ -319,5 +331,14 @@ fn without_values(message: &str) -> String {
             format!("the word is not known; expected {expected}")
         }
         _ => message.lines().next().unwrap_or("not valid TOML").to_owned(),
+    }
+}
+
+/// Why a file is not read.
+fn unreadable(e: &std::io::Error) -> String {
+    match e.kind() {
+        std::io::ErrorKind::NotFound => "is not there".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        kind => format!("cannot be read ({kind})"),
     }
 }

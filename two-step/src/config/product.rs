@@ -48,8 +48,19 @@ section! {
         new_device_check: NewDeviceCheck = NewDeviceCheck::Off,
         /// The product's start page, for pages that have nothing else to offer.
         home_url: Option<String> = None,
+        /// Its own app; none: the app is not offered.
+        app: Option<ProductAppConfig> = None,
         /// Where its events go.
         webhook: Option<WebhookConfig> = None,
+    }
+}
+section! {
+    /// A product's own app.
+    ProductAppConfig {
+        /// What the app is called on phones; empty: as the product.
+        name: String = String::new(),
+        /// An SVG file with the icon; none: a plain one.
+        icon_file: Option<PathBuf> = None,
     }
 }
 section! {
@@ -99,6 +110,11 @@ impl ProductConfig {
         }
         if self.colour.as_ref().is_some_and(|c| !is_colour(c)) {
             return bad("colour is # and six hexadecimal digits, such as #1a5fb4".to_owned());
+        }
+        let icon = self.app.as_ref().and_then(|app| app.icon_file.as_ref());
+        let is_image = |path: &PathBuf| path.extension().is_some_and(|e| e == "svg" || e == "png");
+        if icon.is_some_and(|path| !is_image(path)) {
+            return bad("app.icon_file ends in .svg or .png".to_owned());
         }
         match self.webhook.as_ref().and_then(WebhookConfig::fault) {
             Some(fault) => bad(fault.to_owned()),

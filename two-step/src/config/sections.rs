@@ -80,6 +80,11 @@ impl PublicUrl {
         &self.host
     }
 
+    /// The host, with its port where that is not the scheme's own: `verify.shop.example`, `127.0.0.1:8090`
+    pub fn authority(&self) -> &str {
+        self.text.split_once("://").map_or(&self.text, |(_, authority)| authority)
+    }
+
     /// Whether it is https: cookies are `Secure` and carry the `__Host-` prefix then.
     pub fn is_secure(&self) -> bool {
         self.secure
@@ -273,6 +278,18 @@ section! {
     TotpConfig {
         /// Steps of 30 s that a phone's clock may be off, 0 to 2.
         tolerance_steps: u32 = 1,
+    }
+}
+section! {
+    /// The products' own apps.
+    AppConfig {
+        /// Digits that a page shows and the user types into the app, 2 to 6.
+        number_digits: u32 = 6,
+        /// Whether apps are woken by pushes.
+        push: bool = true,
+        /// Hosts that pushes may go to; `*.` stands for any one label.
+        push_hosts: Vec<String> = ["fcm.googleapis.com", "updates.push.services.mozilla.com", "web.push.apple.com",
+            "*.notify.windows.com"].map(str::to_owned).to_vec(),
     }
 }
 section! {

@@ -44,6 +44,25 @@ impl Browser {
         self.request(Method::POST, url, Some(filled)).await
     }
 
+    /// The same to another address than the form's own, as a button with `formaction` does.
+    pub(super) async fn send_to(
+        &mut self, action: &str, to: &str, fields: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        let (_, mut filled) = self.form(action).with_context(|| format!("the page has no form {action}"))?;
+        filled.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.request(Method::POST, self.url.join(to)?, Some(filled)).await
+    }
+
+    /// A hidden field of any form with this action.
+    pub(super) fn hidden(&self, action: &str, name: &str) -> Option<String> {
+        let forms = self.page.split("<form").skip(1).map(|form| form.split("</form>").next().unwrap_or(form));
+        let ours = forms
+            .filter(|form| attribute(&format!("<form{form}"), "action").is_some_and(|a| a.ends_with(action)));
+        let inputs = ours.flat_map(|form| form.split("<input").skip(1));
+        let mut found = inputs.filter(|input| attribute(input, "name").as_deref() == Some(name));
+        found.find_map(|input| attribute(input, "value"))
+    }
+
     /// The path and the hidden fields of a form.
     fn form(&self, action: &str) -> Option<(String, BTreeMap<String, String>)> {
         let mut rest = self.page.as_str();

@@ -17,7 +17,7 @@ pub(super) fn read(
          number_sends = [\"30/10m\"]\nnumber_calls = [\"30/1h\"]\naccount_sends = [\"60/1h\"]\naccount_new_numbers = [\"30/1d\"]\n\
          [smtp]\nfrom = \"shop@localhost\"\n\
          [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{stage}/shop/return\", \"{stage}/shop/settings-done\"]\n\
-         home_url = \"{stage}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n",
+         home_url = \"{stage}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n[products.shop.app]\n",
         folder.display()
     );
     // The file is ours: its line numbers tell nobody anything.

@@ -7,6 +7,7 @@ mod browser;
 mod config;
 mod embedded;
 mod mailbox;
+mod phone_app;
 mod play;
 mod rounds;
 mod shop;
@@ -147,6 +148,15 @@ impl Running {
         // A round that walks by itself does not wait between sends.
         let port = if demo.play { 0 } else { demo.port };
         let gap = demo.gap.or(demo.play.then_some(1));
+        // Before anything is started: a wrong --set is said at once.
+        config::read(
+            "http://127.0.0.1:1",
+            "http://127.0.0.1:1",
+            std::path::Path::new("."),
+            gap,
+            &demo.changes,
+        )
+        .context("--set")?;
         let folder = Folder::make()?;
         let stage = TcpListener::bind(local(port))
             .await
@@ -189,8 +199,9 @@ impl Running {
         tx.insert(&key.row).await?;
         tx.insert(&support.row).await?;
         tx.commit().await?;
+        let app_url = format!("{pages_url}/app?product=shop");
         let shop = Shop::new(stage_url, format!("http://{}", app.api), pages_url, key.text.clone());
-        let router = stage::router(shop, otpost.gateway_url(), mailbox.letters());
+        let router = stage::router(shop, otpost.gateway_url(), mailbox.letters(), app_url);
         tokio::spawn(async move { axum::serve(stage, router).await });
         Ok(Self { otpost, app, mailbox, stage: stage_at, key: key.text, support_key: support.text, folder })
     }

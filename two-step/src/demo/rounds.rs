@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value as Json;
 
 use super::browser::Browser;
+use super::phone_app::PhoneApp;
 
 type Walk = Pin<Box<dyn Future<Output = anyhow::Result<String>> + Send>>;
 
@@ -31,6 +32,7 @@ rounds! {
     "a call instead of the text" => by_call,
     "a text comes back, a call follows" => fallback,
     "five wrong codes lock the challenge" => locked,
+    "the shop's own app confirms, and denies" => by_app,
     "turned off again" => turned_off,
 }
 
@@ -193,6 +195,43 @@ async fn locked(stage: String) -> anyhow::Result<String> {
     }
     ensure!(browser.form_is_gone(&path), "no code should be taken any more");
     Ok("no sixth try".to_owned())
+}
+
+/// The text of the first element that is marked so.
+fn marked(browser: &Browser, mark: &str) -> anyhow::Result<String> {
+    let after = browser.page.split_once(mark).with_context(|| format!("the page shows no {mark}"))?.1;
+    let text = after.split_once('>').map_or("", |(_, text)| text);
+    // The words for screen readers stand before the value.
+    let text =
+        text.split_once("</span>").filter(|_| text.starts_with("<span")).map_or(text, |(_, rest)| rest);
+    Ok(text.split('<').next().unwrap_or_default().trim().to_owned())
+}
+
+async fn by_app(stage: String) -> anyhow::Result<String> {
+    let mut browser = signed_in(&stage, "alan", "turing").await?;
+    browser.send("/shop/settings", &[]).await?;
+    browser.open("/settings/app").await?;
+    let app = PhoneApp::new(&browser.url)?;
+    let digits = app.register(&marked(&browser, "id=\"set-up-code\"")?).await?;
+    browser.open("/settings/app").await?;
+    let method = browser.hidden("/settings/app", "method").context("the page has no field for the digits")?;
+    browser.send("/settings/app", &[("method", &method), ("code", &digits)]).await?;
+    browser.open("/settings/recovery-codes").await?;
+    browser.send("/settings/recovery-codes", &[]).await?;
+    browser.send("/settings/recovery-codes/saved", &[("saved", "yes")]).await?;
+    browser.send("/settings/on", &[]).await?;
+    let mut other = signed_in(&stage, "alan", "turing").await?;
+    let path = other.url.path().to_owned();
+    let number: String = marked(&other, "class=\"number\"")?.chars().filter(char::is_ascii_digit).collect();
+    app.approve(&number).await?;
+    other.send_to(&path, &format!("{path}/app"), &[]).await?;
+    ensure!(other.shows("app (second)"), "the shop should have a result by the app");
+    let mut thief = signed_in(&stage, "alan", "turing").await?;
+    let path = thief.url.path().to_owned();
+    app.deny().await?;
+    thief.open(&path).await?;
+    ensure!(thief.form_is_gone(&path), "the denied sign-in should have ended");
+    Ok("a number typed into the app; “It was not me” ends a sign-in".to_owned())
 }
 
 async fn turned_off(stage: String) -> anyhow::Result<String> {

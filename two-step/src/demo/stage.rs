@@ -27,7 +27,10 @@ struct Stage {
 
 #[derive(Template)]
 #[template(path = "demo/stage.html")]
-struct StageView;
+struct StageView {
+    /// Where the app is.
+    app: String,
+}
 
 #[derive(Template)]
 #[template(path = "demo/shop.html")]
@@ -37,11 +40,12 @@ struct ShopView {
 }
 
 /// All routes.
-pub(super) fn router(shop: Shop, gateway: String, letters: Letters) -> Router {
+pub(super) fn router(shop: Shop, gateway: String, letters: Letters, app: String) -> Router {
+    let stage = move || async move { Html(StageView { app }.render().unwrap_or_default()) };
     #[expect(clippy::disallowed_methods, reason = "speaks with a listener of this process")]
     let client = reqwest::Client::new();
     Router::new()
-        .route("/", get(|| async { Html(StageView.render().unwrap_or_default()) }))
+        .route("/", get(stage))
         .route("/demo.css", get(|| async { asset("text/css", include_str!("../../assets/demo.css")) }))
         .route("/demo.js", get(|| async { asset("text/javascript", include_str!("../../assets/demo.js")) }))
         .route("/phones", get(phones))

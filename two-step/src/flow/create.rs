@@ -38,6 +38,8 @@ pub struct NewChallenge {
     pub device_token: Option<String>,
     /// Browser and system, as the list of devices shows them.
     pub device_label: Option<String>,
+    /// Where the browser is, if the product knows. The app shows it.
+    pub place: Option<String>,
 }
 
 /// The answer to a request for a challenge.
@@ -74,7 +76,8 @@ impl Core {
         check_opaque("state", new.state.as_deref())?;
         check_opaque("nonce", new.nonce.as_deref())?;
         check_locale(new.locale.as_deref())?;
-        check_label(new.device_label.as_deref())?;
+        check_label("device_label", new.device_label.as_deref())?;
+        check_label("place", new.place.as_deref())?;
         if let Some(url) = &new.return_url {
             self.check_return_url(product, url)?;
         }
@@ -111,6 +114,7 @@ impl Core {
         challenge.locale = account.locale.clone();
         challenge.client_hash = new.client_ip.map(|ip| self.client_hash(ip));
         challenge.agent = new.device_label;
+        challenge.place = new.place;
         tx.insert(&challenge).await?;
         let mut device_token = None;
         if new.device_token.is_some() {
@@ -188,17 +192,14 @@ pub(super) fn check_display_name(name: Option<&str>) -> Result<(), FlowError> {
     }
 }
 
-fn check_label(text: Option<&str>) -> Result<(), FlowError> {
+fn check_label(field: &'static str, text: Option<&str>) -> Result<(), FlowError> {
     let fits = text.is_none_or(|t| {
         (1..=MAX_LABEL_CHARS).contains(&t.chars().count()) && !t.chars().any(char::is_control)
     });
     if fits {
         Ok(())
     } else {
-        Err(FlowError::invalid(
-            "device_label",
-            "must have 1 to 40 characters, none of them a control character",
-        ))
+        Err(FlowError::invalid(field, "must have 1 to 40 characters, none of them a control character"))
     }
 }
 

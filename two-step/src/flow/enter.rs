@@ -24,6 +24,8 @@ pub enum Who {
     Browser(Visit),
     /// The back end of a product.
     Product(String),
+    /// An app that answers what it is asked. Its request was checked before.
+    App,
 }
 
 impl Who {
@@ -37,6 +39,7 @@ impl Who {
                 challenge.browser_hash.as_deref().is_some_and(|owner| same(owner, &hash))
             }
             Self::Product(product) => account.product == *product,
+            Self::App => false,
         };
         if owns { Ok(()) } else { Err(FlowError::Missing("challenge")) }
     }
@@ -123,6 +126,15 @@ pub(super) struct Match {
     pub(super) proof: Proof,
     pub(super) group: Option<Uuid>,
     pub(super) totp_step: Option<i64>,
+    /// Whether an app approved it from another network than the browser's.
+    pub(super) other_network: bool,
+}
+
+impl Match {
+    /// A match of a method, by a proof.
+    pub(super) fn of(method: Uuid, proof: Proof) -> Self {
+        Self { method, proof, group: None, totp_step: None, other_network: false }
+    }
 }
 
 impl Core {
@@ -189,8 +201,7 @@ impl Core {
             Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_ref()).await?, None),
             Typed::Support(digits) => {
                 let method = self.use_support_code(&mut tx, &locked, digits).await?;
-                let found = |method| Match { method, proof: Proof::Recovery, group: None, totp_step: None };
-                (method.map(found), None)
+                (method.map(|method| Match::of(method, Proof::Recovery)), None)
             }
             Typed::Unreadable => (None, None),
         };
@@ -258,7 +269,7 @@ impl Core {
                 self.location(challenge)
             }
             Who::Product(_) if challenge.is_answered_directly(now) => None,
-            _ => return Ok(None),
+            Who::Browser(_) | Who::Product(_) | Who::App => return Ok(None),
         };
         if !same(right, &self.code_hash(challenge.id, digits.expose())) {
             return Ok(None);
@@ -273,7 +284,7 @@ impl Core {
     }
 
     /// Counts a wrong entry. Returns how many are left, or nothing where the challenge is locked.
-    async fn wrong(
+    pub(super) async fn wrong(
         &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, compared: &[Uuid],
     ) -> Result<Option<u32>, FlowError> {
         let now = locked.now;
@@ -291,7 +302,7 @@ impl Core {
         }
         if wrong.left == 0 {
             let data = json!({"challenge": challenge.id});
-            self.event(tx, &locked.account, "challenge.locked", "user", data, now).await?;
+            self.event(tx, &locked.account, "challenge.locked", "system", data, now).await?;
             self.forget_codes(tx, challenge, now).await?;
         }
         if let Some(until) = wrong.account_paused_until {

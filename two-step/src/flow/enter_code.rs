@@ -25,12 +25,10 @@ impl Core {
             if same(&code.hash, &self.code_hash(code.id, digits.expose())) {
                 let proof = match method.kind {
                     Kind::Email => Proof::Email,
+                    Kind::App => Proof::App,
                     _ => came_by(tx, code).await?,
                 };
-                return Ok((
-                    Some(Match { method: method.id, proof, group: Some(code.group_id), totp_step: None }),
-                    None,
-                ));
+                return Ok((Some(Match { group: Some(code.group_id), ..Match::of(method.id, proof) }), None));
             }
         }
         // A user with several authenticators does not know which of them the page means.
@@ -45,12 +43,7 @@ impl Core {
             {
                 Checked::Right { step } => {
                     return Ok((
-                        Some(Match {
-                            method: method.id,
-                            proof: Proof::Totp,
-                            group: None,
-                            totp_step: Some(step),
-                        }),
+                        Some(Match { totp_step: Some(step), ..Match::of(method.id, Proof::Totp) }),
                         None,
                     ));
                 }

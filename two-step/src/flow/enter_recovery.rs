@@ -77,7 +77,7 @@ impl Core {
         let Some(mut row) = rows.into_iter().find(|r| same(&r.hash, &slow.typed)) else { return Ok(None) };
         row.used_at = Some(locked.now);
         tx.update(&row).await?;
-        Ok(Some(Match { method: set.id, proof: Proof::Recovery, group: None, totp_step: None }))
+        Ok(Some(Match::of(set.id, Proof::Recovery)))
     }
 
     /// A recovery code that was used is replaced by a new one, which is shown once.

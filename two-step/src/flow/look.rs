@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::send::may_prove;
 use super::{Core, FlowError, Locked, Who, lock_challenge};
 use crate::account::Account;
+use crate::app_request::AppRequest;
 use crate::challenge::{Challenge, ChallengeState};
 use crate::code::Code;
 use crate::method::{Kind, Method};
@@ -24,6 +25,8 @@ pub struct Look {
     pub dispatch: Option<Dispatch>,
     /// How far the newest mail has come, where an e-mail address is shown and has been sent one.
     pub mail: Option<MailState>,
+    /// What the app was asked, where an app is shown.
+    pub request: Option<AppRequest>,
     /// The database's time.
     pub now: Timestamp,
 }
@@ -91,7 +94,12 @@ pub(super) async fn look_in(tx: &mut Tx, locked: Locked, challenge: Challenge) -
         Some(mailbox) => mail_state(tx, challenge.id, mailbox.id).await?,
         None => None,
     };
-    Ok(Look { account: locked.account, challenge, methods: locked.methods, dispatch, mail, now: locked.now })
+    let request = match shown.filter(|m| m.kind == Kind::App) {
+        Some(app) => newest_request(tx, challenge.id, app.id).await?,
+        None => None,
+    };
+    let Locked { account, methods, now } = locked;
+    Ok(Look { account, challenge, methods, dispatch, mail, request, now })
 }
 
 async fn mail_state(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<MailState>, FlowError> {
@@ -104,6 +112,12 @@ async fn mail_state(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option
     let waiting = "where subject = $1 order by id desc limit 1";
     let row = tx.find::<OutboxRow>(waiting, &[Value::Uuid(code.group_id)]).await?;
     Ok(Some(row.map_or(MailState::Sent, |row| MailState::Waiting { since: id_time(row.id) })))
+}
+
+/// The newest request of a challenge to one app.
+async fn newest_request(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<AppRequest>, FlowError> {
+    let newest = "where challenge = $1 and method = $2 order by id desc limit 1";
+    Ok(tx.find::<AppRequest>(newest, &[Value::Uuid(challenge), Value::Uuid(method)]).await?)
 }
 
 async fn newest_dispatch(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<Dispatch>, FlowError> {

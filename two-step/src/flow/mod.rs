@@ -1,6 +1,10 @@
 //! What people and back ends do, each as one transaction: load the rows under their locks, ask the pure rules, write what
 //! came out, commit. Locks are taken in the order account, challenge, session, method, counters.
 
+mod app_ask;
+mod app_call;
+mod app_leave;
+mod app_set_up;
 mod author;
 mod claim;
 mod counting;
@@ -37,6 +41,10 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
+pub use app_ask::{Answered, Asked};
+pub use app_call::{AppCall, AppRefused};
+pub use app_leave::{AppAccount, KeyRefused};
+pub use app_set_up::{NewApp, NewAppKey, RegisterRefused, Registered};
 pub use author::Author;
 pub use claim::{Claimed, DeviceCookie, Visit};
 pub use create::{Created, NewChallenge};
@@ -113,6 +121,8 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// Wakes the relay after a commit that wrote to the outbox.
     pub outbox_filled: Arc<Notify>,
+    /// Wakes apps that wait for requests, after a commit that made or ended one.
+    pub app_asked: Arc<Notify>,
     /// Slow hashes that may be made at once. Each holds a core and 19 MiB.
     slow_hashes: Semaphore,
 }
@@ -126,6 +136,7 @@ impl Core {
             config: Live::new(config),
             metrics: Arc::default(),
             outbox_filled: Arc::default(),
+            app_asked: Arc::default(),
             slow_hashes: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         }
     }

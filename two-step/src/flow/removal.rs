@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Core, FlowError};
+use crate::app_key::AppKey;
 use crate::method::{Kind, Method};
 use crate::store::{Tx, Value};
 
@@ -23,9 +24,16 @@ impl Core {
     }
 
     async fn erase_secrets(&self, tx: &mut Tx, method: &Method) -> Result<(), FlowError> {
-        if method.kind == Kind::Recovery {
-            let of_account = "delete from recovery_code where account = $1";
-            tx.execute(of_account, &[Value::Uuid(method.account)]).await?;
+        match method.kind {
+            Kind::Recovery => {
+                let of_account = "delete from recovery_code where account = $1";
+                tx.execute(of_account, &[Value::Uuid(method.account)]).await?;
+            }
+            Kind::App => {
+                tx.delete::<AppKey>(method.id).await?;
+                tx.wake_after_commit(&self.app_asked);
+            }
+            Kind::Phone | Kind::Totp | Kind::Email => {}
         }
         Ok(())
     }

@@ -122,7 +122,7 @@ impl Core {
         if let Some(kind) = kind {
             let visit = match who {
                 Who::Browser(visit) => visit.clone(),
-                Who::Product(_) => Visit {
+                Who::Product(_) | Who::App => Visit {
                     device: entry.device_token.clone(),
                     agent: challenge.agent.clone().unwrap_or_else(|| NAMELESS.to_owned()),
                     ..Visit::default()
@@ -148,15 +148,11 @@ impl Core {
         } else if challenge.purpose == Purpose::Enrol && resumed {
             self.tell_resumed(tx, locked, found.method, actor).await?;
         } else {
-            self.event(
-                tx,
-                &locked.account,
-                "challenge.verified",
-                "user",
-                json!({"challenge": challenge.id, "method": found.proof.to_string()}),
-                now,
-            )
-            .await?;
+            let mut data = json!({"challenge": challenge.id, "method": found.proof.to_string()});
+            if found.other_network {
+                data["other_network"] = true.into();
+            }
+            self.event(tx, &locked.account, "challenge.verified", "user", data, now).await?;
             self.end_support_cases(tx, locked, now).await?;
             self.resume_methods(tx, locked, challenge.purpose, found.method).await?;
         }

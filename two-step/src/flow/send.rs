@@ -63,8 +63,9 @@ impl Core {
         let channel = match method.kind {
             Kind::Phone => Some(self.channel_of(method, channel)),
             Kind::Email => None,
+            Kind::App => return self.ask_app(tx, locked, challenge, method).await,
             // Nothing is sent: the page shows this method now.
-            _ => return Ok(Ok(())),
+            Kind::Totp | Kind::Recovery => return Ok(Ok(())),
         };
         if channel == Some(Channel::Voice) && !self.config().otpost.calls {
             return Ok(Err(SendRefused::Method));
@@ -114,6 +115,9 @@ impl Core {
     /// Until when a limit keeps the method that a challenge shows from getting codes.
     pub async fn full_until(&self, look: &Look) -> Result<Option<Timestamp>, FlowError> {
         let Some(method) = look.method() else { return Ok(None) };
+        if method.kind == Kind::App {
+            return self.app_full_until(look).await;
+        }
         let channel = match method.kind {
             Kind::Phone => Some(self.channel_of(method, look.challenge.channel)),
             Kind::Email => None,
@@ -126,7 +130,7 @@ impl Core {
     }
 
     /// The code to send: the newest live one of this method, or a new one where its life is short.
-    async fn live_code(
+    pub(super) async fn live_code(
         &self, tx: &mut Tx, challenge: &Challenge, method: &Method, now: Timestamp,
     ) -> Result<(Code, Digits), FlowError> {
         let codes = tx

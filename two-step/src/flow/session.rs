@@ -139,7 +139,7 @@ impl Core {
         let hash = self.keys.hash_text(Hashed::SessionHandle, handle);
         let seen = tx.find::<Session>("where handle_hash = $1", &[Value::Text(hash)]).await?;
         let seen = seen.ok_or(FlowError::Missing("session"))?;
-        tx.lock::<Account>(seen.account).await?;
+        let account = tx.lock::<Account>(seen.account).await?;
         let mut session = tx.lock::<Session>(seen.id).await?.ok_or(FlowError::Missing("session"))?;
         let now = tx.now().await?;
         let browser = self.browser_hash(&visit.browser);
@@ -157,6 +157,11 @@ impl Core {
                     session.client_hash = Some(self.client_hash(client));
                 }
                 tx.update(&session).await?;
+                // Notices are in the user's language where nobody has named one.
+                if let Some(mut account) = account.filter(|a| a.locale.is_none()) {
+                    account.locale.clone_from(&session.locale);
+                    tx.update(&account).await?;
+                }
             }
         }
         tx.commit().await?;

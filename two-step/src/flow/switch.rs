@@ -9,7 +9,7 @@ use super::{Core, FlowError, Locked, Visit};
 use crate::account::{Account, AccountState};
 use crate::challenge::ChallengeState;
 use crate::device::TrustKind;
-use crate::method::{Kind, Method, may_be_on};
+use crate::method::{Kind, Method, is_primary, may_be_on};
 use crate::store::{Session, SupportCase, SupportState, Tx, Value};
 
 /// Why two-step verification stays off.
@@ -132,7 +132,7 @@ impl Core {
     pub(super) async fn switch_off(
         &self, tx: &mut Tx, locked: &mut Locked, keep_phones: bool, actor: &str,
     ) -> Result<(), FlowError> {
-        let (account, now) = (&mut locked.account, locked.now);
+        let (account, now, email) = (&mut locked.account, locked.now, self.config().email.second_step);
         account.state = AccountState::Off;
         account.version += 1;
         account.count_right();
@@ -141,7 +141,10 @@ impl Core {
             let keep = method.kind == Kind::Email
                 || keep_phones && method.kind == Kind::Phone && method.verified_at.is_some();
             if keep {
-                method.proved_in = None;
+                // What gets notices alone opens nothing: it stays confirmed.
+                if is_primary(method.kind, email) {
+                    method.proved_in = None;
+                }
                 tx.update(method).await?;
             } else {
                 self.remove_method(tx, method, "turned_off", now).await?;

@@ -10,8 +10,18 @@ use crate::method::Method;
 use crate::store::{Dispatch, SupportCase, Tx, Value};
 
 /// Tables whose rows go with an account.
-const OF_ACCOUNT: [&str; 8] =
-    ["challenge", "session", "recovery_code", "trust", "support_case", "notice", "method", "outbox"];
+const OF_ACCOUNT: [&str; 10] = [
+    "challenge",
+    "session",
+    "recovery_code",
+    "trust",
+    "support_case",
+    "notice",
+    "method",
+    "outbox",
+    "app_key",
+    "app_request",
+];
 /// The kind of an event that was of an erased user. It keeps the place of a reader who has read it.
 pub(super) const ERASED: &str = "erased";
 

@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::sign_in::who;
-use super::view::Channel;
-use super::view::sign_in::Delivery;
+use super::ask_app::asking;
+use super::sign_in::{page, who};
+use super::view::sign_in::{Asking, Delivery};
+use super::view::{Channel, Proof};
 use super::visitor::Visitor;
 use super::{Pages, shown};
 use crate::clock::seconds_until;
@@ -42,8 +43,21 @@ pub(super) async fn status(
     }
 }
 
+/// The same for a challenge that asks an app.
+async fn app_status(pages: &Pages, visitor: &Visitor, look: &Look) -> Result<Response, FlowError> {
+    let asking = asking(pages, look).await?;
+    let page = page(pages, visitor, look);
+    // Where nothing is asked any more, the page is another one.
+    let done = !matches!(asking, Asking::Waiting(_)) || !look.challenge.state.is_live();
+    let body = json!({"delivery": asking.text(&page), "tone": asking.tone().word(), "done": done});
+    Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
+}
+
 pub(super) async fn status_of(pages: &Pages, visitor: &Visitor, look: &Look) -> Result<Response, FlowError> {
     let lang = super::answer::lang_of(visitor, look.challenge.locale.as_deref());
+    if shown::proof(look) == Proof::App {
+        return app_status(pages, visitor, look).await;
+    }
     let delivery = delivery(pages, look).await?;
     let channel = shown::proof(look).channel();
     let text = delivery.zip(channel).map(|(d, channel)| d.text(lang, channel));

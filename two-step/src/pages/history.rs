@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::set_up::{page, proven};
 use super::sign_in::finish;
 use super::view::settings::{Actor, Change, Entry, History};
-use super::view::{Lang, Proof};
+use super::view::{Lang, MethodKind, Proof};
 use super::visitor::Visitor;
 use super::{Pages, shown};
 use crate::flow::Visitor as Guest;
@@ -57,7 +57,10 @@ fn detail(lang: Lang, guest: &Guest, event: &Event) -> String {
     let data: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
     let word = |key: &str| data.get(key).and_then(serde_json::Value::as_str);
     if event.kind == "challenge.verified" {
-        return word("method").and_then(Proof::from_word).map_or("", |proof| proof.name(lang)).to_owned();
+        let by_trust = || MethodKind::trusted_device(lang);
+        return word("method")
+            .map_or("", |w| Proof::from_word(w).map_or_else(by_trust, |p| p.name(lang)))
+            .to_owned();
     }
     let id: Option<Uuid> = word("method").and_then(|id| id.parse().ok());
     if let Some(method) = id.and_then(|id| guest.methods.iter().find(|m| m.id == id)) {

@@ -63,6 +63,7 @@ fn method_page(
     });
     let may_prefer = method.is_active() && is_primary(method.kind, pages.core.config().email.second_step);
     let code = match (method.state, method.kind) {
+        (MethodState::Active, Kind::Email) if !pages.core.config().email.second_step => CodeOffer::Nothing,
         (MethodState::Active, Kind::Phone | Kind::Email) => CodeOffer::Test,
         (MethodState::Paused, Kind::Phone) => CodeOffer::Prove,
         _ => CodeOffer::Nothing,

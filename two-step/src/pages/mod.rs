@@ -2,12 +2,15 @@
 //! call the flows and fill the views.
 
 mod answer;
+mod app_set_up;
+mod ask_app;
 mod authenticator;
 mod delivery;
 mod email;
 mod form;
 mod history;
 mod methods;
+mod own_app;
 mod policy;
 mod set_up;
 mod settings;
@@ -56,6 +59,7 @@ impl Pages {
             .route("/challenge/{id}/ways", get(sign_in::ways).post(sign_in::choose))
             .route("/challenge/{id}/cancel", post(sign_in::cancel))
             .route("/challenge/{id}/lost", post(sign_in::lost))
+            .route("/challenge/{id}/app", post(ask_app::go_on))
             .route("/s/{handle}", get(settings::claim))
             .route("/settings", get(settings::home))
             .route("/settings/proof", post(settings::prove))
@@ -71,6 +75,7 @@ impl Pages {
                 "/settings/authenticator",
                 get(authenticator::authenticator).post(authenticator::enter_authenticator),
             )
+            .route("/settings/app", get(app_set_up::ask_app).post(app_set_up::enter_app))
             .route("/settings/email", get(email::ask_email).post(email::email))
             .route("/settings/recovery-codes", get(set_up::recovery_codes).post(set_up::make_recovery_codes))
             .route("/settings/recovery-codes/saved", post(set_up::recovery_codes_saved))
@@ -78,12 +83,17 @@ impl Pages {
             .route("/settings/methods/{id}/remove", get(methods::ask_remove))
             .route("/settings/devices", get(settings::devices).post(settings::revoke))
             .route("/settings/history", get(history::history))
+            .route("/app", get(own_app::shell))
+            .route("/app/manifest.webmanifest", get(own_app::manifest))
+            .route("/app/icon", get(own_app::icon))
+            .route("/app/{name}", get(own_app::file))
             .route("/stop/{token}", get(stop::show).post(stop::stop))
             .route("/assets/{name}", get(asset))
             .route("/.well-known/jwks.json", get(jwks))
             .fallback(answer::no_page)
             .layer(axum::middleware::from_fn_with_state(Arc::clone(&pages), answer::no_raw_errors))
-            .with_state(pages)
+            .with_state(Arc::clone(&pages))
+            .merge(crate::api::app::router(Arc::clone(&pages.core)))
     }
 }
 

@@ -7,6 +7,14 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use super::Pages;
 use crate::config::ProductConfig;
 
+/// What the app needs besides: its manifest and its service worker.
+pub(super) fn allow_app(headers: &mut HeaderMap) {
+    let csp = headers.get(header::CONTENT_SECURITY_POLICY).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if let Ok(value) = HeaderValue::from_str(&format!("{csp}; manifest-src 'self'; worker-src 'self'")) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, value);
+    }
+}
+
 /// Sets the headers of a page. Forms may lead to the product: Chrome checks redirects against `form-action` too.
 pub(super) fn set(headers: &mut HeaderMap, pages: &Pages, product: Option<&ProductConfig>) {
     let urls = product.into_iter().flat_map(|p| p.return_urls.iter());

@@ -21,6 +21,7 @@ use super::view::sign_in::EntryError;
 use super::view::{self, Page};
 use super::visitor::Visitor;
 use super::{Pages, shown};
+use crate::challenge::ChallengeState;
 use crate::challenge::SendRefused;
 use crate::clock::seconds_until;
 use crate::flow::{AddRefused, Entered, Entry, FlowError, Look, SwitchRefused, Visitor as Guest, Who};
@@ -160,6 +161,10 @@ pub(super) async fn phone_code(
         let guest = proven(&pages, &visitor).await?;
         let look = enrolment(&pages, &visitor, method).await?;
         let phone = look.method().ok_or(FlowError::Missing("method"))?;
+        // Back in the browser, after the code was right.
+        if phone.is_active() && look.challenge.state == ChallengeState::Verified {
+            return Ok(pages.go(&visitor, "/settings", None));
+        }
         let typed_here = phone.state == MethodState::Pending;
         let number = if typed_here {
             let target = pages.core.target(phone)?;
@@ -263,7 +268,7 @@ pub(super) async fn make_recovery_codes(
         let (guest, _) = posted(&pages, &visitor, &headers, body).await?;
         let codes = pages.core.make_recovery_codes(&visitor.visit).await?;
         let view = NewRecoveryCodes {
-            page: page(&pages, &visitor, &guest),
+            page: Page { shown_once: true, ..page(&pages, &visitor, &guest) },
             place: place(&guest, 3),
             codes: codes.iter().map(|c| c.to_string()).collect(),
             made_at: guest.now.as_second(),

@@ -7,6 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method as Verb, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::ask_app::app_name;
 use super::form::Form;
 use super::set_up::{page, place, posted, proven};
 use super::sign_in::{finish, is_idle};
@@ -17,6 +18,7 @@ use super::view::settings::{
 };
 use super::visitor::Visitor;
 use super::{Pages, shown};
+use crate::app_key::MAX_APPS;
 use crate::flow::{DeviceCookie, SessionClaimed, Visitor as Guest};
 use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, first, is_primary, may_be_on};
 
@@ -84,8 +86,8 @@ fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) 
         let view = ChooseMethod {
             page: page(pages, visitor, guest),
             place: place(guest, 1),
-            authenticator: true,
-            phone: true,
+            just_off: notice(query) == Some(Notice::TurnedOff),
+            app: app_name(pages, product),
             email,
         };
         return pages.render(visitor, product, StatusCode::OK, &view);
@@ -96,7 +98,8 @@ fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) 
     }
     let page = page(pages, visitor, guest);
     let ready = ReadyMethod { kind: shown::kind(primary.kind), hint: shown::hint(primary) };
-    let view = Backup { ready, page, place: place(guest, 3), authenticator: true, phone: true, email };
+    let app = app_name(pages, product);
+    let view = Backup { ready, page, place: place(guest, 3), app, email };
     pages.render(visitor, product, StatusCode::OK, &view)
 }
 
@@ -134,6 +137,7 @@ async fn home_view(
     let has_codes = guest.methods.iter().any(|m| m.kind == Kind::Recovery && m.is_active());
     let left = pages.core.recovery_codes_left(guest.account.id).await?;
     let authenticators = guest.methods.iter().filter(|m| m.kind == Kind::Totp && m.is_active()).count();
+    let apps = guest.methods.iter().filter(|m| m.kind == Kind::App && m.verified_at.is_some()).count();
     Ok(SettingsHome {
         page: page(pages, visitor, guest),
         notice: notice(query).map(|n| settled(n, guest, config.email.second_step)),
@@ -141,6 +145,7 @@ async fn home_view(
         methods: listed.map(|m| row(pages, guest, m)).collect(),
         recovery_left: u32::try_from(left).ok().filter(|_| has_codes),
         devices: device_rows(pages, visitor, guest).await?,
+        add_app: app_name(pages, &guest.account.product).filter(|_| apps < MAX_APPS),
         add_authenticator: authenticators < MAX_AUTHENTICATORS,
         add_phone: true,
         add_email: config.smtp.url.is_some()
@@ -154,6 +159,7 @@ pub(super) fn notice(query: Option<&str>) -> Option<Notice> {
         form_urlencoded::parse(query?.as_bytes()).find(|(k, _)| k == "done").map(|(_, v)| v.into_owned())?;
     Some(match word.as_str() {
         "added" => Notice::Added,
+        "app" => Notice::AppAdded,
         "authenticator" => Notice::AuthenticatorAdded,
         "removed" => Notice::Removed,
         "saved" => Notice::Saved,
@@ -164,14 +170,20 @@ pub(super) fn notice(query: Option<&str>) -> Option<Notice> {
         "last" => Notice::LastMethod,
         "limited" => Notice::TestLimited,
         "authenticators" => Notice::TooManyAuthenticators,
+        "apps" => Notice::TooManyApps,
         _ => return None,
     })
 }
 
-/// An authenticator is asked for first, unless the user prefers another method.
+/// An app is asked first, then an authenticator, unless the user prefers another method.
 fn settled(notice: Notice, guest: &Guest, email: bool) -> Notice {
-    let is_first = || first(&guest.methods, email).is_some_and(|m| m.kind == Kind::Totp);
-    if notice == Notice::AuthenticatorAdded && !is_first() { Notice::Added } else { notice }
+    let kind = match notice {
+        Notice::AppAdded => Kind::App,
+        Notice::AuthenticatorAdded => Kind::Totp,
+        _ => return notice,
+    };
+    let is_first = first(&guest.methods, email).is_some_and(|m| m.kind == kind);
+    if is_first { notice } else { Notice::Added }
 }
 
 async fn device_rows(

@@ -31,6 +31,7 @@ pub(super) fn proof(look: &Look) -> Proof {
         Some(Kind::Phone) => Proof::Sms,
         Some(Kind::Email) => Proof::Email,
         Some(Kind::Recovery) => Proof::Recovery,
+        Some(Kind::App) => Proof::App,
         _ => Proof::Totp,
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn who(visitor: &Visitor) -> Who {
     Who::Browser(visitor.visit.clone())
 }
 
-fn shown_purpose(purpose: Purpose) -> Shown {
+pub(super) fn shown_purpose(purpose: Purpose) -> Shown {
     match purpose {
         Purpose::SignIn => Shown::SignIn,
         Purpose::NewDevice => Shown::NewDevice,
@@ -109,6 +109,11 @@ pub(super) async fn show(
         if look.challenge.purpose == Purpose::Enrol {
             return Err(PageError::NoPage);
         }
+        // The question about the phone stays until it is answered. The new recovery code was shown once.
+        let view = lost_phone(&pages, &visitor, &look, None);
+        if look.challenge.awaits_answer(look.now) && !view.phones.is_empty() {
+            return Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view));
+        }
         if look.challenge.state == ChallengeState::Verified
             && let Some(location) = pages.core.go_on(id, &who(&visitor)).await?
         {
@@ -121,6 +126,9 @@ pub(super) async fn show(
             return Ok(paused(&pages, &visitor, &look, seconds_until(look.now, until)));
         }
         let method = look.method();
+        if method.is_some_and(|m| m.kind == Kind::App) {
+            return super::ask_app::show(&pages, &visitor, &look, query.as_deref()).await;
+        }
         let email = pages.core.config().email.second_step;
         if method.is_none() && look.methods.iter().any(|m| look.may_prove(m, email)) {
             return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
@@ -147,7 +155,7 @@ pub(super) async fn show(
     finish(&pages, &visitor, answer.await)
 }
 
-fn page(pages: &Pages, visitor: &Visitor, look: &Look) -> Page {
+pub(super) fn page(pages: &Pages, visitor: &Visitor, look: &Look) -> Page {
     pages.page(visitor, &look.account.product, look.challenge.locale.as_deref(), look.challenge.id)
 }
 
@@ -191,6 +199,19 @@ pub(super) fn error_word(entered: &Entered, recovery: bool) -> Option<String> {
     }
 }
 
+/// The page after a sign-in with a recovery code.
+fn lost_phone(pages: &Pages, visitor: &Visitor, look: &Look, new_code: Option<String>) -> LostPhone {
+    let email = pages.core.config().email.second_step;
+    let phones = look.methods.iter().filter(|m| m.is_active() && m.kind == Kind::Phone);
+    let phones = phones.filter(|p| signs_in_without(&look.methods, p.id, email));
+    LostPhone {
+        page: Page { shown_once: new_code.is_some(), ..page(pages, visitor, look) },
+        challenge: look.challenge.id.to_string(),
+        phones: phones.map(|p| (p.id.to_string(), p.hint.clone())).collect(),
+        new_code,
+    }
+}
+
 /// `POST /challenge/{id}`: a code.
 pub(super) async fn enter(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
@@ -210,15 +231,8 @@ pub(super) async fn enter(
         match entered {
             Entered::Verified { new_recovery_code, cookie, .. } if lost => {
                 let look = pages.core.look(id, &who(&visitor)).await?;
-                let email = pages.core.config().email.second_step;
-                let phones = look.methods.iter().filter(|m| m.is_active() && m.kind == Kind::Phone);
-                let phones = phones.filter(|p| signs_in_without(&look.methods, p.id, email));
-                let view = LostPhone {
-                    page: page(&pages, &visitor, &look),
-                    challenge: id.to_string(),
-                    phones: phones.map(|p| (p.id.to_string(), p.hint.clone())).collect(),
-                    new_code: new_recovery_code.map(|code| code.to_string()),
-                };
+                let view =
+                    lost_phone(&pages, &visitor, &look, new_recovery_code.map(|code| code.to_string()));
                 if view.phones.is_empty() && view.new_code.is_none() {
                     let to = pages.core.location(&look.challenge);
                     let to = to.unwrap_or_else(|| format!("/challenge/{id}"));
@@ -325,7 +339,7 @@ fn all_ways(look: &Look, wait: Option<u64>, pages: &Pages) -> Vec<Way> {
             }
             Kind::Email => push(Proof::Email),
             Kind::Recovery => push(Proof::Recovery),
-            Kind::App => {}
+            Kind::App => push(Proof::App),
         }
     }
     ways

@@ -8,11 +8,13 @@ const POSTGRES: &[(&str, &str)] = &[
     ("V1__two_step", include_str!("../../migrations/postgres/V1__two_step.sql")),
     ("V2__proofs", include_str!("../../migrations/postgres/V2__proofs.sql")),
     ("V3__order_of_events", include_str!("../../migrations/postgres/V3__order_of_events.sql")),
+    ("V4__app", include_str!("../../migrations/postgres/V4__app.sql")),
 ];
 const SQLITE: &[(&str, &str)] = &[
     ("V1__two_step", include_str!("../../migrations/sqlite/V1__two_step.sql")),
     ("V2__proofs", include_str!("../../migrations/sqlite/V2__proofs.sql")),
     ("V3__order_of_events", include_str!("../../migrations/sqlite/V3__order_of_events.sql")),
+    ("V4__app", include_str!("../../migrations/sqlite/V4__app.sql")),
 ];
 /// Migrations exclude each other by this advisory lock.
 const MIGRATION_LOCK: i64 = 0x7477_6f73_7465_7031;

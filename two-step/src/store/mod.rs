@@ -97,7 +97,7 @@ impl Store {
             Driver::Postgres(d) => Inner::Postgres(Box::new(d.begin().await?)),
             Driver::Sqlite(d) => Inner::Sqlite(d.begin().await?),
         };
-        Ok(Tx { inner, ahead_ms: self.ahead_ms.load(Ordering::Relaxed), wakes: None })
+        Ok(Tx { inner, ahead_ms: self.ahead_ms.load(Ordering::Relaxed), wakes: vec![] })
     }
 
     /// Moves this store's clock ahead of the database's. For tests of what takes days.
@@ -110,7 +110,7 @@ impl Store {
 pub struct Tx {
     inner: Inner,
     ahead_ms: i64,
-    wakes: Option<Arc<Notify>>,
+    wakes: Vec<Arc<Notify>>,
 }
 
 enum Inner {
@@ -154,7 +154,7 @@ impl Tx {
             Inner::Postgres(tx) => tx.commit().await?,
             Inner::Sqlite(tx) => tx.commit()?,
         }
-        if let Some(waiting) = self.wakes {
+        for waiting in self.wakes {
             waiting.notify_waiters();
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Tx {
 
     /// Wakes whoever waits for what this transaction writes, once it is committed.
     pub fn wake_after_commit(&mut self, waiting: &Arc<Notify>) {
-        self.wakes = Some(Arc::clone(waiting));
+        self.wakes.push(Arc::clone(waiting));
     }
 
     /// Inserts a row. [`StoreError::Exists`] where a unique key is taken; the transaction is over then.

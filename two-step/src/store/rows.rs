@@ -9,6 +9,8 @@ use uuid::Uuid;
 use super::record::record;
 use super::value::{Cell, Column, Value, words};
 use crate::account::Account;
+use crate::app_key::AppKey;
+use crate::app_request::AppRequest;
 use crate::challenge::Challenge;
 use crate::code::Code;
 use crate::device::{Device, Trust};
@@ -175,6 +177,8 @@ pub enum OutboxKind {
     Mail,
     /// An event for a product's webhook.
     Webhook,
+    /// A push that wakes an app.
+    Push,
 }
 
 /// Something that must leave this process.
@@ -351,7 +355,7 @@ record!(Challenge, "challenge", id: Uuid = 1, account = 2, purpose = 3, state = 
     handle_hash = 8, browser_hash = 9, return_url = 10, return_state = 11, nonce = 12, wrong = 13, sends = 14, calls = 15,
     next_send_at = 16, client_hash = 17, agent = 18, locale = 19, created_at = 20, expires_at = 21, ended_at = 22,
     ticket_hash = 23, ticket_until = 24, jti = 25, proof = 26, acr = 27, device = 28, redeemed_at = 29,
-    answer_hash = 30);
+    answer_hash = 30, place = 31);
 record!(Code, "code", id: Uuid = 1, group_id = 2, challenge = 3, method = 4, hash = 5, sealed = 6, created_at = 7, expires_at = 8, undelivered = 9);
 record!(RecoveryCode, "recovery_code", id: Uuid = 1, account = 2, n = 3, salt = 4, hash = 5, used_at = 6);
 record!(Device, "device", id: Uuid = 1, generation = 2, overlap_until = 3, label = 4, seen_at = 5, void = 6);
@@ -363,6 +367,9 @@ record!(Session, "session", id: Uuid = 1, account = 2, purpose = 3, handle_hash 
 record!(Dispatch, "dispatch", id: Uuid = 1, group_id = 2, challenge = 3, method = 4, first_channel = 5, call_planned = 6,
     issued_at = 7, confirmed_at = 8, state = 9, channel = 10, reason = 11, retry_at = 12, sequence = 13, call_due_at = 14);
 record!(OutboxRow, "outbox", id: Uuid = 1, kind = 2, subject = 3, body_sealed = 4, not_after = 5, tries = 6, next_at = 7, account = 8);
+record!(AppKey, "app_key", method: Uuid = 1, account = 2, setup_name = 3, setup_sealed = 4, setup_until = 5, setup_tries = 6,
+    thumbprint = 7, public = 8, display_name = 9, push_sealed = 10, paused_until = 11, seen_at = 12);
+record!(AppRequest, "app_request", id: Uuid = 1, challenge = 2, account = 3, method = 4, state = 5, created_at = 6, other_network = 7);
 record!(Counter, "counter", key_hash: String = 1, times = 2, expires_at = 3);
 record!(Event, "event", id: Uuid = 1, product = 2, account = 3, user_ref = 4, kind = 5, at = 6, actor = 7, data = 8);
 record!(NoticeToken, "notice", token_hash: String = 1, account = 2, about = 3, method = 4, until = 5);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::account::AccountState;
+use crate::app_request::RequestState;
 use crate::challenge::{Acr, ChallengeState, Proof, Purpose};
 use crate::device::TrustKind;
 use crate::method::{Channel, Kind, MethodState};
@@ -150,4 +151,15 @@ macro_rules! words {
 }
 pub(super) use words;
 
-words!(AccountState, Kind, MethodState, Channel, Purpose, ChallengeState, Proof, Acr, TrustKind);
+words!(
+    AccountState,
+    RequestState,
+    Kind,
+    MethodState,
+    Channel,
+    Purpose,
+    ChallengeState,
+    Proof,
+    Acr,
+    TrustKind
+);

@@ -9,5 +9,6 @@ mod contract;
 mod idempotency;
 mod methods;
 mod metrics;
+mod own_app;
 mod refusals;
 mod server;

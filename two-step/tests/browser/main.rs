@@ -49,5 +49,7 @@ scenarios! {
     trusted_devices_are_revoked_one_by_one_and_all_at_once,
     two_users_share_a_browser,
     an_earlier_code_counts_after_send_again,
+    the_app_is_set_up_asked_and_denied,
+    a_second_phone_with_the_app_and_a_lost_one,
     the_history_says_what_changed with ["--set", "products.shop.colour = \"#7a1fa2\""],
 }

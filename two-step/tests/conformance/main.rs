@@ -14,6 +14,7 @@ mod erasing;
 mod hearing;
 mod migrations;
 mod new_devices;
+mod own_app;
 mod pauses;
 mod proofs;
 mod reading;

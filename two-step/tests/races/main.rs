@@ -9,6 +9,7 @@ mod claims;
 mod entries;
 mod neighbours;
 mod numbers;
+mod own_app;
 mod sends;
 
 use std::future::Future;

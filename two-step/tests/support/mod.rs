@@ -8,6 +8,7 @@
     reason = "each test binary uses its own part"
 )]
 
+pub mod app;
 pub mod user;
 pub mod world;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 use two_step::account::Account;
-use two_step::config::{Config, ProductConfig};
+use two_step::config::{Config, ProductAppConfig, ProductConfig};
 use two_step::flow::Core;
 use two_step::seal::{Keys, Sealed};
 use two_step::store::{OutboxKind, OutboxRow, Record, Store, Value};
@@ -184,6 +184,7 @@ fn config() -> Config {
         name: "Shop".to_owned(),
         return_urls: vec![RETURN_URL.to_owned()],
         countries: vec!["GB".to_owned(), "DE".to_owned()],
+        app: Some(ProductAppConfig::default()),
         ..ProductConfig::default()
     };
     let mut config = Config::default();

@@ -18,6 +18,21 @@ const ICON: &str = include_str!("../../../assets/two-step.svg");
 /// A hash of the style sheet and the script. Links carry it as `?v=`, so a cache may keep them for ever.
 pub const VERSION: u32 = fnv(STYLE.as_bytes(), fnv(SCRIPT.as_bytes(), 0x811c_9dc5));
 
+/// The same of the app's files, for the cache of its service worker.
+pub const APP_VERSION: u32 = {
+    let files = concat!(
+        include_str!("../../../assets/app/app.js"),
+        include_str!("../../../assets/app/api.js"),
+        include_str!("../../../assets/app/signer.js"),
+        include_str!("../../../assets/app/store.js"),
+        include_str!("../../../assets/app/texts.js"),
+        include_str!("../../../assets/app/app.css"),
+        include_str!("../../../assets/app/sw.js"),
+        include_str!("../../../templates/app.html"),
+    );
+    fnv(files.as_bytes(), VERSION)
+};
+
 /// A file that pages link.
 #[derive(Debug, Clone)]
 pub struct Asset {

@@ -30,6 +30,11 @@ impl MethodKind {
         }
     }
 
+    /// What stands in place of a method where a browser was trusted.
+    pub fn trusted_device(lang: Lang) -> &'static str {
+        lang.texts().methods.trusted_device
+    }
+
     /// The name of the icon.
     pub(crate) fn icon(self) -> &'static str {
         match self {
@@ -88,6 +93,8 @@ pub enum Proof {
     Totp,
     /// A code by e-mail.
     Email,
+    /// The product's own app: digits typed into it, or the code that it shows.
+    App,
     /// A recovery code.
     Recovery,
 }
@@ -99,7 +106,7 @@ impl Proof {
             Self::Sms => Some(Channel::Sms),
             Self::Voice => Some(Channel::Voice),
             Self::Email => Some(Channel::Email),
-            Self::Totp | Self::Recovery => None,
+            Self::Totp | Self::App | Self::Recovery => None,
         }
     }
 
@@ -110,13 +117,14 @@ impl Proof {
             Self::Voice => "voice",
             Self::Totp => "totp",
             Self::Email => "email",
+            Self::App => "app",
             Self::Recovery => "recovery",
         }
     }
 
     /// Reads the claim `method`.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Sms, Self::Voice, Self::Totp, Self::Email, Self::Recovery]
+        [Self::Sms, Self::Voice, Self::Totp, Self::Email, Self::App, Self::Recovery]
             .into_iter()
             .find(|p| p.word() == word)
     }
@@ -129,6 +137,7 @@ impl Proof {
             Self::Voice => texts.voice,
             Self::Totp => texts.totp,
             Self::Email => texts.email,
+            Self::App => texts.app,
             Self::Recovery => texts.recovery,
         }
     }
@@ -145,6 +154,7 @@ impl Proof {
             Self::Voice => "call",
             Self::Totp => "key",
             Self::Email => "mail",
+            Self::App => "phone",
             Self::Recovery => "list",
         }
     }

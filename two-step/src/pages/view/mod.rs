@@ -18,6 +18,7 @@ pub mod country;
 pub mod ended;
 pub mod lang;
 pub mod method;
+pub mod own_app;
 pub mod page;
 pub mod set_up;
 pub mod settings;

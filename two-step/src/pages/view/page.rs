@@ -18,12 +18,22 @@ pub struct Page {
     pub home: Option<String>,
     /// Whose settings these are, for the line at the foot. None hides the line.
     pub account: Option<String>,
+    /// Whether the page shows what is never shown again: it cannot be switched to another language.
+    pub shown_once: bool,
 }
 
 impl Page {
     /// A page with a language, a product's name and a CSRF value; no colour, no home, no account.
     pub fn new(lang: Lang, product: impl Into<String>, csrf: impl Into<String>) -> Self {
-        Self { lang, product: product.into(), csrf: csrf.into(), accent: None, home: None, account: None }
+        Self {
+            lang,
+            product: product.into(),
+            csrf: csrf.into(),
+            accent: None,
+            home: None,
+            account: None,
+            shown_once: false,
+        }
     }
 
     /// The sentences in the page's language.
@@ -33,8 +43,8 @@ impl Page {
 
     /// The languages that the page can be switched to.
     pub(crate) fn other_langs(&self) -> impl Iterator<Item = Lang> + use<> {
-        let shown = self.lang;
-        Lang::ALL.into_iter().filter(move |lang| *lang != shown)
+        let (shown, once) = (self.lang, self.shown_once);
+        Lang::ALL.into_iter().filter(move |lang| *lang != shown && !once)
     }
 
     /// "Back to Shop".

@@ -70,10 +70,13 @@ async function settingsPages() {
   await check(page, "proof");
   await to(page, stack.demo + "shop");
   await openSettingsByText(page);
-  for (const path of ["/settings", "/settings/devices", "/settings/history", "/settings/off", "/settings/recovery-codes", "/settings/email"]) {
+  for (const path of ["/settings", "/settings/devices", "/settings/history", "/settings/off", "/settings/recovery-codes", "/settings/email", "/settings/app", "/app?product=shop"]) {
     await to(page, path);
     await check(page, path);
   }
+  await page.click("text=Add an account");
+  await check(page, "a set-up code in the app");
+  await to(page, "/settings/email");
   await page.fill("input[name=address]", "ada.lovelace@a-rather-long-name-of-a-host.example");
   await page.click("main form button.primary");
   await check(page, "the code of a mail");

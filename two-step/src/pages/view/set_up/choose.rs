@@ -15,15 +15,29 @@ pub struct ChooseMethod {
     pub page: Page,
     /// Where the page stands.
     pub place: Place,
-    /// Whether authenticator apps are offered.
-    pub authenticator: bool,
-    /// Whether phones are offered.
-    pub phone: bool,
+    /// Whether two-step verification was turned off just now.
+    pub just_off: bool,
+    /// What the product's app is called; none where it has none.
+    pub app: Option<String>,
     /// Whether e-mail is offered as a second step.
     pub email: bool,
 }
 
+/// "The Shop app on your phone asks you."
+fn app_detail(page: &Page, app: &str) -> String {
+    (page.t().choose.app)(app)
+}
+
 impl ChooseMethod {
+    fn app_detail(&self, app: &str) -> String {
+        app_detail(&self.page, app)
+    }
+
+    /// One method is recommended: the product's own app where it has one.
+    fn authenticator_tag(&self) -> &'static str {
+        if self.app.is_some() { "" } else { self.page.t().choose.recommended }
+    }
+
     fn step(&self) -> Option<String> {
         self.place.step_text(&self.page)
     }
@@ -41,15 +55,17 @@ pub struct Backup {
     pub place: Place,
     /// The method that is ready.
     pub ready: ReadyMethod,
-    /// Whether another authenticator app is offered.
-    pub authenticator: bool,
-    /// Whether another phone is offered.
-    pub phone: bool,
+    /// What the product's app is called; none where it has none.
+    pub app: Option<String>,
     /// Whether e-mail is offered as a second step.
     pub email: bool,
 }
 
 impl Backup {
+    fn app_detail(&self, app: &str) -> String {
+        app_detail(&self.page, app)
+    }
+
     fn step(&self) -> Option<String> {
         self.place.step_text(&self.page)
     }

@@ -1,5 +1,6 @@
 //! The set-up wizard. The settings use the same pages to add a method.
 
+mod app;
 mod authenticator;
 mod choose;
 mod phone;
@@ -7,6 +8,7 @@ mod phone_code;
 mod recovery_codes;
 mod turn_on;
 
+pub use app::AddApp;
 pub use authenticator::AddAuthenticator;
 pub use choose::{Backup, ChooseMethod};
 pub use phone::{AddPhone, Country, PhoneError};

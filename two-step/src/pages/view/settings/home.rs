@@ -56,6 +56,8 @@ impl MethodRow {
 pub enum Notice {
     /// A method was confirmed by its first code.
     Added,
+    /// The product's app was confirmed, and is asked first.
+    AppAdded,
     /// An authenticator was confirmed, and is asked for first.
     AuthenticatorAdded,
     /// A method was removed.
@@ -76,6 +78,8 @@ pub enum Notice {
     TestLimited,
     /// The account has as many authenticator apps as it may.
     TooManyAuthenticators,
+    /// The account has as many of the product's apps as it may.
+    TooManyApps,
 }
 
 impl Notice {
@@ -83,6 +87,7 @@ impl Notice {
         let texts = &page.t().notices;
         match self {
             Self::Added => texts.added,
+            Self::AppAdded => texts.app_added,
             Self::AuthenticatorAdded => texts.authenticator_added,
             Self::Removed => texts.removed,
             Self::Saved => texts.saved,
@@ -93,11 +98,12 @@ impl Notice {
             Self::LastMethod => texts.last_method,
             Self::TestLimited => texts.test_limited,
             Self::TooManyAuthenticators => texts.too_many_authenticators,
+            Self::TooManyApps => texts.too_many_apps,
         }
     }
 
     pub(crate) const fn is_problem(self) -> bool {
-        matches!(self, Self::LastMethod | Self::TestLimited | Self::TooManyAuthenticators)
+        matches!(self, Self::LastMethod | Self::TestLimited | Self::TooManyAuthenticators | Self::TooManyApps)
     }
 }
 
@@ -121,6 +127,8 @@ pub struct SettingsHome {
     pub recovery_left: Option<u32>,
     /// The trusted devices.
     pub devices: Vec<Device>,
+    /// What the product's app is called, where another one may be added.
+    pub add_app: Option<String>,
     /// Whether another authenticator app may be added.
     pub add_authenticator: bool,
     /// Whether another phone may be added.
@@ -141,6 +149,10 @@ impl SettingsHome {
 
     fn off_due(&self) -> Option<String> {
         self.off_due_at.map(|at| (self.page.t().settings.off_due)(&when::date_time(self.page.lang, at)))
+    }
+
+    fn add_app_text(&self, app: &str) -> String {
+        (self.page.t().settings.add_app)(app)
     }
 
     fn recovery_text(&self) -> String {

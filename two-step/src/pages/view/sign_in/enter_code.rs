@@ -61,6 +61,7 @@ impl EnterCode {
             Proof::Voice => texts.title_voice,
             Proof::Totp => texts.title_totp,
             Proof::Email => texts.title_email,
+            Proof::App => texts.title_app,
             Proof::Recovery => texts.title_recovery,
         }
     }
@@ -78,6 +79,7 @@ impl EnterCode {
             Proof::Voice => (texts.lead_voice)(&self.hint),
             Proof::Totp => (texts.lead_totp)(&self.page.product),
             Proof::Email => (texts.lead_email)(&self.hint),
+            Proof::App => texts.title_app.to_owned(),
             Proof::Recovery => texts.lead_recovery.to_owned(),
         }
     }

@@ -1,5 +1,6 @@
 //! The pages of a challenge: type the code, choose another way, and what follows a recovery code.
 
+mod ask_app;
 mod delivery;
 mod enter_code;
 mod entry_error;
@@ -7,6 +8,7 @@ mod lost_phone;
 mod offer;
 mod ways;
 
+pub use ask_app::{AskApp, Asking};
 pub use delivery::{Delivery, Tone};
 pub use enter_code::{EnterCode, Purpose};
 pub use entry_error::EntryError;

@@ -33,7 +33,7 @@ pub enum SendProblem {
 
 /// `/challenge/{id}/ways`: all active methods.
 ///
-/// Form: POST `/challenge/{id}/ways`: `csrf`, `method`, `proof` (`sms`, `voice`, `totp`, `email`, `recovery`),
+/// Form: POST `/challenge/{id}/ways`: `csrf`, `method`, `proof` (`sms`, `voice`, `totp`, `email`, `app`, `recovery`),
 /// `channel` (`sms`, `voice` or `email`; missing where nothing is sent).
 #[derive(Debug, Clone, Template)]
 #[template(path = "sign_in/ways.html")]
@@ -65,14 +65,7 @@ impl Ways {
     }
 
     fn label(&self, way: &Way) -> &'static str {
-        let texts = &self.page.t().ways;
-        match way.proof {
-            Proof::Sms => texts.sms,
-            Proof::Voice => texts.voice,
-            Proof::Totp => texts.totp,
-            Proof::Email => texts.email,
-            Proof::Recovery => texts.recovery,
-        }
+        way.proof.name(self.page.lang)
     }
 
     /// The second line: the method's name, and where the code goes.

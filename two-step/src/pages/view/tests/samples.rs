@@ -69,7 +69,8 @@ fn sign_in(lang: Lang, out: &mut Vec<(String, String)>) {
         hint: "42".to_owned(),
         wait: Some(25),
     };
-    let ways = [Proof::Sms, Proof::Voice, Proof::Totp, Proof::Email, Proof::Recovery].map(way).to_vec();
+    let ways =
+        [Proof::Sms, Proof::Voice, Proof::Totp, Proof::Email, Proof::App, Proof::Recovery].map(way).to_vec();
     for problem in [SendProblem::Limited(60), SendProblem::UsedUp, SendProblem::NotPossible] {
         let (page, challenge, ways) = (page(lang), "c1".to_owned(), ways.clone());
         add(
@@ -84,6 +85,22 @@ fn sign_in(lang: Lang, out: &mut Vec<(String, String)>) {
                 back: true,
             },
         );
+    }
+    for asking in [Asking::Waiting("012345".to_owned()), Asking::Replaced, Asking::Not, Asking::Limited(60)] {
+        let ask = AskApp {
+            page: page(lang),
+            challenge: "c1".to_owned(),
+            purpose: Purpose::SignIn,
+            method: "m1".to_owned(),
+            app: HOSTILE.to_owned(),
+            device: HOSTILE.to_owned(),
+            asking,
+            error: Some(EntryError::Wrong { left: 3 }),
+            trust: Trust::Days(30),
+            trust_ticked: true,
+            other_ways: true,
+        };
+        add("ask app", &ask);
     }
     let phone = |id: &str, hint: &str| (id.to_owned(), hint.to_owned());
     for phones in [vec![phone("m1", "42")], vec![phone("m1", "42"), phone("m2", "17")], vec![]] {
@@ -121,10 +138,25 @@ fn set_up(lang: Lang, out: &mut Vec<(String, String)>) {
     };
     let page = || page(lang);
     let place = Place::Wizard { step: 1, of: 3 };
-    let (authenticator, phone, email) = (true, true, true);
-    add("choose", &ChooseMethod { page: page(), place, authenticator, phone, email });
+    let email = true;
+    let app = Some(HOSTILE.to_owned());
+    add("choose", &ChooseMethod { page: page(), place, just_off: true, app: app.clone(), email });
     let ready = ReadyMethod { kind: MethodKind::Phone, hint: "42".to_owned() };
-    add("backup", &Backup { page: page(), place, ready: ready.clone(), authenticator, phone, email });
+    add("backup", &Backup { page: page(), place, ready: ready.clone(), app, email });
+    for code in [Some("7K2M-9QX0".to_owned()), None] {
+        let add_app = AddApp {
+            page: page(),
+            place,
+            method: "m1".to_owned(),
+            app: HOSTILE.to_owned(),
+            url: "https://verify.shop.example/app?product=shop".to_owned(),
+            qr_svg: "<svg></svg>".to_owned(),
+            code,
+            seconds: 600,
+            error: Some(EntryError::Wrong { left: 3 }),
+        };
+        add("add app", &add_app);
+    }
     let authenticator = AddAuthenticator {
         page: page(),
         place,
@@ -193,6 +225,7 @@ fn settings(lang: Lang, out: &mut Vec<(String, String)>) {
         |until| Device { id: "d1".to_owned(), label: HOSTILE.to_owned(), is_this: true, used_at: 0, until };
     let devices = vec![device(Some(0)), device(None), Device { label: String::new(), ..device(None) }];
     let home = SettingsHome {
+        add_app: Some(HOSTILE.to_owned()),
         page: page(),
         notice: Some(Notice::Saved),
         off_due_at: Some(0),

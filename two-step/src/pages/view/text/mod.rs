@@ -11,11 +11,11 @@ mod sign_in;
 
 pub(crate) use de::DE;
 pub(crate) use en::EN;
-pub(crate) use set_up::{Authenticator, Backup, Choose, Done, Phone, PhoneErrors, Recovery, TurnOn};
+pub(crate) use set_up::{AddApp, Authenticator, Backup, Choose, Done, Phone, PhoneErrors, Recovery, TurnOn};
 pub(crate) use settings::{
     Changes, Devices, Email, History, MethodPage, Notices, Off, Proof, Remove, Settings, Stop,
 };
-pub(crate) use sign_in::{Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
+pub(crate) use sign_in::{AskApp, Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
 
 /// A sentence without a value.
 pub(crate) type Text = &'static str;
@@ -33,11 +33,13 @@ pub(crate) struct Texts {
     pub(crate) delivery: Deliveries,
     pub(crate) entry_error: EntryErrors,
     pub(crate) ways: Ways,
+    pub(crate) ask_app: AskApp,
     pub(crate) lost: Lost,
     pub(crate) ended: Ended,
     pub(crate) choose: Choose,
     pub(crate) backup: Backup,
     pub(crate) authenticator: Authenticator,
+    pub(crate) add_app: AddApp,
     pub(crate) phone: Phone,
     pub(crate) phone_error: PhoneErrors,
     pub(crate) recovery: Recovery,
@@ -89,5 +91,6 @@ pub(crate) struct Methods {
     pub(crate) email: Text,
     pub(crate) app: Text,
     pub(crate) recovery: Text,
+    pub(crate) trusted_device: Text,
     pub(crate) interceptable: Text,
 }

@@ -7,6 +7,7 @@ pub(crate) struct Choose {
     pub(crate) title: Text,
     pub(crate) lead: Text,
     pub(crate) recommended: Text,
+    pub(crate) app: WithWord,
     pub(crate) authenticator: Text,
     pub(crate) phone: Text,
     pub(crate) email: Text,
@@ -110,5 +111,24 @@ pub(crate) struct Done {
     pub(crate) title: Text,
     pub(crate) lead: WithWord,
     pub(crate) trusted: Text,
+    pub(crate) not_trusted: Text,
     pub(crate) settings: Text,
+}
+
+/// Words of the page that sets the app up.
+pub(crate) struct AddApp {
+    pub(crate) title: WithWord,
+    pub(crate) step_install: Text,
+    pub(crate) install: Text,
+    pub(crate) qr: WithWord,
+    pub(crate) here: Text,
+    pub(crate) step_code: Text,
+    pub(crate) code: Text,
+    pub(crate) until: WithWord,
+    pub(crate) taken: Text,
+    pub(crate) step_digits: Text,
+    pub(crate) digits: Text,
+    pub(crate) submit: Text,
+    pub(crate) new_code: Text,
+    pub(crate) needs_script: Text,
 }

@@ -17,6 +17,7 @@ pub(crate) struct Settings {
     pub(crate) added: WithWord,
     pub(crate) last_used: WithWord,
     pub(crate) never_used: Text,
+    pub(crate) add_app: WithWord,
     pub(crate) add_authenticator: Text,
     pub(crate) add_phone: Text,
     pub(crate) add_email: Text,
@@ -31,6 +32,7 @@ pub(crate) struct Settings {
 /// What was done just now.
 pub(crate) struct Notices {
     pub(crate) added: Text,
+    pub(crate) app_added: Text,
     pub(crate) authenticator_added: Text,
     pub(crate) removed: Text,
     pub(crate) saved: Text,
@@ -41,6 +43,7 @@ pub(crate) struct Notices {
     pub(crate) last_method: Text,
     pub(crate) test_limited: Text,
     pub(crate) too_many_authenticators: Text,
+    pub(crate) too_many_apps: Text,
 }
 
 /// One method.

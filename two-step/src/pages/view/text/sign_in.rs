@@ -8,6 +8,7 @@ pub(crate) struct SignIn {
     pub(crate) title_voice: Text,
     pub(crate) title_totp: Text,
     pub(crate) title_email: Text,
+    pub(crate) title_app: Text,
     pub(crate) title_recovery: Text,
     pub(crate) lead_sms: WithWord,
     pub(crate) lead_voice: WithWord,
@@ -80,6 +81,7 @@ pub(crate) struct Ways {
     pub(crate) voice: Text,
     pub(crate) totp: Text,
     pub(crate) email: Text,
+    pub(crate) app: Text,
     pub(crate) recovery: Text,
     pub(crate) to_number: WithWord,
     pub(crate) possible_in: WithWord,
@@ -132,4 +134,20 @@ pub(crate) struct Ended {
     pub(crate) bad_request: EndText,
     pub(crate) sign_in_again_in: WithWord,
     pub(crate) try_again_in: WithWord,
+}
+
+/// Words of the page that asks the app.
+pub(crate) struct AskApp {
+    pub(crate) lead: fn(&str, &str) -> String,
+    pub(crate) not_asked: WithWord,
+    pub(crate) number: Text,
+    pub(crate) waiting: Text,
+    pub(crate) replaced: Text,
+    pub(crate) none: Text,
+    pub(crate) limited: WithWord,
+    pub(crate) late: Text,
+    pub(crate) check: Text,
+    pub(crate) ask_again: Text,
+    pub(crate) code_summary: Text,
+    pub(crate) code_lead: Text,
 }

@@ -1,12 +1,13 @@
 //! German: the set-up pages.
 
-use super::super::{Authenticator, Backup, Choose, Done, Phone, PhoneErrors, Recovery, TurnOn};
+use super::super::{AddApp, Authenticator, Backup, Choose, Done, Phone, PhoneErrors, Recovery, TurnOn};
 
 pub(super) const CHOOSE: Choose = Choose {
     title: "Wählen Sie Ihren zweiten Schritt",
     lead: "Nach dem Passwort geben Sie einen Code ein. Ein gestohlenes Passwort allein reicht dann nicht.",
     recommended: "Empfohlen",
-    authenticator: "Eine App auf Ihrem Telefon zeigt alle 30 Sekunden einen neuen Code. Sie braucht kein Netz, und niemand kann den Code abfangen.",
+    app: |app| format!("Die App {app} auf Ihrem Telefon fragt Sie. Sie geben dort eine Zahl ein."),
+    authenticator: "Eine App auf Ihrem Telefon zeigt alle 30 Sekunden einen neuen Code. Sie braucht kein Netz, und es wird kein Code gesendet.",
     phone: "Wir senden einen Code per SMS oder Anruf. Das ist schnell eingerichtet. SMS und Anrufe können abgefangen werden.",
     email: "Wir senden einen Code an Ihr Postfach. Das ist nur so sicher wie das Postfach.",
     later: "Jetzt nicht",
@@ -102,11 +103,25 @@ pub(super) const TURN_ON: TurnOn = TurnOn {
 
 pub(super) const DONE: Done = Done {
     title: "Die Bestätigung in zwei Schritten ist eingeschaltet",
-    lead: |product| {
-        format!(
-            "Ihr Konto bei {product} ist jetzt besser geschützt. Bei der nächsten Anmeldung fragen wir nach einem Code."
-        )
-    },
+    lead: |product| format!("Ihr Konto bei {product} ist jetzt besser geschützt."),
+    not_trusted: "Bei der nächsten Anmeldung fragen wir nach einem Code.",
     trusted: "Dieses Gerät gilt als vertrauenswürdig. Hier fragen wir nicht nach einem Code.",
     settings: "Einstellungen öffnen",
+};
+
+pub(super) const ADD_APP: AddApp = AddApp {
+    title: |app| format!("Die App {app} einrichten"),
+    step_install: "Öffnen Sie die App auf Ihrem Telefon",
+    install: "Scannen Sie dies mit der Kamera des Telefons, oder öffnen Sie die Adresse darunter. Legen Sie die Seite dann auf den Startbildschirm: Das Menü des Browsers nennt es „Installieren“ oder „Zum Home-Bildschirm“.",
+    qr: |app| format!("QR-Code, der die App {app} öffnet"),
+    here: "Auf diesem Gerät öffnen",
+    step_code: "Geben Sie diesen Code in die App ein",
+    code: "Einrichtungscode",
+    until: |wait| format!("Er gilt noch {wait}."),
+    taken: "Eine App hat den Code übernommen.",
+    step_digits: "Geben Sie die sechs Ziffern ein, die die App zeigt",
+    digits: "Sechs Ziffern",
+    submit: "Prüfen und weiter",
+    new_code: "Einen neuen Einrichtungscode erzeugen",
+    needs_script: "Die App braucht JavaScript.",
 };

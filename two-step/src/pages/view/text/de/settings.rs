@@ -22,6 +22,7 @@ pub(super) const SETTINGS: Settings = Settings {
     added: |date| format!("Hinzugefügt {date}"),
     last_used: |date| format!("zuletzt genutzt {date}"),
     never_used: "noch nie genutzt",
+    add_app: |app| format!("App {app} hinzufügen"),
     add_authenticator: "Authenticator-App hinzufügen",
     add_phone: "Telefon hinzufügen",
     add_email: "E-Mail-Adresse hinzufügen",
@@ -35,6 +36,7 @@ pub(super) const SETTINGS: Settings = Settings {
 
 pub(super) const NOTICES: Notices = Notices {
     added: "Bestätigt.",
+    app_added: "Bestätigt. Von nun an fragen wir zuerst die App. Das können Sie bei einer anderen Methode ändern.",
     authenticator_added: "Bestätigt. Von nun an fragen wir zuerst nach Ihrer Authenticator-App. Das können Sie bei einer anderen Methode ändern.",
     removed: "Entfernt.",
     saved: "Gespeichert.",
@@ -44,6 +46,7 @@ pub(super) const NOTICES: Notices = Notices {
     turned_off: "Die Bestätigung in zwei Schritten ist ausgeschaltet.",
     last_method: "Sie brauchen eine Methode und eine Ersatzmethode. Fügen Sie erst eine weitere hinzu, und entfernen Sie dann diese.",
     test_limited: "Zurzeit kann kein Testcode gesendet werden. Bitte versuchen Sie es später.",
+    too_many_apps: "Die App ist auf so vielen Telefonen wie möglich. Entfernen Sie zuerst eine.",
     too_many_authenticators: "Mehr Authenticator-Apps sind nicht möglich. Entfernen Sie zuerst eine.",
 };
 

@@ -1,12 +1,13 @@
 //! German: the sign-in pages and the pages that end a path.
 
-use super::super::{Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
+use super::super::{AskApp, Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
 
 pub(super) const SIGN_IN: SignIn = SignIn {
     title_sms: "Prüfen Sie Ihre SMS",
     title_voice: "Gehen Sie ans Telefon",
     title_totp: "Öffnen Sie Ihre Authenticator-App",
     title_email: "Prüfen Sie Ihre E-Mails",
+    title_app: "Bestätigen Sie in der App",
     title_recovery: "Wiederherstellungscode verwenden",
     lead_sms: |digits| format!("Wir haben einen Code an die Nummer gesendet, die auf {digits} endet."),
     lead_voice: |digits| {
@@ -94,6 +95,7 @@ pub(super) const WAYS: Ways = Ways {
     voice: "Anruf",
     totp: "Authenticator-App",
     email: "E-Mail",
+    app: "Die App",
     recovery: "Wiederherstellungscode",
     to_number: |digits| format!("An die Nummer, die auf {digits} endet"),
     possible_in: |wait| format!("Möglich in {wait}"),
@@ -114,8 +116,8 @@ pub(super) const LOST: Lost = Lost {
     question_of_many: "Haben Sie eines Ihrer Telefone verloren?",
     phone: |digits| format!("Telefon mit der Nummer, die auf {digits} endet"),
     explain: "Entfernen Sie ein verlorenes oder gestohlenes Telefon. Es bekommt dann keine Codes mehr.",
-    remove: "Entfernen",
-    keep: "Behalten",
+    remove: "Telefon entfernen",
+    keep: "Telefon behalten",
     keep_all: "Alle behalten",
     go_on: "Ich habe ihn aufbewahrt, weiter",
     new_code_title: "Ihr neuer Wiederherstellungscode",
@@ -207,4 +209,24 @@ pub(super) const ENDED: Ended = Ended {
     },
     sign_in_again_in: |wait| format!("Melden Sie sich in {wait} erneut an."),
     try_again_in: |wait| format!("Bitte versuchen Sie es in {wait} noch einmal."),
+};
+
+pub(super) const ASK_APP: AskApp = AskApp {
+    lead: |app, device| match device {
+        "" => format!("Öffnen Sie die App {app} auf Ihrem Telefon, und geben Sie dort diese Zahl ein:"),
+        device => format!("Öffnen Sie die App {app} auf {device}, und geben Sie dort diese Zahl ein:"),
+    },
+    not_asked: |app| format!("Bestätigen Sie mit der App {app}."),
+    number: "Zahl",
+    waiting: "Wir warten auf die App…",
+    replaced: "Inzwischen hat eine andere Anmeldung die App gefragt. Fragen Sie erneut, oder wählen Sie einen anderen Weg.",
+    none: "Die App wurde nicht gefragt. Fragen Sie jetzt, oder wählen Sie einen anderen Weg.",
+    limited: |wait| {
+        format!("Die App kann in {wait} wieder gefragt werden. Wählen Sie bis dahin einen anderen Weg.")
+    },
+    late: "Nichts auf Ihrem Telefon? Öffnen Sie die App selbst, oder wählen Sie einen anderen Weg.",
+    check: "Ich habe bestätigt",
+    ask_again: "Die App erneut fragen",
+    code_summary: "Stattdessen einen Code eingeben",
+    code_lead: "Die App zeigt unter „Code anzeigen“ einen Code. Geben Sie ihn hier ein.",
 };

@@ -1,12 +1,13 @@
 //! English: the set-up pages.
 
-use super::super::{Authenticator, Backup, Choose, Done, Phone, PhoneErrors, Recovery, TurnOn};
+use super::super::{AddApp, Authenticator, Backup, Choose, Done, Phone, PhoneErrors, Recovery, TurnOn};
 
 pub(super) const CHOOSE: Choose = Choose {
     title: "Choose your second step",
     lead: "After your password we ask for a code. A stolen password alone then opens nothing.",
     recommended: "Recommended",
-    authenticator: "An app on your phone shows a new code every 30 seconds. Works without a network, and nobody can intercept it.",
+    app: |app| format!("The {app} app on your phone asks you. You type a number into it."),
+    authenticator: "An app on your phone shows a new code every 30 seconds. It works without a network, and no code is sent.",
     phone: "We send a code by text or by call. Easy to start with. Others can intercept texts and calls.",
     email: "We send a code to your mailbox. Only as safe as the mailbox.",
     later: "Not now",
@@ -100,9 +101,25 @@ pub(super) const TURN_ON: TurnOn = TurnOn {
 
 pub(super) const DONE: Done = Done {
     title: "Two-step verification is on",
-    lead: |product| {
-        format!("Your account at {product} is now better protected. At the next sign-in we ask for a code.")
-    },
-    trusted: "This device is trusted. We do not ask for a code here.",
+    lead: |product| format!("Your account at {product} is now better protected."),
+    trusted: "This device is trusted: here we do not ask for a code.",
+    not_trusted: "At the next sign-in we ask for a code.",
     settings: "Open the settings",
+};
+
+pub(super) const ADD_APP: AddApp = AddApp {
+    title: |app| format!("Set up the {app} app"),
+    step_install: "Open the app on your phone",
+    install: "Scan this with the phone’s camera, or open the address below. Then add the page to the home screen: the browser’s menu calls it “Install” or “Add to Home Screen”.",
+    qr: |app| format!("QR code that opens the {app} app"),
+    here: "Open it on this device",
+    step_code: "Type this code into the app",
+    code: "Set-up code",
+    until: |wait| format!("It is good for {wait}."),
+    taken: "An app has taken the code.",
+    step_digits: "Type the six digits that the app shows",
+    digits: "Six digits",
+    submit: "Verify and continue",
+    new_code: "Make a new set-up code",
+    needs_script: "The app needs JavaScript.",
 };

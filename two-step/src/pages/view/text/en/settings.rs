@@ -22,6 +22,7 @@ pub(super) const SETTINGS: Settings = Settings {
     added: |date| format!("Added {date}"),
     last_used: |date| format!("last used {date}"),
     never_used: "never used",
+    add_app: |app| format!("Add the {app} app"),
     add_authenticator: "Add an authenticator app",
     add_phone: "Add a phone",
     add_email: "Add an e-mail address",
@@ -35,6 +36,7 @@ pub(super) const SETTINGS: Settings = Settings {
 
 pub(super) const NOTICES: Notices = Notices {
     added: "Confirmed.",
+    app_added: "Confirmed. From now on we ask the app first. You can change that at another method.",
     authenticator_added: "Confirmed. From now on we ask for your authenticator app first. You can change that at another method.",
     removed: "Removed.",
     saved: "Saved.",
@@ -44,6 +46,7 @@ pub(super) const NOTICES: Notices = Notices {
     turned_off: "Two-step verification is off.",
     last_method: "You need a method and a backup. Add another one first, then remove this one.",
     test_limited: "No test code can be sent for now. Please try again later.",
+    too_many_apps: "The app is on as many phones as possible. Remove one first.",
     too_many_authenticators: "You have as many authenticator apps as possible. Remove one first.",
 };
 

@@ -1,12 +1,13 @@
 //! English: the sign-in pages and the pages that end a path.
 
-use super::super::{Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
+use super::super::{AskApp, Deliveries, EndText, Ended, EntryErrors, Lost, SignIn, Ways};
 
 pub(super) const SIGN_IN: SignIn = SignIn {
     title_sms: "Check your text messages",
     title_voice: "Answer your phone",
     title_totp: "Open your authenticator app",
     title_email: "Check your e-mail",
+    title_app: "Confirm in the app",
     title_recovery: "Use a recovery code",
     lead_sms: |digits| format!("We sent a code to the number that ends in {digits}."),
     lead_voice: |digits| {
@@ -88,6 +89,7 @@ pub(super) const WAYS: Ways = Ways {
     voice: "Phone call",
     totp: "Authenticator app",
     email: "E-mail",
+    app: "The app",
     recovery: "Recovery code",
     to_number: |digits| format!("To the number that ends in {digits}"),
     possible_in: |wait| format!("Possible in {wait}"),
@@ -108,8 +110,8 @@ pub(super) const LOST: Lost = Lost {
     question_of_many: "Have you lost one of your phones?",
     phone: |digits| format!("Phone with the number that ends in {digits}"),
     explain: "Remove a phone that is lost or stolen. It then gets no more codes.",
-    remove: "Remove it",
-    keep: "Keep it",
+    remove: "Remove the phone",
+    keep: "Keep the phone",
     keep_all: "Keep them all",
     go_on: "I have saved it, continue",
     new_code_title: "Your new recovery code",
@@ -201,4 +203,22 @@ pub(super) const ENDED: Ended = Ended {
     },
     sign_in_again_in: |wait| format!("Sign in again in {wait}."),
     try_again_in: |wait| format!("Please try again in {wait}."),
+};
+
+pub(super) const ASK_APP: AskApp = AskApp {
+    lead: |app, device| match device {
+        "" => format!("Open the {app} app on your phone, and type this number:"),
+        device => format!("Open the {app} app on {device}, and type this number:"),
+    },
+    not_asked: |app| format!("Confirm with the {app} app."),
+    number: "Number",
+    waiting: "Waiting for the app…",
+    replaced: "Another sign-in has asked the app meanwhile. Ask again, or use another way.",
+    none: "The app was not asked. Ask now, or use another way.",
+    limited: |wait| format!("The app can be asked again in {wait}. Until then, use another way."),
+    late: "Nothing on your phone? Open the app yourself, or use another way.",
+    check: "I have confirmed it",
+    ask_again: "Ask the app again",
+    code_summary: "Type a code instead",
+    code_lead: "The app shows a code under “Show a code”. Type it here.",
 };

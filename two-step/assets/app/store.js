@@ -1,0 +1,31 @@
+// The accounts of this app, in IndexedDB. Keys are kept as the browser's own objects: nothing can read their private half.
+
+const NAME = "two-step";
+const STORE = "accounts";
+
+function open() {
+  return new Promise((resolve, reject) => {
+    const opening = indexedDB.open(NAME, 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: "id" });
+    opening.onsuccess = () => resolve(opening.result);
+    opening.onerror = () => reject(opening.error);
+  });
+}
+
+async function run(mode, act) {
+  const database = await open();
+  try {
+    return await new Promise((resolve, reject) => {
+      const transaction = database.transaction(STORE, mode);
+      const request = act(transaction.objectStore(STORE));
+      transaction.oncomplete = () => resolve(request.result);
+      transaction.onerror = transaction.onabort = () => reject(transaction.error);
+    });
+  } finally {
+    database.close();
+  }
+}
+
+export const all = () => run("readonly", (store) => store.getAll());
+export const put = (account) => run("readwrite", (store) => store.put(account));
+export const remove = (id) => run("readwrite", (store) => store.delete(id));

@@ -1,0 +1,46 @@
+// Keeps the app's files for when there is no network, and shows a notification when the server wakes it.
+
+// A classic worker: not every browser loads modules here.
+const WORDS = {
+  en: ["Are you signing in?", "Open the app to answer."],
+  de: ["Melden Sie sich gerade an?", "Öffnen Sie die App, um zu antworten."],
+};
+
+const CACHE = "two-step-app-VERSION";
+const FILES = ["/app", "/app/app.js", "/app/api.js", "/app/signer.js", "/app/store.js", "/app/texts.js", "/app/app.css", "/assets/two-step.css", "/app/icon"];
+
+self.addEventListener("install", (event) => {
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));
+});
+
+self.addEventListener("activate", (event) => {
+  const old = caches.keys().then((names) => names.filter((name) => name.startsWith("two-step-app-") && name !== CACHE));
+  event.waitUntil(old.then((names) => Promise.all(names.map((name) => caches.delete(name)))).then(() => self.clients.claim()));
+});
+
+// The network first, so that a new version shows at once; the kept files where there is none. The API is never kept.
+self.addEventListener("fetch", (event) => {
+  const url = new URL(event.request.url);
+  const isOurs = url.origin === location.origin && FILES.includes(url.pathname);
+  if (event.request.method !== "GET" || !isOurs) return;
+  const kept = () => caches.match(event.request, { ignoreSearch: true });
+  event.respondWith(fetch(event.request).catch(async () => (await kept()) ?? Response.error()));
+});
+
+// A push carries nothing. The app asks for itself.
+self.addEventListener("push", (event) => {
+  const [title, body] = WORDS[self.navigator.language.slice(0, 2)] ?? WORDS.en;
+  const shown = self.registration.showNotification(title, { body, tag: "request", icon: "/app/icon" });
+  const told = self.clients.matchAll({ type: "window" }).then((all) => all.forEach((client) => client.postMessage("asked")));
+  event.waitUntil(Promise.all([shown, told]));
+});
+
+self.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  const open = async () => {
+    const windows = await self.clients.matchAll({ type: "window" });
+    const ours = windows.find((client) => new URL(client.url).pathname === "/app");
+    return ours ? ours.focus() : self.clients.openWindow("/app");
+  };
+  event.waitUntil(open());
+});

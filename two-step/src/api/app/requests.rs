@@ -1,0 +1,305 @@
+//! What an app is asked, and its answers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::App;
+use super::register::{Product, unsigned};
+use crate::api::openapi::problems;
+use crate::api::problem::Problem;
+use crate::api::{body, query};
+use crate::clock::seconds_until;
+use crate::config::Config;
+use crate::flow::{Answered, AppCall, Asked, Core};
+
+/// The longest wait of a request for requests.
+const MAX_WAIT_S: u64 = 30;
+/// Another process may have made a request: the table is looked at so often.
+const LOOK: Duration = Duration::from_secs(1);
+/// A stream ends after this time, so that a key that was removed is found out. The app opens another.
+const STREAM_LIFE: Duration = Duration::from_secs(300);
+
+/// A request: "Is this you?"
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(super) struct RequestAnswer {
+    /// Its id.
+    id: Uuid,
+    /// The product.
+    product: Product,
+    /// Browser and system of whoever signs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Firefox · Windows")]
+    agent: Option<String>,
+    /// Where that browser is, if the product knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Leeds, GB")]
+    place: Option<String>,
+    /// Whether that browser is on another network than this app. A phone on mobile data is; a stranger is too.
+    other_network: bool,
+    /// How many digits the page shows.
+    digits: u32,
+    /// When it was made.
+    created_at: Timestamp,
+    /// When it ends.
+    expires_at: Timestamp,
+}
+
+/// What an app is asked now.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(super) struct RequestsAnswer {
+    /// The open requests; at most one at a time.
+    requests: Vec<RequestAnswer>,
+    /// The server's time.
+    now: Timestamp,
+}
+
+fn describe(asked: Asked, config: &Config) -> RequestAnswer {
+    RequestAnswer {
+        id: asked.request.id,
+        product: Product::of(asked.product, config),
+        agent: asked.challenge.agent,
+        place: asked.challenge.place,
+        other_network: asked.other_network,
+        digits: config.app.number_digits,
+        created_at: asked.request.created_at,
+        expires_at: asked.challenge.expires_at,
+    }
+}
+
+async fn now(core: &Core, call: &AppCall) -> Result<RequestsAnswer, Problem> {
+    let (asked, now) = core.app_requests(call).await?;
+    let config = core.config();
+    Ok(RequestsAnswer { requests: asked.into_iter().map(|a| describe(a, &config)).collect(), now })
+}
+
+/// How long to wait.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the contract alone reads it")]
+pub(super) struct ListQuery {
+    /// Seconds to wait for a change; none: answer at once.
+    #[param(minimum = 0, maximum = 30, nullable = false)]
+    wait: Option<u32>,
+    /// The request that the app shows already. The answer waits until another one is open, or none.
+    #[param(nullable = false)]
+    seen: Option<Uuid>,
+}
+
+/// See what is asked
+///
+/// With `wait` the answer comes as soon as something changes, or when the time is over (long poll).
+#[utoipa::path(
+    get,
+    operation_id = "listAppRequests",
+    path = "/app/v1/requests",
+    tag = "app",
+    params(ListQuery),
+    responses((status = 200, description = "What is asked now", body = RequestsAnswer), ListProblems)
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>, request: Request,
+) -> Result<Json<RequestsAnswer>, Problem> {
+    let [wait, seen] = query::read(request.uri().query(), ["wait", "seen"])?;
+    let wait = wait.map_or(Ok(0), |text| text.parse::<u64>()).ok().filter(|s| *s <= MAX_WAIT_S);
+    let wait = wait.ok_or_else(bad_wait)?;
+    let seen: Option<Uuid> = match seen.map(|text| text.parse()).transpose() {
+        Ok(seen) => seen,
+        Err(_) => return Err(Problem::invalid("seen", "is the id of a request")),
+    };
+    let (call, _) = app.call(request).await?;
+    let end = Instant::now() + Duration::from_secs(wait);
+    loop {
+        // Made before the look: a commit meanwhile wakes too.
+        let changed = app.core.app_asked.notified();
+        let answer = now(&app.core, &call).await?;
+        if answer.requests.first().map(|r| r.id) != seen || Instant::now() >= end {
+            return Ok(Json(answer));
+        }
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep_until(end.min(Instant::now() + LOOK)) => {}
+        }
+    }
+}
+
+fn bad_wait() -> Problem {
+    Problem::invalid("wait", "is 0 to 30 seconds")
+}
+
+/// Hear what is asked
+///
+/// Server-sent events: `requests` with the answer of `GET /app/v1/requests`, at once and with each change. The stream ends after
+/// five minutes.
+#[utoipa::path(
+    get,
+    operation_id = "streamAppRequests",
+    path = "/app/v1/stream",
+    tag = "app",
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String), StreamProblems)
+)]
+pub(super) async fn stream(
+    State(app): State<Arc<App>>, request: Request,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let (call, _) = app.call(request).await?;
+    let end = Instant::now() + STREAM_LIFE;
+    let state = (app, call, None::<Vec<RequestAnswer>>);
+    let events = futures_util::stream::unfold(state, move |(app, call, mut told)| async move {
+        while Instant::now() < end {
+            let changed = app.core.app_asked.notified();
+            let answer = now(&app.core, &call).await.ok()?;
+            if told.as_ref() != Some(&answer.requests) {
+                told = Some(answer.requests.clone());
+                let event = Event::default().event("requests").json_data(&answer).ok()?;
+                return Some((Ok(event), (Arc::clone(&app), call, told)));
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+        None
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+/// The digits of the page.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApproveBody {
+    /// As the user typed them.
+    #[schema(example = "481516")]
+    digits: String,
+}
+
+/// What an answer led to.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub(super) enum AnsweredAnswer {
+    /// The browser goes on.
+    Approved,
+    /// The sign-in has ended.
+    Denied {
+        /// Until when the app is asked nothing more, after a second denial within an hour.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        paused_until: Option<Timestamp>,
+    },
+    /// These are not the digits of the page.
+    Wrong {
+        /// Tries that are left.
+        left: u32,
+    },
+}
+
+fn answer(app: &App, answered: &Answered) -> Result<Json<AnsweredAnswer>, Problem> {
+    match *answered {
+        Answered::Approved => Ok(Json(AnsweredAnswer::Approved)),
+        Answered::Denied { paused_until } => Ok(Json(AnsweredAnswer::Denied { paused_until })),
+        Answered::Wrong { left } => Ok(Json(AnsweredAnswer::Wrong { left })),
+        Answered::Unreadable => Err(unreadable(app.core.config().app.number_digits)),
+        Answered::Paused { until, now } => Err(paused(seconds_until(now, until))),
+        Answered::Ended(state) => Err(Problem::ended(state.into())),
+    }
+}
+
+fn unreadable(digits: u32) -> Problem {
+    Problem::invalid("digits", &format!("must be the {digits} digits that the page shows"))
+}
+
+fn paused(retry_after_s: u64) -> Problem {
+    Problem::locked("too many wrong codes: the account is paused", retry_after_s)
+}
+
+fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Problem> {
+    id.map(|Path(id)| id).map_err(|_| Problem::not_found())
+}
+
+/// Approve
+///
+/// The user types the digits that the page shows. They count as a code: wrong ones are counted with all others.
+#[utoipa::path(
+    post,
+    operation_id = "approveAppRequest",
+    path = "/app/v1/requests/{id}/approve",
+    tag = "app",
+    params(("id" = Uuid, Path, description = "The request's id")),
+    request_body = ApproveBody,
+    responses((status = 200, description = "Approved, or wrong digits", body = AnsweredAnswer), ApproveProblems)
+)]
+pub(super) async fn approve(
+    State(app): State<Arc<App>>, id: Result<Path<Uuid>, PathRejection>, request: Request,
+) -> Result<Json<AnsweredAnswer>, Problem> {
+    let (call, body) = app.call(request).await?;
+    let wanted: ApproveBody = body::parse(&body)?;
+    let answered = app.core.approve(&call, id_of(id)?, &wanted.digits).await?;
+    answer(&app, &answered)
+}
+
+/// Deny
+///
+/// "It was not me": the sign-in ends, and the product is told.
+#[utoipa::path(
+    post,
+    operation_id = "denyAppRequest",
+    path = "/app/v1/requests/{id}/deny",
+    tag = "app",
+    params(("id" = Uuid, Path, description = "The request's id")),
+    responses((status = 200, description = "The sign-in has ended", body = AnsweredAnswer), DenyProblems)
+)]
+pub(super) async fn deny(
+    State(app): State<Arc<App>>, id: Result<Path<Uuid>, PathRejection>, request: Request,
+) -> Result<Json<AnsweredAnswer>, Problem> {
+    let (call, _) = app.call(request).await?;
+    let answered = app.core.deny(&call, id_of(id)?).await?;
+    answer(&app, &answered)
+}
+
+/// A code to type on the page.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CodeAnswer {
+    /// Six digits.
+    code: String,
+    /// When they end.
+    expires_at: Timestamp,
+}
+
+/// Fetch the code
+///
+/// For a user who rather types a code on the page. The same code while it lives.
+#[utoipa::path(
+    post,
+    operation_id = "fetchAppCode",
+    path = "/app/v1/requests/{id}/code",
+    tag = "app",
+    params(("id" = Uuid, Path, description = "The request's id")),
+    responses((status = 200, description = "The code", body = CodeAnswer), CodeProblems)
+)]
+pub(super) async fn code(
+    State(app): State<Arc<App>>, id: Result<Path<Uuid>, PathRejection>, request: Request,
+) -> Result<Json<CodeAnswer>, Problem> {
+    let (call, _) = app.call(request).await?;
+    match app.core.app_code(&call, id_of(id)?).await? {
+        Ok((code, expires_at)) => Ok(Json(CodeAnswer { code: code.expose().to_owned(), expires_at })),
+        Err(answered) => Err(answer(&app, &answered).err().unwrap_or_else(Problem::not_found)),
+    }
+}
+
+problems! {
+    ListProblems = [unsigned(), vec![bad_wait()]];
+    StreamProblems = [unsigned()];
+    ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), unreadable(6), paused(60)]];
+    DenyProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("verified")]];
+    CodeProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("denied"), paused(60)]];
+}

@@ -1,0 +1,94 @@
+//! A signed request of an app: whose key made it, and whether it came now and once.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Core, FlowError};
+use crate::app_key::AppKey;
+use crate::clock::{after, between};
+use crate::seal::Hashed;
+use crate::signature::{BadSignature, Claim, PublicKey, Request};
+use crate::store::{Tx, Value};
+
+/// The clocks of app and database may differ by this much.
+const TOLERANCE: Duration = Duration::from_secs(60);
+/// A nonce is kept until no request with it can be in time any more.
+const NONCE_LIFE: Duration = Duration::from_secs(180);
+/// "Last seen" is written so often at most.
+const SEEN_STEP: Duration = Duration::from_secs(60);
+
+/// A request whose signature was checked.
+#[derive(Debug, Clone)]
+pub struct AppCall {
+    /// The app.
+    pub key: AppKey,
+    /// The keyed hash of its address.
+    pub client_hash: Option<String>,
+}
+
+/// Why a request is not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppRefused {
+    /// It is not signed as it must be.
+    Signature(BadSignature),
+    /// No app of ours has this key: it was removed, or never finished.
+    UnknownKey,
+    /// Its clock is off by more than a minute.
+    Clock {
+        /// The database's time.
+        now: Timestamp,
+    },
+    /// A request with this nonce was here before.
+    Replayed,
+}
+
+impl Core {
+    /// Checks a request of an app that is registered.
+    pub async fn app_call(
+        &self, request: &Request<'_>, client: Option<IpAddr>,
+    ) -> Result<Result<AppCall, AppRefused>, FlowError> {
+        let claim = match Claim::read(request) {
+            Ok(claim) => claim,
+            Err(bad) => return Ok(Err(AppRefused::Signature(bad))),
+        };
+        let mut tx = self.store.begin().await?;
+        let found = tx.find::<AppKey>("where thumbprint = $1", &[Value::Text(claim.key.clone())]).await?;
+        let Some((mut key, public)) = found.and_then(|key| key.public_key().map(|public| (key, public)))
+        else {
+            return Ok(Err(AppRefused::UnknownKey));
+        };
+        if let Err(refused) = self.once(&mut tx, &claim, &public).await? {
+            return Ok(Err(refused));
+        }
+        let now = tx.now().await?;
+        if key.seen_at.is_none_or(|at| after(at, SEEN_STEP) <= now) {
+            key.seen_at = Some(now);
+            let sql = "update app_key set seen_at = $2 where method = $1";
+            tx.execute(sql, &[Value::Uuid(key.method), Value::Int(now.as_millisecond())]).await?;
+        }
+        tx.commit().await?;
+        Ok(Ok(AppCall { key, client_hash: client.map(|client| self.client_hash(client)) }))
+    }
+
+    /// Whether a key made a request, now, and for the first time.
+    pub(super) async fn once(
+        &self, tx: &mut Tx, claim: &Claim, public: &PublicKey,
+    ) -> Result<Result<(), AppRefused>, FlowError> {
+        if let Err(bad) = claim.verify(public) {
+            return Ok(Err(AppRefused::Signature(bad)));
+        }
+        let now = tx.now().await?;
+        let at = Timestamp::from_second(claim.created).unwrap_or(Timestamp::MIN);
+        if between(at, now).max(between(now, at)) > TOLERANCE {
+            return Ok(Err(AppRefused::Clock { now }));
+        }
+        let hash = self.keys.hash(Hashed::AppNonce, &[claim.key.as_bytes(), claim.nonce.as_bytes()]);
+        let sql =
+            "insert into app_nonce (key_hash, expires_at) values ($1, $2) on conflict (key_hash) do nothing";
+        let until = after(now, NONCE_LIFE).as_millisecond();
+        let is_new = tx.execute(sql, &[Value::Text(hash), Value::Int(until)]).await? > 0;
+        Ok(if is_new { Ok(()) } else { Err(AppRefused::Replayed) })
+    }
+}

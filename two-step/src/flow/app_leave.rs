@@ -1,0 +1,130 @@
+//! An app changes its key or its push address, or goes.
+
+use serde_json::json;
+
+use super::app_call::AppCall;
+use super::{Core, FlowError, lock_account};
+use crate::app_key::AppKey;
+use crate::method::{Kind, Method, MethodState, UNREGISTERED, may_be_on};
+use crate::push::Endpoint;
+use crate::seal::Sealed;
+use crate::signature::PublicKey;
+use crate::store::StoreError;
+
+/// What an app may know of itself.
+#[derive(Debug, Clone)]
+pub struct AppAccount {
+    /// The app's method.
+    pub method: Method,
+    /// The product.
+    pub product: String,
+    /// The user's name at the product, where the product named one.
+    pub display_name: Option<String>,
+    /// Whether pushes reach it.
+    pub has_push: bool,
+}
+
+/// Why a key stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRefused {
+    /// It is no P-256 key, or another app has it.
+    Key,
+    /// The new key has not signed the change.
+    Proof,
+}
+
+impl Core {
+    /// The account of an app.
+    pub async fn app_account(&self, call: &AppCall) -> Result<AppAccount, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let method = tx.get::<Method>(call.key.method).await?.ok_or(FlowError::Missing("method"))?;
+        let account = tx.get::<crate::account::Account>(call.key.account).await?;
+        let product = account.ok_or(FlowError::Missing("account"))?.product;
+        let has_push = call.key.push_sealed.is_some();
+        Ok(AppAccount { method, product, display_name: call.key.display_name.clone(), has_push })
+    }
+
+    /// Puts another key in the place of an app's. The old key has signed the request, and the new one `rekey:`, the thumbprint of
+    /// the old one, `:` and its own.
+    pub async fn change_app_key(
+        &self, call: &AppCall, new: &PublicKey, proof: &str,
+    ) -> Result<Result<(), KeyRefused>, FlowError> {
+        if !new.is_valid() {
+            return Ok(Err(KeyRefused::Key));
+        }
+        let old = call.key.thumbprint.as_deref().unwrap_or_default();
+        if !new.has_signed(format!("rekey:{old}:{}", new.thumbprint()).as_bytes(), proof) {
+            return Ok(Err(KeyRefused::Proof));
+        }
+        let mut tx = self.store.begin().await?;
+        let mut key = tx.lock::<AppKey>(call.key.method).await?.ok_or(FlowError::Missing("method"))?;
+        if key.thumbprint != call.key.thumbprint {
+            return Err(FlowError::Missing("method"));
+        }
+        key.set_public(new);
+        match tx.update(&key).await {
+            Err(StoreError::Exists) => return Ok(Err(KeyRefused::Key)),
+            updated => updated?,
+        }
+        tx.commit().await?;
+        Ok(Ok(()))
+    }
+
+    /// Where pushes to an app go from now on; none: nowhere.
+    pub async fn set_push(&self, call: &AppCall, endpoint: Option<&Endpoint>) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let mut key = tx.lock::<AppKey>(call.key.method).await?.ok_or(FlowError::Missing("method"))?;
+        key.push_sealed = endpoint.map(|e| self.keys.seal(Sealed::Push, key.method, e.as_str().as_bytes()));
+        tx.update(&key).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A push service says that nobody takes pushes at an address any more.
+    pub async fn push_ended(&self, method: uuid::Uuid, endpoint: &str) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let Some(mut key) = tx.lock::<AppKey>(method).await? else { return Ok(()) };
+        let known = match &key.push_sealed {
+            Some(sealed) => *self.keys.open_text(Sealed::Push, method, sealed)? == endpoint,
+            None => false,
+        };
+        // The app may have given another address meanwhile.
+        if known {
+            key.push_sealed = None;
+            tx.update(&key).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// The app forgets its key. The method goes with it; where the account needs it, it is paused, and the settings say so.
+    pub async fn unregister_app(&self, call: &AppCall) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let mut locked = lock_account(&mut tx, call.key.account).await?;
+        let now = locked.now;
+        let left: Vec<Kind> = locked
+            .methods
+            .iter()
+            .filter(|m| m.is_active() && m.id != call.key.method)
+            .map(|m| m.kind)
+            .collect();
+        let needed = locked.account.is_on() && !may_be_on(&left, self.config().email.second_step);
+        let index = locked.methods.iter().position(|m| m.id == call.key.method);
+        let index = index.ok_or(FlowError::Missing("method"))?;
+        let mut method = locked.methods[index].clone();
+        if method.state == MethodState::Pending {
+            self.delete_pending(&mut tx, &method).await?;
+        } else if needed {
+            method.pause(UNREGISTERED);
+            tx.update(&method).await?;
+            tx.delete::<AppKey>(method.id).await?;
+            locked.methods[index] = method.clone();
+            self.tell_pause(&mut tx, &locked, method.id, UNREGISTERED).await?;
+        } else {
+            self.notify(&mut tx, &locked.account, &locked.methods, "method_removed", now).await?;
+            self.remove_method(&mut tx, &mut method, "app", now).await?;
+            let data = json!({"method": method.id, "kind": "app"});
+            self.event(&mut tx, &locked.account, "method.removed", "user", data, now).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! A user sets the product's app up: the settings page shows a code, the app takes it and shows six digits, and the user types
+//! them on the page.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::app_call::AppRefused;
+use super::author::{Author, Settings};
+use super::counting::{Count, count, full};
+use super::enrol::AddRefused;
+use super::send::may_prove;
+use super::{Core, FlowError, lock_challenge};
+use crate::app_key::{AppKey, MAX_APPS, SET_UP_LIFE, SET_UP_TRIES, SetUpCode};
+use crate::challenge::Challenge;
+use crate::clock::after;
+use crate::code::Digits;
+use crate::config::Config;
+use crate::flow::settings::MAX_LABEL_CHARS;
+use crate::method::{Kind, Method, MethodState};
+use crate::seal::{Sealed, same};
+use crate::signature::{Claim, PublicKey, Request};
+use crate::store::{Tx, Value, new_id};
+
+/// What the settings page shows of an app that is being set up.
+#[derive(Debug, Clone)]
+pub struct NewApp {
+    /// The method.
+    pub method: Uuid,
+    /// The challenge that the six digits answer.
+    pub challenge: Uuid,
+    /// The code to type into the app; none once an app has taken it.
+    pub code: Option<SetUpCode>,
+    /// Until when that code is good.
+    pub until: Timestamp,
+    /// The database's time.
+    pub now: Timestamp,
+}
+
+/// An app that registers.
+#[derive(Debug, Clone)]
+pub struct NewAppKey {
+    /// The set-up code as it was typed.
+    pub code: String,
+    /// Its public key.
+    pub public: PublicKey,
+    /// What the phone calls itself; may be empty.
+    pub name: String,
+    /// Its address.
+    pub client: Option<IpAddr>,
+}
+
+/// What a registered app shows.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The method.
+    pub method: Uuid,
+    /// The product.
+    pub product: String,
+    /// The user's name at the product, where the product named one.
+    pub display_name: Option<String>,
+    /// The six digits for the settings page.
+    pub digits: Digits,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// Why an app is not registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegisterRefused {
+    /// The request is not signed by the key that it brings, or came twice.
+    Call(AppRefused),
+    /// No such set-up waits: the code is wrong, was used, or is too old.
+    Code,
+    /// The key is no P-256 key, or another account has it.
+    Key,
+    /// Too many tries from this address.
+    Limited {
+        /// When the next one is looked at.
+        until: Timestamp,
+        /// The database's time.
+        now: Timestamp,
+    },
+}
+
+fn wrong_entries(config: &Config, subject: String) -> Count<'_> {
+    Count { name: "client_entries", subject, rules: &config.limits.client_entries }
+}
+
+impl Core {
+    /// Begins to set an app up, or shows again the set-up that waits.
+    pub async fn add_app(&self, by: impl Into<Author>) -> Result<Result<NewApp, AddRefused>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let settings = self.settings(&mut tx, &by.into()).await?;
+        if self.product(&settings.account.product)?.app.is_none() {
+            return Err(FlowError::Missing("app"));
+        }
+        let of_kind = || settings.methods.iter().filter(|m| m.kind == Kind::App);
+        if of_kind().filter(|m| m.state != MethodState::Pending).count() >= MAX_APPS {
+            return Ok(Err(AddRefused::TooMany));
+        }
+        let waiting = match self.pending_here(&mut tx, &settings, Kind::App).await? {
+            Some(method) => self.waiting(&mut tx, &method, settings.now).await?.map(|key| (method, key)),
+            None => None,
+        };
+        let (method, key) = match waiting {
+            Some(waiting) => waiting,
+            None => self.new_app(&mut tx, &settings).await?,
+        };
+        let code = match &key.setup_sealed {
+            Some(sealed) => {
+                Some(SetUpCode::from_kept(&self.keys.open_text(Sealed::SetUpCode, method.id, sealed)?))
+            }
+            None => None,
+        };
+        let (now, until) = (settings.now, key.setup_until);
+        let enrolled = self.enrol(tx, &settings, &method, None).await?;
+        Ok(enrolled.map(|challenge| NewApp { method: method.id, challenge, code, until, now }))
+    }
+
+    /// The set-up of a pending method, while its code or its six digits are good.
+    async fn waiting(
+        &self, tx: &mut Tx, method: &Method, now: Timestamp,
+    ) -> Result<Option<AppKey>, FlowError> {
+        let key = tx.get::<AppKey>(method.id).await?;
+        Ok(key.filter(|key| now < key.setup_until && key.setup_tries < SET_UP_TRIES))
+    }
+
+    async fn new_app(&self, tx: &mut Tx, settings: &Settings) -> Result<(Method, AppKey), FlowError> {
+        self.drop_pending(tx, settings, Kind::App).await?;
+        let method = Method::new(new_id(), settings.account.id, Kind::App, settings.now);
+        tx.insert(&method).await?;
+        let code = self.unused_set_up_code(tx).await?;
+        let sealed = self.keys.seal(Sealed::SetUpCode, method.id, code.expose().as_bytes());
+        let key = AppKey {
+            method: method.id,
+            account: settings.account.id,
+            setup_name: Some(code.name().to_owned()),
+            setup_sealed: Some(sealed),
+            setup_until: after(settings.now, SET_UP_LIFE),
+            setup_tries: 0,
+            thumbprint: None,
+            public: None,
+            display_name: settings.display_name.clone(),
+            push_sealed: None,
+            paused_until: None,
+            seen_at: None,
+        };
+        tx.insert(&key).await?;
+        Ok((method, key))
+    }
+
+    /// A code whose first characters no other set-up has. A few tries are enough for thousands of set-ups at once.
+    async fn unused_set_up_code(&self, tx: &mut Tx) -> Result<SetUpCode, FlowError> {
+        let now = Value::Int(tx.now().await?.as_millisecond());
+        // Their codes are good for nothing any more.
+        tx.execute("update app_key set setup_name = null, setup_sealed = null where setup_name is not null and setup_until < $1", &[now])
+            .await?;
+        for _ in 0..16 {
+            let code = SetUpCode::random();
+            let taken = "where setup_name = $1";
+            if tx.find::<AppKey>(taken, &[Value::Text(code.name().to_owned())]).await?.is_none() {
+                return Ok(code);
+            }
+        }
+        Err(FlowError::Internal("no set-up code is free"))
+    }
+
+    /// An app takes a set-up code, and shows it its key. The same app may ask again.
+    pub async fn register_app(
+        &self, request: &Request<'_>, new: &NewAppKey,
+    ) -> Result<Result<Registered, RegisterRefused>, FlowError> {
+        let claim = match Claim::read(request) {
+            Ok(claim) => claim,
+            Err(bad) => return Ok(Err(RegisterRefused::Call(AppRefused::Signature(bad)))),
+        };
+        if !new.public.is_valid() {
+            return Ok(Err(RegisterRefused::Key));
+        }
+        let mut tx = self.store.begin().await?;
+        if let Err(refused) = self.once(&mut tx, &claim, &new.public).await? {
+            return Ok(Err(RegisterRefused::Call(refused)));
+        }
+        if let Some(until) = self.wrong_set_ups_full(&mut tx, new).await? {
+            let now = tx.now().await?;
+            return Ok(Err(RegisterRefused::Limited { until, now }));
+        }
+        let Some(seen) = self.set_up_of(&mut tx, &claim, new).await? else {
+            let refused = self.count_wrong_set_up(&mut tx, new).await?;
+            tx.commit().await?;
+            return Ok(Err(refused));
+        };
+        let newest = "where method = $1 and purpose = 'enrol' order by created_at desc, id desc limit 1";
+        let enrolment = tx.find::<Challenge>(newest, &[Value::Uuid(seen.method)]).await?;
+        let Some(enrolment) = enrolment else { return Ok(Err(RegisterRefused::Code)) };
+        let (mut locked, challenge) = lock_challenge(&mut tx, enrolment.id).await?;
+        let now = locked.now;
+        let Some(mut key) = tx.lock::<AppKey>(seen.method).await? else {
+            return Ok(Err(RegisterRefused::Code));
+        };
+        let product = locked.account.product.clone();
+        let waits = now < key.setup_until && key.setup_tries < SET_UP_TRIES && challenge.state.is_live();
+        let method = locked.methods.iter_mut().find(|m| m.id == key.method);
+        let Some(method) = method.filter(|m| waits && may_prove(m, &challenge, true)) else {
+            return Ok(Err(RegisterRefused::Code));
+        };
+        let again = key.thumbprint.as_deref() == Some(claim.key.as_str());
+        if !again {
+            let fits = match (&key.setup_sealed, SetUpCode::read(&new.code)) {
+                (Some(sealed), Some(typed)) => {
+                    same(&self.keys.open_text(Sealed::SetUpCode, key.method, sealed)?, typed.expose())
+                }
+                _ => false,
+            };
+            if !fits {
+                key.setup_tries += 1;
+                tx.update(&key).await?;
+                let refused = self.count_wrong_set_up(&mut tx, new).await?;
+                tx.commit().await?;
+                return Ok(Err(refused));
+            }
+            key.set_public(&new.public);
+            (key.setup_name, key.setup_sealed) = (None, None);
+            // The six digits live as long as the code would have, and a little longer for whoever typed it late.
+            key.setup_until = after(now, SET_UP_LIFE).min(challenge.expires_at);
+            key.seen_at = Some(now);
+            tx.update(&key).await?;
+            let name: String =
+                new.name.trim().chars().filter(|c| !c.is_control()).take(MAX_LABEL_CHARS).collect();
+            method.label = Some(name).filter(|name| !name.is_empty());
+            tx.update(method).await?;
+        }
+        let method = method.clone();
+        let (code, digits) = self.live_code(&mut tx, &challenge, &method, now).await?;
+        tx.commit().await?;
+        let (display_name, until) = (key.display_name.clone(), code.expires_at);
+        Ok(Ok(Registered { method: method.id, product, display_name, digits, until }))
+    }
+
+    /// The set-up that a request is about: the one with its code's first characters, or the one that has its key already.
+    async fn set_up_of(
+        &self, tx: &mut Tx, claim: &Claim, new: &NewAppKey,
+    ) -> Result<Option<AppKey>, FlowError> {
+        let known = tx.find::<AppKey>("where thumbprint = $1", &[Value::Text(claim.key.clone())]).await?;
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(code) = SetUpCode::read(&new.code) else { return Ok(None) };
+        Ok(tx.find::<AppKey>("where setup_name = $1", &[Value::Text(code.name().to_owned())]).await?)
+    }
+
+    /// Counts a wrong set-up code at the address that it came from.
+    async fn count_wrong_set_up(&self, tx: &mut Tx, new: &NewAppKey) -> Result<RegisterRefused, FlowError> {
+        let config = self.config();
+        let now = tx.now().await?;
+        if let Some(client) = new.client {
+            let limit = wrong_entries(&config, self.client_hash(client));
+            count(tx, &self.keys, &[limit], now).await?;
+        }
+        Ok(RegisterRefused::Code)
+    }
+
+    /// Until when no set-up code of an address is looked at.
+    async fn wrong_set_ups_full(&self, tx: &mut Tx, new: &NewAppKey) -> Result<Option<Timestamp>, FlowError> {
+        let Some(client) = new.client else { return Ok(None) };
+        let config = self.config();
+        let limit = wrong_entries(&config, self.client_hash(client));
+        let now = tx.now().await?;
+        full(tx, &self.keys, &[limit], now).await
+    }
+}

@@ -1,0 +1,82 @@
+//! `/challenge/{id}` where the product's app is asked.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use uuid::Uuid;
+
+use super::answer::PageError;
+use super::form::Form;
+use super::sign_in::{finish, page, read_error, shown_purpose};
+use super::view::sign_in::{AskApp, Asking};
+use super::visitor::Visitor;
+use super::{Pages, shown};
+use crate::app_request::RequestState;
+use crate::clock::seconds_until;
+use crate::flow::{Entered, FlowError, Look};
+
+/// What a product's app is called; none where it has none.
+pub(super) fn app_name(pages: &Pages, product: &str) -> Option<String> {
+    let config = pages.core.config();
+    let product = config.product(product)?;
+    let app = product.app.as_ref()?;
+    Some(if app.name.is_empty() { product.name.clone() } else { app.name.clone() })
+}
+
+/// Whether the app is asked now.
+pub(super) async fn asking(pages: &Pages, look: &Look) -> Result<Asking, FlowError> {
+    Ok(match &look.request {
+        Some(request) if request.is_open() => Asking::Waiting(pages.core.app_digits(request.id)),
+        Some(request) if request.state == RequestState::Replaced => Asking::Replaced,
+        _ => match pages.core.full_until(look).await? {
+            Some(until) => Asking::Limited(seconds_until(look.now, until)),
+            None => Asking::Not,
+        },
+    })
+}
+
+/// The page.
+pub(super) async fn show(
+    pages: &Pages, visitor: &Visitor, look: &Look, query: Option<&str>,
+) -> Result<Response, PageError> {
+    let product = &look.account.product;
+    let page = page(pages, visitor, look);
+    let method = look.method();
+    let view = AskApp {
+        challenge: look.challenge.id.to_string(),
+        purpose: shown_purpose(look.challenge.purpose),
+        method: method.map(|m| m.id.to_string()).unwrap_or_default(),
+        app: app_name(pages, product).unwrap_or_else(|| page.product.clone()),
+        device: method.and_then(|m| m.label.clone()).unwrap_or_default(),
+        asking: asking(pages, look).await?,
+        error: read_error(query, look, pages),
+        trust: shown::trust(look.challenge.purpose, &pages.core.config()),
+        trust_ticked: query.is_some_and(|q| q.contains("trust=yes")),
+        other_ways: look.methods.iter().filter(|m| m.is_active()).count() > 1,
+        page,
+    };
+    Ok(pages.render(visitor, product, StatusCode::OK, &view))
+}
+
+/// `POST /challenge/{id}/app`: the user has confirmed it in the app, and goes on.
+pub(super) async fn go_on(
+    State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
+) -> Response {
+    let answer = async {
+        let form = Form::read(&pages, &visitor, &headers, body, id).await?;
+        let trust = form.is_ticked("trust");
+        let kept = if trust { "?trust=yes" } else { "" };
+        let here = format!("/challenge/{id}{kept}");
+        Ok(match pages.core.go_on_approved(id, &visitor.visit, trust).await? {
+            Some(Entered::Verified { location, cookie, .. }) => {
+                pages.go(&visitor, &location.unwrap_or(here), cookie.as_deref())
+            }
+            // Ended otherwise, or not answered yet: the page says which.
+            _ => pages.go(&visitor, &here, None),
+        })
+    };
+    finish(&pages, &visitor, answer.await)
+}

@@ -1,0 +1,59 @@
+//! Adding the product's own app.
+
+use askama::Template;
+
+use super::super::sign_in::EntryError;
+use super::super::{Page, when};
+use super::Place;
+
+/// `/settings/app`: how to open the app, the set-up code, and the field for the six digits that the app shows.
+///
+/// Forms: POST `/settings/app`: `csrf`, `method`, `code`; or `csrf`, `new` (`yes`): another set-up code. Link: `/settings`.
+#[derive(Debug, Clone, Template)]
+#[template(path = "set_up/app.html")]
+pub struct AddApp {
+    /// Language, product, CSRF value.
+    pub page: Page,
+    /// Where the page stands.
+    pub place: Place,
+    /// The pending method's id.
+    pub method: String,
+    /// What the app is called.
+    pub app: String,
+    /// The address of the app.
+    pub url: String,
+    /// A QR code of that address: a whole `<svg>` element of ours, written as it is.
+    pub qr_svg: String,
+    /// The set-up code; none once an app has taken it.
+    pub code: Option<String>,
+    /// Seconds for which it is good.
+    pub seconds: u64,
+    /// Why the digits were not accepted.
+    pub error: Option<EntryError>,
+}
+
+impl AddApp {
+    fn step(&self) -> Option<String> {
+        self.place.step_text(&self.page)
+    }
+
+    fn title(&self) -> String {
+        (self.page.t().add_app.title)(&self.app)
+    }
+
+    fn svg(&self) -> &str {
+        self.qr_svg.find("<svg").map_or("", |start| &self.qr_svg[start..])
+    }
+
+    fn qr_words(&self) -> String {
+        (self.page.t().add_app.qr)(&self.app)
+    }
+
+    fn until(&self) -> String {
+        (self.page.t().add_app.until)(&when::wait(self.page.lang, self.seconds))
+    }
+
+    fn error_text(&self) -> Option<String> {
+        self.error.map(|error| error.text(self.page.lang))
+    }
+}

@@ -1,0 +1,298 @@
+//! The API of the product's own app, over HTTP: with a client that nobody here wrote, and with bad input.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use tokio::net::TcpListener;
+use two_step::config::PublicUrl;
+use two_step::flow::Entered;
+use two_step::pages::Pages;
+use two_step::push::{Endpoint, Pushed, Vapid, push};
+
+use crate::support::app::{PhoneApp, SignedRequest};
+use crate::support::user::User;
+use crate::support::world::{Backend, World};
+
+/// The pages of a store of a test's own, served at their public URL.
+struct Served {
+    world: World,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Served {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let world = World::new(Backend::Sqlite).await;
+        let world = world.configured(|config| config.public_url = PublicUrl::try_from(url.clone()).unwrap());
+        let router = Pages::new(Arc::clone(&world.core)).router();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        Self { world, url, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+    }
+
+    async fn send(&self, signed: &SignedRequest) -> (u16, Json) {
+        let query = signed.query.as_ref().map_or_else(String::new, |q| format!("?{q}"));
+        let url = format!("{}{}{query}", self.url, signed.path);
+        let request = self.http.request(signed.method.parse().unwrap(), url).body(signed.body.clone());
+        let request = request
+            .header("content-digest", &signed.digest)
+            .header("signature-input", &signed.input)
+            .header("signature", &signed.signature);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    async fn call(&self, app: &PhoneApp, method: &str, path: &str, body: &Json) -> (u16, Json) {
+        let body = if body.is_null() { vec![] } else { body.to_string().into_bytes() };
+        self.send(&app.signed(method, path, &body).await).await
+    }
+
+    /// A user whose account is on, with an app.
+    async fn with_app(&self) -> (User, PhoneApp) {
+        let user = User::new(&self.world, "u1");
+        user.open_settings().await;
+        let app = PhoneApp::set_up(&user).await;
+        user.save_recovery_codes().await;
+        user.turn_on(false).await;
+        (user, app)
+    }
+}
+
+fn kind(body: &Json) -> &str {
+    body["type"].as_str().unwrap_or_default().rsplit(':').next().unwrap()
+}
+
+/// The program of `docs/two-step.md`, as a native developer runs it.
+async fn native(served: &Served, folder: &std::path::Path, arguments: &[&str]) -> Json {
+    let python =
+        std::env::var("OTPOST_TEST_PYTHON").expect("OTPOST_TEST_PYTHON is not set: run scripts/test");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/python/native_app.py");
+    let mut command = Command::new(python);
+    command.arg("-B").arg(program).args(arguments);
+    command.env("TWO_STEP_URL", &served.url).env("APP_KEY", folder.join("app.pem"));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_native_app_signs_with_a_library_of_the_standard() {
+    let served = Served::start().await;
+    let folder = std::env::temp_dir().join(format!("two-step-native-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let user = User::new(&served.world, "u1");
+    user.open_settings().await;
+    let new = served.world.core.add_app(&user.visit).await.unwrap().unwrap();
+    let unknown = native(&served, &folder, &["account"]).await;
+    assert_eq!((&unknown["status"], kind(&unknown["answer"])), (&json!(401), "unknown-key"));
+    let registered = native(&served, &folder, &["register", &new.code.unwrap().spelled()]).await;
+    assert_eq!(registered["status"], 201, "{registered}");
+    user.must_verify(new.challenge, registered["answer"]["digits"].as_str().unwrap()).await;
+    user.save_recovery_codes().await;
+    user.turn_on(false).await;
+    let challenge = user.start().await;
+    let request = served.world.core.look(challenge, &user.who()).await.unwrap().request.unwrap().id;
+    let digits = served.world.core.app_digits(request);
+    let wrong = crate::support::user::not(&digits);
+    assert_eq!(
+        native(&served, &folder, &["approve", &wrong]).await["answer"],
+        json!({"status": "wrong", "left": 4})
+    );
+    assert_eq!(
+        native(&served, &folder, &["approve", &digits]).await["answer"],
+        json!({"status": "approved"})
+    );
+    let gone_on = served.world.core.go_on_approved(challenge, &user.visit, false).await.unwrap();
+    assert!(matches!(gone_on, Some(Entered::Verified { .. })), "{gone_on:?}");
+    let account = native(&served, &folder, &["account"]).await;
+    assert_eq!(account["answer"]["state"], "active");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
+    let served = Served::start().await;
+    let (user, app) = served.with_app().await;
+    let began = Instant::now();
+    let waiting = served.call(&app, "GET", "/app/v1/requests?wait=20", &Json::Null);
+    let asking = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        user.start().await
+    };
+    let ((status, answer), challenge) = tokio::join!(waiting, asking);
+    assert_eq!(status, 200, "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(5), "not after 20 s: {:?}", began.elapsed());
+    let request = answer["requests"][0]["id"].as_str().unwrap().to_owned();
+    // What is shown already is waited out, until it ends.
+    let began = Instant::now();
+    let path = format!("/app/v1/requests?wait=20&seen={request}");
+    let waiting = served.call(&app, "GET", &path, &Json::Null);
+    let ending = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        served.world.core.cancel(challenge, &user.who()).await.unwrap();
+    };
+    let ((_, answer), ()) = tokio::join!(waiting, ending);
+    assert_eq!(answer["requests"], json!([]));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // The stream begins with what is asked now.
+    let signed = app.signed("GET", "/app/v1/stream", b"").await;
+    let stream = served.http.get(format!("{}/app/v1/stream", served.url));
+    let mut stream = stream
+        .header("content-digest", &signed.digest)
+        .header("signature-input", &signed.input)
+        .header("signature", &signed.signature)
+        .send()
+        .await
+        .unwrap();
+    let first = String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(first.starts_with("event: requests\ndata: {\"requests\":[]"), "{first}");
+    user.start().await;
+    let second =
+        tokio::time::timeout(Duration::from_secs(5), stream.chunk()).await.unwrap().unwrap().unwrap();
+    let second = String::from_utf8(second.to_vec()).unwrap();
+    assert!(second.contains("\"product\":{\"id\":\"shop\",\"name\":\"Shop\"}"), "{second}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_input_gets_a_clear_answer_and_changes_nothing() {
+    let served = Served::start().await;
+    let (user, app) = served.with_app().await;
+    user.start().await;
+    let (request, digits) = app.asked().await;
+    let approve = format!("/app/v1/requests/{request}/approve");
+    let right = json!({"digits": digits});
+    // Not signed, signed by another key, changed on the way, too old, twice.
+    let bare =
+        served.http.post(format!("{}{approve}", served.url)).body(right.to_string()).send().await.unwrap();
+    assert_eq!(bare.status(), 401);
+    assert!(!bare.headers().contains_key("www-authenticate"), "no bearer key is wanted here");
+    assert_eq!(kind(&bare.json().await.unwrap()), "signature");
+    let stranger = PhoneApp::new(&served.world);
+    assert_eq!(kind(&served.call(&stranger, "POST", &approve, &right).await.1), "unknown-key");
+    let signed = app.signed("POST", &approve, right.to_string().as_bytes()).await;
+    let changed =
+        SignedRequest { body: json!({"digits": "000000"}).to_string().into_bytes(), ..signed.clone() };
+    assert_eq!(kind(&served.send(&changed).await.1), "signature");
+    let elsewhere = SignedRequest { path: format!("/app/v1/requests/{request}/deny"), ..signed };
+    assert_eq!(kind(&served.send(&elsewhere).await.1), "signature");
+    let late = app.signed_at(-600, "POST", &approve, right.to_string().as_bytes()).await;
+    let (status, problem) = served.send(&late).await;
+    assert_eq!((status, kind(&problem)), (401, "clock"));
+    let now = served.world.now().await.as_second();
+    assert!((problem["now"].as_i64().unwrap() - now).abs() <= 2, "the server's time is in it");
+    // Of another form, too big, of another app's request.
+    let (status, problem) = served.call(&app, "POST", &approve, &json!({"digits": "12"})).await;
+    assert_eq!((status, &problem["field"]), (422, &json!("digits")));
+    let (status, problem) = served.call(&app, "POST", &approve, &json!({"digit": "123456"})).await;
+    assert_eq!((status, kind(&problem)), (422, "invalid"));
+    let big = json!({"digits": "1".repeat(10 << 20)});
+    assert_eq!(served.call(&app, "POST", &approve, &big).await.0, 413);
+    for path in ["/app/v1/requests/nonsense/approve", "/app/v1/nothing"] {
+        let (status, problem) = served.call(&app, "POST", path, &right).await;
+        assert_eq!((status, kind(&problem)), (404, "not-found"), "{path}");
+    }
+    let unknown = format!("/app/v1/requests/{}/approve", uuid::Uuid::now_v7());
+    assert_eq!(served.call(&app, "POST", &unknown, &right).await.0, 404);
+    for wait in ["31", "-1", "x"] {
+        let (status, problem) =
+            served.call(&app, "GET", &format!("/app/v1/requests?wait={wait}"), &Json::Null).await;
+        assert_eq!((status, &problem["field"]), (422, &json!("wait")), "{wait}");
+    }
+    for endpoint in ["http://127.0.0.1/", "https://10.0.0.1/", "https://push.thief.example/x", "nonsense"] {
+        let (status, problem) =
+            served.call(&app, "PUT", "/app/v1/push", &json!({"endpoint": endpoint})).await;
+        assert_eq!((status, &problem["field"]), (422, &json!("endpoint")), "{endpoint}");
+    }
+    // Nothing of it counted: the right digits still have all tries.
+    assert_eq!(served.world.account("u1").await.wrong, 0);
+    assert_eq!(served.call(&app, "POST", &approve, &right).await.1, json!({"status": "approved"}));
+}
+
+/// What a push service was sent.
+type Heard = Arc<Mutex<Vec<(reqwest::header::HeaderMap, Vec<u8>)>>>;
+
+/// A push service of this test's own, as RFC 8030 and 8292 describe one. It answers with a status.
+async fn push_service(status: u16) -> (String, Heard) {
+    let heard = Heard::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = listener.local_addr().unwrap().to_string();
+    let kept = Arc::clone(&heard);
+    let take = move |headers: reqwest::header::HeaderMap, body: axum::body::Bytes| async move {
+        kept.lock().unwrap().push((headers, body.to_vec()));
+        axum::http::StatusCode::from_u16(status).unwrap()
+    };
+    let router = axum::Router::new().route("/push/{id}", axum::routing::post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (place, heard)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_is_what_the_standards_say_and_an_ended_subscription_is_told() {
+    for (status, wanted) in [
+        (201, Ok(Pushed::Taken)),
+        (404, Ok(Pushed::Gone)),
+        (410, Ok(Pushed::Gone)),
+        (429, Err(())),
+        (307, Err(())),
+    ] {
+        let (place, heard) = push_service(status).await;
+        let world = World::new(Backend::Sqlite).await;
+        let world = world.configured(|config| config.app.push_hosts.push(place.clone()));
+        let endpoint = Endpoint::read(&format!("http://{place}/push/abc"), &world.core.config()).unwrap();
+        let vapid = Vapid::of(&world.core.keys);
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        let pushed =
+            push(&client, &vapid, &endpoint, "https://verify.shop.example", two_step::clock::machine_now());
+        assert_eq!(pushed.await.map_err(drop), wanted, "{status}");
+        let all = heard.lock().unwrap().clone();
+        let [(headers, body)] = all.as_slice() else { panic!("one request: {all:?}") };
+        assert!(body.is_empty(), "a push carries nothing");
+        let header = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned());
+        assert_eq!((header("ttl"), header("urgency")), (Some("60".to_owned()), Some("high".to_owned())));
+        let authorization = header("authorization").unwrap();
+        let (token, key) = authorization.strip_prefix("vapid t=").unwrap().split_once(", k=").unwrap();
+        assert_eq!(key, vapid.public());
+        let checked = pyjwt(token, key, &format!("http://{place}"));
+        assert_eq!(checked["sub"], "https://verify.shop.example");
+        let life = checked["exp"].as_i64().unwrap() - two_step::clock::machine_now().as_second();
+        assert!((1..=86_400).contains(&life), "at most a day: {life}");
+    }
+}
+
+/// The claims of a VAPID token, as `PyJWT` reads them with the key beside it.
+fn pyjwt(token: &str, key: &str, audience: &str) -> Json {
+    let program = "import base64, json, sys, jwt\n\
+        from cryptography.hazmat.primitives.asymmetric import ec\n\
+        token, key, audience = sys.argv[1:]\n\
+        point = base64.urlsafe_b64decode(key + '=' * (-len(key) % 4))\n\
+        public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)\n\
+        print(json.dumps(jwt.decode(token, public, algorithms=['ES256'], audience=audience)))";
+    let python =
+        std::env::var("OTPOST_TEST_PYTHON").expect("OTPOST_TEST_PYTHON is not set: run scripts/test");
+    let output = Command::new(python).args(["-B", "-c", program, token, key, audience]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_committed_contract_of_the_app_is_the_one_that_is_served() {
+    let served = Served::start().await;
+    let answer = served.http.get(format!("{}/app/v1/openapi.json", served.url)).send().await.unwrap();
+    let served: Json = answer.json().await.unwrap();
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/contracts/two-step-app.openapi.json");
+    let text = std::fs::read_to_string(committed).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Json>(&text).unwrap(),
+        served,
+        "run: two-step contracts --app > {committed}"
+    );
+}

@@ -1,0 +1,86 @@
+"use strict";
+const { assert, newBrowser, openSettings, saveRecoveryCodes, scenario, shot, shows, signIn, stack, type } = require("./user.cjs");
+
+const number = async (page) => (await page.locator(".number").innerText()).replace(/\D/g, "");
+
+/** Sets the app of a phone up from the settings page that shows the set-up code. */
+async function setUpApp(page, phone) {
+  const code = await page.locator("#set-up-code").innerText();
+  await phone.click("text=Add an account");
+  await phone.fill("#code", code);
+  await phone.click("text=Continue");
+  await shows(phone, "Type this on the settings page");
+  await type(page, await number(phone));
+  await shows(phone, "Your accounts");
+}
+
+async function openApp() {
+  const phone = await newBrowser();
+  await phone.goto(`${stack.pages}/app?product=shop`);
+  return phone;
+}
+
+scenario(async () => {
+  const [first, second] = [await openApp(), await openApp()];
+  const page = await newBrowser();
+  await signIn(page);
+  await openSettings(page);
+  await page.click("a[href='/settings/app']");
+  await setUpApp(page, first);
+  await saveRecoveryCodes(page);
+  await page.click("form[action='/settings/on'] button");
+
+  // A second phone gets the app as well.
+  await page.click("a[href='/settings']");
+  await page.click("a[href='/settings/app']");
+  await setUpApp(page, second);
+  await shows(page, "Confirmed.");
+  assert.equal(await page.locator("a[href^='/settings/methods/']").count(), 2);
+  await shot(page, "settings-two-apps");
+
+  // Another account of the same app: each has a key of its own.
+  const other = await newBrowser();
+  await signIn(other, "alan", "turing");
+  await openSettings(other);
+  await other.click("a[href='/settings/app']");
+  await setUpApp(other, first);
+  assert.equal(await first.locator("main li").count(), 2);
+  await shows(first, "alan at the shop");
+  await shot(first, "app-two-accounts");
+
+  // The first phone is asked; the user takes the other one, and the first is asked no more.
+  const browser = await newBrowser();
+  await signIn(browser);
+  await shows(first, "Are you signing in to Shop?");
+  await shows(first, "ada at the shop");
+  await browser.click("a[href$='/ways']");
+  await shot(browser, "ways-two-apps");
+  await browser.locator("button:has-text('The app')").nth(1).click();
+  await shows(second, "Are you signing in to Shop?");
+  await shows(first, "Your accounts");
+  await second.fill("#number", await number(browser));
+  await second.click("text=Approve");
+  await shows(browser, "Second step: app (second)");
+
+  // The first phone is lost: it is removed in the settings, and its app finds out.
+  await openSettings(browser);
+  await browser.click("form[action='/settings/proof'] button");
+  await shows(first, "Are you signing in to Shop?");
+  await first.fill("#number", await number(browser));
+  await first.click("text=Approve");
+  await shows(browser, "Methods");
+  await browser.locator("a[href^='/settings/methods/']").first().click();
+  await browser.click("a[href$='/remove']");
+  await browser.click("button[value=remove]");
+  await shows(browser, "Removed.");
+  await first.click("text=Done");
+  await first.reload();
+  await shows(first, "This account was removed in the settings.");
+  await shot(first, "app-removed");
+  const last = await newBrowser();
+  await signIn(last);
+  await shows(second, "Are you signing in to Shop?");
+  await second.fill("#number", await number(last));
+  await second.click("text=Approve");
+  await shows(last, "Second step: app (second)");
+});

@@ -1,0 +1,111 @@
+"use strict";
+const { api, assert, newBrowser, openSettings, poll, saveRecoveryCodes, scenario, shot, shows, signIn, stack, type } = require("./user.cjs");
+
+/** The number on the sign-in page, without its space. */
+const number = async (page) => (await page.locator(".number").innerText()).replace(/\D/g, "");
+
+scenario(async () => {
+  // A browser and the installed app on a phone.
+  const page = await newBrowser();
+  await signIn(page);
+  await openSettings(page);
+  await shows(page, "The Shop app on your phone asks you.");
+  await page.click("a[href='/settings/app']");
+  await shot(page, "app-set-up");
+  const code = await page.locator("#set-up-code").innerText();
+  assert.match(code, /^[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}$/);
+
+  const phone = await newBrowser();
+  await phone.setViewportSize({ width: 390, height: 780 });
+  await phone.goto(`${stack.pages}/app?product=shop`);
+  await shows(phone, "Confirm sign-ins");
+  await shot(phone, "app-welcome");
+  await phone.click("text=Add an account");
+  await phone.fill("#code", "AAAA-AAAA");
+  await phone.click("text=Continue");
+  await shows(phone, "No set-up waits for this code.");
+  await shot(phone, "app-bad-code");
+  await phone.fill("#code", code.toLowerCase());
+  await phone.click("text=Continue");
+  await shows(phone, "Type this on the settings page");
+  await shot(phone, "app-digits");
+  const digits = await number(phone);
+  // The code is used up, and wrong digits are counted.
+  await page.reload();
+  await shows(page, "An app has taken the code.");
+  await type(page, digits === "000000" ? "111111" : "000000");
+  await shows(page, "That is not the code.");
+  await type(page, digits);
+  await shows(phone, "Your accounts");
+  await saveRecoveryCodes(page);
+  await page.click("form[action='/settings/on'] button");
+  await shows(page, "Two-step verification is on");
+  await shot(phone, "app-ready");
+
+  // The sign-in page shows a number, the app asks for it, and the page goes on by itself.
+  const browser = await newBrowser();
+  await signIn(browser);
+  await shows(browser, "Confirm in the app");
+  await browser.check("input[name=trust]");
+  await shows(phone, "Are you signing in to Shop?");
+  await shot(browser, "sign-in-app");
+  assert.doesNotMatch(await phone.locator("body").innerText(), /undefined|null|NaN/);
+  await shot(phone, "app-asked");
+  const shown = await number(browser);
+  await phone.fill("#number", shown === "000000" ? "111111" : "000000");
+  await phone.click("text=Approve");
+  await shows(phone, "That is not the number. 4 tries left.");
+  await phone.fill("#number", shown);
+  await phone.click("text=Approve");
+  await shows(phone, "Confirmed");
+  await shot(phone, "app-approved");
+  await shows(browser, "Second step: app (second)");
+  await browser.click("text=Close the browser and come back");
+  await signIn(browser);
+  await shows(browser, "Second step: trust (trusted)");
+  await phone.click("text=Done");
+
+  // The code that the app shows works on the page too.
+  const second = await newBrowser();
+  await signIn(second);
+  await shows(phone, "Are you signing in to Shop?");
+  await phone.click("text=Show a code");
+  await shows(phone, "Type this code on the page");
+  await shot(phone, "app-code");
+  const typed = await number(phone);
+  await second.click("text=Type a code instead");
+  await second.fill("input[name=code]", typed);
+  await second.click("text=Verify");
+  await shows(second, "Second step: app (second)");
+  await shows(phone, "Your accounts");
+
+  // "It was not me" ends the sign-in, and the product hears of it.
+  const thief = await newBrowser();
+  await signIn(thief);
+  await shows(phone, "Are you signing in to Shop?");
+  await phone.click("text=It was not me");
+  await shows(phone, "Nobody was signed in.");
+  assert.doesNotMatch(await phone.locator("body").innerText(), /undefined|null|NaN/);
+  await shot(phone, "app-denied");
+  await shows(thief, "Sign-in stopped");
+  const events = (await api("GET", "/v1/events?limit=100")).body.events;
+  assert.equal(events.filter((e) => e.type === "challenge.denied").length, 1);
+  await phone.click("text=Done");
+
+  // Without a network the app says so, and keeps its key.
+  await phone.context().setOffline(true);
+  await shows(phone, "No connection.");
+  await phone.reload();
+  await shows(phone, "Your accounts");
+  await shot(phone, "app-offline");
+  await phone.context().setOffline(false);
+  await poll(async () => (await phone.locator(".offline").isHidden()), "the app is online again");
+  const third = await newBrowser();
+  await signIn(third);
+  await shows(phone, "Are you signing in to Shop?");
+
+  // The key that was removed in the settings is found out.
+  await phone.fill("#number", await number(third));
+  await phone.click("text=Approve");
+  await shows(third, "Second step: app (second)");
+});

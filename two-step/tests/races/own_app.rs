@@ -1,0 +1,172 @@
+//! The app answers at once: several approvals, approval against denial, against the end, against a code on the page.
+
+use two_step::app_request::{AppRequest, RequestState};
+use two_step::challenge::ChallengeState;
+use two_step::flow::{Answered, Entered, RegisterRefused};
+
+use crate::at_once;
+use crate::support::app::PhoneApp;
+use crate::support::on_both;
+use crate::support::user::{User, not};
+use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
+
+/// A user whose app is asked first.
+async fn with_app(world: &World) -> (User, PhoneApp) {
+    let user = User::new(world, "u1");
+    user.open_settings().await;
+    let app = PhoneApp::set_up(&user).await;
+    user.save_recovery_codes().await;
+    user.turn_on(false).await;
+    world.advance(ALL_LIMITS_FREE_S);
+    (user, app)
+}
+
+on_both! {
+async fn of_twenty_approvals_one_verifies_and_all_are_answered_alike(world) {
+    let (user, app) = with_app(&world).await;
+    let challenge = user.start().await;
+    let (request, digits) = app.asked().await;
+    let call = app.call().await;
+    let answered = at_once(&world, 20, |_| {
+        let (world, call, digits) = (world.clone(), call.clone(), digits.clone());
+        async move { world.core.approve(&call, request, &digits).await.unwrap() }
+    })
+    .await;
+    assert!(answered.iter().all(|a| *a == Answered::Approved), "{answered:?}");
+    assert_eq!(world.events("challenge.verified").await, 1);
+    assert_eq!(user.challenge(challenge).await.state, ChallengeState::Verified);
+}
+
+async fn of_twenty_wrong_numbers_exactly_five_count(world) {
+    let (user, app) = with_app(&world).await;
+    let challenge = user.start().await;
+    let (request, digits) = app.asked().await;
+    let call = app.call().await;
+    let answered = at_once(&world, 20, |_| {
+        let (world, call, digits) = (world.clone(), call.clone(), not(&digits));
+        async move { world.core.approve(&call, request, &digits).await.unwrap() }
+    })
+    .await;
+    assert_eq!(answered.iter().filter(|a| matches!(a, Answered::Wrong { .. })).count(), 4);
+    let (row, account) = (user.challenge(challenge).await, world.account("u1").await);
+    assert_eq!((row.wrong, row.state, account.wrong), (5, ChallengeState::Locked, 5));
+}
+
+/// Seen to fail: without the locks (the denied sign-in is verified).
+async fn an_approval_and_a_denial_have_one_winner(world) {
+    let (user, app) = with_app(&world).await;
+    for _ in 0..4 {
+        world.advance(ALL_LIMITS_FREE_S);
+        let challenge = user.start().await;
+        let (request, digits) = app.asked().await;
+        let call = app.call().await;
+        let answered = at_once(&world, 10, |n| {
+            let (world, call, digits) = (world.clone(), call.clone(), digits.clone());
+            async move {
+                if n % 2 == 0 {
+                    world.core.approve(&call, request, &digits).await.unwrap()
+                } else {
+                    world.core.deny(&call, request).await.unwrap()
+                }
+            }
+        })
+        .await;
+        let approved = answered.contains(&Answered::Approved);
+        let denied = answered.iter().any(|a| matches!(a, Answered::Denied { .. }));
+        assert!(approved != denied, "{answered:?}");
+        let (state, request) = if approved {
+            (ChallengeState::Verified, RequestState::Approved)
+        } else {
+            (ChallengeState::Denied, RequestState::Denied)
+        };
+        assert_eq!(user.challenge(challenge).await.state, state);
+        let row = world.rows::<AppRequest>("order by id desc limit 1", &[]).await.pop().unwrap();
+        assert_eq!(row.state, request);
+    }
+}
+
+async fn an_approval_against_a_cancelled_sign_in_has_one_winner(world) {
+    let (user, app) = with_app(&world).await;
+    for _ in 0..4 {
+        world.advance(ALL_LIMITS_FREE_S);
+        let challenge = user.start().await;
+        let (request, digits) = app.asked().await;
+        let call = app.call().await;
+        let answered = at_once(&world, 6, |n| {
+            let (world, user, call, digits) = (world.clone(), user.clone(), call.clone(), digits.clone());
+            async move {
+                if n % 2 == 0 {
+                    Some(world.core.approve(&call, request, &digits).await.unwrap())
+                } else {
+                    world.core.cancel(challenge, &user.who()).await.unwrap();
+                    None
+                }
+            }
+        })
+        .await;
+        let approved = answered.contains(&Some(Answered::Approved));
+        let state = user.challenge(challenge).await.state;
+        assert_eq!(state, if approved { ChallengeState::Verified } else { ChallengeState::Cancelled });
+    }
+}
+
+async fn an_approval_and_its_code_on_the_page_verify_once(world) {
+    let (user, app) = with_app(&world).await;
+    let challenge = user.start().await;
+    let (request, digits) = app.asked().await;
+    let call = app.call().await;
+    let code = world.core.app_code(&call, request).await.unwrap().unwrap().0;
+    at_once(&world, 10, |n| {
+        let (world, user, call) = (world.clone(), user.clone(), call.clone());
+        let (digits, code) = (digits.clone(), code.clone());
+        async move {
+            if n % 2 == 0 {
+                world.core.approve(&call, request, &digits).await.map(drop).unwrap();
+            } else {
+                let entered = user.enter(challenge, code.expose()).await;
+                assert!(!matches!(entered, Entered::Wrong { .. }), "{entered:?}");
+            }
+        }
+    })
+    .await;
+    assert_eq!(world.events("challenge.verified").await, 1);
+    assert_eq!(world.account("u1").await.wrong, 0);
+}
+
+async fn of_ten_apps_with_one_set_up_code_one_registers(world) {
+    let user = User::new(&world, "u1");
+    user.open_settings().await;
+    let code = world.core.add_app(&user.visit).await.unwrap().unwrap().code.unwrap().spelled();
+    let registered = at_once(&world, 10, |_| {
+        let (app, code) = (PhoneApp::new(&world), code.clone());
+        async move { app.try_register(&code).await.map(drop) }
+    })
+    .await;
+    assert_eq!(registered.iter().filter(|r| r.is_ok()).count(), 1, "{registered:?}");
+    assert!(registered.iter().all(|r| matches!(r, Ok(()) | Err(RegisterRefused::Code))), "{registered:?}");
+}
+
+/// Seen to fail: where a nonce is looked up and written in two statements.
+async fn of_twenty_copies_of_a_request_one_is_carried_out(world) {
+    let (_, app) = with_app(&world).await;
+    let request = app.signed("GET", "/app/v1/account", b"").await;
+    let taken = at_once(&world, 20, |_| {
+        let (world, request) = (world.clone(), request.clone());
+        async move { world.core.app_call(&request.as_request(), None).await.unwrap().is_ok() }
+    })
+    .await;
+    assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+}
+
+async fn of_many_sign_ins_at_once_one_request_is_open(world) {
+    let (user, _) = with_app(&world).await;
+    at_once(&world, 8, |_| {
+        let browser = user.elsewhere();
+        async move { browser.start().await }
+    })
+    .await;
+    let all = world.rows::<AppRequest>("", &[]).await;
+    assert_eq!(all.len(), 5, "five an hour");
+    assert_eq!(all.iter().filter(|r| r.state == RequestState::Open).count(), 1);
+}
+}
