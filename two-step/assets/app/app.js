@@ -56,7 +56,7 @@ const words = (e) => {
 
 let accounts = [];
 
-async function home() {
+function home() {
   if (accounts.length === 0) {
     const hint = matchMedia("(display-mode: standalone)").matches ? undefined : el("p", { class: "soft" }, t.install);
     show("home", heading(t.welcome), el("p", { class: "lead" }, t.welcome_lead), hint, button(t.add, "primary", add));
@@ -69,11 +69,13 @@ async function home() {
           el("span", { class: "row-title" }, account.product),
           account.user ? el("span", { class: "row-detail" }, account.user) : undefined,
           el("span", { class: "row-detail" }, t[account.state] ?? t.ready))));
-  show("home", heading(t.accounts), el("ul", { class: "list" }, accounts.map(row)), await notifications(), button(t.add, "secondary", add));
+  const asked = accounts.filter((account) => account.request);
+  const open = (account) => button(t.ask_title(account.product), "primary", () => ask(account, account.request));
+  show("home", heading(t.accounts), ...asked.map(open), el("ul", { class: "list" }, accounts.map(row)), notifications(), button(t.add, "secondary", add));
 }
 
 /** The button that turns notifications on, where the browser and the server can push. */
-async function notifications() {
+function notifications() {
   const can = "PushManager" in window && "Notification" in window && accounts.some((account) => account.push_key);
   if (!can || Notification.permission === "denied") return undefined;
   if (Notification.permission === "granted" && accounts.every((account) => account.push)) return el("p", { class: "soft" }, t.notified);
@@ -97,6 +99,7 @@ async function subscribe() {
 }
 
 function details(account) {
+  if (account.state === "pending" && account.digits) return digits(account, account.digits);
   show(`account ${account.id}`,
     heading(account.product),
     account.user ? el("p", { class: "lead" }, account.user) : undefined,
@@ -138,7 +141,8 @@ function add() {
       // The same key for each try: a lost answer is given again.
       key ??= await newKey();
       const answer = await call(key, "POST", "/app/v1/register", { code: field.value, public_key: key.public, name: device() });
-      const account = { id: answer.account, key, product: answer.product.name, user: answer.user, state: "pending" };
+      // Kept until they were typed: the user may have to leave the app for the browser.
+      const account = { id: answer.account, key, product: answer.product.name, user: answer.user, state: "pending", digits: answer.digits };
       await store.put(account);
       accounts.push(account);
       digits(account, answer.digits);
@@ -173,6 +177,7 @@ let answering = "";
 function ask(account, request) {
   const view = `ask ${request.id}`;
   if (shown === view) return;
+  account.request = request;
   const field = el("input", { class: "code", id: "number", name: "number", inputmode: "numeric", autocomplete: "off", autofocus: true });
   const place = el("div", { class: "field" }, el("label", { for: "number" }, t.number), field);
   const fact = (name, value) => (value ? [el("dt", {}, name), el("dd", {}, value)] : []);
@@ -185,10 +190,13 @@ function ask(account, request) {
   };
   const approve = async (event) => {
     event.preventDefault();
+    // A second press while the first is on its way would use up a try.
+    if (answering) return;
     answering = request.id;
     try {
       const answer = await call(account.key, "POST", `${path}/approve`, { digits: field.value });
       if (answer.status === "wrong") return fail(t.wrong(answer.left));
+      account.request = undefined;
       show("answered", mark("good"), heading(t.approved), el("p", { class: "lead" }, t.approved_lead), button(t.done, "primary", home));
     } catch (e) {
       if (e.kind === "invalid") return fail(t.unreadable(request.digits));
@@ -199,9 +207,11 @@ function ask(account, request) {
     }
   };
   const deny = async () => {
+    if (answering) return;
     answering = request.id;
     try {
       const answer = await call(account.key, "POST", `${path}/deny`);
+      account.request = undefined;
       show("answered", mark("warning"), heading(t.denied), el("p", { class: "lead" }, t.denied_lead(account.product)),
         answer.paused_until ? el("p", {}, t.denied_paused) : undefined, button(t.done, "primary", home));
     } catch (e) {
@@ -239,16 +249,23 @@ function over() {
 /* The server */
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-/** Ends waits when the app comes back to the front, or is woken. */
-let wake = () => {};
-const woken = () => new Promise((resolve) => (wake = resolve));
+/** Ends waits when the app comes back to the front, or is woken: each account has a wait of its own. */
+const waiting = new Set();
+const wake = () => {
+  for (const resolve of waiting) resolve();
+  waiting.clear();
+};
+const woken = () => new Promise((resolve) => waiting.add(resolve));
+
+/** Writes an account down, without what holds for this run alone. */
+const keep = ({ stop, request, ...kept }) => store.update(kept);
 
 async function refresh(account) {
   const seen = await call(account.key, "GET", "/app/v1/account");
   const before = account.state;
   Object.assign(account, { state: seen.state, product: seen.product.name, user: seen.user, push: seen.push, push_key: seen.push_key });
-  const { stop, ...kept } = account;
-  await store.put(kept);
+  if (account.state !== "pending") delete account.digits;
+  await keep(account);
   if (before === account.state) return;
   if (shown === "home" || shown === `digits ${account.id}`) home();
 }
@@ -275,16 +292,21 @@ async function listen(account) {
       offline.hidden = true;
       wait = 25;
       const [request] = answer.requests;
-      if (request) ask(account, request);
-      else if (seen && answering !== seen && (shown === `ask ${seen}` || shown === `code ${seen}`)) home();
+      const isNew = (request?.id ?? "") !== seen;
+      account.request = request;
+      // What the user is typing is not taken away: the start page has a button then.
+      const mayInterrupt = shown === "home" || shown === "answered" || shown === `account ${account.id}`;
+      if (request && isNew && mayInterrupt) ask(account, request);
+      else if (isNew && shown === "home") home();
+      else if (!request && seen && answering !== seen && (shown === `ask ${seen}` || shown === `code ${seen}`)) home();
       seen = request?.id ?? "";
       if (!request) await refresh(account);
     } catch (e) {
       if (signal.aborted) return;
       if (e.kind === "unknown-key") {
         account.state = "gone";
-        const { stop, ...kept } = account;
-        await store.put(kept);
+        account.request = undefined;
+        await keep(account);
         if (shown === "home" || shown === `digits ${account.id}`) home();
         return;
       }
@@ -304,5 +326,7 @@ navigator.storage?.persist?.();
 
 accounts = await store.all();
 offline.hidden = navigator.onLine;
-await home();
+home();
+// A subscription may have been renewed meanwhile.
+if ("Notification" in window && Notification.permission === "granted") subscribe();
 for (const account of accounts) if (account.state !== "gone") listen(account);

@@ -28,4 +28,11 @@ async function run(mode, act) {
 
 export const all = () => run("readonly", (store) => store.getAll());
 export const put = (account) => run("readwrite", (store) => store.put(account));
+/** Writes an account that is still there: another tab may have removed it. */
+export const update = (account) =>
+  run("readwrite", (store) => {
+    const known = store.get(account.id);
+    known.onsuccess = () => known.result && store.put(account);
+    return known;
+  });
 export const remove = (id) => run("readwrite", (store) => store.delete(id));

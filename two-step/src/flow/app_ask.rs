@@ -9,13 +9,13 @@ use super::counting::{Count, count, full};
 use super::enter::{Entered, Entry, Match, Who, ended};
 use super::events::Order;
 use super::send::may_prove;
-use super::{Core, FlowError, Locked, Look, lock_account, lock_challenge};
+use super::{Core, DeviceCookie, FlowError, Locked, Look, lock_account, lock_challenge};
 use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, digits_of, read_digits};
 use crate::challenge::{Challenge, ChallengeState, EntryRefused, Proof, Purpose, SendRefused, TICKET_LIFE};
 use crate::clock::after;
 use crate::code::Digits;
-use crate::device::TrustKind;
+use crate::device::{Device, TrustKind};
 use crate::limit::Rule;
 use crate::method::{DENIED, Method};
 use crate::seal::{Hashed, Sealed};
@@ -77,6 +77,11 @@ impl Core {
             return Ok(Ok(()));
         }
         let now = locked.now;
+        match challenge.may_enter(&locked.account, now) {
+            Err(EntryRefused::Ended(state)) => return Ok(Err(SendRefused::Ended(state))),
+            Err(EntryRefused::Paused { until }) => return Ok(Err(SendRefused::Limited { until })),
+            Ok(()) => {}
+        }
         let open = "where account = $1 and state = 'open' order by id";
         let mut open = tx.select_locked::<AppRequest>(open, &[Value::Uuid(locked.account.id)]).await?;
         if open.iter().any(|r| r.challenge == challenge.id && r.method == method.id) {
@@ -267,7 +272,7 @@ impl Core {
     pub async fn app_code(
         &self, call: &AppCall, request: Uuid,
     ) -> Result<Result<(Digits, Timestamp), Answered>, FlowError> {
-        let Some((mut tx, locked, challenge, request)) = self.lock_request(call, request).await? else {
+        let Some((mut tx, locked, challenge, mut request)) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
         };
         if let Some(over) = self.is_over(&locked, &challenge, &request, call) {
@@ -276,6 +281,8 @@ impl Core {
         }
         let method = locked.method(request.method).ok_or(FlowError::Missing("method"))?;
         let (code, digits) = self.live_code(&mut tx, &challenge, method, locked.now).await?;
+        request.other_network = is_other_network(call, &challenge);
+        tx.update(&request).await?;
         tx.commit().await?;
         Ok(Ok((digits, code.expires_at)))
     }
@@ -319,13 +326,7 @@ impl Core {
             tx.commit().await?;
             return Ok(over);
         }
-        let cookie = if trust && challenge.device.is_none() && challenge.purpose == Purpose::SignIn {
-            let (device, given) = self.trust(&mut tx, &locked, TrustKind::Trusted, visit).await?;
-            challenge.device = Some(device);
-            Some(given)
-        } else {
-            None
-        };
+        let cookie = self.trust_approved(&mut tx, &locked, &mut challenge, visit, trust).await?;
         let until = after(locked.now, TICKET_LIFE);
         challenge.ticket_until = challenge.ticket_until.map(|t| t.min(until));
         tx.update(&challenge).await?;
@@ -336,6 +337,25 @@ impl Core {
 }
 
 impl Core {
+    /// Trusts or recognises the browser of an approved challenge. Returns its cookie, and again where the answer before was
+    /// lost.
+    async fn trust_approved(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, visit: &super::Visit, trust: bool,
+    ) -> Result<Option<String>, FlowError> {
+        if let Some(device) = challenge.device {
+            let device = tx.get::<Device>(device).await?;
+            return Ok(device.map(|device| DeviceCookie::write(&self.keys, &device)));
+        }
+        let kind = match challenge.purpose {
+            Purpose::NewDevice => TrustKind::Recognised,
+            Purpose::SignIn if trust => TrustKind::Trusted,
+            _ => return Ok(None),
+        };
+        let (device, given) = self.trust(tx, locked, kind, visit).await?;
+        challenge.device = Some(device);
+        Ok(Some(given))
+    }
+
     /// The result of an approval, for a back end that shows its own pages; none while nobody has answered.
     pub async fn approved(
         &self, challenge: Uuid, product: &str, trust: bool, device: Option<String>,
@@ -351,17 +371,9 @@ impl Core {
             tx.commit().await?;
             return Ok(over);
         }
-        let mut cookie = None;
-        if trust && first && challenge.purpose == Purpose::SignIn {
-            let visit = super::Visit {
-                device,
-                agent: challenge.agent.clone().unwrap_or_default(),
-                ..super::Visit::default()
-            };
-            let (device, given) = self.trust(&mut tx, &locked, TrustKind::Trusted, &visit).await?;
-            challenge.device = Some(device);
-            cookie = Some(given);
-        }
+        let agent = challenge.agent.clone().unwrap_or_default();
+        let visit = super::Visit { device, agent, ..super::Visit::default() };
+        let cookie = self.trust_approved(&mut tx, &locked, &mut challenge, &visit, trust && first).await?;
         let result = self.result_directly(&mut tx, &locked, &mut challenge).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;

@@ -123,6 +123,12 @@ impl Core {
     async fn waiting(
         &self, tx: &mut Tx, method: &Method, now: Timestamp,
     ) -> Result<Option<AppKey>, FlowError> {
+        let newest = "where method = $1 and purpose = 'enrol' order by created_at desc, id desc limit 1";
+        let enrolment = tx.find::<Challenge>(newest, &[Value::Uuid(method.id)]).await?;
+        // After five wrong digits nothing answers it any more.
+        if !enrolment.is_some_and(|c| c.state.is_live() && now < c.expires_at) {
+            return Ok(None);
+        }
         let key = tx.get::<AppKey>(method.id).await?;
         Ok(key.filter(|key| now < key.setup_until && key.setup_tries < SET_UP_TRIES))
     }
@@ -151,12 +157,9 @@ impl Core {
         Ok((method, key))
     }
 
-    /// A code whose first characters no other set-up has. A few tries are enough for thousands of set-ups at once.
+    /// A code whose first characters no other set-up has. A few tries are enough for thousands of set-ups at once. Those that are
+    /// over keep theirs until they are swept: writing rows of other accounts here could end in a deadlock.
     async fn unused_set_up_code(&self, tx: &mut Tx) -> Result<SetUpCode, FlowError> {
-        let now = Value::Int(tx.now().await?.as_millisecond());
-        // Their codes are good for nothing any more.
-        tx.execute("update app_key set setup_name = null, setup_sealed = null where setup_name is not null and setup_until < $1", &[now])
-            .await?;
         for _ in 0..16 {
             let code = SetUpCode::random();
             let taken = "where setup_name = $1";

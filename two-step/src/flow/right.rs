@@ -115,6 +115,8 @@ impl Core {
         };
         let mut cookie = None;
         let kind = match challenge.purpose {
+            // The app is no browser: the page that goes on gives the cookie.
+            _ if matches!(who, Who::App) => None,
             Purpose::NewDevice => Some(TrustKind::Recognised),
             Purpose::SignIn if entry.trust => Some(TrustKind::Trusted),
             _ => None,

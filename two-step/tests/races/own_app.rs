@@ -169,4 +169,35 @@ async fn of_many_sign_ins_at_once_one_request_is_open(world) {
     assert_eq!(all.len(), 5, "five an hour");
     assert_eq!(all.iter().filter(|r| r.state == RequestState::Open).count(), 1);
 }
+
+async fn an_approval_against_the_end_of_the_challenge_has_one_winner(world) {
+    let (user, app) = with_app(&world).await;
+    for _ in 0..4 {
+        world.advance(ALL_LIMITS_FREE_S);
+        let challenge = user.start().await;
+        let (request, digits) = app.asked().await;
+        let call = app.call().await;
+        // It ends while the answers are on their way.
+        let left = user.challenge(challenge).await.expires_at;
+        let now = world.now().await;
+        world.advance((left.as_second() - now.as_second() - 1).max(0) as u64);
+        let answered = at_once(&world, 6, |n| {
+            let (world, call, digits) = (world.clone(), call.clone(), digits.clone());
+            async move {
+                if n == 3 {
+                    world.advance(2);
+                }
+                world.core.approve(&call, request, &digits).await.unwrap()
+            }
+        })
+        .await;
+        let state = user.challenge(challenge).await.state;
+        if answered.contains(&Answered::Approved) {
+            assert_eq!(state, ChallengeState::Verified);
+        } else {
+            assert!(answered.iter().all(|a| *a == Answered::Ended(ChallengeState::Expired)), "{answered:?}");
+            assert_eq!(state, ChallengeState::Expired);
+        }
+    }
+}
 }

@@ -299,7 +299,7 @@ pub(super) async fn code(
 problems! {
     ListProblems = [unsigned(), vec![bad_wait()]];
     StreamProblems = [unsigned()];
-    ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), unreadable(6), paused(60)]];
+    ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), unreadable(6), paused(60), Problem::limited("a limit is full", 60)]];
     DenyProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("verified")]];
     CodeProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("denied"), paused(60)]];
 }
