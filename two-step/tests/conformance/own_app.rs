@@ -462,7 +462,7 @@ async fn an_app_that_confirms_a_new_device_has_the_browser_recognised(world) {
 async fn two_products_share_one_app_and_nothing_else(world) {
     let world = world.configured(|c| {
         let mut bank = c.products["shop"].clone();
-        bank.name = "Bank".to_owned();
+        "Bank".clone_into(&mut bank.name);
         c.products.insert("bank".to_owned(), bank);
     });
     let (user, app) = {
