@@ -158,6 +158,20 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
     assert!(second.contains("\"product\":{\"id\":\"shop\",\"name\":\"Shop\"}"), "{second}");
 }
 
+/// Seen to fail: without places (the ninth waits too).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_waits_in_eight_requests_at_once() {
+    let served = Served::start().await;
+    let (_, app) = served.with_app().await;
+    let waiting = (0..9).map(|_| served.call(&app, "GET", "/app/v1/requests?wait=2", &Json::Null));
+    let answers = futures_util::future::join_all(waiting).await;
+    let refused: Vec<&(u16, Json)> = answers.iter().filter(|(status, _)| *status != 200).collect();
+    assert_eq!(refused.len(), 1, "{answers:?}");
+    assert_eq!((refused[0].0, kind(&refused[0].1)), (429, "limited"));
+    // Their places are free again, and nobody needs one who does not wait.
+    assert_eq!(served.call(&app, "GET", "/app/v1/requests?wait=1", &Json::Null).await.0, 200);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_gets_a_clear_answer_and_changes_nothing() {
     let served = Served::start().await;

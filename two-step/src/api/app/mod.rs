@@ -6,14 +6,17 @@ mod contract;
 mod register;
 mod requests;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::request::Parts;
 use axum::routing::{any, get, post, put};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
 use super::body;
 use super::problem::Problem;
@@ -26,7 +29,12 @@ pub use contract::document;
 /// What all handlers share.
 pub(crate) struct App {
     core: Arc<Core>,
+    /// Places for the waits of each app.
+    waits: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
 }
+
+/// Long polls and streams that one app may have open: one for each tab.
+const MAX_WAITS: usize = 8;
 
 /// The routes of the API.
 pub(crate) fn router(core: Arc<Core>) -> Router {
@@ -43,7 +51,11 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/app/v1/openapi.json", get(contract::serve))
         .route("/app/v1/{*rest}", any(|| async { Problem::not_found() }))
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .with_state(Arc::new(App { core }))
+        .with_state(Arc::new(App { core, waits: Mutex::default() }))
+}
+
+fn too_many_waits() -> Problem {
+    Problem::limited("this app waits in eight requests already: end one first", 5)
 }
 
 /// A request whose body was read.
@@ -80,6 +92,14 @@ impl Signed {
 }
 
 impl App {
+    /// A place for a wait of an app, until it is dropped. Each wait looks into the database once a second.
+    fn wait(&self, app: Uuid) -> Result<OwnedSemaphorePermit, Problem> {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.retain(|_, places| places.available_permits() < MAX_WAITS);
+        let places = waits.entry(app).or_insert_with(|| Arc::new(Semaphore::new(MAX_WAITS)));
+        Arc::clone(places).try_acquire_owned().map_err(|_| too_many_waits())
+    }
+
     /// Reads a request of a registered app, and checks its signature.
     async fn call(&self, request: Request) -> Result<(AppCall, Bytes), Problem> {
         let signed = Signed::read(request).await?;

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::App;
 use super::register::{Product, unsigned};
+use super::{App, too_many_waits};
 use crate::api::openapi::problems;
 use crate::api::problem::Problem;
 use crate::api::{body, query};
@@ -119,6 +119,7 @@ pub(super) async fn list(
         Err(_) => return Err(Problem::invalid("seen", "is the id of a request")),
     };
     let (call, _) = app.call(request).await?;
+    let _place = if wait > 0 { Some(app.wait(call.key.method)?) } else { None };
     let end = Instant::now() + Duration::from_secs(wait);
     loop {
         // Made before the look: a commit meanwhile wakes too.
@@ -153,16 +154,17 @@ pub(super) async fn stream(
     State(app): State<Arc<App>>, request: Request,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let (call, _) = app.call(request).await?;
+    let place = app.wait(call.key.method)?;
     let end = Instant::now() + STREAM_LIFE;
-    let state = (app, call, None::<Vec<RequestAnswer>>);
-    let events = futures_util::stream::unfold(state, move |(app, call, mut told)| async move {
+    let state = (app, call, None::<Vec<RequestAnswer>>, place);
+    let events = futures_util::stream::unfold(state, move |(app, call, mut told, place)| async move {
         while Instant::now() < end {
             let changed = app.core.app_asked.notified();
             let answer = now(&app.core, &call).await.ok()?;
             if told.as_ref() != Some(&answer.requests) {
                 told = Some(answer.requests.clone());
                 let event = Event::default().event("requests").json_data(&answer).ok()?;
-                return Some((Ok(event), (Arc::clone(&app), call, told)));
+                return Some((Ok(event), (Arc::clone(&app), call, told, place)));
             }
             tokio::select! {
                 () = changed => {}
@@ -297,8 +299,8 @@ pub(super) async fn code(
 }
 
 problems! {
-    ListProblems = [unsigned(), vec![bad_wait()]];
-    StreamProblems = [unsigned()];
+    ListProblems = [unsigned(), vec![bad_wait(), too_many_waits()]];
+    StreamProblems = [unsigned(), vec![too_many_waits()]];
     ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), unreadable(6), paused(60), Problem::limited("a limit is full", 60)]];
     DenyProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("verified")]];
     CodeProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("denied"), paused(60)]];
