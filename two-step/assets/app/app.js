@@ -294,7 +294,7 @@ async function listen(account) {
       const [request] = answer.requests;
       const isNew = (request?.id ?? "") !== seen;
       account.request = request;
-      // What the user is typing is not taken away: the start page has a button then.
+      // A view with a half-typed field stays: the start page has a button for the request.
       const mayInterrupt = shown === "home" || shown === "answered" || shown === `account ${account.id}`;
       if (request && isNew && mayInterrupt) ask(account, request);
       else if (isNew && shown === "home") home();

@@ -177,7 +177,7 @@ impl Core {
         if method.state == MethodState::Active && settings.account.is_on() {
             return Err(FlowError::Missing("method"));
         }
-        // What another visit has added and nobody has confirmed is shown to nobody else.
+        // An unconfirmed method of another visit is shown to nobody else.
         let elsewhere = match settings.visit().filter(|_| method.state == MethodState::Pending) {
             Some(visit) => self.enrolment_in(&mut tx, visit, method.id).await?.is_none(),
             None => false,

@@ -199,7 +199,7 @@ impl Core {
                 if !by_support || changed || !may_be_on(&active, self.config().email.second_step) {
                     return Ok(Err(SupportRefused::NotUndone));
                 }
-                // What was begun while it was off must not be finished without a proof.
+                // A challenge or an enrolment of the time when it was off must not be finished without a proof.
                 self.end_challenges(tx, locked.account.id, ChallengeState::Cancelled, now).await?;
                 for pending in locked.methods.iter().filter(|m| m.state == MethodState::Pending) {
                     self.delete_pending(tx, pending).await?;

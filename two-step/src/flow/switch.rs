@@ -141,7 +141,7 @@ impl Core {
             let keep = method.kind == Kind::Email
                 || keep_phones && method.kind == Kind::Phone && method.verified_at.is_some();
             if keep {
-                // What gets notices alone opens nothing: it stays confirmed.
+                // A method that gets notices alone opens nothing: it stays confirmed.
                 if is_primary(method.kind, email) {
                     method.proved_in = None;
                 }

@@ -48,7 +48,7 @@ async fn what_was_refused_may_be_asked_again() {
     assert_eq!(server.once("k1", "/v1/users/u1/on", &both).await.status, 200);
 }
 
-/// Seen to fail: where whoever comes a minute later takes it over (a second challenge is made).
+/// Seen to fail: where a request that was cut off stays `in-flight` for a day.
 #[tokio::test]
 async fn what_was_cut_off_is_not_run_again() {
     let server = Server::start().await;

@@ -128,7 +128,7 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
     assert_eq!(status, 200, "{answer}");
     assert!(began.elapsed() < Duration::from_secs(5), "not after 20 s: {:?}", began.elapsed());
     let request = answer["requests"][0]["id"].as_str().unwrap().to_owned();
-    // What is shown already is waited out, until it ends.
+    // A poll that names the open request waits until that request ends.
     let began = Instant::now();
     let path = format!("/app/v1/requests?wait=20&seen={request}");
     let waiting = served.call(&app, "GET", &path, &Json::Null);

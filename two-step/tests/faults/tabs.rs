@@ -43,7 +43,7 @@ async fn of_right_answers_at_once_one_counts() {
         );
         let all = [a, b, c, d];
         assert!(!all.contains(&Heard::Wrong), "a right code is not wrong: {all:?}");
-        // Who was first may have the same answer again, and the checker sees one `jti`; the other side gets nothing.
+        // The side that was first may get the same answer again, and the checker sees one `jti`. The other side gets nothing.
         let (tabs, back_end) = ([a, b].contains(&Heard::Verified), [c, d].contains(&Heard::Verified));
         assert!(tabs != back_end, "the tabs or the back end, not both: {all:?}");
         if let Some(ticket) = tab.ticket().or(other.ticket()) {

@@ -52,7 +52,6 @@ async fn of_twenty_wrong_numbers_exactly_five_count(world) {
     assert_eq!((row.wrong, row.state, account.wrong), (5, ChallengeState::Locked, 5));
 }
 
-/// Seen to fail: without the locks (the denied sign-in is verified).
 async fn an_approval_and_a_denial_have_one_winner(world) {
     let (user, app) = with_app(&world).await;
     for _ in 0..4 {
@@ -146,7 +145,6 @@ async fn of_ten_apps_with_one_set_up_code_one_registers(world) {
     assert!(registered.iter().all(|r| matches!(r, Ok(()) | Err(RegisterRefused::Code))), "{registered:?}");
 }
 
-/// Seen to fail: where a nonce is looked up and written in two statements.
 async fn of_twenty_copies_of_a_request_one_is_carried_out(world) {
     let (_, app) = with_app(&world).await;
     let request = app.signed("GET", "/app/v1/account", b"").await;
