@@ -111,6 +111,8 @@ fn spawn_workers(
         webhooks: Crowd::default(),
     };
     let (relay_stop, hear_stop, sweep_stop) = (stop.clone(), stop.clone(), stop.clone());
+    let (watching, watch_stop) = (Arc::clone(core), stop.clone());
+    tasks.spawn(async move { watching.watch_apps(watch_stop).await });
     tasks.spawn(async move { relay.run(relay_stop).await });
     tasks.spawn(hear::run(Arc::clone(core), carrier, hear_stop));
     let core = Arc::clone(core);

@@ -53,6 +53,7 @@ const RULES: [Rule; 17] = [
 /// Carries out the support cases that are due, and deletes what is over. Returns how many rows went.
 pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
     core.do_due_cases().await?;
+    core.forget_app_calls();
     let mut deleted = sweep_unsaved_sets(core).await?;
     for rule in RULES {
         match sweep_rows(core, rule).await {

@@ -213,6 +213,9 @@ impl From<AppRefused> for Problem {
             AppRefused::UnknownKey => Self::unknown_key(),
             AppRefused::Clock { now } => Self::clock(now),
             AppRefused::Replayed => Self::replayed(),
+            AppRefused::TooOften => {
+                Self::limited("this app calls too often: two calls a second are enough", 1)
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod rounds;
 mod shop;
 mod stage;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,8 +74,10 @@ pub(crate) struct Running {
     mailbox: Mailbox,
     /// Where the demo's page is.
     pub(crate) stage: SocketAddr,
-    /// A bearer key of the product, for a back end of somebody's own.
+    /// A bearer key of the shop, for a back end of somebody's own.
     key: String,
+    /// Bearer keys of all products, by name.
+    keys: BTreeMap<String, String>,
     /// A bearer key of the product's support.
     support_key: String,
     folder: Folder,
@@ -102,7 +105,7 @@ impl Demo {
             let urls = json!({
                 "demo": url, "shop": format!("{url}shop"), "pages": format!("http://{}", running.app.pages),
                 "api": format!("http://{}", running.app.api), "gateway": running.otpost.gateway_url(), "mail": format!("{url}mail"),
-                "key": running.key, "support_key": running.support_key,
+                "key": running.key, "keys": running.keys, "support_key": running.support_key,
             });
             println!("{urls}");
             return;
@@ -192,18 +195,25 @@ impl Running {
         config.smtp.url = Some(mailbox.url().into());
         config.check()?;
         let keys = Keys::ephemeral();
+        let products: Vec<String> = config.products.keys().cloned().collect();
         let app = app::start(config, keys.clone(), listeners, true, Some(stage_url.clone())).await?;
-        let key = NewKey::make(&keys, "shop", &[Scope::Challenge, Scope::Manage, Scope::Read]);
         let mut tx = app.core.store.begin().await?;
+        let mut product_keys = BTreeMap::new();
+        for product in products {
+            let made = NewKey::make(&keys, &product, &[Scope::Challenge, Scope::Manage, Scope::Read]);
+            tx.insert(&made.row).await?;
+            product_keys.insert(product, made.text);
+        }
+        let key = product_keys.get("shop").cloned().context("--set: the demo needs the product `shop`")?;
         let support = NewKey::make(&keys, "shop", &[Scope::Support, Scope::SupportApprove]);
-        tx.insert(&key.row).await?;
         tx.insert(&support.row).await?;
         tx.commit().await?;
         let app_url = format!("{pages_url}/app?product=shop");
-        let shop = Shop::new(stage_url, format!("http://{}", app.api), pages_url, key.text.clone());
+        let shop = Shop::new(stage_url, format!("http://{}", app.api), pages_url, key.clone());
         let router = stage::router(shop, otpost.gateway_url(), mailbox.letters(), app_url);
         tokio::spawn(async move { axum::serve(stage, router).await });
-        Ok(Self { otpost, app, mailbox, stage: stage_at, key: key.text, support_key: support.text, folder })
+        let (keys, support_key) = (product_keys, support.text);
+        Ok(Self { otpost, app, mailbox, stage: stage_at, key, keys, support_key, folder })
     }
 
     pub(crate) async fn stop(self) {

@@ -1,21 +1,27 @@
 //! A signed request of an app: whose key made it, and whether it came now and once.
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{Core, FlowError};
 use crate::app_key::AppKey;
 use crate::clock::{after, between};
 use crate::seal::Hashed;
-use crate::signature::{BadSignature, Claim, PublicKey, Request};
+use crate::signature::{BadSignature, Claim, Request};
 use crate::store::{Tx, Value};
 
 /// The clocks of app and database may differ by this much.
 const TOLERANCE: Duration = Duration::from_secs(60);
 /// A nonce is kept until no request with it can be in time any more.
 const NONCE_LIFE: Duration = Duration::from_secs(180);
+/// An app answers a request in a few calls, and waits in one. More than this is a loop, or an attack with a key of one's own.
+const CALLS_PER_SECOND: NonZero<u32> = NonZero::new(2).unwrap();
+const CALLS_AT_ONCE: NonZero<u32> = NonZero::new(120).unwrap();
 /// "Last seen" is written so often at most.
 const SEEN_STEP: Duration = Duration::from_secs(60);
 
@@ -42,6 +48,16 @@ pub enum AppRefused {
     },
     /// A request with this nonce was here before.
     Replayed,
+    /// The app calls more often than it may.
+    TooOften,
+}
+
+/// How often each app calls, by its method.
+pub(super) type AppCalls = DefaultKeyedRateLimiter<Uuid>;
+
+/// An empty count of calls.
+pub(super) fn app_calls() -> AppCalls {
+    RateLimiter::keyed(Quota::per_second(CALLS_PER_SECOND).allow_burst(CALLS_AT_ONCE))
 }
 
 impl Core {
@@ -59,7 +75,14 @@ impl Core {
         else {
             return Ok(Err(AppRefused::UnknownKey));
         };
-        if let Err(refused) = self.once(&mut tx, &claim, &public).await? {
+        if let Err(bad) = claim.verify(&public) {
+            return Ok(Err(AppRefused::Signature(bad)));
+        }
+        // Counted behind the signature: nobody uses up the calls of another's app.
+        if self.app_calls.check_key(&key.method).is_err() {
+            return Ok(Err(AppRefused::TooOften));
+        }
+        if let Err(refused) = self.once(&mut tx, &claim).await? {
             return Ok(Err(refused));
         }
         let now = tx.now().await?;
@@ -72,13 +95,14 @@ impl Core {
         Ok(Ok(AppCall { key, client_hash: client.map(|client| self.client_hash(client)) }))
     }
 
-    /// Whether a key made a request, now, and for the first time.
-    pub(super) async fn once(
-        &self, tx: &mut Tx, claim: &Claim, public: &PublicKey,
-    ) -> Result<Result<(), AppRefused>, FlowError> {
-        if let Err(bad) = claim.verify(public) {
-            return Ok(Err(AppRefused::Signature(bad)));
-        }
+    /// Forgets apps that have not called lately.
+    pub fn forget_app_calls(&self) {
+        self.app_calls.retain_recent();
+        self.app_calls.shrink_to_fit();
+    }
+
+    /// Whether a request was signed now, and is here for the first time.
+    pub(super) async fn once(&self, tx: &mut Tx, claim: &Claim) -> Result<Result<(), AppRefused>, FlowError> {
         let now = tx.now().await?;
         let at = Timestamp::from_second(claim.created).unwrap_or(Timestamp::MIN);
         if between(at, now).max(between(now, at)) > TOLERANCE {

@@ -182,7 +182,10 @@ impl Core {
             return Ok(Err(RegisterRefused::Key));
         }
         let mut tx = self.store.begin().await?;
-        if let Err(refused) = self.once(&mut tx, &claim, &new.public).await? {
+        if let Err(bad) = claim.verify(&new.public) {
+            return Ok(Err(RegisterRefused::Call(AppRefused::Signature(bad))));
+        }
+        if let Err(refused) = self.once(&mut tx, &claim).await? {
             return Ok(Err(RegisterRefused::Call(refused)));
         }
         if let Some(until) = self.wrong_set_ups_full(&mut tx, new).await? {

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::enter::Match;
 use super::send::may_prove;
 use super::{Core, FlowError, Locked};
+use crate::app_request::AppRequest;
 use crate::challenge::{Challenge, Proof, Purpose};
 use crate::code::{Code, Digits, Entry as Typed};
 use crate::method::{Channel, Kind, Method};
@@ -28,7 +29,10 @@ impl Core {
                     Kind::App => Proof::App,
                     _ => came_by(tx, code).await?,
                 };
-                return Ok((Some(Match { group: Some(code.group_id), ..Match::of(method.id, proof) }), None));
+                let other_network =
+                    method.kind == Kind::App && fetched_elsewhere(tx, challenge.id, method.id).await?;
+                let group = Some(code.group_id);
+                return Ok((Some(Match { group, other_network, ..Match::of(method.id, proof) }), None));
             }
         }
         // A user with several authenticators does not know which of them the page means.
@@ -71,6 +75,13 @@ impl Core {
         };
         methods.filter(is_compared).map(|m| m.id).collect()
     }
+}
+
+/// Whether the app fetched its code from another network than the browser's.
+async fn fetched_elsewhere(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<bool, FlowError> {
+    let request = "where challenge = $1 and method = $2 and other_network";
+    let values = [Value::Uuid(challenge), Value::Uuid(method)];
+    Ok(tx.find::<AppRequest>(request, &values).await?.is_some())
 }
 
 /// How a code came: by its newest text or call.

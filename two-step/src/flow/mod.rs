@@ -1,10 +1,13 @@
 //! What people and back ends do, each as one transaction: load the rows under their locks, ask the pure rules, write what
 //! came out, commit. Locks are taken in the order account, challenge, session, method, counters.
 
+mod app_answer;
+mod app_approved;
 mod app_ask;
 mod app_call;
 mod app_leave;
 mod app_set_up;
+mod app_wait;
 mod author;
 mod claim;
 mod counting;
@@ -41,10 +44,11 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
-pub use app_ask::{Answered, Asked};
+pub use app_answer::Answered;
 pub use app_call::{AppCall, AppRefused};
 pub use app_leave::{AppAccount, KeyRefused};
 pub use app_set_up::{NewApp, NewAppKey, RegisterRefused, Registered};
+pub use app_wait::Asked;
 pub use author::Author;
 pub use claim::{Claimed, DeviceCookie, Visit};
 pub use create::{Created, NewChallenge};
@@ -58,6 +62,9 @@ pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};
 pub use stop::{Noticed, StopDone};
 pub use support::{NewCase, SupportRefused};
 pub use switch::SwitchRefused;
+
+use app_call::{AppCalls, app_calls};
+use app_wait::AppWaits;
 
 use crate::account::Account;
 use crate::challenge::Challenge;
@@ -121,8 +128,10 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// Wakes the relay after a commit that wrote to the outbox.
     pub outbox_filled: Arc<Notify>,
-    /// Wakes apps that wait for requests, after a commit that made or ended one.
-    pub app_asked: Arc<Notify>,
+    /// The apps that wait for requests.
+    app_waits: AppWaits,
+    /// How often each app may call.
+    app_calls: AppCalls,
     /// Slow hashes that may be made at once. Each holds a core and 19 MiB.
     slow_hashes: Semaphore,
 }
@@ -136,7 +145,8 @@ impl Core {
             config: Live::new(config),
             metrics: Arc::default(),
             outbox_filled: Arc::default(),
-            app_asked: Arc::default(),
+            app_waits: AppWaits::default(),
+            app_calls: app_calls(),
             slow_hashes: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
         }
     }

@@ -31,7 +31,7 @@ impl Core {
             }
             Kind::App => {
                 tx.delete::<AppKey>(method.id).await?;
-                tx.wake_after_commit(&self.app_asked);
+                tx.wake_after_commit(&self.app_waits.changed);
             }
             Kind::Phone | Kind::Totp | Kind::Email => {}
         }

@@ -58,9 +58,11 @@ fn detail(lang: Lang, guest: &Guest, event: &Event) -> String {
     let word = |key: &str| data.get(key).and_then(serde_json::Value::as_str);
     if event.kind == "challenge.verified" {
         let by_trust = || MethodKind::trusted_device(lang);
-        return word("method")
-            .map_or("", |w| Proof::from_word(w).map_or_else(by_trust, |p| p.name(lang)))
-            .to_owned();
+        let way = word("method").map_or("", |w| Proof::from_word(w).map_or_else(by_trust, |p| p.name(lang)));
+        return match data.get("other_network") {
+            Some(_) => format!("{way} · {}", lang.texts().history.other_network),
+            None => way.to_owned(),
+        };
     }
     let id: Option<Uuid> = word("method").and_then(|id| id.parse().ok());
     if let Some(method) = id.and_then(|id| guest.methods.iter().find(|m| m.id == id)) {

@@ -49,6 +49,11 @@ impl Row {
             _ => "",
         }
     }
+
+    /// An id; none where there is none.
+    pub fn uuid(&self, place: usize) -> Option<Uuid> {
+        self.0.get(place).and_then(Uuid::from_cell)
+    }
 }
 
 /// A type that a column can hold.

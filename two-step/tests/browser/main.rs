@@ -51,5 +51,6 @@ scenarios! {
     an_earlier_code_counts_after_send_again,
     the_app_is_set_up_asked_and_denied,
     a_second_phone_with_the_app_and_a_lost_one,
+    one_app_serves_two_products with ["--set", "products.bank = { name = \"Bank\", return_urls = [\"http://localhost/bank\"], countries = [\"GB\"], app = {} }"],
     the_history_says_what_changed with ["--set", "products.shop.colour = \"#7a1fa2\""],
 }

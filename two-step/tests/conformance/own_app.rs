@@ -1,5 +1,8 @@
 //! The product's own app: set up, asked, approved, denied.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use two_step::app_key::AppKey;
 use two_step::app_request::{AppRequest, RequestState};
 use two_step::challenge::{Acr, ChallengeState, Proof, SendRefused};
@@ -305,6 +308,66 @@ async fn an_approval_from_another_network_is_recorded(world) {
     assert!(world.row::<AppRequest>(request).await.other_network);
     let events = world.rows::<two_step::store::Event>("where kind = 'challenge.verified'", &[]).await;
     assert!(events[0].data.contains("\"other_network\":true"), "{}", events[0].data);
+}
+
+/// Seen to fail: without the look at the request that the code was fetched for.
+async fn a_code_fetched_from_another_network_is_recorded(world) {
+    let (user, app) = with_app(&world).await;
+    let visit = Visit { client: Some("198.51.100.4".parse().unwrap()), ..user.visit.clone() };
+    let user = User { visit, ..user };
+    let challenge = user.start().await;
+    let (request, _) = app.asked().await;
+    let (code, _) = world.core.app_code(&app.call().await, request).await.unwrap().unwrap();
+    user.must_verify(challenge, code.expose()).await;
+    let events = world.rows::<two_step::store::Event>("where kind = 'challenge.verified'", &[]).await;
+    assert!(events[0].data.contains("\"other_network\":true"), "{}", events[0].data);
+}
+
+/// Seen to fail: without the wake (the wait goes on), and with a wake for every app at each look (the second wait ends).
+async fn waiting_apps_wake_when_their_own_requests_change(world) {
+    let (user, app) = with_app(&world).await;
+    let second = User::new(&world, "u2");
+    second.open_settings().await;
+    let other = PhoneApp::set_up(&second).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let core = Arc::clone(&world.core);
+    let watching = stop.clone();
+    let watch = tokio::spawn(async move { core.watch_apps(watching).await });
+    let (key, others) = (app.call().await.key, other.call().await.key);
+    let soon = async |seen| tokio::time::timeout(Duration::from_secs(5), world.core.app_changed(&key, seen)).await.is_ok();
+    let (woken, _) = tokio::join!(soon(None), user.start());
+    assert!(woken, "a request was made");
+    let asked = world.core.app_requests(&app.call().await).await.unwrap().0;
+    let seen = Some(asked[0].request.id);
+    let still = tokio::time::timeout(Duration::from_millis(1500), world.core.app_changed(&key, seen)).await;
+    assert!(still.is_err(), "nothing has changed since");
+    let idle = tokio::time::timeout(Duration::from_millis(1500), world.core.app_changed(&others, None)).await;
+    assert!(idle.is_err(), "the other app is asked nothing");
+    let call = app.call().await;
+    let (woken, denied) = tokio::join!(soon(seen), world.core.deny(&call, asked[0].request.id));
+    denied.unwrap();
+    assert!(woken, "the request has ended");
+    stop.cancel();
+    watch.await.unwrap();
+}
+
+/// Seen to fail: without the count.
+async fn an_app_that_calls_in_a_loop_is_stopped_and_no_other(world) {
+    let (_, app) = with_app(&world).await;
+    let second = User::new(&world, "u2");
+    second.open_settings().await;
+    let other = PhoneApp::set_up(&second).await;
+    let mut refused = None;
+    for _ in 0..400 {
+        if let Err(why) = app.try_call().await {
+            refused = Some(why);
+            break;
+        }
+    }
+    assert_eq!(refused, Some(AppRefused::TooOften));
+    assert!(other.try_call().await.is_ok());
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(app.try_call().await.is_ok(), "two calls a second go on");
 }
 
 async fn a_key_is_changed_by_both_keys(world) {

@@ -92,7 +92,7 @@ impl Signed {
 }
 
 impl App {
-    /// A place for a wait of an app, until it is dropped. Each wait looks into the database once a second.
+    /// A place for a wait of an app, until it is dropped.
     fn wait(&self, app: Uuid) -> Result<OwnedSemaphorePermit, Problem> {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         waits.retain(|_, places| places.available_permits() < MAX_WAITS);

@@ -16,7 +16,7 @@ use crate::api::openapi::problems;
 use crate::api::problem::Problem;
 use crate::clock::seconds_until;
 use crate::config::Config;
-use crate::flow::{NewAppKey, RegisterRefused};
+use crate::flow::{AppRefused, NewAppKey, RegisterRefused};
 use crate::signature::{BadSignature, PublicKey};
 
 /// An app that registers.
@@ -119,6 +119,7 @@ pub(super) fn unsigned() -> Vec<Problem> {
         Problem::unknown_key(),
         Problem::clock(Timestamp::UNIX_EPOCH),
         Problem::replayed(),
+        Problem::from(AppRefused::TooOften),
     ]
 }
 

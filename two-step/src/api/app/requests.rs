@@ -11,7 +11,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -26,8 +26,6 @@ use crate::flow::{Answered, AppCall, Asked, Core};
 
 /// The longest wait of a request for requests.
 const MAX_WAIT_S: u64 = 30;
-/// Another process may have made a request: the table is looked at so often.
-const LOOK: Duration = Duration::from_secs(1);
 /// A stream ends after this time, so that a key that was removed is found out. The app opens another.
 const STREAM_LIFE: Duration = Duration::from_secs(300);
 
@@ -63,6 +61,12 @@ pub(super) struct RequestsAnswer {
     requests: Vec<RequestAnswer>,
     /// The server's time.
     now: Timestamp,
+}
+
+impl RequestsAnswer {
+    fn open(&self) -> Option<Uuid> {
+        self.requests.first().map(|request| request.id)
+    }
 }
 
 fn describe(asked: Asked, config: &Config) -> RequestAnswer {
@@ -122,16 +126,11 @@ pub(super) async fn list(
     let _place = if wait > 0 { Some(app.wait(call.key.method)?) } else { None };
     let end = Instant::now() + Duration::from_secs(wait);
     loop {
-        // Made before the look: a commit meanwhile wakes too.
-        let changed = app.core.app_asked.notified();
         let answer = now(&app.core, &call).await?;
-        if answer.requests.first().map(|r| r.id) != seen || Instant::now() >= end {
+        if answer.open() != seen || Instant::now() >= end {
             return Ok(Json(answer));
         }
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep_until(end.min(Instant::now() + LOOK)) => {}
-        }
+        let _ = timeout_at(end, app.core.app_changed(&call.key, seen)).await;
     }
 }
 
@@ -156,20 +155,16 @@ pub(super) async fn stream(
     let (call, _) = app.call(request).await?;
     let place = app.wait(call.key.method)?;
     let end = Instant::now() + STREAM_LIFE;
-    let state = (app, call, None::<Vec<RequestAnswer>>, place);
-    let events = futures_util::stream::unfold(state, move |(app, call, mut told, place)| async move {
+    let state = (app, call, None::<Option<Uuid>>, place);
+    let events = futures_util::stream::unfold(state, move |(app, call, sent, place)| async move {
         while Instant::now() < end {
-            let changed = app.core.app_asked.notified();
             let answer = now(&app.core, &call).await.ok()?;
-            if told.as_ref() != Some(&answer.requests) {
-                told = Some(answer.requests.clone());
+            let open = answer.open();
+            if sent != Some(open) {
                 let event = Event::default().event("requests").json_data(&answer).ok()?;
-                return Some((Ok(event), (Arc::clone(&app), call, told, place)));
+                return Some((Ok(event), (Arc::clone(&app), call, Some(open), place)));
             }
-            tokio::select! {
-                () = changed => {}
-                () = tokio::time::sleep(LOOK) => {}
-            }
+            let _ = timeout_at(end, app.core.app_changed(&call.key, open)).await;
         }
         None
     });

@@ -112,6 +112,7 @@ pub(crate) struct History {
     pub(crate) by_support: Text,
     pub(crate) by_service: Text,
     pub(crate) older: Text,
+    pub(crate) other_network: Text,
     pub(crate) look: Text,
 }
 

@@ -116,6 +116,7 @@ pub(super) const HISTORY: History = History {
     by_support: "Vom Support",
     by_service: "Automatisch",
     older: "Ältere Einträge",
+    other_network: "die App war in einem anderen Netz als der Browser",
     look: "Bitte prüfen",
 };
 

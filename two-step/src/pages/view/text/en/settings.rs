@@ -116,6 +116,7 @@ pub(super) const HISTORY: History = History {
     by_support: "By support",
     by_service: "Automatically",
     older: "Older entries",
+    other_network: "the app was on another network than the browser",
     look: "Please check",
 };
 

@@ -1,0 +1,224 @@
+//! An app answers a request: it approves, denies, or fetches the code.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::app_call::AppCall;
+use super::app_wait::is_other_network;
+use super::counting::{Count, count};
+use super::enter::{Entered, Entry, Match, Who};
+use super::send::may_prove;
+use super::{Core, FlowError, Locked, lock_account, lock_challenge};
+use crate::app_key::AppKey;
+use crate::app_request::{AppRequest, RequestState, read_digits};
+use crate::challenge::{Challenge, ChallengeState, EntryRefused, Proof, TICKET_LIFE};
+use crate::clock::after;
+use crate::code::Digits;
+use crate::limit::Rule;
+use crate::method::DENIED;
+use crate::store::{Tx, Value};
+
+/// The second denial within this time pauses the app for as long.
+const DENIAL_WINDOW: Duration = Duration::from_secs(3600);
+
+/// What an app's answer led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered {
+    /// The browser may go on.
+    Approved,
+    /// The user said "It was not me": the challenge has ended.
+    Denied {
+        /// Until when the app is asked nothing more, if this was the second time.
+        paused_until: Option<Timestamp>,
+    },
+    /// These are not the digits of the page.
+    Wrong {
+        /// Tries that are left.
+        left: u32,
+    },
+    /// No digits, or not as many as the page shows. Not counted.
+    Unreadable,
+    /// Not looked at: the account is paused.
+    Paused {
+        /// Until then.
+        until: Timestamp,
+        /// The database's time.
+        now: Timestamp,
+    },
+    /// Too late.
+    Ended(ChallengeState),
+}
+
+impl Core {
+    /// The digits that the page shows were typed into the app.
+    pub async fn approve(&self, call: &AppCall, request: Uuid, typed: &str) -> Result<Answered, FlowError> {
+        let Some((mut tx, mut locked, mut challenge, mut request)) = self.lock_request(call, request).await?
+        else {
+            return Err(FlowError::Missing("request"));
+        };
+        // The answer before may have been lost.
+        if request.state == RequestState::Approved {
+            tx.commit().await?;
+            return Ok(Answered::Approved);
+        }
+        if let Some(over) = self.is_over(&locked, &challenge, &request, call) {
+            tx.commit().await?;
+            return Ok(over);
+        }
+        let Some(digits) = read_digits(typed, self.config().app.number_digits) else {
+            return Ok(Answered::Unreadable);
+        };
+        self.count_entry(&mut tx, &challenge, locked.now).await?;
+        if !crate::seal::same(&digits, &self.app_digits(request.id)) {
+            let left = self.wrong(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
+            tx.update(&locked.account).await?;
+            tx.update(&challenge).await?;
+            tx.commit().await?;
+            return Ok(left.map_or(Answered::Ended(challenge.state), |left| Answered::Wrong { left }));
+        }
+        request.state = RequestState::Approved;
+        request.other_network = is_other_network(call, &challenge);
+        tx.update(&request).await?;
+        let found = Match { other_network: request.other_network, ..Match::of(request.method, Proof::App) };
+        let entered = self
+            .right(&mut tx, &mut locked, &mut challenge, &found, &Entry::default(), &Who::App, &[], None)
+            .await?;
+        debug_assert!(matches!(entered, Entered::Verified { .. }));
+        // The user may have to find the way back to the browser: the ticket's minute begins there.
+        challenge.ticket_until = Some(challenge.expires_at.max(after(locked.now, TICKET_LIFE)));
+        tx.update(&locked.account).await?;
+        tx.update(&challenge).await?;
+        tx.wake_after_commit(&self.app_waits.changed);
+        tx.commit().await?;
+        self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
+        Ok(Answered::Approved)
+    }
+
+    /// "It was not me": the challenge ends. The second time within an hour the app is asked nothing more for an hour, and all
+    /// other methods are told.
+    pub async fn deny(&self, call: &AppCall, request: Uuid) -> Result<Answered, FlowError> {
+        let Some((mut tx, mut locked, mut challenge, mut request)) = self.lock_request(call, request).await?
+        else {
+            return Err(FlowError::Missing("request"));
+        };
+        if request.state == RequestState::Denied {
+            tx.commit().await?;
+            return Ok(Answered::Denied { paused_until: call.key.paused_until });
+        }
+        if request.state == RequestState::Approved || !challenge.state.is_live() {
+            tx.commit().await?;
+            return Ok(Answered::Ended(challenge.state));
+        }
+        let now = locked.now;
+        request.state = RequestState::Denied;
+        request.other_network = is_other_network(call, &challenge);
+        tx.update(&request).await?;
+        challenge.end(ChallengeState::Denied, now);
+        tx.update(&challenge).await?;
+        self.forget_codes(&mut tx, &challenge, now).await?;
+        let data = json!({"challenge": challenge.id, "method": "app"});
+        self.event(&mut tx, &locked.account, "challenge.denied", "user", data, now).await?;
+        let rules = [Rule::per(1, DENIAL_WINDOW.as_secs())];
+        let limit = Count { name: "app_denials", subject: request.method.to_string(), rules: &rules };
+        let second = count(&mut tx, &self.keys, &[limit], now).await?.is_some();
+        let paused_until = second.then(|| after(now, DENIAL_WINDOW));
+        if let Some(until) = paused_until {
+            self.pause_app(&mut tx, &mut locked, request.method, until).await?;
+        }
+        tx.commit().await?;
+        Ok(Answered::Denied { paused_until })
+    }
+
+    async fn pause_app(
+        &self, tx: &mut Tx, locked: &mut Locked, method: Uuid, until: Timestamp,
+    ) -> Result<(), FlowError> {
+        let Some(paused) = locked.methods.iter_mut().find(|m| m.id == method && m.is_active()) else {
+            return Ok(());
+        };
+        paused.pause(DENIED);
+        tx.update(paused).await?;
+        if let Some(mut key) = tx.lock::<AppKey>(method).await? {
+            key.paused_until = Some(until);
+            tx.update(&key).await?;
+        }
+        self.tell_pause(tx, locked, method, DENIED).await
+    }
+
+    /// Apps whose pause is over are asked again.
+    pub async fn resume_apps(&self) -> Result<(), FlowError> {
+        let mut tx = self.store.begin().await?;
+        let now = Value::Int(tx.now().await?.as_millisecond());
+        let over = tx.select::<AppKey>("where paused_until <= $1 order by method limit 1000", &[now]).await?;
+        drop(tx);
+        for seen in over {
+            let mut tx = self.store.begin().await?;
+            let mut locked = match lock_account(&mut tx, seen.account).await {
+                Err(FlowError::Missing(_)) => continue,
+                locked => locked?,
+            };
+            let Some(mut key) = tx.lock::<AppKey>(seen.method).await? else { continue };
+            if key.paused_until.is_none_or(|until| until > locked.now) {
+                continue;
+            }
+            key.paused_until = None;
+            tx.update(&key).await?;
+            let method = locked.methods.iter_mut().find(|m| m.id == key.method && m.is_paused_for(DENIED));
+            if let Some(method) = method {
+                method.activate(locked.now);
+                tx.update(method).await?;
+                let data = json!({"method": method.id, "kind": "app"});
+                self.event(&mut tx, &locked.account, "method.resumed", "system", data, locked.now).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// The code of a request, for a user who rather types it on the page.
+    pub async fn app_code(
+        &self, call: &AppCall, request: Uuid,
+    ) -> Result<Result<(Digits, Timestamp), Answered>, FlowError> {
+        let Some((mut tx, locked, challenge, mut request)) = self.lock_request(call, request).await? else {
+            return Err(FlowError::Missing("request"));
+        };
+        if let Some(over) = self.is_over(&locked, &challenge, &request, call) {
+            tx.commit().await?;
+            return Ok(Err(over));
+        }
+        let method = locked.method(request.method).ok_or(FlowError::Missing("method"))?;
+        let (code, digits) = self.live_code(&mut tx, &challenge, method, locked.now).await?;
+        request.other_network = is_other_network(call, &challenge);
+        tx.update(&request).await?;
+        tx.commit().await?;
+        Ok(Ok((digits, code.expires_at)))
+    }
+
+    /// Locks what a request is about. None where the request is not this app's.
+    async fn lock_request(
+        &self, call: &AppCall, request: Uuid,
+    ) -> Result<Option<(Tx, Locked, Challenge, AppRequest)>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let seen = tx.get::<AppRequest>(request).await?.filter(|r| r.method == call.key.method);
+        let Some(seen) = seen else { return Ok(None) };
+        let (locked, challenge) = lock_challenge(&mut tx, seen.challenge).await?;
+        let Some(request) = tx.lock::<AppRequest>(request).await? else { return Ok(None) };
+        Ok(Some((tx, locked, challenge, request)))
+    }
+
+    /// Why a request takes no answer any more; none where it does.
+    fn is_over(
+        &self, locked: &Locked, challenge: &Challenge, request: &AppRequest, call: &AppCall,
+    ) -> Option<Answered> {
+        match challenge.may_enter(&locked.account, locked.now) {
+            Err(EntryRefused::Ended(state)) => return Some(Answered::Ended(state)),
+            Err(EntryRefused::Paused { until }) => return Some(Answered::Paused { until, now: locked.now }),
+            Ok(()) => {}
+        }
+        let method = locked.method(call.key.method);
+        let usable = method.is_some_and(|m| may_prove(m, challenge, self.config().email.second_step));
+        (!request.is_open() || !usable).then_some(Answered::Ended(ChallengeState::Cancelled))
+    }
+}

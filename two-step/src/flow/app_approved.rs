@@ -1,0 +1,77 @@
+//! After an approval the browser, or the back end, goes on.
+
+use uuid::Uuid;
+
+use super::enter::{Entered, Who, ended};
+use super::{Core, DeviceCookie, FlowError, Locked, Visit, lock_challenge};
+use crate::challenge::{Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
+use crate::clock::after;
+use crate::device::{Device, TrustKind};
+use crate::store::Tx;
+
+impl Core {
+    /// The page after an approval: the browser goes on, and its device is trusted where the user ticks the box.
+    pub async fn go_on_approved(
+        &self, challenge: Uuid, visit: &Visit, trust: bool,
+    ) -> Result<Option<Entered>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
+        Who::Browser(visit.clone()).must_own(self, &locked.account, &challenge)?;
+        let approved = challenge.proof == Some(Proof::App) && challenge.state == ChallengeState::Verified;
+        if !approved {
+            let over = (!challenge.state.is_live()).then(|| ended(&challenge, &locked.account, locked.now));
+            tx.commit().await?;
+            return Ok(over);
+        }
+        let cookie = self.trust_approved(&mut tx, &locked, &mut challenge, visit, trust).await?;
+        let until = after(locked.now, TICKET_LIFE);
+        challenge.ticket_until = challenge.ticket_until.map(|t| t.min(until));
+        tx.update(&challenge).await?;
+        tx.commit().await?;
+        let location = self.location(&challenge);
+        Ok(Some(Entered::Verified { location, cookie, result: None, new_recovery_code: None }))
+    }
+
+    /// Trusts or recognises the browser of an approved challenge. Returns its cookie, and again where the answer before was
+    /// lost.
+    async fn trust_approved(
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, visit: &Visit, trust: bool,
+    ) -> Result<Option<String>, FlowError> {
+        if let Some(device) = challenge.device {
+            let device = tx.get::<Device>(device).await?;
+            return Ok(device.map(|device| DeviceCookie::write(&self.keys, &device)));
+        }
+        let kind = match challenge.purpose {
+            Purpose::NewDevice => TrustKind::Recognised,
+            Purpose::SignIn if trust => TrustKind::Trusted,
+            _ => return Ok(None),
+        };
+        let (device, given) = self.trust(tx, locked, kind, visit).await?;
+        challenge.device = Some(device);
+        Ok(Some(given))
+    }
+
+    /// The result of an approval, for a back end that shows its own pages; none while nobody has answered.
+    pub async fn approved(
+        &self, challenge: Uuid, product: &str, trust: bool, device: Option<String>,
+    ) -> Result<Option<Entered>, FlowError> {
+        let mut tx = self.store.begin().await?;
+        let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
+        Who::Product(product.to_owned()).must_own(self, &locked.account, &challenge)?;
+        let ours = challenge.proof == Some(Proof::App) && challenge.browser_hash.is_none();
+        let first = ours && challenge.state == ChallengeState::Verified;
+        let again = ours && challenge.is_answered_directly(locked.now);
+        if !(first || again) {
+            let over = (!challenge.state.is_live()).then(|| ended(&challenge, &locked.account, locked.now));
+            tx.commit().await?;
+            return Ok(over);
+        }
+        let agent = challenge.agent.clone().unwrap_or_default();
+        let visit = Visit { device, agent, ..Visit::default() };
+        let cookie = self.trust_approved(&mut tx, &locked, &mut challenge, &visit, trust && first).await?;
+        let result = self.result_directly(&mut tx, &locked, &mut challenge).await?;
+        tx.update(&challenge).await?;
+        tx.commit().await?;
+        Ok(Some(Entered::Verified { location: None, cookie, result, new_recovery_code: None }))
+    }
+}

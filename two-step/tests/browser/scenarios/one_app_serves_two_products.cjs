@@ -1,0 +1,108 @@
+"use strict";
+const { api, assert, newBrowser, openSettings, saveRecoveryCodes, scenario, shot, shows, signIn, stack, type } = require("./user.cjs");
+
+/** Nobody needs to answer there: the address that the browser goes to has all that the bank takes. */
+const RETURN_URL = "http://localhost/bank";
+/** The longest wait of the app's poll, and some more. */
+const PAST_A_POLL_MS = 27_000;
+
+const number = async (page) => (await page.locator(".number").innerText()).replace(/\D/g, "");
+
+/** A request of the bank's back end. */
+const bank = (method, path, body) => api(method, path, body, stack.keys.bank);
+
+/** Where a browser comes back to the bank. */
+const back = async (page) => new URL((await page.waitForRequest((request) => request.url().startsWith(RETURN_URL))).url());
+
+/** Sets an account up in the app, from the settings page that shows the set-up code. */
+async function addAccount(page, phone, accounts) {
+  const code = await page.locator("#set-up-code").innerText();
+  await phone.click("text=Add an account");
+  await phone.fill("#code", code);
+  await phone.click("text=Continue");
+  await shows(phone, "Type this on the settings page");
+  await type(page, await number(phone));
+  await shows(phone, "Your accounts");
+  assert.equal(await phone.locator("main li").count(), accounts);
+}
+
+async function approve(phone, page) {
+  await phone.fill("#number", await number(page));
+  await phone.click("text=Approve");
+}
+
+/** Begins a sign-in at the bank. */
+async function signInAtBank() {
+  const page = await newBrowser();
+  const challenge = await bank("POST", "/v1/challenges", { user: "customer-1", purpose: "sign_in", return_url: RETURN_URL, state: "s", nonce: "n" });
+  await page.goto(challenge.body.url);
+  await shows(page, "Confirm in the app");
+  return page;
+}
+
+scenario(async () => {
+  // The app belongs to the shop; the bank asks its users for the same one.
+  const phone = await newBrowser();
+  await phone.goto(`${stack.pages}/app?product=shop`);
+  const shop = await newBrowser();
+  await signIn(shop);
+  await openSettings(shop);
+  await shop.click("a[href='/settings/app']");
+  await addAccount(shop, phone, 1);
+  await saveRecoveryCodes(shop);
+  await shop.click("form[action='/settings/on'] button");
+  await shows(shop, "Two-step verification is on");
+
+  const settings = await newBrowser();
+  const session = await bank("POST", "/v1/sessions", {
+    user: "customer-1", purpose: "set_up", password_at: new Date().toISOString(), return_url: RETURN_URL, state: "s", display_name: "Ada King",
+  });
+  assert.equal(session.status, 201, JSON.stringify(session.body));
+  await settings.goto(session.body.url);
+  await settings.click("a[href='/settings/app']");
+  await shot(settings, "app-set-up-bank");
+  await addAccount(settings, phone, 2);
+  await saveRecoveryCodes(settings);
+  await settings.click("form[action='/settings/on'] button");
+  await shows(settings, "Two-step verification is on");
+  await shows(phone, "Bank");
+  await shot(phone, "app-two-products");
+
+  // Both ask at once: the app shows one after the other, each with its product.
+  const first = await newBrowser();
+  await signIn(first);
+  await shows(phone, "Are you signing in to Shop?");
+  const second = await signInAtBank();
+  await approve(phone, first);
+  await shows(first, "Second step: app (second)");
+  await shows(phone, "Confirmed");
+  await phone.click("text=Done");
+  await phone.click("button:has-text('Are you signing in to Bank?')");
+  await shows(phone, "Ada King");
+  await shot(phone, "app-asked-bank");
+  const [url] = await Promise.all([back(second), approve(phone, second)]);
+  await phone.click("text=Done");
+
+  // The ticket is the bank's alone.
+  const ticket = url.searchParams.get("ticket");
+  assert.equal((await api("POST", "/v1/tickets/redeem", { ticket })).status, 410);
+  const redeemed = await bank("POST", "/v1/tickets/redeem", { ticket });
+  assert.equal(redeemed.status, 200, JSON.stringify(redeemed.body));
+
+  // A request that comes after the first poll is over reaches the app too.
+  await new Promise((resolve) => setTimeout(resolve, PAST_A_POLL_MS));
+  const later = await signInAtBank();
+  await shows(phone, "Are you signing in to Bank?");
+  await phone.click("text=It was not me");
+  await shows(phone, "Nobody was signed in.");
+  await shows(later, "Sign-in stopped");
+  await phone.click("text=Done");
+
+  // An app that the system had put to sleep asks at once when it is opened.
+  const asleep = await phone.context().newCDPSession(phone);
+  await asleep.send("Page.setWebLifecycleState", { state: "frozen" });
+  const woken = await signInAtBank();
+  await asleep.send("Page.setWebLifecycleState", { state: "active" });
+  await shows(phone, "Are you signing in to Bank?");
+  await Promise.all([back(woken), approve(phone, woken)]);
+});
