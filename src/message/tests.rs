@@ -188,7 +188,7 @@ fn no_voice_can_read_a_digit_as_an_ordinal() {
     }
 }
 
-const ABOUT: [&str; 13] = [
+const ABOUT: [&str; 14] = [
     "method_added",
     "method_removed",
     "turned_on",
@@ -198,6 +198,7 @@ const ABOUT: [&str; 13] = [
     "number_changed",
     "method_paused",
     "method_resumed",
+    "key_changed",
     "paused",
     "denied",
     "support_asked",

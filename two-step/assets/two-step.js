@@ -40,7 +40,7 @@ for (const box of document.querySelectorAll("[data-status^='/']")) {
           // A call followed the text, say: heading and buttons are about the text. Nothing that was typed is lost.
           const form = document.querySelector("form[data-otp]");
           const isOther = form && status.channel && status.channel !== form.dataset.otp;
-          if (isOther && form.elements.code.value === "") return location.replace(box.querySelector("a").href);
+          if (isOther && form.elements.code.value === "") return location.replace(box.dataset.here);
           if (status.done) {
             // The app has answered: the page goes on, with the box as it is ticked.
             document.querySelector("[data-when-done]")?.click();

@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::challenge::{ChallengeState, Proof, Purpose};
-use crate::flow::{Entered, Heard};
+use crate::flow::{Answered, Entered, Heard};
 use crate::store::OutboxKind;
 
 /// A word as a label.
@@ -122,16 +122,37 @@ impl Metrics {
             .inc();
     }
 
-    /// Something was typed.
+    /// Something was typed on a page.
     pub(crate) fn typed(&self, product: &str, entered: &Entered) {
-        let result = match entered {
-            Entered::Verified { .. } => "right",
-            Entered::Wrong { .. } => "wrong",
-            Entered::Ended { state: ChallengeState::Locked, .. } => "locked",
-            Entered::Unreadable => "unreadable",
-            Entered::Paused { .. } => "paused",
-            Entered::Ended { .. } => "late",
-        };
+        self.entry(
+            product,
+            match entered {
+                Entered::Verified { .. } => "right",
+                Entered::Wrong { .. } => "wrong",
+                Entered::Ended { state: ChallengeState::Locked, .. } => "locked",
+                Entered::Unreadable => "unreadable",
+                Entered::Paused { .. } => "paused",
+                Entered::Ended { .. } => "late",
+            },
+        );
+    }
+
+    /// The number of a page was typed into an app.
+    pub(crate) fn typed_into_app(&self, product: &str, answered: &Answered) {
+        self.entry(
+            product,
+            match answered {
+                Answered::Approved => "right",
+                Answered::Wrong { .. } => "wrong",
+                Answered::Ended(ChallengeState::Locked) => "locked",
+                Answered::Unreadable => "unreadable",
+                Answered::Paused { .. } => "paused",
+                Answered::Denied { .. } | Answered::Replaced | Answered::Ended(_) => "late",
+            },
+        );
+    }
+
+    fn entry(&self, product: &str, result: &'static str) {
         self.entries.get_or_create(&Typed { product: product.to_owned(), result }).inc();
     }
 

@@ -57,6 +57,13 @@ pub fn words(about: &str, german: bool) -> (&'static str, &'static str) {
             "Eine Methode wurde pausiert",
             "Eine Anmeldemethode Ihres Kontos wurde pausiert. Sie können sich mit einer anderen anmelden.",
         ),
+        ("key_changed", false) => {
+            ("An app has a new key", "The app that confirms your sign-ins has changed its key.")
+        }
+        ("key_changed", true) => (
+            "Eine App hat einen neuen Schlüssel",
+            "Die App, die Ihre Anmeldungen bestätigt, hat ihren Schlüssel gewechselt.",
+        ),
         ("method_resumed", false) => {
             ("A method is used again", "A paused sign-in method of your account is used again.")
         }

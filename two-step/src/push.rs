@@ -55,6 +55,19 @@ fn is_host(allowed: &str, host: &str) -> bool {
     }
 }
 
+/// Whether an entry of the list can be a host. A `*` stands before at least two labels: `*.com` would be nearly everybody.
+pub(crate) fn is_entry(text: &str) -> bool {
+    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+    let (rest, least) = host.strip_prefix("*.").map_or((host, 1), |rest| (rest, 2));
+    let labels: Vec<&str> = rest.split('.').collect();
+    let is_label = |l: &&str| {
+        !l.is_empty() && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    labels.len() >= least
+        && labels.iter().all(is_label)
+        && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
 /// The key that signs for us at push services. It follows from the root of the hashes, so that subscriptions outlive restarts.
 pub struct Vapid {
     /// PKCS #8.
@@ -100,6 +113,8 @@ pub enum Pushed {
     Taken,
     /// Nobody takes pushes at this address any more.
     Gone,
+    /// The push service will not take this push however often it comes.
+    Refused,
 }
 
 /// Wakes the app at an address. An error says what to log; the push is tried again.
@@ -117,6 +132,10 @@ pub async fn push(
     match request.send().await.map(|answer| answer.status().as_u16()) {
         Ok(404 | 410) => Ok(Pushed::Gone),
         Ok(200..=299) => Ok(Pushed::Taken),
+        Ok(status @ 400..=499) if !matches!(status, 408 | 425 | 429) => {
+            tracing::warn!(status, host = endpoint.0.host_str(), "a push service refuses a push");
+            Ok(Pushed::Refused)
+        }
         Ok(status) => Err(format!("the push service answers {status}")),
         Err(_) => Err("the push service cannot be reached".to_owned()),
     }
@@ -160,6 +179,18 @@ mod tests {
             &long,
         ] {
             assert!(!reads(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_the_list_names_hosts_of_one_owner() {
+        for good in ["fcm.googleapis.com", "*.notify.windows.com", "127.0.0.1:4711", "localhost"] {
+            assert!(is_entry(good), "{good}");
+        }
+        for bad in
+            ["*.com", "*", "", "FCM.googleapis.com", "https://fcm.googleapis.com", "a..b", "a.b:x", "*.*.b.c"]
+        {
+            assert!(!is_entry(bad), "{bad}");
         }
     }
 

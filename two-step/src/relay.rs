@@ -221,7 +221,7 @@ impl Relay {
         let subject = config.public_url.as_str();
         let now = crate::clock::machine_now();
         match crate::push::push(&self.client, &self.vapid, &endpoint, subject, now).await {
-            Ok(Pushed::Taken) => Ok(Outcome::Done),
+            Ok(Pushed::Taken | Pushed::Refused) => Ok(Outcome::Done),
             Ok(Pushed::Gone) => {
                 let method = body["method"].as_str().and_then(|id| id.parse().ok());
                 self.core.push_ended(method.unwrap_or_default(), text).await?;

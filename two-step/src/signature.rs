@@ -31,12 +31,31 @@ pub struct PublicKey {
     pub x: String,
     /// The second coordinate.
     pub y: String,
+    #[serde(default, skip_serializing)]
+    #[schema(ignore)]
+    d: NoPrivateHalf,
+}
+
+/// Stands where a JWK has its private half. No server may be sent one: whoever sees it can sign.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct NoPrivateHalf;
+
+impl<'de> Deserialize<'de> for NoPrivateHalf {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("is a private key"))
+    }
 }
 
 impl PublicKey {
     /// A key from its coordinates.
     pub fn p256(x: &str, y: &str) -> Self {
-        Self { kty: "EC".to_owned(), crv: "P-256".to_owned(), x: x.to_owned(), y: y.to_owned() }
+        Self {
+            kty: "EC".to_owned(),
+            crv: "P-256".to_owned(),
+            x: x.to_owned(),
+            y: y.to_owned(),
+            d: NoPrivateHalf,
+        }
     }
 
     /// The uncompressed point (SEC 1, 2.3.3). None where it is no P-256 key of that form.
@@ -101,9 +120,15 @@ pub enum BadSignature {
     /// `Signature-Input` or `Signature` is not of the profile.
     #[error(
         "Signature-Input must name \"@method\" \"@authority\" \"@path\" \"@query\" \"content-digest\" in this order, then created, \
-         nonce (16 to 64 of A-Z a-z 0-9 - _), keyid and, if you like, alg=\"ecdsa-p256-sha256\"; one signature of 64 bytes"
+         nonce (16 to 64 of A-Z a-z 0-9 - _), keyid and, if you like, alg=\"ecdsa-p256-sha256\""
     )]
     Profile,
+    /// `Signature` has another label, or is no sequence of bytes.
+    #[error("Signature must be LABEL=:…: with base64 of 64 bytes, and the label of Signature-Input")]
+    Form,
+    /// `keyid` names another key.
+    #[error("keyid must be the thumbprint (RFC 7638) of the key that signs")]
+    KeyId,
     /// The digest is not that of the body.
     #[error("Content-Digest must be sha-256=:…: of the body as it is sent")]
     Digest,
@@ -148,7 +173,7 @@ impl Claim {
             {
                 bytes
             }
-            _ => return Err(BadSignature::Profile),
+            _ => return Err(BadSignature::Form),
         };
         let mut line = ListSerializer::new();
         let mut inner = line.inner_list();
@@ -164,9 +189,12 @@ impl Claim {
     /// Whether a key made it.
     pub fn verify(&self, key: &PublicKey) -> Result<(), BadSignature> {
         let point = key.point().ok_or(BadSignature::Wrong)?;
+        if key.thumbprint() != self.key {
+            return Err(BadSignature::KeyId);
+        }
         let fits = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
             .verify(self.base.as_bytes(), &self.signature);
-        if key.thumbprint() == self.key && fits.is_ok() { Ok(()) } else { Err(BadSignature::Wrong) }
+        fits.map_err(|_| BadSignature::Wrong)
     }
 }
 
@@ -252,12 +280,7 @@ mod tests {
         fn key(&self) -> PublicKey {
             let point = self.0.public_key().as_ref();
             let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-            PublicKey {
-                kty: "EC".to_owned(),
-                crv: "P-256".to_owned(),
-                x: part(&point[1..33]),
-                y: part(&point[33..]),
-            }
+            PublicKey::p256(&part(&point[1..33]), &part(&point[33..]))
         }
 
         fn sign(&self, base: &str) -> String {
@@ -315,7 +338,7 @@ mod tests {
         assert_eq!((claim.created, claim.nonce.as_str()), (1_732_800_000, "0123456789abcdef"));
         assert_eq!(claim.verify(&key), Ok(()));
         let other = Signer::new().key();
-        assert_eq!(claim.verify(&other), Err(BadSignature::Wrong), "another key");
+        assert_eq!(claim.verify(&other), Err(BadSignature::KeyId), "another key");
         let changed = [
             Request { method: "GET", ..good },
             Request { authority: "verify.thief.example", ..good },
@@ -380,8 +403,7 @@ mod tests {
             format!("app={list};alg=\"hmac-sha256\""),
             format!("app={list};expires=9999999999"),
             format!("app={list}, app2={list}"),
-            format!("other={list}"),
-            list,
+            list.clone(),
             String::new(),
             "app=\u{fc}".to_owned(),
         ];
@@ -392,6 +414,8 @@ mod tests {
                 "{input}"
             );
         }
+        let unlabelled = Claim::read(&request(b"", &digest, &format!("other={list}"), &signature));
+        assert_eq!(unlabelled, Err(BadSignature::Form));
         let none = Request { signature: None, ..request(b"", &digest, &with_alg, &named) };
         assert_eq!(Claim::read(&none), Err(BadSignature::Missing));
     }

@@ -5,7 +5,10 @@ import { sign } from "./signer.js";
 /** Seconds that the server's clock is ahead of this phone's. */
 let ahead = 0;
 
-/** What the server refused. `kind` is the end of the problem's type; without one nobody answered. */
+/** The server's time, in milliseconds. */
+export const serverNow = () => Date.now() + ahead * 1000;
+
+/** What the server refused. `kind` is the end of the problem's type; `offline` where nobody answered. */
 export class Refused extends Error {
   constructor(kind, problem = {}) {
     super(problem.detail ?? kind);
@@ -30,6 +33,8 @@ async function once(key, method, path, body, signal) {
   if (answer.status === 204) return undefined;
   const read = await answer.json().catch(() => ({}));
   if (answer.ok) return read;
+  // A server that is down, or a proxy that speaks for it, is as good as none.
+  if (answer.status >= 500) throw new Refused("offline");
   throw new Refused((read.type ?? "").split(":").pop() || `status-${answer.status}`, read);
 }
 

@@ -1,6 +1,6 @@
 // The app: its accounts, and what it is asked.
 
-import { Refused, call } from "./api.js";
+import { Refused, call, serverNow } from "./api.js";
 import { newKey } from "./signer.js";
 import * as store from "./store.js";
 import { texts } from "./texts.js";
@@ -30,15 +30,42 @@ const heading = (words) => el("h1", { tabindex: "-1" }, words);
 const button = (words, kind, act) => el("button", { type: "button", class: kind, onclick: act }, words);
 const spaced = (digits) => (digits.length > 4 ? `${digits.slice(0, digits.length / 2)} ${digits.slice(digits.length / 2)}` : digits);
 
+/** The pictures of the pages. */
+const PATHS = {
+  good: "M3.5 12a8.5 8.5 0 1 0 17 0a8.5 8.5 0 1 0-17 0M8.3 12.4l2.6 2.6 4.9-5.3",
+  warning: "M12 4.2l8.8 15.3H3.2zM12 10v4.2M12 16.9v.1",
+  next: "M9.5 6l6 6-6 6",
+};
+
+function icon(name) {
+  const make = (tag, attributes) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+  };
+  const svg = make("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" });
+  svg.append(make("path", { d: PATHS[name] }));
+  return svg;
+}
+
+const mark = (tone) => el("div", { class: "mark", "data-tone": tone }, icon(tone));
+
 /** Which view is shown, so that news from the server changes only what it is about. */
 let shown = "";
 
+const controls = () => [...main.querySelectorAll("button, input")];
+
 function show(view, ...children) {
   const isNew = shown !== view;
+  const focused = controls().indexOf(document.activeElement);
   shown = view;
   main.replaceChildren(...children.filter((child) => child !== undefined));
   document.title = main.querySelector("h1")?.textContent ?? document.title;
-  if (!isNew) return;
+  if (!isNew) {
+    // The same view with news: whoever uses the keyboard stays where they were.
+    if (focused >= 0) controls()[focused]?.focus();
+    return;
+  }
   const first = main.querySelector("input[autofocus]") ?? main.querySelector("h1");
   first?.focus();
   window.scrollTo(0, 0);
@@ -68,11 +95,14 @@ function home() {
         el("span", { class: "row-words" },
           el("span", { class: "row-title" }, account.product),
           account.user ? el("span", { class: "row-detail" }, account.user) : undefined,
-          el("span", { class: "row-detail" }, t[account.state] ?? t.ready))));
+          el("span", { class: "row-detail" }, t[account.state] ?? t.ready)),
+        icon("next")));
   const asked = accounts.filter((account) => account.request);
-  const open = (account) => button(t.ask_title(account.product), "primary", () => ask(account, account.request));
+  const open = (account) => button(title(account, account.request), "primary", () => ask(account, account.request));
   show("home", heading(t.accounts), ...asked.map(open), el("ul", { class: "list" }, accounts.map(row)), notifications(), button(t.add, "secondary", add));
 }
+
+const maySubscribe = () => "PushManager" in window && "Notification" in window && Notification.permission === "granted";
 
 /** The button that turns notifications on, where the browser and the server can push. */
 function notifications() {
@@ -89,13 +119,32 @@ async function subscribe() {
   const worker = await navigator.serviceWorker.ready;
   for (const account of accounts.filter((a) => a.state === "active" && a.push_key)) {
     try {
-      const subscription = await worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: account.push_key });
+      const subscription = await subscribed(worker, account.push_key);
       await call(account.key, "PUT", "/app/v1/push", { endpoint: subscription.endpoint });
       account.push = true;
     } catch {
       // Without pushes the app asks for itself while it is open.
     }
   }
+}
+
+async function subscribed(worker, applicationServerKey) {
+  const options = { userVisibleOnly: true, applicationServerKey };
+  try {
+    return await worker.pushManager.subscribe(options);
+  } catch (e) {
+    // The server pushes with another key now: a new subscription takes the old one's place.
+    const old = e.name === "InvalidStateError" && (await worker.pushManager.getSubscription());
+    if (!old) throw e;
+    await old.unsubscribe();
+    return worker.pushManager.subscribe(options);
+  }
+}
+
+/** Takes notifications away that are about a request which is over. */
+async function clearNotifications() {
+  const worker = await navigator.serviceWorker?.getRegistration("/app");
+  for (const notification of (await worker?.getNotifications({ tag: "request" })) ?? []) notification.close();
 }
 
 function details(account) {
@@ -174,6 +223,9 @@ function digits(account, code) {
 /** The request whose answer is on its way: its view stays until the server has said what became of it. */
 let answering = "";
 
+/** What the user is asked: a sign-in, a proof for the product, or for the settings. */
+const title = (account, request) => (t[`ask_${request.purpose}`] ?? t.ask_sign_in)(account.product);
+
 function ask(account, request) {
   const view = `ask ${request.id}`;
   if (shown === view) return;
@@ -197,10 +249,11 @@ function ask(account, request) {
       const answer = await call(account.key, "POST", `${path}/approve`, { digits: field.value });
       if (answer.status === "wrong") return fail(t.wrong(answer.left));
       account.request = undefined;
+      clearNotifications();
       show("answered", mark("good"), heading(t.approved), el("p", { class: "lead" }, t.approved_lead), button(t.done, "primary", home));
     } catch (e) {
       if (e.kind === "invalid") return fail(t.unreadable(request.digits));
-      if (e.kind === "ended") return over();
+      if (e.kind === "ended") return over(e.problem.state);
       fail(words(e));
     } finally {
       answering = "";
@@ -212,10 +265,11 @@ function ask(account, request) {
     try {
       const answer = await call(account.key, "POST", `${path}/deny`);
       account.request = undefined;
+      clearNotifications();
       show("answered", mark("warning"), heading(t.denied), el("p", { class: "lead" }, t.denied_lead(account.product)),
         answer.paused_until ? el("p", {}, t.denied_paused) : undefined, button(t.done, "primary", home));
     } catch (e) {
-      if (e.kind === "ended") return over();
+      if (e.kind === "ended") return over(e.problem.state);
       fail(words(e));
     } finally {
       answering = "";
@@ -224,26 +278,27 @@ function ask(account, request) {
   const code = async () => {
     try {
       const answer = await call(account.key, "POST", `${path}/code`);
-      const minutes = Math.max(1, Math.ceil((new Date(answer.expires_at) - Date.now()) / 60000));
+      const minutes = Math.max(1, Math.ceil((new Date(answer.expires_at) - serverNow()) / 60000));
       show(`code ${request.id}`, heading(t.code_title), el("p", { class: "number" }, spaced(answer.code)), el("p", {}, t.code_lead(minutes)),
         el("div", { class: "choices" }, button(t.done, "primary", home), button(t.deny, "secondary danger", deny)));
     } catch (e) {
-      if (e.kind === "ended") return over();
+      if (e.kind === "ended") return over(e.problem.state);
       fail(words(e));
     }
   };
   const form = el("form", { class: "main-form", onsubmit: approve }, place,
     el("div", { class: "choices pair" }, el("button", { class: "primary" }, t.approve), button(t.deny, "secondary danger", deny)));
-  show(view, heading(t.ask_title(account.product)), el("p", { class: "lead" }, t.ask_lead),
+  show(view, heading(title(account, request)), el("p", { class: "lead" }, t.ask_lead),
     el("dl", { class: "facts" }, fact(t.account, account.user), fact(t.browser, request.agent), fact(t.place, request.place), fact(t.time, time)),
     request.other_network ? el("p", { class: "notice", "data-tone": "warning" }, t.other_network) : undefined,
     form, button(t.show_code, "quiet", code));
 }
 
-const mark = (tone) => el("div", { class: "mark", "data-tone": tone, "aria-hidden": "true" }, tone === "good" ? "✓" : "!");
 
-function over() {
-  show("answered", heading(t.over), button(t.done, "primary", home));
+/** The request takes no answer any more. */
+function over(state) {
+  const why = { locked: t.over_locked, expired: t.over_expired, replaced: t.over_replaced }[state];
+  show("answered", heading(t.over), why ? el("p", { class: "lead" }, why) : undefined, button(t.done, "primary", home));
 }
 
 /* The server */
@@ -267,6 +322,7 @@ async function refresh(account) {
   if (account.state !== "pending") delete account.digits;
   await keep(account);
   if (before === account.state) return;
+  if (account.state === "active" && maySubscribe()) subscribe();
   if (shown === "home" || shown === `digits ${account.id}`) home();
 }
 
@@ -293,6 +349,7 @@ async function listen(account) {
       wait = 25;
       const [request] = answer.requests;
       const isNew = (request?.id ?? "") !== seen;
+      if (seen && isNew && !request) clearNotifications();
       account.request = request;
       // A view with a half-typed field stays: the start page has a button for the request.
       const mayInterrupt = shown === "home" || shown === "answered" || shown === `account ${account.id}`;
@@ -328,5 +385,5 @@ accounts = await store.all();
 offline.hidden = navigator.onLine;
 home();
 // A subscription may have been renewed meanwhile.
-if ("Notification" in window && Notification.permission === "granted") subscribe();
+if (maySubscribe()) subscribe();
 for (const account of accounts) if (account.state !== "gone") listen(account);

@@ -7,7 +7,7 @@ const WORDS = {
 };
 
 const CACHE = "two-step-app-VERSION";
-const FILES = ["/app", "/app/app.js", "/app/api.js", "/app/signer.js", "/app/store.js", "/app/texts.js", "/app/app.css", "/assets/two-step.css", "/app/icon"];
+const FILES = ["/app", "/app/app.js", "/app/api.js", "/app/signer.js", "/app/store.js", "/app/texts.js", "/app/app.css", "/app/icon.png", "/assets/two-step.css"];
 
 self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));
@@ -18,19 +18,32 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(old.then((names) => Promise.all(names.map((name) => caches.delete(name)))).then(() => self.clients.claim()));
 });
 
+/** The page as it was last seen, with its name, language and colour. */
+const isKept = (path) => FILES.includes(path) || path === "/app/icon" || /^\/assets\/accent-[0-9a-f]{6}\.css$/.test(path);
+
 // The network first, so that a new version shows at once; the kept files where there is none. The API is never kept.
+async function answer(request, path) {
+  const cache = await caches.open(CACHE);
+  try {
+    const fresh = await fetch(request);
+    if (fresh.ok && !fresh.redirected) await cache.put(path, fresh.clone());
+    if (fresh.status < 500) return fresh;
+    return (await cache.match(path)) ?? fresh;
+  } catch {
+    return (await cache.match(path)) ?? Response.error();
+  }
+}
+
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
-  const isOurs = url.origin === location.origin && FILES.includes(url.pathname);
-  if (event.request.method !== "GET" || !isOurs) return;
-  const kept = () => caches.match(event.request, { ignoreSearch: true });
-  event.respondWith(fetch(event.request).catch(async () => (await kept()) ?? Response.error()));
+  if (event.request.method !== "GET" || url.origin !== location.origin || !isKept(url.pathname)) return;
+  event.respondWith(answer(event.request, url.pathname));
 });
 
 // A push carries nothing. The app asks for itself.
 self.addEventListener("push", (event) => {
   const [title, body] = WORDS[self.navigator.language.slice(0, 2)] ?? WORDS.en;
-  const shown = self.registration.showNotification(title, { body, tag: "request", icon: "/app/icon" });
+  const shown = self.registration.showNotification(title, { body, tag: "request", renotify: true, icon: "/app/icon.png" });
   const told = self.clients.matchAll({ type: "window" }).then((all) => all.forEach((client) => client.postMessage("asked")));
   event.waitUntil(Promise.all([shown, told]));
 });

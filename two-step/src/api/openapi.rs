@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -158,7 +158,7 @@ fn response(problems: &[Problem]) -> Response {
         wait.description = Some("Seconds after which to come again".to_owned());
         response = response.header("Retry-After", wait);
     }
-    if problems.iter().any(|p| p.status() == StatusCode::UNAUTHORIZED) {
+    if problems.iter().any(|p| p.name() == "unauthorized") {
         response =
             response.header("WWW-Authenticate", Header::new(ObjectBuilder::new().schema_type(Type::String)));
     }

@@ -33,6 +33,10 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<String>,
+    /// How it has ended: the state of the challenge or the case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "locked")]
+    state: Option<String>,
     /// The server's time in seconds since 1970, where the client's is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -65,6 +69,7 @@ impl Problem {
             status,
             detail: detail.into(),
             field: None,
+            state: None,
             now: None,
             retry_after_s: None,
         }
@@ -103,8 +108,7 @@ impl Problem {
     }
 
     pub(super) fn unknown_key() -> Self {
-        let detail =
-            "no app has this key: it was removed, or its set-up was never finished; set the app up again";
+        let detail = "no app has this key: it was removed or replaced, or its set-up was never finished; set the app up again";
         Self::new(StatusCode::UNAUTHORIZED, "unknown-key", detail)
     }
 
@@ -137,11 +141,19 @@ impl Problem {
     }
 
     pub(super) fn ended(state: &str) -> Self {
-        Self::new(StatusCode::CONFLICT, "ended", format!("the challenge has ended: {state}"))
+        let problem = Self::new(StatusCode::CONFLICT, "ended", format!("the challenge has ended: {state}"));
+        Self { state: Some(state.to_owned()), ..problem }
+    }
+
+    pub(super) fn request_replaced() -> Self {
+        let detail = "a newer request took the place of this one: show that";
+        let problem = Self::new(StatusCode::CONFLICT, "ended", detail);
+        Self { state: Some("replaced".to_owned()), ..problem }
     }
 
     pub(super) fn case_over(state: &str) -> Self {
-        Self::new(StatusCode::CONFLICT, "ended", format!("the case is over: {state}"))
+        let problem = Self::new(StatusCode::CONFLICT, "ended", format!("the case is over: {state}"));
+        Self { state: Some(state.to_owned()), ..problem }
     }
 
     pub(super) fn gone() -> Self {

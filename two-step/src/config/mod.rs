@@ -169,6 +169,12 @@ impl Config {
         if !(2..=6).contains(&self.app.number_digits) {
             return bad("app.number_digits must be 2 to 6");
         }
+        if let Some(n) = self.app.push_hosts.iter().position(|host| !crate::push::is_entry(host)) {
+            return Err(BadConfig(format!(
+                "app.push_hosts: entry {} is no host in small letters, such as push.example.com or *.push.example.com",
+                n + 1
+            )));
+        }
         for (key, life, longest_s) in [
             ("code.life", self.code.life.0, 1800),
             ("challenge.life", self.challenge.life.0, 3600),

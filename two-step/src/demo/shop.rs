@@ -76,7 +76,8 @@ impl Shop {
             return Err(Denied::Password);
         }
         let (cookie, state, nonce) = (random_token(), random_token(), random_token());
-        let body = json!({"user": user, "return_url": format!("{}/shop/return", self.url), "state": state, "nonce": nonce});
+        let body = json!({"user": user, "return_url": format!("{}/shop/return", self.url), "state": state, "nonce": nonce,
+                          "place": "Leeds, GB"});
         let challenge = self.post("/v1/challenges", &body).await?;
         let not_required = challenge["status"] == "not_required";
         let visit = Visit {

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::app_ask::app_requests;
 use super::app_call::AppCall;
 use super::app_wait::is_other_network;
-use super::counting::{Count, count};
+use super::counting::{Count, clear, count};
 use super::enter::{Entered, Entry, Match, Who};
 use super::send::may_prove;
 use super::{Core, FlowError, Locked, lock_account, lock_challenge};
@@ -48,6 +49,8 @@ pub enum Answered {
         /// The database's time.
         now: Timestamp,
     },
+    /// A newer request took the place of this one.
+    Replaced,
     /// Too late.
     Ended(ChallengeState),
 }
@@ -55,12 +58,23 @@ pub enum Answered {
 impl Core {
     /// The digits that the page shows were typed into the app.
     pub async fn approve(&self, call: &AppCall, request: Uuid, typed: &str) -> Result<Answered, FlowError> {
-        let Some((mut tx, mut locked, mut challenge, mut request)) = self.lock_request(call, request).await?
-        else {
+        let Some(found) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
         };
+        let product = found.1.account.product.clone();
+        let answered = self.approve_in(call, found, typed).await?;
+        self.metrics.typed_into_app(&product, &answered);
+        Ok(answered)
+    }
+
+    async fn approve_in(
+        &self, call: &AppCall, found: (Tx, Locked, Challenge, AppRequest), typed: &str,
+    ) -> Result<Answered, FlowError> {
+        let (mut tx, mut locked, mut challenge, mut request) = found;
+        let digits = read_digits(typed, self.config().app.number_digits);
+        let fits = digits.as_ref().is_some_and(|d| crate::seal::same(d, &self.app_digits(request.id)));
         // The answer before may have been lost.
-        if request.state == RequestState::Approved {
+        if request.state == RequestState::Approved && fits {
             tx.commit().await?;
             return Ok(Answered::Approved);
         }
@@ -68,11 +82,11 @@ impl Core {
             tx.commit().await?;
             return Ok(over);
         }
-        let Some(digits) = read_digits(typed, self.config().app.number_digits) else {
+        if digits.is_none() {
             return Ok(Answered::Unreadable);
-        };
+        }
         self.count_entry(&mut tx, &challenge, locked.now).await?;
-        if !crate::seal::same(&digits, &self.app_digits(request.id)) {
+        if !fits {
             let left = self.wrong(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
             tx.update(&locked.account).await?;
             tx.update(&challenge).await?;
@@ -80,13 +94,15 @@ impl Core {
             return Ok(left.map_or(Answered::Ended(challenge.state), |left| Answered::Wrong { left }));
         }
         request.state = RequestState::Approved;
-        request.other_network = is_other_network(call, &challenge);
+        request.other_network |= is_other_network(call, &challenge) == Some(true);
         tx.update(&request).await?;
         let found = Match { other_network: request.other_network, ..Match::of(request.method, Proof::App) };
         let entered = self
             .right(&mut tx, &mut locked, &mut challenge, &found, &Entry::default(), &Who::App, &[], None)
             .await?;
         debug_assert!(matches!(entered, Entered::Verified { .. }));
+        // Who has the phone and sees the page asked for it: what counts is requests that nobody wanted.
+        clear(&mut tx, &self.keys, &app_requests(&self.config(), &locked.account)).await?;
         // The user may have to find the way back to the browser: the ticket's minute begins there.
         challenge.ticket_until = Some(challenge.expires_at.max(after(locked.now, TICKET_LIFE)));
         tx.update(&locked.account).await?;
@@ -97,8 +113,8 @@ impl Core {
         Ok(Answered::Approved)
     }
 
-    /// "It was not me": the challenge ends. The second time within an hour the app is asked nothing more for an hour, and all
-    /// other methods are told.
+    /// "It was not me": the challenge ends. The second time within an hour, by any app of the account, this app is asked nothing
+    /// more for an hour, and all other methods are told.
     pub async fn deny(&self, call: &AppCall, request: Uuid) -> Result<Answered, FlowError> {
         let Some((mut tx, mut locked, mut challenge, mut request)) = self.lock_request(call, request).await?
         else {
@@ -114,7 +130,7 @@ impl Core {
         }
         let now = locked.now;
         request.state = RequestState::Denied;
-        request.other_network = is_other_network(call, &challenge);
+        request.other_network |= is_other_network(call, &challenge) == Some(true);
         tx.update(&request).await?;
         challenge.end(ChallengeState::Denied, now);
         tx.update(&challenge).await?;
@@ -122,7 +138,7 @@ impl Core {
         let data = json!({"challenge": challenge.id, "method": "app"});
         self.event(&mut tx, &locked.account, "challenge.denied", "user", data, now).await?;
         let rules = [Rule::per(1, DENIAL_WINDOW.as_secs())];
-        let limit = Count { name: "app_denials", subject: request.method.to_string(), rules: &rules };
+        let limit = Count { name: "app_denials", subject: request.account.to_string(), rules: &rules };
         let second = count(&mut tx, &self.keys, &[limit], now).await?.is_some();
         let paused_until = second.then(|| after(now, DENIAL_WINDOW));
         if let Some(until) = paused_until {
@@ -190,7 +206,8 @@ impl Core {
         }
         let method = locked.method(request.method).ok_or(FlowError::Missing("method"))?;
         let (code, digits) = self.live_code(&mut tx, &challenge, method, locked.now).await?;
-        request.other_network = is_other_network(call, &challenge);
+        // Once is enough: the same code may be fetched again from the browser's own network.
+        request.other_network |= is_other_network(call, &challenge) == Some(true);
         tx.update(&request).await?;
         tx.commit().await?;
         Ok(Ok((digits, code.expires_at)))
@@ -216,6 +233,9 @@ impl Core {
             Err(EntryRefused::Ended(state)) => return Some(Answered::Ended(state)),
             Err(EntryRefused::Paused { until }) => return Some(Answered::Paused { until, now: locked.now }),
             Ok(()) => {}
+        }
+        if request.state == RequestState::Replaced {
+            return Some(Answered::Replaced);
         }
         let method = locked.method(call.key.method);
         let usable = method.is_some_and(|m| may_prove(m, challenge, self.config().email.second_step));

@@ -17,15 +17,18 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         Who::Browser(visit.clone()).must_own(self, &locked.account, &challenge)?;
-        let approved = challenge.proof == Some(Proof::App) && challenge.state == ChallengeState::Verified;
+        // The answer before may have been lost, and its ticket redeemed: for a minute it is given again.
+        let approved = challenge.proof == Some(Proof::App) && challenge.is_answered(locked.now);
         if !approved {
             let over = (!challenge.state.is_live()).then(|| ended(&challenge, &locked.account, locked.now));
             tx.commit().await?;
             return Ok(over);
         }
         let cookie = self.trust_approved(&mut tx, &locked, &mut challenge, visit, trust).await?;
-        let until = after(locked.now, TICKET_LIFE);
-        challenge.ticket_until = challenge.ticket_until.map(|t| t.min(until));
+        if challenge.state == ChallengeState::Verified {
+            let until = after(locked.now, TICKET_LIFE);
+            challenge.ticket_until = challenge.ticket_until.map(|t| t.min(until));
+        }
         tx.update(&challenge).await?;
         tx.commit().await?;
         let location = self.location(&challenge);

@@ -9,10 +9,12 @@ use uuid::Uuid;
 use super::counting::{Count, count, full};
 use super::events::Order;
 use super::{Core, FlowError, Locked, Look};
+use crate::account::Account;
 use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, digits_of};
 use crate::challenge::{Challenge, EntryRefused, Purpose, SendRefused};
 use crate::clock::after;
+use crate::config::Config;
 use crate::method::Method;
 use crate::seal::{Hashed, Sealed};
 use crate::store::{OutboxKind, Tx, Value, new_id_at};
@@ -40,9 +42,9 @@ impl Core {
         if open.iter().any(|r| r.challenge == challenge.id && r.method == method.id) {
             return Ok(Ok(()));
         }
+        let Some(key) = tx.get::<AppKey>(method.id).await? else { return Ok(Err(SendRefused::Method)) };
         let config = self.config();
-        let subject = locked.account.id.to_string();
-        let limit = Count { name: "app_requests", subject, rules: &config.limits.app_requests };
+        let limit = app_requests(&config, &locked.account);
         if let Some(until) = count(tx, &self.keys, &[limit], now).await? {
             return Ok(Err(SendRefused::Limited { until }));
         }
@@ -52,7 +54,6 @@ impl Core {
         }
         let request = AppRequest::new(new_id_at(now), challenge.id, locked.account.id, method.id, now);
         tx.insert(&request).await?;
-        let key = tx.get::<AppKey>(method.id).await?.ok_or(FlowError::Missing("method"))?;
         if let Some(sealed) = &key.push_sealed {
             let endpoint = self.keys.open_text(Sealed::Push, method.id, sealed)?;
             let body = json!({"endpoint": *endpoint, "method": method.id});
@@ -66,8 +67,7 @@ impl Core {
     /// Until when no more requests go to the apps of an account.
     pub(super) async fn app_full_until(&self, look: &Look) -> Result<Option<Timestamp>, FlowError> {
         let config = self.config();
-        let subject = look.account.id.to_string();
-        let limit = Count { name: "app_requests", subject, rules: &config.limits.app_requests };
+        let limit = app_requests(&config, &look.account);
         let mut tx = self.store.begin().await?;
         full(&mut tx, &self.keys, &[limit], look.now).await
     }
@@ -77,4 +77,9 @@ impl Core {
         let mac = self.keys.hash_bytes(Hashed::AppDigits, &[request.as_bytes()]);
         digits_of(&mac, self.config().app.number_digits)
     }
+}
+
+/// The requests that an account's apps may get.
+pub(super) fn app_requests<'c>(config: &'c Config, account: &Account) -> Count<'c> {
+    Count { name: "app_requests", subject: account.id.to_string(), rules: &config.limits.app_requests }
 }

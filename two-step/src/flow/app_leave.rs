@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::app_call::AppCall;
-use super::{Core, FlowError, lock_account};
+use super::events::Notice;
+use super::{Core, FlowError, Locked, lock_account};
 use crate::app_key::AppKey;
 use crate::method::{Kind, Method, MethodState, UNREGISTERED, may_be_on};
 use crate::push::Endpoint;
@@ -57,6 +58,7 @@ impl Core {
             return Ok(Err(KeyRefused::Proof));
         }
         let mut tx = self.store.begin().await?;
+        let Locked { account, methods, now } = lock_account(&mut tx, call.key.account).await?;
         let mut key = tx.lock::<AppKey>(call.key.method).await?.ok_or(FlowError::Missing("method"))?;
         if key.thumbprint != call.key.thumbprint {
             return Err(FlowError::Missing("method"));
@@ -66,6 +68,12 @@ impl Core {
             Err(StoreError::Exists) => return Ok(Err(KeyRefused::Key)),
             updated => updated?,
         }
+        // Whoever held the phone for a minute may have done it: the stop page pauses the app.
+        let data = json!({"method": key.method, "kind": "app"});
+        self.event(&mut tx, &account, "method.key_changed", "user", data, now).await?;
+        let notice = Notice { about: "key_changed", except: Some(key.method), added: Some(key.method) };
+        self.notify(&mut tx, &account, &methods, notice, now).await?;
+        tx.wake_after_commit(&self.app_waits.changed);
         tx.commit().await?;
         Ok(Ok(()))
     }
@@ -115,7 +123,7 @@ impl Core {
         } else if needed {
             method.pause(UNREGISTERED);
             tx.update(&method).await?;
-            tx.delete::<AppKey>(method.id).await?;
+            self.erase_app(&mut tx, &method).await?;
             locked.methods[index] = method.clone();
             self.tell_pause(&mut tx, &locked, method.id, UNREGISTERED).await?;
         } else {

@@ -21,7 +21,7 @@ use crate::flow::settings::MAX_LABEL_CHARS;
 use crate::method::{Kind, Method, MethodState};
 use crate::seal::{Sealed, same};
 use crate::signature::{Claim, PublicKey, Request};
-use crate::store::{Tx, Value, new_id};
+use crate::store::{StoreError, Tx, Value, new_id};
 
 /// What the settings page shows of an app that is being set up.
 #[derive(Debug, Clone)]
@@ -84,8 +84,9 @@ pub enum RegisterRefused {
     },
 }
 
-fn wrong_entries(config: &Config, subject: String) -> Count<'_> {
-    Count { name: "client_entries", subject, rules: &config.limits.client_entries }
+/// Wrong set-up codes of an address. They have a count of their own: guesses of one phone keep no other from answering.
+fn wrong_set_ups(config: &Config, subject: String) -> Count<'_> {
+    Count { name: "client_set_ups", subject, rules: &config.limits.client_entries }
 }
 
 impl Core {
@@ -123,8 +124,7 @@ impl Core {
     async fn waiting(
         &self, tx: &mut Tx, method: &Method, now: Timestamp,
     ) -> Result<Option<AppKey>, FlowError> {
-        let newest = "where method = $1 and purpose = 'enrol' order by created_at desc, id desc limit 1";
-        let enrolment = tx.find::<Challenge>(newest, &[Value::Uuid(method.id)]).await?;
+        let enrolment = newest_enrolment(tx, method.id).await?;
         // After five wrong digits nothing answers it any more.
         if !enrolment.is_some_and(|c| c.state.is_live() && now < c.expires_at) {
             return Ok(None);
@@ -192,24 +192,32 @@ impl Core {
             let now = tx.now().await?;
             return Ok(Err(RegisterRefused::Limited { until, now }));
         }
-        let Some(seen) = self.set_up_of(&mut tx, &claim, new).await? else {
-            let refused = self.count_wrong_set_up(&mut tx, new).await?;
-            tx.commit().await?;
-            return Ok(Err(refused));
+        let registered = match self.take_set_up(&mut tx, &claim, new).await {
+            // The transaction is over, and nothing is written: another account's app has this key.
+            Err(FlowError::Store(StoreError::Exists)) => return Ok(Err(RegisterRefused::Key)),
+            registered => registered?,
         };
-        let newest = "where method = $1 and purpose = 'enrol' order by created_at desc, id desc limit 1";
-        let enrolment = tx.find::<Challenge>(newest, &[Value::Uuid(seen.method)]).await?;
-        let Some(enrolment) = enrolment else { return Ok(Err(RegisterRefused::Code)) };
-        let (mut locked, challenge) = lock_challenge(&mut tx, enrolment.id).await?;
+        if registered.is_none() {
+            self.count_wrong_set_up(&mut tx, new).await?;
+        }
+        tx.commit().await?;
+        Ok(registered.ok_or(RegisterRefused::Code))
+    }
+
+    /// Gives the set-up that a request is about the app's key. None where its code is good for nothing.
+    async fn take_set_up(
+        &self, tx: &mut Tx, claim: &Claim, new: &NewAppKey,
+    ) -> Result<Option<Registered>, FlowError> {
+        let Some(seen) = self.set_up_of(tx, claim, new).await? else { return Ok(None) };
+        let Some(enrolment) = newest_enrolment(tx, seen.method).await? else { return Ok(None) };
+        let (locked, challenge) = lock_challenge(tx, enrolment.id).await?;
         let now = locked.now;
-        let Some(mut key) = tx.lock::<AppKey>(seen.method).await? else {
-            return Ok(Err(RegisterRefused::Code));
-        };
+        let Some(mut key) = tx.lock::<AppKey>(seen.method).await? else { return Ok(None) };
         let product = locked.account.product.clone();
         let waits = now < key.setup_until && key.setup_tries < SET_UP_TRIES && challenge.state.is_live();
-        let method = locked.methods.iter_mut().find(|m| m.id == key.method);
+        let method = locked.method(key.method);
         let Some(method) = method.filter(|m| waits && may_prove(m, &challenge, true)) else {
-            return Ok(Err(RegisterRefused::Code));
+            return Ok(None);
         };
         let again = key.thumbprint.as_deref() == Some(claim.key.as_str());
         if !again {
@@ -222,9 +230,7 @@ impl Core {
             if !fits {
                 key.setup_tries += 1;
                 tx.update(&key).await?;
-                let refused = self.count_wrong_set_up(&mut tx, new).await?;
-                tx.commit().await?;
-                return Ok(Err(refused));
+                return Ok(None);
             }
             key.set_public(&new.public);
             (key.setup_name, key.setup_sealed) = (None, None);
@@ -232,47 +238,64 @@ impl Core {
             key.setup_until = after(now, SET_UP_LIFE).min(challenge.expires_at);
             key.seen_at = Some(now);
             tx.update(&key).await?;
-            let name: String =
-                new.name.trim().chars().filter(|c| !c.is_control()).take(MAX_LABEL_CHARS).collect();
-            method.label = Some(name).filter(|name| !name.is_empty());
-            tx.update(method).await?;
+            let mut method = method.clone();
+            method.label = label(&new.name, &locked.methods);
+            tx.update(&method).await?;
         }
-        let method = method.clone();
-        let (code, digits) = self.live_code(&mut tx, &challenge, &method, now).await?;
-        tx.commit().await?;
+        let method = locked.method(key.method).cloned().ok_or(FlowError::Missing("method"))?;
+        let (code, digits) = self.live_code(tx, &challenge, &method, now).await?;
         let (display_name, until) = (key.display_name.clone(), code.expires_at);
-        Ok(Ok(Registered { method: method.id, product, display_name, digits, until }))
+        Ok(Some(Registered { method: method.id, product, display_name, digits, until }))
     }
 
-    /// The set-up that a request is about: the one with its code's first characters, or the one that has its key already.
+    /// The set-up that a request is about: the one with its code's first characters, or else the one that has its key already.
     async fn set_up_of(
         &self, tx: &mut Tx, claim: &Claim, new: &NewAppKey,
     ) -> Result<Option<AppKey>, FlowError> {
-        let known = tx.find::<AppKey>("where thumbprint = $1", &[Value::Text(claim.key.clone())]).await?;
-        if known.is_some() {
-            return Ok(known);
+        if let Some(code) = SetUpCode::read(&new.code) {
+            let named = "where setup_name = $1";
+            let waiting = tx.find::<AppKey>(named, &[Value::Text(code.name().to_owned())]).await?;
+            if waiting.is_some() {
+                return Ok(waiting);
+            }
         }
-        let Some(code) = SetUpCode::read(&new.code) else { return Ok(None) };
-        Ok(tx.find::<AppKey>("where setup_name = $1", &[Value::Text(code.name().to_owned())]).await?)
+        Ok(tx.find::<AppKey>("where thumbprint = $1", &[Value::Text(claim.key.clone())]).await?)
     }
 
     /// Counts a wrong set-up code at the address that it came from.
-    async fn count_wrong_set_up(&self, tx: &mut Tx, new: &NewAppKey) -> Result<RegisterRefused, FlowError> {
+    async fn count_wrong_set_up(&self, tx: &mut Tx, new: &NewAppKey) -> Result<(), FlowError> {
         let config = self.config();
         let now = tx.now().await?;
         if let Some(client) = new.client {
-            let limit = wrong_entries(&config, self.client_hash(client));
+            let limit = wrong_set_ups(&config, self.client_hash(client));
             count(tx, &self.keys, &[limit], now).await?;
         }
-        Ok(RegisterRefused::Code)
+        Ok(())
     }
 
     /// Until when no set-up code of an address is looked at.
     async fn wrong_set_ups_full(&self, tx: &mut Tx, new: &NewAppKey) -> Result<Option<Timestamp>, FlowError> {
         let Some(client) = new.client else { return Ok(None) };
         let config = self.config();
-        let limit = wrong_entries(&config, self.client_hash(client));
+        let limit = wrong_set_ups(&config, self.client_hash(client));
         let now = tx.now().await?;
         full(tx, &self.keys, &[limit], now).await
     }
+}
+
+/// The newest challenge that proves a method which is being set up.
+async fn newest_enrolment(tx: &mut Tx, method: Uuid) -> Result<Option<Challenge>, FlowError> {
+    let newest = "where method = $1 and purpose = 'enrol' order by created_at desc, id desc limit 1";
+    Ok(tx.find::<Challenge>(newest, &[Value::Uuid(method)]).await?)
+}
+
+/// The name of a new app: what the phone calls itself, with a number where another app has that name.
+fn label(name: &str, methods: &[Method]) -> Option<String> {
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(MAX_LABEL_CHARS - 2).collect();
+    let is_taken = |label: &str| {
+        methods.iter().any(|m| m.state != MethodState::Removed && m.label.as_deref() == Some(label))
+    };
+    let numbered = (2..=9).map(|n| format!("{name} {n}"));
+    let mut labels = std::iter::once(name.clone()).chain(numbered);
+    labels.find(|label| !is_taken(label)).filter(|_| !name.is_empty())
 }

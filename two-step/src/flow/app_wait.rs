@@ -1,7 +1,7 @@
 //! What an app is asked, and how it waits for that. All waiting apps of a process share one look into the database.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::account::Account;
 use crate::app_key::AppKey;
 use crate::app_request::AppRequest;
 use crate::challenge::Challenge;
-use crate::store::Value;
+use crate::store::{Row, Value};
 
 /// Another process may have made or ended a request: the table is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -34,8 +34,8 @@ pub struct Asked {
     pub challenge: Challenge,
     /// The product.
     pub product: String,
-    /// Whether the browser is on another network than the app.
-    pub other_network: bool,
+    /// Whether the browser is on another network than the app; none where the browser's is not known.
+    pub other_network: Option<bool>,
 }
 
 /// The apps that wait for a change of what they are asked.
@@ -45,22 +45,37 @@ pub(crate) struct AppWaits {
     pub(super) changed: Arc<Notify>,
     waiting: Mutex<HashMap<u64, Waiting>>,
     count: AtomicU64,
+    /// Whether the process stops: nobody waits any more.
+    closed: AtomicBool,
+}
+
+/// What a waiting app knows, and what a look finds: the thumbprint of its key, and the open request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    thumbprint: Option<String>,
+    request: Option<Uuid>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     account: Uuid,
     method: Uuid,
-    /// The open request that the app knows of.
-    seen: Option<Uuid>,
+    known: Known,
     wake: oneshot::Sender<()>,
 }
 
 impl AppWaits {
-    /// Apps that wait now: account, method, and the request that each knows of, by the number of its wait.
-    fn now(&self) -> Vec<(u64, Uuid, Uuid, Option<Uuid>)> {
+    /// Apps that wait now: account, method, and what each knows, by the number of its wait.
+    fn now(&self) -> Vec<(u64, Uuid, Uuid, Known)> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().map(|(n, w)| (*n, w.account, w.method, w.seen)).collect()
+        waiting.iter().map(|(n, w)| (*n, w.account, w.method, w.known.clone())).collect()
+    }
+
+    /// Wakes everybody, for good.
+    fn close(&self) {
+        // Set first: whoever comes afterwards sees it, and whoever came before is in the map.
+        self.closed.store(true, Ordering::SeqCst);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn wake(&self, number: u64) {
@@ -83,9 +98,14 @@ impl Drop for Place<'_> {
 }
 
 impl Core {
-    /// What an app is asked now, and the database's time.
+    /// What an app is asked now, and the database's time. Where its key was removed or replaced since the call, there is no such
+    /// app.
     pub async fn app_requests(&self, call: &AppCall) -> Result<(Vec<Asked>, Timestamp), FlowError> {
         let mut tx = self.store.begin().await?;
+        let key = tx.get::<AppKey>(call.key.method).await?;
+        if key.is_none_or(|key| key.thumbprint != call.key.thumbprint) {
+            return Err(FlowError::Missing("app"));
+        }
         let now = tx.now().await?;
         // By account: it has an index of the open requests, and one open request at most.
         let open = "where account = $1 and state = 'open' order by id";
@@ -105,14 +125,24 @@ impl Core {
         Ok((asked, now))
     }
 
-    /// Returns when the app is asked something else than `seen`. Works while [`Core::watch_apps`] runs.
+    /// Whether the process stops, and waits end as they are.
+    pub fn waits_are_over(&self) -> bool {
+        self.app_waits.closed.load(Ordering::SeqCst)
+    }
+
+    /// Returns when the app is asked something else than `seen`, has lost its key, or when the process stops. Works while [`Core::watch_apps`]
+    /// runs.
     pub async fn app_changed(&self, key: &AppKey, seen: Option<Uuid>) {
         let (wake, woken) = oneshot::channel();
         let number = self.app_waits.count.fetch_add(1, Ordering::Relaxed);
-        let waiting = Waiting { account: key.account, method: key.method, seen, wake };
+        let known = Known { thumbprint: key.thumbprint.clone(), request: seen };
+        let waiting = Waiting { account: key.account, method: key.method, known, wake };
         self.app_waits.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, waiting);
         let _place = Place { waits: &self.app_waits, number };
-        // An error cannot come: the sender goes with the place, or with a wake.
+        if self.waits_are_over() {
+            return;
+        }
+        // An error is a wake too: the map was cleared.
         let _ = woken.await;
     }
 
@@ -127,7 +157,7 @@ impl Core {
                 tracing::debug!(reason = %e, "apps that wait learn of changes later");
             }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.app_waits.close(),
                 () = changed => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
@@ -144,39 +174,42 @@ impl Core {
         let mut accounts: Vec<Uuid> = waiting.iter().map(|(_, account, ..)| *account).collect();
         accounts.sort_unstable();
         accounts.dedup();
-        let mut open = HashMap::new();
+        let mut found = HashMap::new();
         for group in accounts.chunks(GROUP) {
-            open.extend(self.open_requests(group).await?);
+            found.extend(self.look_at_apps(group).await?);
         }
-        for (number, _, method, seen) in waiting {
-            if open.get(&method).copied() != seen {
+        for (number, _, method, known) in waiting {
+            if found.get(&method) != Some(&known) {
                 self.app_waits.wake(number);
             }
         }
         Ok(())
     }
 
-    /// The open requests of some accounts, by method.
-    async fn open_requests(&self, accounts: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, FlowError> {
+    /// The apps of some accounts, by method: their keys, and their open requests.
+    async fn look_at_apps(&self, accounts: &[Uuid]) -> Result<Vec<(Uuid, Known)>, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;
         let places: Vec<String> = (2..accounts.len() + 2).map(|n| format!("${n}")).collect();
         let sql = format!(
-            "select r.method, r.id from app_request r join challenge c on c.id = r.challenge \
-             where r.state = 'open' and c.state in ('created', 'open') and c.expires_at > $1 and r.account in ({})",
+            "select k.method, k.thumbprint, c.request from app_key k left join \
+             (select r.account, r.method, r.id as request from app_request r join challenge c on c.id = r.challenge \
+              where r.state = 'open' and c.state in ('created', 'open') and c.expires_at > $1) c \
+             on c.account = k.account and c.method = k.method where k.account in ({})",
             places.join(", ")
         );
         let ids = accounts.iter().map(|id| Value::Uuid(*id));
         let values: Vec<Value> = std::iter::once(Value::Int(now.as_millisecond())).chain(ids).collect();
         let rows = tx.query(&sql, &values).await?;
-        Ok(rows.iter().filter_map(|row| Some((row.uuid(0)?, row.uuid(1)?))).collect())
+        let known = |row: &Row| {
+            let thumbprint = Some(row.text(1)).filter(|text| !text.is_empty()).map(str::to_owned);
+            Some((row.uuid(0)?, Known { thumbprint, request: row.uuid(2) }))
+        };
+        Ok(rows.iter().filter_map(known).collect())
     }
 }
 
 /// Whether the app speaks from another network than the browser's, as far as both are known.
-pub(super) fn is_other_network(call: &AppCall, challenge: &Challenge) -> bool {
-    match (&call.client_hash, &challenge.client_hash) {
-        (Some(app), Some(browser)) => app != browser,
-        _ => false,
-    }
+pub(super) fn is_other_network(call: &AppCall, challenge: &Challenge) -> Option<bool> {
+    Some(call.client_hash.as_ref()? != challenge.client_hash.as_ref()?)
 }

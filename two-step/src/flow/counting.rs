@@ -43,6 +43,11 @@ pub(super) async fn count(
     Ok(None)
 }
 
+/// Forgets what was counted.
+pub(super) async fn clear(tx: &mut Tx, keys: &Keys, limit: &Count<'_>) -> Result<(), FlowError> {
+    Ok(tx.delete::<Counter>(limit.key(keys)).await?)
+}
+
 /// Until when one of them is full. Counts nothing.
 pub(super) async fn full(
     tx: &mut Tx, keys: &Keys, counts: &[Count<'_>], now: Timestamp,

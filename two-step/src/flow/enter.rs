@@ -126,7 +126,7 @@ pub(super) struct Match {
     pub(super) proof: Proof,
     pub(super) group: Option<Uuid>,
     pub(super) totp_step: Option<i64>,
-    /// Whether an app approved it from another network than the browser's.
+    /// Whether an app approved it, or fetched its code, from another network than the browser's.
     pub(super) other_network: bool,
 }
 
@@ -294,7 +294,10 @@ impl Core {
             tx.update(method).await?;
         }
         let shown = challenge.method.and_then(|id| locked.method(id));
-        if shown.is_none_or(|m| m.kind != Kind::Totp) {
+        let is = |id: &Uuid, kind: Kind| locked.method(*id).is_some_and(|m| m.kind == kind);
+        // Digits of a page that were typed into an app were in no text.
+        let in_app = !compared.is_empty() && compared.iter().all(|id| is(id, Kind::App));
+        if !in_app && shown.is_none_or(|m| m.kind != Kind::Totp) {
             self.tell_wrong(tx, challenge, now).await?;
         }
         for method in wrong.methods_paused {

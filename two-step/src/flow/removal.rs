@@ -29,12 +29,18 @@ impl Core {
                 let of_account = "delete from recovery_code where account = $1";
                 tx.execute(of_account, &[Value::Uuid(method.account)]).await?;
             }
-            Kind::App => {
-                tx.delete::<AppKey>(method.id).await?;
-                tx.wake_after_commit(&self.app_waits.changed);
-            }
+            Kind::App => self.erase_app(tx, method).await?,
             Kind::Phone | Kind::Totp | Kind::Email => {}
         }
+        Ok(())
+    }
+
+    /// An app's key goes, and what it is asked: the page asks no more of it.
+    pub(super) async fn erase_app(&self, tx: &mut Tx, method: &Method) -> Result<(), FlowError> {
+        tx.delete::<AppKey>(method.id).await?;
+        let open = "delete from app_request where account = $1 and method = $2 and state = 'open'";
+        tx.execute(open, &[Value::Uuid(method.account), Value::Uuid(method.id)]).await?;
+        tx.wake_after_commit(&self.app_waits.changed);
         Ok(())
     }
 }

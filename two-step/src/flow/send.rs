@@ -114,7 +114,16 @@ impl Core {
 
     /// Until when a limit keeps the method that a challenge shows from getting codes.
     pub async fn full_until(&self, look: &Look) -> Result<Option<Timestamp>, FlowError> {
-        let Some(method) = look.method() else { return Ok(None) };
+        match look.method() {
+            Some(method) => self.method_full_until(look, method).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The same for another method than the one that is shown.
+    pub async fn method_full_until(
+        &self, look: &Look, method: &Method,
+    ) -> Result<Option<Timestamp>, FlowError> {
         if method.kind == Kind::App {
             return self.app_full_until(look).await;
         }

@@ -219,6 +219,7 @@ impl Core {
         let mut challenge =
             self.challenge_of(visitor.account.id, Some(&visitor.session), Purpose::Settings, visitor.now);
         challenge.return_url = Some(format!("{}/settings", self.config().public_url.as_str()));
+        challenge.agent = Some(visit.agent.clone()).filter(|agent| !agent.is_empty());
         let locked = super::Locked {
             account: visitor.account.clone(),
             methods: visitor.methods.clone(),

@@ -11,7 +11,7 @@ use super::{Core, FlowError, Locked, lock_account};
 use crate::account::{Account, AccountState};
 use crate::challenge::ChallengeState;
 use crate::clock::after;
-use crate::method::{Kind, MethodState, STOPPED, may_be_on};
+use crate::method::{Kind, MethodState, STOPPED, UNREGISTERED, may_be_on};
 use crate::store::{Event, SupportAction, SupportCase, SupportState, Tx, Value, new_id};
 
 const MAX_REASON_CHARS: usize = 500;
@@ -114,13 +114,15 @@ impl Core {
         Ok(Ok(case))
     }
 
-    /// Ends the pauses of an account and its methods. A method that a stop page paused stays so: somebody else added it.
+    /// Ends the pauses of an account and its methods. A method that a stop page paused stays so: somebody else added it. So does
+    /// an app that has forgotten its key.
     async fn unlock(&self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase) -> Result<bool, FlowError> {
         let Locked { account, methods, now } = locked;
         self.notify(tx, account, methods, "support_asked", *now).await?;
         account.count_right();
         for method in methods {
-            if method.state == MethodState::Paused && !method.is_paused_for(STOPPED) {
+            let stays = method.is_paused_for(STOPPED) || method.is_paused_for(UNREGISTERED);
+            if method.state == MethodState::Paused && !stays {
                 method.activate(*now);
                 tx.update(method).await?;
                 let data = json!({"method": method.id, "kind": method.kind.to_string()});

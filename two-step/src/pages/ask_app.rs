@@ -33,7 +33,7 @@ pub(super) async fn asking(pages: &Pages, look: &Look) -> Result<Asking, FlowErr
         Some(request) if request.state == RequestState::Replaced => Asking::Replaced,
         _ => match pages.core.full_until(look).await? {
             Some(until) => Asking::Limited(seconds_until(look.now, until)),
-            None => Asking::Not,
+            None => Asking::Idle,
         },
     })
 }
@@ -61,7 +61,8 @@ pub(super) async fn show(
     Ok(pages.render(visitor, product, StatusCode::OK, &view))
 }
 
-/// `POST /challenge/{id}/app`: the user has confirmed it in the app, and goes on.
+/// `POST /challenge/{id}/app`: the user has confirmed it in the app and goes on, or has typed the app's code. One form does
+/// both: its first button is the one that the Enter key presses.
 pub(super) async fn go_on(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -73,6 +74,9 @@ pub(super) async fn go_on(
         Ok(match pages.core.go_on_approved(id, &visitor.visit, trust).await? {
             Some(Entered::Verified { location, cookie, .. }) => {
                 pages.go(&visitor, &location.unwrap_or(here), cookie.as_deref())
+            }
+            _ if !form.text("code").trim().is_empty() => {
+                super::sign_in::entered(&pages, &visitor, id, &form).await?
             }
             // Ended otherwise, or not answered yet: the page says which.
             _ => pages.go(&visitor, &here, None),

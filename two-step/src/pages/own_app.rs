@@ -23,16 +23,21 @@ const FILES: [(&str, &str, &str); 6] = [
     ("texts.js", "text/javascript; charset=utf-8", include_str!("../../assets/app/texts.js")),
     ("app.css", "text/css; charset=utf-8", include_str!("../../assets/app/app.css")),
 ];
+/// The icon of an app whose product has none: also for phones that take no SVG, and cut round.
+const ICON: &[u8] = include_bytes!("../../assets/app/icon.png");
 const WORKER: &str = include_str!("../../assets/app/sw.js");
+
+fn named(query: Option<&str>) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let product = pairs.find(|(key, _)| key == "product").map(|(_, product)| product.into_owned());
+    product.filter(|name| !name.is_empty())
+}
 
 /// The product that the query names, if it has an app; else the only one that has.
 fn product_of(pages: &Pages, query: Option<&str>) -> Option<String> {
-    let named = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-        .find(|(key, _)| key == "product")
-        .map(|(_, product)| product.into_owned());
     let config = pages.core.config();
     let mut with_app = config.products.iter().filter(|(_, product)| product.app.is_some());
-    match named.filter(|name| !name.is_empty()) {
+    match named(query) {
         Some(name) => config.product(&name).filter(|p| p.app.is_some()).map(|_| name),
         None => with_app.next().map(|(name, _)| name.clone()).filter(|_| with_app.next().is_none()),
     }
@@ -45,7 +50,13 @@ pub(super) async fn shell(
     if pages.core.config().products.values().all(|product| product.app.is_none()) {
         return pages.error(&visitor, &super::answer::PageError::NoPage);
     }
-    let product = product_of(&pages, query.as_deref()).unwrap_or_default();
+    let product = match product_of(&pages, query.as_deref()) {
+        Some(product) => product,
+        None if named(query.as_deref()).is_some() => {
+            return pages.error(&visitor, &super::answer::PageError::NoPage);
+        }
+        None => String::new(),
+    };
     let page: Page = pages.page(&visitor, &product, None, Uuid::nil());
     let name = app_name(&pages, &product).unwrap_or_else(|| "Two-step".to_owned());
     let view = OwnApp { page, product: product.clone(), name };
@@ -63,11 +74,11 @@ pub(super) async fn manifest(State(pages): State<Arc<Pages>>, RawQuery(query): R
     let name = app_name(&pages, &product).unwrap_or_default();
     let colour = config.product(&product).and_then(|p| p.colour.clone());
     let start = format!("/app?product={product}");
-    let icon = format!("/app/icon?product={product}");
+    let icon = Icon::read(&pages, &product).await;
     let manifest = json!({
         "id": start, "start_url": start, "scope": "/app", "name": name, "short_name": name, "display": "standalone",
         "background_color": "#ffffff", "theme_color": colour.unwrap_or_else(|| "#ffffff".to_owned()),
-        "icons": [{"src": icon, "sizes": "any", "type": icon_type(&pages, &product), "purpose": "any"}],
+        "icons": [{"src": format!("/app/icon?product={product}"), "sizes": icon.sizes(), "type": icon.kind, "purpose": icon.purpose}],
     });
     fresh("application/manifest+json", manifest.to_string().into_bytes())
 }
@@ -75,29 +86,44 @@ pub(super) async fn manifest(State(pages): State<Arc<Pages>>, RawQuery(query): R
 /// `GET /app/icon`
 pub(super) async fn icon(State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery) -> Response {
     let product = product_of(&pages, query.as_deref()).unwrap_or_default();
-    let kind = icon_type(&pages, &product);
-    let config = pages.core.config();
-    let file = config.product(&product).and_then(|p| p.app.as_ref()?.icon_file.clone());
-    let own = assets::find("two-step.svg").map(|asset| asset.body.into_bytes()).unwrap_or_default();
-    match file {
-        Some(path) => match tokio::fs::read(&path).await {
-            Ok(bytes) => fresh(kind, bytes),
-            Err(e) => {
-                tracing::warn!(product, reason = %e.kind(), "app.icon_file cannot be read");
-                fresh("image/svg+xml", own)
-            }
-        },
-        None => fresh(kind, own),
-    }
+    let icon = Icon::read(&pages, &product).await;
+    fresh(icon.kind, icon.bytes)
 }
 
-/// The type of a product's icon, by the name of its file.
-fn icon_type(pages: &Pages, product: &str) -> &'static str {
-    let config = pages.core.config();
-    let file = config.product(product).and_then(|p| p.app.as_ref()?.icon_file.clone());
-    match file.as_ref().and_then(|path| path.extension()?.to_str()) {
-        Some("png") => "image/png",
-        _ => "image/svg+xml",
+/// The picture of an app.
+struct Icon {
+    kind: &'static str,
+    bytes: Vec<u8>,
+    /// Whether a phone may cut it round.
+    purpose: &'static str,
+}
+
+impl Icon {
+    /// A product's own picture, or ours.
+    async fn read(pages: &Pages, product: &str) -> Self {
+        let config = pages.core.config();
+        let path = config.product(product).and_then(|p| p.app.as_ref()?.icon_file.clone());
+        let ours = || Self { kind: "image/png", bytes: ICON.to_vec(), purpose: "any maskable" };
+        let Some(path) = path else { return ours() };
+        let is_png = path.extension().is_some_and(|extension| extension == "png");
+        let kind = if is_png { "image/png" } else { "image/svg+xml" };
+        match tokio::fs::read(&path).await {
+            Ok(bytes) => Self { kind, bytes, purpose: "any" },
+            Err(e) => {
+                tracing::warn!(product, reason = %e.kind(), "app.icon_file cannot be read");
+                ours()
+            }
+        }
+    }
+
+    /// Width and height for the manifest: of a PNG they are in its first chunk (W3C PNG, 11.2.1).
+    fn sizes(&self) -> String {
+        let number =
+            |at: usize| self.bytes.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+        match (self.kind, number(16), number(20)) {
+            ("image/png", Some(width), Some(height)) => format!("{width}x{height}"),
+            _ => "any".to_owned(),
+        }
     }
 }
 
@@ -110,6 +136,9 @@ pub(super) async fn file(Path(name): Path<String>) -> Response {
         let allowed = HeaderName::from_static("service-worker-allowed");
         response.headers_mut().insert(allowed, HeaderValue::from_static("/app"));
         return response;
+    }
+    if name == "icon.png" {
+        return fresh("image/png", ICON.to_vec());
     }
     match FILES.iter().find(|(known, ..)| *known == name) {
         Some((_, kind, body)) => fresh(kind, body.as_bytes().to_vec()),

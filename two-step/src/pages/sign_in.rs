@@ -114,10 +114,15 @@ pub(super) async fn show(
         if look.challenge.awaits_answer(look.now) && !view.phones.is_empty() {
             return Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view));
         }
-        if look.challenge.state == ChallengeState::Verified
-            && let Some(location) = pages.core.go_on(id, &who(&visitor)).await?
-        {
-            return Ok(pages.go(&visitor, &location, None));
+        if look.challenge.state == ChallengeState::Verified {
+            // A phone may have dropped the page while its user was in the app: the browser is recognised all the same.
+            let approved = pages.core.go_on_approved(id, &visitor.visit, false).await?;
+            if let Some(Entered::Verified { location: Some(location), cookie, .. }) = approved {
+                return Ok(pages.go(&visitor, &location, cookie.as_deref()));
+            }
+            if let Some(location) = pages.core.go_on(id, &who(&visitor)).await? {
+                return Ok(pages.go(&visitor, &location, None));
+            }
         }
         if !look.challenge.state.is_live() {
             return Ok(over(&pages, &visitor, &look));
@@ -126,6 +131,10 @@ pub(super) async fn show(
             return Ok(paused(&pages, &visitor, &look, seconds_until(look.now, until)));
         }
         let method = look.method();
+        // The app was paused by denials of another sign-in.
+        if method.is_some_and(|m| m.kind == Kind::App && !m.is_active()) {
+            return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
+        }
         if method.is_some_and(|m| m.kind == Kind::App) {
             return super::ask_app::show(&pages, &visitor, &look, query.as_deref()).await;
         }
@@ -218,45 +227,51 @@ pub(super) async fn enter(
 ) -> Response {
     let answer = async {
         let form = Form::read(&pages, &visitor, &headers, body, id).await?;
-        let entry = Entry {
-            text: form.text("code").to_owned(),
-            method: form.id("method"),
-            trust: form.is_ticked("trust"),
-            device_token: None,
-        };
-        let entered = pages.core.enter(id, &who(&visitor), &entry).await?;
-        let typed = Typed::read(&entry.text);
-        let recovery = matches!(typed, Typed::Recovery(_));
-        let lost = recovery || matches!(typed, Typed::Support(_));
-        match entered {
-            Entered::Verified { new_recovery_code, cookie, .. } if lost => {
-                let look = pages.core.look(id, &who(&visitor)).await?;
-                let view =
-                    lost_phone(&pages, &visitor, &look, new_recovery_code.map(|code| code.to_string()));
-                if view.phones.is_empty() && view.new_code.is_none() {
-                    let to = pages.core.location(&look.challenge);
-                    let to = to.unwrap_or_else(|| format!("/challenge/{id}"));
-                    return Ok(pages.go(&visitor, &to, cookie.as_deref()));
-                }
-                let mut response = pages.render(&visitor, &look.account.product, StatusCode::OK, &view);
-                if let Some(value) = cookie.and_then(|c| visitor.device_cookie(&c).parse().ok()) {
-                    response.headers_mut().append(header::SET_COOKIE, value);
-                }
-                Ok(response)
-            }
-            Entered::Verified { location, cookie, .. } => {
-                let to = location.unwrap_or_else(|| format!("/challenge/{id}"));
-                Ok(pages.go(&visitor, &to, cookie.as_deref()))
-            }
-            entered => {
-                let word = error_word(&entered, recovery);
-                let trust = if entry.trust { "&trust=yes" } else { "" };
-                let query = word.map_or_else(String::new, |w| format!("?error={w}{trust}"));
-                Ok(pages.go(&visitor, &format!("/challenge/{id}{query}"), None))
-            }
-        }
+        entered(&pages, &visitor, id, &form).await
     };
     finish(&pages, &visitor, answer.await)
+}
+
+/// Takes the code of a form.
+pub(super) async fn entered(
+    pages: &Pages, visitor: &Visitor, id: Uuid, form: &Form,
+) -> Result<Response, PageError> {
+    let entry = Entry {
+        text: form.text("code").to_owned(),
+        method: form.id("method"),
+        trust: form.is_ticked("trust"),
+        device_token: None,
+    };
+    let entered = pages.core.enter(id, &who(visitor), &entry).await?;
+    let typed = Typed::read(&entry.text);
+    let recovery = matches!(typed, Typed::Recovery(_));
+    let lost = recovery || matches!(typed, Typed::Support(_));
+    match entered {
+        Entered::Verified { new_recovery_code, cookie, .. } if lost => {
+            let look = pages.core.look(id, &who(visitor)).await?;
+            let view = lost_phone(pages, visitor, &look, new_recovery_code.map(|code| code.to_string()));
+            if view.phones.is_empty() && view.new_code.is_none() {
+                let to = pages.core.location(&look.challenge);
+                let to = to.unwrap_or_else(|| format!("/challenge/{id}"));
+                return Ok(pages.go(visitor, &to, cookie.as_deref()));
+            }
+            let mut response = pages.render(visitor, &look.account.product, StatusCode::OK, &view);
+            if let Some(value) = cookie.and_then(|c| visitor.device_cookie(&c).parse().ok()) {
+                response.headers_mut().append(header::SET_COOKIE, value);
+            }
+            Ok(response)
+        }
+        Entered::Verified { location, cookie, .. } => {
+            let to = location.unwrap_or_else(|| format!("/challenge/{id}"));
+            Ok(pages.go(visitor, &to, cookie.as_deref()))
+        }
+        entered => {
+            let word = error_word(&entered, recovery);
+            let trust = if entry.trust { "&trust=yes" } else { "" };
+            let query = word.map_or_else(String::new, |w| format!("?error={w}{trust}"));
+            Ok(pages.go(visitor, &format!("/challenge/{id}{query}"), None))
+        }
+    }
 }
 
 /// `POST /challenge/{id}/send`: the same again, or by another channel.
@@ -292,7 +307,9 @@ pub(super) async fn ways(
             sent: look.challenge.sends > 0,
             back: look.method().is_some(),
             problem: match query.as_deref() {
-                Some("problem=limited") => Some(SendProblem::Limited(wait.unwrap_or(30))),
+                Some(limited) if limited.starts_with("problem=limited") => {
+                    Some(SendProblem::Limited(limited_s(&pages, &look, wait, limited).await?))
+                }
                 Some("problem=used-up") => Some(SendProblem::UsedUp),
                 Some("problem=method") => Some(SendProblem::NotPossible),
                 _ => None,
@@ -301,6 +318,18 @@ pub(super) async fn ways(
         Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
+}
+
+/// Seconds until something is sent again: by this challenge, to this account, or by the method that the query names.
+async fn limited_s(pages: &Pages, look: &Look, wait: Option<u64>, query: &str) -> Result<u64, PageError> {
+    let named = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "method");
+    let named = named.and_then(|(_, id)| id.parse::<Uuid>().ok());
+    let full = match look.methods.iter().find(|m| Some(m.id) == named) {
+        Some(method) => pages.core.method_full_until(look, method).await?,
+        None => None,
+    };
+    let until = full.max(look.account.pause(look.now)).map(|until| seconds_until(look.now, until));
+    Ok(until.max(wait).unwrap_or(30))
 }
 
 fn all_ways(look: &Look, wait: Option<u64>, pages: &Pages) -> Vec<Way> {
@@ -352,9 +381,13 @@ pub(super) async fn choose(
     let answer = async {
         let form = Form::read(&pages, &visitor, &headers, body, id).await?;
         let channel = form.text("proof").parse::<Channel>().ok();
-        let to = match pages.core.send(id, &who(&visitor), form.id("method"), channel).await? {
+        let method = form.id("method");
+        let to = match pages.core.send(id, &who(&visitor), method, channel).await? {
             Err(SendRefused::Method) => format!("/challenge/{id}/ways?problem=method"),
-            Err(SendRefused::Limited { .. }) => format!("/challenge/{id}/ways?problem=limited"),
+            Err(SendRefused::Limited { .. }) => {
+                let method = method.map_or_else(String::new, |method| format!("&method={method}"));
+                format!("/challenge/{id}/ways?problem=limited{method}")
+            }
             Err(SendRefused::UsedUp) => format!("/challenge/{id}/ways?problem=used-up"),
             Ok(()) | Err(SendRefused::Ended(_)) => format!("/challenge/{id}"),
         };

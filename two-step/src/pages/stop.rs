@@ -83,6 +83,7 @@ fn change(about: &str) -> Change {
         "recovery_renewed" => Change::RecoveryRenewed,
         "paused" => Change::AccountPaused,
         "method_resumed" => Change::MethodResumed,
+        "key_changed" => Change::MethodKeyChanged,
         "method_paused" => Change::MethodPaused,
         "denied" => Change::ChallengeDenied,
         "support_asked" => Change::SupportAsked,

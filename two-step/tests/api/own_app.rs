@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use two_step::config::PublicUrl;
 use two_step::flow::Entered;
 use two_step::pages::Pages;
@@ -29,6 +30,8 @@ impl Served {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let world = World::new(Backend::Sqlite).await;
         let world = world.configured(|config| config.public_url = PublicUrl::try_from(url.clone()).unwrap());
+        let (core, stop) = (Arc::clone(&world.core), CancellationToken::new());
+        tokio::spawn(async move { core.watch_apps(stop).await });
         let router = Pages::new(Arc::clone(&world.core)).router();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
@@ -50,16 +53,6 @@ impl Served {
     async fn call(&self, app: &PhoneApp, method: &str, path: &str, body: &Json) -> (u16, Json) {
         let body = if body.is_null() { vec![] } else { body.to_string().into_bytes() };
         self.send(&app.signed(method, path, &body).await).await
-    }
-
-    /// A user whose account is on, with an app.
-    async fn with_app(&self) -> (User, PhoneApp) {
-        let user = User::new(&self.world, "u1");
-        user.open_settings().await;
-        let app = PhoneApp::set_up(&user).await;
-        user.save_recovery_codes().await;
-        user.turn_on(false).await;
-        (user, app)
     }
 }
 
@@ -111,13 +104,24 @@ async fn a_native_app_signs_with_a_library_of_the_standard() {
     assert!(matches!(gone_on, Some(Entered::Verified { .. })), "{gone_on:?}");
     let account = native(&served, &folder, &["account"]).await;
     assert_eq!(account["answer"]["state"], "active");
+    // Every other call of the client.
+    assert_eq!(native(&served, &folder, &["rekey"]).await["status"], 204);
+    assert_eq!(native(&served, &folder, &["push"]).await["status"], 204);
+    let pushed = native(&served, &folder, &["push", "https://127.0.0.1/"]).await;
+    assert_eq!((&pushed["status"], &pushed["answer"]["field"]), (&json!(422), &json!("endpoint")));
+    let challenge = user.start().await;
+    let code = native(&served, &folder, &["code"]).await["answer"]["code"].as_str().unwrap().to_owned();
+    user.must_verify(challenge, &code).await;
+    user.start().await;
+    assert_eq!(native(&served, &folder, &["deny"]).await["answer"], json!({"status": "denied"}));
+    assert_eq!(native(&served, &folder, &["unregister"]).await["status"], 204);
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
     let served = Served::start().await;
-    let (user, app) = served.with_app().await;
+    let (user, app) = PhoneApp::first_way(&served.world).await;
     let began = Instant::now();
     let waiting = served.call(&app, "GET", "/app/v1/requests?wait=20", &Json::Null);
     let asking = async {
@@ -162,7 +166,7 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_waits_in_eight_requests_at_once() {
     let served = Served::start().await;
-    let (_, app) = served.with_app().await;
+    let (_, app) = PhoneApp::first_way(&served.world).await;
     let waiting = (0..9).map(|_| served.call(&app, "GET", "/app/v1/requests?wait=2", &Json::Null));
     let answers = futures_util::future::join_all(waiting).await;
     let refused: Vec<&(u16, Json)> = answers.iter().filter(|(status, _)| *status != 200).collect();
@@ -175,7 +179,7 @@ async fn an_app_waits_in_eight_requests_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input_gets_a_clear_answer_and_changes_nothing() {
     let served = Served::start().await;
-    let (user, app) = served.with_app().await;
+    let (user, app) = PhoneApp::first_way(&served.world).await;
     user.start().await;
     let (request, digits) = app.asked().await;
     let approve = format!("/app/v1/requests/{request}/approve");
@@ -222,6 +226,12 @@ async fn bad_input_gets_a_clear_answer_and_changes_nothing() {
             served.call(&app, "PUT", "/app/v1/push", &json!({"endpoint": endpoint})).await;
         assert_eq!((status, &problem["field"]), (422, &json!("endpoint")), "{endpoint}");
     }
+    // A private key is sent to nobody.
+    let jwk = json!({"kty": "EC", "crv": "P-256", "x": "a", "y": "b", "d": "c"});
+    let (status, problem) =
+        served.call(&app, "PUT", "/app/v1/key", &json!({"public_key": jwk, "proof": ""})).await;
+    assert_eq!((status, kind(&problem)), (422, "invalid"), "{problem}");
+    assert_eq!(served.call(&app, "PUT", "/app/v1/push", &json!({})).await.0, 422, "an endpoint, or null");
     // Nothing of it counted: the right digits still have all tries.
     assert_eq!(served.world.account("u1").await.wrong, 0);
     assert_eq!(served.call(&app, "POST", &approve, &right).await.1, json!({"status": "approved"}));
@@ -251,6 +261,7 @@ async fn a_push_is_what_the_standards_say_and_an_ended_subscription_is_told() {
         (201, Ok(Pushed::Taken)),
         (404, Ok(Pushed::Gone)),
         (410, Ok(Pushed::Gone)),
+        (403, Ok(Pushed::Refused)),
         (429, Err(())),
         (307, Err(())),
     ] {

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod app_requests;
 mod calling;
 mod clock_steps;
 mod devices;

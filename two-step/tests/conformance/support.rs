@@ -9,6 +9,7 @@ use two_step::method::{Kind, Method, MethodState};
 use two_step::store::{Event, OutboxKind, SupportAction, SupportCase, SupportState};
 use uuid::Uuid;
 
+use crate::support::app::PhoneApp;
 use crate::support::on_both;
 use crate::support::user::{User, ticket};
 use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
@@ -80,6 +81,18 @@ async fn unlock_ends_the_pauses_of_account_and_methods(world) {
     assert_eq!(app.state, MethodState::Paused, "a stop page paused it: somebody else added it");
     let challenge = user.start().await;
     user.must_verify(challenge, &world.code(challenge).await).await;
+}
+
+/// Seen to fail: where support's `unlock` activates an app without a key (nobody can claim a sign-in).
+async fn an_app_that_forgot_its_key_is_not_unlocked(world) {
+    let (user, app) = PhoneApp::first_way(&world).await;
+    world.core.unregister_app(&app.call().await).await.unwrap();
+    let method = world.rows::<Method>("where kind = 'app'", &[]).await.pop().unwrap();
+    assert_eq!(method.reason.as_deref(), Some("unregistered"), "the account needs it");
+    ask(&world, SupportAction::Unlock).await;
+    assert_eq!(world.row::<Method>(method.id).await.state, MethodState::Paused);
+    // A recovery code opens the account.
+    user.start().await;
 }
 
 async fn turning_off_waits_a_day_tells_all_methods_and_keeps_them(world) {

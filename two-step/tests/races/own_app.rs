@@ -10,20 +10,9 @@ use crate::support::on_both;
 use crate::support::user::{User, not};
 use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
-/// A user whose app is asked first.
-async fn with_app(world: &World) -> (User, PhoneApp) {
-    let user = User::new(world, "u1");
-    user.open_settings().await;
-    let app = PhoneApp::set_up(&user).await;
-    user.save_recovery_codes().await;
-    user.turn_on(false).await;
-    world.advance(ALL_LIMITS_FREE_S);
-    (user, app)
-}
-
 on_both! {
 async fn of_twenty_approvals_one_verifies_and_all_are_answered_alike(world) {
-    let (user, app) = with_app(&world).await;
+    let (user, app) = PhoneApp::first_way(&world).await;
     let challenge = user.start().await;
     let (request, digits) = app.asked().await;
     let call = app.call().await;
@@ -38,7 +27,7 @@ async fn of_twenty_approvals_one_verifies_and_all_are_answered_alike(world) {
 }
 
 async fn of_twenty_wrong_numbers_exactly_five_count(world) {
-    let (user, app) = with_app(&world).await;
+    let (user, app) = PhoneApp::first_way(&world).await;
     let challenge = user.start().await;
     let (request, digits) = app.asked().await;
     let call = app.call().await;
@@ -53,7 +42,7 @@ async fn of_twenty_wrong_numbers_exactly_five_count(world) {
 }
 
 async fn an_approval_and_a_denial_have_one_winner(world) {
-    let (user, app) = with_app(&world).await;
+    let (user, app) = PhoneApp::first_way(&world).await;
     for _ in 0..4 {
         world.advance(ALL_LIMITS_FREE_S);
         let challenge = user.start().await;
@@ -85,7 +74,7 @@ async fn an_approval_and_a_denial_have_one_winner(world) {
 }
 
 async fn an_approval_against_a_cancelled_sign_in_has_one_winner(world) {
-    let (user, app) = with_app(&world).await;
+    let (user, app) = PhoneApp::first_way(&world).await;
     for _ in 0..4 {
         world.advance(ALL_LIMITS_FREE_S);
         let challenge = user.start().await;
@@ -110,7 +99,7 @@ async fn an_approval_against_a_cancelled_sign_in_has_one_winner(world) {
 }
 
 async fn an_approval_and_its_code_on_the_page_verify_once(world) {
-    let (user, app) = with_app(&world).await;
+    let (user, app) = PhoneApp::first_way(&world).await;
     let challenge = user.start().await;
     let (request, digits) = app.asked().await;
     let call = app.call().await;
@@ -146,7 +135,7 @@ async fn of_ten_apps_with_one_set_up_code_one_registers(world) {
 }
 
 async fn of_twenty_copies_of_a_request_one_is_carried_out(world) {
-    let (_, app) = with_app(&world).await;
+    let (_, app) = PhoneApp::first_way(&world).await;
     let request = app.signed("GET", "/app/v1/account", b"").await;
     let taken = at_once(&world, 20, |_| {
         let (world, request) = (world.clone(), request.clone());
@@ -157,7 +146,7 @@ async fn of_twenty_copies_of_a_request_one_is_carried_out(world) {
 }
 
 async fn of_many_sign_ins_at_once_one_request_is_open(world) {
-    let (user, _) = with_app(&world).await;
+    let (user, _) = PhoneApp::first_way(&world).await;
     at_once(&world, 8, |_| {
         let browser = user.elsewhere();
         async move { browser.start().await }
@@ -169,7 +158,7 @@ async fn of_many_sign_ins_at_once_one_request_is_open(world) {
 }
 
 async fn an_approval_against_the_end_of_the_challenge_has_one_winner(world) {
-    let (user, app) = with_app(&world).await;
+    let (user, app) = PhoneApp::first_way(&world).await;
     for _ in 0..4 {
         world.advance(ALL_LIMITS_FREE_S);
         let challenge = user.start().await;

@@ -11,7 +11,7 @@ use two_step::seal::random_token;
 use two_step::signature::{COMPONENTS, PublicKey, Request, content_digest};
 
 use super::user::User;
-use super::world::World;
+use super::world::{ALL_LIMITS_FREE_S, World};
 
 /// An app.
 pub struct PhoneApp {
@@ -124,6 +124,24 @@ impl PhoneApp {
         let registered = app.try_register(&new.code.unwrap().spelled()).await.unwrap();
         user.must_verify(new.challenge, registered.digits.expose()).await;
         app
+    }
+
+    /// A user whose app is asked first; recovery codes are the backup.
+    pub async fn first_way(world: &World) -> (User, Self) {
+        let user = User::new(world, "u1");
+        user.open_settings().await;
+        let app = Self::set_up(&user).await;
+        user.save_recovery_codes().await;
+        user.turn_on(false).await;
+        world.advance(ALL_LIMITS_FREE_S);
+        (user, app)
+    }
+
+    /// Gives its place to another key.
+    pub async fn change_key(&self, next: &Self) {
+        let text = format!("rekey:{}:{}", self.public().thumbprint(), next.public().thumbprint());
+        let proof = URL_SAFE_NO_PAD.encode(next.sign(text.as_bytes()));
+        self.world.core.change_app_key(&self.call().await, &next.public(), &proof).await.unwrap().unwrap();
     }
 
     /// The request that is open, and the digits that the page shows.

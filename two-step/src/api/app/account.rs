@@ -124,6 +124,8 @@ fn bad_proof() -> Problem {
 #[serde(deny_unknown_fields)]
 pub(super) struct PushBody {
     /// The endpoint of a Web Push subscription (RFC 8030); null: no pushes.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required)]
     endpoint: Option<String>,
 }
 

@@ -17,7 +17,7 @@ The API of a product's own app. Every request is signed by the app's P-256 key w
 - `Signature-Input: app=(\"@method\" \"@authority\" \"@path\" \"@query\" \"content-digest\");created=<seconds since \
 1970>;nonce=\"<16 to 64 of A-Z a-z 0-9 - _>\";keyid=\"<RFC 7638 thumbprint of the public key>\"`, with these components in this \
 order; `alg=\"ecdsa-p256-sha256\"` may follow;
-- `Signature: app=:<base64 of 64 bytes, r and s>:` over the signature base of RFC 9421, 2.5.
+- `Signature: app=:<base64 of 64 bytes, r and s>:` over the signature base of RFC 9421, 2.5. Another label than `app` does as well.
 
 `@authority` is the host of the server's public URL, with its port where it has one. `@query` is `?` where there is no query. \
 `created` may differ from the server's time by a minute: the problem `clock` brings the server's time. A nonce is good once. \

@@ -20,9 +20,10 @@ use super::{App, too_many_waits};
 use crate::api::openapi::problems;
 use crate::api::problem::Problem;
 use crate::api::{body, query};
+use crate::challenge::Purpose;
 use crate::clock::seconds_until;
 use crate::config::Config;
-use crate::flow::{Answered, AppCall, Asked, Core};
+use crate::flow::{Answered, AppCall, Asked, Core, FlowError};
 
 /// The longest wait of a request for requests.
 const MAX_WAIT_S: u64 = 30;
@@ -36,6 +37,8 @@ pub(super) struct RequestAnswer {
     id: Uuid,
     /// The product.
     product: Product,
+    /// What an approval is for: `sign_in`, `new_device`, `confirm` (the product asks for a proof) or `settings`.
+    purpose: Purpose,
     /// Browser and system of whoever signs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Firefox · Windows")]
@@ -44,8 +47,11 @@ pub(super) struct RequestAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Leeds, GB")]
     place: Option<String>,
-    /// Whether that browser is on another network than this app. A phone on mobile data is; a stranger is too.
-    other_network: bool,
+    /// Whether that browser is on another network than this app. A phone on mobile data is; a stranger is too. Left out where the
+    /// browser's network is not known: the product has sent no `client_ip`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    other_network: Option<bool>,
     /// How many digits the page shows.
     digits: u32,
     /// When it was made.
@@ -73,6 +79,7 @@ fn describe(asked: Asked, config: &Config) -> RequestAnswer {
     RequestAnswer {
         id: asked.request.id,
         product: Product::of(asked.product, config),
+        purpose: asked.challenge.purpose,
         agent: asked.challenge.agent,
         place: asked.challenge.place,
         other_network: asked.other_network,
@@ -83,7 +90,11 @@ fn describe(asked: Asked, config: &Config) -> RequestAnswer {
 }
 
 async fn now(core: &Core, call: &AppCall) -> Result<RequestsAnswer, Problem> {
-    let (asked, now) = core.app_requests(call).await?;
+    let (asked, now) = match core.app_requests(call).await {
+        // Removed or replaced while the app waited.
+        Err(FlowError::Missing(_)) => return Err(Problem::unknown_key()),
+        found => found?,
+    };
     let config = core.config();
     Ok(RequestsAnswer { requests: asked.into_iter().map(|a| describe(a, &config)).collect(), now })
 }
@@ -127,7 +138,7 @@ pub(super) async fn list(
     let end = Instant::now() + Duration::from_secs(wait);
     loop {
         let answer = now(&app.core, &call).await?;
-        if answer.open() != seen || Instant::now() >= end {
+        if answer.open() != seen || Instant::now() >= end || app.core.waits_are_over() {
             return Ok(Json(answer));
         }
         let _ = timeout_at(end, app.core.app_changed(&call.key, seen)).await;
@@ -157,7 +168,7 @@ pub(super) async fn stream(
     let end = Instant::now() + STREAM_LIFE;
     let state = (app, call, None::<Option<Uuid>>, place);
     let events = futures_util::stream::unfold(state, move |(app, call, sent, place)| async move {
-        while Instant::now() < end {
+        while Instant::now() < end && !app.core.waits_are_over() {
             let answer = now(&app.core, &call).await.ok()?;
             let open = answer.open();
             if sent != Some(open) {
@@ -195,7 +206,8 @@ pub(super) enum AnsweredAnswer {
     },
     /// These are not the digits of the page.
     Wrong {
-        /// Tries that are left.
+        /// Tries that are left. After the last one the answer is 409 `ended` with the state `locked`.
+        #[schema(minimum = 1)]
         left: u32,
     },
 }
@@ -207,6 +219,7 @@ fn answer(app: &App, answered: &Answered) -> Result<Json<AnsweredAnswer>, Proble
         Answered::Wrong { left } => Ok(Json(AnsweredAnswer::Wrong { left })),
         Answered::Unreadable => Err(unreadable(app.core.config().app.number_digits)),
         Answered::Paused { until, now } => Err(paused(seconds_until(now, until))),
+        Answered::Replaced => Err(Problem::request_replaced()),
         Answered::Ended(state) => Err(Problem::ended(state.into())),
     }
 }
@@ -296,7 +309,7 @@ pub(super) async fn code(
 problems! {
     ListProblems = [unsigned(), vec![bad_wait(), too_many_waits()]];
     StreamProblems = [unsigned(), vec![too_many_waits()]];
-    ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), unreadable(6), paused(60), Problem::limited("a limit is full", 60)]];
+    ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), Problem::request_replaced(), unreadable(6), paused(60), Problem::limited("a limit is full", 60)]];
     DenyProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("verified")]];
-    CodeProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("denied"), paused(60)]];
+    CodeProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("denied"), Problem::request_replaced(), paused(60)]];
 }

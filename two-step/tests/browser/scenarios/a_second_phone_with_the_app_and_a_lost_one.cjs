@@ -1,24 +1,7 @@
 "use strict";
-const { assert, newBrowser, openSettings, saveRecoveryCodes, scenario, shot, shows, signIn, stack, type } = require("./user.cjs");
-
-const number = async (page) => (await page.locator(".number").innerText()).replace(/\D/g, "");
-
-/** Sets the app of a phone up from the settings page that shows the set-up code. */
-async function setUpApp(page, phone) {
-  const code = await page.locator("#set-up-code").innerText();
-  await phone.click("text=Add an account");
-  await phone.fill("#code", code);
-  await phone.click("text=Continue");
-  await shows(phone, "Type this on the settings page");
-  await type(page, await number(phone));
-  await shows(phone, "Your accounts");
-}
-
-async function openApp() {
-  const phone = await newBrowser();
-  await phone.goto(`${stack.pages}/app?product=shop`);
-  return phone;
-}
+const {
+  addToApp, approve, assert, newBrowser, openApp, openSettings, saveRecoveryCodes, scenario, shot, shows, signIn,
+} = require("./user.cjs");
 
 scenario(async () => {
   const [first, second] = [await openApp(), await openApp()];
@@ -26,14 +9,14 @@ scenario(async () => {
   await signIn(page);
   await openSettings(page);
   await page.click("a[href='/settings/app']");
-  await setUpApp(page, first);
+  await addToApp(page, first);
   await saveRecoveryCodes(page);
   await page.click("form[action='/settings/on'] button");
 
   // A second phone gets the app as well.
   await page.click("a[href='/settings']");
   await page.click("a[href='/settings/app']");
-  await setUpApp(page, second);
+  await addToApp(page, second);
   await shows(page, "Confirmed.");
   assert.equal(await page.locator("a[href^='/settings/methods/']").count(), 2);
   await shot(page, "settings-two-apps");
@@ -43,7 +26,7 @@ scenario(async () => {
   await signIn(other, "alan", "turing");
   await openSettings(other);
   await other.click("a[href='/settings/app']");
-  await setUpApp(other, first);
+  await addToApp(other, first);
   assert.equal(await first.locator("main li").count(), 2);
   await shows(first, "alan at the shop");
   await shot(first, "app-two-accounts");
@@ -58,16 +41,14 @@ scenario(async () => {
   await browser.locator("button:has-text('The app')").nth(1).click();
   await shows(second, "Are you signing in to Shop?");
   await shows(first, "Your accounts");
-  await second.fill("#number", await number(browser));
-  await second.click("text=Approve");
+  await approve(second, browser);
   await shows(browser, "Second step: app (second)");
 
   // The first phone is lost: it is removed in the settings, and its app finds out.
   await openSettings(browser);
   await browser.click("form[action='/settings/proof'] button");
-  await shows(first, "Are you signing in to Shop?");
-  await first.fill("#number", await number(browser));
-  await first.click("text=Approve");
+  await shows(first, "Are you opening your security settings at Shop?");
+  await approve(first, browser);
   await shows(browser, "Methods");
   await browser.locator("a[href^='/settings/methods/']").first().click();
   await browser.click("a[href$='/remove']");
@@ -75,12 +56,11 @@ scenario(async () => {
   await shows(browser, "Removed.");
   await first.click("text=Done");
   await first.reload();
-  await shows(first, "This account was removed in the settings.");
+  await shows(first, "the account was removed in the settings");
   await shot(first, "app-removed");
   const last = await newBrowser();
   await signIn(last);
   await shows(second, "Are you signing in to Shop?");
-  await second.fill("#number", await number(last));
-  await second.click("text=Approve");
+  await approve(second, last);
   await shows(last, "Second step: app (second)");
 });

@@ -1,8 +1,8 @@
 "use strict";
 const { readFileSync } = require("node:fs");
 const {
-  addPhone, askForCode, assert, newBrowser, noticeLink, openSettings, openSettingsByText, saveRecoveryCodes, scenario, setUp, shows, signIn,
-  signInByText, stack, type, wrong,
+  addPhone, addToApp, askForCode, assert, newBrowser, noticeLink, openApp, openSettings, openSettingsByText, saveRecoveryCodes,
+  scenario, setUp, shows, signIn, signInByText, stack, type, wrong,
 } = require("./user.cjs");
 
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
@@ -91,6 +91,28 @@ async function settingsPages() {
   await check(page, "new recovery codes");
 }
 
+async function appPages() {
+  const phone = await openApp();
+  const page = await newBrowser();
+  await signIn(page, "alan", "turing");
+  await openSettings(page);
+  await to(page, "/settings/app");
+  await addToApp(page, phone);
+  await check(phone, "the app's accounts");
+  await saveRecoveryCodes(page);
+  await page.click("form[action='/settings/on'] button");
+  const browser = await newBrowser();
+  await signIn(browser, "alan", "turing");
+  await shows(phone, "Are you signing in to Shop?");
+  await check(browser, "a sign-in that asks the app");
+  await check(phone, "what the app asks");
+  await phone.click("text=Show a code");
+  await check(phone, "the app's code");
+  await phone.click("text=It was not me");
+  await shows(phone, "Nothing was confirmed.");
+  await check(phone, "denied in the app");
+}
+
 async function endedPages() {
   const page = await newBrowser();
   for (const path of ["/nothing", "/c/unknown", "/stop/unknown"]) {
@@ -130,5 +152,6 @@ scenario(async () => {
   const [recoveryCode] = await setUp(await newBrowser());
   await signInPages(recoveryCode);
   await settingsPages();
+  await appPages();
   await endedPages();
 });

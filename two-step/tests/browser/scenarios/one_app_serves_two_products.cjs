@@ -1,35 +1,18 @@
 "use strict";
-const { api, assert, newBrowser, openSettings, saveRecoveryCodes, scenario, shot, shows, signIn, stack, type } = require("./user.cjs");
+const {
+  addToApp, api, approve, assert, newBrowser, openApp, openSettings, saveRecoveryCodes, scenario, shot, shows, signIn, stack,
+} = require("./user.cjs");
 
 /** Nobody needs to answer there: the address that the browser goes to has all that the bank takes. */
 const RETURN_URL = "http://localhost/bank";
 /** The longest wait of the app's poll, and some more. */
 const PAST_A_POLL_MS = 27_000;
 
-const number = async (page) => (await page.locator(".number").innerText()).replace(/\D/g, "");
-
 /** A request of the bank's back end. */
 const bank = (method, path, body) => api(method, path, body, stack.keys.bank);
 
 /** Where a browser comes back to the bank. */
 const back = async (page) => new URL((await page.waitForRequest((request) => request.url().startsWith(RETURN_URL))).url());
-
-/** Sets an account up in the app, from the settings page that shows the set-up code. */
-async function addAccount(page, phone, accounts) {
-  const code = await page.locator("#set-up-code").innerText();
-  await phone.click("text=Add an account");
-  await phone.fill("#code", code);
-  await phone.click("text=Continue");
-  await shows(phone, "Type this on the settings page");
-  await type(page, await number(phone));
-  await shows(phone, "Your accounts");
-  assert.equal(await phone.locator("main li").count(), accounts);
-}
-
-async function approve(phone, page) {
-  await phone.fill("#number", await number(page));
-  await phone.click("text=Approve");
-}
 
 /** Begins a sign-in at the bank. */
 async function signInAtBank() {
@@ -42,13 +25,12 @@ async function signInAtBank() {
 
 scenario(async () => {
   // The app belongs to the shop; the bank asks its users for the same one.
-  const phone = await newBrowser();
-  await phone.goto(`${stack.pages}/app?product=shop`);
+  const phone = await openApp();
   const shop = await newBrowser();
   await signIn(shop);
   await openSettings(shop);
   await shop.click("a[href='/settings/app']");
-  await addAccount(shop, phone, 1);
+  await addToApp(shop, phone);
   await saveRecoveryCodes(shop);
   await shop.click("form[action='/settings/on'] button");
   await shows(shop, "Two-step verification is on");
@@ -61,7 +43,8 @@ scenario(async () => {
   await settings.goto(session.body.url);
   await settings.click("a[href='/settings/app']");
   await shot(settings, "app-set-up-bank");
-  await addAccount(settings, phone, 2);
+  await addToApp(settings, phone);
+  assert.equal(await phone.locator("main li").count(), 2);
   await saveRecoveryCodes(settings);
   await settings.click("form[action='/settings/on'] button");
   await shows(settings, "Two-step verification is on");
@@ -94,7 +77,7 @@ scenario(async () => {
   const later = await signInAtBank();
   await shows(phone, "Are you signing in to Bank?");
   await phone.click("text=It was not me");
-  await shows(phone, "Nobody was signed in.");
+  await shows(phone, "Nothing was confirmed.");
   await shows(later, "Sign-in stopped");
   await phone.click("text=Done");
 

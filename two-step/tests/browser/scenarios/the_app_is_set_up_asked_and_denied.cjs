@@ -1,8 +1,7 @@
 "use strict";
-const { api, assert, newBrowser, openSettings, poll, saveRecoveryCodes, scenario, shot, shows, signIn, stack, type } = require("./user.cjs");
-
-/** The number on the sign-in page, without its space. */
-const number = async (page) => (await page.locator(".number").innerText()).replace(/\D/g, "");
+const {
+  api, approve, assert, newBrowser, openSettings, poll, saveRecoveryCodes, scenario, shot, shownNumber, shows, signIn, stack, type,
+} = require("./user.cjs");
 
 scenario(async () => {
   // A browser and the installed app on a phone.
@@ -29,7 +28,7 @@ scenario(async () => {
   await phone.click("text=Continue");
   await shows(phone, "Type this on the settings page");
   await shot(phone, "app-digits");
-  const digits = await number(phone);
+  const digits = await shownNumber(phone);
   // The code is used up, and wrong digits are counted.
   await page.reload();
   await shows(page, "An app has taken the code.");
@@ -51,7 +50,7 @@ scenario(async () => {
   await shot(browser, "sign-in-app");
   assert.doesNotMatch(await phone.locator("body").innerText(), /undefined|null|NaN/);
   await shot(phone, "app-asked");
-  const shown = await number(browser);
+  const shown = await shownNumber(browser);
   await phone.fill("#number", shown === "000000" ? "111111" : "000000");
   await phone.click("text=Approve");
   await shows(phone, "That is not the number. 4 tries left.");
@@ -72,19 +71,53 @@ scenario(async () => {
   await phone.click("text=Show a code");
   await shows(phone, "Type this code on the page");
   await shot(phone, "app-code");
-  const typed = await number(phone);
+  const typed = await shownNumber(phone);
   await second.click("text=Type a code instead");
   await second.fill("input[name=code]", typed);
-  await second.click("text=Verify");
+  await second.press("input[name=code]", "Enter");
   await shows(second, "Second step: app (second)");
   await shows(phone, "Your accounts");
+
+  // Without JavaScript the user checks again by hand; the box is kept.
+  const plain = await newBrowser({ javaScriptEnabled: false });
+  await signIn(plain);
+  await shows(phone, "Are you signing in to Shop?");
+  await plain.check("input[name=trust]");
+  await plain.click("text=Check again");
+  await shows(plain, "Confirm in the app");
+  assert.ok(await plain.isChecked("input[name=trust]"), "nothing was confirmed yet");
+  await approve(phone, plain);
+  await shows(phone, "Confirmed");
+  await plain.click("text=Check again");
+  await shows(plain, "Second step: app (second)");
+  await plain.click("text=Close the browser and come back");
+  await signIn(plain);
+  await shows(plain, "Second step: trust (trusted)");
+  await phone.click("text=Done");
+
+  // The private half of the key leaves the browser in no form.
+  const exported = await phone.evaluate(async () => {
+    const database = await new Promise((done) => { indexedDB.open("two-step").onsuccess = (e) => done(e.target.result); });
+    const accounts = await new Promise((done) => { database.transaction("accounts").objectStore("accounts").getAll().onsuccess = (e) => done(e.target.result); });
+    database.close();
+    const keys = accounts.map((account) => Object.values(account.key).find((part) => part instanceof CryptoKey));
+    return Promise.all(keys.map((key) => crypto.subtle.exportKey("jwk", key).then(() => "exported", (e) => e.name)));
+  });
+  assert.deepEqual(exported, ["InvalidAccessError"]);
+
+  // What makes it an app that can be installed.
+  const manifest = await (await fetch(`${stack.pages}/app/manifest.webmanifest?product=shop`)).json();
+  assert.deepEqual([manifest.name, manifest.display, manifest.icons[0].sizes], ["Shop", "standalone", "512x512"]);
+  assert.equal((await fetch(`${stack.pages}${manifest.icons[0].src}`)).headers.get("content-type"), "image/png");
+  assert.equal((await fetch(`${stack.pages}/app/sw.js`)).headers.get("service-worker-allowed"), "/app");
+  assert.equal((await fetch(`${stack.pages}/app?product=nobody`)).status, 404);
 
   // "It was not me" ends the sign-in, and the product hears of it.
   const thief = await newBrowser();
   await signIn(thief);
   await shows(phone, "Are you signing in to Shop?");
   await phone.click("text=It was not me");
-  await shows(phone, "Nobody was signed in.");
+  await shows(phone, "Nothing was confirmed.");
   assert.doesNotMatch(await phone.locator("body").innerText(), /undefined|null|NaN/);
   await shot(phone, "app-denied");
   await shows(thief, "Sign-in stopped");
@@ -105,7 +138,6 @@ scenario(async () => {
   await shows(phone, "Are you signing in to Shop?");
 
   // The key that was removed in the settings is found out.
-  await phone.fill("#number", await number(third));
-  await phone.click("text=Approve");
+  await approve(phone, third);
   await shows(third, "Second step: app (second)");
 });

@@ -126,6 +126,33 @@ async function addPhone(page, typed, number) {
   await type(page, await codeAfter(number, "sms", place));
 }
 
+/** The number on the sign-in page, or in the app, without its space. */
+const shownNumber = async (page) => (await page.locator(".number").innerText()).replace(/\D/g, "");
+
+/** The shop's app on a phone. */
+async function openApp() {
+  const phone = await newBrowser();
+  await phone.goto(`${stack.pages}/app?product=shop`);
+  return phone;
+}
+
+/** Sets the app of a phone up from the settings page that shows the set-up code. */
+async function addToApp(page, phone) {
+  const code = await page.locator("#set-up-code").innerText();
+  await phone.click("text=Add an account");
+  await phone.fill("#code", code);
+  await phone.click("text=Continue");
+  await shows(phone, "Type this on the settings page");
+  await type(page, await shownNumber(phone));
+  await shows(phone, "Your accounts");
+}
+
+/** Types the number of a sign-in page into the app. */
+async function approve(phone, page) {
+  await phone.fill("#number", await shownNumber(page));
+  await phone.click("text=Approve");
+}
+
 /** Makes recovery codes and says that they are saved. */
 async function saveRecoveryCodes(page) {
   await page.goto(new URL("/settings/recovery-codes", page.url()).href);
@@ -191,6 +218,7 @@ async function shot(page, name) {
 }
 
 module.exports = {
-  addPhone, api, arrived, askForCode, assert, codeAfter, letters, mailedCode, newBrowser, newest, noticeLink, openSettings,
-  openSettingsByText, poll, saveRecoveryCodes, scenario, script, setUp, shot, shows, signIn, signInByText, stack, support, type, wrong,
+  addPhone, addToApp, api, approve, arrived, askForCode, assert, codeAfter, letters, mailedCode, newBrowser, newest, noticeLink,
+  openApp, openSettings, openSettingsByText, poll, saveRecoveryCodes, scenario, script, setUp, shot, shownNumber, shows, signIn,
+  signInByText, stack, support, type, wrong,
 };

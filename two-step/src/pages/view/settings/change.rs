@@ -13,6 +13,8 @@ pub enum Change {
     MethodPaused,
     /// `method.resumed`
     MethodResumed,
+    /// `method.key_changed`
+    MethodKeyChanged,
     /// `account.on`
     AccountOn,
     /// `account.off`
@@ -49,11 +51,12 @@ pub enum Change {
 
 impl Change {
     /// Every change.
-    pub const ALL: [Change; 20] = [
+    pub const ALL: [Change; 21] = [
         Self::MethodAdded,
         Self::MethodRemoved,
         Self::MethodPaused,
         Self::MethodResumed,
+        Self::MethodKeyChanged,
         Self::AccountOn,
         Self::AccountOff,
         Self::AccountPaused,
@@ -79,6 +82,7 @@ impl Change {
             Self::MethodRemoved => "method.removed",
             Self::MethodPaused => "method.paused",
             Self::MethodResumed => "method.resumed",
+            Self::MethodKeyChanged => "method.key_changed",
             Self::AccountOn => "account.on",
             Self::AccountOff => "account.off",
             Self::AccountPaused => "account.paused",
@@ -111,6 +115,7 @@ impl Change {
             Self::MethodRemoved => texts.method_removed,
             Self::MethodPaused => texts.method_paused,
             Self::MethodResumed => texts.method_resumed,
+            Self::MethodKeyChanged => texts.method_key_changed,
             Self::AccountOn => texts.account_on,
             Self::AccountOff => texts.account_off,
             Self::AccountPaused => texts.account_paused,

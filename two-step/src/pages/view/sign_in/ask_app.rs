@@ -12,8 +12,8 @@ pub enum Asking {
     Waiting(String),
     /// A newer request took the place of this one.
     Replaced,
-    /// Nothing was asked: the account was paused, or the user has come back to this page.
-    Not,
+    /// No request is open: the account was paused when the page was opened, or the request was answered by a code.
+    Idle,
     /// A limit is full for so many seconds.
     Limited(u64),
 }
@@ -61,7 +61,7 @@ impl Asking {
         match self {
             Self::Waiting(_) => texts.waiting.to_owned(),
             Self::Replaced => texts.replaced.to_owned(),
-            Self::Not => texts.none.to_owned(),
+            Self::Idle => texts.none.to_owned(),
             Self::Limited(seconds) => (texts.limited)(&when::wait(page.lang, *seconds)),
         }
     }
@@ -90,6 +90,11 @@ impl AskApp {
         } else {
             digits.clone()
         })
+    }
+
+    /// Whether the app can be asked: else it shows no code either.
+    fn may_ask(&self) -> bool {
+        !matches!(self.asking, Asking::Limited(_))
     }
 
     fn here(&self) -> String {

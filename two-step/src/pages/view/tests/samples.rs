@@ -86,7 +86,8 @@ fn sign_in(lang: Lang, out: &mut Vec<(String, String)>) {
             },
         );
     }
-    for asking in [Asking::Waiting("012345".to_owned()), Asking::Replaced, Asking::Not, Asking::Limited(60)] {
+    for asking in [Asking::Waiting("012345".to_owned()), Asking::Replaced, Asking::Idle, Asking::Limited(60)]
+    {
         let ask = AskApp {
             page: page(lang),
             challenge: "c1".to_owned(),

@@ -122,6 +122,7 @@ pub(crate) struct Changes {
     pub(crate) method_removed: Text,
     pub(crate) method_paused: Text,
     pub(crate) method_resumed: Text,
+    pub(crate) method_key_changed: Text,
     pub(crate) account_on: Text,
     pub(crate) account_off: Text,
     pub(crate) account_paused: Text,

@@ -146,7 +146,6 @@ pub(crate) struct AskApp {
     pub(crate) none: Text,
     pub(crate) limited: WithWord,
     pub(crate) late: Text,
-    pub(crate) check: Text,
     pub(crate) ask_again: Text,
     pub(crate) code_summary: Text,
     pub(crate) code_lead: Text,

@@ -104,7 +104,7 @@ pub(super) const TURN_ON: TurnOn = TurnOn {
 pub(super) const DONE: Done = Done {
     title: "Die Bestätigung in zwei Schritten ist eingeschaltet",
     lead: |product| format!("Ihr Konto bei {product} ist jetzt besser geschützt."),
-    not_trusted: "Bei der nächsten Anmeldung fragen wir nach einem Code.",
+    not_trusted: "Bei der nächsten Anmeldung fragen wir nach dem zweiten Schritt.",
     trusted: "Dieses Gerät gilt als vertrauenswürdig. Hier fragen wir nicht nach einem Code.",
     settings: "Einstellungen öffnen",
 };
@@ -112,7 +112,7 @@ pub(super) const DONE: Done = Done {
 pub(super) const ADD_APP: AddApp = AddApp {
     title: |app| format!("Die App {app} einrichten"),
     step_install: "Öffnen Sie die App auf Ihrem Telefon",
-    install: "Scannen Sie dies mit der Kamera des Telefons, oder öffnen Sie die Adresse darunter. Legen Sie die Seite dann auf den Startbildschirm: Das Menü des Browsers nennt es „Installieren“ oder „Zum Home-Bildschirm“.",
+    install: "Scannen Sie dies mit der Kamera des Telefons, oder öffnen Sie sie unten auf diesem Gerät. Legen Sie die Seite dann auf den Startbildschirm: Das Menü des Browsers nennt es „Installieren“ oder „Zum Home-Bildschirm“.",
     qr: |app| format!("QR-Code, der die App {app} öffnet"),
     here: "Auf diesem Gerät öffnen",
     step_code: "Geben Sie diesen Code in die App ein",

@@ -125,6 +125,7 @@ pub(super) const CHANGES: Changes = Changes {
     method_removed: "Eine Methode wurde entfernt",
     method_paused: "Eine Methode wurde pausiert",
     method_resumed: "Eine pausierte Methode wird wieder genutzt",
+    method_key_changed: "Eine App hat ihren Schlüssel gewechselt",
     account_on: "Die Bestätigung in zwei Schritten wurde eingeschaltet",
     account_off: "Die Bestätigung in zwei Schritten wurde ausgeschaltet",
     account_paused: "Die Anmeldung wurde nach falschen Codes pausiert",

@@ -225,7 +225,6 @@ pub(super) const ASK_APP: AskApp = AskApp {
         format!("Die App kann in {wait} wieder gefragt werden. Wählen Sie bis dahin einen anderen Weg.")
     },
     late: "Nichts auf Ihrem Telefon? Öffnen Sie die App selbst, oder wählen Sie einen anderen Weg.",
-    check: "Ich habe bestätigt",
     ask_again: "Die App erneut fragen",
     code_summary: "Stattdessen einen Code eingeben",
     code_lead: "Die App zeigt unter „Code anzeigen“ einen Code. Geben Sie ihn hier ein.",

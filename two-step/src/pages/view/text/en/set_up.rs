@@ -103,14 +103,14 @@ pub(super) const DONE: Done = Done {
     title: "Two-step verification is on",
     lead: |product| format!("Your account at {product} is now better protected."),
     trusted: "This device is trusted: here we do not ask for a code.",
-    not_trusted: "At the next sign-in we ask for a code.",
+    not_trusted: "At the next sign-in we ask for your second step.",
     settings: "Open the settings",
 };
 
 pub(super) const ADD_APP: AddApp = AddApp {
     title: |app| format!("Set up the {app} app"),
     step_install: "Open the app on your phone",
-    install: "Scan this with the phone’s camera, or open the address below. Then add the page to the home screen: the browser’s menu calls it “Install” or “Add to Home Screen”.",
+    install: "Scan this with the phone’s camera, or open it below on this device. Then add the page to the home screen: the browser’s menu calls it “Install” or “Add to Home Screen”.",
     qr: |app| format!("QR code that opens the {app} app"),
     here: "Open it on this device",
     step_code: "Type this code into the app",

@@ -125,6 +125,7 @@ pub(super) const CHANGES: Changes = Changes {
     method_removed: "A method was removed",
     method_paused: "A method was paused",
     method_resumed: "A paused method is used again",
+    method_key_changed: "An app changed its key",
     account_on: "Two-step verification was turned on",
     account_off: "Two-step verification was turned off",
     account_paused: "Sign-in was paused after wrong codes",

@@ -138,7 +138,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     cancelled: EndText {
         title: "This sign-in was cancelled",
-        happened: "Nobody was signed in.",
+        happened: "Nothing was confirmed.",
         next: "You can sign in again at any time.",
     },
     denied: EndText {
@@ -217,7 +217,6 @@ pub(super) const ASK_APP: AskApp = AskApp {
     none: "The app was not asked. Ask now, or use another way.",
     limited: |wait| format!("The app can be asked again in {wait}. Until then, use another way."),
     late: "Nothing on your phone? Open the app yourself, or use another way.",
-    check: "I have confirmed it",
     ask_again: "Ask the app again",
     code_summary: "Type a code instead",
     code_lead: "The app shows a code under “Show a code”. Type it here.",
