@@ -32,17 +32,18 @@ pub(super) struct Problem {
     /// The field of the request that breaks a rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    field: Option<String>,
+    #[schema(value_type = String)]
+    field: Option<Box<str>>,
     /// How it has ended: the state of the challenge or the case.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "locked")]
-    state: Option<String>,
+    state: Option<&'static str>,
     /// The server's time in seconds since 1970, where the client's is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     now: Option<i64>,
     #[serde(skip)]
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<u32>,
 }
 
 /// The last part of a problem's type.
@@ -91,7 +92,7 @@ impl Problem {
     pub(super) fn invalid(field: impl Into<String>, rule: &str) -> Self {
         let field = field.into();
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", format!("{field}: {rule}"));
-        Self { field: Some(field), ..problem }
+        Self { field: Some(field.into()), ..problem }
     }
 
     pub(super) fn unauthorized() -> Self {
@@ -140,20 +141,20 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path takes other methods")
     }
 
-    pub(super) fn ended(state: &str) -> Self {
+    pub(super) fn ended(state: &'static str) -> Self {
         let problem = Self::new(StatusCode::CONFLICT, "ended", format!("the challenge has ended: {state}"));
-        Self { state: Some(state.to_owned()), ..problem }
+        Self { state: Some(state), ..problem }
     }
 
     pub(super) fn request_replaced() -> Self {
         let detail = "a newer request took the place of this one: show that";
         let problem = Self::new(StatusCode::CONFLICT, "ended", detail);
-        Self { state: Some("replaced".to_owned()), ..problem }
+        Self { state: Some("replaced"), ..problem }
     }
 
-    pub(super) fn case_over(state: &str) -> Self {
+    pub(super) fn case_over(state: &'static str) -> Self {
         let problem = Self::new(StatusCode::CONFLICT, "ended", format!("the case is over: {state}"));
-        Self { state: Some(state.to_owned()), ..problem }
+        Self { state: Some(state), ..problem }
     }
 
     pub(super) fn gone() -> Self {
@@ -177,12 +178,12 @@ impl Problem {
 
     pub(super) fn limited(detail: &str, retry_after_s: u64) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "limited", detail);
-        Self { retry_after_s: Some(retry_after_s), ..problem }
+        Self { retry_after_s: Some(u32::try_from(retry_after_s).unwrap_or(u32::MAX)), ..problem }
     }
 
     pub(super) fn locked(detail: &str, retry_after_s: u64) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "locked", detail);
-        Self { retry_after_s: Some(retry_after_s), ..problem }
+        Self { retry_after_s: Some(u32::try_from(retry_after_s).unwrap_or(u32::MAX)), ..problem }
     }
 
     pub(super) fn broken_off() -> Self {

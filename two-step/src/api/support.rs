@@ -191,7 +191,7 @@ pub(super) async fn list(
 
 fn refused(why: SupportRefused) -> Problem {
     match why {
-        SupportRefused::Over(state) => Problem::case_over(&state.to_string()),
+        SupportRefused::Over(state) => Problem::case_over(state.into()),
         _ => Problem::invalid(field(why), sentence(why)),
     }
 }

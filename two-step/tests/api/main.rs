@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod app_push;
 mod challenges;
 mod contract;
 mod idempotency;

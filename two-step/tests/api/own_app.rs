@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use two_step::config::PublicUrl;
 use two_step::flow::Entered;
 use two_step::pages::Pages;
-use two_step::push::{Endpoint, Pushed, Vapid, push};
 
 use crate::support::app::{PhoneApp, SignedRequest};
 use crate::support::user::User;
@@ -235,77 +234,6 @@ async fn bad_input_gets_a_clear_answer_and_changes_nothing() {
     // Nothing of it counted: the right digits still have all tries.
     assert_eq!(served.world.account("u1").await.wrong, 0);
     assert_eq!(served.call(&app, "POST", &approve, &right).await.1, json!({"status": "approved"}));
-}
-
-/// What a push service was sent.
-type Heard = Arc<Mutex<Vec<(reqwest::header::HeaderMap, Vec<u8>)>>>;
-
-/// A push service of this test's own, as RFC 8030 and 8292 describe one. It answers with a status.
-async fn push_service(status: u16) -> (String, Heard) {
-    let heard = Heard::default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = listener.local_addr().unwrap().to_string();
-    let kept = Arc::clone(&heard);
-    let take = move |headers: reqwest::header::HeaderMap, body: axum::body::Bytes| async move {
-        kept.lock().unwrap().push((headers, body.to_vec()));
-        axum::http::StatusCode::from_u16(status).unwrap()
-    };
-    let router = axum::Router::new().route("/push/{id}", axum::routing::post(take));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (place, heard)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_push_is_what_the_standards_say_and_an_ended_subscription_is_told() {
-    for (status, wanted) in [
-        (201, Ok(Pushed::Taken)),
-        (404, Ok(Pushed::Gone)),
-        (410, Ok(Pushed::Gone)),
-        (403, Ok(Pushed::Refused)),
-        (429, Err(())),
-        (307, Err(())),
-    ] {
-        let (place, heard) = push_service(status).await;
-        let world = World::new(Backend::Sqlite).await;
-        let world = world.configured(|config| config.app.push_hosts.push(place.clone()));
-        let endpoint = Endpoint::read(&format!("http://{place}/push/abc"), &world.core.config()).unwrap();
-        let vapid = Vapid::of(&world.core.keys);
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        let pushed =
-            push(&client, &vapid, &endpoint, "https://verify.shop.example", two_step::clock::machine_now());
-        assert_eq!(pushed.await.map_err(drop), wanted, "{status}");
-        let all = heard.lock().unwrap().clone();
-        let [(headers, body)] = all.as_slice() else { panic!("one request: {all:?}") };
-        assert!(body.is_empty(), "a push carries nothing");
-        let header = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned());
-        assert_eq!((header("ttl"), header("urgency")), (Some("60".to_owned()), Some("high".to_owned())));
-        let authorization = header("authorization").unwrap();
-        let (token, key) = authorization.strip_prefix("vapid t=").unwrap().split_once(", k=").unwrap();
-        assert_eq!(key, vapid.public());
-        let checked = pyjwt(token, key, &format!("http://{place}"));
-        assert_eq!(checked["sub"], "https://verify.shop.example");
-        let life = checked["exp"].as_i64().unwrap() - two_step::clock::machine_now().as_second();
-        assert!((1..=86_400).contains(&life), "at most a day: {life}");
-    }
-}
-
-/// The claims of a VAPID token, as `PyJWT` reads them with the key beside it.
-fn pyjwt(token: &str, key: &str, audience: &str) -> Json {
-    let program = "import base64, json, sys, jwt\n\
-        from cryptography.hazmat.primitives.asymmetric import ec\n\
-        token, key, audience = sys.argv[1:]\n\
-        point = base64.urlsafe_b64decode(key + '=' * (-len(key) % 4))\n\
-        public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)\n\
-        print(json.dumps(jwt.decode(token, public, algorithms=['ES256'], audience=audience)))";
-    let python =
-        std::env::var("OTPOST_TEST_PYTHON").expect("OTPOST_TEST_PYTHON is not set: run scripts/test");
-    let output = Command::new(python).args(["-B", "-c", program, token, key, audience]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test]
