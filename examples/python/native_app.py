@@ -6,7 +6,7 @@
     python native_app.py listen                  prints each request as it comes
     python native_app.py approve 481516          the number that the sign-in page shows
     python native_app.py deny | code             "It was not me"; a code to type on the page
-    python native_app.py push https://...        where pushes go; nothing: nowhere
+    python native_app.py push https://...        the endpoint for pushes; without one, no pushes
     python native_app.py rekey | unregister
 
 Needs: requests, http-message-signatures, cryptography. The key is kept in app.pem.
@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from http_message_signatures import HTTPMessageSigner, HTTPSignatureKeyResolver, algorithms
 
-URL = os.environ.get("TWO_STEP_URL", "http://127.0.0.1:8400")
+URL = os.environ.get("TWO_STEP_URL", "http://127.0.0.1:8090")
 KEY_FILE = pathlib.Path(os.environ.get("APP_KEY", "app.pem"))
 COMPONENTS = ("@method", "@authority", "@path", "@query", "content-digest")
 
@@ -88,7 +88,7 @@ def send(key, method, path, body=None, ahead_s=0, stream=False):
 
 
 def call(key, method, path, body=None):
-    """Status and answer. A clock that is off is told the server's time, and the request is signed once more."""
+    """Status and answer. If the server says that the clock is off, signs once more with the server's time."""
     answer = send(key, method, path, body)
     read = answer.json() if answer.content else None
     if answer.status_code == 401 and read["type"].endswith(":clock"):

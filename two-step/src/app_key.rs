@@ -42,7 +42,7 @@ pub struct AppKey {
     pub display_name: Option<String>,
     /// Where pushes go, sealed.
     pub push_sealed: Option<String>,
-    /// No request is accepted before this time: the user has denied two.
+    /// The account's second denial within an hour paused this app until this time.
     pub paused_until: Option<Timestamp>,
     /// When it last signed something.
     pub seen_at: Option<Timestamp>,
@@ -96,7 +96,7 @@ impl SetUpCode {
         &self.0
     }
 
-    /// As people read it: `7K2M-9QXA`.
+    /// As people read it: `7K2M-9QX0`.
     pub fn spelled(&self) -> Zeroizing<String> {
         let (first, second) = self.0.split_at(CODE_CHARS / 2);
         Zeroizing::new(format!("{first}-{second}"))

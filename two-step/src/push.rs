@@ -29,7 +29,7 @@ const MAX_ENDPOINT_CHARS: usize = 2048;
 pub struct Endpoint(reqwest::Url);
 
 impl Endpoint {
-    /// Reads an address. None where its host is not allowed, or it is not `https`.
+    /// Reads an address. None unless its host is on the list and its scheme is `https` (`http` on loopback).
     pub fn read(text: &str, config: &Config) -> Option<Self> {
         let url = reqwest::Url::parse(text).ok().filter(|_| text.len() <= MAX_ENDPOINT_CHARS)?;
         let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
@@ -68,7 +68,7 @@ pub(crate) fn is_entry(text: &str) -> bool {
         && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
-/// The key that signs for us at push services. It follows from the root of the hashes, so that subscriptions outlive restarts.
+/// The key that signs for us at push services. It is derived from the root key, so that subscriptions outlive restarts.
 pub struct Vapid {
     /// PKCS #8.
     private: Zeroizing<Vec<u8>>,
@@ -96,7 +96,7 @@ impl Vapid {
         &self.public
     }
 
-    /// The header `Authorization` of a push (RFC 8292, 3). `subject` says whom a push service may write to.
+    /// The header `Authorization` of a push (RFC 8292, 3). `subject` is the contact for push services.
     fn authorization(&self, endpoint: &Endpoint, subject: &str, now: Timestamp) -> Option<String> {
         let audience = endpoint.0.origin().ascii_serialization();
         let claims = json!({"aud": audience, "exp": after(now, TOKEN_LIFE).as_second(), "sub": subject});
@@ -109,11 +109,11 @@ impl Vapid {
 /// What became of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// The push service has it.
+    /// The push service has accepted it.
     Taken,
     /// Nobody takes pushes at this address any more.
     Gone,
-    /// The push service will not take this push however often it comes.
+    /// Rejected for good: it is not tried again.
     Refused,
 }
 

@@ -36,7 +36,7 @@ pub struct PublicKey {
     d: NoPrivateHalf,
 }
 
-/// Stands where a JWK has its private half. No server may be sent one: whoever sees it can sign.
+/// Refuses a JWK with a private half: whoever has it can sign.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct NoPrivateHalf;
 

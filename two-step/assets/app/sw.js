@@ -2,8 +2,8 @@
 
 // A classic worker: not every browser loads modules here.
 const WORDS = {
-  en: ["Are you signing in?", "Open the app to answer."],
-  de: ["Melden Sie sich gerade an?", "Öffnen Sie die App, um zu antworten."],
+  en: ["Do you want to approve this?", "Open the app to answer."],
+  de: ["Möchten Sie das bestätigen?", "Öffnen Sie die App, um zu antworten."],
 };
 
 const CACHE = "two-step-app-VERSION";

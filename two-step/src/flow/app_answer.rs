@@ -51,12 +51,12 @@ pub enum Answered {
     },
     /// A newer request took the place of this one.
     Replaced,
-    /// Too late.
+    /// The challenge has ended, or the app may not prove it now.
     Ended(ChallengeState),
 }
 
 impl Core {
-    /// The digits that the page shows were typed into the app.
+    /// Checks the digits that the user typed into the app.
     pub async fn approve(&self, call: &AppCall, request: Uuid, typed: &str) -> Result<Answered, FlowError> {
         let Some(found) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
@@ -101,9 +101,9 @@ impl Core {
             .right(&mut tx, &mut locked, &mut challenge, &found, &Entry::default(), &Who::App, &[], None)
             .await?;
         debug_assert!(matches!(entered, Entered::Verified { .. }));
-        // Who has the phone and sees the page asked for it: what counts is requests that nobody wanted.
+        // The limit is for requests that nobody wanted.
         clear(&mut tx, &self.keys, &app_requests(&self.config(), &locked.account)).await?;
-        // The user may have to find the way back to the browser: the ticket's minute begins there.
+        // The ticket stays valid until the browser goes on.
         challenge.ticket_until = Some(challenge.expires_at.max(after(locked.now, TICKET_LIFE)));
         tx.update(&locked.account).await?;
         tx.update(&challenge).await?;
@@ -206,14 +206,14 @@ impl Core {
         }
         let method = locked.method(request.method).ok_or(FlowError::Missing("method"))?;
         let (code, digits) = self.live_code(&mut tx, &challenge, method, locked.now).await?;
-        // Once is enough: the same code may be fetched again from the browser's own network.
+        // Another network is remembered: the same code may be fetched again from the browser's own.
         request.other_network |= is_other_network(call, &challenge) == Some(true);
         tx.update(&request).await?;
         tx.commit().await?;
         Ok(Ok((digits, code.expires_at)))
     }
 
-    /// Locks what a request is about. None where the request is not this app's.
+    /// Locks a request with its account and challenge. None where the request is not this app's.
     async fn lock_request(
         &self, call: &AppCall, request: Uuid,
     ) -> Result<Option<(Tx, Locked, Challenge, AppRequest)>, FlowError> {

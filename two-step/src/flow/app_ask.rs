@@ -19,7 +19,7 @@ use crate::method::Method;
 use crate::seal::{Hashed, Sealed};
 use crate::store::{OutboxKind, Tx, Value, new_id_at};
 
-/// A push is worth nothing afterwards: the page has offered other ways.
+/// A push older than this is not sent: the page has offered other ways.
 const PUSH_LIFE: Duration = Duration::from_secs(60);
 
 impl Core {
@@ -79,7 +79,7 @@ impl Core {
     }
 }
 
-/// The requests that an account's apps may get.
+/// The limit of approval requests of an account.
 pub(super) fn app_requests<'c>(config: &'c Config, account: &Account) -> Count<'c> {
     Count { name: "app_requests", subject: account.id.to_string(), rules: &config.limits.app_requests }
 }

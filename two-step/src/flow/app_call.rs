@@ -17,12 +17,12 @@ use crate::store::{Tx, Value};
 
 /// The clocks of app and database may differ by this much.
 const TOLERANCE: Duration = Duration::from_secs(60);
-/// A nonce is kept until no request with it can be in time any more.
+/// Longer than any call with this nonce can be valid.
 const NONCE_LIFE: Duration = Duration::from_secs(180);
-/// An app answers a request in a few calls, and waits in one. More than this is a loop, or an attack with a key of one's own.
+/// A higher rate than this means a loop, or an attack with the attacker's own key.
 const CALLS_PER_SECOND: NonZero<u32> = NonZero::new(2).unwrap();
 const CALLS_AT_ONCE: NonZero<u32> = NonZero::new(120).unwrap();
-/// "Last seen" is written so often at most.
+/// The least time between two writes of "last seen".
 const SEEN_STEP: Duration = Duration::from_secs(60);
 
 /// A request whose signature was checked.
@@ -78,7 +78,7 @@ impl Core {
         if let Err(bad) = claim.verify(&public) {
             return Ok(Err(AppRefused::Signature(bad)));
         }
-        // Counted behind the signature: nobody uses up the calls of another's app.
+        // Counted after the signature check, so that nobody uses up another app's calls.
         if self.app_calls.check_key(&key.method).is_err() {
             return Ok(Err(AppRefused::TooOften));
         }

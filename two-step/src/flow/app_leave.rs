@@ -45,8 +45,8 @@ impl Core {
         Ok(AppAccount { method, product, display_name: call.key.display_name.clone(), has_push })
     }
 
-    /// Puts another key in the place of an app's. The old key has signed the request, and the new one `rekey:`, the thumbprint of
-    /// the old one, `:` and its own.
+    /// Puts another key in the place of an app's. The old key has signed the call, and the new one must have signed
+    /// `rekey:<old thumbprint>:<new thumbprint>`.
     pub async fn change_app_key(
         &self, call: &AppCall, new: &PublicKey, proof: &str,
     ) -> Result<Result<(), KeyRefused>, FlowError> {
@@ -68,7 +68,7 @@ impl Core {
             Err(StoreError::Exists) => return Ok(Err(KeyRefused::Key)),
             updated => updated?,
         }
-        // Whoever held the phone for a minute may have done it: the stop page pauses the app.
+        // Somebody who held the phone briefly may have done this; the stop page can pause the app.
         let data = json!({"method": key.method, "kind": "app"});
         self.event(&mut tx, &account, "method.key_changed", "user", data, now).await?;
         let notice = Notice { about: "key_changed", except: Some(key.method), added: Some(key.method) };
@@ -103,7 +103,7 @@ impl Core {
         Ok(tx.commit().await?)
     }
 
-    /// The app forgets its key. The method goes with it; where the account needs it, it is paused, and the settings say so.
+    /// Erases an app's key and removes its method. A method that the account needs is paused instead.
     pub async fn unregister_app(&self, call: &AppCall) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let mut locked = lock_account(&mut tx, call.key.account).await?;

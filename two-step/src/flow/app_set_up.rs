@@ -84,7 +84,7 @@ pub enum RegisterRefused {
     },
 }
 
-/// Wrong set-up codes of an address. They have a count of their own: guesses of one phone keep no other from answering.
+/// Wrong set-up codes of an address. They are counted apart from other entries, so that they do not block sign-ins from the same address.
 fn wrong_set_ups(config: &Config, subject: String) -> Count<'_> {
     Count { name: "client_set_ups", subject, rules: &config.limits.client_entries }
 }
@@ -125,7 +125,7 @@ impl Core {
         &self, tx: &mut Tx, method: &Method, now: Timestamp,
     ) -> Result<Option<AppKey>, FlowError> {
         let enrolment = newest_enrolment(tx, method.id).await?;
-        // After five wrong digits nothing answers it any more.
+        // After five wrong digits the enrolment has ended.
         if !enrolment.is_some_and(|c| c.state.is_live() && now < c.expires_at) {
             return Ok(None);
         }
@@ -170,7 +170,7 @@ impl Core {
         Err(FlowError::Internal("no set-up code is free"))
     }
 
-    /// An app takes a set-up code, and shows it its key. The same app may ask again.
+    /// Registers an app: checks its set-up code and stores its key. The same app may repeat it after a lost answer.
     pub async fn register_app(
         &self, request: &Request<'_>, new: &NewAppKey,
     ) -> Result<Result<Registered, RegisterRefused>, FlowError> {

@@ -18,9 +18,9 @@ use crate::app_request::AppRequest;
 use crate::challenge::Challenge;
 use crate::store::{Row, Value};
 
-/// Another process may have made or ended a request: the table is looked at so often.
+/// The time between two queries: another process may have made or ended a request.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The time between two looks, however many requests are made and ended.
+/// The least time between two queries, however many requests are made and ended.
 const LOOK_GAP: Duration = Duration::from_millis(50);
 /// Accounts in one statement.
 const GROUP: usize = 500;
@@ -73,7 +73,7 @@ impl AppWaits {
 
     /// Wakes everybody, for good.
     fn close(&self) {
-        // Set first: whoever comes afterwards sees it, and whoever came before is in the map.
+        // Set first, so that later waiters see it; earlier ones are in the map.
         self.closed.store(true, Ordering::SeqCst);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -98,8 +98,7 @@ impl Drop for Place<'_> {
 }
 
 impl Core {
-    /// What an app is asked now, and the database's time. Where its key was removed or replaced since the call, there is no such
-    /// app.
+    /// What an app is asked now, and the database's time. Fails if its key was removed or replaced since the call.
     pub async fn app_requests(&self, call: &AppCall) -> Result<(Vec<Asked>, Timestamp), FlowError> {
         let mut tx = self.store.begin().await?;
         let key = tx.get::<AppKey>(call.key.method).await?;
@@ -166,7 +165,7 @@ impl Core {
     }
 
     async fn wake_apps(&self) -> Result<(), FlowError> {
-        // Who waits is read first: the look is newer than what each of them has seen.
+        // The waiting apps are read first: the query is then newer than what each of them has seen.
         let waiting = self.app_waits.now();
         if waiting.is_empty() {
             return Ok(());
@@ -209,7 +208,7 @@ impl Core {
     }
 }
 
-/// Whether the app speaks from another network than the browser's, as far as both are known.
+/// Whether the app calls from another network than the browser's, as far as both are known.
 pub(super) fn is_other_network(call: &AppCall, challenge: &Challenge) -> Option<bool> {
     Some(call.client_hash.as_ref()? != challenge.client_hash.as_ref()?)
 }

@@ -22,7 +22,7 @@ use crate::signature::PublicKey;
 /// An app's account.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AccountAnswer {
-    /// Its id.
+    /// The id of this app's method.
     account: Uuid,
     /// The product that the app is for.
     product: Product,
@@ -32,7 +32,7 @@ pub(super) struct AccountAnswer {
     user: Option<String>,
     /// `pending` until the digits were typed in the settings.
     state: MethodState,
-    /// Whether pushes reach the app.
+    /// Whether the app has set a push endpoint.
     push: bool,
     /// The `applicationServerKey` of a Web Push subscription; none: this server pushes nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,8 @@ pub(super) async fn show(
 
 /// Unregister
 ///
-/// The app forgets its key. Where the user's account needs this method, it is paused, and the other methods are told.
+/// The key is erased and the method removed. A method that the account needs is paused instead. Phones and e-mail addresses get a
+/// notice.
 #[utoipa::path(
     delete,
     operation_id = "unregisterApp",

@@ -53,7 +53,7 @@ impl Product {
 /// An app that is registered, and waits for its digits to be typed in the settings.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RegisterAnswer {
-    /// The id of the app's account here.
+    /// The id of this app's method. `GET /v1/users/{user}` shows the same id.
     account: Uuid,
     /// The product that the app is for.
     product: Product,

@@ -25,9 +25,9 @@ use crate::clock::seconds_until;
 use crate::config::Config;
 use crate::flow::{Answered, AppCall, Asked, Core, FlowError};
 
-/// The longest wait of a request for requests.
+/// The longest `wait` of a long poll.
 const MAX_WAIT_S: u64 = 30;
-/// A stream ends after this time, so that a key that was removed is found out. The app opens another.
+/// A stream ends after this time, so that no proxy cuts it off at a bad moment. The app opens another.
 const STREAM_LIFE: Duration = Duration::from_secs(300);
 
 /// A request: "Is this you?"
@@ -48,7 +48,7 @@ pub(super) struct RequestAnswer {
     #[schema(nullable = false, example = "Leeds, GB")]
     place: Option<String>,
     /// Whether that browser is on another network than this app. A phone on mobile data is; a stranger is too. Left out where the
-    /// browser's network is not known: the product has sent no `client_ip`.
+    /// browser's network is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     other_network: Option<bool>,

@@ -56,7 +56,7 @@ scenario(async () => {
   await shows(browser, "Removed.");
   await first.click("text=Done");
   await first.reload();
-  await shows(first, "the account was removed in the settings");
+  await shows(first, "it was removed in the settings");
   await shot(first, "app-removed");
   const last = await newBrowser();
   await signIn(last);

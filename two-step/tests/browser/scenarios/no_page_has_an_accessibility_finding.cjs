@@ -109,7 +109,7 @@ async function appPages() {
   await phone.click("text=Show a code");
   await check(phone, "the app's code");
   await phone.click("text=It was not me");
-  await shows(phone, "Nothing was confirmed.");
+  await shows(phone, "Nothing was approved.");
   await check(phone, "denied in the app");
 }
 

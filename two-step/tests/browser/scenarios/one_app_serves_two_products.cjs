@@ -58,7 +58,7 @@ scenario(async () => {
   const second = await signInAtBank();
   await approve(phone, first);
   await shows(first, "Second step: app (second)");
-  await shows(phone, "Confirmed");
+  await shows(phone, "Approved");
   await phone.click("text=Done");
   await phone.click("button:has-text('Are you signing in to Bank?')");
   await shows(phone, "Ada King");
@@ -77,7 +77,7 @@ scenario(async () => {
   const later = await signInAtBank();
   await shows(phone, "Are you signing in to Bank?");
   await phone.click("text=It was not me");
-  await shows(phone, "Nothing was confirmed.");
+  await shows(phone, "Nothing was approved.");
   await shows(later, "Sign-in stopped");
   await phone.click("text=Done");
 

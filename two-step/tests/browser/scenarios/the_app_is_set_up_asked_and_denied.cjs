@@ -22,7 +22,7 @@ scenario(async () => {
   await phone.click("text=Add an account");
   await phone.fill("#code", "AAAA-AAAA");
   await phone.click("text=Continue");
-  await shows(phone, "No set-up waits for this code.");
+  await shows(phone, "This code is wrong, used or too old.");
   await shot(phone, "app-bad-code");
   await phone.fill("#code", code.toLowerCase());
   await phone.click("text=Continue");
@@ -31,7 +31,7 @@ scenario(async () => {
   const digits = await shownNumber(phone);
   // The code is used up, and wrong digits are counted.
   await page.reload();
-  await shows(page, "An app has taken the code.");
+  await shows(page, "The code was entered in an app.");
   await type(page, digits === "000000" ? "111111" : "000000");
   await shows(page, "That is not the code.");
   await type(page, digits);
@@ -56,7 +56,7 @@ scenario(async () => {
   await shows(phone, "That is not the number. 4 tries left.");
   await phone.fill("#number", shown);
   await phone.click("text=Approve");
-  await shows(phone, "Confirmed");
+  await shows(phone, "Approved");
   await shot(phone, "app-approved");
   await shows(browser, "Second step: app (second)");
   await browser.click("text=Close the browser and come back");
@@ -87,7 +87,7 @@ scenario(async () => {
   await shows(plain, "Confirm in the app");
   assert.ok(await plain.isChecked("input[name=trust]"), "nothing was confirmed yet");
   await approve(phone, plain);
-  await shows(phone, "Confirmed");
+  await shows(phone, "Approved");
   await plain.click("text=Check again");
   await shows(plain, "Second step: app (second)");
   await plain.click("text=Close the browser and come back");
@@ -117,7 +117,7 @@ scenario(async () => {
   await signIn(thief);
   await shows(phone, "Are you signing in to Shop?");
   await phone.click("text=It was not me");
-  await shows(phone, "Nothing was confirmed.");
+  await shows(phone, "Nothing was approved.");
   assert.doesNotMatch(await phone.locator("body").innerText(), /undefined|null|NaN/);
   await shot(phone, "app-denied");
   await shows(thief, "Sign-in stopped");

@@ -128,7 +128,7 @@ fn nothing_is_said_to_be_sent_to_a_number_that_is_refused() {
     let mut view = enter_code(Lang::En, Proof::Sms);
     view.delivery = Some(Delivery::Refused);
     let page = html(&view);
-    assert!(!page.contains("We sent a code") && page.contains("This number cannot be served"));
+    assert!(!page.contains("We sent a code") && page.contains("We cannot send codes to this number"));
 }
 
 #[test]

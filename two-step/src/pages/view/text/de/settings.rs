@@ -11,16 +11,16 @@ pub(super) const SETTINGS: Settings = Settings {
     off: "Ausgeschaltet",
     off_due: |when| {
         format!(
-            "Der Support schaltet die Bestätigung in zwei Schritten wie gewünscht am {when} aus. Haben Sie das nicht verlangt, melden Sie sich mit einem Code an. Das bricht es ab."
+            "Der Support schaltet die Bestätigung in zwei Schritten wie gewünscht am {when} aus. Haben Sie das nicht verlangt, melden Sie sich mit einem Code an. Damit brechen Sie den Vorgang ab."
         )
     },
-    only_recovery: "Nur Ihre Wiederherstellungscodes melden Sie an. Fügen Sie ein Telefon oder eine Authenticator-App hinzu.",
+    only_recovery: "Sie können sich nur noch mit Wiederherstellungscodes anmelden. Fügen Sie ein Telefon oder eine Authenticator-App hinzu.",
     methods: "Methoden",
     preferred: "Bevorzugt",
     notices_only: "Nur für Sicherheitshinweise",
     paused: "Pausiert",
-    added: |date| format!("Hinzugefügt {date}"),
-    last_used: |date| format!("zuletzt genutzt {date}"),
+    added: |date| format!("Hinzugefügt am {date}"),
+    last_used: |date| format!("zuletzt genutzt am {date}"),
     never_used: "noch nie genutzt",
     add_app: |app| format!("App {app} hinzufügen"),
     add_authenticator: "Authenticator-App hinzufügen",
@@ -36,8 +36,8 @@ pub(super) const SETTINGS: Settings = Settings {
 
 pub(super) const NOTICES: Notices = Notices {
     added: "Bestätigt.",
-    app_added: "Bestätigt. Von nun an fragen wir zuerst die App. Das können Sie bei einer anderen Methode ändern.",
-    authenticator_added: "Bestätigt. Von nun an fragen wir zuerst nach Ihrer Authenticator-App. Das können Sie bei einer anderen Methode ändern.",
+    app_added: "Bestätigt. Von nun an fragen wir zuerst die App. Um das zu ändern, öffnen Sie eine andere Methode.",
+    authenticator_added: "Bestätigt. Von nun an fragen wir zuerst nach Ihrer Authenticator-App. Um das zu ändern, öffnen Sie eine andere Methode.",
     removed: "Entfernt.",
     saved: "Gespeichert.",
     test_sent: "Ein Testcode ist unterwegs. Sie müssen ihn nirgends eingeben.",
@@ -46,7 +46,7 @@ pub(super) const NOTICES: Notices = Notices {
     turned_off: "Die Bestätigung in zwei Schritten ist ausgeschaltet.",
     last_method: "Sie brauchen eine Methode und eine Ersatzmethode. Fügen Sie erst eine weitere hinzu, und entfernen Sie dann diese.",
     test_limited: "Zurzeit kann kein Testcode gesendet werden. Bitte versuchen Sie es später.",
-    too_many_apps: "Die App ist auf so vielen Telefonen wie möglich. Entfernen Sie zuerst eine.",
+    too_many_apps: "Sie haben die App schon auf drei Telefonen, mehr sind nicht möglich. Entfernen Sie zuerst eine.",
     too_many_authenticators: "Mehr Authenticator-Apps sind nicht möglich. Entfernen Sie zuerst eine.",
 };
 
@@ -65,7 +65,7 @@ pub(super) const METHOD: MethodPage = MethodPage {
     use_calls: "Anrufe nutzen",
     use_texts: "SMS nutzen",
     no_texts: "Diese Nummer kann keine SMS empfangen. Codes kommen per Anruf.",
-    fallback: "Wenn eine SMS scheitert, anrufen",
+    fallback: "Anrufen, wenn eine SMS nicht ankommt",
     fallback_on: "Ein",
     fallback_off: "Aus",
     switch_on: "Einschalten",
@@ -99,7 +99,7 @@ pub(super) const DEVICES: Devices = Devices {
     none: "Kein Gerät gilt als vertrauenswürdig. Bei jeder Anmeldung fragen wir nach einem Code.",
     unknown: "Unbekanntes Gerät",
     this: "Dieses Gerät",
-    used: |date| format!("Zuletzt genutzt {date}"),
+    used: |date| format!("Zuletzt genutzt am {date}"),
     until: |date| format!("Vertrauenswürdig bis {date}"),
     until_sign_out: "Vertrauenswürdig bis zur Abmeldung",
     revoke: "Nicht mehr vertrauen",
@@ -146,7 +146,7 @@ pub(super) const CHANGES: Changes = Changes {
 
 pub(super) const OFF: Off = Off {
     title: "Bestätigung in zwei Schritten ausschalten?",
-    lead: |product| format!("Dann öffnet Ihr Passwort allein Ihr Konto bei {product}."),
+    lead: |product| format!("Dann genügt Ihr Passwort, um Ihr Konto bei {product} zu öffnen."),
     erased: "Wir löschen die Schlüssel Ihrer Authenticator-Apps, Ihre Wiederherstellungscodes und die Liste der vertrauenswürdigen Geräte.",
     phones: "Was soll mit Ihren Telefonen geschehen?",
     keep: "Meine Telefonnummern behalten",
@@ -158,7 +158,7 @@ pub(super) const OFF: Off = Off {
     submit: "Ausschalten",
     stay_on: "Eingeschaltet lassen",
     again_title: "Wieder einschalten",
-    again_lead: |product| format!("Ihr Passwort allein öffnet Ihr Konto bei {product}."),
+    again_lead: |product| format!("Zurzeit genügt Ihr Passwort, um Ihr Konto bei {product} zu öffnen."),
     kept: "Diese Telefonnummern sind gespeichert. Geben Sie einen Code von einem Telefon ein, und richten Sie dann eine Ersatzmethode ein.",
     others: "Oder beginnen Sie mit etwas anderem",
 };
@@ -196,7 +196,7 @@ pub(super) const STOP: Stop = Stop {
     submit: "Das war ich nicht: stoppen",
     stopped: (
         "Gestoppt",
-        "Was offen war, ist beendet, und der Dienst weiß davon. Eine hinzugefügte Methode ist pausiert.",
+        "Alle offenen Vorgänge sind beendet, und der Dienst wurde informiert. Eine hinzugefügte Methode ist pausiert.",
     ),
     stopped_before: ("Schon gestoppt", "Diese Änderung wurde schon gestoppt. Hier ist nichts mehr zu tun."),
     too_late: (

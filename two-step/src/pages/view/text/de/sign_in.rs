@@ -35,26 +35,26 @@ pub(super) const SIGN_IN: SignIn = SignIn {
     ask_again_in: |wait| format!("Wieder möglich in {wait}."),
     sends_used_up: "Für diese Anmeldung können keine weiteren Codes gesendet werden.",
     other_way: "Anderen Weg wählen",
-    check_again: "Neu prüfen",
+    check_again: "Erneut prüfen",
     cancel: "Anmeldung abbrechen",
 };
 
 pub(super) const DELIVERIES: Deliveries = Deliveries {
-    sms_sending: "Die SMS wird gesendet…",
+    sms_sending: "Die SMS wird gesendet …",
     sms_on_its_way: "Unterwegs zu Ihrem Telefon",
     sms_delivered: "Auf Ihrem Telefon angekommen",
     sms_failed: "Die SMS ist vielleicht nicht angekommen. Wählen Sie unten einen anderen Weg.",
-    voice_sending: "Der Anruf wird gestartet…",
+    voice_sending: "Der Anruf wird gestartet …",
     voice_on_its_way: "Unterwegs: Ihr Telefon sollte jetzt klingeln",
     voice_delivered: "Erledigt: Wir haben angerufen und den Code vorgelesen",
     voice_failed: "Der Anruf kam nicht durch. Wählen Sie unten einen anderen Weg.",
-    email_sending: "Die E-Mail wird gesendet…",
+    email_sending: "Die E-Mail wird gesendet …",
     email_on_its_way: "Unterwegs. Sehen Sie auch im Spam-Ordner nach.",
     email_delivered: "Angekommen. Sehen Sie auch im Spam-Ordner nach.",
     email_failed: "Die E-Mail konnte nicht zugestellt werden.",
     landline: "Diese Nummer kann keine SMS empfangen. Wählen Sie unten einen anderen Weg.",
     opted_out: "Für diese Nummer sind unsere Nachrichten gesperrt. Wählen Sie unten einen anderen Weg.",
-    refused: "Diese Nummer kann nicht bedient werden. Wählen Sie unten einen anderen Weg.",
+    refused: "An diese Nummer können wir keine Codes senden. Wählen Sie unten einen anderen Weg.",
     limited: "Auf diesem Weg können zurzeit keine Codes gesendet werden. Wählen Sie unten einen anderen.",
     limited_until: |wait| {
         format!(
@@ -77,12 +77,12 @@ pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
     paused: |wait| format!("Zu viele falsche Codes. Melden Sie sich in {wait} erneut an."),
     clock_behind: |minutes| {
         format!(
-            "Die Uhr Ihres Telefons geht {minutes} min nach. Stellen Sie sie auf automatische Zeit, und geben Sie dann den neuen Code ein."
+            "Die Uhr Ihres Telefons geht {minutes} min nach. Stellen Sie die Uhrzeit auf automatisch, und geben Sie dann den neuen Code ein."
         )
     },
     clock_ahead: |minutes| {
         format!(
-            "Die Uhr Ihres Telefons geht {minutes} min vor. Stellen Sie sie auf automatische Zeit, und geben Sie dann den neuen Code ein."
+            "Die Uhr Ihres Telefons geht {minutes} min vor. Stellen Sie die Uhrzeit auf automatisch, und geben Sie dann den neuen Code ein."
         )
     },
 };
@@ -103,7 +103,7 @@ pub(super) const WAYS: Ways = Ways {
     back_to_code: "Zurück zum Code",
     limited: |wait| {
         format!(
-            "Zurzeit kann kein Code gesendet werden. Versuchen Sie es in {wait} erneut, oder wählen Sie einen Weg ohne gesendeten Code."
+            "Zurzeit kann kein Code gesendet werden. Versuchen Sie es in {wait} erneut, oder wählen Sie eine Methode, für die wir keinen Code senden."
         )
     },
     used_up: "Für diese Anmeldung können keine weiteren Codes gesendet werden. Wählen Sie einen Weg ohne gesendeten Code.",
@@ -139,17 +139,17 @@ pub(super) const ENDED: Ended = Ended {
     },
     paused: EndText {
         title: "Zu viele falsche Codes",
-        happened: "Zum Schutz Ihres Kontos ist die Anmeldung unterbrochen.",
+        happened: "Zum Schutz Ihres Kontos ist die Anmeldung pausiert.",
         next: SIGN_IN_AGAIN,
     },
     cancelled: EndText {
         title: "Diese Anmeldung wurde abgebrochen",
-        happened: "Niemand wurde angemeldet.",
+        happened: "Es wurde nichts bestätigt.",
         next: "Sie können sich jederzeit erneut anmelden.",
     },
     denied: EndText {
         title: "Anmeldung gestoppt",
-        happened: "Jemand hat gemeldet, dass er es nicht war. Alle offenen Anmeldungen wurden beendet.",
+        happened: "Jemand hat „Das war ich nicht“ gewählt. Diese Anmeldung wurde beendet.",
         next: "War das ein Versehen, melden Sie sich erneut an. Waren Sie es nicht, ändern Sie Ihr Passwort.",
     },
     used: EndText {
@@ -163,8 +163,8 @@ pub(super) const ENDED: Ended = Ended {
         next: "Machen Sie dort weiter, oder melden Sie sich in diesem Browser erneut an.",
     },
     no_cookies: EndText {
-        title: "Diese Seite gibt es in Ihrem Browser nicht",
-        happened: "Vielleicht ist sie beendet: Beginnen Sie dann beim Shop oder Dienst von vorn. Sehen Sie diese Seite wieder, blockiert Ihr Browser unser Cookie. Es bindet eine Anmeldung an Ihren Browser und enthält keine persönlichen Daten.",
+        title: "Wir finden diese Seite in Ihrem Browser nicht",
+        happened: "Vielleicht ist sie abgelaufen. Beginnen Sie dann beim Shop oder Dienst von vorn. Sehen Sie diese Seite wieder, blockiert Ihr Browser unser Cookie. Es bindet eine Anmeldung an Ihren Browser und enthält keine persönlichen Daten.",
         next: "Melden Sie sich danach erneut an.",
     },
     cookie_steps: [
@@ -213,19 +213,21 @@ pub(super) const ENDED: Ended = Ended {
 
 pub(super) const ASK_APP: AskApp = AskApp {
     lead: |app, device| match device {
-        "" => format!("Öffnen Sie die App {app} auf Ihrem Telefon, und geben Sie dort diese Zahl ein:"),
-        device => format!("Öffnen Sie die App {app} auf {device}, und geben Sie dort diese Zahl ein:"),
+        "" => format!("Öffnen Sie die App „{app}“ auf Ihrem Telefon, und geben Sie dort diese Zahl ein:"),
+        device => format!("Öffnen Sie die App „{app}“ auf {device}, und geben Sie dort diese Zahl ein:"),
     },
-    not_asked: |app| format!("Bestätigen Sie mit der App {app}."),
+    not_asked: |app| format!("Bestätigen Sie mit der App „{app}“."),
     number: "Zahl",
-    waiting: "Wir warten auf die App…",
-    replaced: "Inzwischen hat eine andere Anmeldung die App gefragt. Fragen Sie erneut, oder wählen Sie einen anderen Weg.",
-    none: "Die App wurde nicht gefragt. Fragen Sie jetzt, oder wählen Sie einen anderen Weg.",
+    waiting: "Wir warten auf die App …",
+    replaced: "Eine neuere Anmeldung hat diese Anfrage ersetzt. Senden Sie sie erneut, oder wählen Sie einen anderen Weg.",
+    none: "In der App ist keine Anfrage offen. Senden Sie jetzt eine, oder wählen Sie einen anderen Weg.",
     limited: |wait| {
-        format!("Die App kann in {wait} wieder gefragt werden. Wählen Sie bis dahin einen anderen Weg.")
+        format!(
+            "Die App erhält in den nächsten {wait} keine Anfragen. Wählen Sie bis dahin einen anderen Weg."
+        )
     },
     late: "Nichts auf Ihrem Telefon? Öffnen Sie die App selbst, oder wählen Sie einen anderen Weg.",
-    ask_again: "Die App erneut fragen",
+    ask_again: "Anfrage erneut senden",
     code_summary: "Stattdessen einen Code eingeben",
     code_lead: "Die App zeigt unter „Code anzeigen“ einen Code. Geben Sie ihn hier ein.",
 };

@@ -4,7 +4,7 @@ use super::super::{AddApp, Authenticator, Backup, Choose, Done, Phone, PhoneErro
 
 pub(super) const CHOOSE: Choose = Choose {
     title: "Choose your second step",
-    lead: "After your password we ask for a code. A stolen password alone then opens nothing.",
+    lead: "After your password we ask for a second step. A stolen password alone then opens nothing.",
     recommended: "Recommended",
     app: |app| format!("The {app} app on your phone asks you. You type a number into it."),
     authenticator: "An app on your phone shows a new code every 30 seconds. It works without a network, and no code is sent.",
@@ -95,7 +95,7 @@ pub(super) const TURN_ON: TurnOn = TurnOn {
     title: "Turn on two-step verification",
     lead: "Everything is ready. From now on we ask for one of these after your password:",
     unconfirmed: "Not confirmed in this visit",
-    unconfirmed_lead: "These were added earlier. Turning on removes them, as somebody who knows your password may have added them. To keep a phone, get a code on it.",
+    unconfirmed_lead: "These were added earlier. Turning on removes them, as somebody who knows your password may have added them. To keep a phone, enter a code that we send to it.",
     submit: "Turn on",
 };
 
@@ -110,13 +110,13 @@ pub(super) const DONE: Done = Done {
 pub(super) const ADD_APP: AddApp = AddApp {
     title: |app| format!("Set up the {app} app"),
     step_install: "Open the app on your phone",
-    install: "Scan this with the phone’s camera, or open it below on this device. Then add the page to the home screen: the browser’s menu calls it “Install” or “Add to Home Screen”.",
+    install: "Scan this with the phone’s camera, or use the link below to open it on this device. Then add the page to the home screen: the browser’s menu calls it “Install” or “Add to Home Screen”.",
     qr: |app| format!("QR code that opens the {app} app"),
     here: "Open it on this device",
     step_code: "Type this code into the app",
     code: "Set-up code",
     until: |wait| format!("It is good for {wait}."),
-    taken: "An app has taken the code.",
+    taken: "The code was entered in an app.",
     step_digits: "Type the six digits that the app shows",
     digits: "Six digits",
     submit: "Verify and continue",

@@ -36,8 +36,8 @@ pub(super) const SETTINGS: Settings = Settings {
 
 pub(super) const NOTICES: Notices = Notices {
     added: "Confirmed.",
-    app_added: "Confirmed. From now on we ask the app first. You can change that at another method.",
-    authenticator_added: "Confirmed. From now on we ask for your authenticator app first. You can change that at another method.",
+    app_added: "Confirmed. From now on we ask the app first. To change this, open another method and choose “Ask for this first”.",
+    authenticator_added: "Confirmed. From now on we ask for your authenticator app first. To change this, open another method and choose “Ask for this first”.",
     removed: "Removed.",
     saved: "Saved.",
     test_sent: "A test code is on its way. You need not type it anywhere.",
@@ -46,7 +46,7 @@ pub(super) const NOTICES: Notices = Notices {
     turned_off: "Two-step verification is off.",
     last_method: "You need a method and a backup. Add another one first, then remove this one.",
     test_limited: "No test code can be sent for now. Please try again later.",
-    too_many_apps: "The app is on as many phones as possible. Remove one first.",
+    too_many_apps: "The app is set up on three phones, which is the maximum. Remove one first.",
     too_many_authenticators: "You have as many authenticator apps as possible. Remove one first.",
 };
 
@@ -189,14 +189,14 @@ pub(super) const STOP: Stop = Stop {
     was_you: "If it was you, close this page. Nothing changes.",
     was_not_you: "If it was not you, stop it now. Then:",
     effects: [
-        "What was added cannot be used any more.",
+        "An added method cannot be used any more.",
         "Open sign-ins, settings and support requests end.",
         "No device is trusted any more.",
     ],
     submit: "It was not me: stop it",
     stopped: (
         "Stopped",
-        "What was open has ended, and the service knows. A method that was added is paused.",
+        "We ended all open sign-ins and settings, and told the service. An added method is paused.",
     ),
     stopped_before: ("Stopped already", "This change was stopped before. Nothing more is needed here."),
     too_late: (

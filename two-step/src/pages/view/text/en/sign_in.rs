@@ -52,14 +52,14 @@ pub(super) const DELIVERIES: Deliveries = Deliveries {
     email_failed: "The e-mail could not be delivered.",
     landline: "This number cannot receive texts. Choose another way below.",
     opted_out: "This number has blocked our messages. Choose another way below.",
-    refused: "This number cannot be served. Choose another way below.",
+    refused: "We cannot send codes to this number. Choose another way below.",
     limited: "No more codes can be sent this way for now. Choose another way below.",
     limited_until: |wait| {
         format!("The next code can be sent in {wait}. Until then, choose another way below.")
     },
     not_sent: "No code was sent yet. Send one, or choose another way below.",
     slow: "Sending takes longer than usual. You can wait, or choose another way below.",
-    expired: "The code ended before it could be sent. Send a new one.",
+    expired: "The code expired before it could be sent. Send a new one.",
 };
 
 pub(super) const ENTRY_ERRORS: EntryErrors = EntryErrors {
@@ -143,7 +143,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     denied: EndText {
         title: "Sign-in stopped",
-        happened: "Somebody said that it was not them, so we ended all open sign-ins.",
+        happened: "Somebody chose “It was not me”, so we ended this sign-in.",
         next: "If that was a mistake, sign in again. If it was not you who signed in, change your password.",
     },
     used: EndText {
@@ -158,7 +158,7 @@ pub(super) const ENDED: Ended = Ended {
     },
     no_cookies: EndText {
         title: "We cannot find this page in your browser",
-        happened: "Perhaps it has ended: then go back to the shop or service and start again. If you see this page again, your browser blocks our cookie. It ties a sign-in to your browser, and holds no personal data.",
+        happened: "It may have expired. Go back to the shop or service and start again. If you see this page again, your browser blocks our cookie. The cookie ties a sign-in to your browser, and holds no personal data.",
         next: "Then sign in again.",
     },
     cookie_steps: [
@@ -213,11 +213,11 @@ pub(super) const ASK_APP: AskApp = AskApp {
     not_asked: |app| format!("Confirm with the {app} app."),
     number: "Number",
     waiting: "Waiting for the app…",
-    replaced: "Another sign-in has asked the app meanwhile. Ask again, or use another way.",
-    none: "The app was not asked. Ask now, or use another way.",
-    limited: |wait| format!("The app can be asked again in {wait}. Until then, use another way."),
+    replaced: "A newer sign-in has replaced this request. Send it again, or use another way.",
+    none: "No request is open in the app. Send one now, or use another way.",
+    limited: |wait| format!("The app gets no more requests for {wait}. Until then, use another way."),
     late: "Nothing on your phone? Open the app yourself, or use another way.",
-    ask_again: "Ask the app again",
+    ask_again: "Send the request again",
     code_summary: "Type a code instead",
     code_lead: "The app shows a code under “Show a code”. Type it here.",
 };
