@@ -1,111 +1,65 @@
-//! Who may import whom, and which library is known where. The rules are the project's design, section "The parts".
+//! The map of `src`: which folder may import which, no circles, and which library is known where. `docs/architecture.md` explains
+//! the map.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PURE: &[&str] = &["attempt", "backoff", "clock", "dispatch", "next", "quota", "seal", "words"];
-const SEAMS: &[&str] = &["ledger", "broker", "carrier", "message"];
-
-/// Every module, and what it may import; `PURE` stands for all of these.
-const MODULES: &[(&str, &[&str])] = &[
-    // What is pure.
-    ("attempt", &["PURE"]),
-    ("backoff", &["PURE"]),
-    ("clock", &["PURE"]),
-    ("dispatch", &["PURE"]),
-    ("next", &["PURE"]),
-    ("quota", &["PURE"]),
-    ("seal", &["PURE"]),
-    ("words", &["PURE"]),
-    // The seams to the outside.
-    ("broker", &["PURE"]),
-    ("carrier", &["PURE"]),
-    ("ledger", &["PURE"]),
-    ("message", &["PURE"]),
-    // What is told, kept and counted.
-    ("cloud_event", &["PURE", "ledger"]),
-    ("config", &["PURE", "carrier"]),
-    ("envelope", &["PURE", "broker"]),
-    ("feed", &["PURE", "cloud_event"]),
-    ("crash", &[]),
-    ("live", &[]),
-    ("metrics", &["PURE"]),
-    ("outage", &["PURE", "ledger"]),
-    ("wake", &["PURE", "broker"]),
-    // The path.
-    ("act", &["PURE", "ledger", "metrics", "wake"]),
-    ("admit", &["PURE", "config", "ledger", "message"]),
-    ("route", &["PURE", "carrier", "config"]),
-    ("webhook", &["PURE", "cloud_event", "config", "crash", "ledger", "live", "metrics"]),
-    ("tell", &["PURE", "broker", "cloud_event", "crash", "feed", "ledger", "live", "metrics", "webhook"]),
+/// Every folder of `src`, and the folders that it may import.
+const FOLDERS: &[(&str, &[&str])] = &[
+    // The rules: they import nothing.
+    ("domain", &[]),
+    // Each knows one thing outside of this process, and of otpost only the rules.
+    ("seal", &["domain"]),
+    ("broker", &["domain"]),
+    ("carriers", &["domain"]),
+    ("messages", &["domain"]),
+    ("ledger", &["domain", "seal"]),
+    ("config", &["carriers", "domain", "seal"]),
+    ("ops", &["config", "domain"]),
+    // The path of a code.
+    ("intake", &["broker", "config", "domain", "ledger", "messages", "seal"]),
+    ("outbox", &["broker", "config", "domain", "ledger", "ops"]),
+    ("delivery", &["broker", "carriers", "config", "domain", "intake", "ledger", "ops", "outbox", "seal"]),
+    ("receipts", &["broker", "carriers", "config", "delivery", "domain", "intake", "ledger", "ops", "seal"]),
     (
-        "receive",
-        &[
-            "PURE", "broker", "carrier", "crash", "envelope", "ledger", "live", "metrics", "outage", "route",
-            "wake",
-        ],
+        "http",
+        &["broker", "config", "delivery", "domain", "intake", "ledger", "ops", "outbox", "receipts", "seal"],
     ),
-    (
-        "worker",
-        &[
-            "PURE", "act", "admit", "broker", "carrier", "crash", "envelope", "ledger", "live", "metrics",
-            "outage", "route", "tell", "wake",
-        ],
-    ),
-    ("due", &["PURE", "wake", "worker"]),
-    // The doors.
-    ("story", &["PURE"]),
-    ("ops", &["live", "metrics"]),
-    (
-        "api",
-        &[
-            "PURE",
-            "act",
-            "admit",
-            "broker",
-            "cloud_event",
-            "config",
-            "crash",
-            "feed",
-            "ledger",
-            "live",
-            "metrics",
-            "receive",
-            "story",
-            "wake",
-            "webhook",
-        ],
-    ),
-    ("contracts", &["PURE", "api", "broker", "cloud_event", "envelope"]),
     // The program.
-    ("telemetry", &["config"]),
     (
         "app",
         &[
-            "PURE", "admit", "api", "broker", "config", "due", "feed", "ledger", "live", "message",
-            "metrics", "ops", "outage", "receive", "route", "tell", "wake", "webhook", "worker",
+            "broker", "config", "delivery", "domain", "http", "intake", "ledger", "messages", "ops",
+            "outbox", "receipts", "seal",
         ],
     ),
     (
         "cli",
         &[
-            "PURE",
-            "api",
-            "app",
-            "broker",
-            "carrier",
-            "config",
-            "contracts",
-            "envelope",
-            "ledger",
-            "message",
-            "story",
-            "telemetry",
+            "app", "broker", "carriers", "config", "domain", "http", "intake", "ledger", "messages", "ops",
+            "seal",
         ],
     ),
 ];
+
+/// A library, and the files that may name it.
+const LIBRARIES: &[(&str, &[&str])] = &[
+    ("lapin::", &["broker/"]),
+    ("tokio_postgres", &["ledger/postgres", "ops/telemetry.rs"]),
+    ("rusqlite", &["ledger/sqlite/"]),
+    ("reqwest::", &["carriers/client.rs", "outbox/webhook/"]),
+    ("rlibphonenumber", &["domain/dispatch/number.rs"]),
+    ("minijinja", &["messages/"]),
+    ("utoipa", &["http/", "ledger/items/hook.rs", "domain/words.rs"]),
+    ("clap::", &["cli/"]),
+    ("SystemTime", &[]),
+    ("Timestamp::now", &["domain/clock.rs"]),
+];
+
+/// A module by its path (`ledger::postgres`), and the modules that it imports.
+type Imports = BTreeMap<String, BTreeSet<String>>;
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut all = vec![];
@@ -125,147 +79,194 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The module that a file belongs to: the first part of its path under `src`.
-fn module(path: &Path) -> String {
-    let inside = path.strip_prefix(src()).unwrap();
-    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
-    first.trim_end_matches(".rs").to_owned()
+/// A file's text without comments and without the tests at its end.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The modules of this crate that a text names, comments left out: `crate::a::B`, `crate::{a, b::{C, D}}`. In a module's
-/// own front file `super::a` is the same.
-fn imports(text: &str) -> BTreeSet<String> {
-    let code: String =
-        text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+/// The module of a file: `domain::decide` for `domain/decide/mod.rs`.
+fn module(path: &Path) -> String {
+    let inside = path.strip_prefix(src()).unwrap().with_extension("");
+    let parts: Vec<&str> = inside.iter().map(|part| part.to_str().unwrap()).collect();
+    let parts = if parts.last() == Some(&"mod") { &parts[..parts.len() - 1] } else { &parts };
+    parts.join("::")
+}
+
+fn folder(module: &str) -> &str {
+    module.split("::").next().unwrap()
+}
+
+/// The paths that a text names after `crate::`, one for each entry in braces.
+fn named(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            Some(list) => found.extend(listed(list)),
-            None => found.extend(name(rest)),
+    for (at, _) in text.match_indices("crate::") {
+        let rest = &text[at + "crate::".len()..];
+        let path: String =
+            rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')).collect();
+        let path = path.trim_end_matches(':').to_owned();
+        if let Some(list) = rest.strip_prefix(&format!("{path}::{{")) {
+            found.extend(listed(list).into_iter().map(|entry| format!("{path}::{entry}")));
+        } else if let Some(list) = rest.strip_prefix('{') {
+            found.extend(listed(list));
         }
+        found.insert(path);
     }
+    found.remove("");
     found
 }
 
-/// The name that a text begins with. Modules are in lower case; the root holds nothing else.
-fn name(text: &str) -> Option<String> {
-    let name: String = text.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-    (!name.is_empty()).then_some(name)
-}
-
-/// The first names of a list, up to its closing brace.
+/// The entries of a list, up to its closing brace, as far as they are plain paths.
 fn listed(list: &str) -> Vec<String> {
-    let (mut depth, mut names, mut item) = (0, vec![], String::new());
+    let (mut depth, mut entries, mut entry) = (0, vec![], String::new());
     for c in list.chars() {
         match c {
             '{' => depth += 1,
             '}' if depth == 0 => break,
             '}' => depth -= 1,
-            ',' if depth == 0 => names.extend(name(std::mem::take(&mut item).trim())),
-            _ if depth == 0 => item.push(c),
+            ',' if depth == 0 => entries.push(std::mem::take(&mut entry)),
+            _ if depth == 0 => entry.push(c),
             _ => {}
         }
     }
-    names.extend(name(item.trim()));
-    names
+    entries.push(entry);
+    let path = |entry: String| entry.split_whitespace().next().map(|p| p.trim_end_matches(':').to_owned());
+    entries.into_iter().filter_map(path).filter(|p| !p.is_empty()).collect()
 }
 
-/// Whether the table lets a module import another.
-fn may(allowed: &[&str], import: &str) -> bool {
-    allowed.contains(&import) || (allowed.contains(&"PURE") && PURE.contains(&import))
+/// All modules with what they import. A path leads to the longest module that it begins with.
+fn imports() -> Imports {
+    let files: BTreeMap<String, PathBuf> = sources(&src()).into_iter().map(|p| (module(&p), p)).collect();
+    let resolve = |path: &str| {
+        let parts: Vec<&str> = path.split("::").collect();
+        (1..=parts.len()).rev().map(|n| parts[..n].join("::")).find(|path| files.contains_key(path))
+    };
+    let is_program = |module: &str| ["lib", "main"].contains(&module) || module.ends_with("tests");
+    let modules = files.iter().filter(|(module, _)| !is_program(module));
+    modules
+        .map(|(module, path)| {
+            let paths = named(&code(path));
+            let found = paths.iter().filter_map(|path| resolve(path)).filter(|m| m != module);
+            (module.clone(), found.collect())
+        })
+        .collect()
+}
+
+/// A circle of imports, if there is one.
+fn circle(imports: &Imports) -> Option<Vec<String>> {
+    fn visit(module: &str, imports: &Imports, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
+        if let Some(at) = path.iter().position(|m| m == module) {
+            path.drain(..at);
+            return true;
+        }
+        if !done.insert(module.to_owned()) {
+            return false;
+        }
+        path.push(module.to_owned());
+        if imports.get(module).into_iter().flatten().any(|next| visit(next, imports, path, done)) {
+            return true;
+        }
+        path.pop();
+        false
+    }
+    let mut done = BTreeSet::new();
+    imports.keys().find_map(|module| {
+        let mut path = vec![];
+        visit(module, imports, &mut path, &mut done).then_some(path)
+    })
 }
 
 #[test]
-fn modules_import_only_what_the_table_says() {
+fn folders_import_only_what_the_table_says() {
     let mut wrong = vec![];
-    for path in sources(&src()) {
-        let own = module(&path);
-        if ["lib", "main"].contains(&own.as_str()) {
-            continue;
-        }
-        let Some((_, allowed)) = MODULES.iter().find(|(name, _)| *name == own) else {
-            wrong.push(format!("{} is of no module in the table", path.display()));
+    for (module, found) in imports() {
+        let Some((own, allowed)) = FOLDERS.iter().find(|(name, _)| *name == folder(&module)) else {
+            wrong.push(format!("{module} is in no folder of the table"));
             continue;
         };
-        let mut text = fs::read_to_string(&path).unwrap();
-        if path == src().join(&own).join("mod.rs") || path == src().join(format!("{own}.rs")) {
-            text = text.replace("\nuse super::", "\nuse crate::");
-        }
-        for import in imports(&text) {
-            if import != own && !may(allowed, &import) {
-                wrong.push(format!("{} imports {import}", path.display()));
+        for import in found {
+            if folder(&import) != *own && !allowed.contains(&folder(&import)) {
+                wrong.push(format!("{module} imports {import}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A table with a module that is gone, or with a word that is no module, would permit more than it shows.
+/// A table that permits more than is used would hide the next wrong import.
 #[test]
-fn the_table_names_the_modules_there_are() {
-    let there: BTreeSet<String> = sources(&src()).iter().map(|path| module(path)).collect();
-    let named: BTreeSet<&str> = MODULES.iter().map(|(name, _)| *name).collect();
-    assert_eq!(named.len(), MODULES.len(), "each once");
-    for word in MODULES.iter().flat_map(|(_, allowed)| *allowed).chain(PURE) {
-        assert!(*word == "PURE" || named.contains(word), "{word}");
+fn the_table_names_what_is_there_and_no_more() {
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, found) in imports() {
+        let own = folder(&module).to_owned();
+        let others = found.iter().map(|m| folder(m).to_owned()).filter(|other| *other != own);
+        used.entry(own.clone()).or_default().extend(others);
     }
-    for name in named {
-        assert!(there.contains(name), "{name} is not in src");
-    }
+    let table: BTreeMap<String, BTreeSet<String>> = FOLDERS
+        .iter()
+        .map(|(name, allowed)| ((*name).to_owned(), allowed.iter().map(|a| (*a).to_owned()).collect()))
+        .collect();
+    assert_eq!(used, table);
 }
 
-/// The design's sentence, held against the table itself.
+/// Between folders, and between files of different modules: `crate::` leads down, never around.
 #[test]
-fn the_table_keeps_the_layers() {
-    for (module, allowed) in MODULES {
-        let imports = |of: &[&str]| of.iter().any(|import| allowed.contains(import));
-        if PURE.contains(module) || SEAMS.contains(module) {
-            assert_eq!(allowed, &["PURE"], "{module}");
+fn nothing_imports_in_circles() {
+    assert_eq!(circle(&imports()), None);
+    let folders = FOLDERS.iter().map(|(name, allowed)| {
+        ((*name).to_owned(), allowed.iter().map(|a| (*a).to_owned()).collect::<BTreeSet<_>>())
+    });
+    assert_eq!(circle(&folders.collect()), None);
+}
+
+#[test]
+fn a_circle_is_found() {
+    let of = |pairs: &[(&str, &str)]| {
+        let mut imports = Imports::new();
+        for (from, to) in pairs {
+            imports.entry((*from).to_owned()).or_default().insert((*to).to_owned());
         }
-        if !["api", "contracts", "app", "cli"].contains(module) {
-            assert!(!imports(&["api", "contracts"]), "{module}");
-        }
-        if !["worker", "due", "app"].contains(module) {
-            assert!(!imports(&["worker", "due"]), "{module}");
-        }
-        if !["app", "cli"].contains(module) {
-            assert!(!imports(&["app", "cli"]), "{module}");
-        }
-    }
+        circle(&imports)
+    };
+    assert_eq!(of(&[("a", "b"), ("b", "c"), ("a", "c")]), None);
+    assert_eq!(of(&[("a", "b"), ("b", "c"), ("c", "b")]).unwrap(), ["b", "c"]);
 }
 
 #[test]
 fn imports_are_read_in_braces_too() {
-    let text = "use crate::attempt::State;\n// crate::nothing\nuse crate::{\n    broker::{Broker, api::X},\n    \
-                clock, seal as s,\n};\nfn f() -> crate::dispatch::Job {}";
-    assert_eq!(
-        imports(text).into_iter().collect::<Vec<_>>(),
-        ["attempt", "broker", "clock", "dispatch", "seal"]
-    );
+    let text = "use crate::domain::attempt::State;\nuse crate::{\n    broker::{Broker, api::X},\n    seal as s,\n};\n\
+                use crate::ops::{crash::{self, Point}, metrics};\nfn f() -> crate::intake::Job {}";
+    let found = named(text);
+    for path in
+        ["domain::attempt::State", "broker", "seal", "ops::crash", "ops::metrics", "ops", "intake::Job"]
+    {
+        assert!(found.contains(path), "{path} in {found:?}");
+    }
+}
+
+/// Each folder has a front page that says what comes in, what goes out, and what never happens there.
+#[test]
+fn each_folder_has_a_front_page() {
+    for (name, _) in FOLDERS {
+        let text = fs::read_to_string(src().join(name).join("mod.rs")).unwrap();
+        let page: Vec<&str> = text.lines().take_while(|l| l.starts_with("//!")).collect();
+        let page = page.join(" ");
+        for part in ["Comes in:", "Goes out:", "Nothing here"] {
+            assert!(page.contains(part), "src/{name}/mod.rs does not say \"{part}\"");
+        }
+    }
 }
 
 #[test]
 fn each_library_is_known_in_one_place() {
-    let places: &[(&str, &[&str])] = &[
-        ("lapin::", &["broker/"]),
-        ("tokio_postgres", &["ledger/postgres", "telemetry.rs"]),
-        ("rusqlite", &["ledger/sqlite/"]),
-        ("reqwest::", &["carrier/client.rs", "webhook/"]),
-        ("rlibphonenumber", &["dispatch/number.rs"]),
-        ("minijinja", &["message/"]),
-        ("utoipa", &["api/", "story.rs", "ledger/items/hook.rs", "words.rs"]),
-        ("clap::", &["cli/"]),
-        ("SystemTime", &[]),
-        ("Timestamp::now", &["clock.rs"]),
-    ];
     let mut wrong = vec![];
     for path in sources(&src()) {
         let inside = path.strip_prefix(src()).unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
-        let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
-        let code = code.collect::<Vec<_>>().join("\n");
-        for (library, allowed) in places {
+        let code: Vec<&str> = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+        let code = code.join("\n");
+        for (library, allowed) in LIBRARIES {
             if code.contains(library) && !allowed.iter().any(|a| inside.starts_with(a)) {
                 wrong.push(format!("{inside} knows {library}"));
             }

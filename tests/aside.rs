@@ -9,7 +9,7 @@ use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use otpost::app::Roles;
 use otpost::broker::Browse;
-use otpost::envelope::Envelope;
+use otpost::intake::envelope::Envelope;
 use serde_json::{Value, json};
 use support::house::{DOORS, House, WORKER, in_seconds, job};
 use support::relay::Relay;

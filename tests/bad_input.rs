@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use otpost::app::Roles;
-use otpost::attempt::{AttemptId, Reason, State};
-use otpost::envelope::Envelope;
+use otpost::domain::attempt::{AttemptId, Reason, State};
+use otpost::intake::envelope::Envelope;
 use serde_json::{Value, json};
 use support::house::asking::signature;
 use support::house::{House, in_seconds, job};
@@ -105,7 +105,8 @@ async fn a_seal_opens_only_for_its_own_job_and_unchanged() {
     let house = House::build(Duration::from_millis(20)).await;
     let app = house.start(house.config(&["c1"]), Roles::ALL).await;
     let (to, id) = ("+447702000004", uuid::Uuid::new_v4());
-    let at = |seconds| otpost::clock::after(otpost::clock::now(), Duration::from_secs(seconds));
+    let at =
+        |seconds| otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(seconds));
     let (expires_at, later) = (at(200), at(201));
     let secret = json!({"to": to, "code": "481516"}).to_string();
     let seal = |tenant, id, expires_at| house.keys.seal_job(tenant, id, expires_at, secret.as_bytes());
@@ -159,10 +160,11 @@ async fn keys_are_needed_and_other_tenants_ids_are_unknown() {
         let (status, problem) = house.post_bytes(&api, key, j.to_string().into_bytes()).await;
         assert_eq!(status, 401, "{problem}");
     }
-    let reader = otpost::api::NewKey::make("default", &[otpost::api::Scope::Read]);
+    let reader = otpost::http::NewKey::make("default", &[otpost::http::Scope::Read]);
     house.ledger.add_key(&reader.row).await.unwrap();
     assert_eq!(house.post_bytes(&api, &reader.text, j.to_string().into_bytes()).await.0, 403);
-    let shop = otpost::api::NewKey::make("shop", &[otpost::api::Scope::Read, otpost::api::Scope::Dispatch]);
+    let shop =
+        otpost::http::NewKey::make("shop", &[otpost::http::Scope::Read, otpost::http::Scope::Dispatch]);
     house.ledger.add_key(&shop.row).await.unwrap();
     assert_eq!(house.post(&app, &j).await.0, 202);
     let id: uuid::Uuid = j["id"].as_str().unwrap().parse().unwrap();

@@ -183,7 +183,8 @@ async fn a_published_message_is_persistent_and_carries_type_time_and_headers() {
     assert_eq!(properties.kind().as_ref().unwrap().as_str(), "otpost.job");
     assert_eq!(properties.message_id().as_ref().unwrap().as_str(), "letter");
     assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
-    let age = otpost::clock::now().as_second() - i64::try_from(properties.timestamp().unwrap()).unwrap();
+    let age =
+        otpost::domain::clock::now().as_second() - i64::try_from(properties.timestamp().unwrap()).unwrap();
     assert!((0..60).contains(&age), "{age}");
     let reason = properties.headers().as_ref().unwrap().inner().get("reason");
     assert_eq!(reason, Some(&AMQPValue::LongString("conflict".into())));

@@ -10,9 +10,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
-use otpost::api::{NewKey, Scope};
 use otpost::app::{Roles, Start};
-use otpost::attempt::AttemptId;
+use otpost::domain::attempt::AttemptId;
+use otpost::http::{NewKey, Scope};
 use serde_json::json;
 use support::house::asking::signature;
 use support::house::{House, in_seconds, job};
@@ -84,7 +84,7 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     ids.push(house.publish(&first).await);
     house.until_state(ids[1], "delivered").await;
     let id = uuid::Uuid::new_v4();
-    let expires_at = otpost::clock::after(otpost::clock::now(), Duration::from_secs(200));
+    let expires_at = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(200));
     let secret = json!({"to": other, "code": CODE_TWO}).to_string();
     let sealed = house.keys.seal_job("default", id, expires_at, secret.as_bytes());
     ids.push(house.publish(&json!({"id": id, "expires_at": expires_at, "sealed": sealed})).await);
@@ -233,7 +233,8 @@ async fn the_embedded_ledgers_file_holds_no_secret_from_beginning_to_end() {
     loop {
         tick.tick().await;
         let d = find().await;
-        let token = house.keys.callback_token("c1", otpost::attempt::AttemptId { uid: d.order.uid, n: 1 });
+        let token =
+            house.keys.callback_token("c1", otpost::domain::attempt::AttemptId { uid: d.order.uid, n: 1 });
         for end in ["", "-wal"] {
             let text = std::fs::read(format!("{}{end}", path.display())).unwrap_or_default();
             search("the file", &text, &mut found);

@@ -16,10 +16,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use futures_util::StreamExt;
-use otpost::api::{NewKey, Scope};
 use otpost::app::Roles;
-use otpost::attempt::{Reason, State as DispatchState};
 use otpost::config::{Config, TenantConfig, WebhookConfig};
+use otpost::domain::attempt::{Reason, State as DispatchState};
+use otpost::http::{NewKey, Scope};
 use otpost::ledger::{Admission, Refusal};
 use serde_json::{Value, json};
 use support::house::process::Process;
@@ -430,7 +430,8 @@ async fn a_backlog_of_owed_events_is_told_at_once_and_not_by_the_second() {
     let house = House::build(Duration::from_millis(20)).await;
     let admit = async |n: usize| {
         let refusal = Some(Refusal { state: DispatchState::Expired, reason: Reason::Life });
-        let late = Admission { refusal, ..play::job(&[play::SMS], &format!("n{n}"), otpost::clock::now()) };
+        let late =
+            Admission { refusal, ..play::job(&[play::SMS], &format!("n{n}"), otpost::domain::clock::now()) };
         house.ledger.admit(late).await.unwrap()
     };
     futures_util::future::join_all((0..OWED).map(admit)).await;

@@ -6,9 +6,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use otpost::attempt::{Outcome, Reason, State};
-use otpost::clock::Clock;
-use otpost::dispatch::Stop;
+use otpost::domain::attempt::{Outcome, Reason, State};
+use otpost::domain::clock::Clock;
+use otpost::domain::dispatch::Stop;
 use otpost::ledger::{Admission, Admitted, Advanced, Concluded, Ledger, LedgerError};
 use support::on_both;
 use support::play::{Play, SMS, VOICE, accepted, job, limit, with_begin};
@@ -17,8 +17,11 @@ use support::wait;
 use support::world::{Backend, World, connect, ledger_at};
 
 fn to(number: &str, rules: &[&str]) -> Admission {
-    let mut j =
-        with_begin(job(&[SMS], number, otpost::clock::after(otpost::clock::now(), Duration::from_secs(300))));
+    let mut j = with_begin(job(
+        &[SMS],
+        number,
+        otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(300)),
+    ));
     j.limits = vec![limit(number, rules)];
     j
 }
@@ -170,7 +173,7 @@ async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
     p.finish(&seen, accepted("SM1")).await;
     let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
     assert_eq!(late, Concluded::Late { fact: false }, "the same finish again: nothing to add");
-    let follows = otpost::next::next(&seen, p.t(20), &p.policy);
+    let follows = otpost::domain::decide::next(&seen, p.t(20), &p.policy);
     let deciding = otpost::ledger::Deciding::decide(&seen, follows.conclusion, otpost::ledger::Owes::default());
     let lost = p.world.ledger.conclude(deciding).await.unwrap();
     assert!(matches!(&lost, Concluded::Lost(Some(row)) if row.version == 2), "{lost:?}");
@@ -197,7 +200,7 @@ async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
     let mut j = job(&[SMS], "a", p.t(300));
     j.order.uid = uuid::Uuid::now_v7();
     let uid = j.order.uid;
-    let receipt = otpost::attempt::Receipt { verdict: otpost::attempt::Verdict::Delivered, reason: None, carrier_code: None, reference: Some("SM1".to_owned()) };
+    let receipt = otpost::domain::attempt::Receipt { verdict: otpost::domain::attempt::Verdict::Delivered, reason: None, carrier_code: None, reference: Some("SM1".to_owned()) };
     let recording = otpost::ledger::Recording { uid, n: 1, carrier: "c1".to_owned(), receipt };
     assert_eq!(p.world.ledger.record(recording.clone()).await.unwrap(), otpost::ledger::Recorded::Stray);
     assert_eq!(p.world.ledger.match_strays().await.unwrap(), 0);
@@ -211,7 +214,7 @@ async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
 }
 
 async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_forgotten(p) {
-    use otpost::attempt::{Receipt, Verdict};
+    use otpost::domain::attempt::{Receipt, Verdict};
     let mut j = job(&[SMS], "a", p.t(300));
     j.order.uid = uuid::Uuid::now_v7();
     let uid = j.order.uid;
@@ -236,7 +239,7 @@ async fn purge_takes_only_what_is_final_and_owes_nothing(p) {
     let seen = p.read(done).await;
     p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
     let open = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
-    let later = otpost::clock::after(otpost::clock::now(), Duration::from_secs(1000));
+    let later = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(1000));
     assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 0, "it owes an event");
     p.tell(done).await;
     assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 1);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use otpost::api::{NewKey, Scope};
+use otpost::http::{NewKey, Scope};
 use otpost::seal::{Root, TenantKey};
 use serde_json::{Value, json};
 use support::house::process::Process;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use otpost::attempt::AttemptId;
+use otpost::domain::attempt::AttemptId;
 use serde_json::{Value, json};
 use support::house::asking::signature;
 use support::house::{House, job};

@@ -4,11 +4,11 @@
 
 mod support;
 
-use otpost::attempt::{Outcome, Reason, Verdict};
-use otpost::backoff::backoff;
-use otpost::dispatch::Stop;
+use otpost::domain::attempt::{Outcome, Reason, Verdict};
+use otpost::domain::backoff::backoff;
+use otpost::domain::decide::Begin;
+use otpost::domain::dispatch::Stop;
 use otpost::ledger::{Admitted, Begun, Concluded, Marked, Recorded};
-use otpost::next::Begin;
 use support::on_both;
 use support::play::{Play, SMS, VOICE, accepted, job, limit, policy, throttled, voice_limit, with_begin};
 use support::world::{Backend, World};
@@ -388,7 +388,7 @@ async fn trace_11_a_frozen_worker_that_sent_nothing_wakes_late(p) {
     p.finish(&b, accepted("SM2")).await;
     let before = p.row(uid).await;
     p.world.at(40.0).await;
-    let (late, _) = p.finish_once(&a, Outcome::NotSent(otpost::attempt::Cause::TooLate).into()).await;
+    let (late, _) = p.finish_once(&a, Outcome::NotSent(otpost::domain::attempt::Cause::TooLate).into()).await;
     assert_eq!(late, Concluded::Late { fact: false });
     assert_eq!(p.row(uid).await, before, "the outcome stays");
 }
@@ -418,7 +418,7 @@ async fn trace_11_too_late_to_send_does_not_count_as_an_attempt(p) {
     let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     p.world.at(9.0).await;
     let a = p.read(uid).await;
-    p.finish(&a, Outcome::NotSent(otpost::attempt::Cause::TooLate).into()).await;
+    p.finish(&a, Outcome::NotSent(otpost::domain::attempt::Cause::TooLate).into()).await;
     let (end, shown) = backoff_end(9.0, uid, 1, 1);
     p.expect(uid, &format!("sending v2 step 1 wake {shown} code slots [0] owed [] | 1 not_sent")).await;
     p.world.at(end).await;
@@ -609,7 +609,7 @@ async fn trace_14_cancel_in_each_state(p) {
 
 async fn trace_15_expired_in_a_backlog_and_while_snoozed(p) {
     let mut a = with_begin(job(&[SMS], "a", p.t(5)));
-    a.refusal = Some(otpost::ledger::Refusal { state: otpost::attempt::State::Expired, reason: Reason::Life });
+    a.refusal = Some(otpost::ledger::Refusal { state: otpost::domain::attempt::State::Expired, reason: Reason::Life });
     p.admit(&a).await;
     p.expect(a.order.uid, "expired v1 step 1 wake none no code slots [] owed [expired 1]").await;
     let mut b = job(&[SMS], "b", p.t(30));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
-use otpost::attempt::Receipt;
-use otpost::carrier::twilio::{Config, Twilio};
-use otpost::carrier::{Carrier, Letter, Request};
-use otpost::dispatch::{PhoneNumber, Words};
+use otpost::carriers::twilio::{Config, Twilio};
+use otpost::carriers::{Carrier, Letter, Request};
+use otpost::domain::attempt::Receipt;
+use otpost::domain::dispatch::{PhoneNumber, Words};
 use sha1::Sha1;
 
 /// The token of the official library's tests.

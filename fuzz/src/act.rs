@@ -1,7 +1,7 @@
 //! The smaller messages of the queue: acts by each of their routing keys, and wake-ups. One that is read can be written
 //! again and is the same; an error quotes nothing.
 
-use otpost::dispatch::{Act, Deed, Verb};
+use otpost::intake::{Act, Deed, Verb};
 use serde_json::json;
 
 use super::job::quotes_nothing;
@@ -28,7 +28,10 @@ pub fn holds(input: &[u8]) {
             assert_eq!((act.tenant.as_str(), act.id), ("shop", uuid::Uuid::nil()));
         }
     }
-    if let Some(uid) = otpost::wake::read(input) {
-        assert_eq!(otpost::wake::read(json!({"v": 1, "uid": uid}).to_string().as_bytes()), Some(uid));
+    if let Some(uid) = otpost::delivery::wake::read(input) {
+        assert_eq!(
+            otpost::delivery::wake::read(json!({"v": 1, "uid": uid}).to_string().as_bytes()),
+            Some(uid)
+        );
     }
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue};
-use otpost::attempt::Outcome;
-use otpost::carrier::{Answer, Carrier};
-use otpost::dispatch::Channel;
+use otpost::carriers::{Answer, Carrier};
+use otpost::domain::attempt::Outcome;
+use otpost::domain::channel::Channel;
 
 use super::account::{is_bounded, is_kept, twilio};
 use super::lines::first;

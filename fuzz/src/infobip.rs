@@ -2,10 +2,10 @@
 //! for it, a refusal is no riddle, and what is kept is bounded.
 
 use axum::http::HeaderMap;
-use otpost::attempt::{Outcome, Verdict};
-use otpost::carrier::infobip::{Config, Infobip};
-use otpost::carrier::{Answer, Callback, Carrier, NotBelieved};
-use otpost::dispatch::Channel;
+use otpost::carriers::infobip::{Config, Infobip};
+use otpost::carriers::{Answer, Callback, Carrier, NotBelieved};
+use otpost::domain::attempt::{Outcome, Verdict};
+use otpost::domain::channel::Channel;
 
 use super::account::{is_bounded, is_kept};
 use super::lines::first;

@@ -6,10 +6,11 @@
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
-use otpost::admit::{Admitter, Door};
 use otpost::config::Config;
-use otpost::dispatch::{BadMessage, Code, Job};
-use otpost::message::Templates;
+use otpost::domain::dispatch::Code;
+use otpost::intake::admission::{Admitter, Door};
+use otpost::intake::{BadMessage, Job};
+use otpost::messages::Templates;
 use otpost::seal::{Keys, Root};
 use serde_json::{Value, json};
 

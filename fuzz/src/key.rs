@@ -1,7 +1,7 @@
 //! The header `authorization`: one key opens its row, and nothing else does. What looks like a key is found by its id.
 
 use axum::http::{HeaderMap, HeaderValue};
-use otpost::api::{Bearer, NewKey, Scope};
+use otpost::http::{Bearer, NewKey, Scope};
 
 const KEY: &str = "otp_0123456789ab_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 

@@ -1,6 +1,6 @@
 //! A number that parses is itself again, its mask hides it, and the metadata never fail.
 
-use otpost::dispatch::PhoneNumber;
+use otpost::domain::dispatch::PhoneNumber;
 
 /// Seen to fail: with a mask that hides nothing (`london`).
 pub fn holds(input: &[u8]) {

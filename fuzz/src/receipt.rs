@@ -2,8 +2,8 @@
 //! with the signature of another body, another URL or another token it is not believed, and neither without one.
 
 use axum::http::{HeaderMap, HeaderValue};
-use otpost::attempt::{Receipt, Verdict};
-use otpost::carrier::{Callback, Carrier, NotBelieved};
+use otpost::carriers::{Callback, Carrier, NotBelieved};
+use otpost::domain::attempt::{Receipt, Verdict};
 
 use super::account::{TOKEN, is_bounded, signature, twilio};
 

@@ -2,7 +2,7 @@
 //! this URL with its standard port written or left out, and no other.
 
 use axum::http::{HeaderMap, HeaderValue};
-use otpost::carrier::{Callback, Carrier, NotBelieved};
+use otpost::carriers::{Callback, Carrier, NotBelieved};
 
 use super::account::{TOKEN, signature, twilio};
 use super::lines::first;

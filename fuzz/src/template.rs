@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use otpost::dispatch::{Channel, Code, Kind, Params, Part, Words};
-use otpost::message::{Letterhead, Templates, gsm7};
+use otpost::domain::channel::Channel;
+use otpost::domain::dispatch::{Code, Kind, Params, Part, Words};
+use otpost::messages::{Letterhead, Templates, gsm7};
 use serde_json::json;
 
 use super::account::form_of;

@@ -1,7 +1,7 @@
 //! A callback's path, `<attempt>` and `<token>` on two lines: an attempt has one spelling, and no other token than its own
 //! is good for it.
 
-use otpost::attempt::AttemptId;
+use otpost::domain::attempt::AttemptId;
 use otpost::seal::{Keys, Root};
 
 use super::lines::first_of;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use otpost::dispatch::{Channel, Code, Params, Part, Words};
-use otpost::message::{Letterhead, Templates};
+use otpost::domain::channel::Channel;
+use otpost::domain::dispatch::{Code, Params, Part, Words};
+use otpost::messages::{Letterhead, Templates};
 use serde_json::json;
 
 use super::template::is_bounded;

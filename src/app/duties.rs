@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::live::Live;
+use crate::delivery::routing::Routes;
 use crate::ledger::Ledger;
-use crate::live::Live;
-use crate::metrics::Metrics;
-use crate::route::Routes;
+use crate::ops::metrics::Metrics;
 
 /// How often a worker says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -24,9 +24,9 @@ pub(super) async fn heartbeats(ledger: Ledger, name: String, routes: Live<Routes
             routes.now().share(alive);
         }
         metrics.workers.set(i64::try_from(shared).unwrap_or(i64::MAX));
-        let before = crate::clock::now();
+        let before = crate::domain::clock::now();
         if let Ok(theirs) = ledger.check().await {
-            let middle = before.as_microsecond().midpoint(crate::clock::now().as_microsecond());
+            let middle = before.as_microsecond().midpoint(crate::domain::clock::now().as_microsecond());
             metrics.clock_ahead.set((middle - theirs.as_microsecond()) as f64 / 1e6);
         }
     }

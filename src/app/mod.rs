@@ -1,4 +1,7 @@
-//! Puts the parts together: from a configuration to a running process, and back down.
+//! Composition: from a configuration to a running process, and its orderly stop.
+//!
+//! Comes in: a configuration and the roles of this process. Goes out: connected parts and their tasks. Nothing here knows a rule of
+//! delivery.
 
 mod duties;
 mod ready;
@@ -17,16 +20,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::api::Api;
 use crate::broker::{Broker, Settings};
+use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
-use crate::feed::Feed;
+use crate::delivery::wake::Waker;
+use crate::delivery::worker::Worker;
+use crate::http::Api;
 use crate::ledger::{self, Ledger};
-use crate::live::Live;
-use crate::metrics::Metrics;
+use crate::ops::metrics::Metrics;
+use crate::outbox::feed::Feed;
 use crate::seal::Keys;
-use crate::wake::Waker;
-use crate::worker::Worker;
 use rules::InForce;
 pub use rules::Rules;
 use starting::{Starting, look};

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::broker::Broker;
+use crate::delivery::worker::Worker;
 use crate::ledger::{Ledger, LedgerError};
-use crate::metrics::Metrics;
 use crate::ops::Readiness;
-use crate::worker::Worker;
+use crate::ops::metrics::Metrics;
 
 /// A clock that is off by more than this makes a worker not ready, in seconds.
 const CLOCK_TOLERANCE: f64 = 5.0;

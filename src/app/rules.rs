@@ -1,12 +1,12 @@
 //! What follows from the configuration, and changes with it while the process runs.
 
-use crate::admit::Admitter;
+use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
-use crate::live::Live;
-use crate::message::Templates;
-use crate::route::Routes;
+use crate::delivery::routing::Routes;
+use crate::intake::admission::Admitter;
+use crate::messages::Templates;
+use crate::outbox::webhook::Webhooks;
 use crate::seal::Keys;
-use crate::webhook::Webhooks;
 
 /// All of it, made from one configuration: it is good as a whole, or not at all.
 pub struct Rules {

@@ -11,21 +11,21 @@ use tokio_util::task::TaskTracker;
 
 use super::rules::InForce;
 use super::{Start, duties, ready};
-use crate::api::{self, Api, Parts};
 use crate::broker::{Broker, Lane};
 use crate::config::Config;
-use crate::due;
-use crate::feed::Feed;
+use crate::config::live::Live;
+use crate::delivery::scheduler;
+use crate::delivery::wake::{Call, Waker};
+use crate::delivery::worker::{self, Worker};
+use crate::http::{self, Api, Parts};
+use crate::ledger::health::{AGAIN, Outage};
 use crate::ledger::{Ledger, LedgerError};
-use crate::live::Live;
-use crate::metrics::Metrics;
+use crate::ops::metrics::Metrics;
 use crate::ops::{Ops, Readiness};
-use crate::outage::{AGAIN, Outage};
-use crate::receive::{self, Receiver};
-use crate::tell::{self, Teller};
-use crate::wake::{Call, Waker};
-use crate::webhook;
-use crate::worker::{self, Worker};
+use crate::outbox::feed::Feed;
+use crate::outbox::publisher::{self, Teller};
+use crate::outbox::webhook;
+use crate::receipts::{self, Receiver};
 
 /// Kept receipts that are recorded at once.
 const KEPT: u16 = 64;
@@ -108,7 +108,7 @@ impl Starting {
             slots: self.config.worker.slots,
             shutdown: self.shutdown.clone(),
         });
-        self.tasks.spawn(due::run(Arc::clone(&worker), woken, self.shutdown.clone()));
+        self.tasks.spawn(scheduler::run(Arc::clone(&worker), woken, self.shutdown.clone()));
         let may = self.while_it_answers(&worker.outage);
         if let Some(broker) = &self.broker {
             let jobs = broker.consume(Lane::Dispatch, self.config.amqp.prefetch, may.clone());
@@ -137,7 +137,7 @@ impl Starting {
     /// Takes jobs and acts over HTTP, and shows what became of them.
     pub(super) fn api(&mut self, listener: TcpListener) -> Arc<Api> {
         if let Some(broker) = &self.broker {
-            self.tasks.spawn(tell::hear(broker, self.feed.clone()));
+            self.tasks.spawn(publisher::hear(broker, self.feed.clone()));
         }
         let parts = Parts {
             ledger: self.ledger.clone(),
@@ -157,7 +157,7 @@ impl Starting {
 
     /// Takes carriers' callbacks; while the ledger is away, the broker keeps them.
     pub(super) fn receipts(&mut self, listener: TcpListener) {
-        let receiver = Arc::new(Receiver::new(receive::Parts {
+        let receiver = Arc::new(Receiver::new(receipts::Parts {
             ledger: self.ledger.clone(),
             routes: self.rules.routes.clone(),
             keys: self.rules.keys.clone(),
@@ -166,7 +166,7 @@ impl Starting {
             broker: self.broker.clone(),
             metrics: Arc::clone(&self.metrics),
         }));
-        serve(&self.tasks, &self.shutdown, listener, api::receipts(Arc::clone(&receiver)));
+        serve(&self.tasks, &self.shutdown, listener, http::receipts(Arc::clone(&receiver)));
         let may = self.while_it_answers(&receiver.outage);
         if let Some(broker) = &self.broker {
             self.tasks.spawn(Arc::clone(&receiver).consume(broker.consume(Lane::Receipts, KEPT, may)));

@@ -81,7 +81,7 @@ impl Message {
             .with_delivery_mode(topology::PERSISTENT)
             .with_message_id(short(&self.message_id)?)
             .with_type(short(self.kind)?)
-            .with_timestamp(u64::try_from(crate::clock::now().as_second()).unwrap_or(0))
+            .with_timestamp(u64::try_from(crate::domain::clock::now().as_second()).unwrap_or(0))
             .with_content_type(short(self.content_type)?)
             .with_headers(headers);
         let properties = match &self.user_id {

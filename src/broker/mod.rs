@@ -1,9 +1,11 @@
-//! The broker: jobs come in from `RabbitMQ`, events and otpost's own messages go out to it. Nothing else knows lapin.
+//! `RabbitMQ`. No other folder knows lapin.
 //!
-//! Each connection is kept up by a task of its own that builds everything anew after any error and never gives up: one to
-//! publish by, so that a broker which blocks publishers does not hold up acks, one to tell events by, so that a subscriber's
-//! queue which takes nothing holds up events only, one for each queue that is consumed, and one to listen to events by. A
-//! worker takes [`Delivery`] after [`Delivery`] from the [`Intake`] and acks each when the ledger has it.
+//! Comes in: messages from queues, as [`Delivery`] after [`Delivery`] of an [`Intake`]. Goes out: confirmed publishes. Nothing here
+//! reads the body of a message.
+//!
+//! One task per connection rebuilds it after any error and never gives up. There is one connection for publishing, so that a broker
+//! which blocks publishers does not delay acknowledgements; one for events, so that a full subscriber queue delays events only; one for
+//! each consumed queue; and one for listening to events. A worker acknowledges a delivery after the ledger has committed it.
 
 mod acks;
 mod browsing;

@@ -9,8 +9,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::carrier::client::{Auth, Lines, Method};
-use crate::carrier::{Answer, Client, Request};
+use crate::carriers::client::{Auth, Lines, Method};
+use crate::carriers::{Answer, Client, Request};
 
 /// Where a running otpost is, and who asks.
 #[derive(Args)]

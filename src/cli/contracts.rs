@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Failure;
-use crate::contracts::Contract;
+use crate::http::contracts::Contract;
 
 /// Print a contract; without a name, list them.
 #[derive(Debug, Args)]

@@ -9,8 +9,8 @@ use super::publish::{amqp_url, connect};
 use super::{ConfigFile, Failure};
 use crate::broker::topology::header;
 use crate::broker::{Browse, Exchange, Found, Message};
-use crate::dispatch::Job;
-use crate::envelope::Envelope;
+use crate::intake::Job;
+use crate::intake::envelope::Envelope;
 use crate::seal::Keys;
 
 /// Look after the queue otpost.dead.
@@ -73,7 +73,7 @@ impl Letter {
     fn read(found: Found, keys: &Keys) -> Self {
         let envelope = Envelope::open(keys, "otpost.dead", &found.body);
         let body = envelope.as_ref().map_or_else(|| found.body.clone(), |e| e.body().to_vec());
-        let job = Job::decode(&body, None, keys, crate::clock::now()).ok();
+        let job = Job::decode(&body, None, keys, crate::domain::clock::now()).ok();
         let loose: Value = serde_json::from_slice(&body).unwrap_or_default();
         let expires_at = loose["expires_at"].as_str().and_then(|t| t.parse().ok());
         let id = loose["id"].as_str().and_then(|id| id.parse().ok());
@@ -100,7 +100,7 @@ impl Letter {
             "tenant": self.job.as_ref().map(|j| &j.tenant),
             "to": self.job.as_ref().map(|j| j.to.mask()),
             "expires_at": self.expires_at,
-            "expired": self.expires_at.map(|at| at <= crate::clock::now()),
+            "expired": self.expires_at.map(|at| at <= crate::domain::clock::now()),
             "bytes": self.found.header(header::BYTES).and_then(|b| b.parse::<u64>().ok()),
         })
     }
@@ -113,7 +113,7 @@ impl Letter {
         if envelope.cut {
             return Some("only its first part was kept");
         }
-        let expired = self.expires_at.is_some_and(|at| at <= crate::clock::now());
+        let expired = self.expires_at.is_some_and(|at| at <= crate::domain::clock::now());
         expired.then_some("its code has expired")
     }
 }

@@ -12,12 +12,12 @@ use tokio::net::TcpListener;
 use super::Failure;
 use super::client::StateFile;
 use super::serve::told_to_stop;
-use crate::api::{NewKey, Scope};
 use crate::app::{self, App, Roles, Start};
-use crate::carrier::twilio;
+use crate::carriers::twilio;
 use crate::config::{CarrierConfig, Config};
+use crate::http::{NewKey, Scope};
+use crate::ops::telemetry;
 use crate::seal::{Keys, Root};
-use crate::telemetry;
 
 /// What the key of an embedded otpost may do.
 const SCOPES: [Scope; 4] = [Scope::Dispatch, Scope::Read, Scope::Act, Scope::Admin];

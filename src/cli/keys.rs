@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 
 use super::{ConfigFile, Failure};
-use crate::api::{NewKey, Scope};
 use crate::config::Config;
+use crate::http::{NewKey, Scope};
 use crate::ledger::{self, Location, Options};
 use crate::seal::Root;
 

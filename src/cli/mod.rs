@@ -1,4 +1,6 @@
 //! The commands.
+//!
+//! Comes in: arguments. Goes out: text for people, or JSON with `--json`. Nothing here is needed by a running server.
 
 mod client;
 mod contracts;
@@ -22,7 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::app::Roles;
 use crate::broker::Broker;
 use crate::config::{self, Config};
-use crate::message::Templates;
+use crate::messages::Templates;
 
 /// One-time codes, posted: by text message or by voice call.
 #[derive(Debug, Parser)]
@@ -219,7 +221,7 @@ fn is_here(url: &str) -> bool {
 
 fn check(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
-    crate::telemetry::filter(&config.log)?;
+    crate::ops::telemetry::filter(&config.log)?;
     crate::app::Rules::new(&config, config.keys()?)?;
     has_carriers(&config)?;
     config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use super::{ConfigFile, Failure};
 use crate::broker::{Broker, Exchange, Message, Settings};
 use crate::config::Config;
-use crate::dispatch::{Act, DEFAULT_TEMPLATE, Job, Verb};
+use crate::domain::dispatch::DEFAULT_TEMPLATE;
+use crate::intake::{Act, Job, Verb};
 use crate::seal::{Keys, TenantKey};
 
 /// Read a job from standard input, seal what is secret in it, and print it.
@@ -115,7 +116,7 @@ impl Publish {
 /// Refuses here what would be a dead letter. What a seal holds is not seen.
 fn check(job: &Map<String, Value>) -> Result<(), Failure> {
     let body = Zeroizing::new(Value::Object(job.clone()).to_string());
-    match Job::decode(body.as_bytes(), None, &Keys::ephemeral(), crate::clock::now()) {
+    match Job::decode(body.as_bytes(), None, &Keys::ephemeral(), crate::domain::clock::now()) {
         Err(bad) if bad.field != "sealed" => Err(Failure::Usage(bad.to_string())),
         _ => Ok(()),
     }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Failure;
 use super::client::{Server, problem};
 use super::show::{tell, watch};
-use crate::clock::after;
+use crate::domain::clock::after;
 
 /// Send a code through a running otpost.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ impl Send {
         let api = self.server.connect()?;
         let code = if self.code { read_code()? } else { sample() };
         let id = self.id.unwrap_or_else(Uuid::new_v4);
-        let expires_at = after(crate::clock::now(), Duration::from_secs(self.expires_in));
+        let expires_at = after(crate::domain::clock::now(), Duration::from_secs(self.expires_in));
         let mut job = json!({
             "id": id, "to": self.to, "code": code.as_str(), "expires_at": expires_at, "channels": self.channels,
             "fallback_after_s": self.fallback_after,
@@ -87,7 +87,7 @@ impl Send {
         } else {
             print!("{}", tell(&story));
         }
-        if story.state == crate::attempt::State::Delivered { Ok(()) } else { Err(Failure::Said) }
+        if story.state == crate::domain::attempt::State::Delivered { Ok(()) } else { Err(Failure::Said) }
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::signal::unix::SignalKind;
 use super::{ConfigFile, Failure, Role, has_carriers, roles};
 use crate::app::{self, App, Start};
 use crate::config::Config;
-use crate::telemetry;
+use crate::ops::telemetry;
 
 /// Run the service.
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::client::{Api, Server, problem};
-use crate::story::Story;
+use crate::http::timeline::Story;
 
 /// Show the whole story of a dispatch.
 #[derive(Debug, Args)]

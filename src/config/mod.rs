@@ -1,6 +1,10 @@
-//! The configuration: one TOML file, strict, with the commented default compiled in.
+//! The configuration: one TOML file, read strictly. The commented default is compiled in.
+//!
+//! Comes in: a file and its secrets' files. Goes out: a checked [`Config`], or one sentence that names the key. Nothing here
+//! connects to a server.
 
 mod changes;
+pub mod live;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -11,8 +15,8 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::dispatch::Channel;
-use crate::quota::Rule;
+use crate::domain::channel::Channel;
+use crate::domain::quota::Rule;
 use crate::seal::{Keys, Root};
 pub use sections::*;
 

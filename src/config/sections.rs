@@ -8,10 +8,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::carrier::{infobip, twilio};
-use crate::dispatch::NumberCheck;
-use crate::next::UnknownPolicy;
-use crate::quota::Rule;
+use crate::carriers::{infobip, twilio};
+use crate::domain::decide::UnknownPolicy;
+use crate::domain::dispatch::NumberCheck;
+use crate::domain::quota::Rule;
 
 macro_rules! section {
     ($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident: $ty:ty = $default:expr),* $(,)? }) => {

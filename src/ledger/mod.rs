@@ -1,10 +1,13 @@
-//! The memory: dispatches, attempts, receipts and quotas, in `PostgreSQL` or in one `SQLite` file.
+//! The store of dispatches, attempts, receipts and quotas, in `PostgreSQL` or in one `SQLite` file.
 //!
-//! Callers submit one item; what has gathered while the last statement ran goes into the next one (`group`). A store
-//! runs a group as one transaction and reads the clock after it has its locks. Whatever changes a row says which
-//! version it has seen; who loses gets the row back, or drops.
+//! Comes in: admissions, attempts, facts and conclusions. Goes out: rows, and events for the outbox. Nothing here sends a message.
+//!
+//! Callers submit one item each. All items that gathered while the last transaction ran go into the next one (`group`). A store runs a
+//! group as one transaction and reads the clock after it holds its locks. Each change names the version of the row that it expects
+//! (optimistic locking); on a conflict the caller gets the current row, or drops its change.
 
 mod group;
+pub mod health;
 mod items;
 mod postgres;
 mod sqlite;
@@ -17,8 +20,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::clock::Clock;
-use crate::dispatch::Dispatch;
+use crate::domain::clock::Clock;
+use crate::domain::dispatch::Dispatch;
 use group::Group;
 pub use items::{
     Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, Hook, HookFate,
@@ -200,15 +203,15 @@ impl Ledger {
 
     /// Asks whether it is there, fit for use and can be written; answers its clock.
     pub async fn check(&self) -> Result<Timestamp, LedgerError> {
-        let asked = crate::clock::boot();
+        let asked = crate::domain::clock::boot();
         let theirs = self.store.check().await?;
-        self.time.learn(theirs, asked, crate::clock::boot());
+        self.time.learn(theirs, asked, crate::domain::clock::boot());
         Ok(theirs)
     }
 
     /// What its clock says, from the last check on; this machine's own where there was none.
     pub fn now(&self) -> Timestamp {
-        self.time.now(crate::clock::boot()).unwrap_or_else(crate::clock::now)
+        self.time.now(crate::domain::clock::boot()).unwrap_or_else(crate::domain::clock::now)
     }
 
     /// Takes a job in, with its first begin where a carrier is ready for it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock::{after, whole_micros};
+use crate::domain::clock::{after, whole_micros};
 
 /// The ledger's clock, as this process knows it. Here time is boot time, which nobody sets.
 #[derive(Default)]

@@ -1,4 +1,10 @@
-//! What operators ask: is it alive, is it ready, what does it count.
+//! What operators see: health, metrics, logs.
+//!
+//! Comes in: counts and states from all parts. Goes out: `/livez`, `/readyz`, `/metrics`, log lines. Nothing here changes a dispatch.
+
+pub mod crash;
+pub mod metrics;
+pub mod telemetry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +18,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-use crate::live::Live;
-use crate::metrics::Metrics;
+use crate::config::live::Live;
+use crate::ops::metrics::Metrics;
 
 /// Asks a role whether it is ready: none, or a sentence on what is wrong.
 pub type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use jsonschema::Validator;
-use otpost::contracts::Contract;
-use otpost::dispatch::{Act, Job, Verb};
+use otpost::http::contracts::Contract;
+use otpost::intake::{Act, Job, Verb};
 use otpost::seal::Keys;
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jsonschema::Validator;
-use otpost::api::ProblemKind;
-use otpost::contracts::Contract;
+use otpost::http::ProblemKind;
+use otpost::http::contracts::Contract;
 use serde_json::{Value, json};
 
 fn committed(contract: Contract) -> PathBuf {

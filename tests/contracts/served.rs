@@ -3,10 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use otpost::api::{NewKey, Scope};
 use otpost::app::{App, Roles};
 use otpost::config::{TenantConfig, WebhookConfig};
-use otpost::contracts::Contract;
+use otpost::http::contracts::Contract;
+use otpost::http::{NewKey, Scope};
 use serde_json::{Value, json};
 
 use super::support::house::{House, job};

@@ -41,7 +41,8 @@ impl After {
         match self {
             Self::Text(text) => text.to_owned(),
             Self::DateIn(seconds) => {
-                let then = otpost::clock::after(otpost::clock::now(), Duration::from_secs(seconds));
+                let then =
+                    otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(seconds));
                 jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then).unwrap()
             }
         }
@@ -124,7 +125,7 @@ async fn asked_again(case: Case) {
     println!("{} {:?}: {} after {pause:.1} s", case.status, case.retry_after, case.outcome);
     let (least, most) = case.pause;
     assert!((least..=most).contains(&pause), "{case:?}: after {pause} s");
-    let first = d.attempts[0].outcome.map(otpost::attempt::Outcome::word);
+    let first = d.attempts[0].outcome.map(otpost::domain::attempt::Outcome::word);
     assert_eq!(first, Some(case.outcome), "{case:?}: {d:#?}");
     assert_eq!(requests.len(), 2, "{case:?}: what was accepted is not asked again");
     assert_eq!(d.attempts[1].repeats.is_some(), case.outcome == "unknown", "{case:?}: {d:#?}");

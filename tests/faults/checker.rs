@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use lapin::options::{BasicGetOptions, BasicNackOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use otpost::attempt::{Attempt, Cause, Outcome, State};
-use otpost::dispatch::Dispatch;
+use otpost::domain::attempt::{Attempt, Cause, Outcome, State};
+use otpost::domain::dispatch::Dispatch;
 use serde_json::Value;
 
 use crate::excuse::Trouble;

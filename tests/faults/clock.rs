@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use otpost::attempt::State;
+use otpost::domain::attempt::State;
 use serde_json::{Value, json};
 
 use crate::checker::{self, Injected};
@@ -94,7 +94,7 @@ async fn open_waits(site: &Site, load: &mut Load<'_>) {
     }
     // A ledger whose clock is ahead takes them for expired, and nobody is asked.
     for job in &load.sent[first..] {
-        let began = |d: &otpost::dispatch::Dispatch| d.state.is_final() || !d.attempts.is_empty();
+        let began = |d: &otpost::domain::dispatch::Dispatch| d.state.is_final() || !d.attempts.is_empty();
         site.house.until(job.id, "begun, or over", began).await;
     }
 }
@@ -131,7 +131,7 @@ const CROWDS: [(i64, usize, usize); 9] = [
 
 /// A job for the crowded number that lives for five minutes by a clock that is so wrong.
 fn crowded(step: i64) -> Value {
-    let now = otpost::clock::now().as_second();
+    let now = otpost::domain::clock::now().as_second();
     job(CROWDED, json!({"expires_at": jiff::Timestamp::from_second(now + step + 300).unwrap()}))
 }
 

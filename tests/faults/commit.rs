@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
-use otpost::clock::Clock;
+use otpost::domain::clock::Clock;
 use otpost::ledger::{Ledger, LedgerError};
 
 use crate::seed::Seed;

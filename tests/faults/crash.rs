@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use otpost::crash::Point;
+use otpost::ops::crash::Point;
 use serde_json::json;
 
 use crate::checker::{self, Injected};
@@ -48,12 +48,12 @@ async fn crash_at(point: Point) {
     let work = work(point, &site, &relay, &mut load);
     let revive = async {
         assert!(killed_itself(&mut first).await, "{point:?} was never passed");
-        let from = otpost::clock::now();
+        let from = otpost::domain::clock::now();
         relay.refuse(false);
         (from, site.start("second", ALL).await)
     };
     let ((), (from, _second)) = tokio::join!(work, revive);
-    let trouble = Some(Trouble { from, to: otpost::clock::now() });
+    let trouble = Some(Trouble { from, to: otpost::domain::clock::now() });
     load.publish(5).await;
     checker::settle(&site, &load.sent, Duration::from_secs(100)).await;
     receiver.has_heard_all(&site).await;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use otpost::attempt::AttemptId;
+use otpost::domain::attempt::AttemptId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use otpost::attempt::{Attempt, Outcome, State};
-use otpost::dispatch::Dispatch;
+use otpost::domain::attempt::{Attempt, Outcome, State};
+use otpost::domain::dispatch::Dispatch;
 use serde_json::Value;
 
 use crate::load::{Kind, Sent};
@@ -30,9 +30,9 @@ pub(crate) struct Trouble {
 impl Trouble {
     /// What takes place while this runs.
     pub(crate) async fn during(work: impl Future<Output = ()>) -> Self {
-        let from = otpost::clock::now();
+        let from = otpost::domain::clock::now();
         work.await;
-        Self { from, to: otpost::clock::now() }
+        Self { from, to: otpost::domain::clock::now() }
     }
 
     pub(crate) fn overlaps(self, from: Timestamp, to: Timestamp) -> bool {
@@ -41,7 +41,7 @@ impl Trouble {
 
     /// Whether an attempt was under way then, so that its outcome may be unknown.
     pub(crate) fn touches(self, attempt: &Attempt) -> bool {
-        let ends = attempt.closed_at.unwrap_or(otpost::clock::after(attempt.begun_at, DEADLINE));
+        let ends = attempt.closed_at.unwrap_or(otpost::domain::clock::after(attempt.begun_at, DEADLINE));
         self.overlaps(attempt.begun_at, ends)
     }
 
@@ -55,7 +55,7 @@ impl Trouble {
         // What its carrier leaves without a report has another request that is reported.
         let while_it_reports = |m: &Value| {
             let at = m["at"].as_str().unwrap().parse().unwrap();
-            self.overlaps(at, otpost::clock::after(at, REPORTING))
+            self.overlaps(at, otpost::domain::clock::after(at, REPORTING))
         };
         let unheard = |m: &&&Value| m["outcome"] != "hang_up" && !is_reported(m) && while_it_reports(m);
         let called = d.attempts.iter().any(|a| a.channel.as_str() == "voice" && a.is_accepted());

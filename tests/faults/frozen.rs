@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use otpost::attempt::Outcome;
-use otpost::dispatch::Dispatch;
+use otpost::domain::attempt::Outcome;
+use otpost::domain::dispatch::Dispatch;
 use serde_json::json;
 
 use crate::checker::{self, Injected};

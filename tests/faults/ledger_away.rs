@@ -73,7 +73,7 @@ mod long {
         let d2 = site.has(D2, json!(["silent"]), plan, &mut sent).await;
         site.house.until_state(d2, "sent").await;
         let sid = site.house.record("accepted", Some(D2)).await[0]["sid"].as_str().unwrap().to_owned();
-        let expires_at = otpost::clock::after(otpost::clock::now(), SHORT_LIFE);
+        let expires_at = otpost::domain::clock::after(otpost::domain::clock::now(), SHORT_LIFE);
         let ends = json!({"expires_at": expires_at});
         let d3 = site.has(D3, json!(vec!["unavailable"; 9]), ends, &mut sent).await;
         site.is_asked(D3).await;
@@ -98,7 +98,7 @@ mod long {
         };
         wait::until("its receipt is taken", kept).await;
         // Row 5: the fallback of d2, all deadlines, and the life of d3 pass.
-        is_past(otpost::clock::after(expires_at, Duration::from_secs(5))).await;
+        is_past(otpost::domain::clock::after(expires_at, Duration::from_secs(5))).await;
         drop(b);
         assert!(site.took(D4).await.is_empty(), "nothing is begun without the ledger");
         drop(away);
@@ -123,7 +123,9 @@ mod long {
             (vec!["sms".to_owned()], vec!["sms".to_owned()])
         );
         assert_eq!((site.took(D3).await, site.took(D4).await), (vec![], vec!["sms".to_owned()]));
-        assert!(d3.attempts.iter().all(|a| a.begun_at < otpost::clock::after(d3.born_at, SHORT_LIFE)));
+        assert!(
+            d3.attempts.iter().all(|a| a.begun_at < otpost::domain::clock::after(d3.born_at, SHORT_LIFE))
+        );
         let d5 = site.house.ledger.find("default", d5).await.unwrap().unwrap();
         let twice = site.took(D5).await;
         // One, where its receipt came and was kept; else its outcome is unknown, and it is repeated once.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Connection};
-use otpost::next::MIN_LIFE;
+use otpost::domain::decide::MIN_LIFE;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -134,7 +134,7 @@ impl Sent {
             to: text("to").to_owned(),
             code,
             kind: Kind::Plain,
-            at: otpost::clock::now(),
+            at: otpost::domain::clock::now(),
             expires_at: text("expires_at").parse().unwrap(),
             sign_in: None,
             newest: true,
@@ -208,10 +208,10 @@ impl<'a> Load<'a> {
     pub(crate) async fn publish_one(&mut self, kind: Kind) {
         let to = self.number();
         self.site.house.script(&to, kind.outcomes()).await;
-        let at = otpost::clock::now();
+        let at = otpost::domain::clock::now();
         // When each of them was issued, in the order in which they come.
         let mut issued = match kind {
-            Kind::Superseded => vec![at, otpost::clock::after(at, Duration::from_millis(1))],
+            Kind::Superseded => vec![at, otpost::domain::clock::after(at, Duration::from_millis(1))],
             Kind::Crowd => vec![at; CROWD],
             _ => vec![at],
         };
@@ -234,8 +234,8 @@ impl<'a> Load<'a> {
 
     /// A job of this kind, among what was sent.
     fn job(&mut self, kind: Kind, to: String, sign_in: Option<(String, Timestamp)>) -> Value {
-        let (id, code, at) = (Uuid::new_v4(), self.code(), otpost::clock::now());
-        let expires_at = otpost::clock::after(at, self.life);
+        let (id, code, at) = (Uuid::new_v4(), self.code(), otpost::domain::clock::now());
+        let expires_at = otpost::domain::clock::after(at, self.life);
         let mut job = json!({
             "id": id, "to": to, "code": code, "expires_at": expires_at, "channels": kind.channels(), "fallback_after_s": 0,
         });
@@ -255,7 +255,7 @@ impl<'a> Load<'a> {
                 self.job(Kind::Plain, to, None).to_string()
             })
             .collect();
-        let began = otpost::clock::now();
+        let began = otpost::domain::clock::now();
         self.sent[first..].iter_mut().for_each(|job| job.at = began);
         let channel = self.channel().await.expect("RabbitMQ answers");
         // One task publishes and all confirms are waited for together: lapin numbers what is published in order.
@@ -340,7 +340,8 @@ impl<'a> Load<'a> {
         let posted = async || {
             let sent = http.post(&url).bearer_auth(&self.site.house.key).body(job.to_string()).send().await;
             let status = sent.as_ref().map_or(503, |answer| answer.status().as_u16());
-            let late = status == 422 && otpost::clock::between(otpost::clock::now(), expires_at) < MIN_LIFE;
+            let late = status == 422
+                && otpost::domain::clock::between(otpost::domain::clock::now(), expires_at) < MIN_LIFE;
             let sent_last = self.sent.last().expect("it is among what was sent");
             let refused = match status {
                 409 => !sent_last.newest,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use otpost::api::{NewKey, Scope};
+use otpost::http::{NewKey, Scope};
 use serde_json::json;
 
 use crate::checker::{self, Injected};
@@ -61,14 +61,14 @@ impl Caller {
         }
         let code =
             std::iter::repeat_with(|| char::from(b"BCDFGHJKLMNPQRSTVWXZ"[self.seed.below(20) as usize]));
-        let at = otpost::clock::now();
+        let at = otpost::domain::clock::now();
         Sent {
             id: uuid::Uuid::new_v4(),
             to: format!("+4477{:08}", 20_000_000 + self.serial),
             code: code.take(10).collect(),
             kind: Kind::Plain,
             at,
-            expires_at: otpost::clock::after(at, self.life),
+            expires_at: otpost::domain::clock::after(at, self.life),
             sign_in: None,
             newest: true,
         }

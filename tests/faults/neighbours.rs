@@ -81,7 +81,7 @@ impl Flow {
                 .map(|m| (m["to"].as_str().unwrap(), m["at"].as_str().unwrap().parse().unwrap()))
                 .collect();
             let took = |job: &crate::load::Sent| {
-                at.get(job.to.as_str()).map(|at| otpost::clock::between(job.at, *at))
+                at.get(job.to.as_str()).map(|at| otpost::domain::clock::between(job.at, *at))
             };
             mine.iter().map(took).collect::<Option<Vec<_>>>()
         };

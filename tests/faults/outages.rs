@@ -260,7 +260,7 @@ mod long {
             // The carrier first: what is no longer asked of it is asked again before all of this is over.
             lines.carrier.stall();
             one_fault();
-            let stalled = otpost::clock::now().as_millisecond() as f64 / 1000.0;
+            let stalled = otpost::domain::clock::now().as_millisecond() as f64 / 1000.0;
             wait::until("a request is not answered", async || unanswered(stalled).await).await;
             lines.carrier.pass();
             for (relay, why) in [(&lines.ledger, "the ledger does not answer"), (&lines.broker, "RabbitMQ")] {
@@ -361,7 +361,8 @@ mod long {
             // Nobody reads what comes now, and so it is in the queue when the broker goes.
             lines.broker.abandon();
             lines.broker.stall();
-            let expires_at = otpost::clock::after(otpost::clock::now(), Duration::from_secs(90));
+            let expires_at =
+                otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(90));
             for n in 0..WAITING {
                 let mut job = job(&format!("+4477300002{n:02}"), json!({"expires_at": expires_at}));
                 site.by_hand.lock().unwrap().push(Sent::by_hand(&mut job));
@@ -384,7 +385,11 @@ mod long {
         let report = under_load("the_ledger_is_away_for_minutes", in_flight(128), async |_, _, _| {
             let away = aside(|| Away::stop("postgres", "fast")).await;
             // Past the life of what comes in its first half minute, too.
-            is_past(otpost::clock::after(otpost::clock::now(), LIFE + Duration::from_secs(30))).await;
+            is_past(otpost::domain::clock::after(
+                otpost::domain::clock::now(),
+                LIFE + Duration::from_secs(30),
+            ))
+            .await;
             aside(move || drop(away)).await;
         })
         .await;

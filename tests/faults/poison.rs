@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use otpost::envelope::Envelope;
+use otpost::intake::envelope::Envelope;
 use serde_json::{Value, json};
 
 use crate::checker::{self, Injected};
@@ -90,7 +90,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     let poison = poison();
     load.say("dispatch", poison.to_string().as_bytes()).await;
     load.burst(NEIGHBOURS[1]).await;
-    let from = otpost::clock::now();
+    let from = otpost::domain::clock::now();
     let mut supervisor = Supervisor::start(&site, fourth);
     supervisor.until("it is a dead letter", async || checker::waiting(&site, "otpost.dead").await > 0).await;
     let look = connect(&site.house.ledger_url).await;
@@ -105,7 +105,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     supervisor
         .until("nothing is left of it", async || queues.into_iter().all(|queue| all_of(&site, queue) == 0))
         .await;
-    let trouble = Some(Trouble { from, to: otpost::clock::now() });
+    let trouble = Some(Trouble { from, to: otpost::domain::clock::now() });
     checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
     let letters = dead_letters(&site, &poison, "killed_reader").await;
     let deaths = supervisor.deaths;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use otpost::attempt::{Outcome, Reason, State, Verdict};
+use otpost::domain::attempt::{Outcome, Reason, State, Verdict};
 use otpost::ledger::Recorded;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

@@ -126,6 +126,6 @@ pub(crate) async fn ends_come(site: &Site, ends: i64) {
 
 /// Waits until a time is over, such as that of the codes that nobody could send.
 pub(crate) async fn is_past(at: Timestamp) {
-    let past = async || (otpost::clock::now() > at).then_some(());
+    let past = async || (otpost::domain::clock::now() > at).then_some(());
     wait::within(Duration::from_secs(120), past).await.expect("it is not so far away");
 }

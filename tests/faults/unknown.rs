@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use otpost::dispatch::Dispatch;
+use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 
 use crate::checker::{self, Injected};
@@ -86,7 +86,7 @@ async fn plays(case: Case, n: usize) {
     let _second = site.start("second", ALL).await;
     if case.infobip.is_some() {
         // Nobody reports by himself: what is known comes from the carrier's answer to the second.
-        let known = |d: &Dispatch| d.attempts.iter().any(otpost::attempt::Attempt::is_accepted);
+        let known = |d: &Dispatch| d.attempts.iter().any(otpost::domain::attempt::Attempt::is_accepted);
         let d = site.house.until(id, "known", known).await;
         site.house.receipt(&format!("{}-1", d.order.uid), "delivered").await;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use otpost::app::{App, Roles};
-use otpost::dispatch::Dispatch;
+use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -281,7 +281,7 @@ async fn producers_speak_for_their_own_tenants_and_seal_where_they_must() {
     assert_eq!(house.dead_letter().await.0, "tenant");
     // As it should be.
     let id = Uuid::new_v4();
-    let expires_at = otpost::clock::after(otpost::clock::now(), Duration::from_secs(200));
+    let expires_at = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(200));
     let secret = json!({"to": to, "code": "481516"}).to_string();
     let job = json!({"id": id, "tenant": "shop", "expires_at": expires_at,
                      "sealed": house.keys.seal_job("shop", id, expires_at, secret.as_bytes())});

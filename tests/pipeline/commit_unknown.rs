@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use otpost::app::App;
-use otpost::clock::{between, now};
-use otpost::dispatch::Dispatch;
+use otpost::domain::clock::{between, now};
+use otpost::domain::dispatch::Dispatch;
 use serde_json::json;
 use uuid::Uuid;
 

@@ -39,7 +39,7 @@ async fn while_snoozed() {
     assert_eq!((d.version, d.state.as_str(), d.slots_held), (1, "queued", true));
     let d = house.until_state(id, "expired").await;
     assert_eq!((d.version, d.attempts.len(), d.slots_held, d.code), (5, 0, false, None));
-    let ended = d.wake_at.is_none() && otpost::clock::now() < d.order.expires_at;
+    let ended = d.wake_at.is_none() && otpost::domain::clock::now() < d.order.expires_at;
     assert!(ended, "with its last chance, not with the code's end");
     house.until_events(id, &["expired 5"]).await;
     assert_eq!(house.accepted(to).await, 0);

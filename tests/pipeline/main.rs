@@ -18,7 +18,7 @@ mod voice;
 use std::time::Duration;
 
 use otpost::app::Roles;
-use otpost::envelope::Envelope;
+use otpost::intake::envelope::Envelope;
 use serde_json::json;
 use support::house::{DOORS, House, WORKER, in_seconds, job};
 

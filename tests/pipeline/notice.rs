@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use otpost::api::{NewKey, Scope};
 use otpost::app::{App, Roles, Start};
-use otpost::attempt::Reason;
 use otpost::config::Config;
-use otpost::dispatch::Dispatch;
+use otpost::domain::attempt::Reason;
+use otpost::domain::dispatch::Dispatch;
+use otpost::http::{NewKey, Scope};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -191,7 +191,7 @@ async fn notices_over_amqp() {
     house.until_events(plain, &["sent 2", "delivered 4"]).await;
 
     let sealed = Uuid::new_v4();
-    let expires_at = otpost::clock::after(otpost::clock::now(), Duration::from_secs(200));
+    let expires_at = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(200));
     let secret = json!({"to": to, "params": {"about": "paused"}, "client_ip": "203.0.113.7"}).to_string();
     let secret = house.keys.seal_job("default", sealed, expires_at, secret.as_bytes());
     let template = "two_step_notice";

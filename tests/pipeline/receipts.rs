@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use otpost::app::Roles;
-use otpost::attempt::{Outcome, Reason, Verdict};
+use otpost::domain::attempt::{Outcome, Reason, Verdict};
 use serde_json::json;
 
 use crate::support::house::{House, job};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use otpost::app::App;
-use otpost::attempt::Outcome;
+use otpost::domain::attempt::Outcome;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use otpost::app::{App, Roles};
-use otpost::attempt::Attempt;
-use otpost::carrier::infobip;
+use otpost::carriers::infobip;
 use otpost::config::CarrierConfig;
-use otpost::dispatch::Dispatch;
-use otpost::next::UnknownPolicy;
+use otpost::domain::attempt::Attempt;
+use otpost::domain::decide::UnknownPolicy;
+use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use otpost::app::{App, Roles};
-use otpost::attempt::Reason;
-use otpost::dispatch::Dispatch;
+use otpost::domain::attempt::Reason;
+use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 
 use crate::support::house::{House, job};

@@ -5,14 +5,15 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use otpost::attempt::{Details, Judgement, Outcome, Reason, Receipt, Verdict};
-use otpost::clock::after;
-use otpost::dispatch::{Channel, Dispatch, Order, Plan, Stop};
+use otpost::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, Verdict};
+use otpost::domain::channel::Channel;
+use otpost::domain::clock::after;
+use otpost::domain::decide::{Begin, Candidate, Next, Policy, UnknownPolicy, next, skip_step, snooze};
+use otpost::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use otpost::ledger::{
     Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, Limit, Marked,
     Marking, NewAttempt, Owes, Recorded, Recording,
 };
-use otpost::next::{Begin, Candidate, Next, Policy, UnknownPolicy, next, skip_step, snooze};
 use uuid::Uuid;
 
 use super::world::World;

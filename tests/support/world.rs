@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use otpost::clock::Clock;
+use otpost::domain::clock::Clock;
 use otpost::ledger::{Ledger, Location, Options, open};
 use uuid::Uuid;
 
@@ -96,7 +96,7 @@ impl World {
         };
         let ledger = ledger_at(&url, Clock::System);
         ledger.migrate().await.unwrap();
-        Self { ledger, url, held: Held::Free, t0: otpost::clock::now(), _files: files }
+        Self { ledger, url, held: Held::Free, t0: otpost::domain::clock::now(), _files: files }
     }
 
     /// The same ledger, through another door.

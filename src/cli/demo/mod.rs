@@ -17,10 +17,10 @@ use super::client::Api;
 use super::dev::{Embedded, new_key};
 use super::serve::told_to_stop;
 use super::show::watch;
-use crate::carrier::{Client, Request};
-use crate::clock::after;
+use crate::carriers::{Client, Request};
+use crate::domain::clock::after;
+use crate::http::timeline::Story;
 use crate::seal::Keys;
-use crate::story::Story;
 use scenarios::SCENARIOS;
 use table::Table;
 
@@ -74,7 +74,7 @@ impl Lab {
         let life = more["life_s"].as_u64().unwrap_or(300);
         let fields = more.as_object_mut().map(std::mem::take).unwrap_or_default();
         let mut job = json!({"id": id, "to": to, "code": "481516",
-                             "expires_at": after(crate::clock::now(), Duration::from_secs(life))});
+                             "expires_at": after(crate::domain::clock::now(), Duration::from_secs(life))});
         if let Some(job) = job.as_object_mut() {
             job.extend(fields.into_iter().filter(|(name, _)| name != "life_s" && name != "id"));
         }
@@ -123,9 +123,9 @@ impl Demo {
 
     async fn play(self) -> Result<(), Failure> {
         if self.log {
-            crate::telemetry::start(&crate::config::LogConfig::default())?;
+            crate::ops::telemetry::start(&crate::config::LogConfig::default())?;
         } else {
-            crate::telemetry::hide_panics();
+            crate::ops::telemetry::hide_panics();
         }
         let folder = Folder::make()?;
         let pace = Duration::from_millis(250);

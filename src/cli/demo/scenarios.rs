@@ -5,9 +5,9 @@ use std::pin::Pin;
 use serde_json::json;
 
 use super::{Ending, Failure, Lab};
-use crate::attempt::{Reason, State};
-use crate::dispatch::Channel;
-use crate::story::Story;
+use crate::domain::attempt::{Reason, State};
+use crate::domain::channel::Channel;
+use crate::http::timeline::Story;
 
 type Playing = Pin<Box<dyn Future<Output = Result<Ending, Failure>> + Send>>;
 

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::begin::NewAttempt;
 use super::telling::Owes;
-use crate::attempt::{Reason, State};
-use crate::dispatch::{Channel, Dispatch, Order, Slot};
-use crate::quota::Rule;
+use crate::domain::attempt::{Reason, State};
+use crate::domain::channel::Channel;
+use crate::domain::dispatch::{Dispatch, Order, Slot};
+use crate::domain::quota::Rule;
 
 /// A quota that a job takes a slot in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,9 +7,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::admission::Limit;
-use crate::attempt::{Attempt, BEGIN_TO_SEND, Details};
-use crate::clock::after;
-use crate::dispatch::{Channel, Dispatch};
+use crate::domain::attempt::{Attempt, BEGIN_TO_SEND, Details};
+use crate::domain::channel::Channel;
+use crate::domain::clock::after;
+use crate::domain::dispatch::Dispatch;
 
 /// The time that is left for `finish` after a carrier's whole time-out.
 const SEND_TO_FINISH: Duration = Duration::from_secs(2);

@@ -5,9 +5,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::telling::Owes;
-use crate::attempt::{Judgement, Outcome};
-use crate::dispatch::Dispatch;
-use crate::next::{Conclusion, Slots};
+use crate::domain::attempt::{Judgement, Outcome};
+use crate::domain::decide::{Conclusion, Slots};
+use crate::domain::dispatch::Dispatch;
 
 /// An outcome with what follows, or a conclusion alone.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::attempt::{Receipt, State};
-use crate::dispatch::Stop;
+use crate::domain::attempt::{Receipt, State};
+use crate::domain::dispatch::Stop;
 
 /// A receipt for an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

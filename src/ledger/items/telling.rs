@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::dispatch::{Event, Order};
+use crate::domain::dispatch::{Event, Order};
 
 /// To whom a change of state is owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

@@ -13,13 +13,13 @@ use serde_json::Value;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use crate::dispatch::Dispatch;
+use crate::domain::dispatch::Dispatch;
+use crate::domain::quota;
 use crate::ledger::items::{
     Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, Deciding, Hook, HookFate, HookRow,
     KeyRow, Marked, Marking, Owed, Recorded, Recording, Told,
 };
 use crate::ledger::{LedgerError, Store};
-use crate::quota;
 
 use wire::{MISREAD, of, placed};
 

@@ -21,9 +21,9 @@ use super::items::{
     KeyRow, Marked, Marking, Owed, Recorded, Recording, Told,
 };
 use super::{LedgerError, Store};
-use crate::clock::{Clock, after};
-use crate::dispatch::Dispatch;
-use crate::quota;
+use crate::domain::clock::{Clock, after};
+use crate::domain::dispatch::Dispatch;
+use crate::domain::quota;
 use fault::Fault;
 
 /// Migrations, in order; the same numbers and names as `PostgreSQL`'s.

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Fault;
-use crate::attempt::Attempt;
-use crate::dispatch::Dispatch;
+use crate::domain::attempt::Attempt;
+use crate::domain::dispatch::Dispatch;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use otpost::attempt::State;
+use otpost::domain::attempt::State;
 use serde_json::json;
 
 use crate::checker::{self, Injected};

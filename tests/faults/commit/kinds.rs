@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use otpost::attempt::{Outcome, Reason, Receipt, State, Verdict};
-use otpost::dispatch::{Channel, Dispatch, Stop};
+use otpost::domain::attempt::{Outcome, Reason, Receipt, State, Verdict};
+use otpost::domain::channel::Channel;
+use otpost::domain::decide::{Begin, next};
+use otpost::domain::dispatch::{Dispatch, Stop};
 use otpost::ledger::{
     Admission, Advancing, Beginning, Deciding, Ledger, LedgerError, Marking, NewAttempt, Recording, Refusal,
     Told,
 };
-use otpost::next::{Begin, next};
 use uuid::Uuid;
 
 use crate::support::play::{OWES, Play, SMS, VOICE, accepted, job, limit, with_begin};

@@ -15,11 +15,11 @@ use lapin::options::{BasicConsumeOptions, ConfirmSelectOptions, QueueBindOptions
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 use mock_gateway::Gateway;
-use otpost::api::{NewKey, Scope};
 use otpost::app::{self, App, Roles, Start};
-use otpost::carrier::twilio;
-use otpost::clock::Clock;
+use otpost::carriers::twilio;
 use otpost::config::{CarrierConfig, Config};
+use otpost::domain::clock::Clock;
+use otpost::http::{NewKey, Scope};
 use otpost::ledger::Ledger;
 use otpost::seal::{Keys, Root, TenantKey};
 use serde_json::{Value, json};
@@ -208,7 +208,7 @@ impl Drop for House {
 pub fn job(to: &str, more: Value) -> Value {
     let mut job = json!({
         "id": Uuid::new_v4(), "to": to, "code": "481516",
-        "expires_at": otpost::clock::after(otpost::clock::now(), Duration::from_secs(300)),
+        "expires_at": otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(300)),
     });
     for (name, value) in more.as_object().unwrap() {
         job[name] = value.clone();
@@ -231,5 +231,5 @@ pub fn seal(key: &TenantKey, job: &Value) -> Value {
 
 /// A time from now.
 pub fn in_seconds(seconds: u64) -> Value {
-    json!(otpost::clock::after(otpost::clock::now(), Duration::from_secs(seconds)))
+    json!(otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(seconds)))
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use mock_gateway::Gateway;
-use otpost::api::{NewKey, Scope};
 use otpost::app::{App, Roles, Start};
-use otpost::carrier::twilio;
+use otpost::carriers::twilio;
 use otpost::config::{CarrierConfig, Config};
+use otpost::http::{NewKey, Scope};
 use otpost::seal::{Keys, Root};
 use tokio::net::TcpListener;
 

@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use super::facts::mark;
 use super::{Fault, hooks, slots, take_slots, uid_of};
-use crate::attempt::{Reason, State};
-use crate::clock::after;
-use crate::dispatch::{Dispatch, Event, Stop};
+use crate::domain::attempt::{Reason, State};
+use crate::domain::clock::after;
+use crate::domain::dispatch::{Dispatch, Event, Stop};
+use crate::domain::quota;
 use crate::ledger::items::{Admission, Admitted, Limit, Owes};
 use crate::ledger::sqlite::TELL_AGAIN;
 use crate::ledger::sqlite::row::{insert, load, time};
-use crate::quota;
 
 pub(in crate::ledger::sqlite) fn admit(
     db: &Connection, job: &Admission, now: Timestamp,

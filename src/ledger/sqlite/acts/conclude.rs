@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::{Fault, hooks, put_slots, save, slots, take_slots, tell_at};
-use crate::attempt::{Outcome, State};
-use crate::clock::after;
-use crate::dispatch::Dispatch;
+use crate::domain::attempt::{Outcome, State};
+use crate::domain::clock::after;
+use crate::domain::decide::{LEASE, Slots};
+use crate::domain::dispatch::Dispatch;
 use crate::ledger::items::{Beginning, Begun, Closing, Concluded, Deciding};
 use crate::ledger::sqlite::TELL_AGAIN;
 use crate::ledger::sqlite::row::{load, put_attempt, update};
-use crate::next::{LEASE, Slots};
 
 pub(in crate::ledger::sqlite) fn begin(
     db: &Connection, b: &Beginning, now: Timestamp,

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::{Fault, find, save};
-use crate::dispatch::{Dispatch, Stop};
+use crate::domain::dispatch::{Dispatch, Stop};
 use crate::ledger::items::{Advanced, Advancing, Marked, Marking, Recorded, Recording};
 use crate::ledger::sqlite::row::{load, put_attempt};
 

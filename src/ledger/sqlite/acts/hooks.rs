@@ -7,8 +7,8 @@ use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use super::Fault;
-use crate::clock::after;
-use crate::dispatch::{Dispatch, Event};
+use crate::domain::clock::after;
+use crate::domain::dispatch::{Dispatch, Event};
 use crate::ledger::items::{Hook, HookFate, HookRow, Owed};
 use crate::ledger::sqlite::row::{load, time};
 

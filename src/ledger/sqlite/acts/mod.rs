@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::Fault;
 use super::row::{load, update};
-use crate::dispatch::{Dispatch, Slot};
+use crate::domain::dispatch::{Dispatch, Slot};
+use crate::domain::quota;
 use crate::ledger::items::{KeyRow, Limit};
-use crate::quota;
 
 pub(super) use admit::admit;
 pub(super) use conclude::{begin, conclude};

@@ -5,10 +5,10 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::Fault;
-use crate::clock::after;
-use crate::dispatch::Dispatch;
+use crate::domain::clock::after;
+use crate::domain::decide::LEASE;
+use crate::domain::dispatch::Dispatch;
 use crate::ledger::sqlite::row::load;
-use crate::next::LEASE;
 
 /// Takes a dispatch for a lease, if it is due.
 pub(in crate::ledger::sqlite) fn take(

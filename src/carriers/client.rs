@@ -1,0 +1,204 @@
+//! The one place that sends a request to a carrier: time-outs, no redirects, a cap on bodies, no secrets in logs.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
+use futures_util::{Stream, StreamExt};
+use zeroize::Zeroizing;
+
+use crate::domain::attempt::{Cause, Outcome};
+
+/// More of an answer is not read: what a carrier says fits in a few hundred bytes.
+const BODY_CAP: usize = 64 * 1024;
+/// A connection that is kept longer than this may be closed by the other side at the moment of its reuse.
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+const CONNECT: Duration = Duration::from_secs(3);
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// A request, ready to be sent. Its body holds a code: it is wiped, and has no `Debug`.
+pub struct Request {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// The whole URL.
+    pub url: String,
+    /// Who asks.
+    pub auth: Auth,
+    /// Of the body.
+    pub content_type: &'static str,
+    /// The body; empty for a `GET`.
+    pub body: Zeroizing<String>,
+}
+
+/// Credentials of a request.
+pub enum Auth {
+    /// None.
+    None,
+    /// HTTP Basic: user and password.
+    Basic(String, Zeroizing<String>),
+    /// A bearer key.
+    Bearer(Zeroizing<String>),
+    /// A key under a carrier's own scheme: the scheme's name, the key.
+    Own(&'static str, Zeroizing<String>),
+}
+
+impl Request {
+    /// A question without credentials.
+    pub fn get(url: String) -> Self {
+        Self { method: Method::Get, url, auth: Auth::None, content_type: "", body: Zeroizing::default() }
+    }
+}
+
+/// The methods that carriers use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Asks.
+    Get,
+    /// Sends.
+    Post,
+}
+
+/// What a carrier answered.
+#[derive(Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; none when it was too long or broke off.
+    pub body: Option<Vec<u8>>,
+    /// When it came, by this machine's clock.
+    pub at: jiff::Timestamp,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Option<serde_json::Value> {
+        self.read()
+    }
+
+    /// The body, where it is JSON of this form.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(self.body.as_deref()?).ok()
+    }
+}
+
+/// A carrier's own connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    /// The longest time from handing over a request until its answer is whole.
+    pub time_out: Duration,
+}
+
+impl Client {
+    /// Connections to one carrier, whose whole time-out is given.
+    pub fn new(time_out: Duration) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT.min(time_out))
+            .timeout(time_out)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .pool_idle_timeout(KEEP_ALIVE)
+            .no_proxy()
+            .user_agent(concat!("otpost/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { http, time_out })
+    }
+
+    /// Opens a stream that goes on for as long as the other side likes. Another answer than 200 is given whole.
+    pub async fn stream(&self, request: &Request) -> Result<Result<Lines, Answer>, Outcome> {
+        let response = self.building(request).timeout(FOREVER).send().await.map_err(|e| failed(&e))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        if status == 200 {
+            return Ok(Ok(Lines { chunks: Box::pin(response.bytes_stream()), read: vec![] }));
+        }
+        let body = read(response).await;
+        Ok(Err(Answer { status, headers, body, at: crate::domain::clock::now() }))
+    }
+
+    /// Sends a request. An error is the outcome: never written, or perhaps taken.
+    pub async fn send(&self, request: &Request, time_out: Duration) -> Result<Answer, Outcome> {
+        let response = self.building(request).timeout(time_out).send().await.map_err(|e| failed(&e))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = read(response).await;
+        Ok(Answer { status, headers, body, at: crate::domain::clock::now() })
+    }
+
+    fn building(&self, request: &Request) -> reqwest::RequestBuilder {
+        let building = match request.method {
+            Method::Get => self.http.get(&request.url),
+            Method::Post => self
+                .http
+                .post(&request.url)
+                .header("content-type", request.content_type)
+                .body(request.body.to_string()),
+        };
+        match &request.auth {
+            Auth::None => building,
+            Auth::Basic(user, password) => building.basic_auth(user, Some(&**password)),
+            Auth::Bearer(key) => building.bearer_auth(&**key),
+            Auth::Own(scheme, key) => match HeaderValue::from_str(&format!("{scheme} {}", **key)) {
+                Ok(mut value) => {
+                    value.set_sensitive(true);
+                    building.header(AUTHORIZATION, value)
+                }
+                Err(_) => building,
+            },
+        }
+    }
+}
+
+/// An answer that goes on, line by line.
+pub struct Lines {
+    chunks: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    read: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line without its end; none when the other side has ended. To drop the wait loses nothing.
+    pub async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.read.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            if self.read.len() > BODY_CAP {
+                return None;
+            }
+            self.read.extend_from_slice(&self.chunks.next().await?.ok()?);
+        }
+    }
+}
+
+/// A connection that was never there wrote nothing; everything else may have been taken.
+fn failed(e: &reqwest::Error) -> Outcome {
+    if e.is_builder() {
+        return Outcome::NotSent(Cause::Connect);
+    }
+    if !e.is_connect() {
+        return Outcome::Unknown;
+    }
+    let mut source: Option<&dyn std::error::Error> = Some(e);
+    while let Some(inner) = source {
+        // The resolver's error has no type that we could name.
+        if inner.to_string().starts_with("dns error") {
+            return Outcome::NotSent(Cause::Dns);
+        }
+        source = inner.source();
+    }
+    Outcome::NotSent(Cause::Connect)
+}
+
+async fn read(response: reqwest::Response) -> Option<Vec<u8>> {
+    let (mut body, mut chunks) = (vec![], response.bytes_stream());
+    while let Some(chunk) = chunks.next().await {
+        body.extend_from_slice(&chunk.ok()?);
+        if body.len() > BODY_CAP {
+            return None;
+        }
+    }
+    Some(body)
+}

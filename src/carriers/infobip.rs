@@ -1,0 +1,332 @@
+//! Infobip: SMS v3 for texts. A message has an id of ours: it can be looked up by it, and a repeat under it is dropped.
+//!
+//! Source: the official client infobip-api-python-client 6.0.0 (`SmsRequest`, `SmsResponse`, `SmsDeliveryResult`,
+//! `SmsLogsResponse`), generated from the carrier's `OpenAPI`; docs page "Response status and error codes".
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::client::{Auth, Method};
+use super::{Answer, Callback, Carrier, Letter, NotBelieved, Request, kept, retry_after};
+use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, Scope, Verdict};
+use crate::domain::channel::Channel;
+use crate::domain::dispatch::Words;
+
+/// What an account needs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The account's own address, as the carrier's portal shows it: `https://….api.infobip.com`
+    pub base_url: String,
+    /// The key, with permission to send texts and to read their logs.
+    pub api_key: Option<SecretString>,
+    /// The same, in a file.
+    pub api_key_file: Option<PathBuf>,
+    /// The sender: a number, a short code or a name.
+    pub from: String,
+}
+
+/// Status ids that refuse a text, in the answer to a request.
+fn rejected(id: i64) -> Option<Outcome> {
+    Some(match id {
+        8 | 51 | 52 => Outcome::Rejected(Reason::InvalidNumber),
+        10 | 14 => Outcome::Rejected(Reason::Blocked),
+        // Network, route, sender, destination that is not registered.
+        6 | 11 | 13 | 18 | 19 => Outcome::Misconfigured(Scope::Narrow),
+        12 | 17 => Outcome::Misconfigured(Scope::Account),
+        // Too many texts to this number within an hour.
+        20 => Outcome::Throttled { retry_after: None },
+        // It says itself that it took nothing.
+        21 => Outcome::Unavailable,
+        _ => return None,
+    })
+}
+
+/// Status ids of a report that says no.
+fn reason_of(id: i64, error: Option<&Trouble>) -> Reason {
+    match id {
+        8 | 51 | 52 => Reason::InvalidNumber,
+        10 | 14 => Reason::Blocked,
+        6 | 11 | 13 | 18 | 19 => Reason::Permission,
+        12 | 17 => Reason::Account,
+        20 | 21 | 31 => Reason::Congestion,
+        15 => Reason::CarrierExpired,
+        4 | 9 => match error {
+            Some(Trouble { id: Some(UNKNOWN_SUBSCRIBER), permanent: Some(true) }) => Reason::InvalidNumber,
+            Some(Trouble { permanent: Some(true), .. }) => Reason::Blocked,
+            _ => Reason::Unreachable,
+        },
+        _ => Reason::Unexplained,
+    }
+}
+
+/// `REJECTED_DUPLICATE_MESSAGE_ID`: this text was taken before.
+const DUPLICATE: i64 = 23;
+/// `DELIVERED_TO_OPERATOR`: not yet to the phone, whatever its group is called.
+const WITH_OPERATOR: i64 = 2;
+/// `EC_UNKNOWN_SUBSCRIBER`.
+const UNKNOWN_SUBSCRIBER: i64 = 1;
+/// Seconds; longer is cut to 48 h.
+const LONGEST_VALIDITY: u64 = 48 * 3600;
+
+/// Groups of statuses.
+mod group {
+    pub(super) const ACCEPTED: i64 = 0;
+    pub(super) const PENDING: i64 = 1;
+    pub(super) const UNDELIVERABLE: i64 = 2;
+    pub(super) const DELIVERED: i64 = 3;
+    pub(super) const EXPIRED: i64 = 4;
+    pub(super) const REJECTED: i64 = 5;
+}
+
+/// `POST /sms/3/messages`
+#[derive(Serialize)]
+struct Sending<'a> {
+    messages: [Message<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    sender: &'a str,
+    destinations: [Destination<'a>; 1],
+    content: Content<'a>,
+    options: Options,
+    webhooks: Webhooks<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Destination<'a> {
+    to: &'a str,
+    message_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Options {
+    validity_period: Validity,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Validity {
+    amount: u64,
+    time_unit: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhooks<'a> {
+    delivery: Reporting<'a>,
+    content_type: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reporting<'a> {
+    url: &'a str,
+    intermediate_report: bool,
+    notify: bool,
+}
+
+/// The answer to a request, with one of these for each message.
+#[derive(Deserialize)]
+struct Taken {
+    messages: Vec<Said>,
+}
+
+/// A report, and a log, with one of these for each message.
+#[derive(Deserialize)]
+struct Reports {
+    results: Vec<Said>,
+}
+
+/// What is said of one message: in an answer, in a report, in a log.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Said {
+    message_id: Option<String>,
+    status: Option<Status>,
+    error: Option<Trouble>,
+    details: Option<Parts>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    group_id: i64,
+    id: i64,
+}
+
+#[derive(Deserialize)]
+struct Trouble {
+    id: Option<i64>,
+    permanent: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Parts {
+    message_count: Option<u16>,
+}
+
+/// An Infobip account.
+pub struct Infobip {
+    base_url: String,
+    key: SecretString,
+    from: String,
+}
+
+impl Infobip {
+    /// Checks the configuration.
+    pub fn new(config: Config) -> Result<Self, String> {
+        let whole = |u: axum::http::Uri| u.scheme().is_some() && u.host().is_some();
+        if !config.base_url.parse().is_ok_and(whole) {
+            return Err("base_url must begin with https:// (or http:// for the mock gateway)".to_owned());
+        }
+        let key = config.api_key.ok_or("needs api_key or api_key_file")?;
+        if !key.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("api_key holds a space or a line break: it is one word".to_owned());
+        }
+        Ok(Self { base_url: config.base_url.trim_end_matches('/').to_owned(), key, from: config.from })
+    }
+
+    fn request(&self, method: Method, path: &str, body: Zeroizing<String>) -> Request {
+        Request {
+            method,
+            url: format!("{}{path}", self.base_url),
+            auth: Auth::Own("App", Zeroizing::new(self.key.expose_secret().to_owned())),
+            content_type: "application/json",
+            body,
+        }
+    }
+}
+
+impl Carrier for Infobip {
+    fn carries(&self, channel: Channel) -> bool {
+        channel == Channel::Sms
+    }
+
+    fn keeps_references(&self, channel: Channel) -> bool {
+        self.carries(channel)
+    }
+
+    fn build(&self, letter: &Letter<'_>) -> Request {
+        let text = match letter.words {
+            Words::Text(text) => text,
+            Words::Speech(_) => unreachable!("it carries texts alone"),
+        };
+        let message = Message {
+            sender: letter.sender.unwrap_or(&self.from),
+            // Digits alone.
+            destinations: [Destination {
+                to: letter.to.expose().trim_start_matches('+'),
+                message_id: letter.reference,
+            }],
+            content: Content { text },
+            options: Options {
+                validity_period: Validity {
+                    amount: letter.life.as_secs().clamp(1, LONGEST_VALIDITY),
+                    time_unit: "SECONDS",
+                },
+            },
+            webhooks: Webhooks {
+                delivery: Reporting { url: letter.callback, intermediate_report: true, notify: true },
+                content_type: "application/json",
+            },
+        };
+        let body = serde_json::to_string(&Sending { messages: [message] }).expect("plain structs serialise");
+        self.request(Method::Post, "/sms/3/messages", Zeroizing::new(body))
+    }
+
+    fn judge(&self, _: Channel, answer: &Answer) -> Judgement {
+        let wait = retry_after(answer.headers.get("retry-after").and_then(|v| v.to_str().ok()), answer.at);
+        match answer.status {
+            200..=299 => {}
+            429 => return Outcome::Throttled { retry_after: wait }.into(),
+            401 | 403 | 404 => return Outcome::Misconfigured(Scope::Account).into(),
+            400..=499 => return Outcome::Rejected(Reason::Request).into(),
+            // Its documents do not say that any of them takes nothing.
+            _ => return Outcome::Unknown.into(),
+        }
+        // A text that was refused is answered 200 as well.
+        let said = answer.read::<Taken>().and_then(|taken| taken.messages.into_iter().next());
+        let Some(Said { message_id, status: Some(status), details, .. }) = said else {
+            return Outcome::Unknown.into();
+        };
+        let reference = message_id.as_deref().and_then(kept);
+        let outcome = match (status.group_id, status.id) {
+            (group::ACCEPTED | group::PENDING | group::DELIVERED, _) | (_, DUPLICATE) => {
+                if reference.is_some() { Outcome::Accepted } else { Outcome::Unknown }
+            }
+            (group::UNDELIVERABLE | group::EXPIRED | group::REJECTED, id) => {
+                rejected(id).unwrap_or(Outcome::Rejected(Reason::Request))
+            }
+            _ => Outcome::Unknown,
+        };
+        let taken = outcome == Outcome::Accepted;
+        let details = Details {
+            reference: reference.filter(|_| taken),
+            carrier_code: (!taken).then(|| status.id.to_string()),
+            segments: details.and_then(|parts| parts.message_count),
+            price: None,
+        };
+        Judgement { outcome, details }
+    }
+
+    /// What an account signs callbacks with is set in a subscription at the carrier, and not documented for addresses of
+    /// single messages: the token in the address is what is believed.
+    fn read(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, NotBelieved> {
+        let reports: Reports = serde_json::from_slice(callback.body).map_err(|_| NotBelieved::Form)?;
+        Ok(strongest(&reports))
+    }
+
+    fn ask(&self, channel: Channel, reference: &str) -> Option<Request> {
+        let reference: String = form_urlencoded::byte_serialize(reference.as_bytes()).collect();
+        let path = format!("/sms/3/logs?messageId={reference}");
+        self.carries(channel).then(|| self.request(Method::Get, &path, Zeroizing::default()))
+    }
+
+    fn hear(&self, _: Channel, answer: &Answer) -> Option<Receipt> {
+        let logs = (answer.status == 200).then(|| answer.read::<Reports>())??;
+        strongest(&logs)
+    }
+}
+
+/// Several may come at once, in no order that is documented.
+fn strongest(reports: &Reports) -> Option<Receipt> {
+    let rank = |receipt: &Receipt| match receipt.verdict {
+        Verdict::Interim => 0,
+        Verdict::Bad => 1,
+        Verdict::Delivered => 2,
+    };
+    reports.results.iter().filter_map(of_message).max_by_key(rank)
+}
+
+fn of_message(said: &Said) -> Option<Receipt> {
+    let status = said.status.as_ref()?;
+    let (verdict, reason) = match (status.group_id, status.id) {
+        (_, WITH_OPERATOR) | (group::ACCEPTED | group::PENDING, _) => (Verdict::Interim, None),
+        (group::DELIVERED, _) => (Verdict::Delivered, None),
+        // Of a repeat that was dropped: it is the first one's report that counts.
+        (_, DUPLICATE) => return None,
+        (group::UNDELIVERABLE | group::EXPIRED | group::REJECTED, id) => {
+            (Verdict::Bad, Some(reason_of(id, said.error.as_ref())))
+        }
+        _ => return None,
+    };
+    let carrier_code = (verdict == Verdict::Bad).then(|| status.id.to_string());
+    Some(Receipt { verdict, reason, carrier_code, reference: said.message_id.as_deref().and_then(kept) })
+}
+
+#[cfg(test)]
+#[path = "infobip_tests.rs"]
+mod tests;

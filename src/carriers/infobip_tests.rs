@@ -1,0 +1,148 @@
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::dispatch::PhoneNumber;
+
+fn account() -> Infobip {
+    Infobip::new(Config {
+        base_url: "https://xxxxx.api.infobip.example/".to_owned(),
+        api_key: Some("key".into()),
+        api_key_file: None,
+        from: "Shop".to_owned(),
+    })
+    .unwrap()
+}
+
+fn answer(status: u16, body: &Value) -> Answer {
+    let body = Some(body.to_string().into_bytes());
+    Answer { status, headers: HeaderMap::new(), body, at: crate::domain::clock::now() }
+}
+
+#[test]
+fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
+    let to = PhoneNumber::parse("+41793026727").unwrap();
+    let request = account().build(&Letter {
+        to: &to,
+        words: &Words::Text("Your code is 123456".to_owned().into()),
+        sender: None,
+        life: Duration::from_millis(119_900),
+        reference: "0192f0c1-2222-7333-8444-555566667777-1",
+        callback: "https://otp.example/r",
+    });
+    assert_eq!(request.url, "https://xxxxx.api.infobip.example/sms/3/messages");
+    assert!(matches!(request.auth, Auth::Own("App", ref key) if key.as_str() == "key"));
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    let expected = json!({"messages": [{
+        "sender": "Shop",
+        "destinations": [{"to": "41793026727", "messageId": "0192f0c1-2222-7333-8444-555566667777-1"}],
+        "content": {"text": "Your code is 123456"},
+        "options": {"validityPeriod": {"amount": 119, "timeUnit": "SECONDS"}},
+        "webhooks": {
+            "delivery": {"url": "https://otp.example/r", "intermediateReport": true, "notify": true},
+            "contentType": "application/json",
+        },
+    }]});
+    assert_eq!(body, expected);
+}
+
+/// The answer in the carrier's documents, with another status.
+fn taken(group: i64, id: i64) -> Value {
+    let status =
+        json!({"groupId": group, "groupName": "…", "id": id, "name": "…", "description": "never shown"});
+    json!({"bulkId": "2034072219640523072", "messages": [
+        {"messageId": "job-42", "status": status, "destination": "41793026727", "details": {"messageCount": 2}},
+    ]})
+}
+
+#[test]
+fn answers_are_judged_as_the_tables_say() {
+    let judge = |status, body: &Value| account().judge(Channel::Sms, &answer(status, body));
+    let accepted = judge(200, &taken(1, 26));
+    assert_eq!(accepted.outcome, Outcome::Accepted);
+    assert_eq!((accepted.details.reference.as_deref(), accepted.details.segments), (Some("job-42"), Some(2)));
+    assert_eq!(judge(200, &taken(5, DUPLICATE)).outcome, Outcome::Accepted, "it has been taken before");
+    for (group, id, outcome) in [
+        (5, 51, Outcome::Rejected(Reason::InvalidNumber)),
+        (5, 10, Outcome::Rejected(Reason::Blocked)),
+        (5, 13, Outcome::Misconfigured(Scope::Narrow)),
+        (5, 12, Outcome::Misconfigured(Scope::Account)),
+        (5, 20, Outcome::Throttled { retry_after: None }),
+        (5, 21, Outcome::Unavailable),
+        (5, 25, Outcome::Rejected(Reason::Request)),
+        (2, 100, Outcome::Rejected(Reason::Request)),
+        (77, 7000, Outcome::Unknown),
+    ] {
+        let judged = judge(200, &taken(group, id));
+        assert_eq!(judged.outcome, outcome, "{group} {id}");
+        assert_eq!(judged.details.reference, None, "{group} {id}");
+    }
+    for (status, outcome) in [
+        (400, Outcome::Rejected(Reason::Request)),
+        (401, Outcome::Misconfigured(Scope::Account)),
+        (429, Outcome::Throttled { retry_after: None }),
+        (500, Outcome::Unknown),
+        (503, Outcome::Unknown),
+        (200, Outcome::Unknown),
+    ] {
+        assert_eq!(judge(status, &json!({})).outcome, outcome, "{status}");
+    }
+    let mut nameless = taken(1, 26);
+    nameless["messages"][0]["messageId"] = json!("");
+    assert_eq!(judge(200, &nameless).outcome, Outcome::Unknown, "nothing that a receipt could name");
+}
+
+fn report(group: i64, id: i64, error: &Value) -> Value {
+    let status = json!({"id": id, "groupId": group, "groupName": "…", "name": "…"});
+    json!({"results": [{"bulkId": "1", "messageId": "job-42", "to": "41793026727", "sentAt": "2019-04-09T16:00:58.647+0000",
+        "price": {"pricePerMessage": 0.01, "currency": "EUR"}, "status": status, "error": error}]})
+}
+
+#[test]
+fn reports_and_logs_read_as_the_tables_say() {
+    let headers = HeaderMap::new();
+    let none = json!({"id": 0, "permanent": false});
+    for (group, id, error, expected) in [
+        (1, 7, &none, Some((Verdict::Interim, None))),
+        (3, 2, &none, Some((Verdict::Interim, None))),
+        (3, 5, &none, Some((Verdict::Delivered, None))),
+        (4, 15, &none, Some((Verdict::Bad, Some(Reason::CarrierExpired)))),
+        (2, 9, &none, Some((Verdict::Bad, Some(Reason::Unreachable)))),
+        (2, 9, &json!({"id": 1, "permanent": true}), Some((Verdict::Bad, Some(Reason::InvalidNumber)))),
+        (2, 4, &json!({"id": 99, "permanent": true}), Some((Verdict::Bad, Some(Reason::Blocked)))),
+        (5, 12, &none, Some((Verdict::Bad, Some(Reason::Account)))),
+        (5, 6000, &none, Some((Verdict::Bad, Some(Reason::Unexplained)))),
+        (5, DUPLICATE, &none, None),
+        (9, 1, &none, None),
+    ] {
+        let report = report(group, id, error);
+        let body = report.to_string().into_bytes();
+        let read = account().read(&Callback { url: "", headers: &headers, body: &body }).unwrap();
+        assert_eq!(read.as_ref().map(|r| (r.verdict, r.reason)), expected, "{group} {id}");
+        assert_eq!(read, account().hear(Channel::Sms, &answer(200, &report)), "a log says the same");
+        assert!(read.is_none_or(|r| r.reference.as_deref() == Some("job-42")));
+    }
+    assert_eq!(
+        account().hear(Channel::Sms, &answer(200, &json!({"results": []}))),
+        None,
+        "it knows nothing of it"
+    );
+    assert_eq!(account().hear(Channel::Sms, &answer(503, &report(3, 5, &none))), None);
+    let mut several = report(3, 5, &none);
+    several["results"].as_array_mut().unwrap().push(report(1, 7, &Value::Null)["results"][0].clone());
+    let heard = account().hear(Channel::Sms, &answer(200, &several)).unwrap();
+    assert_eq!(heard.verdict, Verdict::Delivered, "whatever comes last in a batch");
+    let read = |body: &[u8]| account().read(&Callback { url: "", headers: &headers, body });
+    assert_eq!(read(b"<reportResponse/>"), Err(NotBelieved::Form));
+}
+
+#[test]
+fn it_is_asked_by_our_reference_about_texts_alone() {
+    let asked = account().ask(Channel::Sms, "0192f0c1-1 &x").unwrap();
+    assert_eq!(asked.method, Method::Get);
+    assert_eq!(asked.url, "https://xxxxx.api.infobip.example/sms/3/logs?messageId=0192f0c1-1+%26x");
+    assert!(account().ask(Channel::Voice, "x").is_none());
+    assert!(account().keeps_references(Channel::Sms) && !account().keeps_references(Channel::Voice));
+}

@@ -1,0 +1,390 @@
+//! Twilio: Programmable Messaging for texts, Programmable Voice for calls.
+//!
+//! Source: twilio-oai `twilio_api_v2010`, the official libraries' request validators, and the docs pages "Outbound
+//! Message Status in Status Callbacks", "Call resource", "Webhooks: Connection Overrides".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use sha1::Sha1;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::client::{Auth, Method};
+use super::{Answer, Callback, Carrier, Letter, NotBelieved, Request, kept, retry_after};
+use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, Scope, Verdict};
+use crate::domain::channel::Channel;
+use crate::domain::dispatch::{Part, Spoken, Words};
+
+/// What an account needs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `AC…`
+    pub account_sid: String,
+    /// The account's secret; also the key of callback signatures.
+    pub auth_token: Option<SecretString>,
+    /// The same, in a file.
+    pub auth_token_file: Option<PathBuf>,
+    /// The sender of texts: a number in E.164, a short code or a name. One of `from`, `messaging_service_sid`.
+    pub from: Option<String>,
+    /// `MG…`
+    pub messaging_service_sid: Option<String>,
+    /// The caller's number. Defaults to `from`.
+    pub voice_from: Option<String>,
+    /// Whether calls are to tell people from machines; a machine's answer is then a bad receipt.
+    #[serde(default)]
+    pub machine_detection: bool,
+    /// Where the API is.
+    #[serde(default = "api")]
+    pub base_url: String,
+}
+
+fn api() -> String {
+    "https://api.twilio.com".to_owned()
+}
+
+/// Codes of the send call (HTTP 400 unless the table of recorded answers says otherwise).
+fn rejected(code: i64) -> Option<Outcome> {
+    Some(match code {
+        21211 | 21217 => Outcome::Rejected(Reason::InvalidNumber),
+        21614 | 21635 => Outcome::Rejected(Reason::Landline),
+        21610 => Outcome::Rejected(Reason::OptedOut),
+        21214 | 21216 => Outcome::Rejected(Reason::Blocked),
+        // This one request: another sender or carrier may pass.
+        21612 | 21617 | 21619 | 21603 | 21624 | 90007 => Outcome::Rejected(Reason::Request),
+        // Country or sender.
+        21408 | 21215 | 21212 | 21606 | 21657 | 21704 | 21210 | 21608 => {
+            Outcome::Misconfigured(Scope::Narrow)
+        }
+        20003 | 20404 | 20005 => Outcome::Misconfigured(Scope::Account),
+        20429 | 21611 => Outcome::Throttled { retry_after: None },
+        _ => return None,
+    })
+}
+
+/// Codes of a failed message's receipt.
+fn reason_of(code: i64) -> Reason {
+    match code {
+        30003 | 30453 | 30485 => Reason::Unreachable,
+        30005 => Reason::InvalidNumber,
+        30006 => Reason::Landline,
+        30004 | 30038 | 30450 => Reason::Blocked,
+        30007 => Reason::Content,
+        30001 | 30017 | 30022 | 30023 | 30035 | 30410 | 30500 | 14107 => Reason::Congestion,
+        30036 => Reason::CarrierExpired,
+        30002 | 30037 | 30454 | 63038 => Reason::Account,
+        30010 | 30018 | 30024 | 30032..=30034 | 30040..=30042 => Reason::Permission,
+        21610 => Reason::OptedOut,
+        _ => Reason::Unexplained,
+    }
+}
+
+/// SIP answers that say that there is no such number.
+const NO_SUCH_NUMBER: [&str; 3] = ["404", "484", "604"];
+/// The longest `TwiML` that a call takes, in characters.
+const LONGEST_TWIML: usize = 4000;
+/// Twilio asks for more than 5 s of validity; below, it may drop the message at once.
+const VALIDITY: std::ops::RangeInclusive<u64> = 1..=36_000;
+
+/// Seconds that a phone rings at most (Twilio's own default).
+const RING_S: u64 = 60;
+
+/// A Twilio account.
+pub struct Twilio {
+    config: Config,
+    token: SecretString,
+}
+
+impl Twilio {
+    /// Checks the configuration.
+    pub fn new(config: Config) -> Result<Self, String> {
+        if config.from.is_none() && config.messaging_service_sid.is_none() {
+            return Err("needs from or messaging_service_sid".to_owned());
+        }
+        if !config
+            .base_url
+            .parse::<axum::http::Uri>()
+            .is_ok_and(|u| u.scheme().is_some() && u.host().is_some())
+        {
+            return Err("base_url must begin with https:// (or http:// for the mock gateway)".to_owned());
+        }
+        let digits = config.account_sid.strip_prefix("AC");
+        if !digits.is_some_and(|d| d.len() == 32 && d.bytes().all(|b| b.is_ascii_hexdigit())) {
+            return Err("account_sid is AC and 32 hexadecimal digits".to_owned());
+        }
+        let token = config.auth_token.clone().ok_or("needs auth_token or auth_token_file")?;
+        Ok(Self { config, token })
+    }
+
+    fn resource(&self, channel: Channel, name: &str) -> String {
+        let list = match channel {
+            Channel::Sms => "Messages",
+            Channel::Voice => "Calls",
+        };
+        let base = self.config.base_url.trim_end_matches('/');
+        format!("{base}/2010-04-01/Accounts/{}/{list}{name}.json", self.config.account_sid)
+    }
+
+    fn request(&self, method: Method, url: String, form: Zeroizing<String>) -> Request {
+        let token = Zeroizing::new(self.token.expose_secret().to_owned());
+        Request {
+            method,
+            url,
+            auth: Auth::Basic(self.config.account_sid.clone(), token),
+            content_type: "application/x-www-form-urlencoded",
+            body: form,
+        }
+    }
+}
+
+impl Carrier for Twilio {
+    fn carries(&self, channel: Channel) -> bool {
+        channel == Channel::Sms || self.config.voice_from.is_some() || self.config.from.is_some()
+    }
+
+    fn keeps_references(&self, _: Channel) -> bool {
+        false
+    }
+
+    fn build(&self, letter: &Letter<'_>) -> Request {
+        // Twilio retries a callback once, and not on a 5xx, unless the URL's fragment asks for more.
+        let callback = format!("{}#rc=5&rp=all", letter.callback);
+        let mut form = Form::default();
+        form.add("To", letter.to.expose());
+        let channel = match letter.words {
+            Words::Text(text) => {
+                match (letter.sender, &self.config.messaging_service_sid, &self.config.from) {
+                    (Some(own), ..) if own.starts_with("MG") => form.add("MessagingServiceSid", own),
+                    (Some(own), ..) => form.add("From", own),
+                    (None, Some(service), _) => form.add("MessagingServiceSid", service),
+                    (None, None, Some(from)) => form.add("From", from),
+                    (None, None, None) => {}
+                }
+                form.add("Body", text);
+                let validity = letter.life.as_secs().clamp(*VALIDITY.start(), *VALIDITY.end());
+                form.add("ValidityPeriod", &validity.to_string());
+                Channel::Sms
+            }
+            Words::Speech(spoken) => {
+                let own = self.config.voice_from.as_deref().or(self.config.from.as_deref());
+                form.add("From", letter.sender.or(own).unwrap_or_default());
+                form.add("Twiml", &twiml(spoken));
+                for event in ["initiated", "ringing", "answered", "completed"] {
+                    form.add("StatusCallbackEvent", event);
+                }
+                // A phone that rings on after the code's end would say what no longer opens anything.
+                form.add("Timeout", &letter.life.as_secs().clamp(5, RING_S).to_string());
+                if self.config.machine_detection {
+                    form.add("MachineDetection", "Enable");
+                }
+                Channel::Voice
+            }
+        };
+        form.add("StatusCallback", &callback);
+        self.request(Method::Post, self.resource(channel, ""), form.0)
+    }
+
+    fn judge(&self, _: Channel, answer: &Answer) -> Judgement {
+        let body = answer.json();
+        let field = |name: &str| body.as_ref().and_then(|b| b.get(name));
+        let text = |name: &str| field(name).and_then(|v| v.as_str()).and_then(kept);
+        let code = field("code").and_then(serde_json::Value::as_i64);
+        let wait = retry_after(answer.headers.get("retry-after").and_then(|v| v.to_str().ok()), answer.at);
+        let outcome = match (answer.status, code.and_then(rejected)) {
+            (200..=299, _) => match text("sid") {
+                Some(reference) => {
+                    let price =
+                        text("price").map(|p| format!("{p} {}", text("price_unit").unwrap_or_default()));
+                    let segments = text("num_segments").and_then(|n| n.parse().ok());
+                    let details = Details { reference: Some(reference), carrier_code: None, segments, price };
+                    return Judgement { outcome: Outcome::Accepted, details };
+                }
+                // It said yes in words that we cannot read.
+                None => Outcome::Unknown,
+            },
+            (429, _) | (400..=499, Some(Outcome::Throttled { .. })) => {
+                Outcome::Throttled { retry_after: wait }
+            }
+            (400..=499, Some(outcome)) => outcome,
+            (401 | 403 | 404, None) => Outcome::Misconfigured(Scope::Account),
+            (400..=499, None) => Outcome::Rejected(Reason::Request),
+            // "Service unavailable" is answered by the edge, before a message is made. Other 5xx explain nothing.
+            (503, _) => Outcome::Unavailable,
+            _ => Outcome::Unknown,
+        };
+        Judgement {
+            outcome,
+            details: Details { carrier_code: code.map(|c| c.to_string()), ..Details::default() },
+        }
+    }
+
+    fn read(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, NotBelieved> {
+        let form: Vec<(String, String)> = form_urlencoded::parse(callback.body).into_owned().collect();
+        let given = callback.headers.get("x-twilio-signature").ok_or(NotBelieved::Signature)?.as_bytes();
+        let token = self.token.expose_secret();
+        // Senders differ in whether they sign the standard port.
+        let believed = spellings(callback.url)
+            .iter()
+            .any(|url| signature(token, url, &form).as_bytes().ct_eq(given).into());
+        if !believed {
+            return Err(NotBelieved::Signature);
+        }
+        let field = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let code = field("ErrorCode").and_then(|c| c.parse::<i64>().ok());
+        if let Some(status) = field("MessageStatus") {
+            return Ok(of_message(status, code, field("MessageSid")));
+        }
+        let status = field("CallStatus").ok_or(NotBelieved::Form)?;
+        Ok(of_call(status, field("AnsweredBy"), field("SipResponseCode"), field("CallSid")))
+    }
+
+    fn ask(&self, channel: Channel, reference: &str) -> Option<Request> {
+        let url = self.resource(channel, &format!("/{reference}"));
+        Some(self.request(Method::Get, url, Zeroizing::default()))
+    }
+
+    fn hear(&self, channel: Channel, answer: &Answer) -> Option<Receipt> {
+        let body = (answer.status == 200).then(|| answer.json())??;
+        let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str);
+        let status = text("status")?;
+        match channel {
+            Channel::Sms => {
+                of_message(status, body.get("error_code").and_then(serde_json::Value::as_i64), text("sid"))
+            }
+            Channel::Voice => of_call(status, text("answered_by"), None, text("sid")),
+        }
+    }
+}
+
+fn of_message(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Receipt> {
+    let (verdict, reason) = match status {
+        "queued" | "sending" | "sent" | "accepted" | "scheduled" => (Verdict::Interim, None),
+        "delivered" | "read" => (Verdict::Delivered, None),
+        "undelivered" | "failed" | "canceled" => {
+            (Verdict::Bad, Some(code.map_or(Reason::Unexplained, reason_of)))
+        }
+        // New words come without notice.
+        _ => return None,
+    };
+    Some(Receipt {
+        verdict,
+        reason,
+        carrier_code: code.map(|c| c.to_string()),
+        reference: sid.and_then(kept),
+    })
+}
+
+fn of_call(status: &str, answered_by: Option<&str>, sip: Option<&str>, sid: Option<&str>) -> Option<Receipt> {
+    let machine = answered_by.is_some_and(|who| who.starts_with("machine") || who == "fax");
+    let (verdict, reason) = match status {
+        "queued" | "initiated" | "ringing" | "in-progress" => (Verdict::Interim, None),
+        "completed" if machine => (Verdict::Bad, Some(Reason::Machine)),
+        "completed" => (Verdict::Delivered, None),
+        "busy" => (Verdict::Bad, Some(Reason::Busy)),
+        "no-answer" => (Verdict::Bad, Some(Reason::NoAnswer)),
+        "failed" if sip.is_some_and(|s| NO_SUCH_NUMBER.contains(&s)) => {
+            (Verdict::Bad, Some(Reason::InvalidNumber))
+        }
+        "failed" | "canceled" => (Verdict::Bad, Some(Reason::Unreachable)),
+        _ => return None,
+    };
+    Some(Receipt { verdict, reason, carrier_code: sip.and_then(kept), reference: sid.and_then(kept) })
+}
+
+/// `X-Twilio-Signature`: HMAC-SHA1 over the URL and the form's distinct names, sorted, each with its distinct values,
+/// sorted (twilio-python, `request_validator.py`).
+fn signature(token: &str, url: &str, form: &[(String, String)]) -> String {
+    let mut sorted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, value) in form {
+        sorted.entry(name).or_default().insert(value);
+    }
+    let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(url.as_bytes());
+    for (name, values) in sorted {
+        for value in values {
+            mac.update(name.as_bytes());
+            mac.update(value.as_bytes());
+        }
+    }
+    BASE64.encode(mac.finalize().into_bytes())
+}
+
+/// The URL as it is, and with the standard port added or taken away.
+fn spellings(url: &str) -> Vec<String> {
+    let mut all = vec![url.to_owned()];
+    for (scheme, port) in [("https://", ":443"), ("http://", ":80")] {
+        let Some(rest) = url.strip_prefix(scheme) else {
+            continue;
+        };
+        let (host, path) = rest.find(['/', '?']).map_or((rest, ""), |i| rest.split_at(i));
+        let bare = host.strip_suffix(port).unwrap_or(host);
+        if bare != host || !host.rsplit(']').next().unwrap_or(host).contains(':') {
+            all.extend([format!("{scheme}{bare}{port}{path}"), format!("{scheme}{bare}{path}")]);
+        }
+    }
+    all
+}
+
+/// A call that speaks: pauses and sentences, then it hangs up.
+fn twiml(spoken: &Spoken) -> Zeroizing<String> {
+    let mut xml = Zeroizing::new(String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>"));
+    for part in &spoken.parts {
+        match part {
+            Part::Say(text) => {
+                let said = format!("<Say language=\"{}\">{}</Say>", spoken.language, escape(text).as_str());
+                *xml += &Zeroizing::new(said);
+            }
+            Part::Pause(seconds) => {
+                *xml += "<Pause length=\"";
+                *xml += &seconds.to_string();
+                *xml += "\"/>";
+            }
+        }
+    }
+    *xml += "<Hangup/></Response>";
+    debug_assert!(xml.chars().count() <= LONGEST_TWIML, "templates are bounded");
+    xml
+}
+
+fn escape(text: &str) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(text.len()));
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A form that is wiped when dropped.
+#[derive(Default)]
+struct Form(Zeroizing<String>);
+
+impl Form {
+    fn add(&mut self, name: &str, value: &str) {
+        if !self.0.is_empty() {
+            self.0.push('&');
+        }
+        self.0.push_str(name);
+        self.0.push('=');
+        self.0.extend(form_urlencoded::byte_serialize(value.as_bytes()));
+    }
+}
+
+/// The least life for which Twilio takes a message.
+pub const MIN_VALIDITY: Duration = Duration::from_secs(6);
+
+#[cfg(test)]
+#[path = "twilio_tests.rs"]
+mod tests;

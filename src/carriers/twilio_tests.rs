@@ -1,0 +1,240 @@
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+
+use super::*;
+use crate::domain::dispatch::Part;
+use crate::domain::dispatch::PhoneNumber;
+
+fn form(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+}
+
+fn account() -> Twilio {
+    Twilio::new(Config {
+        account_sid: "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_owned(),
+        auth_token: Some("12345".into()),
+        auth_token_file: None,
+        from: Some("+15005550006".to_owned()),
+        messaging_service_sid: None,
+        voice_from: None,
+        machine_detection: true,
+        base_url: "https://api.example".to_owned(),
+    })
+    .unwrap()
+}
+
+fn answer(status: u16, body: &str) -> Answer {
+    Answer { status, headers: HeaderMap::new(), body: Some(body.into()), at: crate::domain::clock::now() }
+}
+
+/// Vectors of the official library's own tests.
+#[test]
+fn signatures_are_those_of_the_official_library() {
+    let params = form(&[
+        ("CallSid", "CA1234567890ABCDE"),
+        ("Digits", "1234"),
+        ("From", "+14158675309"),
+        ("To", "+18005551212"),
+        ("Caller", "+14158675309"),
+    ]);
+    for (url, expected) in [
+        ("https://mycompany.com/myapp.php?foo=1&bar=2", "RSOYDt4T1cUTdK1PDd93/VVr8B8="),
+        ("https://mycompany.com:443/myapp.php?foo=1&bar=2", "kvajT1Ptam85bY51eRf/AJRuM3w="),
+        ("http://mycompany.com:80/myapp.php?foo=1&bar=2", "0ZXoZLH/DfblKGATFgpif+LLRf4="),
+        ("http://mycompany.com:1234/myapp.php?foo=1&bar=2", "Zmvh+3yNM1Phv2jhDCwEM3q5ebU="),
+    ] {
+        assert_eq!(signature("12345", url, &params), expected, "{url}");
+    }
+    let repeated = form(&[
+        ("Sid", "CA123"),
+        ("SidAccount", "AC123"),
+        ("Digits", "5678"),
+        ("Digits", "1234"),
+        ("Digits", "1234"),
+    ]);
+    let url = "https://mycompany.com/myapp.php?foo=1&bar=2";
+    assert_eq!(signature("12345", url, &repeated), "IK+Dwps556ElfBT0I3Rgjkr1wJU=");
+}
+
+#[test]
+fn the_standard_port_may_be_signed_or_not() {
+    assert!(spellings("https://a.example/x").contains(&"https://a.example:443/x".to_owned()));
+    assert!(spellings("https://a.example:443/x").contains(&"https://a.example/x".to_owned()));
+    assert_eq!(spellings("https://a.example:8443/x"), ["https://a.example:8443/x"]);
+}
+
+fn callback(body: &str, signed: &str) -> Result<Option<Receipt>, NotBelieved> {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-twilio-signature", signed.parse().unwrap());
+    account().read(&Callback {
+        url: "https://example.com/hooks/twilio/status",
+        headers: &headers,
+        body: body.as_bytes(),
+    })
+}
+
+#[test]
+fn a_callback_is_believed_only_with_its_signature() {
+    let body = "AccountSid=ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&ApiVersion=2010-04-01&From=%2B15005550006\
+                &MessageSid=SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&MessageStatus=delivered\
+                &SmsSid=SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&SmsStatus=delivered&To=%2B15005550010";
+    let good = "2AAsmco4Nhq2nntdycpgEt9+UO4=";
+    let receipt = callback(body, good).unwrap().unwrap();
+    assert_eq!(receipt.verdict, Verdict::Delivered);
+    assert_eq!(receipt.reference.as_deref(), Some("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    assert_eq!(callback(&body.replace("delivered", "undelivered"), good), Err(NotBelieved::Signature));
+    assert_eq!(callback(body, "AAAA"), Err(NotBelieved::Signature));
+}
+
+#[test]
+fn receipts_read_as_the_tables_say() {
+    let message = |status, code| of_message(status, code, None).map(|r| (r.verdict, r.reason));
+    assert_eq!(message("sent", None), Some((Verdict::Interim, None)));
+    assert_eq!(message("undelivered", Some(30003)), Some((Verdict::Bad, Some(Reason::Unreachable))));
+    assert_eq!(message("failed", Some(30006)), Some((Verdict::Bad, Some(Reason::Landline))));
+    assert_eq!(message("undelivered", Some(30036)), Some((Verdict::Bad, Some(Reason::CarrierExpired))));
+    assert_eq!(message("undelivered", Some(99999)), Some((Verdict::Bad, Some(Reason::Unexplained))));
+    assert_eq!(message("levitating", None), None);
+    let call = |status, who, sip| of_call(status, who, sip, None).map(|r| (r.verdict, r.reason));
+    assert_eq!(call("completed", Some("human"), None), Some((Verdict::Delivered, None)));
+    assert_eq!(call("completed", None, None), Some((Verdict::Delivered, None)));
+    assert_eq!(call("completed", Some("machine_start"), None), Some((Verdict::Bad, Some(Reason::Machine))));
+    assert_eq!(call("busy", None, None), Some((Verdict::Bad, Some(Reason::Busy))));
+    assert_eq!(call("no-answer", None, None), Some((Verdict::Bad, Some(Reason::NoAnswer))));
+    assert_eq!(call("failed", None, Some("404")), Some((Verdict::Bad, Some(Reason::InvalidNumber))));
+    assert_eq!(call("ringing", None, None), Some((Verdict::Interim, None)));
+}
+
+#[test]
+fn a_status_that_was_asked_for_reads_like_a_receipt() {
+    let asked = account().ask(Channel::Voice, "CA1").unwrap();
+    assert_eq!(asked.method, Method::Get);
+    assert_eq!(
+        asked.url,
+        "https://api.example/2010-04-01/Accounts/ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/Calls/CA1.json"
+    );
+    let hear = |channel, status, body: &str| account().hear(channel, &answer(status, body));
+    let told = |channel, body: &str| hear(channel, 200, body).map(|r| (r.verdict, r.reason));
+    let text = |status: &str, code: &str| {
+        told(Channel::Sms, &format!("{{\"sid\": \"SM1\", \"status\": \"{status}\", \"error_code\": {code}}}"))
+    };
+    for on_its_way in ["accepted", "queued", "sending", "sent"] {
+        assert_eq!(text(on_its_way, "null"), Some((Verdict::Interim, None)), "{on_its_way}");
+    }
+    assert_eq!(text("delivered", "null"), Some((Verdict::Delivered, None)));
+    assert_eq!(text("undelivered", "30006"), Some((Verdict::Bad, Some(Reason::Landline))));
+    assert_eq!(text("failed", "null"), Some((Verdict::Bad, Some(Reason::Unexplained))));
+    assert_eq!(text("levitating", "null"), None);
+    let call = |status: &str, who: &str| {
+        told(
+            Channel::Voice,
+            &format!("{{\"sid\": \"CA1\", \"status\": \"{status}\", \"answered_by\": {who}}}"),
+        )
+    };
+    assert_eq!(call("in-progress", "null"), Some((Verdict::Interim, None)));
+    assert_eq!(call("completed", "null"), Some((Verdict::Delivered, None)));
+    assert_eq!(call("completed", "\"human\""), Some((Verdict::Delivered, None)));
+    assert_eq!(call("completed", "\"machine_start\""), Some((Verdict::Bad, Some(Reason::Machine))));
+    assert_eq!(call("no-answer", "null"), Some((Verdict::Bad, Some(Reason::NoAnswer))));
+    let failed = "{\"sid\": \"SM1\", \"status\": \"undelivered\", \"error_code\": 30003}";
+    let receipt = hear(Channel::Sms, 200, failed).unwrap();
+    assert_eq!((receipt.reference.as_deref(), receipt.carrier_code.as_deref()), (Some("SM1"), Some("30003")));
+    // No status: nothing is known, and nothing is concluded.
+    let delivered = "{\"sid\": \"SM1\", \"status\": \"delivered\"}";
+    for (status, body) in [
+        (201, delivered),
+        (404, delivered),
+        (500, delivered),
+        (200, "<html>"),
+        (200, "{}"),
+        (200, "[]"),
+        (200, "{\"status\": 7}"),
+        (200, ""),
+    ] {
+        assert_eq!(hear(Channel::Sms, status, body), None, "{status} {body}");
+    }
+}
+
+#[test]
+fn answers_are_judged_as_the_tables_say() {
+    let judge = |status, body: &str| account().judge(Channel::Sms, &answer(status, body)).outcome;
+    let error = |code: i64| format!("{{\"code\": {code}, \"message\": \"x\", \"status\": 400}}");
+    assert_eq!(judge(201, "{\"sid\": \"SM1\", \"num_segments\": \"2\"}"), Outcome::Accepted);
+    assert_eq!(judge(201, "<html>"), Outcome::Unknown, "a success that cannot be read");
+    assert_eq!(judge(400, &error(21211)), Outcome::Rejected(Reason::InvalidNumber));
+    assert_eq!(judge(400, &error(21614)), Outcome::Rejected(Reason::Landline));
+    assert_eq!(judge(400, &error(21610)), Outcome::Rejected(Reason::OptedOut));
+    assert_eq!(judge(400, &error(21612)), Outcome::Rejected(Reason::Request));
+    assert_eq!(judge(400, &error(21408)), Outcome::Misconfigured(Scope::Narrow));
+    assert_eq!(judge(401, &error(20003)), Outcome::Misconfigured(Scope::Account));
+    assert_eq!(judge(401, ""), Outcome::Misconfigured(Scope::Account));
+    assert_eq!(judge(400, "nonsense"), Outcome::Rejected(Reason::Request));
+    assert_eq!(judge(429, &error(21611)), Outcome::Throttled { retry_after: None });
+    assert_eq!(judge(503, ""), Outcome::Unavailable);
+    assert_eq!(judge(500, &error(20500)), Outcome::Unknown, "other 5xx explain nothing");
+    assert_eq!(judge(502, ""), Outcome::Unknown);
+    assert_eq!(judge(302, ""), Outcome::Unknown);
+    let details =
+        account().judge(Channel::Sms, &answer(201, "{\"sid\": \"SM1\", \"num_segments\": \"2\"}")).details;
+    assert_eq!((details.reference.as_deref(), details.segments), (Some("SM1"), Some(2)));
+}
+
+#[test]
+fn a_throttled_answer_keeps_its_retry_after() {
+    let mut busy = answer(429, "{\"code\": 20429}");
+    busy.headers.insert("retry-after", "7".parse().unwrap());
+    let outcome = account().judge(Channel::Sms, &busy).outcome;
+    assert_eq!(outcome, Outcome::Throttled { retry_after: Some(Duration::from_secs(7)) });
+}
+
+#[test]
+fn a_text_carries_its_remaining_life_and_where_to_report() {
+    let to = PhoneNumber::parse("+447700900123").unwrap();
+    let words = Words::Text(Zeroizing::new("Your code: 48 & 15 é".to_owned()));
+    let letter = Letter {
+        to: &to,
+        words: &words,
+        sender: None,
+        life: Duration::from_secs(290),
+        reference: "x-1",
+        callback: "https://r.example/v1/x",
+    };
+    let request = account().build(&letter);
+    assert_eq!(
+        request.url,
+        "https://api.example/2010-04-01/Accounts/ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/Messages.json"
+    );
+    let form: Vec<(String, String)> = form_urlencoded::parse(request.body.as_bytes()).into_owned().collect();
+    let field = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    assert_eq!(field("To"), Some("+447700900123"));
+    assert_eq!(field("Body"), Some("Your code: 48 & 15 é"));
+    assert_eq!(field("ValidityPeriod"), Some("290"));
+    assert_eq!(field("StatusCallback"), Some("https://r.example/v1/x#rc=5&rp=all"));
+}
+
+#[test]
+fn a_call_speaks_and_escapes() {
+    let to = PhoneNumber::parse("+447700900123").unwrap();
+    let parts = vec![Part::Pause(1), Part::Say(Zeroizing::new("A & B: 4. 8.".to_owned()))];
+    let words = Words::Speech(Spoken { language: "en-GB".to_owned(), parts });
+    let letter = Letter {
+        to: &to,
+        words: &words,
+        sender: None,
+        life: Duration::from_secs(60),
+        reference: "x-1",
+        callback: "https://r.example/",
+    };
+    let request = account().build(&letter);
+    let form: Vec<(String, String)> = form_urlencoded::parse(request.body.as_bytes()).into_owned().collect();
+    let fields =
+        |name: &str| form.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        fields("Twiml"),
+        ["<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Pause length=\"1\"/>\
+          <Say language=\"en-GB\">A &amp; B: 4. 8.</Say><Hangup/></Response>"]
+    );
+    assert_eq!(fields("StatusCallbackEvent"), ["initiated", "ringing", "answered", "completed"]);
+    assert_eq!(fields("MachineDetection"), ["Enable"]);
+}

@@ -1,0 +1,100 @@
+//! Acts on a dispatch, from either door: a fact is written, and a worker is woken to draw the conclusion.
+
+use uuid::Uuid;
+
+use crate::delivery::wake::Waker;
+use crate::domain::attempt::State;
+use crate::domain::dispatch::Stop;
+use crate::intake::{Act, Deed};
+use crate::ledger::{Advanced, Advancing, Ledger, LedgerError, Marked, Marking};
+use crate::ops::metrics::Metrics;
+
+/// What an act came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acted {
+    /// It stands: no further request begins, or the next step does.
+    Done {
+        /// Our name for the dispatch.
+        uid: Uuid,
+        /// Its state.
+        state: State,
+    },
+    /// It stood before, or there is nothing to do.
+    Nothing {
+        /// The dispatch's state.
+        state: State,
+    },
+    /// It cannot be done.
+    Not(Barred),
+    /// There is no such dispatch.
+    Unknown,
+}
+
+impl Acted {
+    /// As a metric's label.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Done { .. } => "done",
+            Self::Nothing { .. } => "nothing",
+            Self::Not(_) => "barred",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why an act cannot be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barred {
+    /// The dispatch has ended.
+    Final(State),
+    /// No further request may begin.
+    Stopped(Stop),
+    /// The plan has no further step.
+    PlanOver,
+    /// The step that was asked for before has not been tried yet.
+    Pending,
+}
+
+/// Does an act.
+pub async fn perform(
+    ledger: &Ledger, waker: &Waker, metrics: &Metrics, act: &Act,
+) -> Result<Acted, LedgerError> {
+    let (tenant, id) = (act.tenant.clone(), act.id);
+    let acted = match act.deed {
+        Deed::Feedback { verified: true } => {
+            mark(ledger, Marking { tenant, id, stop: Stop::Verified }).await?
+        }
+        Deed::Feedback { verified: false } => {
+            let found = ledger.find(&tenant, id).await?;
+            found.map_or(Acted::Unknown, |d| Acted::Nothing { state: d.state })
+        }
+        Deed::Cancel => match mark(ledger, Marking { tenant, id, stop: Stop::Cancel }).await? {
+            Acted::Nothing { state } if state.is_final() && state != State::Cancelled => {
+                Acted::Not(Barred::Final(state))
+            }
+            acted => acted,
+        },
+        Deed::Next { step } => match ledger.advance(Advancing { tenant, id, step }).await? {
+            Advanced::Advanced { uid, state } => Acted::Done { uid, state },
+            Advanced::Before { state } => Acted::Nothing { state },
+            Advanced::Final { state } => Acted::Not(Barred::Final(state)),
+            Advanced::Stopped { stop } => Acted::Not(Barred::Stopped(stop)),
+            Advanced::PlanOver => Acted::Not(Barred::PlanOver),
+            Advanced::Pending => Acted::Not(Barred::Pending),
+            Advanced::Unknown => Acted::Unknown,
+        },
+    };
+    if let Acted::Done { uid, .. } = acted {
+        waker.wake(uid);
+    }
+    metrics.acted(act.deed.word(), acted.word());
+    Ok(acted)
+}
+
+async fn mark(ledger: &Ledger, marking: Marking) -> Result<Acted, LedgerError> {
+    Ok(match ledger.stop(marking).await? {
+        Marked::Marked { uid, state } => Acted::Done { uid, state },
+        Marked::MarkedBefore { state, .. } | Marked::Final { state } => Acted::Nothing { state },
+        Marked::Unknown => Acted::Unknown,
+    })
+}

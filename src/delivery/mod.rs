@@ -1,0 +1,10 @@
+//! From an admitted dispatch to the carrier's answer.
+//!
+//! Comes in: jobs, dispatches that are due, and acts of senders. Goes out: requests to carriers, and conclusions for the ledger.
+//! Nothing here decides what follows from a fact: [`crate::domain::decide`] does.
+
+pub mod act;
+pub mod routing;
+pub mod scheduler;
+pub mod wake;
+pub mod worker;

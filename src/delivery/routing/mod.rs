@@ -1,0 +1,359 @@
+//! Who carries a message: the configured order, whoever is healthy, has pace and has a slot free.
+
+mod breaker;
+mod pace;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::carriers::infobip::Infobip;
+use crate::carriers::twilio::{self, Twilio};
+use crate::carriers::{Carrier, Client};
+use crate::config::{BadConfig, Config};
+use crate::domain::attempt::{Outcome, Scope};
+use crate::domain::channel::Channel;
+use crate::domain::decide::{Candidate, MIN_LIFE, Policy, UnknownPolicy};
+use breaker::Breaker;
+use pace::Pace;
+
+/// Countries whose policies are kept ready; above, they are made anew each time.
+const POLICIES: usize = 512;
+/// An account that ended a request within this time moves: whoever finds no slot free gets one soon.
+const MOVES: Duration = Duration::from_secs(1);
+
+/// An account at a carrier, with all that decides whether it may be asked now.
+pub struct Account {
+    /// Its configured name.
+    pub name: String,
+    /// Its company's language.
+    pub carrier: Box<dyn Carrier>,
+    /// Its connections.
+    pub client: Client,
+    bounds: Arc<Bounds>,
+    breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
+    candidates: HashMap<Channel, Candidate>,
+}
+
+/// How much may be asked of an account. They outlive a change of the configuration that does not change them, with all
+/// that is under way.
+struct Bounds {
+    rate_per_s: u32,
+    at_once: usize,
+    pace: Pace,
+    slots: Arc<Semaphore>,
+    /// Boot time at which a slot was last given back, in ms; 0: never.
+    freed_at: AtomicU64,
+}
+
+/// An account that may be asked, with the slot that it takes.
+pub struct Ready {
+    /// The account.
+    pub account: Arc<Account>,
+    /// The least life a code must have when its request goes out.
+    pub min_life: Duration,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.account
+            .bounds
+            .freed_at
+            .store(crate::domain::clock::boot().as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+/// No carrier had room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom {
+    /// When its turn comes, where no more than pace was lacking, or a slot at a carrier that ends requests.
+    pub wait: Option<Duration>,
+}
+
+impl Ready {
+    /// Waits for pace once more: what was given before an outage does not allow a burst after it.
+    pub async fn paced_again(&self) {
+        self.account.bounds.pace.ready().await;
+    }
+}
+
+/// All accounts, and who carries what.
+pub struct Routes {
+    accounts: BTreeMap<String, Arc<Account>>,
+    config: Config,
+    /// The live workers that share each rate.
+    workers: AtomicUsize,
+    policies: Mutex<HashMap<Option<String>, Arc<Policy>>>,
+}
+
+impl Routes {
+    /// The accounts of a configuration. What was found out about carriers before is forgotten: it may have been mended.
+    pub fn new(config: &Config, before: Option<&Self>) -> Result<Self, BadConfig> {
+        // Where there are several, one that hangs cannot hold more than half of the worker.
+        let at_once = config.worker.slots / if config.carriers.len() > 1 { 2 } else { 1 };
+        let workers = before.map_or(1, |b| b.workers.load(Ordering::Relaxed));
+        let mut accounts = BTreeMap::new();
+        for (name, c) in &config.carriers {
+            let bad = |what: &str| BadConfig(format!("carriers.{name}: {what}"));
+            let (carrier, least): (Box<dyn Carrier>, Duration) = match (&c.twilio, &c.infobip) {
+                (Some(t), _) => {
+                    (Box::new(Twilio::new(t.clone()).map_err(|e| bad(&e))?), twilio::MIN_VALIDITY)
+                }
+                (_, Some(i)) => (Box::new(Infobip::new(i.clone()).map_err(|e| bad(&e))?), Duration::ZERO),
+                (None, None) => return Err(bad("needs its kind, such as a section twilio")),
+            };
+            let keeps = |channel| carrier.keeps_references(channel);
+            let best = if keeps(Channel::Sms) { UnknownPolicy::Lookup } else { UnknownPolicy::Wait };
+            let unknown = [
+                (Channel::Sms, "unknown_sms", c.unknown_sms.unwrap_or(best)),
+                (Channel::Voice, "unknown_voice", c.unknown_voice),
+            ];
+            for (channel, key, policy) in unknown {
+                if matches!(policy, UnknownPolicy::Lookup | UnknownPolicy::Idempotent) && !keeps(channel) {
+                    return Err(bad(&format!(
+                        "{key}: this carrier knows nothing by our own reference; use wait or never"
+                    )));
+                }
+            }
+            let client = Client::new(Duration::from_secs(c.time_out_s))
+                .map_err(|_| bad("no HTTP client can be made"))?;
+            let candidate =
+                |unknown| Candidate { carrier: name.clone(), unknown, min_life: MIN_LIFE.max(least) };
+            let account = Account {
+                name: name.clone(),
+                carrier,
+                client,
+                bounds: before
+                    .and_then(|b| b.accounts.get(name))
+                    .map(|account| Arc::clone(&account.bounds))
+                    .filter(|bounds| bounds.rate_per_s == c.rate_per_s && bounds.at_once == at_once)
+                    .unwrap_or_else(|| Arc::new(Bounds::new(c.rate_per_s, at_once, workers))),
+                breakers: Mutex::default(),
+                candidates: unknown.map(|(channel, _, policy)| (channel, candidate(policy))).into(),
+            };
+            accounts.insert(name.clone(), Arc::new(account));
+        }
+        let workers = AtomicUsize::new(workers);
+        Ok(Self { accounts, config: config.clone(), workers, policies: Mutex::default() })
+    }
+
+    /// An account, by name.
+    pub fn account(&self, name: &str) -> Option<&Arc<Account>> {
+        self.accounts.get(name)
+    }
+
+    /// What decides what follows, for numbers of a country.
+    pub fn policy(&self, country: Option<&str>) -> Arc<Policy> {
+        let key = country.map(str::to_owned);
+        let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(policy) = policies.get(&key) {
+            return Arc::clone(policy);
+        }
+        let policy = Arc::new(Policy {
+            sms: self.candidates(Channel::Sms, country),
+            voice: self.candidates(Channel::Voice, country),
+            receipt_wait: Duration::from_secs(self.config.dispatch.receipt_wait_s),
+        });
+        if policies.len() < POLICIES {
+            policies.insert(key, Arc::clone(&policy));
+        }
+        policy
+    }
+
+    fn candidates(&self, channel: Channel, country: Option<&str>) -> Vec<Candidate> {
+        let routes = &self.config.routes;
+        let local = country.and_then(|c| routes.countries.get(c));
+        let named = match channel {
+            Channel::Sms => local.and_then(|l| l.sms.as_ref()).unwrap_or(&routes.sms),
+            Channel::Voice => local.and_then(|l| l.voice.as_ref()).unwrap_or(&routes.voice),
+        };
+        let all: Vec<String> =
+            if named.is_empty() { self.accounts.keys().cloned().collect() } else { named.clone() };
+        all.iter()
+            .filter_map(|n| self.accounts.get(n))
+            .filter(|a| a.carrier.carries(channel))
+            .filter_map(|a| a.candidates.get(&channel))
+            .cloned()
+            .collect()
+    }
+
+    /// The first of these carriers that is healthy, has a slot free and has pace. `has_waited`: it stood in line before.
+    pub fn choose(
+        &self, channel: Channel, country: Option<&str>, carriers: &[String], has_waited: bool,
+    ) -> Result<Ready, NoRoom> {
+        let now = crate::domain::clock::boot();
+        let mut soon: Vec<&Arc<Account>> = vec![];
+        for account in carriers.iter().filter_map(|name| self.accounts.get(name)) {
+            if account.is_broken(channel, country) {
+                continue;
+            }
+            let Some(slot) = account.slot() else {
+                soon.extend(account.bounds.moves(now).then_some(account));
+                continue;
+            };
+            if !account.bounds.pace.take(has_waited, now) {
+                soon.push(account);
+            } else if account.lets_through(channel, country) {
+                // Asked last, because it may be the one request that tries a breaker.
+                let min_life = account.candidates.get(&channel).map_or(MIN_LIFE, |c| c.min_life);
+                return Ok(Ready { account: Arc::clone(account), min_life, _slot: slot });
+            }
+        }
+        let shortest = soon.into_iter().min_by_key(|account| account.bounds.pace.wait(now));
+        Err(NoRoom { wait: shortest.map(|account| account.bounds.pace.line_up(now)) })
+    }
+
+    /// Divides each account's rate by the workers that are alive.
+    pub fn share(&self, workers: usize) {
+        if self.workers.swap(workers, Ordering::Relaxed) != workers {
+            for account in self.accounts.values() {
+                account.bounds.pace.divide(workers);
+            }
+        }
+    }
+}
+
+impl Bounds {
+    fn new(rate_per_s: u32, at_once: usize, workers: usize) -> Self {
+        let pace = Pace::new(rate_per_s);
+        if workers > 1 {
+            pace.divide(workers);
+        }
+        let slots = Arc::new(Semaphore::new(at_once));
+        Self { rate_per_s, at_once, pace, slots, freed_at: AtomicU64::new(0) }
+    }
+
+    /// Whether it ends requests, as far as was seen lately.
+    fn moves(&self, now: Duration) -> bool {
+        let freed_at = self.freed_at.load(Ordering::Relaxed);
+        freed_at > 0 && now.saturating_sub(Duration::from_millis(freed_at)) < MOVES
+    }
+}
+
+impl Account {
+    /// A slot to ask by what became of something: nothing is sent, so it needs no pace. None: as many as may be are under way.
+    pub fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.bounds.slots).try_acquire_owned().ok()
+    }
+
+    fn is_broken(&self, channel: Channel, country: Option<&str>) -> bool {
+        let now = crate::domain::clock::boot();
+        let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now)))
+    }
+
+    fn lets_through(&self, channel: Channel, country: Option<&str>) -> bool {
+        let now = crate::domain::clock::boot();
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now))) {
+            return false;
+        }
+        for key in keys(channel, country) {
+            if let Some(breaker) = breakers.get_mut(&key) {
+                breaker.lets_through(now);
+            }
+        }
+        true
+    }
+
+    /// Learns from an outcome: what fails again and again is passed over for a while.
+    pub fn learn(&self, channel: Channel, country: Option<&str>, outcome: Outcome) {
+        let now = crate::domain::clock::boot();
+        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Outcome::Misconfigured(Scope::Account) => {
+                for channel in Channel::ALL {
+                    breakers.entry((*channel, None)).or_default().open(now);
+                }
+            }
+            Outcome::Misconfigured(Scope::Narrow) => {
+                breakers.entry((channel, country.map(str::to_owned))).or_default().open(now);
+            }
+            Outcome::NotSent(crate::domain::attempt::Cause::TooLate) => {}
+            Outcome::NotSent(_) | Outcome::Unavailable | Outcome::Unknown => {
+                breakers.entry((channel, None)).or_default().fail(now);
+            }
+            Outcome::Accepted | Outcome::Rejected(_) | Outcome::Throttled { .. } => {
+                for key in [(channel, None), (channel, country.map(str::to_owned))] {
+                    if let Some(breaker) = breakers.get_mut(&key) {
+                        breaker.succeed();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A carrier's breakers that a request must pass: the channel's, and the channel's in the country.
+fn keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 2] {
+    [(channel, None), (channel, country.map(str::to_owned))]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{NoRoom, Routes};
+    use crate::config::Config;
+    use crate::domain::channel::Channel;
+    use crate::domain::decide::MIN_LIFE;
+
+    fn config(rate_per_s: u32) -> Config {
+        Config::parse(&format!(
+            "[carriers.c1]\nrate_per_s = {rate_per_s}\n[carriers.c1.twilio]\nfrom = \"+15005550006\"\n\
+             account_sid = \"AC00000000000000000000000000000001\"\nauth_token = \"x\""
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn whoever_finds_no_slot_lines_up_where_requests_end_and_not_where_they_hang() {
+        let routes = Routes::new(&config(1000), None).unwrap();
+        let ask = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false);
+        let mut held: Vec<_> = (0..256).map(|_| ask().unwrap()).collect();
+        assert_eq!(
+            ask().err(),
+            Some(NoRoom { wait: None }),
+            "nothing ends: it hangs, as far as anybody knows"
+        );
+        let account = routes.account("c1").unwrap();
+        assert!(account.slot().is_none(), "and nobody asks it what became of something");
+        drop(held.pop());
+        held.push(ask().unwrap());
+        let wait = ask().err().unwrap().wait.unwrap();
+        assert!(wait < Duration::from_millis(50), "one has ended: {wait:?}");
+    }
+
+    #[test]
+    fn whoever_is_chosen_says_how_much_life_a_code_must_have() {
+        let mut routes = Routes::new(&config(1000), None).unwrap();
+        let minute = Duration::from_secs(60);
+        let account = Arc::get_mut(routes.accounts.get_mut("c1").unwrap()).unwrap();
+        account.candidates.get_mut(&Channel::Sms).unwrap().min_life = minute;
+        let least = |channel| {
+            routes.choose(channel, None, &["c1".to_owned()], false).ok().map(|ready| ready.min_life)
+        };
+        assert_eq!((least(Channel::Sms), least(Channel::Voice)), (Some(minute), Some(MIN_LIFE)));
+    }
+
+    #[test]
+    fn a_new_configuration_is_no_reason_for_a_burst_nor_for_more_at_once() {
+        let of = |routes: &Routes| routes.choose(Channel::Sms, None, &["c1".to_owned()], true);
+        let first = Routes::new(&config(2), None).unwrap();
+        let held = [of(&first), of(&first)];
+        assert!(held.iter().all(Result::is_ok) && of(&first).is_err(), "two a second");
+        let again = Routes::new(&config(2), Some(&first)).unwrap();
+        assert!(of(&again).is_err(), "the same account goes on with its pace");
+        again.share(2);
+        let faster = Routes::new(&config(100), Some(&again)).unwrap();
+        assert!(of(&faster).is_err(), "another rate begins used up while others share it");
+        let account = |routes: &Routes| routes.account("c1").unwrap().bounds.slots.available_permits();
+        assert_eq!(account(&again), account(&first), "and what is under way keeps its slots");
+        assert_eq!(account(&again), 256 - 2);
+    }
+}

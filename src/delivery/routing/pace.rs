@@ -1,0 +1,130 @@
+//! An account's pace: its contracted rate, divided by the workers that are alive, and the line of those who wait for it.
+//!
+//! Whoever finds no pace gets a time of its own in the line, so that a backlog is sent at the whole rate and in its order:
+//! if all came back at one moment, a burst would pass and the others would wait again, while the account idles.
+
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+/// The line is no longer than this: whoever finds it full comes back within so long, and lines up then.
+const LONGEST: Duration = Duration::from_secs(15);
+
+pub(super) struct Pace {
+    rate_per_s: u32,
+    share: Mutex<Share>,
+}
+
+/// A worker's share of the rate.
+struct Share {
+    limiter: DefaultDirectRateLimiter,
+    /// The time from one request to the next.
+    every: Duration,
+    /// Until when the line reaches, by boot time.
+    line_end: Duration,
+}
+
+impl Share {
+    /// Less than one a second, where there are more workers than that.
+    fn of(rate_per_s: u32, workers: usize, line_end: Duration) -> Self {
+        let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
+        let burst = NonZeroU32::new(rate_per_s / workers).unwrap_or(NonZeroU32::MIN);
+        let every =
+            (Duration::from_secs(1).saturating_mul(workers) / rate_per_s.max(1)).max(Duration::from_nanos(1));
+        let share = Quota::with_period(every)
+            .map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst));
+        Self { limiter: RateLimiter::direct(share), every, line_end }
+    }
+}
+
+impl Pace {
+    pub(super) fn new(rate_per_s: u32) -> Self {
+        Self { rate_per_s, share: Mutex::new(Share::of(rate_per_s, 1, Duration::ZERO)) }
+    }
+
+    /// Divides the rate anew. The share begins used up: that workers come and go is no reason for a burst.
+    pub(super) fn divide(&self, workers: usize) {
+        let mut share = self.share();
+        *share = Share::of(self.rate_per_s, workers, share.line_end);
+        while share.limiter.check().is_ok() {}
+    }
+
+    /// Takes a place among the requests of this moment. Only who has waited passes while others stand in line.
+    pub(super) fn take(&self, has_waited: bool, now: Duration) -> bool {
+        let share = self.share();
+        (has_waited || share.line_end <= now) && share.limiter.check().is_ok()
+    }
+
+    /// How long whoever lines up now waits.
+    pub(super) fn wait(&self, now: Duration) -> Duration {
+        let share = self.share();
+        (share.line_end.max(now) + share.every).saturating_sub(now)
+    }
+
+    /// Lines up; answers how long to wait.
+    pub(super) fn line_up(&self, now: Duration) -> Duration {
+        let mut share = self.share();
+        let turn = share.line_end.max(now) + share.every;
+        if turn > now + LONGEST {
+            // Spread over the second half, so that not all of them come back at once.
+            let part = f64::from(u16::from_be_bytes(crate::seal::random())) / f64::from(u16::MAX);
+            return LONGEST.mul_f64(0.5 + part / 2.0);
+        }
+        share.line_end = turn;
+        turn.saturating_sub(now)
+    }
+
+    /// Waits for pace, and takes it.
+    pub(super) async fn ready(&self) {
+        while !self.take(true, crate::domain::clock::boot()) {
+            let every = self.share().every;
+            tokio::time::sleep(every.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    fn share(&self) -> MutexGuard<'_, Share> {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{LONGEST, Pace};
+
+    const NOW: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn more_workers_than_the_rate_allows_share_it_all_the_same() {
+        let pace = Pace::new(1);
+        pace.divide(4);
+        assert!(!pace.take(false, NOW), "a new share begins used up");
+        assert_eq!(pace.line_up(NOW), Duration::from_secs(4), "one in four seconds");
+    }
+
+    #[test]
+    fn whoever_finds_no_pace_gets_a_time_of_its_own_and_is_not_overtaken() {
+        let pace = Pace::new(10);
+        for _ in 0..9 {
+            assert!(pace.take(false, NOW));
+        }
+        let turns: Vec<u128> = (0..3).map(|_| pace.line_up(NOW).as_millis()).collect();
+        assert_eq!(turns, [100, 200, 300]);
+        assert_eq!(pace.wait(NOW).as_millis(), 400);
+        assert!(!pace.take(false, NOW), "there is pace, and it belongs to those in line");
+        assert!(pace.take(true, NOW), "who has waited passes");
+    }
+
+    #[test]
+    fn the_line_is_never_longer_than_fifteen_seconds() {
+        let pace = Pace::new(1);
+        let turns: Vec<Duration> = (0..100).map(|_| pace.line_up(NOW)).collect();
+        assert!(turns.iter().all(|turn| *turn <= LONGEST), "{turns:?}");
+        assert!(turns[20..].iter().all(|turn| *turn >= LONGEST / 2));
+        assert!(turns[20..].windows(2).any(|two| two[0] != two[1]), "they do not come back at one moment");
+        assert_eq!(pace.wait(NOW + LONGEST), Duration::from_secs(1), "when it is over it is over");
+    }
+}

@@ -1,0 +1,43 @@
+//! Acts that come over the broker: feedback, the next step, cancel. They take no slot: they send nothing.
+
+use std::time::Duration;
+
+use super::Worker;
+use super::aside::Aside;
+use crate::broker::Delivery;
+use crate::delivery::act::{Acted, perform};
+use crate::intake::{Act, BadMessage, Verb};
+use crate::ops::crash::{self, Point};
+
+/// An act may overtake its job, which is in other hands then: an unknown id is looked up again after so long.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+
+impl Worker {
+    /// Does an act, until it is committed or there is nothing to do.
+    pub(super) async fn act(&self, delivery: &Delivery, verb: Verb) -> Result<(), Aside> {
+        let act = Act::decode(verb, &delivery.body, None)?;
+        self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &act.tenant)?;
+        let mut looks = LOOK_AGAIN.iter();
+        loop {
+            match perform(&self.parts.ledger, &self.parts.waker, &self.parts.metrics, &act).await {
+                Ok(Acted::Unknown) => {
+                    let Some(pause) = looks.next() else {
+                        return Err(BadMessage::new("id", "is not known here").into());
+                    };
+                    self.pause(*pause).await?;
+                }
+                Ok(_) => {
+                    crash::at(Point::ActWritten);
+                    return Ok(());
+                }
+                Err(e) => {
+                    if let Some(rule) = e.bars() {
+                        return Err(BadMessage::new("body", rule).into());
+                    }
+                    self.outage.begins(&e);
+                    self.until_it_answers().await?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Messages from the broker: each is read until the ledger has what must not be lost of it, acked, and followed then.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+use super::aside::{Aside, sift};
+use super::flight::Flight;
+use super::{Seen, Worker};
+use crate::broker::{Delivery, Intake};
+use crate::delivery::wake;
+use crate::domain::attempt::{Cause, Outcome};
+use crate::intake::{BadMessage, Verb};
+use crate::ledger::health::AGAIN;
+use crate::ops::crash::{self, Point};
+
+/// What is left to do for a message when it is acked.
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// A dispatch may be due.
+    Take(Uuid),
+    /// The attempt that was committed with the job is sent.
+    Send(Box<(Seen, Flight)>),
+    /// The same where an earlier run may have committed it: the row has it, or not.
+    Find(Box<Claimed>),
+}
+
+/// An attempt that may have been committed.
+pub(super) struct Claimed {
+    /// The dispatch.
+    pub(super) uid: Uuid,
+    /// By this it is known to be ours.
+    pub(super) claim: Uuid,
+    /// What is to be sent; none when it waited for too long.
+    pub(super) flight: Option<Flight>,
+}
+
+impl Worker {
+    /// Takes messages from the broker until its side ends.
+    pub async fn consume(self: Arc<Self>, mut intake: Intake) {
+        while let Some(delivery) = intake.next().await {
+            let worker = Arc::clone(&self);
+            if let Err(aside) = sift(&delivery) {
+                self.tasks.spawn(async move { worker.set_aside(delivery, aside).await });
+                continue;
+            }
+            if delivery.routing_key == "dispatch" {
+                self.saw_fresh_work();
+            }
+            let slot = self.slot_for(&delivery).await;
+            self.tasks.spawn(async move {
+                match worker.read(&delivery).await {
+                    Ok(then) => {
+                        delivery.ack();
+                        worker.follow(then).await;
+                    }
+                    Err(aside) => {
+                        // Others send while the broker takes nothing. What is held meanwhile, the prefetch bounds.
+                        drop(slot);
+                        worker.set_aside(delivery, aside).await;
+                    }
+                }
+            });
+        }
+    }
+
+    /// What may send takes a slot; acts send nothing.
+    pub(super) async fn slot_for(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
+        let sends = delivery.routing_key.parse::<Verb>().is_err();
+        if sends { Arc::clone(&self.slots).acquire_owned().await.ok() } else { None }
+    }
+
+    /// Reads a message, until it may be acked. A panic over one, such as in a library that reads strangers' text, costs
+    /// neither its neighbours nor its reader.
+    pub(super) async fn read(&self, delivery: &Delivery) -> Result<Then, Aside> {
+        let read = AssertUnwindSafe(self.read_to_its_end(delivery)).catch_unwind().await;
+        read.unwrap_or_else(|_| Err(BadMessage::new("body", "made its reader fail").into()))
+    }
+
+    async fn read_to_its_end(&self, delivery: &Delivery) -> Result<Then, Aside> {
+        match delivery.routing_key.as_str() {
+            "dispatch" => self.job(delivery).await,
+            "wake" => Ok(wake::read(&delivery.body).map_or(Then::Nothing, Then::Take)),
+            other => {
+                let rule = "is not one of dispatch, feedback, next, cancel, wake";
+                let verb = other.parse().map_err(|_| BadMessage::new("routing_key", rule))?;
+                self.act(delivery, verb).await.map(|()| Then::Nothing)
+            }
+        }
+    }
+
+    /// Waits after a failure until the ledger answers, unless this process stops: its grace is for what can still end.
+    pub(super) async fn until_it_answers(&self) -> Result<(), Aside> {
+        self.pause(AGAIN).await?;
+        tokio::select! {
+            () = self.outage.over() => Ok(()),
+            () = self.parts.shutdown.cancelled() => Err(Aside::Held),
+        }
+    }
+
+    /// Waits, unless this process stops meanwhile.
+    pub(super) async fn pause(&self, pause: Duration) -> Result<(), Aside> {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            () = self.parts.shutdown.cancelled() => Err(Aside::Held),
+        }
+    }
+
+    /// Does what is left to do for a message that is acked.
+    pub(super) async fn follow(&self, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Take(uid) => {
+                if let Ok(Some(d)) = self.ledger().take(uid).await {
+                    self.run(d).await;
+                }
+            }
+            Then::Send(sent) => {
+                crash::at(Point::JobAcked);
+                let (seen, flight) = *sent;
+                self.go_on(self.fly(seen, flight).await).await;
+            }
+            Then::Find(claimed) => self.find(*claimed).await,
+        }
+    }
+
+    /// Sends an attempt that is found to be committed, or says that it was not sent.
+    async fn find(&self, Claimed { uid, claim, flight }: Claimed) {
+        let row = loop {
+            match self.ledger().read(uid).await {
+                Ok(row) => break row,
+                Err(e) => {
+                    self.outage.begins(&e);
+                    if !e.is_outage() {
+                        return; // its deadline closes it
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
+        let Some(seen) = row.map(Seen::new) else { return };
+        let todo = match (flight, seen.d.open().filter(|open| open.claim == claim).cloned()) {
+            (Some(flight), Some(_)) => self.fly(seen, flight).await,
+            (None, Some(open)) => self.finish(seen, &open, Outcome::NotSent(Cause::TooLate).into()).await,
+            (_, None) => return,
+        };
+        self.go_on(todo).await;
+    }
+}

@@ -1,0 +1,161 @@
+//! What became of one request.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::reason::{Cause, Reason, Scope};
+
+/// What became of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// The carrier took it.
+    Accepted,
+    /// The carrier asks for patience; nothing was accepted.
+    Throttled {
+        /// How long it asks for.
+        retry_after: Option<Duration>,
+    },
+    /// The request was never written.
+    NotSent(Cause),
+    /// The carrier says that it took nothing: only answers that its table lists as such.
+    Unavailable,
+    /// It may have been taken.
+    Unknown,
+    /// The carrier will not take it, for this reason.
+    Rejected(Reason),
+    /// Our account or sender is refused.
+    Misconfigured(Scope),
+}
+
+impl Outcome {
+    /// The word in the ledger.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Throttled { .. } => "throttled",
+            Self::NotSent(_) => "not_sent",
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "unknown",
+            Self::Rejected(_) => "rejected",
+            Self::Misconfigured(_) => "misconfigured",
+        }
+    }
+
+    /// The second word in the ledger: cause, reason or scope.
+    pub fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::NotSent(cause) => Some(cause.as_str()),
+            Self::Rejected(reason) => Some(reason.as_str()),
+            Self::Misconfigured(scope) => Some(scope.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The reason that a dispatch ends with, when this was its last word.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Accepted | Self::Unknown => Reason::Unknown,
+            Self::Throttled { .. } => Reason::Throttled,
+            Self::NotSent(_) => Reason::NotSent,
+            Self::Unavailable => Reason::Unavailable,
+            Self::Rejected(reason) => reason,
+            Self::Misconfigured(Scope::Account) => Reason::Account,
+            Self::Misconfigured(Scope::Narrow) => Reason::Permission,
+        }
+    }
+
+    /// Whether it counts toward the attempts that a step may make.
+    pub fn counts(self) -> bool {
+        !matches!(self, Self::Throttled { .. } | Self::Misconfigured(_) | Self::NotSent(Cause::TooLate))
+    }
+}
+
+/// What an answer said beside its outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Details {
+    /// The carrier's own id of what it took.
+    pub reference: Option<String>,
+    /// The carrier's own code of what went wrong.
+    pub carrier_code: Option<String>,
+    /// How many message parts it was charged as.
+    pub segments: Option<u16>,
+    /// What it cost, as the carrier writes it, with its currency.
+    pub price: Option<String>,
+}
+
+/// The answer to one request, judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What else was said.
+    pub details: Details,
+}
+
+impl From<Outcome> for Judgement {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, details: Details::default() }
+    }
+}
+
+/// An outcome in the ledger's columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct OutcomeColumns {
+    outcome: Option<String>,
+    detail: Option<String>,
+    retry_after_ms: Option<u64>,
+}
+
+impl From<Outcome> for OutcomeColumns {
+    fn from(o: Outcome) -> Self {
+        let retry_after_ms = match o {
+            Outcome::Throttled { retry_after } => retry_after.map(|d| d.as_millis() as u64),
+            _ => None,
+        };
+        Self { outcome: Some(o.word().to_owned()), detail: o.detail().map(str::to_owned), retry_after_ms }
+    }
+}
+
+impl TryFrom<OutcomeColumns> for Option<Outcome> {
+    type Error = crate::domain::words::UnknownWord;
+
+    fn try_from(c: OutcomeColumns) -> Result<Self, Self::Error> {
+        let unknown = crate::domain::words::UnknownWord("Outcome");
+        let Some(word) = c.outcome else { return Ok(None) };
+        let detail = c.detail.as_deref().ok_or(unknown);
+        Ok(Some(match word.as_str() {
+            "accepted" => Outcome::Accepted,
+            "throttled" => Outcome::Throttled { retry_after: c.retry_after_ms.map(Duration::from_millis) },
+            "not_sent" => Outcome::NotSent(detail?.parse()?),
+            "unavailable" => Outcome::Unavailable,
+            "unknown" => Outcome::Unknown,
+            "rejected" => Outcome::Rejected(detail?.parse()?),
+            "misconfigured" => Outcome::Misconfigured(detail?.parse()?),
+            _ => return Err(unknown),
+        }))
+    }
+}
+
+/// An attempt's outcome as flat columns (`outcome`, `detail`, `retry_after_ms`), for `#[serde(flatten, with)]`.
+pub(super) mod columns {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use super::{Outcome, OutcomeColumns};
+
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub(in crate::domain::attempt) fn serialize<S: Serializer>(
+        o: &Option<Outcome>, s: S,
+    ) -> Result<S::Ok, S::Error> {
+        o.map_or_else(OutcomeColumns::default, OutcomeColumns::from).serialize(s)
+    }
+
+    pub(in crate::domain::attempt) fn deserialize<'de, D: Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<Outcome>, D::Error> {
+        OutcomeColumns::deserialize(d)?.try_into().map_err(D::Error::custom)
+    }
+}

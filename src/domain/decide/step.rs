@@ -1,0 +1,332 @@
+//! The current step: begin it, hold it, leave it for the next, or find that the plan is over.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    Begin, Candidate, HARD_STOP, LAST_CHANCE_MARGIN, MAX_ATTEMPTS, Policy, UnknownPolicy, WAIT_FROM_BEGIN,
+    WAIT_FROM_CLOSE,
+};
+use crate::domain::attempt::{Attempt, Outcome, Reason};
+use crate::domain::backoff::{backoff, snooze};
+use crate::domain::clock::{after, between};
+use crate::domain::dispatch::Dispatch;
+
+/// What the plan says now.
+pub(super) enum Verdict {
+    /// A request is to be begun.
+    Begin(Begin),
+    /// Nothing until then.
+    Hold(Timestamp),
+    /// Nothing more may be begun.
+    Over(Cause),
+}
+
+/// Why nothing more may be begun.
+#[derive(Clone, Copy)]
+pub(super) enum Cause {
+    /// The code's life is too short, or over.
+    Life,
+    /// The last step failed, for this reason.
+    Exhausted(Reason),
+    /// The quota of calls refused the last step.
+    Limited {
+        /// When the next call would be allowed.
+        retry_after_s: u64,
+    },
+    /// Nothing was left to try, or the dispatch was stopped.
+    PlanOver,
+}
+
+/// Where the current step stands, looked at alone.
+enum Standing {
+    /// These carriers may be asked, in this order.
+    Ready { carriers: Vec<String>, repeats: Option<u16>, ask: Option<u16> },
+    /// Not before then.
+    Held(Timestamp),
+    /// Attempt n was accepted, and its receipt is awaited.
+    Silent(u16),
+    /// It failed.
+    Left(Reason),
+}
+
+/// What the plan says, when the carriers have room.
+pub(super) fn verdict(d: &Dispatch, now: Timestamp, policy: &Policy) -> Verdict {
+    if d.stop.is_some() || d.step >= d.order.plan.over() {
+        return Verdict::Over(Cause::PlanOver);
+    }
+    if d.attempts.len() >= HARD_STOP {
+        return Verdict::Over(Cause::PlanOver);
+    }
+    let standing = standing(d, now, policy);
+    let left = matches!(standing, Standing::Left(_));
+    if let Some(begin) = asked_begin(d, now, policy).filter(|_| !left) {
+        return Verdict::Begin(begin);
+    }
+    if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !left) {
+        let ask = match standing {
+            Standing::Silent(n) => Some(n),
+            Standing::Ready { ask, .. } => ask,
+            _ => None,
+        };
+        return Verdict::Begin(Begin { ask, ..begin });
+    }
+    match standing {
+        Standing::Ready { carriers, repeats, ask } => begin_with_life(d, now, policy, &carriers).map_or_else(
+            || leave(d, Reason::Life, now, policy),
+            |begin| Verdict::Begin(Begin { repeats, ask, ..begin }),
+        ),
+        Standing::Held(until) => {
+            let fallback = fallback_wake(d, policy).filter(|at| *at > now);
+            Verdict::Hold(until.min(fallback.unwrap_or(until)))
+        }
+        Standing::Silent(_) => fallback_wake(d, policy)
+            .filter(|at| *at > now)
+            .map_or(Verdict::Hold(d.order.expires_at), Verdict::Hold),
+        Standing::Left(reason) => leave(d, reason, now, policy),
+    }
+}
+
+/// What the plan says, when no carrier had room for the current step.
+pub(super) fn put_off(d: &mut Dispatch, wait: Option<Duration>, now: Timestamp, policy: &Policy) -> Verdict {
+    let last_chance =
+        last_chance(d, policy.candidates(d.channel(d.step).expect("the step that was to begin")));
+    if now >= last_chance {
+        return leave(d, Reason::Life, now, policy);
+    }
+    d.snoozes += 1;
+    let wait = wait.unwrap_or(snooze(u32::from(d.snoozes)));
+    let until = after(now, wait).min(last_chance);
+    d.snoozed_until = Some(until);
+    Verdict::Hold(until.min(fallback_wake(d, policy).filter(|at| *at > now).unwrap_or(until)))
+}
+
+fn standing(d: &Dispatch, now: Timestamp, policy: &Policy) -> Standing {
+    let candidates = d.channel(d.step).map_or(&[][..], |c| policy.candidates(c));
+    if candidates.is_empty() {
+        return Standing::Left(Reason::NoRoute);
+    }
+    let tries: Vec<&Attempt> = d.attempts_of(d.step).collect();
+    let standing = match tries.last() {
+        None => Standing::Ready { carriers: names(candidates), repeats: None, ask: None },
+        Some(last) => after_tries(d, now, candidates, &tries, last),
+    };
+    // Whoever is woken early finds the snooze's end unchanged.
+    match (standing, d.snoozed_until) {
+        (Standing::Ready { .. }, Some(until)) if until > now => Standing::Held(until),
+        (standing, _) => standing,
+    }
+}
+
+fn after_tries(
+    d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], last: &Attempt,
+) -> Standing {
+    if let Some(a) = tries.iter().rev().find(|a| a.is_accepted() && !a.is_bad()) {
+        return Standing::Silent(a.n);
+    }
+    if let Some(a) = tries.iter().rev().find(|a| a.is_bad()) {
+        return Standing::Left(a.receipt_reason.unwrap_or(Reason::Unexplained));
+    }
+    let unknown: Vec<&Attempt> = tries.iter().copied().filter(|a| a.is_unknown()).collect();
+    let repeats = unknown.first().map(|a| a.n);
+    match last.outcome {
+        Some(Outcome::Unknown) if unknown.len() > 1 => Standing::Left(Reason::Unknown),
+        Some(Outcome::Unknown) => after_unknown(last, now, candidates),
+        Some(Outcome::Rejected(reason)) if reason != Reason::Request => Standing::Left(reason),
+        _ => {
+            let all = |candidates| again(d, now, candidates, tries, last, repeats);
+            let Some((own, ask, wait_end)) = held_to_one(unknown.first().copied(), now, candidates) else {
+                return all(candidates);
+            };
+            match all(std::slice::from_ref(own)) {
+                Standing::Held(until) => Standing::Held(until.min(wait_end)),
+                Standing::Ready { carriers, repeats, .. } => Standing::Ready { carriers, repeats, ask },
+                _ => all(candidates),
+            }
+        }
+    }
+}
+
+/// A repeat that was not taken goes to the carrier that drops it if it has the first, until the wait for a receipt is over.
+fn held_to_one<'a>(
+    unknown: Option<&Attempt>, now: Timestamp, candidates: &'a [Candidate],
+) -> Option<(&'a Candidate, Option<u16>, Timestamp)> {
+    let unknown = unknown?;
+    let own = candidates.iter().find(|c| c.carrier == unknown.carrier)?;
+    let ask = match own.unknown {
+        UnknownPolicy::Lookup => Some(unknown.n),
+        UnknownPolicy::Idempotent => None,
+        UnknownPolicy::Wait | UnknownPolicy::Never => return None,
+    };
+    let wait_end = wait_end(unknown, now);
+    (now < wait_end).then_some((own, ask, wait_end))
+}
+
+/// Until when a receipt for an attempt that nobody knows of is awaited.
+fn wait_end(unknown: &Attempt, now: Timestamp) -> Timestamp {
+    let closed = unknown.closed_at.unwrap_or(now);
+    after(unknown.begun_at, WAIT_FROM_BEGIN).max(after(closed, WAIT_FROM_CLOSE))
+}
+
+fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> Standing {
+    let wait_end = wait_end(last, now);
+    let policy =
+        candidates.iter().find(|c| c.carrier == last.carrier).map_or(UnknownPolicy::Wait, |c| c.unknown);
+    let (same, others): (Vec<_>, Vec<_>) = names(candidates).into_iter().partition(|c| *c == last.carrier);
+    let waited = now >= wait_end;
+    let carriers = match policy {
+        // Others only where the same one is still not to be had.
+        UnknownPolicy::Lookup | UnknownPolicy::Idempotent if waited => [same, others].concat(),
+        UnknownPolicy::Lookup | UnknownPolicy::Idempotent => same,
+        _ if !waited => return Standing::Held(wait_end),
+        UnknownPolicy::Never => return Standing::Left(Reason::Unknown),
+        UnknownPolicy::Wait => [others, same].concat(),
+    };
+    let ask = (policy == UnknownPolicy::Lookup).then_some(last.n);
+    Standing::Ready { carriers, repeats: Some(last.n), ask }
+}
+
+/// Nothing was accepted: the next carrier at once; when each was asked, a back-off or snooze and then the first again.
+fn again(
+    d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], last: &Attempt,
+    repeats: Option<u16>,
+) -> Standing {
+    let reason = last.outcome.map_or(Reason::Unknown, Outcome::reason);
+    if tries.iter().filter(|a| a.outcome.is_some_and(Outcome::counts)).count() >= MAX_ATTEMPTS {
+        return Standing::Left(reason);
+    }
+    let refused = |c: &Candidate| {
+        tries.iter().any(|a| a.carrier == c.carrier && a.outcome == Some(Outcome::Rejected(Reason::Request)))
+    };
+    let usable: Vec<&Candidate> = candidates.iter().filter(|c| !refused(c)).collect();
+    if usable.is_empty() {
+        return Standing::Left(reason);
+    }
+    let (mut round, mut full_rounds, mut closed): (Vec<&Attempt>, u32, Vec<&Attempt>) = (vec![], 0, vec![]);
+    for a in tries {
+        round.push(a);
+        if usable.iter().all(|c| round.iter().any(|a| a.carrier == c.carrier)) {
+            full_rounds += 1;
+            closed = std::mem::take(&mut round);
+        }
+    }
+    if !round.is_empty() {
+        let unasked = usable.iter().filter(|c| round.iter().all(|a| a.carrier != c.carrier));
+        let carriers = unasked.map(|c| c.carrier.clone()).collect();
+        return Standing::Ready { carriers, repeats, ask: None };
+    }
+    let last_closed = last.closed_at.unwrap_or(now);
+    let last_chance = last_chance(d, candidates);
+    if last_chance <= last_closed {
+        return Standing::Left(Reason::Life);
+    }
+    let backoff_end = after(last_closed, backoff(d.order.uid, last.n, full_rounds));
+    let ready_again = |a: &Attempt| asked_to_wait_until(a, full_rounds).unwrap_or(backoff_end);
+    let until = closed.iter().map(|a| ready_again(a)).min().unwrap_or(backoff_end).min(last_chance);
+    if now < until {
+        return Standing::Held(until);
+    }
+    // A carrier that still asks for patience comes last.
+    let waits = |c: &&Candidate| closed.iter().any(|a| a.carrier == c.carrier && ready_again(a) > now);
+    let (waiting, ready): (Vec<&Candidate>, Vec<&Candidate>) = usable.into_iter().partition(waits);
+    Standing::Ready {
+        carriers: ready.into_iter().chain(waiting).map(|c| c.carrier.clone()).collect(),
+        repeats,
+        ask: None,
+    }
+}
+
+/// Until when a carrier asked for patience; our own account's trouble is given the same time.
+fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
+    let pause = match a.outcome {
+        // An answer of "at once" is not taken at its word.
+        Some(Outcome::Throttled { retry_after: Some(asked) }) => asked.max(snooze(round)),
+        Some(Outcome::Throttled { .. } | Outcome::Misconfigured(_)) => snooze(round),
+        _ => return None,
+    };
+    Some(after(a.closed_at?, pause))
+}
+
+/// The step is left: the next one that can serve, else the plan is over.
+fn leave(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> Verdict {
+    let cause = if reason == Reason::Life { Cause::Life } else { Cause::Exhausted(reason) };
+    if reason.ends_plan() {
+        return Verdict::Over(cause);
+    }
+    let (begin, short_of_life) = following(d, now, policy);
+    match begin {
+        Some(begin) => Verdict::Begin(begin),
+        None if short_of_life => Verdict::Over(Cause::Life),
+        None => Verdict::Over(cause),
+    }
+}
+
+/// The first later step that can serve; or whether one could, had the code more life.
+fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, bool) {
+    let mut short_of_life = false;
+    for step in d.step + 1..d.order.plan.over() {
+        let Some(channel) = d.channel(step) else { break };
+        let barred = |r: Reason| r.bars_channel();
+        let closed_off = d.attempts.iter().filter(|a| a.channel == channel).any(|a| {
+            matches!(a.outcome, Some(Outcome::Rejected(r)) if barred(r))
+                || a.receipt_reason.is_some_and(barred)
+        });
+        let carriers = names(policy.candidates(channel));
+        if closed_off || carriers.is_empty() {
+            continue;
+        }
+        match alive(d, now, policy.candidates(channel), &carriers) {
+            carriers if carriers.is_empty() => short_of_life = true,
+            carriers => {
+                return (Some(Begin { step, channel, carriers, repeats: None, ask: None }), false);
+            }
+        }
+    }
+    (None, short_of_life)
+}
+
+/// The begin of the next step when its sender asked for it: nobody waits for anything then.
+fn asked_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
+    let asked = d.asked.is_some_and(|step| step > d.step);
+    if asked { following(d, now, policy).0 } else { None }
+}
+
+/// The begin of the next step when the current one's time is over.
+fn fallback_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
+    // A step that was never tried is not left by time.
+    let tried = d.snoozes > 0 || d.attempts_of(d.step).next().is_some();
+    let over = d.fallback_at().is_some_and(|at| at <= now);
+    if tried && over { following(d, now, policy).0 } else { None }
+}
+
+/// When the current step's time is over, if a next one could begin then.
+fn fallback_wake(d: &Dispatch, policy: &Policy) -> Option<Timestamp> {
+    d.fallback_at().filter(|at| following(d, *at, policy).0.is_some())
+}
+
+fn begin_with_life(d: &Dispatch, now: Timestamp, policy: &Policy, carriers: &[String]) -> Option<Begin> {
+    let channel = d.channel(d.step)?;
+    let carriers = alive(d, now, policy.candidates(channel), carriers);
+    let any = !carriers.is_empty();
+    any.then_some(Begin { step: d.step, channel, carriers, repeats: None, ask: None })
+}
+
+/// Those of the carriers for which the code has life enough.
+fn alive(d: &Dispatch, now: Timestamp, candidates: &[Candidate], carriers: &[String]) -> Vec<String> {
+    let left = between(now, d.order.expires_at);
+    let enough =
+        |name: &&String| candidates.iter().find(|c| c.carrier == **name).is_some_and(|c| left >= c.min_life);
+    carriers.iter().filter(enough).cloned().collect()
+}
+
+/// The last moment at which a pause may end.
+fn last_chance(d: &Dispatch, candidates: &[Candidate]) -> Timestamp {
+    let min_life = candidates.iter().map(|c| c.min_life).min().unwrap_or(super::MIN_LIFE);
+    let margin = min_life + LAST_CHANCE_MARGIN;
+    d.order.expires_at.checked_sub(margin).unwrap_or(Timestamp::MIN)
+}
+
+fn names(candidates: &[Candidate]) -> Vec<String> {
+    candidates.iter().map(|c| c.carrier.clone()).collect()
+}

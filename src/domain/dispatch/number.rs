@@ -1,0 +1,159 @@
+//! Telephone numbers in E.164, with the numbering plans' metadata behind one type.
+
+use std::fmt;
+use std::panic::catch_unwind;
+
+use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumberFormat};
+use zeroize::Zeroizing;
+
+use crate::domain::words::words;
+
+words! {
+    /// How strictly a number is held against the numbering plans' metadata.
+    NumberCheck {
+        /// Its length is possible in its country (the default: metadata lags behind new ranges).
+        Possible = "possible",
+        /// It lies in a range that is known to be assigned.
+        Valid = "valid",
+    }
+}
+
+/// Why a text is not a number we can send to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadNumber {
+    /// Not `+` and 7 to 15 digits: what a producer must mend.
+    #[error("must be E.164: + and 7 to 15 digits, the country code first")]
+    Shape,
+}
+
+/// A number in E.164. Printing it prints a mask; its memory is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PhoneNumber(Zeroizing<String>);
+
+/// What the metadata says of a number.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata {
+    /// ISO 3166 country, where one is known.
+    pub country: Option<String>,
+    /// Its length is possible.
+    pub possible: bool,
+    /// It lies in a known range.
+    pub valid: bool,
+}
+
+impl PhoneNumber {
+    /// Reads an E.164 number: `+`, then 7 to 15 digits of which the first is not 0 (ITU-T E.164).
+    pub fn parse(text: &str) -> Result<Self, BadNumber> {
+        let digits = text.strip_prefix('+').ok_or(BadNumber::Shape)?;
+        let fits = (7..=15).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && !digits.starts_with('0');
+        if fits { Ok(Self(Zeroizing::new(text.to_owned()))) } else { Err(BadNumber::Shape) }
+    }
+
+    /// The plain number, for a carrier's request or for the seal.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What the numbering plans say. A panic inside the metadata library counts as "not possible".
+    pub fn metadata(&self) -> Metadata {
+        let text: &str = &self.0;
+        catch_unwind(|| {
+            let spelled_right =
+                |n: &rlibphonenumber::PhoneNumber| n.format_as(PhoneNumberFormat::E164) == text;
+            let Ok(number) = PHONE_NUMBER_UTIL.parse(text, None) else {
+                return Metadata::default();
+            };
+            // One number has one spelling: a trunk prefix inside would be a second one, with a quota of its own.
+            // A number that can only be dialled within its own town is none that a carrier could reach.
+            let possible = matches!(number.is_possible_with_reason(), Ok(NumberLengthType::IsPossible))
+                && spelled_right(&number);
+            Metadata {
+                // A number in no known range belongs to the main country of its calling code. The library's own name of
+                // a region is its ISO code; what is not two letters is no country.
+                country: number
+                    .get_region_code()
+                    .or_else(|| PHONE_NUMBER_UTIL.get_region_for_country_code(number.country_code))
+                    .map(|r| format!("{r:?}"))
+                    .filter(|r| r.len() == 2),
+                possible,
+                // The stricter check: Canada's 310 numbers lie in a known range, and are too short to be called from abroad.
+                valid: possible && number.is_valid(),
+            }
+        })
+        .unwrap_or_default()
+    }
+
+    /// The number as people may see it: the first three characters and the last two digits.
+    pub fn mask(&self) -> String {
+        let text: &str = &self.0;
+        let (head, tail) = (&text[..3], &text[text.len() - 2..]);
+        format!("{head}{}{tail}", "•".repeat(text.len() - 5))
+    }
+}
+
+impl Metadata {
+    /// Whether a number may be sent to under this check.
+    pub fn passes(&self, check: NumberCheck) -> bool {
+        match check {
+            NumberCheck::Possible => self.possible,
+            NumberCheck::Valid => self.valid,
+        }
+    }
+}
+
+impl fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PhoneNumber({})", self.mask())
+    }
+}
+
+impl fmt::Display for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.mask())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PhoneNumber;
+
+    #[test]
+    fn printing_a_number_shows_a_mask() {
+        let n = PhoneNumber::parse("+447700900123").unwrap();
+        assert_eq!(format!("{n}"), "+44••••••••23");
+        assert!(!format!("{n:?}").contains("7700"));
+    }
+
+    #[test]
+    fn local_formats_and_stray_characters_are_refused() {
+        for bad in [
+            "07700900123",
+            "447700900123",
+            "+0447700900123",
+            "+44 7700 900123",
+            "+44770090012x",
+            "+",
+            "+123456",
+        ] {
+            assert!(PhoneNumber::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn metadata_knows_country_and_length() {
+        let gb = PhoneNumber::parse("+447700900123").unwrap().metadata();
+        assert_eq!((gb.country.as_deref(), gb.possible), (Some("GB"), true));
+        let short = PhoneNumber::parse("+4477009001").unwrap().metadata();
+        assert!(!short.valid);
+        for twice in ["+4407701559901", "+49015112345678"] {
+            assert!(!PhoneNumber::parse(twice).unwrap().metadata().possible, "{twice} is another spelling");
+        }
+        assert!(!PhoneNumber::parse("+999123456789").unwrap().metadata().possible);
+        for local in ["+4477009", "+12025550", "+13100174"] {
+            let metadata = PhoneNumber::parse(local).unwrap().metadata();
+            assert!(!metadata.possible && !metadata.valid, "{local} is dialled within its town or country");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The channels a dispatch may use, in order.
+
+use serde::{Deserialize, Serialize};
+
+use super::bounds;
+use crate::domain::channel::Channel;
+
+/// Why a list of channels is not a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPlan {
+    /// Nothing in it.
+    #[error("channels must name at least one of sms, voice")]
+    Empty,
+    /// More than four.
+    #[error("channels may have at most 4 entries")]
+    TooLong,
+    /// A channel three times.
+    #[error("a channel may stand in channels at most twice")]
+    TooOften,
+}
+
+/// One to four channels, each at most twice; a position in it is a step, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Channel>", into = "Vec<Channel>")]
+pub struct Plan(Vec<Channel>);
+
+impl Plan {
+    /// The number of steps.
+    #[expect(clippy::len_without_is_empty, reason = "a plan is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The channel of a step, counted from 1.
+    pub fn step(&self, step: u8) -> Option<Channel> {
+        self.0.get(usize::from(step).checked_sub(1)?).copied()
+    }
+
+    /// The step number that means "the plan is over".
+    pub fn over(&self) -> u8 {
+        self.0.len() as u8 + 1
+    }
+
+    /// The channels, in order.
+    pub fn channels(&self) -> &[Channel] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<Channel>> for Plan {
+    type Error = BadPlan;
+
+    fn try_from(channels: Vec<Channel>) -> Result<Self, BadPlan> {
+        if channels.is_empty() {
+            return Err(BadPlan::Empty);
+        }
+        if channels.len() > usize::from(bounds::MAX_STEPS) {
+            return Err(BadPlan::TooLong);
+        }
+        let twice = |c| channels.iter().filter(|x| **x == c).count() <= 2;
+        if Channel::ALL.iter().all(|c| twice(*c)) { Ok(Self(channels)) } else { Err(BadPlan::TooOften) }
+    }
+}
+
+impl From<Plan> for Vec<Channel> {
+    fn from(plan: Plan) -> Self {
+        plan.0
+    }
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self(vec![Channel::Sms])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BadPlan, Channel::Sms, Channel::Voice, Plan};
+
+    #[test]
+    fn a_channel_may_stand_twice_but_not_three_times() {
+        assert!(Plan::try_from(vec![Sms, Voice, Sms, Voice]).is_ok());
+        assert_eq!(Plan::try_from(vec![Sms, Sms, Sms]), Err(BadPlan::TooOften));
+        assert_eq!(Plan::try_from(vec![]), Err(BadPlan::Empty));
+        assert_eq!(Plan::try_from(vec![Sms, Voice, Sms, Voice, Sms]), Err(BadPlan::TooLong));
+    }
+
+    #[test]
+    fn steps_count_from_one() {
+        let plan = Plan::try_from(vec![Sms, Voice]).unwrap();
+        assert_eq!(
+            (plan.step(0), plan.step(1), plan.step(2), plan.step(3)),
+            (None, Some(Sms), Some(Voice), None)
+        );
+        assert_eq!(plan.over(), 3);
+    }
+}

@@ -1,0 +1,187 @@
+//! How often one number may be sent to: `5/10m` admits exactly five within any ten minutes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::clock::{after, between};
+
+/// No rule looks back further: what is older may be forgotten.
+pub const LONGEST_WINDOW: Duration = Duration::from_secs(31 * 86400);
+
+/// At most `count` admissions within any `window`. Written `N/window`, with s, m, h or d.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Rule {
+    /// How many.
+    pub count: u32,
+    /// Within which time.
+    pub window: Duration,
+}
+
+/// Why a text is not a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a quota is written N/window, such as 5/10m: N from 1 to 1000, the window in s, m, h or d, at most 31d"
+)]
+pub struct BadRule;
+
+impl FromStr for Rule {
+    type Err = BadRule;
+
+    fn from_str(text: &str) -> Result<Self, BadRule> {
+        let (count, window) = text.trim().split_once('/').ok_or(BadRule)?;
+        let unit = window.chars().last().ok_or(BadRule)?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86400,
+            _ => return Err(BadRule),
+        };
+        let count: u32 = count.parse().map_err(|_| BadRule)?;
+        // "1/m" is one a minute.
+        let number = &window[..window.len() - 1];
+        let number: u64 = if number.is_empty() { 1 } else { number.parse().map_err(|_| BadRule)? };
+        let window = number.checked_mul(seconds).ok_or(BadRule)?;
+        let fits = (1..=1000).contains(&count) && (1..=LONGEST_WINDOW.as_secs()).contains(&window);
+        if fits { Ok(Self { count, window: Duration::from_secs(window) }) } else { Err(BadRule) }
+    }
+}
+
+impl TryFrom<String> for Rule {
+    type Error = BadRule;
+    fn try_from(text: String) -> Result<Self, BadRule> {
+        text.parse()
+    }
+}
+
+impl From<Rule> for String {
+    fn from(rule: Rule) -> Self {
+        rule.to_string()
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = self.window.as_secs();
+        let (n, unit) = match s {
+            s if s % 86400 == 0 => (s / 86400, 'd'),
+            s if s % 3600 == 0 => (s / 3600, 'h'),
+            s if s % 60 == 0 => (s / 60, 'm'),
+            s => (s, 's'),
+        };
+        write!(f, "{}/{n}{unit}", self.count)
+    }
+}
+
+/// How many admission times of a key are worth keeping: the greatest count of its rules.
+pub fn keep(rules: &[Rule]) -> usize {
+    rules.iter().map(|r| r.count as usize).max().unwrap_or(0).max(1)
+}
+
+/// Takes a slot: `slots` are the kept admission times, oldest first. Admits when for every rule the N-th latest lies
+/// outside the window, and pushes a time that is distinct and never before the newest, even when the clock steps
+/// back. Otherwise says when a slot will be free.
+pub fn take(slots: &mut Vec<Timestamp>, rules: &[Rule], now: Timestamp) -> Result<Timestamp, Timestamp> {
+    if let Some(until) = free_at(slots, rules, now) {
+        return Err(until);
+    }
+    let tick = Duration::from_micros(1);
+    let at = slots.last().map_or(now, |newest| now.max(after(*newest, tick)));
+    slots.push(at);
+    let keep = keep(rules);
+    if slots.len() > keep {
+        slots.drain(..slots.len() - keep);
+    }
+    Ok(at)
+}
+
+/// When the next admission is possible; none when it is possible now.
+pub fn free_at(slots: &[Timestamp], rules: &[Rule], now: Timestamp) -> Option<Timestamp> {
+    let ends = rules.iter().filter_map(|rule| {
+        let nth_latest = slots.len().checked_sub(rule.count as usize).and_then(|i| slots.get(i))?;
+        Some(after(*nth_latest, rule.window)).filter(|end| *end > now)
+    });
+    ends.max()
+}
+
+/// Seconds until then, rounded up and at least 1: what `Retry-After` says.
+pub fn retry_after_s(now: Timestamp, until: Timestamp) -> u64 {
+    between(now, until).as_millis().div_ceil(1000).max(1) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::{Rule, keep, retry_after_s, take};
+
+    fn t(s: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + s).unwrap()
+    }
+
+    #[test]
+    fn rules_read_and_print_the_same() {
+        for text in ["5/10m", "10/1d", "1/30s", "3/1h"] {
+            assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
+        }
+        assert_eq!("1/m".parse::<Rule>().unwrap().to_string(), "1/1m");
+        for bad in ["5", "0/1m", "5/0s", "5/10", "5/10w", "x/1m", "5/40d", "-1/1m", "5/ 1m"] {
+            assert!(bad.parse::<Rule>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_sixth_of_five_waits_until_the_first_leaves_the_window() {
+        let rules = ["5/10m".parse().unwrap()];
+        let mut slots = vec![];
+        for s in 0..5 {
+            assert!(take(&mut slots, &rules, t(s)).is_ok());
+        }
+        let until = take(&mut slots, &rules, t(5)).unwrap_err();
+        assert_eq!(retry_after_s(t(5), until), 595);
+        assert!(take(&mut slots, &rules, t(600)).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_admits_nothing_more() {
+        let rules = ["2/10m".parse().unwrap()];
+        let mut slots = vec![];
+        assert!(take(&mut slots, &rules, t(3600)).is_ok());
+        assert!(take(&mut slots, &rules, t(0)).is_ok());
+        assert!(take(&mut slots, &rules, t(0)).is_err());
+        assert!(take(&mut slots, &rules, t(1200)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_n_within_any_window(
+            steps in prop::collection::vec(0u64..400_000, 1..200),
+            n1 in 1u32..6, w1 in 1u64..600, n2 in 1u32..12, w2 in 1u64..3600,
+        ) {
+            let rules = [
+                Rule { count: n1, window: Duration::from_secs(w1) },
+                Rule { count: n2, window: Duration::from_secs(w2) },
+            ];
+            let (mut slots, mut admitted, mut now) = (vec![], Vec::<Timestamp>::new(), t(0));
+            for step in steps {
+                now += Duration::from_millis(step);
+                let would_fit = rules.iter().all(|r| {
+                    admitted.iter().filter(|a| **a + r.window > now).count() < r.count as usize
+                });
+                match take(&mut slots, &rules, now) {
+                    Ok(at) => { prop_assert!(would_fit); admitted.push(at); }
+                    Err(until) => { prop_assert!(!would_fit); prop_assert!(until > now); }
+                }
+                prop_assert!(slots.len() <= keep(&rules));
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Closed sets of words: each is an enum in the code and the same word on the wire, in the ledger and in the contracts.
+
+/// A word that is in none of our sets. It names the set, never the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not one of the words of {0}")]
+pub struct UnknownWord(pub &'static str);
+
+/// Defines an enum whose variants are written as fixed words (`as_str`, `FromStr`, `Display`, serde, schemas).
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[derive(schemars::JsonSchema)]
+        pub enum $name { $($(#[$vmeta])* #[serde(rename = $word)] $variant),+ }
+
+        impl $name {
+            /// All of them, in the order of their definition.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word on the wire and in the ledger.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        // utoipa's own derive passes over a word that a macro has put into `rename`.
+        impl utoipa::ToSchema for $name {}
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let word = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
+                word.enum_values(Some(Self::ALL.iter().map(|w| w.as_str()))).into()
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.as_str()) }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::domain::words::UnknownWord;
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                match word { $($word => Ok(Self::$variant),)+ _ => Err($crate::domain::words::UnknownWord(stringify!($name))) }
+            }
+        }
+    };
+}
+pub(crate) use words;

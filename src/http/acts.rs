@@ -1,0 +1,146 @@
+//! `POST /v1/dispatches/{id}/feedback`, `/next` and `/cancel`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::key::Scope;
+use super::openapi::problems;
+use super::problem::{Problem, ProblemKind};
+use super::{Api, body, key};
+use crate::delivery::act::{Acted, Barred, perform};
+use crate::domain::attempt::State as Standing;
+use crate::domain::dispatch::Stop;
+use crate::intake::{Act, BadMessage, Verb};
+
+/// What an act came to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ActAnswer {
+    /// Your name for the dispatch.
+    id: Uuid,
+    /// Where it stands; what follows from the act may still be to come.
+    state: Standing,
+}
+
+type Asked = (State<Arc<Api>>, Result<Path<Uuid>, PathRejection>, HeaderMap);
+type Answer = Result<(StatusCode, Json<ActAnswer>), Problem>;
+
+/// Say what became of the code
+///
+/// `verified: true`: the code came back right, and nothing further is sent. `false` is only counted.
+#[utoipa::path(
+    post,
+    path = "/v1/dispatches/{id}/feedback",
+    tag = "acts",
+    params(("id" = Uuid, Path, description = "Your name for the dispatch")),
+    request_body(content = ref("#/components/schemas/FeedbackBody"), content_type = "application/json"),
+    responses(
+        (status = 202, description = "It stands now", body = ActAnswer),
+        (status = 200, description = "Nothing to do: it stood before, or was only counted", body = ActAnswer),
+        FeedbackProblems
+    )
+)]
+pub(super) async fn feedback(asked: Asked, body: Body) -> Answer {
+    act(Verb::Feedback, asked, body).await
+}
+
+/// Take the next step of the plan at once
+///
+/// "Call me instead." With `step`, the step that is to be left, a repeated request advances once.
+#[utoipa::path(
+    post,
+    path = "/v1/dispatches/{id}/next",
+    tag = "acts",
+    params(("id" = Uuid, Path, description = "Your name for the dispatch")),
+    request_body(content = ref("#/components/schemas/NextBody"), content_type = "application/json"),
+    responses(
+        (status = 202, description = "The next step begins", body = ActAnswer),
+        (status = 200, description = "Nothing to do: the step has been left already", body = ActAnswer),
+        NextProblems
+    )
+)]
+pub(super) async fn next(asked: Asked, body: Body) -> Answer {
+    act(Verb::Next, asked, body).await
+}
+
+/// Make no further request
+///
+/// What was accepted already still gets its receipt.
+#[utoipa::path(
+    post,
+    path = "/v1/dispatches/{id}/cancel",
+    tag = "acts",
+    params(("id" = Uuid, Path, description = "Your name for the dispatch")),
+    request_body(content = ref("#/components/schemas/CancelBody"), content_type = "application/json"),
+    responses(
+        (status = 202, description = "It stands now", body = ActAnswer),
+        (status = 200, description = "Nothing to do: it was cancelled before", body = ActAnswer),
+        CancelProblems
+    )
+)]
+pub(super) async fn cancel(asked: Asked, body: Body) -> Answer {
+    act(Verb::Cancel, asked, body).await
+}
+
+/// Does an act: 202 when something changes, 200 when nothing does.
+async fn act(verb: Verb, (State(api), id, headers): Asked, body: Body) -> Answer {
+    let key = api.keyring.check(&headers, Scope::Act).await?;
+    let Path(id) = id.map_err(|_| Problem::no_dispatch())?;
+    let body = body::read(body).await?;
+    let act =
+        Act::decode(verb, &body, Some((&key.tenant, id))).map_err(|bad| Problem::invalid(INVALID, bad))?;
+    match perform(&api.ledger, &api.waker, &api.metrics, &act).await? {
+        Acted::Done { state, .. } => Ok((StatusCode::ACCEPTED, Json(ActAnswer { id, state }))),
+        Acted::Nothing { state } => Ok((StatusCode::OK, Json(ActAnswer { id, state }))),
+        Acted::Not(barred) => Err(conflict(barred)),
+        Acted::Unknown => Err(Problem::no_dispatch()),
+    }
+}
+
+const INVALID: ProblemKind = ProblemKind::InvalidAct;
+
+fn conflict(barred: Barred) -> Problem {
+    let no = |kind, detail| Problem::new(StatusCode::CONFLICT, kind, detail);
+    match barred {
+        Barred::Final(state) => {
+            no(ProblemKind::Final, "the dispatch has ended; a new message is a new dispatch").state(state)
+        }
+        Barred::Stopped(stop) => {
+            no(ProblemKind::Stopped, "no further request of this dispatch may begin").stop(stop)
+        }
+        Barred::PlanOver => no(ProblemKind::PlanOver, "the plan has no further step; dispatch a new job"),
+        Barred::Pending => {
+            no(ProblemKind::Pending, "the step that was asked for before has not been tried yet")
+        }
+    }
+}
+
+problems! {
+    FeedbackProblems = bad_act("verified", "must be true or false");
+    NextProblems = bad_act("step", "must be a whole number from 1 to 4").into_iter().chain([
+        conflict(Barred::Final(Standing::Delivered)),
+        conflict(Barred::Stopped(Stop::Cancel)),
+        conflict(Barred::PlanOver),
+        conflict(Barred::Pending),
+    ]);
+    CancelProblems = bad_act("surprise", "is not a field of cancel").into_iter()
+        .chain([conflict(Barred::Final(Standing::Delivered))]);
+}
+
+/// What every act may be answered.
+fn bad_act(field: &str, rule: &str) -> Vec<Problem> {
+    let mut all = key::problems(Scope::Act);
+    all.extend(body::problems());
+    all.push(Problem::no_dispatch());
+    for (field, rule) in [("body", "is not JSON (line 1, column 1)"), (field, rule)] {
+        all.push(Problem::invalid(INVALID, BadMessage::new(field, rule)));
+    }
+    all
+}

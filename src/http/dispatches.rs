@@ -1,0 +1,223 @@
+//! `POST /v1/dispatches` and `GET /v1/dispatches/{id}`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::key::Scope;
+use super::openapi::problems;
+use super::problem::{Problem, ProblemKind};
+use super::{Api, body, key};
+use crate::broker::topology::header::TRACEPARENT;
+use crate::domain::attempt::{Reason, State as Standing};
+use crate::http::timeline::Story;
+use crate::intake::admission::Door;
+use crate::intake::{BadMessage, JobShape};
+use crate::ledger::{Admission, Admitted, KeyRow};
+use crate::ops::crash::{self, Point};
+
+/// A dispatch that is in the ledger.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DispatchAnswer {
+    /// Your name for it.
+    id: Uuid,
+    /// Ours.
+    uid: Uuid,
+    /// Where it stands.
+    state: Standing,
+}
+
+type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
+
+/// Send a code or a notice
+///
+/// The same id and content are never sent twice: a repeated request is answered 200, with the state. A refusal leaves no
+/// dispatch, and the id stays free.
+#[utoipa::path(
+    post,
+    path = "/v1/dispatches",
+    tag = "dispatches",
+    params(("traceparent" = Option<String>, Header, description = "W3C trace context; passed over where it is none")),
+    request_body(
+        content = ref("#/components/schemas/Job"),
+        content_type = "application/json",
+        description = "At most 64 KiB",
+        examples(
+            ("plain" = (summary = "Number and code in the open", value = json!(JobShape::plain()))),
+            ("notice" = (summary = "A notice: its template uses no code", value = json!(JobShape::notice()))),
+            ("sealed" = (summary = "Number and code sealed under the tenant's key", value = json!(JobShape::sealed())))
+        )
+    ),
+    responses(
+        (status = 202, description = "It is in the ledger, and will be sent", body = DispatchAnswer),
+        (status = 200, description = "It was there before, with the same content", body = DispatchAnswer),
+        CreateProblems
+    )
+)]
+pub(super) async fn create(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
+    let outcome = admit(&api, &headers, body).await;
+    let result = match &outcome {
+        Ok((StatusCode::OK, _)) => "known",
+        Ok(_) => "queued",
+        Err(p) if p.status() == StatusCode::CONFLICT => "conflict",
+        Err(p) if p.status() == StatusCode::TOO_MANY_REQUESTS => "limited",
+        Err(p) if p.status() == StatusCode::SERVICE_UNAVAILABLE => "away",
+        Err(p) if matches!(p.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => "denied",
+        Err(_) => "refused",
+    };
+    api.metrics.admitted("http", result);
+    outcome
+}
+
+async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
+    let key = api.keyring.check(headers, Scope::Dispatch).await?;
+    if !api.flood.now().lets_client(&key.id) {
+        return Err(client_flooded());
+    }
+    let body = body::read(body).await?;
+    let now = api.ledger.now();
+    // How far ahead an expiry may lie is judged generously: one of the clocks may be wrong.
+    let latest = now.max(crate::domain::clock::now());
+    // A panic in a library that reads strangers' text costs this one request.
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        crash::on(&body);
+        let admitter = api.admitter.now();
+        let job = admitter.decode(&body, Some(&key.tenant), latest)?;
+        let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
+        Ok::<_, crate::intake::BadMessage>(admitter.admission(&job, Door::Http, traceparent, now))
+    }));
+    let admission = read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
+    answer(api, &key, admission).await
+}
+
+async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
+    let (order, number) = (admission.order.clone(), admission.limits[0].key.clone());
+    let flooded = !api.flood.now().lets_number(&number);
+    let refused_for = api.flood.now().refused(&number);
+    if flooded || refused_for.is_some() {
+        // Never the look for the id: a known one is answered whatever the limits say.
+        if api.ledger.find(&key.tenant, order.id).await?.is_none() {
+            return Err(match refused_for {
+                Some(wait) => quota_full(wait),
+                None => number_flooded(),
+            });
+        }
+    }
+    match api.ledger.admit(admission).await? {
+        Admitted::Born { state, superseded, .. } => {
+            crash::at(Point::HttpAdmitted);
+            api.waker.wake(order.uid);
+            for uid in superseded {
+                api.waker.wake(uid);
+            }
+            Ok((StatusCode::ACCEPTED, Json(DispatchAnswer { id: order.id, uid: order.uid, state })))
+        }
+        Admitted::Known { uid, state, mine, .. } => {
+            if mine || uid == order.uid {
+                api.waker.wake(uid);
+            }
+            Ok((StatusCode::OK, Json(DispatchAnswer { id: order.id, uid, state })))
+        }
+        Admitted::Conflict => Err(conflict()),
+        Admitted::Refused { state, reason, retry_after_s } => {
+            if state == Standing::Limited {
+                api.flood.now().remember(&number, retry_after_s.unwrap_or(1));
+            }
+            Err(refused(state, reason, retry_after_s))
+        }
+    }
+}
+
+const INVALID: ProblemKind = ProblemKind::InvalidJob;
+
+fn unreadable() -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, INVALID, "the job cannot be read")
+}
+
+fn conflict() -> Problem {
+    let detail = "this id is known with other content; use a new id for a new code";
+    Problem::new(StatusCode::CONFLICT, ProblemKind::Conflict, detail)
+}
+
+fn refused(state: Standing, reason: Reason, retry_after_s: Option<u64>) -> Problem {
+    match state {
+        Standing::Limited => {
+            let detail = "this number was sent to as often as its quota allows";
+            too_many(detail, retry_after_s.unwrap_or(1)).reason(reason)
+        }
+        Standing::Superseded => {
+            let detail = "a newer dispatch of the same sign-in is there";
+            Problem::new(StatusCode::CONFLICT, ProblemKind::Superseded, detail).reason(reason)
+        }
+        _ => {
+            let detail = match reason {
+                Reason::Life => "expires_at: must be at least 10 s ahead",
+                Reason::NumberNotPossible => "to: the numbering plan has no such number",
+                Reason::Country => "to: this country is not served",
+                _ => "the job is refused",
+            };
+            let field = if reason == Reason::Life { "expires_at" } else { "to" };
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, ProblemKind::Refused, detail)
+                .reason(reason)
+                .field(field)
+        }
+    }
+}
+
+fn quota_full(retry_after_s: u64) -> Problem {
+    refused(Standing::Limited, Reason::Quota, Some(retry_after_s))
+}
+
+fn client_flooded() -> Problem {
+    too_many("too many requests from this client", 1)
+}
+
+fn number_flooded() -> Problem {
+    too_many("too many requests for this number", 5)
+}
+
+fn too_many(detail: &str, retry_after_s: u64) -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, ProblemKind::TooMany, detail).retry_after(retry_after_s)
+}
+
+/// Read the whole story of a dispatch
+///
+/// Its state, its attempts, their receipts; no code, and a masked number. Another tenant's id is unknown.
+#[utoipa::path(
+    get,
+    path = "/v1/dispatches/{id}",
+    tag = "dispatches",
+    params(("id" = Uuid, Path, description = "Your name for the dispatch")),
+    responses((status = 200, description = "The story", body = Story), ShowProblems)
+)]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
+) -> Result<Json<Story>, Problem> {
+    let key = api.keyring.check(&headers, Scope::Read).await?;
+    let Path(id) = id.map_err(|_| Problem::no_dispatch())?;
+    let d = api.ledger.find(&key.tenant, id).await?.ok_or_else(Problem::no_dispatch)?;
+    Ok(Json(Story::from(&d)))
+}
+
+problems! {
+    CreateProblems = key::problems(Scope::Dispatch).into_iter().chain(body::problems()).chain([
+        Problem::invalid(INVALID, BadMessage::new("body", "is not JSON (line 1, column 1)")),
+        Problem::invalid(INVALID, BadMessage::new("to", "must be E.164: + and 7 to 15 digits, the country code first")),
+        refused(Standing::Expired, Reason::Life, None),
+        refused(Standing::Refused, Reason::NumberNotPossible, None),
+        refused(Standing::Refused, Reason::Country, None),
+        conflict(),
+        refused(Standing::Superseded, Reason::Newer, None),
+        client_flooded(),
+        number_flooded(),
+        quota_full(600),
+    ]);
+    ShowProblems = key::problems(Scope::Read).into_iter().chain([Problem::no_dispatch()]);
+}

@@ -1,0 +1,155 @@
+//! Flood control at the HTTP door, far looser than the quota; and the memory of refusals that spares the ledger's lock.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::config::LimitsConfig;
+use crate::domain::quota::Rule;
+
+/// Keys that are told apart at most. A full map lets everybody through, uncounted: the ledger's quotas hold all the same.
+const MOST: usize = 100_000;
+/// A full map is swept no more often: each sweep looks at every key.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long a refusal of the ledger's is remembered at most.
+const REMEMBERED: Duration = Duration::from_secs(5);
+
+/// The door's own limits.
+pub(super) struct Flood {
+    rules: [Rule; 2],
+    numbers: Keyed,
+    clients: Keyed,
+    /// Until when it is remembered, and when the number has room again.
+    refused: Mutex<HashMap<String, (Instant, Instant)>>,
+}
+
+impl Flood {
+    pub(super) fn new(limits: &LimitsConfig) -> Self {
+        Self {
+            rules: [limits.door_number, limits.door_client],
+            numbers: Keyed::new(limits.door_number),
+            clients: Keyed::new(limits.door_client),
+            refused: Mutex::default(),
+        }
+    }
+
+    pub(super) fn has_limits_of(&self, limits: &LimitsConfig) -> bool {
+        self.rules == [limits.door_number, limits.door_client]
+    }
+
+    /// Whether one more request of a client may pass.
+    pub(super) fn lets_client(&self, key: &str) -> bool {
+        self.clients.lets(key)
+    }
+
+    /// Whether one more request for a number may pass.
+    pub(super) fn lets_number(&self, key: &str) -> bool {
+        self.numbers.lets(key)
+    }
+
+    /// The ledger refused a number until then.
+    pub(super) fn remember(&self, number: &str, retry_after_s: u64) {
+        let wait = Duration::from_secs(retry_after_s);
+        let (until, free) = (Instant::now() + wait.min(REMEMBERED), Instant::now() + wait);
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < MOST {
+            refused.insert(number.to_owned(), (until, free));
+        }
+    }
+
+    /// Seconds until a number has room again, if the ledger refused it a moment ago.
+    pub(super) fn refused(&self, number: &str) -> Option<u64> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused.get(number) {
+            Some((until, free)) if *until > Instant::now() => {
+                Some(free.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000).max(1) as u64)
+            }
+            Some(_) => {
+                refused.remove(number);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Forgets what the ledger refused: its rules have changed.
+    pub(super) fn forget_refusals(&self) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Forgets what is over; called on a timer, because keys are never evicted by themselves.
+    pub(super) fn sweep(&self) {
+        self.numbers.limiter.retain_recent();
+        self.clients.limiter.retain_recent();
+        let now = Instant::now();
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (until, _)| *until > now);
+    }
+}
+
+/// A limit for each key.
+struct Keyed {
+    limiter: DefaultKeyedRateLimiter<String>,
+    swept: Mutex<Option<Instant>>,
+}
+
+impl Keyed {
+    fn new(rule: Rule) -> Self {
+        Self { limiter: RateLimiter::keyed(quota(rule)), swept: Mutex::default() }
+    }
+
+    fn lets(&self, key: &str) -> bool {
+        if self.limiter.len() >= MOST {
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+                self.limiter.retain_recent();
+                *swept = Some(Instant::now());
+            }
+        }
+        self.limiter.len() >= MOST || self.limiter.check_key(&key.to_owned()).is_ok()
+    }
+}
+
+/// A burst of the rule's count, refilled evenly over its window.
+fn quota(rule: Rule) -> Quota {
+    let count = NonZeroU32::new(rule.count).unwrap_or(NonZeroU32::MIN);
+    let every = rule.window / rule.count.max(1);
+    Quota::with_period(every).map_or_else(|| Quota::per_second(count), |q| q.allow_burst(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Flood, MOST};
+    use crate::config::LimitsConfig;
+
+    /// Seen to fail: where a full map goes on counting.
+    #[test]
+    fn a_million_numbers_fill_nothing_up_and_turn_nobody_away() {
+        let slow = "2/1d".parse().unwrap();
+        let flood =
+            Flood::new(&LimitsConfig { door_number: slow, door_client: slow, ..LimitsConfig::default() });
+        assert!([1, 2].iter().all(|_| flood.lets_number("old")));
+        assert!(!flood.lets_number("old"));
+        flood.remember("old", 3600);
+        for n in 0..1_000_000 {
+            let number = format!("number {n}");
+            assert!(flood.lets_number(&number) && flood.lets_client(&number), "{number}");
+            flood.remember(&number, 3600);
+        }
+        assert_eq!((flood.numbers.limiter.len(), flood.clients.limiter.len()), (MOST, MOST));
+        assert_eq!(flood.refused.lock().unwrap().len(), MOST);
+        assert!(flood.lets_number("old"), "the map is full: nobody is counted");
+    }
+
+    /// Seen to fail: where nothing is swept.
+    #[test]
+    fn a_refusal_that_is_over_is_swept() {
+        let flood = Flood::new(&LimitsConfig::default());
+        flood.remember("over", 0);
+        flood.remember("not over", 3600);
+        flood.sweep();
+        assert!(flood.refused.lock().unwrap().keys().eq(["not over"]));
+    }
+}

@@ -1,0 +1,187 @@
+//! Bearer keys: `otp_<id>_<secret>`, 256 bits of randomness, shown once, kept as a hash.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use axum::http::{HeaderMap, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::problem::{Problem, ProblemKind};
+use crate::domain::words::words;
+use crate::ledger::{KeyRow, Ledger};
+
+/// A revoked key may be good for this long.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// Keys that are remembered at most.
+const MOST: usize = 10_000;
+/// Ids that were never seen before are looked up this often a second at most: guesses cost the ledger no more.
+const STRANGERS: NonZeroU32 = NonZeroU32::new(50).unwrap();
+
+words! {
+    /// What a key may do.
+    Scope {
+        /// Send.
+        Dispatch = "dispatch",
+        /// Read stories and events.
+        Read = "read",
+        /// Cancel, advance, give feedback.
+        Act = "act",
+        /// Everything about keys and webhooks.
+        Admin = "admin",
+    }
+}
+
+/// A new key: the text that is shown once, and the row that is kept.
+pub struct NewKey {
+    /// The whole key.
+    pub text: String,
+    /// What is kept.
+    pub row: KeyRow,
+}
+
+impl NewKey {
+    /// Makes a key for a tenant.
+    pub fn make(tenant: &str, scopes: &[Scope]) -> Self {
+        let id: String =
+            crate::seal::random::<6>().iter().fold(String::new(), |id, b| id + &format!("{b:02x}"));
+        let text = format!("otp_{id}_{}", BASE64.encode(crate::seal::random::<32>()));
+        Self::with(id, text, tenant, scopes)
+    }
+
+    /// A key that was made before, from its text.
+    pub fn of(text: &str, tenant: &str, scopes: &[Scope]) -> Option<Self> {
+        let (id, _) = text.strip_prefix("otp_")?.split_once('_')?;
+        Some(Self::with(id.to_owned(), text.to_owned(), tenant, scopes))
+    }
+
+    fn with(id: String, text: String, tenant: &str, scopes: &[Scope]) -> Self {
+        let scopes = scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" ");
+        let row = KeyRow {
+            id,
+            tenant: tenant.to_owned(),
+            scopes,
+            hash: hash(&text),
+            created_at: None,
+            revoked_at: None,
+        };
+        Self { text, row }
+    }
+}
+
+/// What a request shows as its key, before it is believed.
+#[derive(Clone, Copy)]
+pub struct Bearer<'a>(&'a str);
+
+impl<'a> Bearer<'a> {
+    /// Of the header `authorization`.
+    pub fn of(headers: &'a HeaderMap) -> Option<Self> {
+        let text = headers.get("authorization")?.to_str().ok()?;
+        text.strip_prefix("Bearer ").map(|key| Self(key.trim()))
+    }
+
+    /// The id under which it would be found, if it has the form of a key.
+    pub fn id(self) -> Option<&'a str> {
+        self.0.strip_prefix("otp_")?.split('_').next()
+    }
+
+    /// Whether it is the key of this row, in constant time.
+    pub fn opens(self, row: &KeyRow) -> bool {
+        row.hash.as_bytes().ct_eq(hash(self.0).as_bytes()).into()
+    }
+}
+
+/// Looks keys up, and remembers them for a short while.
+pub(super) struct Keyring {
+    ledger: Ledger,
+    known: Mutex<HashMap<String, (KeyRow, Instant)>>,
+    strangers: DefaultDirectRateLimiter,
+}
+
+impl Keyring {
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self { ledger, known: Mutex::default(), strangers: RateLimiter::direct(Quota::per_second(STRANGERS)) }
+    }
+
+    /// The key of a request, if it may do this.
+    pub(super) async fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<KeyRow, Problem> {
+        let given = Bearer::of(headers).ok_or_else(denied)?;
+        let row = self.row(given.id().ok_or_else(not_known)?).await?.ok_or_else(not_known)?;
+        if !given.opens(&row) {
+            return Err(not_known());
+        }
+        if !row.scopes.split(' ').any(|s| s == scope.as_str()) {
+            return Err(lacks(scope));
+        }
+        Ok(row)
+    }
+
+    async fn row(&self, id: &str) -> Result<Option<KeyRow>, Problem> {
+        let fresh = |at: &Instant| at.elapsed() < REMEMBERED;
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = known().get(id).cloned();
+        let seen = remembered.is_some();
+        if let Some((row, _)) = remembered.filter(|(_, at)| fresh(at)) {
+            return Ok(Some(row));
+        }
+        if !seen && self.strangers.check().is_err() {
+            return Err(too_many_strangers());
+        }
+        let row = self.ledger.key(id).await?;
+        let mut known = known();
+        if known.len() >= MOST {
+            known.retain(|_, (_, at)| fresh(at));
+        }
+        let there = row.as_ref().filter(|_| known.len() < MOST);
+        if let Some(row) = there {
+            known.insert(id.to_owned(), (row.clone(), Instant::now()));
+        } else {
+            known.remove(id);
+        }
+        Ok(row)
+    }
+}
+
+/// What every request with a key may be answered, whatever it asks for.
+pub(super) fn problems(scope: Scope) -> Vec<Problem> {
+    vec![
+        denied(),
+        not_known(),
+        lacks(scope),
+        too_many_strangers(),
+        Problem::ledger_away(),
+        Problem::time_out(),
+    ]
+}
+
+fn denied() -> Problem {
+    let detail = "a bearer key is needed: Authorization: Bearer otp_…; make one with: otpost keys create";
+    Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
+}
+
+fn not_known() -> Problem {
+    let detail =
+        "this key is not known here: it is mistyped, revoked, or of another ledger; see: otpost keys list";
+    Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
+}
+
+fn lacks(scope: Scope) -> Problem {
+    let detail =
+        format!("this key lacks the scope {scope}; make one with: otpost keys create --scope {scope}");
+    Problem::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, detail)
+}
+
+fn too_many_strangers() -> Problem {
+    let detail = "too many unknown keys at this door; come again in a second";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, ProblemKind::TooMany, detail).retry_after(1)
+}
+
+fn hash(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}"))
+}

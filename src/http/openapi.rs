@@ -1,0 +1,152 @@
+//! The contract of the HTTP door: an `OpenAPI` 3.1 document, made from the handlers and the types that they take and give.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Content, Header, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type, example::ExampleBuilder,
+};
+use utoipa::{Modify, OpenApi};
+
+use super::problem::{self, Problem};
+use super::{acts, dispatches, events, webhooks};
+use crate::domain::attempt::Verdict;
+use crate::domain::dispatch::Stop;
+use crate::intake::{CancelBody, FeedbackBody, JobShape, NextBody};
+use crate::outbox::cloud_event::CloudEvent;
+
+const ABOUT: &str = "\
+Jobs in, stories out, acts on what is under way, events as they happen. Every request but the one for this document needs a \
+bearer key, and sees only what is its tenant's. Errors are problem+json (RFC 9457); no value of a request is repeated in \
+them. A path that does not take a method answers 405.";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "otpost", description = ABOUT, license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")),
+    paths(
+        dispatches::create,
+        dispatches::show,
+        acts::feedback,
+        acts::next,
+        acts::cancel,
+        events::follow,
+        webhooks::list,
+        webhooks::test,
+        webhooks::replay,
+        serve
+    ),
+    components(schemas(Problem, webhooks::Which)),
+    tags(
+        (name = "dispatches", description = "Jobs in, stories out"),
+        (name = "acts", description = "What a sender does with a dispatch afterwards"),
+        (name = "events", description = "What becomes of dispatches, as it happens"),
+        (name = "webhooks", description = "A tenant looks after its webhook"),
+        (name = "contract", description = "This document")
+    ),
+    security(("bearer" = [])),
+    modifiers(&Bearer)
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let how = "`Authorization: Bearer otp_…`. Make a key with `otpost keys create`; its scopes say what it may do.";
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(how)).build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The document. What both doors take and tell is described by the same schemas as over the broker.
+pub fn document() -> Value {
+    let mut document = serde_json::to_value(Document::openapi()).expect("a document is plain data");
+    let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
+    let mut taken = settings.clone().for_deserialize().into_generator();
+    taken.subschema_for::<JobShape>();
+    taken.subschema_for::<FeedbackBody>();
+    taken.subschema_for::<NextBody>();
+    taken.subschema_for::<CancelBody>();
+    let mut told = settings.for_serialize().into_generator();
+    told.subschema_for::<CloudEvent>();
+    told.subschema_for::<Stop>();
+    told.subschema_for::<Verdict>();
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.extend(taken.take_definitions(true));
+        schemas.extend(told.take_definitions(true));
+    }
+    for path in ["/v1/dispatches", "/v1/dispatches/{id}/feedback"] {
+        document["paths"][path]["post"]["requestBody"]["required"] = json!(true);
+    }
+    document
+}
+
+static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
+
+/// This document
+#[utoipa::path(
+    get,
+    path = "/v1/openapi.json",
+    tag = "contract",
+    security(()),
+    responses((status = 200, description = "The document", body = Object))
+)]
+pub(super) async fn serve() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
+}
+
+/// Names the problems that operations answer with, for their contracts: the very ones that the handlers make.
+macro_rules! problems {
+    ($($name:ident = $problems:expr;)+) => {$(
+        struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::Response>> {
+                $crate::http::openapi::responses($problems)
+            }
+        }
+    )+};
+}
+pub(super) use problems;
+
+/// One response for each status, in it an example of each problem.
+pub(super) fn responses(problems: impl IntoIterator<Item = Problem>) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<u16, Vec<Problem>> = BTreeMap::new();
+    for problem in problems {
+        by_status.entry(problem.status().as_u16()).or_default().push(problem);
+    }
+    by_status.into_iter().map(|(status, problems)| (status.to_string(), response(&problems).into())).collect()
+}
+
+fn response(problems: &[Problem]) -> Response {
+    let mut content = Content::builder().schema(Some(Ref::from_schema_name("Problem")));
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for problem in problems {
+        let count = seen.entry(problem.name()).or_default();
+        *count += 1;
+        let name =
+            if *count == 1 { problem.name().to_owned() } else { format!("{}-{count}", problem.name()) };
+        let value = serde_json::to_value(problem).expect("plain structs with text keys serialise");
+        content = content.examples_from_iter([(name, ExampleBuilder::new().value(Some(value)).build())]);
+    }
+    let kinds = seen.into_keys().collect::<Vec<_>>().join(", ");
+    let mut response =
+        ResponseBuilder::new().description(kinds).content(problem::CONTENT_TYPE, content.build());
+    if problems.iter().all(Problem::has_retry_after) {
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build();
+        let mut wait = Header::new(seconds);
+        wait.description = Some("Seconds after which to come again".to_owned());
+        response = response.header("Retry-After", wait);
+    }
+    if problems.iter().any(|p| p.status() == StatusCode::UNAUTHORIZED) {
+        response =
+            response.header("WWW-Authenticate", Header::new(ObjectBuilder::new().schema_type(Type::String)));
+    }
+    response.build()
+}

@@ -1,0 +1,180 @@
+//! What a sender may do with a dispatch afterwards: say what the person did with the code, ask for the next step, cancel.
+
+use schemars::JsonSchema;
+use uuid::Uuid;
+
+use super::job::BadMessage;
+use super::job::fields::{Fields, name, read_error, required, shown, uuid};
+use super::job::shape::{Address, closed};
+use crate::domain::dispatch::bounds;
+use crate::domain::words::words;
+
+words! {
+    /// An act, by its routing key and its path.
+    Verb {
+        /// What the person did with the code.
+        Feedback = "feedback",
+        /// The next step at once: "call me instead".
+        Next = "next",
+        /// No further request.
+        Cancel = "cancel",
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// The code came back right, or it did not.
+    Feedback {
+        /// Whether it was right: then nothing further is sent.
+        verified: bool,
+    },
+    /// The next step at once.
+    Next {
+        /// The step that is to be left, counted from 1. Where it has been left already, nothing is done.
+        step: Option<u8>,
+    },
+    /// No further request.
+    Cancel,
+}
+
+impl Deed {
+    /// As a metric's label.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Feedback { verified: true } => "verified",
+            Self::Feedback { verified: false } => "not_verified",
+            Self::Next { .. } => "next",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// An act on a dispatch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// Whose dispatch.
+    pub tenant: String,
+    /// Its sender's name for it.
+    pub id: Uuid,
+    /// What is to be done.
+    pub deed: Deed,
+}
+
+impl Act {
+    /// Reads an act strictly. Over HTTP the door knows tenant and id, and an empty body is an empty object.
+    pub fn decode(verb: Verb, body: &[u8], door: Option<(&str, Uuid)>) -> Result<Self, BadMessage> {
+        let body = if body.is_empty() && door.is_some() { b"{}" } else { body };
+        let Fields(mut fields) = serde_json::from_slice(body).map_err(|e| read_error(&e))?;
+        let mut take = |name: &str| fields.remove(name).filter(|v| !v.is_null());
+        let (tenant, id) = if let Some((tenant, id)) = door {
+            (tenant.to_owned(), id)
+        } else {
+            let tenant = take("tenant").map(|v| name("tenant", &v)).transpose()?;
+            (tenant.unwrap_or_else(|| "default".to_owned()), uuid("id", &required("id", take("id"))?)?)
+        };
+        let deed = match verb {
+            Verb::Cancel => Deed::Cancel,
+            Verb::Feedback => {
+                let verified = required("verified", take("verified"))?;
+                let wrong = || BadMessage::new("verified", "must be true or false");
+                Deed::Feedback { verified: verified.as_bool().ok_or_else(wrong)? }
+            }
+            Verb::Next => {
+                let wrong = || BadMessage::new("step", "must be a whole number from 1 to 4");
+                let step = take("step").map(|v| {
+                    v.as_u64().filter(|s| (1..=u64::from(bounds::MAX_STEPS)).contains(s)).ok_or_else(wrong)
+                });
+                Deed::Next { step: step.transpose()?.map(|s| s as u8) }
+            }
+        };
+        match fields.keys().find(|n| !n.starts_with("x_")) {
+            Some(left) => Err(BadMessage::new(shown(left), format!("is not a field of {verb}"))),
+            None => Ok(Self { tenant, id, deed }),
+        }
+    }
+}
+
+/// What became of the code at its sender's.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "FeedbackBody", transform = closed, example = serde_json::json!({"verified": true}))]
+pub struct FeedbackBody {
+    /// Whether the code came back right. Then nothing further is sent; `false` is only counted.
+    pub verified: bool,
+}
+
+/// The order to take the plan's next step at once: "call me instead".
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "NextBody", transform = closed, example = serde_json::json!({"step": 1}), example = serde_json::json!({}))]
+pub struct NextBody {
+    /// The step to be left, counted from 1. Where it has been left already, nothing is done: so a repeated order
+    /// advances once.
+    #[schemars(range(min = 1, max = bounds::MAX_STEPS))]
+    pub step: Option<u8>,
+}
+
+/// The order to make no further request. What was accepted already still gets its receipt.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "CancelBody", transform = closed, example = serde_json::json!({}))]
+pub struct CancelBody {}
+
+/// Feedback, as the broker brings it: what became of the code at its sender's.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Feedback", transform = closed, example = Address::example(&serde_json::json!({"verified": true})))]
+pub struct FeedbackShape {
+    /// Of which dispatch.
+    #[schemars(flatten)]
+    pub address: Address,
+    /// What it says.
+    #[schemars(flatten)]
+    pub body: FeedbackBody,
+}
+
+/// `next`, as the broker brings it: the order to take the plan's next step at once.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Next", transform = closed, example = Address::example(&serde_json::json!({"step": 1})))]
+pub struct NextShape {
+    /// Of which dispatch.
+    #[schemars(flatten)]
+    pub address: Address,
+    /// What it says.
+    #[schemars(flatten)]
+    pub body: NextBody,
+}
+
+/// `cancel`, as the broker brings it: the order to make no further request.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Cancel", transform = closed, example = Address::example(&serde_json::json!({})))]
+pub struct CancelShape {
+    /// Of which dispatch.
+    #[schemars(flatten)]
+    pub address: Address,
+    /// What it says.
+    #[schemars(flatten)]
+    pub body: CancelBody,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Act, Deed, Verb};
+
+    #[test]
+    fn acts_are_read_strictly() {
+        let id = "0192f0c1-2222-4333-8444-555566667777";
+        let read =
+            |verb, more: &str| Act::decode(verb, format!("{{\"id\":\"{id}\"{more}}}").as_bytes(), None);
+        let deed = |verb, more| read(verb, more).map(|a| a.deed).map_err(|e| e.field);
+        assert_eq!(deed(Verb::Cancel, ""), Ok(Deed::Cancel));
+        assert_eq!(deed(Verb::Cancel, ",\"x_own\":1"), Ok(Deed::Cancel));
+        assert_eq!(deed(Verb::Cancel, ",\"why\":1"), Err("why".to_owned()));
+        assert_eq!(deed(Verb::Feedback, ",\"verified\":true"), Ok(Deed::Feedback { verified: true }));
+        assert_eq!(deed(Verb::Feedback, ""), Err("verified".to_owned()));
+        assert_eq!(deed(Verb::Feedback, ",\"verified\":\"yes\""), Err("verified".to_owned()));
+        assert_eq!(deed(Verb::Next, ",\"step\":2"), Ok(Deed::Next { step: Some(2) }));
+        assert_eq!(deed(Verb::Next, ",\"step\":0"), Err("step".to_owned()));
+        assert_eq!(Act::decode(Verb::Next, b"{}", None).unwrap_err().field, "id");
+        let door = Some(("shop", id.parse().unwrap()));
+        assert_eq!(Act::decode(Verb::Next, b"", door).unwrap().tenant, "shop");
+        assert_eq!(Act::decode(Verb::Next, b"{\"tenant\":\"other\"}", door).unwrap_err().field, "tenant");
+    }
+}

@@ -1,0 +1,413 @@
+//! What a producer sends: the job, read strictly. Errors name the field and the rule, never a value.
+
+pub(super) mod fields;
+pub(super) mod shape;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::domain::clock::between;
+use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Params, PhoneNumber, Plan, bounds};
+use crate::seal::Keys;
+use fields::{
+    Fields, name, read_code, read_error, read_locale, read_params, read_plan, read_tags, required, shown,
+    string, string_of, time, uuid,
+};
+
+/// A code may live at most this long,
+const LONGEST_LIFE: Duration = Duration::from_secs(3600);
+/// give or take a minute between the clocks of two machines.
+const TOLERANCE: Duration = Duration::from_secs(60);
+
+/// Why a message is not a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct BadMessage {
+    /// Path of the field (`to`, `params.origin`), or `body` for the whole.
+    pub field: String,
+    /// What must hold for it.
+    pub rule: String,
+}
+
+impl BadMessage {
+    /// A rule that a field breaks.
+    pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self { field: field.into(), rule: rule.into() }
+    }
+}
+
+/// The caller's key for one sign-in: of two jobs with the same one, the later issued wins.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Supersedes {
+    /// The caller's key; kept only as a hash.
+    pub key: String,
+    /// When the caller made the code.
+    pub issued_at: Timestamp,
+}
+
+/// A job, read and checked, its secret part open.
+#[derive(Clone)]
+pub struct Job {
+    /// Whose it is.
+    pub tenant: String,
+    /// Its sender's name for it.
+    pub id: Uuid,
+    /// Where to.
+    pub to: PhoneNumber,
+    /// The code; none in a job for a notice.
+    pub code: Option<Code>,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// By which channels, in order.
+    pub plan: Plan,
+    /// Seconds from a step's first begin until the next step; 0: never by time.
+    pub fallback_after_s: u32,
+    /// Which template.
+    pub template: String,
+    /// In which language.
+    pub locale: Option<String>,
+    /// The template's values.
+    pub params: Params,
+    /// Which sign-in.
+    pub supersedes: Option<Supersedes>,
+    /// From which address the person came; personal data.
+    pub client_ip: Option<IpAddr>,
+    /// What comes back in events. Kept as its producer wrote it.
+    pub tags: BTreeMap<String, String>,
+    /// Whether it came sealed.
+    pub was_sealed: bool,
+    /// Hash of all that makes two jobs the same, `expires_at` apart.
+    pub content: String,
+}
+
+impl fmt::Debug for Job {
+    /// Its name alone: the rest is secret, or personal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("tenant", &self.tenant).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Job {
+    /// Whether it brings a code or a notice.
+    pub fn kind(&self) -> Kind {
+        Kind::of(self.code.as_ref())
+    }
+
+    /// Reads a job. `tenant` is the one that the door knows (a bearer key's); over AMQP it is the job's own field.
+    pub fn decode(
+        body: &[u8], tenant: Option<&str>, keys: &Keys, now: Timestamp,
+    ) -> Result<Self, BadMessage> {
+        let Fields(mut fields) = serde_json::from_slice(body).map_err(|e| read_error(&e))?;
+        let mut take = |name: &str| fields.remove(name).filter(|v| !v.is_null());
+
+        let named = take("tenant").map(|v| name("tenant", &v)).transpose()?;
+        let tenant = match (tenant, named) {
+            (Some(door), Some(own)) if door != own => {
+                return Err(BadMessage::new("tenant", "is not the tenant of this key"));
+            }
+            (Some(door), _) => door.to_owned(),
+            (None, own) => own.unwrap_or_else(|| "default".to_owned()),
+        };
+        let id = uuid("id", &required("id", take("id"))?)?;
+        let expires_at = time("expires_at", &required("expires_at", take("expires_at"))?)?;
+        if between(now, expires_at) > LONGEST_LIFE + TOLERANCE {
+            return Err(BadMessage::new("expires_at", "may be at most 1 h ahead"));
+        }
+
+        let mut secret = ["to", "code", "params", "client_ip"].map(&mut take);
+        let sealed = take("sealed");
+        let was_sealed = sealed.is_some();
+        if let Some(sealed) = sealed {
+            if secret.iter().any(Option::is_some) {
+                return Err(BadMessage::new(
+                    "sealed",
+                    "stands instead of to, code, params and client_ip, not beside them",
+                ));
+            }
+            let plain = keys
+                .open_job(&tenant, id, expires_at, string("sealed", &sealed, bounds::MAX_SEALED_CHARS)?)
+                .map_err(|e| BadMessage::new("sealed", e.to_string()))?;
+            let Fields(mut inner) = serde_json::from_slice(&plain)
+                .map_err(|_| BadMessage::new("sealed", "must hold a JSON object"))?;
+            secret = ["to", "code", "params", "client_ip"].map(|n| inner.remove(n).filter(|v| !v.is_null()));
+            if let Some(left) = inner.keys().find(|n| !n.starts_with("x_")) {
+                return Err(BadMessage::new("sealed", format!("holds an unknown field ({})", shown(left))));
+            }
+        }
+        let [to, code, params, client_ip] = secret;
+        let template = take("template")
+            .map(|v| name("template", &v))
+            .transpose()?
+            .unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned());
+
+        let to = string_of("to", &required("to", to)?, 32)?;
+        let to = PhoneNumber::parse(&to).map_err(|e| BadMessage::new("to", e.to_string()))?;
+        let code = code.map(|v| read_code(&v)).transpose()?;
+        // Whether another template uses the code is known where the templates are: in `admit`.
+        if code.is_none() && template == DEFAULT_TEMPLATE {
+            return Err(BadMessage::new("code", "is missing"));
+        }
+        let params = params.map(|v| read_params(&v)).transpose()?.unwrap_or_default();
+        let client_ip = client_ip
+            .map(|v| {
+                string("client_ip", &v, 64)?
+                    .parse()
+                    .map_err(|_| BadMessage::new("client_ip", "must be an IP address"))
+            })
+            .transpose()?;
+
+        let plan = match take("channels") {
+            None => Plan::default(),
+            Some(v) => read_plan(&v)?,
+        };
+        let fallback_after_s = match take("fallback_after_s") {
+            None => 30,
+            Some(v) => v
+                .as_u64()
+                .and_then(|s| u32::try_from(s).ok())
+                .filter(|s| *s <= bounds::MAX_FALLBACK_S)
+                .ok_or_else(|| {
+                    BadMessage::new("fallback_after_s", "must be a whole number from 0 to 3600")
+                })?,
+        };
+        let locale = take("locale").map(|v| read_locale(&v)).transpose()?;
+        let supersedes = match (take("supersedes"), take("issued_at")) {
+            (None, None) => None,
+            (Some(key), Some(at)) => Some(Supersedes {
+                key: string("supersedes", &key, bounds::MAX_SUPERSEDES_CHARS)?.to_owned(),
+                issued_at: time("issued_at", &at)?,
+            }),
+            _ => return Err(BadMessage::new("supersedes", "goes together with issued_at")),
+        };
+        let tags = take("tags").map(|v| read_tags(&v)).transpose()?.unwrap_or_default();
+        if let Some(left) = fields.keys().find(|n| !n.starts_with("x_")) {
+            return Err(BadMessage::new(shown(left), "is not a field of a job (own fields begin with x_)"));
+        }
+
+        let mut job = Self {
+            tenant,
+            id,
+            to,
+            code,
+            expires_at,
+            plan,
+            fallback_after_s,
+            template,
+            locale,
+            params,
+            supersedes,
+            client_ip,
+            tags,
+            was_sealed,
+            content: String::new(),
+        };
+        job.content = job.content_hash(keys);
+        Ok(job)
+    }
+
+    /// The keyed hash over all fields, unsealed, without `expires_at` (the first expiry stays).
+    fn content_hash(&self, keys: &Keys) -> String {
+        let (issued, key) =
+            self.supersedes.as_ref().map_or((String::new(), ""), |s| (s.issued_at.to_string(), &s.key));
+        keys.content(&[
+            self.to.expose(),
+            self.code.as_ref().map_or("", Code::expose),
+            &json(&self.plan),
+            &self.fallback_after_s.to_string(),
+            &self.template,
+            self.locale.as_deref().unwrap_or(""),
+            &json(&self.params),
+            key,
+            &issued,
+            &self.client_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            &json(&self.tags),
+        ])
+    }
+}
+
+/// JSON text of a part of a job.
+fn json<T: Serialize>(part: &T) -> Zeroizing<String> {
+    Zeroizing::new(serde_json::to_string(part).expect("maps with text keys always serialise"))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use super::{BadMessage, Job, Kind};
+    use crate::seal::Keys;
+
+    fn now() -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn good() -> Value {
+        json!({"id": "0192f0c1-2222-4333-8444-555566667777", "to": "+447700900123", "code": "481516",
+               "expires_at": "2026-01-01T00:05:00Z"})
+    }
+
+    fn decode(v: &Value) -> Result<Job, BadMessage> {
+        Job::decode(v.to_string().as_bytes(), None, &Keys::ephemeral(), now())
+    }
+
+    #[test]
+    fn the_shortest_job_has_the_documented_defaults() {
+        let job = decode(&good()).unwrap();
+        assert_eq!(
+            (job.tenant.as_str(), job.template.as_str(), job.fallback_after_s),
+            ("default", "code", 30)
+        );
+        assert_eq!(job.plan, crate::domain::dispatch::Plan::default());
+    }
+
+    #[test]
+    fn every_bad_field_is_named_and_no_value_is_quoted() {
+        let cases = [
+            ("id", json!("QUOTED")),
+            ("to", json!("07700QUOTED")),
+            ("to", json!(447_700)),
+            ("code", json!("48 15 16")),
+            ("code", json!("QUOTED-QUOTED")),
+            ("expires_at", json!("QUOTED")),
+            ("expires_at", json!("2026-01-01T02:00:00Z")),
+            ("channels", json!(["sms", "QUOTED"])),
+            ("channels", json!([])),
+            ("fallback_after_s", json!(-1)),
+            ("template", json!("QUOTED/../x")),
+            ("locale", json!("QUOTED QUOTED")),
+            ("tags", json!({"a": "x\u{0}QUOTED"})),
+            ("tags", json!({"a": 1})),
+            ("params", json!({"a": {"QUOTED": 1}})),
+            ("params.origin", json!("https://QUOTED")),
+            ("params.token", json!("QUOTED QUOTED")),
+            ("client_ip", json!("QUOTED")),
+            ("supersedes", json!("QUOTED")),
+            ("sealed", json!("v1.QUOTED")),
+            ("tenant", json!("QUOTED!")),
+            ("surprise", json!("QUOTED")),
+        ];
+        for (field, value) in cases {
+            let mut job = good();
+            match field.split_once('.') {
+                Some((outer, inner)) => job[outer] = json!({ inner: value }),
+                None => job[field] = value,
+            }
+            let e = decode(&job).unwrap_err();
+            assert_eq!(e.field, field, "{e}");
+            assert!(!e.to_string().contains("QUOTED"), "{e}");
+        }
+        for body in ["", "[1]", "{\"id\":", "nonsense QUOTED", "{\"id\":1,\"id\":2}"] {
+            let e = Job::decode(body.as_bytes(), None, &Keys::ephemeral(), now()).unwrap_err();
+            assert_eq!(e.field, "body", "{body}");
+            assert!(!e.to_string().contains("QUOTED"), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_job_without_a_code_names_a_template() {
+        let mut job = good();
+        job["code"] = Value::Null;
+        assert_eq!(decode(&job).unwrap_err(), BadMessage::new("code", "is missing"));
+        job["template"] = json!("code");
+        assert_eq!(decode(&job).unwrap_err(), BadMessage::new("code", "is missing"));
+        job["template"] = json!("two_step_notice");
+        let notice = decode(&job).unwrap();
+        assert_eq!((notice.code.is_none(), notice.kind()), (true, Kind::Notice));
+        job["code"] = json!("481516");
+        assert_eq!(decode(&job).unwrap().kind(), Kind::Code);
+    }
+
+    #[test]
+    fn an_origin_is_a_host_name_and_a_token_fits_a_link() {
+        let (label, long) = ("a".repeat(63), format!("{}.com", ["a"; 125].join(".")));
+        assert_eq!(long.len(), 253);
+        let with = |name: &str, value: Value| {
+            let mut job = good();
+            job["params"] = json!({ name: value });
+            decode(&job).map(|job| job.params[name].clone())
+        };
+        for host in
+            ["verify.shop.example", "localhost", "xn--bcher-kva.example", "a-b.C9", "1.2.3.4", &label, &long]
+        {
+            assert_eq!(with("origin", json!(host)), Ok(json!(host)));
+        }
+        let (label, long) = ("a".repeat(64), format!("{long}m"));
+        for bad in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "-a",
+            "a-",
+            "a.-b",
+            "a_b",
+            "a b",
+            "a:443",
+            "https://a",
+            "a/b",
+            "bücher.example",
+            "a\n",
+            "@a",
+            "a#b",
+            "a@b",
+            &label,
+            &long,
+        ] {
+            let e = with("origin", json!(bad)).unwrap_err();
+            assert_eq!(e.field, "params.origin", "{bad}");
+            assert!(e.rule.starts_with("must be a host name"), "{e}");
+        }
+        assert_eq!(with("origin", json!(7)).unwrap_err().field, "params.origin");
+        for token in ["x", &"x".repeat(64), "c3RvcC10aGlzLXRva2VuLWlzLTMyLWJ5dGVzLWxvbmc", "-_"] {
+            assert!(with("token", json!(token)).is_ok(), "{token}");
+        }
+        for bad in [
+            json!(""),
+            json!("x".repeat(65)),
+            json!("a/b"),
+            json!("a.b"),
+            json!("a b"),
+            json!("a="),
+            json!(7),
+        ] {
+            assert_eq!(with("token", bad).unwrap_err().field, "params.token");
+        }
+        // The others are as short as before.
+        assert_eq!(with("other", json!("x".repeat(33))).unwrap_err().field, "params");
+    }
+
+    #[test]
+    fn own_fields_begin_with_x() {
+        let mut job = good();
+        job["x_trace"] = json!({"any": ["thing"]});
+        assert!(decode(&job).is_ok());
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_whatever_the_expiry_and_the_sealing() {
+        let keys = Keys::ephemeral();
+        let read = |v: &Value| Job::decode(v.to_string().as_bytes(), None, &keys, now()).unwrap();
+        let plain = good();
+        let mut later = good();
+        later["expires_at"] = json!("2026-01-01T00:06:00Z");
+        let mut other = good();
+        other["code"] = json!("999999");
+        let at: Timestamp = "2026-01-01T00:05:00Z".parse().unwrap();
+        let id = read(&plain).id;
+        let secret = json!({"to": "+447700900123", "code": "481516"}).to_string();
+        let sealed = json!({"id": id, "expires_at": "2026-01-01T00:05:00Z",
+                            "sealed": keys.seal_job("default", id, at, secret.as_bytes())});
+        assert_eq!(read(&plain).content, read(&later).content);
+        assert_eq!(read(&plain).content, read(&sealed).content);
+        assert_ne!(read(&plain).content, read(&other).content);
+    }
+}

@@ -1,0 +1,213 @@
+//! What the reader beside takes, told as a JSON Schema for the contracts. Nothing is read into these types.
+//!
+//! A field that is `null` is as good as missing, so every field that may be missing may be `null`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Value, json};
+
+use crate::domain::channel::Channel;
+use crate::domain::dispatch::{DEFAULT_TEMPLATE, bounds};
+
+/// Every spelling of a UUID that is read: with hyphens, also in braces or as a URN, and the bare digits.
+const UUID: &str = concat!(
+    "^([0-9a-fA-F]{32}",
+    "|(urn:uuid:)?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+    r"|\{[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\})$"
+);
+const NAME: &str = "^[a-z0-9_-]+$";
+/// E.164: `+`, then 7 to 15 digits of which the first is not 0.
+const NUMBER: &str = r"^\+[1-9][0-9]{6,14}$";
+const CODE: &str = "^[0-9A-Za-z]{4,10}$";
+const LOCALE: &str = "^[0-9A-Za-z-]+$";
+const SEALED: &str = r"^v1\.[a-z0-9-]{1,16}\.[0-9A-Za-z_-]+$";
+/// Text without control characters.
+const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+const PARAM: &str = "^[a-z0-9_]*$";
+/// Labels of 1 to 63 letters, digits and inner hyphens, with dots between them (RFC 1035, 2.3.1; RFC 1123, 2.1).
+const HOST: &str =
+    r"^[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?(\.[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?)*$";
+const TOKEN: &str = "^[0-9A-Za-z_-]+$";
+
+/// An order to bring one code, or one notice, to one number before a time. With the tenant, `id` is the idempotency key: the
+/// same id and content are never sent twice. Either `to` and `code` stand in it, or `sealed`. A job for a notice has no
+/// `code`: its template does not use one. A field that is null counts as missing.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Job", transform = closed, transform = plain_or_sealed, transform = together)]
+#[schemars(example = JobShape::plain(), example = JobShape::sealed(), example = JobShape::notice())]
+pub struct JobShape {
+    /// Your name for the dispatch, a UUID. Keep it when you send the same job again.
+    #[schemars(regex(pattern = UUID))]
+    pub id: String,
+    /// Whose job it is. Over HTTP it is the key's tenant, whether it is named or not.
+    #[schemars(length(min = 1, max = bounds::MAX_NAME_CHARS), regex(pattern = NAME), extend("default" = "default"))]
+    pub tenant: Option<String>,
+    /// The number, in E.164, spelled as its numbering plan writes it.
+    #[schemars(regex(pattern = NUMBER))]
+    pub to: Option<String>,
+    /// The code. Required where the template uses it, as `code`, the default, does. Refused where the template is a notice, which
+    /// does not use it. Only the server knows its templates, so this schema takes a job without a code for any other template.
+    #[schemars(regex(pattern = CODE))]
+    pub code: Option<String>,
+    /// `to`, `code` (not for a notice), `params` and `client_ip` as one JSON object, sealed under the tenant's key:
+    /// `v1.<key id>.<base64url of nonce and ciphertext>`, XChaCha20-Poly1305, bound to tenant, id and expiry.
+    #[schemars(length(min = 1, max = bounds::MAX_SEALED_CHARS), regex(pattern = SEALED))]
+    pub sealed: Option<String>,
+    /// When the code or the notice ends, RFC 3339: at most 1 h ahead, and at least 10 s.
+    pub expires_at: Timestamp,
+    /// The plan: which channels, in which order, each at most twice.
+    #[schemars(length(min = 1, max = bounds::MAX_STEPS), extend("allOf" = each_at_most_twice(), "default" = ["sms"]))]
+    pub channels: Option<Vec<Channel>>,
+    /// Seconds from a step's first request until the next channel is tried, where no receipt says `delivered`; 0: never by
+    /// time, only after a failure or by `next`.
+    #[schemars(range(max = bounds::MAX_FALLBACK_S), extend("default" = 30))]
+    pub fallback_after_s: Option<u32>,
+    /// Which words. A template that does not use the code is a notice, such as `two_step_notice`.
+    #[schemars(length(min = 1, max = bounds::MAX_NAME_CHARS), regex(pattern = NAME), extend("default" = "code"))]
+    pub template: Option<String>,
+    /// In which language, as BCP 47; the number's country decides where it is missing.
+    #[schemars(length(min = 1, max = bounds::MAX_LOCALE_CHARS), regex(pattern = LOCALE))]
+    pub locale: Option<String>,
+    /// Values for the template: whole numbers and short words. `origin` is the host name of your site, `token` the end of a link.
+    #[schemars(extend(
+        "maxProperties" = bounds::MAX_PARAMS,
+        "propertyNames" = {"maxLength": bounds::MAX_PARAM_CHARS, "pattern": PARAM},
+        "properties" = {
+            "origin": {"type": "string", "maxLength": bounds::MAX_ORIGIN_CHARS, "pattern": HOST},
+            "token": {"type": "string", "minLength": 1, "maxLength": bounds::MAX_TOKEN_CHARS, "pattern": TOKEN},
+        },
+        "additionalProperties" = param(),
+        "default" = {}
+    ))]
+    pub params: Option<BTreeMap<String, Value>>,
+    /// Your key for one sign-in: of two dispatches with the same one to the same number, the later issued wins, whatever the
+    /// order of arrival. Goes together with `issued_at`.
+    #[schemars(length(min = 1, max = bounds::MAX_SUPERSEDES_CHARS), regex(pattern = PLAIN))]
+    pub supersedes: Option<String>,
+    /// When you made the code, RFC 3339. Goes together with `supersedes`.
+    pub issued_at: Option<Timestamp>,
+    /// From which address the person came.
+    #[schemars(extend("anyOf" = [{"format": "ipv4"}, {"format": "ipv6"}, {"type": "null"}]))]
+    pub client_ip: Option<String>,
+    /// What comes back in events.
+    #[schemars(extend(
+        "maxProperties" = bounds::MAX_TAGS,
+        "propertyNames" = tag(),
+        "additionalProperties" = tag(),
+        "default" = {}
+    ))]
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl JobShape {
+    /// A plain job.
+    pub fn plain() -> Value {
+        json!({
+            "id": "0192f0c1-2222-4333-8444-555566667777", "to": "+447700900123", "code": "481516",
+            "expires_at": "2026-12-01T12:05:00Z", "channels": ["sms", "voice"], "tags": {"flow": "login"},
+        })
+    }
+
+    /// A plain job for a notice.
+    pub fn notice() -> Value {
+        json!({
+            "id": "0192f0c1-2222-4333-8444-555566667777", "to": "+447700900123", "expires_at": "2026-12-01T13:00:00Z",
+            "template": "two_step_notice",
+            "params": {
+                "about": "method_added", "origin": "verify.shop.example",
+                "token": "c3RvcC10aGlzLXRva2VuLWlzLTMyLWJ5dGVzLWxvbmc",
+            },
+        })
+    }
+
+    /// A sealed job: the test vector of `seal`.
+    pub fn sealed() -> Value {
+        json!({
+            "id": "0192f0c1-2222-4333-8444-555566667777", "tenant": "shop", "expires_at": "2027-01-15T08:00:00.123Z",
+            "sealed": "v1.k1.ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7KSYafgJz_4Drha5om7Jco7yCWwmMk5aSx9SjRzCwdoR7d_Mp6Y5lVemiEVAyw6\
+                       H4RQYut5lA",
+        })
+    }
+}
+
+/// Which dispatch a message of the broker is about.
+#[derive(Debug, JsonSchema)]
+pub struct Address {
+    /// Whose dispatch.
+    #[schemars(length(min = 1, max = bounds::MAX_NAME_CHARS), regex(pattern = NAME), extend("default" = "default"))]
+    pub tenant: Option<String>,
+    /// Its sender's name for it, a UUID.
+    #[schemars(regex(pattern = UUID))]
+    pub id: String,
+}
+
+impl Address {
+    /// A message to a dispatch that says this.
+    pub(in crate::intake) fn example(says: &Value) -> Value {
+        let mut message = json!({"tenant": "default", "id": "0192f0c1-2222-4333-8444-555566667777"});
+        for (name, value) in says.as_object().into_iter().flatten() {
+            message[name] = value.clone();
+        }
+        message
+    }
+}
+
+/// Unknown fields are refused, but for a sender's own.
+pub(in crate::intake) fn closed(schema: &mut Schema) {
+    schema.remove("unevaluatedProperties");
+    schema.insert("patternProperties".to_owned(), json!({"^x_": true}));
+    schema.insert("additionalProperties".to_owned(), json!(false));
+}
+
+/// What is secret stands open or sealed, never both.
+fn plain_or_sealed(schema: &mut Schema) {
+    let absent = json!({"type": "null"});
+    let there = json!({"type": "string"});
+    let other = json!({"type": "string", "not": {"const": DEFAULT_TEMPLATE}});
+    schema.insert(
+        "oneOf".to_owned(),
+        json!([
+            {"title": "plain", "required": ["to"], "properties": {"to": there, "sealed": absent}, "anyOf": [
+                {"title": "with a code", "required": ["code"], "properties": {"code": there}},
+                {"title": "for a template other than the default", "required": ["template"],
+                 "properties": {"template": other}},
+            ]},
+            {"title": "sealed", "required": ["sealed"],
+             "properties": {"sealed": there, "to": absent, "code": absent, "params": absent, "client_ip": absent}},
+        ]),
+    );
+}
+
+/// `supersedes` and `issued_at` go together.
+fn together(schema: &mut Schema) {
+    let (absent, there) = (json!({"type": "null"}), json!({"type": "string"}));
+    schema.insert(
+        "anyOf".to_owned(),
+        json!([
+            {"properties": {"supersedes": absent, "issued_at": absent}},
+            {"required": ["supersedes", "issued_at"], "properties": {"supersedes": there, "issued_at": there}},
+        ]),
+    );
+}
+
+fn each_at_most_twice() -> Value {
+    Channel::ALL
+        .iter()
+        .map(|c| json!({"contains": {"const": c}, "minContains": 0, "maxContains": 2}))
+        .collect()
+}
+
+/// A value for a template: a whole number, or a short word.
+fn param() -> Value {
+    json!({"oneOf": [
+        {"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX},
+        {"type": "string", "minLength": 1, "maxLength": bounds::MAX_PARAM_CHARS, "pattern": PLAIN},
+    ]})
+}
+
+/// A side of a tag.
+fn tag() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": bounds::MAX_TAG_CHARS, "pattern": PLAIN})
+}

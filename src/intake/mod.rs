@@ -1,0 +1,13 @@
+//! Jobs and acts as they come in.
+//!
+//! Comes in: the bytes of a producer, from the broker or over HTTP. They are read strictly. Goes out: an admission for the ledger, or a sealed dead
+//! letter. Nothing here sends a message or decides what follows.
+
+mod act;
+pub mod admission;
+pub mod envelope;
+mod job;
+
+pub use act::{Act, CancelBody, CancelShape, Deed, FeedbackBody, FeedbackShape, NextBody, NextShape, Verb};
+pub use job::shape::JobShape;
+pub use job::{BadMessage, Job, Supersedes};

@@ -1,0 +1,289 @@
+//! Texts and speech from templates.
+//!
+//! Comes in: a code or a notice, a language, and parameters. Goes out: the text of a message, or the parts of a call. Nothing here knows a
+//! carrier's markup.
+//!
+//! A template is a file `<name>.<language>.<channel>.txt`. It may use `brand`, `code`, `spelled` (the code digit by
+//! digit), `minutes` (whole minutes left, rounded down; 0: less than one), `minutes_rounded_up` (the same, rounded up) and the
+//! job's own params; anything else is an error. In speech a line is a sentence, and `[pause 2]` a line of silence.
+//!
+//! A template that uses neither `code` nor `spelled` is a notice. All files of one name are of one kind.
+
+pub mod gsm7;
+mod locale;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use minijinja::{Environment, UndefinedBehavior, Value};
+use zeroize::Zeroizing;
+
+use crate::domain::channel::Channel;
+use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Params, Part, Spoken, Words};
+
+pub use locale::languages;
+
+/// Steps that a template may take: a loop without end stops here.
+const FUEL: u64 = 20_000;
+/// A text longer than this is a mistake in its template (Twilio takes 1,600 characters).
+const LONGEST: usize = 1000;
+/// What is spoken is no longer than this as a carrier's markup (Twilio takes 4,000 characters in all).
+const LONGEST_MARKUP: usize = 3900;
+
+/// Our own templates, compiled in.
+const BUILT_IN: &[(&str, &str)] = &[
+    ("code.en.sms", include_str!("../../config/templates/code.en.sms.txt")),
+    ("code.en.voice", include_str!("../../config/templates/code.en.voice.txt")),
+    ("code.de.sms", include_str!("../../config/templates/code.de.sms.txt")),
+    ("code.de.voice", include_str!("../../config/templates/code.de.voice.txt")),
+    ("two_step.en.sms", include_str!("../../config/templates/two_step.en.sms.txt")),
+    ("two_step.en.voice", include_str!("../../config/templates/two_step.en.voice.txt")),
+    ("two_step.de.sms", include_str!("../../config/templates/two_step.de.sms.txt")),
+    ("two_step.de.voice", include_str!("../../config/templates/two_step.de.voice.txt")),
+    ("two_step_notice.en.sms", include_str!("../../config/templates/two_step_notice.en.sms.txt")),
+    ("two_step_notice.en.voice", include_str!("../../config/templates/two_step_notice.en.voice.txt")),
+    ("two_step_notice.de.sms", include_str!("../../config/templates/two_step_notice.de.sms.txt")),
+    ("two_step_notice.de.voice", include_str!("../../config/templates/two_step_notice.de.voice.txt")),
+];
+
+/// What a link costs is measured with these: a usual host name, and a token of 32 bytes.
+const SAMPLE_LINK: [(&str, &str); 2] =
+    [("origin", "verify.shop.example"), ("token", "c3RvcC10aGlzLXRva2VuLWlzLTMyLWJ5dGVzLWxvbmc")];
+
+/// Why there are no words. No template's or library's text is in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoWords {
+    /// There is no such template.
+    #[error("there is no template of this name for this channel")]
+    Missing,
+    /// It could not be rendered.
+    #[error("the template cannot be rendered: {0}")]
+    Broken(&'static str),
+}
+
+/// All templates.
+#[derive(Debug)]
+pub struct Templates {
+    env: Environment<'static>,
+    /// What each file brings, by `<name>.<language>.<channel>`.
+    kinds: BTreeMap<String, Kind>,
+}
+
+/// What a message is made of, beside its code.
+#[derive(Debug)]
+pub struct Letterhead<'a> {
+    /// The name that it begins with.
+    pub brand: &'a str,
+    /// The template's name.
+    pub template: &'a str,
+    /// The language asked for.
+    pub locale: Option<&'a str>,
+    /// The number's country.
+    pub country: Option<&'a str>,
+    /// The template's values.
+    pub params: &'a Params,
+    /// How long the code or the notice still lives.
+    pub life: Duration,
+}
+
+impl Templates {
+    /// Our own templates, and those of a folder, which win.
+    pub fn load(folder: Option<&Path>) -> Result<Self, String> {
+        let mut all = Self::built_in()?;
+        if let Some(folder) = folder {
+            let cannot = || format!("the templates folder {} cannot be read", folder.display());
+            for entry in std::fs::read_dir(folder).map_err(|_| cannot())? {
+                let path = entry.map_err(|_| cannot())?.path();
+                let Some(name) =
+                    path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".txt"))
+                else {
+                    continue;
+                };
+                let parts: Vec<&str> = name.split('.').collect();
+                if !matches!(parts[..], [_, _, channel] if channel.parse::<Channel>().is_ok()) {
+                    return Err(format!(
+                        "{} must be called <name>.<language>.<sms or voice>.txt",
+                        path.display()
+                    ));
+                }
+                all.add(name, std::fs::read_to_string(&path).map_err(|_| cannot())?)?;
+            }
+        }
+        all.check()?;
+        Ok(all)
+    }
+
+    fn built_in() -> Result<Self, String> {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_fuel(Some(FUEL));
+        env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        let mut all = Self { env, kinds: BTreeMap::new() };
+        for (name, text) in BUILT_IN {
+            all.add(name, (*text).to_owned())?;
+        }
+        Ok(all)
+    }
+
+    /// Adds a template, `<name>.<language>.<channel>`, or puts it in the place of the one that is called so.
+    pub fn add(&mut self, name: &str, text: String) -> Result<(), String> {
+        self.env
+            .add_template_owned(name.to_owned(), text)
+            .map_err(|e| format!("template {name}.txt is not valid (line {})", e.line().unwrap_or(0)))?;
+        let template = self.env.get_template(name).expect("it was added");
+        let used = template.undeclared_variables(false);
+        let uses_code = used.contains("code") || used.contains("spelled");
+        self.kinds.insert(name.to_owned(), if uses_code { Kind::Code } else { Kind::Notice });
+        Ok(())
+    }
+
+    /// Whether a template brings a code or a notice; none where there is no such template.
+    pub fn kind(&self, template: &str) -> Option<Kind> {
+        let prefix = format!("{template}.");
+        let (name, kind) = self.kinds.range(prefix.clone()..).next()?;
+        name.starts_with(&prefix).then_some(*kind)
+    }
+
+    /// Whether all files of a name are of one kind. A job is one for all its channels, and its language may not be there.
+    fn check(&self) -> Result<(), String> {
+        let mut files = self.kinds.iter().peekable();
+        while let Some((file, kind)) = files.next() {
+            let name = |file: &String| file.split('.').next().map(str::to_owned);
+            let Some((next, other)) = files.peek().filter(|(next, _)| name(next) == name(file)) else {
+                continue;
+            };
+            if kind != *other {
+                let (uses, does_not) = if *kind == Kind::Code { (file, *next) } else { (*next, file) };
+                return Err(format!(
+                    "template {uses}.txt uses the code, and {does_not}.txt does not: either all languages and channels of a template \
+                     use it, or none does"
+                ));
+            }
+        }
+        if self.kind(DEFAULT_TEMPLATE) == Some(Kind::Notice) {
+            return Err(format!(
+                "template {DEFAULT_TEMPLATE} does not use the code: it is the template of jobs that name none"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Texts that are charged as more than one part, with how many, and whether GSM-7 has all their characters. They are
+    /// measured with a usual `origin` and `token`; what needs other params is left out.
+    pub fn charged_above_one(&self, brand: &str) -> Vec<(String, gsm7::Segments)> {
+        let code = Code::parse("481516").expect("a code of six digits");
+        let sms = self.kinds.keys().filter_map(|name| name.strip_suffix(".sms").map(str::to_owned));
+        let measured = sms.filter_map(|name| {
+            let (template, language) = name.split_once('.')?;
+            let params = SAMPLE_LINK.map(|(name, value)| (name.to_owned(), value.into())).into();
+            let life = Duration::from_mins(5);
+            let (locale, country) = (Some(language), None);
+            let head = Letterhead { brand, template, locale, country, params: &params, life };
+            let code = (self.kind(template)? == Kind::Code).then_some(&code);
+            match self.render(Channel::Sms, &head, code).ok()? {
+                Words::Text(text) => Some((name.clone(), gsm7::segments(&text))),
+                Words::Speech(_) => None,
+            }
+        });
+        measured.filter(|(_, segments)| segments.parts > 1).collect()
+    }
+
+    /// The words of a message: with the code, or without one for a notice.
+    pub fn render(
+        &self, channel: Channel, head: &Letterhead<'_>, code: Option<&Code>,
+    ) -> Result<Words, NoWords> {
+        let (language, template) = languages(head.locale, head.country)
+            .find_map(|l| {
+                let name = format!("{}.{l}.{channel}", head.template);
+                self.env.get_template(&name).ok().map(|t| (l, t))
+            })
+            .ok_or(NoWords::Missing)?;
+        // The template may be another than the one that the job was admitted for.
+        if self.kinds.get(template.name()) != Some(&Kind::of(code)) {
+            return Err(NoWords::Broken(match code {
+                Some(_) => "it does not use the code of the job",
+                None => "it uses a code, and the job has none",
+            }));
+        }
+        let mut values: BTreeMap<String, Value> =
+            head.params.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
+        values.insert("brand".to_owned(), Value::from(head.brand));
+        if let Some(code) = code {
+            values.insert("code".to_owned(), Value::from(code.expose()));
+            values.insert("spelled".to_owned(), Value::from(spell(code).as_str()));
+        }
+        let seconds = head.life.as_secs();
+        values.insert("minutes".to_owned(), Value::from(seconds / 60));
+        let rounded_up = if seconds < 60 { 0 } else { seconds.div_ceil(60) };
+        values.insert("minutes_rounded_up".to_owned(), Value::from(rounded_up));
+        let text = Zeroizing::new(template.render(values).map_err(|e| NoWords::Broken(kind(&e)))?);
+        if text.chars().count() > LONGEST {
+            return Err(NoWords::Broken("it is longer than 1000 characters"));
+        }
+        Ok(match channel {
+            Channel::Sms => Words::Text(Zeroizing::new(text.trim().to_owned())),
+            Channel::Voice => {
+                Words::Speech(Spoken { language: locale::voice(&language), parts: parts(&text)? })
+            }
+        })
+    }
+}
+
+/// A param: a whole number or a short word.
+fn plain(value: &serde_json::Value) -> Value {
+    value.as_i64().map_or_else(|| Value::from(value.as_str().unwrap_or_default()), Value::from)
+}
+
+fn kind(e: &minijinja::Error) -> &'static str {
+    match e.kind() {
+        minijinja::ErrorKind::UndefinedError => "it uses a value that the job does not have",
+        minijinja::ErrorKind::OutOfFuel => "it takes too many steps",
+        _ => "it is not valid for these values",
+    }
+}
+
+/// The code digit by digit, as a voice reads it slowly. Commas part the digits: after a full stop a German voice reads "4." as
+/// "fourth".
+fn spell(code: &Code) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::new());
+    for c in code.expose().chars() {
+        if !out.is_empty() {
+            out.push_str(", ");
+        }
+        out.push(c.to_ascii_uppercase());
+    }
+    out
+}
+
+fn parts(text: &str) -> Result<Vec<Part>, NoWords> {
+    let parts = read_parts(text)?;
+    if parts.iter().map(markup).sum::<usize>() > LONGEST_MARKUP {
+        return Err(NoWords::Broken("it is too long to be spoken: fewer sentences"));
+    }
+    Ok(parts)
+}
+
+/// At most so many characters, with its tags and with what must be escaped.
+fn markup(part: &Part) -> usize {
+    match part {
+        Part::Say(text) => 45 + text.chars().map(|c| if "&<>\"".contains(c) { 6 } else { 1 }).sum::<usize>(),
+        Part::Pause(_) => 25,
+    }
+}
+
+fn read_parts(text: &str) -> Result<Vec<Part>, NoWords> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            let Some(pause) = line.strip_prefix("[pause ").and_then(|l| l.strip_suffix(']')) else {
+                return Ok(Part::Say(Zeroizing::new(line.to_owned())));
+            };
+            let seconds = pause.parse().ok().filter(|s| (1..=10).contains(s));
+            seconds.map(Part::Pause).ok_or(NoWords::Broken("a pause is [pause N], N from 1 to 10"))
+        })
+        .collect()
+}

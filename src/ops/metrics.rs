@@ -1,0 +1,168 @@
+//! What is counted. Labels are closed sets of words, or names from the configuration: never a value of a job.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// A word as a label.
+type Word = &'static str;
+
+/// `door`, `result`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Admission {
+    /// `amqp` or `http`
+    pub door: Word,
+    /// The state that a row was born with, `known`, `conflict`, `refused` or `dead`.
+    pub result: Word,
+}
+
+/// `carrier`, `channel`, `outcome`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Attempted {
+    /// The configured carrier.
+    pub carrier: String,
+    /// `sms` or `voice`
+    pub channel: Word,
+    /// What became of it.
+    pub outcome: Word,
+}
+
+/// `carrier`, `verdict`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Received {
+    /// The configured carrier.
+    pub carrier: String,
+    /// What the receipt says, or why it was not believed.
+    pub verdict: Word,
+}
+
+/// `act`, `result`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ActedOn {
+    /// `verified`, `not_verified`, `next` or `cancel`
+    pub act: Word,
+    /// `done`, `nothing`, `barred` or `unknown`
+    pub result: Word,
+}
+
+/// `tenant`, `result`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HookTried {
+    /// The configured tenant.
+    pub tenant: String,
+    /// `told`, `failed` or `given_up`
+    pub result: Word,
+}
+
+/// `state`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Stood {
+    /// A state.
+    pub state: Word,
+}
+
+/// All that is counted in a process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Jobs at the doors.
+    pub admissions: Family<Admission, Counter>,
+    /// Requests to carriers.
+    pub attempts: Family<Attempted, Counter>,
+    /// Callbacks.
+    pub receipts: Family<Received, Counter>,
+    /// What senders did with their dispatches.
+    pub acts: Family<ActedOn, Counter>,
+    /// States that were reached.
+    pub states: Family<Stood, Counter>,
+    /// Events that were told and confirmed.
+    pub told: Counter,
+    /// Tries at webhooks.
+    pub webhooks: Family<HookTried, Counter>,
+    /// Requests under way.
+    pub in_flight: Gauge,
+    /// Seconds from a begin until its outcome was known.
+    pub request_seconds: Histogram,
+    /// Seconds by which this machine's clock is ahead of the ledger's.
+    pub clock_ahead: Gauge<f64, AtomicU64>,
+    /// Workers that share the pace.
+    pub workers: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut m = Self {
+            registry: Registry::with_prefix("otpost"),
+            admissions: Family::default(),
+            attempts: Family::default(),
+            receipts: Family::default(),
+            acts: Family::default(),
+            states: Family::default(),
+            told: Counter::default(),
+            webhooks: Family::default(),
+            in_flight: Gauge::default(),
+            request_seconds: Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
+            clock_ahead: Gauge::default(),
+            workers: Gauge::default(),
+        };
+        let r = &mut m.registry;
+        r.register("admissions", "Jobs at the doors, and what became of them", m.admissions.clone());
+        r.register("attempts", "Requests to carriers, by outcome", m.attempts.clone());
+        r.register("receipts", "Callbacks of carriers, by what they say", m.receipts.clone());
+        r.register("acts", "What senders did with their dispatches", m.acts.clone());
+        r.register("states", "States that dispatches reached", m.states.clone());
+        r.register("events_told", "Events that were told and confirmed", m.told.clone());
+        r.register("webhooks", "Events that were tried at webhooks", m.webhooks.clone());
+        r.register("in_flight", "Requests to carriers under way", m.in_flight.clone());
+        r.register_with_unit(
+            "request",
+            "From a begin to its outcome",
+            Unit::Seconds,
+            m.request_seconds.clone(),
+        );
+        r.register_with_unit(
+            "clock_ahead",
+            "How far this machine's clock is ahead of the ledger's",
+            Unit::Seconds,
+            m.clock_ahead.clone(),
+        );
+        r.register("workers", "Workers that share the carriers' pace", m.workers.clone());
+        m
+    }
+}
+
+impl Metrics {
+    /// All of it, in the `OpenMetrics` text format.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
+        out
+    }
+
+    /// A job came to a door.
+    pub fn admitted(&self, door: Word, result: Word) {
+        self.admissions.get_or_create(&Admission { door, result }).inc();
+    }
+
+    /// A sender did something with a dispatch.
+    pub fn acted(&self, act: Word, result: Word) {
+        self.acts.get_or_create(&ActedOn { act, result }).inc();
+    }
+
+    /// An event was tried at a tenant's webhook.
+    pub fn hooked(&self, tenant: &str, result: Word) {
+        self.webhooks.get_or_create(&HookTried { tenant: tenant.to_owned(), result }).inc();
+    }
+
+    /// States were reached.
+    pub fn reached(&self, events: &[crate::domain::dispatch::Event]) {
+        for event in events {
+            self.states.get_or_create(&Stood { state: event.state.as_str() }).inc();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Webhooks: a tenant's events, told by HTTP at least once, signed as Standard Webhooks wants it. They have rows and a
+//! schedule of their own; a receiver that is slow or dead holds up no code, no other tenant, and nothing on the broker.
+
+mod rounds;
+mod sign;
+mod target;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use tokio::sync::Notify;
+
+use crate::config::{BadConfig, Config, WebhookConfig};
+use crate::outbox::cloud_event;
+pub use rounds::run;
+use sign::{Secret, signatures};
+
+/// A receiver has so long to confirm.
+const TIME_OUT: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// A tenant's webhook.
+struct Webhook {
+    url: String,
+    secrets: Vec<Secret>,
+    poked: Notify,
+}
+
+/// All tenants' webhooks.
+pub struct Webhooks {
+    by_tenant: BTreeMap<String, Arc<Webhook>>,
+    http: reqwest::Client,
+}
+
+impl Webhooks {
+    /// The webhooks of a configuration. Its targets are checked as far as they can be without a look-up.
+    pub fn new(config: &Config) -> Result<Self, BadConfig> {
+        let mut by_tenant = BTreeMap::new();
+        for (name, tenant) in &config.tenants {
+            if let Some(webhook) = &tenant.webhook {
+                let checked = Webhook::new(webhook, config.webhooks.allow_private_targets)
+                    .map_err(|what| BadConfig(format!("tenants.{name}.webhook: {what}")))?;
+                by_tenant.insert(name.clone(), Arc::new(checked));
+            }
+        }
+        let building = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(TIME_OUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .user_agent(concat!("otpost/", env!("CARGO_PKG_VERSION")));
+        let guarded = if config.webhooks.allow_private_targets {
+            building
+        } else {
+            building.dns_resolver(Arc::new(target::Guard))
+        };
+        let http = guarded.build().map_err(|_| BadConfig("no HTTP client can be made".to_owned()))?;
+        Ok(Self { by_tenant, http })
+    }
+
+    /// A tenant's target, if it has a webhook.
+    pub fn url(&self, tenant: &str) -> Option<&str> {
+        self.by_tenant.get(tenant).map(|w| w.url.as_str())
+    }
+
+    /// Something was written that a tenant's webhook is owed.
+    pub fn poke(&self, tenant: &str) {
+        if let Some(webhook) = self.by_tenant.get(tenant) {
+            webhook.poked.notify_one();
+        }
+    }
+
+    /// Sends a test event now; answers the receiver's status, or what went wrong.
+    pub async fn test(&self, tenant: &str) -> Option<Result<u16, String>> {
+        let webhook = self.by_tenant.get(tenant)?;
+        let id = uuid::Uuid::now_v7().to_string();
+        let body = serde_json::json!({
+            "specversion": "1.0", "id": id, "source": "/otpost", "type": "io.otpost.test", "time": crate::domain::clock::now(),
+            "datacontenttype": "application/json", "data": {"tenant": tenant},
+        });
+        Some(self.post(webhook, &id, &body.to_string()).await)
+    }
+
+    /// One request. Anything but a 2xx is a failure.
+    async fn post(&self, webhook: &Webhook, id: &str, body: &str) -> Result<u16, String> {
+        let at = crate::domain::clock::now().as_second();
+        let sent = self
+            .http
+            .post(&webhook.url)
+            .header("content-type", cloud_event::CONTENT_TYPE)
+            .header("webhook-id", id)
+            .header("webhook-timestamp", at.to_string())
+            .header("webhook-signature", signatures(&webhook.secrets, id, at, body))
+            .body(body.to_owned())
+            .send()
+            .await;
+        match sent {
+            Ok(answer) if answer.status().is_success() => Ok(answer.status().as_u16()),
+            Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
+            Err(e) if e.is_timeout() => Err("it did not answer in time".to_owned()),
+            Err(e) if says(&e, target::NOT_PUBLIC) => Err(target::NOT_PUBLIC.to_owned()),
+            Err(e) if e.is_connect() => Err("it cannot be connected to".to_owned()),
+            Err(_) => Err("the connection broke off".to_owned()),
+        }
+    }
+}
+
+/// Whether an error was caused by one of ours.
+fn says(e: &reqwest::Error, ours: &str) -> bool {
+    let mut source: Option<&dyn std::error::Error> = Some(e);
+    while let Some(inner) = source {
+        if inner.to_string() == ours {
+            return true;
+        }
+        source = inner.source();
+    }
+    false
+}
+
+impl Webhook {
+    fn new(config: &WebhookConfig, may_be_private: bool) -> Result<Self, String> {
+        let url = reqwest::Url::parse(&config.url).map_err(|_| "url is not a URL".to_owned())?;
+        let host = url.host_str().unwrap_or_default();
+        let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        if !may_be_private && (url.scheme() != "https" || literal.is_some_and(|ip| !target::is_public(ip))) {
+            return Err(
+                "url must be https:// and public (webhooks.allow_private_targets lifts it, for a laptop)"
+                    .to_owned(),
+            );
+        }
+        let given = [&config.secret, &config.previous_secret];
+        let secrets: Option<Vec<Secret>> =
+            given.into_iter().flatten().map(|s| Secret::read(s.expose_secret())).collect();
+        match secrets {
+            Some(secrets) if !secrets.is_empty() => {
+                Ok(Self { url: config.url.clone(), secrets, poked: Notify::new() })
+            }
+            _ => {
+                Err("secret must be whsec_ and base64 of 24 to 64 bytes; make one with: otpost keys webhook"
+                    .to_owned())
+            }
+        }
+    }
+}

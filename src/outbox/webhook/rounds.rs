@@ -1,0 +1,120 @@
+//! Tells each tenant's webhook what is due, again and again on a schedule.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Webhook, Webhooks};
+use crate::config::live::Live;
+use crate::ledger::{Hook, HookFate, Ledger};
+use crate::ops::crash::{self, Point};
+use crate::ops::metrics::Metrics;
+use crate::outbox::cloud_event::CloudEvent;
+
+/// The pauses after each try that failed; after the last try an event is given up.
+const AGAIN: [Duration; 5] = [
+    Duration::from_secs(5),
+    Duration::from_mins(5),
+    Duration::from_mins(30),
+    Duration::from_hours(2),
+    Duration::from_hours(5),
+];
+/// Requests to one tenant's webhook at once.
+const AT_ONCE: usize = 16;
+/// How often a tenant's due events are looked for; what this process concludes is told at once.
+const SCAN: Duration = Duration::from_secs(2);
+
+/// Tells what is due, each tenant by itself, until shutdown.
+pub async fn run(
+    webhooks: Live<Webhooks>, ledger: Ledger, metrics: Arc<Metrics>, shutdown: CancellationToken,
+) {
+    let rounds = Arc::new(Rounds { webhooks, ledger, metrics });
+    let mut changes = rounds.webhooks.changes();
+    let (mut tenants, mut served) = (JoinSet::new(), BTreeSet::new());
+    loop {
+        for tenant in rounds.webhooks.now().by_tenant.keys() {
+            if served.insert(tenant.clone()) {
+                tenants.spawn(Arc::clone(&rounds).serve(tenant.clone()));
+            }
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            Some(ended) = tenants.join_next() => {
+                if let Ok(tenant) = ended {
+                    served.remove(&tenant);
+                }
+            }
+            () = shutdown.cancelled() => break,
+        }
+    }
+    tenants.shutdown().await;
+}
+
+struct Rounds {
+    webhooks: Live<Webhooks>,
+    ledger: Ledger,
+    metrics: Arc<Metrics>,
+}
+
+impl Rounds {
+    /// Serves one tenant for as long as it has a webhook; answers whom.
+    async fn serve(self: Arc<Self>, tenant: String) -> String {
+        // Tasks of their own: a try that holds a connection to the ledger goes on while this loop waits for one.
+        let mut tries = JoinSet::new();
+        let mut changes = self.webhooks.changes();
+        let mut tick = tokio::time::interval(SCAN);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut more = false;
+        loop {
+            let webhooks = self.webhooks.now();
+            let Some(webhook) = webhooks.by_tenant.get(&tenant) else {
+                // What is under way may end.
+                while tries.join_next().await.is_some() {}
+                return tenant;
+            };
+            tokio::select! {
+                Some(_) = tries.join_next() => if !more { continue },
+                () = webhook.poked.notified() => {}
+                _ = changes.changed() => continue,
+                _ = tick.tick() => {}
+            }
+            while tries.try_join_next().is_some() {}
+            let room = AT_ONCE - tries.len();
+            // Away: the worker says so, and the next tick asks again.
+            let due = if room == 0 { Ok(vec![]) } else { self.ledger.hooks_due(&tenant, room).await };
+            let Ok(due) = due else { continue };
+            more = room == 0 || due.len() == room;
+            for hook in due {
+                let (rounds, webhooks) = (Arc::clone(&self), Arc::clone(&webhooks));
+                let (tenant, webhook) = (tenant.clone(), Arc::clone(webhook));
+                tries.spawn(async move { rounds.try_one(&tenant, &webhooks, &webhook, hook).await });
+            }
+        }
+    }
+
+    async fn try_one(&self, tenant: &str, webhooks: &Webhooks, webhook: &Webhook, hook: Hook) {
+        let Some(event) = hook.owed.events.first() else { return };
+        let (uid, version) = (hook.owed.uid, event.version);
+        let cloud = CloudEvent::of(&hook.owed, event);
+        crash::at(Point::HookTaken);
+        let fate = match webhooks.post(webhook, &cloud.id, &cloud.to_json()).await {
+            Ok(_) => HookFate::Told,
+            Err(problem) => HookFate::Failed { problem, again: AGAIN.get(usize::from(hook.tries)).copied() },
+        };
+        crash::at(Point::HookPosted);
+        let result = match &fate {
+            HookFate::Told => "told",
+            HookFate::Failed { again: Some(_), .. } => "failed",
+            HookFate::Failed { again: None, problem } => {
+                tracing::warn!(tenant, dispatch.uid = %uid, problem, "an event is given up: otpost webhooks replay");
+                "given_up"
+            }
+        };
+        self.metrics.hooked(tenant, result);
+        // When this fails, the lease runs out and the event is told again, with the same id.
+        let _ = self.ledger.hook_fate(uid, version, fate).await;
+    }
+}

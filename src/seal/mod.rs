@@ -1,0 +1,365 @@
+//! Encryption and keyed hashes: sealed codes and numbers, callback tokens.
+//!
+//! Comes in: secrets in plain text. Goes out: sealed texts, hashes and tokens. Nothing here stores a key.
+//!
+//! One root secret, HKDF-SHA-256 (RFC 5869) with a label per use. The sealed form is
+//! `v1.<kid>.<base64url(nonce ‖ ciphertext)>`, XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) with a random 24-byte
+//! nonce. Keys are never in the ledger; `kid` names the root that a text was sealed under, so roots can be changed.
+
+mod tenant;
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use jiff::Timestamp;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::domain::attempt::AttemptId;
+use crate::domain::dispatch::PhoneNumber;
+pub use tenant::TenantKey;
+
+const JOB: &str = "otpost/job/v1";
+const NONCE: usize = 24;
+/// Keyed hashes and tokens keep 128 of HMAC's 256 bits.
+const HASH: usize = 16;
+
+/// Why a sealed text does not open. Which of it went wrong helps nobody but an attacker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Not of the form `v1.<kid>.<base64url>`.
+    #[error("is not of the form v1.<kid>.<base64url>")]
+    Form,
+    /// Sealed under a key that is not configured.
+    #[error("names a key that is not configured")]
+    UnknownKey,
+    /// Wrong key, wrong tenant, id or expiry, or changed on the way.
+    #[error("does not open: wrong key, tenant, id or expires_at, or it was changed")]
+    DoesNotOpen,
+}
+
+/// Why a root is not usable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadRoot {
+    /// Not 32 bytes.
+    #[error("a root key is 64 hexadecimal digits (32 bytes); make one with: otpost keys root")]
+    Length,
+    /// Not a name.
+    #[error("a key id is 1 to 16 of a-z, 0-9 and -")]
+    Name,
+}
+
+/// 32 secret bytes and their public name.
+#[derive(Clone)]
+pub struct Root {
+    kid: String,
+    bytes: Zeroizing<[u8; 32]>,
+}
+
+impl Root {
+    /// Reads a root from its hexadecimal form.
+    pub fn from_hex(kid: &str, hex: &str) -> Result<Self, BadRoot> {
+        let named = (1..=16).contains(&kid.len())
+            && kid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !named {
+            return Err(BadRoot::Name);
+        }
+        let hex = hex.trim();
+        if hex.len() != 64 || !hex.is_ascii() {
+            return Err(BadRoot::Length);
+        }
+        let mut bytes = Zeroizing::new([0; 32]);
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).map_err(|_| BadRoot::Length)?;
+        }
+        Ok(Self { kid: kid.to_owned(), bytes })
+    }
+
+    /// Makes a new one from the system's randomness.
+    pub fn random(kid: &str) -> Self {
+        Self { kid: kid.to_owned(), bytes: Zeroizing::new(random()) }
+    }
+
+    /// The hexadecimal form, for a key file.
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.bytes.iter().fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}")))
+    }
+
+    fn derive(&self, label: &str, who: &str) -> Zeroizing<[u8; 32]> {
+        let mut key = Zeroizing::new([0; 32]);
+        let info: [&[u8]; 3] = [label.as_bytes(), b"\0", who.as_bytes()];
+        Hkdf::<Sha256>::new(None, &*self.bytes)
+            .expand_multi_info(&info, &mut *key)
+            .expect("32 bytes are less than HKDF's limit of 255 blocks");
+        key
+    }
+
+    fn hmac(&self, label: &str) -> Hmac<Sha256> {
+        Hmac::<Sha256>::new_from_slice(&*self.derive(label, "")).expect("HMAC takes keys of any length")
+    }
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Root({})", self.kid)
+    }
+}
+
+/// Random bytes of the operating system.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}
+
+/// All keys of an installation: roots for sealing (the first seals, all open), and one for hashes that stays when
+/// the others change, so that no quota is forgotten.
+#[derive(Clone)]
+pub struct Keys {
+    roots: Vec<Root>,
+    numbers: Hmac<Sha256>,
+    contents: Hmac<Sha256>,
+    callbacks: Vec<Hmac<Sha256>>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Keys").field(&self.roots).finish()
+    }
+}
+
+impl Keys {
+    /// `current` seals, `previous` only open; `hashes` keys the hashes of numbers and contents.
+    pub fn new(current: Root, previous: Vec<Root>, hashes: &Root) -> Self {
+        let roots: Vec<Root> = std::iter::once(current).chain(previous).collect();
+        Self {
+            numbers: hashes.hmac("otpost/number/v1"),
+            contents: hashes.hmac("otpost/content/v1"),
+            callbacks: roots.iter().map(|r| r.hmac("otpost/callback/v1")).collect(),
+            roots,
+        }
+    }
+
+    /// Keys for one run, of no use to anyone after it.
+    pub fn ephemeral() -> Self {
+        let root = Root::random("run");
+        Self::new(root.clone(), vec![], &root)
+    }
+
+    /// Whether numbers and contents hash to the same.
+    pub fn has_hashes_of(&self, other: &Self) -> bool {
+        let probe = |keys: &Self| [hash(&keys.numbers, &["probe"]), hash(&keys.contents, &["probe"])];
+        probe(self) == probe(other)
+    }
+
+    /// Seals the secret part of a job, as a producer does.
+    pub fn seal_job(&self, tenant: &str, id: Uuid, expires_at: Timestamp, plain: &[u8]) -> String {
+        self.roots[0].tenant(tenant).seal_job(tenant, id, expires_at, plain)
+    }
+
+    /// Opens the secret part of a job.
+    pub fn open_job(
+        &self, tenant: &str, id: Uuid, expires_at: Timestamp, sealed: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.open(JOB, tenant, &job_context(tenant, id, expires_at), sealed)
+    }
+
+    /// Seals what the ledger keeps of a dispatch under a label (`code`, `number`).
+    pub fn seal_row(&self, label: RowSecret, uid: Uuid, plain: &[u8]) -> String {
+        self.seal("otpost/ledger/v1", label.as_str(), uid.as_bytes(), plain)
+    }
+
+    /// Opens what the ledger keeps of a dispatch.
+    pub fn open_row(
+        &self, label: RowSecret, uid: Uuid, sealed: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.open("otpost/ledger/v1", label.as_str(), uid.as_bytes(), sealed)
+    }
+
+    /// Seals a message's whole body for the queue that it is moved to.
+    pub fn seal_letter(&self, queue: &str, body: &[u8]) -> String {
+        self.seal("otpost/letter/v1", "", queue.as_bytes(), body)
+    }
+
+    /// Opens the body of a message from that queue.
+    pub fn open_letter(&self, queue: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.open("otpost/letter/v1", "", queue.as_bytes(), sealed)
+    }
+
+    /// The quota key of a number: of one tenant, or of all (`None`), for one purpose.
+    pub fn quota_key(&self, tenant: Option<&str>, purpose: &str, number: &PhoneNumber) -> String {
+        hash(&self.numbers, &["quota", purpose, tenant.unwrap_or(""), number.expose()])
+    }
+
+    /// The look-up key of a number, the same for all tenants.
+    pub fn number_key(&self, number: &PhoneNumber) -> String {
+        hash(&self.numbers, &["number", number.expose()])
+    }
+
+    /// The key of one sign-in: tenant, the caller's key, and the number.
+    pub fn supersedes_key(&self, tenant: &str, key: &str, number: &PhoneNumber) -> String {
+        hash(&self.numbers, &["supersedes", tenant, key, number.expose()])
+    }
+
+    /// The hash by which a repeated id is told from a conflict.
+    pub fn content(&self, parts: &[&str]) -> String {
+        hash(&self.contents, parts)
+    }
+
+    /// The token in an attempt's callback URL.
+    pub fn callback_token(&self, carrier: &str, attempt: AttemptId) -> String {
+        hash(&self.callbacks[0], &[carrier, &attempt.to_string()])
+    }
+
+    /// Whether a token is good for a carrier and an attempt, in constant time.
+    pub fn token_is_good(&self, carrier: &str, attempt: AttemptId, token: &str) -> bool {
+        let attempt = attempt.to_string();
+        self.callbacks
+            .iter()
+            .any(|key| hash(key, &[carrier, &attempt]).as_bytes().ct_eq(token.as_bytes()).into())
+    }
+
+    fn seal(&self, label: &str, who: &str, context: &[u8], plain: &[u8]) -> String {
+        let root = &self.roots[0];
+        seal_under(&root.kid, &root.derive(label, who), context, plain)
+    }
+
+    fn open(
+        &self, label: &str, who: &str, context: &[u8], sealed: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let (kid, text) =
+            sealed.strip_prefix("v1.").and_then(|s| s.split_once('.')).ok_or(SealError::Form)?;
+        let bytes = BASE64.decode(text).map_err(|_| SealError::Form)?;
+        let root = self.roots.iter().find(|r| r.kid == kid).ok_or(SealError::UnknownKey)?;
+        let (nonce, body) = bytes.split_first_chunk::<NONCE>().ok_or(SealError::Form)?;
+        cipher(root, label, who)
+            .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: context })
+            .map(Zeroizing::new)
+            .map_err(|_| SealError::DoesNotOpen)
+    }
+}
+
+/// What the ledger keeps sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowSecret {
+    /// The code with its params; deleted with the final state or the expiry.
+    Code,
+    /// The number; kept for the ledger's retention.
+    Number,
+}
+
+impl RowSecret {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Number => "number",
+        }
+    }
+}
+
+fn seal_under(kid: &str, key: &[u8; 32], context: &[u8], plain: &[u8]) -> String {
+    let nonce: [u8; NONCE] = random();
+    let sealed = XChaCha20Poly1305::new(key.into())
+        .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: context })
+        .expect("bodies are far below the cipher's limit of 256 GiB");
+    let mut bytes = Vec::with_capacity(NONCE + sealed.len());
+    bytes.extend_from_slice(&nonce);
+    bytes.extend_from_slice(&sealed);
+    format!("v1.{kid}.{}", BASE64.encode(bytes))
+}
+
+fn cipher(root: &Root, label: &str, who: &str) -> XChaCha20Poly1305 {
+    XChaCha20Poly1305::new((&*root.derive(label, who)).into())
+}
+
+/// The additional data of a sealed job: length-prefixed tenant ‖ 16-byte id ‖ expiry as u64 Unix ms, big-endian; the
+/// length is a u32, big-endian.
+pub fn job_context(tenant: &str, id: Uuid, expires_at: Timestamp) -> Vec<u8> {
+    let mut aad = Vec::with_capacity(4 + tenant.len() + 24);
+    aad.extend_from_slice(&(tenant.len() as u32).to_be_bytes());
+    aad.extend_from_slice(tenant.as_bytes());
+    aad.extend_from_slice(id.as_bytes());
+    aad.extend_from_slice(&(expires_at.as_millisecond() as u64).to_be_bytes());
+    aad
+}
+
+/// 128 bits of HMAC-SHA-256 over length-prefixed parts, as base64url.
+fn hash(key: &Hmac<Sha256>, parts: &[&str]) -> String {
+    let mut mac = key.clone();
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part.as_bytes());
+    }
+    BASE64.encode(&mac.finalize().into_bytes()[..HASH])
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::{Keys, Root, RowSecret, SealError};
+    use crate::domain::dispatch::PhoneNumber;
+
+    fn keys(kid: &str, byte: &str) -> Root {
+        Root::from_hex(kid, &byte.repeat(32)).unwrap()
+    }
+
+    #[test]
+    fn a_sealed_job_opens_only_with_its_own_tenant_id_and_expiry() {
+        let root = keys("k1", "0a");
+        let keys = Keys::new(root.clone(), vec![], &root);
+        let (id, at) = (Uuid::from_u128(1), Timestamp::from_millisecond(1_800_000_000_123).unwrap());
+        let sealed = keys.seal_job("shop", id, at, b"secret");
+        assert!(sealed.starts_with("v1.k1."));
+        assert_eq!(&**keys.open_job("shop", id, at, &sealed).unwrap(), b"secret");
+        assert_eq!(keys.open_job("other", id, at, &sealed), Err(SealError::DoesNotOpen));
+        assert_eq!(keys.open_job("shop", Uuid::from_u128(2), at, &sealed), Err(SealError::DoesNotOpen));
+        let later = Timestamp::from_millisecond(1_800_000_000_124).unwrap();
+        assert_eq!(keys.open_job("shop", id, later, &sealed), Err(SealError::DoesNotOpen));
+        assert_eq!(keys.open_job("shop", id, at, "v1.k9.AAAA"), Err(SealError::UnknownKey));
+        assert_eq!(keys.open_job("shop", id, at, "nonsense"), Err(SealError::Form));
+    }
+
+    /// Computed with `PyNaCl` and Python's hmac: root 00 01 … 1f, nonce 64 65 … 7b.
+    #[test]
+    fn a_job_sealed_by_another_implementation_opens() {
+        let hex: String = (0..32u8).map(|b| format!("{b:02x}")).collect();
+        let root = Root::from_hex("k1", &hex).unwrap();
+        let key = root.tenant("shop").to_text();
+        let (_, hex) = key.split_once('.').unwrap();
+        assert_eq!(hex, "bde4cb40068e81119a9a70fb86c5675c3658d8b745ef8d3167a7daebd86dbf54");
+        let id = "0192f0c1-2222-4333-8444-555566667777".parse().unwrap();
+        let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
+        let aad: String = super::job_context("shop", id, at).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(aad, "0000000473686f700192f0c1222243338444555566667777000001a3185c507b");
+        let sealed = "v1.k1.ZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXp7KSYafgJz_4Drha5om7Jco7yCWwmMk5aSx9SjRzCwdoR7d_Mp6Y5lVemiEVAyw6\
+                      H4RQYut5lA";
+        let keys = Keys::new(root.clone(), vec![], &root);
+        let plain = keys.open_job("shop", id, at, sealed).unwrap();
+        assert_eq!(std::str::from_utf8(&plain).unwrap(), r#"{"to":"+447700900123","code":"481516"}"#);
+    }
+
+    #[test]
+    fn old_texts_open_and_old_tokens_are_good_after_the_root_changed() {
+        let (old, new) = (keys("k1", "0a"), keys("k2", "0b"));
+        let before = Keys::new(old.clone(), vec![], &old);
+        let after = Keys::new(new, vec![old.clone()], &old);
+        let uid = Uuid::from_u128(9);
+        let sealed = before.seal_row(RowSecret::Code, uid, b"x");
+        assert!(after.open_row(RowSecret::Code, uid, &sealed).is_ok());
+        assert!(after.open_row(RowSecret::Number, uid, &sealed).is_err());
+        let attempt = crate::domain::attempt::AttemptId { uid, n: 1 };
+        assert!(after.token_is_good("c1", attempt, &before.callback_token("c1", attempt)));
+        assert!(!after.token_is_good("c2", attempt, &before.callback_token("c1", attempt)));
+        let number = PhoneNumber::parse("+447700900123").unwrap();
+        assert_eq!(before.number_key(&number), after.number_key(&number));
+    }
+}
