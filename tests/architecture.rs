@@ -52,7 +52,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("reqwest::", &["carriers/client.rs", "outbox/webhook/"]),
     ("rlibphonenumber", &["domain/dispatch/number.rs"]),
     ("minijinja", &["messages/"]),
-    ("utoipa", &["http/", "ledger/items/hook.rs", "domain/words.rs"]),
+    ("utoipa", &["http/", "ledger/items/webhook.rs", "domain/words.rs"]),
     ("clap::", &["cli/"]),
     ("SystemTime", &[]),
     ("Timestamp::now", &["domain/clock.rs"]),

@@ -173,34 +173,34 @@ async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
     p.finish(&seen, accepted("SM1")).await;
     let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
     assert_eq!(late, Concluded::Late { fact: false }, "the same finish again: nothing to add");
-    let follows = otpost::domain::decide::next(&seen, p.t(20), &p.policy);
-    let deciding = otpost::ledger::Deciding::decide(&seen, follows.conclusion, otpost::ledger::Owes::default());
+    let decision = otpost::domain::decide::next(&seen, p.t(20), &p.policy);
+    let deciding = otpost::ledger::DecisionWrite::decide(&seen, decision.transition, otpost::ledger::Destinations::default());
     let lost = p.world.ledger.conclude(deciding).await.unwrap();
-    assert!(matches!(&lost, Concluded::Lost(Some(row)) if row.version == 2), "{lost:?}");
+    assert!(matches!(&lost, Concluded::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");
 }
 
 async fn what_is_owed_is_told_again_until_it_is_removed(p) {
     let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("SM1")).await;
-    assert!(p.world.ledger.owed(10).await.unwrap().is_empty(), "5 s are left to whoever made it");
+    assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty(), "5 s are left to whoever made it");
     p.world.at(5.0).await;
-    let owed = p.world.ledger.owed(10).await.unwrap();
+    let owed = p.world.ledger.pending_events(10).await.unwrap();
     assert_eq!(owed.iter().map(|o| (o.uid, o.events.len())).collect::<Vec<_>>(), [(uid, 1)]);
     assert_eq!(owed[0].tags["flow"], "login");
-    assert!(p.world.ledger.owed(10).await.unwrap().is_empty());
+    assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty());
     p.world.at(10.0).await;
-    assert_eq!(p.world.ledger.owed(10).await.unwrap().len(), 1, "nobody confirmed: again");
+    assert_eq!(p.world.ledger.pending_events(10).await.unwrap().len(), 1, "nobody confirmed: again");
     p.tell(uid).await;
     p.world.at(20.0).await;
-    assert!(p.world.ledger.owed(10).await.unwrap().is_empty());
+    assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty());
 }
 
 async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
     let mut j = job(&[SMS], "a", p.t(300));
     j.order.uid = uuid::Uuid::now_v7();
     let uid = j.order.uid;
-    let receipt = otpost::domain::attempt::Receipt { verdict: otpost::domain::attempt::Verdict::Delivered, reason: None, carrier_code: None, reference: Some("SM1".to_owned()) };
+    let receipt = otpost::domain::attempt::Receipt { verdict: otpost::domain::attempt::ReceiptStatus::Delivered, reason: None, carrier_code: None, reference: Some("SM1".to_owned()) };
     let recording = otpost::ledger::Recording { uid, n: 1, carrier: "c1".to_owned(), receipt };
     assert_eq!(p.world.ledger.record(recording.clone()).await.unwrap(), otpost::ledger::Recorded::Stray);
     assert_eq!(p.world.ledger.match_strays().await.unwrap(), 0);
@@ -214,13 +214,13 @@ async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
 }
 
 async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_forgotten(p) {
-    use otpost::domain::attempt::{Receipt, Verdict};
+    use otpost::domain::attempt::{Receipt, ReceiptStatus};
     let mut j = job(&[SMS], "a", p.t(300));
     j.order.uid = uuid::Uuid::now_v7();
     let uid = j.order.uid;
     let of = |verdict, carrier_code| Receipt { verdict, reason: None, carrier_code, reference: Some("SM1".to_owned()) };
-    let interim = (0..250).map(|i| of(Verdict::Interim, Some(i.to_string())));
-    for receipt in interim.chain([of(Verdict::Delivered, None)]) {
+    let interim = (0..250).map(|i| of(ReceiptStatus::Interim, Some(i.to_string())));
+    for receipt in interim.chain([of(ReceiptStatus::Delivered, None)]) {
         let recording = otpost::ledger::Recording { uid, n: 1, carrier: "c1".to_owned(), receipt };
         assert_eq!(p.world.ledger.record(recording).await.unwrap(), otpost::ledger::Recorded::Stray);
     }

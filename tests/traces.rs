@@ -4,7 +4,7 @@
 
 mod support;
 
-use otpost::domain::attempt::{Outcome, Reason, Verdict};
+use otpost::domain::attempt::{Outcome, Reason, ReceiptStatus};
 use otpost::domain::backoff::backoff;
 use otpost::domain::decide::Begin;
 use otpost::domain::dispatch::Stop;
@@ -32,7 +32,7 @@ async fn trace_1_a_plain_text_is_delivered(p) {
     p.expect(uid, "sent v2 step 1 wake 300 code slots [0] owed [sent 2] | 1 accepted SM1").await;
     assert_eq!(p.tell(uid).await, ["sent 2"]);
     p.world.at(1.0).await;
-    assert_eq!(p.receipt(uid, 1, Verdict::Interim, None).await, Recorded::NothingNew);
+    assert_eq!(p.receipt(uid, 1, ReceiptStatus::Interim, None).await, Recorded::NothingNew);
     p.world.at(3.0).await;
     assert_eq!(p.delivered(uid, 1).await, Recorded::Recorded);
     p.expect(uid, "sent v3 step 1 wake 3 code slots [0] owed [] | 1 accepted SM1 delivered").await;
@@ -221,7 +221,7 @@ async fn trace_7_unknown_and_an_interim_receipt_comes(p) {
     let seen = p.read(uid).await;
     p.finish(&seen, Outcome::Unknown.into()).await;
     p.world.at(11.0).await;
-    assert_eq!(p.receipt(uid, 1, Verdict::Interim, None).await, Recorded::Recorded);
+    assert_eq!(p.receipt(uid, 1, ReceiptStatus::Interim, None).await, Recorded::Recorded);
     assert_eq!(p.turn(uid).await, None, "no repeat");
     p.expect(uid, "sent v4 step 1 wake 300 code slots [0] owed [sent 4] | 1 accepted R1").await;
 }
@@ -286,7 +286,7 @@ async fn trace_8_an_undelivered_receipt_before_the_answer(p) {
     let uid = p.admit(&with_begin(job(&[SMS, VOICE], "a", p.t(300)))).await;
     let a = p.read(uid).await;
     p.world.at(0.3).await;
-    p.receipt(uid, 1, Verdict::Bad, Some(Reason::Unreachable)).await;
+    p.receipt(uid, 1, ReceiptStatus::Bad, Some(Reason::Unreachable)).await;
     p.expect(uid, "sending v2 step 1 wake 0.3 code slots [0] owed [] | 1 accepted R1 unreachable").await;
     let b = p.take(uid).await;
     let begin = p.decide(&b).await;
@@ -330,7 +330,7 @@ async fn trace_9_the_receipt_comes_between_take_and_begin(p) {
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [sent 2, delivered 4] | 1 accepted SM1 delivered").await;
     p.world.at(30.3).await;
     let lost = p.begin_as_seen(&a, begin, Some(voice_limit("a"))).await;
-    assert!(matches!(lost, Begun::Lost(Some(_))), "{lost:?}");
+    assert!(matches!(lost, Begun::VersionConflict(Some(_))), "{lost:?}");
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [sent 2, delivered 4] | 1 accepted SM1 delivered").await;
 }
 
@@ -544,7 +544,7 @@ async fn trace_13_the_mark_comes_between_take_and_begin(p) {
     let begin = p.decide(&a).await.unwrap();
     p.world.at(30.1).await;
     p.stop(&j, Stop::Verified).await;
-    let Begun::Lost(Some(row)) = p.begin_as_seen(&a, begin, Some(voice_limit("a"))).await else { panic!() };
+    let Begun::VersionConflict(Some(row)) = p.begin_as_seen(&a, begin, Some(voice_limit("a"))).await else { panic!() };
     assert_eq!(p.decide(&row).await, None);
     p.expect(uid, "sent v4 step 1 wake 300 stop verified code slots [0] owed [sent 2] | 1 accepted SM1").await;
 }
@@ -568,7 +568,7 @@ async fn trace_14_cancel_in_each_state(p) {
     let begin = p.decide(&a).await.unwrap();
     p.world.at(0.5).await;
     p.stop(&j, Stop::Cancel).await;
-    let Begun::Lost(Some(row)) = p.begin_as_seen(&a, begin, None).await else { panic!() };
+    let Begun::VersionConflict(Some(row)) = p.begin_as_seen(&a, begin, None).await else { panic!() };
     p.decide(&row).await;
     p.expect(uid, "cancelled v3 step 1 wake none stop cancel no code slots [] owed [cancelled 3]").await;
     // 3 to 6: an attempt is open.
@@ -648,9 +648,9 @@ async fn trace_15_accepted_without_a_receipt_then_corrected(p) {
 
 async fn trace_20_busy_machine_and_answered(p) {
     for (verdict, reason, end) in [
-        (Verdict::Bad, Some(Reason::Busy), "undelivered v4 step 1 wake none no code slots [0 0] owed [sent 2, undelivered 4] | 1 accepted CA1 busy"),
-        (Verdict::Bad, Some(Reason::Machine), "undelivered v4 step 1 wake none no code slots [0 0] owed [sent 2, undelivered 4] | 1 accepted CA1 machine"),
-        (Verdict::Delivered, None, "delivered v4 step 1 wake none no code slots [0 0] owed [sent 2, delivered 4] | 1 accepted CA1 delivered"),
+        (ReceiptStatus::Bad, Some(Reason::Busy), "undelivered v4 step 1 wake none no code slots [0 0] owed [sent 2, undelivered 4] | 1 accepted CA1 busy"),
+        (ReceiptStatus::Bad, Some(Reason::Machine), "undelivered v4 step 1 wake none no code slots [0 0] owed [sent 2, undelivered 4] | 1 accepted CA1 machine"),
+        (ReceiptStatus::Delivered, None, "delivered v4 step 1 wake none no code slots [0 0] owed [sent 2, delivered 4] | 1 accepted CA1 delivered"),
     ] {
         p.world.at(0.0).await;
         let name = format!("{verdict} {reason:?}");
@@ -676,7 +676,7 @@ async fn trace_20_a_busy_call_is_followed_by_a_text_at_once(p) {
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("CA1")).await;
     p.world.at(20.0).await;
-    p.receipt(uid, 1, Verdict::Bad, Some(Reason::Busy)).await;
+    p.receipt(uid, 1, ReceiptStatus::Bad, Some(Reason::Busy)).await;
     let begin = p.turn(uid).await;
     let b = p.begin(uid, begin).await;
     assert_eq!((b.version, b.step), (4, 2));
@@ -708,7 +708,7 @@ async fn trace_20_the_quota_of_calls_refuses_a_begin(p) {
     let uid = p.admit(&with_begin(job(&[SMS, VOICE], "six", p.t(300)))).await;
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("SM1")).await;
-    p.receipt(uid, 1, Verdict::Bad, Some(Reason::Unreachable)).await;
+    p.receipt(uid, 1, ReceiptStatus::Bad, Some(Reason::Unreachable)).await;
     let begin = p.turn(uid).await;
     assert_eq!(voice_begin(uid, begin, "six").await, None);
     p.expect(uid, "undelivered v4 step 3 wake none no code slots [10] owed [sent 2, undelivered 4] | 1 accepted SM1 unreachable").await;

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use otpost::carriers::twilio::{Config, Twilio};
-use otpost::carriers::{Carrier, Letter, Request};
+use otpost::carriers::{Carrier, OutboundMessage, Request};
 use otpost::domain::attempt::Receipt;
 use otpost::domain::dispatch::{PhoneNumber, Words};
 use sha1::Sha1;
@@ -47,7 +47,7 @@ pub(crate) fn form_of(words: &Words) -> Vec<(String, String)> {
     let life = Duration::from_secs(120);
     let reference = "0192f0c1-2222-7333-8444-555566667777-1";
     let Request { body, .. } =
-        twilio().build(&Letter { to: &to, words, sender: None, life, reference, callback });
+        twilio().build(&OutboundMessage { to: &to, words, sender: None, life, reference, callback });
     form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }
 

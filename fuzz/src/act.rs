@@ -1,7 +1,7 @@
 //! The smaller messages of the queue: acts by each of their routing keys, and wake-ups. One that is read can be written
 //! again and is the same; an error quotes nothing.
 
-use otpost::intake::{Act, Deed, Verb};
+use otpost::intake::{Act, ActKind, Verb};
 use serde_json::json;
 
 use super::job::quotes_nothing;
@@ -13,10 +13,10 @@ pub fn holds(input: &[u8]) {
             Err(bad) => quotes_nothing(&bad),
             Ok(act) => {
                 let mut text = json!({"tenant": act.tenant, "id": act.id});
-                match act.deed {
-                    Deed::Feedback { verified } => text["verified"] = json!(verified),
-                    Deed::Next { step } => text["step"] = json!(step),
-                    Deed::Cancel => {}
+                match act.kind {
+                    ActKind::Feedback { verified } => text["verified"] = json!(verified),
+                    ActKind::Next { step } => text["step"] = json!(step),
+                    ActKind::Cancel => {}
                 }
                 assert_eq!(Act::decode(*verb, text.to_string().as_bytes(), None), Ok(act.clone()));
                 assert!((1..=64).contains(&act.tenant.len()));

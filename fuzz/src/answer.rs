@@ -41,12 +41,12 @@ pub fn holds(input: &[u8]) {
             assert!(is_kept(text), "{text:?}");
         }
         assert!(details.price.as_ref().is_none_or(|price| price.chars().count() <= 257));
-        if let Some(receipt) = twilio.hear(channel, &answer) {
+        if let Some(receipt) = twilio.parse_status(channel, &answer) {
             assert_eq!(status, 200);
             is_bounded(&receipt);
         }
     }
     let broken = Answer { body: None, ..answer };
     assert!(twilio.judge(Channel::Sms, &broken).outcome != Outcome::Accepted);
-    assert!(twilio.hear(Channel::Sms, &broken).is_none());
+    assert!(twilio.parse_status(Channel::Sms, &broken).is_none());
 }

@@ -3,8 +3,8 @@
 
 use axum::http::HeaderMap;
 use otpost::carriers::infobip::{Config, Infobip};
-use otpost::carriers::{Answer, Callback, Carrier, NotBelieved};
-use otpost::domain::attempt::{Outcome, Verdict};
+use otpost::carriers::{Answer, Callback, Carrier, InvalidCallback};
+use otpost::domain::attempt::{Outcome, ReceiptStatus};
 use otpost::domain::channel::Channel;
 
 use super::account::{is_bounded, is_kept};
@@ -24,12 +24,12 @@ fn infobip() -> Infobip {
 pub fn holds(input: &[u8]) {
     let (status, body) = first(input);
     let account = infobip();
-    match account.read(&Callback { url: "", headers: &HeaderMap::new(), body }) {
-        Err(e) => assert_eq!(e, NotBelieved::Form),
+    match account.parse_callback(&Callback { url: "", headers: &HeaderMap::new(), body }) {
+        Err(e) => assert_eq!(e, InvalidCallback::Form),
         Ok(None) => {}
         Ok(Some(receipt)) => {
             is_bounded(&receipt);
-            assert_eq!(receipt.verdict == Verdict::Bad, receipt.reason.is_some());
+            assert_eq!(receipt.verdict == ReceiptStatus::Bad, receipt.reason.is_some());
         }
     }
     let Some(status) = std::str::from_utf8(status).ok().and_then(|text| text.parse().ok()) else { return };
@@ -50,7 +50,7 @@ pub fn holds(input: &[u8]) {
     for text in [&judged.details.reference, &judged.details.carrier_code].into_iter().flatten() {
         assert!(is_kept(text), "{text:?}");
     }
-    if let Some(receipt) = account.hear(Channel::Sms, &answer) {
+    if let Some(receipt) = account.parse_status(Channel::Sms, &answer) {
         assert_eq!(status, 200);
         is_bounded(&receipt);
     }

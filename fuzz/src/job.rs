@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use otpost::config::Config;
 use otpost::domain::dispatch::Code;
-use otpost::intake::admission::{Admitter, Door};
+use otpost::intake::admission::{Admitter, Ingress};
 use otpost::intake::{BadMessage, Job};
 use otpost::messages::Templates;
 use otpost::seal::{Keys, Root};
@@ -58,7 +58,7 @@ fn read(body: &[u8]) {
         assert!(!again.was_sealed && again.content == job.content);
     }
 
-    let mut admission = ADMITTER.admission(&job, Door::Amqp, None, now());
+    let mut admission = ADMITTER.admission(&job, Ingress::Amqp, None, now());
     // These are its producer's own words, and kept as they are.
     assert_eq!(std::mem::take(&mut admission.order.tags), job.tags);
     let kept = format!("{admission:?}");

@@ -2,7 +2,7 @@
 //! this URL with its standard port written or left out, and no other.
 
 use axum::http::{HeaderMap, HeaderValue};
-use otpost::carriers::{Callback, Carrier, NotBelieved};
+use otpost::carriers::{Callback, Carrier, InvalidCallback};
 
 use super::account::{TOKEN, signature, twilio};
 use super::lines::first;
@@ -14,8 +14,9 @@ pub fn holds(input: &[u8]) {
     let (Ok(value), Ok(url)) = (HeaderValue::from_bytes(given), std::str::from_utf8(url)) else { return };
     let mut headers = HeaderMap::new();
     headers.insert("x-twilio-signature", value);
-    let believed =
-        |headers: &HeaderMap| twilio().read(&Callback { url, headers, body }) != Err(NotBelieved::Signature);
+    let believed = |headers: &HeaderMap| {
+        twilio().parse_callback(&Callback { url, headers, body }) != Err(InvalidCallback::Signature)
+    };
     if believed(&headers) {
         let mut good = spellings(url).into_iter().map(|url| signature(TOKEN, &url, body));
         assert!(good.any(|good| good.as_bytes() == given), "a forged signature");

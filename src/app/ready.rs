@@ -19,7 +19,7 @@ pub(super) fn worker_ready(
     worker: Arc<Worker>, ledger: Readiness, broker: Option<Broker>, metrics: Arc<Metrics>,
 ) -> Readiness {
     Arc::new(move || {
-        if let Some(why) = worker.outage.why().map(|e| away(&e)).or_else(|| ledger()) {
+        if let Some(why) = worker.ledger_health.why().map(|e| away(&e)).or_else(|| ledger()) {
             return Some(why);
         }
         let ahead = metrics.clock_ahead.get();

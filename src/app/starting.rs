@@ -17,13 +17,13 @@ use crate::config::live::Live;
 use crate::delivery::scheduler;
 use crate::delivery::wake::{Call, Waker};
 use crate::delivery::worker::{self, Worker};
-use crate::http::{self, Api, Parts};
-use crate::ledger::health::{AGAIN, Outage};
+use crate::http::{self, Api, ApiState};
+use crate::ledger::health::{LedgerHealth, RETRY_EVERY};
 use crate::ledger::{Ledger, LedgerError};
 use crate::ops::metrics::Metrics;
 use crate::ops::{Ops, Readiness};
 use crate::outbox::feed::Feed;
-use crate::outbox::publisher::{self, Teller};
+use crate::outbox::publisher::{self, EventPublisher};
 use crate::outbox::webhook;
 use crate::receipts::{self, Receiver};
 
@@ -70,7 +70,7 @@ impl Starting {
             self.says("worker", Arc::new(|| Some("waits for the ledger".to_owned())));
         }
         loop {
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_EVERY).await;
             match look(&self.ledger, how).await {
                 Ok(None) => {
                     tracing::info!("the ledger answers");
@@ -88,20 +88,23 @@ impl Starting {
     /// Runs dispatches: from the broker, from wake-ups, from the due scan; tells what they owe.
     pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<Call>) -> Arc<Worker> {
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
-        let teller = Teller::new(self.feed.clone(), self.rules.webhooks.clone());
-        let teller = match &self.broker {
-            Some(broker) => {
-                teller.by_broker(ledger.clone(), broker.clone(), Arc::clone(&metrics), self.told_all.clone())
-            }
-            None => teller,
+        let publisher = EventPublisher::new(self.feed.clone(), self.rules.webhooks.clone());
+        let publisher = match &self.broker {
+            Some(broker) => publisher.by_broker(
+                ledger.clone(),
+                broker.clone(),
+                Arc::clone(&metrics),
+                self.told_all.clone(),
+            ),
+            None => publisher,
         };
-        let worker = Worker::new(worker::Parts {
+        let worker = Worker::new(worker::WorkerDeps {
             ledger: ledger.clone(),
             admitter: self.rules.admitter.clone(),
             routes: self.rules.routes.clone(),
             keys: self.rules.keys.clone(),
             public_url: self.config.receipts.public_url.clone(),
-            teller,
+            publisher,
             broker: self.broker.clone(),
             waker: self.waker.clone(),
             metrics: Arc::clone(&metrics),
@@ -109,14 +112,14 @@ impl Starting {
             shutdown: self.shutdown.clone(),
         });
         self.tasks.spawn(scheduler::run(Arc::clone(&worker), woken, self.shutdown.clone()));
-        let may = self.while_it_answers(&worker.outage);
+        let may = self.while_it_answers(&worker.ledger_health);
         if let Some(broker) = &self.broker {
             let jobs = broker.consume(Lane::Dispatch, self.config.amqp.prefetch, may.clone());
             self.tasks.spawn(Arc::clone(&worker).consume(jobs));
             self.tasks.spawn(Arc::clone(&worker).consume_suspects(broker.consume(Lane::Suspect, 1, may)));
         }
         let watched = Arc::clone(&worker);
-        self.until_shutdown(async move { watched.outage.watch_over(watched.ledger()).await });
+        self.until_shutdown(async move { watched.ledger_health.watch_over(watched.ledger()).await });
         let routes = self.rules.routes.clone();
         self.until_shutdown(duties::heartbeats(
             ledger.clone(),
@@ -137,9 +140,9 @@ impl Starting {
     /// Takes jobs and acts over HTTP, and shows what became of them.
     pub(super) fn api(&mut self, listener: TcpListener) -> Arc<Api> {
         if let Some(broker) = &self.broker {
-            self.tasks.spawn(publisher::hear(broker, self.feed.clone()));
+            self.tasks.spawn(publisher::forward_from_broker(broker, self.feed.clone()));
         }
-        let parts = Parts {
+        let parts = ApiState {
             ledger: self.ledger.clone(),
             admitter: self.rules.admitter.clone(),
             waker: self.waker.clone(),
@@ -157,7 +160,7 @@ impl Starting {
 
     /// Takes carriers' callbacks; while the ledger is away, the broker keeps them.
     pub(super) fn receipts(&mut self, listener: TcpListener) {
-        let receiver = Arc::new(Receiver::new(receipts::Parts {
+        let receiver = Arc::new(Receiver::new(receipts::ReceiptDeps {
             ledger: self.ledger.clone(),
             routes: self.rules.routes.clone(),
             keys: self.rules.keys.clone(),
@@ -167,17 +170,17 @@ impl Starting {
             metrics: Arc::clone(&self.metrics),
         }));
         serve(&self.tasks, &self.shutdown, listener, http::receipts(Arc::clone(&receiver)));
-        let may = self.while_it_answers(&receiver.outage);
+        let may = self.while_it_answers(&receiver.ledger_health);
         if let Some(broker) = &self.broker {
             self.tasks.spawn(Arc::clone(&receiver).consume(broker.consume(Lane::Receipts, KEPT, may)));
         }
         let (watched, ledger) = (receiver, self.ledger.clone());
-        self.until_shutdown(async move { watched.outage.watch_over(&ledger).await });
+        self.until_shutdown(async move { watched.ledger_health.watch_over(&ledger).await });
         self.says("receipts", Arc::clone(&self.answers));
     }
 
     /// True while the ledger answers.
-    fn while_it_answers(&self, outage: &Outage) -> watch::Receiver<bool> {
+    fn while_it_answers(&self, outage: &LedgerHealth) -> watch::Receiver<bool> {
         let (may_consume, may) = watch::channel(true);
         let mut away = outage.watch();
         self.until_shutdown(async move {

@@ -10,8 +10,8 @@
 mod acks;
 mod browsing;
 mod consuming;
-mod door;
-mod flight;
+mod gate;
+mod in_flight;
 mod intake;
 mod link;
 mod listening;
@@ -36,7 +36,7 @@ pub use problem::{Asked, BrokerError};
 pub use standing::Up;
 
 use consuming::Wish;
-use door::Door;
+use gate::PublishGate;
 use intake::Shelf;
 use link::Link;
 use standing::{Side, Standing};
@@ -97,8 +97,8 @@ pub struct Broker(Arc<Inner>);
 struct Inner {
     settings: Arc<Settings>,
     shutdown: CancellationToken,
-    publishing: Arc<Door>,
-    telling: Arc<Door>,
+    publishing: Arc<PublishGate>,
+    telling: Arc<PublishGate>,
     standing: Arc<Standing>,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -124,7 +124,7 @@ impl Broker {
         let tasks = TaskTracker::new();
 
         let [publishing, telling] = [Side::Publishing, Side::Telling].map(|side| {
-            let door = Arc::new(Door::new(&settings));
+            let door = Arc::new(PublishGate::new(&settings));
             let behind = (Arc::clone(&settings), Arc::clone(&door), Arc::clone(&standing), closing.clone());
             tasks.spawn(async move {
                 let (settings, door, standing, stop) = behind;

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Settings;
-use super::door::{Answer, Door, Order};
-use super::flight::{Confirmed, Flight};
+use super::gate::{Answer, Order, PublishGate};
+use super::in_flight::{Confirmed, InFlight};
 use super::link::{Link, News, answered};
 use super::message::Prepared;
 use super::problem::{Asked, BrokerError};
@@ -32,7 +32,7 @@ type Confirming = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
 
 /// One life of a connection that publishes. Ok when it was told to stop.
 pub(super) async fn live(
-    settings: &Settings, side: Side, door: &Door, standing: &Standing, stop: &CancellationToken,
+    settings: &Settings, side: Side, door: &PublishGate, standing: &Standing, stop: &CancellationToken,
 ) -> Result<(), BrokerError> {
     let asked = if side == Side::Telling { Asked::Telling } else { Asked::Publishing };
     let opening = async {
@@ -45,7 +45,7 @@ pub(super) async fn live(
         () = stop.cancelled() => return Ok(()),
         link = opening => link?,
     };
-    let mut sender = Sender { side, asked, flight: Flight::new(), confirming: FuturesUnordered::new() };
+    let mut sender = Sender { side, asked, flight: InFlight::new(), confirming: FuturesUnordered::new() };
     let ended = sender.run(&mut link, door, standing, stop).await;
     door.close();
     if ended.is_ok() {
@@ -58,13 +58,13 @@ pub(super) async fn live(
 struct Sender {
     side: Side,
     asked: Asked,
-    flight: Flight<Answer>,
+    flight: InFlight<Answer>,
     confirming: FuturesUnordered<Confirming>,
 }
 
 impl Sender {
     async fn run(
-        &mut self, link: &mut Link, door: &Door, standing: &Standing, stop: &CancellationToken,
+        &mut self, link: &mut Link, door: &PublishGate, standing: &Standing, stop: &CancellationToken,
     ) -> Result<(), BrokerError> {
         let (orders, mut ordered) = mpsc::unbounded_channel();
         door.open(orders.clone());
@@ -155,8 +155,8 @@ impl Sender {
             };
             confirmed.push(Confirmed { name, ack, carried: carried.map(id) });
         }
-        for (answer, verdict) in self.flight.confirmed(&confirmed) {
-            answer.give(verdict);
+        for (answer, settle) in self.flight.confirmed(&confirmed) {
+            answer.give(settle);
         }
         problem.map_or(Ok(()), Err)
     }

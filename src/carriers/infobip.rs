@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::client::{Auth, Method};
-use super::{Answer, Callback, Carrier, Letter, NotBelieved, Request, kept, retry_after};
-use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, Scope, Verdict};
+use super::{Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Request, kept, retry_after};
+use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::Words;
 
@@ -35,8 +35,8 @@ fn rejected(id: i64) -> Option<Outcome> {
         8 | 51 | 52 => Outcome::Rejected(Reason::InvalidNumber),
         10 | 14 => Outcome::Rejected(Reason::Blocked),
         // Network, route, sender, destination that is not registered.
-        6 | 11 | 13 | 18 | 19 => Outcome::Misconfigured(Scope::Narrow),
-        12 | 17 => Outcome::Misconfigured(Scope::Account),
+        6 | 11 | 13 | 18 | 19 => Outcome::Misconfigured(RefusalScope::Narrow),
+        12 | 17 => Outcome::Misconfigured(RefusalScope::Account),
         // Too many texts to this number within an hour.
         20 => Outcome::Throttled { retry_after: None },
         // It says itself that it took nothing.
@@ -219,27 +219,27 @@ impl Carrier for Infobip {
         self.carries(channel)
     }
 
-    fn build(&self, letter: &Letter<'_>) -> Request {
-        let text = match letter.words {
+    fn build(&self, message: &OutboundMessage<'_>) -> Request {
+        let text = match message.words {
             Words::Text(text) => text,
             Words::Speech(_) => unreachable!("it carries texts alone"),
         };
         let message = Message {
-            sender: letter.sender.unwrap_or(&self.from),
+            sender: message.sender.unwrap_or(&self.from),
             // Digits alone.
             destinations: [Destination {
-                to: letter.to.expose().trim_start_matches('+'),
-                message_id: letter.reference,
+                to: message.to.expose().trim_start_matches('+'),
+                message_id: message.reference,
             }],
             content: Content { text },
             options: Options {
                 validity_period: Validity {
-                    amount: letter.life.as_secs().clamp(1, LONGEST_VALIDITY),
+                    amount: message.life.as_secs().clamp(1, LONGEST_VALIDITY),
                     time_unit: "SECONDS",
                 },
             },
             webhooks: Webhooks {
-                delivery: Reporting { url: letter.callback, intermediate_report: true, notify: true },
+                delivery: Reporting { url: message.callback, intermediate_report: true, notify: true },
                 content_type: "application/json",
             },
         };
@@ -252,7 +252,7 @@ impl Carrier for Infobip {
         match answer.status {
             200..=299 => {}
             429 => return Outcome::Throttled { retry_after: wait }.into(),
-            401 | 403 | 404 => return Outcome::Misconfigured(Scope::Account).into(),
+            401 | 403 | 404 => return Outcome::Misconfigured(RefusalScope::Account).into(),
             400..=499 => return Outcome::Rejected(Reason::Request).into(),
             // Its documents do not say that any of them takes nothing.
             _ => return Outcome::Unknown.into(),
@@ -284,18 +284,18 @@ impl Carrier for Infobip {
 
     /// What an account signs callbacks with is set in a subscription at the carrier, and not documented for addresses of
     /// single messages: the token in the address is what is believed.
-    fn read(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, NotBelieved> {
-        let reports: Reports = serde_json::from_slice(callback.body).map_err(|_| NotBelieved::Form)?;
+    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback> {
+        let reports: Reports = serde_json::from_slice(callback.body).map_err(|_| InvalidCallback::Form)?;
         Ok(strongest(&reports))
     }
 
-    fn ask(&self, channel: Channel, reference: &str) -> Option<Request> {
+    fn status_request(&self, channel: Channel, reference: &str) -> Option<Request> {
         let reference: String = form_urlencoded::byte_serialize(reference.as_bytes()).collect();
         let path = format!("/sms/3/logs?messageId={reference}");
         self.carries(channel).then(|| self.request(Method::Get, &path, Zeroizing::default()))
     }
 
-    fn hear(&self, _: Channel, answer: &Answer) -> Option<Receipt> {
+    fn parse_status(&self, _: Channel, answer: &Answer) -> Option<Receipt> {
         let logs = (answer.status == 200).then(|| answer.read::<Reports>())??;
         strongest(&logs)
     }
@@ -304,9 +304,9 @@ impl Carrier for Infobip {
 /// Several may come at once, in no order that is documented.
 fn strongest(reports: &Reports) -> Option<Receipt> {
     let rank = |receipt: &Receipt| match receipt.verdict {
-        Verdict::Interim => 0,
-        Verdict::Bad => 1,
-        Verdict::Delivered => 2,
+        ReceiptStatus::Interim => 0,
+        ReceiptStatus::Bad => 1,
+        ReceiptStatus::Delivered => 2,
     };
     reports.results.iter().filter_map(of_message).max_by_key(rank)
 }
@@ -314,16 +314,16 @@ fn strongest(reports: &Reports) -> Option<Receipt> {
 fn of_message(said: &Said) -> Option<Receipt> {
     let status = said.status.as_ref()?;
     let (verdict, reason) = match (status.group_id, status.id) {
-        (_, WITH_OPERATOR) | (group::ACCEPTED | group::PENDING, _) => (Verdict::Interim, None),
-        (group::DELIVERED, _) => (Verdict::Delivered, None),
+        (_, WITH_OPERATOR) | (group::ACCEPTED | group::PENDING, _) => (ReceiptStatus::Interim, None),
+        (group::DELIVERED, _) => (ReceiptStatus::Delivered, None),
         // Of a repeat that was dropped: it is the first one's report that counts.
         (_, DUPLICATE) => return None,
         (group::UNDELIVERABLE | group::EXPIRED | group::REJECTED, id) => {
-            (Verdict::Bad, Some(reason_of(id, said.error.as_ref())))
+            (ReceiptStatus::Bad, Some(reason_of(id, said.error.as_ref())))
         }
         _ => return None,
     };
-    let carrier_code = (verdict == Verdict::Bad).then(|| status.id.to_string());
+    let carrier_code = (verdict == ReceiptStatus::Bad).then(|| status.id.to_string());
     Some(Receipt { verdict, reason, carrier_code, reference: said.message_id.as_deref().and_then(kept) })
 }
 

@@ -24,7 +24,7 @@ fn answer(status: u16, body: &Value) -> Answer {
 #[test]
 fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
     let to = PhoneNumber::parse("+41793026727").unwrap();
-    let request = account().build(&Letter {
+    let request = account().build(&OutboundMessage {
         to: &to,
         words: &Words::Text("Your code is 123456".to_owned().into()),
         sender: None,
@@ -67,8 +67,8 @@ fn answers_are_judged_as_the_tables_say() {
     for (group, id, outcome) in [
         (5, 51, Outcome::Rejected(Reason::InvalidNumber)),
         (5, 10, Outcome::Rejected(Reason::Blocked)),
-        (5, 13, Outcome::Misconfigured(Scope::Narrow)),
-        (5, 12, Outcome::Misconfigured(Scope::Account)),
+        (5, 13, Outcome::Misconfigured(RefusalScope::Narrow)),
+        (5, 12, Outcome::Misconfigured(RefusalScope::Account)),
         (5, 20, Outcome::Throttled { retry_after: None }),
         (5, 21, Outcome::Unavailable),
         (5, 25, Outcome::Rejected(Reason::Request)),
@@ -81,7 +81,7 @@ fn answers_are_judged_as_the_tables_say() {
     }
     for (status, outcome) in [
         (400, Outcome::Rejected(Reason::Request)),
-        (401, Outcome::Misconfigured(Scope::Account)),
+        (401, Outcome::Misconfigured(RefusalScope::Account)),
         (429, Outcome::Throttled { retry_after: None }),
         (500, Outcome::Unknown),
         (503, Outcome::Unknown),
@@ -105,44 +105,44 @@ fn reports_and_logs_read_as_the_tables_say() {
     let headers = HeaderMap::new();
     let none = json!({"id": 0, "permanent": false});
     for (group, id, error, expected) in [
-        (1, 7, &none, Some((Verdict::Interim, None))),
-        (3, 2, &none, Some((Verdict::Interim, None))),
-        (3, 5, &none, Some((Verdict::Delivered, None))),
-        (4, 15, &none, Some((Verdict::Bad, Some(Reason::CarrierExpired)))),
-        (2, 9, &none, Some((Verdict::Bad, Some(Reason::Unreachable)))),
-        (2, 9, &json!({"id": 1, "permanent": true}), Some((Verdict::Bad, Some(Reason::InvalidNumber)))),
-        (2, 4, &json!({"id": 99, "permanent": true}), Some((Verdict::Bad, Some(Reason::Blocked)))),
-        (5, 12, &none, Some((Verdict::Bad, Some(Reason::Account)))),
-        (5, 6000, &none, Some((Verdict::Bad, Some(Reason::Unexplained)))),
+        (1, 7, &none, Some((ReceiptStatus::Interim, None))),
+        (3, 2, &none, Some((ReceiptStatus::Interim, None))),
+        (3, 5, &none, Some((ReceiptStatus::Delivered, None))),
+        (4, 15, &none, Some((ReceiptStatus::Bad, Some(Reason::CarrierExpired)))),
+        (2, 9, &none, Some((ReceiptStatus::Bad, Some(Reason::Unreachable)))),
+        (2, 9, &json!({"id": 1, "permanent": true}), Some((ReceiptStatus::Bad, Some(Reason::InvalidNumber)))),
+        (2, 4, &json!({"id": 99, "permanent": true}), Some((ReceiptStatus::Bad, Some(Reason::Blocked)))),
+        (5, 12, &none, Some((ReceiptStatus::Bad, Some(Reason::Account)))),
+        (5, 6000, &none, Some((ReceiptStatus::Bad, Some(Reason::Unexplained)))),
         (5, DUPLICATE, &none, None),
         (9, 1, &none, None),
     ] {
         let report = report(group, id, error);
         let body = report.to_string().into_bytes();
-        let read = account().read(&Callback { url: "", headers: &headers, body: &body }).unwrap();
+        let read = account().parse_callback(&Callback { url: "", headers: &headers, body: &body }).unwrap();
         assert_eq!(read.as_ref().map(|r| (r.verdict, r.reason)), expected, "{group} {id}");
-        assert_eq!(read, account().hear(Channel::Sms, &answer(200, &report)), "a log says the same");
+        assert_eq!(read, account().parse_status(Channel::Sms, &answer(200, &report)), "a log says the same");
         assert!(read.is_none_or(|r| r.reference.as_deref() == Some("job-42")));
     }
     assert_eq!(
-        account().hear(Channel::Sms, &answer(200, &json!({"results": []}))),
+        account().parse_status(Channel::Sms, &answer(200, &json!({"results": []}))),
         None,
         "it knows nothing of it"
     );
-    assert_eq!(account().hear(Channel::Sms, &answer(503, &report(3, 5, &none))), None);
+    assert_eq!(account().parse_status(Channel::Sms, &answer(503, &report(3, 5, &none))), None);
     let mut several = report(3, 5, &none);
     several["results"].as_array_mut().unwrap().push(report(1, 7, &Value::Null)["results"][0].clone());
-    let heard = account().hear(Channel::Sms, &answer(200, &several)).unwrap();
-    assert_eq!(heard.verdict, Verdict::Delivered, "whatever comes last in a batch");
-    let read = |body: &[u8]| account().read(&Callback { url: "", headers: &headers, body });
-    assert_eq!(read(b"<reportResponse/>"), Err(NotBelieved::Form));
+    let heard = account().parse_status(Channel::Sms, &answer(200, &several)).unwrap();
+    assert_eq!(heard.verdict, ReceiptStatus::Delivered, "whatever comes last in a batch");
+    let read = |body: &[u8]| account().parse_callback(&Callback { url: "", headers: &headers, body });
+    assert_eq!(read(b"<reportResponse/>"), Err(InvalidCallback::Form));
 }
 
 #[test]
 fn it_is_asked_by_our_reference_about_texts_alone() {
-    let asked = account().ask(Channel::Sms, "0192f0c1-1 &x").unwrap();
+    let asked = account().status_request(Channel::Sms, "0192f0c1-1 &x").unwrap();
     assert_eq!(asked.method, Method::Get);
     assert_eq!(asked.url, "https://xxxxx.api.infobip.example/sms/3/logs?messageId=0192f0c1-1+%26x");
-    assert!(account().ask(Channel::Voice, "x").is_none());
+    assert!(account().status_request(Channel::Voice, "x").is_none());
     assert!(account().keeps_references(Channel::Sms) && !account().keeps_references(Channel::Voice));
 }

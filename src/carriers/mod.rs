@@ -21,7 +21,7 @@ pub use client::{Answer, Client, Request};
 
 /// One message that is to be sent, in no carrier's words.
 #[derive(Debug)]
-pub struct Letter<'a> {
+pub struct OutboundMessage<'a> {
     /// Where to.
     pub to: &'a PhoneNumber,
     /// What.
@@ -48,7 +48,7 @@ pub struct Callback<'a> {
 
 /// Why a callback is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotBelieved {
+pub enum InvalidCallback {
     /// Its signature is missing or wrong.
     #[error("the signature is missing or wrong")]
     Signature,
@@ -65,21 +65,21 @@ pub trait Carrier: Send + Sync {
     /// Whether it keeps our own reference: it can be asked by it, and drops a repeat under the same one.
     fn keeps_references(&self, channel: Channel) -> bool;
 
-    /// The request that sends a letter.
-    fn build(&self, letter: &Letter<'_>) -> Request;
+    /// The request that sends a message.
+    fn build(&self, message: &OutboundMessage<'_>) -> Request;
 
     /// What the answer means.
     fn judge(&self, channel: Channel, answer: &Answer) -> Judgement;
 
     /// Reads a callback: none when it says nothing that matters to us.
-    fn read(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, NotBelieved>;
+    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback>;
 
     /// The request that asks what became of something accepted, where there is one. By the carrier's own reference, or by
     /// ours where it keeps those.
-    fn ask(&self, channel: Channel, reference: &str) -> Option<Request>;
+    fn status_request(&self, channel: Channel, reference: &str) -> Option<Request>;
 
     /// What the answer to it says.
-    fn hear(&self, channel: Channel, answer: &Answer) -> Option<Receipt>;
+    fn parse_status(&self, channel: Channel, answer: &Answer) -> Option<Receipt>;
 }
 
 /// A carrier's own id or code, as it may be kept: short, and without control characters.
@@ -90,14 +90,14 @@ pub fn kept(text: &str) -> Option<String> {
 
 /// How long a carrier asks for patience: `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3), at most a day.
 pub fn retry_after(header: Option<&str>, now: jiff::Timestamp) -> Option<Duration> {
-    const MOST: Duration = Duration::from_secs(86_400);
+    const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
     let text = header?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         // More than fits is more than a day.
-        return Some(text.parse().map_or(MOST, Duration::from_secs).min(MOST));
+        return Some(text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs).min(MAX_RETRY_AFTER));
     }
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(crate::domain::clock::between(now, at).min(MOST))
+    Some(crate::domain::clock::between(now, at).min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::client::{Auth, Method};
-use super::{Answer, Callback, Carrier, Letter, NotBelieved, Request, kept, retry_after};
-use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, Scope, Verdict};
+use super::{Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Request, kept, retry_after};
+use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Part, Spoken, Words};
 
@@ -61,9 +61,9 @@ fn rejected(code: i64) -> Option<Outcome> {
         21612 | 21617 | 21619 | 21603 | 21624 | 90007 => Outcome::Rejected(Reason::Request),
         // Country or sender.
         21408 | 21215 | 21212 | 21606 | 21657 | 21704 | 21210 | 21608 => {
-            Outcome::Misconfigured(Scope::Narrow)
+            Outcome::Misconfigured(RefusalScope::Narrow)
         }
-        20003 | 20404 | 20005 => Outcome::Misconfigured(Scope::Account),
+        20003 | 20404 | 20005 => Outcome::Misconfigured(RefusalScope::Account),
         20429 | 21611 => Outcome::Throttled { retry_after: None },
         _ => return None,
     })
@@ -153,14 +153,14 @@ impl Carrier for Twilio {
         false
     }
 
-    fn build(&self, letter: &Letter<'_>) -> Request {
+    fn build(&self, message: &OutboundMessage<'_>) -> Request {
         // Twilio retries a callback once, and not on a 5xx, unless the URL's fragment asks for more.
-        let callback = format!("{}#rc=5&rp=all", letter.callback);
+        let callback = format!("{}#rc=5&rp=all", message.callback);
         let mut form = Form::default();
-        form.add("To", letter.to.expose());
-        let channel = match letter.words {
+        form.add("To", message.to.expose());
+        let channel = match message.words {
             Words::Text(text) => {
-                match (letter.sender, &self.config.messaging_service_sid, &self.config.from) {
+                match (message.sender, &self.config.messaging_service_sid, &self.config.from) {
                     (Some(own), ..) if own.starts_with("MG") => form.add("MessagingServiceSid", own),
                     (Some(own), ..) => form.add("From", own),
                     (None, Some(service), _) => form.add("MessagingServiceSid", service),
@@ -168,19 +168,19 @@ impl Carrier for Twilio {
                     (None, None, None) => {}
                 }
                 form.add("Body", text);
-                let validity = letter.life.as_secs().clamp(*VALIDITY.start(), *VALIDITY.end());
+                let validity = message.life.as_secs().clamp(*VALIDITY.start(), *VALIDITY.end());
                 form.add("ValidityPeriod", &validity.to_string());
                 Channel::Sms
             }
             Words::Speech(spoken) => {
                 let own = self.config.voice_from.as_deref().or(self.config.from.as_deref());
-                form.add("From", letter.sender.or(own).unwrap_or_default());
+                form.add("From", message.sender.or(own).unwrap_or_default());
                 form.add("Twiml", &twiml(spoken));
                 for event in ["initiated", "ringing", "answered", "completed"] {
                     form.add("StatusCallbackEvent", event);
                 }
                 // A phone that rings on after the code's end would say what no longer opens anything.
-                form.add("Timeout", &letter.life.as_secs().clamp(5, RING_S).to_string());
+                form.add("Timeout", &message.life.as_secs().clamp(5, RING_S).to_string());
                 if self.config.machine_detection {
                     form.add("MachineDetection", "Enable");
                 }
@@ -213,7 +213,7 @@ impl Carrier for Twilio {
                 Outcome::Throttled { retry_after: wait }
             }
             (400..=499, Some(outcome)) => outcome,
-            (401 | 403 | 404, None) => Outcome::Misconfigured(Scope::Account),
+            (401 | 403 | 404, None) => Outcome::Misconfigured(RefusalScope::Account),
             (400..=499, None) => Outcome::Rejected(Reason::Request),
             // "Service unavailable" is answered by the edge, before a message is made. Other 5xx explain nothing.
             (503, _) => Outcome::Unavailable,
@@ -225,32 +225,32 @@ impl Carrier for Twilio {
         }
     }
 
-    fn read(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, NotBelieved> {
+    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback> {
         let form: Vec<(String, String)> = form_urlencoded::parse(callback.body).into_owned().collect();
-        let given = callback.headers.get("x-twilio-signature").ok_or(NotBelieved::Signature)?.as_bytes();
+        let given = callback.headers.get("x-twilio-signature").ok_or(InvalidCallback::Signature)?.as_bytes();
         let token = self.token.expose_secret();
         // Senders differ in whether they sign the standard port.
         let believed = spellings(callback.url)
             .iter()
             .any(|url| signature(token, url, &form).as_bytes().ct_eq(given).into());
         if !believed {
-            return Err(NotBelieved::Signature);
+            return Err(InvalidCallback::Signature);
         }
         let field = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let code = field("ErrorCode").and_then(|c| c.parse::<i64>().ok());
         if let Some(status) = field("MessageStatus") {
             return Ok(of_message(status, code, field("MessageSid")));
         }
-        let status = field("CallStatus").ok_or(NotBelieved::Form)?;
+        let status = field("CallStatus").ok_or(InvalidCallback::Form)?;
         Ok(of_call(status, field("AnsweredBy"), field("SipResponseCode"), field("CallSid")))
     }
 
-    fn ask(&self, channel: Channel, reference: &str) -> Option<Request> {
+    fn status_request(&self, channel: Channel, reference: &str) -> Option<Request> {
         let url = self.resource(channel, &format!("/{reference}"));
         Some(self.request(Method::Get, url, Zeroizing::default()))
     }
 
-    fn hear(&self, channel: Channel, answer: &Answer) -> Option<Receipt> {
+    fn parse_status(&self, channel: Channel, answer: &Answer) -> Option<Receipt> {
         let body = (answer.status == 200).then(|| answer.json())??;
         let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str);
         let status = text("status")?;
@@ -265,10 +265,10 @@ impl Carrier for Twilio {
 
 fn of_message(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Receipt> {
     let (verdict, reason) = match status {
-        "queued" | "sending" | "sent" | "accepted" | "scheduled" => (Verdict::Interim, None),
-        "delivered" | "read" => (Verdict::Delivered, None),
+        "queued" | "sending" | "sent" | "accepted" | "scheduled" => (ReceiptStatus::Interim, None),
+        "delivered" | "read" => (ReceiptStatus::Delivered, None),
         "undelivered" | "failed" | "canceled" => {
-            (Verdict::Bad, Some(code.map_or(Reason::Unexplained, reason_of)))
+            (ReceiptStatus::Bad, Some(code.map_or(Reason::Unexplained, reason_of)))
         }
         // New words come without notice.
         _ => return None,
@@ -284,15 +284,15 @@ fn of_message(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Rece
 fn of_call(status: &str, answered_by: Option<&str>, sip: Option<&str>, sid: Option<&str>) -> Option<Receipt> {
     let machine = answered_by.is_some_and(|who| who.starts_with("machine") || who == "fax");
     let (verdict, reason) = match status {
-        "queued" | "initiated" | "ringing" | "in-progress" => (Verdict::Interim, None),
-        "completed" if machine => (Verdict::Bad, Some(Reason::Machine)),
-        "completed" => (Verdict::Delivered, None),
-        "busy" => (Verdict::Bad, Some(Reason::Busy)),
-        "no-answer" => (Verdict::Bad, Some(Reason::NoAnswer)),
+        "queued" | "initiated" | "ringing" | "in-progress" => (ReceiptStatus::Interim, None),
+        "completed" if machine => (ReceiptStatus::Bad, Some(Reason::Machine)),
+        "completed" => (ReceiptStatus::Delivered, None),
+        "busy" => (ReceiptStatus::Bad, Some(Reason::Busy)),
+        "no-answer" => (ReceiptStatus::Bad, Some(Reason::NoAnswer)),
         "failed" if sip.is_some_and(|s| NO_SUCH_NUMBER.contains(&s)) => {
-            (Verdict::Bad, Some(Reason::InvalidNumber))
+            (ReceiptStatus::Bad, Some(Reason::InvalidNumber))
         }
-        "failed" | "canceled" => (Verdict::Bad, Some(Reason::Unreachable)),
+        "failed" | "canceled" => (ReceiptStatus::Bad, Some(Reason::Unreachable)),
         _ => return None,
     };
     Some(Receipt { verdict, reason, carrier_code: sip.and_then(kept), reference: sid.and_then(kept) })

@@ -64,10 +64,10 @@ fn the_standard_port_may_be_signed_or_not() {
     assert_eq!(spellings("https://a.example:8443/x"), ["https://a.example:8443/x"]);
 }
 
-fn callback(body: &str, signed: &str) -> Result<Option<Receipt>, NotBelieved> {
+fn callback(body: &str, signed: &str) -> Result<Option<Receipt>, InvalidCallback> {
     let mut headers = HeaderMap::new();
     headers.insert("x-twilio-signature", signed.parse().unwrap());
-    account().read(&Callback {
+    account().parse_callback(&Callback {
         url: "https://example.com/hooks/twilio/status",
         headers: &headers,
         body: body.as_bytes(),
@@ -81,50 +81,53 @@ fn a_callback_is_believed_only_with_its_signature() {
                 &SmsSid=SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&SmsStatus=delivered&To=%2B15005550010";
     let good = "2AAsmco4Nhq2nntdycpgEt9+UO4=";
     let receipt = callback(body, good).unwrap().unwrap();
-    assert_eq!(receipt.verdict, Verdict::Delivered);
+    assert_eq!(receipt.verdict, ReceiptStatus::Delivered);
     assert_eq!(receipt.reference.as_deref(), Some("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
-    assert_eq!(callback(&body.replace("delivered", "undelivered"), good), Err(NotBelieved::Signature));
-    assert_eq!(callback(body, "AAAA"), Err(NotBelieved::Signature));
+    assert_eq!(callback(&body.replace("delivered", "undelivered"), good), Err(InvalidCallback::Signature));
+    assert_eq!(callback(body, "AAAA"), Err(InvalidCallback::Signature));
 }
 
 #[test]
 fn receipts_read_as_the_tables_say() {
     let message = |status, code| of_message(status, code, None).map(|r| (r.verdict, r.reason));
-    assert_eq!(message("sent", None), Some((Verdict::Interim, None)));
-    assert_eq!(message("undelivered", Some(30003)), Some((Verdict::Bad, Some(Reason::Unreachable))));
-    assert_eq!(message("failed", Some(30006)), Some((Verdict::Bad, Some(Reason::Landline))));
-    assert_eq!(message("undelivered", Some(30036)), Some((Verdict::Bad, Some(Reason::CarrierExpired))));
-    assert_eq!(message("undelivered", Some(99999)), Some((Verdict::Bad, Some(Reason::Unexplained))));
+    assert_eq!(message("sent", None), Some((ReceiptStatus::Interim, None)));
+    assert_eq!(message("undelivered", Some(30003)), Some((ReceiptStatus::Bad, Some(Reason::Unreachable))));
+    assert_eq!(message("failed", Some(30006)), Some((ReceiptStatus::Bad, Some(Reason::Landline))));
+    assert_eq!(message("undelivered", Some(30036)), Some((ReceiptStatus::Bad, Some(Reason::CarrierExpired))));
+    assert_eq!(message("undelivered", Some(99999)), Some((ReceiptStatus::Bad, Some(Reason::Unexplained))));
     assert_eq!(message("levitating", None), None);
     let call = |status, who, sip| of_call(status, who, sip, None).map(|r| (r.verdict, r.reason));
-    assert_eq!(call("completed", Some("human"), None), Some((Verdict::Delivered, None)));
-    assert_eq!(call("completed", None, None), Some((Verdict::Delivered, None)));
-    assert_eq!(call("completed", Some("machine_start"), None), Some((Verdict::Bad, Some(Reason::Machine))));
-    assert_eq!(call("busy", None, None), Some((Verdict::Bad, Some(Reason::Busy))));
-    assert_eq!(call("no-answer", None, None), Some((Verdict::Bad, Some(Reason::NoAnswer))));
-    assert_eq!(call("failed", None, Some("404")), Some((Verdict::Bad, Some(Reason::InvalidNumber))));
-    assert_eq!(call("ringing", None, None), Some((Verdict::Interim, None)));
+    assert_eq!(call("completed", Some("human"), None), Some((ReceiptStatus::Delivered, None)));
+    assert_eq!(call("completed", None, None), Some((ReceiptStatus::Delivered, None)));
+    assert_eq!(
+        call("completed", Some("machine_start"), None),
+        Some((ReceiptStatus::Bad, Some(Reason::Machine)))
+    );
+    assert_eq!(call("busy", None, None), Some((ReceiptStatus::Bad, Some(Reason::Busy))));
+    assert_eq!(call("no-answer", None, None), Some((ReceiptStatus::Bad, Some(Reason::NoAnswer))));
+    assert_eq!(call("failed", None, Some("404")), Some((ReceiptStatus::Bad, Some(Reason::InvalidNumber))));
+    assert_eq!(call("ringing", None, None), Some((ReceiptStatus::Interim, None)));
 }
 
 #[test]
 fn a_status_that_was_asked_for_reads_like_a_receipt() {
-    let asked = account().ask(Channel::Voice, "CA1").unwrap();
+    let asked = account().status_request(Channel::Voice, "CA1").unwrap();
     assert_eq!(asked.method, Method::Get);
     assert_eq!(
         asked.url,
         "https://api.example/2010-04-01/Accounts/ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/Calls/CA1.json"
     );
-    let hear = |channel, status, body: &str| account().hear(channel, &answer(status, body));
+    let hear = |channel, status, body: &str| account().parse_status(channel, &answer(status, body));
     let told = |channel, body: &str| hear(channel, 200, body).map(|r| (r.verdict, r.reason));
     let text = |status: &str, code: &str| {
         told(Channel::Sms, &format!("{{\"sid\": \"SM1\", \"status\": \"{status}\", \"error_code\": {code}}}"))
     };
     for on_its_way in ["accepted", "queued", "sending", "sent"] {
-        assert_eq!(text(on_its_way, "null"), Some((Verdict::Interim, None)), "{on_its_way}");
+        assert_eq!(text(on_its_way, "null"), Some((ReceiptStatus::Interim, None)), "{on_its_way}");
     }
-    assert_eq!(text("delivered", "null"), Some((Verdict::Delivered, None)));
-    assert_eq!(text("undelivered", "30006"), Some((Verdict::Bad, Some(Reason::Landline))));
-    assert_eq!(text("failed", "null"), Some((Verdict::Bad, Some(Reason::Unexplained))));
+    assert_eq!(text("delivered", "null"), Some((ReceiptStatus::Delivered, None)));
+    assert_eq!(text("undelivered", "30006"), Some((ReceiptStatus::Bad, Some(Reason::Landline))));
+    assert_eq!(text("failed", "null"), Some((ReceiptStatus::Bad, Some(Reason::Unexplained))));
     assert_eq!(text("levitating", "null"), None);
     let call = |status: &str, who: &str| {
         told(
@@ -132,11 +135,11 @@ fn a_status_that_was_asked_for_reads_like_a_receipt() {
             &format!("{{\"sid\": \"CA1\", \"status\": \"{status}\", \"answered_by\": {who}}}"),
         )
     };
-    assert_eq!(call("in-progress", "null"), Some((Verdict::Interim, None)));
-    assert_eq!(call("completed", "null"), Some((Verdict::Delivered, None)));
-    assert_eq!(call("completed", "\"human\""), Some((Verdict::Delivered, None)));
-    assert_eq!(call("completed", "\"machine_start\""), Some((Verdict::Bad, Some(Reason::Machine))));
-    assert_eq!(call("no-answer", "null"), Some((Verdict::Bad, Some(Reason::NoAnswer))));
+    assert_eq!(call("in-progress", "null"), Some((ReceiptStatus::Interim, None)));
+    assert_eq!(call("completed", "null"), Some((ReceiptStatus::Delivered, None)));
+    assert_eq!(call("completed", "\"human\""), Some((ReceiptStatus::Delivered, None)));
+    assert_eq!(call("completed", "\"machine_start\""), Some((ReceiptStatus::Bad, Some(Reason::Machine))));
+    assert_eq!(call("no-answer", "null"), Some((ReceiptStatus::Bad, Some(Reason::NoAnswer))));
     let failed = "{\"sid\": \"SM1\", \"status\": \"undelivered\", \"error_code\": 30003}";
     let receipt = hear(Channel::Sms, 200, failed).unwrap();
     assert_eq!((receipt.reference.as_deref(), receipt.carrier_code.as_deref()), (Some("SM1"), Some("30003")));
@@ -166,9 +169,9 @@ fn answers_are_judged_as_the_tables_say() {
     assert_eq!(judge(400, &error(21614)), Outcome::Rejected(Reason::Landline));
     assert_eq!(judge(400, &error(21610)), Outcome::Rejected(Reason::OptedOut));
     assert_eq!(judge(400, &error(21612)), Outcome::Rejected(Reason::Request));
-    assert_eq!(judge(400, &error(21408)), Outcome::Misconfigured(Scope::Narrow));
-    assert_eq!(judge(401, &error(20003)), Outcome::Misconfigured(Scope::Account));
-    assert_eq!(judge(401, ""), Outcome::Misconfigured(Scope::Account));
+    assert_eq!(judge(400, &error(21408)), Outcome::Misconfigured(RefusalScope::Narrow));
+    assert_eq!(judge(401, &error(20003)), Outcome::Misconfigured(RefusalScope::Account));
+    assert_eq!(judge(401, ""), Outcome::Misconfigured(RefusalScope::Account));
     assert_eq!(judge(400, "nonsense"), Outcome::Rejected(Reason::Request));
     assert_eq!(judge(429, &error(21611)), Outcome::Throttled { retry_after: None });
     assert_eq!(judge(503, ""), Outcome::Unavailable);
@@ -192,7 +195,7 @@ fn a_throttled_answer_keeps_its_retry_after() {
 fn a_text_carries_its_remaining_life_and_where_to_report() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let words = Words::Text(Zeroizing::new("Your code: 48 & 15 é".to_owned()));
-    let letter = Letter {
+    let message = OutboundMessage {
         to: &to,
         words: &words,
         sender: None,
@@ -200,7 +203,7 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
         reference: "x-1",
         callback: "https://r.example/v1/x",
     };
-    let request = account().build(&letter);
+    let request = account().build(&message);
     assert_eq!(
         request.url,
         "https://api.example/2010-04-01/Accounts/ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/Messages.json"
@@ -218,7 +221,7 @@ fn a_call_speaks_and_escapes() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let parts = vec![Part::Pause(1), Part::Say(Zeroizing::new("A & B: 4. 8.".to_owned()))];
     let words = Words::Speech(Spoken { language: "en-GB".to_owned(), parts });
-    let letter = Letter {
+    let message = OutboundMessage {
         to: &to,
         words: &words,
         sender: None,
@@ -226,7 +229,7 @@ fn a_call_speaks_and_escapes() {
         reference: "x-1",
         callback: "https://r.example/",
     };
-    let request = account().build(&letter);
+    let request = account().build(&message);
     let form: Vec<(String, String)> = form_urlencoded::parse(request.body.as_bytes()).into_owned().collect();
     let fields =
         |name: &str| form.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();

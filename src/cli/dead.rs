@@ -59,7 +59,7 @@ pub(super) struct Which {
 }
 
 /// A dead letter as people may see it.
-struct Letter {
+struct DeadLetter {
     found: Found,
     envelope: Option<Envelope>,
     /// The job that it holds, if it can be read.
@@ -69,7 +69,7 @@ struct Letter {
     expires_at: Option<Timestamp>,
 }
 
-impl Letter {
+impl DeadLetter {
     fn read(found: Found, keys: &Keys) -> Self {
         let envelope = Envelope::open(keys, "otpost.dead", &found.body);
         let body = envelope.as_ref().map_or_else(|| found.body.clone(), |e| e.body().to_vec());
@@ -123,8 +123,8 @@ impl Dead {
         match self {
             Self::List(list) => list.run().await,
             Self::Show(one) => one.run().await,
-            Self::Replay(some) => some.each("replayed", Deed::Replay).await,
-            Self::Drop(some) => some.each("dropped", Deed::Drop).await,
+            Self::Replay(some) => some.each("replayed", DeadAction::Replay).await,
+            Self::Drop(some) => some.each("dropped", DeadAction::Drop).await,
         }
     }
 }
@@ -139,7 +139,7 @@ impl List {
         let (most, json) = (self.most, self.json);
         let letters = self.letters(most).await?;
         if json {
-            println!("{}", Value::Array(letters.iter().map(Letter::shown).collect()));
+            println!("{}", Value::Array(letters.iter().map(DeadLetter::shown).collect()));
             return Ok(());
         }
         if letters.is_empty() {
@@ -157,14 +157,14 @@ impl List {
         Ok(())
     }
 
-    async fn letters(&self, most: usize) -> Result<Vec<Letter>, Failure> {
+    async fn letters(&self, most: usize) -> Result<Vec<DeadLetter>, Failure> {
         let config = self.file.load()?;
         let (keys, mut browse) = (config.keys()?, Browse::dead(&amqp_url(&config)?).await.map_err(failed)?);
         let mut letters = vec![];
         while letters.len() < most
             && let Some(found) = browse.next().await.map_err(failed)?
         {
-            letters.push(Letter::read(found, &keys));
+            letters.push(DeadLetter::read(found, &keys));
         }
         browse.close().await;
         Ok(letters)
@@ -198,13 +198,13 @@ fn unknown() -> Failure {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Deed {
+enum DeadAction {
     Replay,
     Drop,
 }
 
 impl Which {
-    async fn each(self, word: &str, deed: Deed) -> Result<(), Failure> {
+    async fn each(self, word: &str, deed: DeadAction) -> Result<(), Failure> {
         let config = self.file.load()?;
         let (keys, url) = (config.keys()?, amqp_url(&config)?);
         let broker = connect(url.clone()).await?;
@@ -219,8 +219,8 @@ impl Which {
             if self.letter.as_ref().is_some_and(|wanted| *wanted != found.message_id) {
                 continue;
             }
-            let letter = Letter::read(found, &keys);
-            if deed == Deed::Replay {
+            let letter = DeadLetter::read(found, &keys);
+            if deed == DeadAction::Replay {
                 if let Some(why) = letter.barred() {
                     left.push(format!("{}: {why}", letter.found.message_id));
                     continue;
@@ -241,7 +241,7 @@ impl Which {
             return Err(unknown());
         }
         println!("{done} {word}, {} left.", left.len());
-        if deed == Deed::Replay && done > 0 {
+        if deed == DeadAction::Replay && done > 0 {
             println!("What still cannot be used comes back; see: otpost dead list");
         }
         if left.is_empty() { Ok(()) } else { Err(Failure::Said) }
@@ -249,7 +249,7 @@ impl Which {
 }
 
 /// The message as it came.
-fn again(letter: &Letter) -> Message {
+fn again(letter: &DeadLetter) -> Message {
     let envelope = letter.envelope.as_ref();
     Message {
         exchange: Exchange::Otpost,

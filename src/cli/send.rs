@@ -75,19 +75,19 @@ impl Send {
             eprintln!("{id}");
         }
         let mut last = None;
-        let story = watch(&api, id, |story| {
-            if !self.json && last != Some(story.state) {
-                last = Some(story.state);
-                eprintln!("{}", story.state);
+        let timeline = watch(&api, id, |timeline| {
+            if !self.json && last != Some(timeline.state) {
+                last = Some(timeline.state);
+                eprintln!("{}", timeline.state);
             }
         })
         .await?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&story).unwrap_or_default());
+            println!("{}", serde_json::to_string_pretty(&timeline).unwrap_or_default());
         } else {
-            print!("{}", tell(&story));
+            print!("{}", tell(&timeline));
         }
-        if story.state == crate::domain::attempt::State::Delivered { Ok(()) } else { Err(Failure::Said) }
+        if timeline.state == crate::domain::attempt::State::Delivered { Ok(()) } else { Err(Failure::Said) }
     }
 }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::client::{Api, Server, problem};
-use crate::http::timeline::Story;
+use crate::http::timeline::Timeline;
 
 /// Show the whole story of a dispatch.
 #[derive(Debug, Args)]
@@ -29,18 +29,18 @@ pub(super) struct Show {
 impl Show {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let api = self.server.connect()?;
-        let story =
+        let timeline =
             if self.watch { watch(&api, self.id, |_| {}).await? } else { fetch(&api, self.id).await? };
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&story).unwrap_or_default());
+            println!("{}", serde_json::to_string_pretty(&timeline).unwrap_or_default());
         } else {
-            print!("{}", tell(&story));
+            print!("{}", tell(&timeline));
         }
         Ok(())
     }
 }
 
-pub(super) async fn fetch(api: &Api, id: Uuid) -> Result<Story, Failure> {
+pub(super) async fn fetch(api: &Api, id: Uuid) -> Result<Timeline, Failure> {
     let (status, body) = api.get(&format!("/v1/dispatches/{id}")).await?;
     if status != 200 {
         return Err(problem(status, &body));
@@ -49,23 +49,25 @@ pub(super) async fn fetch(api: &Api, id: Uuid) -> Result<Story, Failure> {
 }
 
 /// Follows a dispatch until it has ended; `changed` hears of each version.
-pub(super) async fn watch(api: &Api, id: Uuid, mut changed: impl FnMut(&Story)) -> Result<Story, Failure> {
+pub(super) async fn watch(
+    api: &Api, id: Uuid, mut changed: impl FnMut(&Timeline),
+) -> Result<Timeline, Failure> {
     let mut version = 0;
     loop {
-        let story = fetch(api, id).await?;
-        if story.version != version {
-            version = story.version;
-            changed(&story);
+        let timeline = fetch(api, id).await?;
+        if timeline.version != version {
+            version = timeline.version;
+            changed(&timeline);
         }
-        if story.is_final {
-            return Ok(story);
+        if timeline.is_final {
+            return Ok(timeline);
         }
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
 }
 
 /// The story in words.
-pub(super) fn tell(s: &Story) -> String {
+pub(super) fn tell(s: &Timeline) -> String {
     let mut out = String::new();
     let reason = s.reason.map(|r| format!(" ({})", r.as_str().replace('_', " "))).unwrap_or_default();
     let at = |t: Timestamp| since(s.admitted_at, t);

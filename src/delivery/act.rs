@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::delivery::wake::Waker;
 use crate::domain::attempt::State;
 use crate::domain::dispatch::Stop;
-use crate::intake::{Act, Deed};
+use crate::intake::{Act, ActKind};
 use crate::ledger::{Advanced, Advancing, Ledger, LedgerError, Marked, Marking};
 use crate::ops::metrics::Metrics;
 
@@ -60,21 +60,21 @@ pub async fn perform(
     ledger: &Ledger, waker: &Waker, metrics: &Metrics, act: &Act,
 ) -> Result<Acted, LedgerError> {
     let (tenant, id) = (act.tenant.clone(), act.id);
-    let acted = match act.deed {
-        Deed::Feedback { verified: true } => {
+    let acted = match act.kind {
+        ActKind::Feedback { verified: true } => {
             mark(ledger, Marking { tenant, id, stop: Stop::Verified }).await?
         }
-        Deed::Feedback { verified: false } => {
+        ActKind::Feedback { verified: false } => {
             let found = ledger.find(&tenant, id).await?;
             found.map_or(Acted::Unknown, |d| Acted::Nothing { state: d.state })
         }
-        Deed::Cancel => match mark(ledger, Marking { tenant, id, stop: Stop::Cancel }).await? {
+        ActKind::Cancel => match mark(ledger, Marking { tenant, id, stop: Stop::Cancel }).await? {
             Acted::Nothing { state } if state.is_final() && state != State::Cancelled => {
                 Acted::Not(Barred::Final(state))
             }
             acted => acted,
         },
-        Deed::Next { step } => match ledger.advance(Advancing { tenant, id, step }).await? {
+        ActKind::Next { step } => match ledger.advance(Advancing { tenant, id, step }).await? {
             Advanced::Advanced { uid, state } => Acted::Done { uid, state },
             Advanced::Before { state } => Acted::Nothing { state },
             Advanced::Final { state } => Acted::Not(Barred::Final(state)),
@@ -87,7 +87,7 @@ pub async fn perform(
     if let Acted::Done { uid, .. } = acted {
         waker.wake(uid);
     }
-    metrics.acted(act.deed.word(), acted.word());
+    metrics.acted(act.kind.word(), acted.word());
     Ok(acted)
 }
 

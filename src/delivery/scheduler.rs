@@ -19,7 +19,7 @@ use crate::delivery::worker::Worker;
 /// The due scan: what a lost wake-up costs at most.
 const SCAN: Duration = Duration::from_secs(1);
 /// Rows that one scan takes at most.
-const MOST: usize = 128;
+const MAX_TAKEN_PER_SCAN: usize = 128;
 /// The same while what is due finds no carrier that takes anything: there may be a hundred thousand of it.
 const FEW: usize = 32;
 /// From one scan to the next, where there is more: new codes go on in between.
@@ -96,23 +96,23 @@ fn take(worker: &Arc<Worker>, uid: Uuid, place: OwnedSemaphorePermit) {
         match worker.ledger().take(uid).await {
             Ok(Some(d)) => worker.run(d).await,
             Ok(None) => {}
-            Err(e) => worker.outage.begins(&e),
+            Err(e) => worker.ledger_health.begins(&e),
         }
     });
 }
 
 /// Takes what is due and has room. Whether there is more, for which there may be room soon.
 async fn scan(worker: &Arc<Worker>) -> bool {
-    if !worker.outage.may_scan() {
+    if !worker.ledger_health.may_scan() {
         return false;
     }
     // What is taken here waits in line for its slot; a backlog of new jobs cannot shut it out.
-    let most = if worker.finds_nobody() { FEW } else { MOST };
+    let most = if worker.finds_nobody() { FEW } else { MAX_TAKEN_PER_SCAN };
     let (fresh, begun) = (worker.room_for_fresh().min(most), worker.room_for_retries().min(most));
     let due = match worker.ledger().take_due(fresh, begun).await {
         Ok(due) => due,
         Err(e) => {
-            worker.outage.begins(&e);
+            worker.ledger_health.begins(&e);
             return false;
         }
     };

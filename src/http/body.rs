@@ -10,14 +10,14 @@ use super::problem::{Problem, ProblemKind};
 /// The largest body that is kept.
 const CAP: usize = 64 * 1024;
 /// The largest that is listened to; above, the connection is closed.
-const PATIENCE: usize = 32 * 1024 * 1024;
+const MAX_BODIES_BYTES: usize = 32 * 1024 * 1024;
 
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
     let (mut kept, mut length, mut chunks) = (vec![], 0, body.into_data_stream());
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| broken_off())?;
         length += chunk.len();
-        if length > PATIENCE {
+        if length > MAX_BODIES_BYTES {
             break;
         }
         if length <= CAP {

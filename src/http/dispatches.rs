@@ -17,8 +17,8 @@ use super::problem::{Problem, ProblemKind};
 use super::{Api, body, key};
 use crate::broker::topology::header::TRACEPARENT;
 use crate::domain::attempt::{Reason, State as Standing};
-use crate::http::timeline::Story;
-use crate::intake::admission::Door;
+use crate::http::timeline::Timeline;
+use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, JobShape};
 use crate::ledger::{Admission, Admitted, KeyRow};
 use crate::ops::crash::{self, Point};
@@ -91,7 +91,7 @@ async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
         let admitter = api.admitter.now();
         let job = admitter.decode(&body, Some(&key.tenant), latest)?;
         let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
-        Ok::<_, crate::intake::BadMessage>(admitter.admission(&job, Door::Http, traceparent, now))
+        Ok::<_, crate::intake::BadMessage>(admitter.admission(&job, Ingress::Http, traceparent, now))
     }));
     let admission = read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
     answer(api, &key, admission).await
@@ -195,15 +195,15 @@ fn too_many(detail: &str, retry_after_s: u64) -> Problem {
     path = "/v1/dispatches/{id}",
     tag = "dispatches",
     params(("id" = Uuid, Path, description = "Your name for the dispatch")),
-    responses((status = 200, description = "The story", body = Story), ShowProblems)
+    responses((status = 200, description = "The story", body = Timeline), ShowProblems)
 )]
 pub(super) async fn show(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
-) -> Result<Json<Story>, Problem> {
+) -> Result<Json<Timeline>, Problem> {
     let key = api.keyring.check(&headers, Scope::Read).await?;
     let Path(id) = id.map_err(|_| Problem::no_dispatch())?;
     let d = api.ledger.find(&key.tenant, id).await?.ok_or_else(Problem::no_dispatch)?;
-    Ok(Json(Story::from(&d)))
+    Ok(Json(Timeline::from(&d)))
 }
 
 problems! {

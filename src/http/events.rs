@@ -16,9 +16,9 @@ use super::problem::{Problem, ProblemKind};
 use super::{Api, key};
 
 /// Streams that one process holds open at most.
-const MOST: usize = 1000;
-/// A process that has just started hears after a moment.
-const PATIENCE: Duration = Duration::from_secs(3);
+const MAX_STREAMS: usize = 1000;
+/// A process that has just started listening after a moment.
+const SEND_TIME_OUT: Duration = Duration::from_secs(3);
 /// A comment that keeps idle connections, and proxies between, alive.
 const ALIVE: Duration = Duration::from_secs(15);
 
@@ -41,11 +41,11 @@ pub(super) async fn follow(
     State(api): State<Arc<Api>>, headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let key = api.keyring.check(&headers, Scope::Read).await?;
-    if api.feed.listeners() >= MOST {
+    if api.feed.listeners() >= MAX_STREAMS {
         return Err(too_many_streams());
     }
-    let mut hears = api.feed.hears();
-    if tokio::time::timeout(PATIENCE, hears.wait_for(|hears| *hears)).await.is_err() {
+    let mut listening = api.feed.listening();
+    if tokio::time::timeout(SEND_TIME_OUT, listening.wait_for(|listening| *listening)).await.is_err() {
         return Err(away());
     }
     let events =
@@ -65,12 +65,12 @@ pub(super) async fn follow(
                 return Some((Ok(next), (feed, tenant)));
             }
         });
-    // Whoever hears nothing more is not left to believe that nothing happens: the stream ends, and may be opened again.
+    // Whoever listening nothing more is not left to believe that nothing happens: the stream ends, and may be opened again.
     let shutdown = api.shutdown.clone();
     let over = async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            _ = hears.wait_for(|hears| !hears) => {}
+            _ = listening.wait_for(|listening| !listening) => {}
         }
     };
     let events = events.take_until(Box::pin(over));

@@ -11,7 +11,7 @@ use crate::config::LimitsConfig;
 use crate::domain::quota::Rule;
 
 /// Keys that are told apart at most. A full map lets everybody through, uncounted: the ledger's quotas hold all the same.
-const MOST: usize = 100_000;
+const MAX_ADDRESSES: usize = 100_000;
 /// A full map is swept no more often: each sweep looks at every key.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long a refusal of the ledger's is remembered at most.
@@ -55,7 +55,7 @@ impl Flood {
         let wait = Duration::from_secs(retry_after_s);
         let (until, free) = (Instant::now() + wait.min(REMEMBERED), Instant::now() + wait);
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() < MOST {
+        if refused.len() < MAX_ADDRESSES {
             refused.insert(number.to_owned(), (until, free));
         }
     }
@@ -101,14 +101,14 @@ impl Keyed {
     }
 
     fn lets(&self, key: &str) -> bool {
-        if self.limiter.len() >= MOST {
+        if self.limiter.len() >= MAX_ADDRESSES {
             let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
             if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
                 self.limiter.retain_recent();
                 *swept = Some(Instant::now());
             }
         }
-        self.limiter.len() >= MOST || self.limiter.check_key(&key.to_owned()).is_ok()
+        self.limiter.len() >= MAX_ADDRESSES || self.limiter.check_key(&key.to_owned()).is_ok()
     }
 }
 
@@ -121,7 +121,7 @@ fn quota(rule: Rule) -> Quota {
 
 #[cfg(test)]
 mod tests {
-    use super::{Flood, MOST};
+    use super::{Flood, MAX_ADDRESSES};
     use crate::config::LimitsConfig;
 
     /// Seen to fail: where a full map goes on counting.
@@ -138,8 +138,11 @@ mod tests {
             assert!(flood.lets_number(&number) && flood.lets_client(&number), "{number}");
             flood.remember(&number, 3600);
         }
-        assert_eq!((flood.numbers.limiter.len(), flood.clients.limiter.len()), (MOST, MOST));
-        assert_eq!(flood.refused.lock().unwrap().len(), MOST);
+        assert_eq!(
+            (flood.numbers.limiter.len(), flood.clients.limiter.len()),
+            (MAX_ADDRESSES, MAX_ADDRESSES)
+        );
+        assert_eq!(flood.refused.lock().unwrap().len(), MAX_ADDRESSES);
         assert!(flood.lets_number("old"), "the map is full: nobody is counted");
     }
 

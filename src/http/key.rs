@@ -20,7 +20,7 @@ use crate::ledger::{KeyRow, Ledger};
 /// A revoked key may be good for this long.
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// Keys that are remembered at most.
-const MOST: usize = 10_000;
+const MAX_KEYS: usize = 10_000;
 /// Ids that were never seen before are looked up this often a second at most: guesses cost the ledger no more.
 const STRANGERS: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
@@ -135,10 +135,10 @@ impl Keyring {
         }
         let row = self.ledger.key(id).await?;
         let mut known = known();
-        if known.len() >= MOST {
+        if known.len() >= MAX_KEYS {
             known.retain(|_, (_, at)| fresh(at));
         }
-        let there = row.as_ref().filter(|_| known.len() < MOST);
+        let there = row.as_ref().filter(|_| known.len() < MAX_KEYS);
         if let Some(row) = there {
             known.insert(id.to_owned(), (row.clone(), Instant::now()));
         } else {

@@ -49,7 +49,7 @@ const TIME_OUT: Duration = Duration::from_secs(15);
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// What the door for jobs needs.
-pub struct Parts {
+pub struct ApiState {
     /// The memory.
     pub ledger: Ledger,
     /// Reading and preparing jobs.
@@ -68,22 +68,22 @@ pub struct Parts {
 
 /// The door for jobs.
 pub struct Api {
-    parts: Parts,
+    parts: ApiState,
     keyring: Keyring,
     flood: Live<Flood>,
 }
 
 impl std::ops::Deref for Api {
-    type Target = Parts;
+    type Target = ApiState;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &ApiState {
         &self.parts
     }
 }
 
 impl Api {
     /// A door that is not open yet.
-    pub fn new(parts: Parts, limits: &LimitsConfig) -> Arc<Self> {
+    pub fn new(parts: ApiState, limits: &LimitsConfig) -> Arc<Self> {
         let keyring = Keyring::new(parts.ledger.clone());
         Arc::new(Self { parts, keyring, flood: Live::new(Flood::new(limits)) })
     }
@@ -144,9 +144,9 @@ async fn receive(
     };
     match receiver.receive(&carrier, &attempt, &token, &headers, &body).await {
         Reception::Taken => StatusCode::NO_CONTENT.into_response(),
-        Reception::NotBelieved => Problem::new(
+        Reception::InvalidCallback => Problem::new(
             StatusCode::FORBIDDEN,
-            ProblemKind::NotBelieved,
+            ProblemKind::InvalidCallback,
             "the token or the signature is wrong",
         )
         .into_response(),

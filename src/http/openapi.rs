@@ -15,7 +15,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::problem::{self, Problem};
 use super::{acts, dispatches, events, webhooks};
-use crate::domain::attempt::Verdict;
+use crate::domain::attempt::ReceiptStatus;
 use crate::domain::dispatch::Stop;
 use crate::intake::{CancelBody, FeedbackBody, JobShape, NextBody};
 use crate::outbox::cloud_event::CloudEvent;
@@ -76,7 +76,7 @@ pub fn document() -> Value {
     let mut told = settings.for_serialize().into_generator();
     told.subschema_for::<CloudEvent>();
     told.subschema_for::<Stop>();
-    told.subschema_for::<Verdict>();
+    told.subschema_for::<ReceiptStatus>();
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.extend(taken.take_definitions(true));
         schemas.extend(told.take_definitions(true));

@@ -59,7 +59,7 @@ words! {
         /// The answer took too long.
         TimeOut = "time-out",
         /// A receipt is not its carrier's.
-        NotBelieved = "not-believed",
+        InvalidCallback = "not-believed",
     }
 }
 

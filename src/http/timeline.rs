@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::attempt::{Attempt, AttemptId, Outcome, Reason, State, Verdict};
+use crate::domain::attempt::{Attempt, AttemptId, Outcome, Reason, ReceiptStatus, State};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Dispatch, Stop};
 
 /// What became of one request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct AttemptStory {
+#[schema(as = AttemptStory)]
+pub struct AttemptEntry {
     /// `<uid>-<n>`
     pub attempt: String,
     /// The step, from 1.
@@ -57,7 +58,7 @@ pub struct AttemptStory {
     /// `delivered` or `bad`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
-    pub receipt: Option<Verdict>,
+    pub receipt: Option<ReceiptStatus>,
     /// Why it is bad.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
@@ -68,9 +69,10 @@ pub struct AttemptStory {
     pub receipt_at: Option<Timestamp>,
 }
 
-/// The whole story.
+/// The whole timeline.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Story {
+#[schema(as = Story)]
+pub struct Timeline {
     /// The sender's name for it.
     pub id: Uuid,
     /// Ours.
@@ -113,10 +115,10 @@ pub struct Story {
     /// What comes back in events.
     pub tags: BTreeMap<String, String>,
     /// The requests, oldest first.
-    pub attempts: Vec<AttemptStory>,
+    pub attempts: Vec<AttemptEntry>,
 }
 
-impl From<&Dispatch> for Story {
+impl From<&Dispatch> for Timeline {
     fn from(d: &Dispatch) -> Self {
         Self {
             id: d.order.id,
@@ -140,8 +142,8 @@ impl From<&Dispatch> for Story {
     }
 }
 
-fn attempt(uid: Uuid, a: &Attempt) -> AttemptStory {
-    AttemptStory {
+fn attempt(uid: Uuid, a: &Attempt) -> AttemptEntry {
+    AttemptEntry {
         attempt: AttemptId { uid, n: a.n }.to_string(),
         step: a.step,
         channel: a.channel,
@@ -168,7 +170,7 @@ fn says(a: &Attempt) -> String {
     let what = match (a.outcome, a.receipt) {
         (None, _) => "under way".to_owned(),
         (Some(Outcome::Accepted), None) => "accepted; no final receipt yet".to_owned(),
-        (Some(Outcome::Accepted), Some(Verdict::Delivered)) => "accepted and delivered".to_owned(),
+        (Some(Outcome::Accepted), Some(ReceiptStatus::Delivered)) => "accepted and delivered".to_owned(),
         (Some(Outcome::Accepted), Some(_)) => {
             let reason = a.receipt_reason.unwrap_or(Reason::Unexplained);
             format!("accepted, but not delivered ({})", reason.as_str().replace('_', " "))

@@ -15,10 +15,10 @@ use super::key::Scope;
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::{Api, body, key};
-use crate::ledger::HookRow;
+use crate::ledger::WebhookRow;
 
 /// Events that a list shows at most.
-const MOST: usize = 200;
+const MAX_ROWS: usize = 200;
 
 /// A tenant's webhook.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,7 +35,7 @@ struct HookAnswer {
     /// The event's id: `<uid>/<version>`
     event: String,
     #[serde(flatten)]
-    row: HookRow,
+    row: WebhookRow,
 }
 
 /// See the target, and what waits for it or was given up
@@ -50,8 +50,8 @@ pub(super) async fn list(
 ) -> Result<Json<WebhookAnswer>, Problem> {
     let key = api.keyring.check(&headers, Scope::Admin).await?;
     let url = api.webhooks.now().url(&key.tenant).map(str::to_owned);
-    let rows = api.ledger.hooks(&key.tenant, MOST).await?;
-    let event = |row: HookRow| HookAnswer { event: format!("{}/{}", row.uid, row.version), row };
+    let rows = api.ledger.webhook_rows(&key.tenant, MAX_ROWS).await?;
+    let event = |row: WebhookRow| HookAnswer { event: format!("{}/{}", row.uid, row.version), row };
     Ok(Json(WebhookAnswer { url, events: rows.into_iter().map(event).collect() }))
 }
 

@@ -23,7 +23,7 @@ words! {
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum ActKind {
     /// The code came back right, or it did not.
     Feedback {
         /// Whether it was right: then nothing further is sent.
@@ -38,7 +38,7 @@ pub enum Deed {
     Cancel,
 }
 
-impl Deed {
+impl ActKind {
     /// As a metric's label.
     pub fn word(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ pub struct Act {
     /// Its sender's name for it.
     pub id: Uuid,
     /// What is to be done.
-    pub deed: Deed,
+    pub kind: ActKind,
 }
 
 impl Act {
@@ -73,24 +73,24 @@ impl Act {
             let tenant = take("tenant").map(|v| name("tenant", &v)).transpose()?;
             (tenant.unwrap_or_else(|| "default".to_owned()), uuid("id", &required("id", take("id"))?)?)
         };
-        let deed = match verb {
-            Verb::Cancel => Deed::Cancel,
+        let kind = match verb {
+            Verb::Cancel => ActKind::Cancel,
             Verb::Feedback => {
                 let verified = required("verified", take("verified"))?;
                 let wrong = || BadMessage::new("verified", "must be true or false");
-                Deed::Feedback { verified: verified.as_bool().ok_or_else(wrong)? }
+                ActKind::Feedback { verified: verified.as_bool().ok_or_else(wrong)? }
             }
             Verb::Next => {
                 let wrong = || BadMessage::new("step", "must be a whole number from 1 to 4");
                 let step = take("step").map(|v| {
                     v.as_u64().filter(|s| (1..=u64::from(bounds::MAX_STEPS)).contains(s)).ok_or_else(wrong)
                 });
-                Deed::Next { step: step.transpose()?.map(|s| s as u8) }
+                ActKind::Next { step: step.transpose()?.map(|s| s as u8) }
             }
         };
         match fields.keys().find(|n| !n.starts_with("x_")) {
             Some(left) => Err(BadMessage::new(shown(left), format!("is not a field of {verb}"))),
-            None => Ok(Self { tenant, id, deed }),
+            None => Ok(Self { tenant, id, kind }),
         }
     }
 }
@@ -156,22 +156,22 @@ pub struct CancelShape {
 
 #[cfg(test)]
 mod tests {
-    use super::{Act, Deed, Verb};
+    use super::{Act, ActKind, Verb};
 
     #[test]
     fn acts_are_read_strictly() {
         let id = "0192f0c1-2222-4333-8444-555566667777";
         let read =
             |verb, more: &str| Act::decode(verb, format!("{{\"id\":\"{id}\"{more}}}").as_bytes(), None);
-        let deed = |verb, more| read(verb, more).map(|a| a.deed).map_err(|e| e.field);
-        assert_eq!(deed(Verb::Cancel, ""), Ok(Deed::Cancel));
-        assert_eq!(deed(Verb::Cancel, ",\"x_own\":1"), Ok(Deed::Cancel));
-        assert_eq!(deed(Verb::Cancel, ",\"why\":1"), Err("why".to_owned()));
-        assert_eq!(deed(Verb::Feedback, ",\"verified\":true"), Ok(Deed::Feedback { verified: true }));
-        assert_eq!(deed(Verb::Feedback, ""), Err("verified".to_owned()));
-        assert_eq!(deed(Verb::Feedback, ",\"verified\":\"yes\""), Err("verified".to_owned()));
-        assert_eq!(deed(Verb::Next, ",\"step\":2"), Ok(Deed::Next { step: Some(2) }));
-        assert_eq!(deed(Verb::Next, ",\"step\":0"), Err("step".to_owned()));
+        let kind = |verb, more| read(verb, more).map(|a| a.kind).map_err(|e| e.field);
+        assert_eq!(kind(Verb::Cancel, ""), Ok(ActKind::Cancel));
+        assert_eq!(kind(Verb::Cancel, ",\"x_own\":1"), Ok(ActKind::Cancel));
+        assert_eq!(kind(Verb::Cancel, ",\"why\":1"), Err("why".to_owned()));
+        assert_eq!(kind(Verb::Feedback, ",\"verified\":true"), Ok(ActKind::Feedback { verified: true }));
+        assert_eq!(kind(Verb::Feedback, ""), Err("verified".to_owned()));
+        assert_eq!(kind(Verb::Feedback, ",\"verified\":\"yes\""), Err("verified".to_owned()));
+        assert_eq!(kind(Verb::Next, ",\"step\":2"), Ok(ActKind::Next { step: Some(2) }));
+        assert_eq!(kind(Verb::Next, ",\"step\":0"), Err("step".to_owned()));
         assert_eq!(Act::decode(Verb::Next, b"{}", None).unwrap_err().field, "id");
         let door = Some(("shop", id.parse().unwrap()));
         assert_eq!(Act::decode(Verb::Next, b"", door).unwrap().tenant, "shop");

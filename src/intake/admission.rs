@@ -15,13 +15,13 @@ use crate::domain::decide::MIN_LIFE;
 use crate::domain::dispatch::Words;
 use crate::domain::dispatch::{Code, Dispatch, Kind, Order, Params, PhoneNumber};
 use crate::intake::{BadMessage, Job};
-use crate::ledger::{Admission, Limit, Owes, Refusal};
+use crate::ledger::{Admission, Destinations, Limit, Refusal};
 use crate::messages::{Letterhead, Templates};
 use crate::seal::{Keys, RowSecret, SealError};
 
 /// Which door a job came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum Ingress {
     /// A refusal becomes a final state, and is told.
     Amqp,
     /// A refusal is the answer, and the id stays free.
@@ -115,7 +115,9 @@ impl Admitter {
     }
 
     /// A job as it asks the ledger in, without its first begin.
-    pub fn admission(&self, job: &Job, door: Door, traceparent: Option<&str>, now: Timestamp) -> Admission {
+    pub fn admission(
+        &self, job: &Job, door: Ingress, traceparent: Option<&str>, now: Timestamp,
+    ) -> Admission {
         let metadata = job.to.metadata();
         let uid = uid_at(now);
         let code = job.code.as_ref().map(|code| Zeroizing::new(code.expose().to_owned()));
@@ -163,21 +165,21 @@ impl Admitter {
             limits,
             voice: None,
             refusal,
-            keep_refusal: door == Door::Amqp,
+            keep_refusal: door == Ingress::Amqp,
             supersedes: job
                 .supersedes
                 .as_ref()
                 .map(|s| (self.keys.supersedes_key(&job.tenant, &s.key, &job.to), s.issued_at)),
             attempt: None,
             snooze: None,
-            owes: self.owes(&job.tenant),
+            destinations: self.destinations(&job.tenant),
         }
     }
 
     /// Whom changes of a tenant's dispatches are owed to.
-    pub fn owes(&self, tenant: &str) -> Owes {
+    pub fn destinations(&self, tenant: &str) -> Destinations {
         let webhook = self.config.tenants.get(tenant).is_some_and(|t| t.webhook.is_some());
-        Owes { broker: self.config.amqp.url.is_some(), webhook }
+        Destinations { broker: self.config.amqp.url.is_some(), webhook }
     }
 
     /// A tenant's own sender at a carrier.

@@ -8,6 +8,8 @@ pub mod admission;
 pub mod envelope;
 mod job;
 
-pub use act::{Act, CancelBody, CancelShape, Deed, FeedbackBody, FeedbackShape, NextBody, NextShape, Verb};
+pub use act::{
+    Act, ActKind, CancelBody, CancelShape, FeedbackBody, FeedbackShape, NextBody, NextShape, Verb,
+};
 pub use job::shape::JobShape;
 pub use job::{BadMessage, Job, Supersedes};

@@ -11,16 +11,16 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
-use super::items::{Admission, Beginning, Deciding, Recording, Told};
+use super::items::{Admission, Beginning, DecisionWrite, PublishedEvents, Recording};
 
 /// Items that wait for a group. More submitters than this wait in line.
 const QUEUE: usize = 4096;
 /// The largest group. Larger ones hold their locks longer and gain nothing.
-const MOST: usize = 128;
+const MAX_GROUP_SIZE: usize = 128;
 /// A group that met others' rows runs again at once, this often.
 const RUNS: u32 = 100;
 /// A group whose connection was lost runs again for this long, with the same claims, before its callers hear of it.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const COMMIT_RETRY_WINDOW: Duration = Duration::from_millis(1500);
 
 type Running<O> = Pin<Box<dyn Future<Output = Result<Vec<O>, LedgerError>> + Send>>;
 
@@ -52,7 +52,7 @@ macro_rules! named_by_uid {
         }
     )+};
 }
-named_by_uid!(Beginning, Deciding, Recording, Told);
+named_by_uid!(Beginning, DecisionWrite, Recording, PublishedEvents);
 
 struct Pending<I, O> {
     item: Arc<I>,
@@ -100,7 +100,7 @@ async fn drive<I: Item, O: Send + 'static>(
             let Some(first) = items.recv().await else { return };
             waiting.push_back(first);
         }
-        while waiting.len() < 2 * MOST {
+        while waiting.len() < 2 * MAX_GROUP_SIZE {
             let Ok(more) = items.try_recv() else { break };
             waiting.push_back(more);
         }
@@ -112,7 +112,7 @@ async fn drive<I: Item, O: Send + 'static>(
             // Taken even when the item must wait: whoever comes later for the same name stays behind it.
             taken.insert(name);
             taken.extend(other);
-            if free && group.len() < MOST { group.push(pending) } else { rest.push_back(pending) }
+            if free && group.len() < MAX_GROUP_SIZE { group.push(pending) } else { rest.push_back(pending) }
         }
         waiting = rest;
         settle(act, group, &run).await;
@@ -167,7 +167,7 @@ pub(super) async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
                 tokio::time::sleep(Duration::from_micros(200 + pause * 50)).await;
             }
             Err(LedgerError::Again) => return Err(LedgerError::Away("too many collisions".to_owned())),
-            Err(LedgerError::Away(_)) if started.elapsed() < PATIENCE => {
+            Err(LedgerError::Away(_)) if started.elapsed() < COMMIT_RETRY_WINDOW => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             outcome => return outcome,

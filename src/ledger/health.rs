@@ -10,15 +10,15 @@ use crate::ledger::{Ledger, LedgerError};
 /// After the ledger is back, finishes go first: no worker scans for this long.
 const NO_SCAN: Duration = Duration::from_secs(3);
 /// How often a ledger that is away is asked again.
-pub const AGAIN: Duration = Duration::from_secs(1);
+pub const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// The state of the ledger, as this process knows it.
-pub struct Outage {
+pub struct LedgerHealth {
     away: watch::Sender<Option<LedgerError>>,
     back_at: watch::Sender<Option<Instant>>,
 }
 
-impl Outage {
+impl LedgerHealth {
     /// It answers, as far as anybody knows.
     #[expect(clippy::new_without_default, reason = "a state, not a value")]
     pub fn new() -> Self {
@@ -72,7 +72,7 @@ impl Outage {
             if away.wait_for(Option::is_some).await.is_err() {
                 return;
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_EVERY).await;
             match ledger.check().await {
                 Ok(_) => {
                     tracing::info!("the ledger answers again");
@@ -102,13 +102,13 @@ fn is_the_same(a: &LedgerError, b: &LedgerError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Outage;
+    use super::LedgerHealth;
     use crate::ledger::LedgerError;
 
     /// Seen to fail: where the first reason stays (a server that answers and has no room "does not answer").
     #[test]
     fn the_reason_is_that_of_now_and_a_change_is_told_once() {
-        let outage = Outage::new();
+        let outage = LedgerHealth::new();
         let mut told = outage.watch();
         let mut says = |e: LedgerError| {
             outage.begins(&e);

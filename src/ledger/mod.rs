@@ -24,8 +24,9 @@ use crate::domain::clock::Clock;
 use crate::domain::dispatch::Dispatch;
 use group::Group;
 pub use items::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, Hook, HookFate,
-    HookRow, KeyRow, Limit, Marked, Marking, NewAttempt, Owed, Owes, Recorded, Recording, Refusal, Told,
+    Admission, Admitted, Advanced, Advancing, AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite,
+    DeliveryResult, Destinations, KeyRow, Limit, Marked, Marking, NewAttempt, PendingEvents, PublishedEvents,
+    Recorded, Recording, Refusal, WebhookDelivery, WebhookRow,
 };
 use time::KnownTime;
 
@@ -76,7 +77,7 @@ trait Store: Send + Sync {
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError>;
     async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError>;
-    async fn conclude(&self, group: &[Arc<Deciding>]) -> Result<Vec<Concluded>, LedgerError>;
+    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<Concluded>, LedgerError>;
     async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError>;
     async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError>;
     async fn advance(&self, advancing: &Advancing) -> Result<Advanced, LedgerError>;
@@ -84,11 +85,11 @@ trait Store: Send + Sync {
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError>;
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
-    async fn owed(&self, most: usize) -> Result<Vec<Owed>, LedgerError>;
-    async fn told(&self, group: &[Arc<Told>]) -> Result<Vec<()>, LedgerError>;
-    async fn hooks_due(&self, tenant: &str, most: usize) -> Result<Vec<Hook>, LedgerError>;
-    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &HookFate) -> Result<(), LedgerError>;
-    async fn hooks(&self, tenant: &str, most: usize) -> Result<Vec<HookRow>, LedgerError>;
+    async fn pending_events(&self, most: usize) -> Result<Vec<PendingEvents>, LedgerError>;
+    async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError>;
+    async fn webhooks_due(&self, tenant: &str, most: usize) -> Result<Vec<WebhookDelivery>, LedgerError>;
+    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &DeliveryResult) -> Result<(), LedgerError>;
+    async fn webhook_rows(&self, tenant: &str, most: usize) -> Result<Vec<WebhookRow>, LedgerError>;
     async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError>;
     async fn beat(&self, worker: &str) -> Result<usize, LedgerError>;
     async fn retire(&self, worker: &str) -> Result<(), LedgerError>;
@@ -151,9 +152,9 @@ pub struct Ledger {
     time: Arc<KnownTime>,
     admits: Group<Admission, Admitted>,
     begins: Group<Beginning, Begun>,
-    conclusions: Group<Deciding, Concluded>,
+    conclusions: Group<DecisionWrite, Concluded>,
     records: Group<Recording, Recorded>,
-    tellings: Group<Told, ()>,
+    publications: Group<PublishedEvents, ()>,
 }
 
 /// Opens a ledger. It is not asked for anything yet: `migrate` or `check` does that.
@@ -190,7 +191,7 @@ impl Ledger {
             begins: group!(begin),
             conclusions: group!(conclude),
             records: group!(record),
-            tellings: group!(told),
+            publications: group!(mark_published),
             time: Arc::default(),
             store,
         }
@@ -225,7 +226,7 @@ impl Ledger {
     }
 
     /// Writes an outcome with what follows, or a conclusion alone.
-    pub async fn conclude(&self, deciding: Deciding) -> Result<Concluded, LedgerError> {
+    pub async fn conclude(&self, deciding: DecisionWrite) -> Result<Concluded, LedgerError> {
         self.conclusions.submit(deciding).await
     }
 
@@ -274,28 +275,28 @@ impl Ledger {
     }
 
     /// Takes what is owed to the world and was not told within 5 s, the longest owed first.
-    pub async fn owed(&self, most: usize) -> Result<Vec<Owed>, LedgerError> {
-        group::run_again(|| self.store.owed(most)).await
+    pub async fn pending_events(&self, most: usize) -> Result<Vec<PendingEvents>, LedgerError> {
+        group::run_again(|| self.store.pending_events(most)).await
     }
 
     /// Removes what was told.
-    pub async fn told(&self, told: Told) -> Result<(), LedgerError> {
-        self.tellings.submit(told).await
+    pub async fn mark_published(&self, told: PublishedEvents) -> Result<(), LedgerError> {
+        self.publications.submit(told).await
     }
 
     /// Takes a tenant's events that are due at its webhook, the longest due first, each for a lease of 30 s.
-    pub async fn hooks_due(&self, tenant: &str, most: usize) -> Result<Vec<Hook>, LedgerError> {
-        group::run_again(|| self.store.hooks_due(tenant, most)).await
+    pub async fn webhooks_due(&self, tenant: &str, most: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
+        group::run_again(|| self.store.webhooks_due(tenant, most)).await
     }
 
     /// Writes what came of trying to tell an event to a webhook.
-    pub async fn hook_fate(&self, uid: Uuid, version: i64, fate: HookFate) -> Result<(), LedgerError> {
+    pub async fn hook_fate(&self, uid: Uuid, version: i64, fate: DeliveryResult) -> Result<(), LedgerError> {
         group::run_again(|| self.store.hook_fate(uid, version, &fate)).await
     }
 
     /// A tenant's events that wait for its webhook or were given up, the newest first.
-    pub async fn hooks(&self, tenant: &str, most: usize) -> Result<Vec<HookRow>, LedgerError> {
-        self.store.hooks(tenant, most).await
+    pub async fn webhook_rows(&self, tenant: &str, most: usize) -> Result<Vec<WebhookRow>, LedgerError> {
+        self.store.webhook_rows(tenant, most).await
     }
 
     /// Makes events that were given up due again: one, or all of a tenant. Answers how many.

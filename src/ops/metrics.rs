@@ -14,7 +14,7 @@ type Word = &'static str;
 
 /// `door`, `result`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Admission {
+pub struct AdmissionLabels {
     /// `amqp` or `http`
     pub door: Word,
     /// The state that a row was born with, `known`, `conflict`, `refused` or `dead`.
@@ -71,7 +71,7 @@ pub struct Stood {
 pub struct Metrics {
     registry: Registry,
     /// Jobs at the doors.
-    pub admissions: Family<Admission, Counter>,
+    pub admissions: Family<AdmissionLabels, Counter>,
     /// Requests to carriers.
     pub attempts: Family<Attempted, Counter>,
     /// Callbacks.
@@ -146,7 +146,7 @@ impl Metrics {
 
     /// A job came to a door.
     pub fn admitted(&self, door: Word, result: Word) {
-        self.admissions.get_or_create(&Admission { door, result }).inc();
+        self.admissions.get_or_create(&AdmissionLabels { door, result }).inc();
     }
 
     /// A sender did something with a dispatch.

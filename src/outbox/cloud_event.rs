@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::attempt::{AttemptId, Reason, State};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::Event;
-use crate::ledger::Owed;
+use crate::ledger::PendingEvents;
 
 /// The content type of an event.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -81,8 +81,8 @@ pub struct EventData {
 }
 
 impl CloudEvent {
-    /// One of the events that a dispatch owes.
-    pub fn of(owed: &Owed, event: &Event) -> Self {
+    /// One of the events that a dispatch destinations.
+    pub fn of(owed: &PendingEvents, event: &Event) -> Self {
         Self {
             specversion: "1.0".to_owned(),
             id: format!("{}/{}", owed.uid, event.version),
@@ -120,7 +120,7 @@ impl CloudEvent {
             reason: None,
             retry_after_s: None,
         };
-        let owed = Owed {
+        let owed = PendingEvents {
             uid,
             tenant: "default".to_owned(),
             id: uuid::uuid!("0192f0c1-2222-4333-8444-555566667777"),

@@ -13,19 +13,19 @@ const BEHIND: usize = 4096;
 #[derive(Clone)]
 pub struct Feed {
     events: broadcast::Sender<Arc<CloudEvent>>,
-    /// Whether this process hears of events at all; over a broker it may not.
-    hears: watch::Sender<bool>,
+    /// Whether this process listening of events at all; over a broker it may not.
+    listening: watch::Sender<bool>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { events: broadcast::Sender::new(BEHIND), hears: watch::Sender::new(true) }
+        Self { events: broadcast::Sender::new(BEHIND), listening: watch::Sender::new(true) }
     }
 }
 
 impl Feed {
     /// Tells everybody who listens. Never waits.
-    pub fn tell(&self, event: CloudEvent) {
+    pub fn publish(&self, event: CloudEvent) {
         let _ = self.events.send(Arc::new(event));
     }
 
@@ -40,12 +40,12 @@ impl Feed {
     }
 
     /// Whether events are heard of, now and later.
-    pub fn hears(&self) -> watch::Receiver<bool> {
-        self.hears.subscribe()
+    pub fn listening(&self) -> watch::Receiver<bool> {
+        self.listening.subscribe()
     }
 
     /// Events are heard of, or no longer.
-    pub fn set_hears(&self, hears: bool) {
-        self.hears.send_replace(hears);
+    pub fn set_listening(&self, listening: bool) {
+        self.listening.send_replace(listening);
     }
 }

@@ -1,7 +1,7 @@
 //! Events out: what a dispatch owes to the world, told at least once.
 //!
-//! Whoever writes a conclusion hands its events over and goes on; telling takes no worker's slot. What is not confirmed
-//! stays owed in the row, and the scan tells it again.
+//! Whoever writes a conclusion hands its events over and goes on; publishing takes no worker's slot. What is not confirmed
+//! stays pending in the row, and the scan tells it again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::broker::topology::header;
 use crate::broker::{Broker, Exchange, Message};
 use crate::config::live::Live;
 use crate::domain::dispatch::Event;
-use crate::ledger::{Ledger, Owed, Told};
+use crate::ledger::{Ledger, PendingEvents, PublishedEvents};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
 use crate::outbox::cloud_event::{self, CloudEvent};
@@ -25,66 +25,70 @@ use crate::outbox::webhook::Webhooks;
 const QUEUE: usize = 10_000;
 /// Dispatches whose events are told at once.
 const AT_ONCE: usize = 256;
-/// How often what is owed is looked for.
+/// How often what is pending is looked for.
 const SCAN: Duration = Duration::from_secs(1);
 /// How many dispatches a scan takes.
-const SCAN_MOST: usize = 200;
+const MAX_DISPATCHES_PER_SCAN: usize = 200;
 
-/// The door to telling.
+/// The door to publishing.
 #[derive(Clone)]
-pub struct Teller {
-    /// Towards the broker; what is owed there lies in the row until it is confirmed.
-    queue: Option<mpsc::Sender<Owed>>,
+pub struct EventPublisher {
+    /// Towards the broker; what is pending there lies in the row until it is confirmed.
+    queue: Option<mpsc::Sender<PendingEvents>>,
     /// Without a broker, who listens in this process hears of it here; with one, from the broker.
     feed: Feed,
     webhooks: Live<Webhooks>,
 }
 
-impl Teller {
+impl EventPublisher {
     /// A teller without a broker.
     pub fn new(feed: Feed, webhooks: Live<Webhooks>) -> Self {
         Self { queue: None, feed, webhooks }
     }
 
-    /// Starts telling over the broker, until shutdown.
+    /// Starts publishing over the broker, until shutdown.
     #[must_use]
     pub fn by_broker(
         self, ledger: Ledger, broker: Broker, metrics: Arc<Metrics>, shutdown: CancellationToken,
     ) -> Self {
-        let (queue, owed) = mpsc::channel(QUEUE);
-        tokio::spawn(run(ledger, broker, metrics, owed, shutdown));
+        let (queue, pending) = mpsc::channel(QUEUE);
+        tokio::spawn(run(ledger, broker, metrics, pending, shutdown));
         Self { queue: Some(queue), ..self }
     }
 
     /// Hands events over. Never waits: when the queue is full, the scan tells them.
-    pub fn tell(&self, owed: Owed) {
-        if owed.events.is_empty() {
+    pub fn publish(&self, pending: PendingEvents) {
+        if pending.events.is_empty() {
             return;
         }
-        self.webhooks.now().poke(&owed.tenant);
+        self.webhooks.now().poke(&pending.tenant);
         match &self.queue {
-            Some(queue) => drop(queue.try_send(owed)),
-            None => owed.events.iter().for_each(|event| self.feed.tell(CloudEvent::of(&owed, event))),
+            Some(queue) => drop(queue.try_send(pending)),
+            None => {
+                for event in &pending.events {
+                    self.feed.publish(CloudEvent::of(&pending, event));
+                }
+            }
         }
     }
 }
 
 /// Hears what all processes tell over the broker, and passes it on to whoever listens here.
-pub fn hear(broker: &Broker, feed: Feed) -> impl Future<Output = ()> + use<> {
-    let (ear, mut events) = mpsc::channel(QUEUE);
-    broker.listen(ear);
+pub fn forward_from_broker(broker: &Broker, feed: Feed) -> impl Future<Output = ()> + use<> {
+    let (sender, mut events) = mpsc::channel(QUEUE);
+    broker.listen(sender);
     let mut standing = broker.watch();
-    feed.set_hears(standing.borrow_and_update().listening());
+    feed.set_listening(standing.borrow_and_update().listening());
     async move {
         loop {
             tokio::select! {
                 event = events.recv() => match event {
                     // Anything else on the exchange is not ours.
-                    Some(body) => drop(serde_json::from_slice(&body).map(|event| feed.tell(event))),
+                    Some(body) => drop(serde_json::from_slice(&body).map(|event| feed.publish(event))),
                     None => return,
                 },
                 Ok(()) = standing.changed() => {
-                    feed.set_hears(standing.borrow_and_update().listening());
+                    feed.set_listening(standing.borrow_and_update().listening());
                 }
             }
         }
@@ -92,13 +96,14 @@ pub fn hear(broker: &Broker, feed: Feed) -> impl Future<Output = ()> + use<> {
 }
 
 async fn run(
-    ledger: Ledger, broker: Broker, metrics: Arc<Metrics>, owed: mpsc::Receiver<Owed>,
+    ledger: Ledger, broker: Broker, metrics: Arc<Metrics>, pending: mpsc::Receiver<PendingEvents>,
     shutdown: CancellationToken,
 ) {
-    let fresh =
-        futures_util::stream::unfold(owed, |mut owed| async move { owed.recv().await.map(|o| (o, owed)) });
-    let telling = fresh.for_each_concurrent(AT_ONCE, |owed| async {
-        tell_all(&ledger, &broker, &metrics, owed).await;
+    let fresh = futures_util::stream::unfold(pending, |mut pending| async move {
+        pending.recv().await.map(|o| (o, pending))
+    });
+    let publishing = fresh.for_each_concurrent(AT_ONCE, |pending| async {
+        publish_all(&ledger, &broker, &metrics, pending).await;
     });
     let scanning = async {
         let mut tick = tokio::time::interval(SCAN);
@@ -109,50 +114,50 @@ async fn run(
         }
     };
     tokio::select! {
-        () = telling => {}
+        () = publishing => {}
         () = scanning => {}
         () = shutdown.cancelled() => {}
     }
 }
 
-/// Tells what is still owed. Whether there is more, and it can be told: an outage's backlog is not left to the seconds.
+/// Tells what is still pending. Whether there is more, and it can be published: an outage's backlog is not left to the seconds.
 async fn scan(ledger: &Ledger, broker: &Broker, metrics: &Metrics) -> bool {
     if !broker.watch().borrow().telling() {
         return false;
     }
     // Away: the worker says so; nothing is lost by trying again in a second.
-    let Ok(owed) = ledger.owed(SCAN_MOST).await else { return false };
-    let full = owed.len() >= SCAN_MOST;
-    let telling = owed.into_iter().map(|owed| tell_all(ledger, broker, metrics, owed));
-    let told = futures_util::stream::iter(telling).buffer_unordered(AT_ONCE);
-    let any = told.fold(false, async |any, told| any || told).await;
+    let Ok(pending) = ledger.pending_events(MAX_DISPATCHES_PER_SCAN).await else { return false };
+    let full = pending.len() >= MAX_DISPATCHES_PER_SCAN;
+    let publishing = pending.into_iter().map(|pending| publish_all(ledger, broker, metrics, pending));
+    let published = futures_util::stream::iter(publishing).buffer_unordered(AT_ONCE);
+    let any = published.fold(false, async |any, one| any || one).await;
     full && any
 }
 
 /// Tells the events of one dispatch in order, and removes those that were confirmed. Whether there were any.
-async fn tell_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, owed: Owed) -> bool {
-    let mut told = Told { uid: owed.uid, versions: vec![] };
-    for event in &owed.events {
-        if let Err(e) = broker.publish(message(&owed, event)).await {
-            tracing::debug!(dispatch.uid = %owed.uid, reason = %e, "an event is not confirmed: it stays owed");
+async fn publish_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, pending: PendingEvents) -> bool {
+    let mut published = PublishedEvents { uid: pending.uid, versions: vec![] };
+    for event in &pending.events {
+        if let Err(e) = broker.publish(message(&pending, event)).await {
+            tracing::debug!(dispatch.uid = %pending.uid, reason = %e, "an event is not confirmed: it stays pending");
             break;
         }
         metrics.told.inc();
         crash::at(Point::EventConfirmed);
-        told.versions.push(event.version);
+        published.versions.push(event.version);
     }
-    let any = !told.versions.is_empty();
+    let any = !published.versions.is_empty();
     if any {
         // When this fails they are told once more, with the same ids.
-        let _ = ledger.told(told).await;
+        let _ = ledger.mark_published(published).await;
         crash::at(Point::EventRemoved);
     }
     any
 }
 
 /// A `CloudEvents` 1.0 JSON event.
-fn message(owed: &Owed, event: &Event) -> Message {
-    let cloud = CloudEvent::of(owed, event);
+fn message(pending: &PendingEvents, event: &Event) -> Message {
+    let cloud = CloudEvent::of(pending, event);
     Message {
         exchange: Exchange::Events,
         routing_key: format!("dispatch.{}", event.state),
@@ -160,7 +165,7 @@ fn message(owed: &Owed, event: &Event) -> Message {
         message_id: cloud.id,
         kind: "event",
         content_type: cloud_event::CONTENT_TYPE,
-        headers: owed.traceparent.iter().map(|t| (header::TRACEPARENT.to_owned(), t.clone())).collect(),
+        headers: pending.traceparent.iter().map(|t| (header::TRACEPARENT.to_owned(), t.clone())).collect(),
         user_id: None,
         mandatory: false,
     }

@@ -10,21 +10,21 @@ use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{Broker, Delivery, Exchange, Intake, Message};
-use crate::carriers::{Callback, NotBelieved};
+use crate::carriers::{Callback, InvalidCallback};
 use crate::config::live::Live;
 use crate::delivery::routing::Routes;
 use crate::delivery::wake::Waker;
 use crate::domain::attempt::AttemptId;
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
-use crate::ledger::health::{AGAIN, Outage};
+use crate::ledger::health::{LedgerHealth, RETRY_EVERY};
 use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::{Metrics, Received};
 use crate::seal::Keys;
 
 /// How long a ledger that does not answer is waited for: carriers wait 15 s for an answer (Twilio's read time-out).
-const PATIENCE: Duration = Duration::from_secs(4);
+const COMMIT_WAIT: Duration = Duration::from_secs(4);
 /// A kept receipt that this process cannot read is put back after so long.
 const LATER: Duration = Duration::from_secs(5);
 /// Where receipts are kept while the ledger is away.
@@ -46,7 +46,7 @@ pub enum Reception {
     /// It is committed, or says nothing new: 2xx.
     Taken,
     /// Its token or signature is wrong, or it is for nobody here: 403, and nothing of it is kept.
-    NotBelieved,
+    InvalidCallback,
     /// It is not what the carrier sends, or what can be kept: 400.
     Unreadable,
     /// The ledger is away: 503, and the carrier tries again.
@@ -54,7 +54,7 @@ pub enum Reception {
 }
 
 /// What the receipts' door needs.
-pub struct Parts {
+pub struct ReceiptDeps {
     /// The memory.
     pub ledger: Ledger,
     /// Whose callbacks are taken.
@@ -73,23 +73,23 @@ pub struct Parts {
 
 /// The receipts' door.
 pub struct Receiver {
-    parts: Parts,
+    parts: ReceiptDeps,
     /// Whether the ledger answers.
-    pub outage: Outage,
+    pub ledger_health: LedgerHealth,
 }
 
 impl std::ops::Deref for Receiver {
-    type Target = Parts;
+    type Target = ReceiptDeps;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &ReceiptDeps {
         &self.parts
     }
 }
 
 impl Receiver {
     /// A door that believes callbacks to URLs under `public_url`.
-    pub fn new(parts: Parts) -> Self {
-        Self { parts, outage: Outage::new() }
+    pub fn new(parts: ReceiptDeps) -> Self {
+        Self { parts, ledger_health: LedgerHealth::new() }
     }
 
     /// Takes a callback in.
@@ -99,29 +99,29 @@ impl Receiver {
         // The token is checked without the ledger: strangers cost it nothing.
         let routes = self.routes.now();
         let Some(account) = routes.account(carrier) else {
-            return Reception::NotBelieved;
+            return Reception::InvalidCallback;
         };
         let count = |verdict| {
             self.metrics.receipts.get_or_create(&Received { carrier: account.name.clone(), verdict }).inc();
         };
         let Ok(id) = attempt.parse::<AttemptId>() else {
-            return Reception::NotBelieved;
+            return Reception::InvalidCallback;
         };
         if !self.keys.now().token_is_good(&account.name, id, token) {
             count("bad_token");
-            return Reception::NotBelieved;
+            return Reception::InvalidCallback;
         }
         let url =
             format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.public_url.trim_end_matches('/'));
-        let receipt = match account.carrier.read(&Callback { url: &url, headers, body }) {
+        let receipt = match account.carrier.parse_callback(&Callback { url: &url, headers, body }) {
             Ok(Some(receipt)) => receipt,
             Ok(None) => return Reception::Taken,
-            Err(NotBelieved::Signature) => {
+            Err(InvalidCallback::Signature) => {
                 count("bad_signature");
                 tracing::warn!(carrier, attempt = %id, "a callback's signature is wrong: is receipts.public_url what the carrier calls?");
-                return Reception::NotBelieved;
+                return Reception::InvalidCallback;
             }
-            Err(NotBelieved::Form) => {
+            Err(InvalidCallback::Form) => {
                 count("unreadable");
                 return Reception::Unreadable;
             }
@@ -141,7 +141,7 @@ impl Receiver {
                 Reception::Taken
             }
             Err(e) => {
-                self.outage.begins(&e);
+                self.ledger_health.begins(&e);
                 // What is refused now would be refused later too: only the carrier is left to keep it.
                 if e.bars().is_some() { Reception::Unreadable } else { self.set_aside(&recording).await }
             }
@@ -196,7 +196,7 @@ impl Receiver {
             match serde_json::from_slice::<Kept>(&plain) {
                 Ok(kept) if kept.v <= VERSION => {
                     if let Err(bad) = self.record_kept(kept.recording).await {
-                        tokio::spawn(Arc::clone(&self).bury(delivery, bad));
+                        tokio::spawn(Arc::clone(&self).dead_letter(delivery, bad));
                     } else {
                         delivery.ack();
                     }
@@ -221,16 +221,16 @@ impl Receiver {
                     if let Some(rule) = e.bars() {
                         return Err(BadMessage::new("receipt", rule));
                     }
-                    self.outage.begins(&e);
-                    tokio::time::sleep(AGAIN).await;
-                    self.outage.over().await;
+                    self.ledger_health.begins(&e);
+                    tokio::time::sleep(RETRY_EVERY).await;
+                    self.ledger_health.over().await;
                 }
             }
         }
     }
 
     /// Moves what cannot be recorded to `otpost.dead`.
-    async fn bury(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
+    async fn dead_letter(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
         tracing::error!(rule = bad.rule, "a kept receipt cannot be recorded: it goes to otpost.dead");
         let letter = Envelope::letter(&delivery, &self.keys.now(), &bad);
         self.give(letter, delivery).await;
@@ -250,16 +250,16 @@ impl Receiver {
                 delivery.ack();
                 return;
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_EVERY).await;
         }
     }
 
     /// Records a receipt; a ledger that is away for a moment is waited for, while the carrier waits for us.
     async fn record(&self, recording: Recording) -> Result<Recorded, LedgerError> {
-        if !self.outage.answers() {
+        if !self.ledger_health.answers() {
             return Err(LedgerError::Away("known to be away".to_owned()));
         }
         let late = || LedgerError::Away("no answer in time".to_owned());
-        tokio::time::timeout(PATIENCE, self.ledger.record(recording)).await.map_err(|_| late())?
+        tokio::time::timeout(COMMIT_WAIT, self.ledger.record(recording)).await.map_err(|_| late())?
     }
 }

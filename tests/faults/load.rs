@@ -154,17 +154,17 @@ impl Sent {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) enum Door {
+pub(crate) enum Ingress {
     Plain,
     Sealed,
     Http,
 }
 
 /// All doors, in parts.
-const ALL: &[(u64, Door)] = &[(65, Door::Plain), (15, Door::Sealed), (20, Door::Http)];
+const ALL: &[(u64, Ingress)] = &[(65, Ingress::Plain), (15, Ingress::Sealed), (20, Ingress::Http)];
 /// The broker's alone, and the other alone.
-pub(crate) const BROKER: &[(u64, Door)] = &[(65, Door::Plain), (15, Door::Sealed)];
-pub(crate) const HTTP: &[(u64, Door)] = &[(1, Door::Http)];
+pub(crate) const BROKER: &[(u64, Ingress)] = &[(65, Ingress::Plain), (15, Ingress::Sealed)];
+pub(crate) const HTTP: &[(u64, Ingress)] = &[(1, Ingress::Http)];
 
 /// How long a code lives, unless a scenario says otherwise.
 pub(crate) const LIFE: Duration = Duration::from_secs(60);
@@ -179,7 +179,7 @@ pub(crate) struct Load<'a> {
     channel: Option<(Connection, Channel)>,
     serial: u32,
     /// By which doors.
-    pub(crate) doors: &'static [(u64, Door)],
+    pub(crate) doors: &'static [(u64, Ingress)],
     /// What its numbers begin with; eight digits follow.
     pub(crate) prefix: &'static str,
 }
@@ -287,14 +287,14 @@ impl<'a> Load<'a> {
     }
 
     /// Whether otpost has taken it.
-    async fn hand_over(&mut self, door: Door, job: &Value) -> bool {
+    async fn hand_over(&mut self, door: Ingress, job: &Value) -> bool {
         match door {
-            Door::Plain => self.say("dispatch", job.to_string().as_bytes()).await,
-            Door::Sealed => {
+            Ingress::Plain => self.say("dispatch", job.to_string().as_bytes()).await,
+            Ingress::Sealed => {
                 let sealed = seal(&self.site.house.root.tenant("default"), job);
                 self.say("dispatch", sealed.to_string().as_bytes()).await;
             }
-            Door::Http => return self.post(job).await,
+            Ingress::Http => return self.post(job).await,
         }
         true
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use otpost::domain::attempt::{Outcome, Reason, State, Verdict};
+use otpost::domain::attempt::{Outcome, Reason, ReceiptStatus, State};
 use otpost::ledger::Recorded;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -22,7 +22,7 @@ use crate::support::world::{Backend, World};
 /// What happens to a dispatch whose only attempt is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Happens {
-    Receipt(Verdict, Option<Reason>),
+    Receipt(ReceiptStatus, Option<Reason>),
     /// Our own answer is stored: it was accepted, or nobody knows.
     Answer(Outcome),
     /// Somebody takes what is due.
@@ -34,10 +34,10 @@ enum Happens {
 /// Receipts in any order and number, with turns in between; an answer somewhere, and days that pass somewhere or not.
 fn story() -> impl Strategy<Value = Vec<Happens>> {
     let receipt = prop_oneof![
-        Just(Happens::Receipt(Verdict::Interim, None)),
-        Just(Happens::Receipt(Verdict::Delivered, None)),
-        Just(Happens::Receipt(Verdict::Bad, Some(Reason::Unreachable))),
-        Just(Happens::Receipt(Verdict::Bad, Some(Reason::Landline))),
+        Just(Happens::Receipt(ReceiptStatus::Interim, None)),
+        Just(Happens::Receipt(ReceiptStatus::Delivered, None)),
+        Just(Happens::Receipt(ReceiptStatus::Bad, Some(Reason::Unreachable))),
+        Just(Happens::Receipt(ReceiptStatus::Bad, Some(Reason::Landline))),
     ];
     let kinds = prop::collection::vec(receipt, 0..4);
     let answer = prop_oneof![Just(Outcome::Accepted), Just(Outcome::Unknown)];
@@ -61,13 +61,13 @@ fn end(story: &[Happens]) -> State {
     };
     let days = story.iter().position(|h| *h == Happens::Days);
     let in_time = &story[..days.unwrap_or(story.len())];
-    if of(Verdict::Delivered, story) {
+    if of(ReceiptStatus::Delivered, story) {
         State::Delivered
-    } else if of(Verdict::Bad, in_time) {
+    } else if of(ReceiptStatus::Bad, in_time) {
         State::Undelivered
     } else if days.is_some() {
         State::Unconfirmed
-    } else if of(Verdict::Interim, story) || story.contains(&Happens::Answer(Outcome::Accepted)) {
+    } else if of(ReceiptStatus::Interim, story) || story.contains(&Happens::Answer(Outcome::Accepted)) {
         State::Sent
     } else {
         State::Sending
@@ -110,8 +110,9 @@ async fn tell(p: &Play, start: f64, story: &[Happens]) {
     let d = p.read(uid).await;
     assert_eq!(d.state, end(story), "{d:#?}");
     assert_eq!(d.attempts.len(), 1, "a receipt begins nothing here");
-    let bad =
-        story.iter().find_map(|h| if let Happens::Receipt(Verdict::Bad, why) = h { *why } else { None });
+    let bad = story
+        .iter()
+        .find_map(|h| if let Happens::Receipt(ReceiptStatus::Bad, why) = h { *why } else { None });
     if d.state == State::Undelivered {
         assert_eq!(d.attempts[0].receipt_reason, bad, "the first bad one stays");
     }

@@ -12,18 +12,18 @@ use crate::support::relay::Relay;
 
 /// By which door an act comes.
 #[derive(Clone, Copy)]
-enum Door<'a> {
+enum Ingress<'a> {
     Http(&'a App),
     Amqp,
 }
 
-async fn act(house: &House, door: Door<'_>, id: Uuid, verb: &str, body: Value) {
+async fn act(house: &House, door: Ingress<'_>, id: Uuid, verb: &str, body: Value) {
     match door {
-        Door::Http(app) => {
+        Ingress::Http(app) => {
             let (status, answer) = house.act(app, id, verb, &body).await;
             assert_eq!(status, 202, "{answer}");
         }
-        Door::Amqp => {
+        Ingress::Amqp => {
             let mut body = body;
             body["id"] = json!(id);
             house.publish_bytes(verb, body.to_string().as_bytes()).await;
@@ -41,7 +41,7 @@ const CALL_NEXT: [&str; 2] = ["sms", "voice"];
 async fn acts_over_both_doors() {
     let house = House::build(Duration::from_millis(50)).await;
     let app = house.start(house.config(&["c1"]), Roles::ALL).await;
-    let (http, amqp) = (Door::Http(&app), Door::Amqp);
+    let (http, amqp) = (Ingress::Http(&app), Ingress::Amqp);
     tokio::join!(
         verified_while_a_timer_runs(&house, http, "+447701001301"),
         verified_while_a_timer_runs(&house, amqp, "+447701001302"),
@@ -61,7 +61,7 @@ async fn acts_over_both_doors() {
 }
 
 /// Trace 13, rows 1 to 4.
-async fn verified_while_a_timer_runs(house: &House, door: Door<'_>, to: &str) {
+async fn verified_while_a_timer_runs(house: &House, door: Ingress<'_>, to: &str) {
     house.script(to, json!(["silent"])).await;
     let id = house.publish(&job(to, json!({"channels": CALL_NEXT, "fallback_after_s": 5}))).await;
     house.until_state(id, "sent").await;
@@ -76,7 +76,7 @@ async fn verified_while_a_timer_runs(house: &House, door: Door<'_>, to: &str) {
 }
 
 /// Trace 13, row 7: a call that has begun cannot be recalled, and nothing follows it.
-async fn verified_while_the_call_is_made(house: &House, door: Door<'_>) {
+async fn verified_while_the_call_is_made(house: &House, door: Ingress<'_>) {
     let to = "+447701001307";
     house.script(to, json!(["silent", {"outcome": "slow", "ms": 1500}])).await;
     let plan = json!({"channels": ["sms", "voice", "sms"], "fallback_after_s": 1});
@@ -88,7 +88,7 @@ async fn verified_while_the_call_is_made(house: &House, door: Door<'_>) {
 }
 
 /// Trace 14, rows 3 and 5.
-async fn cancelled_in_flight_and_accepted(house: &House, door: Door<'_>) {
+async fn cancelled_in_flight_and_accepted(house: &House, door: Ingress<'_>) {
     let to = "+447701001405";
     house.script(to, json!([{"outcome": "slow", "ms": 1500}])).await;
     let id = house.publish(&job(to, json!({"channels": CALL_NEXT, "fallback_after_s": 2}))).await;
@@ -103,7 +103,7 @@ async fn cancelled_in_flight_and_accepted(house: &House, door: Door<'_>) {
 }
 
 /// Trace 14, rows 3 and 6.
-async fn cancelled_in_flight_and_unknown(house: &House, door: Door<'_>) {
+async fn cancelled_in_flight_and_unknown(house: &House, door: Ingress<'_>) {
     let to = "+447701001406";
     house.script(to, json!([{"outcome": "hold", "seconds": 60}])).await;
     let id = house.publish(&job(to, json!({"channels": CALL_NEXT}))).await;
@@ -115,7 +115,7 @@ async fn cancelled_in_flight_and_unknown(house: &House, door: Door<'_>) {
 }
 
 /// Trace 14, row 7, with a carrier that asks for patience.
-async fn cancelled_while_put_off(house: &House, door: Door<'_>, to: &str) {
+async fn cancelled_while_put_off(house: &House, door: Ingress<'_>, to: &str) {
     house.script(to, json!([{"outcome": "throttle", "retry_after_s": 600}])).await;
     let id = house.publish(&job(to, json!({"channels": ["sms"]}))).await;
     house.until(id, "put off", |d| d.attempts.first().is_some_and(|a| a.outcome.is_some())).await;
@@ -127,7 +127,7 @@ async fn cancelled_while_put_off(house: &House, door: Door<'_>, to: &str) {
 }
 
 /// Trace 14, row 8.
-async fn cancelled_while_it_waits_for_a_receipt(house: &House, door: Door<'_>) {
+async fn cancelled_while_it_waits_for_a_receipt(house: &House, door: Ingress<'_>) {
     let to = "+447701001488";
     house.script(to, json!(["hang_up"])).await;
     let id = house.publish(&job(to, json!({}))).await;

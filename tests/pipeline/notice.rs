@@ -46,13 +46,13 @@ fn tight(mut config: Config) -> Config {
 }
 
 /// Everything over HTTP, where jobs are read, refused, admitted and begun one after the other.
-struct Door<'h> {
+struct Ingress<'h> {
     house: &'h House,
     app: &'h App,
     key: String,
 }
 
-impl Door<'_> {
+impl Ingress<'_> {
     async fn post(&self, job: &Value) -> (u16, Value) {
         let api = self.app.api.unwrap().to_string();
         self.house.post_bytes(&api, &self.key, job.to_string().into_bytes()).await
@@ -72,7 +72,7 @@ impl Door<'_> {
 
 /// Seen to fail: where a notice is counted as a code (`admission`), and where its calls are counted as a code's
 /// (`voice_limit`).
-async fn notices_are_sent_and_counted_apart(door: &Door<'_>) {
+async fn notices_are_sent_and_counted_apart(door: &Ingress<'_>) {
     let (to, called) = ("+447709000001", "+447709000002");
     let d = door.ends(&notice(to, json!({})), "delivered").await;
     assert_eq!((d.order.template.as_str(), d.code), ("two_step_notice", None));
@@ -110,7 +110,7 @@ async fn notices_are_sent_and_counted_apart(door: &Door<'_>) {
     assert_eq!(d.reason, Some(Reason::VoiceQuota));
 }
 
-async fn a_code_where_there_must_be_none_and_none_where_there_must_be_one(door: &Door<'_>) {
+async fn a_code_where_there_must_be_none_and_none_where_there_must_be_one(door: &Ingress<'_>) {
     let to = "+447709000003";
     let mut with_code = notice(to, json!({}));
     with_code["code"] = json!("481516");
@@ -125,7 +125,7 @@ async fn a_code_where_there_must_be_none_and_none_where_there_must_be_one(door: 
     assert_eq!(door.house.accepted(to).await, 0);
 }
 
-async fn the_newest_notice_wins_and_feedback_on_one_changes_nothing(door: &Door<'_>) {
+async fn the_newest_notice_wins_and_feedback_on_one_changes_nothing(door: &Ingress<'_>) {
     let to = "+447709000004";
     let at =
         |second: u8| json!({"supersedes": "settings", "issued_at": format!("2026-01-01T00:00:{second:02}Z")});
@@ -143,7 +143,7 @@ async fn the_newest_notice_wins_and_feedback_on_one_changes_nothing(door: &Door<
     }
 }
 
-async fn all(door: &Door<'_>) {
+async fn all(door: &Ingress<'_>) {
     tokio::join!(
         notices_are_sent_and_counted_apart(door),
         a_code_where_there_must_be_none_and_none_where_there_must_be_one(door),
@@ -155,7 +155,7 @@ async fn all(door: &Door<'_>) {
 async fn notices_over_http_and_postgres() {
     let house = House::build(Duration::from_millis(50)).await;
     let app = house.start(tight(house.config(&["c1"])), Roles::ALL).await;
-    all(&Door { house: &house, app: &app, key: house.key.clone() }).await;
+    all(&Ingress { house: &house, app: &app, key: house.key.clone() }).await;
     app.stop().await;
 }
 
@@ -169,7 +169,7 @@ async fn notices_over_http_and_sqlite() {
     let app = otpost::app::start(config, house.keys.clone(), how).await.unwrap();
     let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
     app.ledger.add_key(&key.row).await.unwrap();
-    all(&Door { house: &house, app: &app, key: key.text }).await;
+    all(&Ingress { house: &house, app: &app, key: key.text }).await;
     app.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use otpost::app::Roles;
-use otpost::domain::attempt::{Outcome, Reason, Verdict};
+use otpost::domain::attempt::{Outcome, Reason, ReceiptStatus};
 use serde_json::json;
 
 use crate::support::house::{House, job};
@@ -163,7 +163,7 @@ async fn delivered_while_the_call_is_open(house: &House) {
     let d = house.until(id, "called", |d| d.open().is_none() && d.wake_at.is_none()).await;
     assert_eq!((d.attempts[1].outcome, d.state.as_str()), (Some(Outcome::Accepted), "delivered"));
     assert_eq!((d.attempts.len(), d.slots.len()), (2, 2), "nothing more, and the call took its slot");
-    house.until(id, "the call's receipt", |d| d.attempts[1].receipt == Some(Verdict::Delivered)).await;
+    house.until(id, "the call's receipt", |d| d.attempts[1].receipt == Some(ReceiptStatus::Delivered)).await;
     house.until_events(id, &["sent 2", "delivered 5"]).await;
     assert_eq!(house.accepted(to).await, 2);
 }
@@ -178,7 +178,10 @@ async fn a_carrier_that_is_asked_before_a_fallback_is_believed() {
     let delivered = async |to: &str, plan: [&str; 2]| {
         let id = house.publish(&job(to, json!({"channels": plan, "fallback_after_s": 2}))).await;
         let d = house.until_state(id, "delivered").await;
-        assert_eq!((d.version, d.attempts.len(), d.attempts[0].receipt), (4, 1, Some(Verdict::Delivered)));
+        assert_eq!(
+            (d.version, d.attempts.len(), d.attempts[0].receipt),
+            (4, 1, Some(ReceiptStatus::Delivered))
+        );
         house.until_events(id, &["sent 2", "delivered 4"]).await;
         let accepted = house.record("accepted", Some(to)).await;
         assert_eq!(accepted.len(), 1, "no second message: {accepted:?}");

@@ -5,14 +5,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use otpost::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, Verdict};
+use otpost::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus};
 use otpost::domain::channel::Channel;
 use otpost::domain::clock::after;
-use otpost::domain::decide::{Begin, Candidate, Next, Policy, UnknownPolicy, next, skip_step, snooze};
+use otpost::domain::decide::{Begin, Candidate, Decision, Policy, UnknownPolicy, next, skip_step, snooze};
 use otpost::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use otpost::ledger::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Closing, Concluded, Deciding, Limit, Marked,
-    Marking, NewAttempt, Owes, Recorded, Recording,
+    Admission, Admitted, Advanced, Advancing, AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite,
+    Destinations, Limit, Marked, Marking, NewAttempt, Recorded, Recording,
 };
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ pub const VOICE: Channel = Channel::Voice;
 const TIME_OUT: Duration = Duration::from_secs(10);
 
 /// There is a broker to tell, and no webhook.
-pub const OWES: Owes = Owes { broker: true, webhook: false };
+pub const DESTINATIONS: Destinations = Destinations { broker: true, webhook: false };
 
 /// A job of the tests: its fields may be changed before it is admitted.
 pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
@@ -54,7 +54,7 @@ pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
         supersedes: None,
         attempt: None,
         snooze: None,
-        owes: OWES,
+        destinations: DESTINATIONS,
     }
 }
 
@@ -125,21 +125,21 @@ impl Play {
     /// Finishes the open attempt as the worker that saw this row would; decides again where the version had changed.
     pub async fn finish(&self, seen: &Dispatch, judgement: Judgement) -> Option<Begin> {
         match self.finish_once(seen, judgement).await {
-            (Concluded::Written, follows) => follows.begin,
+            (Concluded::Written, decision) => decision.begin,
             (Concluded::OutcomeOnly(row), _) => self.decide(&row).await,
             (Concluded::Late { .. }, _) => None,
-            (Concluded::Lost(row), _) => panic!("a finish is never lost: {row:?}"),
+            (Concluded::VersionConflict(row), _) => panic!("a finish is never lost: {row:?}"),
         }
     }
 
     /// The finish alone, with what was to follow.
-    pub async fn finish_once(&self, seen: &Dispatch, judgement: Judgement) -> (Concluded, Next) {
-        let (finishing, follows) = self.finishing(seen, judgement).await;
-        (self.world.ledger.conclude(finishing).await.unwrap(), follows)
+    pub async fn finish_once(&self, seen: &Dispatch, judgement: Judgement) -> (Concluded, Decision) {
+        let (finishing, decision) = self.finishing(seen, judgement).await;
+        (self.world.ledger.conclude(finishing).await.unwrap(), decision)
     }
 
     /// What would be written, with what is to follow.
-    pub async fn finishing(&self, seen: &Dispatch, judgement: Judgement) -> (Deciding, Next) {
+    pub async fn finishing(&self, seen: &Dispatch, judgement: Judgement) -> (DecisionWrite, Decision) {
         let open = seen.open().expect("an open attempt").clone();
         let now = self.now().await;
         let mut after = seen.clone();
@@ -147,24 +147,24 @@ impl Play {
         a.outcome = Some(judgement.outcome);
         a.closed_at = Some(now);
         a.details = judgement.details.clone();
-        let follows = next(&after, now, &self.policy);
-        let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
-        (Deciding::finish(seen, closing, Some(follows.conclusion.clone()), OWES), follows)
+        let decision = next(&after, now, &self.policy);
+        let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
+        (DecisionWrite::finish(seen, closing, Some(decision.transition.clone()), DESTINATIONS), decision)
     }
 
     /// Decides on a row as it was seen; loses quietly.
     pub async fn decide(&self, seen: &Dispatch) -> Option<Begin> {
-        let follows = next(seen, self.now().await, &self.policy);
-        if follows.begins_only(seen) {
-            return follows.begin;
+        let decision = next(seen, self.now().await, &self.policy);
+        if decision.begins_only(seen) {
+            return decision.begin;
         }
-        self.conclude(seen, follows).await
+        self.conclude(seen, decision).await
     }
 
-    async fn conclude(&self, seen: &Dispatch, follows: Next) -> Option<Begin> {
-        let deciding = Deciding::decide(seen, follows.conclusion, OWES);
+    async fn conclude(&self, seen: &Dispatch, decision: Decision) -> Option<Begin> {
+        let deciding = DecisionWrite::decide(seen, decision.transition, DESTINATIONS);
         match self.world.ledger.conclude(deciding).await.unwrap() {
-            Concluded::Written => follows.begin,
+            Concluded::Written => decision.begin,
             _ => None,
         }
     }
@@ -178,8 +178,8 @@ impl Play {
     /// Takes, finds that no carrier has pace, decides.
     pub async fn turn_without_pace(&self, uid: Uuid) {
         let d = self.take(uid).await;
-        let follows = next(&d, self.now().await, &self.policy);
-        let begin = follows.begin.expect("a begin is due");
+        let decision = next(&d, self.now().await, &self.policy);
+        let begin = decision.begin.expect("a begin is due");
         let put_off = snooze(&d, &begin, None, self.now().await, &self.policy);
         self.conclude(&d, put_off).await;
     }
@@ -196,21 +196,28 @@ impl Play {
     /// Begins on a row as it was seen.
     pub async fn begin_as_seen(&self, seen: &Dispatch, begin: Begin, voice: Option<Limit>) -> Begun {
         let attempt = NewAttempt::new(begin.channel, &begin.carriers[0], TIME_OUT, begin.repeats);
-        let beginning =
-            Beginning { uid: seen.order.uid, seen: seen.version, step: begin.step, attempt, voice };
+        let beginning = Beginning {
+            uid: seen.order.uid,
+            expected_version: seen.version,
+            step: begin.step,
+            attempt,
+            voice,
+        };
         self.world.ledger.begin(beginning).await.unwrap()
     }
 
     /// The quota of calls refused a begin: the step is skipped.
     pub async fn skip(&self, seen: &Dispatch, begin: &Begin, retry_after_s: u64) -> Option<Begin> {
-        let follows = skip_step(seen, begin, retry_after_s, self.now().await, &self.policy);
-        if follows.begins_only(seen) {
-            return follows.begin;
+        let decision = skip_step(seen, begin, retry_after_s, self.now().await, &self.policy);
+        if decision.begins_only(seen) {
+            return decision.begin;
         }
-        self.conclude(seen, follows).await
+        self.conclude(seen, decision).await
     }
 
-    pub async fn receipt(&self, uid: Uuid, n: u16, verdict: Verdict, reason: Option<Reason>) -> Recorded {
+    pub async fn receipt(
+        &self, uid: Uuid, n: u16, verdict: ReceiptStatus, reason: Option<Reason>,
+    ) -> Recorded {
         let carrier = self.read(uid).await.attempts.iter().find(|a| a.n == n).map(|a| a.carrier.clone());
         let receipt = Receipt { verdict, reason, carrier_code: None, reference: Some(format!("R{n}")) };
         let recording = Recording { uid, n, carrier: carrier.unwrap_or("c1".to_owned()), receipt };
@@ -218,7 +225,7 @@ impl Play {
     }
 
     pub async fn delivered(&self, uid: Uuid, n: u16) -> Recorded {
-        self.receipt(uid, n, Verdict::Delivered, None).await
+        self.receipt(uid, n, ReceiptStatus::Delivered, None).await
     }
 
     pub async fn stop(&self, job: &Admission, stop: Stop) -> Marked {
@@ -276,8 +283,9 @@ impl Play {
     /// Removes what is owed, as tell does after the confirms.
     pub async fn tell(&self, uid: Uuid) -> Vec<String> {
         let owed = self.read(uid).await.owed;
-        let told = otpost::ledger::Told { uid, versions: owed.iter().map(|e| e.version).collect() };
-        self.world.ledger.told(told).await.unwrap();
+        let told =
+            otpost::ledger::PublishedEvents { uid, versions: owed.iter().map(|e| e.version).collect() };
+        self.world.ledger.mark_published(told).await.unwrap();
         owed.iter().map(|e| format!("{} {}", e.state, e.version)).collect()
     }
 

@@ -19,13 +19,13 @@ use super::serve::told_to_stop;
 use super::show::watch;
 use crate::carriers::{Client, Request};
 use crate::domain::clock::after;
-use crate::http::timeline::Story;
+use crate::http::timeline::Timeline;
 use crate::seal::Keys;
 use scenarios::SCENARIOS;
 use table::Table;
 
 /// No scenario takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SCENARIO_TIME_OUT: Duration = Duration::from_secs(60);
 
 /// Play what otpost is for.
 #[derive(Debug, Args)]
@@ -83,10 +83,10 @@ impl Lab {
     }
 
     /// Follows a dispatch to its end, and shows each state.
-    async fn follow(&self, id: Uuid) -> Result<Story, Failure> {
+    async fn follow(&self, id: Uuid) -> Result<Timeline, Failure> {
         let mut states: Vec<String> = vec![];
-        watch(&self.api, id, |story| {
-            let state = story.state.to_string();
+        watch(&self.api, id, |timeline| {
+            let state = timeline.state.to_string();
             if states.last() != Some(&state) {
                 states.push(state);
                 self.show(states.join(" → "));
@@ -148,7 +148,8 @@ impl Demo {
             tokio::spawn(async move {
                 let began = Instant::now();
                 let failed = |saw: &str| Ending { well: false, saw: saw.to_owned() };
-                let ending = match tokio::time::timeout(PATIENCE, (scenario.play)(lab.clone())).await {
+                let ending = match tokio::time::timeout(SCENARIO_TIME_OUT, (scenario.play)(lab.clone())).await
+                {
                     Ok(Ok(ending)) => ending,
                     Ok(Err(Failure::Failed(why) | Failure::Usage(why))) => failed(&why),
                     Ok(Err(Failure::Said)) => failed("it failed"),

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Ending, Failure, Lab};
 use crate::domain::attempt::{Reason, State};
 use crate::domain::channel::Channel;
-use crate::http::timeline::Story;
+use crate::http::timeline::Timeline;
 
 type Playing = Pin<Box<dyn Future<Output = Result<Ending, Failure>> + Send>>;
 
@@ -44,32 +44,32 @@ fn ending(well: bool, saw: impl Into<String>) -> Ending {
 async fn text(lab: Lab) -> Result<Ending, Failure> {
     let to = "+447700901001";
     let (_, _, id) = lab.post(to, json!({})).await?;
-    let story = lab.follow(id).await?;
+    let timeline = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
-    Ok(ending(story.state == State::Delivered && texts == 1, format!("{}, {texts} text", story.state)))
+    Ok(ending(timeline.state == State::Delivered && texts == 1, format!("{}, {texts} text", timeline.state)))
 }
 
 async fn call(lab: Lab) -> Result<Ending, Failure> {
     let to = "+447700901002";
     let (_, _, id) = lab.post(to, json!({"channels": ["voice"]})).await?;
-    let story = lab.follow(id).await?;
+    let timeline = lab.follow(id).await?;
     let calls = lab.accepted(to, "voice").await?;
-    Ok(ending(story.state == State::Delivered && calls == 1, format!("{}, {calls} call", story.state)))
+    Ok(ending(timeline.state == State::Delivered && calls == 1, format!("{}, {calls} call", timeline.state)))
 }
 
 async fn fallback(lab: Lab) -> Result<Ending, Failure> {
     let to = "+447700900102";
     let (_, _, id) = lab.post(to, json!({"channels": ["sms", "voice"]})).await?;
-    let story = lab.follow(id).await?;
-    let gap = gap_ms(&story).unwrap_or(i64::MAX);
-    let well = story.state == State::Delivered && gap < 1000;
-    Ok(ending(well, format!("{}, the call {gap} ms after the receipt", story.state)))
+    let timeline = lab.follow(id).await?;
+    let gap = gap_ms(&timeline).unwrap_or(i64::MAX);
+    let well = timeline.state == State::Delivered && gap < 1000;
+    Ok(ending(well, format!("{}, the call {gap} ms after the receipt", timeline.state)))
 }
 
 /// From the bad receipt of the text to the begin of the call.
-fn gap_ms(story: &Story) -> Option<i64> {
-    let receipt = story.attempts.iter().find(|a| a.channel == Channel::Sms)?.receipt_at?;
-    let call = story.attempts.iter().find(|a| a.channel == Channel::Voice)?;
+fn gap_ms(timeline: &Timeline) -> Option<i64> {
+    let receipt = timeline.attempts.iter().find(|a| a.channel == Channel::Sms)?.receipt_at?;
+    let call = timeline.attempts.iter().find(|a| a.channel == Channel::Voice)?;
     Some(call.begun_at.as_millisecond() - receipt.as_millisecond())
 }
 
@@ -78,9 +78,9 @@ async fn twice(lab: Lab) -> Result<Ending, Failure> {
     let (first, _, id) = lab.post(to, json!({})).await?;
     let (second, body, _) = lab.post(to, json!({"id": id})).await?;
     let known = body["state"].as_str().unwrap_or("?").to_owned();
-    let story = lab.follow(id).await?;
+    let timeline = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
-    let well = (first, second, texts) == (202, 200, 1) && story.state == State::Delivered;
+    let well = (first, second, texts) == (202, 200, 1) && timeline.state == State::Delivered;
     Ok(ending(well, format!("{first}, then {second} ({known}), {texts} text")))
 }
 
@@ -105,9 +105,9 @@ async fn quota(lab: Lab) -> Result<Ending, Failure> {
 async fn expired(lab: Lab) -> Result<Ending, Failure> {
     let to = "+447700900109";
     let (_, _, id) = lab.post(to, json!({"life_s": 14})).await?;
-    let story = lab.follow(id).await?;
+    let timeline = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
-    Ok(ending(story.state == State::Expired && texts == 0, format!("{}, {texts} texts", story.state)))
+    Ok(ending(timeline.state == State::Expired && texts == 0, format!("{}, {texts} texts", timeline.state)))
 }
 
 async fn impossible(lab: Lab) -> Result<Ending, Failure> {
@@ -119,18 +119,19 @@ async fn impossible(lab: Lab) -> Result<Ending, Failure> {
 async fn recovers(lab: Lab) -> Result<Ending, Failure> {
     let to = "+447700900105";
     let (_, _, id) = lab.post(to, json!({})).await?;
-    let story = lab.follow(id).await?;
+    let timeline = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
-    let well = story.state == State::Delivered && texts == 1 && story.attempts.len() == 3;
-    Ok(ending(well, format!("{} at the {}rd request, {texts} text", story.state, story.attempts.len())))
+    let well = timeline.state == State::Delivered && texts == 1 && timeline.attempts.len() == 3;
+    Ok(ending(well, format!("{} at the {}rd request, {texts} text", timeline.state, timeline.attempts.len())))
 }
 
 async fn hangs_up(lab: Lab) -> Result<Ending, Failure> {
     let to = "+447700900106";
     let (_, _, id) = lab.post(to, json!({})).await?;
-    let story = lab.follow(id).await?;
+    let timeline = lab.follow(id).await?;
     let texts = lab.accepted(to, "sms").await?;
-    let told = story.attempts.get(1).is_some_and(|a| a.repeats.is_some() && a.says.contains("nobody knows"));
-    let well = story.state == State::Delivered && texts == 2 && told;
-    Ok(ending(well, format!("{}, one text more, and the story says why", story.state)))
+    let told =
+        timeline.attempts.get(1).is_some_and(|a| a.repeats.is_some() && a.says.contains("nobody knows"));
+    let well = timeline.state == State::Delivered && texts == 2 && told;
+    Ok(ending(well, format!("{}, one text more, and the story says why", timeline.state)))
 }

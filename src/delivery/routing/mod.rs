@@ -14,7 +14,7 @@ use crate::carriers::infobip::Infobip;
 use crate::carriers::twilio::{self, Twilio};
 use crate::carriers::{Carrier, Client};
 use crate::config::{BadConfig, Config};
-use crate::domain::attempt::{Outcome, Scope};
+use crate::domain::attempt::{Outcome, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::decide::{Candidate, MIN_LIFE, Policy, UnknownPolicy};
 use breaker::Breaker;
@@ -146,7 +146,7 @@ impl Routes {
         self.accounts.get(name)
     }
 
-    /// What decides what follows, for numbers of a country.
+    /// What decides what decision, for numbers of a country.
     pub fn policy(&self, country: Option<&str>) -> Arc<Policy> {
         let key = country.map(str::to_owned);
         let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -265,12 +265,12 @@ impl Account {
         let now = crate::domain::clock::boot();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            Outcome::Misconfigured(Scope::Account) => {
+            Outcome::Misconfigured(RefusalScope::Account) => {
                 for channel in Channel::ALL {
                     breakers.entry((*channel, None)).or_default().open(now);
                 }
             }
-            Outcome::Misconfigured(Scope::Narrow) => {
+            Outcome::Misconfigured(RefusalScope::Narrow) => {
                 breakers.entry((channel, country.map(str::to_owned))).or_default().open(now);
             }
             Outcome::NotSent(crate::domain::attempt::Cause::TooLate) => {}

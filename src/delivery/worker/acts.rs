@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Worker;
-use super::aside::Aside;
+use super::disposition::Disposition;
 use crate::broker::Delivery;
 use crate::delivery::act::{Acted, perform};
 use crate::intake::{Act, BadMessage, Verb};
@@ -14,12 +14,12 @@ const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5
 
 impl Worker {
     /// Does an act, until it is committed or there is nothing to do.
-    pub(super) async fn act(&self, delivery: &Delivery, verb: Verb) -> Result<(), Aside> {
+    pub(super) async fn act(&self, delivery: &Delivery, verb: Verb) -> Result<(), Disposition> {
         let act = Act::decode(verb, &delivery.body, None)?;
-        self.parts.admitter.now().trusts(delivery.user_id.as_deref(), &act.tenant)?;
+        self.deps.admitter.now().trusts(delivery.user_id.as_deref(), &act.tenant)?;
         let mut looks = LOOK_AGAIN.iter();
         loop {
-            match perform(&self.parts.ledger, &self.parts.waker, &self.parts.metrics, &act).await {
+            match perform(&self.deps.ledger, &self.deps.waker, &self.deps.metrics, &act).await {
                 Ok(Acted::Unknown) => {
                     let Some(pause) = looks.next() else {
                         return Err(BadMessage::new("id", "is not known here").into());
@@ -34,7 +34,7 @@ impl Worker {
                     if let Some(rule) = e.bars() {
                         return Err(BadMessage::new("body", rule).into());
                     }
-                    self.outage.begins(&e);
+                    self.ledger_health.begins(&e);
                     self.until_it_answers().await?;
                 }
             }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::flight::Flight;
-use super::{Seen, Todo, Worker, now_at};
+use super::sending::Sending;
+use super::{Action, Snapshot, Worker, now_at};
 use crate::delivery::routing::NoRoom;
 use crate::domain::attempt::{BEGIN_TO_SEND, Cause, Outcome, Reason};
 use crate::domain::channel::Channel;
@@ -13,73 +13,74 @@ use crate::domain::clock::between;
 use crate::domain::decide::{Begin, give_up, skip_step, snooze};
 use crate::domain::dispatch::Dispatch;
 use crate::intake::admission::Contents;
-use crate::ledger::{Beginning, Begun, Closing, Concluded, Deciding, LedgerError, Limit, NewAttempt};
+use crate::ledger::{
+    AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite, LedgerError, Limit, NewAttempt,
+};
 use crate::ops::crash::{self, Point};
 
 /// A begin that nobody heard of is tried again after so long: its request is to be sent within 3 s.
-const SOON_AGAIN: Duration = Duration::from_millis(200);
+const RETRY_BEGIN_AFTER: Duration = Duration::from_millis(200);
 
 impl Worker {
     /// Finds a carrier, commits the attempt, sends it.
-    pub(super) async fn begin(&self, seen: Seen, begin: Begin) -> Todo {
+    pub(super) async fn begin(&self, seen: Snapshot, begin: Begin) -> Action {
         let (d, now, policy) = (&seen.d, seen.now(), self.policy(&seen.d));
         let life = between(now, d.order.expires_at);
-        let Ok(contents) = self.parts.admitter.now().open(d) else {
+        let Ok(contents) = self.deps.admitter.now().open(d) else {
             tracing::error!(dispatch.uid = %d.order.uid, "a code cannot be opened: is a key missing in keys.previous?");
-            let follows = give_up(d, Reason::Template, now, &policy);
-            return self.write(seen, follows).await;
+            let decision = give_up(d, Reason::Template, now, &policy);
+            return self.write(seen, decision).await;
         };
         let (code, params) = (contents.code.as_ref(), &contents.params);
-        let Ok(words) = self.parts.admitter.now().render(&d.order, begin.channel, code, params, life) else {
+        let Ok(words) = self.deps.admitter.now().render(&d.order, begin.channel, code, params, life) else {
             tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
-            let follows = give_up(d, Reason::Template, now, &policy);
-            return self.write(seen, follows).await;
+            let decision = give_up(d, Reason::Template, now, &policy);
+            return self.write(seen, decision).await;
         };
         let country = d.order.country.as_deref();
         let has_waited = d.snoozes > 0 && begin.step == d.step;
-        let ready = match self.parts.routes.now().choose(begin.channel, country, &begin.carriers, has_waited)
-        {
+        let ready = match self.deps.routes.now().choose(begin.channel, country, &begin.carriers, has_waited) {
             Ok(ready) => ready,
             Err(NoRoom { wait }) => {
-                let follows = snooze(d, &begin, wait, now, &policy);
+                let decision = snooze(d, &begin, wait, now, &policy);
                 if wait.is_some() {
-                    self.call_for(&seen, &follows);
+                    self.call_for(&seen, &decision);
                 } else {
                     now_at(&self.nobody_at);
                 }
-                return self.write(seen, follows).await;
+                return self.write(seen, decision).await;
             }
         };
         let account = &ready.account;
         let beginning = Beginning {
             uid: d.order.uid,
-            seen: d.version,
+            expected_version: d.version,
             step: begin.step,
             voice: self.voice_limit(d, &begin, &contents),
             attempt: NewAttempt::new(begin.channel, &account.name, account.client.time_out, begin.repeats),
         };
         crash::at(Point::DueToBegin);
-        let flight = Flight {
+        let sending = Sending {
             to: contents.to,
             words,
             claim: beginning.attempt.claim,
             ready,
             handed_at: crate::domain::clock::boot(),
         };
-        match self.commit(beginning, flight.handed_at).await {
-            Some(Ok(Begun::Begun(row))) => self.fly(Seen::new(*row), flight).await,
-            Some(Ok(Begun::Lost(row))) => Self::if_due(row),
+        match self.commit(beginning, sending.handed_at).await {
+            Some(Ok(Begun::Begun(row))) => self.send_attempt(Snapshot::new(*row), sending).await,
+            Some(Ok(Begun::VersionConflict(row))) => Self::if_due(row),
             Some(Ok(Begun::VoiceRefused { retry_after_s, .. })) => {
-                let follows = skip_step(&seen.d, &begin, retry_after_s, seen.now(), &policy);
-                self.write(seen, follows).await
+                let decision = skip_step(&seen.d, &begin, retry_after_s, seen.now(), &policy);
+                self.write(seen, decision).await
             }
             Some(Err(e)) => {
-                self.outage.begins(&e);
-                Todo::Nothing
+                self.ledger_health.begins(&e);
+                Action::Nothing
             }
             None => {
-                let claim = flight.claim;
-                drop(flight);
+                let claim = sending.claim;
+                drop(sending);
                 self.take_back(&seen, claim).await
             }
         }
@@ -89,35 +90,35 @@ impl Worker {
     /// still be sent; none after that.
     async fn commit(&self, beginning: Beginning, handed_at: Duration) -> Option<Result<Begun, LedgerError>> {
         loop {
-            match self.parts.ledger.begin(beginning.clone()).await {
-                Err(e) if e.is_outage() => self.outage.begins(&e),
+            match self.deps.ledger.begin(beginning.clone()).await {
+                Err(e) if e.is_outage() => self.ledger_health.begins(&e),
                 answered => return Some(answered),
             }
             if crate::domain::clock::boot().saturating_sub(handed_at) > BEGIN_TO_SEND {
                 return None;
             }
-            tokio::time::sleep(SOON_AGAIN).await;
+            tokio::time::sleep(RETRY_BEGIN_AFTER).await;
         }
     }
 
     /// Closes an attempt of which nothing was sent, if it was committed at all. As with any outcome, it is tried until the
     /// ledger answers: else the attempt would be unknown.
-    async fn take_back(&self, seen: &Seen, claim: Uuid) -> Todo {
+    async fn take_back(&self, seen: &Snapshot, claim: Uuid) -> Action {
         let n = seen.d.attempts.last().map_or(1, |a| a.n + 1);
         tracing::warn!(dispatch.id = %seen.d.order.id, attempt = n, "an attempt's commit was not heard of in time: nothing was sent");
         let judgement = Outcome::NotSent(Cause::TooLate).into();
-        let closing = Closing { n, claim, judgement, at: seen.now() };
-        let owes = self.parts.admitter.now().owes(&seen.d.order.tenant);
-        match self.conclude(Deciding::finish(&seen.d, closing, None, owes)).await {
-            Some(Concluded::OutcomeOnly(row)) => Todo::Look(Seen::new(*row)),
+        let closing = AttemptOutcome { n, claim, judgement, at: seen.now() };
+        let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);
+        match self.conclude(DecisionWrite::finish(&seen.d, closing, None, destinations)).await {
+            Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row)),
             // It was not committed: the row is due again when its lease is over.
-            _ => Todo::Nothing,
+            _ => Action::Nothing,
         }
     }
 
     /// A call's quota is asked at the first begin of its step.
     fn voice_limit(&self, d: &Dispatch, begin: &Begin, contents: &Contents) -> Option<Limit> {
         let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
-        first.then(|| self.parts.admitter.now().voice_limit(&d.order.tenant, contents.kind(), &contents.to))
+        first.then(|| self.deps.admitter.now().voice_limit(&d.order.tenant, contents.kind(), &contents.to))
     }
 }

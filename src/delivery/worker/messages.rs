@@ -8,14 +8,14 @@ use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
-use super::aside::{Aside, sift};
-use super::flight::Flight;
-use super::{Seen, Worker};
+use super::disposition::{Disposition, triage};
+use super::sending::Sending;
+use super::{Snapshot, Worker};
 use crate::broker::{Delivery, Intake};
 use crate::delivery::wake;
 use crate::domain::attempt::{Cause, Outcome};
 use crate::intake::{BadMessage, Verb};
-use crate::ledger::health::AGAIN;
+use crate::ledger::health::RETRY_EVERY;
 use crate::ops::crash::{self, Point};
 
 /// What is left to do for a message when it is acked.
@@ -25,7 +25,7 @@ pub(super) enum Then {
     /// A dispatch may be due.
     Take(Uuid),
     /// The attempt that was committed with the job is sent.
-    Send(Box<(Seen, Flight)>),
+    Send(Box<(Snapshot, Sending)>),
     /// The same where an earlier run may have committed it: the row has it, or not.
     Find(Box<Claimed>),
 }
@@ -37,7 +37,7 @@ pub(super) struct Claimed {
     /// By this it is known to be ours.
     pub(super) claim: Uuid,
     /// What is to be sent; none when it waited for too long.
-    pub(super) flight: Option<Flight>,
+    pub(super) sending: Option<Sending>,
 }
 
 impl Worker {
@@ -45,8 +45,8 @@ impl Worker {
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
             let worker = Arc::clone(&self);
-            if let Err(aside) = sift(&delivery) {
-                self.tasks.spawn(async move { worker.set_aside(delivery, aside).await });
+            if let Err(disposition) = triage(&delivery) {
+                self.tasks.spawn(async move { worker.dispose(delivery, disposition).await });
                 continue;
             }
             if delivery.routing_key == "dispatch" {
@@ -59,10 +59,10 @@ impl Worker {
                         delivery.ack();
                         worker.follow(then).await;
                     }
-                    Err(aside) => {
+                    Err(disposition) => {
                         // Others send while the broker takes nothing. What is held meanwhile, the prefetch bounds.
                         drop(slot);
-                        worker.set_aside(delivery, aside).await;
+                        worker.dispose(delivery, disposition).await;
                     }
                 }
             });
@@ -77,12 +77,12 @@ impl Worker {
 
     /// Reads a message, until it may be acked. A panic over one, such as in a library that reads strangers' text, costs
     /// neither its neighbours nor its reader.
-    pub(super) async fn read(&self, delivery: &Delivery) -> Result<Then, Aside> {
+    pub(super) async fn read(&self, delivery: &Delivery) -> Result<Then, Disposition> {
         let read = AssertUnwindSafe(self.read_to_its_end(delivery)).catch_unwind().await;
         read.unwrap_or_else(|_| Err(BadMessage::new("body", "made its reader fail").into()))
     }
 
-    async fn read_to_its_end(&self, delivery: &Delivery) -> Result<Then, Aside> {
+    async fn read_to_its_end(&self, delivery: &Delivery) -> Result<Then, Disposition> {
         match delivery.routing_key.as_str() {
             "dispatch" => self.job(delivery).await,
             "wake" => Ok(wake::read(&delivery.body).map_or(Then::Nothing, Then::Take)),
@@ -95,19 +95,19 @@ impl Worker {
     }
 
     /// Waits after a failure until the ledger answers, unless this process stops: its grace is for what can still end.
-    pub(super) async fn until_it_answers(&self) -> Result<(), Aside> {
-        self.pause(AGAIN).await?;
+    pub(super) async fn until_it_answers(&self) -> Result<(), Disposition> {
+        self.pause(RETRY_EVERY).await?;
         tokio::select! {
-            () = self.outage.over() => Ok(()),
-            () = self.parts.shutdown.cancelled() => Err(Aside::Held),
+            () = self.ledger_health.over() => Ok(()),
+            () = self.deps.shutdown.cancelled() => Err(Disposition::Hold),
         }
     }
 
     /// Waits, unless this process stops meanwhile.
-    pub(super) async fn pause(&self, pause: Duration) -> Result<(), Aside> {
+    pub(super) async fn pause(&self, pause: Duration) -> Result<(), Disposition> {
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
-            () = self.parts.shutdown.cancelled() => Err(Aside::Held),
+            () = self.deps.shutdown.cancelled() => Err(Disposition::Hold),
         }
     }
 
@@ -122,33 +122,33 @@ impl Worker {
             }
             Then::Send(sent) => {
                 crash::at(Point::JobAcked);
-                let (seen, flight) = *sent;
-                self.go_on(self.fly(seen, flight).await).await;
+                let (seen, sending) = *sent;
+                self.go_on(self.send_attempt(seen, sending).await).await;
             }
             Then::Find(claimed) => self.find(*claimed).await,
         }
     }
 
     /// Sends an attempt that is found to be committed, or says that it was not sent.
-    async fn find(&self, Claimed { uid, claim, flight }: Claimed) {
+    async fn find(&self, Claimed { uid, claim, sending }: Claimed) {
         let row = loop {
             match self.ledger().read(uid).await {
                 Ok(row) => break row,
                 Err(e) => {
-                    self.outage.begins(&e);
+                    self.ledger_health.begins(&e);
                     if !e.is_outage() {
                         return; // its deadline closes it
                     }
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_EVERY).await;
                 }
             }
         };
-        let Some(seen) = row.map(Seen::new) else { return };
-        let todo = match (flight, seen.d.open().filter(|open| open.claim == claim).cloned()) {
-            (Some(flight), Some(_)) => self.fly(seen, flight).await,
+        let Some(seen) = row.map(Snapshot::new) else { return };
+        let action = match (sending, seen.d.open().filter(|open| open.claim == claim).cloned()) {
+            (Some(sending), Some(_)) => self.send_attempt(seen, sending).await,
             (None, Some(open)) => self.finish(seen, &open, Outcome::NotSent(Cause::TooLate).into()).await,
             (_, None) => return,
         };
-        self.go_on(todo).await;
+        self.go_on(action).await;
     }
 }

@@ -1,11 +1,11 @@
 //! Running dispatches: from a job at the broker, or from a row that is due, to what becomes of it.
 
 mod acts;
-mod aside;
 mod begin;
-mod flight;
+mod disposition;
 mod job;
 mod messages;
+mod sending;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,25 +23,25 @@ use crate::delivery::routing::{Account, Ready, Routes};
 use crate::delivery::wake::Waker;
 use crate::domain::attempt::{Attempt, AttemptId, Reason, State};
 use crate::domain::clock::{after, between};
-use crate::domain::decide::{Begin, Next, Policy, next};
+use crate::domain::decide::{Begin, Decision, Policy, next};
 use crate::domain::dispatch::{Dispatch, Event};
 use crate::intake::admission::Admitter;
-use crate::ledger::health::Outage;
-use crate::ledger::{Concluded, Deciding, Ledger, Owed, Recording};
+use crate::ledger::health::LedgerHealth;
+use crate::ledger::{Concluded, DecisionWrite, Ledger, PendingEvents, Recording};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
-use crate::outbox::publisher::Teller;
+use crate::outbox::publisher::EventPublisher;
 use crate::seal::Keys;
 
 /// New work within this time counts as waiting: retries then leave room for more of it.
-const LATELY: Duration = Duration::from_secs(5);
+const FRESH_WINDOW: Duration = Duration::from_secs(5);
 /// What is to be tried again within this time is called for by name.
-const SOON: Duration = Duration::from_secs(16);
+const WAKE_BY_NAME_WITHIN: Duration = Duration::from_secs(16);
 /// No carrier took what was due within this time: more of it will find none.
-const NOBODY: Duration = Duration::from_secs(1);
+const NO_CARRIER_WINDOW: Duration = Duration::from_secs(1);
 
 /// What every part of a worker needs.
-pub struct Parts {
+pub struct WorkerDeps {
     /// The memory.
     pub ledger: Ledger,
     /// Reading and opening.
@@ -53,7 +53,7 @@ pub struct Parts {
     /// Where carriers report.
     pub public_url: String,
     /// Events out.
-    pub teller: Teller,
+    pub publisher: EventPublisher,
     /// For dead letters.
     pub broker: Option<Broker>,
     /// For dispatches that became due by what this worker wrote.
@@ -68,7 +68,7 @@ pub struct Parts {
 
 /// A worker of this process.
 pub struct Worker {
-    parts: Parts,
+    deps: WorkerDeps,
     /// One for each request under way.
     pub slots: Arc<Semaphore>,
     /// Boot time at which new work was last seen, in ms.
@@ -78,20 +78,20 @@ pub struct Worker {
     /// Due dispatches under way that had begun before.
     retries: AtomicUsize,
     /// What is being set aside.
-    moving: aside::Moving,
+    moving: disposition::Moving,
     /// Whether the ledger answers.
-    pub outage: Outage,
+    pub ledger_health: LedgerHealth,
     /// What is under way.
     pub tasks: TaskTracker,
 }
 
 /// A dispatch with the moment of its reading: the ledger's clock goes on from there.
-pub(crate) struct Seen {
+pub(crate) struct Snapshot {
     d: Dispatch,
     read_at: Instant,
 }
 
-impl Seen {
+impl Snapshot {
     fn new(d: Dispatch) -> Self {
         Self { d, read_at: Instant::now() }
     }
@@ -119,7 +119,7 @@ impl Drop for Retry {
 }
 
 /// What a carrier said of an attempt that it was asked about.
-enum Heard {
+enum StatusAnswer {
     /// Something new, which the ledger has now.
     News,
     /// Nothing, or nothing new.
@@ -129,49 +129,49 @@ enum Heard {
 }
 
 /// What is to be done with a dispatch.
-enum Todo {
+enum Action {
     /// Look at it: something about it is due.
-    Look(Seen),
+    Look(Snapshot),
     /// Begin a request.
-    Begin(Seen, Begin),
+    Begin(Snapshot, Begin),
     /// Nothing: it waits, has ended, or is in other hands.
     Nothing,
 }
 
 impl Worker {
     /// A worker that is not running yet.
-    pub fn new(parts: Parts) -> Arc<Self> {
-        let slots = Arc::new(Semaphore::new(parts.slots));
+    pub fn new(deps: WorkerDeps) -> Arc<Self> {
+        let slots = Arc::new(Semaphore::new(deps.slots));
         Arc::new(Self {
             slots,
             fresh_at: AtomicU64::new(0),
             nobody_at: AtomicU64::new(0),
             retries: AtomicUsize::new(0),
-            moving: aside::Moving::new(),
-            outage: Outage::new(),
+            moving: disposition::Moving::new(),
+            ledger_health: LedgerHealth::new(),
             tasks: TaskTracker::new(),
-            parts,
+            deps,
         })
     }
 
     /// The memory.
     pub fn ledger(&self) -> &Ledger {
-        &self.parts.ledger
+        &self.deps.ledger
     }
 
     /// How many dispatches that were never begun may be taken now. A few wait in line even where no slot is free, so that a
     /// backlog at the broker cannot shut them out.
     pub fn room_for_fresh(&self) -> usize {
-        self.slots.available_permits().max(self.parts.slots / 8).max(1)
+        self.slots.available_permits().max(self.deps.slots / 8).max(1)
     }
 
     /// How many due dispatches that had begun before may be taken now: while new jobs come in, at most a quarter of all;
     /// never all, so that the next new job finds a slot.
     pub fn room_for_retries(&self) -> usize {
-        let most = if since(&self.fresh_at) < LATELY {
-            self.parts.slots / 4
+        let most = if since(&self.fresh_at) < FRESH_WINDOW {
+            self.deps.slots / 4
         } else {
-            self.parts.slots - self.parts.slots / 4
+            self.deps.slots - self.deps.slots / 4
         };
         most.max(1).saturating_sub(self.retries.load(Ordering::Relaxed))
     }
@@ -183,13 +183,13 @@ impl Worker {
 
     /// Whether what was due lately found no carrier that takes anything.
     pub fn finds_nobody(&self) -> bool {
-        since(&self.nobody_at) < NOBODY
+        since(&self.nobody_at) < NO_CARRIER_WINDOW
     }
 
     /// Runs a dispatch that was taken, until it waits for something or has ended.
     pub async fn run(&self, taken: Dispatch) {
         crash::at(Point::DueTaken);
-        self.go_on(Todo::Look(Seen::new(taken))).await;
+        self.go_on(Action::Look(Snapshot::new(taken))).await;
     }
 
     /// Runs a dispatch that was due, as soon as there is a slot. It counts as a retry from now on, if it is one.
@@ -205,70 +205,70 @@ impl Worker {
     }
 
     /// Does what is to be done with a dispatch, again and again, until it waits for something or is in other hands.
-    async fn go_on(&self, mut todo: Todo) {
+    async fn go_on(&self, mut action: Action) {
         // The carrier is asked once what became of an attempt.
         let mut asked = None;
         loop {
-            todo = match todo {
-                Todo::Look(seen) => {
-                    let follows = next(&seen.d, seen.now(), &self.policy(&seen.d));
-                    self.call_for(&seen, &follows);
-                    self.write(seen, follows).await
+            action = match action {
+                Action::Look(seen) => {
+                    let decision = next(&seen.d, seen.now(), &self.policy(&seen.d));
+                    self.call_for(&seen, &decision);
+                    self.write(seen, decision).await
                 }
-                Todo::Begin(seen, begin) => match begin.ask.filter(|n| asked.replace(*n) != Some(*n)) {
+                Action::Begin(seen, begin) => match begin.ask.filter(|n| asked.replace(*n) != Some(*n)) {
                     Some(n) => match self.ask(&seen.d, n).await {
-                        Heard::News => self.read_again(&seen).await,
-                        Heard::Nothing => self.begin(seen, begin).await,
-                        Heard::Unwritten => Todo::Nothing,
+                        StatusAnswer::News => self.read_again(&seen).await,
+                        StatusAnswer::Nothing => self.begin(seen, begin).await,
+                        StatusAnswer::Unwritten => Action::Nothing,
                     },
                     None => self.begin(seen, begin).await,
                 },
-                Todo::Nothing => return,
+                Action::Nothing => return,
             }
         }
     }
 
     /// Writes a conclusion, unless the begin that it asks for says all of it.
-    async fn write(&self, mut seen: Seen, follows: Next) -> Todo {
-        if !follows.begins_only(&seen.d) {
-            let owes = self.parts.admitter.now().owes(&seen.d.order.tenant);
-            let deciding = Deciding::decide(&seen.d, follows.conclusion.clone(), owes);
-            match self.parts.ledger.conclude(deciding).await {
+    async fn write(&self, mut seen: Snapshot, decision: Decision) -> Action {
+        if !decision.begins_only(&seen.d) {
+            let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);
+            let write = DecisionWrite::decide(&seen.d, decision.transition.clone(), destinations);
+            match self.deps.ledger.conclude(write).await {
                 Ok(Concluded::Written) => {
                     crash::at(Point::DueDecided);
-                    seen = self.stands(seen, &follows);
+                    seen = self.stands(seen, &decision);
                 }
-                Ok(Concluded::Lost(row)) => return Self::if_due(row),
-                Ok(_) => return Todo::Nothing,
+                Ok(Concluded::VersionConflict(row)) => return Self::if_due(row),
+                Ok(_) => return Action::Nothing,
                 Err(e) => {
-                    self.outage.begins(&e);
-                    return Todo::Nothing;
+                    self.ledger_health.begins(&e);
+                    return Action::Nothing;
                 }
             }
         }
-        follows.begin.map_or(Todo::Nothing, |begin| Todo::Begin(seen, begin))
+        decision.begin.map_or(Action::Nothing, |begin| Action::Begin(seen, begin))
     }
 
     /// Calls for the moment at which something that was not accepted yet is to be tried again. What waits for a carrier that
     /// takes nothing is left to the scan.
-    fn call_for(&self, seen: &Seen, follows: &Next) {
-        let c = &follows.conclusion;
-        let again = follows.begin.is_none() && matches!(c.state, State::Queued | State::Sending);
+    fn call_for(&self, seen: &Snapshot, decision: &Decision) {
+        let c = &decision.transition;
+        let again = decision.begin.is_none() && matches!(c.state, State::Queued | State::Sending);
         let wait = c.wake_at.filter(|_| again).map(|at| between(seen.now(), at));
-        if let Some(wait) = wait.filter(|wait| *wait < SOON) {
-            self.parts.waker.wake_after(seen.d.order.uid, wait);
+        if let Some(wait) = wait.filter(|wait| *wait < WAKE_BY_NAME_WITHIN) {
+            self.deps.waker.wake_after(seen.d.order.uid, wait);
         }
     }
 
     /// The dispatch after a conclusion that was written; its events are handed over.
-    fn stands(&self, mut seen: Seen, follows: &Next) -> Seen {
-        follows.conclusion.apply(&mut seen.d);
-        self.tell(&seen.d, follows.conclusion.events.clone());
+    fn stands(&self, mut seen: Snapshot, decision: &Decision) -> Snapshot {
+        decision.transition.apply(&mut seen.d);
+        self.publish(&seen.d, decision.transition.events.clone());
         seen
     }
 
-    fn tell(&self, d: &Dispatch, events: Vec<Event>) {
-        self.parts.metrics.reached(&events);
+    fn publish(&self, d: &Dispatch, events: Vec<Event>) {
+        self.deps.metrics.reached(&events);
         for event in &events {
             tracing::info!(
                 dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, state = %event.state, step = event.step,
@@ -276,21 +276,21 @@ impl Worker {
                 to = d.order.mask, "a dispatch changed its state"
             );
         }
-        self.parts.teller.tell(Owed::of(&d.order, events));
+        self.deps.publisher.publish(PendingEvents::of(&d.order, events));
     }
 
     /// Who loses looks again only where something is due; what others hold is theirs.
-    fn if_due(row: Option<Box<Dispatch>>) -> Todo {
+    fn if_due(row: Option<Box<Dispatch>>) -> Action {
         let due = row.filter(|d| d.wake_at.is_some_and(|at| at <= d.now));
-        due.map_or(Todo::Nothing, |d| Todo::Look(Seen::new(*d)))
+        due.map_or(Action::Nothing, |d| Action::Look(Snapshot::new(*d)))
     }
 
-    async fn read_again(&self, seen: &Seen) -> Todo {
-        match self.parts.ledger.read(seen.d.order.uid).await {
-            Ok(row) => row.map_or(Todo::Nothing, |d| Todo::Look(Seen::new(d))),
+    async fn read_again(&self, seen: &Snapshot) -> Action {
+        match self.deps.ledger.read(seen.d.order.uid).await {
+            Ok(row) => row.map_or(Action::Nothing, |d| Action::Look(Snapshot::new(d))),
             Err(e) => {
-                self.outage.begins(&e);
-                Todo::Nothing
+                self.ledger_health.begins(&e);
+                Action::Nothing
             }
         }
     }
@@ -298,25 +298,26 @@ impl Worker {
     /// Asks the carrier once what became of an attempt: of one that nothing was heard of by the carrier's reference, of one
     /// that nobody knows to be accepted by ours. Where as many requests as may be are under way, it is not asked: it hangs, and
     /// what comes next does not wait for it.
-    async fn ask(&self, d: &Dispatch, n: u16) -> Heard {
+    async fn ask(&self, d: &Dispatch, n: u16) -> StatusAnswer {
         let Some((account, attempt, request)) = self.question(d, n) else {
-            return Heard::Nothing;
+            return StatusAnswer::Nothing;
         };
-        let Some(slot) = account.slot() else { return Heard::Nothing };
-        let answer = account.client.send(&request, flight::STATUS_TIME_OUT).await;
+        let Some(slot) = account.slot() else { return StatusAnswer::Nothing };
+        let answer = account.client.send(&request, sending::STATUS_TIME_OUT).await;
         drop(slot);
-        let Some(receipt) = answer.ok().and_then(|answer| account.carrier.hear(attempt.channel, &answer))
+        let Some(receipt) =
+            answer.ok().and_then(|answer| account.carrier.parse_status(attempt.channel, &answer))
         else {
-            return Heard::Nothing;
+            return StatusAnswer::Nothing;
         };
         let recording = Recording { uid: d.order.uid, n, carrier: account.name.clone(), receipt };
-        match self.parts.ledger.record(recording).await {
-            Ok(crate::ledger::Recorded::Recorded) => Heard::News,
-            Ok(_) => Heard::Nothing,
+        match self.deps.ledger.record(recording).await {
+            Ok(crate::ledger::Recorded::Recorded) => StatusAnswer::News,
+            Ok(_) => StatusAnswer::Nothing,
             // What is known to be taken is not repeated for that: the lease brings it back.
             Err(e) => {
-                self.outage.begins(&e);
-                Heard::Unwritten
+                self.ledger_health.begins(&e);
+                StatusAnswer::Unwritten
             }
         }
     }
@@ -324,23 +325,23 @@ impl Worker {
     /// Who is to be asked what became of an attempt, and how. None: nobody could answer.
     fn question<'d>(&self, d: &'d Dispatch, n: u16) -> Option<(Arc<Account>, &'d Attempt, Request)> {
         let attempt = d.attempts.iter().find(|a| a.n == n)?;
-        let account = Arc::clone(self.parts.routes.now().account(&attempt.carrier)?);
+        let account = Arc::clone(self.deps.routes.now().account(&attempt.carrier)?);
         let ours = d.reference_of(attempt);
         let theirs = attempt.details.reference.as_deref();
         let keeps = account.carrier.keeps_references(attempt.channel);
-        let request = account.carrier.ask(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
+        let request = account.carrier.status_request(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
         Some((account, attempt, request))
     }
 
     fn policy(&self, d: &Dispatch) -> Arc<Policy> {
-        self.parts.routes.now().policy(d.order.country.as_deref())
+        self.deps.routes.now().policy(d.order.country.as_deref())
     }
 
     /// Where a carrier is to report on an attempt.
     fn callback(&self, ready: &Ready, attempt: AttemptId) -> String {
         let carrier = &ready.account.name;
-        let token = self.parts.keys.now().callback_token(carrier, attempt);
-        format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.parts.public_url.trim_end_matches('/'))
+        let token = self.deps.keys.now().callback_token(carrier, attempt);
+        format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.deps.public_url.trim_end_matches('/'))
     }
 }
 

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::domain::channel::Channel;
 pub use outcome::{Details, Judgement, Outcome};
-pub use reason::{Cause, Reason, Scope};
-pub use receipt::{Receipt, Verdict};
+pub use reason::{Cause, Reason, RefusalScope};
+pub use receipt::{Receipt, ReceiptStatus};
 pub use state::State;
 
 /// From handing a begin to the ledger until handing the request to the client. Whoever was away for longer, by boot
@@ -52,7 +52,7 @@ pub struct Attempt {
     pub details: Details,
     /// The final receipt that counts, if one came.
     #[serde(default)]
-    pub receipt: Option<Verdict>,
+    pub receipt: Option<ReceiptStatus>,
     /// Why that receipt is bad.
     #[serde(default)]
     pub receipt_reason: Option<Reason>,
@@ -77,21 +77,21 @@ impl Attempt {
 
     /// A receipt says that it reached the phone.
     pub fn is_delivered(&self) -> bool {
-        self.receipt == Some(Verdict::Delivered)
+        self.receipt == Some(ReceiptStatus::Delivered)
     }
 
     /// A receipt says that it will not arrive, and why.
     pub fn is_bad(&self) -> bool {
-        self.receipt == Some(Verdict::Bad)
+        self.receipt == Some(ReceiptStatus::Bad)
     }
 
     /// Whether a receipt changes what is known: it proves acceptance, is the first final one, or outranks a bad one.
     pub fn learns_from(&self, receipt: &Receipt) -> bool {
         let proves = !self.is_accepted();
         match receipt.verdict {
-            Verdict::Interim => proves,
-            Verdict::Bad => proves || self.receipt.is_none(),
-            Verdict::Delivered => proves || !self.is_delivered(),
+            ReceiptStatus::Interim => proves,
+            ReceiptStatus::Bad => proves || self.receipt.is_none(),
+            ReceiptStatus::Delivered => proves || !self.is_delivered(),
         }
     }
 
@@ -106,9 +106,9 @@ impl Attempt {
             self.details.reference.clone_from(&receipt.reference);
         }
         let counts = match receipt.verdict {
-            Verdict::Interim => false,
-            Verdict::Bad => self.receipt.is_none(),
-            Verdict::Delivered => !self.is_delivered(),
+            ReceiptStatus::Interim => false,
+            ReceiptStatus::Bad => self.receipt.is_none(),
+            ReceiptStatus::Delivered => !self.is_delivered(),
         };
         if counts {
             self.receipt = Some(receipt.verdict);

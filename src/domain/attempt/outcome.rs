@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::reason::{Cause, Reason, Scope};
+use super::reason::{Cause, Reason, RefusalScope};
 
 /// What became of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Outcome {
     /// The carrier will not take it, for this reason.
     Rejected(Reason),
     /// Our account or sender is refused.
-    Misconfigured(Scope),
+    Misconfigured(RefusalScope),
 }
 
 impl Outcome {
@@ -61,8 +61,8 @@ impl Outcome {
             Self::NotSent(_) => Reason::NotSent,
             Self::Unavailable => Reason::Unavailable,
             Self::Rejected(reason) => reason,
-            Self::Misconfigured(Scope::Account) => Reason::Account,
-            Self::Misconfigured(Scope::Narrow) => Reason::Permission,
+            Self::Misconfigured(RefusalScope::Account) => Reason::Account,
+            Self::Misconfigured(RefusalScope::Narrow) => Reason::Permission,
         }
     }
 

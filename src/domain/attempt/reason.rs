@@ -94,7 +94,7 @@ words! {
 
 words! {
     /// How far a refusal of our account reaches.
-    Scope {
+    RefusalScope {
         /// The whole account.
         Account = "account",
         /// This channel and country, or this sender.

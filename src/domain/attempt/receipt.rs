@@ -7,7 +7,8 @@ use crate::domain::words::words;
 
 words! {
     /// How much a receipt says.
-    Verdict {
+    #[schemars(rename = "Verdict")]
+    ReceiptStatus {
         /// The carrier has it; no end yet.
         Interim = "interim",
         /// It reached the phone, or a played call was answered.
@@ -21,7 +22,7 @@ words! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// How much it says.
-    pub verdict: Verdict,
+    pub verdict: ReceiptStatus,
     /// Why it is bad, in our words.
     #[serde(default)]
     pub reason: Option<Reason>,

@@ -1,27 +1,27 @@
-//! From facts to a conclusion: the state, the events, the quota, and when to look again.
+//! From facts to a transition: the state, the events, the quota, and when to look again.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::step::{self, Cause, Verdict};
-use super::{Begin, Conclusion, LEASE, Next, Policy, Slots, WAIT_FROM_CLOSE};
+use super::step::{self, OverReason, StepResult};
+use super::{Begin, Decision, LEASE, Policy, Slots, Transition, WAIT_FROM_CLOSE};
 use crate::domain::attempt::{Attempt, Outcome, Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 
 /// What follows for a dispatch at this time, by the ledger's clock.
-pub fn next(seen: &Dispatch, now: Timestamp, policy: &Policy) -> Next {
+pub fn next(seen: &Dispatch, now: Timestamp, policy: &Policy) -> Decision {
     let mut work = Work::new(seen, now);
     work.close_passed_deadline();
-    work.follow(policy, |d| step::verdict(d, now, policy))
+    work.follow(policy, |d| step::step_result(d, now, policy))
 }
 
 /// What follows when no carrier had room for a begin: it is put off, or the step is left when this was its last chance.
 /// `wait` is known where its turn is.
 pub fn snooze(
     seen: &Dispatch, begin: &Begin, wait: Option<Duration>, now: Timestamp, policy: &Policy,
-) -> Next {
+) -> Decision {
     let mut work = Work::new(seen, now);
     work.close_passed_deadline();
     work.enter(begin.step, now);
@@ -31,20 +31,20 @@ pub fn snooze(
 /// What follows when the quota of calls refused a begin: the step is skipped.
 pub fn skip_step(
     seen: &Dispatch, begin: &Begin, retry_after_s: u64, now: Timestamp, policy: &Policy,
-) -> Next {
+) -> Decision {
     let mut work = Work::new(seen, now);
     work.enter(begin.step + 1, now);
-    work.follow(policy, |d| match step::verdict(d, now, policy) {
-        Verdict::Over(Cause::PlanOver) => Verdict::Over(Cause::Limited { retry_after_s }),
+    work.follow(policy, |d| match step::step_result(d, now, policy) {
+        StepResult::Over(OverReason::PlanOver) => StepResult::Over(OverReason::Limited { retry_after_s }),
         other => other,
     })
 }
 
 /// What follows when a dispatch cannot be put into words: its plan is over, for this reason.
-pub fn give_up(seen: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> Next {
+pub fn give_up(seen: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> Decision {
     let mut work = Work::new(seen, now);
     work.close_passed_deadline();
-    work.follow(policy, |_| Verdict::Over(Cause::Exhausted(reason)))
+    work.follow(policy, |_| StepResult::Over(OverReason::Exhausted(reason)))
 }
 
 /// A repeat under the same reference is the same text, where the carrier keeps our references: what is known or reported of
@@ -117,7 +117,7 @@ impl Work {
         }
     }
 
-    fn follow(mut self, policy: &Policy, verdict: impl FnOnce(&mut Dispatch) -> Verdict) -> Next {
+    fn follow(mut self, policy: &Policy, step_result: impl FnOnce(&mut Dispatch) -> StepResult) -> Decision {
         share_receipts(&mut self.d);
         let delivered = self.d.attempts.iter().find(|a| a.is_delivered()).cloned();
         if let Some(a) = delivered {
@@ -129,15 +129,15 @@ impl Work {
             if let Some(open) = self.d.open() {
                 self.d.wake_at = Some(open.deadline);
             } else if self.now >= self.d.order.expires_at {
-                self.settle(Cause::Life, policy);
+                self.settle(OverReason::Life, policy);
             } else {
-                match verdict(&mut self.d) {
-                    Verdict::Begin(begin) => {
+                match step_result(&mut self.d) {
+                    StepResult::Begin(begin) => {
                         self.begin = Some(begin);
                         self.d.wake_at = Some(after(self.now, LEASE));
                     }
-                    Verdict::Hold(until) => self.d.wake_at = Some(until.min(self.d.order.expires_at)),
-                    Verdict::Over(cause) => self.settle(cause, policy),
+                    StepResult::Hold(until) => self.d.wake_at = Some(until.min(self.d.order.expires_at)),
+                    StepResult::Over(cause) => self.settle(cause, policy),
                 }
             }
         }
@@ -197,7 +197,7 @@ impl Work {
     }
 
     /// The plan is over, or its dispatch stopped: an end, or the wait for a receipt.
-    fn settle(&mut self, cause: Cause, policy: &Policy) {
+    fn settle(&mut self, cause: OverReason, policy: &Policy) {
         let anything = |what: fn(&Attempt) -> bool| self.d.attempts.iter().any(what);
         let (accepted, unknown) = (anything(Attempt::is_accepted), anything(Attempt::is_unknown));
         let last = self.d.attempts.last().cloned();
@@ -207,13 +207,15 @@ impl Work {
                 (Some(Stop::Superseded), _) => (State::Superseded, Reason::Newer),
                 (Some(Stop::Cancel), _) => (State::Cancelled, Reason::Cancel),
                 (Some(Stop::Verified), _) => (State::Cancelled, Reason::Verified),
-                (None, Cause::Limited { .. }) => (State::Limited, Reason::VoiceQuota),
-                (None, Cause::Life) => (State::Expired, self.why_expired()),
-                (None, Cause::Exhausted(reason)) => (State::Failed, *reason),
-                (None, Cause::PlanOver) => (State::Failed, self.last_reason().unwrap_or(Reason::NoRoute)),
+                (None, OverReason::Limited { .. }) => (State::Limited, Reason::VoiceQuota),
+                (None, OverReason::Life) => (State::Expired, self.why_expired()),
+                (None, OverReason::Exhausted(reason)) => (State::Failed, *reason),
+                (None, OverReason::PlanOver) => {
+                    (State::Failed, self.last_reason().unwrap_or(Reason::NoRoute))
+                }
             };
             let retry_after_s = match cause {
-                Cause::Limited { retry_after_s } if state == State::Limited => Some(retry_after_s),
+                OverReason::Limited { retry_after_s } if state == State::Limited => Some(retry_after_s),
                 _ => None,
             };
             if self.d.slots_held {
@@ -282,9 +284,9 @@ impl Work {
         });
     }
 
-    fn done(self) -> Next {
+    fn done(self) -> Decision {
         let d = self.d;
-        let conclusion = Conclusion {
+        let transition = Transition {
             version: self.seen_version + 1.max(self.events.len() as i64),
             close: self.close,
             state: d.state,
@@ -300,6 +302,6 @@ impl Work {
             events: self.events,
             at: self.now,
         };
-        Next { conclusion, begin: self.begin }
+        Decision { transition, begin: self.begin }
     }
 }

@@ -1,5 +1,5 @@
 //! What follows. One pure function: from a dispatch as the ledger holds it, the time, and the policy, to the
-//! conclusion that is to be written and the request that is to be begun.
+//! transition that is to be written and the request that is to be begun.
 //!
 //! Facts (outcomes, receipts, marks) are written by whoever learns them. Everything that *follows* from facts is
 //! decided here and nowhere else, and is written only where the row is still the one that was looked at.
@@ -21,7 +21,7 @@ use crate::domain::words::words;
 
 pub use conclude::{give_up, next, skip_step, snooze};
 
-/// How long a take, and a conclusion "begin at once", keep others away.
+/// How long a take, and a transition "begin at once", keep others away.
 pub const LEASE: Duration = Duration::from_secs(5);
 /// The least life with which a request may begin.
 pub const MIN_LIFE: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ pub struct Begin {
 }
 
 words! {
-    /// What becomes of the quota slots with a conclusion.
+    /// What becomes of the quota slots with a transition.
     Slots {
         /// They stay as they are.
         Keep = "keep",
@@ -112,7 +112,7 @@ words! {
 
 /// What is to be written where the row's version is still the one that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Conclusion {
+pub struct Transition {
     /// The version after it: one more, or one more for each event.
     pub version: i64,
     /// This open attempt's deadline has passed: it becomes `Unknown`.
@@ -143,7 +143,7 @@ pub struct Conclusion {
     pub at: Timestamp,
 }
 
-impl Conclusion {
+impl Transition {
     /// The dispatch after it was written.
     pub fn apply(&self, d: &mut Dispatch) {
         d.version = self.version;
@@ -173,17 +173,17 @@ impl Conclusion {
 /// What follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
-pub struct Next {
+pub struct Decision {
     /// What is to be written.
-    pub conclusion: Conclusion,
+    pub transition: Transition,
     /// What is to be begun after that.
     pub begin: Option<Begin>,
 }
 
-impl Next {
+impl Decision {
     /// Whether nothing is to be written before the begin: the begin itself carries step and deadline.
     pub fn begins_only(&self, seen: &Dispatch) -> bool {
-        let c = &self.conclusion;
+        let c = &self.transition;
         self.begin.is_some()
             && c.close.is_none()
             && c.events.is_empty()

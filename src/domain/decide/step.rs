@@ -14,18 +14,18 @@ use crate::domain::clock::{after, between};
 use crate::domain::dispatch::Dispatch;
 
 /// What the plan says now.
-pub(super) enum Verdict {
+pub(super) enum StepResult {
     /// A request is to be begun.
     Begin(Begin),
     /// Nothing until then.
     Hold(Timestamp),
     /// Nothing more may be begun.
-    Over(Cause),
+    Over(OverReason),
 }
 
 /// Why nothing more may be begun.
 #[derive(Clone, Copy)]
-pub(super) enum Cause {
+pub(super) enum OverReason {
     /// The code's life is too short, or over.
     Life,
     /// The last step failed, for this reason.
@@ -40,7 +40,7 @@ pub(super) enum Cause {
 }
 
 /// Where the current step stands, looked at alone.
-enum Standing {
+enum StepState {
     /// These carriers may be asked, in this order.
     Ready { carriers: Vec<String>, repeats: Option<u16>, ask: Option<u16> },
     /// Not before then.
@@ -52,44 +52,47 @@ enum Standing {
 }
 
 /// What the plan says, when the carriers have room.
-pub(super) fn verdict(d: &Dispatch, now: Timestamp, policy: &Policy) -> Verdict {
+pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepResult {
     if d.stop.is_some() || d.step >= d.order.plan.over() {
-        return Verdict::Over(Cause::PlanOver);
+        return StepResult::Over(OverReason::PlanOver);
     }
     if d.attempts.len() >= HARD_STOP {
-        return Verdict::Over(Cause::PlanOver);
+        return StepResult::Over(OverReason::PlanOver);
     }
-    let standing = standing(d, now, policy);
-    let left = matches!(standing, Standing::Left(_));
+    let step_state = step_state(d, now, policy);
+    let left = matches!(step_state, StepState::Left(_));
     if let Some(begin) = asked_begin(d, now, policy).filter(|_| !left) {
-        return Verdict::Begin(begin);
+        return StepResult::Begin(begin);
     }
     if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !left) {
-        let ask = match standing {
-            Standing::Silent(n) => Some(n),
-            Standing::Ready { ask, .. } => ask,
+        let ask = match step_state {
+            StepState::Silent(n) => Some(n),
+            StepState::Ready { ask, .. } => ask,
             _ => None,
         };
-        return Verdict::Begin(Begin { ask, ..begin });
+        return StepResult::Begin(Begin { ask, ..begin });
     }
-    match standing {
-        Standing::Ready { carriers, repeats, ask } => begin_with_life(d, now, policy, &carriers).map_or_else(
-            || leave(d, Reason::Life, now, policy),
-            |begin| Verdict::Begin(Begin { repeats, ask, ..begin }),
-        ),
-        Standing::Held(until) => {
+    match step_state {
+        StepState::Ready { carriers, repeats, ask } => begin_with_life(d, now, policy, &carriers)
+            .map_or_else(
+                || leave(d, Reason::Life, now, policy),
+                |begin| StepResult::Begin(Begin { repeats, ask, ..begin }),
+            ),
+        StepState::Held(until) => {
             let fallback = fallback_wake(d, policy).filter(|at| *at > now);
-            Verdict::Hold(until.min(fallback.unwrap_or(until)))
+            StepResult::Hold(until.min(fallback.unwrap_or(until)))
         }
-        Standing::Silent(_) => fallback_wake(d, policy)
+        StepState::Silent(_) => fallback_wake(d, policy)
             .filter(|at| *at > now)
-            .map_or(Verdict::Hold(d.order.expires_at), Verdict::Hold),
-        Standing::Left(reason) => leave(d, reason, now, policy),
+            .map_or(StepResult::Hold(d.order.expires_at), StepResult::Hold),
+        StepState::Left(reason) => leave(d, reason, now, policy),
     }
 }
 
 /// What the plan says, when no carrier had room for the current step.
-pub(super) fn put_off(d: &mut Dispatch, wait: Option<Duration>, now: Timestamp, policy: &Policy) -> Verdict {
+pub(super) fn put_off(
+    d: &mut Dispatch, wait: Option<Duration>, now: Timestamp, policy: &Policy,
+) -> StepResult {
     let last_chance =
         last_chance(d, policy.candidates(d.channel(d.step).expect("the step that was to begin")));
     if now >= last_chance {
@@ -99,49 +102,49 @@ pub(super) fn put_off(d: &mut Dispatch, wait: Option<Duration>, now: Timestamp, 
     let wait = wait.unwrap_or(snooze(u32::from(d.snoozes)));
     let until = after(now, wait).min(last_chance);
     d.snoozed_until = Some(until);
-    Verdict::Hold(until.min(fallback_wake(d, policy).filter(|at| *at > now).unwrap_or(until)))
+    StepResult::Hold(until.min(fallback_wake(d, policy).filter(|at| *at > now).unwrap_or(until)))
 }
 
-fn standing(d: &Dispatch, now: Timestamp, policy: &Policy) -> Standing {
+fn step_state(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepState {
     let candidates = d.channel(d.step).map_or(&[][..], |c| policy.candidates(c));
     if candidates.is_empty() {
-        return Standing::Left(Reason::NoRoute);
+        return StepState::Left(Reason::NoRoute);
     }
     let tries: Vec<&Attempt> = d.attempts_of(d.step).collect();
-    let standing = match tries.last() {
-        None => Standing::Ready { carriers: names(candidates), repeats: None, ask: None },
+    let step_state = match tries.last() {
+        None => StepState::Ready { carriers: names(candidates), repeats: None, ask: None },
         Some(last) => after_tries(d, now, candidates, &tries, last),
     };
     // Whoever is woken early finds the snooze's end unchanged.
-    match (standing, d.snoozed_until) {
-        (Standing::Ready { .. }, Some(until)) if until > now => Standing::Held(until),
-        (standing, _) => standing,
+    match (step_state, d.snoozed_until) {
+        (StepState::Ready { .. }, Some(until)) if until > now => StepState::Held(until),
+        (step_state, _) => step_state,
     }
 }
 
 fn after_tries(
     d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], last: &Attempt,
-) -> Standing {
+) -> StepState {
     if let Some(a) = tries.iter().rev().find(|a| a.is_accepted() && !a.is_bad()) {
-        return Standing::Silent(a.n);
+        return StepState::Silent(a.n);
     }
     if let Some(a) = tries.iter().rev().find(|a| a.is_bad()) {
-        return Standing::Left(a.receipt_reason.unwrap_or(Reason::Unexplained));
+        return StepState::Left(a.receipt_reason.unwrap_or(Reason::Unexplained));
     }
     let unknown: Vec<&Attempt> = tries.iter().copied().filter(|a| a.is_unknown()).collect();
     let repeats = unknown.first().map(|a| a.n);
     match last.outcome {
-        Some(Outcome::Unknown) if unknown.len() > 1 => Standing::Left(Reason::Unknown),
+        Some(Outcome::Unknown) if unknown.len() > 1 => StepState::Left(Reason::Unknown),
         Some(Outcome::Unknown) => after_unknown(last, now, candidates),
-        Some(Outcome::Rejected(reason)) if reason != Reason::Request => Standing::Left(reason),
+        Some(Outcome::Rejected(reason)) if reason != Reason::Request => StepState::Left(reason),
         _ => {
             let all = |candidates| again(d, now, candidates, tries, last, repeats);
             let Some((own, ask, wait_end)) = held_to_one(unknown.first().copied(), now, candidates) else {
                 return all(candidates);
             };
             match all(std::slice::from_ref(own)) {
-                Standing::Held(until) => Standing::Held(until.min(wait_end)),
-                Standing::Ready { carriers, repeats, .. } => Standing::Ready { carriers, repeats, ask },
+                StepState::Held(until) => StepState::Held(until.min(wait_end)),
+                StepState::Ready { carriers, repeats, .. } => StepState::Ready { carriers, repeats, ask },
                 _ => all(candidates),
             }
         }
@@ -169,7 +172,7 @@ fn wait_end(unknown: &Attempt, now: Timestamp) -> Timestamp {
     after(unknown.begun_at, WAIT_FROM_BEGIN).max(after(closed, WAIT_FROM_CLOSE))
 }
 
-fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> Standing {
+fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> StepState {
     let wait_end = wait_end(last, now);
     let policy =
         candidates.iter().find(|c| c.carrier == last.carrier).map_or(UnknownPolicy::Wait, |c| c.unknown);
@@ -179,29 +182,29 @@ fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> St
         // Others only where the same one is still not to be had.
         UnknownPolicy::Lookup | UnknownPolicy::Idempotent if waited => [same, others].concat(),
         UnknownPolicy::Lookup | UnknownPolicy::Idempotent => same,
-        _ if !waited => return Standing::Held(wait_end),
-        UnknownPolicy::Never => return Standing::Left(Reason::Unknown),
+        _ if !waited => return StepState::Held(wait_end),
+        UnknownPolicy::Never => return StepState::Left(Reason::Unknown),
         UnknownPolicy::Wait => [others, same].concat(),
     };
     let ask = (policy == UnknownPolicy::Lookup).then_some(last.n);
-    Standing::Ready { carriers, repeats: Some(last.n), ask }
+    StepState::Ready { carriers, repeats: Some(last.n), ask }
 }
 
 /// Nothing was accepted: the next carrier at once; when each was asked, a back-off or snooze and then the first again.
 fn again(
     d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], last: &Attempt,
     repeats: Option<u16>,
-) -> Standing {
+) -> StepState {
     let reason = last.outcome.map_or(Reason::Unknown, Outcome::reason);
     if tries.iter().filter(|a| a.outcome.is_some_and(Outcome::counts)).count() >= MAX_ATTEMPTS {
-        return Standing::Left(reason);
+        return StepState::Left(reason);
     }
     let refused = |c: &Candidate| {
         tries.iter().any(|a| a.carrier == c.carrier && a.outcome == Some(Outcome::Rejected(Reason::Request)))
     };
     let usable: Vec<&Candidate> = candidates.iter().filter(|c| !refused(c)).collect();
     if usable.is_empty() {
-        return Standing::Left(reason);
+        return StepState::Left(reason);
     }
     let (mut round, mut full_rounds, mut closed): (Vec<&Attempt>, u32, Vec<&Attempt>) = (vec![], 0, vec![]);
     for a in tries {
@@ -214,23 +217,23 @@ fn again(
     if !round.is_empty() {
         let unasked = usable.iter().filter(|c| round.iter().all(|a| a.carrier != c.carrier));
         let carriers = unasked.map(|c| c.carrier.clone()).collect();
-        return Standing::Ready { carriers, repeats, ask: None };
+        return StepState::Ready { carriers, repeats, ask: None };
     }
     let last_closed = last.closed_at.unwrap_or(now);
     let last_chance = last_chance(d, candidates);
     if last_chance <= last_closed {
-        return Standing::Left(Reason::Life);
+        return StepState::Left(Reason::Life);
     }
     let backoff_end = after(last_closed, backoff(d.order.uid, last.n, full_rounds));
     let ready_again = |a: &Attempt| asked_to_wait_until(a, full_rounds).unwrap_or(backoff_end);
     let until = closed.iter().map(|a| ready_again(a)).min().unwrap_or(backoff_end).min(last_chance);
     if now < until {
-        return Standing::Held(until);
+        return StepState::Held(until);
     }
     // A carrier that still asks for patience comes last.
     let waits = |c: &&Candidate| closed.iter().any(|a| a.carrier == c.carrier && ready_again(a) > now);
     let (waiting, ready): (Vec<&Candidate>, Vec<&Candidate>) = usable.into_iter().partition(waits);
-    Standing::Ready {
+    StepState::Ready {
         carriers: ready.into_iter().chain(waiting).map(|c| c.carrier.clone()).collect(),
         repeats,
         ask: None,
@@ -249,16 +252,16 @@ fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
 }
 
 /// The step is left: the next one that can serve, else the plan is over.
-fn leave(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> Verdict {
-    let cause = if reason == Reason::Life { Cause::Life } else { Cause::Exhausted(reason) };
+fn leave(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> StepResult {
+    let cause = if reason == Reason::Life { OverReason::Life } else { OverReason::Exhausted(reason) };
     if reason.ends_plan() {
-        return Verdict::Over(cause);
+        return StepResult::Over(cause);
     }
     let (begin, short_of_life) = following(d, now, policy);
     match begin {
-        Some(begin) => Verdict::Begin(begin),
-        None if short_of_life => Verdict::Over(Cause::Life),
-        None => Verdict::Over(cause),
+        Some(begin) => StepResult::Begin(begin),
+        None if short_of_life => StepResult::Over(OverReason::Life),
+        None => StepResult::Over(cause),
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::attempt::{Attempt, Cause, Details, Receipt, Scope, Verdict};
+use crate::domain::attempt::{Attempt, Cause, Details, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Order, Plan, Slot, Stop};
 
@@ -107,7 +107,7 @@ fn close(d: &mut Dispatch, outcome: Outcome, now: Timestamp) {
 }
 
 /// What follows on one outcome of a text's first attempt, 0.2 s after its begin.
-fn on(outcome: Outcome, plan: &[Channel], carriers: &[&str]) -> (Dispatch, Next) {
+fn on(outcome: Outcome, plan: &[Channel], carriers: &[&str]) -> (Dispatch, Decision) {
     let policy = policy(carriers, &["v"]);
     let mut d = dispatch(plan);
     let first = next(&d, t(0.0), &policy).begin.unwrap();
@@ -131,7 +131,13 @@ fn the_table_of_what_follows_on_an_outcome() {
         (Outcome::Unavailable, &[Sms], &["a"], State::Sending, None),
         (Outcome::NotSent(Cause::Dns), &[Sms], &["a", "b"], State::Sending, Some((1, vec!["b"]))),
         (Outcome::Throttled { retry_after: None }, &[Sms], &["a", "b"], State::Sending, Some((1, vec!["b"]))),
-        (Outcome::Misconfigured(Scope::Account), &[Sms], &["a", "b"], State::Sending, Some((1, vec!["b"]))),
+        (
+            Outcome::Misconfigured(RefusalScope::Account),
+            &[Sms],
+            &["a", "b"],
+            State::Sending,
+            Some((1, vec!["b"])),
+        ),
         (Outcome::Unknown, &[Sms], &["a", "b"], State::Sending, None),
         (rejected(Reason::Landline), &[Sms], &["a", "b"], State::Failed, None),
         (rejected(Reason::Landline), &[Sms, Voice], &["a", "b"], State::Sending, Some((2, vec!["v"]))),
@@ -144,13 +150,13 @@ fn the_table_of_what_follows_on_an_outcome() {
     for (outcome, plan, carriers, state, begins) in rows {
         let (d, follows) = on(outcome, plan, carriers);
         let what = format!("{outcome:?} {plan:?} {carriers:?}");
-        assert_eq!(follows.conclusion.state, state, "{what}");
+        assert_eq!(follows.transition.state, state, "{what}");
         let begun = follows
             .begin
             .as_ref()
             .map(|b| (b.step, b.carriers.iter().map(String::as_str).collect::<Vec<_>>()));
         assert_eq!(begun, begins, "{what}");
-        let c = &follows.conclusion;
+        let c = &follows.transition;
         assert_eq!(c.wake_at.is_none(), state.is_final(), "{what}: what is not final has a wake_at");
         assert_eq!(c.slots == Slots::GiveBack, state == State::Failed, "{what}");
         assert_eq!(c.drop_code, state.is_final(), "{what}");
@@ -161,7 +167,7 @@ fn the_table_of_what_follows_on_an_outcome() {
 #[test]
 fn without_a_route_a_dispatch_fails_and_says_so() {
     let follows = next(&dispatch(&[Channel::Sms]), t(0.0), &policy(&[], &[]));
-    assert_eq!((follows.conclusion.state, follows.conclusion.reason), (State::Failed, Some(Reason::NoRoute)));
+    assert_eq!((follows.transition.state, follows.transition.reason), (State::Failed, Some(Reason::NoRoute)));
 }
 
 /// Seen to fail: where only the code's life counts (it ends as unconfirmed, and its receipt lies in the queue).
@@ -173,10 +179,10 @@ fn an_outcome_that_is_written_after_all_waits_leaves_time_for_the_receipt() {
         let first = next(&d, t(0.0), &policy).begin.unwrap();
         begin(&mut d, &first, t(0.0));
         close(&mut d, outcome, t(1300.0));
-        let follows = next(&d, t(1300.0), &policy).conclusion;
+        let follows = next(&d, t(1300.0), &policy).transition;
         assert_eq!((follows.state.is_final(), follows.wake_at), (false, Some(t(1303.0))), "{outcome:?}");
         follows.apply(&mut d);
-        assert_eq!(next(&d, t(1303.0), &policy).conclusion.state, State::Unconfirmed, "{outcome:?}");
+        assert_eq!(next(&d, t(1303.0), &policy).transition.state, State::Unconfirmed, "{outcome:?}");
     }
 }
 
@@ -190,15 +196,15 @@ fn reasons_of_sent(outcome: Outcome, receipt: Option<Reason>) -> Vec<(u8, Option
     let mut told = vec![];
     let mut follow = |d: &mut Dispatch, now| {
         let follows = next(d, now, &policy);
-        let sent = follows.conclusion.events.iter().filter(|e| e.state == State::Sent);
+        let sent = follows.transition.events.iter().filter(|e| e.state == State::Sent);
         told.extend(sent.map(|e| (e.step, e.reason)));
-        follows.conclusion.apply(d);
+        follows.transition.apply(d);
         follows.begin
     };
     let mut call = follow(&mut d, t(0.2));
     if receipt.is_some() {
         let text = d.attempts.last_mut().unwrap();
-        (text.receipt, text.receipt_reason) = (Some(Verdict::Bad), receipt);
+        (text.receipt, text.receipt_reason) = (Some(ReceiptStatus::Bad), receipt);
         call = follow(&mut d, t(1.0));
     }
     let call = call.or_else(|| follow(&mut d, t(31.0))).unwrap();
@@ -223,7 +229,7 @@ fn sent_by_a_later_step_says_why_the_step_before_it_failed() {
 #[test]
 fn a_carrier_that_says_try_at_once_is_still_given_a_pause() {
     let (_, follows) = on(Outcome::Throttled { retry_after: Some(Duration::ZERO) }, &[Channel::Sms], &["a"]);
-    assert_eq!((follows.begin, follows.conclusion.wake_at), (None, Some(t(1.2))));
+    assert_eq!((follows.begin, follows.transition.wake_at), (None, Some(t(1.2))));
 }
 
 #[test]
@@ -232,7 +238,7 @@ fn a_carrier_that_needs_more_life_is_skipped() {
     policy.sms[0].min_life = Duration::from_secs(60);
     let d = dispatch(&[Channel::Sms]);
     assert_eq!(next(&d, t(250.0), &policy).begin.unwrap().carriers, ["b"]);
-    assert_eq!(next(&d, t(291.0), &policy).conclusion.state, State::Expired);
+    assert_eq!(next(&d, t(291.0), &policy).transition.state, State::Expired);
 }
 
 #[test]
@@ -248,14 +254,14 @@ fn the_last_seconds_of_a_wait_are_not_looked_at_again_and_again() {
     begin(&mut d, &Begin { step: 1, ..b }, t(27.0));
     close(&mut d, Outcome::Unknown, t(37.0));
     let held = next(&d, t(37.0), &policy);
-    assert!(held.begin.is_none() && held.conclusion.wake_at.unwrap() > t(37.0), "{held:#?}");
+    assert!(held.begin.is_none() && held.transition.wake_at.unwrap() > t(37.0), "{held:#?}");
 }
 
 /// What may happen to a dispatch, one after the other.
 #[derive(Debug, Clone)]
 enum Happening {
     Answer(Outcome),
-    Receipt(usize, Verdict),
+    Receipt(usize, ReceiptStatus),
     Stop(Stop),
     NoPace,
     VoiceRefused,
@@ -272,12 +278,13 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => Just(Outcome::Throttled { retry_after: Some(Duration::from_secs(7)) }),
         1 => Just(Outcome::Throttled { retry_after: None }),
         1 => Just(Outcome::Throttled { retry_after: Some(Duration::ZERO) }),
-        1 => Just(Outcome::Misconfigured(Scope::Account)),
+        1 => Just(Outcome::Misconfigured(RefusalScope::Account)),
         1 => Just(Outcome::Rejected(Reason::Landline)),
         1 => Just(Outcome::Rejected(Reason::OptedOut)),
         1 => Just(Outcome::Rejected(Reason::Request)),
     ];
-    let verdict = prop_oneof![Just(Verdict::Interim), Just(Verdict::Delivered), Just(Verdict::Bad)];
+    let verdict =
+        prop_oneof![Just(ReceiptStatus::Interim), Just(ReceiptStatus::Delivered), Just(ReceiptStatus::Bad)];
     let stop = prop_oneof![Just(Stop::Cancel), Just(Stop::Verified), Just(Stop::Superseded)];
     let one = prop_oneof![
         6 => outcome.prop_map(Happening::Answer),
@@ -318,7 +325,7 @@ proptest! {
             match happening {
                 Happening::Answer(outcome) if d.open().is_some() => close(&mut d, outcome, t(now)),
                 Happening::Receipt(i, verdict) => {
-                    let reason = (verdict == Verdict::Bad).then_some(Reason::Unreachable);
+                    let reason = (verdict == ReceiptStatus::Bad).then_some(Reason::Unreachable);
                     let receipt = Receipt { verdict, reason, carrier_code: None, reference: None };
                     // A carrier that said that it took nothing sends no receipt.
                     let possible = |a: &&mut Attempt| a.outcome.is_none() || a.is_accepted() || a.is_unknown();
@@ -357,7 +364,7 @@ proptest! {
                         _ => {}
                     }
                 }
-                let c = &follows.conclusion;
+                let c = &follows.transition;
                 prop_assert!(c.version > seen.version);
                 prop_assert!(c.state == seen.state || seen.state.may_become(c.state)
                     || (seen.state == State::Sending && c.events.iter().any(|e| e.state == State::Sent)),

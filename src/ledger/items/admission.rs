@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::begin::NewAttempt;
-use super::telling::Owes;
+use super::outbox::Destinations;
 use crate::domain::attempt::{Reason, State};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Dispatch, Order, Slot};
@@ -68,7 +68,7 @@ pub struct Admission {
     /// No carrier had room: the first snooze.
     pub snooze: Option<Duration>,
     /// Whom a final state is owed to.
-    pub owes: Owes,
+    pub destinations: Destinations,
 }
 
 /// An admission as its column set knows it.
@@ -91,7 +91,7 @@ pub(in crate::ledger) struct AdmissionRow<'a> {
     plan_over: u8,
     snooze_ms: Option<u64>,
     #[serde(flatten)]
-    owes: Owes,
+    destinations: Destinations,
 }
 
 impl Admission {
@@ -118,7 +118,7 @@ impl Admission {
             skip_to: self.skip_to(),
             plan_over: self.order.plan.over(),
             snooze_ms: self.snooze.map(|s| s.as_millis() as u64),
-            owes: self.owes,
+            destinations: self.destinations,
         }
     }
 

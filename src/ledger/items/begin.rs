@@ -70,8 +70,9 @@ impl NewAttempt {
 pub struct Beginning {
     /// The dispatch.
     pub uid: Uuid,
-    /// The version that was seen.
-    pub seen: i64,
+    /// The version of the row that the decision was made on.
+    #[serde(rename = "seen")]
+    pub expected_version: i64,
     /// The step.
     pub step: u8,
     /// The request.
@@ -87,7 +88,7 @@ pub enum Begun {
     /// Committed; the dispatch with its open attempt.
     Begun(Box<Dispatch>),
     /// The dispatch is no longer the one that was seen; here it is, if it is still there.
-    Lost(Option<Box<Dispatch>>),
+    VersionConflict(Option<Box<Dispatch>>),
     /// The quota of calls is full.
     VoiceRefused {
         /// Seconds until it has room.

@@ -4,31 +4,31 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::telling::Owes;
+use super::outbox::Destinations;
 use crate::domain::attempt::{Judgement, Outcome};
-use crate::domain::decide::{Conclusion, Slots};
+use crate::domain::decide::{Slots, Transition};
 use crate::domain::dispatch::Dispatch;
 
 /// An outcome with what follows, or a conclusion alone.
 #[derive(Debug, Clone)]
-pub struct Deciding {
+pub struct DecisionWrite {
     /// The dispatch.
     pub uid: Uuid,
-    /// The version that was seen.
-    pub seen: i64,
+    /// The version of the row that the decision was made on.
+    pub expected_version: i64,
     /// The outcome of the open attempt.
-    pub outcome: Option<Closing>,
+    pub outcome: Option<AttemptOutcome>,
     /// What follows.
-    pub conclusion: Option<Conclusion>,
+    pub conclusion: Option<Transition>,
     /// Whom its events are owed to.
-    pub owes: Owes,
+    pub destinations: Destinations,
     /// The quota keys of the dispatch's slots.
     pub keys: Vec<String>,
 }
 
 /// How an attempt is closed.
 #[derive(Debug, Clone)]
-pub struct Closing {
+pub struct AttemptOutcome {
     /// Its number.
     pub n: u16,
     /// Its claim.
@@ -41,7 +41,7 @@ pub struct Closing {
 
 /// An outcome with what follows, as its column set knows it.
 #[derive(Debug, Serialize)]
-pub(in crate::ledger) struct DecidingRow<'a> {
+pub(in crate::ledger) struct DecisionRow<'a> {
     uid: Uuid,
     seen: i64,
     n: Option<u16>,
@@ -54,27 +54,36 @@ pub(in crate::ledger) struct DecidingRow<'a> {
     carrier_code: Option<&'a str>,
     segments: Option<u16>,
     price: Option<&'a str>,
-    conclusion: Option<&'a Conclusion>,
+    conclusion: Option<&'a Transition>,
     #[serde(flatten)]
-    owes: Owes,
+    destinations: Destinations,
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<&'a [String]>,
 }
 
-impl Deciding {
+impl DecisionWrite {
     /// An outcome, and what follows from it. `owes`: who must be told.
-    pub fn finish(seen: &Dispatch, closing: Closing, conclusion: Option<Conclusion>, owes: Owes) -> Self {
-        Self { outcome: Some(closing), ..Self::of(seen, conclusion, owes) }
+    pub fn finish(
+        seen: &Dispatch, closing: AttemptOutcome, conclusion: Option<Transition>, destinations: Destinations,
+    ) -> Self {
+        Self { outcome: Some(closing), ..Self::of(seen, conclusion, destinations) }
     }
 
     /// A conclusion alone.
-    pub fn decide(seen: &Dispatch, conclusion: Conclusion, owes: Owes) -> Self {
-        Self::of(seen, Some(conclusion), owes)
+    pub fn decide(seen: &Dispatch, conclusion: Transition, destinations: Destinations) -> Self {
+        Self::of(seen, Some(conclusion), destinations)
     }
 
-    fn of(seen: &Dispatch, conclusion: Option<Conclusion>, owes: Owes) -> Self {
+    fn of(seen: &Dispatch, conclusion: Option<Transition>, destinations: Destinations) -> Self {
         let keys = seen.slots.iter().map(|s| s.key.clone()).collect();
-        Self { uid: seen.order.uid, seen: seen.version, outcome: None, conclusion, owes, keys }
+        Self {
+            uid: seen.order.uid,
+            expected_version: seen.version,
+            outcome: None,
+            conclusion,
+            destinations,
+            keys,
+        }
     }
 
     /// Whether the quota must be locked for it.
@@ -82,13 +91,13 @@ impl Deciding {
         self.conclusion.as_ref().is_some_and(|c| c.slots != Slots::Keep)
     }
 
-    pub(in crate::ledger) fn row(&self) -> DecidingRow<'_> {
+    pub(in crate::ledger) fn row(&self) -> DecisionRow<'_> {
         let closing = self.outcome.as_ref();
         let details = closing.map(|c| &c.judgement.details);
         let outcome = closing.map(|c| c.judgement.outcome);
-        DecidingRow {
+        DecisionRow {
             uid: self.uid,
-            seen: self.seen,
+            seen: self.expected_version,
             n: closing.map(|c| c.n),
             claim: closing.map(|c| c.claim),
             outcome: outcome.map(Outcome::word),
@@ -103,7 +112,7 @@ impl Deciding {
             segments: details.and_then(|d| d.segments),
             price: details.and_then(|d| d.price.as_deref()),
             conclusion: self.conclusion.as_ref(),
-            owes: self.owes,
+            destinations: self.destinations,
             keys: self.moves_slots().then_some(&self.keys),
         }
     }
@@ -122,5 +131,5 @@ pub enum Concluded {
         fact: bool,
     },
     /// The dispatch is no longer the one that was seen; here it is, if it is still there.
-    Lost(Option<Box<Dispatch>>),
+    VersionConflict(Option<Box<Dispatch>>),
 }

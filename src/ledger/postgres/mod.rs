@@ -16,8 +16,9 @@ use uuid::Uuid;
 use crate::domain::dispatch::Dispatch;
 use crate::domain::quota;
 use crate::ledger::items::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, Deciding, Hook, HookFate, HookRow,
-    KeyRow, Marked, Marking, Owed, Recorded, Recording, Told,
+    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, DecisionWrite, DeliveryResult,
+    KeyRow, Marked, Marking, PendingEvents, PublishedEvents, Recorded, Recording, WebhookDelivery,
+    WebhookRow,
 };
 use crate::ledger::{LedgerError, Store};
 
@@ -99,13 +100,13 @@ impl Store for Postgres {
             .into_iter()
             .map(|row| match row {
                 BeginRow::Begun { row } => Begun::Begun(row),
-                BeginRow::Lost { row } => Begun::Lost(row),
+                BeginRow::Lost { row } => Begun::VersionConflict(row),
                 BeginRow::VoiceRefused { retry_after_s, now } => Begun::VoiceRefused { retry_after_s, now },
             })
             .collect())
     }
 
-    async fn conclude(&self, group: &[Arc<Deciding>]) -> Result<Vec<Concluded>, LedgerError> {
+    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<Concluded>, LedgerError> {
         let rows: Vec<ConcludeRow> = self.group("otpost_conclude", group.iter().map(|d| d.row())).await?;
         Ok(rows
             .into_iter()
@@ -114,7 +115,7 @@ impl Store for Postgres {
                 ConcludeRow::OutcomeOnly { row } => Concluded::OutcomeOnly(row),
                 ConcludeRow::Late {} => Concluded::Late { fact: false },
                 ConcludeRow::LateFact {} => Concluded::Late { fact: true },
-                ConcludeRow::Lost { row } => Concluded::Lost(row),
+                ConcludeRow::Lost { row } => Concluded::VersionConflict(row),
             })
             .collect())
     }
@@ -154,32 +155,32 @@ impl Store for Postgres {
             .pop())
     }
 
-    async fn owed(&self, most: usize) -> Result<Vec<Owed>, LedgerError> {
+    async fn pending_events(&self, most: usize) -> Result<Vec<PendingEvents>, LedgerError> {
         self.rows("select otpost_owed($1)", &[&(most as i32)]).await
     }
 
-    async fn told(&self, group: &[Arc<Told>]) -> Result<Vec<()>, LedgerError> {
+    async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError> {
         let items = Json(placed(group.iter().map(|t| &**t)));
         let _: Vec<Value> =
             self.rows("select to_jsonb(1) from (select otpost_told($1)) done", &[&items]).await?;
         Ok(vec![(); group.len()])
     }
 
-    async fn hooks_due(&self, tenant: &str, most: usize) -> Result<Vec<Hook>, LedgerError> {
+    async fn webhooks_due(&self, tenant: &str, most: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
         self.rows("select otpost_hooks_due($1, $2)", &[&tenant, &(most as i32)]).await
     }
 
-    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &HookFate) -> Result<(), LedgerError> {
+    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &DeliveryResult) -> Result<(), LedgerError> {
         let sql = match fate {
-            HookFate::Told => "with gone as (delete from webhook where uid = $1 and version = $2) select to_jsonb(1)",
-            HookFate::Failed { .. } => {
+            DeliveryResult::Delivered => "with gone as (delete from webhook where uid = $1 and version = $2) select to_jsonb(1)",
+            DeliveryResult::Failed { .. } => {
                 "with kept as (update webhook set tries = tries + 1, problem = $3, due_at = otpost_now() + make_interval(secs => $4)
                                 where uid = $1 and version = $2) select to_jsonb(1)"
             }
         };
         let _: Vec<Value> = match fate {
-            HookFate::Told => self.rows(sql, &[&uid, &version]).await?,
-            HookFate::Failed { problem, again } => {
+            DeliveryResult::Delivered => self.rows(sql, &[&uid, &version]).await?,
+            DeliveryResult::Failed { problem, again } => {
                 let secs = again.map(|a| a.as_secs_f64());
                 self.rows(sql, &[&uid, &version, problem, &secs]).await?
             }
@@ -187,7 +188,7 @@ impl Store for Postgres {
         Ok(())
     }
 
-    async fn hooks(&self, tenant: &str, most: usize) -> Result<Vec<HookRow>, LedgerError> {
+    async fn webhook_rows(&self, tenant: &str, most: usize) -> Result<Vec<WebhookRow>, LedgerError> {
         let sql = "select to_jsonb(w) || jsonb_build_object('id', d.id, 'state', w.event->>'state')
                      from webhook w join dispatch d on d.uid = w.uid
                     where w.tenant = $1 order by w.born_at desc, w.version desc limit $2";

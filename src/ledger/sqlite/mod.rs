@@ -17,8 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::items::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, Deciding, Hook, HookFate, HookRow,
-    KeyRow, Marked, Marking, Owed, Recorded, Recording, Told,
+    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, DecisionWrite, DeliveryResult,
+    KeyRow, Marked, Marking, PendingEvents, PublishedEvents, Recorded, Recording, WebhookDelivery,
+    WebhookRow,
 };
 use super::{LedgerError, Store};
 use crate::domain::clock::{Clock, after};
@@ -191,7 +192,7 @@ impl Store for Sqlite {
         self.group(group, acts::begin).await
     }
 
-    async fn conclude(&self, group: &[Arc<Deciding>]) -> Result<Vec<Concluded>, LedgerError> {
+    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<Concluded>, LedgerError> {
         self.group(group, acts::conclude).await
     }
 
@@ -227,7 +228,7 @@ impl Store for Sqlite {
         self.run(move |db| row::load(db, uid, clock.now())).await
     }
 
-    async fn owed(&self, most: usize) -> Result<Vec<Owed>, LedgerError> {
+    async fn pending_events(&self, most: usize) -> Result<Vec<PendingEvents>, LedgerError> {
         self.write(move |db, now| {
             let due: Vec<String> = db
                 .prepare_cached("select uid from dispatch where tell_at <= ?1 order by tell_at limit ?2")?
@@ -239,15 +240,15 @@ impl Store for Sqlite {
                     continue;
                 };
                 row::update(db, &d, Some(after(now, TELL_AGAIN)))?;
-                owed.push(Owed::of(&d.order, d.owed));
+                owed.push(PendingEvents::of(&d.order, d.owed));
             }
             Ok(owed)
         })
         .await
     }
 
-    async fn told(&self, group: &[Arc<Told>]) -> Result<Vec<()>, LedgerError> {
-        self.group(group, |db, told: &Told, now| {
+    async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError> {
+        self.group(group, |db, told: &PublishedEvents, now| {
             let Some(mut d) = row::load(db, told.uid, now)? else {
                 return Ok(());
             };
@@ -258,19 +259,19 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn hooks_due(&self, tenant: &str, most: usize) -> Result<Vec<Hook>, LedgerError> {
+    async fn webhooks_due(&self, tenant: &str, most: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
         let tenant = tenant.to_owned();
-        self.write(move |db, now| acts::hooks_due(db, &tenant, most, now)).await
+        self.write(move |db, now| acts::webhooks_due(db, &tenant, most, now)).await
     }
 
-    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &HookFate) -> Result<(), LedgerError> {
+    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &DeliveryResult) -> Result<(), LedgerError> {
         let fate = fate.clone();
         self.write(move |db, now| acts::hook_fate(db, uid, version, &fate, now)).await
     }
 
-    async fn hooks(&self, tenant: &str, most: usize) -> Result<Vec<HookRow>, LedgerError> {
+    async fn webhook_rows(&self, tenant: &str, most: usize) -> Result<Vec<WebhookRow>, LedgerError> {
         let tenant = tenant.to_owned();
-        self.run(move |db| acts::hooks(db, &tenant, most)).await
+        self.run(move |db| acts::webhook_rows(db, &tenant, most)).await
     }
 
     async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {

@@ -9,13 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Webhook, Webhooks};
 use crate::config::live::Live;
-use crate::ledger::{Hook, HookFate, Ledger};
+use crate::ledger::{DeliveryResult, Ledger, WebhookDelivery};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
 use crate::outbox::cloud_event::CloudEvent;
 
 /// The pauses after each try that failed; after the last try an event is given up.
-const AGAIN: [Duration; 5] = [
+const BACKOFF: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_mins(5),
     Duration::from_mins(30),
@@ -84,7 +84,7 @@ impl Rounds {
             while tries.try_join_next().is_some() {}
             let room = AT_ONCE - tries.len();
             // Away: the worker says so, and the next tick asks again.
-            let due = if room == 0 { Ok(vec![]) } else { self.ledger.hooks_due(&tenant, room).await };
+            let due = if room == 0 { Ok(vec![]) } else { self.ledger.webhooks_due(&tenant, room).await };
             let Ok(due) = due else { continue };
             more = room == 0 || due.len() == room;
             for hook in due {
@@ -95,20 +95,22 @@ impl Rounds {
         }
     }
 
-    async fn try_one(&self, tenant: &str, webhooks: &Webhooks, webhook: &Webhook, hook: Hook) {
+    async fn try_one(&self, tenant: &str, webhooks: &Webhooks, webhook: &Webhook, hook: WebhookDelivery) {
         let Some(event) = hook.owed.events.first() else { return };
         let (uid, version) = (hook.owed.uid, event.version);
         let cloud = CloudEvent::of(&hook.owed, event);
         crash::at(Point::HookTaken);
         let fate = match webhooks.post(webhook, &cloud.id, &cloud.to_json()).await {
-            Ok(_) => HookFate::Told,
-            Err(problem) => HookFate::Failed { problem, again: AGAIN.get(usize::from(hook.tries)).copied() },
+            Ok(_) => DeliveryResult::Delivered,
+            Err(problem) => {
+                DeliveryResult::Failed { problem, again: BACKOFF.get(usize::from(hook.tries)).copied() }
+            }
         };
         crash::at(Point::HookPosted);
         let result = match &fate {
-            HookFate::Told => "told",
-            HookFate::Failed { again: Some(_), .. } => "failed",
-            HookFate::Failed { again: None, problem } => {
+            DeliveryResult::Delivered => "told",
+            DeliveryResult::Failed { again: Some(_), .. } => "failed",
+            DeliveryResult::Failed { again: None, problem } => {
                 tracing::warn!(tenant, dispatch.uid = %uid, problem, "an event is given up: otpost webhooks replay");
                 "given_up"
             }

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use otpost::domain::attempt::{Outcome, Reason, Receipt, State, Verdict};
+use otpost::domain::attempt::{Outcome, Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::channel::Channel;
 use otpost::domain::decide::{Begin, next};
 use otpost::domain::dispatch::{Dispatch, Stop};
 use otpost::ledger::{
-    Admission, Advancing, Beginning, Deciding, Ledger, LedgerError, Marking, NewAttempt, Recording, Refusal,
-    Told,
+    Admission, Advancing, Beginning, DecisionWrite, Ledger, LedgerError, Marking, NewAttempt,
+    PublishedEvents, Recording, Refusal,
 };
 use uuid::Uuid;
 
-use crate::support::play::{OWES, Play, SMS, VOICE, accepted, job, limit, with_begin};
+use crate::support::play::{DESTINATIONS, Play, SMS, VOICE, accepted, job, limit, with_begin};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -57,7 +57,7 @@ impl Kind {
                 said.starts_with("Born") || said.contains("mine: true")
             }
             Self::Begin => said.starts_with("Begun"),
-            // What follows is told from the row.
+            // What decision is told from the row.
             _ => true,
         }
     }
@@ -67,12 +67,12 @@ impl Kind {
 pub(super) enum Act {
     Admit(Box<Admission>),
     Begin(Beginning),
-    Conclude(Box<Deciding>),
+    Conclude(Box<DecisionWrite>),
     Record(Recording),
     Stop(Marking),
     Advance(Advancing),
     Take(Uuid),
-    Tell(Told),
+    Tell(PublishedEvents),
 }
 
 impl Act {
@@ -85,7 +85,7 @@ impl Act {
             Self::Stop(marking) => format!("{:?}", ledger.stop(marking.clone()).await?),
             Self::Advance(advancing) => format!("{:?}", ledger.advance(advancing.clone()).await?),
             Self::Take(uid) => format!("{:?}", ledger.take(*uid).await?),
-            Self::Tell(told) => format!("{:?}", ledger.told(told.clone()).await?),
+            Self::Tell(told) => format!("{:?}", ledger.mark_published(told.clone()).await?),
         })
     }
 }
@@ -145,7 +145,7 @@ async fn single(play: &Play, kind: Kind) -> Asked {
     let act = match kind {
         Kind::Begin => {
             let attempt = NewAttempt::new(SMS, "c1", Duration::from_secs(10), None);
-            Act::Begin(Beginning { uid, seen: seen.version, step: 1, attempt, voice: None })
+            Act::Begin(Beginning { uid, expected_version: seen.version, step: 1, attempt, voice: None })
         }
         Kind::Take => Act::Take(uid),
         Kind::Finish => Act::Conclude(Box::new(play.finishing(&seen, accepted("SM1")).await.0)),
@@ -153,13 +153,13 @@ async fn single(play: &Play, kind: Kind) -> Asked {
             play.finish(&seen, accepted("SM1")).await;
             play.delivered(uid, 1).await;
             let seen = play.read(uid).await;
-            let follows = next(&seen, play.t(0), &play.policy);
-            Act::Conclude(Box::new(Deciding::decide(&seen, follows.conclusion, OWES)))
+            let decision = next(&seen, play.t(0), &play.policy);
+            Act::Conclude(Box::new(DecisionWrite::decide(&seen, decision.transition, DESTINATIONS)))
         }
         Kind::Record => {
             let reference = Some("R1".to_owned());
             let receipt =
-                Receipt { verdict: Verdict::Delivered, reason: None, carrier_code: None, reference };
+                Receipt { verdict: ReceiptStatus::Delivered, reason: None, carrier_code: None, reference };
             Act::Record(Recording { uid, n: 1, carrier: "c1".to_owned(), receipt })
         }
         Kind::Stop => Act::Stop(Marking { tenant, id, stop: Stop::Cancel }),
@@ -170,7 +170,7 @@ async fn single(play: &Play, kind: Kind) -> Asked {
         Kind::Tell => {
             play.finish(&seen, accepted("SM1")).await;
             let versions = play.read(uid).await.owed.iter().map(|event| event.version).collect();
-            Act::Tell(Told { uid, versions })
+            Act::Tell(PublishedEvents { uid, versions })
         }
         _ => unreachable!("it is a group"),
     };

@@ -20,7 +20,7 @@ fn a_call_whose_outcome_is_unknown_is_not_repeated_but_followed() {
     begin(&mut d, &b, t(0.0));
     close(&mut d, Outcome::Unknown, t(10.0));
     let held = next(&d, t(10.0), &policy);
-    assert_eq!((held.begin, held.conclusion.wake_at), (None, Some(t(13.0))));
+    assert_eq!((held.begin, held.transition.wake_at), (None, Some(t(13.0))));
     let b = next(&d, t(13.0), &policy).begin.unwrap();
     assert_eq!((b.step, b.repeats), (2, None));
 }
@@ -59,7 +59,7 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     close(&mut d, Outcome::NotSent(Cause::Connect), t(2.0));
     let held = next(&d, t(2.0), &policy);
     assert_eq!(held.begin, None);
-    let again = held.conclusion.wake_at.unwrap();
+    let again = held.transition.wake_at.unwrap();
     assert!(again > t(2.0) && again <= t(10.0), "{again}");
     let b = next(&d, t(9.9), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
@@ -67,10 +67,11 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     let b = next(&d, t(10.0), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats), (["b".to_owned()].as_slice(), Some(1)));
     // What it says of the first ends the matter.
-    let receipt = Receipt { verdict: Verdict::Interim, reason: None, carrier_code: None, reference: None };
+    let receipt =
+        Receipt { verdict: ReceiptStatus::Interim, reason: None, carrier_code: None, reference: None };
     d.attempts[0].learn(&receipt, t(2.0));
     let follows = next(&d, t(2.0), &policy);
-    assert_eq!((follows.begin, follows.conclusion.state), (None, State::Sent));
+    assert_eq!((follows.begin, follows.transition.state), (None, State::Sent));
 }
 
 #[test]
@@ -79,11 +80,11 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
     policy.sms[0].unknown = UnknownPolicy::Idempotent;
     // Which of the two attempts it is reported of; whether the carrier keeps our reference, or has names of its own.
     for (verdict, of, keeps, begins) in [
-        (Verdict::Bad, 0, true, Some(2)),
-        (Verdict::Bad, 1, true, Some(2)),
-        (Verdict::Bad, 0, false, None),
-        (Verdict::Bad, 1, false, Some(2)),
-        (Verdict::Delivered, 0, true, None),
+        (ReceiptStatus::Bad, 0, true, Some(2)),
+        (ReceiptStatus::Bad, 1, true, Some(2)),
+        (ReceiptStatus::Bad, 0, false, None),
+        (ReceiptStatus::Bad, 1, false, Some(2)),
+        (ReceiptStatus::Delivered, 0, true, None),
     ] {
         let what = format!("{verdict:?} of {of}, {keeps}");
         let mut d = after_unknown(&[Channel::Sms, Channel::Voice], &policy);
@@ -99,11 +100,11 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
         d.attempts[of].learn(&receipt, t(3.0));
         let follows = next(&d, t(3.0), &policy);
         assert_eq!(follows.begin.map(|b| b.step), begins, "{what}");
-        let delivered = follows.conclusion.state == State::Delivered;
-        assert_eq!(delivered, verdict == Verdict::Delivered, "{what}");
+        let delivered = follows.transition.state == State::Delivered;
+        assert_eq!(delivered, verdict == ReceiptStatus::Delivered, "{what}");
         // Without another step it ends now where both are one text; else one of two may still be reported.
         d.order.plan = Plan::try_from(vec![Channel::Sms]).unwrap();
-        let ended = next(&d, t(3.0), &policy).conclusion.state.is_final();
+        let ended = next(&d, t(3.0), &policy).transition.state.is_final();
         assert_eq!(ended, keeps, "{what}");
     }
 }

@@ -6,12 +6,12 @@ use rusqlite::types::Value as Sql;
 use uuid::Uuid;
 
 use super::facts::mark;
-use super::{Fault, hooks, slots, take_slots, uid_of};
+use super::{Fault, slots, take_slots, uid_of, webhooks};
 use crate::domain::attempt::{Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 use crate::domain::quota;
-use crate::ledger::items::{Admission, Admitted, Limit, Owes};
+use crate::ledger::items::{Admission, Admitted, Destinations, Limit};
 use crate::ledger::sqlite::TELL_AGAIN;
 use crate::ledger::sqlite::row::{insert, load, time};
 
@@ -45,7 +45,7 @@ pub(in crate::ledger::sqlite) fn admit(
             let reason = d.reason.unwrap_or(Reason::Quota);
             return Ok(Admitted::Refused { state: d.state, reason, retry_after_s });
         }
-        if job.owes != Owes::default() {
+        if job.destinations != Destinations::default() {
             told.push(Event {
                 version: 1,
                 state: d.state,
@@ -59,7 +59,7 @@ pub(in crate::ledger::sqlite) fn admit(
             });
         }
     }
-    if job.owes.broker {
+    if job.destinations.broker {
         d.owed.clone_from(&told);
     }
     let superseded = if refused { vec![] } else { stop_older(db, job, now)? };
@@ -74,8 +74,8 @@ pub(in crate::ledger::sqlite) fn admit(
         ("tell_at", time(tell_at)),
     ];
     insert(db, &d, &extra)?;
-    if job.owes.webhook {
-        hooks::owe(db, &d, &told, now)?;
+    if job.destinations.webhook {
+        webhooks::owe(db, &d, &told, now)?;
     }
     Ok(Admitted::Born { state: d.state, reason: d.reason, slots: d.slots, now, retry_after_s, superseded })
 }

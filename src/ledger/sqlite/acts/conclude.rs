@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{Fault, hooks, put_slots, save, slots, take_slots, tell_at};
+use super::{Fault, put_slots, save, slots, take_slots, tell_at, webhooks};
 use crate::domain::attempt::{Outcome, State};
 use crate::domain::clock::after;
 use crate::domain::decide::{LEASE, Slots};
 use crate::domain::dispatch::Dispatch;
-use crate::ledger::items::{Beginning, Begun, Closing, Concluded, Deciding};
+use crate::ledger::items::{AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite};
 use crate::ledger::sqlite::TELL_AGAIN;
 use crate::ledger::sqlite::row::{load, put_attempt, update};
 
@@ -16,13 +16,13 @@ pub(in crate::ledger::sqlite) fn begin(
     db: &Connection, b: &Beginning, now: Timestamp,
 ) -> Result<Begun, Fault> {
     let Some(mut d) = load(db, b.uid, now)? else {
-        return Ok(Begun::Lost(None));
+        return Ok(Begun::VersionConflict(None));
     };
     if d.open().is_some_and(|open| open.claim == b.attempt.claim) {
         return Ok(Begun::Begun(Box::new(d)));
     }
-    if d.version != b.seen || d.open().is_some() || d.code.is_none() {
-        return Ok(Begun::Lost(Some(Box::new(d))));
+    if d.version != b.expected_version || d.open().is_some() || d.code.is_none() {
+        return Ok(Begun::VersionConflict(Some(Box::new(d))));
     }
     if let Some(voice) = &b.voice {
         match take_slots(db, &[voice], now)? {
@@ -47,15 +47,15 @@ pub(in crate::ledger::sqlite) fn begin(
 }
 
 pub(in crate::ledger::sqlite) fn conclude(
-    db: &Connection, it: &Deciding, now: Timestamp,
+    db: &Connection, it: &DecisionWrite, now: Timestamp,
 ) -> Result<Concluded, Fault> {
     let Some(mut d) = load(db, it.uid, now)? else {
-        return Ok(Concluded::Lost(None));
+        return Ok(Concluded::VersionConflict(None));
     };
-    let unseen = d.version != it.seen;
+    let unseen = d.version != it.expected_version;
     let Some(closing) = &it.outcome else {
         if unseen {
-            return Ok(Concluded::Lost(Some(Box::new(d))));
+            return Ok(Concluded::VersionConflict(Some(Box::new(d))));
         }
         return write_conclusion(db, it, &mut d, now);
     };
@@ -80,10 +80,10 @@ pub(in crate::ledger::sqlite) fn conclude(
 }
 
 fn write_conclusion(
-    db: &Connection, it: &Deciding, d: &mut Dispatch, now: Timestamp,
+    db: &Connection, it: &DecisionWrite, d: &mut Dispatch, now: Timestamp,
 ) -> Result<Concluded, Fault> {
     let Some(conclusion) = &it.conclusion else {
-        return Ok(Concluded::Lost(None));
+        return Ok(Concluded::VersionConflict(None));
     };
     conclusion.apply(d);
     if let Some(a) = conclusion.close.and_then(|n| d.attempts.iter().find(|a| a.n == n)) {
@@ -99,10 +99,10 @@ fn write_conclusion(
         put_slots(db, &slot.key, &kept)?;
     }
     let mut tell_at = tell_at(db, it.uid)?;
-    if it.owes.webhook {
-        hooks::owe(db, d, &conclusion.events, now)?;
+    if it.destinations.webhook {
+        webhooks::owe(db, d, &conclusion.events, now)?;
     }
-    if it.owes.broker && !conclusion.events.is_empty() {
+    if it.destinations.broker && !conclusion.events.is_empty() {
         d.owed.extend(conclusion.events.iter().cloned());
         tell_at = Some(after(now, TELL_AGAIN));
     }
@@ -112,7 +112,7 @@ fn write_conclusion(
 
 /// Somebody else closed it, or this very finish came through before: add what the answer said, begin nothing.
 fn late(
-    db: &Connection, closing: &Closing, i: usize, d: &mut Dispatch, now: Timestamp,
+    db: &Connection, closing: &AttemptOutcome, i: usize, d: &mut Dispatch, now: Timestamp,
 ) -> Result<Concluded, Fault> {
     let uid = d.order.uid;
     let a = &mut d.attempts[i];

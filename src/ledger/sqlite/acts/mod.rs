@@ -3,8 +3,8 @@
 mod admit;
 mod conclude;
 mod facts;
-mod hooks;
 mod take;
+mod webhooks;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
@@ -19,8 +19,8 @@ use crate::ledger::items::{KeyRow, Limit};
 pub(super) use admit::admit;
 pub(super) use conclude::{begin, conclude};
 pub(super) use facts::{advance, record, stop};
-pub(super) use hooks::{hook_fate, hooks, hooks_due, replay_hooks};
 pub(super) use take::{take, take_due};
+pub(super) use webhooks::{hook_fate, replay_hooks, webhook_rows, webhooks_due};
 
 fn uid_of(db: &Connection, tenant: &str, id: Uuid) -> Result<Option<(Uuid, String)>, Fault> {
     let found: Option<(String, String)> = db

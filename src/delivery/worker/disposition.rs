@@ -9,7 +9,7 @@ use super::Worker;
 use crate::broker::{Delivery, Intake, Message};
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
-use crate::ledger::health::AGAIN;
+use crate::ledger::health::RETRY_EVERY;
 use crate::ops::crash::{self, Point};
 
 /// A message that came back so often is no longer read among others; alone, no longer at all.
@@ -18,18 +18,18 @@ const RETURNS: u64 = 3;
 const LARGEST: usize = 64 * 1024;
 
 /// Why a message is not acked when it was read.
-pub(super) enum Aside {
+pub(super) enum Disposition {
     /// It cannot be used.
-    Dead(BadMessage),
+    DeadLetter(BadMessage),
     /// It came back too often to be read among others.
-    Suspect,
+    Quarantine,
     /// This process stops: it comes again to whoever is there then.
-    Held,
+    Hold,
 }
 
-impl From<BadMessage> for Aside {
+impl From<BadMessage> for Disposition {
     fn from(bad: BadMessage) -> Self {
-        Self::Dead(bad)
+        Self::DeadLetter(bad)
     }
 }
 
@@ -63,11 +63,11 @@ impl Drop for Move<'_> {
 }
 
 /// Whether a delivery may be read among others.
-pub(super) fn sift(delivery: &Delivery) -> Result<(), Aside> {
+pub(super) fn triage(delivery: &Delivery) -> Result<(), Disposition> {
     if delivery.body.len() > LARGEST {
         return Err(BadMessage::new("body", "has more than 64 KiB").into());
     }
-    if delivery.times_returned < RETURNS { Ok(()) } else { Err(Aside::Suspect) }
+    if delivery.times_returned < RETURNS { Ok(()) } else { Err(Disposition::Quarantine) }
 }
 
 impl Worker {
@@ -76,8 +76,8 @@ impl Worker {
         while let Some(mut delivery) = intake.next().await {
             // It may kill this process: what is under way then would be in both places.
             self.moving.over().await;
-            if let Err(aside) = self.unwrap(&mut delivery) {
-                self.set_aside(delivery, aside).await;
+            if let Err(disposition) = self.unwrap(&mut delivery) {
+                self.dispose(delivery, disposition).await;
                 continue;
             }
             let slot = self.slot_for(&delivery).await;
@@ -90,17 +90,17 @@ impl Worker {
                         worker.follow(then).await;
                     });
                 }
-                Err(aside) => {
+                Err(disposition) => {
                     drop(slot);
-                    self.set_aside(delivery, aside).await;
+                    self.dispose(delivery, disposition).await;
                 }
             }
         }
     }
 
     /// Puts the message that a suspect's envelope holds into its place, if it may be read once more.
-    fn unwrap(&self, delivery: &mut Delivery) -> Result<(), Aside> {
-        let opened = Envelope::open(&self.parts.keys.now(), "otpost.suspect", &delivery.body);
+    fn unwrap(&self, delivery: &mut Delivery) -> Result<(), Disposition> {
+        let opened = Envelope::open(&self.deps.keys.now(), "otpost.suspect", &delivery.body);
         let is_ours = opened.is_some();
         if let Some(envelope) = opened {
             envelope.unpack(delivery);
@@ -117,11 +117,11 @@ impl Worker {
     }
 
     /// Moves a message to where it belongs. It holds no slot: for as long as the broker takes nothing, codes go on.
-    pub(super) async fn set_aside(&self, delivery: Delivery, aside: Aside) {
+    pub(super) async fn dispose(&self, delivery: Delivery, aside: Disposition) {
         match aside {
-            Aside::Dead(bad) => self.bury(delivery, &bad).await,
-            Aside::Suspect => self.suspect(delivery).await,
-            Aside::Held => {}
+            Disposition::DeadLetter(bad) => self.dead_letter(delivery, &bad).await,
+            Disposition::Quarantine => self.suspect(delivery).await,
+            Disposition::Hold => {}
         }
     }
 
@@ -130,9 +130,9 @@ impl Worker {
             returns = delivery.times_returned,
             "a message came back too often: it goes to otpost.suspect"
         );
-        self.parts.metrics.admitted("amqp", "suspect");
+        self.deps.metrics.admitted("amqp", "suspect");
         let message = Envelope::of(&delivery, LARGEST).message(
-            &self.parts.keys.now(),
+            &self.deps.keys.now(),
             "otpost.suspect",
             "suspect",
             vec![],
@@ -141,21 +141,21 @@ impl Worker {
     }
 
     /// Moves a message that cannot be used to `otpost.dead`.
-    async fn bury(&self, delivery: Delivery, bad: &BadMessage) {
-        self.parts.metrics.admitted("amqp", "dead");
+    async fn dead_letter(&self, delivery: Delivery, bad: &BadMessage) {
+        self.deps.metrics.admitted("amqp", "dead");
         tracing::warn!(
             field = bad.field,
             rule = bad.rule,
             "a message cannot be used: it goes to otpost.dead"
         );
-        let letter = Envelope::letter(&delivery, &self.parts.keys.now(), bad);
+        let letter = Envelope::letter(&delivery, &self.deps.keys.now(), bad);
         self.move_to(delivery, letter, Point::DeadLetterConfirmed).await;
     }
 
     /// Confirmed first, acked then: a crash in between leaves two, never none. It is left as it is where it cannot be acked
     /// by us any more, and comes again, and where this process stops before that.
     async fn move_to(&self, delivery: Delivery, message: Message, confirmed: Point) {
-        let Some(broker) = &self.parts.broker else { return };
+        let Some(broker) = &self.deps.broker else { return };
         // Suspects wait for it, but not for as long as the broker takes nothing.
         let mut moving = Some(self.moving.begins());
         while let Err(e) = broker.publish(message.clone()).await {
@@ -165,8 +165,8 @@ impl Worker {
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep(AGAIN) => {}
-                () = self.parts.shutdown.cancelled() => return,
+                () = tokio::time::sleep(RETRY_EVERY) => {}
+                () = self.deps.shutdown.cancelled() => return,
             }
         }
         crash::at(confirmed);

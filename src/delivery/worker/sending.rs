@@ -1,19 +1,19 @@
-//! One request under way: sent, judged, and its outcome written with what follows from it.
+//! One request under way: sent, judged, and its outcome written with what decision from it.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Seen, Todo, Worker};
-use crate::carriers::Letter;
+use super::{Action, Snapshot, Worker};
+use crate::carriers::OutboundMessage;
 use crate::delivery::routing::Ready;
 use crate::domain::attempt::{Attempt, AttemptId, BEGIN_TO_SEND, Cause, Details, Judgement, Outcome};
 use crate::domain::clock::between;
 use crate::domain::decide::next;
 use crate::domain::dispatch::PhoneNumber;
 use crate::domain::dispatch::Words;
-use crate::ledger::health::AGAIN;
-use crate::ledger::{Closing, Concluded, Deciding, LedgerError};
+use crate::ledger::health::RETRY_EVERY;
+use crate::ledger::{AttemptOutcome, Concluded, DecisionWrite, LedgerError};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Attempted;
 
@@ -21,7 +21,7 @@ use crate::ops::metrics::Attempted;
 pub(super) const STATUS_TIME_OUT: Duration = Duration::from_secs(3);
 
 /// What is sent, and by whom.
-pub(super) struct Flight {
+pub(super) struct Sending {
     pub(super) to: PhoneNumber,
     pub(super) words: Words,
     pub(super) ready: Ready,
@@ -33,23 +33,23 @@ pub(super) struct Flight {
 
 impl Worker {
     /// Sends the open attempt, and writes what became of it.
-    pub(super) async fn fly(&self, seen: Seen, flight: Flight) -> Todo {
-        let mine = seen.d.open().filter(|open| open.claim == flight.claim).cloned();
-        let Some(open) = mine else { return Todo::Nothing };
-        let metrics = &self.parts.metrics;
+    pub(super) async fn send_attempt(&self, seen: Snapshot, sending: Sending) -> Action {
+        let mine = seen.d.open().filter(|open| open.claim == sending.claim).cloned();
+        let Some(open) = mine else { return Action::Nothing };
+        let metrics = &self.deps.metrics;
         metrics.in_flight.inc();
-        let judgement = self.send(&seen, &flight).await;
+        let judgement = self.send(&seen, &sending).await;
         metrics.in_flight.dec();
         metrics
             .request_seconds
-            .observe(crate::domain::clock::boot().saturating_sub(flight.handed_at).as_secs_f64());
+            .observe(crate::domain::clock::boot().saturating_sub(sending.handed_at).as_secs_f64());
         let labels = Attempted {
             carrier: open.carrier.clone(),
             channel: open.channel.as_str(),
             outcome: judgement.outcome.word(),
         };
         metrics.attempts.get_or_create(&labels).inc();
-        let account = &flight.ready.account;
+        let account = &sending.ready.account;
         account.learn(open.channel, seen.d.order.country.as_deref(), judgement.outcome);
         if judgement.outcome == Outcome::NotSent(Cause::TooLate) {
             tracing::warn!(
@@ -69,33 +69,33 @@ impl Worker {
                 carrier_code = judgement.details.carrier_code, "a carrier did not take a message"
             );
         }
-        drop(flight);
+        drop(sending);
         crash::at(Point::AttemptAnswered);
         self.finish(seen, &open, judgement).await
     }
 
-    async fn send(&self, seen: &Seen, flight: &Flight) -> Judgement {
+    async fn send(&self, seen: &Snapshot, sending: &Sending) -> Judgement {
         let Some(open) = seen.d.open() else {
             return Outcome::Unknown.into();
         };
         crash::at(Point::AttemptBegun);
-        let account = &flight.ready.account;
-        let callback = self.callback(&flight.ready, AttemptId { uid: seen.d.order.uid, n: open.n });
+        let account = &sending.ready.account;
+        let callback = self.callback(&sending.ready, AttemptId { uid: seen.d.order.uid, n: open.n });
         let life = between(seen.now(), seen.d.order.expires_at);
-        let admitter = self.parts.admitter.now();
+        let admitter = self.deps.admitter.now();
         let sender = admitter.sender(&seen.d.order.tenant, &account.name, open.channel);
         let reference = seen.d.reference_of(open);
-        let letter = Letter {
-            to: &flight.to,
-            words: &flight.words,
+        let message = OutboundMessage {
+            to: &sending.to,
+            words: &sending.words,
             sender,
             life,
             reference: &reference,
             callback: &callback,
         };
-        let request = account.carrier.build(&letter);
-        let late = crate::domain::clock::boot().saturating_sub(flight.handed_at) > BEGIN_TO_SEND;
-        if late || life < flight.ready.min_life {
+        let request = account.carrier.build(&message);
+        let late = crate::domain::clock::boot().saturating_sub(sending.handed_at) > BEGIN_TO_SEND;
+        if late || life < sending.ready.min_life {
             return Outcome::NotSent(Cause::TooLate).into();
         }
         crash::at(Point::AttemptToBeSent);
@@ -105,65 +105,65 @@ impl Worker {
         }
     }
 
-    /// Writes an outcome with what follows.
-    pub(super) async fn finish(&self, seen: Seen, open: &Attempt, judgement: Judgement) -> Todo {
+    /// Writes an outcome with what decision.
+    pub(super) async fn finish(&self, seen: Snapshot, open: &Attempt, judgement: Judgement) -> Action {
         let now = seen.now();
-        let mut closed = Seen { d: seen.d.clone(), read_at: seen.read_at };
+        let mut closed = Snapshot { d: seen.d.clone(), read_at: seen.read_at };
         if let Some(a) = closed.d.attempts.last_mut() {
             a.outcome = Some(judgement.outcome);
             a.closed_at = Some(now);
             a.details.clone_from(&judgement.details);
         }
-        let follows = next(&closed.d, now, &self.policy(&closed.d));
-        let closing = Closing { n: open.n, claim: open.claim, judgement, at: now };
-        let owes = self.parts.admitter.now().owes(&seen.d.order.tenant);
-        let deciding = Deciding::finish(&seen.d, closing, Some(follows.conclusion.clone()), owes);
-        match self.conclude(deciding).await {
+        let decision = next(&closed.d, now, &self.policy(&closed.d));
+        let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
+        let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);
+        let write = DecisionWrite::finish(&seen.d, closing, Some(decision.transition.clone()), destinations);
+        match self.conclude(write).await {
             Some(Concluded::Written) => {
                 crash::at(Point::AttemptFinished);
-                self.call_for(&closed, &follows);
-                let seen = self.stands(closed, &follows);
-                follows.begin.map_or(Todo::Nothing, |begin| Todo::Begin(seen, begin))
+                self.call_for(&closed, &decision);
+                let seen = self.stands(closed, &decision);
+                decision.begin.map_or(Action::Nothing, |begin| Action::Begin(seen, begin))
             }
-            // The row changed meanwhile: what follows is decided on it as it is now.
-            Some(Concluded::OutcomeOnly(row)) => Todo::Look(Seen::new(*row)),
+            // The row changed meanwhile: what decision is decided on it as it is now.
+            Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row)),
             Some(Concluded::Late { fact }) => {
                 if fact {
-                    self.parts.waker.wake(seen.d.order.uid);
+                    self.deps.waker.wake(seen.d.order.uid);
                 }
-                Todo::Nothing
+                Action::Nothing
             }
-            Some(Concluded::Lost(_)) | None => Todo::Nothing,
+            Some(Concluded::VersionConflict(_)) | None => Action::Nothing,
         }
     }
 
     /// Writes an outcome. While the ledger is away it is kept, and tried again every second. None: it cannot be kept, and
     /// the deadline closes the attempt.
-    pub(super) async fn conclude(&self, mut deciding: Deciding) -> Option<Concluded> {
+    pub(super) async fn conclude(&self, mut write: DecisionWrite) -> Option<Concluded> {
         loop {
-            match self.parts.ledger.conclude(deciding.clone()).await {
+            match self.deps.ledger.conclude(write.clone()).await {
                 Ok(concluded) => return Some(concluded),
                 // What a carrier said beside its outcome cannot be kept: the outcome alone can.
-                Err(LedgerError::Data { .. }) if has_details(&deciding) => drop_details(&mut deciding),
+                Err(LedgerError::Data { .. }) if has_details(&write) => drop_details(&mut write),
                 Err(e @ LedgerError::Data { .. }) => {
-                    self.outage.begins(&e);
+                    self.ledger_health.begins(&e);
                     return None;
                 }
                 Err(e) => {
-                    self.outage.begins(&e);
-                    tokio::time::sleep(AGAIN).await;
+                    self.ledger_health.begins(&e);
+                    tokio::time::sleep(RETRY_EVERY).await;
                 }
             }
         }
     }
 }
 
-fn has_details(deciding: &Deciding) -> bool {
-    deciding.outcome.as_ref().is_some_and(|c| c.judgement.details != Details::default())
+fn has_details(write: &DecisionWrite) -> bool {
+    write.outcome.as_ref().is_some_and(|c| c.judgement.details != Details::default())
 }
 
-fn drop_details(deciding: &mut Deciding) {
-    if let Some(closing) = &mut deciding.outcome {
+fn drop_details(write: &mut DecisionWrite) {
+    if let Some(closing) = &mut write.outcome {
         closing.judgement.details = Details::default();
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Fault;
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event};
-use crate::ledger::items::{Hook, HookFate, HookRow, Owed};
+use crate::ledger::items::{DeliveryResult, PendingEvents, WebhookDelivery, WebhookRow};
 use crate::ledger::sqlite::row::{load, time};
 
 /// Longer than any try.
@@ -27,9 +27,9 @@ pub(super) fn owe(db: &Connection, d: &Dispatch, events: &[Event], now: Timestam
     Ok(())
 }
 
-pub(in crate::ledger::sqlite) fn hooks_due(
+pub(in crate::ledger::sqlite) fn webhooks_due(
     db: &Connection, tenant: &str, most: usize, now: Timestamp,
-) -> Result<Vec<Hook>, Fault> {
+) -> Result<Vec<WebhookDelivery>, Fault> {
     let due: Vec<(String, i64, String, u16)> = db
         .prepare_cached(
             "select uid, version, event, tries from webhook where tenant = ?1 and due_at <= ?2
@@ -47,20 +47,23 @@ pub(in crate::ledger::sqlite) fn hooks_due(
             after(now, LEASE).as_microsecond(),
         ))?;
         if let Some(d) = load(db, uid.parse().map_err(|_| Fault::Misread)?, now)? {
-            hooks.push(Hook { owed: Owed::of(&d.order, vec![serde_json::from_str(&event)?]), tries });
+            hooks.push(WebhookDelivery {
+                owed: PendingEvents::of(&d.order, vec![serde_json::from_str(&event)?]),
+                tries,
+            });
         }
     }
     Ok(hooks)
 }
 
 pub(in crate::ledger::sqlite) fn hook_fate(
-    db: &Connection, uid: Uuid, version: i64, fate: &HookFate, now: Timestamp,
+    db: &Connection, uid: Uuid, version: i64, fate: &DeliveryResult, now: Timestamp,
 ) -> Result<(), Fault> {
     match fate {
-        HookFate::Told => db
+        DeliveryResult::Delivered => db
             .prepare_cached("delete from webhook where uid = ?1 and version = ?2")?
             .execute((uid.to_string(), version))?,
-        HookFate::Failed { problem, again } => db
+        DeliveryResult::Failed { problem, again } => db
             .prepare_cached(
                 "update webhook set tries = tries + 1, problem = ?3, due_at = ?4 where uid = ?1 and version = ?2",
             )?
@@ -69,22 +72,22 @@ pub(in crate::ledger::sqlite) fn hook_fate(
     Ok(())
 }
 
-pub(in crate::ledger::sqlite) fn hooks(
+pub(in crate::ledger::sqlite) fn webhook_rows(
     db: &Connection, tenant: &str, most: usize,
-) -> Result<Vec<HookRow>, Fault> {
+) -> Result<Vec<WebhookRow>, Fault> {
     let sql = "select w.uid, w.version, d.id, json_extract(w.event, '$.state'), w.tries, w.due_at, w.born_at, w.problem
                  from webhook w join dispatch d on d.uid = w.uid
                 where w.tenant = ?1 order by w.born_at desc, w.version desc limit ?2";
     let mut statement = db.prepare_cached(sql)?;
-    let rows: Vec<Result<HookRow, Fault>> =
+    let rows: Vec<Result<WebhookRow, Fault>> =
         statement.query_map((tenant, most as i64), |r| Ok(hook_row(r)))?.collect::<Result<_, _>>()?;
     rows.into_iter().collect()
 }
 
-fn hook_row(r: &Row<'_>) -> Result<HookRow, Fault> {
+fn hook_row(r: &Row<'_>) -> Result<WebhookRow, Fault> {
     let id = |text: String| text.parse().map_err(|_| Fault::Misread);
     let at = |us: i64| Timestamp::from_microsecond(us).map_err(|_| Fault::Misread);
-    Ok(HookRow {
+    Ok(WebhookRow {
         uid: id(r.get(0)?)?,
         version: r.get(1)?,
         id: id(r.get(2)?)?,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::PublishError;
 
-pub(super) type Verdict = Result<(), PublishError>;
+pub(super) type Settle = Result<(), PublishError>;
 
 struct Sent<A> {
     message_id: String,
@@ -25,13 +25,13 @@ struct Sent<A> {
 }
 
 impl<A> Sent<A> {
-    fn verdict(self) -> (A, Verdict) {
-        let verdict = match self {
+    fn settle(self) -> (A, Settle) {
+        let settle = match self {
             Self { returned: true, .. } => Err(PublishError::Returned),
             Self { nacked: true, .. } => Err(PublishError::Refused),
             _ => Ok(()),
         };
-        (self.answer, verdict)
+        (self.answer, settle)
     }
 }
 
@@ -44,14 +44,14 @@ pub(super) struct Confirmed {
 }
 
 /// The messages in flight on one channel, each with where its answer goes.
-pub(super) struct Flight<A> {
+pub(super) struct InFlight<A> {
     sent: HashMap<u64, Sent<A>>,
     /// Confirmed, and it is not known yet whether they were returned.
     undecided: Vec<Sent<A>>,
     last: u64,
 }
 
-impl<A> Flight<A> {
+impl<A> InFlight<A> {
     pub(super) fn new() -> Self {
         Self { sent: HashMap::new(), undecided: vec![], last: 0 }
     }
@@ -77,7 +77,7 @@ impl<A> Flight<A> {
     /// Some confirms completed, in whatever order. Gives what is decided by them.
     ///
     /// No confirm may be missing that lapin completed before one of these.
-    pub(super) fn confirmed(&mut self, confirms: &[Confirmed]) -> Vec<(A, Verdict)> {
+    pub(super) fn confirmed(&mut self, confirms: &[Confirmed]) -> Vec<(A, Settle)> {
         for id in confirms.iter().filter_map(|confirm| confirm.carried.as_deref()) {
             // Where two messages share an id, both count as returned: sent twice is better than lost.
             for sent in self.sent.values_mut().chain(&mut self.undecided) {
@@ -98,7 +98,7 @@ impl<A> Flight<A> {
         if self.sent.is_empty() {
             decided.append(&mut self.undecided);
         }
-        decided.into_iter().map(Sent::verdict).collect()
+        decided.into_iter().map(Sent::settle).collect()
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Confirmed, Flight, PublishError, Verdict};
+    use super::{Confirmed, InFlight, PublishError, Settle};
 
     #[derive(Debug, Clone, Copy)]
     struct Kind {
@@ -123,7 +123,7 @@ mod tests {
         prop::collection::vec(kind, 1..25)
     }
 
-    fn truth(kind: Kind) -> Verdict {
+    fn truth(kind: Kind) -> Settle {
         match kind {
             Kind { mandatory: true, routed: false, .. } => Err(PublishError::Returned),
             Kind { nacked: true, .. } => Err(PublishError::Refused),
@@ -138,8 +138,8 @@ mod tests {
         fn each_message_has_its_own_verdict_in_whatever_order_confirms_and_returns_come(
             kinds in kinds(), steps in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 0..300),
         ) {
-            let mut flight = Flight::new();
-            let mut verdicts: HashMap<usize, Verdict> = HashMap::new();
+            let mut flight = InFlight::new();
+            let mut verdicts: HashMap<usize, Settle> = HashMap::new();
             let mut names = HashMap::new();
             let (mut returning, mut confirming, mut completed) = (vec![], vec![], vec![]);
             let mut lapins_queue = VecDeque::new();
@@ -165,8 +165,8 @@ mod tests {
                             Confirmed { name: names[&i], ack: !kinds[i].nacked, carried: lapins_queue.pop_front() };
                         completed.insert(index(completed.len() + 1), confirmed);
                     },
-                    _ => for (i, verdict) in flight.confirmed(&std::mem::take(&mut completed)) {
-                        prop_assert!(verdicts.insert(i, verdict).is_none(), "answered twice");
+                    _ => for (i, settle) in flight.confirmed(&std::mem::take(&mut completed)) {
+                        prop_assert!(verdicts.insert(i, settle).is_none(), "answered twice");
                     },
                 }
             }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn of_two_messages_with_one_id_none_counts_as_taken_when_one_was_returned() {
-        let mut flight = Flight::new();
+        let mut flight = InFlight::new();
         let (a, b) = (flight.sent("x".to_owned(), true, 'a'), flight.sent("x".to_owned(), true, 'b'));
         let confirmed =
             |name, id: Option<&str>| Confirmed { name, ack: true, carried: id.map(str::to_owned) };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::flight::Verdict;
+use super::in_flight::Settle;
 use super::message::{Message, Prepared};
 use super::{PublishError, Settings};
 
@@ -16,24 +16,24 @@ pub(super) struct Order {
 }
 
 pub(super) struct Answer {
-    to: oneshot::Sender<Verdict>,
+    to: oneshot::Sender<Settle>,
     /// A place among the outstanding. It is free again when the confirm came, not when its publisher lost patience.
     _place: OwnedSemaphorePermit,
 }
 
 impl Answer {
-    pub(super) fn give(self, verdict: Verdict) {
-        let _ = self.to.send(verdict); // its publisher may have lost patience
+    pub(super) fn give(self, settle: Settle) {
+        let _ = self.to.send(settle); // its publisher may have lost patience
     }
 }
 
-pub(super) struct Door {
+pub(super) struct PublishGate {
     orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
     places: Arc<Semaphore>,
     patience: Duration,
 }
 
-impl Door {
+impl PublishGate {
     /// A closed one.
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Door {
         *self.orders.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    pub(super) async fn publish(&self, message: Message) -> Verdict {
+    pub(super) async fn publish(&self, message: Message) -> Settle {
         let prepared = message.prepare().ok_or(PublishError::Unfit)?;
         let publishing = async {
             // Who comes while the broker is away does not wait; who waits in line waits for no more than a place.

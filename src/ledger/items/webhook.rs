@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Owed;
+use super::PendingEvents;
 
 /// An event that is due at a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Hook {
+pub struct WebhookDelivery {
     /// The event, with what its body is made of; exactly one.
     #[serde(flatten)]
-    pub owed: Owed,
+    pub owed: PendingEvents,
     /// How often it was tried before.
     pub tries: u16,
 }
 
 /// What came of trying.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HookFate {
+pub enum DeliveryResult {
     /// It was confirmed.
-    Told,
+    Delivered,
     /// It was not, and is tried again after that time, or given up.
     Failed {
         /// Why, in our words.
@@ -35,7 +35,8 @@ pub enum HookFate {
 
 /// An event that waits or was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct HookRow {
+#[schema(as = HookRow)]
+pub struct WebhookRow {
     /// Our name for the dispatch.
     pub uid: Uuid,
     /// The event's version.

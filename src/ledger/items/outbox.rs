@@ -9,7 +9,7 @@ use crate::domain::dispatch::{Event, Order};
 
 /// To whom a change of state is owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Owes {
+pub struct Destinations {
     /// To the broker's exchange of events.
     #[serde(rename = "owes")]
     pub broker: bool,
@@ -20,7 +20,7 @@ pub struct Owes {
 
 /// Events that a dispatch still owes to the world.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Owed {
+pub struct PendingEvents {
     /// Our name for it.
     pub uid: Uuid,
     /// Whose it is.
@@ -36,7 +36,7 @@ pub struct Owed {
     pub events: Vec<Event>,
 }
 
-impl Owed {
+impl PendingEvents {
     /// What a conclusion of a dispatch is to tell.
     pub fn of(order: &Order, events: Vec<Event>) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Owed {
 
 /// Events that were told, and confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Told {
+pub struct PublishedEvents {
     /// The dispatch.
     pub uid: Uuid,
     /// The versions of its events.
