@@ -24,7 +24,9 @@ macro_rules! words {
         }
 
         // utoipa's own derive passes over a word that a macro has put into `rename`.
-        impl utoipa::ToSchema for $name {}
+        impl utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> { <Self as schemars::JsonSchema>::schema_name() }
+        }
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
                 let word = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
