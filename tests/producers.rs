@@ -1,4 +1,4 @@
-//! Producers in another language: the very files that the README shows, run against the real broker.
+//! Producers in another language: the very files that docs/jobs.md shows, run against the real broker.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
@@ -75,11 +75,11 @@ async fn odd_producers_with_odd_properties() {
 }
 
 #[test]
-fn the_readme_shows_the_files_that_are_run() {
+fn the_reference_shows_the_files_that_are_run() {
     let read =
         |file: &str| std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let readme = read("README.md");
+    let page = read("docs/jobs.md");
     let shown = read("examples/python/enqueue.py");
-    assert!(readme.contains(shown.trim()), "README.md shows examples/python/enqueue.py as it is");
-    assert!(readme.contains("examples/python/enqueue_sealed.py"));
+    assert!(page.contains(shown.trim()), "docs/jobs.md shows examples/python/enqueue.py as it is");
+    assert!(page.contains("examples/python/enqueue_sealed.py"));
 }

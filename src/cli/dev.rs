@@ -62,6 +62,9 @@ impl Embedded {
         let listener = TcpListener::bind(local(ports.1)).await.with_context(|| {
             format!("the phones' page cannot be shown on port {}: it is in use; choose another with --gateway-port", ports.1)
         })?;
+        drop(TcpListener::bind(local(ports.0)).await.with_context(|| {
+            format!("jobs cannot be taken on port {}: it is in use; choose another with --port", ports.0)
+        })?);
         let gateway = Gateway::start(listener, pretended.clone())?;
         let mut config = Config::default();
         config.ledger.url = Some(format!("sqlite:{}", ledger.display()).into());

@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 use super::Failure;
 use super::client::{Server, problem};
 use super::show::{tell, watch};
+use crate::domain::attempt::{ReceiptStatus, State};
 use crate::domain::clock::after;
+use crate::http::timeline::Timeline;
 
 /// Send a code through a running otpost.
 #[derive(Debug, Args)]
@@ -36,7 +38,10 @@ pub(super) struct Send {
     /// The id; the same id is never sent twice
     #[arg(long)]
     id: Option<Uuid>,
-    /// Do not wait for the end
+    /// Wait for the final state, also after the code has expired without a receipt
+    #[arg(long)]
+    wait_for_receipt: bool,
+    /// Do not wait
     #[arg(long)]
     no_wait: bool,
     /// Print JSON
@@ -74,21 +79,41 @@ impl Send {
         if !self.json {
             eprintln!("{id}");
         }
-        let mut last = None;
-        let timeline = watch(&api, id, |timeline| {
-            if !self.json && last != Some(timeline.state) {
-                last = Some(timeline.state);
-                eprintln!("{}", timeline.state);
+        let mut last = String::new();
+        let until = (!self.wait_for_receipt).then_some(expires_at);
+        let timeline = watch(&api, id, until, |timeline| {
+            let news = news(timeline);
+            if !self.json && last != news {
+                eprintln!("{news}");
+                last = news;
             }
         })
         .await?;
+        if !timeline.is_final && !self.json {
+            eprintln!(
+                "The code has expired without a final receipt. Wait for it with: otpost show {id} --watch"
+            );
+        }
         if self.json {
             println!("{}", serde_json::to_string_pretty(&timeline).unwrap_or_default());
         } else {
             print!("{}", tell(&timeline));
         }
-        if timeline.state == crate::domain::attempt::State::Delivered { Ok(()) } else { Err(Failure::Said) }
+        if timeline.state == State::Delivered { Ok(()) } else { Err(Failure::Said) }
     }
+}
+
+/// The state, and what the newest request led to: why it waits, and until when.
+fn news(timeline: &Timeline) -> String {
+    let state = timeline.state.to_string();
+    let Some(attempt) = timeline.attempts.last() else { return state };
+    let is_bad = attempt.receipt == Some(ReceiptStatus::Bad);
+    let code = attempt.receipt_code.as_ref().filter(|_| is_bad).or(attempt.carrier_code.as_ref());
+    let code = code.map(|code| format!(", carrier's code {code}")).unwrap_or_default();
+    let waits = attempt.receipt.is_none() && timeline.state == State::Sent;
+    let until =
+        if waits { format!("; waiting for a receipt until {}", timeline.expires_at) } else { String::new() };
+    format!("{state}: {} at {} {}{code}{until}", attempt.channel, attempt.carrier, attempt.says)
 }
 
 fn read_code() -> Result<Zeroizing<String>, Failure> {

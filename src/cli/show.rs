@@ -9,12 +9,14 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::client::{Api, Server, problem};
-use crate::http::timeline::Timeline;
+use crate::domain::attempt::ReceiptStatus;
+use crate::http::timeline::{AttemptEntry, Timeline};
 
 /// Show the whole story of a dispatch.
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// The id that it was sent with
+    #[arg(value_parser = id)]
     id: Uuid,
     #[command(flatten)]
     server: Server,
@@ -30,7 +32,7 @@ impl Show {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let api = self.server.connect()?;
         let timeline =
-            if self.watch { watch(&api, self.id, |_| {}).await? } else { fetch(&api, self.id).await? };
+            if self.watch { watch(&api, self.id, None, |_| {}).await? } else { fetch(&api, self.id).await? };
         if self.json {
             println!("{}", serde_json::to_string_pretty(&timeline).unwrap_or_default());
         } else {
@@ -38,6 +40,10 @@ impl Show {
         }
         Ok(())
     }
+}
+
+fn id(text: &str) -> Result<Uuid, &'static str> {
+    text.parse().map_err(|_| "an id is a UUID, such as 0192f0c1-2222-4333-8444-555566667777")
 }
 
 pub(super) async fn fetch(api: &Api, id: Uuid) -> Result<Timeline, Failure> {
@@ -48,9 +54,9 @@ pub(super) async fn fetch(api: &Api, id: Uuid) -> Result<Timeline, Failure> {
     serde_json::from_value(body).map_err(|_| Failure::Failed("the answer is of another version".to_owned()))
 }
 
-/// Follows a dispatch until it has ended; `changed` hears of each version.
+/// Follows a dispatch until it is final, or until a time. `changed` gets each version.
 pub(super) async fn watch(
-    api: &Api, id: Uuid, mut changed: impl FnMut(&Timeline),
+    api: &Api, id: Uuid, until: Option<Timestamp>, mut changed: impl FnMut(&Timeline),
 ) -> Result<Timeline, Failure> {
     let mut version = 0;
     loop {
@@ -59,43 +65,54 @@ pub(super) async fn watch(
             version = timeline.version;
             changed(&timeline);
         }
-        if timeline.is_final {
+        if timeline.is_final || until.is_some_and(|until| until <= crate::domain::clock::now()) {
             return Ok(timeline);
         }
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
 }
 
-/// The story in words.
+/// The timeline in words. Its first column is the time since the admission.
 pub(super) fn tell(s: &Timeline) -> String {
     let mut out = String::new();
-    let reason = s.reason.map(|r| format!(" ({})", r.as_str().replace('_', " "))).unwrap_or_default();
-    let at = |t: Timestamp| since(s.admitted_at, t);
+    let reason = s.reason.map(|r| format!(" ({})", plain(r.as_str()))).unwrap_or_default();
     let channels: Vec<&str> = s.channels.iter().map(|c| c.as_str()).collect();
     let _ = writeln!(out, "{}  to {}  {}{reason}", s.id, s.to, s.state);
     let _ = writeln!(out, "  admitted   {}  by {}", s.admitted_at, channels.join(", then "));
-    for a in &s.attempts {
-        let _ = writeln!(out, "  {:>9}  {} at {}: {}", at(a.begun_at), a.channel, a.carrier, a.says);
-        if let (Some(closed), Some(outcome)) = (a.closed_at, &a.outcome) {
-            let code = a.carrier_code.as_ref().map(|c| format!(", carrier's code {c}")).unwrap_or_default();
-            let reference = a.reference.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
-            let _ = writeln!(
-                out,
-                "  {:>9}    answer: {}{code}{reference}",
-                at(closed),
-                outcome.replace('_', " ")
-            );
-        }
-        if let (Some(when), Some(verdict)) = (a.receipt_at, a.receipt) {
-            let _ = writeln!(out, "  {:>9}    receipt: {verdict}", at(when));
-        }
+    let mut lines: Vec<(Timestamp, String)> = s.attempts.iter().flat_map(lines_of).collect();
+    if let Some(at) = s.wake_at.filter(|_| !s.is_final) {
+        lines.push((at, "next look at it, if nothing happens before".to_owned()));
+    }
+    lines.push((s.expires_at, "the code expires".to_owned()));
+    lines.sort_by_key(|(at, _)| *at);
+    for (at, line) in lines {
+        let _ = writeln!(out, "  {:>9}  {line}", since(s.admitted_at, at));
     }
     if let Some(stop) = s.stop {
-        let _ = writeln!(out, "  stopped: nothing further begins ({stop})");
+        let _ = writeln!(out, "  stopped: no further request begins ({stop})");
     }
-    let _ =
-        writeln!(out, "  {:>9}  {} the code ends", at(s.expires_at), if s.is_final { "" } else { "then" });
     out
+}
+
+/// An attempt's begin, answer and receipt.
+fn lines_of(a: &AttemptEntry) -> Vec<(Timestamp, String)> {
+    let mut lines = vec![(a.begun_at, format!("{} at {}: {}", a.channel, a.carrier, a.says))];
+    let code =
+        |code: &Option<String>| code.as_ref().map(|c| format!(", carrier's code {c}")).unwrap_or_default();
+    if let (Some(closed), Some(outcome)) = (a.closed_at, &a.outcome) {
+        let reference = a.reference.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
+        lines.push((closed, format!("  answer: {}{}{reference}", plain(outcome), code(&a.carrier_code))));
+    }
+    if let (Some(at), Some(status)) = (a.receipt_at, a.receipt) {
+        let reason = a.receipt_reason.map(|r| format!(" ({})", plain(r.as_str()))).unwrap_or_default();
+        let code = if status == ReceiptStatus::Bad { code(&a.receipt_code) } else { String::new() };
+        lines.push((at, format!("  receipt: {status}{reason}{code}")));
+    }
+    lines
+}
+
+fn plain(word: &str) -> String {
+    word.replace('_', " ")
 }
 
 fn since(from: Timestamp, t: Timestamp) -> String {

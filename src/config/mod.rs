@@ -175,8 +175,10 @@ impl Config {
         for routes in self.routes.countries.values() {
             named.extend(routes.sms.iter().chain(&routes.voice).flatten().map(|c| ("routes.countries", c)));
         }
-        if let Some((key, _)) = named.iter().find(|(_, c)| !self.carriers.contains_key(*c)) {
-            return bad(format!("{key} names a carrier that has no [carriers.NAME] section"));
+        if let Some((key, carrier)) = named.iter().find(|(_, c)| !self.carriers.contains_key(*c)) {
+            return bad(format!(
+                "{key} names the carrier {carrier}, which has no section [carriers.{carrier}]"
+            ));
         }
         for (name, carrier) in &self.carriers {
             if carrier.twilio.is_some() == carrier.infobip.is_some() {
@@ -191,13 +193,15 @@ impl Config {
             }
         }
         let unknown = self.amqp.users.values().flatten().find(|t| !self.knows(t));
-        if unknown.is_some() {
-            return bad("amqp.users names a tenant that has no [tenants.NAME] section".to_owned());
+        if let Some(tenant) = unknown {
+            return bad(format!(
+                "amqp.users names the tenant {tenant}, which has no section [tenants.{tenant}]"
+            ));
         }
         for (name, tenant) in &self.tenants {
-            if tenant.senders.keys().any(|c| !self.carriers.contains_key(c)) {
+            if let Some(carrier) = tenant.senders.keys().find(|c| !self.carriers.contains_key(*c)) {
                 return bad(format!(
-                    "tenants.{name}.senders names a carrier that has no [carriers.NAME] section"
+                    "tenants.{name}.senders names the carrier {carrier}, which has no section [carriers.{carrier}]"
                 ));
             }
         }
@@ -312,8 +316,11 @@ fn from_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) 
     let Some(file) = file.filter(|_| secret.is_none()) else {
         return Ok(());
     };
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| BadConfig(format!("{key}_file: {} cannot be read ({})", file.display(), why(&e))))?;
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        let is_root = key.ends_with("root") && e.kind() == std::io::ErrorKind::NotFound;
+        let hint = if is_root { "; make one with: otpost keys root" } else { "" };
+        BadConfig(format!("{key}_file: {} cannot be read ({}){hint}", file.display(), why(&e)))
+    })?;
     *secret = Some(SecretString::from(text.trim().to_owned()));
     Ok(())
 }
@@ -336,6 +343,19 @@ fn without_values(message: &str) -> String {
         Some((_, expected)) if message.starts_with("unknown variant") => {
             format!("the word is not known; expected {expected}")
         }
+        Some((unknown, known)) if message.starts_with("unknown field") => {
+            format!("{}{}", message.lines().next().unwrap_or_default(), meant(unknown, known))
+        }
         _ => message.lines().next().unwrap_or("not valid TOML").to_owned(),
     }
+}
+
+/// A hint at the known key that looks most like an unknown one; empty where none does.
+fn meant(unknown: &str, known: &str) -> String {
+    let quoted =
+        |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let Some(unknown) = quoted(unknown).pop() else { return String::new() };
+    let near = quoted(known).into_iter().map(|key| (strsim::jaro_winkler(&unknown, &key), key));
+    let nearest = near.filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
+    nearest.map_or_else(String::new, |(_, key)| format!("; did you mean {key}?"))
 }

@@ -43,7 +43,16 @@ fn roots_have_ids_of_their_own() {
 #[test]
 fn a_route_to_nowhere_is_found_by_the_check() {
     let config = Config::parse("[routes]\nsms = [\"nobody\"]").unwrap();
-    assert!(config.check().unwrap_err().to_string().contains("routes.sms"));
+    let why = config.check().unwrap_err().to_string();
+    assert_eq!(why, "routes.sms names the carrier nobody, which has no section [carriers.nobody]");
+}
+
+#[test]
+fn a_misspelt_key_gets_a_hint() {
+    let why = |text: &str| Config::parse(text).unwrap_err().to_string();
+    assert!(why("[ledger]\nretention_dais = 3").ends_with("; did you mean retention_days?"));
+    assert!(why("[carier.main]").contains("did you mean carriers?"), "{}", why("[carier.main]"));
+    assert!(!why("[ledger]\nzzz = 3").contains("did you mean"));
 }
 
 #[test]
@@ -69,4 +78,5 @@ fn relative_paths_are_those_of_the_files_folder() {
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(config.unwrap().keys().is_ok());
     assert!(missing.contains("keys.root_file") && missing.contains("there is no such file"), "{missing}");
+    assert!(missing.ends_with("make one with: otpost keys root"), "{missing}");
 }

@@ -1,31 +1,32 @@
-//! How long a dispatch waits before it is tried again. Every end is a function of the row: whoever is woken early
-//! finds the same one.
+//! Waiting times between attempts. Each end time is computed from the row alone, so a worker that is woken early computes the same
+//! end.
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// The first back-off is at most this; each further round doubles it.
+/// Upper bound of the first back-off. Each further round doubles it.
 const FIRST: Duration = Duration::from_secs(1);
-/// No back-off is longer.
+/// Upper bound of every back-off.
 const LONGEST: Duration = Duration::from_secs(15);
-/// Seconds of the snoozes after a carrier asked for patience, or had no room.
+/// Snooze lengths in seconds, used after a carrier throttled a request or had no room.
 const SNOOZES: [u64; 4] = [1, 2, 5, 15];
 
-/// The back-off after the n-th attempt closed the given round (from 1): full jitter, 1 s doubling to 15 s.
+/// Returns the back-off after attempt `n` completed the given round (from 1): full jitter. Its upper bound doubles from 1 s to 15
+/// s.
 pub fn backoff(uid: Uuid, n: u16, round: u32) -> Duration {
     let most = FIRST.saturating_mul(1 << round.saturating_sub(1).min(8)).min(LONGEST);
     most.mul_f64(jitter(uid, n))
 }
 
-/// The n-th snooze (from 1): 1, 2, 5, then 15 s.
+/// Returns the length of the n-th snooze (from 1): 1, 2, 5, then 15 s.
 pub fn snooze(nth: u32) -> Duration {
     let i = nth.saturating_sub(1).min(SNOOZES.len() as u32 - 1);
     Duration::from_secs(SNOOZES[i as usize])
 }
 
-/// A number in 0..1 that is drawn from the attempt's name.
+/// Returns a number in 0..1 that is derived from the attempt's id, so repeated calls return the same number.
 fn jitter(uid: Uuid, n: u16) -> f64 {
     let hash = Sha256::new().chain_update(uid.as_bytes()).chain_update(n.to_be_bytes()).finalize();
     let mut word = [0; 4];

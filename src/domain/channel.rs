@@ -1,13 +1,13 @@
-//! How a code travels.
+//! Channels by which a message reaches a phone.
 
 use crate::domain::words::words;
 
 words! {
-    /// How a code travels.
+    /// The channel by which a message reaches a phone.
     Channel {
         /// A text message.
         Sms = "sms",
-        /// A call in which the code is spoken.
+        /// A voice call that speaks the message.
         Voice = "voice",
     }
 }

@@ -1,39 +1,39 @@
-//! The two clocks: wall time for what people and other machines read, boot time for how long something took.
+//! Clocks: wall time for values that people and other systems read, boot time for measuring durations.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Wall time of this machine, in whole microseconds (what both databases keep).
+/// Returns the wall time of this machine in whole microseconds, the precision of both databases.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
 pub fn now() -> Timestamp {
     whole_micros(Timestamp::now())
 }
 
-/// Cuts a time to whole microseconds, so that it equals itself after a round trip through a database.
+/// Truncates a time to whole microseconds, so that it is unchanged after a round trip through a database.
 pub fn whole_micros(t: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(t.as_microsecond()).unwrap_or(t)
 }
 
-/// Time since boot, suspension included: a machine that slept for a minute has aged by a minute.
+/// Returns the time since boot. Time in suspension counts.
 pub fn boot() -> Duration {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(u64::try_from(t.tv_sec).unwrap_or(0), u32::try_from(t.tv_nsec).unwrap_or(0))
 }
 
-/// The clock of an embedded ledger: the machine's, or one that a test holds.
+/// The clock of an embedded ledger: the machine's, or one that a test controls.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
     /// The machine's wall clock.
     #[default]
     System,
-    /// Stands still until it is set.
+    /// A fixed time that changes only when a test sets it.
     Held(Arc<Mutex<Timestamp>>),
 }
 
 impl Clock {
-    /// The time by this clock.
+    /// Returns the current time of this clock.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => now(),
@@ -42,12 +42,12 @@ impl Clock {
     }
 }
 
-/// `t + d`, or the last time there is.
+/// Returns `t + d`, or the maximum timestamp on overflow.
 pub fn after(t: Timestamp, d: Duration) -> Timestamp {
     t.checked_add(d).unwrap_or(Timestamp::MAX)
 }
 
-/// How long from `from` until `until`; zero when it has passed.
+/// Returns the duration from `from` until `until`, or zero if `until` has passed.
 pub fn between(from: Timestamp, until: Timestamp) -> Duration {
     Duration::try_from(until.duration_since(from)).unwrap_or(Duration::ZERO)
 }

@@ -1,7 +1,7 @@
-//! The rules of otpost, without any input or output.
+//! The rules of otpost, without input or output.
 //!
-//! Comes in: values, the time, and the policy. Goes out: decisions, states and texts of the wire. Nothing here reads a clock,
-//! a configuration, a database or a socket, so every test of it runs in memory.
+//! Comes in: values, the time and the policy. Goes out: decisions, states and the words of the wire format. Nothing here reads a
+//! configuration, a database or a socket, and only `clock` reads the time. Every test runs in memory.
 
 pub mod attempt;
 pub mod backoff;

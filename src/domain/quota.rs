@@ -1,4 +1,4 @@
-//! How often one number may be sent to: `5/10m` admits exactly five within any ten minutes.
+//! Quota rules: how many dispatches to one number are admitted within a window. `5/10m` admits at most five within any ten minutes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,20 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::clock::{after, between};
 
-/// No rule looks back further: what is older may be forgotten.
+/// The longest window of a rule: 31 days. Older admission times have no effect and may be deleted.
 pub const LONGEST_WINDOW: Duration = Duration::from_secs(31 * 86400);
 
-/// At most `count` admissions within any `window`. Written `N/window`, with s, m, h or d.
+/// A quota rule: at most `count` admissions within any `window`. It is written `N/window` with the unit s, m, h or d, such as
+/// `5/10m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Rule {
-    /// How many.
+    /// Maximum number of admissions, 1 to 1000.
     pub count: u32,
-    /// Within which time.
+    /// Length of the sliding window, 1 s to 31 d.
     pub window: Duration,
 }
 
-/// Why a text is not a rule.
+/// The error of a text that is not a quota rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a quota is written N/window, such as 5/10m: N from 1 to 1000, the window in s, m, h or d, at most 31d"
@@ -43,7 +44,7 @@ impl FromStr for Rule {
             _ => return Err(BadRule),
         };
         let count: u32 = count.parse().map_err(|_| BadRule)?;
-        // "1/m" is one a minute.
+        // A missing number counts as 1: "1/m" means one per minute.
         let number = &window[..window.len() - 1];
         let number: u64 = if number.is_empty() { 1 } else { number.parse().map_err(|_| BadRule)? };
         let window = number.checked_mul(seconds).ok_or(BadRule)?;
@@ -78,14 +79,19 @@ impl fmt::Display for Rule {
     }
 }
 
-/// How many admission times of a key are worth keeping: the greatest count of its rules.
+/// Returns how many admission times of a key must be kept: the greatest `count` of its rules, at least 1.
 pub fn keep(rules: &[Rule]) -> usize {
     rules.iter().map(|r| r.count as usize).max().unwrap_or(0).max(1)
 }
 
-/// Takes a slot: `slots` are the kept admission times, oldest first. Admits when for every rule the N-th latest lies
-/// outside the window, and pushes a time that is distinct and never before the newest, even when the clock steps
-/// back. Otherwise says when a slot will be free.
+/// Takes one quota use and returns its time. `slots` holds the kept admission times, oldest first.
+///
+/// A use is admitted if, for every rule, the N-th latest time lies outside the window. The new time is distinct and never before
+/// the newest, even when the clock steps back.
+///
+/// # Errors
+///
+/// Returns the time at which the next use becomes possible.
 pub fn take(slots: &mut Vec<Timestamp>, rules: &[Rule], now: Timestamp) -> Result<Timestamp, Timestamp> {
     if let Some(until) = free_at(slots, rules, now) {
         return Err(until);
@@ -100,7 +106,7 @@ pub fn take(slots: &mut Vec<Timestamp>, rules: &[Rule], now: Timestamp) -> Resul
     Ok(at)
 }
 
-/// When the next admission is possible; none when it is possible now.
+/// Returns when the next admission becomes possible, or `None` if it is possible now.
 pub fn free_at(slots: &[Timestamp], rules: &[Rule], now: Timestamp) -> Option<Timestamp> {
     let ends = rules.iter().filter_map(|rule| {
         let nth_latest = slots.len().checked_sub(rule.count as usize).and_then(|i| slots.get(i))?;
@@ -109,7 +115,7 @@ pub fn free_at(slots: &[Timestamp], rules: &[Rule], now: Timestamp) -> Option<Ti
     ends.max()
 }
 
-/// Seconds until then, rounded up and at least 1: what `Retry-After` says.
+/// Returns the seconds from `now` until `until`, rounded up and at least 1: the value of `Retry-After`.
 pub fn retry_after_s(now: Timestamp, until: Timestamp) -> u64 {
     between(now, until).as_millis().div_ceil(1000).max(1) as u64
 }

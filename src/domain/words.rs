@@ -1,11 +1,11 @@
-//! Closed sets of words: each is an enum in the code and the same word on the wire, in the ledger and in the contracts.
+//! Enums with fixed words: each variant has the same word on the wire, in the ledger and in the contracts.
 
-/// A word that is in none of our sets. It names the set, never the value.
+/// The error of a word that is not in the enum. It names the enum, never the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not one of the words of {0}")]
 pub struct UnknownWord(pub &'static str);
 
-/// Defines an enum whose variants are written as fixed words (`as_str`, `FromStr`, `Display`, serde, schemas).
+/// Defines an enum whose variants have fixed words (`as_str`, `FromStr`, `Display`, serde, schemas).
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -14,16 +14,16 @@ macro_rules! words {
         pub enum $name { $($(#[$vmeta])* #[serde(rename = $word)] $variant),+ }
 
         impl $name {
-            /// All of them, in the order of their definition.
+            /// All variants, in the order of their definition.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word on the wire and in the ledger.
+            /// Returns the word on the wire and in the ledger.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
         }
 
-        // utoipa's own derive passes over a word that a macro has put into `rename`.
+        // The derive of utoipa ignores a `rename` whose word comes from a macro.
         impl utoipa::ToSchema for $name {
             fn name() -> std::borrow::Cow<'static, str> { <Self as schemars::JsonSchema>::schema_name() }
         }

@@ -63,6 +63,10 @@ pub struct AttemptEntry {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub receipt_reason: Option<Reason>,
+    /// The carrier's own code in the receipt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
+    pub receipt_code: Option<String>,
     /// When it came.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
@@ -159,6 +163,7 @@ fn attempt(uid: Uuid, a: &Attempt) -> AttemptEntry {
         price: a.details.price.clone(),
         receipt: a.receipt,
         receipt_reason: a.receipt_reason,
+        receipt_code: a.receipt_code.clone(),
         receipt_at: a.receipt_at,
     }
 }

@@ -1,4 +1,4 @@
-//! What a sender may do with a dispatch afterwards: say what the person did with the code, ask for the next step, cancel.
+//! Acts of a sender on an existing dispatch: report whether the code was verified, request the next step, cancel.
 
 use schemars::JsonSchema;
 use uuid::Uuid;
@@ -10,36 +10,36 @@ use crate::domain::dispatch::bounds;
 use crate::domain::words::words;
 
 words! {
-    /// An act, by its routing key and its path.
+    /// The kind of an act, named by its routing key and its HTTP path.
     Verb {
-        /// What the person did with the code.
+        /// The sender reports whether the code was verified.
         Feedback = "feedback",
-        /// The next step at once: "call me instead".
+        /// Begin the next step at once: "call me instead".
         Next = "next",
-        /// No further request.
+        /// Make no further request.
         Cancel = "cancel",
     }
 }
 
-/// What is to be done.
+/// An act with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActKind {
-    /// The code came back right, or it did not.
+    /// Report whether the code was verified.
     Feedback {
-        /// Whether it was right: then nothing further is sent.
+        /// Whether the code was right. If it was, no further request is made.
         verified: bool,
     },
-    /// The next step at once.
+    /// Begin the next step at once.
     Next {
-        /// The step that is to be left, counted from 1. Where it has been left already, nothing is done.
+        /// The step to leave, counted from 1. If it was left before, the act has no effect.
         step: Option<u8>,
     },
-    /// No further request.
+    /// Make no further request.
     Cancel,
 }
 
 impl ActKind {
-    /// As a metric's label.
+    /// Returns the label for metrics.
     pub fn word(self) -> &'static str {
         match self {
             Self::Feedback { verified: true } => "verified",
@@ -53,16 +53,16 @@ impl ActKind {
 /// An act on a dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
-    /// Whose dispatch.
+    /// The tenant that owns the dispatch.
     pub tenant: String,
-    /// Its sender's name for it.
+    /// The sender's id of the dispatch.
     pub id: Uuid,
-    /// What is to be done.
+    /// The act.
     pub kind: ActKind,
 }
 
 impl Act {
-    /// Reads an act strictly. Over HTTP the door knows tenant and id, and an empty body is an empty object.
+    /// Parses an act strictly. Over HTTP, `door` holds the tenant and the id, and an empty body counts as an empty object.
     pub fn decode(verb: Verb, body: &[u8], door: Option<(&str, Uuid)>) -> Result<Self, BadMessage> {
         let body = if body.is_empty() && door.is_some() { b"{}" } else { body };
         let Fields(mut fields) = serde_json::from_slice(body).map_err(|e| read_error(&e))?;
@@ -95,61 +95,60 @@ impl Act {
     }
 }
 
-/// What became of the code at its sender's.
+/// Reports whether the recipient entered the right code.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "FeedbackBody", transform = closed, example = serde_json::json!({"verified": true}))]
 pub struct FeedbackBody {
-    /// Whether the code came back right. Then nothing further is sent; `false` is only counted.
+    /// Whether the code was right. If it was, no further request is made. `false` is only counted.
     pub verified: bool,
 }
 
-/// The order to take the plan's next step at once: "call me instead".
+/// Requests the next step of the plan at once: "call me instead".
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "NextBody", transform = closed, example = serde_json::json!({"step": 1}), example = serde_json::json!({}))]
 pub struct NextBody {
-    /// The step to be left, counted from 1. Where it has been left already, nothing is done: so a repeated order
-    /// advances once.
+    /// The step to leave, counted from 1. If it was left before, nothing happens, so a repeated request advances only once.
     #[schemars(range(min = 1, max = bounds::MAX_STEPS))]
     pub step: Option<u8>,
 }
 
-/// The order to make no further request. What was accepted already still gets its receipt.
+/// Requests that no further request is made to carriers. Messages that were accepted before still get their receipts.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "CancelBody", transform = closed, example = serde_json::json!({}))]
 pub struct CancelBody {}
 
-/// Feedback, as the broker brings it: what became of the code at its sender's.
+/// Feedback as a broker message: reports whether the recipient entered the right code.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "Feedback", transform = closed, example = Address::example(&serde_json::json!({"verified": true})))]
 pub struct FeedbackShape {
-    /// Of which dispatch.
+    /// The dispatch that the message is about.
     #[schemars(flatten)]
     pub address: Address,
-    /// What it says.
+    /// The content of the message.
     #[schemars(flatten)]
     pub body: FeedbackBody,
 }
 
-/// `next`, as the broker brings it: the order to take the plan's next step at once.
+/// `next` as a broker message: requests the next step of the plan at once.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "Next", transform = closed, example = Address::example(&serde_json::json!({"step": 1})))]
 pub struct NextShape {
-    /// Of which dispatch.
+    /// The dispatch that the message is about.
     #[schemars(flatten)]
     pub address: Address,
-    /// What it says.
+    /// The content of the message.
     #[schemars(flatten)]
     pub body: NextBody,
 }
 
-/// `cancel`, as the broker brings it: the order to make no further request.
+/// `cancel` as a broker message: requests that no further request is made to carriers.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "Cancel", transform = closed, example = Address::example(&serde_json::json!({})))]
 pub struct CancelShape {
-    /// Of which dispatch.
+    /// The dispatch that the message is about.
     #[schemars(flatten)]
     pub address: Address,
-    /// What it says.
+    /// The content of the message.
     #[schemars(flatten)]
     pub body: CancelBody,
 }

@@ -1,4 +1,4 @@
-//! From a message at a door to a job that may ask the ledger in: read, checked against policy, sealed, hashed.
+//! Converts a job into an admission for the ledger: parses it, checks it against the policy, and seals and hashes its values.
 
 use std::time::Duration;
 
@@ -19,43 +19,43 @@ use crate::ledger::{Admission, Destinations, Limit, Refusal};
 use crate::messages::{Letterhead, Templates};
 use crate::seal::{Keys, RowSecret, SealError};
 
-/// Which door a job came through.
+/// Where a job came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ingress {
-    /// A refusal becomes a final state, and is told.
+    /// From the broker. A refusal becomes a final state and is published.
     Amqp,
-    /// A refusal is the answer, and the id stays free.
+    /// Over HTTP. A refusal is the answer, and the id stays free.
     Http,
 }
 
-/// What is sealed in a dispatch's row until its end.
+/// The sealed part of a dispatch's row, kept until the dispatch is final or expired.
 #[derive(Serialize, Deserialize)]
 struct Secret {
-    /// None for a notice.
+    /// `None` for a notice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     code: Option<Zeroizing<String>>,
     #[serde(default)]
     params: Params,
 }
 
-/// What a dispatch's message is made of.
+/// The opened values from which a dispatch's message is rendered.
 pub struct Contents {
-    /// Where to.
+    /// The recipient's number.
     pub to: PhoneNumber,
-    /// The code; none for a notice.
+    /// The code; `None` for a notice.
     pub code: Option<Code>,
-    /// The template's values.
+    /// Values for the template.
     pub params: Params,
 }
 
 impl Contents {
-    /// Whether it is a code or a notice.
+    /// Returns whether the message is a code or a notice.
     pub fn kind(&self) -> Kind {
         Kind::of(self.code.as_ref())
     }
 }
 
-/// Reads jobs and prepares them for the ledger; opens them again for a carrier.
+/// Parses jobs and converts them into admissions. Opens the sealed values of a dispatch again.
 pub struct Admitter {
     keys: Keys,
     config: Config,
@@ -63,12 +63,13 @@ pub struct Admitter {
 }
 
 impl Admitter {
-    /// What all doors share.
+    /// Creates an admitter from the keys, the configuration and the templates.
     pub fn new(keys: Keys, config: Config, templates: Templates) -> Self {
         Self { keys, config, templates }
     }
 
-    /// Reads a job. Its tenant, its template and its words must be there, and a code exactly where the template uses one.
+    /// Parses a job. The tenant must be known and the template must be renderable for all channels. A code is required if the
+    /// template uses one, and refused if it does not.
     pub fn decode(&self, body: &[u8], tenant: Option<&str>, now: Timestamp) -> Result<Job, BadMessage> {
         let job = Job::decode(body, tenant, &self.keys, now)?;
         if !self.config.knows(&job.tenant) {
@@ -97,8 +98,8 @@ impl Admitter {
         Ok(job)
     }
 
-    /// Whether a producer may speak for a tenant. `user` is the message's `user_id`, which `RabbitMQ` has checked; where
-    /// no users are configured, every producer of the vhost is trusted.
+    /// Checks whether a producer may send for a tenant. `user` is the message's `user_id`, which `RabbitMQ` has verified. If no
+    /// users are configured, every producer of the vhost is trusted.
     pub fn trusts(&self, user: Option<&str>, tenant: &str) -> Result<(), BadMessage> {
         if !self.config.knows(tenant) {
             return Err(BadMessage::new("tenant", "is not known here"));
@@ -114,7 +115,7 @@ impl Admitter {
         if may { Ok(()) } else { Err(BadMessage::new("tenant", "is not one of this broker user's tenants")) }
     }
 
-    /// A job as it asks the ledger in, without its first begin.
+    /// Returns the admission of a job, without its first begin.
     pub fn admission(
         &self, job: &Job, door: Ingress, traceparent: Option<&str>, now: Timestamp,
     ) -> Admission {
@@ -176,18 +177,19 @@ impl Admitter {
         }
     }
 
-    /// Whom changes of a tenant's dispatches are owed to.
+    /// Returns where the events of a tenant's dispatches are published.
     pub fn destinations(&self, tenant: &str) -> Destinations {
         let webhook = self.config.tenants.get(tenant).is_some_and(|t| t.webhook.is_some());
         Destinations { broker: self.config.amqp.url.is_some(), webhook }
     }
 
-    /// A tenant's own sender at a carrier.
+    /// Returns the tenant's own sender at a carrier, if one is configured.
     pub fn sender(&self, tenant: &str, carrier: &str, channel: Channel) -> Option<&str> {
         self.config.sender(tenant, carrier, channel)
     }
 
-    /// The quota of calls of a number. Calls with notices are counted apart, so that no notice takes a call from a code.
+    /// Returns the quota of calls to a number. Calls for notices have a quota of their own, so that no notice uses up a call for a
+    /// code.
     pub fn voice_limit(&self, tenant: &str, kind: Kind, to: &PhoneNumber) -> Limit {
         let purpose = match kind {
             Kind::Code => "voice",
@@ -197,7 +199,7 @@ impl Admitter {
         Limit { key: self.keys.quota_key(Some(tenant), purpose, to), rules }
     }
 
-    /// Opens what a dispatch's row keeps sealed.
+    /// Opens the sealed values of a dispatch's row.
     pub fn open(&self, d: &Dispatch) -> Result<Contents, SealError> {
         let uid = d.order.uid;
         let number = self.keys.open_row(RowSecret::Number, uid, &d.order.number)?;
@@ -209,7 +211,7 @@ impl Admitter {
         Ok(Contents { to, code, params: secret.params })
     }
 
-    /// The words of a dispatch on a channel, with this much life left.
+    /// Renders the message of a dispatch for a channel, with this remaining life.
     pub fn render(
         &self, order: &Order, channel: Channel, code: Option<&Code>, params: &Params, life: Duration,
     ) -> Result<Words, crate::messages::NoWords> {
@@ -233,14 +235,14 @@ impl Admitter {
     }
 }
 
-/// A name that begins with the time: the ledger finds what is old by it, so it is the ledger's time.
+/// Returns a uid that begins with the ledger's time. The ledger finds old rows by it.
 fn uid_at(now: Timestamp) -> Uuid {
     let (seconds, nanos) = (now.as_second(), now.subsec_nanosecond());
     let (seconds, nanos) = (u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
     Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
 }
 
-/// `version-traceid-parentid-flags` in lower-case hexadecimal (W3C Trace Context, 3.2).
+/// Returns whether a text is `version-traceid-parentid-flags` in lower-case hexadecimal (W3C Trace Context, 3.2).
 fn is_trace_context(text: &str) -> bool {
     let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let parts: Vec<&str> = text.split('-').collect();

@@ -1,4 +1,4 @@
-//! A message whole, sealed: how otpost keeps what it sets aside on the broker. Headers carry only our reasons.
+//! Envelopes: whole messages, sealed, for quarantine and dead letters on the broker. The headers contain only our reasons.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,27 +14,27 @@ const VERSION: u32 = 1;
 /// The `content_type` of an envelope.
 pub const CONTENT_TYPE: &str = "application/vnd.otpost.sealed";
 
-/// Of a dead letter's body no more is kept: a broker refuses what is too large, and closes the channel over it.
+/// Maximum bytes of a dead letter's body that are kept. The broker refuses a message that is too large and closes the channel.
 const LONGEST_LETTER: usize = 1024 * 1024;
 
-/// A message as it came, with what of its properties decides what it may do.
+/// A message with those of its properties that determine how it may be processed.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Envelope {
     v: u32,
-    /// The routing key that it was published with.
+    /// The routing key of the message.
     pub routing_key: String,
-    /// The broker user that it names.
+    /// The broker user in `user_id`.
     pub user_id: Option<String>,
-    /// Its trace context.
+    /// W3C trace context of the message.
     pub traceparent: Option<String>,
-    /// Its body, base64.
+    /// The body, base64.
     body: Zeroizing<String>,
-    /// Whether the body is only the first part of what came.
+    /// Whether the body was truncated.
     pub cut: bool,
 }
 
 impl Envelope {
-    /// Puts a delivery into an envelope; of a longer body only the first `most` bytes are kept.
+    /// Wraps a delivery. A body longer than `most` bytes is truncated.
     pub fn of(delivery: &Delivery, most: usize) -> Self {
         let mut envelope = Self::new(&delivery.routing_key, &delivery.body, most);
         envelope.user_id.clone_from(&delivery.user_id);
@@ -42,7 +42,7 @@ impl Envelope {
         envelope
     }
 
-    /// A message without properties.
+    /// Wraps a message without properties. A body longer than `most` bytes is truncated.
     pub fn new(routing_key: &str, body: &[u8], most: usize) -> Self {
         let kept = &body[..body.len().min(most)];
         Self {
@@ -55,25 +55,26 @@ impl Envelope {
         }
     }
 
-    /// The body as it came.
+    /// Returns the body of the original message.
     pub fn body(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(BASE64.decode(self.body.as_bytes()).unwrap_or_default())
     }
 
-    /// Seals it for a queue: nowhere else it opens.
+    /// Seals the envelope for a queue. It cannot be opened for another queue.
     pub fn seal(&self, keys: &Keys, queue: &str) -> Vec<u8> {
         let plain = Zeroizing::new(serde_json::to_vec(self).expect("plain structs with text keys serialise"));
         keys.seal_letter(queue, &plain).into_bytes()
     }
 
-    /// Opens what was sealed for a queue. None: it is not ours, its key is missing, or a later version made it.
+    /// Opens an envelope that was sealed for a queue. Returns `None` if it is not ours, its key is missing, or a later version
+    /// sealed it.
     pub fn open(keys: &Keys, queue: &str, sealed: &[u8]) -> Option<Self> {
         let plain = keys.open_letter(queue, std::str::from_utf8(sealed).ok()?).ok()?;
         let envelope: Self = serde_json::from_slice(&plain).ok()?;
         (envelope.v <= VERSION).then_some(envelope)
     }
 
-    /// Puts what it holds into a delivery's place: it is then as if that message had come again.
+    /// Replaces the content of a delivery with the original message, so that it can be processed like the original delivery.
     pub fn unpack(self, delivery: &mut Delivery) {
         delivery.body = self.body().to_vec();
         delivery.routing_key = self.routing_key;
@@ -81,7 +82,7 @@ impl Envelope {
         delivery.traceparent = self.traceparent;
     }
 
-    /// The dead letter of a delivery that cannot be used: sealed whole, the headers hold our reason.
+    /// Returns the dead letter of a delivery that cannot be processed: the sealed message, with our reason in the headers.
     pub fn letter(delivery: &Delivery, keys: &Keys, bad: &BadMessage) -> Message {
         let headers = vec![
             (header::FIELD.to_owned(), bad.field.clone()),
@@ -91,7 +92,7 @@ impl Envelope {
         Self::of(delivery, LONGEST_LETTER).message(keys, "otpost.dead", "dead", headers)
     }
 
-    /// The message that carries it to a queue.
+    /// Returns the broker message with the sealed envelope.
     pub fn message(
         &self, keys: &Keys, queue: &str, routing_key: &str, headers: Vec<(String, String)>,
     ) -> Message {

@@ -1,7 +1,7 @@
 //! Jobs and acts as they come in.
 //!
-//! Comes in: the bytes of a producer, from the broker or over HTTP. They are read strictly. Goes out: an admission for the ledger, or a sealed dead
-//! letter. Nothing here sends a message or decides what follows.
+//! Comes in: the bytes of a producer, from the broker or over HTTP. They are parsed strictly. Goes out: an admission for the
+//! ledger, or a sealed dead letter. Nothing here sends a message or makes a decision about a dispatch.
 
 mod act;
 pub mod admission;

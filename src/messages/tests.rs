@@ -39,14 +39,14 @@ fn a_text_fits_one_part_and_falls_back_to_a_language_that_is_there() {
     let templates = Templates::load(None).unwrap();
     assert_eq!(
         text(&templates, None, Some("GB")),
-        "Example: your code is 481516. It ends in 4 min. Never share it."
+        "Example: your code is 481516. It expires in 5 minutes. Never share it."
     );
     let (params, code) = (Params::new(), Code::parse("481516").unwrap());
     let head = Letterhead { life: Duration::from_secs(59), ..head(Some("en"), None, &params) };
     let Words::Text(short) = templates.render(Channel::Sms, &head, Some(&code)).unwrap() else {
         panic!("a text")
     };
-    assert!(short.contains("It ends in less than a minute."), "{}", *short);
+    assert!(short.contains("It expires in less than a minute."), "{}", *short);
     assert!(text(&templates, Some("de-AT"), Some("GB")).starts_with("Example: Ihr Code ist 481516."));
     assert!(text(&templates, None, Some("DE")).contains("Ihr Code"));
     assert!(text(&templates, Some("fr-FR"), None).contains("your code"), "no French: English");

@@ -85,7 +85,7 @@ impl Lab {
     /// Follows a dispatch to its end, and shows each state.
     async fn follow(&self, id: Uuid) -> Result<Timeline, Failure> {
         let mut states: Vec<String> = vec![];
-        watch(&self.api, id, |timeline| {
+        watch(&self.api, id, None, |timeline| {
             let state = timeline.state.to_string();
             if states.last() != Some(&state) {
                 states.push(state);

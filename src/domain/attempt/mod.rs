@@ -1,4 +1,4 @@
-//! One request to one carrier, what became of it, and the states that follow from it.
+//! Attempts: one request to one carrier, its outcome, and the states of a dispatch.
 
 mod outcome;
 mod reason;
@@ -17,75 +17,75 @@ pub use reason::{Cause, Reason, RefusalScope};
 pub use receipt::{Receipt, ReceiptStatus};
 pub use state::State;
 
-/// From handing a begin to the ledger until handing the request to the client. Whoever was away for longer, by boot
-/// time, sends nothing: the attempt may already count as unknown, and be repeated.
+/// Maximum time, by boot time, from handing a begin to the ledger until handing the request to the HTTP client. Later nothing is
+/// sent: the attempt may already count as unknown and be repeated.
 pub const BEGIN_TO_SEND: Duration = Duration::from_secs(3);
 
 /// One request to one carrier for one step. Its id is `<uid>-<n>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Its number in the dispatch, from 1.
+    /// Number of the attempt in the dispatch, counted from 1.
     pub n: u16,
-    /// The step it serves, from 1.
+    /// The step that the attempt serves, counted from 1.
     pub step: u8,
-    /// The step's channel.
+    /// The channel of the step.
     pub channel: Channel,
-    /// The configured carrier.
+    /// The configured name of the carrier.
     pub carrier: String,
-    /// 16 random bytes: who knows them may write the outcome.
+    /// 16 random bytes. A worker needs them to write the outcome.
     pub claim: Uuid,
-    /// The unknown attempt that it repeats.
+    /// Number of the unknown attempt that this attempt repeats.
     #[serde(default)]
     pub repeats: Option<u16>,
-    /// When it was committed, by the ledger's clock.
+    /// When the attempt was committed, by the ledger's clock.
     pub begun_at: Timestamp,
-    /// When it becomes `Unknown` unless an answer or a receipt has come.
+    /// When the attempt becomes `Unknown`, unless an answer or a receipt arrives before.
     pub deadline: Timestamp,
-    /// When it was closed.
+    /// When the attempt was closed.
     #[serde(default)]
     pub closed_at: Option<Timestamp>,
-    /// What became of it; none while it is open.
+    /// The outcome; `None` while the attempt is open.
     #[serde(flatten, with = "outcome::columns")]
     pub outcome: Option<Outcome>,
-    /// What else was said.
+    /// Other values from the carrier's answer.
     #[serde(flatten)]
     pub details: Details,
-    /// The final receipt that counts, if one came.
+    /// The final delivery receipt (DLR) that counts, if one arrived.
     #[serde(default)]
     pub receipt: Option<ReceiptStatus>,
     /// Why that receipt is bad.
     #[serde(default)]
     pub receipt_reason: Option<Reason>,
-    /// That receipt's code, in the carrier's words.
+    /// The carrier's error code in that receipt.
     #[serde(default)]
     pub receipt_code: Option<String>,
-    /// When it was recorded.
+    /// When that receipt was recorded.
     #[serde(default)]
     pub receipt_at: Option<Timestamp>,
 }
 
 impl Attempt {
-    /// It was accepted.
+    /// Returns whether the carrier accepted the request.
     pub fn is_accepted(&self) -> bool {
         self.outcome == Some(Outcome::Accepted)
     }
 
-    /// Nobody knows whether it was accepted.
+    /// Returns whether the outcome is unknown: the carrier may have accepted the request.
     pub fn is_unknown(&self) -> bool {
         self.outcome == Some(Outcome::Unknown)
     }
 
-    /// A receipt says that it reached the phone.
+    /// Returns whether a receipt reports delivery to the phone.
     pub fn is_delivered(&self) -> bool {
         self.receipt == Some(ReceiptStatus::Delivered)
     }
 
-    /// A receipt says that it will not arrive, and why.
+    /// Returns whether a receipt reports that the message will not arrive.
     pub fn is_bad(&self) -> bool {
         self.receipt == Some(ReceiptStatus::Bad)
     }
 
-    /// Whether a receipt changes what is known: it proves acceptance, is the first final one, or outranks a bad one.
+    /// Returns whether a receipt changes the attempt: it proves acceptance, is the first final receipt, or replaces a bad one.
     pub fn learns_from(&self, receipt: &Receipt) -> bool {
         let proves = !self.is_accepted();
         match receipt.verdict {
@@ -95,8 +95,8 @@ impl Attempt {
         }
     }
 
-    /// Takes a receipt in: whatever the outcome was, the attempt is accepted; `delivered` outranks a bad one, else
-    /// the first final one stays.
+    /// Applies a receipt. The attempt becomes accepted, whatever its outcome was. `delivered` replaces a bad receipt; otherwise the
+    /// first final receipt stays.
     pub fn learn(&mut self, receipt: &Receipt, now: Timestamp) {
         if !self.is_accepted() {
             self.outcome = Some(Outcome::Accepted);
@@ -119,12 +119,12 @@ impl Attempt {
     }
 }
 
-/// The name of an attempt in callback URLs and events: `<uid>-<n>`.
+/// The id of an attempt in callback URLs and events: `<uid>-<n>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId {
-    /// The dispatch.
+    /// The uid of the dispatch.
     pub uid: Uuid,
-    /// The attempt's number in it.
+    /// Number of the attempt in the dispatch, counted from 1.
     pub n: u16,
 }
 
@@ -141,7 +141,7 @@ impl std::str::FromStr for AttemptId {
         let bad = crate::domain::words::UnknownWord("AttemptId");
         let (uid, n) = text.rsplit_once('-').ok_or(bad)?;
         let id = Self { uid: uid.parse().map_err(|_| bad)?, n: n.parse().map_err(|_| bad)? };
-        // One spelling only, so that a token is good for one path.
+        // Only one spelling is valid, so that a token is valid for one path only.
         if id.to_string() == text { Ok(id) } else { Err(bad) }
     }
 }

@@ -1,4 +1,4 @@
-//! What became of one request.
+//! Outcomes of requests to carriers.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use super::reason::{Cause, Reason, RefusalScope};
 
-/// What became of one request.
+/// The outcome of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
-    /// The carrier took it.
+    /// The carrier accepted the request.
     Accepted,
-    /// The carrier asks for patience; nothing was accepted.
+    /// The carrier throttled the request. Nothing was accepted.
     Throttled {
-        /// How long it asks for.
+        /// The delay that the carrier requests.
         retry_after: Option<Duration>,
     },
-    /// The request was never written.
+    /// The request was never sent.
     NotSent(Cause),
-    /// The carrier says that it took nothing: only answers that its table lists as such.
+    /// The carrier states that it accepted nothing. Only answers that the carrier's table lists as such count.
     Unavailable,
-    /// It may have been taken.
+    /// The carrier may have accepted the request.
     Unknown,
-    /// The carrier will not take it, for this reason.
+    /// The carrier refuses the request, for this reason.
     Rejected(Reason),
-    /// Our account or sender is refused.
+    /// The carrier refuses our account or sender.
     Misconfigured(RefusalScope),
 }
 
 impl Outcome {
-    /// The word in the ledger.
+    /// Returns the name of the outcome in the ledger.
     pub fn word(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -43,7 +43,7 @@ impl Outcome {
         }
     }
 
-    /// The second word in the ledger: cause, reason or scope.
+    /// Returns the detail of the outcome in the ledger: cause, reason or scope.
     pub fn detail(self) -> Option<&'static str> {
         match self {
             Self::NotSent(cause) => Some(cause.as_str()),
@@ -53,7 +53,7 @@ impl Outcome {
         }
     }
 
-    /// The reason that a dispatch ends with, when this was its last word.
+    /// Returns the reason of a dispatch that ends with this outcome.
     pub fn reason(self) -> Reason {
         match self {
             Self::Accepted | Self::Unknown => Reason::Unknown,
@@ -66,32 +66,32 @@ impl Outcome {
         }
     }
 
-    /// Whether it counts toward the attempts that a step may make.
+    /// Returns whether the attempt counts toward the maximum number of requests of a step.
     pub fn counts(self) -> bool {
         !matches!(self, Self::Throttled { .. } | Self::Misconfigured(_) | Self::NotSent(Cause::TooLate))
     }
 }
 
-/// What an answer said beside its outcome.
+/// Values from a carrier's answer besides the outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Details {
-    /// The carrier's own id of what it took.
+    /// The carrier's message id.
     pub reference: Option<String>,
-    /// The carrier's own code of what went wrong.
+    /// The carrier's error code.
     pub carrier_code: Option<String>,
-    /// How many message parts it was charged as.
+    /// Number of message parts that the carrier charges.
     pub segments: Option<u16>,
-    /// What it cost, as the carrier writes it, with its currency.
+    /// The price as the carrier writes it, with its currency.
     pub price: Option<String>,
 }
 
-/// The answer to one request, judged.
+/// The interpreted answer of a carrier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What else was said.
+    /// Other values from the answer.
     pub details: Details,
 }
 
@@ -101,7 +101,7 @@ impl From<Outcome> for Judgement {
     }
 }
 
-/// An outcome in the ledger's columns.
+/// An outcome as columns of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct OutcomeColumns {

@@ -1,15 +1,16 @@
-//! Why: the only reasons that leave us, and the finer words of outcomes.
+//! Reasons of states and outcomes, as they are published.
 
 use crate::domain::words::words;
 
 words! {
-    /// Why: the only reasons that leave us. Carriers' and libraries' own texts never do.
+    /// Why a dispatch or an attempt has its state. Only these reasons are published. Error texts of carriers and libraries never
+    /// are.
     Reason {
         /// The number's quota is full.
         Quota = "quota",
-        /// The number's quota of calls is full.
+        /// The number's quota of calls (voice quota) is full.
         VoiceQuota = "voice_quota",
-        /// The numbering plan has no such number.
+        /// The number is not possible in its numbering plan.
         NumberNotPossible = "number_not_possible",
         /// The country is not served.
         Country = "country",
@@ -17,51 +18,51 @@ words! {
         NoRoute = "no_route",
         /// No carrier had room in time.
         NoPace = "no_pace",
-        /// The code's life was too short.
+        /// The remaining life of the code was too short.
         Life = "life",
-        /// A newer dispatch of the same sign-in.
+        /// A newer dispatch of the same sign-in replaced it.
         Newer = "newer",
-        /// Taken back by its sender.
+        /// The sender cancelled it.
         Cancel = "cancel",
-        /// The code came back to its sender.
+        /// The sender reported the code as verified.
         Verified = "verified",
-        /// The carrier says that there is no such number.
+        /// The carrier reports that the number does not exist.
         InvalidNumber = "invalid_number",
-        /// A landline cannot take texts.
+        /// The number is a landline, which cannot receive texts.
         Landline = "landline",
-        /// The person wrote STOP to this sender.
+        /// The recipient opted out by writing STOP to this sender.
         OptedOut = "opted_out",
-        /// The person or the network blocks it.
+        /// The recipient or the network blocks the message.
         Blocked = "blocked",
-        /// The words were filtered.
+        /// The carrier filtered the message because of its content.
         Content = "content",
-        /// This one request was refused; others of the same account pass.
+        /// The carrier refused this one request. Other requests of the same account pass.
         Request = "request",
-        /// The account is refused: credentials, suspension, balance.
+        /// The carrier refused the account: credentials, suspension or balance.
         Account = "account",
         /// The account may not send to this country, or from this sender.
         Permission = "permission",
-        /// The carrier asks for patience.
+        /// The carrier throttled the request (rate limit).
         Throttled = "throttled",
-        /// The carrier could not be reached.
+        /// The carrier could not be reached, and nothing was sent.
         NotSent = "not_sent",
-        /// The carrier is away.
+        /// The carrier answered that it is unavailable.
         Unavailable = "unavailable",
-        /// Nobody knows whether the carrier took it.
+        /// It is unknown whether the carrier accepted the request.
         Unknown = "unknown",
-        /// The handset is off or out of reach.
+        /// The handset is switched off or out of reach.
         Unreachable = "unreachable",
-        /// The network was too busy.
+        /// The network was congested.
         Congestion = "congestion",
-        /// The carrier let it expire.
+        /// The message expired at the carrier.
         CarrierExpired = "carrier_expired",
         /// The line was busy.
         Busy = "busy",
-        /// Nobody answered.
+        /// The call was not answered.
         NoAnswer = "no_answer",
-        /// A machine answered.
+        /// A machine answered the call.
         Machine = "machine",
-        /// Its template cannot be rendered, or its code cannot be opened any more.
+        /// The template cannot be rendered, or the sealed code cannot be opened.
         Template = "template",
         /// The carrier gave no reason.
         Unexplained = "unexplained",
@@ -69,31 +70,31 @@ words! {
 }
 
 impl Reason {
-    /// No further request on the same channel makes sense for this number.
+    /// Returns whether further requests on the same channel cannot succeed for this number.
     pub fn bars_channel(self) -> bool {
         matches!(self, Self::InvalidNumber | Self::Landline | Self::OptedOut | Self::Blocked | Self::Content)
     }
 
-    /// No further request on any channel may be made.
+    /// Returns whether no further request on any channel may be made.
     pub fn ends_plan(self) -> bool {
         self == Self::OptedOut
     }
 }
 
 words! {
-    /// Why a request was never written.
+    /// Why a request was never sent.
     Cause {
-        /// The name could not be resolved.
+        /// The host name could not be resolved.
         Dns = "dns",
-        /// Refused, unreachable, or the connection took too long.
+        /// The connection was refused, unreachable or timed out.
         Connect = "connect",
-        /// We came too late after the begin, and sent nothing.
+        /// Too much time passed after the begin, so nothing was sent.
         TooLate = "too_late",
     }
 }
 
 words! {
-    /// How far a refusal of our account reaches.
+    /// The scope of a carrier's refusal of our account.
     RefusalScope {
         /// The whole account.
         Account = "account",

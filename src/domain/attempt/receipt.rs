@@ -1,4 +1,4 @@
-//! The carrier's later word about an attempt.
+//! Delivery receipts (DLR): later reports of a carrier about an attempt.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,30 +6,30 @@ use super::reason::Reason;
 use crate::domain::words::words;
 
 words! {
-    /// How much a receipt says.
+    /// The status that a receipt reports.
     #[schemars(rename = "Verdict")]
     ReceiptStatus {
-        /// The carrier has it; no end yet.
+        /// The carrier has the message. A final report may follow.
         Interim = "interim",
-        /// It reached the phone, or a played call was answered.
+        /// The message reached the phone, or the call was answered.
         Delivered = "delivered",
-        /// It will not arrive.
+        /// The message will not arrive.
         Bad = "bad",
     }
 }
 
-/// The carrier's later word about an attempt, read and verified.
+/// A delivery receipt, verified and parsed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// How much it says.
+    /// The reported status.
     pub verdict: ReceiptStatus,
-    /// Why it is bad, in our words.
+    /// Why the message will not arrive.
     #[serde(default)]
     pub reason: Option<Reason>,
-    /// Why it is bad, in the carrier's code.
+    /// The carrier's error code.
     #[serde(default)]
     pub carrier_code: Option<String>,
-    /// The carrier's id of what it is about.
+    /// The carrier's message id.
     #[serde(default)]
     pub reference: Option<String>,
 }

@@ -1,33 +1,33 @@
-//! Where a dispatch stands, and which state may follow on which.
+//! States of a dispatch, and the allowed transitions between them.
 
 use crate::domain::words::words;
 
 words! {
-    /// Where a dispatch stands: the best truth over all its attempts.
+    /// The state of a dispatch, computed over all its attempts.
     State {
-        /// Admitted; nothing was begun.
+        /// Admitted. No request has begun.
         Queued = "queued",
-        /// A request was begun; nothing is known to be accepted.
+        /// A request has begun. No request is known to be accepted.
         Sending = "sending",
-        /// A carrier accepted it.
+        /// A carrier accepted a request.
         Sent = "sent",
-        /// It reached the phone, or a played call was answered.
+        /// The message reached the phone, or the call was answered.
         Delivered = "delivered",
-        /// Every accepted attempt came back bad, and the plan is over.
+        /// Every accepted attempt has a bad receipt, and the plan has ended.
         Undelivered = "undelivered",
-        /// Something was accepted or is unknown, and nothing more was heard of it.
+        /// An attempt was accepted or is unknown, and no final receipt arrived in time.
         Unconfirmed = "unconfirmed",
-        /// No carrier took it.
+        /// No carrier accepted a request.
         Failed = "failed",
-        /// The code's life ended before anything was accepted.
+        /// The code expired before a request was accepted.
         Expired = "expired",
-        /// The number's quota is full.
+        /// A quota of the number is full.
         Limited = "limited",
-        /// Our policy forbids it: the number, its country.
+        /// The policy refuses the number or its country.
         Refused = "refused",
-        /// A newer dispatch of the same sign-in took its place.
+        /// A newer dispatch of the same sign-in replaced it.
         Superseded = "superseded",
-        /// Its sender took it back, or saw the code come back before it was sent.
+        /// The sender cancelled it, or reported the code as verified, before a request was accepted.
         Cancelled = "cancelled",
     }
 }
@@ -38,14 +38,14 @@ impl State {
         !matches!(self, Self::Queued | Self::Sending | Self::Sent)
     }
 
-    /// Whether a dispatch may go from this state to that one.
+    /// Returns whether a dispatch may change from this state to `to`.
     pub fn may_become(self, to: Self) -> bool {
         use State::{Delivered, Queued, Sending, Sent, Unconfirmed, Undelivered};
         match (self, to) {
             (a, b) if a == b => false,
             (Queued, Sending | Sent) | (Sending, Sent) => true,
             (Sent, to) => matches!(to, Delivered | Undelivered | Unconfirmed),
-            // `undelivered` and `delivered` pass through `sent`, in one statement at the most.
+            // `undelivered` and `delivered` require `sent` first. One statement may write both changes.
             (Queued | Sending, to) => to.is_final() && !matches!(to, Delivered | Undelivered),
             (Delivered, _) => false,
             (_, to) => to == Delivered,

@@ -1,4 +1,4 @@
-//! From facts to a transition: the state, the events, the quota, and when to look again.
+//! Applies facts to a dispatch: computes the new state, the events, the quota uses and the next wake-up time.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::domain::attempt::{Attempt, Outcome, Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 
-/// What follows for a dispatch at this time, by the ledger's clock.
+/// Decides the next transition of a dispatch at `now`, by the ledger's clock.
 pub fn next(seen: &Dispatch, now: Timestamp, policy: &Policy) -> Decision {
     let mut work = Work::new(seen, now);
     work.close_passed_deadline();
     work.follow(policy, |d| step::step_result(d, now, policy))
 }
 
-/// What follows when no carrier had room for a begin: it is put off, or the step is left when this was its last chance.
-/// `wait` is known where its turn is.
+/// Decides after no carrier had room for a begin. The step is put off, or left if this was its last chance. `wait` is the time
+/// until the dispatch's turn, if an account assigned one.
 pub fn snooze(
     seen: &Dispatch, begin: &Begin, wait: Option<Duration>, now: Timestamp, policy: &Policy,
 ) -> Decision {
@@ -28,7 +28,7 @@ pub fn snooze(
     work.follow(policy, |d| step::put_off(d, wait, now, policy))
 }
 
-/// What follows when the quota of calls refused a begin: the step is skipped.
+/// Decides after the voice quota refused a begin: the step is skipped.
 pub fn skip_step(
     seen: &Dispatch, begin: &Begin, retry_after_s: u64, now: Timestamp, policy: &Policy,
 ) -> Decision {
@@ -40,15 +40,15 @@ pub fn skip_step(
     })
 }
 
-/// What follows when a dispatch cannot be put into words: its plan is over, for this reason.
+/// Decides after a message could not be rendered or its sealed values could not be opened: the plan ends with this reason.
 pub fn give_up(seen: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> Decision {
     let mut work = Work::new(seen, now);
     work.close_passed_deadline();
     work.follow(policy, |_| StepResult::Over(OverReason::Exhausted(reason)))
 }
 
-/// A repeat under the same reference is the same text, where the carrier keeps our references: what is known or reported of
-/// one of them holds for the other.
+/// Shares acceptance and receipts between two attempts with the same reference. Where the carrier keeps our references, a repeat is
+/// the same message. A fact about one attempt then also holds for the other.
 fn share_receipts(d: &mut Dispatch) {
     let ours: Vec<String> = d.attempts.iter().map(|a| d.reference_of(a)).collect();
     for (i, j) in (0..ours.len()).flat_map(|j| (0..j).map(move |i| (i, j))) {
@@ -73,7 +73,7 @@ fn share_receipts(d: &mut Dispatch) {
 }
 
 struct Work {
-    /// The dispatch as it will be; starts as a copy of what was seen.
+    /// Starts as a copy of the row that was read; receives the changes.
     d: Dispatch,
     seen_version: i64,
     now: Timestamp,
@@ -98,7 +98,7 @@ impl Work {
         }
     }
 
-    /// Only a passed deadline makes an open attempt unknown.
+    /// Closes an open attempt as unknown. This happens only when its deadline has passed.
     fn close_passed_deadline(&mut self) {
         let now = self.now;
         if let Some(a) = self.d.attempts.last_mut().filter(|a| a.outcome.is_none() && a.deadline <= now) {
@@ -144,7 +144,7 @@ impl Work {
         self.done()
     }
 
-    /// `delivered` ends a dispatch at once, whatever else is open, and corrects any other end.
+    /// Ends the dispatch as `delivered` at once, even if an attempt is open. `delivered` also corrects any other final state.
     fn deliver(&mut self, a: &Attempt) {
         match self.d.state {
             State::Delivered => {}
@@ -162,7 +162,7 @@ impl Work {
         self.d.wake_at = self.d.open().map(|a| a.deadline);
     }
 
-    /// Each step in which something was accepted is told once.
+    /// Adds one `sent` event for each step in which an attempt was accepted.
     fn tell_sent(&mut self) {
         let mut told = self.d.told_steps;
         let untold: Vec<Attempt> = self
@@ -184,7 +184,7 @@ impl Work {
         }
     }
 
-    /// Why the plan went on to a step: the failure of the last attempt before it, where one is known.
+    /// Returns why the plan moved on to `step`: the failure reason of the last attempt before it, if known.
     fn why_reached(&self, step: u8) -> Option<Reason> {
         let before = self.d.attempts.iter().rev().find(|a| a.step < step)?;
         match before.outcome? {
@@ -196,7 +196,7 @@ impl Work {
         }
     }
 
-    /// The plan is over, or its dispatch stopped: an end, or the wait for a receipt.
+    /// Ends a dispatch whose plan has ended or that was stopped. If a receipt may still arrive, the dispatch waits for it.
     fn settle(&mut self, cause: OverReason, policy: &Policy) {
         let anything = |what: fn(&Attempt) -> bool| self.d.attempts.iter().any(what);
         let (accepted, unknown) = (anything(Attempt::is_accepted), anything(Attempt::is_unknown));
@@ -240,8 +240,8 @@ impl Work {
         }
     }
 
-    /// Until when a receipt is awaited. What carriers reported while the ledger was away is written when it is back, as outcomes
-    /// are, and may come after them.
+    /// Returns until when a receipt is awaited. After a ledger outage, queued receipts may be written later than the outcomes. The
+    /// wait therefore lasts at least `WAIT_FROM_CLOSE` after the last attempt was closed.
     fn receipt_end(&self, policy: &Policy) -> Timestamp {
         let closed = self.d.attempts.iter().filter_map(|a| a.closed_at).max();
         let end = after(self.d.order.expires_at, policy.receipt_wait);

@@ -1,8 +1,8 @@
-//! What follows. One pure function: from a dispatch as the ledger holds it, the time, and the policy, to the
-//! transition that is to be written and the request that is to be begun.
+//! The decision function. From a dispatch as read from the ledger, the time and the policy, it computes the transition to write and
+//! the request to begin. It is pure.
 //!
-//! Facts (outcomes, receipts, marks) are written by whoever learns them. Everything that *follows* from facts is
-//! decided here and nowhere else, and is written only where the row is still the one that was looked at.
+//! Facts (outcomes, receipts, stops) are written by the component that receives them. The consequences of facts are decided here
+//! and nowhere else. A decision is written only if the row still has the expected version (optimistic locking).
 
 mod conclude;
 mod step;
@@ -21,59 +21,60 @@ use crate::domain::words::words;
 
 pub use conclude::{give_up, next, skip_step, snooze};
 
-/// How long a take, and a transition "begin at once", keep others away.
+/// Lease of a dispatch that was taken or whose transition begins a request at once. Other workers do not take it meanwhile.
 pub const LEASE: Duration = Duration::from_secs(5);
-/// The least life with which a request may begin.
+/// Minimum remaining life of a code for a request to begin.
 pub const MIN_LIFE: Duration = Duration::from_secs(10);
-/// A back-off or snooze ends at least this long before a request could no longer begin.
+/// A back-off or snooze ends at least this long before the last moment at which a request may begin.
 const LAST_CHANCE_MARGIN: Duration = Duration::from_secs(2);
-/// After an unknown outcome a receipt is awaited until this long after the begin,
+/// After an unknown outcome, a receipt is awaited at least until this long after the begin.
 const WAIT_FROM_BEGIN: Duration = Duration::from_secs(10);
-/// and, as after any outcome, at least this long after the attempt was closed.
+/// After any outcome, a receipt is awaited at least until this long after the attempt was closed.
 const WAIT_FROM_CLOSE: Duration = Duration::from_secs(3);
-/// Requests that one step may make; those that the carrier only put off do not count.
+/// Maximum number of requests in one step. Attempts that were throttled, misconfigured or too late do not count
+/// ([`Outcome::counts`]).
 const MAX_ATTEMPTS: usize = 5;
-/// Requests that one dispatch may make, all counted.
+/// Maximum number of requests for one dispatch. All attempts count.
 const HARD_STOP: usize = 20;
 
-/// What is done when nobody knows whether a carrier took a request.
+/// Policy for attempts of which it is unknown whether the carrier accepted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnknownPolicy {
-    /// The carrier is asked about it by our reference; what it does not know of goes to it again, as with `Idempotent`.
+    /// Query the carrier by our reference. If the carrier does not know it, repeat the request there, as with `Idempotent`.
     Lookup,
-    /// The same request with the same reference at once; only where the carrier drops repeats by it.
+    /// Repeat the same request with the same reference at once. Only for carriers that drop repeats by their reference.
     Idempotent,
-    /// Wait for a receipt, then the same code once more through the next carrier, or this one if it is alone.
+    /// Wait for a receipt, then send the same code once more through the next carrier, or through this one if it is the only one.
     Wait,
-    /// No repeat: wait for a receipt, then the next step.
+    /// Never repeat: wait for a receipt, then move to the next step.
     Never,
 }
 
 /// A carrier that may serve a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its configured name.
+    /// The configured name of the carrier.
     pub carrier: String,
-    /// What its unknown outcomes lead to, on this channel.
+    /// The policy for unknown outcomes of this carrier on this channel.
     pub unknown: UnknownPolicy,
-    /// The least life a code must have to be sent through it.
+    /// Minimum remaining life of a code for a request through this carrier.
     pub min_life: Duration,
 }
 
-/// What is configured, as far as it decides what follows.
+/// The parts of the configuration on which a decision depends, for one country.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Who may carry texts to this country, first choice first.
+    /// Carriers for texts to this country, first choice first.
     pub sms: Vec<Candidate>,
-    /// Who may carry calls.
+    /// Carriers for calls to this country, first choice first.
     pub voice: Vec<Candidate>,
-    /// How long after the code's end a receipt is awaited.
+    /// How long after the code's expiry a receipt is awaited.
     pub receipt_wait: Duration,
 }
 
 impl Policy {
-    /// Who may serve a channel, first choice first.
+    /// Returns the carriers that may serve a channel, first choice first.
     pub fn candidates(&self, channel: Channel) -> &[Candidate] {
         match channel {
             Channel::Sms => &self.sms,
@@ -82,69 +83,68 @@ impl Policy {
     }
 }
 
-/// A request that is to be begun: the step, and who may take it, first choice first.
+/// A request to begin: the step, and the carriers that may serve it, first choice first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begin {
     /// The step, counted from 1.
     pub step: u8,
-    /// Its channel.
+    /// The channel of the step.
     pub channel: Channel,
-    /// Carriers, in the order in which they are to be asked for room.
+    /// Carriers, in the order in which they are checked for room.
     pub carriers: Vec<String>,
-    /// The unknown attempt that this one repeats.
+    /// Number of the unknown attempt that this request repeats.
     pub repeats: Option<u16>,
-    /// The carrier is asked first what became of this attempt: nothing was heard of it, or nobody knows whether it was
-    /// accepted.
+    /// Number of the attempt whose status is queried before the begin: it has no receipt yet, or its acceptance is unknown.
     pub ask: Option<u16>,
 }
 
 words! {
-    /// What becomes of the quota slots with a transition.
+    /// Change of a dispatch's quota uses by a transition.
     Slots {
-        /// They stay as they are.
+        /// No change.
         Keep = "keep",
-        /// Nothing was accepted or is unknown: they are given back.
+        /// The uses are returned, because no attempt is accepted or unknown.
         GiveBack = "give_back",
-        /// It was delivered after all: they are taken again, even above the rule.
+        /// The uses are taken again, even above the rule, because the message was delivered after all.
         TakeAgain = "take_again",
     }
 }
 
-/// What is to be written where the row's version is still the one that was looked at.
+/// A change of a dispatch's row. It is written only if the row still has the expected version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Transition {
-    /// The version after it: one more, or one more for each event.
+    /// The version after the transition: one more than before, or one more per event.
     pub version: i64,
-    /// This open attempt's deadline has passed: it becomes `Unknown`.
+    /// Number of the open attempt whose deadline has passed. It becomes `Unknown`.
     pub close: Option<u16>,
-    /// The state after it.
+    /// The state after the transition.
     pub state: State,
-    /// Why, for a final state.
+    /// The reason, if the state is final.
     pub reason: Option<Reason>,
-    /// The step after it.
+    /// The current step after the transition.
     pub step: u8,
     /// When that step became current.
     pub step_at: Timestamp,
-    /// How often that step was put off for want of pace.
+    /// How often that step was put off because no carrier had room.
     pub snoozes: u16,
-    /// Until when.
+    /// End of the current snooze.
     pub snoozed_until: Option<Timestamp>,
-    /// Steps whose `sent` was made.
+    /// Bit n-1 is set when the `sent` event of step n was created.
     pub told_steps: u8,
-    /// When to look again.
+    /// When a worker must process the dispatch again.
     pub wake_at: Option<Timestamp>,
-    /// The sealed code is deleted.
+    /// Whether the sealed code is deleted.
     pub drop_code: bool,
-    /// The quota.
+    /// Change of the quota uses.
     pub slots: Slots,
-    /// What the world must hear, in order; the last one's version is this one's.
+    /// The events to publish, in order. The last event has the version of this transition.
     pub events: Vec<Event>,
-    /// When it was concluded, by the ledger's clock.
+    /// When the transition was decided, by the ledger's clock.
     pub at: Timestamp,
 }
 
 impl Transition {
-    /// The dispatch after it was written.
+    /// Applies the transition to `d`, as the ledger applies it to the row.
     pub fn apply(&self, d: &mut Dispatch) {
         d.version = self.version;
         d.state = self.state;
@@ -170,18 +170,18 @@ impl Transition {
     }
 }
 
-/// What follows.
+/// A transition, and the request to begin after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Decision {
-    /// What is to be written.
+    /// The transition to write.
     pub transition: Transition,
-    /// What is to be begun after that.
+    /// The request to begin after the write.
     pub begin: Option<Begin>,
 }
 
 impl Decision {
-    /// Whether nothing is to be written before the begin: the begin itself carries step and deadline.
+    /// Returns whether the write before the begin can be omitted, because the begin itself writes step and deadline.
     pub fn begins_only(&self, seen: &Dispatch) -> bool {
         let c = &self.transition;
         self.begin.is_some()

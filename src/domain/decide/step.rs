@@ -1,4 +1,4 @@
-//! The current step: begin it, hold it, leave it for the next, or find that the plan is over.
+//! Evaluates the current step: begin a request, wait, move on to the next step, or end the plan.
 
 use std::time::Duration;
 
@@ -13,45 +13,45 @@ use crate::domain::backoff::{backoff, snooze};
 use crate::domain::clock::{after, between};
 use crate::domain::dispatch::Dispatch;
 
-/// What the plan says now.
+/// The result of evaluating the plan.
 pub(super) enum StepResult {
-    /// A request is to be begun.
+    /// Begin a request.
     Begin(Begin),
-    /// Nothing until then.
+    /// Wait until this time.
     Hold(Timestamp),
-    /// Nothing more may be begun.
+    /// No further request may begin.
     Over(OverReason),
 }
 
-/// Why nothing more may be begun.
+/// Why no further request may begin.
 #[derive(Clone, Copy)]
 pub(super) enum OverReason {
-    /// The code's life is too short, or over.
+    /// The remaining life of the code is too short, or zero.
     Life,
     /// The last step failed, for this reason.
     Exhausted(Reason),
-    /// The quota of calls refused the last step.
+    /// The voice quota refused the last step.
     Limited {
-        /// When the next call would be allowed.
+        /// Seconds until the voice quota admits the next call.
         retry_after_s: u64,
     },
-    /// Nothing was left to try, or the dispatch was stopped.
+    /// No step is left to try, or the dispatch was stopped.
     PlanOver,
 }
 
-/// Where the current step stands, looked at alone.
+/// The state of the current step, without regard to later steps.
 enum StepState {
-    /// These carriers may be asked, in this order.
+    /// These carriers may be tried, in this order.
     Ready { carriers: Vec<String>, repeats: Option<u16>, ask: Option<u16> },
-    /// Not before then.
+    /// The step waits until this time.
     Held(Timestamp),
     /// Attempt n was accepted, and its receipt is awaited.
     Silent(u16),
-    /// It failed.
+    /// The step failed, for this reason.
     Left(Reason),
 }
 
-/// What the plan says, when the carriers have room.
+/// Evaluates the plan, assuming that the carriers have room.
 pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepResult {
     if d.stop.is_some() || d.step >= d.order.plan.over() {
         return StepResult::Over(OverReason::PlanOver);
@@ -89,7 +89,7 @@ pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> Step
     }
 }
 
-/// What the plan says, when no carrier had room for the current step.
+/// Evaluates the plan after no carrier had room for the current step.
 pub(super) fn put_off(
     d: &mut Dispatch, wait: Option<Duration>, now: Timestamp, policy: &Policy,
 ) -> StepResult {
@@ -115,7 +115,7 @@ fn step_state(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepState {
         None => StepState::Ready { carriers: names(candidates), repeats: None, ask: None },
         Some(last) => after_tries(d, now, candidates, &tries, last),
     };
-    // Whoever is woken early finds the snooze's end unchanged.
+    // An early wake-up must not change the end of the snooze.
     match (step_state, d.snoozed_until) {
         (StepState::Ready { .. }, Some(until)) if until > now => StepState::Held(until),
         (step_state, _) => step_state,
@@ -151,7 +151,8 @@ fn after_tries(
     }
 }
 
-/// A repeat that was not taken goes to the carrier that drops it if it has the first, until the wait for a receipt is over.
+/// Keeps repeats at the carrier of the unknown attempt until the wait for a receipt ends: that carrier drops a repeat if it has the
+/// first request. Returns the carrier, the attempt to query, and the end of the wait.
 fn held_to_one<'a>(
     unknown: Option<&Attempt>, now: Timestamp, candidates: &'a [Candidate],
 ) -> Option<(&'a Candidate, Option<u16>, Timestamp)> {
@@ -166,7 +167,7 @@ fn held_to_one<'a>(
     (now < wait_end).then_some((own, ask, wait_end))
 }
 
-/// Until when a receipt for an attempt that nobody knows of is awaited.
+/// Returns until when a receipt for an unknown attempt is awaited.
 fn wait_end(unknown: &Attempt, now: Timestamp) -> Timestamp {
     let closed = unknown.closed_at.unwrap_or(now);
     after(unknown.begun_at, WAIT_FROM_BEGIN).max(after(closed, WAIT_FROM_CLOSE))
@@ -179,7 +180,7 @@ fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> St
     let (same, others): (Vec<_>, Vec<_>) = names(candidates).into_iter().partition(|c| *c == last.carrier);
     let waited = now >= wait_end;
     let carriers = match policy {
-        // Others only where the same one is still not to be had.
+        // Other carriers are added only after the wait, in case the same carrier is still unavailable.
         UnknownPolicy::Lookup | UnknownPolicy::Idempotent if waited => [same, others].concat(),
         UnknownPolicy::Lookup | UnknownPolicy::Idempotent => same,
         _ if !waited => return StepState::Held(wait_end),
@@ -190,7 +191,8 @@ fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> St
     StepState::Ready { carriers, repeats: Some(last.n), ask }
 }
 
-/// Nothing was accepted: the next carrier at once; when each was asked, a back-off or snooze and then the first again.
+/// Decides after an attempt that was not accepted: the next carrier is tried at once. After all carriers were tried, the step waits
+/// for a back-off or snooze and starts again with the first.
 fn again(
     d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], last: &Attempt,
     repeats: Option<u16>,
@@ -230,7 +232,7 @@ fn again(
     if now < until {
         return StepState::Held(until);
     }
-    // A carrier that still asks for patience comes last.
+    // A carrier that is still throttling comes last.
     let waits = |c: &&Candidate| closed.iter().any(|a| a.carrier == c.carrier && ready_again(a) > now);
     let (waiting, ready): (Vec<&Candidate>, Vec<&Candidate>) = usable.into_iter().partition(waits);
     StepState::Ready {
@@ -240,10 +242,11 @@ fn again(
     }
 }
 
-/// Until when a carrier asked for patience; our own account's trouble is given the same time.
+/// Returns until when a carrier that throttled the attempt must not be tried again. A misconfigured account pauses for the same
+/// time.
 fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
     let pause = match a.outcome {
-        // An answer of "at once" is not taken at its word.
+        // `Retry-After: 0` is not trusted: the pause lasts at least one snooze.
         Some(Outcome::Throttled { retry_after: Some(asked) }) => asked.max(snooze(round)),
         Some(Outcome::Throttled { .. } | Outcome::Misconfigured(_)) => snooze(round),
         _ => return None,
@@ -251,7 +254,7 @@ fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
     Some(after(a.closed_at?, pause))
 }
 
-/// The step is left: the next one that can serve, else the plan is over.
+/// Leaves the step: returns a begin of the next step that can serve, or ends the plan.
 fn leave(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> StepResult {
     let cause = if reason == Reason::Life { OverReason::Life } else { OverReason::Exhausted(reason) };
     if reason.ends_plan() {
@@ -265,7 +268,8 @@ fn leave(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> StepR
     }
 }
 
-/// The first later step that can serve; or whether one could, had the code more life.
+/// Returns a begin of the first later step that can serve. If there is none, the flag says whether a step could serve if the code
+/// had more life.
 fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, bool) {
     let mut short_of_life = false;
     for step in d.step + 1..d.order.plan.over() {
@@ -289,21 +293,21 @@ fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, b
     (None, short_of_life)
 }
 
-/// The begin of the next step when its sender asked for it: nobody waits for anything then.
+/// Returns a begin of the next step if the sender requested it. Such a begin does not wait for anything.
 fn asked_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
     let asked = d.asked.is_some_and(|step| step > d.step);
     if asked { following(d, now, policy).0 } else { None }
 }
 
-/// The begin of the next step when the current one's time is over.
+/// Returns a begin of the next step if the fallback time of the current step has passed.
 fn fallback_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
-    // A step that was never tried is not left by time.
+    // The fallback time does not apply to a step that was never tried.
     let tried = d.snoozes > 0 || d.attempts_of(d.step).next().is_some();
     let over = d.fallback_at().is_some_and(|at| at <= now);
     if tried && over { following(d, now, policy).0 } else { None }
 }
 
-/// When the current step's time is over, if a next one could begin then.
+/// Returns the fallback time of the current step, if a later step could begin then.
 fn fallback_wake(d: &Dispatch, policy: &Policy) -> Option<Timestamp> {
     d.fallback_at().filter(|at| following(d, *at, policy).0.is_some())
 }
@@ -315,7 +319,7 @@ fn begin_with_life(d: &Dispatch, now: Timestamp, policy: &Policy, carriers: &[St
     any.then_some(Begin { step: d.step, channel, carriers, repeats: None, ask: None })
 }
 
-/// Those of the carriers for which the code has life enough.
+/// Returns the carriers for which the remaining life of the code is sufficient.
 fn alive(d: &Dispatch, now: Timestamp, candidates: &[Candidate], carriers: &[String]) -> Vec<String> {
     let left = between(now, d.order.expires_at);
     let enough =
@@ -323,7 +327,7 @@ fn alive(d: &Dispatch, now: Timestamp, candidates: &[Candidate], carriers: &[Str
     carriers.iter().filter(enough).cloned().collect()
 }
 
-/// The last moment at which a pause may end.
+/// Returns the latest time at which a pause may end.
 fn last_chance(d: &Dispatch, candidates: &[Candidate]) -> Timestamp {
     let min_life = candidates.iter().map(|c| c.min_life).min().unwrap_or(super::MIN_LIFE);
     let margin = min_life + LAST_CHANCE_MARGIN;

@@ -68,7 +68,7 @@ fn dispatch(plan: &[Channel]) -> Dispatch {
     }
 }
 
-/// Begins as the ledger does.
+/// Begins an attempt as the ledger does.
 fn begin(d: &mut Dispatch, b: &Begin, now: Timestamp) {
     if d.step != b.step {
         (d.step, d.step_at, d.snoozes) = (b.step, now, 0);
@@ -106,7 +106,7 @@ fn close(d: &mut Dispatch, outcome: Outcome, now: Timestamp) {
     d.version += 1;
 }
 
-/// What follows on one outcome of a text's first attempt, 0.2 s after its begin.
+/// Returns the dispatch and the decision after one outcome of the first text, 0.2 s after its begin.
 fn on(outcome: Outcome, plan: &[Channel], carriers: &[&str]) -> (Dispatch, Decision) {
     let policy = policy(carriers, &["v"]);
     let mut d = dispatch(plan);
@@ -117,7 +117,7 @@ fn on(outcome: Outcome, plan: &[Channel], carriers: &[&str]) -> (Dispatch, Decis
     (d, follows)
 }
 
-/// Outcome, plan, carriers; the state, and the step and carriers of the begin.
+/// Outcome, plan and carriers; then the expected state, and the expected step and carriers of the begin.
 type Row<'a> = (Outcome, &'a [Channel], &'a [&'a str], State, Option<(u8, Vec<&'a str>)>);
 
 #[test]
@@ -170,7 +170,7 @@ fn without_a_route_a_dispatch_fails_and_says_so() {
     assert_eq!((follows.transition.state, follows.transition.reason), (State::Failed, Some(Reason::NoRoute)));
 }
 
-/// Seen to fail: where only the code's life counts (it ends as unconfirmed, and its receipt lies in the queue).
+/// Fails if only the code's life limits the wait: the dispatch then ends as unconfirmed while its receipt is still queued.
 #[test]
 fn an_outcome_that_is_written_after_all_waits_leaves_time_for_the_receipt() {
     let policy = policy(&["a"], &[]);
@@ -186,7 +186,7 @@ fn an_outcome_that_is_written_after_all_waits_leaves_time_for_the_receipt() {
     }
 }
 
-/// The reasons of `sent`, by step, where the text came to this and the call was accepted.
+/// Returns the reasons of the `sent` events, by step. The text has this outcome and receipt; the call is accepted.
 fn reasons_of_sent(outcome: Outcome, receipt: Option<Reason>) -> Vec<(u8, Option<Reason>)> {
     let policy = policy(&["a"], &["v"]);
     let mut d = dispatch(&[Channel::Sms, Channel::Voice]);
@@ -243,7 +243,7 @@ fn a_carrier_that_needs_more_life_is_skipped() {
 
 #[test]
 fn the_last_seconds_of_a_wait_are_not_looked_at_again_and_again() {
-    // No call can begin any more, but one could have when the text's time was over.
+    // No call can begin now, but one could have begun at the fallback time of the text.
     let policy = policy(&["a"], &["v"]);
     let mut d = dispatch(&[Channel::Sms, Channel::Voice]);
     d.order.expires_at = t(45.0);
@@ -257,7 +257,7 @@ fn the_last_seconds_of_a_wait_are_not_looked_at_again_and_again() {
     assert!(held.begin.is_none() && held.transition.wake_at.unwrap() > t(37.0), "{held:#?}");
 }
 
-/// What may happen to a dispatch, one after the other.
+/// An event in a random history of a dispatch.
 #[derive(Debug, Clone)]
 enum Happening {
     Answer(Outcome),
@@ -312,7 +312,7 @@ fn plans() -> impl Strategy<Value = Vec<Channel>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// Whatever happens, in whatever order: the promises hold.
+    /// The invariants hold for every sequence of events.
     #[test]
     fn the_promises_hold_whatever_happens(plan in plans(), two in any::<bool>(), story in happenings()) {
         let policy = policy(if two { &["a", "b"] } else { &["a"] }, &["v"]);
@@ -327,7 +327,7 @@ proptest! {
                 Happening::Receipt(i, verdict) => {
                     let reason = (verdict == ReceiptStatus::Bad).then_some(Reason::Unreachable);
                     let receipt = Receipt { verdict, reason, carrier_code: None, reference: None };
-                    // A carrier that said that it took nothing sends no receipt.
+                    // A carrier that accepted nothing sends no receipt.
                     let possible = |a: &&mut Attempt| a.outcome.is_none() || a.is_accepted() || a.is_unknown();
                     if let Some(a) = d.attempts.get_mut(i).filter(possible).filter(|a| a.learns_from(&receipt)) {
                         a.learn(&receipt, t(now));
@@ -344,13 +344,13 @@ proptest! {
                 Happening::Time(ms) => {
                     now += f64::from(ms) / 1000.0;
                     if let Some(wake) = d.wake_at.filter(|w| *w > t(now)) {
-                        // Nobody looks at it before its time, unless something happened.
+                        // A worker processes the dispatch before its wake-up time only after a new fact.
                         let _ = wake;
                         continue;
                     }
                 }
             }
-            // Look at it, if it waits for something.
+            // Process the dispatch if it has a wake-up time.
             'look: {
                 if d.wake_at.is_none() { break 'look; }
                 let seen = d.clone();
@@ -395,7 +395,7 @@ proptest! {
             }
             prop_assert!(d.version >= before.version);
         }
-        // Time has passed all ends.
+        // All deadlines and waits have passed.
         prop_assert!(d.state.is_final(), "every dispatch reaches a final state: {d:#?}");
         let corrected = told.iter().filter(|e| e.state == State::Delivered).count();
         prop_assert!(ends == 1 || (ends == 2 && corrected == 1), "exactly one end, the correction apart: {told:#?}");
@@ -407,7 +407,7 @@ proptest! {
             State::Unconfirmed => prop_assert!(accepted || unknown),
             _ => prop_assert!(!d.slots_held, "a dispatch that ended with nothing accepted gave its slot back"),
         }
-        // What was accepted in one step is at most one more than its unknown outcomes were (receipts may prove them).
+        // A step has at most one accepted attempt more than it has unknown outcomes. Receipts may prove acceptance later.
         for step in 1..=plan.len() as u8 {
             let first_answers = d.attempts_of(step).filter(|a| a.is_accepted() || a.is_unknown()).count();
             let repeats = d.attempts_of(step).filter(|a| a.repeats.is_some()).count();

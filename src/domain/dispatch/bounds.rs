@@ -1,28 +1,28 @@
-//! The bounds of a job's fields. Reader and schema use the same.
+//! Bounds of a job's fields. The JSON reader and the JSON Schema use the same constants.
 
-/// Characters of a name: a tenant's, a template's.
+/// Maximum characters of a name (tenant, template).
 pub const MAX_NAME_CHARS: usize = 64;
-/// Characters of a locale: BCP 47 asks readers for no more.
+/// Maximum characters of a locale. BCP 47 requires readers to support no more.
 pub const MAX_LOCALE_CHARS: usize = 35;
-/// Characters of a sealed value.
+/// Maximum characters of a sealed value.
 pub const MAX_SEALED_CHARS: usize = 8192;
-/// Characters of a caller's key for one sign-in.
+/// Maximum characters of `supersedes`.
 pub const MAX_SUPERSEDES_CHARS: usize = 64;
-/// Entries of `params`.
+/// Maximum entries of `params`.
 pub const MAX_PARAMS: usize = 8;
-/// Characters of each name and each value of `params`.
+/// Maximum characters of each name and each value of `params`.
 pub const MAX_PARAM_CHARS: usize = 32;
-/// Characters of `params.origin`, a host name.
+/// Maximum characters of `params.origin`, a host name.
 pub const MAX_ORIGIN_CHARS: usize = 253;
-/// Characters of each label of `params.origin` (RFC 1035, 2.3.4).
+/// Maximum characters of each label of `params.origin` (RFC 1035, 2.3.4).
 pub const MAX_LABEL_CHARS: usize = 63;
-/// Characters of `params.token`: 32 bytes are 43 in base64url, and 64 in hexadecimal.
+/// Maximum characters of `params.token`: 32 bytes take 43 in base64url, and 64 in hexadecimal.
 pub const MAX_TOKEN_CHARS: usize = 64;
-/// Pairs of `tags`.
+/// Maximum pairs of `tags`.
 pub const MAX_TAGS: usize = 10;
-/// Characters of each key and each value of `tags`.
+/// Maximum characters of each key and each value of `tags`.
 pub const MAX_TAG_CHARS: usize = 128;
-/// Seconds until the next channel.
+/// Maximum seconds until the next channel is tried.
 pub const MAX_FALLBACK_S: u32 = 3600;
-/// Steps of a plan.
+/// Maximum steps of a plan.
 pub const MAX_STEPS: u8 = 4;

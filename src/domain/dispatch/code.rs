@@ -1,26 +1,26 @@
-//! The one-time code itself. Its text leaves this type in two places only: a carrier's request, and the seal.
+//! One-time codes. The plain text is used in two places only: in a message to the phone, and for sealing.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// Why a text is not a code.
+/// The error of a text that is not a one-time code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 4 to 10 of 0-9, A-Z, a-z, without spaces")]
 pub struct BadCode;
 
-/// A one-time code: 4 to 10 of `0-9A-Za-z`. Printing it prints a mask; its memory is wiped when dropped.
+/// A one-time code: 4 to 10 of `0-9A-Za-z`. `Debug` and `Display` print a mask. The memory is wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code(Zeroizing<String>);
 
 impl Code {
-    /// Reads a code.
+    /// Parses a code.
     pub fn parse(text: &str) -> Result<Self, BadCode> {
         let fits = (4..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
         if fits { Ok(Self(Zeroizing::new(text.to_owned()))) } else { Err(BadCode) }
     }
 
-    /// The plain text, for a message to the phone or for the seal.
+    /// Returns the plain text, for a message to the phone or for sealing.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -38,7 +38,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// What a dispatch brings.
+/// The kind of message that a dispatch delivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A one-time code.
@@ -48,7 +48,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind of a dispatch with this code, or without one.
+    /// Returns the kind of a dispatch with this code, or without one.
     pub fn of(code: Option<&Code>) -> Self {
         if code.is_some() { Self::Code } else { Self::Notice }
     }

@@ -1,22 +1,22 @@
-//! What a phone gets, in no carrier's markup: the text of a message, or what a call says.
+//! Messages without a carrier's markup: a text, or the parts of a call.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// The template of a job that names none. It uses the code.
+/// The template of a job that names none. It must use the code.
 pub const DEFAULT_TEMPLATE: &str = "code";
 
-/// Values for a template, by name: whole numbers or short words, never free text. `origin` is a host name, and `token` the end of
-/// a link.
+/// Values for a template, by name: whole numbers or short words, never free text. `origin` is a host name. `token` is the last part
+/// of a link.
 pub type Params = BTreeMap<String, Value>;
 
-/// Words for a phone. Printing them prints how long they are.
+/// A rendered message. `Debug` prints only its length.
 pub enum Words {
     /// A text message.
     Text(Zeroizing<String>),
-    /// What a call says.
+    /// The speech of a call.
     Speech(Spoken),
 }
 
@@ -29,18 +29,18 @@ impl std::fmt::Debug for Words {
     }
 }
 
-/// What a call says, in no carrier's markup.
+/// The speech of a call, without a carrier's markup.
 pub struct Spoken {
     /// BCP 47 tag of the voice.
     pub language: String,
-    /// In order.
+    /// The parts, in order.
     pub parts: Vec<Part>,
 }
 
-/// A part of what a call says.
+/// One part of a call.
 pub enum Part {
-    /// A sentence.
+    /// A sentence that is spoken.
     Say(Zeroizing<String>),
-    /// Seconds of silence.
+    /// A pause, in seconds.
     Pause(u8),
 }

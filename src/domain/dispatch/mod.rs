@@ -1,4 +1,4 @@
-//! A dispatch: one order to bring a code or a notice to a number before a time, as the ledger holds it.
+//! A dispatch: the order to deliver one code or one notice to one number before a time, as stored in the ledger.
 
 pub mod bounds;
 mod code;
@@ -23,38 +23,38 @@ use crate::domain::channel::Channel;
 use crate::domain::words::words;
 
 words! {
-    /// Why no further request may begin for a dispatch. The first one stays.
+    /// Why no further request may begin for a dispatch. The first stop stays.
     Stop {
         /// A newer dispatch of the same sign-in was admitted.
         Superseded = "superseded",
         /// Its sender cancelled it.
         Cancel = "cancel",
-        /// Its sender saw the code come back.
+        /// The sender reported the code as verified.
         Verified = "verified",
     }
 }
 
-/// A change of state that the world must hear of. `id` of the event is `<uid>/<version>`.
+/// A change of state that is published. The `id` of the event is `<uid>/<version>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// The version that the change made; also the event's sequence number.
+    /// The version of the dispatch after the change. It is also the event's sequence number.
     pub version: i64,
     /// The new state.
     pub state: State,
-    /// When it changed, by the ledger's clock.
+    /// When the state changed, by the ledger's clock.
     pub at: Timestamp,
-    /// The step it is about, counted from 1.
+    /// The step that the event is about, counted from 1.
     pub step: u8,
-    /// The attempt it is about.
+    /// Number of the attempt that the event is about.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub attempt: Option<u16>,
-    /// That attempt's channel.
+    /// The channel of that attempt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub channel: Option<Channel>,
-    /// That attempt's carrier.
+    /// The configured carrier of that attempt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub carrier: Option<String>,
-    /// Why, in our words.
+    /// The reason of the new state.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<Reason>,
     /// Seconds until a dispatch to this number would be allowed again (`limited` only).
@@ -62,123 +62,123 @@ pub struct Event {
     pub retry_after_s: Option<u64>,
 }
 
-/// A place that a dispatch takes in a quota: `key` is a keyed hash, `at` is distinct within the key.
+/// A quota use of a dispatch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Whose quota: hex of a keyed hash.
     pub key: String,
-    /// When it was taken, by the ledger's clock.
+    /// When the use was taken, by the ledger's clock. Distinct within the key.
     pub at: Timestamp,
 }
 
-/// What never changes after admission.
+/// The part of a dispatch that never changes after admission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Our own name for it, a `UUIDv7`.
+    /// Our id of the dispatch, a `UUIDv7`.
     pub uid: Uuid,
-    /// Whose it is.
+    /// The tenant that owns the dispatch.
     pub tenant: String,
-    /// Its sender's name for it.
+    /// The sender's id of the dispatch.
     pub id: Uuid,
     /// The channels, in order.
     pub plan: Plan,
-    /// When the code or the notice ends.
+    /// When the code or the notice expires.
     pub expires_at: Timestamp,
-    /// Seconds from a step's first begin until the next step is tried; 0: never by time.
+    /// Seconds from a step's first begin until the next step is tried; 0 disables the fallback.
     pub fallback_after_s: u32,
     /// The template's name.
     pub template: String,
-    /// The language asked for, if any.
+    /// The requested language, if any.
     #[serde(default)]
     pub locale: Option<String>,
-    /// ISO 3166 country of the number, if its metadata knows one.
+    /// ISO 3166 country of the number, if its metadata contains one.
     #[serde(default)]
     pub country: Option<String>,
-    /// The number as people may see it.
+    /// The masked number.
     pub mask: String,
-    /// The number, sealed; kept for the ledger's retention.
+    /// The sealed number, kept for the ledger's retention time.
     pub number: String,
-    /// What comes back in events.
+    /// Tags of the sender, returned in events.
     pub tags: BTreeMap<String, String>,
-    /// W3C trace context of its sender.
+    /// W3C trace context of the sender.
     #[serde(default)]
     pub traceparent: Option<String>,
 }
 
-/// A dispatch, as one reading of the ledger saw it.
+/// A dispatch as read from the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dispatch {
-    /// What never changes.
+    /// The part that never changes.
     #[serde(flatten)]
     pub order: Order,
-    /// Raised by every fact and every conclusion.
+    /// Incremented by every fact and every decision.
     pub version: i64,
-    /// Where it stands.
+    /// The current state.
     pub state: State,
-    /// Why, where there is a reason.
+    /// The reason of the state, if it has one.
     #[serde(default)]
     pub reason: Option<Reason>,
-    /// The current step, counted from 1; one more than the plan is long: the plan is over.
+    /// The current step, counted from 1. The length of the plan plus 1 means that the plan has ended.
     pub step: u8,
     /// When the current step became current.
     pub step_at: Timestamp,
-    /// How often the current step was put off because no carrier had pace.
+    /// How often the current step was put off because no carrier had room.
     pub snoozes: u16,
-    /// When it is put off to, for want of pace.
+    /// End of the current snooze.
     #[serde(default)]
     pub snoozed_until: Option<Timestamp>,
-    /// Bit n-1 is set when `sent` was made for step n.
+    /// Bit n-1 is set when the `sent` event of step n was created.
     pub told_steps: u8,
-    /// Why nothing further may begin.
+    /// Why no further request may begin.
     #[serde(default)]
     pub stop: Option<Stop>,
-    /// The step that its sender asked for before the current one had failed or its time was over.
+    /// The step that the sender requested before the current one had failed or reached its fallback time.
     #[serde(default)]
     pub asked: Option<u8>,
-    /// When a worker must look at it again; none when it is final and nothing is in flight.
+    /// When a worker must process the dispatch again; `None` if it is final and no attempt is open.
     #[serde(default)]
     pub wake_at: Option<Timestamp>,
-    /// The code, if it has one, and the params, sealed, until it is final or expired.
+    /// The code (if any) and the params, sealed. Deleted when the dispatch is final or expired.
     #[serde(default)]
     pub code: Option<String>,
-    /// The quota slots it took.
+    /// The quota uses that the dispatch took.
     pub slots: Vec<Slot>,
-    /// Whether it still holds them.
+    /// Whether the dispatch still holds its quota uses.
     pub slots_held: bool,
-    /// When it was admitted.
+    /// When the dispatch was admitted.
     pub born_at: Timestamp,
-    /// The events that are still to be told.
+    /// The events in the outbox that are not published yet.
     pub owed: Vec<Event>,
     /// All attempts so far, oldest first.
     pub attempts: Vec<Attempt>,
-    /// The ledger's time of this reading.
+    /// The ledger's time at which the row was read.
     pub now: Timestamp,
 }
 
 impl Dispatch {
-    /// The attempt that has no outcome yet. There is at most one, and it is the newest.
+    /// Returns the attempt that has no outcome yet. There is at most one, and it is the newest.
     pub fn open(&self) -> Option<&Attempt> {
         self.attempts.last().filter(|a| a.outcome.is_none())
     }
 
-    /// The attempts of one step, oldest first.
+    /// Returns the attempts of one step, oldest first.
     pub fn attempts_of(&self, step: u8) -> impl Iterator<Item = &Attempt> {
         self.attempts.iter().filter(move |a| a.step == step)
     }
 
-    /// Our own name for what an attempt sends: its id, or that of the attempt which it repeats at the same carrier.
+    /// Returns our reference for an attempt: its id, or the id of the attempt that it repeats at the same carrier.
     pub fn reference_of(&self, attempt: &Attempt) -> String {
         let same = |n: &u16| self.attempts.iter().any(|a| a.n == *n && a.carrier == attempt.carrier);
         let n = attempt.repeats.filter(same).unwrap_or(attempt.n);
         AttemptId { uid: self.order.uid, n }.to_string()
     }
 
-    /// The channel of a step, counted from 1.
+    /// Returns the channel of a step, counted from 1.
     pub fn channel(&self, step: u8) -> Option<Channel> {
         self.order.plan.step(step)
     }
 
-    /// When the current step gives way to the next by time; none where it never does.
+    /// Returns the fallback time of the current step, or `None` if it has none.
     pub fn fallback_at(&self) -> Option<Timestamp> {
         if self.order.fallback_after_s == 0 || usize::from(self.step) >= self.order.plan.len() {
             return None;

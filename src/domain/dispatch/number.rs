@@ -1,4 +1,4 @@
-//! Telephone numbers in E.164, with the numbering plans' metadata behind one type.
+//! Phone numbers in E.164, checked against the metadata of the numbering plans.
 
 use std::fmt;
 use std::panic::catch_unwind;
@@ -9,40 +9,40 @@ use zeroize::Zeroizing;
 use crate::domain::words::words;
 
 words! {
-    /// How strictly a number is held against the numbering plans' metadata.
+    /// How strictly a number is checked against the metadata of the numbering plans.
     NumberCheck {
-        /// Its length is possible in its country (the default: metadata lags behind new ranges).
+        /// The length is possible in the country. This is the default, because the metadata lags behind new ranges.
         Possible = "possible",
-        /// It lies in a range that is known to be assigned.
+        /// The number lies in a range that is known to be assigned.
         Valid = "valid",
     }
 }
 
-/// Why a text is not a number we can send to.
+/// The error of a text that is not an E.164 number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadNumber {
-    /// Not `+` and 7 to 15 digits: what a producer must mend.
+    /// The text is not `+` and 7 to 15 digits. The producer must correct it.
     #[error("must be E.164: + and 7 to 15 digits, the country code first")]
     Shape,
 }
 
-/// A number in E.164. Printing it prints a mask; its memory is wiped when dropped.
+/// A phone number in E.164. `Debug` and `Display` print a mask. The memory is wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PhoneNumber(Zeroizing<String>);
 
-/// What the metadata says of a number.
+/// Metadata of a number.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
-    /// ISO 3166 country, where one is known.
+    /// ISO 3166 country, if known.
     pub country: Option<String>,
-    /// Its length is possible.
+    /// Whether the length is possible.
     pub possible: bool,
-    /// It lies in a known range.
+    /// Whether the number lies in a known range.
     pub valid: bool,
 }
 
 impl PhoneNumber {
-    /// Reads an E.164 number: `+`, then 7 to 15 digits of which the first is not 0 (ITU-T E.164).
+    /// Parses an E.164 number: `+`, then 7 to 15 digits of which the first is not 0 (ITU-T E.164).
     pub fn parse(text: &str) -> Result<Self, BadNumber> {
         let digits = text.strip_prefix('+').ok_or(BadNumber::Shape)?;
         let fits = (7..=15).contains(&digits.len())
@@ -51,12 +51,12 @@ impl PhoneNumber {
         if fits { Ok(Self(Zeroizing::new(text.to_owned()))) } else { Err(BadNumber::Shape) }
     }
 
-    /// The plain number, for a carrier's request or for the seal.
+    /// Returns the plain number, for a carrier's request or for sealing.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What the numbering plans say. A panic inside the metadata library counts as "not possible".
+    /// Returns the metadata of the number. A panic inside the metadata library counts as "not possible".
     pub fn metadata(&self) -> Metadata {
         let text: &str = &self.0;
         catch_unwind(|| {
@@ -65,27 +65,28 @@ impl PhoneNumber {
             let Ok(number) = PHONE_NUMBER_UTIL.parse(text, None) else {
                 return Metadata::default();
             };
-            // One number has one spelling: a trunk prefix inside would be a second one, with a quota of its own.
-            // A number that can only be dialled within its own town is none that a carrier could reach.
+            // A number has one valid spelling. A trunk prefix would make a second one with a quota of its own. Carriers cannot
+            // reach a local number that can only be dialled within its town.
             let possible = matches!(number.is_possible_with_reason(), Ok(NumberLengthType::IsPossible))
                 && spelled_right(&number);
             Metadata {
-                // A number in no known range belongs to the main country of its calling code. The library's own name of
-                // a region is its ISO code; what is not two letters is no country.
+                // A number in no known range belongs to the main country of its calling code. The library names a region by its ISO
+                // code. A name that is not two letters is not a country.
                 country: number
                     .get_region_code()
                     .or_else(|| PHONE_NUMBER_UTIL.get_region_for_country_code(number.country_code))
                     .map(|r| format!("{r:?}"))
                     .filter(|r| r.len() == 2),
                 possible,
-                // The stricter check: Canada's 310 numbers lie in a known range, and are too short to be called from abroad.
+                // The stricter check requires `possible` too: Canada's 310 numbers lie in a known range but are too short to be
+                // called from abroad.
                 valid: possible && number.is_valid(),
             }
         })
         .unwrap_or_default()
     }
 
-    /// The number as people may see it: the first three characters and the last two digits.
+    /// Returns the masked number: the first three characters and the last two digits.
     pub fn mask(&self) -> String {
         let text: &str = &self.0;
         let (head, tail) = (&text[..3], &text[text.len() - 2..]);
@@ -94,7 +95,7 @@ impl PhoneNumber {
 }
 
 impl Metadata {
-    /// Whether a number may be sent to under this check.
+    /// Returns whether the number passes this check.
     pub fn passes(&self, check: NumberCheck) -> bool {
         match check {
             NumberCheck::Possible => self.possible,

@@ -1,47 +1,47 @@
-//! The channels a dispatch may use, in order.
+//! Plans: the channels of a dispatch, in order.
 
 use serde::{Deserialize, Serialize};
 
 use super::bounds;
 use crate::domain::channel::Channel;
 
-/// Why a list of channels is not a plan.
+/// The error of a list of channels that is not a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPlan {
-    /// Nothing in it.
+    /// The list is empty.
     #[error("channels must name at least one of sms, voice")]
     Empty,
-    /// More than four.
+    /// The list has more than four entries.
     #[error("channels may have at most 4 entries")]
     TooLong,
-    /// A channel three times.
+    /// A channel occurs more than twice.
     #[error("a channel may stand in channels at most twice")]
     TooOften,
 }
 
-/// One to four channels, each at most twice; a position in it is a step, counted from 1.
+/// One to four channels, each at most twice. A position is a step, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Channel>", into = "Vec<Channel>")]
 pub struct Plan(Vec<Channel>);
 
 impl Plan {
-    /// The number of steps.
+    /// Returns the number of steps.
     #[expect(clippy::len_without_is_empty, reason = "a plan is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The channel of a step, counted from 1.
+    /// Returns the channel of a step, counted from 1, or `None` if there is no such step.
     pub fn step(&self, step: u8) -> Option<Channel> {
         self.0.get(usize::from(step).checked_sub(1)?).copied()
     }
 
-    /// The step number that means "the plan is over".
+    /// Returns the step number that means "the plan has ended": the number of steps plus 1.
     pub fn over(&self) -> u8 {
         self.0.len() as u8 + 1
     }
 
-    /// The channels, in order.
+    /// Returns the channels, in order.
     pub fn channels(&self) -> &[Channel] {
         &self.0
     }

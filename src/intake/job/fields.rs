@@ -1,4 +1,4 @@
-//! The fields of a job, one reader each. Their errors name the field and the rule, never a value.
+//! Parsers of the fields of a job. Their errors name the field and the rule, never a value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Fields {
 
 const TWICE: &str = "a field stands twice";
 
-/// `serde_json`'s messages quote what they read; ours say where.
+/// Converts an error of `serde_json`. Its messages quote the input; ours contain only the position.
 pub(in crate::intake) fn read_error(e: &serde_json::Error) -> BadMessage {
     let rule = match e.classify() {
         _ if e.to_string().starts_with(TWICE) => "has a field twice".to_owned(),
@@ -51,7 +51,7 @@ pub(in crate::intake) fn read_error(e: &serde_json::Error) -> BadMessage {
     BadMessage::new("body", rule)
 }
 
-/// An unknown field's name, if it looks like one; a stranger's text is not repeated.
+/// Returns the name of an unknown field if it looks like a name. Other text is not repeated in errors.
 pub(in crate::intake) fn shown(name: &str) -> String {
     let plain = (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if plain { name.to_owned() } else { "(a field)".to_owned() }
@@ -146,7 +146,7 @@ pub(in crate::intake) fn read_params(value: &Value) -> Result<Params, BadMessage
     Ok(map.clone().into_iter().collect())
 }
 
-/// The host name of a site. Templates put it into links, and into the line by which a browser finds the code of its site.
+/// Checks the host name of a site. Templates put it into links, and into the line that binds a code to its site for browsers.
 fn read_origin(value: &Value) -> Result<(), BadMessage> {
     let label = |label: &str| {
         (1..=bounds::MAX_LABEL_CHARS).contains(&label.len())
@@ -164,7 +164,7 @@ fn read_origin(value: &Value) -> Result<(), BadMessage> {
     ))
 }
 
-/// The secret end of a link.
+/// Checks the secret last part of a link.
 fn read_token(value: &Value) -> Result<(), BadMessage> {
     let fits = |token: &str| {
         (1..=bounds::MAX_TOKEN_CHARS).contains(&token.len())

@@ -1,4 +1,4 @@
-//! What a producer sends: the job, read strictly. Errors name the field and the rule, never a value.
+//! Jobs of producers, parsed strictly. Errors name the field and the rule, never a value.
 
 pub(super) mod fields;
 pub(super) mod shape;
@@ -21,86 +21,86 @@ use fields::{
     string, string_of, time, uuid,
 };
 
-/// A code may live at most this long,
+/// Maximum life of a code.
 const LONGEST_LIFE: Duration = Duration::from_secs(3600);
-/// give or take a minute between the clocks of two machines.
+/// Tolerated clock difference between two machines.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
-/// Why a message is not a job.
+/// Why a message is not a valid job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {rule}")]
 pub struct BadMessage {
-    /// Path of the field (`to`, `params.origin`), or `body` for the whole.
+    /// Path of the field (`to`, `params.origin`), or `body` for the whole message.
     pub field: String,
-    /// What must hold for it.
+    /// The rule that the field breaks.
     pub rule: String,
 }
 
 impl BadMessage {
-    /// A rule that a field breaks.
+    /// Creates an error from a field and the rule that it breaks.
     pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
         Self { field: field.into(), rule: rule.into() }
     }
 }
 
-/// The caller's key for one sign-in: of two jobs with the same one, the later issued wins.
+/// The caller's key for one sign-in. Of two jobs with the same key, the one that was issued later wins.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Supersedes {
-    /// The caller's key; kept only as a hash.
+    /// The caller's key. Only its hash is stored.
     pub key: String,
-    /// When the caller made the code.
+    /// When the caller created the code.
     pub issued_at: Timestamp,
 }
 
-/// A job, read and checked, its secret part open.
+/// A parsed and validated job with its secret part opened.
 #[derive(Clone)]
 pub struct Job {
-    /// Whose it is.
+    /// The tenant that owns the job.
     pub tenant: String,
-    /// Its sender's name for it.
+    /// The sender's id of the dispatch.
     pub id: Uuid,
-    /// Where to.
+    /// The recipient's number.
     pub to: PhoneNumber,
-    /// The code; none in a job for a notice.
+    /// The code; `None` for a notice.
     pub code: Option<Code>,
-    /// Until when.
+    /// When the code or the notice expires.
     pub expires_at: Timestamp,
-    /// By which channels, in order.
+    /// The channels, in order.
     pub plan: Plan,
-    /// Seconds from a step's first begin until the next step; 0: never by time.
+    /// Seconds from a step's first begin until the next step is tried; 0 disables the fallback.
     pub fallback_after_s: u32,
-    /// Which template.
+    /// The template's name.
     pub template: String,
-    /// In which language.
+    /// The requested language, if any.
     pub locale: Option<String>,
-    /// The template's values.
+    /// Values for the template.
     pub params: Params,
-    /// Which sign-in.
+    /// The sign-in that the job belongs to, if any.
     pub supersedes: Option<Supersedes>,
-    /// From which address the person came; personal data.
+    /// The IP address of the person who signs in. Personal data.
     pub client_ip: Option<IpAddr>,
-    /// What comes back in events. Kept as its producer wrote it.
+    /// Tags, returned in events as the producer wrote them.
     pub tags: BTreeMap<String, String>,
-    /// Whether it came sealed.
+    /// Whether the job arrived sealed.
     pub was_sealed: bool,
-    /// Hash of all that makes two jobs the same, `expires_at` apart.
+    /// Hash of all fields that make two jobs equal; `expires_at` is excluded.
     pub content: String,
 }
 
 impl fmt::Debug for Job {
-    /// Its name alone: the rest is secret, or personal.
+    /// Prints tenant and id only, because the other fields are secret or personal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("tenant", &self.tenant).field("id", &self.id).finish_non_exhaustive()
     }
 }
 
 impl Job {
-    /// Whether it brings a code or a notice.
+    /// Returns whether the job is for a code or for a notice.
     pub fn kind(&self) -> Kind {
         Kind::of(self.code.as_ref())
     }
 
-    /// Reads a job. `tenant` is the one that the door knows (a bearer key's); over AMQP it is the job's own field.
+    /// Parses a job. `tenant` is the tenant of the bearer key over HTTP. Over AMQP it is `None`, and the job's own field counts.
     pub fn decode(
         body: &[u8], tenant: Option<&str>, keys: &Keys, now: Timestamp,
     ) -> Result<Self, BadMessage> {
@@ -150,7 +150,7 @@ impl Job {
         let to = string_of("to", &required("to", to)?, 32)?;
         let to = PhoneNumber::parse(&to).map_err(|e| BadMessage::new("to", e.to_string()))?;
         let code = code.map(|v| read_code(&v)).transpose()?;
-        // Whether another template uses the code is known where the templates are: in `admit`.
+        // `admit` checks whether another template uses the code, because the templates are known there.
         if code.is_none() && template == DEFAULT_TEMPLATE {
             return Err(BadMessage::new("code", "is missing"));
         }
@@ -212,7 +212,7 @@ impl Job {
         Ok(job)
     }
 
-    /// The keyed hash over all fields, unsealed, without `expires_at` (the first expiry stays).
+    /// Returns the keyed hash of all fields, unsealed. `expires_at` is excluded, because the first expiry stays.
     fn content_hash(&self, keys: &Keys) -> String {
         let (issued, key) =
             self.supersedes.as_ref().map_or((String::new(), ""), |s| (s.issued_at.to_string(), &s.key));
@@ -232,7 +232,7 @@ impl Job {
     }
 }
 
-/// JSON text of a part of a job.
+/// Returns the JSON text of a part of a job.
 fn json<T: Serialize>(part: &T) -> Zeroizing<String> {
     Zeroizing::new(serde_json::to_string(part).expect("maps with text keys always serialise"))
 }
@@ -381,7 +381,7 @@ mod tests {
         ] {
             assert_eq!(with("token", bad).unwrap_err().field, "params.token");
         }
-        // The others are as short as before.
+        // Other params keep the usual maximum length.
         assert_eq!(with("other", json!("x".repeat(33))).unwrap_err().field, "params");
     }
 

@@ -1,6 +1,6 @@
-//! What the reader beside takes, told as a JSON Schema for the contracts. Nothing is read into these types.
+//! JSON Schema of the jobs that `Job::decode` accepts, for the contracts. Nothing is parsed into these types.
 //!
-//! A field that is `null` is as good as missing, so every field that may be missing may be `null`.
+//! A field that is `null` counts as missing, so every optional field may be `null`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{DEFAULT_TEMPLATE, bounds};
 
-/// Every spelling of a UUID that is read: with hyphens, also in braces or as a URN, and the bare digits.
+/// Every accepted spelling of a UUID: with hyphens, also in braces or as a URN, and the bare digits.
 const UUID: &str = concat!(
     "^([0-9a-fA-F]{32}",
     "|(urn:uuid:)?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
@@ -31,46 +31,47 @@ const HOST: &str =
     r"^[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?(\.[0-9A-Za-z]([0-9A-Za-z-]{0,61}[0-9A-Za-z])?)*$";
 const TOKEN: &str = "^[0-9A-Za-z_-]+$";
 
-/// An order to bring one code, or one notice, to one number before a time. With the tenant, `id` is the idempotency key: the
-/// same id and content are never sent twice. Either `to` and `code` stand in it, or `sealed`. A job for a notice has no
-/// `code`: its template does not use one. A field that is null counts as missing.
+/// An order to deliver one code or one notice to one number before a time. Tenant and `id` are the idempotency key: the same id
+/// with the same content is never sent twice. A job contains either `to` and `code`, or `sealed`. A job for a notice has no `code`,
+/// because its template does not use one. A field that is null counts as missing.
 #[derive(Debug, JsonSchema)]
 #[schemars(rename = "Job", transform = closed, transform = plain_or_sealed, transform = together)]
 #[schemars(example = JobShape::plain(), example = JobShape::sealed(), example = JobShape::notice())]
 pub struct JobShape {
-    /// Your name for the dispatch, a UUID. Keep it when you send the same job again.
+    /// Your id of the dispatch, a UUID. Use the same id when you send the same job again.
     #[schemars(regex(pattern = UUID))]
     pub id: String,
-    /// Whose job it is. Over HTTP it is the key's tenant, whether it is named or not.
+    /// The tenant that owns the job. Over HTTP it is the tenant of the key, and may be omitted.
     #[schemars(length(min = 1, max = bounds::MAX_NAME_CHARS), regex(pattern = NAME), extend("default" = "default"))]
     pub tenant: Option<String>,
-    /// The number, in E.164, spelled as its numbering plan writes it.
+    /// The number in E.164, in the spelling of its numbering plan.
     #[schemars(regex(pattern = NUMBER))]
     pub to: Option<String>,
-    /// The code. Required where the template uses it, as `code`, the default, does. Refused where the template is a notice, which
-    /// does not use it. Only the server knows its templates, so this schema takes a job without a code for any other template.
+    /// The code. Required if the template uses it, as the default template `code` does. Refused if the template is a notice, which
+    /// does not use it. Only the server knows its templates, so this schema accepts a job without a code for every other template.
     #[schemars(regex(pattern = CODE))]
     pub code: Option<String>,
-    /// `to`, `code` (not for a notice), `params` and `client_ip` as one JSON object, sealed under the tenant's key:
-    /// `v1.<key id>.<base64url of nonce and ciphertext>`, XChaCha20-Poly1305, bound to tenant, id and expiry.
+    /// `to`, `code` (not for a notice), `params` and `client_ip` as one JSON object, sealed with the tenant's key: `v1.<key
+    /// id>.<base64url of nonce and ciphertext>`, XChaCha20-Poly1305, bound to tenant, id and expiry.
     #[schemars(length(min = 1, max = bounds::MAX_SEALED_CHARS), regex(pattern = SEALED))]
     pub sealed: Option<String>,
-    /// When the code or the notice ends, RFC 3339: at most 1 h ahead, and at least 10 s.
+    /// When the code or the notice expires, RFC 3339. At most 1 h and at least 10 s ahead.
     pub expires_at: Timestamp,
-    /// The plan: which channels, in which order, each at most twice.
+    /// The plan: the channels in order, each at most twice.
     #[schemars(length(min = 1, max = bounds::MAX_STEPS), extend("allOf" = each_at_most_twice(), "default" = ["sms"]))]
     pub channels: Option<Vec<Channel>>,
-    /// Seconds from a step's first request until the next channel is tried, where no receipt says `delivered`; 0: never by
-    /// time, only after a failure or by `next`.
+    /// Seconds from a step's first request until the next channel is tried, if no receipt says `delivered`. 0 disables this
+    /// fallback: the next channel is tried only after a failure or by `next`.
     #[schemars(range(max = bounds::MAX_FALLBACK_S), extend("default" = 30))]
     pub fallback_after_s: Option<u32>,
-    /// Which words. A template that does not use the code is a notice, such as `two_step_notice`.
+    /// The name of the template. A template that does not use the code is a notice, such as `two_step_notice`.
     #[schemars(length(min = 1, max = bounds::MAX_NAME_CHARS), regex(pattern = NAME), extend("default" = "code"))]
     pub template: Option<String>,
-    /// In which language, as BCP 47; the number's country decides where it is missing.
+    /// The language as a BCP 47 tag. If it is missing, the number's country decides.
     #[schemars(length(min = 1, max = bounds::MAX_LOCALE_CHARS), regex(pattern = LOCALE))]
     pub locale: Option<String>,
-    /// Values for the template: whole numbers and short words. `origin` is the host name of your site, `token` the end of a link.
+    /// Values for the template: whole numbers and short words. `origin` is the host name of your site. `token` is the last part of
+    /// a link.
     #[schemars(extend(
         "maxProperties" = bounds::MAX_PARAMS,
         "propertyNames" = {"maxLength": bounds::MAX_PARAM_CHARS, "pattern": PARAM},
@@ -82,16 +83,16 @@ pub struct JobShape {
         "default" = {}
     ))]
     pub params: Option<BTreeMap<String, Value>>,
-    /// Your key for one sign-in: of two dispatches with the same one to the same number, the later issued wins, whatever the
-    /// order of arrival. Goes together with `issued_at`.
+    /// Your key for one sign-in. Of two dispatches with the same key to the same number, the one that was issued later wins,
+    /// whatever the order of arrival. Requires `issued_at`.
     #[schemars(length(min = 1, max = bounds::MAX_SUPERSEDES_CHARS), regex(pattern = PLAIN))]
     pub supersedes: Option<String>,
-    /// When you made the code, RFC 3339. Goes together with `supersedes`.
+    /// When you created the code, RFC 3339. Requires `supersedes`.
     pub issued_at: Option<Timestamp>,
-    /// From which address the person came.
+    /// The IP address of the person who signs in.
     #[schemars(extend("anyOf" = [{"format": "ipv4"}, {"format": "ipv6"}, {"type": "null"}]))]
     pub client_ip: Option<String>,
-    /// What comes back in events.
+    /// Tags, returned in events.
     #[schemars(extend(
         "maxProperties" = bounds::MAX_TAGS,
         "propertyNames" = tag(),
@@ -102,7 +103,7 @@ pub struct JobShape {
 }
 
 impl JobShape {
-    /// A plain job.
+    /// Returns an example of a plain job.
     pub fn plain() -> Value {
         json!({
             "id": "0192f0c1-2222-4333-8444-555566667777", "to": "+447700900123", "code": "481516",
@@ -110,7 +111,7 @@ impl JobShape {
         })
     }
 
-    /// A plain job for a notice.
+    /// Returns an example of a plain job for a notice.
     pub fn notice() -> Value {
         json!({
             "id": "0192f0c1-2222-4333-8444-555566667777", "to": "+447700900123", "expires_at": "2026-12-01T13:00:00Z",
@@ -122,7 +123,7 @@ impl JobShape {
         })
     }
 
-    /// A sealed job: the test vector of `seal`.
+    /// Returns an example of a sealed job: the test vector of `seal`.
     pub fn sealed() -> Value {
         json!({
             "id": "0192f0c1-2222-4333-8444-555566667777", "tenant": "shop", "expires_at": "2027-01-15T08:00:00.123Z",
@@ -132,19 +133,19 @@ impl JobShape {
     }
 }
 
-/// Which dispatch a message of the broker is about.
+/// The dispatch that a broker message is about.
 #[derive(Debug, JsonSchema)]
 pub struct Address {
-    /// Whose dispatch.
+    /// The tenant that owns the dispatch.
     #[schemars(length(min = 1, max = bounds::MAX_NAME_CHARS), regex(pattern = NAME), extend("default" = "default"))]
     pub tenant: Option<String>,
-    /// Its sender's name for it, a UUID.
+    /// The sender's id of the dispatch, a UUID.
     #[schemars(regex(pattern = UUID))]
     pub id: String,
 }
 
 impl Address {
-    /// A message to a dispatch that says this.
+    /// Returns an example of a broker message with these fields.
     pub(in crate::intake) fn example(says: &Value) -> Value {
         let mut message = json!({"tenant": "default", "id": "0192f0c1-2222-4333-8444-555566667777"});
         for (name, value) in says.as_object().into_iter().flatten() {
@@ -154,14 +155,14 @@ impl Address {
     }
 }
 
-/// Unknown fields are refused, but for a sender's own.
+/// Refuses unknown fields, except a sender's own, which begin with `x_`.
 pub(in crate::intake) fn closed(schema: &mut Schema) {
     schema.remove("unevaluatedProperties");
     schema.insert("patternProperties".to_owned(), json!({"^x_": true}));
     schema.insert("additionalProperties".to_owned(), json!(false));
 }
 
-/// What is secret stands open or sealed, never both.
+/// Requires the secret fields either plain or sealed, never both.
 fn plain_or_sealed(schema: &mut Schema) {
     let absent = json!({"type": "null"});
     let there = json!({"type": "string"});
@@ -180,7 +181,7 @@ fn plain_or_sealed(schema: &mut Schema) {
     );
 }
 
-/// `supersedes` and `issued_at` go together.
+/// Requires `supersedes` and `issued_at` together.
 fn together(schema: &mut Schema) {
     let (absent, there) = (json!({"type": "null"}), json!({"type": "string"}));
     schema.insert(
@@ -199,7 +200,7 @@ fn each_at_most_twice() -> Value {
         .collect()
 }
 
-/// A value for a template: a whole number, or a short word.
+/// Schema of a template value: a whole number, or a short word.
 fn param() -> Value {
     json!({"oneOf": [
         {"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX},
@@ -207,7 +208,7 @@ fn param() -> Value {
     ]})
 }
 
-/// A side of a tag.
+/// Schema of a key or a value of `tags`.
 fn tag() -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": bounds::MAX_TAG_CHARS, "pattern": PLAIN})
 }

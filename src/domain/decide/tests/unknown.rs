@@ -1,8 +1,8 @@
-//! What follows when nobody knows whether a carrier took a request, under each policy.
+//! Decisions after unknown outcomes, under each policy.
 
 use super::*;
 
-/// A dispatch whose first attempt, begun at once, is unknown after a second.
+/// Returns a dispatch whose first attempt, begun at 0 s, becomes unknown after 1 s.
 fn after_unknown(plan: &[Channel], policy: &Policy) -> Dispatch {
     let mut d = dispatch(plan);
     let b = next(&d, t(0.0), policy).begin.unwrap();
@@ -54,7 +54,8 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     let mut d = after_unknown(&[Channel::Sms], &policy);
     let b = next(&d, t(1.0), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
-    // It knows nothing of it, and the repeat is not taken: until the wait is over it is tried there again, after a pause.
+    // The carrier does not know the first attempt and does not accept the repeat. Until the wait ends, the repeat is tried there
+    // again after a pause.
     begin(&mut d, &b, t(1.5));
     close(&mut d, Outcome::NotSent(Cause::Connect), t(2.0));
     let held = next(&d, t(2.0), &policy);
@@ -63,10 +64,10 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     assert!(again > t(2.0) && again <= t(10.0), "{again}");
     let b = next(&d, t(9.9), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
-    // Then the others may serve.
+    // After the wait, other carriers may serve.
     let b = next(&d, t(10.0), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats), (["b".to_owned()].as_slice(), Some(1)));
-    // What it says of the first ends the matter.
+    // A receipt for the first attempt ends the repeats.
     let receipt =
         Receipt { verdict: ReceiptStatus::Interim, reason: None, carrier_code: None, reference: None };
     d.attempts[0].learn(&receipt, t(2.0));
@@ -78,7 +79,7 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
 fn a_repeat_under_one_reference_shares_its_receipt() {
     let mut policy = policy(&["a"], &["v"]);
     policy.sms[0].unknown = UnknownPolicy::Idempotent;
-    // Which of the two attempts it is reported of; whether the carrier keeps our reference, or has names of its own.
+    // The attempt that the receipt is for, and whether the carrier keeps our reference or uses ids of its own.
     for (verdict, of, keeps, begins) in [
         (ReceiptStatus::Bad, 0, true, Some(2)),
         (ReceiptStatus::Bad, 1, true, Some(2)),
@@ -102,7 +103,8 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
         assert_eq!(follows.begin.map(|b| b.step), begins, "{what}");
         let delivered = follows.transition.state == State::Delivered;
         assert_eq!(delivered, verdict == ReceiptStatus::Delivered, "{what}");
-        // Without another step it ends now where both are one text; else one of two may still be reported.
+        // Without another step, the dispatch ends now if both attempts are one message. Otherwise the other attempt may still get a
+        // receipt.
         d.order.plan = Plan::try_from(vec![Channel::Sms]).unwrap();
         let ended = next(&d, t(3.0), &policy).transition.state.is_final();
         assert_eq!(ended, keeps, "{what}");
