@@ -17,6 +17,7 @@ use crate::http::timeline::Timeline;
 
 /// Send a code through a running otpost.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 pub(super) struct Send {
     /// The number, in E.164: +447700900123
     to: String,
