@@ -1,4 +1,4 @@
-//! The one place that sends a request to a carrier: time-outs, no redirects, a cap on bodies, no secrets in logs.
+//! The HTTP client for carriers, used for every request: time-outs, no redirects, a cap on bodies, no secrets in logs.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use zeroize::Zeroizing;
 
 use crate::domain::attempt::{Cause, Outcome};
 
-/// More of an answer is not read: what a carrier says fits in a few hundred bytes.
+/// Maximum bytes of an answer that are read. A carrier's answer has a few hundred bytes.
 const BODY_CAP: usize = 64 * 1024;
-/// A connection that is kept longer than this may be closed by the other side at the moment of its reuse.
+/// Idle time after which a connection is closed. The carrier might close an older one at the moment of its reuse.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 const CONNECT: Duration = Duration::from_secs(3);
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 
-/// A request, ready to be sent. Its body holds a code: it is wiped, and has no `Debug`.
+/// A request, ready to be sent. Its body contains a code, so it is wiped on drop and has no `Debug`.
 pub struct Request {
     /// `GET` or `POST`.
     pub method: Method,
-    /// The whole URL.
+    /// The complete URL.
     pub url: String,
-    /// Who asks.
+    /// The credentials.
     pub auth: Auth,
-    /// Of the body.
+    /// The content type of the body.
     pub content_type: &'static str,
     /// The body; empty for a `GET`.
     pub body: Zeroizing<String>,
@@ -38,63 +38,63 @@ pub enum Auth {
     None,
     /// HTTP Basic: user and password.
     Basic(String, Zeroizing<String>),
-    /// A bearer key.
+    /// A bearer token.
     Bearer(Zeroizing<String>),
-    /// A key under a carrier's own scheme: the scheme's name, the key.
+    /// A key with a carrier's own scheme: name of the scheme, key.
     Own(&'static str, Zeroizing<String>),
 }
 
 impl Request {
-    /// A question without credentials.
+    /// Creates a `GET` request without credentials.
     pub fn get(url: String) -> Self {
         Self { method: Method::Get, url, auth: Auth::None, content_type: "", body: Zeroizing::default() }
     }
 }
 
-/// The methods that carriers use.
+/// The HTTP methods that carriers use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// Asks.
+    /// `GET`.
     Get,
-    /// Sends.
+    /// `POST`.
     Post,
 }
 
-/// What a carrier answered.
+/// The HTTP answer of a carrier.
 #[derive(Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body; none when it was too long or broke off.
+    /// The body; `None` if it was too long or incomplete.
     pub body: Option<Vec<u8>>,
-    /// When it came, by this machine's clock.
+    /// When the answer arrived, by this machine's clock.
     pub at: jiff::Timestamp,
 }
 
 impl Answer {
-    /// The body as JSON.
+    /// Returns the body as JSON, or `None` if it is not JSON.
     pub fn json(&self) -> Option<serde_json::Value> {
         self.read()
     }
 
-    /// The body, where it is JSON of this form.
+    /// Returns the body as a `T`, or `None` if it is not JSON of this form.
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(self.body.as_deref()?).ok()
     }
 }
 
-/// A carrier's own connections.
+/// An HTTP client with the connections of one account.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    /// The longest time from handing over a request until its answer is whole.
+    /// Time-out from handing over a request until its answer is complete.
     pub time_out: Duration,
 }
 
 impl Client {
-    /// Connections to one carrier, whose whole time-out is given.
+    /// Creates a client with this time-out for a whole request.
     pub fn new(time_out: Duration) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT.min(time_out))
@@ -108,7 +108,11 @@ impl Client {
         Ok(Self { http, time_out })
     }
 
-    /// Opens a stream that goes on for as long as the other side likes. Another answer than 200 is given whole.
+    /// Opens a stream without a time-out. An answer other than 200 is returned whole.
+    ///
+    /// # Errors
+    ///
+    /// Returns the outcome if there is no answer.
     pub async fn stream(&self, request: &Request) -> Result<Result<Lines, Answer>, Outcome> {
         let response = self.building(request).timeout(FOREVER).send().await.map_err(|e| failed(&e))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -119,7 +123,11 @@ impl Client {
         Ok(Err(Answer { status, headers, body, at: crate::domain::clock::now() }))
     }
 
-    /// Sends a request. An error is the outcome: never written, or perhaps taken.
+    /// Sends a request and returns the answer.
+    ///
+    /// # Errors
+    ///
+    /// Returns the outcome if there is no answer: not sent, or unknown.
     pub async fn send(&self, request: &Request, time_out: Duration) -> Result<Answer, Outcome> {
         let response = self.building(request).timeout(time_out).send().await.map_err(|e| failed(&e))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -151,14 +159,15 @@ impl Client {
     }
 }
 
-/// An answer that goes on, line by line.
+/// A streamed answer, read line by line.
 pub struct Lines {
     chunks: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     read: Vec<u8>,
 }
 
 impl Lines {
-    /// The next line without its end; none when the other side has ended. To drop the wait loses nothing.
+    /// Returns the next line without its line ending, or `None` if the stream has ended. Cancel safe: dropping the future loses
+    /// nothing.
     pub async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.read.iter().position(|b| *b == b'\n') {
@@ -173,7 +182,8 @@ impl Lines {
     }
 }
 
-/// A connection that was never there wrote nothing; everything else may have been taken.
+/// Returns the outcome of a failed request. Without a connection nothing was sent. After any other error the carrier may have
+/// accepted the request.
 fn failed(e: &reqwest::Error) -> Outcome {
     if e.is_builder() {
         return Outcome::NotSent(Cause::Connect);
@@ -183,7 +193,7 @@ fn failed(e: &reqwest::Error) -> Outcome {
     }
     let mut source: Option<&dyn std::error::Error> = Some(e);
     while let Some(inner) = source {
-        // The resolver's error has no type that we could name.
+        // The type of the resolver's error is private, so its text is checked.
         if inner.to_string().starts_with("dns error") {
             return Outcome::NotSent(Cause::Dns);
         }

@@ -1,4 +1,4 @@
-//! Infobip: SMS v3 for texts. A message has an id of ours: it can be looked up by it, and a repeat under it is dropped.
+//! Infobip: SMS v3 for texts. A message has an id of ours. The carrier can be queried by it, and drops a repeat with it.
 //!
 //! Source: the official client infobip-api-python-client 6.0.0 (`SmsRequest`, `SmsResponse`, `SmsDeliveryResult`,
 //! `SmsLogsResponse`), generated from the carrier's `OpenAPI`; docs page "Response status and error codes".
@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::client::{Auth, Method};
-use super::{Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Request, kept, retry_after};
+use super::{
+    AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Request, Secret, kept,
+    retry_after,
+};
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::Words;
@@ -34,7 +37,7 @@ fn rejected(id: i64) -> Option<Outcome> {
     Some(match id {
         8 | 51 | 52 => Outcome::Rejected(Reason::InvalidNumber),
         10 | 14 => Outcome::Rejected(Reason::Blocked),
-        // Network, route, sender, destination that is not registered.
+        // Too many texts to this number within an hour.
         6 | 11 | 13 | 18 | 19 => Outcome::Misconfigured(RefusalScope::Narrow),
         12 | 17 => Outcome::Misconfigured(RefusalScope::Account),
         // Too many texts to this number within an hour.
@@ -69,7 +72,7 @@ const DUPLICATE: i64 = 23;
 const WITH_OPERATOR: i64 = 2;
 /// `EC_UNKNOWN_SUBSCRIBER`.
 const UNKNOWN_SUBSCRIBER: i64 = 1;
-/// Seconds; longer is cut to 48 h.
+/// Ids of status groups.
 const LONGEST_VALIDITY: u64 = 48 * 3600;
 
 /// Groups of statuses.
@@ -183,6 +186,20 @@ pub struct Infobip {
     base_url: String,
     key: SecretString,
     from: String,
+}
+
+impl AccountConfig for Config {
+    fn kind(&self) -> &'static str {
+        "infobip"
+    }
+
+    fn secret(&mut self) -> Secret<'_> {
+        Secret { key: "api_key", value: &mut self.api_key, file: &mut self.api_key_file }
+    }
+
+    fn open(&self) -> Result<Box<dyn Carrier>, String> {
+        Ok(Box::new(Infobip::new(self.clone())?))
+    }
 }
 
 impl Infobip {

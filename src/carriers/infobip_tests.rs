@@ -48,7 +48,7 @@ fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
     assert_eq!(body, expected);
 }
 
-/// The answer in the carrier's documents, with another status.
+/// The example answer in the carrier's documentation, with another status.
 fn taken(group: i64, id: i64) -> Value {
     let status =
         json!({"groupId": group, "groupName": "…", "id": id, "name": "…", "description": "never shown"});

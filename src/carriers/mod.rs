@@ -1,16 +1,19 @@
 //! The carriers' HTTP APIs, behind one trait.
 //!
-//! Comes in: a message for a phone, an answer of a carrier, or a callback. Goes out: an HTTP request, an outcome, or a delivery receipt.
-//! Nothing here waits, retries or stores.
+//! Comes in: a message for a phone, an answer of a carrier, or a callback. Goes out: an HTTP request, an outcome, or a delivery
+//! receipt. Nothing here waits, retries or stores.
 //!
-//! Each carrier is one file that reads from top to bottom: tables of codes, the request (pure), the answer (pure), the callback (pure,
-//! over the raw bytes). Only `client` sends.
+//! Each carrier is one file that reads from top to bottom: tables of codes, the request (pure), the answer (pure), the callback
+//! (pure, over the raw bytes). Only `client` sends.
 
 pub mod client;
 pub mod infobip;
 pub mod twilio;
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use secrecy::SecretString;
 
 use crate::domain::attempt::{Judgement, Receipt};
 use crate::domain::channel::Channel;
@@ -19,7 +22,7 @@ use crate::domain::dispatch::Words;
 
 pub use client::{Answer, Client, Request};
 
-/// One message that is to be sent, in no carrier's words.
+/// The recipient's number.
 #[derive(Debug)]
 pub struct OutboundMessage<'a> {
     /// Where to.
@@ -59,19 +62,24 @@ pub enum InvalidCallback {
 
 /// A configured account at a company whose HTTP API takes texts or calls.
 pub trait Carrier: Send + Sync {
-    /// Whether this account is configured for a channel.
+    /// Returns whether the carrier keeps our reference: it can be queried by it, and drops a repeat with the same one.
     fn carries(&self, channel: Channel) -> bool;
 
-    /// Whether it keeps our own reference: it can be asked by it, and drops a repeat under the same one.
+    /// Returns the request that sends a message.
     fn keeps_references(&self, channel: Channel) -> bool;
 
-    /// The request that sends a message.
+    /// Interprets the answer to a send request.
     fn build(&self, message: &OutboundMessage<'_>) -> Request;
 
-    /// What the answer means.
+    /// Verifies and parses a callback. Returns `None` if its status is not relevant.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvalidCallback`] if the signature or the form is wrong.
     fn judge(&self, channel: Channel, answer: &Answer) -> Judgement;
 
-    /// Reads a callback: none when it says nothing that matters to us.
+    /// Returns the request that queries the status of an accepted message, by the carrier's message id, or by our reference if the
+    /// carrier keeps it. `None` if the carrier has no such request.
     fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback>;
 
     /// The request that asks what became of something accepted, where there is one. By the carrier's own reference, or by
@@ -80,6 +88,33 @@ pub trait Carrier: Send + Sync {
 
     /// What the answer to it says.
     fn parse_status(&self, channel: Channel, answer: &Answer) -> Option<Receipt>;
+}
+
+/// The configuration of an account at one carrier.
+pub trait AccountConfig {
+    /// The name of its section in `carriers.NAME`.
+    fn kind(&self) -> &'static str;
+
+    /// The account's secret, and the file that may hold it.
+    fn secret(&mut self) -> Secret<'_>;
+
+    /// A number that does not fit is more than one day.
+    fn open(&self) -> Result<Box<dyn Carrier>, String>;
+
+    /// The shortest life of a code with which the carrier takes a message.
+    fn min_life(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A secret of a configuration.
+pub struct Secret<'c> {
+    /// Its key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: &'c mut Option<SecretString>,
+    /// The file that holds it.
+    pub file: &'c mut Option<PathBuf>,
 }
 
 /// A carrier's own id or code, as it may be kept: short, and without control characters.

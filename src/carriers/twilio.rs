@@ -1,7 +1,7 @@
 //! Twilio: Programmable Messaging for texts, Programmable Voice for calls.
 //!
-//! Source: twilio-oai `twilio_api_v2010`, the official libraries' request validators, and the docs pages "Outbound
-//! Message Status in Status Callbacks", "Call resource", "Webhooks: Connection Overrides".
+//! Source: twilio-oai `twilio_api_v2010`, the request validators of the official libraries, and the docs pages "Outbound Message
+//! Status in Status Callbacks", "Call resource", "Webhooks: Connection Overrides".
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,7 +17,10 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::client::{Auth, Method};
-use super::{Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Request, kept, retry_after};
+use super::{
+    AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Request, Secret, kept,
+    retry_after,
+};
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Part, Spoken, Words};
@@ -38,7 +41,7 @@ pub struct Config {
     pub messaging_service_sid: Option<String>,
     /// The caller's number. Defaults to `from`.
     pub voice_from: Option<String>,
-    /// Whether calls are to tell people from machines; a machine's answer is then a bad receipt.
+    /// The base URL of the API.
     #[serde(default)]
     pub machine_detection: bool,
     /// Where the API is.
@@ -90,7 +93,7 @@ fn reason_of(code: i64) -> Reason {
 const NO_SUCH_NUMBER: [&str; 3] = ["404", "484", "604"];
 /// The longest `TwiML` that a call takes, in characters.
 const LONGEST_TWIML: usize = 4000;
-/// Twilio asks for more than 5 s of validity; below, it may drop the message at once.
+/// Maximum seconds that a phone rings (Twilio's default).
 const VALIDITY: std::ops::RangeInclusive<u64> = 1..=36_000;
 
 /// Seconds that a phone rings at most (Twilio's own default).
@@ -100,6 +103,24 @@ const RING_S: u64 = 60;
 pub struct Twilio {
     config: Config,
     token: SecretString,
+}
+
+impl AccountConfig for Config {
+    fn kind(&self) -> &'static str {
+        "twilio"
+    }
+
+    fn secret(&mut self) -> Secret<'_> {
+        Secret { key: "auth_token", value: &mut self.auth_token, file: &mut self.auth_token_file }
+    }
+
+    fn open(&self) -> Result<Box<dyn Carrier>, String> {
+        Ok(Box::new(Twilio::new(self.clone())?))
+    }
+
+    fn min_life(&self) -> Duration {
+        MIN_VALIDITY
+    }
 }
 
 impl Twilio {

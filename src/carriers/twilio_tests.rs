@@ -28,7 +28,7 @@ fn answer(status: u16, body: &str) -> Answer {
     Answer { status, headers: HeaderMap::new(), body: Some(body.into()), at: crate::domain::clock::now() }
 }
 
-/// Vectors of the official library's own tests.
+/// Test vectors of the official library.
 #[test]
 fn signatures_are_those_of_the_official_library() {
     let params = form(&[
@@ -143,7 +143,7 @@ fn a_status_that_was_asked_for_reads_like_a_receipt() {
     let failed = "{\"sid\": \"SM1\", \"status\": \"undelivered\", \"error_code\": 30003}";
     let receipt = hear(Channel::Sms, 200, failed).unwrap();
     assert_eq!((receipt.reference.as_deref(), receipt.carrier_code.as_deref()), (Some("SM1"), Some("30003")));
-    // No status: nothing is known, and nothing is concluded.
+    // An answer without a status gives no receipt.
     let delivered = "{\"sid\": \"SM1\", \"status\": \"delivered\"}";
     for (status, body) in [
         (201, delivered),

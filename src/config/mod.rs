@@ -122,8 +122,7 @@ impl Config {
             files.extend([&mut webhook.secret_file, &mut webhook.previous_secret_file]);
         }
         for carrier in self.carriers.values_mut() {
-            files.extend(carrier.twilio.as_mut().map(|t| &mut t.auth_token_file));
-            files.extend(carrier.infobip.as_mut().map(|i| &mut i.api_key_file));
+            files.extend(carrier.accounts_mut().into_iter().map(|account| account.secret().file));
         }
         for file in files.into_iter().flatten() {
             *file = folder.join(&*file);
@@ -154,13 +153,11 @@ impl Config {
             }
         }
         for (name, carrier) in &mut self.carriers {
-            if let Some(twilio) = &mut carrier.twilio {
-                let key = format!("carriers.{name}.twilio.auth_token");
-                from_file(&key, &mut twilio.auth_token, twilio.auth_token_file.as_deref())?;
-            }
-            if let Some(infobip) = &mut carrier.infobip {
-                let key = format!("carriers.{name}.infobip.api_key");
-                from_file(&key, &mut infobip.api_key, infobip.api_key_file.as_deref())?;
+            for account in carrier.accounts_mut() {
+                let kind = account.kind();
+                let secret = account.secret();
+                let key = format!("carriers.{name}.{kind}.{}", secret.key);
+                from_file(&key, secret.value, secret.file.as_deref())?;
             }
         }
         Ok(())
@@ -181,7 +178,7 @@ impl Config {
             ));
         }
         for (name, carrier) in &self.carriers {
-            if carrier.twilio.is_some() == carrier.infobip.is_some() {
+            if carrier.accounts().len() != 1 {
                 return bad(format!(
                     "carriers.{name} needs its kind: one section [carriers.{name}.twilio] or [carriers.{name}.infobip]"
                 ));

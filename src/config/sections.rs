@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::carriers::{infobip, twilio};
+use crate::carriers::{AccountConfig, infobip, twilio};
 use crate::domain::decide::UnknownPolicy;
 use crate::domain::dispatch::NumberCheck;
 use crate::domain::quota::Rule;
@@ -238,6 +238,21 @@ section! {
         twilio: Option<twilio::Config> = None,
         /// An Infobip account.
         infobip: Option<infobip::Config> = None,
+    }
+}
+impl CarrierConfig {
+    /// The accounts of the section; one, if the configuration is right.
+    pub fn accounts(&self) -> Vec<&dyn AccountConfig> {
+        let accounts: [Option<&dyn AccountConfig>; 2] =
+            [self.twilio.as_ref().map(|a| a as _), self.infobip.as_ref().map(|a| a as _)];
+        accounts.into_iter().flatten().collect()
+    }
+
+    /// The same, to be completed.
+    pub(super) fn accounts_mut(&mut self) -> Vec<&mut dyn AccountConfig> {
+        let accounts: [Option<&mut dyn AccountConfig>; 2] =
+            [self.twilio.as_mut().map(|a| a as _), self.infobip.as_mut().map(|a| a as _)];
+        accounts.into_iter().flatten().collect()
     }
 }
 section! {

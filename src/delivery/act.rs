@@ -1,4 +1,4 @@
-//! Acts on a dispatch, from either door: a fact is written, and a worker is woken to draw the conclusion.
+//! Performs acts on a dispatch, from the broker or HTTP: writes the fact and wakes a worker, which makes the decision.
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::intake::{Act, ActKind};
 use crate::ledger::{Advanced, Advancing, Ledger, LedgerError, Marked, Marking};
 use crate::ops::metrics::Metrics;
 
-/// What an act came to.
+/// The result of an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acted {
     /// It stands: no further request begins, or the next step does.
@@ -19,19 +19,19 @@ pub enum Acted {
         /// Its state.
         state: State,
     },
-    /// It stood before, or there is nothing to do.
+    /// The act had taken effect before, or has nothing to change.
     Nothing {
-        /// The dispatch's state.
+        /// The state of the dispatch.
         state: State,
     },
-    /// It cannot be done.
+    /// The act is not possible.
     Not(Barred),
     /// There is no such dispatch.
     Unknown,
 }
 
 impl Acted {
-    /// As a metric's label.
+    /// Returns the label for metrics.
     fn word(self) -> &'static str {
         match self {
             Self::Done { .. } => "done",
@@ -42,7 +42,7 @@ impl Acted {
     }
 }
 
-/// Why an act cannot be done.
+/// Why an act is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Barred {
     /// The dispatch has ended.
@@ -51,11 +51,15 @@ pub enum Barred {
     Stopped(Stop),
     /// The plan has no further step.
     PlanOver,
-    /// The step that was asked for before has not been tried yet.
+    /// The step that was requested before has not been tried yet.
     Pending,
 }
 
-/// Does an act.
+/// Performs an act.
+///
+/// # Errors
+///
+/// Returns [`LedgerError`] if the fact cannot be written.
 pub async fn perform(
     ledger: &Ledger, waker: &Waker, metrics: &Metrics, act: &Act,
 ) -> Result<Acted, LedgerError> {

@@ -1,7 +1,7 @@
 //! From an admitted dispatch to the carrier's answer.
 //!
-//! Comes in: jobs, dispatches that are due, and acts of senders. Goes out: requests to carriers, and conclusions for the ledger.
-//! Nothing here decides what decision from a fact: [`crate::domain::decide`] does.
+//! Comes in: jobs, dispatches that are due, and acts of senders. Goes out: requests to carriers, and decisions for the ledger.
+//! Nothing here makes a decision from a fact: [`crate::domain::decide`] does.
 
 pub mod act;
 pub mod routing;

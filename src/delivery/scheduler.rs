@@ -1,7 +1,7 @@
-//! What is due: taken by name when somebody wakes us, and by a scan once a second.
+//! The scheduler takes dispatches that are due: by uid on a wake-up, and by a scan once a second.
 //!
-//! Whoever decides that a dispatch is to be tried again soon calls for that moment. The scan alone would not do: it takes what
-//! has been due for longest first, and that may be a hundred thousand dispatches of a carrier which takes none.
+//! A retry in the near future is scheduled by uid. The scan takes the oldest due rows first. Without wake-ups, a retry would wait
+//! behind up to a hundred thousand dispatches whose carrier has no room.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use uuid::Uuid;
 use crate::delivery::wake::Call;
 use crate::delivery::worker::Worker;
 
-/// The due scan: what a lost wake-up costs at most.
+/// Interval of the due scan. A lost wake-up delays a dispatch by at most this time.
 const SCAN: Duration = Duration::from_secs(1);
-/// Rows that one scan takes at most.
+/// Maximum number of rows that one scan takes.
 const MAX_TAKEN_PER_SCAN: usize = 128;
-/// The same while what is due finds no carrier that takes anything: there may be a hundred thousand of it.
+/// The same maximum while no carrier has room for due dispatches. There may be a hundred thousand of them.
 const FEW: usize = 32;
-/// From one scan to the next, where there is more: new codes go on in between.
+/// Pause before the next scan if more rows are due. New codes are sent in between.
 const BREATH: Duration = Duration::from_millis(25);
-/// Calls for a later moment that are kept at most; what does not fit is left to the scan.
+/// Maximum number of scheduled wake-ups. Further ones are left to the scan.
 const CALLS: usize = 20_000;
-/// Those that are called for and wait in line for a slot, at most: new jobs from the broker, which come one by one, are never
-/// behind more.
+/// Maximum number of woken dispatches that wait for a permit. New jobs from the broker, which arrive one by one, wait behind at
+/// most this many.
 const LINE: usize = 64;
 
-/// Runs what is due on a worker, until shutdown.
+/// Takes and processes due dispatches on a worker, until shutdown.
 pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<Call>, shutdown: CancellationToken) {
-    // Side by side: whoever is called for does not wait until a scan is over.
+    // Both loops run concurrently, so that a wake-up does not wait for a scan.
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = by_name(&worker, &mut wakes) => {}
@@ -46,7 +46,7 @@ async fn by_scan(worker: &Arc<Worker>) {
     loop {
         tick.tick().await;
         while scan(worker).await {
-            // In line behind what was taken: there is room again.
+            // The acquire queues behind the dispatches that were taken. When it returns, there is room again.
             drop(worker.slots.acquire().await);
             tokio::time::sleep(BREATH).await;
         }
@@ -70,13 +70,13 @@ async fn by_name(worker: &Arc<Worker>, wakes: &mut mpsc::Receiver<Call>) {
             },
             uid = next(&mut calls) => uid,
         };
-        // Who comes meanwhile waits behind the door, and what does not fit there is left to the scan.
+        // Further wake-ups wait in the channel. If it is full, they are left to the scan.
         let Ok(place) = Arc::clone(&line).acquire_owned().await else { return };
         take(worker, uid, place);
     }
 }
 
-/// Waits until the moment of a call has come; for ever, where there is none.
+/// Waits for the next scheduled wake-up; forever if there is none.
 async fn next(calls: &mut DelayQueue<Uuid>) -> Uuid {
     poll_fn(|cx| match calls.poll_expired(cx) {
         Poll::Ready(Some(call)) => Poll::Ready(call.into_inner()),
@@ -85,7 +85,7 @@ async fn next(calls: &mut DelayQueue<Uuid>) -> Uuid {
     .await
 }
 
-/// Takes one by name, when its turn has come. Whether it is due, the ledger says.
+/// Takes a dispatch by uid as soon as a permit is free. The ledger checks whether it is due.
 fn take(worker: &Arc<Worker>, uid: Uuid, place: OwnedSemaphorePermit) {
     let worker = Arc::clone(worker);
     worker.tasks.clone().spawn(async move {
@@ -101,12 +101,12 @@ fn take(worker: &Arc<Worker>, uid: Uuid, place: OwnedSemaphorePermit) {
     });
 }
 
-/// Takes what is due and has room. Whether there is more, for which there may be room soon.
+/// Takes due dispatches for which there is room. Returns whether more may be due.
 async fn scan(worker: &Arc<Worker>) -> bool {
     if !worker.ledger_health.may_scan() {
         return false;
     }
-    // What is taken here waits in line for its slot; a backlog of new jobs cannot shut it out.
+    // Dispatches that are taken here wait for their permits, so that a backlog of new jobs does not block them.
     let most = if worker.finds_nobody() { FEW } else { MAX_TAKEN_PER_SCAN };
     let (fresh, begun) = (worker.room_for_fresh().min(most), worker.room_for_retries().min(most));
     let due = match worker.ledger().take_due(fresh, begun).await {

@@ -1,4 +1,4 @@
-//! Wake-ups: "this dispatch is due", or will be. A lost one costs at most a second, because of the due scan.
+//! Wake-ups: a dispatch is due, or will be. A lost wake-up delays it by at most one second, because of the due scan.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, Exchange, Message};
 
-/// The version of the wake-up message. A greater one is acked and dropped: the due scan serves it.
+/// The version of the wake-up message. A greater version is acknowledged and dropped, because the due scan finds the dispatch.
 const VERSION: u32 = 1;
 
-/// Wakes a worker: in this process where it has one, else over the broker.
+/// Wakes a worker: the one in this process if there is one, otherwise one over the broker.
 #[derive(Clone)]
 pub struct Waker {
     local: Option<mpsc::Sender<Call>>,
@@ -21,9 +21,9 @@ pub struct Waker {
 /// A wake-up within this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
-    /// Our name for the dispatch.
+    /// Our id of the dispatch.
     pub uid: Uuid,
-    /// When it is due, from now.
+    /// Time from now until the dispatch is due.
     pub after: Duration,
 }
 
@@ -34,19 +34,19 @@ struct WakeUp {
 }
 
 impl Waker {
-    /// `local` is this process's own worker.
+    /// Creates a waker. `local` is the channel to this process's own worker.
     pub fn new(local: Option<mpsc::Sender<Call>>, broker: Option<Broker>) -> Self {
         Self { local, broker }
     }
 
-    /// Wakes this process's worker when the dispatch is due.
+    /// Wakes this process's worker after a delay. Does nothing without one.
     pub fn wake_after(&self, uid: Uuid, after: Duration) {
         if let Some(local) = &self.local {
             let _ = local.try_send(Call { uid, after });
         }
     }
 
-    /// Wakes; never waits, never fails.
+    /// Wakes a worker now. Never waits and never fails.
     pub fn wake(&self, uid: Uuid) {
         if let Some(local) = &self.local {
             let _ = local.try_send(Call { uid, after: Duration::ZERO });
@@ -70,7 +70,7 @@ impl Waker {
     }
 }
 
-/// The dispatch that a wake-up message names, if this version understands it.
+/// Returns the uid of a wake-up message, or `None` if this version cannot read it.
 pub fn read(body: &[u8]) -> Option<Uuid> {
     let wake: WakeUp = serde_json::from_slice(body).ok()?;
     (wake.v <= VERSION).then_some(wake.uid)

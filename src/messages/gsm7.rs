@@ -1,22 +1,22 @@
-//! How many parts a text is charged as: GSM 03.38 (3GPP TS 23.038), or UCS-2 where it does not suffice.
+//! Counts the parts that a text is charged as: GSM 03.38 (3GPP TS 23.038), or UCS-2 if the text needs it.
 
-/// The default alphabet, escape left out.
+/// The default alphabet, without the escape character.
 const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// Two septets each.
+/// The extension table. Each character takes two septets.
 const EXTENDED: &str = "\u{c}^{}\\[~]|€";
 
-/// How a text travels.
+/// The size of a text when it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segments {
     /// In GSM-7; else in UCS-2.
     pub gsm7: bool,
-    /// Septets, or UTF-16 code units.
+    /// Number of septets (GSM-7) or UTF-16 code units (UCS-2).
     pub units: usize,
-    /// Messages that it is cut into.
+    /// Number of message parts.
     pub parts: usize,
 }
 
-/// Counts a text. Neither an escape pair nor a surrogate pair is cut in two.
+/// Counts the parts of a text. Escape pairs and surrogate pairs are never split.
 pub fn segments(text: &str) -> Segments {
     let septets: Option<Vec<usize>> = text.chars().map(width).collect();
     let gsm7 = septets.is_some();

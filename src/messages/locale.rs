@@ -1,13 +1,13 @@
-//! Which language a person is written to in.
+//! Chooses the language of a message.
 
-/// The languages to try, in order: the one asked for, then the country's, then English.
+/// Returns the languages to try, in order: the requested one, the country's, then English.
 pub fn languages(locale: Option<&str>, country: Option<&str>) -> impl Iterator<Item = String> {
     let asked = locale.map(|l| l.split('-').next().unwrap_or(l).to_ascii_lowercase());
     let local = country.and_then(of_country).map(str::to_owned);
     asked.into_iter().chain(local).chain(std::iter::once("en".to_owned()))
 }
 
-/// The language of most people in a country, for those whose templates may exist.
+/// Returns the language of most people in a country, if templates for it may exist.
 fn of_country(country: &str) -> Option<&'static str> {
     Some(match country {
         "AT" | "CH" | "DE" | "LI" => "de",
@@ -21,7 +21,7 @@ fn of_country(country: &str) -> Option<&'static str> {
     })
 }
 
-/// The tag of a voice that speaks a language.
+/// Returns the BCP 47 tag of a voice for a language.
 pub(super) fn voice(language: &str) -> String {
     let region = match language {
         "en" => "GB",

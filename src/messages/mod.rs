@@ -1,13 +1,13 @@
 //! Texts and speech from templates.
 //!
-//! Comes in: a code or a notice, a language, and parameters. Goes out: the text of a message, or the parts of a call. Nothing here knows a
-//! carrier's markup.
+//! Comes in: a code or a notice, a language, and parameters. Goes out: the text of a message, or the parts of a call. Nothing here
+//! knows a carrier's markup.
 //!
-//! A template is a file `<name>.<language>.<channel>.txt`. It may use `brand`, `code`, `spelled` (the code digit by
-//! digit), `minutes` (whole minutes left, rounded down; 0: less than one), `minutes_rounded_up` (the same, rounded up) and the
-//! job's own params; anything else is an error. In speech a line is a sentence, and `[pause 2]` a line of silence.
+//! A template is a file `<name>.<language>.<channel>.txt`. Its variables are `brand`, `code`, `spelled` (the code digit by digit),
+//! `minutes` (whole minutes left, rounded down; 0: less than one), `minutes_rounded_up` (the same, rounded up) and the params of
+//! the job. Any other variable is an error. In speech, each line is a sentence, and `[pause 2]` is a pause of 2 s.
 //!
-//! A template that uses neither `code` nor `spelled` is a notice. All files of one name are of one kind.
+//! A template that uses neither `code` nor `spelled` is a notice. All files with the same name must be of the same kind.
 
 pub mod gsm7;
 mod locale;
@@ -26,14 +26,14 @@ use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Params, Part, Spoken
 
 pub use locale::languages;
 
-/// Steps that a template may take: a loop without end stops here.
+/// Maximum steps of rendering a template. It stops endless loops.
 const FUEL: u64 = 20_000;
-/// A text longer than this is a mistake in its template (Twilio takes 1,600 characters).
+/// Maximum characters of a text. A longer one is an error in its template (Twilio accepts 1,600 characters).
 const LONGEST: usize = 1000;
-/// What is spoken is no longer than this as a carrier's markup (Twilio takes 4,000 characters in all).
+/// Maximum characters of speech in a carrier's markup (Twilio accepts 4,000 characters in all).
 const LONGEST_MARKUP: usize = 3900;
 
-/// Our own templates, compiled in.
+/// The built-in templates, compiled in.
 const BUILT_IN: &[(&str, &str)] = &[
     ("code.en.sms", include_str!("../../config/templates/code.en.sms.txt")),
     ("code.en.voice", include_str!("../../config/templates/code.en.voice.txt")),
@@ -49,48 +49,52 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("two_step_notice.de.voice", include_str!("../../config/templates/two_step_notice.de.voice.txt")),
 ];
 
-/// What a link costs is measured with these: a usual host name, and a token of 32 bytes.
+/// Sample values to measure texts with a link: a host name of usual length, and a token of 32 bytes.
 const SAMPLE_LINK: [(&str, &str); 2] =
     [("origin", "verify.shop.example"), ("token", "c3RvcC10aGlzLXRva2VuLWlzLTMyLWJ5dGVzLWxvbmc")];
 
-/// Why there are no words. No template's or library's text is in it.
+/// Why a message cannot be rendered. The error contains no text of a template or a library.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoWords {
-    /// There is no such template.
+    /// There is no template with this name for the channel.
     #[error("there is no template of this name for this channel")]
     Missing,
-    /// It could not be rendered.
+    /// The template cannot be rendered, for this reason.
     #[error("the template cannot be rendered: {0}")]
     Broken(&'static str),
 }
 
-/// All templates.
+/// All templates, built-in and loaded.
 #[derive(Debug)]
 pub struct Templates {
     env: Environment<'static>,
-    /// What each file brings, by `<name>.<language>.<channel>`.
+    /// The kind of each file, by `<name>.<language>.<channel>`.
     kinds: BTreeMap<String, Kind>,
 }
 
-/// What a message is made of, beside its code.
+/// The values of a message besides its code.
 #[derive(Debug)]
 pub struct Letterhead<'a> {
-    /// The name that it begins with.
+    /// The brand at the beginning of the message.
     pub brand: &'a str,
     /// The template's name.
     pub template: &'a str,
-    /// The language asked for.
+    /// The requested language, if any.
     pub locale: Option<&'a str>,
-    /// The number's country.
+    /// ISO 3166 country of the number, if known.
     pub country: Option<&'a str>,
-    /// The template's values.
+    /// Values for the template.
     pub params: &'a Params,
-    /// How long the code or the notice still lives.
+    /// The remaining life of the code or the notice.
     pub life: Duration,
 }
 
 impl Templates {
-    /// Our own templates, and those of a folder, which win.
+    /// Loads the built-in templates and those of a folder. A file in the folder replaces the built-in template with the same name.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error text if a file cannot be read, or a template is not valid.
     pub fn load(folder: Option<&Path>) -> Result<Self, String> {
         let mut all = Self::built_in()?;
         if let Some(folder) = folder {
@@ -128,7 +132,11 @@ impl Templates {
         Ok(all)
     }
 
-    /// Adds a template, `<name>.<language>.<channel>`, or puts it in the place of the one that is called so.
+    /// Adds the template `<name>.<language>.<channel>`, or replaces the one with this name.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error text if the template is not valid.
     pub fn add(&mut self, name: &str, text: String) -> Result<(), String> {
         self.env
             .add_template_owned(name.to_owned(), text)
@@ -140,14 +148,15 @@ impl Templates {
         Ok(())
     }
 
-    /// Whether a template brings a code or a notice; none where there is no such template.
+    /// Returns whether a template is for a code or for a notice, or `None` if there is no such template.
     pub fn kind(&self, template: &str) -> Option<Kind> {
         let prefix = format!("{template}.");
         let (name, kind) = self.kinds.range(prefix.clone()..).next()?;
         name.starts_with(&prefix).then_some(*kind)
     }
 
-    /// Whether all files of a name are of one kind. A job is one for all its channels, and its language may not be there.
+    /// Checks that all files with the same name are of the same kind. The kind of a job holds for all its channels, and its
+    /// language may be missing.
     fn check(&self) -> Result<(), String> {
         let mut files = self.kinds.iter().peekable();
         while let Some((file, kind)) = files.next() {
@@ -171,8 +180,8 @@ impl Templates {
         Ok(())
     }
 
-    /// Texts that are charged as more than one part, with how many, and whether GSM-7 has all their characters. They are
-    /// measured with a usual `origin` and `token`; what needs other params is left out.
+    /// Returns the texts that are charged as more than one part, with their sizes. They are measured with a sample `origin` and
+    /// `token`. Templates that need other params are omitted.
     pub fn charged_above_one(&self, brand: &str) -> Vec<(String, gsm7::Segments)> {
         let code = Code::parse("481516").expect("a code of six digits");
         let sms = self.kinds.keys().filter_map(|name| name.strip_suffix(".sms").map(str::to_owned));
@@ -191,7 +200,11 @@ impl Templates {
         measured.filter(|(_, segments)| segments.parts > 1).collect()
     }
 
-    /// The words of a message: with the code, or without one for a notice.
+    /// Renders a message: with the code, or without one for a notice.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NoWords`] if there is no template, or it cannot be rendered.
     pub fn render(
         &self, channel: Channel, head: &Letterhead<'_>, code: Option<&Code>,
     ) -> Result<Words, NoWords> {
@@ -201,7 +214,7 @@ impl Templates {
                 self.env.get_template(&name).ok().map(|t| (l, t))
             })
             .ok_or(NoWords::Missing)?;
-        // The template may be another than the one that the job was admitted for.
+        // A reload may have replaced the template for which the job was admitted.
         if self.kinds.get(template.name()) != Some(&Kind::of(code)) {
             return Err(NoWords::Broken(match code {
                 Some(_) => "it does not use the code of the job",
@@ -232,7 +245,7 @@ impl Templates {
     }
 }
 
-/// A param: a whole number or a short word.
+/// Converts a param: a whole number or a short word.
 fn plain(value: &serde_json::Value) -> Value {
     value.as_i64().map_or_else(|| Value::from(value.as_str().unwrap_or_default()), Value::from)
 }
@@ -245,7 +258,7 @@ fn kind(e: &minijinja::Error) -> &'static str {
     }
 }
 
-/// The code digit by digit, as a voice reads it slowly. Commas part the digits: after a full stop a German voice reads "4." as
+/// Returns the code digit by digit, for a voice to read slowly. Commas separate the digits, because a German voice reads "4." as
 /// "fourth".
 fn spell(code: &Code) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::new());
@@ -266,7 +279,7 @@ fn parts(text: &str) -> Result<Vec<Part>, NoWords> {
     Ok(parts)
 }
 
-/// At most so many characters, with its tags and with what must be escaped.
+/// Returns an upper bound of the characters of a part in markup, with its tags and escapes.
 fn markup(part: &Part) -> usize {
     match part {
         Part::Say(text) => 45 + text.chars().map(|c| if "&<>\"".contains(c) { 6 } else { 1 }).sum::<usize>(),

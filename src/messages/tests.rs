@@ -84,7 +84,7 @@ fn unknown_values_and_endless_loops_are_errors_without_values() {
     }
 }
 
-/// A folder of templates that goes with the test.
+/// A folder of templates that is deleted on drop.
 struct Folder(std::path::PathBuf);
 
 impl Folder {
@@ -112,7 +112,7 @@ fn params(pairs: &[(&str, &str)]) -> Params {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
 }
 
-/// What a shipped template of the two-step service says in the name of "Shop".
+/// Renders a built-in template of the two-step service for the brand "Shop".
 fn shop(template: &str, language: &str, channel: Channel, params: &Params, life: u64) -> Words {
     let (locale, life) = (Some(language), Duration::from_secs(life));
     let head = Letterhead { brand: "Shop", template, locale, country: None, params, life };
@@ -129,7 +129,7 @@ fn shop_text(template: &str, language: &str, params: &Params, life: u64) -> Stri
     }
 }
 
-/// What a call says, a line for each sentence.
+/// Returns the speech of a call, one line per sentence.
 fn shop_speech(template: &str, language: &str, params: &Params) -> String {
     match shop(template, language, Channel::Voice, params, 299) {
         Words::Text(_) => panic!("speech was asked for"),
@@ -240,7 +240,7 @@ fn a_two_step_notice_says_what_happened_and_where_to_stop_it() {
         }
         assert_eq!(said.len(), 1 + ABOUT.len(), "each has a sentence of its own");
     }
-    // Without both parts of the link there is none.
+    // Without both parts of the link, the text has no link.
     for half in [params(&SAMPLE_LINK[..1]), params(&SAMPLE_LINK[1..]), Params::new()] {
         assert_eq!(
             shop_text("two_step_notice", "en", &half, 299),
@@ -296,13 +296,13 @@ fn a_name_whose_files_are_of_both_kinds_is_refused() {
         );
     }
     assert!(Folder::with(&[("a.en.sms.txt", code), ("b.en.sms.txt", notice)]).load().is_ok());
-    // The template of jobs that name none.
+    // The template of jobs that name none must use the code.
     let files = ["code.en.sms.txt", "code.en.voice.txt", "code.de.sms.txt", "code.de.voice.txt"];
     let why = Folder::with(&files.map(|file| (file, notice))).load().unwrap_err();
     assert!(why.contains("template code does not use the code"), "{why}");
 }
 
-/// A reload may have put another template in the place of the one that a dispatch was admitted for.
+/// A reload may have replaced the template for which a dispatch was admitted.
 #[test]
 fn a_code_is_put_into_no_notice_and_a_notice_into_no_codes_words() {
     let (templates, code) = (Templates::load(None).unwrap(), Code::parse("481516").unwrap());

@@ -1,6 +1,6 @@
 //! Delivery receipts (DLR) of carriers.
 //!
-//! Comes in: a carrier's callback. Goes out: a recorded receipt, and a wake-up for a worker. Nothing here decides what follows from a
+//! Comes in: a carrier's callback. Goes out: a recorded receipt, and a wake-up for a worker. Nothing here makes a decision from a
 //! receipt.
 
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use crate::ops::crash::{self, Point};
 use crate::ops::metrics::{Metrics, Received};
 use crate::seal::Keys;
 
-/// How long a ledger that does not answer is waited for: carriers wait 15 s for an answer (Twilio's read time-out).
+/// Maximum wait for the ledger. Carriers wait 15 s for an answer (Twilio's read time-out).
 const COMMIT_WAIT: Duration = Duration::from_secs(4);
-/// A kept receipt that this process cannot read is put back after so long.
+/// Delay before a queued receipt that this process cannot open or parse is put back.
 const LATER: Duration = Duration::from_secs(5);
-/// Where receipts are kept while the ledger is away.
+/// The queue for receipts during a ledger outage.
 const QUEUE: &str = "otpost.receipts";
-/// The version of a kept receipt.
+/// The version of a queued receipt.
 const VERSION: u32 = 1;
 
-/// A receipt as it is kept on the broker.
+/// A receipt as it is queued on the broker.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     v: u32,
@@ -40,38 +40,38 @@ struct Kept {
     recording: Recording,
 }
 
-/// What a callback is answered.
+/// The answer to a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reception {
     /// It is committed, or says nothing new: 2xx.
     Taken,
-    /// Its token or signature is wrong, or it is for nobody here: 403, and nothing of it is kept.
+    /// The token or signature is wrong, or there is no such account: 403. Nothing is stored.
     InvalidCallback,
-    /// It is not what the carrier sends, or what can be kept: 400.
+    /// The body is not in the carrier's format, or cannot be stored: 400.
     Unreadable,
-    /// The ledger is away: 503, and the carrier tries again.
+    /// The ledger does not answer: 503, and the carrier retries.
     Away,
 }
 
-/// What the receipts' door needs.
+/// The dependencies of a receiver.
 pub struct ReceiptDeps {
-    /// The memory.
+    /// The ledger.
     pub ledger: Ledger,
-    /// Whose callbacks are taken.
+    /// The accounts whose callbacks are accepted.
     pub routes: Live<Routes>,
-    /// Tokens, and the seal of what is kept.
+    /// Keys for callback tokens and for sealing queued receipts.
     pub keys: Live<Keys>,
-    /// Where carriers call: what they sign.
+    /// Base URL of the callbacks. Carriers sign the URL.
     pub public_url: String,
-    /// For dispatches that became due.
+    /// Wakes a worker for dispatches that became due.
     pub waker: Waker,
-    /// Keeps receipts while the ledger is away.
+    /// Queues receipts during a ledger outage; `None` without a broker.
     pub broker: Option<Broker>,
-    /// What is counted.
+    /// Metrics of this process.
     pub metrics: Arc<Metrics>,
 }
 
-/// The receipts' door.
+/// Verifies and records the callbacks of carriers.
 pub struct Receiver {
     parts: ReceiptDeps,
     /// Whether the ledger answers.
@@ -87,16 +87,16 @@ impl std::ops::Deref for Receiver {
 }
 
 impl Receiver {
-    /// A door that believes callbacks to URLs under `public_url`.
+    /// Creates a receiver for callbacks to URLs under `public_url`.
     pub fn new(parts: ReceiptDeps) -> Self {
         Self { parts, ledger_health: LedgerHealth::new() }
     }
 
-    /// Takes a callback in.
+    /// Verifies a callback and records its receipt.
     pub async fn receive(
         &self, carrier: &str, attempt: &str, token: &str, headers: &HeaderMap, body: &[u8],
     ) -> Reception {
-        // The token is checked without the ledger: strangers cost it nothing.
+        // The token is checked without the ledger, so that forged callbacks cause no load on it.
         let routes = self.routes.now();
         let Some(account) = routes.account(carrier) else {
             return Reception::InvalidCallback;
@@ -142,13 +142,13 @@ impl Receiver {
             }
             Err(e) => {
                 self.ledger_health.begins(&e);
-                // What is refused now would be refused later too: only the carrier is left to keep it.
+                // The ledger would refuse this receipt later too. Only the carrier can keep it.
                 if e.bars().is_some() { Reception::Unreadable } else { self.set_aside(&recording).await }
             }
         }
     }
 
-    /// The ledger is away: a receipt is kept on the broker until it is back. Only what was read from it, sealed.
+    /// Queues a receipt on the broker during a ledger outage. The message contains only the parsed receipt, sealed.
     async fn set_aside(&self, recording: &Recording) -> Reception {
         if let Some(broker) = &self.broker
             && broker.publish(self.kept(recording)).await.is_ok()
@@ -183,7 +183,7 @@ impl Receiver {
         }
     }
 
-    /// Records what was kept on the broker, when the ledger is back.
+    /// Consumes queued receipts and records them when the ledger answers.
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
             let opened =
@@ -201,7 +201,7 @@ impl Receiver {
                         delivery.ack();
                     }
                 }
-                // A later version wrote it, and one of its kind reads it.
+                // A later version wrote this receipt, and a process of that version must read it.
                 _ => drop(tokio::spawn(Arc::clone(&self).later(delivery))),
             }
         }
@@ -229,20 +229,21 @@ impl Receiver {
         }
     }
 
-    /// Moves what cannot be recorded to `otpost.dead`.
+    /// Dead-letters a receipt that cannot be recorded.
     async fn dead_letter(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
         tracing::error!(rule = bad.rule, "a kept receipt cannot be recorded: it goes to otpost.dead");
         let letter = Envelope::letter(&delivery, &self.keys.now(), &bad);
         self.give(letter, delivery).await;
     }
 
-    /// Puts a message back, for somebody else or for later.
+    /// Puts a message back, for another process or a later time.
     async fn later(self: Arc<Self>, delivery: Delivery) {
         tokio::time::sleep(LATER).await;
         self.give(Self::message(delivery.body.clone()), delivery).await;
     }
 
-    /// Publishes what is in a delivery's place from now on: confirmed first, acked then. What comes again by itself is left.
+    /// Publishes a replacement of a delivery, then acknowledges the delivery. Stops if the broker delivers the original again by
+    /// itself.
     async fn give(&self, message: Message, delivery: Delivery) {
         let Some(broker) = &self.broker else { return };
         while !delivery.comes_again() {
@@ -254,7 +255,7 @@ impl Receiver {
         }
     }
 
-    /// Records a receipt; a ledger that is away for a moment is waited for, while the carrier waits for us.
+    /// Records a receipt. Waits briefly for the ledger while the carrier waits for the answer.
     async fn record(&self, recording: Recording) -> Result<Recorded, LedgerError> {
         if !self.ledger_health.answers() {
             return Err(LedgerError::Away("known to be away".to_owned()));

@@ -1,26 +1,27 @@
-//! A breaker: what failed again and again is left alone for a while, then tried with one request.
+//! A circuit breaker. It opens after repeated failures and, after a pause, lets one request through as a probe.
 
 use std::time::Duration;
 
-/// Failures in a row until it opens.
+/// Consecutive failures after which the breaker opens.
 const FAILURES: u32 = 8;
-/// The first pause; each further one is twice as long,
+/// The first pause. Each further pause is twice as long.
 const FIRST: Duration = Duration::from_secs(5);
-/// up to this.
+/// Upper bound of the pause.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Times are boot time.
+/// A circuit breaker. All times are boot times.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,
     opened: u32,
     until: Option<Duration>,
-    /// The one request that tries is under way.
+    /// Whether the probe request is under way.
     probing: bool,
 }
 
 impl Breaker {
-    /// Whether a request may pass now. After the pause one may, and the pause begins again for the others.
+    /// Returns whether a request may pass now. After the pause one request passes as the probe, and the pause starts again for the
+    /// others.
     pub(super) fn lets_through(&mut self, now: Duration) -> bool {
         match self.until {
             None => true,
@@ -35,7 +36,7 @@ impl Breaker {
 
     pub(super) fn fail(&mut self, now: Duration) {
         if self.until.is_some_and(|until| now < until) {
-            // Requests that were under way when it opened say nothing new.
+            // Failures of requests that were under way when the breaker opened do not count.
             if !std::mem::take(&mut self.probing) {
                 return;
             }
@@ -46,7 +47,7 @@ impl Breaker {
         }
     }
 
-    /// Whether a request could pass now; unlike `lets_through` it uses nothing up.
+    /// Returns whether the breaker is open. Unlike `lets_through`, it does not use up the probe.
     pub(super) fn is_open(&self, now: Duration) -> bool {
         self.until.is_some_and(|until| now < until)
     }

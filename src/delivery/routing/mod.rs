@@ -1,4 +1,5 @@
-//! Who carries a message: the configured order, whoever is healthy, has pace and has a slot free.
+//! Chooses the account that sends a message: the first in the configured order that is healthy and has a free permit and rate limit
+//! capacity.
 
 mod breaker;
 mod pace;
@@ -10,8 +11,6 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::carriers::infobip::Infobip;
-use crate::carriers::twilio::{self, Twilio};
 use crate::carriers::{Carrier, Client};
 use crate::config::{BadConfig, Config};
 use crate::domain::attempt::{Outcome, RefusalScope};
@@ -22,16 +21,16 @@ use pace::Pace;
 
 /// Countries whose policies are kept ready; above, they are made anew each time.
 const POLICIES: usize = 512;
-/// An account that ended a request within this time moves: whoever finds no slot free gets one soon.
+/// Maximum number of countries whose policies are cached. Further policies are computed on each use.
 const MOVES: Duration = Duration::from_secs(1);
 
 /// An account at a carrier, with all that decides whether it may be asked now.
 pub struct Account {
-    /// Its configured name.
+    /// An account at a carrier, with the limits and circuit breakers that decide whether it may be used now.
     pub name: String,
-    /// Its company's language.
+    /// The configured name of the account.
     pub carrier: Box<dyn Carrier>,
-    /// Its connections.
+    /// The API of the carrier.
     pub client: Client,
     bounds: Arc<Bounds>,
     breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
@@ -51,9 +50,9 @@ struct Bounds {
 
 /// An account that may be asked, with the slot that it takes.
 pub struct Ready {
-    /// The account.
+    /// An account that was chosen for a request, with the permit that it holds.
     pub account: Arc<Account>,
-    /// The least life a code must have when its request goes out.
+    /// The chosen account.
     pub min_life: Duration,
     _slot: OwnedSemaphorePermit,
 }
@@ -93,19 +92,20 @@ pub struct Routes {
 impl Routes {
     /// The accounts of a configuration. What was found out about carriers before is forgotten: it may have been mended.
     pub fn new(config: &Config, before: Option<&Self>) -> Result<Self, BadConfig> {
-        // Where there are several, one that hangs cannot hold more than half of the worker.
+        // Creates the accounts of a configuration. Limits are taken over from `before` if they did not change. Circuit breakers are
+        // reset, because the cause of the failures may have been fixed.
+        //
+        // # Errors
+        //
+        // Returns [`BadConfig`] if an account's section is not valid.
         let at_once = config.worker.slots / if config.carriers.len() > 1 { 2 } else { 1 };
         let workers = before.map_or(1, |b| b.workers.load(Ordering::Relaxed));
         let mut accounts = BTreeMap::new();
         for (name, c) in &config.carriers {
             let bad = |what: &str| BadConfig(format!("carriers.{name}: {what}"));
-            let (carrier, least): (Box<dyn Carrier>, Duration) = match (&c.twilio, &c.infobip) {
-                (Some(t), _) => {
-                    (Box::new(Twilio::new(t.clone()).map_err(|e| bad(&e))?), twilio::MIN_VALIDITY)
-                }
-                (_, Some(i)) => (Box::new(Infobip::new(i.clone()).map_err(|e| bad(&e))?), Duration::ZERO),
-                (None, None) => return Err(bad("needs its kind, such as a section twilio")),
-            };
+            let account = c.accounts().first().copied();
+            let account = account.ok_or_else(|| bad("needs its kind, such as a section twilio"))?;
+            let (carrier, least) = (account.open().map_err(|e| bad(&e))?, account.min_life());
             let keeps = |channel| carrier.keeps_references(channel);
             let best = if keeps(Channel::Sms) { UnknownPolicy::Lookup } else { UnknownPolicy::Wait };
             let unknown = [

@@ -1,7 +1,7 @@
-//! An account's pace: its contracted rate, divided by the workers that are alive, and the line of those who wait for it.
+//! The rate limit of an account, divided among the live workers, and the queue of dispatches that wait for it.
 //!
-//! Whoever finds no pace gets a time of its own in the line, so that a backlog is sent at the whole rate and in its order:
-//! if all came back at one moment, a burst would pass and the others would wait again, while the account idles.
+//! Each waiting dispatch gets a time of its own, so that a backlog is sent in order and at the full rate. If all of them returned
+//! at the same time, a burst would pass, the rest would wait again, and the account would idle.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-/// The line is no longer than this: whoever finds it full comes back within so long, and lines up then.
+/// Maximum length of the queue. A dispatch that finds it full returns within this time and queues then.
 const LONGEST: Duration = Duration::from_secs(15);
 
 pub(super) struct Pace {
@@ -17,17 +17,17 @@ pub(super) struct Pace {
     share: Mutex<Share>,
 }
 
-/// A worker's share of the rate.
+/// A worker's share of the rate limit.
 struct Share {
     limiter: DefaultDirectRateLimiter,
-    /// The time from one request to the next.
+    /// The time between two requests.
     every: Duration,
-    /// Until when the line reaches, by boot time.
+    /// Boot time at which the last turn of the queue is.
     line_end: Duration,
 }
 
 impl Share {
-    /// Less than one a second, where there are more workers than that.
+    /// Creates the share. It is less than one request per second if there are more workers than that.
     fn of(rate_per_s: u32, workers: usize, line_end: Duration) -> Self {
         let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
         let burst = NonZeroU32::new(rate_per_s / workers).unwrap_or(NonZeroU32::MIN);
@@ -44,31 +44,31 @@ impl Pace {
         Self { rate_per_s, share: Mutex::new(Share::of(rate_per_s, 1, Duration::ZERO)) }
     }
 
-    /// Divides the rate anew. The share begins used up: that workers come and go is no reason for a burst.
+    /// Divides the rate limit again. The new share starts used up, so that a change in the number of workers causes no burst.
     pub(super) fn divide(&self, workers: usize) {
         let mut share = self.share();
         *share = Share::of(self.rate_per_s, workers, share.line_end);
         while share.limiter.check().is_ok() {}
     }
 
-    /// Takes a place among the requests of this moment. Only who has waited passes while others stand in line.
+    /// Takes capacity for one request. While others are queued, only a dispatch that has waited passes.
     pub(super) fn take(&self, has_waited: bool, now: Duration) -> bool {
         let share = self.share();
         (has_waited || share.line_end <= now) && share.limiter.check().is_ok()
     }
 
-    /// How long whoever lines up now waits.
+    /// Returns how long a dispatch that queues now must wait.
     pub(super) fn wait(&self, now: Duration) -> Duration {
         let share = self.share();
         (share.line_end.max(now) + share.every).saturating_sub(now)
     }
 
-    /// Lines up; answers how long to wait.
+    /// Adds a dispatch to the queue and returns how long it must wait.
     pub(super) fn line_up(&self, now: Duration) -> Duration {
         let mut share = self.share();
         let turn = share.line_end.max(now) + share.every;
         if turn > now + LONGEST {
-            // Spread over the second half, so that not all of them come back at once.
+            // The times are spread over the second half, so that these dispatches do not return at the same time.
             let part = f64::from(u16::from_be_bytes(crate::seal::random())) / f64::from(u16::MAX);
             return LONGEST.mul_f64(0.5 + part / 2.0);
         }
@@ -76,7 +76,7 @@ impl Pace {
         turn.saturating_sub(now)
     }
 
-    /// Waits for pace, and takes it.
+    /// Waits for capacity and takes it.
     pub(super) async fn ready(&self) {
         while !self.take(true, crate::domain::clock::boot()) {
             let every = self.share().every;

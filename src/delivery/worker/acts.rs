@@ -1,4 +1,4 @@
-//! Acts that come over the broker: feedback, the next step, cancel. They take no slot: they send nothing.
+//! Acts from the broker: feedback, the next step, cancel. They need no permit because they send nothing.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::delivery::act::{Acted, perform};
 use crate::intake::{Act, BadMessage, Verb};
 use crate::ops::crash::{self, Point};
 
-/// An act may overtake its job, which is in other hands then: an unknown id is looked up again after so long.
+/// An act may arrive before its job is committed by another worker. An unknown id is looked up again after these pauses.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
 impl Worker {
-    /// Does an act, until it is committed or there is nothing to do.
+    /// Performs an act until it is committed or has nothing to change.
     pub(super) async fn act(&self, delivery: &Delivery, verb: Verb) -> Result<(), Disposition> {
         let act = Act::decode(verb, &delivery.body, None)?;
         self.deps.admitter.now().trusts(delivery.user_id.as_deref(), &act.tenant)?;

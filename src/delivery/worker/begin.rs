@@ -1,4 +1,4 @@
-//! A request that is due: a carrier with room, the words, and the attempt's commit.
+//! Begins a request that is due: chooses an account, renders the message and commits the attempt.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::ledger::{
 };
 use crate::ops::crash::{self, Point};
 
-/// A begin that nobody heard of is tried again after so long: its request is to be sent within 3 s.
+/// Delay before a begin with unknown result is tried again. The request must be sent within 3 s.
 const RETRY_BEGIN_AFTER: Duration = Duration::from_millis(200);
 
 impl Worker {
-    /// Finds a carrier, commits the attempt, sends it.
+    /// Chooses an account, commits the attempt and sends it.
     pub(super) async fn begin(&self, seen: Snapshot, begin: Begin) -> Action {
         let (d, now, policy) = (&seen.d, seen.now(), self.policy(&seen.d));
         let life = between(now, d.order.expires_at);
@@ -86,8 +86,8 @@ impl Worker {
         }
     }
 
-    /// Commits an attempt. Where nobody knows whether it came through, its claim finds out, for as long as its request could
-    /// still be sent; none after that.
+    /// Commits an attempt. After a ledger outage the commit is repeated with the same claim, which shows whether the first one
+    /// succeeded. Returns `None` when the request could no longer be sent in time.
     async fn commit(&self, beginning: Beginning, handed_at: Duration) -> Option<Result<Begun, LedgerError>> {
         loop {
             match self.deps.ledger.begin(beginning.clone()).await {
@@ -101,8 +101,8 @@ impl Worker {
         }
     }
 
-    /// Closes an attempt of which nothing was sent, if it was committed at all. As with any outcome, it is tried until the
-    /// ledger answers: else the attempt would be unknown.
+    /// Closes an attempt as not sent, if it was committed. Like every outcome, the write is repeated until the ledger answers,
+    /// because the attempt would become unknown otherwise.
     async fn take_back(&self, seen: &Snapshot, claim: Uuid) -> Action {
         let n = seen.d.attempts.last().map_or(1, |a| a.n + 1);
         tracing::warn!(dispatch.id = %seen.d.order.id, attempt = n, "an attempt's commit was not heard of in time: nothing was sent");
@@ -111,12 +111,12 @@ impl Worker {
         let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);
         match self.conclude(DecisionWrite::finish(&seen.d, closing, None, destinations)).await {
             Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row)),
-            // It was not committed: the row is due again when its lease is over.
+            // The attempt was not committed. The row is due again when its lease ends.
             _ => Action::Nothing,
         }
     }
 
-    /// A call's quota is asked at the first begin of its step.
+    /// Returns the voice quota to check, which happens at the first begin of a call's step.
     fn voice_limit(&self, d: &Dispatch, begin: &Begin, contents: &Contents) -> Option<Limit> {
         let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
         first.then(|| self.deps.admitter.now().voice_limit(&d.order.tenant, contents.kind(), &contents.to))

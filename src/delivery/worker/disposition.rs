@@ -1,5 +1,6 @@
-//! What is set aside: messages that come back again and again go to `otpost.suspect`, where each is read alone, so that one
-//! which kills its reader cannot take its neighbours along; and what cannot be used goes to `otpost.dead`.
+//! Quarantine and dead letters. A message that is returned repeatedly is quarantined to `otpost.suspect`. There messages are
+//! processed one at a time, so that one that crashes the process does not affect others. Messages that cannot be processed are
+//! dead-lettered to `otpost.dead`.
 
 use std::sync::Arc;
 
@@ -12,18 +13,18 @@ use crate::intake::envelope::Envelope;
 use crate::ledger::health::RETRY_EVERY;
 use crate::ops::crash::{self, Point};
 
-/// A message that came back so often is no longer read among others; alone, no longer at all.
+/// A message that was returned this often is quarantined. In quarantine it is dead-lettered.
 const RETURNS: u64 = 3;
-/// The largest body that is read: a job has a few hundred bytes.
+/// Maximum bytes of a body that is parsed. A job has a few hundred bytes.
 const LARGEST: usize = 64 * 1024;
 
-/// Why a message is not acked when it was read.
+/// Why a message is not acknowledged after it was read.
 pub(super) enum Disposition {
-    /// It cannot be used.
+    /// The message cannot be processed.
     DeadLetter(BadMessage),
-    /// It came back too often to be read among others.
+    /// The message was returned too often and is quarantined.
     Quarantine,
-    /// This process stops: it comes again to whoever is there then.
+    /// This process is stopping. The broker delivers the message again to another worker.
     Hold,
 }
 
@@ -33,11 +34,10 @@ impl From<BadMessage> for Disposition {
     }
 }
 
-/// How many messages are on their way to where they are set aside: the broker may have them there already, and where they
-/// came from as well.
+/// Counts the messages that are being moved to another queue. Such a message may exist in both queues.
 pub(super) struct Moving(watch::Sender<usize>);
 
-/// One of them, until it is dropped.
+/// One such message, until it is dropped.
 struct Move<'a>(&'a watch::Sender<usize>);
 
 impl Moving {
@@ -50,7 +50,7 @@ impl Moving {
         Move(&self.0)
     }
 
-    /// Waits until there is none.
+    /// Waits until no message is being moved.
     async fn over(&self) {
         let _ = self.0.subscribe().wait_for(|moves| *moves == 0).await;
     }
@@ -62,7 +62,7 @@ impl Drop for Move<'_> {
     }
 }
 
-/// Whether a delivery may be read among others.
+/// Checks whether a delivery may be processed together with others.
 pub(super) fn triage(delivery: &Delivery) -> Result<(), Disposition> {
     if delivery.body.len() > LARGEST {
         return Err(BadMessage::new("body", "has more than 64 KiB").into());
@@ -71,10 +71,11 @@ pub(super) fn triage(delivery: &Delivery) -> Result<(), Disposition> {
 }
 
 impl Worker {
-    /// Reads suspects, one at a time. What was admitted is sent beside the next ones: its carrier may hang.
+    /// Consumes quarantined messages, one at a time. An admitted job is sent in a task of its own, because its carrier may not
+    /// answer.
     pub async fn consume_suspects(self: Arc<Self>, mut intake: Intake) {
         while let Some(mut delivery) = intake.next().await {
-            // It may kill this process: what is under way then would be in both places.
+            // This message may crash the process. A message that is being moved at that moment would remain in both queues.
             self.moving.over().await;
             if let Err(disposition) = self.unwrap(&mut delivery) {
                 self.dispose(delivery, disposition).await;
@@ -98,7 +99,7 @@ impl Worker {
         }
     }
 
-    /// Puts the message that a suspect's envelope holds into its place, if it may be read once more.
+    /// Replaces a quarantined delivery with the message in its envelope, if it may be processed once more.
     fn unwrap(&self, delivery: &mut Delivery) -> Result<(), Disposition> {
         let opened = Envelope::open(&self.deps.keys.now(), "otpost.suspect", &delivery.body);
         let is_ours = opened.is_some();
@@ -106,7 +107,7 @@ impl Worker {
             envelope.unpack(delivery);
         }
         if delivery.times_returned >= RETURNS {
-            // Its reader never came to an end: it is not read again, not even here.
+            // No consumer ever finished this message. It is not processed again, not even alone.
             return Err(BadMessage::new("body", "killed_reader").into());
         }
         if is_ours {
@@ -116,7 +117,8 @@ impl Worker {
         }
     }
 
-    /// Moves a message to where it belongs. It holds no slot: for as long as the broker takes nothing, codes go on.
+    /// Moves a message to its queue. The caller has released its permit, so that sending continues while the broker accepts
+    /// nothing.
     pub(super) async fn dispose(&self, delivery: Delivery, aside: Disposition) {
         match aside {
             Disposition::DeadLetter(bad) => self.dead_letter(delivery, &bad).await,
@@ -140,7 +142,7 @@ impl Worker {
         self.move_to(delivery, message, Point::SuspectConfirmed).await;
     }
 
-    /// Moves a message that cannot be used to `otpost.dead`.
+    /// Dead-letters a message that cannot be processed.
     async fn dead_letter(&self, delivery: Delivery, bad: &BadMessage) {
         self.deps.metrics.admitted("amqp", "dead");
         tracing::warn!(
@@ -152,11 +154,12 @@ impl Worker {
         self.move_to(delivery, letter, Point::DeadLetterConfirmed).await;
     }
 
-    /// Confirmed first, acked then: a crash in between leaves two, never none. It is left as it is where it cannot be acked
-    /// by us any more, and comes again, and where this process stops before that.
+    /// Publishes the message, then acknowledges the original. A crash in between leaves two messages, never none.
+    ///
+    /// The original is left unacknowledged on shutdown, or if it can no longer be acknowledged. The broker then delivers it again.
     async fn move_to(&self, delivery: Delivery, message: Message, confirmed: Point) {
         let Some(broker) = &self.deps.broker else { return };
-        // Suspects wait for it, but not for as long as the broker takes nothing.
+        // Quarantined messages wait for this move, but not while the broker accepts nothing.
         let mut moving = Some(self.moving.begins());
         while let Err(e) = broker.publish(message.clone()).await {
             moving = None;

@@ -1,4 +1,4 @@
-//! A job from the broker: read, and admitted with its first begin.
+//! Jobs from the broker: parsed, and admitted together with their first begin.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Worker {
     /// Reads a job and admits it, with its first begin where a carrier has room.
     pub(super) async fn job(&self, delivery: &Delivery) -> Result<Then, Disposition> {
         let now = self.deps.ledger.now();
-        // How far ahead an expiry may lie is judged generously: one of the clocks may be wrong.
+        // The later of the two clocks limits the expiry, because one of them may be slow.
         let latest = now.max(crate::domain::clock::now());
         crash::on(&delivery.body);
         let job = self.deps.admitter.now().decode(&delivery.body, None, latest)?;
@@ -39,7 +39,7 @@ impl Worker {
         self.admit(admission, sending).await
     }
 
-    /// Asks for room and puts the job into words; without room the dispatch is born with a snooze.
+    /// Chooses an account and renders the message. Without room, the dispatch is admitted with a snooze.
     fn first_flight(&self, job: &Job, admission: &mut Admission) -> Result<Sending, NoRoom> {
         const NO_ROOM: NoRoom = NoRoom { wait: None };
         let order = &admission.order;
@@ -54,7 +54,7 @@ impl Worker {
             .map(|c| c.carrier.clone())
             .collect();
         if carriers.is_empty() {
-            // No route, or none for this life: the taker decides what that means.
+            // No route, or none for this remaining life: the worker that takes the dispatch decides.
             return Err(NO_ROOM);
         }
         let ready = match self.deps.routes.now().choose(channel, country, &carriers, false) {
@@ -80,7 +80,7 @@ impl Worker {
         Ok(Sending { to: job.to.clone(), words, ready, claim, handed_at: Duration::ZERO })
     }
 
-    /// Admits until the ledger answers: the delivery is held meanwhile, with the same uid and the same claim.
+    /// Repeats the admission until the ledger answers, with the same uid and the same claim. The delivery is held meanwhile.
     async fn admit(
         &self, mut admission: Admission, sending: Result<Sending, NoRoom>,
     ) -> Result<Then, Disposition> {
@@ -105,7 +105,7 @@ impl Worker {
                     }
                     let life = between(self.deps.ledger.now(), admission.order.expires_at);
                     if sending.take_if(|sending| life < sending.ready.min_life).is_some() {
-                        // Another carrier may do with less.
+                        // Another carrier may accept a shorter life.
                         admission.begin_nothing();
                         turn = Some(Duration::ZERO);
                     }
@@ -153,8 +153,9 @@ impl Worker {
             }
             Admitted::Known { uid, mine, .. } => {
                 metrics.admitted("amqp", "known");
-                // An earlier run of this very group came through: the open attempt is ours. It was committed by one of the
-                // runs, perhaps the first. Whether it was, where it waited for too long since, the row says.
+                // An earlier try committed this admission, so the open attempt has our claim. The send deadline counts from the
+                // first try, which may be the one that was committed. If the attempt waited for too long, the row shows whether it
+                // was committed.
                 let too_long = claim.is_some() && sending.is_none();
                 let claim = claim.filter(|_| mine || too_long);
                 let sending = sending.map(|sending| Sending { handed_at: first_handed_at, ..sending });

@@ -1,4 +1,5 @@
-//! Messages from the broker: each is read until the ledger has what must not be lost of it, acked, and followed then.
+//! Messages from the broker. A message is acknowledged as soon as the ledger contains what must not be lost; the remaining work
+//! follows after that.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,30 +19,30 @@ use crate::intake::{BadMessage, Verb};
 use crate::ledger::health::RETRY_EVERY;
 use crate::ops::crash::{self, Point};
 
-/// What is left to do for a message when it is acked.
+/// The remaining work after a message was acknowledged.
 pub(super) enum Then {
     /// Nothing.
     Nothing,
-    /// A dispatch may be due.
+    /// Take a dispatch that may be due.
     Take(Uuid),
-    /// The attempt that was committed with the job is sent.
+    /// Send the attempt that was committed with the job.
     Send(Box<(Snapshot, Sending)>),
-    /// The same where an earlier run may have committed it: the row has it, or not.
+    /// Read the row, and send the attempt if an earlier try committed it.
     Find(Box<Claimed>),
 }
 
 /// An attempt that may have been committed.
 pub(super) struct Claimed {
-    /// The dispatch.
+    /// The uid of the dispatch.
     pub(super) uid: Uuid,
-    /// By this it is known to be ours.
+    /// The claim by which the attempt is known to be ours.
     pub(super) claim: Uuid,
-    /// What is to be sent; none when it waited for too long.
+    /// The message to send; `None` if it waited for too long.
     pub(super) sending: Option<Sending>,
 }
 
 impl Worker {
-    /// Takes messages from the broker until its side ends.
+    /// Consumes messages until the broker's side ends.
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
             let worker = Arc::clone(&self);
@@ -60,7 +61,8 @@ impl Worker {
                         worker.follow(then).await;
                     }
                     Err(disposition) => {
-                        // Others send while the broker takes nothing. What is held meanwhile, the prefetch bounds.
+                        // Other dispatches use the permit while the broker accepts nothing. The prefetch bounds how many messages
+                        // are held.
                         drop(slot);
                         worker.dispose(delivery, disposition).await;
                     }
@@ -69,14 +71,14 @@ impl Worker {
         }
     }
 
-    /// What may send takes a slot; acts send nothing.
+    /// Takes a permit for a message that may send. Acts send nothing and need none.
     pub(super) async fn slot_for(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
         let sends = delivery.routing_key.parse::<Verb>().is_err();
         if sends { Arc::clone(&self.slots).acquire_owned().await.ok() } else { None }
     }
 
-    /// Reads a message, until it may be acked. A panic over one, such as in a library that reads strangers' text, costs
-    /// neither its neighbours nor its reader.
+    /// Processes a message until it may be acknowledged. A panic, such as in a library that parses untrusted text, affects only
+    /// this message.
     pub(super) async fn read(&self, delivery: &Delivery) -> Result<Then, Disposition> {
         let read = AssertUnwindSafe(self.read_to_its_end(delivery)).catch_unwind().await;
         read.unwrap_or_else(|_| Err(BadMessage::new("body", "made its reader fail").into()))
@@ -94,7 +96,8 @@ impl Worker {
         }
     }
 
-    /// Waits after a failure until the ledger answers, unless this process stops: its grace is for what can still end.
+    /// Waits after a failure until the ledger answers. Returns early on shutdown, because the grace period is for work that can
+    /// still finish.
     pub(super) async fn until_it_answers(&self) -> Result<(), Disposition> {
         self.pause(RETRY_EVERY).await?;
         tokio::select! {
@@ -103,7 +106,7 @@ impl Worker {
         }
     }
 
-    /// Waits, unless this process stops meanwhile.
+    /// Waits for `pause`. Returns early on shutdown.
     pub(super) async fn pause(&self, pause: Duration) -> Result<(), Disposition> {
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
@@ -111,7 +114,7 @@ impl Worker {
         }
     }
 
-    /// Does what is left to do for a message that is acked.
+    /// Does the remaining work of an acknowledged message.
     pub(super) async fn follow(&self, then: Then) {
         match then {
             Then::Nothing => {}
@@ -129,7 +132,7 @@ impl Worker {
         }
     }
 
-    /// Sends an attempt that is found to be committed, or says that it was not sent.
+    /// Sends an attempt if it was committed, or closes it as not sent if it waited for too long.
     async fn find(&self, Claimed { uid, claim, sending }: Claimed) {
         let row = loop {
             match self.ledger().read(uid).await {

@@ -1,4 +1,4 @@
-//! Running dispatches: from a job at the broker, or from a row that is due, to what becomes of it.
+//! The worker: processes jobs from the broker and rows that are due, until they wait or are final.
 
 mod acts;
 mod begin;
@@ -33,59 +33,59 @@ use crate::ops::metrics::Metrics;
 use crate::outbox::publisher::EventPublisher;
 use crate::seal::Keys;
 
-/// New work within this time counts as waiting: retries then leave room for more of it.
+/// After new work, retries leave permits for more of it during this time.
 const FRESH_WINDOW: Duration = Duration::from_secs(5);
-/// What is to be tried again within this time is called for by name.
+/// A retry within this time is scheduled by uid. Later ones are left to the due scan.
 const WAKE_BY_NAME_WITHIN: Duration = Duration::from_secs(16);
-/// No carrier took what was due within this time: more of it will find none.
+/// If no carrier had room within this time, the due scan expects none for other dispatches.
 const NO_CARRIER_WINDOW: Duration = Duration::from_secs(1);
 
-/// What every part of a worker needs.
+/// The dependencies of a worker.
 pub struct WorkerDeps {
-    /// The memory.
+    /// The ledger.
     pub ledger: Ledger,
-    /// Reading and opening.
+    /// Parses jobs and opens sealed values.
     pub admitter: Live<Admitter>,
-    /// Who carries.
+    /// Chooses accounts.
     pub routes: Live<Routes>,
-    /// Tokens of callbacks.
+    /// Keys for callback tokens and envelopes.
     pub keys: Live<Keys>,
-    /// Where carriers report.
+    /// Base URL of the callbacks of carriers.
     pub public_url: String,
-    /// Events out.
+    /// Publishes events from the outbox.
     pub publisher: EventPublisher,
-    /// For dead letters.
+    /// The broker for quarantine and dead letters; `None` without a broker.
     pub broker: Option<Broker>,
-    /// For dispatches that became due by what this worker wrote.
+    /// Wakes a worker for dispatches that became due by a write of this worker.
     pub waker: Waker,
-    /// What is counted.
+    /// Metrics of this process.
     pub metrics: Arc<Metrics>,
-    /// Requests under way at once.
+    /// Maximum number of requests under way.
     pub slots: usize,
-    /// When to stop.
+    /// Cancelled on shutdown.
     pub shutdown: CancellationToken,
 }
 
-/// A worker of this process.
+/// The worker of this process.
 pub struct Worker {
     deps: WorkerDeps,
-    /// One for each request under way.
+    /// Permits: one for each request under way.
     pub slots: Arc<Semaphore>,
-    /// Boot time at which new work was last seen, in ms.
+    /// Boot time in ms at which new work was last received.
     fresh_at: AtomicU64,
-    /// Boot time at which something due last found no carrier that takes anything, in ms.
+    /// Boot time in ms at which a due dispatch last found no carrier with room.
     nobody_at: AtomicU64,
-    /// Due dispatches under way that had begun before.
+    /// Number of retries under way: due dispatches with at least one attempt.
     retries: AtomicUsize,
-    /// What is being set aside.
+    /// Messages that are being moved to quarantine or dead letters.
     moving: disposition::Moving,
     /// Whether the ledger answers.
     pub ledger_health: LedgerHealth,
-    /// What is under way.
+    /// The tasks under way.
     pub tasks: TaskTracker,
 }
 
-/// A dispatch with the moment of its reading: the ledger's clock goes on from there.
+/// A dispatch with the time at which it was read, from which the ledger's current time is computed.
 pub(crate) struct Snapshot {
     d: Dispatch,
     read_at: Instant,
@@ -96,13 +96,13 @@ impl Snapshot {
         Self { d, read_at: Instant::now() }
     }
 
-    /// The ledger's time now, as far as this process knows.
+    /// Returns the ledger's current time, as estimated by this process.
     fn now(&self) -> Timestamp {
         crate::domain::clock::whole_micros(after(self.d.now, self.read_at.elapsed()))
     }
 }
 
-/// A due dispatch under way that had begun before: counted until it ends, however it ends.
+/// Counts a retry under way until it is dropped.
 struct Retry(Arc<Worker>);
 
 impl Retry {
@@ -118,28 +118,28 @@ impl Drop for Retry {
     }
 }
 
-/// What a carrier said of an attempt that it was asked about.
+/// The result of a status request to a carrier.
 enum StatusAnswer {
-    /// Something new, which the ledger has now.
+    /// A new receipt, which was recorded in the ledger.
     News,
-    /// Nothing, or nothing new.
+    /// No receipt, or one that changes nothing.
     Nothing,
-    /// Something that could not be written.
+    /// A receipt that could not be written.
     Unwritten,
 }
 
-/// What is to be done with a dispatch.
+/// The next action for a dispatch.
 enum Action {
-    /// Look at it: something about it is due.
+    /// Make a decision, because something is due.
     Look(Snapshot),
     /// Begin a request.
     Begin(Snapshot, Begin),
-    /// Nothing: it waits, has ended, or is in other hands.
+    /// Do nothing: the dispatch waits, is final, or is processed by another worker.
     Nothing,
 }
 
 impl Worker {
-    /// A worker that is not running yet.
+    /// Creates a worker that is not running yet.
     pub fn new(deps: WorkerDeps) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(deps.slots));
         Arc::new(Self {
@@ -154,19 +154,19 @@ impl Worker {
         })
     }
 
-    /// The memory.
+    /// Returns the ledger.
     pub fn ledger(&self) -> &Ledger {
         &self.deps.ledger
     }
 
-    /// How many dispatches that were never begun may be taken now. A few wait in line even where no slot is free, so that a
-    /// backlog at the broker cannot shut them out.
+    /// Returns how many dispatches without an attempt may be taken now. A few may wait even if no permit is free, so that a backlog
+    /// at the broker does not block them.
     pub fn room_for_fresh(&self) -> usize {
         self.slots.available_permits().max(self.deps.slots / 8).max(1)
     }
 
-    /// How many due dispatches that had begun before may be taken now: while new jobs come in, at most a quarter of all;
-    /// never all, so that the next new job finds a slot.
+    /// Returns how many retries may be taken now: at most a quarter of all permits while new jobs arrive, otherwise at most three
+    /// quarters. A permit therefore stays available for the next new job.
     pub fn room_for_retries(&self) -> usize {
         let most = if since(&self.fresh_at) < FRESH_WINDOW {
             self.deps.slots / 4
@@ -176,23 +176,23 @@ impl Worker {
         most.max(1).saturating_sub(self.retries.load(Ordering::Relaxed))
     }
 
-    /// Something new came in.
+    /// Records that new work was received.
     pub fn saw_fresh_work(&self) {
         now_at(&self.fresh_at);
     }
 
-    /// Whether what was due lately found no carrier that takes anything.
+    /// Returns whether a due dispatch recently found no carrier with room.
     pub fn finds_nobody(&self) -> bool {
         since(&self.nobody_at) < NO_CARRIER_WINDOW
     }
 
-    /// Runs a dispatch that was taken, until it waits for something or has ended.
+    /// Processes a taken dispatch until it waits or is final.
     pub async fn run(&self, taken: Dispatch) {
         crash::at(Point::DueTaken);
         self.go_on(Action::Look(Snapshot::new(taken))).await;
     }
 
-    /// Runs a dispatch that was due, as soon as there is a slot. It counts as a retry from now on, if it is one.
+    /// Processes a due dispatch as soon as a permit is free. If it has attempts, it counts as a retry from now on.
     pub fn run_due(self: &Arc<Self>, taken: Dispatch) {
         let worker = Arc::clone(self);
         let retry = (!taken.attempts.is_empty()).then(|| Retry::begins(self));
@@ -204,9 +204,9 @@ impl Worker {
         });
     }
 
-    /// Does what is to be done with a dispatch, again and again, until it waits for something or is in other hands.
+    /// Repeats the next action until the dispatch waits, is final, or is processed by another worker.
     async fn go_on(&self, mut action: Action) {
-        // The carrier is asked once what became of an attempt.
+        // The status of each attempt is queried once.
         let mut asked = None;
         loop {
             action = match action {
@@ -228,7 +228,7 @@ impl Worker {
         }
     }
 
-    /// Writes a conclusion, unless the begin that it asks for says all of it.
+    /// Writes a decision, unless its begin writes everything.
     async fn write(&self, mut seen: Snapshot, decision: Decision) -> Action {
         if !decision.begins_only(&seen.d) {
             let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);
@@ -249,8 +249,7 @@ impl Worker {
         decision.begin.map_or(Action::Nothing, |begin| Action::Begin(seen, begin))
     }
 
-    /// Calls for the moment at which something that was not accepted yet is to be tried again. What waits for a carrier that
-    /// takes nothing is left to the scan.
+    /// Schedules a wake-up for a dispatch that is to be tried again soon.
     fn call_for(&self, seen: &Snapshot, decision: &Decision) {
         let c = &decision.transition;
         let again = decision.begin.is_none() && matches!(c.state, State::Queued | State::Sending);
@@ -260,7 +259,7 @@ impl Worker {
         }
     }
 
-    /// The dispatch after a conclusion that was written; its events are handed over.
+    /// Applies a written decision to the snapshot and publishes its events.
     fn stands(&self, mut seen: Snapshot, decision: &Decision) -> Snapshot {
         decision.transition.apply(&mut seen.d);
         self.publish(&seen.d, decision.transition.events.clone());
@@ -279,7 +278,7 @@ impl Worker {
         self.deps.publisher.publish(PendingEvents::of(&d.order, events));
     }
 
-    /// Who loses looks again only where something is due; what others hold is theirs.
+    /// After a version conflict, the dispatch is processed again only if it is due. Otherwise another worker holds it.
     fn if_due(row: Option<Box<Dispatch>>) -> Action {
         let due = row.filter(|d| d.wake_at.is_some_and(|at| at <= d.now));
         due.map_or(Action::Nothing, |d| Action::Look(Snapshot::new(*d)))
@@ -295,9 +294,8 @@ impl Worker {
         }
     }
 
-    /// Asks the carrier once what became of an attempt: of one that nothing was heard of by the carrier's reference, of one
-    /// that nobody knows to be accepted by ours. Where as many requests as may be are under way, it is not asked: it hangs, and
-    /// what comes next does not wait for it.
+    /// Queries the carrier for the status of an attempt, by the carrier's message id, or else by our reference. Skipped when the
+    /// account has no free permit, because its carrier may not be answering.
     async fn ask(&self, d: &Dispatch, n: u16) -> StatusAnswer {
         let Some((account, attempt, request)) = self.question(d, n) else {
             return StatusAnswer::Nothing;
@@ -314,7 +312,7 @@ impl Worker {
         match self.deps.ledger.record(recording).await {
             Ok(crate::ledger::Recorded::Recorded) => StatusAnswer::News,
             Ok(_) => StatusAnswer::Nothing,
-            // What is known to be taken is not repeated for that: the lease brings it back.
+            // The carrier has the message, so it is not repeated. The row is due again when its lease ends.
             Err(e) => {
                 self.ledger_health.begins(&e);
                 StatusAnswer::Unwritten
@@ -322,7 +320,7 @@ impl Worker {
         }
     }
 
-    /// Who is to be asked what became of an attempt, and how. None: nobody could answer.
+    /// Returns the account, the attempt and the status request. `None` if the carrier cannot be queried.
     fn question<'d>(&self, d: &'d Dispatch, n: u16) -> Option<(Arc<Account>, &'d Attempt, Request)> {
         let attempt = d.attempts.iter().find(|a| a.n == n)?;
         let account = Arc::clone(self.deps.routes.now().account(&attempt.carrier)?);
@@ -337,7 +335,7 @@ impl Worker {
         self.deps.routes.now().policy(d.order.country.as_deref())
     }
 
-    /// Where a carrier is to report on an attempt.
+    /// Returns the callback URL of an attempt.
     fn callback(&self, ready: &Ready, attempt: AttemptId) -> String {
         let carrier = &ready.account.name;
         let token = self.deps.keys.now().callback_token(carrier, attempt);
@@ -345,12 +343,12 @@ impl Worker {
     }
 }
 
-/// Sets a moment to now, by boot time.
+/// Sets a time to now, by boot time.
 fn now_at(moment: &AtomicU64) {
     moment.store(crate::domain::clock::boot().as_millis() as u64, Ordering::Relaxed);
 }
 
-/// How long ago a moment was.
+/// Returns the time since `moment`.
 fn since(moment: &AtomicU64) -> Duration {
     crate::domain::clock::boot().saturating_sub(Duration::from_millis(moment.load(Ordering::Relaxed)))
 }

@@ -1,4 +1,4 @@
-//! One request under way: sent, judged, and its outcome written with what decision from it.
+//! Sends an attempt, interprets the answer, and writes the outcome together with the decision from it.
 
 use std::time::Duration;
 
@@ -17,22 +17,22 @@ use crate::ledger::{AttemptOutcome, Concluded, DecisionWrite, LedgerError};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Attempted;
 
-/// What a carrier may take to say what became of something.
+/// Time-out of a status request to a carrier.
 pub(super) const STATUS_TIME_OUT: Duration = Duration::from_secs(3);
 
-/// What is sent, and by whom.
+/// A message and the account that sends it.
 pub(super) struct Sending {
     pub(super) to: PhoneNumber,
     pub(super) words: Words,
     pub(super) ready: Ready,
-    /// The claim of the attempt that it is for.
+    /// The claim of the attempt.
     pub(super) claim: Uuid,
     /// Boot time at which the begin was handed to the ledger.
     pub(super) handed_at: Duration,
 }
 
 impl Worker {
-    /// Sends the open attempt, and writes what became of it.
+    /// Sends the open attempt and writes its outcome.
     pub(super) async fn send_attempt(&self, seen: Snapshot, sending: Sending) -> Action {
         let mine = seen.d.open().filter(|open| open.claim == sending.claim).cloned();
         let Some(open) = mine else { return Action::Nothing };
@@ -105,7 +105,7 @@ impl Worker {
         }
     }
 
-    /// Writes an outcome with what decision.
+    /// Writes an outcome together with the decision from it.
     pub(super) async fn finish(&self, seen: Snapshot, open: &Attempt, judgement: Judgement) -> Action {
         let now = seen.now();
         let mut closed = Snapshot { d: seen.d.clone(), read_at: seen.read_at };
@@ -125,7 +125,7 @@ impl Worker {
                 let seen = self.stands(closed, &decision);
                 decision.begin.map_or(Action::Nothing, |begin| Action::Begin(seen, begin))
             }
-            // The row changed meanwhile: what decision is decided on it as it is now.
+            // The row changed meanwhile, so the decision is made again on the current row.
             Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row)),
             Some(Concluded::Late { fact }) => {
                 if fact {
@@ -137,13 +137,13 @@ impl Worker {
         }
     }
 
-    /// Writes an outcome. While the ledger is away it is kept, and tried again every second. None: it cannot be kept, and
-    /// the deadline closes the attempt.
+    /// Writes an outcome. During a ledger outage the write is repeated every second. Returns `None` if the ledger refuses the
+    /// outcome; the deadline then closes the attempt.
     pub(super) async fn conclude(&self, mut write: DecisionWrite) -> Option<Concluded> {
         loop {
             match self.deps.ledger.conclude(write.clone()).await {
                 Ok(concluded) => return Some(concluded),
-                // What a carrier said beside its outcome cannot be kept: the outcome alone can.
+                // The ledger refuses the details of the answer. The outcome alone can be written.
                 Err(LedgerError::Data { .. }) if has_details(&write) => drop_details(&mut write),
                 Err(e @ LedgerError::Data { .. }) => {
                     self.ledger_health.begins(&e);

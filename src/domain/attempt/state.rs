@@ -33,7 +33,7 @@ words! {
 }
 
 impl State {
-    /// Whether it is an end. Only `delivered` may follow on another end (the one correction).
+    /// Returns whether the state is final. Only `delivered` may follow a final state, as a correction.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Sending | Self::Sent)
     }

@@ -65,7 +65,7 @@ pub struct Event {
 /// A quota use of a dispatch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
-    /// Whose quota: hex of a keyed hash.
+    /// The key of the quota: hex of a keyed hash.
     pub key: String,
     /// When the use was taken, by the ledger's clock. Distinct within the key.
     pub at: Timestamp,
