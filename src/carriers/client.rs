@@ -34,7 +34,7 @@ pub struct Request {
 
 /// Credentials of a request.
 pub enum Auth {
-    /// None.
+    /// No credentials.
     None,
     /// HTTP Basic: user and password.
     Basic(String, Zeroizing<String>),

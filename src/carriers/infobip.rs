@@ -18,37 +18,37 @@ use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, Recei
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::Words;
 
-/// What an account needs.
+/// Configuration of an account.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The account's own address, as the carrier's portal shows it: `https://….api.infobip.com`
+    /// The account's base URL, as the carrier's portal shows it: `https://….api.infobip.com`
     pub base_url: String,
-    /// The key, with permission to send texts and to read their logs.
+    /// The API key, with permission to send texts and to read their logs.
     pub api_key: Option<SecretString>,
-    /// The same, in a file.
+    /// File that contains the API key.
     pub api_key_file: Option<PathBuf>,
     /// The sender: a number, a short code or a name.
     pub from: String,
 }
 
-/// Status ids that refuse a text, in the answer to a request.
+/// Maps status ids in the answer to a send request to outcomes, if they refuse the text.
 fn rejected(id: i64) -> Option<Outcome> {
     Some(match id {
         8 | 51 | 52 => Outcome::Rejected(Reason::InvalidNumber),
         10 | 14 => Outcome::Rejected(Reason::Blocked),
-        // Too many texts to this number within an hour.
+        // The network, route or sender is refused, or the destination is not registered.
         6 | 11 | 13 | 18 | 19 => Outcome::Misconfigured(RefusalScope::Narrow),
         12 | 17 => Outcome::Misconfigured(RefusalScope::Account),
         // Too many texts to this number within an hour.
         20 => Outcome::Throttled { retry_after: None },
-        // It says itself that it took nothing.
+        // The status states that nothing was accepted.
         21 => Outcome::Unavailable,
         _ => return None,
     })
 }
 
-/// Status ids of a report that says no.
+/// Maps status ids of a negative report to reasons.
 fn reason_of(id: i64, error: Option<&Trouble>) -> Reason {
     match id {
         8 | 51 | 52 => Reason::InvalidNumber,
@@ -66,16 +66,16 @@ fn reason_of(id: i64, error: Option<&Trouble>) -> Reason {
     }
 }
 
-/// `REJECTED_DUPLICATE_MESSAGE_ID`: this text was taken before.
+/// `REJECTED_DUPLICATE_MESSAGE_ID`: the text was accepted before.
 const DUPLICATE: i64 = 23;
-/// `DELIVERED_TO_OPERATOR`: not yet to the phone, whatever its group is called.
+/// `DELIVERED_TO_OPERATOR`: not yet delivered to the phone, although its group may be "delivered".
 const WITH_OPERATOR: i64 = 2;
 /// `EC_UNKNOWN_SUBSCRIBER`.
 const UNKNOWN_SUBSCRIBER: i64 = 1;
-/// Ids of status groups.
+/// Maximum validity in seconds. The carrier shortens longer values to 48 h.
 const LONGEST_VALIDITY: u64 = 48 * 3600;
 
-/// Groups of statuses.
+/// Ids of status groups.
 mod group {
     pub(super) const ACCEPTED: i64 = 0;
     pub(super) const PENDING: i64 = 1;
@@ -85,7 +85,7 @@ mod group {
     pub(super) const REJECTED: i64 = 5;
 }
 
-/// `POST /sms/3/messages`
+/// Body of `POST /sms/3/messages`.
 #[derive(Serialize)]
 struct Sending<'a> {
     messages: [Message<'a>; 1],
@@ -140,19 +140,19 @@ struct Reporting<'a> {
     notify: bool,
 }
 
-/// The answer to a request, with one of these for each message.
+/// Answer to a send request, with one entry per message.
 #[derive(Deserialize)]
 struct Taken {
     messages: Vec<Said>,
 }
 
-/// A report, and a log, with one of these for each message.
+/// Body of a report or a log, with one entry per message.
 #[derive(Deserialize)]
 struct Reports {
     results: Vec<Said>,
 }
 
-/// What is said of one message: in an answer, in a report, in a log.
+/// The status of one message in an answer, a report or a log.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Said {
@@ -203,7 +203,7 @@ impl AccountConfig for Config {
 }
 
 impl Infobip {
-    /// Checks the configuration.
+    /// Creates an account. Returns the error text if the configuration is not valid.
     pub fn new(config: Config) -> Result<Self, String> {
         let whole = |u: axum::http::Uri| u.scheme().is_some() && u.host().is_some();
         if !config.base_url.parse().is_ok_and(whole) {
@@ -243,7 +243,7 @@ impl Carrier for Infobip {
         };
         let message = Message {
             sender: message.sender.unwrap_or(&self.from),
-            // Digits alone.
+            // The carrier expects digits only, without `+`.
             destinations: [Destination {
                 to: message.to.expose().trim_start_matches('+'),
                 message_id: message.reference,
@@ -271,10 +271,10 @@ impl Carrier for Infobip {
             429 => return Outcome::Throttled { retry_after: wait }.into(),
             401 | 403 | 404 => return Outcome::Misconfigured(RefusalScope::Account).into(),
             400..=499 => return Outcome::Rejected(Reason::Request).into(),
-            // Its documents do not say that any of them takes nothing.
+            // The carrier's documentation does not say that any of these statuses means "nothing accepted".
             _ => return Outcome::Unknown.into(),
         }
-        // A text that was refused is answered 200 as well.
+        // The carrier answers 200 for a refused text too.
         let said = answer.read::<Taken>().and_then(|taken| taken.messages.into_iter().next());
         let Some(Said { message_id, status: Some(status), details, .. }) = said else {
             return Outcome::Unknown.into();
@@ -299,8 +299,8 @@ impl Carrier for Infobip {
         Judgement { outcome, details }
     }
 
-    /// What an account signs callbacks with is set in a subscription at the carrier, and not documented for addresses of
-    /// single messages: the token in the address is what is believed.
+    /// Relies on the token in the callback URL, because there is no signature to verify. Signatures are configured per subscription
+    /// at the carrier, and are not documented for callback URLs of single messages.
     fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback> {
         let reports: Reports = serde_json::from_slice(callback.body).map_err(|_| InvalidCallback::Form)?;
         Ok(strongest(&reports))
@@ -318,7 +318,7 @@ impl Carrier for Infobip {
     }
 }
 
-/// Several may come at once, in no order that is documented.
+/// Returns the receipt with the highest rank. A body may contain several, in an undocumented order.
 fn strongest(reports: &Reports) -> Option<Receipt> {
     let rank = |receipt: &Receipt| match receipt.verdict {
         ReceiptStatus::Interim => 0,
@@ -333,7 +333,7 @@ fn of_message(said: &Said) -> Option<Receipt> {
     let (verdict, reason) = match (status.group_id, status.id) {
         (_, WITH_OPERATOR) | (group::ACCEPTED | group::PENDING, _) => (ReceiptStatus::Interim, None),
         (group::DELIVERED, _) => (ReceiptStatus::Delivered, None),
-        // Of a repeat that was dropped: it is the first one's report that counts.
+        // This is the report of a dropped repeat. The report of the first message counts.
         (_, DUPLICATE) => return None,
         (group::UNDELIVERABLE | group::EXPIRED | group::REJECTED, id) => {
             (ReceiptStatus::Bad, Some(reason_of(id, said.error.as_ref())))

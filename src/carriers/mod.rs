@@ -22,86 +22,85 @@ use crate::domain::dispatch::Words;
 
 pub use client::{Answer, Client, Request};
 
-/// The recipient's number.
+/// A message to send, without a carrier's markup.
 #[derive(Debug)]
 pub struct OutboundMessage<'a> {
-    /// Where to.
+    /// The recipient's number.
     pub to: &'a PhoneNumber,
-    /// What.
+    /// The rendered message.
     pub words: &'a Words,
     /// The tenant's own sender, if it has one.
     pub sender: Option<&'a str>,
-    /// How long the code still lives: the carrier must not deliver it later.
+    /// The remaining life of the code. The carrier must not deliver the message later.
     pub life: Duration,
-    /// Our own name for it: the attempt's id, or that of the attempt which it repeats at the same carrier.
+    /// Our reference: the attempt's id, or the id of the attempt that it repeats at the same carrier.
     pub reference: &'a str,
-    /// Where the carrier is to report; it holds the attempt's id and its token.
+    /// The callback URL for delivery receipts. It contains the attempt's id and its token.
     pub callback: &'a str,
 }
 
-/// A callback as it came in, before anything in it is believed.
+/// A callback as received, before verification.
 pub struct Callback<'a> {
     /// The public URL that the carrier was given, rebuilt from the configuration.
     pub url: &'a str,
-    /// Header look-up, by lower-case name.
+    /// The headers.
     pub headers: &'a axum::http::HeaderMap,
     /// The raw body.
     pub body: &'a [u8],
 }
 
-/// Why a callback is not believed.
+/// Why a callback is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCallback {
-    /// Its signature is missing or wrong.
+    /// The signature is missing or wrong.
     #[error("the signature is missing or wrong")]
     Signature,
-    /// It is not what this carrier sends.
+    /// The body is not in this carrier's format.
     #[error("the body is not a receipt of this carrier")]
     Form,
 }
 
-/// A configured account at a company whose HTTP API takes texts or calls.
+/// An account at a carrier whose HTTP API accepts texts or calls.
 pub trait Carrier: Send + Sync {
-    /// Returns whether the carrier keeps our reference: it can be queried by it, and drops a repeat with the same one.
+    /// Returns whether this account is configured for a channel.
     fn carries(&self, channel: Channel) -> bool;
 
-    /// Returns the request that sends a message.
+    /// Returns whether the carrier keeps our reference: it can be queried by it, and drops a repeat with the same one.
     fn keeps_references(&self, channel: Channel) -> bool;
 
-    /// Interprets the answer to a send request.
+    /// Returns the request that sends a message.
     fn build(&self, message: &OutboundMessage<'_>) -> Request;
+
+    /// Interprets the answer to a send request.
+    fn judge(&self, channel: Channel, answer: &Answer) -> Judgement;
 
     /// Verifies and parses a callback. Returns `None` if its status is not relevant.
     ///
     /// # Errors
     ///
     /// Returns [`InvalidCallback`] if the signature or the form is wrong.
-    fn judge(&self, channel: Channel, answer: &Answer) -> Judgement;
+    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback>;
 
     /// Returns the request that queries the status of an accepted message, by the carrier's message id, or by our reference if the
     /// carrier keeps it. `None` if the carrier has no such request.
-    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback>;
-
-    /// The request that asks what became of something accepted, where there is one. By the carrier's own reference, or by
-    /// ours where it keeps those.
     fn status_request(&self, channel: Channel, reference: &str) -> Option<Request>;
 
-    /// What the answer to it says.
+    /// Parses the answer to a status request. Returns `None` if it contains no status.
     fn parse_status(&self, channel: Channel, answer: &Answer) -> Option<Receipt>;
 }
 
 /// The configuration of an account at one carrier.
 pub trait AccountConfig {
-    /// The name of its section in `carriers.NAME`.
+    /// Returns the name of the section in `carriers.NAME`.
     fn kind(&self) -> &'static str;
 
-    /// The account's secret, and the file that may hold it.
+    /// Returns the account's secret and the path of the file that may contain it.
     fn secret(&mut self) -> Secret<'_>;
 
-    /// A number that does not fit is more than one day.
+    /// Creates the account. Returns the error text if the configuration is not valid.
     fn open(&self) -> Result<Box<dyn Carrier>, String>;
 
-    /// The shortest life of a code with which the carrier takes a message.
+    /// Returns the minimum remaining life of a code for a request to this carrier.
     fn min_life(&self) -> Duration {
         Duration::ZERO
     }
@@ -109,26 +108,26 @@ pub trait AccountConfig {
 
 /// A secret of a configuration.
 pub struct Secret<'c> {
-    /// Its key.
+    /// The key in the configuration.
     pub key: &'static str,
-    /// Its value.
+    /// The secret itself, if it is set.
     pub value: &'c mut Option<SecretString>,
-    /// The file that holds it.
+    /// Path of the file that contains the secret.
     pub file: &'c mut Option<PathBuf>,
 }
 
-/// A carrier's own id or code, as it may be kept: short, and without control characters.
+/// Returns a carrier's id or code if it may be stored: 1 to 128 characters, without control characters.
 pub fn kept(text: &str) -> Option<String> {
     let fits = (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned())
 }
 
-/// How long a carrier asks for patience: `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3), at most a day.
+/// Parses `Retry-After`, in seconds or as an HTTP date (RFC 9110, 10.2.3). The result is at most one day.
 pub fn retry_after(header: Option<&str>, now: jiff::Timestamp) -> Option<Duration> {
     const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
     let text = header?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // More than fits is more than a day.
+        // A number that does not fit is more than one day.
         return Some(text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs).min(MAX_RETRY_AFTER));
     }
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;

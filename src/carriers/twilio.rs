@@ -25,26 +25,26 @@ use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, Recei
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Part, Spoken, Words};
 
-/// What an account needs.
+/// Configuration of an account.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `AC…`
+    /// The account's id: `AC` and 32 hexadecimal digits.
     pub account_sid: String,
-    /// The account's secret; also the key of callback signatures.
+    /// The account's secret. It is also the key of callback signatures.
     pub auth_token: Option<SecretString>,
-    /// The same, in a file.
+    /// File that contains the secret.
     pub auth_token_file: Option<PathBuf>,
-    /// The sender of texts: a number in E.164, a short code or a name. One of `from`, `messaging_service_sid`.
+    /// The sender of texts: a number in E.164, a short code or a name. Either `from` or `messaging_service_sid` is required.
     pub from: Option<String>,
-    /// `MG…`
+    /// The id of a messaging service: `MG…`.
     pub messaging_service_sid: Option<String>,
-    /// The caller's number. Defaults to `from`.
+    /// The number of the caller. Defaults to `from`.
     pub voice_from: Option<String>,
-    /// The base URL of the API.
+    /// Whether calls detect answering machines. A call answered by a machine then has a bad receipt.
     #[serde(default)]
     pub machine_detection: bool,
-    /// Where the API is.
+    /// The base URL of the API.
     #[serde(default = "api")]
     pub base_url: String,
 }
@@ -53,16 +53,16 @@ fn api() -> String {
     "https://api.twilio.com".to_owned()
 }
 
-/// Codes of the send call (HTTP 400 unless the table of recorded answers says otherwise).
+/// Maps error codes of the send call to outcomes. The HTTP status is 400 unless the table of recorded answers says otherwise.
 fn rejected(code: i64) -> Option<Outcome> {
     Some(match code {
         21211 | 21217 => Outcome::Rejected(Reason::InvalidNumber),
         21614 | 21635 => Outcome::Rejected(Reason::Landline),
         21610 => Outcome::Rejected(Reason::OptedOut),
         21214 | 21216 => Outcome::Rejected(Reason::Blocked),
-        // This one request: another sender or carrier may pass.
+        // Only this request is refused: another sender or carrier may accept it.
         21612 | 21617 | 21619 | 21603 | 21624 | 90007 => Outcome::Rejected(Reason::Request),
-        // Country or sender.
+        // The country or the sender is refused.
         21408 | 21215 | 21212 | 21606 | 21657 | 21704 | 21210 | 21608 => {
             Outcome::Misconfigured(RefusalScope::Narrow)
         }
@@ -72,7 +72,7 @@ fn rejected(code: i64) -> Option<Outcome> {
     })
 }
 
-/// Codes of a failed message's receipt.
+/// Maps error codes of a failed message's receipt to reasons.
 fn reason_of(code: i64) -> Reason {
     match code {
         30003 | 30453 | 30485 => Reason::Unreachable,
@@ -89,14 +89,14 @@ fn reason_of(code: i64) -> Reason {
     }
 }
 
-/// SIP answers that say that there is no such number.
+/// SIP response codes for a number that does not exist.
 const NO_SUCH_NUMBER: [&str; 3] = ["404", "484", "604"];
-/// The longest `TwiML` that a call takes, in characters.
+/// Maximum characters of the `TwiML` of a call.
 const LONGEST_TWIML: usize = 4000;
-/// Maximum seconds that a phone rings (Twilio's default).
+/// Valid range of `ValidityPeriod` in seconds. Twilio recommends more than 5 s; it may drop a message with less at once.
 const VALIDITY: std::ops::RangeInclusive<u64> = 1..=36_000;
 
-/// Seconds that a phone rings at most (Twilio's own default).
+/// Maximum seconds that a phone rings (Twilio's default).
 const RING_S: u64 = 60;
 
 /// A Twilio account.
@@ -124,7 +124,7 @@ impl AccountConfig for Config {
 }
 
 impl Twilio {
-    /// Checks the configuration.
+    /// Creates an account. Returns the error text if the configuration is not valid.
     pub fn new(config: Config) -> Result<Self, String> {
         if config.from.is_none() && config.messaging_service_sid.is_none() {
             return Err("needs from or messaging_service_sid".to_owned());
@@ -175,7 +175,7 @@ impl Carrier for Twilio {
     }
 
     fn build(&self, message: &OutboundMessage<'_>) -> Request {
-        // Twilio retries a callback once, and not on a 5xx, unless the URL's fragment asks for more.
+        // Twilio retries a callback once, and never after a 5xx, unless the URL's fragment requests more retries.
         let callback = format!("{}#rc=5&rp=all", message.callback);
         let mut form = Form::default();
         form.add("To", message.to.expose());
@@ -200,7 +200,7 @@ impl Carrier for Twilio {
                 for event in ["initiated", "ringing", "answered", "completed"] {
                     form.add("StatusCallbackEvent", event);
                 }
-                // A phone that rings on after the code's end would say what no longer opens anything.
+                // A call that rings after the expiry of the code would speak a code that is no longer valid.
                 form.add("Timeout", &message.life.as_secs().clamp(5, RING_S).to_string());
                 if self.config.machine_detection {
                     form.add("MachineDetection", "Enable");
@@ -227,7 +227,7 @@ impl Carrier for Twilio {
                     let details = Details { reference: Some(reference), carrier_code: None, segments, price };
                     return Judgement { outcome: Outcome::Accepted, details };
                 }
-                // It said yes in words that we cannot read.
+                // Twilio accepted the request, but the answer has no message id.
                 None => Outcome::Unknown,
             },
             (429, _) | (400..=499, Some(Outcome::Throttled { .. })) => {
@@ -236,7 +236,7 @@ impl Carrier for Twilio {
             (400..=499, Some(outcome)) => outcome,
             (401 | 403 | 404, None) => Outcome::Misconfigured(RefusalScope::Account),
             (400..=499, None) => Outcome::Rejected(Reason::Request),
-            // "Service unavailable" is answered by the edge, before a message is made. Other 5xx explain nothing.
+            // Twilio's edge answers 503 before a message is created. Other 5xx answers say nothing about acceptance.
             (503, _) => Outcome::Unavailable,
             _ => Outcome::Unknown,
         };
@@ -250,7 +250,7 @@ impl Carrier for Twilio {
         let form: Vec<(String, String)> = form_urlencoded::parse(callback.body).into_owned().collect();
         let given = callback.headers.get("x-twilio-signature").ok_or(InvalidCallback::Signature)?.as_bytes();
         let token = self.token.expose_secret();
-        // Senders differ in whether they sign the standard port.
+        // Some senders sign the URL with the standard port, others without.
         let believed = spellings(callback.url)
             .iter()
             .any(|url| signature(token, url, &form).as_bytes().ct_eq(given).into());
@@ -291,7 +291,7 @@ fn of_message(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Rece
         "undelivered" | "failed" | "canceled" => {
             (ReceiptStatus::Bad, Some(code.map_or(Reason::Unexplained, reason_of)))
         }
-        // New words come without notice.
+        // Twilio may add statuses without notice.
         _ => return None,
     };
     Some(Receipt {
@@ -319,7 +319,7 @@ fn of_call(status: &str, answered_by: Option<&str>, sip: Option<&str>, sid: Opti
     Some(Receipt { verdict, reason, carrier_code: sip.and_then(kept), reference: sid.and_then(kept) })
 }
 
-/// `X-Twilio-Signature`: HMAC-SHA1 over the URL and the form's distinct names, sorted, each with its distinct values,
+/// Returns `X-Twilio-Signature`: HMAC-SHA1 over the URL and the form's distinct names, sorted, each with its distinct values,
 /// sorted (twilio-python, `request_validator.py`).
 fn signature(token: &str, url: &str, form: &[(String, String)]) -> String {
     let mut sorted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -337,7 +337,7 @@ fn signature(token: &str, url: &str, form: &[(String, String)]) -> String {
     BASE64.encode(mac.finalize().into_bytes())
 }
 
-/// The URL as it is, and with the standard port added or taken away.
+/// Returns the URL as it is, and with the standard port added or removed.
 fn spellings(url: &str) -> Vec<String> {
     let mut all = vec![url.to_owned()];
     for (scheme, port) in [("https://", ":443"), ("http://", ":80")] {
@@ -353,7 +353,7 @@ fn spellings(url: &str) -> Vec<String> {
     all
 }
 
-/// A call that speaks: pauses and sentences, then it hangs up.
+/// Returns the `TwiML` of a call: pauses and sentences, then a hang-up.
 fn twiml(spoken: &Spoken) -> Zeroizing<String> {
     let mut xml = Zeroizing::new(String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>"));
     for part in &spoken.parts {
@@ -388,7 +388,7 @@ fn escape(text: &str) -> Zeroizing<String> {
     out
 }
 
-/// A form that is wiped when dropped.
+/// A form body that is wiped on drop.
 #[derive(Default)]
 struct Form(Zeroizing<String>);
 
@@ -403,7 +403,7 @@ impl Form {
     }
 }
 
-/// The least life for which Twilio takes a message.
+/// Minimum remaining life of a code for a request to Twilio.
 pub const MIN_VALIDITY: Duration = Duration::from_secs(6);
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ impl StateFile {
         Self::folder().join("dev.json")
     }
 
+    #[cfg(feature = "dev")]
     pub(super) fn write(&self) -> std::io::Result<()> {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
@@ -60,6 +61,7 @@ impl StateFile {
         file.write_all(serde_json::to_string(self)?.as_bytes())
     }
 
+    #[cfg(feature = "dev")]
     pub(super) fn remove() {
         let _ = std::fs::remove_file(Self::path());
     }

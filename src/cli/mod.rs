@@ -5,7 +5,9 @@
 mod client;
 mod contracts;
 mod dead;
+#[cfg(feature = "dev")]
 mod demo;
+#[cfg(feature = "dev")]
 mod dev;
 mod events;
 mod keys;
@@ -43,8 +45,10 @@ enum Command {
     /// Run the service: take jobs, send them, take receipts
     Serve(serve::Serve),
     /// Run everything on this machine, with a pretended carrier whose phones you read in a browser
+    #[cfg(feature = "dev")]
     Dev(dev::Dev),
     /// Play what otpost is for, on free ports and a temporary file, and say whether it ended as it should
+    #[cfg(feature = "dev")]
     Demo(demo::Demo),
     /// Send a code through a running otpost, and watch what becomes of it
     Send(send::Send),
@@ -162,7 +166,9 @@ pub fn run() -> ExitCode {
     let done = runtime.block_on(async {
         match cli.command {
             Command::Serve(serve) => serve.run().await,
+            #[cfg(feature = "dev")]
             Command::Dev(dev) => dev.run().await,
+            #[cfg(feature = "dev")]
             Command::Demo(demo) => demo.run().await,
             Command::Send(send) => send.run().await,
             Command::Show(show) => show.run().await,

@@ -12,11 +12,11 @@ use crate::ops::metrics::Metrics;
 /// The result of an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acted {
-    /// It stands: no further request begins, or the next step does.
+    /// The act took effect: no further request begins, or the next step does.
     Done {
-        /// Our name for the dispatch.
+        /// Our id of the dispatch.
         uid: Uuid,
-        /// Its state.
+        /// The state of the dispatch.
         state: State,
     },
     /// The act had taken effect before, or has nothing to change.
@@ -45,9 +45,9 @@ impl Acted {
 /// Why an act is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Barred {
-    /// The dispatch has ended.
+    /// The dispatch is in this final state.
     Final(State),
-    /// No further request may begin.
+    /// The dispatch was stopped, so no further request may begin.
     Stopped(Stop),
     /// The plan has no further step.
     PlanOver,

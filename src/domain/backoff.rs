@@ -1,5 +1,4 @@
-//! Waiting times between attempts. Each end time is computed from the row alone, so a worker that is woken early computes the same
-//! end.
+//! Waiting times between attempts. Each end time is computed from the row alone, so an early wake-up does not change it.
 
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ const LONGEST: Duration = Duration::from_secs(15);
 /// Snooze lengths in seconds, used after a carrier throttled a request or had no room.
 const SNOOZES: [u64; 4] = [1, 2, 5, 15];
 
-/// Returns the back-off after attempt `n` completed the given round (from 1): full jitter. Its upper bound doubles from 1 s to 15
-/// s.
+/// Returns the back-off after attempt `n` completed the given round (from 1): full jitter, with an upper bound that doubles from
+/// 1 s to 15 s.
 pub fn backoff(uid: Uuid, n: u16, round: u32) -> Duration {
     let most = FIRST.saturating_mul(1 << round.saturating_sub(1).min(8)).min(LONGEST);
     most.mul_f64(jitter(uid, n))

@@ -8,7 +8,7 @@ const EXTENDED: &str = "\u{c}^{}\\[~]|€";
 /// The size of a text when it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segments {
-    /// In GSM-7; else in UCS-2.
+    /// Whether the text fits GSM-7. Otherwise it is sent in UCS-2.
     pub gsm7: bool,
     /// Number of septets (GSM-7) or UTF-16 code units (UCS-2).
     pub units: usize,

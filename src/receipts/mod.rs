@@ -43,7 +43,7 @@ struct Kept {
 /// The answer to a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reception {
-    /// It is committed, or says nothing new: 2xx.
+    /// The receipt was recorded or queued, or changes nothing: 2xx.
     Taken,
     /// The token or signature is wrong, or there is no such account: 403. Nothing is stored.
     InvalidCallback,

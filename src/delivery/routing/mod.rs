@@ -19,40 +19,39 @@ use crate::domain::decide::{Candidate, MIN_LIFE, Policy, UnknownPolicy};
 use breaker::Breaker;
 use pace::Pace;
 
-/// Countries whose policies are kept ready; above, they are made anew each time.
-const POLICIES: usize = 512;
 /// Maximum number of countries whose policies are cached. Further policies are computed on each use.
+const POLICIES: usize = 512;
+/// If an account finished a request within this time, a dispatch that finds no free permit expects one soon.
 const MOVES: Duration = Duration::from_secs(1);
 
-/// An account at a carrier, with all that decides whether it may be asked now.
+/// An account at a carrier, with the limits and circuit breakers that decide whether it may be used now.
 pub struct Account {
-    /// An account at a carrier, with the limits and circuit breakers that decide whether it may be used now.
-    pub name: String,
     /// The configured name of the account.
-    pub carrier: Box<dyn Carrier>,
+    pub name: String,
     /// The API of the carrier.
+    pub carrier: Box<dyn Carrier>,
+    /// The HTTP client for this account.
     pub client: Client,
     bounds: Arc<Bounds>,
     breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
     candidates: HashMap<Channel, Candidate>,
 }
 
-/// How much may be asked of an account. They outlive a change of the configuration that does not change them, with all
-/// that is under way.
+/// The limits of an account. They survive a reload that does not change them, together with the requests under way.
 struct Bounds {
     rate_per_s: u32,
     at_once: usize,
     pace: Pace,
     slots: Arc<Semaphore>,
-    /// Boot time at which a slot was last given back, in ms; 0: never.
+    /// Boot time in ms at which a permit was last returned; 0: never.
     freed_at: AtomicU64,
 }
 
-/// An account that may be asked, with the slot that it takes.
+/// An account that was chosen for a request, with the permit that it holds.
 pub struct Ready {
-    /// An account that was chosen for a request, with the permit that it holds.
-    pub account: Arc<Account>,
     /// The chosen account.
+    pub account: Arc<Account>,
+    /// Minimum remaining life of a code when its request is sent.
     pub min_life: Duration,
     _slot: OwnedSemaphorePermit,
 }
@@ -66,38 +65,39 @@ impl Drop for Ready {
     }
 }
 
-/// No carrier had room.
+/// The error of a choice for which no account had room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom {
-    /// When its turn comes, where no more than pace was lacking, or a slot at a carrier that ends requests.
+    /// The time until the dispatch's turn, if an account lacks only rate limit capacity, or a permit that is expected soon. `None`
+    /// otherwise.
     pub wait: Option<Duration>,
 }
 
 impl Ready {
-    /// Waits for pace once more: what was given before an outage does not allow a burst after it.
+    /// Waits for rate limit capacity again. Capacity that was granted before an outage must not cause a burst after it.
     pub async fn paced_again(&self) {
         self.account.bounds.pace.ready().await;
     }
 }
 
-/// All accounts, and who carries what.
+/// All accounts, and the routes from channels and countries to them.
 pub struct Routes {
     accounts: BTreeMap<String, Arc<Account>>,
     config: Config,
-    /// The live workers that share each rate.
+    /// Number of live workers that share each rate limit.
     workers: AtomicUsize,
     policies: Mutex<HashMap<Option<String>, Arc<Policy>>>,
 }
 
 impl Routes {
-    /// The accounts of a configuration. What was found out about carriers before is forgotten: it may have been mended.
+    /// Creates the accounts of a configuration. Limits are taken over from `before` if they did not change. Circuit breakers are
+    /// reset, because the cause of the failures may have been fixed.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BadConfig`] if an account's section is not valid.
     pub fn new(config: &Config, before: Option<&Self>) -> Result<Self, BadConfig> {
-        // Creates the accounts of a configuration. Limits are taken over from `before` if they did not change. Circuit breakers are
-        // reset, because the cause of the failures may have been fixed.
-        //
-        // # Errors
-        //
-        // Returns [`BadConfig`] if an account's section is not valid.
+        // With several accounts, one that does not answer cannot hold more than half of the worker's permits.
         let at_once = config.worker.slots / if config.carriers.len() > 1 { 2 } else { 1 };
         let workers = before.map_or(1, |b| b.workers.load(Ordering::Relaxed));
         let mut accounts = BTreeMap::new();
@@ -141,12 +141,12 @@ impl Routes {
         Ok(Self { accounts, config: config.clone(), workers, policies: Mutex::default() })
     }
 
-    /// An account, by name.
+    /// Returns an account by name.
     pub fn account(&self, name: &str) -> Option<&Arc<Account>> {
         self.accounts.get(name)
     }
 
-    /// What decides what decision, for numbers of a country.
+    /// Returns the decision policy for numbers of a country.
     pub fn policy(&self, country: Option<&str>) -> Arc<Policy> {
         let key = country.map(str::to_owned);
         let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,7 +181,8 @@ impl Routes {
             .collect()
     }
 
-    /// The first of these carriers that is healthy, has a slot free and has pace. `has_waited`: it stood in line before.
+    /// Chooses the first of these carriers that is healthy and has a free permit and rate limit capacity. `has_waited` is set for a
+    /// dispatch that has waited for its turn before.
     pub fn choose(
         &self, channel: Channel, country: Option<&str>, carriers: &[String], has_waited: bool,
     ) -> Result<Ready, NoRoom> {
@@ -198,7 +199,7 @@ impl Routes {
             if !account.bounds.pace.take(has_waited, now) {
                 soon.push(account);
             } else if account.lets_through(channel, country) {
-                // Asked last, because it may be the one request that tries a breaker.
+                // The breaker is checked last, because this may be the one request that probes it.
                 let min_life = account.candidates.get(&channel).map_or(MIN_LIFE, |c| c.min_life);
                 return Ok(Ready { account: Arc::clone(account), min_life, _slot: slot });
             }
@@ -207,7 +208,7 @@ impl Routes {
         Err(NoRoom { wait: shortest.map(|account| account.bounds.pace.line_up(now)) })
     }
 
-    /// Divides each account's rate by the workers that are alive.
+    /// Divides each account's rate limit among the live workers.
     pub fn share(&self, workers: usize) {
         if self.workers.swap(workers, Ordering::Relaxed) != workers {
             for account in self.accounts.values() {
@@ -227,7 +228,7 @@ impl Bounds {
         Self { rate_per_s, at_once, pace, slots, freed_at: AtomicU64::new(0) }
     }
 
-    /// Whether it ends requests, as far as was seen lately.
+    /// Returns whether a permit was returned recently.
     fn moves(&self, now: Duration) -> bool {
         let freed_at = self.freed_at.load(Ordering::Relaxed);
         freed_at > 0 && now.saturating_sub(Duration::from_millis(freed_at)) < MOVES
@@ -235,7 +236,8 @@ impl Bounds {
 }
 
 impl Account {
-    /// A slot to ask by what became of something: nothing is sent, so it needs no pace. None: as many as may be are under way.
+    /// Takes a permit for a status request, which needs no rate limit capacity because nothing is sent. Returns `None` if no permit
+    /// is free.
     pub fn slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.bounds.slots).try_acquire_owned().ok()
     }
@@ -260,7 +262,7 @@ impl Account {
         true
     }
 
-    /// Learns from an outcome: what fails again and again is passed over for a while.
+    /// Updates the circuit breakers with an outcome.
     pub fn learn(&self, channel: Channel, country: Option<&str>, outcome: Outcome) {
         let now = crate::domain::clock::boot();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +290,7 @@ impl Account {
     }
 }
 
-/// A carrier's breakers that a request must pass: the channel's, and the channel's in the country.
+/// Returns the keys of the circuit breakers that a request must pass: the channel's, and the channel's in the country.
 fn keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 2] {
     [(channel, None), (channel, country.map(str::to_owned))]
 }

@@ -20,7 +20,7 @@ use crate::ledger::{Admission, Admitted, NewAttempt};
 use crate::ops::crash::{self, Point};
 
 impl Worker {
-    /// Reads a job and admits it, with its first begin where a carrier has room.
+    /// Parses a job and admits it. The first begin is part of the admission if a carrier has room.
     pub(super) async fn job(&self, delivery: &Delivery) -> Result<Then, Disposition> {
         let now = self.deps.ledger.now();
         // The later of the two clocks limits the expiry, because one of them may be slow.

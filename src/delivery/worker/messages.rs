@@ -140,7 +140,7 @@ impl Worker {
                 Err(e) => {
                     self.ledger_health.begins(&e);
                     if !e.is_outage() {
-                        return; // its deadline closes it
+                        return; // The deadline closes the attempt.
                     }
                     tokio::time::sleep(RETRY_EVERY).await;
                 }

@@ -249,7 +249,7 @@ impl Worker {
         decision.begin.map_or(Action::Nothing, |begin| Action::Begin(seen, begin))
     }
 
-    /// Schedules a wake-up for a dispatch that is to be tried again soon.
+    /// Schedules a wake-up for a dispatch that was not accepted yet and is to be tried again soon. Later ones are left to the scan.
     fn call_for(&self, seen: &Snapshot, decision: &Decision) {
         let c = &decision.transition;
         let again = decision.begin.is_none() && matches!(c.state, State::Queued | State::Sending);

@@ -51,8 +51,8 @@ pub struct JobShape {
     /// does not use it. Only the server knows its templates, so this schema accepts a job without a code for every other template.
     #[schemars(regex(pattern = CODE))]
     pub code: Option<String>,
-    /// `to`, `code` (not for a notice), `params` and `client_ip` as one JSON object, sealed with the tenant's key: `v1.<key
-    /// id>.<base64url of nonce and ciphertext>`, XChaCha20-Poly1305, bound to tenant, id and expiry.
+    /// `to`, `code` (not for a notice), `params` and `client_ip` as one JSON object, sealed with the tenant's key:
+    /// `v1.<key id>.<base64url of nonce and ciphertext>`, XChaCha20-Poly1305, bound to tenant, id and expiry.
     #[schemars(length(min = 1, max = bounds::MAX_SEALED_CHARS), regex(pattern = SEALED))]
     pub sealed: Option<String>,
     /// When the code or the notice expires, RFC 3339. At most 1 h and at least 10 s ahead.
