@@ -150,7 +150,7 @@ impl Job {
         let to = string_of("to", &required("to", to)?, 32)?;
         let to = PhoneNumber::parse(&to).map_err(|e| BadMessage::new("to", e.to_string()))?;
         let code = code.map(|v| read_code(&v)).transpose()?;
-        // `admit` checks whether another template uses the code, because the templates are known there.
+        // `Admitter::decode` checks whether another template uses the code, because the templates are known there.
         if code.is_none() && template == DEFAULT_TEMPLATE {
             return Err(BadMessage::new("code", "is missing"));
         }
