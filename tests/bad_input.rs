@@ -372,7 +372,7 @@ async fn a_receipt_that_cannot_be_recorded_is_not_taken_and_a_kept_one_becomes_a
 
     let receipt =
         json!({"v": 1, "uid": attempt.uid, "n": attempt.n, "carrier": "c1", "verdict": "delivered"});
-    let sealed = house.keys.seal_letter("otpost.receipts", receipt.to_string().as_bytes());
+    let sealed = house.keys.seal_message("otpost.receipts", receipt.to_string().as_bytes());
     house.publish_bytes("receipt", sealed.as_bytes()).await;
     let (field, reason, body) = house.dead_letter().await;
     assert_eq!((field.as_str(), reason.as_str()), ("receipt", "cannot be kept (SQLSTATE 22003)"));

@@ -186,7 +186,7 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     let log = house.log("all");
     for line in [
         "a dispatch changed its state",
-        "a carrier did not take a message",
+        "carrier did not accept a message",
         "a message cannot be used",
         "the ledger is away",
     ] {

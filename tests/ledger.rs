@@ -173,7 +173,7 @@ async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
     p.finish(&seen, accepted("SM1")).await;
     let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
     assert_eq!(late, Concluded::Late { fact: false }, "the same finish again: nothing to add");
-    let decision = otpost::domain::decide::next(&seen, p.t(20), &p.policy);
+    let decision = otpost::domain::decide::decide(&seen, p.t(20), &p.policy);
     let deciding = otpost::ledger::DecisionWrite::decide(&seen, decision.transition, otpost::ledger::Destinations::default());
     let lost = p.world.ledger.conclude(deciding).await.unwrap();
     assert!(matches!(&lost, Concluded::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use otpost::domain::channel::Channel;
 use otpost::domain::dispatch::{Code, Kind, Params, Part, Words};
-use otpost::messages::{Letterhead, Templates, gsm7};
+use otpost::messages::{RenderInput, Templates, gsm7};
 use serde_json::json;
 
 use super::account::form_of;
@@ -23,7 +23,7 @@ pub fn holds(input: &[u8]) {
         return;
     }
     let params: Params = [("word".to_owned(), json!("<&>")), ("n".to_owned(), json!(7))].into();
-    let head = Letterhead {
+    let head = RenderInput {
         brand: "Example",
         template: "given",
         locale: Some("en"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use otpost::domain::channel::Channel;
 use otpost::domain::dispatch::{Code, Params, Part, Words};
-use otpost::messages::{Letterhead, Templates};
+use otpost::messages::{RenderInput, Templates};
 use serde_json::json;
 
 use super::template::is_bounded;
@@ -27,7 +27,7 @@ pub fn holds(input: &[u8]) {
     templates.add("echo.en.sms", ECHO.to_owned()).expect("a template");
     let params: Params = [("word".to_owned(), json!(param))].into();
     let life = Duration::from_secs(u64::from(life));
-    let head = Letterhead { brand, template: "code", locale, country, params: &params, life };
+    let head = RenderInput { brand, template: "code", locale, country, params: &params, life };
 
     if let Ok(words) = templates.render(channel, &head, Some(&code)) {
         is_bounded(&words);
@@ -44,7 +44,7 @@ pub fn holds(input: &[u8]) {
         assert!(brand.chars().count() > 60 || brand.contains("[pause "), "our own templates render");
     }
 
-    let head = Letterhead { template: "echo", ..head };
+    let head = RenderInput { template: "echo", ..head };
     let expected = format!("{brand}|{}|{param}|{}", code.expose(), life.as_secs() / 60);
     match templates.render(Channel::Sms, &head, Some(&code)) {
         Ok(Words::Text(text)) => assert_eq!(*text, expected.trim()),

@@ -15,7 +15,7 @@ use crate::broker::{Broker, Lane};
 use crate::config::Config;
 use crate::config::live::Live;
 use crate::delivery::scheduler;
-use crate::delivery::wake::{Call, Waker};
+use crate::delivery::wake::{ScheduledWake, Waker};
 use crate::delivery::worker::{self, Worker};
 use crate::http::{self, Api, ApiState};
 use crate::ledger::health::{LedgerHealth, RETRY_EVERY};
@@ -86,7 +86,7 @@ impl Starting {
     }
 
     /// Runs dispatches: from the broker, from wake-ups, from the due scan; tells what they owe.
-    pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<Call>) -> Arc<Worker> {
+    pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<ScheduledWake>) -> Arc<Worker> {
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
         let publisher = EventPublisher::new(self.feed.clone(), self.rules.webhooks.clone());
         let publisher = match &self.broker {
@@ -116,7 +116,7 @@ impl Starting {
         if let Some(broker) = &self.broker {
             let jobs = broker.consume(Lane::Dispatch, self.config.amqp.prefetch, may.clone());
             self.tasks.spawn(Arc::clone(&worker).consume(jobs));
-            self.tasks.spawn(Arc::clone(&worker).consume_suspects(broker.consume(Lane::Suspect, 1, may)));
+            self.tasks.spawn(Arc::clone(&worker).consume_quarantine(broker.consume(Lane::Suspect, 1, may)));
         }
         let watched = Arc::clone(&worker);
         self.until_shutdown(async move { watched.ledger_health.watch_over(watched.ledger()).await });

@@ -49,7 +49,7 @@ fn rejected(id: i64) -> Option<Outcome> {
 }
 
 /// Maps status ids of a negative report to reasons.
-fn reason_of(id: i64, error: Option<&Trouble>) -> Reason {
+fn reason_of(id: i64, error: Option<&StatusError>) -> Reason {
     match id {
         8 | 51 | 52 => Reason::InvalidNumber,
         10 | 14 => Reason::Blocked,
@@ -58,8 +58,10 @@ fn reason_of(id: i64, error: Option<&Trouble>) -> Reason {
         20 | 21 | 31 => Reason::Congestion,
         15 => Reason::CarrierExpired,
         4 | 9 => match error {
-            Some(Trouble { id: Some(UNKNOWN_SUBSCRIBER), permanent: Some(true) }) => Reason::InvalidNumber,
-            Some(Trouble { permanent: Some(true), .. }) => Reason::Blocked,
+            Some(StatusError { id: Some(UNKNOWN_SUBSCRIBER), permanent: Some(true) }) => {
+                Reason::InvalidNumber
+            }
+            Some(StatusError { permanent: Some(true), .. }) => Reason::Blocked,
             _ => Reason::Unreachable,
         },
         _ => Reason::Unexplained,
@@ -142,23 +144,23 @@ struct Reporting<'a> {
 
 /// Answer to a send request, with one entry per message.
 #[derive(Deserialize)]
-struct Taken {
-    messages: Vec<Said>,
+struct SendAnswer {
+    messages: Vec<MessageStatus>,
 }
 
 /// Body of a report or a log, with one entry per message.
 #[derive(Deserialize)]
 struct Reports {
-    results: Vec<Said>,
+    results: Vec<MessageStatus>,
 }
 
 /// The status of one message in an answer, a report or a log.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Said {
+struct MessageStatus {
     message_id: Option<String>,
     status: Option<Status>,
-    error: Option<Trouble>,
+    error: Option<StatusError>,
     details: Option<Parts>,
 }
 
@@ -170,7 +172,7 @@ struct Status {
 }
 
 #[derive(Deserialize)]
-struct Trouble {
+struct StatusError {
     id: Option<i64>,
     permanent: Option<bool>,
 }
@@ -275,8 +277,8 @@ impl Carrier for Infobip {
             _ => return Outcome::Unknown.into(),
         }
         // The carrier answers 200 for a refused text too.
-        let said = answer.read::<Taken>().and_then(|taken| taken.messages.into_iter().next());
-        let Some(Said { message_id, status: Some(status), details, .. }) = said else {
+        let said = answer.read::<SendAnswer>().and_then(|taken| taken.messages.into_iter().next());
+        let Some(MessageStatus { message_id, status: Some(status), details, .. }) = said else {
             return Outcome::Unknown.into();
         };
         let reference = message_id.as_deref().and_then(kept);
@@ -328,7 +330,7 @@ fn strongest(reports: &Reports) -> Option<Receipt> {
     reports.results.iter().filter_map(of_message).max_by_key(rank)
 }
 
-fn of_message(said: &Said) -> Option<Receipt> {
+fn of_message(said: &MessageStatus) -> Option<Receipt> {
     let status = said.status.as_ref()?;
     let (verdict, reason) = match (status.group_id, status.id) {
         (_, WITH_OPERATOR) | (group::ACCEPTED | group::PENDING, _) => (ReceiptStatus::Interim, None),

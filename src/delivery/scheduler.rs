@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use uuid::Uuid;
 
-use crate::delivery::wake::Call;
+use crate::delivery::wake::ScheduledWake;
 use crate::delivery::worker::Worker;
 
 /// Interval of the due scan. A lost wake-up delays a dispatch by at most this time.
@@ -21,21 +21,21 @@ const SCAN: Duration = Duration::from_secs(1);
 /// Maximum number of rows that one scan takes.
 const MAX_TAKEN_PER_SCAN: usize = 128;
 /// The same maximum while no carrier has room for due dispatches. There may be a hundred thousand of them.
-const FEW: usize = 32;
+const MAX_TAKEN_WITHOUT_ROOM: usize = 32;
 /// Pause before the next scan if more rows are due. New codes are sent in between.
-const BREATH: Duration = Duration::from_millis(25);
+const SCAN_PAUSE: Duration = Duration::from_millis(25);
 /// Maximum number of scheduled wake-ups. Further ones are left to the scan.
-const CALLS: usize = 20_000;
+const MAX_SCHEDULED_WAKE_UPS: usize = 20_000;
 /// Maximum number of woken dispatches that wait for a permit. New jobs from the broker, which arrive one by one, wait behind at
 /// most this many.
-const LINE: usize = 64;
+const MAX_WAITING_WAKE_UPS: usize = 64;
 
 /// Takes and processes due dispatches on a worker, until shutdown.
-pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<Call>, shutdown: CancellationToken) {
+pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<ScheduledWake>, shutdown: CancellationToken) {
     // Both loops run concurrently, so that a wake-up does not wait for a scan.
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = by_name(&worker, &mut wakes) => {}
+        () = run_wake_ups(&worker, &mut wakes) => {}
         () = by_scan(&worker) => {}
     }
 }
@@ -48,20 +48,20 @@ async fn by_scan(worker: &Arc<Worker>) {
         while scan(worker).await {
             // The acquire queues behind the dispatches that were taken. When it returns, there is room again.
             drop(worker.slots.acquire().await);
-            tokio::time::sleep(BREATH).await;
+            tokio::time::sleep(SCAN_PAUSE).await;
         }
     }
 }
 
-async fn by_name(worker: &Arc<Worker>, wakes: &mut mpsc::Receiver<Call>) {
+async fn run_wake_ups(worker: &Arc<Worker>, wakes: &mut mpsc::Receiver<ScheduledWake>) {
     let mut calls: DelayQueue<Uuid> = DelayQueue::new();
-    let line = Arc::new(Semaphore::new(LINE));
+    let line = Arc::new(Semaphore::new(MAX_WAITING_WAKE_UPS));
     loop {
         let uid = tokio::select! {
             woken = wakes.recv() => match woken {
-                Some(Call { uid, after: Duration::ZERO }) => uid,
-                Some(Call { uid, after }) => {
-                    if calls.len() < CALLS {
+                Some(ScheduledWake { uid, after: Duration::ZERO }) => uid,
+                Some(ScheduledWake { uid, after }) => {
+                    if calls.len() < MAX_SCHEDULED_WAKE_UPS {
                         calls.insert(uid, after);
                     }
                     continue;
@@ -107,7 +107,7 @@ async fn scan(worker: &Arc<Worker>) -> bool {
         return false;
     }
     // Dispatches that are taken here wait for their permits, so that a backlog of new jobs does not block them.
-    let most = if worker.finds_nobody() { FEW } else { MAX_TAKEN_PER_SCAN };
+    let most = if worker.finds_no_carrier() { MAX_TAKEN_WITHOUT_ROOM } else { MAX_TAKEN_PER_SCAN };
     let (fresh, begun) = (worker.room_for_fresh().min(most), worker.room_for_retries().min(most));
     let due = match worker.ledger().take_due(fresh, begun).await {
         Ok(due) => due,

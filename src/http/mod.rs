@@ -156,7 +156,7 @@ async fn receive(
             "this is no receipt of this carrier",
         )
         .into_response(),
-        Reception::Away => {
+        Reception::Unavailable => {
             let detail = "the ledger does not answer; send the same callback again";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::LedgerAway, detail)
                 .retry_after(1)

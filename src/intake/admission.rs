@@ -16,7 +16,7 @@ use crate::domain::dispatch::Words;
 use crate::domain::dispatch::{Code, Dispatch, Kind, Order, Params, PhoneNumber};
 use crate::intake::{BadMessage, Job};
 use crate::ledger::{Admission, Destinations, Limit, Refusal};
-use crate::messages::{Letterhead, Templates};
+use crate::messages::{RenderInput, Templates};
 use crate::seal::{Keys, RowSecret, SealError};
 
 /// Where a job came from.
@@ -214,7 +214,7 @@ impl Admitter {
     /// Renders the message of a dispatch for a channel, with this remaining life.
     pub fn render(
         &self, order: &Order, channel: Channel, code: Option<&Code>, params: &Params, life: Duration,
-    ) -> Result<Words, crate::messages::NoWords> {
+    ) -> Result<Words, crate::messages::RenderError> {
         let (locale, country) = (order.locale.as_deref(), order.country.as_deref());
         self.words(channel, &order.tenant, &order.template, locale, country, (code, params), life)
     }
@@ -223,9 +223,9 @@ impl Admitter {
     fn words(
         &self, channel: Channel, tenant: &str, template: &str, locale: Option<&str>, country: Option<&str>,
         (code, params): (Option<&Code>, &Params), life: Duration,
-    ) -> Result<Words, crate::messages::NoWords> {
+    ) -> Result<Words, crate::messages::RenderError> {
         let brand = self.config.brand(tenant);
-        self.templates.render(channel, &Letterhead { brand, template, locale, country, params, life }, code)
+        self.templates.render(channel, &RenderInput { brand, template, locale, country, params, life }, code)
     }
 
     fn serves(&self, country: Option<&str>) -> bool {

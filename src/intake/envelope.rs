@@ -15,7 +15,7 @@ const VERSION: u32 = 1;
 pub const CONTENT_TYPE: &str = "application/vnd.otpost.sealed";
 
 /// Maximum bytes of a dead letter's body that are kept. The broker refuses a message that is too large and closes the channel.
-const LONGEST_LETTER: usize = 1024 * 1024;
+const MAX_DEAD_LETTER_BYTES: usize = 1024 * 1024;
 
 /// A message with those of its properties that determine how it may be processed.
 #[derive(Clone, Serialize, Deserialize)]
@@ -63,13 +63,13 @@ impl Envelope {
     /// Seals the envelope for a queue. It cannot be opened for another queue.
     pub fn seal(&self, keys: &Keys, queue: &str) -> Vec<u8> {
         let plain = Zeroizing::new(serde_json::to_vec(self).expect("plain structs with text keys serialise"));
-        keys.seal_letter(queue, &plain).into_bytes()
+        keys.seal_message(queue, &plain).into_bytes()
     }
 
     /// Opens an envelope that was sealed for a queue. Returns `None` if it is not ours, its key is missing, or a later version
     /// sealed it.
     pub fn open(keys: &Keys, queue: &str, sealed: &[u8]) -> Option<Self> {
-        let plain = keys.open_letter(queue, std::str::from_utf8(sealed).ok()?).ok()?;
+        let plain = keys.open_message(queue, std::str::from_utf8(sealed).ok()?).ok()?;
         let envelope: Self = serde_json::from_slice(&plain).ok()?;
         (envelope.v <= VERSION).then_some(envelope)
     }
@@ -83,13 +83,13 @@ impl Envelope {
     }
 
     /// Returns the dead letter of a delivery that cannot be processed: the sealed message, with our reason in the headers.
-    pub fn letter(delivery: &Delivery, keys: &Keys, bad: &BadMessage) -> Message {
+    pub fn dead_letter(delivery: &Delivery, keys: &Keys, bad: &BadMessage) -> Message {
         let headers = vec![
             (header::FIELD.to_owned(), bad.field.clone()),
             (header::REASON.to_owned(), bad.rule.clone()),
             (header::BYTES.to_owned(), delivery.body.len().to_string()),
         ];
-        Self::of(delivery, LONGEST_LETTER).message(keys, "otpost.dead", "dead", headers)
+        Self::of(delivery, MAX_DEAD_LETTER_BYTES).message(keys, "otpost.dead", "dead", headers)
     }
 
     /// Returns the broker message with the sealed envelope.

@@ -55,7 +55,7 @@ const SAMPLE_LINK: [(&str, &str); 2] =
 
 /// Why a message cannot be rendered. The error contains no text of a template or a library.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoWords {
+pub enum RenderError {
     /// There is no template with this name for the channel.
     #[error("there is no template of this name for this channel")]
     Missing,
@@ -74,7 +74,7 @@ pub struct Templates {
 
 /// The values of a message besides its code.
 #[derive(Debug)]
-pub struct Letterhead<'a> {
+pub struct RenderInput<'a> {
     /// The brand at the beginning of the message.
     pub brand: &'a str,
     /// The template's name.
@@ -190,7 +190,7 @@ impl Templates {
             let params = SAMPLE_LINK.map(|(name, value)| (name.to_owned(), value.into())).into();
             let life = Duration::from_mins(5);
             let (locale, country) = (Some(language), None);
-            let head = Letterhead { brand, template, locale, country, params: &params, life };
+            let head = RenderInput { brand, template, locale, country, params: &params, life };
             let code = (self.kind(template)? == Kind::Code).then_some(&code);
             match self.render(Channel::Sms, &head, code).ok()? {
                 Words::Text(text) => Some((name.clone(), gsm7::segments(&text))),
@@ -204,19 +204,19 @@ impl Templates {
     ///
     /// # Errors
     ///
-    /// Returns [`NoWords`] if there is no template, or it cannot be rendered.
+    /// Returns [`RenderError`] if there is no template, or it cannot be rendered.
     pub fn render(
-        &self, channel: Channel, head: &Letterhead<'_>, code: Option<&Code>,
-    ) -> Result<Words, NoWords> {
+        &self, channel: Channel, head: &RenderInput<'_>, code: Option<&Code>,
+    ) -> Result<Words, RenderError> {
         let (language, template) = languages(head.locale, head.country)
             .find_map(|l| {
                 let name = format!("{}.{l}.{channel}", head.template);
                 self.env.get_template(&name).ok().map(|t| (l, t))
             })
-            .ok_or(NoWords::Missing)?;
+            .ok_or(RenderError::Missing)?;
         // A reload may have replaced the template for which the job was admitted.
         if self.kinds.get(template.name()) != Some(&Kind::of(code)) {
-            return Err(NoWords::Broken(match code {
+            return Err(RenderError::Broken(match code {
                 Some(_) => "it does not use the code of the job",
                 None => "it uses a code, and the job has none",
             }));
@@ -232,9 +232,9 @@ impl Templates {
         values.insert("minutes".to_owned(), Value::from(seconds / 60));
         let rounded_up = if seconds < 60 { 0 } else { seconds.div_ceil(60) };
         values.insert("minutes_rounded_up".to_owned(), Value::from(rounded_up));
-        let text = Zeroizing::new(template.render(values).map_err(|e| NoWords::Broken(kind(&e)))?);
+        let text = Zeroizing::new(template.render(values).map_err(|e| RenderError::Broken(kind(&e)))?);
         if text.chars().count() > LONGEST {
-            return Err(NoWords::Broken("it is longer than 1000 characters"));
+            return Err(RenderError::Broken("it is longer than 1000 characters"));
         }
         Ok(match channel {
             Channel::Sms => Words::Text(Zeroizing::new(text.trim().to_owned())),
@@ -271,10 +271,10 @@ fn spell(code: &Code) -> Zeroizing<String> {
     out
 }
 
-fn parts(text: &str) -> Result<Vec<Part>, NoWords> {
+fn parts(text: &str) -> Result<Vec<Part>, RenderError> {
     let parts = read_parts(text)?;
     if parts.iter().map(markup).sum::<usize>() > LONGEST_MARKUP {
-        return Err(NoWords::Broken("it is too long to be spoken: fewer sentences"));
+        return Err(RenderError::Broken("it is too long to be spoken: fewer sentences"));
     }
     Ok(parts)
 }
@@ -287,7 +287,7 @@ fn markup(part: &Part) -> usize {
     }
 }
 
-fn read_parts(text: &str) -> Result<Vec<Part>, NoWords> {
+fn read_parts(text: &str) -> Result<Vec<Part>, RenderError> {
     text.lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
@@ -296,7 +296,7 @@ fn read_parts(text: &str) -> Result<Vec<Part>, NoWords> {
                 return Ok(Part::Say(Zeroizing::new(line.to_owned())));
             };
             let seconds = pause.parse().ok().filter(|s| (1..=10).contains(s));
-            seconds.map(Part::Pause).ok_or(NoWords::Broken("a pause is [pause N], N from 1 to 10"))
+            seconds.map(Part::Pause).ok_or(RenderError::Broken("a pause is [pause N], N from 1 to 10"))
         })
         .collect()
 }

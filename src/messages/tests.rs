@@ -2,8 +2,15 @@ use serde_json::json;
 
 use super::*;
 
-fn head<'a>(locale: Option<&'a str>, country: Option<&'a str>, params: &'a Params) -> Letterhead<'a> {
-    Letterhead { brand: "Example", template: "code", locale, country, params, life: Duration::from_secs(290) }
+fn head<'a>(locale: Option<&'a str>, country: Option<&'a str>, params: &'a Params) -> RenderInput<'a> {
+    RenderInput {
+        brand: "Example",
+        template: "code",
+        locale,
+        country,
+        params,
+        life: Duration::from_secs(290),
+    }
 }
 
 fn text(templates: &Templates, locale: Option<&str>, country: Option<&str>) -> String {
@@ -31,7 +38,7 @@ fn what_is_spoken_fits_into_a_carriers_markup() {
     let (fits, too_long) = (render(70), render(71));
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(fits.is_ok());
-    assert!(matches!(too_long, Err(NoWords::Broken(why)) if why.contains("too long to be spoken")));
+    assert!(matches!(too_long, Err(RenderError::Broken(why)) if why.contains("too long to be spoken")));
 }
 
 #[test]
@@ -42,7 +49,7 @@ fn a_text_fits_one_part_and_falls_back_to_a_language_that_is_there() {
         "Example: your code is 481516. It expires in 5 minutes. Never share it."
     );
     let (params, code) = (Params::new(), Code::parse("481516").unwrap());
-    let head = Letterhead { life: Duration::from_secs(59), ..head(Some("en"), None, &params) };
+    let head = RenderInput { life: Duration::from_secs(59), ..head(Some("en"), None, &params) };
     let Words::Text(short) = templates.render(Channel::Sms, &head, Some(&code)).unwrap() else {
         panic!("a text")
     };
@@ -78,7 +85,7 @@ fn unknown_values_and_endless_loops_are_errors_without_values() {
     let code = Code::parse("481516").unwrap();
     for template in ["bad", "loop", "none"] {
         let params = Params::new();
-        let head = Letterhead { template, ..head(None, None, &params) };
+        let head = RenderInput { template, ..head(None, None, &params) };
         let e = templates.render(Channel::Sms, &head, Some(&code)).unwrap_err();
         assert!(!e.to_string().contains("4815"), "{e}");
     }
@@ -115,7 +122,7 @@ fn params(pairs: &[(&str, &str)]) -> Params {
 /// Renders a built-in template of the two-step service for the brand "Shop".
 fn shop(template: &str, language: &str, channel: Channel, params: &Params, life: u64) -> Words {
     let (locale, life) = (Some(language), Duration::from_secs(life));
-    let head = Letterhead { brand: "Shop", template, locale, country: None, params, life };
+    let head = RenderInput { brand: "Shop", template, locale, country: None, params, life };
     let templates = Templates::load(None).unwrap();
     let code = Code::parse("481516").unwrap();
     let code = (templates.kind(template) == Some(Kind::Code)).then_some(&code);
@@ -308,9 +315,9 @@ fn a_code_is_put_into_no_notice_and_a_notice_into_no_codes_words() {
     let (templates, code) = (Templates::load(None).unwrap(), Code::parse("481516").unwrap());
     let params = params(&[("code", "999999")]);
     for (template, code) in [("code", None), ("two_step_notice", Some(&code))] {
-        let head = Letterhead { template, ..head(None, None, &params) };
+        let head = RenderInput { template, ..head(None, None, &params) };
         let refused = templates.render(Channel::Sms, &head, code);
-        assert!(matches!(refused, Err(NoWords::Broken(_))), "{template}: {refused:?}");
+        assert!(matches!(refused, Err(RenderError::Broken(_))), "{template}: {refused:?}");
     }
 }
 

@@ -50,7 +50,7 @@ pub enum Reception {
     /// The body is not in the carrier's format, or cannot be stored: 400.
     Unreadable,
     /// The ledger does not answer: 503, and the carrier retries.
-    Away,
+    Unavailable,
 }
 
 /// The dependencies of a receiver.
@@ -73,7 +73,7 @@ pub struct ReceiptDeps {
 
 /// Verifies and records the callbacks of carriers.
 pub struct Receiver {
-    parts: ReceiptDeps,
+    deps: ReceiptDeps,
     /// Whether the ledger answers.
     pub ledger_health: LedgerHealth,
 }
@@ -82,14 +82,14 @@ impl std::ops::Deref for Receiver {
     type Target = ReceiptDeps;
 
     fn deref(&self) -> &ReceiptDeps {
-        &self.parts
+        &self.deps
     }
 }
 
 impl Receiver {
     /// Creates a receiver for callbacks to URLs under `public_url`.
-    pub fn new(parts: ReceiptDeps) -> Self {
-        Self { parts, ledger_health: LedgerHealth::new() }
+    pub fn new(deps: ReceiptDeps) -> Self {
+        Self { deps, ledger_health: LedgerHealth::new() }
     }
 
     /// Verifies a callback and records its receipt.
@@ -143,13 +143,13 @@ impl Receiver {
             Err(e) => {
                 self.ledger_health.begins(&e);
                 // The ledger would refuse this receipt later too. Only the carrier can keep it.
-                if e.bars().is_some() { Reception::Unreadable } else { self.set_aside(&recording).await }
+                if e.bars().is_some() { Reception::Unreadable } else { self.queue_receipt(&recording).await }
             }
         }
     }
 
     /// Queues a receipt on the broker during a ledger outage. The message contains only the parsed receipt, sealed.
-    async fn set_aside(&self, recording: &Recording) -> Reception {
+    async fn queue_receipt(&self, recording: &Recording) -> Reception {
         if let Some(broker) = &self.broker
             && broker.publish(self.kept(recording)).await.is_ok()
         {
@@ -158,15 +158,15 @@ impl Receiver {
         }
         tracing::warn!(
             carrier = recording.carrier,
-            "a receipt cannot be kept: the carrier is asked to try again"
+            "receipt cannot be stored: answered 503, the carrier retries"
         );
-        Reception::Away
+        Reception::Unavailable
     }
 
     fn kept(&self, recording: &Recording) -> Message {
         let plain = serde_json::to_vec(&Kept { v: VERSION, recording: recording.clone() })
             .expect("plain structs with text keys serialise");
-        Self::message(self.keys.now().seal_letter(QUEUE, &plain).into_bytes())
+        Self::message(self.keys.now().seal_message(QUEUE, &plain).into_bytes())
     }
 
     fn message(body: Vec<u8>) -> Message {
@@ -186,8 +186,9 @@ impl Receiver {
     /// Consumes queued receipts and records them when the ledger answers.
     pub async fn consume(self: Arc<Self>, mut intake: Intake) {
         while let Some(delivery) = intake.next().await {
-            let opened =
-                std::str::from_utf8(&delivery.body).ok().map(|text| self.keys.now().open_letter(QUEUE, text));
+            let opened = std::str::from_utf8(&delivery.body)
+                .ok()
+                .map(|text| self.keys.now().open_message(QUEUE, text));
             let Some(Ok(plain)) = opened else {
                 tracing::error!("a kept receipt does not open: is a key missing in keys.previous?");
                 tokio::spawn(Arc::clone(&self).later(delivery));
@@ -231,8 +232,8 @@ impl Receiver {
 
     /// Dead-letters a receipt that cannot be recorded.
     async fn dead_letter(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
-        tracing::error!(rule = bad.rule, "a kept receipt cannot be recorded: it goes to otpost.dead");
-        let letter = Envelope::letter(&delivery, &self.keys.now(), &bad);
+        tracing::error!(rule = bad.rule, "queued receipt cannot be recorded: dead-lettered to otpost.dead");
+        let letter = Envelope::dead_letter(&delivery, &self.keys.now(), &bad);
         self.give(letter, delivery).await;
     }
 

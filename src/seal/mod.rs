@@ -184,12 +184,12 @@ impl Keys {
     }
 
     /// Seals a message's whole body for the queue that it is moved to.
-    pub fn seal_letter(&self, queue: &str, body: &[u8]) -> String {
+    pub fn seal_message(&self, queue: &str, body: &[u8]) -> String {
         self.seal("otpost/letter/v1", "", queue.as_bytes(), body)
     }
 
     /// Opens the body of a message from that queue.
-    pub fn open_letter(&self, queue: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open_message(&self, queue: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         self.open("otpost/letter/v1", "", queue.as_bytes(), sealed)
     }
 

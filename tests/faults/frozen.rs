@@ -166,7 +166,7 @@ async fn a_worker_is_frozen_before_its_request_until_another_has_repeated_it() {
     let overtaken = Overtaken::at("AttemptBegun", &site).await;
     overtaken.wake(4, ["unknown", "accepted"]).await;
     let log = site.house.log("a");
-    assert!(log.contains("too much time went by between"), "it says so: {log}");
+    assert!(log.contains("attempt too late after its commit"), "it says so: {log}");
     overtaken.ends(2, 6, ["unknown", "accepted"], 1).await;
 }
 

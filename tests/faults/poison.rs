@@ -110,7 +110,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     let letters = dead_letters(&site, &poison, "killed_reader").await;
     let deaths = supervisor.deaths;
     let logs: String = site.house.logs().into_iter().map(|(_, log)| log).collect();
-    let aside = logs.matches("it goes to otpost.suspect").count();
+    let aside = logs.matches("quarantined to otpost.suspect").count();
     println!("{name}: {deaths} deaths, {aside} set aside, {letters} dead letters");
     assert!(aside > NEIGHBOURS[1], "its neighbours were in danger: {aside}");
     // What dies between the confirm of what is set aside and its ack finds both again: only then there may be two, and

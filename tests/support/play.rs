@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use otpost::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus};
 use otpost::domain::channel::Channel;
 use otpost::domain::clock::after;
-use otpost::domain::decide::{Begin, Candidate, Decision, Policy, UnknownPolicy, next, skip_step, snooze};
+use otpost::domain::decide::{Begin, Candidate, Decision, Policy, UnknownPolicy, decide, skip_step, snooze};
 use otpost::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use otpost::ledger::{
     Admission, Admitted, Advanced, Advancing, AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite,
@@ -147,7 +147,7 @@ impl Play {
         a.outcome = Some(judgement.outcome);
         a.closed_at = Some(now);
         a.details = judgement.details.clone();
-        let decision = next(&after, now, &self.policy);
+        let decision = decide(&after, now, &self.policy);
         let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
         (DecisionWrite::finish(seen, closing, Some(decision.transition.clone()), DESTINATIONS), decision)
     }
@@ -178,7 +178,7 @@ impl Play {
     /// Takes, finds that no carrier has pace, decides.
     pub async fn turn_without_pace(&self, uid: Uuid) {
         let d = self.take(uid).await;
-        let decision = next(&d, self.now().await, &self.policy);
+        let decision = decide(&d, self.now().await, &self.policy);
         let begin = decision.begin.expect("a begin is due");
         let put_off = snooze(&d, &begin, None, self.now().await, &self.policy);
         self.conclude(&d, put_off).await;

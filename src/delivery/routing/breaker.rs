@@ -22,7 +22,7 @@ pub(super) struct Breaker {
 impl Breaker {
     /// Returns whether a request may pass now. After the pause one request passes as the probe, and the pause starts again for the
     /// others.
-    pub(super) fn lets_through(&mut self, now: Duration) -> bool {
+    pub(super) fn try_pass(&mut self, now: Duration) -> bool {
         match self.until {
             None => true,
             Some(until) if now < until => false,
@@ -47,7 +47,7 @@ impl Breaker {
         }
     }
 
-    /// Returns whether the breaker is open. Unlike `lets_through`, it does not use up the probe.
+    /// Returns whether the breaker is open. Unlike `try_pass`, it does not use up the probe.
     pub(super) fn is_open(&self, now: Duration) -> bool {
         self.until.is_some_and(|until| now < until)
     }
@@ -78,20 +78,20 @@ mod tests {
         let s = Duration::from_secs;
         for _ in 1..FAILURES {
             b.fail(s(0));
-            assert!(b.lets_through(s(0)));
+            assert!(b.try_pass(s(0)));
         }
         b.succeed();
         for _ in 0..FAILURES {
-            assert!(b.lets_through(s(0)), "a success begins the count anew");
+            assert!(b.try_pass(s(0)), "a success begins the count anew");
             b.fail(s(0));
         }
-        assert!(!b.lets_through(s(4)));
+        assert!(!b.try_pass(s(4)));
         for _ in 0..50 {
             b.fail(s(1));
         }
-        assert!(b.lets_through(s(5)), "one is let through after the pause");
-        assert!(!b.lets_through(s(5)), "and the others wait for what it finds");
+        assert!(b.try_pass(s(5)), "one is let through after the pause");
+        assert!(!b.try_pass(s(5)), "and the others wait for what it finds");
         b.succeed();
-        assert!(b.lets_through(s(5)));
+        assert!(b.try_pass(s(5)));
     }
 }

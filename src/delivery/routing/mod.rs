@@ -20,7 +20,7 @@ use breaker::Breaker;
 use pace::Pace;
 
 /// Maximum number of countries whose policies are cached. Further policies are computed on each use.
-const POLICIES: usize = 512;
+const MAX_CACHED_POLICIES: usize = 512;
 /// If an account finished a request within this time, a dispatch that finds no free permit expects one soon.
 const MOVES: Duration = Duration::from_secs(1);
 
@@ -75,7 +75,7 @@ pub struct NoRoom {
 
 impl Ready {
     /// Waits for rate limit capacity again. Capacity that was granted before an outage must not cause a burst after it.
-    pub async fn paced_again(&self) {
+    pub async fn wait_for_pace(&self) {
         self.account.bounds.pace.ready().await;
     }
 }
@@ -104,7 +104,8 @@ impl Routes {
         for (name, c) in &config.carriers {
             let bad = |what: &str| BadConfig(format!("carriers.{name}: {what}"));
             let account = c.accounts().first().copied();
-            let account = account.ok_or_else(|| bad("needs its kind, such as a section twilio"))?;
+            let account =
+                account.ok_or_else(|| bad("needs a carrier section, such as [carriers.NAME.twilio]"))?;
             let (carrier, least) = (account.open().map_err(|e| bad(&e))?, account.min_life());
             let keeps = |channel| carrier.keeps_references(channel);
             let best = if keeps(Channel::Sms) { UnknownPolicy::Lookup } else { UnknownPolicy::Wait };
@@ -115,7 +116,7 @@ impl Routes {
             for (channel, key, policy) in unknown {
                 if matches!(policy, UnknownPolicy::Lookup | UnknownPolicy::Idempotent) && !keeps(channel) {
                     return Err(bad(&format!(
-                        "{key}: this carrier knows nothing by our own reference; use wait or never"
+                        "{key}: this carrier does not keep our reference; use wait or never"
                     )));
                 }
             }
@@ -158,7 +159,7 @@ impl Routes {
             voice: self.candidates(Channel::Voice, country),
             receipt_wait: Duration::from_secs(self.config.dispatch.receipt_wait_s),
         });
-        if policies.len() < POLICIES {
+        if policies.len() < MAX_CACHED_POLICIES {
             policies.insert(key, Arc::clone(&policy));
         }
         policy
@@ -192,20 +193,20 @@ impl Routes {
             if account.is_broken(channel, country) {
                 continue;
             }
-            let Some(slot) = account.slot() else {
+            let Some(slot) = account.permit() else {
                 soon.extend(account.bounds.moves(now).then_some(account));
                 continue;
             };
             if !account.bounds.pace.take(has_waited, now) {
                 soon.push(account);
-            } else if account.lets_through(channel, country) {
+            } else if account.try_pass(channel, country) {
                 // The breaker is checked last, because this may be the one request that probes it.
                 let min_life = account.candidates.get(&channel).map_or(MIN_LIFE, |c| c.min_life);
                 return Ok(Ready { account: Arc::clone(account), min_life, _slot: slot });
             }
         }
         let shortest = soon.into_iter().min_by_key(|account| account.bounds.pace.wait(now));
-        Err(NoRoom { wait: shortest.map(|account| account.bounds.pace.line_up(now)) })
+        Err(NoRoom { wait: shortest.map(|account| account.bounds.pace.enqueue(now)) })
     }
 
     /// Divides each account's rate limit among the live workers.
@@ -238,7 +239,7 @@ impl Bounds {
 impl Account {
     /// Takes a permit for a status request, which needs no rate limit capacity because nothing is sent. Returns `None` if no permit
     /// is free.
-    pub fn slot(&self) -> Option<OwnedSemaphorePermit> {
+    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.bounds.slots).try_acquire_owned().ok()
     }
 
@@ -248,7 +249,7 @@ impl Account {
         keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now)))
     }
 
-    fn lets_through(&self, channel: Channel, country: Option<&str>) -> bool {
+    fn try_pass(&self, channel: Channel, country: Option<&str>) -> bool {
         let now = crate::domain::clock::boot();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         if keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now))) {
@@ -256,7 +257,7 @@ impl Account {
         }
         for key in keys(channel, country) {
             if let Some(breaker) = breakers.get_mut(&key) {
-                breaker.lets_through(now);
+                breaker.try_pass(now);
             }
         }
         true
@@ -324,7 +325,7 @@ mod tests {
             "nothing ends: it hangs, as far as anybody knows"
         );
         let account = routes.account("c1").unwrap();
-        assert!(account.slot().is_none(), "and nobody asks it what became of something");
+        assert!(account.permit().is_none(), "and nobody asks it what became of something");
         drop(held.pop());
         held.push(ask().unwrap());
         let wait = ask().err().unwrap().wait.unwrap();

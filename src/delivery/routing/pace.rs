@@ -23,19 +23,19 @@ struct Share {
     /// The time between two requests.
     every: Duration,
     /// Boot time at which the last turn of the queue is.
-    line_end: Duration,
+    queue_end: Duration,
 }
 
 impl Share {
     /// Creates the share. It is less than one request per second if there are more workers than that.
-    fn of(rate_per_s: u32, workers: usize, line_end: Duration) -> Self {
+    fn of(rate_per_s: u32, workers: usize, queue_end: Duration) -> Self {
         let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
         let burst = NonZeroU32::new(rate_per_s / workers).unwrap_or(NonZeroU32::MIN);
         let every =
             (Duration::from_secs(1).saturating_mul(workers) / rate_per_s.max(1)).max(Duration::from_nanos(1));
         let share = Quota::with_period(every)
             .map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst));
-        Self { limiter: RateLimiter::direct(share), every, line_end }
+        Self { limiter: RateLimiter::direct(share), every, queue_end }
     }
 }
 
@@ -47,32 +47,32 @@ impl Pace {
     /// Divides the rate limit again. The new share starts used up, so that a change in the number of workers causes no burst.
     pub(super) fn divide(&self, workers: usize) {
         let mut share = self.share();
-        *share = Share::of(self.rate_per_s, workers, share.line_end);
+        *share = Share::of(self.rate_per_s, workers, share.queue_end);
         while share.limiter.check().is_ok() {}
     }
 
     /// Takes capacity for one request. While others are queued, only a dispatch that has waited passes.
     pub(super) fn take(&self, has_waited: bool, now: Duration) -> bool {
         let share = self.share();
-        (has_waited || share.line_end <= now) && share.limiter.check().is_ok()
+        (has_waited || share.queue_end <= now) && share.limiter.check().is_ok()
     }
 
     /// Returns how long a dispatch that queues now must wait.
     pub(super) fn wait(&self, now: Duration) -> Duration {
         let share = self.share();
-        (share.line_end.max(now) + share.every).saturating_sub(now)
+        (share.queue_end.max(now) + share.every).saturating_sub(now)
     }
 
     /// Adds a dispatch to the queue and returns how long it must wait.
-    pub(super) fn line_up(&self, now: Duration) -> Duration {
+    pub(super) fn enqueue(&self, now: Duration) -> Duration {
         let mut share = self.share();
-        let turn = share.line_end.max(now) + share.every;
+        let turn = share.queue_end.max(now) + share.every;
         if turn > now + LONGEST {
             // The times are spread over the second half, so that these dispatches do not return at the same time.
             let part = f64::from(u16::from_be_bytes(crate::seal::random())) / f64::from(u16::MAX);
             return LONGEST.mul_f64(0.5 + part / 2.0);
         }
-        share.line_end = turn;
+        share.queue_end = turn;
         turn.saturating_sub(now)
     }
 
@@ -102,7 +102,7 @@ mod tests {
         let pace = Pace::new(1);
         pace.divide(4);
         assert!(!pace.take(false, NOW), "a new share begins used up");
-        assert_eq!(pace.line_up(NOW), Duration::from_secs(4), "one in four seconds");
+        assert_eq!(pace.enqueue(NOW), Duration::from_secs(4), "one in four seconds");
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
         for _ in 0..9 {
             assert!(pace.take(false, NOW));
         }
-        let turns: Vec<u128> = (0..3).map(|_| pace.line_up(NOW).as_millis()).collect();
+        let turns: Vec<u128> = (0..3).map(|_| pace.enqueue(NOW).as_millis()).collect();
         assert_eq!(turns, [100, 200, 300]);
         assert_eq!(pace.wait(NOW).as_millis(), 400);
         assert!(!pace.take(false, NOW), "there is pace, and it belongs to those in line");
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn the_line_is_never_longer_than_fifteen_seconds() {
         let pace = Pace::new(1);
-        let turns: Vec<Duration> = (0..100).map(|_| pace.line_up(NOW)).collect();
+        let turns: Vec<Duration> = (0..100).map(|_| pace.enqueue(NOW)).collect();
         assert!(turns.iter().all(|turn| *turn <= LONGEST), "{turns:?}");
         assert!(turns[20..].iter().all(|turn| *turn >= LONGEST / 2));
         assert!(turns[20..].windows(2).any(|two| two[0] != two[1]), "they do not come back at one moment");

@@ -44,9 +44,9 @@ impl Worker {
             Err(NoRoom { wait }) => {
                 let decision = snooze(d, &begin, wait, now, &policy);
                 if wait.is_some() {
-                    self.call_for(&seen, &decision);
+                    self.schedule_wake(&seen, &decision);
                 } else {
-                    now_at(&self.nobody_at);
+                    now_at(&self.no_carrier_at);
                 }
                 return self.write(seen, decision).await;
             }
@@ -105,7 +105,7 @@ impl Worker {
     /// because the attempt would become unknown otherwise.
     async fn take_back(&self, seen: &Snapshot, claim: Uuid) -> Action {
         let n = seen.d.attempts.last().map_or(1, |a| a.n + 1);
-        tracing::warn!(dispatch.id = %seen.d.order.id, attempt = n, "an attempt's commit was not heard of in time: nothing was sent");
+        tracing::warn!(dispatch.id = %seen.d.order.id, attempt = n, "attempt commit not confirmed in time: nothing sent");
         let judgement = Outcome::NotSent(Cause::TooLate).into();
         let closing = AttemptOutcome { n, claim, judgement, at: seen.now() };
         let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);

@@ -73,7 +73,7 @@ pub(super) fn triage(delivery: &Delivery) -> Result<(), Disposition> {
 impl Worker {
     /// Consumes quarantined messages, one at a time. An admitted job is sent in a task of its own, because its carrier may not
     /// answer.
-    pub async fn consume_suspects(self: Arc<Self>, mut intake: Intake) {
+    pub async fn consume_quarantine(self: Arc<Self>, mut intake: Intake) {
         while let Some(mut delivery) = intake.next().await {
             // This message may crash the process. A message that is being moved at that moment would remain in both queues.
             self.moving.over().await;
@@ -130,7 +130,7 @@ impl Worker {
     async fn suspect(&self, delivery: Delivery) {
         tracing::warn!(
             returns = delivery.times_returned,
-            "a message came back too often: it goes to otpost.suspect"
+            "message returned too often: quarantined to otpost.suspect"
         );
         self.deps.metrics.admitted("amqp", "suspect");
         let message = Envelope::of(&delivery, LARGEST).message(
@@ -148,9 +148,9 @@ impl Worker {
         tracing::warn!(
             field = bad.field,
             rule = bad.rule,
-            "a message cannot be used: it goes to otpost.dead"
+            "message cannot be processed: dead-lettered to otpost.dead"
         );
-        let letter = Envelope::letter(&delivery, &self.deps.keys.now(), bad);
+        let letter = Envelope::dead_letter(&delivery, &self.deps.keys.now(), bad);
         self.move_to(delivery, letter, Point::DeadLetterConfirmed).await;
     }
 
@@ -163,7 +163,7 @@ impl Worker {
         let mut moving = Some(self.moving.begins());
         while let Err(e) = broker.publish(message.clone()).await {
             moving = None;
-            tracing::debug!(reason = %e, "what is set aside is not confirmed yet");
+            tracing::debug!(reason = %e, "moving a message is not confirmed yet: retrying");
             if delivery.comes_again() {
                 return;
             }

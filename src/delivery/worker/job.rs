@@ -32,7 +32,7 @@ impl Worker {
         let mut admission =
             self.deps.admitter.now().admission(&job, Ingress::Amqp, delivery.traceparent.as_deref(), now);
         let sending = if admission.refusal.is_none() {
-            self.first_flight(&job, &mut admission)
+            self.first_sending(&job, &mut admission)
         } else {
             Err(NoRoom { wait: None })
         };
@@ -40,7 +40,7 @@ impl Worker {
     }
 
     /// Chooses an account and renders the message. Without room, the dispatch is admitted with a snooze.
-    fn first_flight(&self, job: &Job, admission: &mut Admission) -> Result<Sending, NoRoom> {
+    fn first_sending(&self, job: &Job, admission: &mut Admission) -> Result<Sending, NoRoom> {
         const NO_ROOM: NoRoom = NoRoom { wait: None };
         let order = &admission.order;
         let channel = order.plan.step(1).ok_or(NO_ROOM)?;
@@ -101,7 +101,7 @@ impl Worker {
                     self.ledger_health.begins(&e);
                     self.until_it_answers().await?;
                     if let Some(sending) = &sending {
-                        sending.ready.paced_again().await;
+                        sending.ready.wait_for_pace().await;
                     }
                     let life = between(self.deps.ledger.now(), admission.order.expires_at);
                     if sending.take_if(|sending| life < sending.ready.min_life).is_some() {
@@ -146,7 +146,7 @@ impl Worker {
                             reason,
                             retry_after_s,
                         };
-                        self.tell_refusal(&admission, event);
+                        self.publish_refusal(&admission, event);
                     }
                 }
                 Ok(Then::Nothing)
@@ -166,7 +166,7 @@ impl Worker {
         }
     }
 
-    fn tell_refusal(&self, admission: &Admission, event: Event) {
+    fn publish_refusal(&self, admission: &Admission, event: Event) {
         let events = vec![event];
         self.deps.metrics.reached(&events);
         self.deps.publisher.publish(crate::ledger::PendingEvents::of(&admission.order, events));

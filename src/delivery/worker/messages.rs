@@ -126,7 +126,7 @@ impl Worker {
             Then::Send(sent) => {
                 crash::at(Point::JobAcked);
                 let (seen, sending) = *sent;
-                self.go_on(self.send_attempt(seen, sending).await).await;
+                self.run_actions(self.send_attempt(seen, sending).await).await;
             }
             Then::Find(claimed) => self.find(*claimed).await,
         }
@@ -152,6 +152,6 @@ impl Worker {
             (None, Some(open)) => self.finish(seen, &open, Outcome::NotSent(Cause::TooLate).into()).await,
             (_, None) => return,
         };
-        self.go_on(action).await;
+        self.run_actions(action).await;
     }
 }

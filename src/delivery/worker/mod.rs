@@ -23,7 +23,7 @@ use crate::delivery::routing::{Account, Ready, Routes};
 use crate::delivery::wake::Waker;
 use crate::domain::attempt::{Attempt, AttemptId, Reason, State};
 use crate::domain::clock::{after, between};
-use crate::domain::decide::{Begin, Decision, Policy, next};
+use crate::domain::decide::{Begin, Decision, Policy, decide};
 use crate::domain::dispatch::{Dispatch, Event};
 use crate::intake::admission::Admitter;
 use crate::ledger::health::LedgerHealth;
@@ -36,7 +36,7 @@ use crate::seal::Keys;
 /// After new work, retries leave permits for more of it during this time.
 const FRESH_WINDOW: Duration = Duration::from_secs(5);
 /// A retry within this time is scheduled by uid. Later ones are left to the due scan.
-const WAKE_BY_NAME_WITHIN: Duration = Duration::from_secs(16);
+const MAX_WAKE_DELAY: Duration = Duration::from_secs(16);
 /// If no carrier had room within this time, the due scan expects none for other dispatches.
 const NO_CARRIER_WINDOW: Duration = Duration::from_secs(1);
 
@@ -74,7 +74,7 @@ pub struct Worker {
     /// Boot time in ms at which new work was last received.
     fresh_at: AtomicU64,
     /// Boot time in ms at which a due dispatch last found no carrier with room.
-    nobody_at: AtomicU64,
+    no_carrier_at: AtomicU64,
     /// Number of retries under way: due dispatches with at least one attempt.
     retries: AtomicUsize,
     /// Messages that are being moved to quarantine or dead letters.
@@ -145,7 +145,7 @@ impl Worker {
         Arc::new(Self {
             slots,
             fresh_at: AtomicU64::new(0),
-            nobody_at: AtomicU64::new(0),
+            no_carrier_at: AtomicU64::new(0),
             retries: AtomicUsize::new(0),
             moving: disposition::Moving::new(),
             ledger_health: LedgerHealth::new(),
@@ -182,14 +182,14 @@ impl Worker {
     }
 
     /// Returns whether a due dispatch recently found no carrier with room.
-    pub fn finds_nobody(&self) -> bool {
-        since(&self.nobody_at) < NO_CARRIER_WINDOW
+    pub fn finds_no_carrier(&self) -> bool {
+        since(&self.no_carrier_at) < NO_CARRIER_WINDOW
     }
 
     /// Processes a taken dispatch until it waits or is final.
     pub async fn run(&self, taken: Dispatch) {
         crash::at(Point::DueTaken);
-        self.go_on(Action::Look(Snapshot::new(taken))).await;
+        self.run_actions(Action::Look(Snapshot::new(taken))).await;
     }
 
     /// Processes a due dispatch as soon as a permit is free. If it has attempts, it counts as a retry from now on.
@@ -205,18 +205,18 @@ impl Worker {
     }
 
     /// Repeats the next action until the dispatch waits, is final, or is processed by another worker.
-    async fn go_on(&self, mut action: Action) {
+    async fn run_actions(&self, mut action: Action) {
         // The status of each attempt is queried once.
         let mut asked = None;
         loop {
             action = match action {
                 Action::Look(seen) => {
-                    let decision = next(&seen.d, seen.now(), &self.policy(&seen.d));
-                    self.call_for(&seen, &decision);
+                    let decision = decide(&seen.d, seen.now(), &self.policy(&seen.d));
+                    self.schedule_wake(&seen, &decision);
                     self.write(seen, decision).await
                 }
                 Action::Begin(seen, begin) => match begin.ask.filter(|n| asked.replace(*n) != Some(*n)) {
-                    Some(n) => match self.ask(&seen.d, n).await {
+                    Some(n) => match self.query_status(&seen.d, n).await {
                         StatusAnswer::News => self.read_again(&seen).await,
                         StatusAnswer::Nothing => self.begin(seen, begin).await,
                         StatusAnswer::Unwritten => Action::Nothing,
@@ -236,7 +236,7 @@ impl Worker {
             match self.deps.ledger.conclude(write).await {
                 Ok(Concluded::Written) => {
                     crash::at(Point::DueDecided);
-                    seen = self.stands(seen, &decision);
+                    seen = self.apply_written(seen, &decision);
                 }
                 Ok(Concluded::VersionConflict(row)) => return Self::if_due(row),
                 Ok(_) => return Action::Nothing,
@@ -250,17 +250,17 @@ impl Worker {
     }
 
     /// Schedules a wake-up for a dispatch that was not accepted yet and is to be tried again soon. Later ones are left to the scan.
-    fn call_for(&self, seen: &Snapshot, decision: &Decision) {
+    fn schedule_wake(&self, seen: &Snapshot, decision: &Decision) {
         let c = &decision.transition;
         let again = decision.begin.is_none() && matches!(c.state, State::Queued | State::Sending);
         let wait = c.wake_at.filter(|_| again).map(|at| between(seen.now(), at));
-        if let Some(wait) = wait.filter(|wait| *wait < WAKE_BY_NAME_WITHIN) {
+        if let Some(wait) = wait.filter(|wait| *wait < MAX_WAKE_DELAY) {
             self.deps.waker.wake_after(seen.d.order.uid, wait);
         }
     }
 
     /// Applies a written decision to the snapshot and publishes its events.
-    fn stands(&self, mut seen: Snapshot, decision: &Decision) -> Snapshot {
+    fn apply_written(&self, mut seen: Snapshot, decision: &Decision) -> Snapshot {
         decision.transition.apply(&mut seen.d);
         self.publish(&seen.d, decision.transition.events.clone());
         seen
@@ -296,11 +296,11 @@ impl Worker {
 
     /// Queries the carrier for the status of an attempt, by the carrier's message id, or else by our reference. Skipped when the
     /// account has no free permit, because its carrier may not be answering.
-    async fn ask(&self, d: &Dispatch, n: u16) -> StatusAnswer {
-        let Some((account, attempt, request)) = self.question(d, n) else {
+    async fn query_status(&self, d: &Dispatch, n: u16) -> StatusAnswer {
+        let Some((account, attempt, request)) = self.status_query(d, n) else {
             return StatusAnswer::Nothing;
         };
-        let Some(slot) = account.slot() else { return StatusAnswer::Nothing };
+        let Some(slot) = account.permit() else { return StatusAnswer::Nothing };
         let answer = account.client.send(&request, sending::STATUS_TIME_OUT).await;
         drop(slot);
         let Some(receipt) =
@@ -321,7 +321,7 @@ impl Worker {
     }
 
     /// Returns the account, the attempt and the status request. `None` if the carrier cannot be queried.
-    fn question<'d>(&self, d: &'d Dispatch, n: u16) -> Option<(Arc<Account>, &'d Attempt, Request)> {
+    fn status_query<'d>(&self, d: &'d Dispatch, n: u16) -> Option<(Arc<Account>, &'d Attempt, Request)> {
         let attempt = d.attempts.iter().find(|a| a.n == n)?;
         let account = Arc::clone(self.deps.routes.now().account(&attempt.carrier)?);
         let ours = d.reference_of(attempt);

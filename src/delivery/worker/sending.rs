@@ -9,7 +9,7 @@ use crate::carriers::OutboundMessage;
 use crate::delivery::routing::Ready;
 use crate::domain::attempt::{Attempt, AttemptId, BEGIN_TO_SEND, Cause, Details, Judgement, Outcome};
 use crate::domain::clock::between;
-use crate::domain::decide::next;
+use crate::domain::decide::decide;
 use crate::domain::dispatch::PhoneNumber;
 use crate::domain::dispatch::Words;
 use crate::ledger::health::RETRY_EVERY;
@@ -54,19 +54,19 @@ impl Worker {
         if judgement.outcome == Outcome::NotSent(Cause::TooLate) {
             tracing::warn!(
                 dispatch.id = %seen.d.order.id, attempt = open.n,
-                "too much time went by between an attempt's commit and its request: nothing was sent"
+                "attempt too late after its commit: nothing sent"
             );
         } else if let Outcome::Misconfigured(_) = judgement.outcome {
             tracing::error!(
                 dispatch.id = %seen.d.order.id, attempt = open.n, carrier = open.carrier,
                 detail = judgement.outcome.detail(), carrier_code = judgement.details.carrier_code,
-                "a carrier refuses what is configured for it: see its section in carriers"
+                "carrier refused the configured account or sender: check its section in carriers"
             );
         } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(
                 dispatch.id = %seen.d.order.id, attempt = open.n, carrier = open.carrier,
                 outcome = judgement.outcome.word(), detail = judgement.outcome.detail(),
-                carrier_code = judgement.details.carrier_code, "a carrier did not take a message"
+                carrier_code = judgement.details.carrier_code, "carrier did not accept a message"
             );
         }
         drop(sending);
@@ -114,15 +114,15 @@ impl Worker {
             a.closed_at = Some(now);
             a.details.clone_from(&judgement.details);
         }
-        let decision = next(&closed.d, now, &self.policy(&closed.d));
+        let decision = decide(&closed.d, now, &self.policy(&closed.d));
         let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
         let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);
         let write = DecisionWrite::finish(&seen.d, closing, Some(decision.transition.clone()), destinations);
         match self.conclude(write).await {
             Some(Concluded::Written) => {
                 crash::at(Point::AttemptFinished);
-                self.call_for(&closed, &decision);
-                let seen = self.stands(closed, &decision);
+                self.schedule_wake(&closed, &decision);
+                let seen = self.apply_written(closed, &decision);
                 decision.begin.map_or(Action::Nothing, |begin| Action::Begin(seen, begin))
             }
             // The row changed meanwhile, so the decision is made again on the current row.

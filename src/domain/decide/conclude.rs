@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::step::{self, OverReason, StepResult};
+use super::step::{self, PlanEnd, StepResult};
 use super::{Begin, Decision, LEASE, Policy, Slots, Transition, WAIT_FROM_CLOSE};
 use crate::domain::attempt::{Attempt, Outcome, Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 
 /// Decides the next transition of a dispatch at `now`, by the ledger's clock.
-pub fn next(seen: &Dispatch, now: Timestamp, policy: &Policy) -> Decision {
+pub fn decide(seen: &Dispatch, now: Timestamp, policy: &Policy) -> Decision {
     let mut work = Work::new(seen, now);
     work.close_passed_deadline();
     work.follow(policy, |d| step::step_result(d, now, policy))
@@ -25,7 +25,7 @@ pub fn snooze(
     let mut work = Work::new(seen, now);
     work.close_passed_deadline();
     work.enter(begin.step, now);
-    work.follow(policy, |d| step::put_off(d, wait, now, policy))
+    work.follow(policy, |d| step::snooze_step(d, wait, now, policy))
 }
 
 /// Decides after the voice quota refused a begin: the step is skipped.
@@ -35,7 +35,7 @@ pub fn skip_step(
     let mut work = Work::new(seen, now);
     work.enter(begin.step + 1, now);
     work.follow(policy, |d| match step::step_result(d, now, policy) {
-        StepResult::Over(OverReason::PlanOver) => StepResult::Over(OverReason::Limited { retry_after_s }),
+        StepResult::Over(PlanEnd::PlanOver) => StepResult::Over(PlanEnd::Limited { retry_after_s }),
         other => other,
     })
 }
@@ -44,7 +44,7 @@ pub fn skip_step(
 pub fn give_up(seen: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> Decision {
     let mut work = Work::new(seen, now);
     work.close_passed_deadline();
-    work.follow(policy, |_| StepResult::Over(OverReason::Exhausted(reason)))
+    work.follow(policy, |_| StepResult::Over(PlanEnd::Exhausted(reason)))
 }
 
 /// Shares acceptance and receipts between two attempts with the same reference. Where the carrier keeps our references, a repeat is
@@ -125,11 +125,11 @@ impl Work {
         } else if self.d.state.is_final() {
             self.d.wake_at = self.d.open().map(|a| a.deadline);
         } else {
-            self.tell_sent();
+            self.add_sent_events();
             if let Some(open) = self.d.open() {
                 self.d.wake_at = Some(open.deadline);
             } else if self.now >= self.d.order.expires_at {
-                self.settle(OverReason::Life, policy);
+                self.settle(PlanEnd::Life, policy);
             } else {
                 match step_result(&mut self.d) {
                     StepResult::Begin(begin) => {
@@ -155,7 +155,7 @@ impl Work {
                 self.end(State::Delivered, None, Some(a), None);
             }
             _ => {
-                self.tell_sent();
+                self.add_sent_events();
                 self.end(State::Delivered, None, Some(a), None);
             }
         }
@@ -163,7 +163,7 @@ impl Work {
     }
 
     /// Adds one `sent` event for each step in which an attempt was accepted.
-    fn tell_sent(&mut self) {
+    fn add_sent_events(&mut self) {
         let mut told = self.d.told_steps;
         let untold: Vec<Attempt> = self
             .d
@@ -197,7 +197,7 @@ impl Work {
     }
 
     /// Ends a dispatch whose plan has ended or that was stopped. If a receipt may still arrive, the dispatch waits for it.
-    fn settle(&mut self, cause: OverReason, policy: &Policy) {
+    fn settle(&mut self, cause: PlanEnd, policy: &Policy) {
         let anything = |what: fn(&Attempt) -> bool| self.d.attempts.iter().any(what);
         let (accepted, unknown) = (anything(Attempt::is_accepted), anything(Attempt::is_unknown));
         let last = self.d.attempts.last().cloned();
@@ -207,15 +207,13 @@ impl Work {
                 (Some(Stop::Superseded), _) => (State::Superseded, Reason::Newer),
                 (Some(Stop::Cancel), _) => (State::Cancelled, Reason::Cancel),
                 (Some(Stop::Verified), _) => (State::Cancelled, Reason::Verified),
-                (None, OverReason::Limited { .. }) => (State::Limited, Reason::VoiceQuota),
-                (None, OverReason::Life) => (State::Expired, self.why_expired()),
-                (None, OverReason::Exhausted(reason)) => (State::Failed, *reason),
-                (None, OverReason::PlanOver) => {
-                    (State::Failed, self.last_reason().unwrap_or(Reason::NoRoute))
-                }
+                (None, PlanEnd::Limited { .. }) => (State::Limited, Reason::VoiceQuota),
+                (None, PlanEnd::Life) => (State::Expired, self.why_expired()),
+                (None, PlanEnd::Exhausted(reason)) => (State::Failed, *reason),
+                (None, PlanEnd::PlanOver) => (State::Failed, self.last_reason().unwrap_or(Reason::NoRoute)),
             };
             let retry_after_s = match cause {
-                OverReason::Limited { retry_after_s } if state == State::Limited => Some(retry_after_s),
+                PlanEnd::Limited { retry_after_s } if state == State::Limited => Some(retry_after_s),
                 _ => None,
             };
             if self.d.slots_held {

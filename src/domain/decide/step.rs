@@ -20,12 +20,12 @@ pub(super) enum StepResult {
     /// Wait until this time.
     Hold(Timestamp),
     /// No further request may begin.
-    Over(OverReason),
+    Over(PlanEnd),
 }
 
 /// Why no further request may begin.
 #[derive(Clone, Copy)]
-pub(super) enum OverReason {
+pub(super) enum PlanEnd {
     /// The remaining life of the code is too short, or zero.
     Life,
     /// The last step failed, for this reason.
@@ -46,27 +46,27 @@ enum StepState {
     /// The step waits until this time.
     Held(Timestamp),
     /// Attempt n was accepted, and its receipt is awaited.
-    Silent(u16),
+    AwaitingReceipt(u16),
     /// The step failed, for this reason.
-    Left(Reason),
+    Failed(Reason),
 }
 
 /// Evaluates the plan, assuming that the carriers have room.
 pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepResult {
     if d.stop.is_some() || d.step >= d.order.plan.over() {
-        return StepResult::Over(OverReason::PlanOver);
+        return StepResult::Over(PlanEnd::PlanOver);
     }
     if d.attempts.len() >= HARD_STOP {
-        return StepResult::Over(OverReason::PlanOver);
+        return StepResult::Over(PlanEnd::PlanOver);
     }
     let step_state = step_state(d, now, policy);
-    let left = matches!(step_state, StepState::Left(_));
-    if let Some(begin) = asked_begin(d, now, policy).filter(|_| !left) {
+    let left = matches!(step_state, StepState::Failed(_));
+    if let Some(begin) = requested_begin(d, now, policy).filter(|_| !left) {
         return StepResult::Begin(begin);
     }
     if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !left) {
         let ask = match step_state {
-            StepState::Silent(n) => Some(n),
+            StepState::AwaitingReceipt(n) => Some(n),
             StepState::Ready { ask, .. } => ask,
             _ => None,
         };
@@ -82,15 +82,15 @@ pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> Step
             let fallback = fallback_wake(d, policy).filter(|at| *at > now);
             StepResult::Hold(until.min(fallback.unwrap_or(until)))
         }
-        StepState::Silent(_) => fallback_wake(d, policy)
+        StepState::AwaitingReceipt(_) => fallback_wake(d, policy)
             .filter(|at| *at > now)
             .map_or(StepResult::Hold(d.order.expires_at), StepResult::Hold),
-        StepState::Left(reason) => leave(d, reason, now, policy),
+        StepState::Failed(reason) => leave(d, reason, now, policy),
     }
 }
 
 /// Evaluates the plan after no carrier had room for the current step.
-pub(super) fn put_off(
+pub(super) fn snooze_step(
     d: &mut Dispatch, wait: Option<Duration>, now: Timestamp, policy: &Policy,
 ) -> StepResult {
     let last_chance =
@@ -108,7 +108,7 @@ pub(super) fn put_off(
 fn step_state(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepState {
     let candidates = d.channel(d.step).map_or(&[][..], |c| policy.candidates(c));
     if candidates.is_empty() {
-        return StepState::Left(Reason::NoRoute);
+        return StepState::Failed(Reason::NoRoute);
     }
     let tries: Vec<&Attempt> = d.attempts_of(d.step).collect();
     let step_state = match tries.last() {
@@ -126,17 +126,17 @@ fn after_tries(
     d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], last: &Attempt,
 ) -> StepState {
     if let Some(a) = tries.iter().rev().find(|a| a.is_accepted() && !a.is_bad()) {
-        return StepState::Silent(a.n);
+        return StepState::AwaitingReceipt(a.n);
     }
     if let Some(a) = tries.iter().rev().find(|a| a.is_bad()) {
-        return StepState::Left(a.receipt_reason.unwrap_or(Reason::Unexplained));
+        return StepState::Failed(a.receipt_reason.unwrap_or(Reason::Unexplained));
     }
     let unknown: Vec<&Attempt> = tries.iter().copied().filter(|a| a.is_unknown()).collect();
     let repeats = unknown.first().map(|a| a.n);
     match last.outcome {
-        Some(Outcome::Unknown) if unknown.len() > 1 => StepState::Left(Reason::Unknown),
+        Some(Outcome::Unknown) if unknown.len() > 1 => StepState::Failed(Reason::Unknown),
         Some(Outcome::Unknown) => after_unknown(last, now, candidates),
-        Some(Outcome::Rejected(reason)) if reason != Reason::Request => StepState::Left(reason),
+        Some(Outcome::Rejected(reason)) if reason != Reason::Request => StepState::Failed(reason),
         _ => {
             let all = |candidates| again(d, now, candidates, tries, last, repeats);
             let Some((own, ask, wait_end)) = held_to_one(unknown.first().copied(), now, candidates) else {
@@ -184,7 +184,7 @@ fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> St
         UnknownPolicy::Lookup | UnknownPolicy::Idempotent if waited => [same, others].concat(),
         UnknownPolicy::Lookup | UnknownPolicy::Idempotent => same,
         _ if !waited => return StepState::Held(wait_end),
-        UnknownPolicy::Never => return StepState::Left(Reason::Unknown),
+        UnknownPolicy::Never => return StepState::Failed(Reason::Unknown),
         UnknownPolicy::Wait => [others, same].concat(),
     };
     let ask = (policy == UnknownPolicy::Lookup).then_some(last.n);
@@ -199,14 +199,14 @@ fn again(
 ) -> StepState {
     let reason = last.outcome.map_or(Reason::Unknown, Outcome::reason);
     if tries.iter().filter(|a| a.outcome.is_some_and(Outcome::counts)).count() >= MAX_ATTEMPTS {
-        return StepState::Left(reason);
+        return StepState::Failed(reason);
     }
     let refused = |c: &Candidate| {
         tries.iter().any(|a| a.carrier == c.carrier && a.outcome == Some(Outcome::Rejected(Reason::Request)))
     };
     let usable: Vec<&Candidate> = candidates.iter().filter(|c| !refused(c)).collect();
     if usable.is_empty() {
-        return StepState::Left(reason);
+        return StepState::Failed(reason);
     }
     let (mut round, mut full_rounds, mut closed): (Vec<&Attempt>, u32, Vec<&Attempt>) = (vec![], 0, vec![]);
     for a in tries {
@@ -224,7 +224,7 @@ fn again(
     let last_closed = last.closed_at.unwrap_or(now);
     let last_chance = last_chance(d, candidates);
     if last_chance <= last_closed {
-        return StepState::Left(Reason::Life);
+        return StepState::Failed(Reason::Life);
     }
     let backoff_end = after(last_closed, backoff(d.order.uid, last.n, full_rounds));
     let ready_again = |a: &Attempt| asked_to_wait_until(a, full_rounds).unwrap_or(backoff_end);
@@ -256,14 +256,14 @@ fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
 
 /// Leaves the step: returns a begin of the next step that can serve, or ends the plan.
 fn leave(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> StepResult {
-    let cause = if reason == Reason::Life { OverReason::Life } else { OverReason::Exhausted(reason) };
+    let cause = if reason == Reason::Life { PlanEnd::Life } else { PlanEnd::Exhausted(reason) };
     if reason.ends_plan() {
         return StepResult::Over(cause);
     }
     let (begin, short_of_life) = following(d, now, policy);
     match begin {
         Some(begin) => StepResult::Begin(begin),
-        None if short_of_life => StepResult::Over(OverReason::Life),
+        None if short_of_life => StepResult::Over(PlanEnd::Life),
         None => StepResult::Over(cause),
     }
 }
@@ -294,7 +294,7 @@ fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, b
 }
 
 /// Returns a begin of the next step if the sender requested it. Such a begin does not wait for anything.
-fn asked_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
+fn requested_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
     let asked = d.asked.is_some_and(|step| step > d.step);
     if asked { following(d, now, policy).0 } else { None }
 }

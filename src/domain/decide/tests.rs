@@ -110,10 +110,10 @@ fn close(d: &mut Dispatch, outcome: Outcome, now: Timestamp) {
 fn on(outcome: Outcome, plan: &[Channel], carriers: &[&str]) -> (Dispatch, Decision) {
     let policy = policy(carriers, &["v"]);
     let mut d = dispatch(plan);
-    let first = next(&d, t(0.0), &policy).begin.unwrap();
+    let first = decide(&d, t(0.0), &policy).begin.unwrap();
     begin(&mut d, &first, t(0.0));
     close(&mut d, outcome, t(0.2));
-    let follows = next(&d, t(0.2), &policy);
+    let follows = decide(&d, t(0.2), &policy);
     (d, follows)
 }
 
@@ -166,7 +166,7 @@ fn the_table_of_what_follows_on_an_outcome() {
 
 #[test]
 fn without_a_route_a_dispatch_fails_and_says_so() {
-    let follows = next(&dispatch(&[Channel::Sms]), t(0.0), &policy(&[], &[]));
+    let follows = decide(&dispatch(&[Channel::Sms]), t(0.0), &policy(&[], &[]));
     assert_eq!((follows.transition.state, follows.transition.reason), (State::Failed, Some(Reason::NoRoute)));
 }
 
@@ -176,13 +176,13 @@ fn an_outcome_that_is_written_after_all_waits_leaves_time_for_the_receipt() {
     let policy = policy(&["a"], &[]);
     for outcome in [Outcome::Accepted, Outcome::Unknown] {
         let mut d = dispatch(&[Channel::Sms]);
-        let first = next(&d, t(0.0), &policy).begin.unwrap();
+        let first = decide(&d, t(0.0), &policy).begin.unwrap();
         begin(&mut d, &first, t(0.0));
         close(&mut d, outcome, t(1300.0));
-        let follows = next(&d, t(1300.0), &policy).transition;
+        let follows = decide(&d, t(1300.0), &policy).transition;
         assert_eq!((follows.state.is_final(), follows.wake_at), (false, Some(t(1303.0))), "{outcome:?}");
         follows.apply(&mut d);
-        assert_eq!(next(&d, t(1303.0), &policy).transition.state, State::Unconfirmed, "{outcome:?}");
+        assert_eq!(decide(&d, t(1303.0), &policy).transition.state, State::Unconfirmed, "{outcome:?}");
     }
 }
 
@@ -190,12 +190,12 @@ fn an_outcome_that_is_written_after_all_waits_leaves_time_for_the_receipt() {
 fn reasons_of_sent(outcome: Outcome, receipt: Option<Reason>) -> Vec<(u8, Option<Reason>)> {
     let policy = policy(&["a"], &["v"]);
     let mut d = dispatch(&[Channel::Sms, Channel::Voice]);
-    let text = next(&d, t(0.0), &policy).begin.unwrap();
+    let text = decide(&d, t(0.0), &policy).begin.unwrap();
     begin(&mut d, &text, t(0.0));
     close(&mut d, outcome, t(0.2));
     let mut told = vec![];
     let mut follow = |d: &mut Dispatch, now| {
-        let follows = next(d, now, &policy);
+        let follows = decide(d, now, &policy);
         let sent = follows.transition.events.iter().filter(|e| e.state == State::Sent);
         told.extend(sent.map(|e| (e.step, e.reason)));
         follows.transition.apply(d);
@@ -237,8 +237,8 @@ fn a_carrier_that_needs_more_life_is_skipped() {
     let mut policy = policy(&["a", "b"], &[]);
     policy.sms[0].min_life = Duration::from_secs(60);
     let d = dispatch(&[Channel::Sms]);
-    assert_eq!(next(&d, t(250.0), &policy).begin.unwrap().carriers, ["b"]);
-    assert_eq!(next(&d, t(291.0), &policy).transition.state, State::Expired);
+    assert_eq!(decide(&d, t(250.0), &policy).begin.unwrap().carriers, ["b"]);
+    assert_eq!(decide(&d, t(291.0), &policy).transition.state, State::Expired);
 }
 
 #[test]
@@ -247,13 +247,13 @@ fn the_last_seconds_of_a_wait_are_not_looked_at_again_and_again() {
     let policy = policy(&["a"], &["v"]);
     let mut d = dispatch(&[Channel::Sms, Channel::Voice]);
     d.order.expires_at = t(45.0);
-    let b = next(&d, t(27.0), &policy).begin.unwrap();
+    let b = decide(&d, t(27.0), &policy).begin.unwrap();
     d.step_at = t(0.0);
     begin(&mut d, &Begin { step: 1, ..b.clone() }, t(0.0));
     close(&mut d, Outcome::NotSent(Cause::Connect), t(0.1));
     begin(&mut d, &Begin { step: 1, ..b }, t(27.0));
     close(&mut d, Outcome::Unknown, t(37.0));
-    let held = next(&d, t(37.0), &policy);
+    let held = decide(&d, t(37.0), &policy);
     assert!(held.begin.is_none() && held.transition.wake_at.unwrap() > t(37.0), "{held:#?}");
 }
 
@@ -354,7 +354,7 @@ proptest! {
             'look: {
                 if d.wake_at.is_none() { break 'look; }
                 let seen = d.clone();
-                let mut follows = next(&seen, t(now), &policy);
+                let mut follows = decide(&seen, t(now), &policy);
                 if let Some(b) = follows.begin.clone() {
                     match happening {
                         Happening::NoPace => follows = snooze(&seen, &b, None, t(now), &policy),

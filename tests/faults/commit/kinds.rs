@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use otpost::domain::attempt::{Outcome, Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::channel::Channel;
-use otpost::domain::decide::{Begin, next};
+use otpost::domain::decide::{Begin, decide};
 use otpost::domain::dispatch::{Dispatch, Stop};
 use otpost::ledger::{
     Admission, Advancing, Beginning, DecisionWrite, Ledger, LedgerError, Marking, NewAttempt,
@@ -153,7 +153,7 @@ async fn single(play: &Play, kind: Kind) -> Asked {
             play.finish(&seen, accepted("SM1")).await;
             play.delivered(uid, 1).await;
             let seen = play.read(uid).await;
-            let decision = next(&seen, play.t(0), &play.policy);
+            let decision = decide(&seen, play.t(0), &play.policy);
             Act::Conclude(Box::new(DecisionWrite::decide(&seen, decision.transition, DESTINATIONS)))
         }
         Kind::Record => {

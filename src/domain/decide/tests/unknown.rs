@@ -5,7 +5,7 @@ use super::*;
 /// Returns a dispatch whose first attempt, begun at 0 s, becomes unknown after 1 s.
 fn after_unknown(plan: &[Channel], policy: &Policy) -> Dispatch {
     let mut d = dispatch(plan);
-    let b = next(&d, t(0.0), policy).begin.unwrap();
+    let b = decide(&d, t(0.0), policy).begin.unwrap();
     assert_eq!(b.ask, None, "nothing is asked about before a first attempt");
     begin(&mut d, &b, t(0.0));
     close(&mut d, Outcome::Unknown, t(1.0));
@@ -16,12 +16,12 @@ fn after_unknown(plan: &[Channel], policy: &Policy) -> Dispatch {
 fn a_call_whose_outcome_is_unknown_is_not_repeated_but_followed() {
     let policy = policy(&["a"], &["v"]);
     let mut d = dispatch(&[Channel::Voice, Channel::Sms]);
-    let b = next(&d, t(0.0), &policy).begin.unwrap();
+    let b = decide(&d, t(0.0), &policy).begin.unwrap();
     begin(&mut d, &b, t(0.0));
     close(&mut d, Outcome::Unknown, t(10.0));
-    let held = next(&d, t(10.0), &policy);
+    let held = decide(&d, t(10.0), &policy);
     assert_eq!((held.begin, held.transition.wake_at), (None, Some(t(13.0))));
-    let b = next(&d, t(13.0), &policy).begin.unwrap();
+    let b = decide(&d, t(13.0), &policy).begin.unwrap();
     assert_eq!((b.step, b.repeats), (2, None));
 }
 
@@ -30,7 +30,7 @@ fn an_idempotent_repeat_goes_to_the_same_carrier_at_once() {
     let mut policy = policy(&["a", "b"], &[]);
     policy.sms[0].unknown = UnknownPolicy::Idempotent;
     let d = after_unknown(&[Channel::Sms], &policy);
-    let b = next(&d, t(1.0), &policy).begin.unwrap();
+    let b = decide(&d, t(1.0), &policy).begin.unwrap();
     assert_eq!((b.carriers, b.repeats), (vec!["a".to_owned()], Some(1)));
 }
 
@@ -40,9 +40,9 @@ fn the_same_carrier_that_is_not_to_be_had_for_a_repeat_is_not_waited_for_without
         let mut policy = policy(&["a", "b"], &[]);
         policy.sms[0].unknown = unknown;
         let d = after_unknown(&[Channel::Sms], &policy);
-        let b = next(&d, t(9.9), &policy).begin.unwrap();
+        let b = decide(&d, t(9.9), &policy).begin.unwrap();
         assert_eq!(b.carriers, ["a"], "{unknown:?}");
-        let b = next(&d, t(10.0), &policy).begin.unwrap();
+        let b = decide(&d, t(10.0), &policy).begin.unwrap();
         assert_eq!((b.carriers, b.repeats), (vec!["a".to_owned(), "b".to_owned()], Some(1)), "{unknown:?}");
     }
 }
@@ -52,26 +52,26 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     let mut policy = policy(&["a", "b"], &[]);
     policy.sms[0].unknown = UnknownPolicy::Lookup;
     let mut d = after_unknown(&[Channel::Sms], &policy);
-    let b = next(&d, t(1.0), &policy).begin.unwrap();
+    let b = decide(&d, t(1.0), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
     // The carrier does not know the first attempt and does not accept the repeat. Until the wait ends, the repeat is tried there
     // again after a pause.
     begin(&mut d, &b, t(1.5));
     close(&mut d, Outcome::NotSent(Cause::Connect), t(2.0));
-    let held = next(&d, t(2.0), &policy);
+    let held = decide(&d, t(2.0), &policy);
     assert_eq!(held.begin, None);
     let again = held.transition.wake_at.unwrap();
     assert!(again > t(2.0) && again <= t(10.0), "{again}");
-    let b = next(&d, t(9.9), &policy).begin.unwrap();
+    let b = decide(&d, t(9.9), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
     // After the wait, other carriers may serve.
-    let b = next(&d, t(10.0), &policy).begin.unwrap();
+    let b = decide(&d, t(10.0), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats), (["b".to_owned()].as_slice(), Some(1)));
     // A receipt for the first attempt ends the repeats.
     let receipt =
         Receipt { verdict: ReceiptStatus::Interim, reason: None, carrier_code: None, reference: None };
     d.attempts[0].learn(&receipt, t(2.0));
-    let follows = next(&d, t(2.0), &policy);
+    let follows = decide(&d, t(2.0), &policy);
     assert_eq!((follows.begin, follows.transition.state), (None, State::Sent));
 }
 
@@ -89,7 +89,7 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
     ] {
         let what = format!("{verdict:?} of {of}, {keeps}");
         let mut d = after_unknown(&[Channel::Sms, Channel::Voice], &policy);
-        let b = next(&d, t(1.0), &policy).begin.unwrap();
+        let b = decide(&d, t(1.0), &policy).begin.unwrap();
         begin(&mut d, &b, t(1.0));
         close(&mut d, Outcome::Accepted, t(1.2));
         let ours = d.reference_of(&d.attempts[1]);
@@ -99,14 +99,14 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
         let receipt =
             Receipt { verdict, reason: None, carrier_code: None, reference: reference("theirs of 1") };
         d.attempts[of].learn(&receipt, t(3.0));
-        let follows = next(&d, t(3.0), &policy);
+        let follows = decide(&d, t(3.0), &policy);
         assert_eq!(follows.begin.map(|b| b.step), begins, "{what}");
         let delivered = follows.transition.state == State::Delivered;
         assert_eq!(delivered, verdict == ReceiptStatus::Delivered, "{what}");
         // Without another step, the dispatch ends now if both attempts are one message. Otherwise the other attempt may still get a
         // receipt.
         d.order.plan = Plan::try_from(vec![Channel::Sms]).unwrap();
-        let ended = next(&d, t(3.0), &policy).transition.state.is_final();
+        let ended = decide(&d, t(3.0), &policy).transition.state.is_final();
         assert_eq!(ended, keeps, "{what}");
     }
 }
