@@ -154,7 +154,7 @@ impl Play {
 
     /// Decides on a row as it was seen; loses quietly.
     pub async fn decide(&self, seen: &Dispatch) -> Option<Begin> {
-        let decision = next(seen, self.now().await, &self.policy);
+        let decision = decide(seen, self.now().await, &self.policy);
         if decision.begins_only(seen) {
             return decision.begin;
         }
