@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::live::Live;
-use crate::delivery::routing::Routes;
+use crate::delivery::rules::Rules;
 use crate::ledger::Ledger;
 use crate::ops::metrics::Metrics;
 
@@ -14,14 +14,14 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
 /// Says that this worker is alive, and shares the pace among those that are; compares the clocks.
-pub(super) async fn heartbeats(ledger: Ledger, name: String, routes: Live<Routes>, metrics: Arc<Metrics>) {
+pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>, metrics: Arc<Metrics>) {
     let (mut tick, mut shared) = (tokio::time::interval(HEARTBEAT), 1);
     loop {
         tick.tick().await;
         // Away: the outage is told elsewhere, and the last share stays.
         if let Ok(alive) = ledger.beat(&name).await {
             shared = alive;
-            routes.now().share(alive);
+            rules.now().routes.share(alive);
         }
         metrics.workers.set(i64::try_from(shared).unwrap_or(i64::MAX));
         let before = crate::domain::clock::now();

@@ -31,7 +31,7 @@ use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
 use crate::seal::Keys;
 use rules::InForce;
-pub use rules::Rules;
+pub use rules::Reloadable;
 use starting::{Starting, look};
 
 /// Wake-ups that wait in this process. What does not fit is found by the scan.
@@ -89,7 +89,7 @@ pub struct App {
 
 /// Starts a process.
 pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result<App> {
-    let rules = InForce::new(Rules::new(&config, keys)?, config.clone());
+    let rules = InForce::new(Reloadable::new(&config, keys)?, config.clone());
     let doors = Doors::bind(&mut config, how.roles).await?;
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;

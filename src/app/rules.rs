@@ -3,62 +3,51 @@
 use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
 use crate::delivery::routing::Routes;
+use crate::delivery::rules::Rules;
 use crate::intake::admission::Admitter;
 use crate::messages::Templates;
 use crate::outbox::webhook::Webhooks;
 use crate::seal::Keys;
 
-/// All of it, made from one configuration: it is good as a whole, or not at all.
-pub struct Rules {
-    keys: Keys,
-    admitter: Admitter,
-    routes: Routes,
+/// Everything that a reload replaces, made from one configuration: all of it is valid, or nothing is used.
+pub struct Reloadable {
+    rules: Rules,
     webhooks: Webhooks,
 }
 
-impl Rules {
-    /// The rules of a configuration, with these keys.
+impl Reloadable {
+    /// Builds everything from a configuration, with these keys.
     pub fn new(config: &Config, keys: Keys) -> Result<Self, BadConfig> {
         Self::after(None, config, keys)
     }
 
-    /// The same, where others were in force: what carriers are owed of pace and slots goes on.
+    /// The same for a running process: accounts keep their pace and permits.
     fn after(before: Option<&Routes>, config: &Config, keys: Keys) -> Result<Self, BadConfig> {
         let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(BadConfig)?;
-        Ok(Self {
-            admitter: Admitter::new(keys.clone(), config.clone(), templates),
-            routes: Routes::new(config, before)?,
-            webhooks: Webhooks::new(config)?,
-            keys,
-        })
+        let admitter = Admitter::new(keys.clone(), config.clone(), templates);
+        let rules = Rules { keys, admitter, routes: Routes::new(config, before)? };
+        Ok(Self { rules, webhooks: Webhooks::new(config)? })
     }
 }
 
-/// The rules of a running process.
+/// What is in force in a running process.
 pub(super) struct InForce {
-    pub(super) keys: Live<Keys>,
-    pub(super) admitter: Live<Admitter>,
-    pub(super) routes: Live<Routes>,
+    pub(super) rules: Live<Rules>,
     pub(super) webhooks: Live<Webhooks>,
-    /// What the process was started with: some of it holds until its end.
+    /// The configuration at the start: some keys hold until the end.
     started_with: Config,
 }
 
 impl InForce {
-    pub(super) fn new(rules: Rules, started_with: Config) -> Self {
-        Self {
-            keys: Live::new(rules.keys),
-            admitter: Live::new(rules.admitter),
-            routes: Live::new(rules.routes),
-            webhooks: Live::new(rules.webhooks),
-            started_with,
-        }
+    pub(super) fn new(all: Reloadable, started_with: Config) -> Self {
+        Self { rules: Live::new(all.rules), webhooks: Live::new(all.webhooks), started_with }
     }
 
-    /// Puts another configuration in force, or changes nothing. Answers which keys of it hold at the next start only.
+    /// Puts another configuration in force, or changes nothing. Returns the keys that need a restart.
     pub(super) fn replace(&self, mut config: Config) -> Result<Vec<&'static str>, BadConfig> {
         let keys = config.keys()?;
-        if !keys.has_hashes_of(&self.keys.now()) {
+        let before = self.rules.now();
+        if !keys.has_hashes_of(&before.keys) {
             return Err(BadConfig(
                 "keys.hash_root would change, and every quota be forgotten: put the root that was first used there"
                     .to_owned(),
@@ -66,11 +55,9 @@ impl InForce {
         }
         let later = config.differs_until_start(&self.started_with);
         config.worker.slots = self.started_with.worker.slots;
-        let rules = Rules::after(Some(&self.routes.now()), &config, keys)?;
-        self.keys.replace(rules.keys);
-        self.admitter.replace(rules.admitter);
-        self.routes.replace(rules.routes);
-        self.webhooks.replace(rules.webhooks);
+        let all = Reloadable::after(Some(&before.routes), &config, keys)?;
+        self.rules.replace(all.rules);
+        self.webhooks.replace(all.webhooks);
         Ok(later)
     }
 }

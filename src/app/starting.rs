@@ -100,9 +100,7 @@ impl Starting {
         };
         let worker = Worker::new(worker::WorkerDeps {
             ledger: ledger.clone(),
-            admitter: self.rules.admitter.clone(),
-            routes: self.rules.routes.clone(),
-            keys: self.rules.keys.clone(),
+            rules: self.rules.rules.clone(),
             public_url: self.config.receipts.public_url.clone(),
             publisher,
             broker: self.broker.clone(),
@@ -120,13 +118,8 @@ impl Starting {
         }
         let watched = Arc::clone(&worker);
         self.until_shutdown(async move { watched.ledger_health.watch_over(watched.ledger()).await });
-        let routes = self.rules.routes.clone();
-        self.until_shutdown(duties::heartbeats(
-            ledger.clone(),
-            name.to_owned(),
-            routes,
-            Arc::clone(&metrics),
-        ));
+        let rules = self.rules.rules.clone();
+        self.until_shutdown(duties::heartbeats(ledger.clone(), name.to_owned(), rules, Arc::clone(&metrics)));
         self.until_shutdown(duties::housekeeping(ledger.clone(), self.config.ledger.retention_days));
         let answers = Arc::clone(&self.answers);
         let ready =
@@ -144,7 +137,7 @@ impl Starting {
         }
         let parts = ApiState {
             ledger: self.ledger.clone(),
-            admitter: self.rules.admitter.clone(),
+            rules: self.rules.rules.clone(),
             waker: self.waker.clone(),
             metrics: Arc::clone(&self.metrics),
             feed: self.feed.clone(),
@@ -162,8 +155,7 @@ impl Starting {
     pub(super) fn receipts(&mut self, listener: TcpListener) {
         let receiver = Arc::new(Receiver::new(receipts::ReceiptDeps {
             ledger: self.ledger.clone(),
-            routes: self.rules.routes.clone(),
-            keys: self.rules.keys.clone(),
+            rules: self.rules.rules.clone(),
             public_url: self.config.receipts.public_url.clone(),
             waker: self.waker.clone(),
             broker: self.broker.clone(),

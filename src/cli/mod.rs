@@ -228,7 +228,7 @@ fn is_here(url: &str) -> bool {
 fn check(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
     crate::ops::telemetry::filter(&config.log)?;
-    crate::app::Rules::new(&config, config.keys()?)?;
+    crate::app::Reloadable::new(&config, config.keys()?)?;
     has_carriers(&config)?;
     config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;
     let broker =

@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod routing;
+pub mod rules;
 pub mod scheduler;
 pub mod wake;
 pub mod worker;

@@ -88,10 +88,10 @@ async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
     // A panic in a library that reads strangers' text costs this one request.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         crash::on(&body);
-        let admitter = api.admitter.now();
-        let job = admitter.decode(&body, Some(&key.tenant), latest)?;
+        let rules = api.rules.now();
+        let job = rules.admitter.decode(&body, Some(&key.tenant), latest)?;
         let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
-        Ok::<_, crate::intake::BadMessage>(admitter.admission(&job, Ingress::Http, traceparent, now))
+        Ok::<_, crate::intake::BadMessage>(rules.admitter.admission(&job, Ingress::Http, traceparent, now))
     }));
     let admission = read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
     answer(api, &key, admission).await

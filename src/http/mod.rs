@@ -27,8 +27,8 @@ use axum::routing::{get, post};
 
 use crate::config::LimitsConfig;
 use crate::config::live::Live;
+use crate::delivery::rules::Rules;
 use crate::delivery::wake::Waker;
-use crate::intake::admission::Admitter;
 use crate::ledger::Ledger;
 use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
@@ -53,7 +53,7 @@ pub struct ApiState {
     /// The memory.
     pub ledger: Ledger,
     /// Reading and preparing jobs.
-    pub admitter: Live<Admitter>,
+    pub rules: Live<Rules>,
     /// Waking workers.
     pub waker: Waker,
     /// What is counted.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{Broker, Delivery, Exchange, Intake, Message};
 use crate::carriers::{Callback, InvalidCallback};
 use crate::config::live::Live;
-use crate::delivery::routing::Routes;
+use crate::delivery::rules::Rules;
 use crate::delivery::wake::Waker;
 use crate::domain::attempt::AttemptId;
 use crate::intake::BadMessage;
@@ -21,7 +21,6 @@ use crate::ledger::health::{LedgerHealth, RETRY_EVERY};
 use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::{Metrics, Received};
-use crate::seal::Keys;
 
 /// Maximum wait for the ledger. Carriers wait 15 s for an answer (Twilio's read time-out).
 const COMMIT_WAIT: Duration = Duration::from_secs(4);
@@ -57,10 +56,8 @@ pub enum Reception {
 pub struct ReceiptDeps {
     /// The ledger.
     pub ledger: Ledger,
-    /// The accounts whose callbacks are accepted.
-    pub routes: Live<Routes>,
-    /// Keys for callback tokens and for sealing queued receipts.
-    pub keys: Live<Keys>,
+    /// The rules in force.
+    pub rules: Live<Rules>,
     /// Base URL of the callbacks. Carriers sign the URL.
     pub public_url: String,
     /// Wakes a worker for dispatches that became due.
@@ -97,8 +94,8 @@ impl Receiver {
         &self, carrier: &str, attempt: &str, token: &str, headers: &HeaderMap, body: &[u8],
     ) -> Reception {
         // The token is checked without the ledger, so that forged callbacks cause no load on it.
-        let routes = self.routes.now();
-        let Some(account) = routes.account(carrier) else {
+        let rules = self.rules.now();
+        let Some(account) = rules.routes.account(carrier) else {
             return Reception::InvalidCallback;
         };
         let count = |verdict| {
@@ -107,7 +104,7 @@ impl Receiver {
         let Ok(id) = attempt.parse::<AttemptId>() else {
             return Reception::InvalidCallback;
         };
-        if !self.keys.now().token_is_good(&account.name, id, token) {
+        if !self.rules.now().keys.token_is_good(&account.name, id, token) {
             count("bad_token");
             return Reception::InvalidCallback;
         }
@@ -166,7 +163,7 @@ impl Receiver {
     fn kept(&self, recording: &Recording) -> Message {
         let plain = serde_json::to_vec(&Kept { v: VERSION, recording: recording.clone() })
             .expect("plain structs with text keys serialise");
-        Self::message(self.keys.now().seal_message(QUEUE, &plain).into_bytes())
+        Self::message(self.rules.now().keys.seal_message(QUEUE, &plain).into_bytes())
     }
 
     fn message(body: Vec<u8>) -> Message {
@@ -188,7 +185,7 @@ impl Receiver {
         while let Some(delivery) = intake.next().await {
             let opened = std::str::from_utf8(&delivery.body)
                 .ok()
-                .map(|text| self.keys.now().open_message(QUEUE, text));
+                .map(|text| self.rules.now().keys.open_message(QUEUE, text));
             let Some(Ok(plain)) = opened else {
                 tracing::error!("a kept receipt does not open: is a key missing in keys.previous?");
                 tokio::spawn(Arc::clone(&self).later(delivery));
@@ -233,7 +230,7 @@ impl Receiver {
     /// Dead-letters a receipt that cannot be recorded.
     async fn dead_letter(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
         tracing::error!(rule = bad.rule, "queued receipt cannot be recorded: dead-lettered to otpost.dead");
-        let letter = Envelope::dead_letter(&delivery, &self.keys.now(), &bad);
+        let letter = Envelope::dead_letter(&delivery, &self.rules.now().keys, &bad);
         self.give(letter, delivery).await;
     }
 

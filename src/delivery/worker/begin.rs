@@ -11,7 +11,6 @@ use crate::domain::attempt::{BEGIN_TO_SEND, Cause, Outcome, Reason};
 use crate::domain::channel::Channel;
 use crate::domain::clock::between;
 use crate::domain::decide::{Begin, give_up, skip_step, snooze};
-use crate::domain::dispatch::Dispatch;
 use crate::intake::admission::Contents;
 use crate::ledger::{
     AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite, LedgerError, Limit, NewAttempt,
@@ -24,22 +23,22 @@ const RETRY_BEGIN_AFTER: Duration = Duration::from_millis(200);
 impl Worker {
     /// Chooses an account, commits the attempt and sends it.
     pub(super) async fn begin(&self, seen: Snapshot, begin: Begin) -> Action {
-        let (d, now, policy) = (&seen.d, seen.now(), self.policy(&seen.d));
+        let (d, now, policy) = (&seen.d, seen.now(), seen.policy());
         let life = between(now, d.order.expires_at);
-        let Ok(contents) = self.deps.admitter.now().open(d) else {
+        let Ok(contents) = seen.rules.admitter.open(d) else {
             tracing::error!(dispatch.uid = %d.order.uid, "a code cannot be opened: is a key missing in keys.previous?");
             let decision = give_up(d, Reason::Template, now, &policy);
             return self.write(seen, decision).await;
         };
         let (code, params) = (contents.code.as_ref(), &contents.params);
-        let Ok(words) = self.deps.admitter.now().render(&d.order, begin.channel, code, params, life) else {
+        let Ok(words) = seen.rules.admitter.render(&d.order, begin.channel, code, params, life) else {
             tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
             let decision = give_up(d, Reason::Template, now, &policy);
             return self.write(seen, decision).await;
         };
         let country = d.order.country.as_deref();
         let has_waited = d.snoozes > 0 && begin.step == d.step;
-        let ready = match self.deps.routes.now().choose(begin.channel, country, &begin.carriers, has_waited) {
+        let ready = match seen.rules.routes.choose(begin.channel, country, &begin.carriers, has_waited) {
             Ok(ready) => ready,
             Err(NoRoom { wait }) => {
                 let decision = snooze(d, &begin, wait, now, &policy);
@@ -56,7 +55,7 @@ impl Worker {
             uid: d.order.uid,
             expected_version: d.version,
             step: begin.step,
-            voice: self.voice_limit(d, &begin, &contents),
+            voice: voice_limit(&seen, &begin, &contents),
             attempt: NewAttempt::new(begin.channel, &account.name, account.client.time_out, begin.repeats),
         };
         crash::at(Point::DueToBegin);
@@ -68,8 +67,8 @@ impl Worker {
             handed_at: crate::domain::clock::boot(),
         };
         match self.commit(beginning, sending.handed_at).await {
-            Some(Ok(Begun::Begun(row))) => self.send_attempt(Snapshot::new(*row), sending).await,
-            Some(Ok(Begun::VersionConflict(row))) => Self::if_due(row),
+            Some(Ok(Begun::Begun(row))) => self.send_attempt(Snapshot::new(*row, &seen.rules), sending).await,
+            Some(Ok(Begun::VersionConflict(row))) => Self::if_due(row, &seen.rules),
             Some(Ok(Begun::VoiceRefused { retry_after_s, .. })) => {
                 let decision = skip_step(&seen.d, &begin, retry_after_s, seen.now(), &policy);
                 self.write(seen, decision).await
@@ -108,17 +107,18 @@ impl Worker {
         tracing::warn!(dispatch.id = %seen.d.order.id, attempt = n, "attempt commit not confirmed in time: nothing sent");
         let judgement = Outcome::NotSent(Cause::TooLate).into();
         let closing = AttemptOutcome { n, claim, judgement, at: seen.now() };
-        let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);
+        let destinations = seen.rules.admitter.destinations(&seen.d.order.tenant);
         match self.conclude(DecisionWrite::finish(&seen.d, closing, None, destinations)).await {
-            Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row)),
+            Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row, &seen.rules)),
             // The attempt was not committed. The row is due again when its lease ends.
             _ => Action::Nothing,
         }
     }
+}
 
-    /// Returns the voice quota to check, which happens at the first begin of a call's step.
-    fn voice_limit(&self, d: &Dispatch, begin: &Begin, contents: &Contents) -> Option<Limit> {
-        let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
-        first.then(|| self.deps.admitter.now().voice_limit(&d.order.tenant, contents.kind(), &contents.to))
-    }
+/// Returns the voice quota to check, which happens at the first begin of a call's step.
+fn voice_limit(seen: &Snapshot, begin: &Begin, contents: &Contents) -> Option<Limit> {
+    let d = &seen.d;
+    let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
+    first.then(|| seen.rules.admitter.voice_limit(&d.order.tenant, contents.kind(), &contents.to))
 }

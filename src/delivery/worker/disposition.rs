@@ -101,7 +101,7 @@ impl Worker {
 
     /// Replaces a quarantined delivery with the message in its envelope, if it may be processed once more.
     fn unwrap(&self, delivery: &mut Delivery) -> Result<(), Disposition> {
-        let opened = Envelope::open(&self.deps.keys.now(), "otpost.suspect", &delivery.body);
+        let opened = Envelope::open(&self.deps.rules.now().keys, "otpost.suspect", &delivery.body);
         let is_ours = opened.is_some();
         if let Some(envelope) = opened {
             envelope.unpack(delivery);
@@ -134,7 +134,7 @@ impl Worker {
         );
         self.deps.metrics.admitted("amqp", "suspect");
         let message = Envelope::of(&delivery, LARGEST).message(
-            &self.deps.keys.now(),
+            &self.deps.rules.now().keys,
             "otpost.suspect",
             "suspect",
             vec![],
@@ -150,7 +150,7 @@ impl Worker {
             rule = bad.rule,
             "message cannot be processed: dead-lettered to otpost.dead"
         );
-        let letter = Envelope::dead_letter(&delivery, &self.deps.keys.now(), bad);
+        let letter = Envelope::dead_letter(&delivery, &self.deps.rules.now().keys, bad);
         self.move_to(delivery, letter, Point::DeadLetterConfirmed).await;
     }
 

@@ -1,5 +1,6 @@
 //! Jobs from the broker: parsed, and admitted together with their first begin.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::disposition::Disposition;
@@ -8,6 +9,7 @@ use super::sending::Sending;
 use super::{Snapshot, Worker};
 use crate::broker::Delivery;
 use crate::delivery::routing::NoRoom;
+use crate::delivery::rules::Rules;
 use crate::domain::attempt::State;
 use crate::domain::backoff;
 use crate::domain::channel::Channel;
@@ -26,27 +28,28 @@ impl Worker {
         // The later of the two clocks limits the expiry, because one of them may be slow.
         let latest = now.max(crate::domain::clock::now());
         crash::on(&delivery.body);
-        let job = self.deps.admitter.now().decode(&delivery.body, None, latest)?;
-        self.deps.admitter.now().trusts(delivery.user_id.as_deref(), &job.tenant)?;
+        let rules = self.deps.rules.now();
+        let job = rules.admitter.decode(&delivery.body, None, latest)?;
+        rules.admitter.trusts(delivery.user_id.as_deref(), &job.tenant)?;
         crash::at(Point::JobRead);
         let mut admission =
-            self.deps.admitter.now().admission(&job, Ingress::Amqp, delivery.traceparent.as_deref(), now);
+            rules.admitter.admission(&job, Ingress::Amqp, delivery.traceparent.as_deref(), now);
         let sending = if admission.refusal.is_none() {
-            self.first_sending(&job, &mut admission)
+            self.first_sending(&rules, &job, &mut admission)
         } else {
             Err(NoRoom { wait: None })
         };
-        self.admit(admission, sending).await
+        self.admit(&rules, admission, sending).await
     }
 
     /// Chooses an account and renders the message. Without room, the dispatch is admitted with a snooze.
-    fn first_sending(&self, job: &Job, admission: &mut Admission) -> Result<Sending, NoRoom> {
+    fn first_sending(&self, rules: &Rules, job: &Job, admission: &mut Admission) -> Result<Sending, NoRoom> {
         const NO_ROOM: NoRoom = NoRoom { wait: None };
         let order = &admission.order;
         let channel = order.plan.step(1).ok_or(NO_ROOM)?;
         let country = order.country.as_deref();
         let life = between(self.deps.ledger.now(), order.expires_at);
-        let policy = self.deps.routes.now().policy(country);
+        let policy = rules.routes.policy(country);
         let carriers: Vec<String> = policy
             .candidates(channel)
             .iter()
@@ -57,23 +60,21 @@ impl Worker {
             // No route, or none for this remaining life: the worker that takes the dispatch decides.
             return Err(NO_ROOM);
         }
-        let ready = match self.deps.routes.now().choose(channel, country, &carriers, false) {
+        let ready = match rules.routes.choose(channel, country, &carriers, false) {
             Ok(ready) => ready,
             Err(no_room) => {
                 admission.snooze = Some(no_room.wait.unwrap_or(backoff::snooze(1)));
                 return Err(no_room);
             }
         };
-        let words = self
-            .deps
+        let words = rules
             .admitter
-            .now()
             .render(order, channel, job.code.as_ref(), &job.params, life)
             .map_err(|_| NO_ROOM)?;
         let account = &ready.account;
         let attempt = NewAttempt::new(channel, &account.name, account.client.time_out, None);
         if channel == Channel::Voice {
-            admission.voice = Some(self.deps.admitter.now().voice_limit(&job.tenant, job.kind(), &job.to));
+            admission.voice = Some(rules.admitter.voice_limit(&job.tenant, job.kind(), &job.to));
         }
         let claim = attempt.claim;
         admission.attempt = Some(attempt);
@@ -82,7 +83,7 @@ impl Worker {
 
     /// Repeats the admission until the ledger answers, with the same uid and the same claim. The delivery is held meanwhile.
     async fn admit(
-        &self, mut admission: Admission, sending: Result<Sending, NoRoom>,
+        &self, rules: &Arc<Rules>, mut admission: Admission, sending: Result<Sending, NoRoom>,
     ) -> Result<Then, Disposition> {
         let first_handed_at = crate::domain::clock::boot();
         let mut turn = sending.as_ref().err().and_then(|no_room| no_room.wait);
@@ -126,7 +127,7 @@ impl Worker {
                 match state {
                     State::Sending => {
                         if let (Some(d), Some(sending)) = (admission.born(now, slots), sending) {
-                            return Ok(Then::Send(Box::new((Snapshot::new(d), sending))));
+                            return Ok(Then::Send(Box::new((Snapshot::new(d, rules), sending))));
                         }
                     }
                     State::Queued => {
@@ -159,7 +160,9 @@ impl Worker {
                 let too_long = claim.is_some() && sending.is_none();
                 let claim = claim.filter(|_| mine || too_long);
                 let sending = sending.map(|sending| Sending { handed_at: first_handed_at, ..sending });
-                Ok(claim.map_or(Then::Nothing, |claim| Then::Find(Box::new(Claimed { uid, claim, sending }))))
+                Ok(claim.map_or(Then::Nothing, |claim| {
+                    Then::Find(Box::new(Claimed { uid, claim, sending, rules: Arc::clone(rules) }))
+                }))
             }
             Admitted::Conflict => Err(BadMessage::new("id", "is known with other content (conflict)").into()),
             Admitted::Refused { .. } => Ok(Then::Nothing),

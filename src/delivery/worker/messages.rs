@@ -13,6 +13,7 @@ use super::disposition::{Disposition, triage};
 use super::sending::Sending;
 use super::{Snapshot, Worker};
 use crate::broker::{Delivery, Intake};
+use crate::delivery::rules::Rules;
 use crate::delivery::wake;
 use crate::domain::attempt::{Cause, Outcome};
 use crate::intake::{BadMessage, Verb};
@@ -39,6 +40,8 @@ pub(super) struct Claimed {
     pub(super) claim: Uuid,
     /// The message to send; `None` if it waited for too long.
     pub(super) sending: Option<Sending>,
+    /// The rules that it was admitted by.
+    pub(super) rules: Arc<Rules>,
 }
 
 impl Worker {
@@ -133,7 +136,7 @@ impl Worker {
     }
 
     /// Sends an attempt if it was committed, or closes it as not sent if it waited for too long.
-    async fn find(&self, Claimed { uid, claim, sending }: Claimed) {
+    async fn find(&self, Claimed { uid, claim, sending, rules }: Claimed) {
         let row = loop {
             match self.ledger().read(uid).await {
                 Ok(row) => break row,
@@ -146,7 +149,7 @@ impl Worker {
                 }
             }
         };
-        let Some(seen) = row.map(Snapshot::new) else { return };
+        let Some(seen) = row.map(|d| Snapshot::new(d, &rules)) else { return };
         let action = match (sending, seen.d.open().filter(|open| open.claim == claim).cloned()) {
             (Some(sending), Some(_)) => self.send_attempt(seen, sending).await,
             (None, Some(open)) => self.finish(seen, &open, Outcome::NotSent(Cause::TooLate).into()).await,

@@ -19,19 +19,18 @@ use tokio_util::task::TaskTracker;
 use crate::broker::Broker;
 use crate::carriers::Request;
 use crate::config::live::Live;
-use crate::delivery::routing::{Account, Ready, Routes};
+use crate::delivery::routing::{Account, Ready};
+use crate::delivery::rules::Rules;
 use crate::delivery::wake::Waker;
 use crate::domain::attempt::{Attempt, AttemptId, Reason, State};
 use crate::domain::clock::{after, between};
 use crate::domain::decide::{Begin, Decision, Policy, decide};
 use crate::domain::dispatch::{Dispatch, Event};
-use crate::intake::admission::Admitter;
 use crate::ledger::health::LedgerHealth;
 use crate::ledger::{Concluded, DecisionWrite, Ledger, PendingEvents, Recording};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
 use crate::outbox::publisher::EventPublisher;
-use crate::seal::Keys;
 
 /// After new work, retries leave permits for more of it during this time.
 const FRESH_WINDOW: Duration = Duration::from_secs(5);
@@ -44,12 +43,8 @@ const NO_CARRIER_WINDOW: Duration = Duration::from_secs(1);
 pub struct WorkerDeps {
     /// The ledger.
     pub ledger: Ledger,
-    /// Parses jobs and opens sealed values.
-    pub admitter: Live<Admitter>,
-    /// Chooses accounts.
-    pub routes: Live<Routes>,
-    /// Keys for callback tokens and envelopes.
-    pub keys: Live<Keys>,
+    /// The rules in force.
+    pub rules: Live<Rules>,
     /// Base URL of the callbacks of carriers.
     pub public_url: String,
     /// Publishes events from the outbox.
@@ -89,11 +84,18 @@ pub struct Worker {
 pub(crate) struct Snapshot {
     d: Dispatch,
     read_at: Instant,
+    /// The rules that hold for it to the end of the task.
+    rules: Arc<Rules>,
 }
 
 impl Snapshot {
-    fn new(d: Dispatch) -> Self {
-        Self { d, read_at: Instant::now() }
+    fn new(d: Dispatch, rules: &Arc<Rules>) -> Self {
+        Self { d, read_at: Instant::now(), rules: Arc::clone(rules) }
+    }
+
+    /// Returns the policy for its country.
+    fn policy(&self) -> Arc<Policy> {
+        self.rules.routes.policy(self.d.order.country.as_deref())
     }
 
     /// Returns the ledger's current time, as estimated by this process.
@@ -189,7 +191,7 @@ impl Worker {
     /// Processes a taken dispatch until it waits or is final.
     pub async fn run(&self, taken: Dispatch) {
         crash::at(Point::DueTaken);
-        self.run_actions(Action::Look(Snapshot::new(taken))).await;
+        self.run_actions(Action::Look(Snapshot::new(taken, &self.deps.rules.now()))).await;
     }
 
     /// Processes a due dispatch as soon as a permit is free. If it has attempts, it counts as a retry from now on.
@@ -211,12 +213,12 @@ impl Worker {
         loop {
             action = match action {
                 Action::Look(seen) => {
-                    let decision = decide(&seen.d, seen.now(), &self.policy(&seen.d));
+                    let decision = decide(&seen.d, seen.now(), &seen.policy());
                     self.schedule_wake(&seen, &decision);
                     self.write(seen, decision).await
                 }
                 Action::Begin(seen, begin) => match begin.ask.filter(|n| asked.replace(*n) != Some(*n)) {
-                    Some(n) => match self.query_status(&seen.d, n).await {
+                    Some(n) => match self.query_status(&seen, n).await {
                         StatusAnswer::News => self.read_again(&seen).await,
                         StatusAnswer::Nothing => self.begin(seen, begin).await,
                         StatusAnswer::Unwritten => Action::Nothing,
@@ -231,14 +233,14 @@ impl Worker {
     /// Writes a decision, unless its begin writes everything.
     async fn write(&self, mut seen: Snapshot, decision: Decision) -> Action {
         if !decision.begins_only(&seen.d) {
-            let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);
+            let destinations = seen.rules.admitter.destinations(&seen.d.order.tenant);
             let write = DecisionWrite::decide(&seen.d, decision.transition.clone(), destinations);
             match self.deps.ledger.conclude(write).await {
                 Ok(Concluded::Written) => {
                     crash::at(Point::DueDecided);
                     seen = self.apply_written(seen, &decision);
                 }
-                Ok(Concluded::VersionConflict(row)) => return Self::if_due(row),
+                Ok(Concluded::VersionConflict(row)) => return Self::if_due(row, &seen.rules),
                 Ok(_) => return Action::Nothing,
                 Err(e) => {
                     self.ledger_health.begins(&e);
@@ -279,14 +281,14 @@ impl Worker {
     }
 
     /// After a version conflict, the dispatch is processed again only if it is due. Otherwise another worker holds it.
-    fn if_due(row: Option<Box<Dispatch>>) -> Action {
+    fn if_due(row: Option<Box<Dispatch>>, rules: &Arc<Rules>) -> Action {
         let due = row.filter(|d| d.wake_at.is_some_and(|at| at <= d.now));
-        due.map_or(Action::Nothing, |d| Action::Look(Snapshot::new(*d)))
+        due.map_or(Action::Nothing, |d| Action::Look(Snapshot::new(*d, rules)))
     }
 
     async fn read_again(&self, seen: &Snapshot) -> Action {
         match self.deps.ledger.read(seen.d.order.uid).await {
-            Ok(row) => row.map_or(Action::Nothing, |d| Action::Look(Snapshot::new(d))),
+            Ok(row) => row.map_or(Action::Nothing, |d| Action::Look(Snapshot::new(d, &seen.rules))),
             Err(e) => {
                 self.ledger_health.begins(&e);
                 Action::Nothing
@@ -296,8 +298,8 @@ impl Worker {
 
     /// Queries the carrier for the status of an attempt, by the carrier's message id, or else by our reference. Skipped when the
     /// account has no free permit, because its carrier may not be answering.
-    async fn query_status(&self, d: &Dispatch, n: u16) -> StatusAnswer {
-        let Some((account, attempt, request)) = self.status_query(d, n) else {
+    async fn query_status(&self, seen: &Snapshot, n: u16) -> StatusAnswer {
+        let Some((account, attempt, request)) = status_query(seen, n) else {
             return StatusAnswer::Nothing;
         };
         let Some(slot) = account.permit() else { return StatusAnswer::Nothing };
@@ -308,7 +310,7 @@ impl Worker {
         else {
             return StatusAnswer::Nothing;
         };
-        let recording = Recording { uid: d.order.uid, n, carrier: account.name.clone(), receipt };
+        let recording = Recording { uid: seen.d.order.uid, n, carrier: account.name.clone(), receipt };
         match self.deps.ledger.record(recording).await {
             Ok(crate::ledger::Recorded::Recorded) => StatusAnswer::News,
             Ok(_) => StatusAnswer::Nothing,
@@ -320,27 +322,24 @@ impl Worker {
         }
     }
 
-    /// Returns the account, the attempt and the status request. `None` if the carrier cannot be queried.
-    fn status_query<'d>(&self, d: &'d Dispatch, n: u16) -> Option<(Arc<Account>, &'d Attempt, Request)> {
-        let attempt = d.attempts.iter().find(|a| a.n == n)?;
-        let account = Arc::clone(self.deps.routes.now().account(&attempt.carrier)?);
-        let ours = d.reference_of(attempt);
-        let theirs = attempt.details.reference.as_deref();
-        let keeps = account.carrier.keeps_references(attempt.channel);
-        let request = account.carrier.status_request(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
-        Some((account, attempt, request))
-    }
-
-    fn policy(&self, d: &Dispatch) -> Arc<Policy> {
-        self.deps.routes.now().policy(d.order.country.as_deref())
-    }
-
     /// Returns the callback URL of an attempt.
-    fn callback(&self, ready: &Ready, attempt: AttemptId) -> String {
+    fn callback(&self, rules: &Rules, ready: &Ready, attempt: AttemptId) -> String {
         let carrier = &ready.account.name;
-        let token = self.deps.keys.now().callback_token(carrier, attempt);
+        let token = rules.keys.callback_token(carrier, attempt);
         format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.deps.public_url.trim_end_matches('/'))
     }
+}
+
+/// Returns the account, the attempt and the status request. `None` if the carrier cannot be queried.
+fn status_query(seen: &Snapshot, n: u16) -> Option<(Arc<Account>, &Attempt, Request)> {
+    let d = &seen.d;
+    let attempt = d.attempts.iter().find(|a| a.n == n)?;
+    let account = Arc::clone(seen.rules.routes.account(&attempt.carrier)?);
+    let ours = d.reference_of(attempt);
+    let theirs = attempt.details.reference.as_deref();
+    let keeps = account.carrier.keeps_references(attempt.channel);
+    let request = account.carrier.status_request(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
+    Some((account, attempt, request))
 }
 
 /// Sets a time to now, by boot time.

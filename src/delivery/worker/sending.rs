@@ -1,5 +1,6 @@
 //! Sends an attempt, interprets the answer, and writes the outcome together with the decision from it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -80,9 +81,10 @@ impl Worker {
         };
         crash::at(Point::AttemptBegun);
         let account = &sending.ready.account;
-        let callback = self.callback(&sending.ready, AttemptId { uid: seen.d.order.uid, n: open.n });
+        let callback =
+            self.callback(&seen.rules, &sending.ready, AttemptId { uid: seen.d.order.uid, n: open.n });
         let life = between(seen.now(), seen.d.order.expires_at);
-        let admitter = self.deps.admitter.now();
+        let admitter = &seen.rules.admitter;
         let sender = admitter.sender(&seen.d.order.tenant, &account.name, open.channel);
         let reference = seen.d.reference_of(open);
         let message = OutboundMessage {
@@ -108,15 +110,16 @@ impl Worker {
     /// Writes an outcome together with the decision from it.
     pub(super) async fn finish(&self, seen: Snapshot, open: &Attempt, judgement: Judgement) -> Action {
         let now = seen.now();
-        let mut closed = Snapshot { d: seen.d.clone(), read_at: seen.read_at };
+        let mut closed =
+            Snapshot { d: seen.d.clone(), read_at: seen.read_at, rules: Arc::clone(&seen.rules) };
         if let Some(a) = closed.d.attempts.last_mut() {
             a.outcome = Some(judgement.outcome);
             a.closed_at = Some(now);
             a.details.clone_from(&judgement.details);
         }
-        let decision = decide(&closed.d, now, &self.policy(&closed.d));
+        let decision = decide(&closed.d, now, &closed.policy());
         let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
-        let destinations = self.deps.admitter.now().destinations(&seen.d.order.tenant);
+        let destinations = seen.rules.admitter.destinations(&seen.d.order.tenant);
         let write = DecisionWrite::finish(&seen.d, closing, Some(decision.transition.clone()), destinations);
         match self.conclude(write).await {
             Some(Concluded::Written) => {
@@ -126,7 +129,7 @@ impl Worker {
                 decision.begin.map_or(Action::Nothing, |begin| Action::Begin(seen, begin))
             }
             // The row changed meanwhile, so the decision is made again on the current row.
-            Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row)),
+            Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row, &seen.rules)),
             Some(Concluded::Late { fact }) => {
                 if fact {
                     self.deps.waker.wake(seen.d.order.uid);
