@@ -22,7 +22,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("intake", &["broker", "config", "domain", "ledger", "messages", "seal"]),
     ("outbox", &["broker", "config", "domain", "ledger", "ops"]),
     ("delivery", &["broker", "carriers", "config", "domain", "intake", "ledger", "ops", "outbox", "seal"]),
-    ("receipts", &["broker", "carriers", "config", "delivery", "domain", "intake", "ledger", "ops", "seal"]),
+    ("receipts", &["broker", "carriers", "config", "delivery", "domain", "intake", "ledger", "ops"]),
     (
         "http",
         &["broker", "config", "delivery", "domain", "intake", "ledger", "ops", "outbox", "receipts", "seal"],
