@@ -187,7 +187,7 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     for line in [
         "a dispatch changed its state",
         "carrier did not accept a message",
-        "a message cannot be used",
+        "message cannot be processed",
         "the ledger is away",
     ] {
         assert!(log.contains(line), "the log speaks of what happened: {line}");
