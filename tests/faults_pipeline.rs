@@ -21,7 +21,7 @@ fn number(n: usize) -> String {
     format!("+44770{:07}", 2_000_000 + n)
 }
 
-/// Publishes all jobs. Numbers whose last four digits are one of the pretended carrier's own are left out.
+/// Publishes all jobs. Numbers whose last four digits are one of the mock carrier's own are left out.
 async fn publish_all(house: &House) -> Vec<(uuid::Uuid, String)> {
     let numbers = (0..).map(number).filter(|n| !n.ends_with("01") || n.len() != 13).filter(|n| {
         let last: u32 = n[n.len() - 4..].parse().unwrap();

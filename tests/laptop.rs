@@ -82,7 +82,10 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     assert!(code == 0 && story.contains("delivered"), "{code} {story} {said}");
     let sample = said.split("A sample code: ").nth(1).unwrap()[..6].to_owned();
     assert!(said.contains("; waiting for a receipt until "), "what it waits for, and until when: {said}");
-    assert!(said.ends_with("\ndelivered: sms at mock accepted and delivered"), "each state as it comes: {said}");
+    assert!(
+        said.ends_with("\ndelivered: sms at mock accepted and delivered"),
+        "each state as it comes: {said}"
+    );
     let texts = on_the_phone(&dev_said, to).await;
     assert_eq!(texts.len(), 1);
     assert!(texts[0]["body"].as_str().unwrap().contains(&sample), "{sample} is in {}", texts[0]);

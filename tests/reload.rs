@@ -143,7 +143,7 @@ impl Load {
             let to = format!("+4477051{:05}", 20_000 + n);
             if (101..=126).contains(&(n % 10_000)) {
                 self.sent.fetch_add(1, Ordering::Relaxed);
-                continue; // numbers that the pretended carrier treats in its own way
+                continue; // numbers that the mock carrier treats in its own way
             }
             let job = job(&to, json!({"fallback_after_s": 0}));
             let id = if n.is_multiple_of(2) {

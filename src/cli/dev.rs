@@ -44,7 +44,7 @@ pub(super) fn new_key() -> NewKey {
     NewKey::make("default", &SCOPES)
 }
 
-/// A whole otpost with a pretended carrier.
+/// A whole otpost with a mock carrier.
 pub(super) struct Embedded {
     pub(super) app: App,
     pub(super) gateway: Gateway,
@@ -58,14 +58,14 @@ impl Embedded {
         change: impl FnOnce(&mut Config),
     ) -> anyhow::Result<Self> {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let pretended = mock_gateway::Config { pace, ..mock_gateway::Config::default() };
+        let mock = mock_gateway::Config { pace, ..mock_gateway::Config::default() };
         let listener = TcpListener::bind(local(ports.1)).await.with_context(|| {
             format!("the phones' page cannot be shown on port {}: it is in use; choose another with --gateway-port", ports.1)
         })?;
         drop(TcpListener::bind(local(ports.0)).await.with_context(|| {
             format!("jobs cannot be taken on port {}: it is in use; choose another with --port", ports.0)
         })?);
-        let gateway = Gateway::start(listener, pretended.clone())?;
+        let gateway = Gateway::start(listener, mock.clone())?;
         let mut config = Config::default();
         config.ledger.url = Some(format!("sqlite:{}", ledger.display()).into());
         config.api.listen = local(ports.0);
@@ -73,8 +73,8 @@ impl Embedded {
         "http://127.0.0.1:0".clone_into(&mut config.receipts.public_url);
         config.ops.listen = local(0);
         let account = twilio::Config {
-            account_sid: pretended.account_sid,
-            auth_token: Some(pretended.auth_token.into()),
+            account_sid: mock.account_sid,
+            auth_token: Some(mock.auth_token.into()),
             auth_token_file: None,
             from: Some("+15005550006".to_owned()),
             messaging_service_sid: None,

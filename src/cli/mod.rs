@@ -44,7 +44,7 @@ Exit codes: 0 well, 1 it failed, 2 the command or the configuration is wrong";
 enum Command {
     /// Run the service: take jobs, send them, take receipts
     Serve(serve::Serve),
-    /// Run everything on this machine, with a pretended carrier whose phones you read in a browser
+    /// Run everything on this machine, with a mock carrier whose phones you read in a browser
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
     /// Play what otpost is for, on free ports and a temporary file, and say whether it ended as it should

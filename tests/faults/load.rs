@@ -271,7 +271,7 @@ impl<'a> Load<'a> {
         tokio::time::timeout(Duration::from_secs(120), confirmed).await.expect("RabbitMQ confirms");
     }
 
-    /// A number that no table of the pretended carrier knows.
+    /// A number that no table of the mock carrier knows.
     fn number(&mut self) -> String {
         loop {
             self.serial += 1;

@@ -53,7 +53,7 @@ impl Caller {
         Self { http, url, keys, life, seed, serial: 0 }
     }
 
-    /// A job for a number that no table of the pretended carrier knows.
+    /// A job for a number that no table of the mock carrier knows.
     fn next(&mut self) -> Sent {
         self.serial += 1;
         while (101..=126).contains(&(self.serial % 10_000)) {

@@ -1,5 +1,5 @@
 //! The worked traces of the design end to end: jobs at the real RabbitMQ and over HTTP, rows in the real PostgreSQL,
-//! texts and calls at the pretended carrier, events on the real broker.
+//! texts and calls at the mock carrier, events on the real broker.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod acts;

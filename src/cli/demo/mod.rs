@@ -103,7 +103,7 @@ impl Lab {
     /// What the carrier accepted for a number.
     async fn accepted(&self, to: &str, channel: &str) -> Result<usize, Failure> {
         let url = format!("{}/api/accepted?to={}", self.phones, to.trim_start_matches('+'));
-        let unread = || Failure::Failed("the pretended carrier's record cannot be read".to_owned());
+        let unread = || Failure::Failed("the mock carrier's record cannot be read".to_owned());
         let answer =
             self.client.send(&Request::get(url), Duration::from_secs(5)).await.map_err(|_| unread())?;
         let body = answer.json().ok_or_else(unread)?;

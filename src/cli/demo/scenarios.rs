@@ -1,4 +1,4 @@
-//! The scenarios, and how each should end. A number's last four digits say what the pretended carrier does with it.
+//! The scenarios, and how each should end. A number's last four digits say what the mock carrier does with it.
 
 use std::pin::Pin;
 
@@ -28,10 +28,10 @@ macro_rules! scenarios {
 scenarios! {
     "a text is delivered" => text,
     "a call is delivered" => call,
-    "a text comes back undelivered, a call follows at once" => fallback,
+    "a text is not delivered, a call follows at once" => fallback,
     "the same id is sent twice" => twice,
     "one code more than the number's quota" => quota,
-    "a code ends while the carrier asks for patience" => expired,
+    "a code expires while the carrier throttles requests" => expired,
     "an impossible number" => impossible,
     "the carrier answers 503 twice, then recovers" => recovers,
     "the carrier accepts and hangs up" => hangs_up,
@@ -133,5 +133,5 @@ async fn hangs_up(lab: Lab) -> Result<Ending, Failure> {
     let told =
         timeline.attempts.get(1).is_some_and(|a| a.repeats.is_some() && a.says.contains("nobody knows"));
     let well = timeline.state == State::Delivered && texts == 2 && told;
-    Ok(ending(well, format!("{}, one text more, and the story says why", timeline.state)))
+    Ok(ending(well, format!("{}, one text more, and the timeline says why", timeline.state)))
 }

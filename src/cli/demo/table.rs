@@ -34,7 +34,7 @@ impl Table {
         let table = Self { rows, json, live };
         if !json {
             println!(
-                "otpost, with nothing installed: a ledger in one file, and a pretended carrier at {phones}\n"
+                "otpost on this machine, with a ledger in one file and a mock carrier: {phones}\n\n   scenario, seconds since the start, result\n"
             );
             if live {
                 for i in 0..table.rows.len() {

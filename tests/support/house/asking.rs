@@ -1,4 +1,4 @@
-//! What a test does at the doors: jobs in, callbacks in, and orders to the pretended carrier.
+//! What a test does at the doors: jobs in, callbacks in, and orders to the mock carrier.
 
 use std::net::SocketAddr;
 
@@ -89,7 +89,7 @@ impl House {
         (got.status().as_u16(), got.text().await.unwrap())
     }
 
-    /// Queues what the pretended carrier does with a number.
+    /// Queues what the mock carrier does with a number.
     pub async fn script(&self, to: &str, outcomes: Value) {
         self.script_whole(&json!({"to": to, "channel": null, "outcomes": outcomes})).await;
     }
@@ -103,12 +103,12 @@ impl House {
         assert!(sent.status().is_success(), "{}", sent.text().await.unwrap());
     }
 
-    /// What the pretended carrier was asked, or accepted, for a number (or for all).
+    /// What the mock carrier was asked, or accepted, for a number (or for all).
     pub async fn record(&self, list: &str, to: Option<&str>) -> Vec<Value> {
         self.record_of(self.gateway.addr(), list, to).await
     }
 
-    /// The same of another pretended carrier.
+    /// The same of another mock carrier.
     pub async fn record_of(&self, gateway: SocketAddr, list: &str, to: Option<&str>) -> Vec<Value> {
         let (mut after, mut all) = (0, vec![]);
         loop {

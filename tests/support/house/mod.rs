@@ -1,4 +1,4 @@
-//! A whole otpost of a test's own: a vhost in the real RabbitMQ, a schema in the real PostgreSQL, a pretended carrier,
+//! A whole otpost of a test's own: a vhost in the real RabbitMQ, a schema in the real PostgreSQL, a mock carrier,
 //! and processes or parts of otpost in between.
 
 pub mod asking;

@@ -119,7 +119,7 @@ impl House {
         wait::until("messages in a queue", async || self.waiting(queue).await >= messages).await;
     }
 
-    /// Waits until the pretended carrier has accepted so many for a number.
+    /// Waits until the mock carrier has accepted so many for a number.
     pub async fn until_accepted(&self, to: &str, messages: usize) {
         wait::until("accepted by the carrier", async || self.accepted(to).await >= messages).await;
     }

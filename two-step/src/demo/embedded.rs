@@ -1,4 +1,4 @@
-//! otpost with a pretended carrier, in this process.
+//! otpost with a mock carrier, in this process.
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,8 +33,8 @@ pub(super) struct Otpost {
 impl Otpost {
     /// Starts it. Links in notices lead to `pages_url`.
     pub(super) async fn start(folder: &Path, pages_url: &str, demo: &super::Demo) -> anyhow::Result<Self> {
-        let pretended = mock_gateway::Config { pace: PACE, ..mock_gateway::Config::default() };
-        let gateway = Gateway::start(TcpListener::bind(local(0)).await?, pretended.clone())?;
+        let mock = mock_gateway::Config { pace: PACE, ..mock_gateway::Config::default() };
+        let gateway = Gateway::start(TcpListener::bind(local(0)).await?, mock.clone())?;
         let templates = folder.join("otpost-templates");
         std::fs::create_dir(&templates)?;
         for (name, shipped) in NOTICES {
@@ -54,8 +54,8 @@ impl Otpost {
         config.limits.number = vec!["60/10m".parse()?];
         config.limits.voice = vec!["30/1h".parse()?];
         let account = twilio::Config {
-            account_sid: pretended.account_sid,
-            auth_token: Some(pretended.auth_token.into()),
+            account_sid: mock.account_sid,
+            auth_token: Some(mock.auth_token.into()),
             auth_token_file: None,
             from: Some("+15005550006".to_owned()),
             messaging_service_sid: None,

@@ -1,7 +1,7 @@
-//! `two-step demo`: a whole shop on this machine. One process runs otpost with a pretended carrier, two-step, a shop with
+//! `two-step demo`: a whole shop on this machine. One process runs otpost with a mock carrier, two-step, a shop with
 //! passwords and a catcher for mail, and shows shop and phones side by side. Nothing leaves the machine.
 //!
-//! Only this folder names the crates of otpost and its pretended carrier. It starts them, and then speaks HTTP with them.
+//! Only this folder names the crates of otpost and its mock carrier. It starts them, and then speaks HTTP with them.
 
 mod browser;
 mod config;

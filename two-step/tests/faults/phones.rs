@@ -1,4 +1,4 @@
-//! The phones: what the pretended carrier has taken for a number.
+//! The phones: what the mock carrier has taken for a number.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! browser ─▶ two-step ─▶ relay ─▶ PostgreSQL (a database of its own)
-//! back end ─▶         ─▶ relay ─▶ RabbitMQ (a virtual host) ─▶ otpost ─▶ pretended carrier
+//! back end ─▶         ─▶ relay ─▶ RabbitMQ (a virtual host) ─▶ otpost ─▶ mock carrier
 //!                     ─▶ relay ─▶ otpost's HTTP API          (its own database)
 //!                     ─▶ relay ─▶ mail server
 //! ```
