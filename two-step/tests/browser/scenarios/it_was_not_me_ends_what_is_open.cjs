@@ -13,7 +13,7 @@ scenario(async () => {
   const stop = await newBrowser();
   await stop.goto(await noticeLink("+447700900200", "turned on"));
   await stop.click("main form button");
-  await shows(stop, "What was open has ended");
+  await shows(stop, "We ended all open sign-ins and settings");
 
   // The sign-in and the settings that were open have ended, and the pages say so.
   await type(open, code);
