@@ -1,4 +1,4 @@
-//! What a worker does beside its work: heartbeats, shared pace, clocks compared, old rows deleted.
+//! Periodic tasks of a worker: heartbeats, sharing of rate limits, clock comparison, deletion of old rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use crate::delivery::rules::Rules;
 use crate::ledger::Ledger;
 use crate::ops::metrics::Metrics;
 
-/// How often a worker says that it is alive.
+/// Interval of heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often old dispatches are deleted, and stray receipts matched again.
+/// Interval at which old rows are deleted and stray receipts are matched again.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
-/// Says that this worker is alive, and shares the pace among those that are; compares the clocks.
+/// Records heartbeats, divides the rate limits by the number of live workers, and compares the clocks.
 pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>, metrics: Arc<Metrics>) {
     let (mut tick, mut shared) = (tokio::time::interval(HEARTBEAT), 1);
     loop {
         tick.tick().await;
-        // Away: the outage is told elsewhere, and the last share stays.
+        // During an outage the last share stays. `LedgerHealth` logs the outage.
         if let Ok(alive) = ledger.beat(&name).await {
             shared = alive;
             rules.now().routes.share(alive);

@@ -34,47 +34,47 @@ use rules::InForce;
 pub use rules::Reloadable;
 use starting::{Starting, look};
 
-/// Wake-ups that wait in this process. What does not fit is found by the scan.
+/// Capacity of the queue of wake-ups in this process. The scan finds dispatches whose wake-up does not fit.
 const WAKES: usize = 10_000;
-/// What follows after the grace: the last acks, events and farewells.
+/// Time after the grace period for the last acks, events and connection closes.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// What a process does.
+/// The roles of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
-    /// Takes jobs over HTTP.
+    /// Serves the HTTP API.
     pub api: bool,
-    /// Takes jobs from the broker, and runs what is due.
+    /// Consumes jobs from the broker and sends due dispatches.
     pub worker: bool,
-    /// Takes carriers' callbacks.
+    /// Serves carriers' callbacks.
     pub receipts: bool,
 }
 
 impl Roles {
-    /// Everything in one process.
+    /// All roles in one process.
     pub const ALL: Self = Self { api: true, worker: true, receipts: true };
 }
 
-/// How a process starts.
+/// Start options.
 #[derive(Debug, Clone, Copy)]
 pub struct Start {
-    /// What it does.
+    /// The roles of the process.
     pub roles: Roles,
-    /// Bring the schema to this version's first.
+    /// Whether to migrate the ledger's schema first.
     pub migrate: bool,
-    /// Wait for a ledger or a broker that is away; else give up at once.
+    /// Whether to wait for an unreachable ledger or broker. Otherwise the start fails at once.
     pub wait: bool,
 }
 
 /// A running process.
 pub struct App {
-    /// Where jobs are taken, if they are.
+    /// The listen address of the HTTP API. `None` without that role.
     pub api: Option<SocketAddr>,
-    /// Where callbacks are taken, if they are.
+    /// The listen address for callbacks. `None` without that role.
     pub receipts: Option<SocketAddr>,
-    /// Where operators ask.
+    /// The listen address for health and metrics.
     pub ops: SocketAddr,
-    /// The memory.
+    /// The ledger of this process.
     pub ledger: Ledger,
     rules: InForce,
     door: Option<Arc<Api>>,
@@ -87,7 +87,7 @@ pub struct App {
     told_all: CancellationToken,
 }
 
-/// Starts a process.
+/// Starts a process: binds listeners, connects to ledger and broker, and spawns the tasks of the roles.
 pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result<App> {
     let rules = InForce::new(Reloadable::new(&config, keys)?, config.clone());
     let doors = Doors::bind(&mut config, how.roles).await?;
@@ -96,7 +96,7 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     let away = look(&ledger, how).await?;
     let settings = broker_settings(&config);
     if let Some(settings) = settings.as_ref().filter(|_| !how.wait) {
-        // Who may wait is told by the broker's own tasks, again and again, what is wrong.
+        // With `wait`, the broker tasks keep retrying and log the reason each time it changes.
         Broker::declare(&settings.url, settings.declare).await.context("the broker is not usable")?;
     }
     let shutdown = CancellationToken::new();
@@ -114,7 +114,7 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
         feed: Feed::default(),
         tasks: TaskTracker::new(),
         shutdown,
-        // Telling goes on until what is under way has ended.
+        // Separate from `shutdown`: events are published until the last attempt has ended.
         told_all: CancellationToken::new(),
         answers,
         ready: Live::new(BTreeMap::new()),
@@ -153,7 +153,7 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     })
 }
 
-/// The listeners of a process: bound first, because that is what fails most.
+/// The listeners of a process. They are bound first, because binding fails most often.
 struct Doors {
     api: Option<TcpListener>,
     receipts: Option<TcpListener>,
@@ -173,8 +173,8 @@ impl Doors {
 }
 
 impl App {
-    /// Puts another configuration in force while everything goes on, or changes nothing. Answers which of its keys differ
-    /// and hold at the next start only.
+    /// Applies another configuration without a restart. After an error nothing has changed. Returns the changed keys that need
+    /// a restart.
     pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, BadConfig> {
         let limits = config.limits.clone();
         let later = self.rules.replace(config)?;
@@ -184,7 +184,7 @@ impl App {
         Ok(later)
     }
 
-    /// Stops taking in, gives what is under way its grace, and ends.
+    /// Stops taking new work, waits up to the grace period for requests in progress, and closes all connections.
     pub async fn stop(self) {
         self.shutdown.cancel();
         if let Some(worker) = &self.worker {

@@ -1,4 +1,4 @@
-//! Whether each role of a process is ready, and if not, why.
+//! The readiness of each role.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::ops::Readiness;
 use crate::ops::metrics::Metrics;
 
-/// A clock that is off by more than this makes a worker not ready, in seconds.
+/// Maximum difference in seconds between this machine's clock and the ledger's. Above it the worker is not ready.
 const CLOCK_TOLERANCE: f64 = 5.0;
 
-/// A worker that has nothing to write does not notice that nothing can be written: what `ledger` says counts as well.
+/// Readiness of the worker. It includes the ledger's own check, because an idle worker does not notice that writes fail.
 pub(super) fn worker_ready(
     worker: Arc<Worker>, ledger: Readiness, broker: Option<Broker>, metrics: Arc<Metrics>,
 ) -> Readiness {
@@ -39,7 +39,7 @@ pub(super) fn worker_ready(
     })
 }
 
-/// Whether the ledger can be used, and what asks it every two seconds.
+/// Readiness of the ledger, and the task that checks the ledger every two seconds.
 pub(super) fn ledger_ready(ledger: Ledger) -> (Readiness, impl Future<Output = ()>) {
     let (says, said) = watch::channel(None);
     let asking = async move {
@@ -52,7 +52,7 @@ pub(super) fn ledger_ready(ledger: Ledger) -> (Readiness, impl Future<Output = (
     (Arc::new(move || said.borrow().clone()), asking)
 }
 
-/// What is said of a ledger that cannot be used. Where it is, is in the log alone: anybody may ask whether a role is ready.
+/// The public text of a ledger error. It leaves out the ledger's address, because `/readyz` needs no token. The log has it.
 fn away(e: &LedgerError) -> String {
     match e {
         LedgerError::Away(_) => "the ledger does not answer".to_owned(),

@@ -1,4 +1,4 @@
-//! What follows from the configuration, and changes with it while the process runs.
+//! The parts that a reload replaces.
 
 use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
@@ -9,19 +9,19 @@ use crate::messages::Templates;
 use crate::outbox::webhook::Webhooks;
 use crate::seal::Keys;
 
-/// Everything that a reload replaces, made from one configuration: all of it is valid, or nothing is used.
+/// All parts that a reload replaces, built from one configuration. An invalid part rejects the whole configuration.
 pub struct Reloadable {
     rules: Rules,
     webhooks: Webhooks,
 }
 
 impl Reloadable {
-    /// Builds everything from a configuration, with these keys.
+    /// Builds the parts from a configuration and its keys.
     pub fn new(config: &Config, keys: Keys) -> Result<Self, BadConfig> {
         Self::after(None, config, keys)
     }
 
-    /// The same for a running process: accounts keep their pace and permits.
+    /// The same for a running process: accounts keep their rate-limit state and permits.
     fn after(before: Option<&Routes>, config: &Config, keys: Keys) -> Result<Self, BadConfig> {
         let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(BadConfig)?;
         let admitter = Admitter::new(keys.clone(), config.clone(), templates);
@@ -30,11 +30,11 @@ impl Reloadable {
     }
 }
 
-/// What is in force in a running process.
+/// The current parts of a running process.
 pub(super) struct InForce {
     pub(super) rules: Live<Rules>,
     pub(super) webhooks: Live<Webhooks>,
-    /// The configuration at the start: some keys hold until the end.
+    /// The configuration at the start, because some settings need a restart.
     started_with: Config,
 }
 
@@ -43,7 +43,7 @@ impl InForce {
         Self { rules: Live::new(all.rules), webhooks: Live::new(all.webhooks), started_with }
     }
 
-    /// Puts another configuration in force, or changes nothing. Returns the keys that need a restart.
+    /// Applies another configuration, or changes nothing on an error. Returns the changed keys that need a restart.
     pub(super) fn replace(&self, mut config: Config) -> Result<Vec<&'static str>, BadConfig> {
         let keys = config.keys()?;
         let before = self.rules.now();

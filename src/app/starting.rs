@@ -1,4 +1,4 @@
-//! A process that is being put together: each role with its tasks.
+//! Starts the tasks of each role.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use crate::outbox::publisher::{self, EventPublisher};
 use crate::outbox::webhook;
 use crate::receipts::{self, Receiver};
 
-/// Kept receipts that are recorded at once.
+/// Prefetch of the queue of delivery receipts that arrived during an outage.
 const KEPT: u16 = 64;
 
-/// A process that is being put together: what all roles share.
+/// A starting process: the parts that all roles share.
 pub(super) struct Starting {
     pub(super) config: Config,
     pub(super) rules: InForce,
@@ -42,13 +42,13 @@ pub(super) struct Starting {
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
     pub(super) told_all: CancellationToken,
-    /// Whether the ledger can be used: of each role.
+    /// Readiness of the ledger, which every role depends on.
     pub(super) answers: Readiness,
     pub(super) ready: Live<BTreeMap<&'static str, Readiness>>,
 }
 
 impl Starting {
-    /// Says how this process is, from the first moment on.
+    /// Serves health and metrics, from the beginning of the start.
     pub(super) fn health(&self, listener: TcpListener) {
         let health = Ops {
             metrics: Arc::clone(&self.metrics),
@@ -64,7 +64,8 @@ impl Starting {
         self.ready.replace(roles);
     }
 
-    /// The doors are open meanwhile: they answer that the ledger is away, and carriers' receipts are kept on the broker.
+    /// Waits until the ledger answers. The listeners are open meanwhile: the API answers 503, and receipts are published to the
+    /// broker.
     pub(super) async fn wait_for_ledger(&self, how: Start) -> anyhow::Result<()> {
         if how.roles.worker {
             self.says("worker", Arc::new(|| Some("waits for the ledger".to_owned())));
@@ -85,7 +86,7 @@ impl Starting {
         }
     }
 
-    /// Runs dispatches: from the broker, from wake-ups, from the due scan; tells what they owe.
+    /// Starts the worker: jobs from the broker, wake-ups, the scan for due dispatches, and publishing of events.
     pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<ScheduledWake>) -> Arc<Worker> {
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
         let publisher = EventPublisher::new(self.feed.clone(), self.rules.webhooks.clone());
@@ -130,7 +131,7 @@ impl Starting {
         worker
     }
 
-    /// Takes jobs and acts over HTTP, and shows what became of them.
+    /// Starts the HTTP API.
     pub(super) fn api(&mut self, listener: TcpListener) -> Arc<Api> {
         if let Some(broker) = &self.broker {
             self.tasks.spawn(publisher::forward_from_broker(broker, self.feed.clone()));
@@ -151,7 +152,7 @@ impl Starting {
         door
     }
 
-    /// Takes carriers' callbacks; while the ledger is away, the broker keeps them.
+    /// Starts the listener for carriers' callbacks. While the ledger is unreachable, receipts are published to the broker.
     pub(super) fn receipts(&mut self, listener: TcpListener) {
         let receiver = Arc::new(Receiver::new(receipts::ReceiptDeps {
             ledger: self.ledger.clone(),
@@ -171,7 +172,7 @@ impl Starting {
         self.says("receipts", Arc::clone(&self.answers));
     }
 
-    /// True while the ledger answers.
+    /// A channel that is true while the ledger answers.
     fn while_it_answers(&self, outage: &LedgerHealth) -> watch::Receiver<bool> {
         let (may_consume, may) = watch::channel(true);
         let mut away = outage.watch();
@@ -194,7 +195,8 @@ impl Starting {
     }
 }
 
-/// Whether the ledger is there and of this version: none, or why it is away. An error where waiting is of no use.
+/// Checks the ledger, after migrating it if requested. Returns why it is unreachable, or `None`. An error means that waiting
+/// does not help.
 pub(super) async fn look(ledger: &Ledger, how: Start) -> anyhow::Result<Option<String>> {
     let tried = async {
         if how.migrate {

@@ -1,23 +1,23 @@
-//! Which acks to send for what was settled: few, and never for a delivery that is still being worked on.
+//! Acknowledgement bookkeeping of one channel. It sends few acks, and never one for a delivery that is still being processed.
 
 use std::collections::BTreeSet;
 
-/// An ack as it goes to the broker.
+/// One `basic.ack` to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ack {
     pub(super) tag: u64,
-    /// Covers all lower tags too.
+    /// Also acknowledges every lower open tag.
     pub(super) multiple: bool,
 }
 
-/// The deliveries of one channel, whose tags count up from 1.
+/// The deliveries of one channel. RabbitMQ numbers their tags from 1.
 #[derive(Debug)]
 pub(super) struct AckBook {
-    /// The lowest tag that is not settled.
+    /// The lowest unsettled tag.
     lowest: u64,
-    /// Settled tags above it.
+    /// Settled tags above `lowest`.
     settled: BTreeSet<u64>,
-    /// The highest tag that was delivered.
+    /// The highest delivered tag.
     highest: u64,
 }
 
@@ -26,17 +26,15 @@ impl AckBook {
         Self { lowest: 1, settled: BTreeSet::new(), highest: 0 }
     }
 
-    /// Another delivery came.
     pub(super) fn delivered(&mut self, tag: u64) {
         self.highest = self.highest.max(tag);
     }
 
-    /// The highest tag so far.
     pub(super) fn highest(&self) -> u64 {
         self.highest
     }
 
-    /// How many deliveries up to this tag are not settled.
+    /// Number of unsettled deliveries with a tag of at most `tag`.
     pub(super) fn held_up_to(&self, tag: u64) -> usize {
         if tag < self.lowest {
             return 0;
@@ -45,13 +43,14 @@ impl AckBook {
         usize::try_from(tag + 1 - self.lowest).unwrap_or(usize::MAX).saturating_sub(settled)
     }
 
-    /// Settles these tags. A run that begins at the lowest unsettled tag becomes one ack, every other tag has its own.
+    /// Settles these tags and returns the acks to send. A run that begins at the lowest unsettled tag becomes one ack with
+    /// `multiple`. Every other tag gets its own ack.
     ///
-    /// A tag that is not open is passed over: to ack it again would make the broker close the channel.
+    /// Tags that are not open are skipped, because RabbitMQ closes the channel when a tag is acknowledged twice.
     pub(super) fn settle(&mut self, tags: &mut [u64]) -> Vec<Ack> {
         tags.sort_unstable();
         let mut acks: Vec<Ack> = vec![];
-        let mut run = 0; // how many of them are in the run, which is the front of `acks` until it is folded
+        let mut run = 0; // Length of the run, which is at the front of `acks`.
         for &tag in &*tags {
             if tag > self.highest || tag < self.lowest || !self.settled.insert(tag) {
                 continue;
@@ -65,7 +64,7 @@ impl AckBook {
             }
         }
         if run > 1 {
-            // Tags between the run's that were settled before are covered as well, and the broker does not mind.
+            // `multiple` also covers tags in between that were acknowledged before. RabbitMQ accepts that.
             acks.drain(..run - 1);
             acks[0].multiple = true;
         }
@@ -106,7 +105,7 @@ mod tests {
     }
 
     proptest! {
-        /// Plays the broker, which closes the channel on an ack for a tag that is not open.
+        /// Simulates RabbitMQ, which closes the channel on an ack for a tag that is not open.
         #[test]
         fn every_settled_tag_is_acked_once_and_no_other_is_ever_covered(
             order in Just((1_u64..=60).collect::<Vec<_>>()).prop_shuffle(),
@@ -116,7 +115,7 @@ mod tests {
             let mut open: BTreeSet<u64> = (1..=60).collect();
             let mut settled = BTreeSet::new();
             let mut cuts = cuts;
-            cuts.push(45); // fifteen are never settled
+            cuts.push(45); // fifteen tags are never settled
             cuts.sort_unstable();
             let mut from = 0;
             for cut in cuts {

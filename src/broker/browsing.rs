@@ -1,4 +1,4 @@
-//! Looking through a queue without taking anything away, unless told to.
+//! Reads the messages of a queue without consuming them. A message is deleted only by [`Browse::remove`].
 
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::AMQPValue;
@@ -8,39 +8,39 @@ use super::link::{Link, answered};
 use super::problem::{Asked, BrokerError};
 use super::{ASKING, topology};
 
-/// A queue that is looked through. What was not removed is there again when this ends.
+/// A queue that is being read. RabbitMQ requeues every message that was not removed when this value is closed or dropped.
 pub struct Browse {
     link: Link,
 }
 
-/// A message that was found.
+/// A message read from the queue.
 pub struct Found {
     /// The body.
     pub body: Vec<u8>,
-    /// The property `message_id`.
+    /// The AMQP property `message_id`; empty when absent.
     pub message_id: String,
-    /// When it was published, in Unix seconds.
+    /// The AMQP property `timestamp`, in Unix seconds.
     pub published_at: Option<i64>,
-    /// How many more there were behind it.
+    /// Number of messages behind this one in the queue.
     pub behind: u32,
     headers: Vec<(String, String)>,
     tag: u64,
 }
 
 impl Found {
-    /// A header that is text.
+    /// The value of a string header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 }
 
 impl Browse {
-    /// Begins at the head of `otpost.dead`.
+    /// Connects and starts at the head of `otpost.dead`.
     pub async fn dead(url: &str) -> Result<Self, BrokerError> {
         Ok(Self { link: Link::open(url, false, Asked::Queue(topology::DEAD)).await? })
     }
 
-    /// The next message; none at the end.
+    /// Returns the next message, or `None` at the end of the queue.
     pub async fn next(&mut self) -> Result<Option<Found>, BrokerError> {
         let failed = |e| BrokerError::of(&e, Asked::Queue(topology::DEAD));
         let getting = self.link.channel.basic_get(topology::DEAD.into(), BasicGetOptions::default());
@@ -70,7 +70,7 @@ impl Browse {
         }))
     }
 
-    /// Takes a message away for good.
+    /// Deletes a message from the queue by acknowledging it.
     pub async fn remove(&mut self, found: &Found) -> Result<(), BrokerError> {
         let failed = |e| BrokerError::of(&e, Asked::Queue(topology::DEAD));
         let acking = self.link.channel.basic_ack(found.tag, BasicAckOptions::default());
@@ -78,7 +78,7 @@ impl Browse {
         Ok(())
     }
 
-    /// Ends, in order: what was removed is gone when this is over, everything else is back.
+    /// Closes the connection in order. RabbitMQ then requeues every message that was not removed.
     pub async fn close(self) {
         self.link.close().await;
     }

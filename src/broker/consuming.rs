@@ -1,4 +1,4 @@
-//! The consuming side: one task owns the channel, shelves what comes, and sends the acks.
+//! Consumes a queue. One task owns the channel, buffers the deliveries, and sends the acks.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use super::link::{Link, News, answered};
 use super::problem::{Asked, BrokerError};
 use super::standing::{Side, Standing};
 
-/// What is consumed, and how much of it at once.
+/// The queue to consume, and the prefetch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wish {
     pub(super) lane: Lane,
     pub(super) prefetch: u16,
 }
 
-/// One life of a consuming connection. Ok when it was told to stop.
+/// Runs one consuming connection until it fails. Returns `Ok` after shutdown.
 pub(super) async fn live(
     settings: &Settings, wish: Wish, shelf: &Shelf, mut may_consume: watch::Receiver<bool>,
     standing: &Standing, shutdown: &CancellationToken,
@@ -55,7 +55,8 @@ pub(super) async fn live(
     if ended.is_ok() {
         reader.leave().await;
     } else {
-        // What waits came by a channel that is gone: it comes again, and must not be worked on twice.
+        // Buffered deliveries belong to a lost channel, and RabbitMQ redelivers them. Processing them here would process them
+        // twice.
         shelf.clear();
     }
     ended
@@ -64,7 +65,7 @@ pub(super) async fn live(
 enum Coming {
     Message(Box<lapin::message::Delivery>),
     Failed(BrokerError),
-    /// The consumer's stream is over: cancelled by us, or by the broker.
+    /// The consumer's stream ended: the consumer was cancelled by us or by RabbitMQ.
     Over,
 }
 
@@ -75,17 +76,17 @@ struct Reader<'a> {
     shelf: &'a Shelf,
     lane: Lane,
     prefetch: u16,
-    /// After shutdown, deliveries that are held may still be acked for so long.
+    /// How long acks are still sent after shutdown.
     linger: Duration,
-    /// Tags of the consumers that are on.
+    /// Tags of the active consumers.
     consumers: Vec<ShortString>,
     coming: SelectAll<Stretch>,
-    /// The prefetch of the consumers that are on, in all.
+    /// Sum of the prefetch of all active consumers.
     granted: u16,
-    /// Deliveries up to this tag came by consumers that were cancelled.
+    /// Deliveries up to this tag came from consumers that are cancelled.
     mark: u64,
     book: AckBook,
-    /// Every delivery holds one of these; when all are gone, nobody holds a delivery.
+    /// Every delivery holds a clone. The receiver ends when no delivery is held any more.
     settling: mpsc::UnboundedSender<u64>,
     settled: mpsc::UnboundedReceiver<u64>,
 }
@@ -116,11 +117,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Begins to consume, as far as what is still held leaves room.
+    /// Starts consuming, within the part of the prefetch that held deliveries leave free.
     ///
-    /// The broker counts the prefetch per consumer, and forgets what a cancelled one holds. So that never more than the
-    /// prefetch is held in all, the first consumer after a pause gets what is free. As what is held from before the pause
-    /// is settled, others get the room: each doubles what there is, so that they stay few.
+    /// RabbitMQ counts the prefetch per consumer, and does not count deliveries of a cancelled consumer. To keep the total
+    /// within the prefetch, the first consumer after a pause gets only the free part. Further consumers are added while the
+    /// deliveries from before the pause are settled. Each of them at least doubles the granted prefetch, so that there are few
+    /// consumers.
     async fn consume(&mut self) -> Result<(), BrokerError> {
         if self.granted == self.prefetch {
             return Ok(());
@@ -131,7 +133,7 @@ impl Reader<'_> {
             return Ok(());
         }
         let failed = |e| BrokerError::of(&e, Asked::Consumer(self.lane.queue()));
-        // The order matters: it applies to consumers that come after it.
+        // `basic.qos` applies to consumers that are started after it.
         self.link.channel.basic_qos(free, BasicQosOptions::default()).await.map_err(failed)?;
         let consumer = self
             .link
@@ -155,7 +157,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Stops consuming. What was delivered stays held.
+    /// Stops consuming. Deliveries that were received stay held.
     async fn pause(&mut self) -> Result<(), BrokerError> {
         for tag in std::mem::take(&mut self.consumers) {
             let cancelled = self.link.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
@@ -183,23 +185,23 @@ impl Reader<'_> {
         }
     }
 
-    /// Acks this delivery and all others that were settled meanwhile.
+    /// Acknowledges this delivery and all others that were settled in the meantime.
     fn ack(&mut self, tag: u64) {
         let mut tags = vec![tag];
         while let Ok(tag) = self.settled.try_recv() {
             tags.push(tag);
         }
         for Ack { tag, multiple } in self.book.settle(&mut tags) {
-            // Polled once, it lies in lapin's queue, which is all that can be done for it: whether it arrives nobody
-            // says, and if it does not, the connection is at its end and the message comes again.
+            // One poll puts the ack into lapin's send queue. RabbitMQ does not confirm acks. If this ack is lost, the
+            // connection is lost as well and RabbitMQ redelivers the message.
             let _ = self.link.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
         }
     }
 
-    /// Stops consuming for good, gives back what nobody took, and waits for what is held.
+    /// Stops consuming for good, requeues buffered deliveries, and waits up to `linger` for the held ones.
     async fn leave(mut self) {
         if answered(self.pause()).await.is_ok() {
-            // At once, so that other workers have it now and not when the last of ours is done.
+            // Requeued first, so that other workers need not wait until our last delivery is settled.
             for Delivery { tag, .. } in self.shelf.clear() {
                 let requeue = BasicRejectOptions { requeue: true };
                 let _ = self.link.channel.basic_reject(tag, requeue).now_or_never();
@@ -211,7 +213,7 @@ impl Reader<'_> {
         self.link.close().await;
     }
 
-    /// Sends the acks that still come, until nobody holds a delivery or the connection ends.
+    /// Sends acks until no delivery is held or the connection ends.
     async fn finish(&mut self) {
         self.settling = mpsc::unbounded_channel().0;
         loop {

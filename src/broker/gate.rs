@@ -1,4 +1,4 @@
-//! The door to the publishing side: open while the broker takes messages, and never more go through than it confirms.
+//! Admits messages to a publishing connection: only while RabbitMQ accepts messages, and at most `max_outstanding` at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::in_flight::Settle;
 use super::message::{Message, Prepared};
 use super::{PublishError, Settings};
 
-/// A message with where its answer goes.
+/// A message, and the channel for its result.
 pub(super) struct Order {
     pub(super) prepared: Prepared,
     pub(super) answer: Answer,
@@ -17,13 +17,13 @@ pub(super) struct Order {
 
 pub(super) struct Answer {
     to: oneshot::Sender<Settle>,
-    /// A place among the outstanding. It is free again when the confirm came, not when its publisher lost patience.
+    /// A permit of `max_outstanding`. It is released by the publisher confirm, not by the publisher's time-out.
     _place: OwnedSemaphorePermit,
 }
 
 impl Answer {
     pub(super) fn give(self, settle: Settle) {
-        let _ = self.to.send(settle); // its publisher may have lost patience
+        let _ = self.to.send(settle); // the publisher may have timed out
     }
 }
 
@@ -34,7 +34,7 @@ pub(super) struct PublishGate {
 }
 
 impl PublishGate {
-    /// A closed one.
+    /// Creates a closed gate.
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             orders: Mutex::new(None),
@@ -54,7 +54,7 @@ impl PublishGate {
     pub(super) async fn publish(&self, message: Message) -> Settle {
         let prepared = message.prepare().ok_or(PublishError::Unfit)?;
         let publishing = async {
-            // Who comes while the broker is away does not wait; who waits in line waits for no more than a place.
+            // Fails at once while RabbitMQ is unreachable. A publisher only ever waits for a permit and for the confirm.
             self.orders()?;
             let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| PublishError::Away)?;
             let (to, answered) = oneshot::channel();

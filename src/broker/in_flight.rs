@@ -1,12 +1,12 @@
-//! Published and not yet confirmed. Says of each message what became of it, returns included.
+//! Messages that are published and not yet confirmed. Determines the result of each message, including returns.
 //!
-//! The broker sends a mandatory message that no queue takes back first, and confirms it afterwards. lapin queues what
-//! comes back, and hands the front of that queue to whichever confirm completes next, be it that of another message. So
-//! a confirm alone says nothing; what can be relied on is:
+//! RabbitMQ returns an unroutable mandatory message first and confirms it afterwards. lapin queues returned messages. It
+//! attaches the front of that queue to whichever confirm completes next, even to the confirm of another message. A confirm
+//! alone is therefore not conclusive. These facts are:
 //!
 //! - a returned message is in lapin's queue before its own confirm completes;
-//! - a confirm that carries nothing found the queue empty: whatever was returned earlier has been carried by now;
-//! - when nothing is in flight, the queue is empty.
+//! - a confirm without a returned message found the queue empty, so every earlier return is attached to an earlier confirm;
+//! - the queue is empty when no message is unconfirmed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -35,18 +35,18 @@ impl<A> Sent<A> {
     }
 }
 
-/// A confirm that lapin completed.
+/// A publisher confirm that lapin completed.
 pub(super) struct Confirmed {
     pub(super) name: u64,
     pub(super) ack: bool,
-    /// The id of the returned message that lapin gave with it.
+    /// The `message_id` of the returned message that lapin attached to this confirm.
     pub(super) carried: Option<String>,
 }
 
-/// The messages in flight on one channel, each with where its answer goes.
+/// The unconfirmed messages of one channel, each with the channel for its result.
 pub(super) struct InFlight<A> {
     sent: HashMap<u64, Sent<A>>,
-    /// Confirmed, and it is not known yet whether they were returned.
+    /// Confirmed messages of which it is not yet known whether they were returned.
     undecided: Vec<Sent<A>>,
     last: u64,
 }
@@ -56,7 +56,7 @@ impl<A> InFlight<A> {
         Self { sent: HashMap::new(), undecided: vec![], last: 0 }
     }
 
-    /// Takes a message, and gives the name by which its confirm is told.
+    /// Registers a message and returns the number that identifies its confirm.
     pub(super) fn sent(&mut self, message_id: String, mandatory: bool, answer: A) -> u64 {
         self.last += 1;
         let sent =
@@ -69,17 +69,17 @@ impl<A> InFlight<A> {
         self.sent.is_empty()
     }
 
-    /// How long the oldest has been in flight.
+    /// Age of the oldest unconfirmed message; zero when there is none.
     pub(super) fn longest(&self) -> Duration {
         self.sent.values().map(|sent| sent.since.elapsed()).max().unwrap_or_default()
     }
 
-    /// Some confirms completed, in whatever order. Gives what is decided by them.
+    /// Processes completed confirms, in any order, and returns the results that are now known.
     ///
-    /// No confirm may be missing that lapin completed before one of these.
+    /// `confirms` must include every confirm that lapin completed before any of these.
     pub(super) fn confirmed(&mut self, confirms: &[Confirmed]) -> Vec<(A, Settle)> {
         for id in confirms.iter().filter_map(|confirm| confirm.carried.as_deref()) {
-            // Where two messages share an id, both count as returned: sent twice is better than lost.
+            // When two messages share an id, both count as returned. A duplicate is better than a lost message.
             for sent in self.sent.values_mut().chain(&mut self.undecided) {
                 sent.returned |= sent.mandatory && sent.message_id == id;
             }
@@ -91,7 +91,7 @@ impl<A> InFlight<A> {
                 continue;
             };
             sent.nacked = !confirm.ack;
-            // It carries another's return, and its own may be in the queue still.
+            // The confirm carries another message's return. The return of this message may still be in lapin's queue.
             let open = sent.mandatory && !sent.returned && confirm.carried.is_some();
             if open { &mut self.undecided } else { &mut decided }.push(sent);
         }
@@ -132,8 +132,8 @@ mod tests {
     }
 
     proptest! {
-        /// Plays the broker and lapin's queue: each step is a message that goes out, comes back, or is confirmed, or it is
-        /// when otpost looks at what has completed, in an order that is not lapin's.
+        /// Simulates RabbitMQ and lapin's queue. Each step publishes, returns or confirms a message, or lets otpost process the
+        /// completed confirms, in an order that differs from lapin's.
         #[test]
         fn each_message_has_its_own_verdict_in_whatever_order_confirms_and_returns_come(
             kinds in kinds(), steps in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 0..300),
@@ -144,7 +144,7 @@ mod tests {
             let (mut returning, mut confirming, mut completed) = (vec![], vec![], vec![]);
             let mut lapins_queue = VecDeque::new();
             let mut left: VecDeque<usize> = (0..kinds.len()).collect();
-            // When the drawn steps are over, everything that is still to happen happens.
+            // After the random steps, every remaining event happens.
             let drawn = steps.into_iter().map(|(step, index)| (step, Some(index)));
             let rest = (0..4 * kinds.len()).map(|i| ((i / kinds.len()) as u8, None));
             for (step, index) in drawn.chain(rest) {

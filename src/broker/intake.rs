@@ -1,4 +1,4 @@
-//! What came in: deliveries that wait to be taken, and what a worker holds in its hands.
+//! Incoming messages: the buffer of received deliveries, and the delivery that a worker holds.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,27 +31,27 @@ impl Lane {
     }
 }
 
-/// A message from one of the queues, held until it is acked.
+/// A message from one of the queues, held until it is acknowledged.
 ///
-/// One that is dropped without an ack stays with this worker, takes one place of its prefetch, and comes back when the
-/// connection ends: that is for messages that must not be lost, not for those that cannot be used.
+/// A delivery that is dropped without an ack stays unacknowledged and uses one unit of the prefetch. RabbitMQ redelivers it
+/// when the connection ends. Use this for messages that must not be lost. Dead-letter messages that cannot be processed.
 pub struct Delivery {
-    /// The body as it was published.
+    /// The message body, unchanged.
     pub body: Vec<u8>,
-    /// The routing key that it was published with.
+    /// The routing key of the publish.
     pub routing_key: String,
-    /// The property `message_id`.
+    /// The AMQP property `message_id`.
     pub message_id: Option<String>,
-    /// The property `user_id`, which `RabbitMQ` checks against the connection's user.
+    /// The AMQP property `user_id`, which RabbitMQ checks against the publisher's user.
     pub user_id: Option<String>,
-    /// The header `traceparent`, as it came.
+    /// The header `traceparent`, unparsed.
     pub traceparent: Option<String>,
-    /// How often it came back from a reader before (`x-delivery-count`).
+    /// How often the message was returned to the queue (`x-delivery-count`); 0 when the header is absent.
     pub times_returned: u64,
-    /// Whether the broker has handed it out before.
+    /// The AMQP flag `redelivered`.
     pub redelivered: bool,
     pub(super) tag: u64,
-    /// To the channel that it came by, and to no other: tags start again at 1 on each.
+    /// Acks go to the channel of this delivery and to no other, because each channel numbers its tags from 1.
     pub(super) settled: mpsc::UnboundedSender<u64>,
 }
 
@@ -73,19 +73,19 @@ impl Delivery {
         }
     }
 
-    /// Whether the channel that it came by is gone: nobody can ack it, and it comes again.
+    /// Whether the channel of this delivery is closed. Such a delivery cannot be acknowledged, and RabbitMQ redelivers it.
     pub fn comes_again(&self) -> bool {
         self.settled.is_closed()
     }
 
-    /// Tells the broker that this message is done with. When its connection is gone by then, it comes again.
+    /// Acknowledges the message. RabbitMQ redelivers it when the connection ends before the ack arrives.
     pub fn ack(self) {
         let _ = self.settled.send(self.tag);
     }
 }
 
 impl fmt::Debug for Delivery {
-    /// Without the body: it may hold a code.
+    /// Leaves out the body, which may hold a code.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
             .field("routing_key", &self.routing_key)
@@ -117,7 +117,7 @@ fn count(value: &AMQPValue) -> Option<u64> {
     u64::try_from(signed).ok()
 }
 
-/// Deliveries that nobody has taken yet; never more than the prefetch, because the broker sends no more.
+/// Deliveries that are received and not yet taken by a worker. RabbitMQ sends no more than the prefetch.
 #[derive(Default)]
 pub(super) struct Shelf {
     waiting: Mutex<VecDeque<Delivery>>,
@@ -130,7 +130,7 @@ impl Shelf {
         self.came.notify_one();
     }
 
-    /// Takes everything away.
+    /// Removes and returns all deliveries.
     pub(super) fn clear(&self) -> VecDeque<Delivery> {
         std::mem::take(&mut *self.waiting())
     }
@@ -144,7 +144,7 @@ impl Shelf {
     }
 }
 
-/// Where a worker takes its deliveries.
+/// Source of deliveries for one worker.
 pub struct Intake {
     pub(super) shelf: Arc<Shelf>,
     pub(super) may_consume: watch::Receiver<bool>,
@@ -152,9 +152,9 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// The next delivery; None after shutdown, and only then. To drop the wait loses nothing.
+    /// Returns the next delivery, or `None` after shutdown. This method is cancel safe.
     ///
-    /// While consuming pauses, nothing comes: what had arrived before waits here, unacked.
+    /// It returns no delivery while consuming is paused. Deliveries received before the pause stay buffered and unacknowledged.
     pub async fn next(&mut self) -> Option<Delivery> {
         loop {
             if self.shutdown.is_cancelled() {
@@ -173,7 +173,7 @@ impl Intake {
     }
 }
 
-/// Waits for a change; for ever, when nobody is left to make one.
+/// Waits for a change. Waits for ever when the sender is dropped.
 pub(super) async fn changed(may_consume: &mut watch::Receiver<bool>) {
     if may_consume.changed().await.is_err() {
         std::future::pending::<()>().await;

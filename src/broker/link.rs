@@ -1,4 +1,4 @@
-//! One connection with one channel: how it comes about, what is heard of it, how it ends.
+//! One AMQP connection with one channel: opening it, its events, closing it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use super::problem::{Asked, BrokerError};
 use super::{ASKING, topology};
 
-/// For a connection to come about. lapin's own has no limit.
+/// Time limit for connecting. lapin has none.
 const CONNECTING: Duration = Duration::from_secs(5);
-/// For an orderly end; after that the connection is dropped.
+/// Time limit for an orderly close. After it the connection is dropped.
 const CLOSING: Duration = Duration::from_secs(3);
-/// Seconds between heartbeats, unless the URL says otherwise: a peer that is silent for twice that long is gone.
+/// Heartbeat interval in seconds, unless the URL sets one. A peer that is silent for twice this time is considered dead.
 const HEARTBEAT: u16 = 10;
-/// A connection whose end was not reported is found by looking this often.
+/// Interval at which the connection state is polled, because lapin does not report the end of every connection.
 const LOOKING: Duration = Duration::from_secs(1);
-/// Whether everything that was declared is still there is asked this often: an exchange goes without a word.
+/// Interval at which the topology is checked, because RabbitMQ does not report a deleted exchange.
 const STILL_THERE: Duration = Duration::from_secs(15);
 
-/// What is heard of a connection.
+/// An event on a connection.
 pub(super) enum News {
     Blocked,
     Unblocked,
@@ -36,13 +36,13 @@ pub(super) struct Link {
     pub(super) channel: Channel,
     events: Pin<Box<dyn Stream<Item = Event> + Send>>,
     looking: Interval,
-    /// Ends when something is missing.
+    /// Completes when an exchange or a queue is missing.
     missing: BoxFuture<'static, BrokerError>,
     purpose: Asked,
 }
 
 impl Link {
-    /// Connects, opens the channel, and sees to the topology.
+    /// Connects, opens the channel, and declares or checks the topology.
     pub(super) async fn open(url: &str, declare: bool, purpose: Asked) -> Result<Self, BrokerError> {
         let mut uri: AMQPUri = url.parse().map_err(|_| BrokerError::Url)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
@@ -80,7 +80,7 @@ impl Link {
         }
     }
 
-    /// Waits for news. To drop it loses none.
+    /// Waits for the next event. This method is cancel safe.
     pub(super) async fn news(&mut self) -> News {
         loop {
             let event = tokio::select! {
@@ -103,14 +103,16 @@ impl Link {
         }
     }
 
-    /// Ends it in order: what was sent before has arrived when the channel's end is answered.
+    /// Closes the channel, then the connection. When RabbitMQ confirms the channel's close, it has received everything sent
+    /// before.
     pub(super) async fn close(self) {
         let _ = timeout(CLOSING, self.channel.close(200, "OK".into())).await;
         close(&self.connection).await;
     }
 }
 
-/// Looks again and again, each time by a channel of its own, because RabbitMQ closes the one that asks for what is not there.
+/// Checks the topology periodically. Each check uses a new channel, because RabbitMQ closes the channel on a failed passive
+/// declare.
 async fn missing(connection: Arc<Connection>) -> BrokerError {
     loop {
         tokio::time::sleep(STILL_THERE).await;
@@ -127,11 +129,11 @@ async fn missing(connection: Arc<Connection>) -> BrokerError {
 }
 
 async fn close(connection: &Connection) {
-    // Whether it ended in order changes nothing: it is gone.
+    // The connection is dropped next, so a failed close does not matter.
     let _ = timeout(CLOSING, connection.close(200, "OK".into())).await;
 }
 
-/// Gives up what the broker does not answer in time.
+/// Applies the time limit `ASKING` to a request to RabbitMQ.
 pub(super) async fn answered<T>(
     asking: impl Future<Output = Result<T, BrokerError>>,
 ) -> Result<T, BrokerError> {

@@ -1,4 +1,4 @@
-//! The listening side: every event from now on, by a queue of this process's own that nobody misses when it is gone.
+//! Receives every event from now on, through an exclusive queue that RabbitMQ deletes with the connection.
 
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
@@ -12,10 +12,10 @@ use super::problem::{Asked, BrokerError};
 use super::standing::{Side, Standing};
 use super::topology::EVENTS;
 
-/// Events that wait at the broker for this process; above that the oldest go.
+/// Maximum length of the event queue of this process. RabbitMQ drops the oldest events above it.
 const BEHIND: i32 = 10_000;
 
-/// One life of the listening connection. Ok when it was told to stop.
+/// Runs one listening connection until it fails. Returns `Ok` after `stop`.
 pub(super) async fn live(
     settings: &Settings, heard: &mpsc::Sender<Vec<u8>>, standing: &Standing, stop: &CancellationToken,
 ) -> Result<(), BrokerError> {
@@ -49,7 +49,7 @@ pub(super) async fn live(
                 return Ok(());
             }
             event = events.next() => match event {
-                // Full: whoever listens is told how many it missed by the numbers of the events.
+                // A full channel drops the event. Subscribers detect the gap by the event numbers.
                 Some(Ok(event)) => drop(heard.try_send(event.data)),
                 Some(Err(e)) => return Err(failed(e)),
                 None => return Err(BrokerError::Cancelled("a queue of this process's own")),

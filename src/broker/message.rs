@@ -1,4 +1,4 @@
-//! A message to publish, and what becomes of it on the wire.
+//! A message to publish, and its conversion to AMQP.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::topology;
 
-/// Where a message goes.
+/// The exchange that a message is published to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exchange {
-    /// `otpost`: jobs, otpost's own messages, suspects, the dead.
+    /// `otpost`: jobs, wake-ups, quarantined messages, dead letters.
     Otpost,
-    /// `otpost.events`.
+    /// `otpost.events`: state changes of dispatches.
     Events,
 }
 
@@ -25,31 +25,31 @@ impl Exchange {
     }
 }
 
-/// A message to publish. It is persistent, and carries the time at which it is published.
+/// A message to publish. It is persistent and carries the time of publishing.
 #[derive(Clone)]
 pub struct Message {
-    /// The exchange it goes to.
+    /// The target exchange.
     pub exchange: Exchange,
-    /// At most 255 bytes.
+    /// The routing key, at most 255 bytes.
     pub routing_key: String,
-    /// The body.
+    /// The body, in the format that `content_type` names.
     pub body: Vec<u8>,
-    /// The property `message_id`, at most 255 bytes. One per message: by it a returned message is recognised.
+    /// The AMQP property `message_id`, at most 255 bytes. It must be unique, because it identifies a returned message.
     pub message_id: String,
-    /// The property `type`.
+    /// The AMQP property `type`.
     pub kind: &'static str,
-    /// The property `content_type`.
+    /// The AMQP property `content_type`.
     pub content_type: &'static str,
-    /// Headers, as AMQP long strings; a name has at most 255 bytes.
+    /// Headers, sent as AMQP long strings. A header name has at most 255 bytes.
     pub headers: Vec<(String, String)>,
-    /// The property `user_id`: it must be the user of the connection.
+    /// The AMQP property `user_id`. RabbitMQ requires it to be the user of the connection.
     pub user_id: Option<String>,
-    /// Whether it must reach a queue: else a message that no queue takes is gone, and that is a success.
+    /// Whether an unroutable message is an error. Without it, RabbitMQ drops and confirms a message that no queue takes.
     pub mandatory: bool,
 }
 
 impl fmt::Debug for Message {
-    /// Without body and headers: they may hold secrets.
+    /// Leaves out body and headers, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
             .field("exchange", &self.exchange)
@@ -59,7 +59,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// A message as lapin wants it.
+/// A message in lapin's types.
 pub(super) struct Prepared {
     pub(super) exchange: ShortString,
     pub(super) routing_key: ShortString,
@@ -70,7 +70,7 @@ pub(super) struct Prepared {
 }
 
 impl Message {
-    /// None when a name is longer than AMQP permits: lapin would panic over it.
+    /// Returns `None` when a short string is longer than the 255 bytes that AMQP permits. lapin would panic.
     pub(super) fn prepare(self) -> Option<Prepared> {
         let short = |text: &str| ShortString::try_new(text).ok();
         let mut headers = FieldTable::default();

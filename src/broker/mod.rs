@@ -1,11 +1,12 @@
 //! `RabbitMQ`. No other folder knows lapin.
 //!
-//! Comes in: messages from queues, as [`Delivery`] after [`Delivery`] of an [`Intake`]. Goes out: confirmed publishes. Nothing here
-//! reads the body of a message.
+//! Comes in: messages from queues, as [`Delivery`] after [`Delivery`] of an [`Intake`]. Goes out: confirmed publishes. Nothing
+//! here reads the body of a message.
 //!
-//! One task per connection rebuilds it after any error and never gives up. There is one connection for publishing, so that a broker
-//! which blocks publishers does not delay acknowledgements; one for events, so that a full subscriber queue delays events only; one for
-//! each consumed queue; and one for listening to events. A worker acknowledges a delivery after the ledger has committed it.
+//! One task per connection reconnects after every error, without limit. There is one connection for publishing, so that a
+//! broker which blocks publishers does not delay acknowledgements. There is one for events, so that a full subscriber queue
+//! delays events only. Each consumed queue has its own connection, and so has receiving events. A worker acknowledges a
+//! delivery after the ledger has committed it.
 
 mod acks;
 mod browsing;
@@ -41,56 +42,56 @@ use intake::Shelf;
 use link::Link;
 use standing::{Side, Standing};
 
-/// For what is asked of the broker. To make a quorum queue takes a loaded cluster seconds.
+/// Time limit for one request to RabbitMQ. Declaring a quorum queue takes seconds on a loaded cluster.
 const ASKING: Duration = Duration::from_secs(20);
 
-/// How the broker is reached and used.
+/// Connection settings of RabbitMQ.
 #[derive(Clone)]
 pub struct Settings {
-    /// `amqp://` or `amqps://`, with user, password and vhost. A heartbeat of 10 s unless `?heartbeat=` says otherwise.
+    /// `amqp://` or `amqps://`, with user, password and vhost. The heartbeat is 10 s unless `?heartbeat=` sets another.
     pub url: String,
-    /// Whether to declare exchanges, queues and bindings. Otherwise they are only looked for.
+    /// Whether to declare exchanges, queues and bindings. Otherwise only the existence of exchanges and queues is checked.
     pub declare: bool,
-    /// How long what is held can still be acked and published after `shutdown`.
+    /// How long held deliveries can still be acknowledged, and messages published, after `shutdown`.
     pub linger: Duration,
-    /// How long a publisher waits for its confirm, the wait for a place among the outstanding included.
+    /// How long a publisher waits for its confirm, including the wait for a permit of `max_outstanding`.
     pub publish_timeout: Duration,
-    /// Messages that are published and not confirmed at most; 0 counts as 1.
+    /// Maximum number of unconfirmed messages per publishing connection; 0 counts as 1.
     pub max_outstanding: usize,
 }
 
 impl fmt::Debug for Settings {
-    /// Without the URL: it holds a password.
+    /// Leaves out the URL, which holds a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").field("declare", &self.declare).finish_non_exhaustive()
     }
 }
 
-/// Why a message does not count as published. To publish it again is right for all but `Unfit`, and may double it after
-/// `Lost` and `TimedOut`.
+/// Why a publish failed. Retrying is correct for every variant except `Unfit`. After `Lost` and `TimedOut` a retry may publish
+/// a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// It was not sent.
+    /// RabbitMQ is unreachable or blocks publishers. The message was not sent.
     #[error("RabbitMQ is away or blocks publishers")]
     Away,
-    /// It was mandatory and came back: some binding is missing.
+    /// The message was mandatory and no queue took it: a binding is missing.
     #[error("no queue of RabbitMQ takes a message with this routing key; run `otpost migrate`")]
     Returned,
-    /// The broker answered with a nack: a queue is full, or failed.
+    /// RabbitMQ answered with a nack: a queue is full or has failed.
     #[error("RabbitMQ did not accept the message")]
     Refused,
-    /// Nobody knows whether it arrived.
+    /// The connection ended before the confirm. The message may have been published.
     #[error("the connection to RabbitMQ was lost before it confirmed the message")]
     Lost,
-    /// Nobody knows whether it arrived, or will.
+    /// The confirm did not arrive in time. The message may have been published, or may still be.
     #[error("RabbitMQ did not confirm the message in time")]
     TimedOut,
-    /// A routing key, id or header name is longer than AMQP's 255 bytes.
+    /// A routing key, an id or a header name is longer than AMQP's 255 bytes.
     #[error("a name in the message is longer than 255 bytes")]
     Unfit,
 }
 
-/// The way to the broker. Clones share the same connections.
+/// Handle to RabbitMQ. Clones share the connections.
 #[derive(Clone)]
 pub struct Broker(Arc<Inner>);
 
@@ -102,7 +103,7 @@ struct Inner {
     standing: Arc<Standing>,
     tasks: TaskTracker,
     closing: CancellationToken,
-    /// Ends the publishing sides when the last clone is gone.
+    /// Stops the publishing connections when the last clone is dropped.
     _last: DropGuard,
 }
 
@@ -113,10 +114,10 @@ impl fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// Starts the tasks that keep the connections for publishing and for telling up, and returns at once.
+    /// Starts the tasks that maintain the two publishing connections (messages and events), and returns at once.
     ///
-    /// At `shutdown` consuming stops first; what is held can still be acked for `linger`, and published as long, or until
-    /// [`Broker::close`].
+    /// `shutdown` stops consuming first. For `linger` after it, held deliveries can still be acknowledged and messages
+    /// published. [`Broker::close`] ends publishing earlier.
     pub fn start(settings: Settings, shutdown: CancellationToken) -> Self {
         let settings = Arc::new(settings);
         let standing = Arc::new(Standing::new());
@@ -158,8 +159,8 @@ impl Broker {
         }))
     }
 
-    /// Consumes a queue by a connection of its own, and holds at most `prefetch` deliveries; 0 counts as 1. It consumes
-    /// only while `may_consume` is true.
+    /// Consumes a queue on a connection of its own, with at most `prefetch` unacknowledged deliveries; 0 counts as 1. It
+    /// consumes only while `may_consume` is true.
     pub fn consume(&self, lane: Lane, prefetch: u16, may_consume: watch::Receiver<bool>) -> Intake {
         let waiting = Arc::new(Shelf::default());
         let shutdown = self.0.shutdown.clone();
@@ -178,7 +179,8 @@ impl Broker {
         intake
     }
 
-    /// Hears every event from now on, whoever tells it. What does not fit into `heard` is dropped.
+    /// Sends the body of every event published from now on, by any process, to `heard`. Events that do not fit into the channel
+    /// are dropped.
     pub fn listen(&self, heard: mpsc::Sender<Vec<u8>>) {
         let (settings, standing) = (Arc::clone(&self.0.settings), Arc::clone(&self.0.standing));
         let shutdown = self.0.shutdown.clone();
@@ -188,20 +190,20 @@ impl Broker {
         });
     }
 
-    /// Declares everything once, or with `declare` false looks whether it is there, on a connection of its own.
+    /// Declares the topology once, on a connection of its own. With `declare` false it checks exchanges and queues only.
     pub async fn declare(url: &str, declare: bool) -> Result<(), BrokerError> {
         Link::open(url, declare, Asked::Connection).await?.close().await;
         Ok(())
     }
 
-    /// What [`Broker::declare`] makes, as text: exchanges, queues with their arguments, bindings.
+    /// The topology that [`Broker::declare`] creates, as text: exchanges, queues with their arguments, bindings.
     pub fn topology() -> String {
         topology::describe()
     }
 
-    /// Publishes a message. Ok only when the broker confirmed it, and a queue has it if it is `mandatory`.
+    /// Publishes a message. Returns `Ok` only after the publisher confirm. A `mandatory` message has then reached a queue.
     ///
-    /// Refused at once while the broker is away or blocks publishers, so that nothing piles up.
+    /// Fails at once while RabbitMQ is unreachable or blocks publishers, so that no backlog builds up.
     pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
         let door = match message.exchange {
             Exchange::Otpost => &self.0.publishing,
@@ -210,13 +212,13 @@ impl Broker {
         door.publish(message).await
     }
 
-    /// Follows how it stands.
+    /// Subscribes to the connection state.
     pub fn watch(&self) -> watch::Receiver<Up> {
         self.0.standing.watch()
     }
 
-    /// Ends publishing and waits until all connections are closed. To be called last, after `shutdown` was cancelled: a
-    /// worker's side ends only then.
+    /// Ends publishing and waits until all connections are closed. Call it last, after `shutdown` was cancelled: the consuming
+    /// connections end only then.
     pub async fn close(self) {
         self.0.closing.cancel();
         self.0.tasks.wait().await;

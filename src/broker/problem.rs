@@ -1,76 +1,76 @@
-//! What can be wrong with the broker, in our own words: lapin's and `RabbitMQ`'s texts quote URLs, payloads and users.
+//! Errors of the broker connection, in our own words, because the texts of lapin and RabbitMQ quote URLs, payloads and users.
 
 use std::io;
 
 use lapin::{Error, ErrorKind};
 
-/// Why there is no working connection, and what to do about it.
+/// Why there is no working connection. The text says what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// The URL is not one.
+    /// The URL cannot be parsed.
     #[error("amqp.url cannot be read; write it as amqp://user:password@host:5672/vhost, or amqps:// for TLS")]
     Url,
-    /// No connection came about.
+    /// The connection could not be established.
     #[error("RabbitMQ cannot be reached ({0}); see that it runs and that amqp.url names its host and port")]
     Unreachable(&'static str),
-    /// Wrong user, password or vhost.
+    /// RabbitMQ rejected the user, the password or the vhost; holds the AMQP code.
     #[error(
         "RabbitMQ lets nobody in with this amqp.url ({0}); check the user, the password and the vhost in it"
     )]
     NotLetIn(u16),
-    /// Something with this name was made by somebody else, or by another version.
+    /// An exchange or queue exists with other arguments.
     #[error(
         "RabbitMQ refuses the {0}: it exists with other arguments (406); empty and delete it, then it is made anew, \
          or see whether this RabbitMQ is older than 3.10"
     )]
     OtherArguments(Asked),
-    /// Not there, and we may not make it.
+    /// An exchange or queue does not exist, and declaring it is disabled.
     #[error("RabbitMQ has no {0} (404); run `otpost migrate`, or set amqp.declare = true")]
     Missing(Asked),
-    /// The user lacks a permission.
+    /// The user lacks a permission on this object.
     #[error("RabbitMQ does not permit the {0} (403); give this user configure, write and read on ^otpost")]
     NotPermitted(Asked),
-    /// Any other refusal by `RabbitMQ`.
+    /// RabbitMQ refused the operation with another AMQP code.
     #[error("RabbitMQ refuses the {0} ({1}); its log says why")]
     Refused(Asked, u16),
-    /// `RabbitMQ` ended the connection.
+    /// RabbitMQ closed the connection; holds the AMQP code.
     #[error("RabbitMQ closed the connection ({0}); its log says why")]
     Closed(u16),
-    /// A delivery stayed without an ack for longer than `consumer_timeout` (30 min unless set otherwise).
+    /// A delivery was unacknowledged for longer than `consumer_timeout` (30 minutes by default).
     #[error(
         "RabbitMQ closed the channel (406): a delivery was held for longer than its consumer_timeout allows"
     )]
     HeldTooLong,
-    /// `RabbitMQ` ended the consumer.
+    /// RabbitMQ cancelled the consumer of this queue.
     #[error("RabbitMQ cancelled the consumer of {0}: the queue was deleted, or lost its nodes")]
     Cancelled(&'static str),
-    /// The connection ended without a word from `RabbitMQ`.
+    /// The connection ended without a close frame from RabbitMQ.
     #[error("the connection to RabbitMQ is lost ({0})")]
     Lost(&'static str),
-    /// Confirms stay away although the connection works.
+    /// Publisher confirms do not arrive although the connection works.
     #[error("RabbitMQ takes messages and does not confirm them; see that most of its nodes run")]
     Unconfirmed,
-    /// `RabbitMQ` reads nothing more from a connection that publishes.
+    /// RabbitMQ has blocked the connections that publish.
     #[error("RabbitMQ blocks publishers: its alarm for memory or disk space is on; free some of it")]
     Blocked,
 }
 
-/// What `RabbitMQ` was asked for when it refused.
+/// The operation that RabbitMQ refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// To let us in.
+    /// Opening the connection.
     Connection,
-    /// To declare or find an exchange.
+    /// Declaring or checking an exchange.
     Exchange(&'static str),
-    /// To declare, find or bind a queue.
+    /// Declaring, checking or binding a queue.
     Queue(&'static str),
-    /// To deliver from a queue.
+    /// Consuming a queue.
     Consumer(&'static str),
-    /// To take messages.
+    /// Publishing messages to `otpost`.
     Publishing,
-    /// To take events.
+    /// Publishing events to `otpost.events`.
     Telling,
-    /// To hand out events.
+    /// Consuming events through a temporary queue.
     Listening,
 }
 

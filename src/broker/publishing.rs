@@ -1,4 +1,5 @@
-//! A publishing side: one task owns the channel, sends what comes through its door, and answers when it is confirmed.
+//! A publishing connection. One task owns the channel, sends the messages of its [`PublishGate`], and reports each publisher
+//! confirm.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -23,14 +24,14 @@ use super::message::Prepared;
 use super::problem::{Asked, BrokerError};
 use super::standing::{Side, Standing};
 
-/// A confirm that stays away for so long will not come: the connection is built anew, which frees its place.
+/// A confirm that is overdue for this long will not come. A new connection is opened, which releases the permits.
 const OVERDUE: Duration = Duration::from_mins(1);
-/// Overdue confirms are looked for this often.
+/// Interval at which overdue confirms are looked for.
 const LOOKING: Duration = Duration::from_secs(1);
 
 type Confirming = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
 
-/// One life of a connection that publishes. Ok when it was told to stop.
+/// Runs one publishing connection until it fails. Returns `Ok` after `stop`.
 pub(super) async fn live(
     settings: &Settings, side: Side, door: &PublishGate, standing: &Standing, stop: &CancellationToken,
 ) -> Result<(), BrokerError> {
@@ -101,8 +102,8 @@ impl Sender {
         }
     }
 
-    /// Hands a message to lapin. Only this task does, because lapin numbers a message and queues it in two steps: two
-    /// publishers at once would get each other's confirms.
+    /// Hands a message to lapin. Only this task does so, because lapin numbers and queues a message in two steps. Two
+    /// concurrent publishers would get each other's confirms.
     fn send(&mut self, channel: &Channel, order: Order) {
         let Prepared { exchange, routing_key, body, properties, message_id, mandatory } = order.prepared;
         let name = self.flight.sent(message_id, mandatory, order.answer);
@@ -118,14 +119,15 @@ impl Sender {
         }));
     }
 
-    /// Waits for a confirm, and gives it with *all* others that lapin has completed by then: to tell whose a returned
-    /// message is, none may be missing that completed before one that is there.
+    /// Waits for a confirm and returns it with *all* others that lapin has completed by then. To match a returned message, no
+    /// confirm that completed earlier may be missing.
     fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> Poll<Vec<(u64, lapin::Result<Confirmation>)>> {
         let Some(first) = ready!(self.confirming.poll_next_unpin(cx)) else {
             return Poll::Pending;
         };
         let mut all = vec![first];
-        // The set may pause although more is ready. Then it wakes its task, which tells that from having no more.
+        // `FuturesUnordered` may yield although more futures are ready. It then wakes the waker, which distinguishes a yield
+        // from an empty set.
         let paused = Arc::new(Paused(AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&paused));
         loop {
@@ -161,7 +163,7 @@ impl Sender {
         problem.map_or(Ok(()), Err)
     }
 
-    /// Waits for the confirms that are still to come.
+    /// Waits for the outstanding confirms.
     async fn finish(&mut self, patience: Duration) {
         let finishing = async {
             while !self.flight.is_empty() {

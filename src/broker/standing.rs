@@ -1,4 +1,4 @@
-//! Whether the connections stand, for readiness and metrics, and the loop that builds each of them again and again.
+//! The state of each connection, for readiness and metrics, and the loop that reconnects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use tracing::{debug, info, warn};
 use super::intake::Lane;
 use super::problem::BrokerError;
 
-/// The first pause; each further one doubles. Jitter adds up to as much again.
+/// The first back-off pause. Each further pause doubles. Jitter adds up to the same time again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause before jitter, so that none is longer than 15 s.
+/// The longest pause before jitter. With jitter no pause is longer than 15 s.
 const LONGEST_PAUSE: Duration = Duration::from_millis(7500);
-/// A connection that stood for so long was a good one: the next pause is a first one again.
+/// A connection that lived this long resets the back-off.
 const STEADY: Duration = Duration::from_secs(30);
 
-/// How it stands with the broker.
+/// The state of all connections to RabbitMQ.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Up {
     stands: BTreeSet<Side>,
@@ -26,27 +26,28 @@ pub struct Up {
 }
 
 impl Up {
-    /// Messages can be published: connected, everything declared, and the broker takes them.
+    /// Whether messages can be published: connected, topology declared, and publishers not blocked.
     pub fn publishing(&self) -> bool {
         self.stands.contains(&Side::Publishing)
     }
 
-    /// Events can be told: as for publishing, by a connection of their own.
+    /// Whether events can be published. Events use a connection of their own.
     pub fn telling(&self) -> bool {
         self.stands.contains(&Side::Telling)
     }
 
-    /// Connected for consuming jobs and everything declared; so too while consuming pauses.
+    /// Whether the connection that consumes jobs is up. It stays up while consuming is paused.
     pub fn consuming(&self) -> bool {
         self.stands.contains(&Side::Consuming(Lane::Dispatch))
     }
 
-    /// Events are heard of.
+    /// Whether the connection that receives events is up.
     pub fn listening(&self) -> bool {
         self.stands.contains(&Side::Listening)
     }
 
-    /// What is wrong and what to do about it, as a sentence. None while all is well, and before the first try is over.
+    /// What is wrong and what to do about it, as a sentence. `None` without a problem, and before the first attempt to connect
+    /// has ended.
     pub fn problem(&self) -> Option<&str> {
         self.problems.values().next().map(String::as_str)
     }
@@ -91,12 +92,12 @@ impl Standing {
         info!(broker.side = side.as_str(), "connected to RabbitMQ for {}", side.as_str());
     }
 
-    /// Stands no more, without anything being wrong.
+    /// Marks the connection as down without a problem.
     pub(super) fn over(&self, side: Side) {
         self.set(side, false, None);
     }
 
-    /// Says whether this problem is a new one.
+    /// Marks the connection as down. Returns whether the problem is a new one.
     pub(super) fn down(&self, side: Side, problem: &BrokerError) -> bool {
         self.set(side, false, Some(problem.to_string()))
     }
@@ -115,7 +116,7 @@ impl Standing {
         new
     }
 
-    /// Lives one life of a connection after the other, with pauses between them, until one ends because it was told to.
+    /// Runs `live` again and again, with a back-off pause after each failure, until it returns `Ok` or `stop` is cancelled.
     pub(super) async fn keep<L: Future<Output = Result<(), BrokerError>>>(
         &self, side: Side, stop: &CancellationToken, mut live: impl FnMut() -> L,
     ) {
@@ -128,7 +129,7 @@ impl Standing {
             }
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
             let (side_name, delay) = (side.as_str(), pause.as_millis() as u64);
-            // Once per problem, not once per try.
+            // A warning per problem, not per attempt.
             if self.down(side, &problem) {
                 warn!(broker.side = side_name, retry.delay_ms = delay, "{side_name} is down: {problem}");
             } else {

@@ -1,4 +1,4 @@
-//! What otpost has on the broker: every name, every argument, every binding. Arguments of a queue can never be changed.
+//! All exchanges, queues, arguments and bindings of otpost. RabbitMQ cannot change the arguments of an existing queue.
 
 use std::fmt::Write as _;
 
@@ -8,83 +8,84 @@ use lapin::{Channel, ExchangeKind};
 
 use super::problem::{Asked, BrokerError};
 
-/// The direct exchange that everything but events goes to.
+/// The direct exchange for all messages except events.
 pub const JOBS: &str = "otpost";
-/// The topic exchange that events go to; the routing key is `dispatch.<state>`.
+/// The topic exchange for events. The routing key is `dispatch.<state>`.
 pub const EVENTS: &str = "otpost.events";
 
-/// The queue that workers read: jobs, wake-ups, feedback, `next` and `cancel`.
+/// The queue that workers consume: jobs, wake-ups, feedback, `next` and `cancel`.
 pub const DISPATCH: &str = "otpost.dispatch";
-/// The queue of messages that came back often: read one at a time, so that one which kills its reader is alone.
+/// The quarantine queue, for messages that were redelivered often. Workers process one at a time, so that a message that
+/// crashes its worker affects no other message.
 pub const SUSPECT: &str = "otpost.suspect";
-/// The queue of what could not be used, for people to look at.
+/// The queue of dead letters: messages that could not be processed, kept for inspection.
 pub const DEAD: &str = "otpost.dead";
-/// The queue of receipts that came while the ledger was away.
+/// The queue of delivery receipts that arrived while the ledger was unreachable.
 pub const RECEIPTS: &str = "otpost.receipts";
 
 /// Routing keys on the exchange `otpost`.
 pub mod key {
     /// A job, to `otpost.dispatch`.
     pub const DISPATCH: &str = "dispatch";
-    /// A wake-up of otpost's own, to `otpost.dispatch`.
+    /// A wake-up that otpost sends to itself, to `otpost.dispatch`.
     pub const WAKE: &str = "wake";
     /// What the user did with a code, to `otpost.dispatch`.
     pub const FEEDBACK: &str = "feedback";
-    /// The order to take the plan's next step, to `otpost.dispatch`.
+    /// The request for the plan's next step, to `otpost.dispatch`.
     pub const NEXT: &str = "next";
-    /// The order to end a dispatch, to `otpost.dispatch`.
+    /// The request to cancel a dispatch, to `otpost.dispatch`.
     pub const CANCEL: &str = "cancel";
-    /// To `otpost.suspect`.
+    /// A quarantined message, to `otpost.suspect`.
     pub const SUSPECT: &str = "suspect";
-    /// To `otpost.dead`.
+    /// A dead letter, to `otpost.dead`.
     pub const DEAD: &str = "dead";
-    /// To `otpost.receipts`.
+    /// A delivery receipt, to `otpost.receipts`.
     pub const RECEIPT: &str = "receipt";
 }
 
-/// AMQP's delivery mode of what survives a restart of the broker: that of every message.
+/// AMQP's delivery mode for messages that survive a restart of RabbitMQ. Every message has it.
 pub const PERSISTENT: u8 = 2;
 
-/// Headers of messages.
+/// Names of message headers.
 pub mod header {
-    /// The W3C trace context of a job's sender.
+    /// The W3C trace context of the job's sender.
     pub const TRACEPARENT: &str = "traceparent";
-    /// Of a dead letter: the field that is wrong,
+    /// Dead letters: the field that is invalid.
     pub const FIELD: &str = "x-otpost-field";
-    /// what must hold for it,
+    /// Dead letters: the rule that the field breaks.
     pub const REASON: &str = "x-otpost-reason";
-    /// and how many bytes its body had.
+    /// Dead letters: the size of the original body in bytes.
     pub const BYTES: &str = "x-otpost-bytes";
 }
 
-/// An exchange, durable.
+/// A durable exchange.
 pub struct Exchange {
-    /// Its name.
+    /// Exchange name.
     pub name: &'static str,
-    /// Its type: `direct` or `topic`.
+    /// Exchange type: `direct` or `topic`.
     pub kind: &'static str,
 }
 
-/// A queue, durable, bound to the exchange `otpost`.
+/// A durable quorum queue, bound to the exchange `otpost`.
 pub struct Queue {
-    /// Its name.
+    /// Queue name.
     pub name: &'static str,
-    /// The routing keys that bring messages to it.
+    /// The routing keys of its bindings.
     pub keys: &'static [&'static str],
-    /// After so many returns the broker lets go of a message.
+    /// RabbitMQ drops or dead-letters a message after this many redeliveries.
     limit: i32,
-    /// It then moves it to `otpost.dead`, confirmed.
+    /// Whether RabbitMQ then dead-letters the message to `otpost.dead`, with the at-least-once strategy.
     buries: bool,
 }
 
-/// RabbitMQ 4 lets go of a message after 20 returns where nothing else is said. What must never be lost says this.
+/// Effectively unlimited. RabbitMQ 4 drops a message after 20 redeliveries by default, and these messages must never be lost.
 const NEVER: i32 = 1_000_000;
 
-/// The exchanges, durable.
+/// The exchanges, all durable.
 pub const EXCHANGES: [Exchange; 2] =
     [Exchange { name: JOBS, kind: "direct" }, Exchange { name: EVENTS, kind: "topic" }];
 
-/// In the order in which they are made: where a queue's messages go when they die is there before it.
+/// The queues in the order of declaration: a dead-letter queue exists before the queues that use it.
 pub const QUEUES: [Queue; 4] = [
     Queue { name: DEAD, keys: &[key::DEAD], limit: NEVER, buries: false },
     Queue { name: SUSPECT, keys: &[key::SUSPECT], limit: 6, buries: true },
@@ -97,18 +98,18 @@ pub const QUEUES: [Queue; 4] = [
     Queue { name: RECEIPTS, keys: &[key::RECEIPT], limit: NEVER, buries: false },
 ];
 
-/// The value of a queue's argument.
+/// The value of a queue argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(untagged)]
 pub enum Argument {
-    /// A long string.
+    /// An AMQP long string.
     Text(&'static str),
-    /// A long int.
+    /// An AMQP long int.
     Number(i32),
 }
 
 impl Queue {
-    /// What it is declared with.
+    /// The arguments of the queue's declaration.
     pub fn arguments(&self) -> Vec<(&'static str, Argument)> {
         let mut arguments = vec![
             ("x-queue-type", Argument::Text("quorum")),
@@ -139,7 +140,7 @@ impl Queue {
     }
 }
 
-/// Makes what is missing, or with `declare` false only looks whether everything is there.
+/// Declares what is missing. With `declare` false it checks exchanges and queues only.
 pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), BrokerError> {
     for Exchange { name, kind } in EXCHANGES {
         let kind = if kind == "topic" { ExchangeKind::Topic } else { ExchangeKind::Direct };
@@ -156,7 +157,7 @@ pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), Broke
             QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
         channel.queue_declare(queue.name.into(), options, queue.table()).await.map_err(failed)?;
         if !declare {
-            continue; // AMQP has no way to look at a binding
+            continue; // AMQP has no way to check a binding
         }
         for key in queue.keys {
             channel
@@ -174,7 +175,7 @@ pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), Broke
     Ok(())
 }
 
-/// The same as text, for those who make it by other means.
+/// The topology as text, for operators who declare it with other tools.
 pub(super) fn describe() -> String {
     let mut text = String::new();
     for Exchange { name, kind } in EXCHANGES {

@@ -1,4 +1,4 @@
-//! The commands that talk to a running otpost over HTTP. A running `otpost dev` is found by its state file.
+//! Client of the HTTP API, for the commands that use a running otpost. They find a running `otpost dev` by its state file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use super::Failure;
 use crate::carriers::client::{Auth, Lines, Method};
 use crate::carriers::{Answer, Client, Request};
 
-/// Where a running otpost is, and who asks.
+/// The API to connect to, and the key to use.
 #[derive(Args)]
 pub(super) struct Server {
-    /// The URL of its API; without it a running `otpost dev` is found
+    /// Base URL of the API; without it, a running `otpost dev` is used
     #[arg(long, env = "OTPOST_URL")]
     url: Option<String>,
-    /// A bearer key
+    /// API key
     #[arg(long, env = "OTPOST_KEY", hide_env_values = true)]
     key: Option<String>,
 }
 
 impl std::fmt::Debug for Server {
-    /// Without the key.
+    /// Leaves out the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
-/// What a running `otpost dev` leaves for the other commands, readable by its user alone.
+/// The state file of a running `otpost dev`, with mode 0600. Other commands read it.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StateFile {
     pub(super) api: String,
@@ -71,7 +71,7 @@ impl StateFile {
     }
 }
 
-/// A door to a running otpost.
+/// A client of a running otpost.
 pub(super) struct Api {
     base: String,
     key: Zeroizing<String>,
@@ -111,7 +111,7 @@ impl Api {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), key: Zeroizing::new(key.to_owned()), client })
     }
 
-    /// Posts a job; the status and the body, whatever they say.
+    /// Sends a POST request. Returns the status, including error statuses, and the body.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), Failure> {
         self.ask(Method::Post, path, Zeroizing::new(body.to_string())).await
     }
@@ -120,7 +120,7 @@ impl Api {
         self.ask(Method::Get, path, Zeroizing::default()).await
     }
 
-    /// Opens a stream of lines that goes on until it is ended.
+    /// Opens a stream of lines that does not end by itself.
     pub(super) async fn stream(&self, path: &str) -> Result<Lines, Failure> {
         let request = self.request(Method::Get, path, Zeroizing::default());
         let away = |_| Failure::Failed(format!("{} does not answer; is otpost running there?", self.base));
@@ -154,7 +154,7 @@ impl Api {
     }
 }
 
-/// A problem's sentence.
+/// The failure for a problem document.
 pub(super) fn problem(status: u16, body: &Value) -> Failure {
     let detail = body["detail"].as_str().unwrap_or("no reason was given");
     let wait = body["retry_after_s"].as_u64().map(|s| format!("; again in {s} s")).unwrap_or_default();

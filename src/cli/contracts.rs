@@ -1,14 +1,14 @@
-//! `otpost contracts`
+//! `otpost contracts`: prints the machine-readable contracts.
 
 use clap::Args;
 
 use super::Failure;
 use crate::http::contracts::Contract;
 
-/// Print a contract; without a name, list them.
+/// Print a contract, or list all contracts.
 #[derive(Debug, Args)]
 pub(super) struct Contracts {
-    /// Which
+    /// Name of the contract; without it, the contracts are listed
     name: Option<String>,
 }
 

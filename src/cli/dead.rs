@@ -1,4 +1,4 @@
-//! `otpost dead`: what could not be used, and what to do about it. Nothing is shown unmasked.
+//! `otpost dead`: lists, replays and deletes dead letters. Phone numbers are masked, and codes are never shown.
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -13,16 +13,16 @@ use crate::intake::Job;
 use crate::intake::envelope::Envelope;
 use crate::seal::Keys;
 
-/// Look after the queue otpost.dead.
+/// List, replay or delete the dead letters in otpost.dead.
 #[derive(Debug, Subcommand)]
 pub(super) enum Dead {
-    /// List the dead letters, the oldest first
+    /// List the dead letters, oldest first
     List(List),
-    /// Show one
+    /// Show one dead letter
     Show(One),
-    /// Publish again: one, or all; those whose code has expired are left
+    /// Publish one dead letter or all again; those with an expired code are skipped
     Replay(Which),
-    /// Delete: one, or all
+    /// Delete one dead letter or all
     Drop(Which),
 }
 
@@ -30,7 +30,7 @@ pub(super) enum Dead {
 pub(super) struct List {
     #[command(flatten)]
     file: ConfigFile,
-    /// At most so many
+    /// Maximum number of dead letters
     #[arg(long, default_value_t = 100)]
     most: usize,
     /// Print JSON
@@ -40,7 +40,7 @@ pub(super) struct List {
 
 #[derive(Debug, Args)]
 pub(super) struct One {
-    /// The letter's id, as the list shows it
+    /// Id of the dead letter, as shown by the list
     letter: String,
     #[command(flatten)]
     list: List,
@@ -49,22 +49,22 @@ pub(super) struct One {
 #[derive(Debug, Args)]
 #[group(id = "which", required = true, multiple = false, args = ["letter", "all"])]
 pub(super) struct Which {
-    /// The letter's id, as the list shows it
+    /// Id of the dead letter, as shown by the list
     letter: Option<String>,
-    /// All of them
+    /// Select all dead letters
     #[arg(long)]
     all: bool,
     #[command(flatten)]
     file: ConfigFile,
 }
 
-/// A dead letter as people may see it.
+/// A dead letter with the parts that may be shown.
 struct DeadLetter {
     found: Found,
     envelope: Option<Envelope>,
-    /// The job that it holds, if it can be read.
+    /// The job in the message, if it can be decoded.
     job: Option<Job>,
-    /// What is no secret, even where nothing else can be read.
+    /// The public fields, which are readable even when the job cannot be decoded.
     id: Option<Uuid>,
     expires_at: Option<Timestamp>,
 }
@@ -82,7 +82,7 @@ impl DeadLetter {
 
     fn reason(&self) -> String {
         let field = self.found.header(header::FIELD).unwrap_or("message");
-        // What the broker itself let go of has no reason of ours.
+        // A message that RabbitMQ itself dead-lettered has no reason of ours.
         let broker = self.found.header("x-first-death-reason");
         let reason = self.found.header(header::REASON).or(broker).unwrap_or("unknown");
         format!("{field}: {reason}")
@@ -105,7 +105,7 @@ impl DeadLetter {
         })
     }
 
-    /// Why it cannot be published again.
+    /// Why the message cannot be published again. `None` if it can.
     fn barred(&self) -> Option<&'static str> {
         let Some(envelope) = &self.envelope else {
             return Some("it was not sealed by us, or its key is missing in keys.previous");
@@ -214,7 +214,7 @@ impl Which {
         while behind != Some(0)
             && let Some(found) = browse.next().await.map_err(failed)?
         {
-            // What is replayed and dies once more comes behind what was there, and is not looked at again.
+            // A replayed message that is dead-lettered again goes to the end of the queue. The count stops the loop before it.
             behind = Some(behind.map_or(found.behind, |behind: u32| behind - 1));
             if self.letter.as_ref().is_some_and(|wanted| *wanted != found.message_id) {
                 continue;
@@ -225,7 +225,7 @@ impl Which {
                     left.push(format!("{}: {why}", letter.found.message_id));
                     continue;
                 }
-                // Confirmed first, removed then: an accident in between leaves two, never none.
+                // Published and confirmed first, removed afterwards: a crash in between leaves a duplicate and loses nothing.
                 let published = broker.publish(again(&letter)).await;
                 published.map_err(|e| Failure::Failed(e.to_string()))?;
             }
@@ -248,7 +248,7 @@ impl Which {
     }
 }
 
-/// The message as it came.
+/// The original message.
 fn again(letter: &DeadLetter) -> Message {
     let envelope = letter.envelope.as_ref();
     Message {

@@ -1,4 +1,4 @@
-//! `otpost dev`: everything on this machine, in one process.
+//! `otpost dev`: all roles and a mock carrier in one process on this machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,32 +19,32 @@ use crate::http::{NewKey, Scope};
 use crate::ops::telemetry;
 use crate::seal::{Keys, Root};
 
-/// What the key of an embedded otpost may do.
+/// The scopes of the API key of an embedded otpost.
 const SCOPES: [Scope; 4] = [Scope::Dispatch, Scope::Read, Scope::Act, Scope::Admin];
 
-/// Run everything on this machine.
+/// Run everything on this machine, with a mock carrier.
 #[derive(Debug, Args)]
 pub(super) struct Dev {
-    /// Where jobs are taken
+    /// Port of the HTTP API
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Where the phones are shown
+    /// Port of the page that shows the mock phones
     #[arg(long, default_value_t = 8025)]
     gateway_port: u16,
-    /// Where the ledger's file is kept, quotas and all; default: ~/.local/state/otpost
+    /// Folder of the ledger file and the keys; default: ~/.local/state/otpost
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Print the URLs and the key as JSON
+    /// Print the URLs and the API key as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// A new key for an embedded otpost.
+/// A new API key for an embedded otpost.
 pub(super) fn new_key() -> NewKey {
     NewKey::make("default", &SCOPES)
 }
 
-/// A whole otpost with a mock carrier.
+/// An otpost with all roles and a mock carrier, in this process.
 pub(super) struct Embedded {
     pub(super) app: App,
     pub(super) gateway: Gateway,
@@ -52,7 +52,7 @@ pub(super) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts it over a ledger's file.
+    /// Starts it with an SQLite ledger in this file.
     pub(super) async fn start(
         ledger: &Path, keys: Keys, key: NewKey, ports: (u16, u16), pace: Duration,
         change: impl FnOnce(&mut Config),
@@ -143,7 +143,7 @@ impl Dev {
     }
 }
 
-/// The root of a folder: what it sealed can be opened at the next start.
+/// Reads or creates the root in a folder. Keeping it lets the next start open sealed values.
 fn kept_root(path: &Path) -> anyhow::Result<Root> {
     if let Ok(hex) = std::fs::read_to_string(path) {
         return Ok(Root::from_hex("dev", &hex)?);
@@ -153,7 +153,7 @@ fn kept_root(path: &Path) -> anyhow::Result<Root> {
     Ok(root)
 }
 
-/// The bearer key of a folder: scripts that know it go on working after the next start.
+/// Reads or creates the API key in a folder. Keeping it lets scripts use the same key after the next start.
 fn kept_key(path: &Path) -> anyhow::Result<NewKey> {
     if let Some(key) =
         std::fs::read_to_string(path).ok().and_then(|text| NewKey::of(text.trim(), "default", &SCOPES))
@@ -166,7 +166,7 @@ fn kept_key(path: &Path) -> anyhow::Result<NewKey> {
     Ok(key)
 }
 
-/// Writes a file for its user alone.
+/// Creates a file with mode 0600.
 fn keep(path: &Path, secret: &str) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;

@@ -1,4 +1,4 @@
-//! `otpost events`
+//! `otpost events`: prints events as they happen.
 
 use clap::Args;
 use serde_json::Value;
@@ -10,10 +10,10 @@ use super::serve::told_to_stop;
 /// Follow a tenant's events as they happen.
 #[derive(Debug, Args)]
 pub(super) struct Events {
-    /// Go on until you stop it; without it the first event ends the command
+    /// Follow events until interrupted; without it, exit after the first event
     #[arg(long, short)]
     follow: bool,
-    /// Print each event as it came, one JSON a line
+    /// Print each event as JSON, one per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -47,7 +47,7 @@ impl Events {
     }
 }
 
-/// An event in a line.
+/// Formats an event as one line.
 fn told(event: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let Some(data) = event.get("data").filter(|d| d.is_object()) else {

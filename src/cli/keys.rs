@@ -1,4 +1,4 @@
-//! `otpost keys`
+//! `otpost keys`: creates and manages keys.
 
 use clap::{Args, Subcommand};
 
@@ -8,20 +8,20 @@ use crate::http::{NewKey, Scope};
 use crate::ledger::{self, Location, Options};
 use crate::seal::Root;
 
-/// Make keys.
+/// Create, list and revoke keys.
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
-    /// Make a bearer key for the HTTP doors; it is shown once, and kept as a hash
+    /// Create an API key for the HTTP API; it is shown once and stored as a hash
     Create(Create),
-    /// Make a root for all of otpost's own keys, for a file of mode 0600
+    /// Create a root key, from which otpost derives its own keys; store it in a file of mode 0600
     Root,
-    /// List the bearer keys: who has one, and what it may do
+    /// List the API keys with their tenants and scopes
     List(List),
-    /// Revoke a bearer key; within ten seconds no process takes it any more
+    /// Revoke an API key; it stops working within ten seconds
     Revoke(Revoke),
-    /// Print the key under which a tenant's producers seal their jobs
+    /// Print the key with which a tenant's producers seal jobs
     Tenant(TenantKey),
-    /// Make a secret for a tenant's webhook
+    /// Create a secret for a tenant's webhook
     Webhook,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct List {
 
 #[derive(Debug, Args)]
 pub(super) struct Revoke {
-    /// The key's public part: the 12 characters between otp_ and the next _
+    /// Public part of the key: the 12 characters between otp_ and the next _
     key: String,
     #[command(flatten)]
     file: ConfigFile,
@@ -46,7 +46,7 @@ pub(super) struct Revoke {
 pub(super) struct TenantKey {
     #[command(flatten)]
     file: ConfigFile,
-    /// Whose key it is
+    /// Tenant that the key belongs to
     #[arg(long, default_value = "default")]
     tenant: String,
 }
@@ -55,10 +55,10 @@ pub(super) struct TenantKey {
 pub(super) struct Create {
     #[command(flatten)]
     file: ConfigFile,
-    /// Whose key it is
+    /// Tenant that the key belongs to
     #[arg(long, default_value = "default")]
     tenant: String,
-    /// What it may do: dispatch, read, act, admin; may be given several times
+    /// Scope of the key: dispatch, read, act, admin; may be given several times
     #[arg(long = "scope", default_values = ["dispatch", "read", "act"])]
     scopes: Vec<String>,
     /// Print JSON
@@ -92,7 +92,7 @@ async fn open(config: &Config) -> Result<ledger::Ledger, Failure> {
     if let Location::Sqlite(file) = &location
         && !file.exists()
     {
-        // Whoever asks makes none.
+        // Opening a missing file would create an empty ledger.
         return Err(Failure::Failed(format!(
             "there is no ledger at {}; is it the right configuration (--config)? otpost migrate makes one",
             file.display()
@@ -131,7 +131,7 @@ impl List {
 
 impl Revoke {
     async fn run(self) -> Result<(), Failure> {
-        // Whoever pastes the whole key means its public part.
+        // Accepts the whole key as well as its public part.
         let id = self.key.strip_prefix("otp_").and_then(|k| k.split('_').next()).unwrap_or(&self.key);
         if open(&self.file.load()?).await?.revoke_key(id).await? {
             println!("The key is revoked.");

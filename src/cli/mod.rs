@@ -28,7 +28,7 @@ use crate::broker::Broker;
 use crate::config::{self, Config};
 use crate::messages::Templates;
 
-/// One-time codes, posted: by text message or by voice call.
+/// Delivers one-time codes by text message or voice call.
 #[derive(Debug, Parser)]
 #[command(name = "otpost", version, about, long_about = None, after_help = AFTER)]
 struct Cli {
@@ -42,46 +42,46 @@ Exit codes: 0 well, 1 it failed, 2 the command or the configuration is wrong";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service: take jobs, send them, take receipts
+    /// Run the service: take jobs, send messages, receive delivery receipts
     Serve(serve::Serve),
-    /// Run everything on this machine, with a mock carrier whose phones you read in a browser
+    /// Run everything on this machine, with a mock carrier whose phones are shown in a browser
     #[cfg(feature = "dev")]
     Dev(dev::Dev),
-    /// Play what otpost is for, on free ports and a temporary file, and say whether it ended as it should
+    /// Run example scenarios with a mock carrier, on free ports and a temporary file, and check their results
     #[cfg(feature = "dev")]
     Demo(demo::Demo),
-    /// Send a code through a running otpost, and watch what becomes of it
+    /// Send a code through a running otpost, and follow its states
     Send(send::Send),
-    /// Show the whole story of a dispatch
+    /// Show the timeline of a dispatch
     Show(show::Show),
     /// Follow events as they happen
     Events(events::Events),
-    /// Look after a tenant's webhook
+    /// Manage a tenant's webhook
     #[command(subcommand)]
     Webhooks(webhooks::Webhooks),
-    /// Seal a job for the broker
+    /// Seal a job for RabbitMQ
     Seal(publish::Seal),
-    /// Publish a job, or an act on one, to RabbitMQ
+    /// Publish a job, or an act on a dispatch, to RabbitMQ
     Publish(publish::Publish),
-    /// Look after what could not be used
+    /// List, replay or delete dead letters
     #[command(subcommand)]
     Dead(dead::Dead),
-    /// Bring the ledger's schema and the broker's queues to this version
+    /// Migrate the ledger's schema, and declare RabbitMQ's exchanges and queues
     Migrate(Migrate),
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Print a contract: what the doors take and tell, for programs
+    /// Print a machine-readable contract as JSON; without a name, list the contracts
     Contracts(contracts::Contracts),
-    /// Make, list and revoke keys
+    /// Create, list and revoke keys
     #[command(subcommand)]
     Keys(keys::Keys),
 }
 
-/// Where the configuration is.
+/// The location of the configuration.
 #[derive(Debug, Args)]
 struct ConfigFile {
-    /// The configuration file; without it the defaults and the environment
+    /// Configuration file; without it, the defaults and environment variables are used
     #[arg(long, env = "OTPOST_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -96,27 +96,27 @@ impl ConfigFile {
 struct Migrate {
     #[command(flatten)]
     file: ConfigFile,
-    /// Print what would be made, and make nothing
+    /// Print the schema and the topology, and change nothing
     #[arg(long)]
     print: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Read a configuration, say what is wrong with it, and change nothing
+    /// Check a configuration and print the first error; changes nothing
     Check(ConfigFile),
-    /// Print the default configuration, every key with its comment
+    /// Print the default configuration, with a comment for every key
     Print,
 }
 
 /// A role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Role {
-    /// Take jobs over HTTP
+    /// Serve the HTTP API
     Api,
-    /// Take jobs from `RabbitMQ`, and send what is due
+    /// Consume jobs from RabbitMQ, and send due dispatches
     Worker,
-    /// Take carriers' callbacks
+    /// Serve carriers' callbacks
     Receipts,
 }
 
@@ -125,13 +125,13 @@ fn roles(named: &[Role]) -> Roles {
     Roles { api: has(Role::Api), worker: has(Role::Worker), receipts: has(Role::Receipts) }
 }
 
-/// Why a command failed, and with which exit code.
+/// Why a command failed. It determines the exit code.
 enum Failure {
-    /// The command or the configuration is wrong: 2.
+    /// The command or the configuration is wrong: exit code 2.
     Usage(String),
-    /// It did not work: 1.
+    /// The command failed: exit code 1.
     Failed(String),
-    /// Everything was said already: 1.
+    /// The command failed and has already printed why: exit code 1.
     Said,
 }
 
@@ -153,7 +153,7 @@ impl From<crate::ledger::LedgerError> for Failure {
     }
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line, runs the command, and returns its exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -209,13 +209,13 @@ fn has_carriers(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where a carrier is asked.
+/// The base URL of the carrier's API.
 fn base_url(carrier: &config::CarrierConfig) -> &str {
     let twilio = carrier.twilio.as_ref().map(|t| t.base_url.as_str());
     twilio.or(carrier.infobip.as_ref().map(|i| i.base_url.as_str())).unwrap_or_default()
 }
 
-/// Whether a URL is of this machine alone.
+/// Whether the host of a URL is localhost or a loopback address.
 fn is_here(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

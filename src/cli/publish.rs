@@ -1,4 +1,4 @@
-//! `otpost seal` and `otpost publish`: a shell script as a producer.
+//! `otpost seal` and `otpost publish`: a producer for shell scripts.
 
 use std::io::Read;
 use std::time::Duration;
@@ -16,44 +16,44 @@ use crate::domain::dispatch::DEFAULT_TEMPLATE;
 use crate::intake::{Act, Job, Verb};
 use crate::seal::{Keys, TenantKey};
 
-/// Read a job from standard input, seal what is secret in it, and print it.
+/// Read a job from standard input, seal its secret fields, and print it.
 #[derive(Debug, Args)]
 pub(super) struct Seal {
     #[command(flatten)]
     key: SealingKey,
 }
 
-/// Publish a job from standard input to RabbitMQ: persistent, confirmed, and mandatory.
+/// Publish a job from standard input to RabbitMQ: persistent, mandatory, and with a publisher confirm.
 #[derive(Debug, Args)]
 pub(super) struct Publish {
-    /// The broker, instead of the configuration's amqp.url
+    /// URL of RabbitMQ; overrides amqp.url of the configuration
     #[arg(long, env = "OTPOST_AMQP_URL", hide_env_values = true)]
     amqp_url: Option<String>,
-    /// What is published: a job, or an act on one
+    /// Routing key: dispatch for a job; feedback, next or cancel for an act
     #[arg(long, default_value = "dispatch", value_parser = ["dispatch", "feedback", "next", "cancel"])]
     routing_key: String,
-    /// Seal the job first
+    /// Seal the job before publishing
     #[arg(long)]
     seal: bool,
-    /// The broker user that publishes, where amqp.users ties users to tenants
+    /// RabbitMQ user of the connection; required where amqp.users assigns users to tenants
     #[arg(long)]
     user_id: Option<String>,
     #[command(flatten)]
     key: SealingKey,
 }
 
-/// With what a job is sealed.
+/// The key that seals a job.
 #[derive(Args)]
 struct SealingKey {
     #[command(flatten)]
     file: ConfigFile,
-    /// A tenant's key, as `otpost keys tenant` prints it; without it the configuration's root makes it
+    /// A tenant's key, as `otpost keys tenant` prints it; without it, the key is derived from the configured root
     #[arg(long, env = "OTPOST_TENANT_KEY", hide_env_values = true)]
     tenant_key: Option<String>,
 }
 
 impl std::fmt::Debug for SealingKey {
-    /// Without the key.
+    /// Leaves out the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SealingKey").field("file", &self.file).finish_non_exhaustive()
     }
@@ -113,7 +113,7 @@ impl Publish {
     }
 }
 
-/// Refuses here what would be a dead letter. What a seal holds is not seen.
+/// Rejects a job that the worker would dead-letter. Sealed fields are not checked.
 fn check(job: &Map<String, Value>) -> Result<(), Failure> {
     let body = Zeroizing::new(Value::Object(job.clone()).to_string());
     match Job::decode(body.as_bytes(), None, &Keys::ephemeral(), crate::domain::clock::now()) {
@@ -122,7 +122,7 @@ fn check(job: &Map<String, Value>) -> Result<(), Failure> {
     }
 }
 
-/// Connects for publishing; a broker that does not answer in time is an error.
+/// Connects for publishing. Fails when RabbitMQ does not answer within 10 s.
 pub(super) async fn connect(url: String) -> Result<Broker, Failure> {
     let settings = Settings {
         url,
@@ -142,7 +142,7 @@ pub(super) async fn connect(url: String) -> Result<Broker, Failure> {
     problem.map_or(Ok(broker), |problem| Err(Failure::Failed(problem)))
 }
 
-/// The broker of a configuration.
+/// The RabbitMQ URL of a configuration.
 pub(super) fn amqp_url(config: &Config) -> Result<String, Failure> {
     use secrecy::ExposeSecret;
     let missing = || {
@@ -152,7 +152,7 @@ pub(super) fn amqp_url(config: &Config) -> Result<String, Failure> {
 }
 
 impl SealingKey {
-    /// The job with its secret fields sealed.
+    /// Returns the job with its secret fields sealed.
     fn seal(&self, mut job: Map<String, Value>) -> Result<Map<String, Value>, Failure> {
         let missing = |name: &str| Failure::Usage(format!("{name}: is missing, or has a wrong form"));
         let tenant =

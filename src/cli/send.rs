@@ -1,4 +1,4 @@
-//! `otpost send`
+//! `otpost send`: sends a code and follows the dispatch.
 
 use std::io::{IsTerminal, Read, Write};
 use std::time::Duration;
@@ -19,30 +19,30 @@ use crate::http::timeline::Timeline;
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 pub(super) struct Send {
-    /// The number, in E.164: +447700900123
+    /// Phone number in E.164, such as +447700900123
     to: String,
-    /// Read the code from standard input, or from a prompt; without it a sample is made, and said
+    /// Read the code from standard input or a prompt; without it, a sample code is generated and printed
     #[arg(long)]
     code: bool,
-    /// The channels, in order: sms, voice; may be given several times
+    /// Channel: sms or voice; may be given several times, in the order of fallback
     #[arg(long = "channel", default_values = ["sms"], value_parser = ["sms", "voice"])]
     channels: Vec<String>,
-    /// Seconds until the code ends
+    /// Seconds until the code expires
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     expires_in: u64,
-    /// Seconds until the next channel is tried; 0: never by time
+    /// Seconds until the next channel is tried; 0 disables the fallback by time
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     fallback_after: u32,
-    /// The language, such as de-AT
+    /// Language of the message, such as de-AT
     #[arg(long)]
     locale: Option<String>,
-    /// The id; the same id is never sent twice
+    /// Id of the dispatch; the same id is never sent twice
     #[arg(long)]
     id: Option<Uuid>,
-    /// Wait for the final state, also after the code has expired without a receipt
+    /// Wait for the final state, even after the code has expired without a delivery receipt
     #[arg(long)]
     wait_for_receipt: bool,
-    /// Do not wait
+    /// Do not wait for a final state
     #[arg(long)]
     no_wait: bool,
     /// Print JSON
@@ -104,7 +104,7 @@ impl Send {
     }
 }
 
-/// The state, and what the newest request led to: why it waits, and until when.
+/// The state, and the result of the latest attempt: the reason for waiting, and the time limit.
 fn news(timeline: &Timeline) -> String {
     let state = timeline.state.to_string();
     let Some(attempt) = timeline.attempts.last() else { return state };
@@ -130,7 +130,7 @@ fn read_code() -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
-/// Six digits of our own; it is a sample, so it may be shown.
+/// Generates and prints six random digits. They are a sample and no secret.
 fn sample() -> Zeroizing<String> {
     let number = u32::from_be_bytes(crate::seal::random()) % 1_000_000;
     eprintln!("A sample code: {number:06} (--code reads one of yours from standard input)");

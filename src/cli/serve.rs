@@ -1,4 +1,4 @@
-//! `otpost serve`
+//! `otpost serve`: runs the service.
 
 use clap::Args;
 use tokio::signal::unix::SignalKind;
@@ -13,13 +13,13 @@ use crate::ops::telemetry;
 pub(super) struct Serve {
     #[command(flatten)]
     file: ConfigFile,
-    /// What this process does
+    /// Roles of this process
     #[arg(long, value_delimiter = ',', default_values = ["api", "worker", "receipts"], value_enum)]
     roles: Vec<Role>,
-    /// Bring the ledger's schema to this version's before starting
+    /// Migrate the ledger's schema before starting
     #[arg(long)]
     migrate: bool,
-    /// Give up at once when the ledger or the broker is away, instead of waiting for it
+    /// Fail at once when the ledger or the broker is unreachable, instead of waiting for it
     #[arg(long)]
     no_wait: bool,
 }
@@ -57,7 +57,7 @@ impl Serve {
 }
 
 impl Serve {
-    /// Reads the configuration again: all of what can change is put in force, or nothing.
+    /// Reads the configuration again and applies it. After an error nothing has changed.
     fn reload(&self, app: &App, level: &telemetry::Level) {
         let read = Config::load(self.file.config.as_deref()).and_then(|config| {
             telemetry::filter(&config.log)?;
@@ -79,7 +79,7 @@ impl Serve {
     }
 }
 
-/// SIGTERM, or Ctrl-C.
+/// Waits for SIGTERM or Ctrl-C.
 pub(super) async fn told_to_stop() {
     let interrupt = tokio::signal::ctrl_c();
     match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {

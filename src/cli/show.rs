@@ -1,4 +1,4 @@
-//! `otpost show`: the whole story of a dispatch.
+//! `otpost show`: prints the timeline of a dispatch.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::client::{Api, Server, problem};
 use crate::domain::attempt::ReceiptStatus;
 use crate::http::timeline::{AttemptEntry, Timeline};
 
-/// Show the whole story of a dispatch.
+/// Show the timeline of a dispatch.
 #[derive(Debug, Args)]
 pub(super) struct Show {
-    /// The id that it was sent with
+    /// Id that the dispatch was sent with
     #[arg(value_parser = id)]
     id: Uuid,
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub(super) struct Show {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Go on until it has ended
+    /// Wait until the dispatch is final
     #[arg(long, short)]
     watch: bool,
 }
@@ -54,7 +54,7 @@ pub(super) async fn fetch(api: &Api, id: Uuid) -> Result<Timeline, Failure> {
     serde_json::from_value(body).map_err(|_| Failure::Failed("the answer is of another version".to_owned()))
 }
 
-/// Follows a dispatch until it is final, or until a time. `changed` gets each version.
+/// Polls a dispatch until it is final or `until` has passed. Calls `changed` for each new version.
 pub(super) async fn watch(
     api: &Api, id: Uuid, until: Option<Timestamp>, mut changed: impl FnMut(&Timeline),
 ) -> Result<Timeline, Failure> {
@@ -72,7 +72,7 @@ pub(super) async fn watch(
     }
 }
 
-/// The timeline in words. Its first column is the time since the admission.
+/// Formats the timeline as text. The first column is the time since the admission.
 pub(super) fn tell(s: &Timeline) -> String {
     let mut out = String::new();
     let reason = s.reason.map(|r| format!(" ({})", plain(r.as_str()))).unwrap_or_default();
@@ -94,7 +94,7 @@ pub(super) fn tell(s: &Timeline) -> String {
     out
 }
 
-/// An attempt's begin, answer and receipt.
+/// An attempt's begin, answer and receipt, each as a line with its time.
 fn lines_of(a: &AttemptEntry) -> Vec<(Timestamp, String)> {
     let mut lines = vec![(a.begun_at, format!("{} at {}: {}", a.channel, a.carrier, a.says))];
     let code =

@@ -1,4 +1,4 @@
-//! `otpost webhooks`
+//! `otpost webhooks`: manages a tenant's webhook.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::client::{Server, problem};
 
-/// Look after a tenant's webhook. The key needs the scope admin.
+/// Manage a tenant's webhook. The API key needs the scope admin.
 #[derive(Debug, Subcommand)]
 pub(super) enum Webhooks {
-    /// Show the target, what waits for it, and what was given up
+    /// Show the webhook's URL, and its waiting and failed events
     List(Ask),
-    /// Send a test event now, and say what the receiver answered
+    /// Send a test event now, and print the receiver's answer
     Test(Ask),
-    /// Tell events again that were given up: all, or one by its id
+    /// Deliver failed events again: all, or one by its id
     Replay(Replay),
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Ask {
 
 #[derive(Debug, Args)]
 pub(super) struct Replay {
-    /// An event's id, <uid>/<version>, as the list shows it
+    /// Id of an event, <uid>/<version>, as shown by the list
     event: Option<String>,
     #[command(flatten)]
     ask: Ask,

@@ -1,11 +1,11 @@
-//! What of a configuration holds from a start to the end of the process.
+//! The settings that need a restart.
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Config;
 
 impl Config {
-    /// Keys of the file that hold from a start to the end of the process, and differ.
+    /// The settings that differ from those at the start and need a restart, as keys of the configuration file.
     pub fn differs_until_start(&self, started_with: &Self) -> Vec<&'static str> {
         let (new, old) = (self, started_with);
         let secret = |s: &Option<SecretString>| s.as_ref().map(|s| s.expose_secret().to_owned());

@@ -1,11 +1,11 @@
-//! What may be replaced while the process runs. Whoever works with it takes what holds now, and keeps that until it is
-//! done: nothing changes under anybody's hands.
+//! Values that a reload replaces. A task takes the current value once and uses it until it is done, so a reload never changes a
+//! value in use.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// A value that everybody shares, and that one may replace.
+/// A shared value that can be replaced. Clones share it.
 pub struct Live<T>(Arc<watch::Sender<Arc<T>>>);
 
 impl<T> Clone for Live<T> {
@@ -15,22 +15,22 @@ impl<T> Clone for Live<T> {
 }
 
 impl<T> Live<T> {
-    /// What holds from the start.
+    /// Creates the initial value.
     pub fn new(value: T) -> Self {
         Self(Arc::new(watch::Sender::new(Arc::new(value))))
     }
 
-    /// What holds now.
+    /// The current value. It does not change when it is replaced.
     pub fn now(&self) -> Arc<T> {
         Arc::clone(&self.0.borrow())
     }
 
-    /// From now on this holds.
+    /// Replaces the value for all later calls of [`Live::now`].
     pub fn replace(&self, value: T) {
         self.0.send_replace(Arc::new(value));
     }
 
-    /// Hears of each replacement.
+    /// Subscribes to replacements.
     pub fn changes(&self) -> watch::Receiver<Arc<T>> {
         self.0.subscribe()
     }

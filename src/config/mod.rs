@@ -20,54 +20,54 @@ use crate::domain::quota::Rule;
 use crate::seal::{Keys, Root};
 pub use sections::*;
 
-/// The default, every key commented: the manual of the configuration.
+/// The default configuration file, with a comment for every key. It is also the reference manual.
 pub const DEFAULT: &str = include_str!("../../config/otpost.toml");
 
-/// Why a configuration is not usable: a sentence that says what to change, and quotes no value.
+/// Why a configuration is not usable. The text says what to change and quotes no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadConfig(pub String);
 
-/// The whole configuration.
+/// The whole configuration. Each field is a section of the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The memory.
+    /// `[ledger]`: the database.
     pub ledger: LedgerConfig,
-    /// The broker.
+    /// `[amqp]`: RabbitMQ.
     pub amqp: AmqpConfig,
-    /// All keys.
+    /// `[keys]`: the root keys.
     pub keys: KeysConfig,
-    /// The door for jobs.
+    /// `[api]`: the HTTP API.
     pub api: ApiConfig,
-    /// The door for callbacks.
+    /// `[receipts]`: the listener for carriers' callbacks.
     pub receipts: ReceiptsConfig,
-    /// Health and metrics.
+    /// `[ops]`: health and metrics.
     pub ops: OpsConfig,
-    /// Running dispatches.
+    /// `[worker]`: limits of the worker.
     pub worker: WorkerConfig,
-    /// Quotas.
+    /// `[limits]`: quotas and flood control.
     pub limits: LimitsConfig,
-    /// Which numbers are served.
+    /// `[numbers]`: which phone numbers are served.
     pub numbers: NumbersConfig,
-    /// Times of a dispatch.
+    /// `[dispatch]`: settings of dispatches.
     pub dispatch: DispatchConfig,
-    /// Words.
+    /// `[messages]`: brand and templates.
     pub messages: MessagesConfig,
-    /// Logs.
+    /// `[log]`: level and format of logs.
     pub log: LogConfig,
-    /// All webhooks.
+    /// `[webhooks]`: settings for the webhooks of all tenants.
     pub webhooks: WebhooksConfig,
-    /// Tenants that differ.
+    /// `[tenants.NAME]`: overrides per tenant.
     pub tenants: BTreeMap<String, TenantConfig>,
-    /// Accounts at carriers.
+    /// `[carriers.NAME]`: accounts at carriers.
     pub carriers: BTreeMap<String, CarrierConfig>,
-    /// Who carries what.
+    /// `[routes]`: the carriers per channel and country.
     pub routes: RoutesConfig,
 }
 
 impl Config {
-    /// Reads a file, then the environment.
+    /// Reads a file, then the environment variables, then the files of secrets, and checks the result.
     pub fn load(path: Option<&Path>) -> Result<Self, BadConfig> {
         let mut config = match path {
             None => Self::default(),
@@ -86,7 +86,7 @@ impl Config {
             ("OTPOST_KEYS_ROOT", &mut config.keys.root),
         ] {
             match std::env::var(name) {
-                // Left from a script whose own variable was missing: another ledger, or none of the broker's jobs.
+                // Usually a mistake in a script. Ignoring it would use another ledger, or no broker.
                 Ok(text) if text.is_empty() => {
                     return Err(BadConfig(format!("{name} is set, and empty: unset it, or give it a value")));
                 }
@@ -99,7 +99,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a text, strictly. The error names the line and the key, and never a value.
+    /// Parses TOML and rejects unknown keys. The error names the line and the key, never a value.
     pub fn parse(text: &str) -> Result<Self, BadConfig> {
         toml::from_str(text).map_err(|e| {
             let at = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
@@ -107,7 +107,7 @@ impl Config {
         })
     }
 
-    /// Relative paths are those of the file's own folder, wherever the process was started.
+    /// Resolves relative paths against the folder of the configuration file.
     fn stand_in(&mut self, folder: &Path) {
         let mut files = vec![
             &mut self.ledger.url_file,
@@ -134,7 +134,7 @@ impl Config {
         }
     }
 
-    /// Puts the contents of secrets' files into their places.
+    /// Reads the secrets that are configured as files.
     fn read_files(&mut self) -> Result<(), BadConfig> {
         from_file("ledger.url", &mut self.ledger.url, self.ledger.url_file.as_deref())?;
         from_file("amqp.url", &mut self.amqp.url, self.amqp.url_file.as_deref())?;
@@ -163,7 +163,7 @@ impl Config {
         Ok(())
     }
 
-    /// What no single key can say.
+    /// Checks the rules that concern more than one key.
     pub fn check(&self) -> Result<(), BadConfig> {
         let bad = |text: String| Err(BadConfig(text));
         let mut named: Vec<(&str, &String)> = vec![];
@@ -227,12 +227,12 @@ impl Config {
         Ok(())
     }
 
-    /// Where the ledger is.
+    /// The URL of the ledger; `sqlite:otpost.db` by default.
     pub fn ledger_url(&self) -> &str {
         self.ledger.url.as_ref().map_or("sqlite:otpost.db", |u| u.expose_secret())
     }
 
-    /// All keys.
+    /// The keys that are derived from the configured roots. Fails when a root is missing or invalid.
     pub fn keys(&self) -> Result<Keys, BadConfig> {
         let root = |key: &str, id: &str, root: Option<&SecretString>| {
             let hex = root.ok_or_else(|| {
@@ -263,38 +263,38 @@ impl Config {
         Ok(Keys::new(current, previous, &hashes))
     }
 
-    /// The root that seals.
+    /// The root that seals new values.
     pub fn root(&self) -> Result<Root, BadConfig> {
         let hex = self.keys.root.as_ref().ok_or_else(|| BadConfig("keys.root is missing".to_owned()))?;
         Root::from_hex(&self.keys.id, hex.expose_secret()).map_err(|e| BadConfig(format!("keys.root: {e}")))
     }
 
-    /// The quota of codes to a tenant's numbers.
+    /// The quota rules for codes to one number of a tenant.
     pub fn number_rules(&self, tenant: &str) -> &[Rule] {
         self.tenants.get(tenant).and_then(|t| t.number.as_deref()).unwrap_or(&self.limits.number)
     }
 
-    /// The quota of notices to a tenant's numbers.
+    /// The quota rules for notices to one number of a tenant.
     pub fn notice_rules(&self, tenant: &str) -> &[Rule] {
         self.tenants.get(tenant).and_then(|t| t.notice.as_deref()).unwrap_or(&self.limits.notice)
     }
 
-    /// The quota of calls to a tenant's numbers.
+    /// The quota rules for calls to one number of a tenant.
     pub fn voice_rules(&self, tenant: &str) -> &[Rule] {
         self.tenants.get(tenant).and_then(|t| t.voice.as_deref()).unwrap_or(&self.limits.voice)
     }
 
-    /// The name that a tenant's messages begin with.
+    /// The brand at the beginning of a tenant's messages.
     pub fn brand(&self, tenant: &str) -> &str {
         self.tenants.get(tenant).and_then(|t| t.brand.as_deref()).unwrap_or(&self.messages.brand)
     }
 
-    /// Whether a tenant's plain jobs are refused.
+    /// Whether unsealed jobs of a tenant are refused.
     pub fn requires_seal(&self, tenant: &str) -> bool {
         self.tenants.get(tenant).and_then(|t| t.require_sealed).unwrap_or(self.dispatch.require_sealed)
     }
 
-    /// A tenant's own sender at a carrier, if it has one.
+    /// A tenant's own sender at a carrier. `None` means the sender of the account.
     pub fn sender(&self, tenant: &str, carrier: &str, channel: Channel) -> Option<&str> {
         let senders = self.tenants.get(tenant)?.senders.get(carrier)?;
         match channel {
@@ -303,7 +303,7 @@ impl Config {
         }
     }
 
-    /// Whether a tenant exists.
+    /// Whether a tenant is configured. The tenant `default` always is.
     pub fn knows(&self, tenant: &str) -> bool {
         tenant == "default" || self.tenants.contains_key(tenant)
     }
@@ -330,7 +330,7 @@ fn why(e: &std::io::Error) -> String {
     }
 }
 
-/// The parser's message without the values that it quotes.
+/// Removes quoted values from the parser's message.
 fn without_values(message: &str) -> String {
     if message.starts_with("invalid type") || message.starts_with("invalid value") {
         let expected = message.rsplit_once(", expected ").map_or("another value", |(_, e)| e);
@@ -347,7 +347,7 @@ fn without_values(message: &str) -> String {
     }
 }
 
-/// A hint at the known key that looks most like an unknown one; empty where none does.
+/// A hint that names the most similar known key; empty without a similar key.
 fn meant(unknown: &str, known: &str) -> String {
     let quoted =
         |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };

@@ -1,4 +1,4 @@
-//! The sections of the configuration file, each with its defaults.
+//! The sections of the configuration file, with their defaults.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,188 +27,188 @@ macro_rules! section {
 }
 
 section! {
-    /// The memory.
+    /// The database of the ledger.
     LedgerConfig {
         /// `postgres://…` or `sqlite:…`
         url: Option<SecretString> = None,
-        /// The same, in a file.
+        /// A file that holds the URL.
         url_file: Option<PathBuf> = None,
-        /// Connections at most.
+        /// Maximum number of connections (PostgreSQL only).
         pool: usize = 8,
-        /// Days that final dispatches are kept.
+        /// Number of days that final dispatches are kept.
         retention_days: u32 = 30,
     }
 }
 section! {
-    /// The broker.
+    /// RabbitMQ.
     AmqpConfig {
-        /// `amqp://…`; none: no broker.
+        /// `amqp://…`; without it, no broker is used.
         url: Option<SecretString> = None,
-        /// The same, in a file.
+        /// A file that holds the URL.
         url_file: Option<PathBuf> = None,
-        /// Declare the topology, or only check it.
+        /// Whether to declare the topology, or only check it.
         declare: bool = true,
-        /// Jobs held at most before they are admitted.
+        /// Maximum number of unacknowledged jobs before admission.
         prefetch: u16 = 512,
-        /// Broker users, and the tenants that each may speak for; empty: every producer is trusted for all.
+        /// Broker users, each with the tenants that it may publish for. Empty: every producer may publish for every tenant.
         users: BTreeMap<String, Vec<String>> = BTreeMap::new(),
     }
 }
 section! {
-    /// All keys.
+    /// The root keys.
     KeysConfig {
-        /// The root, 64 hexadecimal digits.
+        /// The current root, 64 hexadecimal digits.
         root: Option<SecretString> = None,
-        /// The same, in a file.
+        /// A file that holds the root.
         root_file: Option<PathBuf> = None,
-        /// The root's public name.
+        /// The public id of the root.
         id: String = "k1".to_owned(),
-        /// Roots that only open.
+        /// Earlier roots, which only open sealed values.
         previous: Vec<PreviousRoot> = vec![],
-        /// The root of the hashes.
+        /// The root of the keyed hashes.
         hash_root: Option<SecretString> = None,
-        /// The same, in a file.
+        /// A file that holds the root of the hashes.
         hash_root_file: Option<PathBuf> = None,
     }
 }
 section! {
-    /// A root that only opens.
+    /// An earlier root, which only opens sealed values.
     PreviousRoot {
-        /// Its public name.
+        /// The public id of the root.
         id: String = String::new(),
-        /// The root.
+        /// The root, 64 hexadecimal digits.
         root: Option<SecretString> = None,
-        /// The same, in a file.
+        /// A file that holds the root.
         root_file: Option<PathBuf> = None,
     }
 }
 section! {
-    /// The door for jobs.
+    /// The HTTP API.
     ApiConfig {
-        /// Where it listens.
+        /// The listen address.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)),
     }
 }
 section! {
-    /// The door for callbacks.
+    /// The listener for carriers' callbacks.
     ReceiptsConfig {
-        /// Where it listens.
+        /// The listen address.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8081)),
-        /// Where carriers reach it.
+        /// The base URL under which carriers reach this listener.
         public_url: String = "http://127.0.0.1:8081".to_owned(),
     }
 }
 section! {
     /// Health and metrics.
     OpsConfig {
-        /// Where it listens.
+        /// The listen address.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8082)),
-        /// Who asks for more than health shows it as a bearer token. Needed beyond loopback.
+        /// Bearer token required for `/metrics`. Mandatory when the listen address is not loopback.
         token: Option<SecretString> = None,
-        /// The same, in a file.
+        /// A file that holds the token.
         token_file: Option<PathBuf> = None,
     }
 }
 section! {
-    /// Running dispatches.
+    /// Limits of the worker.
     WorkerConfig {
-        /// Requests under way at once.
+        /// Maximum number of concurrent requests to carriers.
         slots: usize = 256,
-        /// Seconds for what is under way, when stopping.
+        /// Seconds that requests in progress may take after shutdown.
         grace_s: u64 = 20,
     }
 }
 section! {
-    /// Quotas.
+    /// Quotas and flood control.
     LimitsConfig {
-        /// Codes of one number and tenant.
+        /// Codes per phone number and tenant.
         number: Vec<Rule> = rules(&["5/10m", "10/1d"]),
-        /// Notices of one number and tenant.
+        /// Notices per phone number and tenant.
         notice: Vec<Rule> = rules(&["5/1h", "20/1d"]),
-        /// Calls of one number and tenant.
+        /// Calls per phone number and tenant.
         voice: Vec<Rule> = rules(&["3/1h"]),
-        /// Quota of one number above all tenants, codes and notices together.
+        /// Codes and notices together per phone number, over all tenants.
         operator: Vec<Rule> = vec![],
-        /// Flood control for one number.
+        /// Rate limit of HTTP requests per phone number.
         door_number: Rule = Rule { count: 60, window: Duration::from_secs(60) },
-        /// Flood control for one client.
+        /// Rate limit of HTTP requests per API key.
         door_client: Rule = Rule { count: 1000, window: Duration::from_secs(10) },
     }
 }
 section! {
-    /// Which numbers are served.
+    /// Which phone numbers are served.
     NumbersConfig {
-        /// How strictly.
+        /// How strictly phone numbers are checked.
         check: NumberCheck = NumberCheck::Possible,
-        /// Served countries; empty: all.
+        /// Served countries; empty means all.
         countries: Vec<String> = vec![],
         /// Countries that are never served.
         blocked_countries: Vec<String> = vec![],
     }
 }
 section! {
-    /// Times of a dispatch.
+    /// Settings of dispatches.
     DispatchConfig {
-        /// Seconds after the code's end until which a receipt is awaited.
+        /// Seconds to wait for a delivery receipt after the code has expired.
         receipt_wait_s: u64 = 900,
-        /// Whether plain jobs are refused.
+        /// Whether unsealed jobs are refused.
         require_sealed: bool = false,
     }
 }
 section! {
-    /// Words.
+    /// Brand and templates.
     MessagesConfig {
-        /// The name that messages begin with.
+        /// The brand at the beginning of messages.
         brand: String = "Example".to_owned(),
-        /// Templates of the operator's own.
+        /// A folder with the operator's own templates.
         templates_dir: Option<PathBuf> = None,
     }
 }
 section! {
     /// Logs.
     LogConfig {
-        /// A filter.
+        /// A log filter, such as `info` or `info,otpost=debug`.
         level: String = "info".to_owned(),
         /// `text` or `json`.
         format: LogFormat = LogFormat::Text,
     }
 }
 section! {
-    /// What differs for a tenant.
+    /// The settings of one tenant. Unset fields use the general setting.
     TenantConfig {
-        /// Its quota of codes.
+        /// Quota rules for codes.
         number: Option<Vec<Rule>> = None,
-        /// Its quota of notices.
+        /// Quota rules for notices.
         notice: Option<Vec<Rule>> = None,
-        /// Its quota of calls.
+        /// Quota rules for calls.
         voice: Option<Vec<Rule>> = None,
-        /// Its name in messages.
+        /// The brand in messages.
         brand: Option<String> = None,
-        /// Its senders, by carrier.
+        /// The tenant's senders, by carrier.
         senders: BTreeMap<String, SenderConfig> = BTreeMap::new(),
-        /// Whether its plain jobs are refused.
+        /// Whether unsealed jobs are refused.
         require_sealed: Option<bool> = None,
-        /// Where its events go.
+        /// The webhook that receives the tenant's events.
         webhook: Option<WebhookConfig> = None,
     }
 }
 section! {
-    /// Where a tenant's events go.
+    /// A tenant's webhook.
     WebhookConfig {
-        /// The target.
+        /// The target URL.
         url: String = String::new(),
-        /// The secret that signs: `whsec_…`
+        /// The secret that signs requests: `whsec_…`
         secret: Option<SecretString> = None,
-        /// The same, in a file.
+        /// A file that holds the secret.
         secret_file: Option<PathBuf> = None,
-        /// The secret before, while it is changed.
+        /// The previous secret, which also signs during a rotation.
         previous_secret: Option<SecretString> = None,
-        /// The same, in a file.
+        /// A file that holds the previous secret.
         previous_secret_file: Option<PathBuf> = None,
     }
 }
 section! {
-    /// All webhooks.
+    /// Settings for the webhooks of all tenants.
     WebhooksConfig {
         /// Whether targets may be private addresses and plain HTTP.
         allow_private_targets: bool = false,
@@ -217,22 +217,23 @@ section! {
 section! {
     /// A tenant's senders at a carrier.
     SenderConfig {
-        /// Of texts: a number, a short code or a name, as the carrier takes it.
+        /// Sender of text messages: a number, a short code or a name, in the carrier's format.
         sms: Option<String> = None,
-        /// Of calls: a number.
+        /// Caller id: a phone number.
         voice: Option<String> = None,
     }
 }
 section! {
     /// An account at a carrier.
     CarrierConfig {
-        /// The account's rate.
+        /// Maximum number of requests per second.
         rate_per_s: u32 = 100,
-        /// The longest wait for an answer.
+        /// Time limit for the carrier's answer, in seconds.
         time_out_s: u64 = 10,
-        /// What follows on an unknown text; none: `lookup` where the carrier keeps our references, else `wait`.
+        /// What follows a text with unknown outcome. By default `lookup` if the carrier stores our references, otherwise
+        /// `wait`.
         unknown_sms: Option<UnknownPolicy> = None,
-        /// What follows on an unknown call.
+        /// What follows a call with unknown outcome.
         unknown_voice: UnknownPolicy = UnknownPolicy::Never,
         /// A Twilio account.
         twilio: Option<twilio::Config> = None,
@@ -241,14 +242,14 @@ section! {
     }
 }
 impl CarrierConfig {
-    /// The accounts of the section; one, if the configuration is right.
+    /// The configured accounts of the section. A valid section has exactly one.
     pub fn accounts(&self) -> Vec<&dyn AccountConfig> {
         let accounts: [Option<&dyn AccountConfig>; 2] =
             [self.twilio.as_ref().map(|a| a as _), self.infobip.as_ref().map(|a| a as _)];
         accounts.into_iter().flatten().collect()
     }
 
-    /// The same, to be completed.
+    /// The same, mutable, for reading secrets from files.
     pub(super) fn accounts_mut(&mut self) -> Vec<&mut dyn AccountConfig> {
         let accounts: [Option<&mut dyn AccountConfig>; 2] =
             [self.twilio.as_mut().map(|a| a as _), self.infobip.as_mut().map(|a| a as _)];
@@ -256,33 +257,33 @@ impl CarrierConfig {
     }
 }
 section! {
-    /// Who carries what.
+    /// The carriers per channel, in order of preference.
     RoutesConfig {
-        /// Texts.
+        /// Carriers for text messages.
         sms: Vec<String> = vec![],
-        /// Calls.
+        /// Carriers for calls.
         voice: Vec<String> = vec![],
-        /// For one country.
+        /// Overrides per country.
         countries: BTreeMap<String, CountryRoutes> = BTreeMap::new(),
     }
 }
 section! {
-    /// Who carries what in one country.
+    /// The carriers for one country. Unset fields use the general routes.
     CountryRoutes {
-        /// Texts.
+        /// Carriers for text messages.
         sms: Option<Vec<String>> = None,
-        /// Calls.
+        /// Carriers for calls.
         voice: Option<Vec<String>> = None,
     }
 }
 
-/// How logs are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For machines.
+    /// One JSON object per line.
     Json,
 }
 

@@ -20,21 +20,22 @@ use crate::domain::attempt::State as Standing;
 use crate::domain::dispatch::Stop;
 use crate::intake::{Act, BadMessage, Verb};
 
-/// What an act came to.
+/// The result of an act.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ActAnswer {
-    /// Your name for the dispatch.
+    /// The sender's id of the dispatch.
     id: Uuid,
-    /// Where it stands; what follows from the act may still be to come.
+    /// The current state. The act may change it later.
     state: Standing,
 }
 
 type Asked = (State<Arc<Api>>, Result<Path<Uuid>, PathRejection>, HeaderMap);
 type Answer = Result<(StatusCode, Json<ActAnswer>), Problem>;
 
-/// Say what became of the code
+/// Report whether the code was verified
 ///
-/// `verified: true`: the code came back right, and nothing further is sent. `false` is only counted.
+/// `verified: true` means that the user entered the right code: otpost sends nothing further. `verified: false` is only
+/// counted.
 #[utoipa::path(
     post,
     path = "/v1/dispatches/{id}/feedback",
@@ -51,9 +52,9 @@ pub(super) async fn feedback(asked: Asked, body: Body) -> Answer {
     act(Verb::Feedback, asked, body).await
 }
 
-/// Take the next step of the plan at once
+/// Start the next step of the plan now
 ///
-/// "Call me instead." With `step`, the step that is to be left, a repeated request advances once.
+/// For example for a "Call me instead" button. With `step`, the step to leave, a repeated request advances only once.
 #[utoipa::path(
     post,
     path = "/v1/dispatches/{id}/next",
@@ -70,9 +71,9 @@ pub(super) async fn next(asked: Asked, body: Body) -> Answer {
     act(Verb::Next, asked, body).await
 }
 
-/// Make no further request
+/// Cancel the dispatch
 ///
-/// What was accepted already still gets its receipt.
+/// No further attempt begins. An attempt that a carrier has accepted still gets its delivery receipt.
 #[utoipa::path(
     post,
     path = "/v1/dispatches/{id}/cancel",
@@ -89,7 +90,7 @@ pub(super) async fn cancel(asked: Asked, body: Body) -> Answer {
     act(Verb::Cancel, asked, body).await
 }
 
-/// Does an act: 202 when something changes, 200 when nothing does.
+/// Performs an act. Returns 202 when it changes something, and 200 when it changes nothing.
 async fn act(verb: Verb, (State(api), id, headers): Asked, body: Body) -> Answer {
     let key = api.keyring.check(&headers, Scope::Act).await?;
     let Path(id) = id.map_err(|_| Problem::no_dispatch())?;
@@ -134,7 +135,7 @@ problems! {
         .chain([conflict(Barred::Final(Standing::Delivered))]);
 }
 
-/// What every act may be answered.
+/// The problems that every act may be answered with.
 fn bad_act(field: &str, rule: &str) -> Vec<Problem> {
     let mut all = key::problems(Scope::Act);
     all.extend(body::problems());

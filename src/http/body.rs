@@ -1,5 +1,5 @@
-//! Reads a body: up to a cap into memory; a longer one is read to its end and dropped, within bounds, so that its
-//! sender is there to read the answer.
+//! Reads request bodies of limited size. A longer body is read to its end within bounds and discarded, because a client reads
+//! the answer only after it has sent its body.
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -7,9 +7,9 @@ use futures_util::StreamExt;
 
 use super::problem::{Problem, ProblemKind};
 
-/// The largest body that is kept.
+/// Maximum size of an accepted body in bytes.
 const CAP: usize = 64 * 1024;
-/// The largest that is listened to; above, the connection is closed.
+/// Maximum number of bytes read. The connection is closed after it.
 const MAX_BODIES_BYTES: usize = 32 * 1024 * 1024;
 
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
@@ -27,7 +27,7 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
     if length > CAP { Err(too_large()) } else { Ok(kept.into()) }
 }
 
-/// What a request with a body may be answered.
+/// The problems that a request with a body may be answered with.
 pub(super) fn problems() -> [Problem; 2] {
     [broken_off(), too_large()]
 }

@@ -23,14 +23,14 @@ use crate::intake::{BadMessage, JobShape};
 use crate::ledger::{Admission, Admitted, KeyRow};
 use crate::ops::crash::{self, Point};
 
-/// A dispatch that is in the ledger.
+/// A dispatch that is stored in the ledger.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DispatchAnswer {
-    /// Your name for it.
+    /// The sender's id of the dispatch.
     id: Uuid,
-    /// Ours.
+    /// otpost's id of the dispatch.
     uid: Uuid,
-    /// Where it stands.
+    /// The current state.
     state: Standing,
 }
 
@@ -38,8 +38,8 @@ type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
 
 /// Send a code or a notice
 ///
-/// The same id and content are never sent twice: a repeated request is answered 200, with the state. A refusal leaves no
-/// dispatch, and the id stays free.
+/// `id` is the idempotency key. A repeated request with the same id and content sends nothing and is answered 200 with the
+/// state. A refused job creates no dispatch, so its id can be used again.
 #[utoipa::path(
     post,
     path = "/v1/dispatches",
@@ -83,9 +83,9 @@ async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
     }
     let body = body::read(body).await?;
     let now = api.ledger.now();
-    // How far ahead an expiry may lie is judged generously: one of the clocks may be wrong.
+    // The later of both clocks limits how far ahead `expires_at` may be, because one clock may be wrong.
     let latest = now.max(crate::domain::clock::now());
-    // A panic in a library that reads strangers' text costs this one request.
+    // A panic in a parser of untrusted text fails this request only.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         crash::on(&body);
         let rules = api.rules.now();
@@ -102,7 +102,7 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
     let flooded = !api.flood.now().lets_number(&number);
     let refused_for = api.flood.now().refused(&number);
     if flooded || refused_for.is_some() {
-        // Never the look for the id: a known one is answered whatever the limits say.
+        // A known id is looked up and answered even when a limit is reached.
         if api.ledger.find(&key.tenant, order.id).await?.is_none() {
             return Err(match refused_for {
                 Some(wait) => quota_full(wait),
@@ -187,9 +187,10 @@ fn too_many(detail: &str, retry_after_s: u64) -> Problem {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, ProblemKind::TooMany, detail).retry_after(retry_after_s)
 }
 
-/// Read the whole story of a dispatch
+/// Read the timeline of a dispatch
 ///
-/// Its state, its attempts, their receipts; no code, and a masked number. Another tenant's id is unknown.
+/// Its state, its attempts and their delivery receipts. The code is never included, and the number is masked. An id of another
+/// tenant is answered 404.
 #[utoipa::path(
     get,
     path = "/v1/dispatches/{id}",

@@ -1,4 +1,4 @@
-//! `GET /v1/events`: the tenant's events as they happen, as Server-Sent Events.
+//! `GET /v1/events`: the tenant's events as Server-Sent Events.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::{Api, key};
 
-/// Streams that one process holds open at most.
+/// Maximum number of open streams per process.
 const MAX_STREAMS: usize = 1000;
-/// A process that has just started listening after a moment.
+/// How long a request waits for the event connection of a process that has just started.
 const SEND_TIME_OUT: Duration = Duration::from_secs(3);
-/// A comment that keeps idle connections, and proxies between, alive.
+/// Interval of the comments that keep idle connections through proxies open.
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// Follow the tenant's events
 ///
-/// As Server-Sent Events, from now on, until you or the process end, or no event is heard of any more. `event` is the event's type, `id` its id, `data` the
-/// event itself in one line. Nothing is kept for who does not listen; a listener that is too slow gets the event `missed`,
-/// whose `data` is the number of events that it missed. A comment comes every 15 s.
+/// Streams events as Server-Sent Events, from now on. `event` is the event's type, `id` is its id, and `data` is the whole
+/// event in one line. Past events are not replayed. A client that reads too slowly gets the event `missed`, whose `data` is the
+/// number of lost events. A comment is sent every 15 s. The stream ends when the process stops or receives no more events.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -56,7 +56,7 @@ pub(super) async fn follow(
                         Event::default().id(&event.id).event(&event.kind).data(event.to_json())
                     }
                     Ok(_) => continue,
-                    // It is said, not hidden: who must have all of them uses webhooks or the broker.
+                    // The loss is reported. A client that needs every event uses webhooks or the broker.
                     Err(RecvError::Lagged(missed)) => {
                         Event::default().event("missed").data(missed.to_string())
                     }
@@ -65,7 +65,8 @@ pub(super) async fn follow(
                 return Some((Ok(next), (feed, tenant)));
             }
         });
-    // Whoever listening nothing more is not left to believe that nothing happens: the stream ends, and may be opened again.
+    // The stream ends when this process receives no more events, so that silence never hides a lost event. The client may
+    // reconnect.
     let shutdown = api.shutdown.clone();
     let over = async move {
         tokio::select! {

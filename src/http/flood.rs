@@ -1,4 +1,4 @@
-//! Flood control at the HTTP door, far looser than the quota; and the memory of refusals that spares the ledger's lock.
+//! Flood control of the HTTP API, far looser than the quotas. It also caches refusals, which avoids quota locks in the ledger.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -10,19 +10,19 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::config::LimitsConfig;
 use crate::domain::quota::Rule;
 
-/// Keys that are told apart at most. A full map lets everybody through, uncounted: the ledger's quotas hold all the same.
+/// Maximum number of tracked keys. When the map is full, every request passes uncounted. The ledger's quotas still apply.
 const MAX_ADDRESSES: usize = 100_000;
-/// A full map is swept no more often: each sweep looks at every key.
+/// Minimum time between two sweeps of a full map, because a sweep visits every key.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How long a refusal of the ledger's is remembered at most.
+/// Maximum time that a refusal of the ledger is cached.
 const REMEMBERED: Duration = Duration::from_secs(5);
 
-/// The door's own limits.
+/// The rate limits of the HTTP API.
 pub(super) struct Flood {
     rules: [Rule; 2],
     numbers: Keyed,
     clients: Keyed,
-    /// Until when it is remembered, and when the number has room again.
+    /// By number key: the end of the cache entry, and the time when the quota has room.
     refused: Mutex<HashMap<String, (Instant, Instant)>>,
 }
 
@@ -40,17 +40,17 @@ impl Flood {
         self.rules == [limits.door_number, limits.door_client]
     }
 
-    /// Whether one more request of a client may pass.
+    /// Whether the rate limit admits another request of this client.
     pub(super) fn lets_client(&self, key: &str) -> bool {
         self.clients.lets(key)
     }
 
-    /// Whether one more request for a number may pass.
+    /// Whether the rate limit admits another request for this number.
     pub(super) fn lets_number(&self, key: &str) -> bool {
         self.numbers.lets(key)
     }
 
-    /// The ledger refused a number until then.
+    /// Caches that the ledger refused a number.
     pub(super) fn remember(&self, number: &str, retry_after_s: u64) {
         let wait = Duration::from_secs(retry_after_s);
         let (until, free) = (Instant::now() + wait.min(REMEMBERED), Instant::now() + wait);
@@ -60,7 +60,7 @@ impl Flood {
         }
     }
 
-    /// Seconds until a number has room again, if the ledger refused it a moment ago.
+    /// Seconds until a number's quota has room, when a refusal is cached.
     pub(super) fn refused(&self, number: &str) -> Option<u64> {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match refused.get(number) {
@@ -75,12 +75,12 @@ impl Flood {
         }
     }
 
-    /// Forgets what the ledger refused: its rules have changed.
+    /// Clears the cached refusals, because the rules have changed.
     pub(super) fn forget_refusals(&self) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Forgets what is over; called on a timer, because keys are never evicted by themselves.
+    /// Removes expired entries. Called periodically, because nothing else evicts keys.
     pub(super) fn sweep(&self) {
         self.numbers.limiter.retain_recent();
         self.clients.limiter.retain_recent();
@@ -89,7 +89,7 @@ impl Flood {
     }
 }
 
-/// A limit for each key.
+/// A rate limit per key.
 struct Keyed {
     limiter: DefaultKeyedRateLimiter<String>,
     swept: Mutex<Option<Instant>>,
@@ -124,7 +124,7 @@ mod tests {
     use super::{Flood, MAX_ADDRESSES};
     use crate::config::LimitsConfig;
 
-    /// Seen to fail: where a full map goes on counting.
+    /// Fails when a full map keeps counting.
     #[test]
     fn a_million_numbers_fill_nothing_up_and_turn_nobody_away() {
         let slow = "2/1d".parse().unwrap();
@@ -146,7 +146,7 @@ mod tests {
         assert!(flood.lets_number("old"), "the map is full: nobody is counted");
     }
 
-    /// Seen to fail: where nothing is swept.
+    /// Fails when nothing is swept.
     #[test]
     fn a_refusal_that_is_over_is_swept() {
         let flood = Flood::new(&LimitsConfig::default());

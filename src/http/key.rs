@@ -1,4 +1,4 @@
-//! Bearer keys: `otp_<id>_<secret>`, 256 bits of randomness, shown once, kept as a hash.
+//! API keys: `otp_<id>_<secret>`, with a secret of 256 random bits. A key is shown once and stored as a hash.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -17,37 +17,37 @@ use super::problem::{Problem, ProblemKind};
 use crate::domain::words::words;
 use crate::ledger::{KeyRow, Ledger};
 
-/// A revoked key may be good for this long.
+/// How long a key is cached. A revoked key may work for this long.
 const REMEMBERED: Duration = Duration::from_secs(10);
-/// Keys that are remembered at most.
+/// Maximum number of cached keys.
 const MAX_KEYS: usize = 10_000;
-/// Ids that were never seen before are looked up this often a second at most: guesses cost the ledger no more.
+/// Maximum number of ledger look-ups per second for ids that are not cached. It limits the load of guessed keys.
 const STRANGERS: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 words! {
-    /// What a key may do.
+    /// A permission of an API key.
     Scope {
-        /// Send.
+        /// Create dispatches.
         Dispatch = "dispatch",
-        /// Read stories and events.
+        /// Read timelines and events.
         Read = "read",
-        /// Cancel, advance, give feedback.
+        /// Cancel, request the next step, give feedback.
         Act = "act",
-        /// Everything about keys and webhooks.
+        /// Manage the tenant's webhook.
         Admin = "admin",
     }
 }
 
-/// A new key: the text that is shown once, and the row that is kept.
+/// A new API key: the text that is shown once, and the row that is stored.
 pub struct NewKey {
-    /// The whole key.
+    /// The whole key: `otp_<id>_<secret>`.
     pub text: String,
-    /// What is kept.
+    /// The row with the hash of the key.
     pub row: KeyRow,
 }
 
 impl NewKey {
-    /// Makes a key for a tenant.
+    /// Creates a random key for a tenant.
     pub fn make(tenant: &str, scopes: &[Scope]) -> Self {
         let id: String =
             crate::seal::random::<6>().iter().fold(String::new(), |id, b| id + &format!("{b:02x}"));
@@ -55,7 +55,7 @@ impl NewKey {
         Self::with(id, text, tenant, scopes)
     }
 
-    /// A key that was made before, from its text.
+    /// Rebuilds a key from its text. `None` when the text does not have the form of a key.
     pub fn of(text: &str, tenant: &str, scopes: &[Scope]) -> Option<Self> {
         let (id, _) = text.strip_prefix("otp_")?.split_once('_')?;
         Some(Self::with(id.to_owned(), text.to_owned(), tenant, scopes))
@@ -75,29 +75,29 @@ impl NewKey {
     }
 }
 
-/// What a request shows as its key, before it is believed.
+/// The bearer key of a request, not verified yet.
 #[derive(Clone, Copy)]
 pub struct Bearer<'a>(&'a str);
 
 impl<'a> Bearer<'a> {
-    /// Of the header `authorization`.
+    /// Reads the header `authorization`. `None` without a bearer key.
     pub fn of(headers: &'a HeaderMap) -> Option<Self> {
         let text = headers.get("authorization")?.to_str().ok()?;
         text.strip_prefix("Bearer ").map(|key| Self(key.trim()))
     }
 
-    /// The id under which it would be found, if it has the form of a key.
+    /// The id part of the key. `None` when the text does not have the form of a key.
     pub fn id(self) -> Option<&'a str> {
         self.0.strip_prefix("otp_")?.split('_').next()
     }
 
-    /// Whether it is the key of this row, in constant time.
+    /// Compares the hash of the key with the row, in constant time.
     pub fn opens(self, row: &KeyRow) -> bool {
         row.hash.as_bytes().ct_eq(hash(self.0).as_bytes()).into()
     }
 }
 
-/// Looks keys up, and remembers them for a short while.
+/// Looks API keys up in the ledger and caches them for a short time.
 pub(super) struct Keyring {
     ledger: Ledger,
     known: Mutex<HashMap<String, (KeyRow, Instant)>>,
@@ -109,7 +109,7 @@ impl Keyring {
         Self { ledger, known: Mutex::default(), strangers: RateLimiter::direct(Quota::per_second(STRANGERS)) }
     }
 
-    /// The key of a request, if it may do this.
+    /// Verifies the key of a request and its scope.
     pub(super) async fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<KeyRow, Problem> {
         let given = Bearer::of(headers).ok_or_else(denied)?;
         let row = self.row(given.id().ok_or_else(not_known)?).await?.ok_or_else(not_known)?;
@@ -148,7 +148,7 @@ impl Keyring {
     }
 }
 
-/// What every request with a key may be answered, whatever it asks for.
+/// The problems that every authenticated request may be answered with.
 pub(super) fn problems(scope: Scope) -> Vec<Problem> {
     vec![
         denied(),

@@ -43,30 +43,30 @@ pub use openapi::document;
 use problem::Problem;
 pub use problem::ProblemKind;
 
-/// No request is worked on for longer; the ledger's own limits are shorter.
+/// Time limit for one request. The ledger's own time limits are shorter.
 const TIME_OUT: Duration = Duration::from_secs(15);
-/// How often what is over is forgotten.
+/// Interval at which expired entries of the flood control are removed.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// What the door for jobs needs.
+/// Dependencies of the HTTP API.
 pub struct ApiState {
-    /// The memory.
+    /// The ledger that stores dispatches and API keys.
     pub ledger: Ledger,
-    /// Reading and preparing jobs.
+    /// The rules for decoding and admitting jobs.
     pub rules: Live<Rules>,
-    /// Waking workers.
+    /// Wakes workers after an admission or an act.
     pub waker: Waker,
-    /// What is counted.
+    /// Counters of admissions and acts.
     pub metrics: Arc<Metrics>,
-    /// Events as they happen.
+    /// Source of the event streams.
     pub feed: Feed,
     /// The tenants' webhooks.
     pub webhooks: Live<Webhooks>,
-    /// When open streams end.
+    /// Ends open streams on cancellation.
     pub shutdown: CancellationToken,
 }
 
-/// The door for jobs.
+/// The HTTP API for jobs and acts.
 pub struct Api {
     parts: ApiState,
     keyring: Keyring,
@@ -82,13 +82,13 @@ impl std::ops::Deref for Api {
 }
 
 impl Api {
-    /// A door that is not open yet.
+    /// Creates the API. It serves no requests before [`Api::router`] is mounted.
     pub fn new(parts: ApiState, limits: &LimitsConfig) -> Arc<Self> {
         let keyring = Keyring::new(parts.ledger.clone());
         Arc::new(Self { parts, keyring, flood: Live::new(Flood::new(limits)) })
     }
 
-    /// Holds requests against other limits from now on.
+    /// Applies new rate limits. Unchanged limits keep their counts, and cached refusals are cleared.
     pub fn limit(&self, limits: &LimitsConfig) {
         if self.flood.now().has_limits_of(limits) {
             self.flood.now().forget_refusals();
@@ -97,7 +97,7 @@ impl Api {
         }
     }
 
-    /// Forgets what is over, for as long as it is called.
+    /// Removes expired entries of the flood control periodically. Never returns.
     pub async fn sweep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(SWEEP);
         loop {
@@ -106,7 +106,7 @@ impl Api {
         }
     }
 
-    /// Its routes.
+    /// The routes of the API.
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route("/v1/dispatches", post(dispatches::create))
@@ -126,7 +126,7 @@ impl Api {
     }
 }
 
-/// The routes of the receipts' door.
+/// The routes for carriers' callbacks.
 pub fn receipts(receiver: Arc<Receiver>) -> Router {
     Router::new()
         .route("/v1/receipts/{carrier}/{attempt}/{token}", post(receive))

@@ -1,4 +1,4 @@
-//! The contract of the HTTP door: an `OpenAPI` 3.1 document, made from the handlers and the types that they take and give.
+//! The contract of the HTTP API: an `OpenAPI` 3.1 document, generated from the handlers and their types.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -64,7 +64,7 @@ impl Modify for Bearer {
     }
 }
 
-/// The document. What both doors take and tell is described by the same schemas as over the broker.
+/// The `OpenAPI` document. Jobs, acts and events have the same schemas as on the broker.
 pub fn document() -> Value {
     let mut document = serde_json::to_value(Document::openapi()).expect("a document is plain data");
     let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
@@ -89,7 +89,7 @@ pub fn document() -> Value {
 
 static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
 
-/// This document
+/// Get this document
 #[utoipa::path(
     get,
     path = "/v1/openapi.json",
@@ -101,7 +101,7 @@ pub(super) async fn serve() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }
 
-/// Names the problems that operations answer with, for their contracts: the very ones that the handlers make.
+/// Declares the problems of each operation for the contract. The examples are built by the same functions as the answers.
 macro_rules! problems {
     ($($name:ident = $problems:expr;)+) => {$(
         struct $name;
@@ -115,7 +115,7 @@ macro_rules! problems {
 }
 pub(super) use problems;
 
-/// One response for each status, in it an example of each problem.
+/// One response per status, with an example of each problem.
 pub(super) fn responses(problems: impl IntoIterator<Item = Problem>) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<u16, Vec<Problem>> = BTreeMap::new();
     for problem in problems {

@@ -1,4 +1,4 @@
-//! Errors as problem+json (RFC 9457): what happened and what to do, never a value of the request.
+//! Error answers as problem+json (RFC 9457): what happened and what to do. They never repeat a value of the request.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,53 +12,53 @@ use crate::intake::BadMessage;
 use crate::ledger::LedgerError;
 
 words! {
-    /// Which problem: the last part of its type URI. Stable.
+    /// The kind of a problem: the last part of its type URI. Names are stable.
     ProblemKind {
-        /// No good key was shown.
+        /// The API key is missing or invalid.
         Unauthorized = "unauthorized",
-        /// The key may not do this.
+        /// The API key lacks the required scope.
         Forbidden = "forbidden",
-        /// There is nothing at this path, or no dispatch of this id.
+        /// The path does not exist, or the tenant has no dispatch with this id.
         Unknown = "unknown",
-        /// The path does not take the method.
+        /// The path does not support the method.
         Method = "method",
-        /// The body broke off.
+        /// The body is incomplete.
         Unreadable = "unreadable",
-        /// The body is too long.
+        /// The body exceeds 64 KiB.
         TooLarge = "too-large",
-        /// A job breaks a rule.
+        /// The job violates a rule.
         InvalidJob = "invalid-job",
-        /// An act breaks a rule.
+        /// The act violates a rule.
         InvalidAct = "invalid-act",
-        /// Another request breaks a rule.
+        /// Another request violates a rule.
         Invalid = "invalid",
-        /// A job breaks no rule, and is not sent all the same.
+        /// The job is valid, but is not sent.
         Refused = "refused",
-        /// The id is known with other content.
+        /// A dispatch with the same id and other content exists.
         Conflict = "conflict",
-        /// A newer dispatch of the same sign-in is there.
+        /// A newer dispatch of the same sign-in exists.
         Superseded = "superseded",
-        /// The dispatch has ended.
+        /// The dispatch is in a final state.
         Final = "final",
-        /// No further request of the dispatch may begin.
+        /// The dispatch is stopped, so no further attempt may begin.
         Stopped = "stopped",
         /// The plan has no further step.
         PlanOver = "plan-over",
-        /// The step that was asked for before was not tried yet.
+        /// The step of an earlier request was not tried yet.
         Pending = "pending",
         /// The tenant has no webhook.
         NoWebhook = "no-webhook",
-        /// Too many requests.
+        /// A rate limit or a quota is exceeded.
         TooMany = "too-many",
-        /// Too many streams are open.
+        /// The process has too many open event streams.
         TooManyStreams = "too-many-streams",
-        /// This process does not hear of events.
+        /// The process receives no events from the broker.
         EventsAway = "events-away",
         /// The ledger does not answer.
         LedgerAway = "ledger-away",
-        /// The answer took too long.
+        /// The request exceeded its time limit.
         TimeOut = "time-out",
-        /// A receipt is not its carrier's.
+        /// The token or signature of a callback is wrong.
         InvalidCallback = "not-believed",
     }
 }
@@ -66,42 +66,42 @@ words! {
 /// The content type of an error answer.
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
-/// An error answer (RFC 9457): what happened, and what to do. No value of the request is ever repeated in it.
+/// An error answer (RFC 9457): what happened, and what to do. It never repeats a value of the request.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Problem {
-    /// Which problem it is; stable. `https://otpost.io/problems/<name>`
+    /// The kind of the problem; stable. `https://otpost.io/problems/<name>`
     #[serde(rename = "type")]
     #[schema(pattern = "^https://otpost\\.io/problems/[a-z-]+$")]
     kind: String,
-    /// The status in words.
+    /// The reason phrase of the HTTP status.
     title: &'static str,
-    /// The status.
+    /// The HTTP status code.
     #[serde(serialize_with = "number")]
     #[schema(value_type = u16, minimum = 400, maximum = 599)]
     status: StatusCode,
-    /// What happened, and what to do, for people.
+    /// What happened and what to do, for people.
     detail: String,
-    /// The field that breaks a rule; `body` for the whole.
+    /// The field that violates a rule; `body` for the whole body.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<String>,
-    /// The rule.
+    /// The violated rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     rule: Option<String>,
-    /// Why a job is refused.
+    /// Why the job was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<Reason>,
-    /// The state in which the dispatch has ended.
+    /// The final state of the dispatch.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     state: Option<State>,
-    /// What stopped the dispatch.
+    /// Why the dispatch was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     stop: Option<Stop>,
-    /// Seconds after which to come again; also in the header `Retry-After`.
+    /// Seconds to wait before a retry; also in the header `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_after_s: Option<u64>,
@@ -128,22 +128,22 @@ impl Problem {
         }
     }
 
-    /// Nothing is served at a path.
+    /// The path does not exist.
     pub(crate) fn no_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, ProblemKind::Unknown, "there is nothing at this path")
     }
 
-    /// A path is served, but not by this method.
+    /// The path does not support the method.
     pub(crate) fn no_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, ProblemKind::Method, "this path does not take this method")
     }
 
-    /// No dispatch of the tenant has this id.
+    /// The tenant has no dispatch with this id.
     pub(crate) fn no_dispatch() -> Self {
         Self::new(StatusCode::NOT_FOUND, ProblemKind::Unknown, "there is no dispatch of this id")
     }
 
-    /// A message breaks a rule.
+    /// A message violates a rule.
     pub(crate) fn invalid(kind: ProblemKind, bad: BadMessage) -> Self {
         let status =
             if bad.field == "body" { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
@@ -158,53 +158,53 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::LedgerAway, detail).retry_after(1)
     }
 
-    /// The answer took too long.
+    /// The request exceeded its time limit.
     pub(crate) fn time_out() -> Self {
         let detail = "the answer took too long; send the same request again";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::TimeOut, detail).retry_after(1)
     }
 
-    /// The field that it is about.
+    /// Sets the invalid field.
     pub(crate) fn field(mut self, field: &str) -> Self {
         self.field = Some(field.to_owned());
         self
     }
 
-    /// Why, in our words.
+    /// Sets the reason of a refusal.
     pub(crate) fn reason(mut self, reason: Reason) -> Self {
         self.reason = Some(reason);
         self
     }
 
-    /// The state that stands in the way.
+    /// Sets the final state that prevents the act.
     pub(crate) fn state(mut self, state: State) -> Self {
         self.state = Some(state);
         self
     }
 
-    /// The stop that stands in the way.
+    /// Sets the stop that prevents the act.
     pub(crate) fn stop(mut self, stop: Stop) -> Self {
         self.stop = Some(stop);
         self
     }
 
-    /// When to come again.
+    /// Sets the time to wait before a retry.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
 
-    /// The status that it is answered with.
+    /// The HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Its name: the last part of its type URI.
+    /// The name of the kind: the last part of the type URI.
     pub(super) fn name(&self) -> &str {
         self.kind.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether it says when to come again.
+    /// Whether the problem has a `retry_after_s`.
     pub(super) fn has_retry_after(&self) -> bool {
         self.retry_after_s.is_some()
     }

@@ -1,4 +1,5 @@
-//! The whole story of a dispatch, as its sender may read it: states, attempts, receipts. No code, and a masked number.
+//! The timeline of a dispatch, as its sender may read it: states, attempts, delivery receipts. It holds no code, and the number
+//! is masked.
 
 use std::collections::BTreeMap;
 
@@ -11,114 +12,114 @@ use crate::domain::attempt::{Attempt, AttemptId, Outcome, Reason, ReceiptStatus,
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Dispatch, Stop};
 
-/// What became of one request.
+/// One attempt: a request to a carrier, and its result.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = AttemptStory)]
 pub struct AttemptEntry {
-    /// `<uid>-<n>`
+    /// The attempt's id: `<uid>-<n>`
     pub attempt: String,
-    /// The step, from 1.
+    /// The plan's step, from 1.
     pub step: u8,
-    /// Its channel.
+    /// The attempt's channel.
     pub channel: Channel,
-    /// The carrier.
+    /// The configured carrier.
     pub carrier: String,
-    /// When it was committed.
+    /// When the attempt was committed, before its request was sent.
     pub begun_at: Timestamp,
-    /// When it was closed.
+    /// When the outcome was written.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub closed_at: Option<Timestamp>,
-    /// `accepted`, `throttled`, …; none while it is open.
+    /// The outcome: `accepted`, `throttled`, …; absent while the attempt is open.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub outcome: Option<String>,
-    /// What the outcome means, in a sentence.
+    /// The result in one sentence.
     pub says: String,
-    /// The attempt that it repeats.
+    /// The id of the attempt with unknown outcome that this one repeats.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub repeats: Option<String>,
-    /// The carrier's id.
+    /// The carrier's message id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub reference: Option<String>,
-    /// The carrier's code.
+    /// The carrier's status or error code.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub carrier_code: Option<String>,
-    /// Message parts.
+    /// Number of message parts.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub segments: Option<u16>,
-    /// Price.
+    /// The price that the carrier reports, with its currency.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub price: Option<String>,
-    /// `delivered` or `bad`.
+    /// The delivery receipt (DLR): `delivered` or `bad`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub receipt: Option<ReceiptStatus>,
-    /// Why it is bad.
+    /// The reason of a bad receipt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub receipt_reason: Option<Reason>,
-    /// The carrier's own code in the receipt.
+    /// The carrier's code in the receipt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub receipt_code: Option<String>,
-    /// When it came.
+    /// When the receipt arrived.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub receipt_at: Option<Timestamp>,
 }
 
-/// The whole timeline.
+/// The timeline of a dispatch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Story)]
 pub struct Timeline {
-    /// The sender's name for it.
+    /// The sender's id of the dispatch.
     pub id: Uuid,
-    /// Ours.
+    /// otpost's id of the dispatch.
     pub uid: Uuid,
-    /// Whose it is.
+    /// The tenant that the dispatch belongs to.
     pub tenant: String,
-    /// Where it stands.
+    /// The current state.
     pub state: State,
-    /// Whether that is an end.
+    /// Whether the state is final.
     #[serde(rename = "final")]
     pub is_final: bool,
-    /// Why.
+    /// The reason of the state.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub reason: Option<Reason>,
-    /// No further request begins, and why.
+    /// Why the dispatch was stopped. No further attempt begins.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub stop: Option<Stop>,
-    /// The number as people may see it.
+    /// The masked phone number.
     pub to: String,
-    /// Its country.
+    /// The country of the number, ISO 3166-1 alpha-2.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub country: Option<String>,
-    /// The plan.
+    /// The plan: the channels in order.
     pub channels: Vec<Channel>,
-    /// The current step, from 1; one more than there are channels: the plan is over.
+    /// The current step, from 1. One more than the number of channels when every step was tried.
     pub step: u8,
-    /// Raised by every change.
+    /// The version of the dispatch. Every change increases it.
     pub version: i64,
-    /// When it was admitted.
+    /// When the dispatch was admitted.
     pub admitted_at: Timestamp,
-    /// When the code ends.
+    /// When the code expires.
     pub expires_at: Timestamp,
-    /// When it is looked at again.
+    /// When a worker processes the dispatch next.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub wake_at: Option<Timestamp>,
-    /// What comes back in events.
+    /// The job's tags, which every event repeats.
     pub tags: BTreeMap<String, String>,
-    /// The requests, oldest first.
+    /// The attempts, oldest first.
     pub attempts: Vec<AttemptEntry>,
 }
 
@@ -168,7 +169,7 @@ fn attempt(uid: Uuid, a: &Attempt) -> AttemptEntry {
     }
 }
 
-/// An attempt in one sentence.
+/// The result of an attempt in one sentence.
 fn says(a: &Attempt) -> String {
     let again =
         a.repeats.map(|n| format!("repeats attempt {n}, of which nobody knows whether it was taken: "));

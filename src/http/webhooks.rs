@@ -1,4 +1,4 @@
-//! `GET /v1/webhooks`, `POST /v1/webhooks/test`, `POST /v1/webhooks/replay`: a tenant looks after its webhook.
+//! `GET /v1/webhooks`, `POST /v1/webhooks/test`, `POST /v1/webhooks/replay`: managing the tenant's webhook.
 
 use std::sync::Arc;
 
@@ -17,19 +17,19 @@ use super::problem::{Problem, ProblemKind};
 use super::{Api, body, key};
 use crate::ledger::WebhookRow;
 
-/// Events that a list shows at most.
+/// Maximum number of events in a list.
 const MAX_ROWS: usize = 200;
 
 /// A tenant's webhook.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WebhookAnswer {
-    /// Where events go; null: nowhere.
+    /// The URL that events are delivered to; null without a webhook.
     url: Option<String>,
-    /// The events that wait or were given up, at most 200.
+    /// The waiting and failed events, at most 200, newest first.
     events: Vec<HookAnswer>,
 }
 
-/// An event that waits or was given up.
+/// An event that waits for delivery, or whose last attempt failed.
 #[derive(Debug, Serialize, ToSchema)]
 struct HookAnswer {
     /// The event's id: `<uid>/<version>`
@@ -38,7 +38,7 @@ struct HookAnswer {
     row: WebhookRow,
 }
 
-/// See the target, and what waits for it or was given up
+/// Show the webhook and its waiting and failed events
 #[utoipa::path(
     get,
     path = "/v1/webhooks",
@@ -55,16 +55,16 @@ pub(super) async fn list(
     Ok(Json(WebhookAnswer { url, events: rows.into_iter().map(event).collect() }))
 }
 
-/// What became of a test event.
+/// The result of a test event.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TestAnswer {
-    /// Whether the receiver took it.
+    /// Whether the receiver answered with a 2xx status.
     told: bool,
-    /// The receiver's status, where it took it.
+    /// The receiver's status; absent after a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     status: Option<u16>,
-    /// What went wrong, where it did not.
+    /// What went wrong; absent after a success.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     problem: Option<String>,
@@ -88,7 +88,7 @@ pub(super) async fn test(
     }
 }
 
-/// Which event; without it all that were given up.
+/// The event to deliver again; without it, all failed events.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
@@ -98,16 +98,16 @@ pub(super) struct Which {
     event: Option<String>,
 }
 
-/// How many events are due again.
+/// The result of a replay.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReplayAnswer {
-    /// So many.
+    /// Number of events that are due again.
     replayed: u64,
 }
 
-/// Make what was given up due again
+/// Deliver failed events again
 ///
-/// One event, or all.
+/// Makes one failed event due again, or all of them.
 #[utoipa::path(
     post,
     path = "/v1/webhooks/replay",
@@ -124,7 +124,7 @@ pub(super) async fn replay(
     }
     let body = body::read(body).await?;
     let body = if body.is_empty() { b"{}" } else { &*body };
-    // By way of a map: serde reads a struct from a list too.
+    // Through a map, because serde also reads a struct from a JSON array.
     let which =
         serde_json::from_slice::<Map<String, Value>>(body).and_then(|m| serde_json::from_value(m.into()));
     let which: Which = which.map_err(|_| bad_event("must be the only field, an event's id"))?;

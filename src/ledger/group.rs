@@ -1,4 +1,4 @@
-//! Groups: what has gathered while the last statement ran goes into the next one, as one transaction.
+//! Group commit. Items that gather while a statement runs form the next group, which is one transaction.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -13,21 +13,22 @@ use tokio::sync::{mpsc, oneshot};
 use super::LedgerError;
 use super::items::{Admission, Beginning, DecisionWrite, PublishedEvents, Recording};
 
-/// Items that wait for a group. More submitters than this wait in line.
+/// Capacity of the queue. Further callers wait until it has room.
 const QUEUE: usize = 4096;
-/// The largest group. Larger ones hold their locks longer and gain nothing.
+/// Maximum size of a group. Larger groups hold their locks longer and are not faster.
 const MAX_GROUP_SIZE: usize = 128;
-/// A group that met others' rows runs again at once, this often.
+/// Maximum number of runs of a group that conflicts with other transactions.
 const RUNS: u32 = 100;
-/// A group whose connection was lost runs again for this long, with the same claims, before its callers hear of it.
+/// How long a group with a lost connection is run again, with the same claims, before its callers get the error.
 const COMMIT_RETRY_WINDOW: Duration = Duration::from_millis(1500);
 
 type Running<O> = Pin<Box<dyn Future<Output = Result<Vec<O>, LedgerError>> + Send>>;
 
-/// Something that is written in groups. No two items of one group share a name.
+/// An item that is written in groups. Items of one group have different names, because items with the same name may change the
+/// same row.
 pub(super) trait Item: Send + Sync + 'static {
     fn name(&self, names: &RandomState) -> u64;
-    /// A second name, where there is one.
+    /// A second name, if the item has one.
     fn other_name(&self, _: &RandomState) -> Option<u64> {
         None
     }
@@ -59,7 +60,7 @@ struct Pending<I, O> {
     answer: oneshot::Sender<Result<O, LedgerError>>,
 }
 
-/// A door to one kind of statement.
+/// Handle for submitting items of one kind.
 pub(super) struct Group<I, O> {
     door: mpsc::Sender<Pending<I, O>>,
 }
@@ -71,7 +72,7 @@ impl<I, O> Clone for Group<I, O> {
 }
 
 impl<I: Item, O: Send + 'static> Group<I, O> {
-    /// Starts the task that runs the groups; it ends when the last door is gone.
+    /// Starts the task that runs the groups. The task ends when the last handle is dropped.
     pub(super) fn start(
         act: &'static str, run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
     ) -> Self {
@@ -80,7 +81,7 @@ impl<I: Item, O: Send + 'static> Group<I, O> {
         Self { door }
     }
 
-    /// Puts an item into the next group, and waits for its answer.
+    /// Puts an item into the next group and waits for its answer.
     pub(super) async fn submit(&self, item: I) -> Result<O, LedgerError> {
         let gone = || LedgerError::Away("shutting down".to_owned());
         let (answer, answered) = oneshot::channel();
@@ -109,7 +110,7 @@ async fn drive<I: Item, O: Send + 'static>(
             let name = pending.item.name(&names);
             let other = pending.item.other_name(&names);
             let free = !taken.contains(&name) && other.is_none_or(|n| !taken.contains(&n));
-            // Taken even when the item must wait: whoever comes later for the same name stays behind it.
+            // A waiting item reserves its names as well. Later items with the same name stay behind it.
             taken.insert(name);
             taken.extend(other);
             if free && group.len() < MAX_GROUP_SIZE { group.push(pending) } else { rest.push_back(pending) }
@@ -119,7 +120,7 @@ async fn drive<I: Item, O: Send + 'static>(
     }
 }
 
-/// Runs a group; when its data are refused, its halves, until the bad item is alone.
+/// Runs a group. When the database refuses its data, runs the halves, until the refused item is alone.
 async fn settle<I: Item, O>(
     act: &'static str, group: Vec<Pending<I, O>>, run: &(impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync),
 ) {
@@ -127,12 +128,13 @@ async fn settle<I: Item, O>(
     while let Some(mut part) = parts.pop() {
         let items: Vec<Arc<I>> = part.iter().map(|p| Arc::clone(&p.item)).collect();
         let whole = run_again(|| run(items.clone()));
-        // A defect in a store's function costs this group its answers, not all later groups their door.
+        // A panic in a store fails this group only. Without `catch_unwind` it would end the task, and every later group would
+        // fail.
         let ended = AssertUnwindSafe(whole).catch_unwind().await;
         match ended.unwrap_or_else(|_| Err(LedgerError::Away(format!("{act} failed by a defect")))) {
             Ok(answers) if answers.len() == part.len() => {
                 for (pending, answer) in part.into_iter().zip(answers) {
-                    // Nobody waits any more: what was written stays written.
+                    // The caller may have stopped waiting. The write stays committed.
                     let _ = pending.answer.send(Ok(answer));
                 }
             }
@@ -152,7 +154,7 @@ async fn settle<I: Item, O>(
     }
 }
 
-/// Runs a statement again while others are in the way, and for a short while when its connection was lost.
+/// Runs a statement again on a conflict, and for a short time after a lost connection.
 pub(super) async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
     run: impl Fn() -> F,
 ) -> Result<O, LedgerError> {
@@ -162,7 +164,7 @@ pub(super) async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
         runs += 1;
         match run().await {
             Err(LedgerError::Again) if runs < RUNS => {
-                // Two groups that met each other part: each waits a little, not the same little.
+                // A random pause, so that two groups in conflict do not collide again.
                 let pause = u64::from(crate::seal::random::<1>()[0]) * u64::from(runs.min(10)) / 10;
                 tokio::time::sleep(Duration::from_micros(200 + pause * 50)).await;
             }

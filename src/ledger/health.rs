@@ -1,4 +1,4 @@
-//! Whether the ledger answers. While it does not, nothing new is taken in, and what is held is kept.
+//! Health of the ledger. During an outage the process takes in no new work and keeps the work it holds.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::ledger::{Ledger, LedgerError};
 
-/// After the ledger is back, finishes go first: no worker scans for this long.
+/// Time without scans after an outage. The workers first write the outcomes of finished attempts.
 const NO_SCAN: Duration = Duration::from_secs(3);
-/// How often a ledger that is away is asked again.
+/// Interval at which an unreachable ledger is checked.
 pub const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// The state of the ledger, as this process knows it.
@@ -19,37 +19,37 @@ pub struct LedgerHealth {
 }
 
 impl LedgerHealth {
-    /// It answers, as far as anybody knows.
+    /// Creates the healthy state.
     #[expect(clippy::new_without_default, reason = "a state, not a value")]
     pub fn new() -> Self {
         Self { away: watch::Sender::new(None), back_at: watch::Sender::new(None) }
     }
 
-    /// Follows it: why the ledger is away, while it is.
+    /// Subscribes to the state: the reason of the outage, or `None` while the ledger answers.
     pub fn watch(&self) -> watch::Receiver<Option<LedgerError>> {
         self.away.subscribe()
     }
 
-    /// Why the ledger is away, if it is.
+    /// The reason of the current outage, or `None`.
     pub fn why(&self) -> Option<LedgerError> {
         self.away.borrow().clone()
     }
 
-    /// Whether the ledger answers.
+    /// Whether the ledger answers and accepts writes.
     pub fn answers(&self) -> bool {
         self.away.borrow().is_none()
     }
 
-    /// Whether due work may be looked for.
+    /// Whether workers may scan for due work. False during an outage and for 3 s after it.
     pub fn may_scan(&self) -> bool {
         self.answers() && self.back_at.borrow().is_none_or(|at| at.elapsed() >= NO_SCAN)
     }
 
-    /// A statement failed: said once, until it is back or there is another reason, such as a server that answers again and has
-    /// no room.
+    /// Records a failed statement. An outage is logged once, and again when the reason changes: for example when an unreachable
+    /// server comes back with a full disk.
     pub fn begins(&self, e: &LedgerError) {
         if !e.is_outage() {
-            // It is there. One row's trouble is no outage: the row is left to its lease.
+            // Not an outage. The row stays unchanged until its lease expires.
             tracing::error!(reason = %e, "the ledger refuses a statement");
             return;
         }
@@ -65,7 +65,7 @@ impl LedgerHealth {
         }
     }
 
-    /// Asks a ledger that is away until it answers; ends with the process.
+    /// Checks the ledger during an outage until it answers. Runs until the process ends.
     pub async fn watch_over(&self, ledger: &Ledger) {
         let mut away = self.away.subscribe();
         loop {
@@ -91,7 +91,7 @@ impl LedgerHealth {
     }
 }
 
-/// Whether two outages are one to whoever asks why: how exactly a server does not answer changes from second to second.
+/// Whether two outages have the same reason. The text of `Away` does not count, because it changes from second to second.
 fn is_the_same(a: &LedgerError, b: &LedgerError) -> bool {
     match (a, b) {
         (LedgerError::Away(_), LedgerError::Away(_)) => true,
@@ -105,7 +105,7 @@ mod tests {
     use super::LedgerHealth;
     use crate::ledger::LedgerError;
 
-    /// Seen to fail: where the first reason stays (a server that answers and has no room "does not answer").
+    /// Fails when the first reason is kept: a server with a full disk would be reported as "does not answer".
     #[test]
     fn the_reason_is_that_of_now_and_a_change_is_told_once() {
         let outage = LedgerHealth::new();

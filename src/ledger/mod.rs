@@ -2,9 +2,9 @@
 //!
 //! Comes in: admissions, attempts, facts and conclusions. Goes out: rows, and events for the outbox. Nothing here sends a message.
 //!
-//! Callers submit one item each. All items that gathered while the last transaction ran go into the next one (`group`). A store runs a
-//! group as one transaction and reads the clock after it holds its locks. Each change names the version of the row that it expects
-//! (optimistic locking); on a conflict the caller gets the current row, or drops its change.
+//! Callers submit one item each. All items that gathered while the last transaction ran go into the next one (`group`). A store
+//! runs a group as one transaction and reads the clock after it holds its locks. Each change names the version of the row that
+//! it expects (optimistic locking). On a conflict the caller gets the current row, or drops its change.
 
 mod group;
 pub mod health;
@@ -30,39 +30,38 @@ pub use items::{
 };
 use time::KnownTime;
 
-/// Why the ledger did not do it.
+/// Why a call to the ledger failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
-    /// It is away, or nobody knows whether it did it. The same item may be submitted again.
+    /// The ledger is unreachable, or the result of the write is unknown. The same item may be submitted again.
     #[error("the ledger does not answer ({0})")]
     Away(String),
-    /// It is there, and its disk takes nothing; says what to do. Nothing was written, or nobody knows. The same item may
-    /// be submitted again.
+    /// The ledger answers, but its disk accepts no writes; holds what to do. The same item may be submitted again.
     #[error("{0}")]
     Unwritable(&'static str),
-    /// This one item cannot be written: its fault, whatever its neighbours do.
+    /// The database refuses the data of this one item. Other items of the group are not affected.
     #[error("the ledger refuses the data (SQLSTATE {sqlstate}{})", constraint.as_ref().map(|c| format!(", {c}")).unwrap_or_default())]
     Data {
-        /// The database's code of what is wrong.
+        /// The SQLSTATE of the error.
         sqlstate: String,
-        /// The constraint that it breaks, where there is one.
+        /// The violated constraint, if known.
         constraint: Option<String>,
     },
-    /// It is there, but not as it must be: its schema, its version, its file.
+    /// The ledger answers but cannot be used: its schema, its version or its file is wrong.
     #[error("{0}")]
     Unfit(String),
-    /// Somebody was in the way; the whole group runs again.
+    /// The transaction conflicted with another one. The whole group is run again.
     #[error("the ledger's rows changed meanwhile")]
     Again,
 }
 
 impl LedgerError {
-    /// Whether nothing can be written for now, whatever it is.
+    /// Whether this is an outage: no write succeeds for now.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Away(_) | Self::Unwritable(_))
     }
 
-    /// Why a message cannot be kept, where it is its own fault: a dead letter's reason.
+    /// The dead-letter reason, if the message itself is the cause of the error.
     pub fn bars(&self) -> Option<String> {
         let Self::Data { sqlstate, constraint } = self else { return None };
         let constraint = constraint.as_ref().map(|c| format!(" {c}")).unwrap_or_default();
@@ -70,7 +69,7 @@ impl LedgerError {
     }
 }
 
-/// What a database does for the ledger. Each call is one transaction over a group; answers come in its order.
+/// The operations of a database. Each call is one transaction. Answers have the order of the group.
 #[async_trait]
 trait Store: Send + Sync {
     async fn migrate(&self) -> Result<(), LedgerError>;
@@ -103,7 +102,7 @@ trait Store: Send + Sync {
     async fn revoke_key(&self, id: &str) -> Result<bool, LedgerError>;
 }
 
-/// Where the ledger is, from its URL. It has no `Debug`: the URL may hold a password.
+/// The location of the ledger, parsed from its URL. It has no `Debug`, because the URL may hold a password.
 #[derive(Clone)]
 pub enum Location {
     /// `postgres://user:password@host:port/database`
@@ -128,14 +127,14 @@ impl std::str::FromStr for Location {
     }
 }
 
-/// How the ledger is reached.
+/// Connection options of the ledger.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Connections at most (`PostgreSQL`).
+    /// Maximum number of connections (PostgreSQL only).
     pub pool: usize,
-    /// No statement may run longer.
+    /// Time limit of a statement.
     pub statement_timeout: Duration,
-    /// The clock of an embedded ledger.
+    /// The clock of an SQLite ledger. PostgreSQL uses the server's clock.
     pub clock: Clock,
 }
 
@@ -145,7 +144,7 @@ impl Default for Options {
     }
 }
 
-/// The ledger, ready for use. Cloning it is cheap.
+/// Handle to the ledger. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Ledger {
     store: Arc<dyn Store>,
@@ -157,7 +156,7 @@ pub struct Ledger {
     publications: Group<PublishedEvents, ()>,
 }
 
-/// Opens a ledger. It is not asked for anything yet: `migrate` or `check` does that.
+/// Opens a ledger. It does not check the schema: call [`Ledger::migrate`] or [`Ledger::check`] for that.
 pub fn open(location: &Location, options: Options) -> Result<Ledger, LedgerError> {
     let store: Arc<dyn Store> = match location {
         Location::Postgres(url) => Arc::new(postgres::Postgres::new(url, &options)?),
@@ -166,7 +165,7 @@ pub fn open(location: &Location, options: Options) -> Result<Ledger, LedgerError
     Ok(Ledger::over(store))
 }
 
-/// The schema that `migrate` makes, as SQL.
+/// The schema that [`Ledger::migrate`] creates, as SQL.
 pub fn schema(location: &Location) -> String {
     let migrations = match location {
         Location::Postgres(_) => postgres::MIGRATIONS,
@@ -197,12 +196,12 @@ impl Ledger {
         }
     }
 
-    /// Brings the schema to this version's.
+    /// Migrates the schema to this version.
     pub async fn migrate(&self) -> Result<(), LedgerError> {
         self.store.migrate().await
     }
 
-    /// Asks whether it is there, fit for use and can be written; answers its clock.
+    /// Checks that the ledger answers, has the right schema, and accepts writes. Returns the ledger's clock.
     pub async fn check(&self) -> Result<Timestamp, LedgerError> {
         let asked = crate::domain::clock::boot();
         let theirs = self.store.check().await?;
@@ -210,27 +209,27 @@ impl Ledger {
         Ok(theirs)
     }
 
-    /// What its clock says, from the last check on; this machine's own where there was none.
+    /// The ledger's clock, estimated since the last check. Without a check, this machine's clock.
     pub fn now(&self) -> Timestamp {
         self.time.now(crate::domain::clock::boot()).unwrap_or_else(crate::domain::clock::now)
     }
 
-    /// Takes a job in, with its first begin where a carrier is ready for it.
+    /// Admits a job, with its first attempt if it has one.
     pub async fn admit(&self, job: Admission) -> Result<Admitted, LedgerError> {
         self.admits.submit(job).await
     }
 
-    /// Commits an attempt, before its request's first byte goes out.
+    /// Commits an attempt. This happens before the first byte of its request is sent.
     pub async fn begin(&self, attempt: Beginning) -> Result<Begun, LedgerError> {
         self.begins.submit(attempt).await
     }
 
-    /// Writes an outcome with what follows, or a conclusion alone.
+    /// Writes a decision: an outcome with its transition, or a transition alone.
     pub async fn conclude(&self, deciding: DecisionWrite) -> Result<Concluded, LedgerError> {
         self.conclusions.submit(deciding).await
     }
 
-    /// Records a receipt; without the carrier's own words, where it is these that cannot be kept.
+    /// Records a delivery receipt. If the carrier's texts cannot be stored, the receipt is recorded without them.
     pub async fn record(&self, receipt: Recording) -> Result<Recorded, LedgerError> {
         match self.records.submit(receipt.clone()).await {
             Err(LedgerError::Data { .. }) if receipt.quotes() => {
@@ -244,82 +243,83 @@ impl Ledger {
         }
     }
 
-    /// Marks a dispatch: no further request of it begins.
+    /// Stops a dispatch: no further attempt begins.
     pub async fn stop(&self, marking: Marking) -> Result<Marked, LedgerError> {
         group::run_again(|| self.store.stop(&marking)).await
     }
 
-    /// Asks for the next step of a dispatch.
+    /// Requests the next step of a dispatch.
     pub async fn advance(&self, advancing: Advancing) -> Result<Advanced, LedgerError> {
         group::run_again(|| self.store.advance(&advancing)).await
     }
 
-    /// Takes one dispatch by name, if it is due.
+    /// Takes one dispatch for a lease if it is due.
     pub async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
         group::run_again(|| self.store.take(uid)).await
     }
 
-    /// Takes what is due: at most `fresh` that were never begun, then at most `begun` others.
+    /// Takes due dispatches for a lease: at most `fresh` without an attempt, then at most `begun` others.
     pub async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
         group::run_again(|| self.store.take_due(fresh, begun)).await
     }
 
-    /// The whole story of a dispatch, by its sender's name for it.
+    /// Reads a dispatch with all its attempts, by the tenant's id.
     pub async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError> {
         self.store.find(tenant, id).await
     }
 
-    /// The whole story of a dispatch, by our name for it.
+    /// Reads a dispatch with all its attempts, by its uid.
     pub async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
         self.store.read(uid).await
     }
 
-    /// Takes what is owed to the world and was not told within 5 s, the longest owed first.
+    /// Takes the events that are still pending 5 s after they were written, the longest pending first.
     pub async fn pending_events(&self, most: usize) -> Result<Vec<PendingEvents>, LedgerError> {
         group::run_again(|| self.store.pending_events(most)).await
     }
 
-    /// Removes what was told.
+    /// Removes published events from the outbox.
     pub async fn mark_published(&self, told: PublishedEvents) -> Result<(), LedgerError> {
         self.publications.submit(told).await
     }
 
-    /// Takes a tenant's events that are due at its webhook, the longest due first, each for a lease of 30 s.
+    /// Takes a tenant's due webhook deliveries for a lease of 30 s, the longest due first.
     pub async fn webhooks_due(&self, tenant: &str, most: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
         group::run_again(|| self.store.webhooks_due(tenant, most)).await
     }
 
-    /// Writes what came of trying to tell an event to a webhook.
+    /// Records the result of an attempt to deliver an event to a webhook.
     pub async fn hook_fate(&self, uid: Uuid, version: i64, fate: DeliveryResult) -> Result<(), LedgerError> {
         group::run_again(|| self.store.hook_fate(uid, version, &fate)).await
     }
 
-    /// A tenant's events that wait for its webhook or were given up, the newest first.
+    /// A tenant's waiting and failed webhook deliveries, newest first.
     pub async fn webhook_rows(&self, tenant: &str, most: usize) -> Result<Vec<WebhookRow>, LedgerError> {
         self.store.webhook_rows(tenant, most).await
     }
 
-    /// Makes events that were given up due again: one, or all of a tenant. Answers how many.
+    /// Makes failed webhook deliveries due again: one, or all of a tenant. Returns their number.
     pub async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
         group::run_again(|| self.store.replay_hooks(tenant, only)).await
     }
 
-    /// Says that a worker is alive; answers how many are.
+    /// Records a heartbeat of a worker. Returns the number of live workers.
     pub async fn beat(&self, worker: &str) -> Result<usize, LedgerError> {
         self.store.beat(worker).await
     }
 
-    /// Says that a worker is gone, so that the others may use its share of the pace.
+    /// Removes a worker, so that the other workers can use its share of the rate limits.
     pub async fn retire(&self, worker: &str) -> Result<(), LedgerError> {
         self.store.retire(worker).await
     }
 
-    /// Matches stray receipts again; drops those older than 72 h. Answers how many found their attempt.
+    /// Records stray receipts whose attempt now exists, and deletes strays older than 72 h. Returns the number of matched
+    /// receipts.
     pub async fn match_strays(&self) -> Result<usize, LedgerError> {
         let mut found = 0;
         for stray in self.store.strays(200).await? {
             match self.record(stray.clone()).await {
-                // It stays, and is in nobody's way.
+                // The receipt stays stored as a stray.
                 Ok(Recorded::Stray) | Err(LedgerError::Data { .. }) => {}
                 recorded => {
                     recorded?;
@@ -331,32 +331,33 @@ impl Ledger {
         Ok(found)
     }
 
-    /// Deletes dispatches that are final and owe nothing, born before that time.
+    /// Deletes at most `most` final dispatches without pending events that were created before `born_before`. Returns their
+    /// number.
     pub async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError> {
         self.store.purge(born_before, most).await
     }
 
-    /// Forgets numbers whose last admission lies outside every window that a rule can have.
+    /// Deletes at most `most` quotas whose last use is older than the longest window of any rule. Returns their number.
     pub async fn purge_quotas(&self, most: usize) -> Result<u64, LedgerError> {
         self.store.purge_quotas(most).await
     }
 
-    /// Keeps a new key of the HTTP doors.
+    /// Stores a new API key.
     pub async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError> {
         self.store.add_key(key).await
     }
 
-    /// All keys, the newest first; those that were revoked too.
+    /// All API keys, including revoked ones, newest first.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError> {
         self.store.keys().await
     }
 
-    /// Revokes a key; answers whether there was one that had not been revoked.
+    /// Revokes an API key. Returns false when there is no valid key with this id.
     pub async fn revoke_key(&self, id: &str) -> Result<bool, LedgerError> {
         self.store.revoke_key(id).await
     }
 
-    /// A key that was not revoked, by its public part.
+    /// The API key with this public part, unless it was revoked.
     pub async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError> {
         self.store.key(id).await
     }

@@ -1,5 +1,5 @@
-//! The ledger's time between two answers: its clock as it was last read, and what has passed here since. A machine whose
-//! own wall clock is wrong judges codes like all the others.
+//! The ledger's clock between two checks: the last reading plus the time that has passed on this machine. A worker with a wrong
+//! wall clock therefore computes the same expiry as the others.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,21 +8,21 @@ use jiff::Timestamp;
 
 use crate::domain::clock::{after, whole_micros};
 
-/// The ledger's clock, as this process knows it. Here time is boot time, which nobody sets.
+/// Estimate of the ledger's clock. Local time is boot time, which nobody can set.
 #[derive(Default)]
 pub(super) struct KnownTime {
-    /// What the ledger's clock said, and when it said so here.
+    /// The last reading of the ledger's clock, and the boot time of the reading.
     read: Mutex<Option<(Timestamp, Duration)>>,
 }
 
 impl KnownTime {
-    /// The ledger's clock was read between these two moments.
+    /// Records a reading that was taken between `asked` and `answered`.
     pub(super) fn learn(&self, theirs: Timestamp, asked: Duration, answered: Duration) {
         let middle = (asked + answered) / 2;
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some((theirs, middle));
     }
 
-    /// What the ledger's clock says now; none where it was never read.
+    /// The estimated time of the ledger. `None` before the first reading.
     pub(super) fn now(&self, here: Duration) -> Option<Timestamp> {
         let read = *self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.map(|(theirs, at)| whole_micros(after(theirs, here.saturating_sub(at))))

@@ -1,47 +1,46 @@
-//! Places at which a process may be killed, so that tests can see what each crash leaves behind. Only builds with debug
-//! assertions have them: in a release build there is nothing here.
+//! Crash points for tests of recovery. They exist only in builds with debug assertions; in release builds they compile to
+//! nothing.
 //!
-//! `OTPOST_CRASH_AT=<point>` kills the process (SIGKILL) when it comes there for the first time, `<point>:<n>` for the n-th.
-//! `OTPOST_FREEZE_AT` stops it there instead (SIGSTOP), until somebody lets it go on.
-//! `OTPOST_CRASH_ON=<text>` kills it when it reads a message with that text, `OTPOST_PANIC_ON=<text>` makes that one reader
-//! panic.
+//! `OTPOST_CRASH_AT=<point>` kills the process (SIGKILL) the first time it reaches the point, `<point>:<n>` the n-th time.
+//! `OTPOST_FREEZE_AT` stops it there (SIGSTOP) until it gets SIGCONT. `OTPOST_CRASH_ON=<text>` kills it when it reads a message
+//! with that text. `OTPOST_PANIC_ON=<text>` panics in the task that reads it.
 
-/// A step of the path, after which nothing of it is known to anybody but the ledger and the broker.
+/// A step of processing. After a crash at it, only the ledger and the broker know its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is said in a word")]
 pub enum Point {
-    // A job from the broker, and one over HTTP.
+    // A job, from the broker and over HTTP.
     JobRead,
     JobAdmitted,
     JobAcked,
     HttpAdmitted,
-    // A request.
+    // An attempt.
     AttemptBegun,
     AttemptToBeSent,
     AttemptAnswered,
     AttemptFinished,
-    // What is due.
+    // Due dispatches.
     DueTaken,
     DueDecided,
     DueToBegin,
-    // Telling.
+    // Events.
     EventConfirmed,
     EventRemoved,
     HookTaken,
     HookPosted,
-    // Receipts.
+    // Delivery receipts.
     ReceiptBelieved,
     ReceiptRecorded,
     ReceiptSetAside,
     KeptReceiptRecorded,
-    // Acts, and what is set aside.
+    // Acts, dead letters and quarantine.
     ActWritten,
     DeadLetterConfirmed,
     SuspectConfirmed,
 }
 
 impl Point {
-    /// All of them.
+    /// All crash points.
     pub const ALL: [Self; 22] = [
         Self::JobRead,
         Self::JobAdmitted,
@@ -68,12 +67,12 @@ impl Point {
     ];
 }
 
-/// The process has come to a point.
+/// Crashes or freezes here when a test asks for it.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub(crate) fn at(_: Point) {}
 
-/// The process reads a message.
+/// Crashes or panics on this message when a test asks for it.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub(crate) fn on(_: &[u8]) {}
@@ -88,7 +87,7 @@ mod armed {
 
     use super::Point;
 
-    /// Which point, and how often it is still passed.
+    /// The name of a crash point, and the remaining number of passes.
     type Place = LazyLock<Option<(String, AtomicU64)>>;
     static CRASH: Place = LazyLock::new(|| place("OTPOST_CRASH_AT"));
     static FREEZE: Place = LazyLock::new(|| place("OTPOST_FREEZE_AT"));
@@ -101,7 +100,7 @@ mod armed {
         }
         if is_here(point, &FREEZE) {
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
-            // The signal may stop another thread first: this one must not go on meanwhile.
+            // The kernel may stop another thread first. Without the pause this thread would continue for a moment.
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }

@@ -1,4 +1,4 @@
-//! What is counted. Labels are closed sets of words, or names from the configuration: never a value of a job.
+//! Prometheus metrics. Labels are closed sets of words or names from the configuration, never values of a job.
 
 use std::sync::atomic::AtomicU64;
 
@@ -9,88 +9,88 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// A word as a label.
+/// A label value from a closed set.
 type Word = &'static str;
 
-/// `door`, `result`
+/// Labels `door` and `result`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AdmissionLabels {
-    /// `amqp` or `http`
+    /// Where the job came from: `amqp` or `http`.
     pub door: Word,
-    /// The state that a row was born with, `known`, `conflict`, `refused` or `dead`.
+    /// The state of the new row, `known`, `conflict`, `refused` or `dead`.
     pub result: Word,
 }
 
-/// `carrier`, `channel`, `outcome`
+/// Labels `carrier`, `channel` and `outcome`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Attempted {
     /// The configured carrier.
     pub carrier: String,
-    /// `sms` or `voice`
+    /// The channel: `sms` or `voice`.
     pub channel: Word,
-    /// What became of it.
+    /// The attempt's outcome.
     pub outcome: Word,
 }
 
-/// `carrier`, `verdict`
+/// Labels `carrier` and `verdict`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Received {
     /// The configured carrier.
     pub carrier: String,
-    /// What the receipt says, or why it was not believed.
+    /// The status of the receipt, or why the callback was rejected.
     pub verdict: Word,
 }
 
-/// `act`, `result`
+/// Labels `act` and `result`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ActedOn {
-    /// `verified`, `not_verified`, `next` or `cancel`
+    /// The act: `verified`, `not_verified`, `next` or `cancel`.
     pub act: Word,
-    /// `done`, `nothing`, `barred` or `unknown`
+    /// The result: `done`, `nothing`, `barred` or `unknown`.
     pub result: Word,
 }
 
-/// `tenant`, `result`
+/// Labels `tenant` and `result`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HookTried {
     /// The configured tenant.
     pub tenant: String,
-    /// `told`, `failed` or `given_up`
+    /// The result: `told`, `failed` or `given_up`.
     pub result: Word,
 }
 
-/// `state`
+/// Label `state`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Stood {
-    /// A state.
+    /// A state of a dispatch.
     pub state: Word,
 }
 
-/// All that is counted in a process.
+/// The metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Jobs at the doors.
+    /// Jobs received, by source and result.
     pub admissions: Family<AdmissionLabels, Counter>,
-    /// Requests to carriers.
+    /// Attempts, by outcome.
     pub attempts: Family<Attempted, Counter>,
-    /// Callbacks.
+    /// Callbacks of carriers, by status.
     pub receipts: Family<Received, Counter>,
-    /// What senders did with their dispatches.
+    /// Acts of senders: feedback, next, cancel.
     pub acts: Family<ActedOn, Counter>,
-    /// States that were reached.
+    /// States that dispatches have reached.
     pub states: Family<Stood, Counter>,
-    /// Events that were told and confirmed.
+    /// Events that were published and confirmed.
     pub told: Counter,
-    /// Tries at webhooks.
+    /// Attempts to deliver events to webhooks.
     pub webhooks: Family<HookTried, Counter>,
-    /// Requests under way.
+    /// Requests to carriers in progress.
     pub in_flight: Gauge,
-    /// Seconds from a begin until its outcome was known.
+    /// Seconds from the begin of an attempt to its outcome.
     pub request_seconds: Histogram,
-    /// Seconds by which this machine's clock is ahead of the ledger's.
+    /// Seconds by which this machine's clock is ahead of the ledger's clock.
     pub clock_ahead: Gauge<f64, AtomicU64>,
-    /// Workers that share the pace.
+    /// Number of workers that share the carriers' rate limits.
     pub workers: Gauge,
 }
 
@@ -137,29 +137,29 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All of it, in the `OpenMetrics` text format.
+    /// All metrics in the `OpenMetrics` text format.
     pub fn text(&self) -> String {
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
         out
     }
 
-    /// A job came to a door.
+    /// Counts a received job.
     pub fn admitted(&self, door: Word, result: Word) {
         self.admissions.get_or_create(&AdmissionLabels { door, result }).inc();
     }
 
-    /// A sender did something with a dispatch.
+    /// Counts an act.
     pub fn acted(&self, act: Word, result: Word) {
         self.acts.get_or_create(&ActedOn { act, result }).inc();
     }
 
-    /// An event was tried at a tenant's webhook.
+    /// Counts an attempt to deliver an event to a tenant's webhook.
     pub fn hooked(&self, tenant: &str, result: Word) {
         self.webhooks.get_or_create(&HookTried { tenant: tenant.to_owned(), result }).inc();
     }
 
-    /// States were reached.
+    /// Counts the states of these events.
     pub fn reached(&self, events: &[crate::domain::dispatch::Event]) {
         for event in events {
             self.states.get_or_create(&Stood { state: event.state.as_str() }).inc();

@@ -1,6 +1,7 @@
 //! What operators see: health, metrics, logs.
 //!
-//! Comes in: counts and states from all parts. Goes out: `/livez`, `/readyz`, `/metrics`, log lines. Nothing here changes a dispatch.
+//! Comes in: counts and states from all parts. Goes out: `/livez`, `/readyz`, `/metrics`, log lines. Nothing here changes a
+//! dispatch.
 
 pub mod crash;
 pub mod metrics;
@@ -21,22 +22,22 @@ use subtle::ConstantTimeEq;
 use crate::config::live::Live;
 use crate::ops::metrics::Metrics;
 
-/// Asks a role whether it is ready: none, or a sentence on what is wrong.
+/// Readiness check of a role: `None` when ready, otherwise a sentence that says why not.
 pub type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// What the ops door knows.
+/// State of the operations endpoint.
 #[derive(Clone)]
 pub struct Ops {
-    /// The counters.
+    /// The metrics of this process.
     pub metrics: Arc<Metrics>,
-    /// One for each role of this process.
+    /// The readiness check of each role of this process.
     pub roles: Live<BTreeMap<&'static str, Readiness>>,
-    /// What who asks for more than health must show.
+    /// Bearer token required for `/metrics`. `None` disables the check.
     pub token: Option<SecretString>,
 }
 
 impl Ops {
-    /// Its routes.
+    /// The routes of the operations endpoint.
     pub fn router(self) -> Router {
         Router::new()
             .route("/livez", get(async || "ok\n"))

@@ -1,4 +1,4 @@
-//! Logs, and the panic hook: neither ever prints a job's values.
+//! Logs and the panic hook. Neither prints values of a job.
 
 use std::io::IsTerminal;
 
@@ -10,15 +10,15 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::{BadConfig, LogConfig, LogFormat};
 
-/// Libraries that log what they carry, and how much of their talk is let through, whatever the filter says.
+/// Libraries that log payloads or secrets, with the most verbose level allowed for each. The configured filter cannot raise it.
 const CAPPED: &[(&str, LevelFilter)] = &[
-    // Unroutable messages with their bodies at WARN, the broker's own texts at ERROR; our own module says what failed.
+    // Logs unroutable messages with their bodies at WARN, and RabbitMQ's texts at ERROR. `broker` logs the errors itself.
     ("lapin", LevelFilter::OFF),
     ("amq_protocol", LevelFilter::ERROR),
-    // Parameters of statements at DEBUG.
+    // Logs statement parameters at DEBUG.
     ("tokio_postgres", LevelFilter::INFO),
     ("refinery", LevelFilter::WARN),
-    // URLs at DEBUG and TRACE; a callback's URL holds its token.
+    // Logs URLs at DEBUG and TRACE. A callback's URL holds its token.
     ("reqwest", LevelFilter::WARN),
     ("hyper", LevelFilter::WARN),
     ("rustls", LevelFilter::WARN),
@@ -30,7 +30,7 @@ fn may_log(metadata: &Metadata<'_>) -> bool {
     capped.is_none_or(|(_, most)| *metadata.level() <= *most)
 }
 
-/// Starts logging to standard error, and hides what panics carry. The second start in a process changes nothing.
+/// Starts logging to standard error and installs the panic hook. A second call in one process changes nothing.
 pub fn start(config: &LogConfig) -> Result<Level, BadConfig> {
     let (filter, level) = reload::Layer::new(filter(config)?);
     let layer = match config.format {
@@ -46,20 +46,20 @@ pub fn start(config: &LogConfig) -> Result<Level, BadConfig> {
     Ok(Level(level))
 }
 
-/// How much is logged; it can be changed while the process runs.
+/// Handle that changes the log level of the running process.
 pub struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Level {
-    /// Logs by another configuration's level from now on.
+    /// Applies the log level of another configuration.
     pub fn set(&self, config: &LogConfig) -> Result<(), BadConfig> {
         let filter = filter(config)?;
-        // It fails only where this process logs by another start's filter.
+        // Fails only when another call of `start` has set up logging. That filter then stays.
         let _ = self.0.reload(filter);
         Ok(())
     }
 }
 
-/// The filter of a configuration.
+/// Parses the log filter of a configuration.
 pub fn filter(config: &LogConfig) -> Result<EnvFilter, BadConfig> {
     let bad = |_| {
         BadConfig(
@@ -70,7 +70,7 @@ pub fn filter(config: &LogConfig) -> Result<EnvFilter, BadConfig> {
     EnvFilter::builder().parse(&config.level).map_err(bad)
 }
 
-/// A panic's message may quote a value: only its place is printed.
+/// Installs a panic hook that logs the place only, because a panic message may quote a value.
 pub fn hide_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);

@@ -1,4 +1,4 @@
-//! What the world hears of a dispatch: a `CloudEvents` 1.0 event in JSON, the same over the broker, webhooks and SSE.
+//! State changes as CloudEvents 1.0 in JSON. The event is the same on the broker, in webhooks and in SSE.
 
 use std::collections::BTreeMap;
 
@@ -15,64 +15,64 @@ use crate::ledger::PendingEvents;
 /// The content type of an event.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// What the world hears of a dispatch: a `CloudEvents` 1.0 event. `id` is the same however often it is told; `sequence`
-/// orders the events of one dispatch. New members may come: pass over what you do not know.
+/// A state change of a dispatch, as a CloudEvents 1.0 event. Events are published at least once: a repeated event has the same
+/// `id`. `sequence` orders the events of one dispatch. Ignore unknown members, because new ones may be added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Event", example = CloudEvent::example())]
 pub struct CloudEvent {
-    /// `1.0`
+    /// CloudEvents version: `1.0`
     #[schemars(extend("const" = "1.0"))]
     pub specversion: String,
-    /// `<uid>/<version>`
+    /// Unique id of the event: `<uid>/<version>`
     #[schemars(regex(pattern = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/[1-9][0-9]*$"))]
     pub id: String,
-    /// `/otpost`
+    /// Source of the event: `/otpost`
     #[schemars(extend("const" = "/otpost"))]
     pub source: String,
-    /// `io.otpost.dispatch.<state>`
+    /// Event type: `io.otpost.dispatch.<state>`
     #[schemars(regex(pattern = r"^io\.otpost\.dispatch\.[a-z]+$"))]
     #[serde(rename = "type")]
     pub kind: String,
     /// When the state changed, by the ledger's clock.
     pub time: Timestamp,
-    /// `application/json`
+    /// Media type of `data`: `application/json`
     #[schemars(extend("const" = "application/json"))]
     pub datacontenttype: String,
     /// The dispatch's version after the change.
     #[schemars(range(min = 1))]
     pub sequence: i64,
-    /// What changed.
+    /// The state change.
     pub data: EventData,
 }
 
-/// What changed.
+/// The state change of a dispatch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventData {
-    /// Whose dispatch.
+    /// The tenant that the dispatch belongs to.
     pub tenant: String,
-    /// Its sender's name for it.
+    /// The sender's id of the dispatch.
     pub id: Uuid,
     /// The new state.
     pub state: State,
-    /// The step that it is about, counted from 1.
+    /// The plan's step that the event refers to, from 1.
     pub step: u8,
     /// The channel of the attempt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(with = "Channel")]
     pub channel: Option<Channel>,
-    /// The carrier of the attempt.
+    /// The configured carrier of the attempt.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(with = "String")]
     pub carrier: Option<String>,
-    /// The attempt that it is about: `<uid>-<n>`.
+    /// The attempt that the event refers to: `<uid>-<n>`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(with = "String")]
     pub attempt: Option<String>,
-    /// Why.
+    /// The reason of the state.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(with = "Reason")]
     pub reason: Option<Reason>,
-    /// Seconds until a dispatch to this number would be allowed again (`limited` only).
+    /// Seconds until the quota admits another dispatch to this number (`limited` only).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schemars(with = "u64")]
     pub retry_after_s: Option<u64>,
@@ -81,7 +81,7 @@ pub struct EventData {
 }
 
 impl CloudEvent {
-    /// One of the events that a dispatch destinations.
+    /// Builds the CloudEvent of one pending event.
     pub fn of(owed: &PendingEvents, event: &Event) -> Self {
         Self {
             specversion: "1.0".to_owned(),
@@ -106,7 +106,7 @@ impl CloudEvent {
         }
     }
 
-    /// One for the contracts: a text was taken by its carrier.
+    /// The example in the contracts: a carrier has accepted a text message.
     fn example() -> Self {
         let uid = uuid::uuid!("019ad0c1-8c00-7000-8000-0123456789ab");
         let event = Event {
@@ -131,7 +131,7 @@ impl CloudEvent {
         Self::of(&owed, &event)
     }
 
-    /// As JSON.
+    /// The event as JSON text.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("plain structs with text keys serialise")
     }

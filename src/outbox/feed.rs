@@ -1,4 +1,4 @@
-//! The live feed: every event of every tenant, from now on, to whoever listens in this process. Nothing is kept.
+//! The live feed: the events of all tenants, from now on, for subscribers in this process. Events are not stored.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use tokio::sync::{broadcast, watch};
 
 use crate::outbox::cloud_event::CloudEvent;
 
-/// Events that a slow listener may be behind; it is told how many it missed above that.
+/// Capacity of the feed. A slower subscriber loses the oldest events and gets the number of lost events.
 const BEHIND: usize = 4096;
 
 /// The live feed. Clones share it.
 #[derive(Clone)]
 pub struct Feed {
     events: broadcast::Sender<Arc<CloudEvent>>,
-    /// Whether this process listening of events at all; over a broker it may not.
+    /// Whether this process receives events. False while the broker connection for events is down.
     listening: watch::Sender<bool>,
 }
 
@@ -24,27 +24,27 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// Tells everybody who listens. Never waits.
+    /// Sends an event to all subscribers. Never waits.
     pub fn publish(&self, event: CloudEvent) {
         let _ = self.events.send(Arc::new(event));
     }
 
-    /// Listens, from now on.
+    /// Subscribes to all events from now on.
     pub fn listen(&self) -> broadcast::Receiver<Arc<CloudEvent>> {
         self.events.subscribe()
     }
 
-    /// How many listen.
+    /// Number of subscribers.
     pub fn listeners(&self) -> usize {
         self.events.receiver_count()
     }
 
-    /// Whether events are heard of, now and later.
+    /// Subscribes to whether this process receives events.
     pub fn listening(&self) -> watch::Receiver<bool> {
         self.listening.subscribe()
     }
 
-    /// Events are heard of, or no longer.
+    /// Records whether this process receives events.
     pub fn set_listening(&self, listening: bool) {
         self.listening.send_replace(listening);
     }

@@ -1,7 +1,7 @@
 //! Events out, at least once: the transactional outbox.
 //!
-//! Comes in: events that the ledger committed with the change that they are about. Goes out: messages on the broker, webhooks, and a
-//! live stream. Nothing here changes a dispatch.
+//! Comes in: events that the ledger committed with the change that they report. Goes out: messages on the broker, webhooks, and
+//! a live stream. Nothing here changes a dispatch.
 
 pub mod cloud_event;
 pub mod feed;

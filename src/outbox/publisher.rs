@@ -1,7 +1,7 @@
-//! Events out: what a dispatch owes to the world, told at least once.
+//! Publishes the events of the transactional outbox at least once.
 //!
-//! Whoever writes a conclusion hands its events over and goes on; publishing takes no worker's slot. What is not confirmed
-//! stays pending in the row, and the scan tells it again.
+//! A worker commits events with its decision, hands them to [`EventPublisher`], and continues. Publishing uses none of the
+//! worker's permits. Unconfirmed events stay pending in the row, and a scan publishes them again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,32 +21,32 @@ use crate::outbox::cloud_event::{self, CloudEvent};
 use crate::outbox::feed::Feed;
 use crate::outbox::webhook::Webhooks;
 
-/// Events that wait to be told in this process. What does not fit is told by the scan.
+/// Capacity of the queue in this process. Events that do not fit are published by the scan.
 const QUEUE: usize = 10_000;
-/// Dispatches whose events are told at once.
+/// Number of dispatches whose events are published concurrently.
 const AT_ONCE: usize = 256;
-/// How often what is pending is looked for.
+/// Interval of the scan for pending events.
 const SCAN: Duration = Duration::from_secs(1);
-/// How many dispatches a scan takes.
+/// Maximum number of dispatches that one scan takes.
 const MAX_DISPATCHES_PER_SCAN: usize = 200;
 
-/// The door to publishing.
+/// Accepts events for publishing. Clones share one queue.
 #[derive(Clone)]
 pub struct EventPublisher {
-    /// Towards the broker; what is pending there lies in the row until it is confirmed.
+    /// The queue for the broker. Its events stay pending in their rows until they are confirmed.
     queue: Option<mpsc::Sender<PendingEvents>>,
-    /// Without a broker, who listens in this process hears of it here; with one, from the broker.
+    /// Gets the events directly when there is no broker. With a broker, [`forward_from_broker`] fills it.
     feed: Feed,
     webhooks: Live<Webhooks>,
 }
 
 impl EventPublisher {
-    /// A teller without a broker.
+    /// A publisher without a broker.
     pub fn new(feed: Feed, webhooks: Live<Webhooks>) -> Self {
         Self { queue: None, feed, webhooks }
     }
 
-    /// Starts publishing over the broker, until shutdown.
+    /// Starts publishing to the broker, until shutdown.
     #[must_use]
     pub fn by_broker(
         self, ledger: Ledger, broker: Broker, metrics: Arc<Metrics>, shutdown: CancellationToken,
@@ -56,7 +56,7 @@ impl EventPublisher {
         Self { queue: Some(queue), ..self }
     }
 
-    /// Hands events over. Never waits: when the queue is full, the scan tells them.
+    /// Queues events for publishing. Never waits: when the queue is full, the scan publishes the events.
     pub fn publish(&self, pending: PendingEvents) {
         if pending.events.is_empty() {
             return;
@@ -73,7 +73,7 @@ impl EventPublisher {
     }
 }
 
-/// Hears what all processes tell over the broker, and passes it on to whoever listens here.
+/// Forwards the events of all processes from the broker to the live feed of this process.
 pub fn forward_from_broker(broker: &Broker, feed: Feed) -> impl Future<Output = ()> + use<> {
     let (sender, mut events) = mpsc::channel(QUEUE);
     broker.listen(sender);
@@ -83,7 +83,7 @@ pub fn forward_from_broker(broker: &Broker, feed: Feed) -> impl Future<Output = 
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    // Anything else on the exchange is not ours.
+                    // Other messages on the exchange are ignored.
                     Some(body) => drop(serde_json::from_slice(&body).map(|event| feed.publish(event))),
                     None => return,
                 },
@@ -120,12 +120,13 @@ async fn run(
     }
 }
 
-/// Tells what is still pending. Whether there is more, and it can be published: an outage's backlog is not left to the seconds.
+/// Publishes pending events. Returns true when more may be pending and publishing works, so that a backlog is published without
+/// pauses.
 async fn scan(ledger: &Ledger, broker: &Broker, metrics: &Metrics) -> bool {
     if !broker.watch().borrow().telling() {
         return false;
     }
-    // Away: the worker says so; nothing is lost by trying again in a second.
+    // During an outage the worker logs the reason. The next scan runs in a second.
     let Ok(pending) = ledger.pending_events(MAX_DISPATCHES_PER_SCAN).await else { return false };
     let full = pending.len() >= MAX_DISPATCHES_PER_SCAN;
     let publishing = pending.into_iter().map(|pending| publish_all(ledger, broker, metrics, pending));
@@ -134,7 +135,7 @@ async fn scan(ledger: &Ledger, broker: &Broker, metrics: &Metrics) -> bool {
     full && any
 }
 
-/// Tells the events of one dispatch in order, and removes those that were confirmed. Whether there were any.
+/// Publishes the events of one dispatch in order and removes the confirmed ones. Returns whether any was confirmed.
 async fn publish_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, pending: PendingEvents) -> bool {
     let mut published = PublishedEvents { uid: pending.uid, versions: vec![] };
     for event in &pending.events {
@@ -148,14 +149,14 @@ async fn publish_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, pendin
     }
     let any = !published.versions.is_empty();
     if any {
-        // When this fails they are told once more, with the same ids.
+        // When this write fails, the events are published again with the same ids.
         let _ = ledger.mark_published(published).await;
         crash::at(Point::EventRemoved);
     }
     any
 }
 
-/// A `CloudEvents` 1.0 JSON event.
+/// The AMQP message of an event: CloudEvents 1.0 in JSON.
 fn message(pending: &PendingEvents, event: &Event) -> Message {
     let cloud = CloudEvent::of(pending, event);
     Message {

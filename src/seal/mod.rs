@@ -2,9 +2,9 @@
 //!
 //! Comes in: secrets in plain text. Goes out: sealed texts, hashes and tokens. Nothing here stores a key.
 //!
-//! One root secret, HKDF-SHA-256 (RFC 5869) with a label per use. The sealed form is
-//! `v1.<kid>.<base64url(nonce ‖ ciphertext)>`, XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) with a random 24-byte
-//! nonce. Keys are never in the ledger; `kid` names the root that a text was sealed under, so roots can be changed.
+//! One root secret, HKDF-SHA-256 (RFC 5869) with a label per use. The sealed form is `v1.<kid>.<base64url(nonce ‖
+//! ciphertext)>`, XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) with a random 24-byte nonce. The ledger never holds a key.
+//! `kid` names the root of a sealed text, so that roots can be rotated.
 
 mod tenant;
 
@@ -28,19 +28,19 @@ pub use tenant::TenantKey;
 
 const JOB: &str = "otpost/job/v1";
 const NONCE: usize = 24;
-/// Keyed hashes and tokens keep 128 of HMAC's 256 bits.
+/// Keyed hashes and tokens keep 16 bytes (128 bits) of HMAC's 256 bits.
 const HASH: usize = 16;
 
-/// Why a sealed text does not open. Which of it went wrong helps nobody but an attacker.
+/// Why a sealed text cannot be opened. The failed check is not named, because that would help only an attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// Not of the form `v1.<kid>.<base64url>`.
+    /// The text does not have the form `v1.<kid>.<base64url>`.
     #[error("is not of the form v1.<kid>.<base64url>")]
     Form,
-    /// Sealed under a key that is not configured.
+    /// The text was sealed under a root that is not configured.
     #[error("names a key that is not configured")]
     UnknownKey,
-    /// Wrong key, wrong tenant, id or expiry, or changed on the way.
+    /// The key, the tenant, the id or the expiry is wrong, or the text was modified.
     #[error("does not open: wrong key, tenant, id or expires_at, or it was changed")]
     DoesNotOpen,
 }
@@ -48,15 +48,15 @@ pub enum SealError {
 /// Why a root is not usable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRoot {
-    /// Not 32 bytes.
+    /// The root is not 64 hexadecimal digits.
     #[error("a root key is 64 hexadecimal digits (32 bytes); make one with: otpost keys root")]
     Length,
-    /// Not a name.
+    /// The id is not 1 to 16 of `a-z`, `0-9` and `-`.
     #[error("a key id is 1 to 16 of a-z, 0-9 and -")]
     Name,
 }
 
-/// 32 secret bytes and their public name.
+/// A root secret of 32 bytes, with its public id.
 #[derive(Clone)]
 pub struct Root {
     kid: String,
@@ -64,7 +64,7 @@ pub struct Root {
 }
 
 impl Root {
-    /// Reads a root from its hexadecimal form.
+    /// Parses a root from 64 hexadecimal digits.
     pub fn from_hex(kid: &str, hex: &str) -> Result<Self, BadRoot> {
         let named = (1..=16).contains(&kid.len())
             && kid.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -82,12 +82,12 @@ impl Root {
         Ok(Self { kid: kid.to_owned(), bytes })
     }
 
-    /// Makes a new one from the system's randomness.
+    /// Generates a root from the system's randomness.
     pub fn random(kid: &str) -> Self {
         Self { kid: kid.to_owned(), bytes: Zeroizing::new(random()) }
     }
 
-    /// The hexadecimal form, for a key file.
+    /// The 64 hexadecimal digits, for a key file.
     pub fn to_hex(&self) -> Zeroizing<String> {
         Zeroizing::new(self.bytes.iter().fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}")))
     }
@@ -112,15 +112,15 @@ impl fmt::Debug for Root {
     }
 }
 
-/// Random bytes of the operating system.
+/// Random bytes from the operating system. Panics if it has none.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system has randomness");
     bytes
 }
 
-/// All keys of an installation: roots for sealing (the first seals, all open), and one for hashes that stays when
-/// the others change, so that no quota is forgotten.
+/// All keys of an installation: roots for sealing and one root for hashes. The first root seals, and all of them open. The root
+/// for hashes stays the same when the others are rotated, because quotas depend on it.
 #[derive(Clone)]
 pub struct Keys {
     roots: Vec<Root>,
@@ -136,7 +136,7 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// `current` seals, `previous` only open; `hashes` keys the hashes of numbers and contents.
+    /// Derives the keys. `current` seals and opens, `previous` only open, and `hashes` keys the hashes of numbers and contents.
     pub fn new(current: Root, previous: Vec<Root>, hashes: &Root) -> Self {
         let roots: Vec<Root> = std::iter::once(current).chain(previous).collect();
         Self {
@@ -147,13 +147,13 @@ impl Keys {
         }
     }
 
-    /// Keys for one run, of no use to anyone after it.
+    /// Random keys for one run of the process.
     pub fn ephemeral() -> Self {
         let root = Root::random("run");
         Self::new(root.clone(), vec![], &root)
     }
 
-    /// Whether numbers and contents hash to the same.
+    /// Whether both compute the same hashes of numbers and contents.
     pub fn has_hashes_of(&self, other: &Self) -> bool {
         let probe = |keys: &Self| [hash(&keys.numbers, &["probe"]), hash(&keys.contents, &["probe"])];
         probe(self) == probe(other)
@@ -171,29 +171,29 @@ impl Keys {
         self.open(JOB, tenant, &job_context(tenant, id, expires_at), sealed)
     }
 
-    /// Seals what the ledger keeps of a dispatch under a label (`code`, `number`).
+    /// Seals a secret column of a dispatch.
     pub fn seal_row(&self, label: RowSecret, uid: Uuid, plain: &[u8]) -> String {
         self.seal("otpost/ledger/v1", label.as_str(), uid.as_bytes(), plain)
     }
 
-    /// Opens what the ledger keeps of a dispatch.
+    /// Opens a secret column of a dispatch.
     pub fn open_row(
         &self, label: RowSecret, uid: Uuid, sealed: &str,
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         self.open("otpost/ledger/v1", label.as_str(), uid.as_bytes(), sealed)
     }
 
-    /// Seals a message's whole body for the queue that it is moved to.
+    /// Seals the body of a message for the queue that it is moved to.
     pub fn seal_message(&self, queue: &str, body: &[u8]) -> String {
         self.seal("otpost/letter/v1", "", queue.as_bytes(), body)
     }
 
-    /// Opens the body of a message from that queue.
+    /// Opens the body of a message from this queue.
     pub fn open_message(&self, queue: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         self.open("otpost/letter/v1", "", queue.as_bytes(), sealed)
     }
 
-    /// The quota key of a number: of one tenant, or of all (`None`), for one purpose.
+    /// The quota key of a number, for one purpose: per tenant, or over all tenants (`None`).
     pub fn quota_key(&self, tenant: Option<&str>, purpose: &str, number: &PhoneNumber) -> String {
         hash(&self.numbers, &["quota", purpose, tenant.unwrap_or(""), number.expose()])
     }
@@ -203,12 +203,12 @@ impl Keys {
         hash(&self.numbers, &["number", number.expose()])
     }
 
-    /// The key of one sign-in: tenant, the caller's key, and the number.
+    /// The key of one sign-in: a hash of tenant, the caller's key and the number.
     pub fn supersedes_key(&self, tenant: &str, key: &str, number: &PhoneNumber) -> String {
         hash(&self.numbers, &["supersedes", tenant, key, number.expose()])
     }
 
-    /// The hash by which a repeated id is told from a conflict.
+    /// The hash of a job's content, which distinguishes a repeated job from a conflict.
     pub fn content(&self, parts: &[&str]) -> String {
         hash(&self.contents, parts)
     }
@@ -218,7 +218,7 @@ impl Keys {
         hash(&self.callbacks[0], &[carrier, &attempt.to_string()])
     }
 
-    /// Whether a token is good for a carrier and an attempt, in constant time.
+    /// Verifies a callback token in constant time, under any of the configured roots.
     pub fn token_is_good(&self, carrier: &str, attempt: AttemptId, token: &str) -> bool {
         let attempt = attempt.to_string();
         self.callbacks
@@ -246,12 +246,12 @@ impl Keys {
     }
 }
 
-/// What the ledger keeps sealed.
+/// The secret columns of a dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowSecret {
-    /// The code with its params; deleted with the final state or the expiry.
+    /// The code and its params. Deleted when the dispatch is final or the code expires.
     Code,
-    /// The number; kept for the ledger's retention.
+    /// The phone number. Kept as long as the dispatch.
     Number,
 }
 
@@ -279,8 +279,8 @@ fn cipher(root: &Root, label: &str, who: &str) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new((&*root.derive(label, who)).into())
 }
 
-/// The additional data of a sealed job: length-prefixed tenant ‖ 16-byte id ‖ expiry as u64 Unix ms, big-endian; the
-/// length is a u32, big-endian.
+/// The additional authenticated data of a sealed job: length-prefixed tenant ‖ 16-byte id ‖ expiry as u64 Unix ms, big-endian.
+/// The length is a u32, big-endian.
 pub fn job_context(tenant: &str, id: Uuid, expires_at: Timestamp) -> Vec<u8> {
     let mut aad = Vec::with_capacity(4 + tenant.len() + 24);
     aad.extend_from_slice(&(tenant.len() as u32).to_be_bytes());
@@ -290,7 +290,7 @@ pub fn job_context(tenant: &str, id: Uuid, expires_at: Timestamp) -> Vec<u8> {
     aad
 }
 
-/// 128 bits of HMAC-SHA-256 over length-prefixed parts, as base64url.
+/// The first 128 bits of HMAC-SHA-256 over length-prefixed parts, as base64url.
 fn hash(key: &Hmac<Sha256>, parts: &[&str]) -> String {
     let mut mac = key.clone();
     for part in parts {

@@ -1,4 +1,4 @@
-//! `otpost demo`: what otpost is for, played on free ports and a temporary file.
+//! `otpost demo`: runs example scenarios on free ports and a temporary file.
 
 mod scenarios;
 mod table;
@@ -24,29 +24,29 @@ use crate::seal::Keys;
 use scenarios::SCENARIOS;
 use table::Table;
 
-/// No scenario takes longer.
+/// Time limit of a scenario.
 const SCENARIO_TIME_OUT: Duration = Duration::from_secs(60);
 
-/// Play what otpost is for.
+/// Run example scenarios with a mock carrier.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Write otpost's own log to standard error
+    /// Write otpost's log to standard error
     #[arg(long)]
     log: bool,
 }
 
-/// How a scenario ended.
+/// The result of a scenario.
 pub(super) struct Ending {
-    /// Whether it ended as it should.
+    /// Whether the result is the expected one.
     pub(super) well: bool,
-    /// What was seen, in a sentence.
+    /// The observed result, in one sentence.
     pub(super) saw: String,
 }
 
-/// A row of the table changes.
+/// A change of a table row.
 pub(super) struct Change {
     row: usize,
     news: News,
@@ -57,7 +57,7 @@ pub(super) enum News {
     End(Ending, Duration),
 }
 
-/// What a scenario works with.
+/// The environment of a scenario.
 #[derive(Clone)]
 pub(super) struct Lab {
     row: usize,
@@ -68,7 +68,7 @@ pub(super) struct Lab {
 }
 
 impl Lab {
-    /// Posts a job to a number; the rest of the job as given.
+    /// Posts a job to a number. `more` holds further fields of the job.
     async fn post(&self, to: &str, mut more: Value) -> Result<(u16, Value, Uuid), Failure> {
         let id = more["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(Uuid::new_v4);
         let life = more["life_s"].as_u64().unwrap_or(300);
@@ -82,7 +82,7 @@ impl Lab {
         Ok((status, body, id))
     }
 
-    /// Follows a dispatch to its end, and shows each state.
+    /// Follows a dispatch to its final state and shows each state in the table.
     async fn follow(&self, id: Uuid) -> Result<Timeline, Failure> {
         let mut states: Vec<String> = vec![];
         watch(&self.api, id, None, |timeline| {
@@ -95,12 +95,12 @@ impl Lab {
         .await
     }
 
-    /// Shows what is going on.
+    /// Shows a text in the scenario's row.
     fn show(&self, what: String) {
         let _ = self.rows.send(Change { row: self.row, news: News::State(what) });
     }
 
-    /// What the carrier accepted for a number.
+    /// Number of messages that the mock carrier accepted for a number.
     async fn accepted(&self, to: &str, channel: &str) -> Result<usize, Failure> {
         let url = format!("{}/api/accepted?to={}", self.phones, to.trim_start_matches('+'));
         let unread = || Failure::Failed("the mock carrier's record cannot be read".to_owned());
@@ -114,7 +114,7 @@ impl Lab {
 
 impl Demo {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        // Whoever stops it leaves no folder behind.
+        // The temporary folder is also deleted when the demo is interrupted.
         tokio::select! {
             played = self.play() => played,
             () = told_to_stop() => Err(Failure::Failed("the demo was stopped before its end".to_owned())),
@@ -168,7 +168,7 @@ impl Demo {
     }
 }
 
-/// A folder that goes with the demo.
+/// A temporary folder that is deleted on drop.
 struct Folder(PathBuf);
 
 impl Folder {

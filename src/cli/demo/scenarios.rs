@@ -1,4 +1,4 @@
-//! The scenarios, and how each should end. A number's last four digits say what the mock carrier does with it.
+//! The scenarios and their expected results. The last four digits of a number select the behaviour of the mock carrier.
 
 use std::pin::Pin;
 
@@ -11,7 +11,7 @@ use crate::http::timeline::Timeline;
 
 type Playing = Pin<Box<dyn Future<Output = Result<Ending, Failure>> + Send>>;
 
-/// Something that otpost is for.
+/// An example of what otpost does.
 pub(super) struct Scenario {
     pub(super) title: &'static str,
     pub(super) play: fn(Lab) -> Playing,
@@ -19,7 +19,7 @@ pub(super) struct Scenario {
 
 macro_rules! scenarios {
     ($($title:literal => $play:ident),+ $(,)?) => {
-        /// In the order of the table.
+        /// The scenarios in the order of the table.
         pub(super) const SCENARIOS: &[Scenario] =
             &[$(Scenario { title: $title, play: |lab| Box::pin($play(lab)) }),+];
     };
@@ -66,7 +66,7 @@ async fn fallback(lab: Lab) -> Result<Ending, Failure> {
     Ok(ending(well, format!("{}, the call {gap} ms after the receipt", timeline.state)))
 }
 
-/// From the bad receipt of the text to the begin of the call.
+/// Milliseconds from the bad receipt of the text to the begin of the call.
 fn gap_ms(timeline: &Timeline) -> Option<i64> {
     let receipt = timeline.attempts.iter().find(|a| a.channel == Channel::Sms)?.receipt_at?;
     let call = timeline.attempts.iter().find(|a| a.channel == Channel::Voice)?;

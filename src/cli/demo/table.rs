@@ -1,4 +1,4 @@
-//! The table that a person reads while the scenarios run. On a terminal its rows change in place.
+//! The table of scenarios. On a terminal its rows are updated in place.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use serde_json::json;
 use super::scenarios::SCENARIOS;
 use super::{Change, Ending, News};
 
-/// The widest title; a narrow terminal cuts titles off.
+/// Maximum width of a title. A narrow terminal shows less.
 const TITLE: usize = 55;
-/// Mark and time, with the space between columns.
+/// Width of the mark, the time, and the spaces between columns.
 const MARKS: usize = 13;
-/// What was seen has at least so much.
+/// Minimum width of the result column.
 const SEEN: usize = 25;
 
 struct Row {
@@ -75,14 +75,14 @@ impl Table {
                 if e.well { ("✓", green, took) } else { ("✗", red, took) }
             }
         };
-        // A row that wraps would be drawn over its neighbours.
+        // A wrapped row would overwrite other rows.
         let width = if self.live { columns() } else { usize::MAX };
         let titles = TITLE.min(width.saturating_sub(MARKS + SEEN));
         let shown = cut(&row.shown, width.saturating_sub(MARKS + titles));
         format!(" {colour}{mark}{off} {:<titles$} {took:>7}  {shown}", cut(title, titles))
     }
 
-    /// The last line; whether all ended as they should.
+    /// Prints the summary. Returns whether every scenario had the expected result.
     pub(super) fn finish(&self, took: Duration) -> bool {
         let well = self.rows.iter().filter(|r| r.ending.as_ref().is_some_and(|(e, _)| e.well)).count();
         if self.json {
@@ -111,7 +111,7 @@ impl Table {
     }
 }
 
-/// How wide the terminal is now.
+/// Width of the terminal in columns, at least 40.
 fn columns() -> usize {
     rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col)).max(40)
 }

@@ -1,4 +1,4 @@
-//! The contract of the broker: an `AsyncAPI` 3.0 document, made from the topology and the schemas of what goes over it.
+//! The contract of the broker: an `AsyncAPI` 3.0 document, generated from the topology and the message schemas.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -30,7 +30,7 @@ pub(super) fn document() -> Value {
     })
 }
 
-/// What a routing key of the exchange `otpost` brings.
+/// The message of a routing key on the exchange `otpost`.
 struct Brings {
     message: &'static str,
     about: &'static str,
@@ -96,7 +96,7 @@ fn channels() -> Value {
     channels.into()
 }
 
-/// The binding of a channel to an exchange.
+/// The AMQP binding of a channel to an exchange.
 fn bound(exchange: &str) -> Value {
     let kind = EXCHANGES.iter().find(|e| e.name == exchange).map(|e| e.kind);
     json!({
@@ -191,7 +191,7 @@ fn traced() -> Value {
     json!({topology::header::TRACEPARENT: {"type": "string", "description": "W3C trace context; passed over where it is none"}})
 }
 
-/// A payload's schema, whole in one place: `AsyncAPI` resolves references by its own rules.
+/// The schema of a payload, with all references inlined, because `AsyncAPI` resolves references by its own rules.
 fn payload<T: JsonSchema>(settings: SchemaSettings) -> Value {
     let settings = settings.with(|s| s.inline_subschemas = true);
     json!({

@@ -1,5 +1,5 @@
-//! The contracts: what the doors take and tell, as documents for programs. Each is made from the code that it is about;
-//! `docs/contracts` holds them as they are at this version, and a test says when one of them is not.
+//! The machine-readable contracts, generated from the code. `docs/contracts` holds the documents of this version, and a test
+//! fails when one of them differs.
 
 mod asyncapi;
 
@@ -12,27 +12,27 @@ use crate::intake::{CancelShape, FeedbackShape, JobShape, NextShape};
 use crate::outbox::cloud_event::CloudEvent;
 
 words! {
-    /// A document.
+    /// A contract document.
     Contract {
-        /// The HTTP door.
+        /// The HTTP API (`OpenAPI`).
         Openapi = "openapi",
-        /// The broker.
+        /// The messages on the broker (`AsyncAPI`).
         Asyncapi = "asyncapi",
-        /// A job.
+        /// The JSON Schema of a job.
         Job = "job",
-        /// What became of a code at its sender's.
+        /// The JSON Schema of feedback about a code.
         Feedback = "feedback",
-        /// The order to take the next step.
+        /// The JSON Schema of a request for the next step.
         Next = "next",
-        /// The order to make no further request.
+        /// The JSON Schema of a cancel request.
         Cancel = "cancel",
-        /// What the world hears.
+        /// The JSON Schema of an event.
         Event = "event",
     }
 }
 
 impl Contract {
-    /// Its name among files.
+    /// The file name in `docs/contracts`.
     pub fn file(self) -> String {
         match self {
             Self::Openapi | Self::Asyncapi => format!("{self}.json"),
@@ -40,7 +40,7 @@ impl Contract {
         }
     }
 
-    /// What it is about, in a line.
+    /// A description in one line.
     pub fn about(self) -> &'static str {
         match self {
             Self::Openapi => "the HTTP door (OpenAPI 3.1)",
@@ -53,7 +53,7 @@ impl Contract {
         }
     }
 
-    /// The document.
+    /// The document as JSON.
     pub fn document(self) -> Value {
         match self {
             Self::Openapi => crate::http::document(),
@@ -66,7 +66,7 @@ impl Contract {
         }
     }
 
-    /// The document as its file holds it.
+    /// The text of the file.
     pub fn text(self) -> String {
         format!("{:#}\n", self.document())
     }
@@ -78,12 +78,12 @@ impl Contract {
     }
 }
 
-/// How what we take is described.
+/// Schema settings for messages that otpost receives.
 fn taken() -> SchemaSettings {
     SchemaSettings::draft2020_12().for_deserialize()
 }
 
-/// How what we tell is described.
+/// Schema settings for messages that otpost sends.
 fn told() -> SchemaSettings {
     SchemaSettings::draft2020_12().for_serialize()
 }

@@ -1,4 +1,4 @@
-//! A job that wants in.
+//! Admission of a job.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Dispatch, Order, Slot};
 use crate::domain::quota::Rule;
 
-/// A quota that a job takes a slot in.
+/// A quota that a job is counted under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
-    /// A keyed hash of what is counted.
+    /// Keyed hash of the counted value.
     pub key: String,
-    /// The rules, all of which must have room.
+    /// The rules of the quota. All of them must have room.
     pub rules: Vec<Rule>,
 }
 
@@ -33,45 +33,45 @@ impl Serialize for Limit {
     }
 }
 
-/// Why a job is not to be sent, known before the ledger is asked.
+/// A refusal that is known before the ledger is queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     /// `refused` or `expired`.
     pub state: State,
-    /// Why.
+    /// The reason of the refusal.
     pub reason: Reason,
 }
 
-/// A job that wants in.
+/// A job to admit.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    /// What never changes.
+    /// The immutable part of the dispatch.
     pub order: Order,
-    /// Keyed hash of its content.
+    /// Keyed hash of the job's content, for comparing jobs with the same id.
     pub content: String,
-    /// Keyed hash of the number.
+    /// Keyed hash of the phone number.
     pub number_key: String,
     /// The sealed code.
     pub code: String,
-    /// The quotas of the number: its tenant's, then the operator's.
+    /// The quotas of the phone number: the tenant's, then the operator's.
     pub limits: Vec<Limit>,
-    /// The quota of calls, when the first step is one and begins at once.
+    /// The voice quota. Set when the first step is a call that begins at once.
     pub voice: Option<Limit>,
-    /// Refused before the ledger is asked.
+    /// The refusal, if the job is refused before the ledger is queried.
     pub refusal: Option<Refusal>,
-    /// Whether a refusal becomes a row (AMQP) or leaves the id free (HTTP).
+    /// Whether a refusal is stored as a row (AMQP) or leaves the id free (HTTP).
     pub keep_refusal: bool,
-    /// Keyed hash of the sign-in, and when the caller made the code.
+    /// Keyed hash of the sign-in, and the time at which the caller issued the code.
     pub supersedes: Option<(String, Timestamp)>,
-    /// The first attempt, where a carrier has room.
+    /// The first attempt. Set when a carrier has a free permit.
     pub attempt: Option<NewAttempt>,
-    /// No carrier had room: the first snooze.
+    /// The first snooze. Set when no carrier has a free permit.
     pub snooze: Option<Duration>,
-    /// Whom a final state is owed to.
+    /// Where the events of the dispatch are published.
     pub destinations: Destinations,
 }
 
-/// An admission as its column set knows it.
+/// An [`Admission`] as the SQL function reads it.
 #[derive(Debug, Serialize)]
 pub(in crate::ledger) struct AdmissionRow<'a> {
     #[serde(flatten)]
@@ -95,7 +95,7 @@ pub(in crate::ledger) struct AdmissionRow<'a> {
 }
 
 impl Admission {
-    /// The first step after the first that is no call; one more than the plan is long when there is none.
+    /// The first step after step 1 that is not a call. Without such a step, one more than the number of steps.
     pub(in crate::ledger) fn skip_to(&self) -> u8 {
         let plan = &self.order.plan;
         (2..plan.over()).find(|s| plan.step(*s) != Some(Channel::Voice)).unwrap_or(plan.over())
@@ -122,25 +122,25 @@ impl Admission {
         }
     }
 
-    /// The step that a refusal is about.
+    /// The step that a refusal is reported for.
     pub fn refused_step(&self, reason: Option<Reason>) -> u8 {
         let step = if reason == Some(Reason::VoiceQuota) { self.skip_to() } else { 1 };
         step.min(self.order.plan.len() as u8)
     }
 
-    /// It waited for too long: it is taken in as expired, and nothing is begun.
+    /// Turns the job into an expired one, because it waited too long for admission. No attempt begins.
     pub fn expire(&mut self) {
         self.refusal = Some(Refusal { state: State::Expired, reason: Reason::Life });
         self.begin_nothing();
         self.snooze = None;
     }
 
-    /// It waited for too long for the carrier that had room: it is taken in, and whoever takes it finds another.
+    /// Removes the first attempt, because the job waited too long for it. A worker begins an attempt after the admission.
     pub fn begin_nothing(&mut self) {
         (self.attempt, self.voice) = (None, None);
     }
 
-    /// The dispatch that was born `sending` with the first attempt in it.
+    /// The dispatch that was inserted in state `sending`, with its first attempt. `None` when no attempt began.
     pub fn born(&self, now: Timestamp, slots: Vec<Slot>) -> Option<Dispatch> {
         let attempt = self.attempt.as_ref()?.begun(1, 1, now);
         Some(Dispatch {
@@ -167,45 +167,45 @@ impl Admission {
     }
 }
 
-/// What became of a job that wanted in.
+/// The result of an admission.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Admitted {
-    /// A row was made, in this state: `sending`, `queued`, or a refusal that is kept.
+    /// A row was inserted, in state `sending`, `queued`, or the state of a stored refusal.
     Born {
-        /// Its state.
+        /// The state of the new row.
         state: State,
-        /// Why, for a refusal.
+        /// The reason of a refusal.
         reason: Option<Reason>,
-        /// The slots it took.
+        /// The recorded quota uses.
         slots: Vec<Slot>,
         /// The ledger's clock.
         now: Timestamp,
-        /// Seconds until the number has room again.
+        /// Seconds until the quota has room again.
         retry_after_s: Option<u64>,
-        /// Older dispatches of the same sign-in that were stopped by it.
+        /// Older dispatches of the same sign-in, which this job stopped.
         superseded: Vec<Uuid>,
     },
-    /// Refused, and no row was made.
+    /// The job was refused and no row was inserted.
     Refused {
-        /// The state it would have.
+        /// The state that the dispatch would have.
         state: State,
-        /// Why.
+        /// The reason of the refusal.
         reason: Reason,
-        /// Seconds until the number has room again.
+        /// Seconds until the quota has room again.
         retry_after_s: Option<u64>,
     },
-    /// The id is known, with the same content: nothing new.
+    /// A dispatch with the same id and content exists.
     Known {
-        /// Our name for it.
+        /// The dispatch's uid.
         uid: Uuid,
-        /// Its state.
+        /// The dispatch's state.
         state: State,
-        /// Its version.
+        /// The dispatch's version.
         version: i64,
-        /// Its open attempt has this very claim: an earlier run of this group came through.
+        /// Whether its open attempt has the claim of this job: an earlier run of the same group was committed.
         mine: bool,
     },
-    /// The id is known with other content.
+    /// A dispatch with the same id and other content exists.
     Conflict,
 }

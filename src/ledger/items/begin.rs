@@ -1,4 +1,4 @@
-//! A request that is about to be made.
+//! Beginning an attempt: it is committed before its request is sent.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use crate::domain::channel::Channel;
 use crate::domain::clock::after;
 use crate::domain::dispatch::Dispatch;
 
-/// The time that is left for `finish` after a carrier's whole time-out.
+/// Time between the carrier's time-out and the attempt's deadline, for writing the outcome.
 const SEND_TO_FINISH: Duration = Duration::from_secs(2);
 
-/// A request that is about to be made.
+/// An attempt that is to begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NewAttempt {
-    /// Its channel.
+    /// The attempt's channel.
     pub channel: Channel,
-    /// Its carrier.
+    /// The configured carrier.
     pub carrier: String,
-    /// 16 random bytes of ours.
+    /// Random id of the attempt, 16 bytes. It makes the write idempotent.
     pub claim: Uuid,
-    /// From the ledger's now until the attempt becomes `Unknown`, in ms: 3 s + the carrier's whole time-out + 2 s.
+    /// Milliseconds from the ledger's commit until the attempt becomes `Unknown`: 3 s + the carrier's time-out + 2 s.
     pub deadline_ms: u64,
-    /// The unknown attempt that it repeats.
+    /// The number of the attempt with unknown outcome that this one repeats.
     pub repeats: Option<u16>,
 }
 
 impl NewAttempt {
-    /// An attempt at a carrier whose whole time-out is known, with a claim of its own.
+    /// An attempt with a new claim. `time_out` is the carrier's time-out for the whole request.
     pub fn new(channel: Channel, carrier: &str, time_out: Duration, repeats: Option<u16>) -> Self {
         let deadline = BEGIN_TO_SEND + time_out + SEND_TO_FINISH;
         Self {
@@ -43,7 +43,7 @@ impl NewAttempt {
         }
     }
 
-    /// The attempt as it stands when the ledger has committed it.
+    /// The attempt as the ledger commits it.
     pub fn begun(&self, n: u16, step: u8, now: Timestamp) -> Attempt {
         Attempt {
             n,
@@ -65,33 +65,33 @@ impl NewAttempt {
     }
 }
 
-/// An attempt that is about to be made for a dispatch as it was seen.
+/// A request to begin an attempt of a dispatch.
 #[derive(Debug, Clone, Serialize)]
 pub struct Beginning {
-    /// The dispatch.
+    /// The dispatch's uid.
     pub uid: Uuid,
     /// The version of the row that the decision was made on.
     #[serde(rename = "seen")]
     pub expected_version: i64,
-    /// The step.
+    /// The step that the attempt belongs to, from 1.
     pub step: u8,
-    /// The request.
+    /// The attempt to begin.
     #[serde(flatten)]
     pub attempt: NewAttempt,
-    /// The quota of calls, when the step is one and has not begun before.
+    /// The voice quota. Set when the step is a call and has no attempt yet.
     pub voice: Option<Limit>,
 }
 
-/// What became of a begin.
+/// The result of beginning an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Begun {
-    /// Committed; the dispatch with its open attempt.
+    /// The attempt is committed. Holds the dispatch with its open attempt.
     Begun(Box<Dispatch>),
-    /// The dispatch is no longer the one that was seen; here it is, if it is still there.
+    /// The version had changed. Holds the current dispatch, or `None` if it was deleted.
     VersionConflict(Option<Box<Dispatch>>),
-    /// The quota of calls is full.
+    /// The voice quota is used up.
     VoiceRefused {
-        /// Seconds until it has room.
+        /// Seconds until the quota has room.
         retry_after_s: u64,
         /// The ledger's clock.
         now: Timestamp,

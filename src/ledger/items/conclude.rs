@@ -1,4 +1,4 @@
-//! An outcome with what follows, or a conclusion alone.
+//! Writes of a decision: an outcome with its transition, or a transition alone.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,37 +9,37 @@ use crate::domain::attempt::{Judgement, Outcome};
 use crate::domain::decide::{Slots, Transition};
 use crate::domain::dispatch::Dispatch;
 
-/// An outcome with what follows, or a conclusion alone.
+/// The write of a decision: an attempt's outcome with the transition that follows from it, or a transition alone.
 #[derive(Debug, Clone)]
 pub struct DecisionWrite {
-    /// The dispatch.
+    /// The dispatch's uid.
     pub uid: Uuid,
     /// The version of the row that the decision was made on.
     pub expected_version: i64,
     /// The outcome of the open attempt.
     pub outcome: Option<AttemptOutcome>,
-    /// What follows.
+    /// The transition of the dispatch. `None` writes the outcome only.
     pub conclusion: Option<Transition>,
-    /// Whom its events are owed to.
+    /// Where the events of the transition are published.
     pub destinations: Destinations,
-    /// The quota keys of the dispatch's slots.
+    /// The quota keys of the dispatch's quota uses.
     pub keys: Vec<String>,
 }
 
-/// How an attempt is closed.
+/// The outcome that closes an attempt.
 #[derive(Debug, Clone)]
 pub struct AttemptOutcome {
-    /// Its number.
+    /// The attempt's number, from 1.
     pub n: u16,
-    /// Its claim.
+    /// The attempt's claim.
     pub claim: Uuid,
-    /// The answer, judged.
+    /// The outcome, with the details of the carrier's answer.
     pub judgement: Judgement,
-    /// When, by the ledger's clock as far as the worker knows it.
+    /// When the attempt ended, by the worker's estimate of the ledger's clock.
     pub at: Timestamp,
 }
 
-/// An outcome with what follows, as its column set knows it.
+/// A [`DecisionWrite`] as the SQL function reads it.
 #[derive(Debug, Serialize)]
 pub(in crate::ledger) struct DecisionRow<'a> {
     uid: Uuid,
@@ -62,14 +62,14 @@ pub(in crate::ledger) struct DecisionRow<'a> {
 }
 
 impl DecisionWrite {
-    /// An outcome, and what follows from it. `owes`: who must be told.
+    /// An outcome with the transition that follows from it.
     pub fn finish(
         seen: &Dispatch, closing: AttemptOutcome, conclusion: Option<Transition>, destinations: Destinations,
     ) -> Self {
         Self { outcome: Some(closing), ..Self::of(seen, conclusion, destinations) }
     }
 
-    /// A conclusion alone.
+    /// A transition without an outcome.
     pub fn decide(seen: &Dispatch, conclusion: Transition, destinations: Destinations) -> Self {
         Self::of(seen, Some(conclusion), destinations)
     }
@@ -86,7 +86,7 @@ impl DecisionWrite {
         }
     }
 
-    /// Whether the quota must be locked for it.
+    /// Whether the write changes quota uses and must lock the quotas.
     pub(in crate::ledger) fn moves_slots(&self) -> bool {
         self.conclusion.as_ref().is_some_and(|c| c.slots != Slots::Keep)
     }
@@ -118,18 +118,18 @@ impl DecisionWrite {
     }
 }
 
-/// What became of an outcome or a conclusion.
+/// The result of writing a decision.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Concluded {
-    /// Written, with what follows.
+    /// Everything was written.
     Written,
-    /// The version had changed: the outcome alone was written; the dispatch as it is now.
+    /// The version had changed, so only the outcome was written. Holds the current dispatch.
     OutcomeOnly(Box<Dispatch>),
-    /// The attempt was closed already. `fact`: it was unknown, and this answer proved its acceptance.
+    /// The attempt was closed before, so the transition was not written.
     Late {
-        /// The row changed by it.
+        /// Whether the attempt was `Unknown` and this answer proved its acceptance. The row was then updated.
         fact: bool,
     },
-    /// The dispatch is no longer the one that was seen; here it is, if it is still there.
+    /// The version had changed. Holds the current dispatch, or `None` if it was deleted.
     VersionConflict(Option<Box<Dispatch>>),
 }

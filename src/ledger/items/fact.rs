@@ -1,4 +1,4 @@
-//! Facts from outside: receipts, and marks of the sender.
+//! Facts from outside: delivery receipts, and the sender's stop and next requests.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -6,124 +6,124 @@ use uuid::Uuid;
 use crate::domain::attempt::{Receipt, State};
 use crate::domain::dispatch::Stop;
 
-/// A receipt for an attempt.
+/// A delivery receipt for an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recording {
-    /// The dispatch.
+    /// The dispatch's uid.
     pub uid: Uuid,
-    /// The attempt's number.
+    /// The attempt's number, from 1.
     pub n: u16,
-    /// The carrier whose door it came through.
+    /// The configured carrier whose callback URL received the receipt.
     pub carrier: String,
-    /// What it says.
+    /// The content of the receipt.
     #[serde(flatten)]
     pub receipt: Receipt,
 }
 
 impl Recording {
-    /// Whether it holds words of the carrier's own.
+    /// Whether the receipt holds texts of the carrier.
     pub(in crate::ledger) fn quotes(&self) -> bool {
         self.receipt.carrier_code.is_some() || self.receipt.reference.is_some()
     }
 
-    /// The same without them.
+    /// The receipt without the carrier's texts.
     pub(in crate::ledger) fn without_quotes(mut self) -> Self {
         (self.receipt.carrier_code, self.receipt.reference) = (None, None);
         self
     }
 }
 
-/// What became of a receipt.
+/// The result of recording a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recorded {
-    /// It changed what is known: the dispatch is due.
+    /// The receipt changed the attempt, and the dispatch is due.
     Recorded,
-    /// It was known, or does not outrank what is.
+    /// The receipt is a duplicate, or does not outrank the recorded one.
     NothingNew,
-    /// There is no such attempt of this carrier; it is kept for 72 h.
+    /// The carrier has no such attempt. The receipt is kept for 72 h as a stray.
     Stray,
 }
 
-/// A mark: no further request may begin.
+/// A request to stop a dispatch: no further attempt may begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Marking {
-    /// Whose dispatch.
+    /// The tenant that the dispatch belongs to.
     pub tenant: String,
-    /// Its sender's name for it.
+    /// The sender's id of the dispatch.
     pub id: Uuid,
-    /// Why.
+    /// The reason of the stop.
     pub stop: Stop,
 }
 
-/// What became of a mark.
+/// The result of a stop request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Marked {
-    /// It stands now.
+    /// The dispatch is now marked as stopped.
     Marked {
-        /// Our name for the dispatch.
+        /// The dispatch's uid.
         uid: Uuid,
-        /// Its state.
+        /// The dispatch's state.
         state: State,
     },
-    /// An earlier one stands.
+    /// The dispatch was marked as stopped before.
     MarkedBefore {
-        /// Its state.
+        /// The dispatch's state.
         state: State,
-        /// The mark that stands.
+        /// The reason of the earlier stop.
         stop: Stop,
     },
-    /// The dispatch has ended.
+    /// The dispatch is in a final state.
     Final {
-        /// How.
+        /// The final state.
         state: State,
     },
-    /// There is no such dispatch.
+    /// The tenant has no dispatch with this id.
     Unknown,
 }
 
-/// The next step is asked for.
+/// A request for the next step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Advancing {
-    /// Whose dispatch.
+    /// The tenant that the dispatch belongs to.
     pub tenant: String,
-    /// Its sender's name for it.
+    /// The sender's id of the dispatch.
     pub id: Uuid,
-    /// The step that is to be left; none: the current one.
+    /// The step to leave, from 1. `None` means the current step.
     pub step: Option<u8>,
 }
 
-/// What became of that.
+/// The result of a request for the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Advanced {
-    /// The next step is asked for now: it begins as soon as no attempt is open.
+    /// The request is recorded. The next step begins as soon as no attempt is open.
     Advanced {
-        /// Our name for the dispatch.
+        /// The dispatch's uid.
         uid: Uuid,
-        /// Its state.
+        /// The dispatch's state.
         state: State,
     },
-    /// The step had been left before.
+    /// The dispatch had left this step before.
     Before {
         /// The dispatch's state.
         state: State,
     },
-    /// The step that was asked for before has no closed attempt yet.
+    /// An earlier request is pending: its step has no closed attempt yet.
     Pending,
-    /// There is no further step.
+    /// The plan has no further step.
     PlanOver,
-    /// No further request may begin.
+    /// The dispatch is stopped, so no further attempt may begin.
     Stopped {
-        /// Why.
+        /// The reason of the stop.
         stop: Stop,
     },
-    /// The dispatch has ended.
+    /// The dispatch is in a final state.
     Final {
-        /// How.
+        /// The final state.
         state: State,
     },
-    /// There is no such dispatch.
+    /// The tenant has no dispatch with this id.
     Unknown,
 }

@@ -1,23 +1,23 @@
-//! Keys of the HTTP doors.
+//! API keys.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A key of the HTTP doors, as the ledger keeps it.
+/// An API key, as the ledger stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
-    /// Its public part.
+    /// The public part of the key.
     pub id: String,
-    /// Whose it is.
+    /// The tenant that the key belongs to.
     pub tenant: String,
-    /// What it may do, as words separated by spaces.
+    /// The scopes of the key, separated by spaces.
     pub scopes: String,
     /// SHA-256 of the whole key, hexadecimal.
     pub hash: String,
-    /// When it was made; the ledger knows.
+    /// When the key was created, by the ledger's clock. `None` for a key that is not stored yet.
     #[serde(default)]
     pub created_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// When the key was revoked. `None` for a valid key.
     #[serde(default)]
     pub revoked_at: Option<Timestamp>,
 }

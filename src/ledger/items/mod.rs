@@ -1,4 +1,4 @@
-//! What is asked of the ledger, and what it answers.
+//! Requests to the ledger, and their results.
 
 mod admission;
 mod begin;

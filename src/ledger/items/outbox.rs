@@ -1,4 +1,4 @@
-//! What is owed to the world, and what was told.
+//! The transactional outbox: pending and published events.
 
 use std::collections::BTreeMap;
 
@@ -7,37 +7,37 @@ use uuid::Uuid;
 
 use crate::domain::dispatch::{Event, Order};
 
-/// To whom a change of state is owed.
+/// Where the events of a dispatch are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Destinations {
-    /// To the broker's exchange of events.
+    /// Whether they are published to the exchange `otpost.events`.
     #[serde(rename = "owes")]
     pub broker: bool,
-    /// To the tenant's webhook.
+    /// Whether they are delivered to the tenant's webhook.
     #[serde(rename = "hooks")]
     pub webhook: bool,
 }
 
-/// Events that a dispatch still owes to the world.
+/// The events of one dispatch that are not published yet.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PendingEvents {
-    /// Our name for it.
+    /// The dispatch's uid.
     pub uid: Uuid,
-    /// Whose it is.
+    /// The tenant that the dispatch belongs to.
     pub tenant: String,
-    /// Its sender's name for it.
+    /// The sender's id of the dispatch.
     pub id: Uuid,
-    /// What comes back in events.
+    /// The job's tags, which every event repeats.
     pub tags: BTreeMap<String, String>,
-    /// The sender's trace context.
+    /// The W3C trace context of the job's sender.
     #[serde(default)]
     pub traceparent: Option<String>,
-    /// In order.
+    /// The events, ordered by version.
     pub events: Vec<Event>,
 }
 
 impl PendingEvents {
-    /// What a conclusion of a dispatch is to tell.
+    /// The given events of a dispatch.
     pub fn of(order: &Order, events: Vec<Event>) -> Self {
         Self {
             uid: order.uid,
@@ -50,11 +50,11 @@ impl PendingEvents {
     }
 }
 
-/// Events that were told, and confirmed.
+/// Events of one dispatch that were published and confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublishedEvents {
-    /// The dispatch.
+    /// The dispatch's uid.
     pub uid: Uuid,
-    /// The versions of its events.
+    /// The versions of the published events.
     pub versions: Vec<i64>,
 }

@@ -1,4 +1,4 @@
-//! Events on their way to tenants' webhooks.
+//! Pending webhook deliveries.
 
 use std::time::Duration;
 
@@ -9,50 +9,50 @@ use uuid::Uuid;
 
 use super::PendingEvents;
 
-/// An event that is due at a webhook.
+/// An event that is due for delivery to a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct WebhookDelivery {
-    /// The event, with what its body is made of; exactly one.
+    /// The event, with the fields that its body needs; exactly one event.
     #[serde(flatten)]
     pub owed: PendingEvents,
-    /// How often it was tried before.
+    /// Number of earlier attempts to deliver it.
     pub tries: u16,
 }
 
-/// What came of trying.
+/// The result of an attempt to deliver an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryResult {
-    /// It was confirmed.
+    /// The receiver answered with a 2xx status.
     Delivered,
-    /// It was not, and is tried again after that time, or given up.
+    /// The delivery failed.
     Failed {
-        /// Why, in our words.
+        /// The reason, in our own words.
         problem: String,
-        /// The pause; none: given up.
+        /// The pause before the next attempt. `None` after the last attempt.
         again: Option<Duration>,
     },
 }
 
-/// An event that waits or was given up.
+/// An event that is waiting for delivery, or whose last attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = HookRow)]
 pub struct WebhookRow {
-    /// Our name for the dispatch.
+    /// otpost's id of the dispatch.
     pub uid: Uuid,
-    /// The event's version.
+    /// The dispatch's version in the event.
     pub version: i64,
-    /// Its sender's name for the dispatch.
+    /// The sender's id of the dispatch.
     pub id: Uuid,
-    /// The state that it tells.
+    /// The state that the event reports.
     pub state: String,
-    /// How often it was tried.
+    /// Number of attempts to deliver the event.
     pub tries: u16,
-    /// When it is tried next; none: given up.
+    /// When the next attempt is due; absent after the last attempt.
     #[serde(default)]
     pub due_at: Option<Timestamp>,
-    /// When it was made.
+    /// When the event was created.
     pub born_at: Timestamp,
-    /// Why it was not told the last time.
+    /// Why the latest attempt failed.
     #[serde(default)]
     pub problem: Option<String>,
 }

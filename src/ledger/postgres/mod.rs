@@ -1,5 +1,5 @@
-//! The ledger in `PostgreSQL`. Each call is one statement: a function of the schema that locks, reads the clock and
-//! decides, so that no transaction is ever open while this process thinks.
+//! The ledger in PostgreSQL. Each call is one statement, a function of the schema that takes locks, reads the clock and
+//! decides. No transaction stays open while this process computes.
 
 mod wire;
 
@@ -26,10 +26,10 @@ use wire::{MISREAD, of, placed};
 
 pub(in crate::ledger) use wire::Postgres;
 
-/// Migrations, in order; the same numbers and names as the embedded ledger's.
+/// Migrations in order, with the same numbers and names as those for SQLite.
 pub(in crate::ledger) const MIGRATIONS: &[(&str, &str)] =
     &[("V1__ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
-/// Our migrations exclude each other by this advisory lock.
+/// Key of the advisory lock that serialises migrations.
 const MIGRATION_LOCK: i64 = 0x6f74_706f_7374;
 
 #[derive(Deserialize)]
@@ -63,7 +63,7 @@ impl Store for Postgres {
                 std::error::Error::source(&e).and_then(|e| e.downcast_ref::<tokio_postgres::Error>()).map(of);
             known.unwrap_or_else(|| LedgerError::Unfit("the schema cannot be migrated".to_owned()))
         };
-        // A connection of its own, that is closed with the lock whatever happens.
+        // A connection outside the pool. Closing it releases the advisory lock in every case.
         let mut connection = Object::take(self.connection().await?);
         connection.batch_execute("set statement_timeout = 0").await.map_err(|e| of(&e))?;
         connection.execute("select pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await.map_err(|e| of(&e))?;
@@ -286,7 +286,7 @@ impl Store for Postgres {
     }
 }
 
-/// The least `UUIDv7` of that millisecond.
+/// The smallest UUIDv7 of this millisecond.
 fn uuid_at(t: Timestamp) -> Uuid {
     Uuid::from_u128(u128::try_from(t.as_millisecond().max(0)).unwrap_or(0) << 80)
 }

@@ -1,4 +1,4 @@
-//! The way to `PostgreSQL`: connections, statements whose rows are JSON, and what errors mean.
+//! Access to PostgreSQL: connections, statements with JSON rows, and the meaning of errors.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +13,11 @@ use crate::ledger::{LedgerError, Options};
 
 pub(in crate::ledger) struct Postgres {
     pool: Pool,
-    /// Host and port, for errors: no user, no password.
+    /// Host and port for error texts, without user and password.
     place: String,
-    /// Longer than the server's own limit: a statement that is over it has lost its connection.
+    /// Longer than the server's `statement_timeout`. A statement that exceeds it has lost its connection.
     patience: Duration,
-    /// A write was refused, whatever it was: only a write shows that it takes some again.
+    /// A write was refused. Only a successful write clears it, because reads succeed on a full disk.
     refused: AtomicBool,
 }
 
@@ -66,7 +66,7 @@ impl Postgres {
         })
     }
 
-    /// Runs one statement whose rows are JSON.
+    /// Runs one statement whose rows are single JSON values.
     pub(super) async fn rows<T: for<'de> Deserialize<'de>>(
         &self, sql: &str, params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<T>, LedgerError> {
@@ -92,14 +92,14 @@ impl Postgres {
                 Err(e)
             }
             Err(_) => {
-                // Nobody knows what its statement does: this connection is not used again.
+                // The result of the statement is unknown, so the connection is not reused.
                 drop(Object::take(connection));
                 Err(LedgerError::Away("no answer in time".to_owned()))
             }
         }
     }
 
-    /// After a refusal: an error as long as nothing can be written.
+    /// After a refused write: tries a write, and returns an error while it fails.
     pub(super) async fn takes_writes(&self) -> Result<(), LedgerError> {
         if self.refused.load(Ordering::Relaxed) {
             self.rows::<bool>("select otpost_try_to_write()", &[]).await?;
@@ -108,7 +108,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Runs a group's function, and puts its answers into the group's order.
+    /// Runs a group's function and returns its answers in the order of the group.
     pub(super) async fn group<T: for<'de> Deserialize<'de>>(
         &self, function: &str, items: impl Iterator<Item = impl Serialize + Debug + Send + Sync>,
     ) -> Result<Vec<T>, LedgerError> {
@@ -142,7 +142,7 @@ fn roots() -> rustls::RootCertStore {
     roots
 }
 
-/// What an error means for the caller. The server's own text stays here: it quotes values.
+/// Maps a database error. The server's message is dropped, because it quotes values.
 pub(super) fn of(e: &tokio_postgres::Error) -> LedgerError {
     let Some(db) = e.as_db_error() else {
         return LedgerError::Away(
@@ -191,7 +191,7 @@ struct Placed<T> {
     answer: T,
 }
 
-/// An item of a group, with its place.
+/// An item of a group, with its index.
 #[derive(Debug, Serialize)]
 pub(super) struct Item<T> {
     ix: usize,

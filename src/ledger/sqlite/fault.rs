@@ -1,8 +1,8 @@
-//! What goes wrong in the file, and what it means.
+//! Errors of the SQLite file, and the ledger errors they map to.
 
 use crate::ledger::LedgerError;
 
-/// What went wrong inside the file's thread.
+/// An error inside the file's thread.
 pub(super) enum Fault {
     Sql(rusqlite::Error),
     Misread,

@@ -1,4 +1,5 @@
-//! The ledger in one file, for a laptop or a single machine: one thread writes, a lock file keeps others out.
+//! The ledger in one SQLite file, for a laptop or a single machine. One thread accesses the file, and a lock file excludes
+//! other processes.
 
 mod acts;
 mod fault;
@@ -27,12 +28,12 @@ use crate::domain::dispatch::Dispatch;
 use crate::domain::quota;
 use fault::Fault;
 
-/// Migrations, in order; the same numbers and names as `PostgreSQL`'s.
+/// Migrations in order, with the same numbers and names as those for PostgreSQL.
 pub(super) const MIGRATIONS: &[(&str, &str)] =
     &[("V1__ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
-/// Before this version a WAL file could be corrupted (sqlite.org/wal.html, "WAL-reset bug").
+/// The oldest accepted SQLite version, 3.51.3. Earlier versions can corrupt a WAL file (sqlite.org/wal.html, "WAL-reset bug").
 const OLDEST: i32 = 3_051_003;
-/// What is owed is told again after this time.
+/// Pending events are taken again after this time.
 const TELL_AGAIN: Duration = Duration::from_secs(5);
 const STRAYS_KEPT: Duration = Duration::from_secs(72 * 3600);
 
@@ -41,7 +42,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 pub(super) struct Sqlite {
     jobs: mpsc::Sender<Job>,
     clock: Clock,
-    /// The disk refused what was written last. Reading goes on all the same, and tells nothing.
+    /// The last write was refused. Only a successful write clears it, because reads succeed on a full disk.
     refused: Arc<AtomicBool>,
 }
 
@@ -69,7 +70,7 @@ impl Sqlite {
         Ok(Self { jobs, clock, refused: Arc::default() })
     }
 
-    /// Runs one transaction in the file's thread.
+    /// Runs one write transaction in the file's thread.
     async fn write<T: Send + 'static>(
         &self, work: impl FnOnce(&Connection, Timestamp) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
@@ -87,8 +88,8 @@ impl Sqlite {
         done
     }
 
-    /// After a refusal: writes as much as a large group does, and takes it away again. Since `secure_delete` overwrites
-    /// what is deleted, all of it goes to the disk.
+    /// After a refused write: writes as much as a large group and deletes it again. `secure_delete` overwrites deleted pages,
+    /// so all of it reaches the disk.
     async fn try_to_write(&self) -> Result<(), LedgerError> {
         let sql = "create table trial (page); insert into trial values (zeroblob(262144)); drop table trial";
         self.write(move |db, _| Ok(db.execute_batch(sql)?)).await?;
@@ -118,7 +119,7 @@ impl Sqlite {
     }
 }
 
-/// Keeps every other process out for as long as the file is open here.
+/// Takes the lock file, which excludes other processes while the file is open.
 fn lock(path: &Path) -> Result<File, LedgerError> {
     let mut name = PathBuf::from(path).into_os_string();
     name.push(".lock");
@@ -133,7 +134,7 @@ fn lock(path: &Path) -> Result<File, LedgerError> {
     Ok(file)
 }
 
-/// Nobody but its user reads the file; what `SQLite` makes beside it takes its mode.
+/// Creates the file with mode 0600. SQLite gives its WAL and shared-memory files the same mode.
 fn make_private(path: &Path) {
     use std::os::unix::fs::OpenOptionsExt;
     let _ = File::options().create_new(true).write(true).mode(0o600).open(path);
@@ -169,7 +170,7 @@ impl Store for Sqlite {
         let sql = "select coalesce(max(version), 0) from refinery_schema_history";
         let version: Option<i64> = self
             .run(move |db| match db.query_row(sql, [], |r| r.get(0)) {
-                // No such table.
+                // The table does not exist.
                 Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => Ok(None),
                 version => Ok(Some(version?)),
             })
@@ -280,7 +281,7 @@ impl Store for Sqlite {
     }
 
     async fn beat(&self, _: &str) -> Result<usize, LedgerError> {
-        // The file has one process.
+        // Only one process can open the file.
         Ok(1)
     }
 

@@ -1,4 +1,4 @@
-//! Between the file's columns and our types: by name, through serde, so that both ledgers read the same words.
+//! Maps rows to domain types through serde, by column name. Both ledgers thus store the same names and values.
 
 use jiff::Timestamp;
 use rusqlite::types::{Value as Sql, ValueRef};
@@ -94,7 +94,7 @@ pub(super) fn load(db: &Connection, uid: Uuid, now: Timestamp) -> Result<Option<
     Ok(Some(serde_json::from_value(Value::Object(row))?))
 }
 
-/// Writes a new dispatch; `extra` are the columns that only the ledger knows.
+/// Inserts a new dispatch. `extra` holds the columns that the domain type does not have.
 pub(super) fn insert(db: &Connection, d: &Dispatch, extra: &[(&str, Sql)]) -> Result<(), Fault> {
     let marks: Vec<String> = (1..=DISPATCH.len()).map(|i| format!("?{i}")).collect();
     let names: Vec<&str> = DISPATCH.iter().map(|(name, _)| *name).collect();
@@ -111,7 +111,7 @@ pub(super) fn insert(db: &Connection, d: &Dispatch, extra: &[(&str, Sql)]) -> Re
     Ok(())
 }
 
-/// Writes what may change of a dispatch. Attempts are written one by one.
+/// Updates the mutable columns of a dispatch. Attempts are written separately by [`put_attempt`].
 pub(super) fn update(db: &Connection, d: &Dispatch, tell_at: Option<Timestamp>) -> Result<(), Fault> {
     let changing = &DISPATCH[DISPATCH.iter().position(|(n, _)| *n == "version").unwrap_or(0)..];
     let sets: Vec<String> =
@@ -126,7 +126,7 @@ pub(super) fn update(db: &Connection, d: &Dispatch, tell_at: Option<Timestamp>) 
     Ok(())
 }
 
-/// Writes one attempt.
+/// Inserts or replaces one attempt.
 pub(super) fn put_attempt(db: &Connection, uid: Uuid, a: &Attempt) -> Result<(), Fault> {
     let marks: Vec<String> = (2..=ATTEMPT.len() + 1).map(|i| format!("?{i}")).collect();
     let names: Vec<&str> = ATTEMPT.iter().map(|(name, _)| *name).collect();

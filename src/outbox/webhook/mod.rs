@@ -1,5 +1,7 @@
-//! Webhooks: a tenant's events, told by HTTP at least once, signed as Standard Webhooks wants it. They have rows and a
-//! schedule of their own; a receiver that is slow or dead holds up no code, no other tenant, and nothing on the broker.
+//! Webhooks: events of a tenant, delivered over HTTP at least once and signed as in Standard Webhooks.
+//!
+//! Webhook deliveries have their own rows and schedule. A slow or dead receiver therefore delays no code, no other tenant, and
+//! no message on the broker.
 
 mod rounds;
 mod sign;
@@ -18,7 +20,7 @@ use crate::outbox::cloud_event;
 pub use rounds::run;
 use sign::{Secret, signatures};
 
-/// A receiver has so long to confirm.
+/// Time limit for one request to a receiver.
 const TIME_OUT: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -29,14 +31,15 @@ struct Webhook {
     poked: Notify,
 }
 
-/// All tenants' webhooks.
+/// The webhooks of all tenants.
 pub struct Webhooks {
     by_tenant: BTreeMap<String, Arc<Webhook>>,
     http: reqwest::Client,
 }
 
 impl Webhooks {
-    /// The webhooks of a configuration. Its targets are checked as far as they can be without a look-up.
+    /// Builds the webhooks of a configuration. Checks URLs, literal addresses and secrets. DNS names are checked when
+    /// connecting.
     pub fn new(config: &Config) -> Result<Self, BadConfig> {
         let mut by_tenant = BTreeMap::new();
         for (name, tenant) in &config.tenants {
@@ -62,19 +65,19 @@ impl Webhooks {
         Ok(Self { by_tenant, http })
     }
 
-    /// A tenant's target, if it has a webhook.
+    /// The URL of a tenant's webhook. `None` without a webhook.
     pub fn url(&self, tenant: &str) -> Option<&str> {
         self.by_tenant.get(tenant).map(|w| w.url.as_str())
     }
 
-    /// Something was written that a tenant's webhook is owed.
+    /// Starts a delivery round for the tenant now, because new events were written.
     pub fn poke(&self, tenant: &str) {
         if let Some(webhook) = self.by_tenant.get(tenant) {
             webhook.poked.notify_one();
         }
     }
 
-    /// Sends a test event now; answers the receiver's status, or what went wrong.
+    /// Sends a test event now. Returns the receiver's status or the error. `None` without a webhook.
     pub async fn test(&self, tenant: &str) -> Option<Result<u16, String>> {
         let webhook = self.by_tenant.get(tenant)?;
         let id = uuid::Uuid::now_v7().to_string();
@@ -85,7 +88,7 @@ impl Webhooks {
         Some(self.post(webhook, &id, &body.to_string()).await)
     }
 
-    /// One request. Anything but a 2xx is a failure.
+    /// Sends one request. Every status except 2xx is a failure.
     async fn post(&self, webhook: &Webhook, id: &str, body: &str) -> Result<u16, String> {
         let at = crate::domain::clock::now().as_second();
         let sent = self
@@ -109,7 +112,7 @@ impl Webhooks {
     }
 }
 
-/// Whether an error was caused by one of ours.
+/// Whether an error was caused by our own error with this text.
 fn says(e: &reqwest::Error, ours: &str) -> bool {
     let mut source: Option<&dyn std::error::Error> = Some(e);
     while let Some(inner) = source {

@@ -1,4 +1,4 @@
-//! Tells each tenant's webhook what is due, again and again on a schedule.
+//! Delivers pending events to each tenant's webhook, with retries.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
 use crate::outbox::cloud_event::CloudEvent;
 
-/// The pauses after each try that failed; after the last try an event is given up.
+/// The pauses after each failed attempt. After the last attempt the event is marked as failed.
 const BACKOFF: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_mins(5),
@@ -22,12 +22,12 @@ const BACKOFF: [Duration; 5] = [
     Duration::from_hours(2),
     Duration::from_hours(5),
 ];
-/// Requests to one tenant's webhook at once.
+/// Maximum number of concurrent requests to one tenant's webhook.
 const AT_ONCE: usize = 16;
-/// How often a tenant's due events are looked for; what this process concludes is told at once.
+/// Interval at which a tenant's due events are taken. Events of this process are delivered without this delay.
 const SCAN: Duration = Duration::from_secs(2);
 
-/// Tells what is due, each tenant by itself, until shutdown.
+/// Delivers due events until shutdown, with one task per tenant.
 pub async fn run(
     webhooks: Live<Webhooks>, ledger: Ledger, metrics: Arc<Metrics>, shutdown: CancellationToken,
 ) {
@@ -60,9 +60,9 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Serves one tenant for as long as it has a webhook; answers whom.
+    /// Serves one tenant while it has a webhook. Returns the tenant's name.
     async fn serve(self: Arc<Self>, tenant: String) -> String {
-        // Tasks of their own: a try that holds a connection to the ledger goes on while this loop waits for one.
+        // Separate tasks: an attempt that holds a ledger connection continues while this loop waits for one.
         let mut tries = JoinSet::new();
         let mut changes = self.webhooks.changes();
         let mut tick = tokio::time::interval(SCAN);
@@ -71,7 +71,7 @@ impl Rounds {
         loop {
             let webhooks = self.webhooks.now();
             let Some(webhook) = webhooks.by_tenant.get(&tenant) else {
-                // What is under way may end.
+                // Requests that are in progress may finish.
                 while tries.join_next().await.is_some() {}
                 return tenant;
             };
@@ -83,7 +83,7 @@ impl Rounds {
             }
             while tries.try_join_next().is_some() {}
             let room = AT_ONCE - tries.len();
-            // Away: the worker says so, and the next tick asks again.
+            // During an outage the worker logs the reason, and the next tick tries again.
             let due = if room == 0 { Ok(vec![]) } else { self.ledger.webhooks_due(&tenant, room).await };
             let Ok(due) = due else { continue };
             more = room == 0 || due.len() == room;
@@ -116,7 +116,7 @@ impl Rounds {
             }
         };
         self.metrics.hooked(tenant, result);
-        // When this fails, the lease runs out and the event is told again, with the same id.
+        // When this write fails, the lease expires and the event is delivered again with the same id.
         let _ = self.ledger.hook_fate(uid, version, fate).await;
     }
 }

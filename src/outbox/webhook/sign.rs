@@ -6,12 +6,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// A secret that a tenant shares with us. It has no `Debug`.
+/// The secret that a tenant shares with otpost. It has no `Debug`.
 #[derive(Clone)]
 pub(super) struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Reads `whsec_` and base64 of 24 to 64 bytes.
+    /// Parses `whsec_` and the base64 of 24 to 64 bytes.
     pub(super) fn read(text: &str) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64.decode(text.strip_prefix("whsec_")?).ok()?);
         (24..=64).contains(&bytes.len()).then_some(Self(bytes))
@@ -26,7 +26,7 @@ impl Secret {
     }
 }
 
-/// The header `webhook-signature`: one signature for each secret, so that secrets can be changed without a gap.
+/// The header `webhook-signature`: one signature per secret, so that secrets can be rotated without a gap.
 pub(super) fn signatures(secrets: &[Secret], id: &str, timestamp: i64, body: &str) -> String {
     secrets.iter().map(|s| s.sign(id, timestamp, body)).collect::<Vec<_>>().join(" ")
 }
@@ -35,7 +35,7 @@ pub(super) fn signatures(secrets: &[Secret], id: &str, timestamp: i64, body: &st
 mod tests {
     use super::{Secret, signatures};
 
-    /// The vector of the specification's own libraries.
+    /// The test vector of the Standard Webhooks reference libraries.
     #[test]
     fn signatures_are_those_of_the_specification() {
         let secret = Secret::read("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();

@@ -1,12 +1,12 @@
-//! Where a webhook may point: nowhere inside. Checked on the addresses that a name resolves to, at the moment of the
-//! connection, so that no name can be changed in between.
+//! Permits only public addresses as webhook targets. The check runs on the resolved addresses of the connection itself, so that
+//! DNS rebinding cannot bypass it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// The resolver of the webhooks' connections.
+/// The DNS resolver of webhook connections. It returns public addresses only.
 pub(super) struct Guard;
 
 impl Resolve for Guard {
@@ -22,10 +22,10 @@ impl Resolve for Guard {
     }
 }
 
-/// Why a target is not connected to.
+/// The error for a name without a public address.
 pub(super) const NOT_PUBLIC: &str = "its name resolves to no public address";
 
-/// Whether an address is one of the public internet (IANA's special-purpose registries, RFC 6890 and later).
+/// Whether an address is public, by the IANA special-purpose address registries (RFC 6890 and later).
 pub(super) fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -56,7 +56,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     }
     match ip.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => inner(high, low), // NAT64, 6to4
-        // Only global unicast (2000::/3), less what stands in it for other ends.
+        // Only global unicast (2000::/3), without its special-purpose ranges.
         [first, second, ..] => {
             first & 0xe000 == 0x2000
                 && !(first == 0x2001 && (second < 0x200 || second == 0xdb8))

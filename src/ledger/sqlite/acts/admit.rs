@@ -1,4 +1,4 @@
-//! A job is taken in: known, refused, or born with its slots.
+//! Admits a job. The job is known, refused, or inserted with its quota uses.
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -80,7 +80,7 @@ pub(in crate::ledger::sqlite) fn admit(
     Ok(Admitted::Born { state: d.state, reason: d.reason, slots: d.slots, now, retry_after_s, superseded })
 }
 
-/// Takes the slots and gives the row its place: `sending`, `queued`, or `limited`.
+/// Records the quota uses and sets the state of the new row: `sending`, `queued` or `limited`.
 fn place(
     db: &Connection, job: &Admission, d: &mut Dispatch, retry_after_s: &mut Option<u64>, now: Timestamp,
 ) -> Result<(), Fault> {
@@ -156,7 +156,7 @@ fn stop_older(db: &Connection, job: &Admission, now: Timestamp) -> Result<Vec<Uu
 }
 
 impl Admission {
-    /// The dispatch as it is born when nothing is begun with it.
+    /// The new dispatch in state `queued`, without an attempt.
     fn into_queued(self, now: Timestamp) -> Dispatch {
         let snoozed_until = self.snooze.map(|s| after(now, s));
         Dispatch {

@@ -1,4 +1,4 @@
-//! Begins, outcomes and conclusions: written only where the row is still the one that was seen.
+//! Begins, outcomes and conclusions. They are written only if the version of the row is the expected one (optimistic locking).
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -110,7 +110,8 @@ fn write_conclusion(
     Ok(Concluded::Written)
 }
 
-/// Somebody else closed it, or this very finish came through before: add what the answer said, begin nothing.
+/// The attempt is closed already, by another worker or by an earlier run of the same write. Adds the details of the answer and
+/// starts nothing.
 fn late(
     db: &Connection, closing: &AttemptOutcome, i: usize, d: &mut Dispatch, now: Timestamp,
 ) -> Result<Concluded, Fault> {

@@ -1,4 +1,4 @@
-//! Facts from outside: receipts, and marks of the sender.
+//! Facts from outside: delivery receipts, and the sender's stop and next requests.
 
 use jiff::Timestamp;
 use rusqlite::Connection;

@@ -1,4 +1,4 @@
-//! What the ledger does, in plain Rust over one file: the same decisions that PostgreSQL's functions make.
+//! The ledger's operations on the SQLite file, in Rust. They make the same decisions as PostgreSQL's functions.
 
 mod admit;
 mod conclude;
@@ -39,7 +39,7 @@ pub(super) fn find(
     }
 }
 
-/// The key of an id, or all, the newest first.
+/// The API key with this id, or all API keys, newest first.
 pub(super) fn keys(db: &Connection, id: Option<&str>) -> Result<Vec<KeyRow>, Fault> {
     let sql = "select id, tenant, scopes, hash, created_at, revoked_at from api_key
                 where ?1 is null or id = ?1 order by created_at desc";
@@ -73,7 +73,7 @@ fn put_slots(db: &Connection, key: &str, slots: &[Timestamp]) -> Result<(), Faul
     Ok(())
 }
 
-/// Takes a slot under each limit, or none at all; refused: seconds until there is room.
+/// Records a quota use under every limit, or under none. The inner error is the wait in seconds until all limits have room.
 fn take_slots(db: &Connection, limits: &[&Limit], now: Timestamp) -> Result<Result<Vec<Slot>, u64>, Fault> {
     let (mut taken, mut waits) = (vec![], vec![]);
     for limit in limits {
@@ -92,7 +92,7 @@ fn take_slots(db: &Connection, limits: &[&Limit], now: Timestamp) -> Result<Resu
     Ok(Ok(taken.into_iter().map(|(key, _, at)| Slot { key: key.clone(), at }).collect()))
 }
 
-/// When what a dispatch owes is told again.
+/// When the pending events of a dispatch are due for publishing again.
 pub(super) fn tell_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, Fault> {
     let us: Option<i64> = db
         .prepare_cached("select tell_at from dispatch where uid = ?1")?
@@ -100,7 +100,7 @@ pub(super) fn tell_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, F
     Ok(us.and_then(|us| Timestamp::from_microsecond(us).ok()))
 }
 
-/// Writes what changed of a dispatch; what it owes keeps its deadline.
+/// Updates a dispatch and keeps its `tell_at`.
 fn save(db: &Connection, d: &Dispatch) -> Result<(), Fault> {
     update(db, d, tell_at(db, d.order.uid)?)
 }

@@ -1,4 +1,4 @@
-//! What is due, for a lease.
+//! Takes due dispatches for a lease.
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -10,7 +10,7 @@ use crate::domain::decide::LEASE;
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::sqlite::row::load;
 
-/// Takes a dispatch for a lease, if it is due.
+/// Takes a dispatch for a lease if it is due.
 pub(in crate::ledger::sqlite) fn take(
     db: &Connection, uid: Uuid, now: Timestamp,
 ) -> Result<Option<Dispatch>, Fault> {
@@ -21,7 +21,7 @@ pub(in crate::ledger::sqlite) fn take(
     if taken == 0 { Ok(None) } else { load(db, uid, now) }
 }
 
-/// Takes what is due, the longest due first.
+/// Takes due dispatches, the longest due first.
 pub(in crate::ledger::sqlite) fn take_due(
     db: &Connection, fresh: usize, begun: usize, now: Timestamp,
 ) -> Result<Vec<Dispatch>, Fault> {

@@ -1,4 +1,4 @@
-//! Events on their way to tenants' webhooks.
+//! Pending webhook deliveries.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::domain::dispatch::{Dispatch, Event};
 use crate::ledger::items::{DeliveryResult, PendingEvents, WebhookDelivery, WebhookRow};
 use crate::ledger::sqlite::row::{load, time};
 
-/// Longer than any try.
+/// Lease of a webhook delivery, longer than the time-out of a request.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Writes what a dispatch owes to its tenant's webhook.
+/// Inserts the pending webhook deliveries of a dispatch.
 pub(super) fn owe(db: &Connection, d: &Dispatch, events: &[Event], now: Timestamp) -> Result<(), Fault> {
     let mut insert = db.prepare_cached(
         "insert into webhook (uid, version, tenant, event, due_at, born_at) values (?1, ?2, ?3, ?4, ?5, ?5)",
