@@ -81,7 +81,7 @@ pub struct EventData {
 }
 
 impl CloudEvent {
-    /// Builds the CloudEvent of one pending event.
+    /// Builds the `CloudEvent` of one pending event.
     pub fn of(owed: &PendingEvents, event: &Event) -> Self {
         Self {
             specversion: "1.0".to_owned(),
