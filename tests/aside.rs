@@ -226,7 +226,7 @@ async fn dead_letters_are_listed_shown_replayed_and_dropped() {
     let (code, said) = otpost(&["dead", "drop", expired["letter"].as_str().unwrap()]);
     assert!(code == 0 && said.contains("1 dropped"), "{said}");
     let (code, said) = otpost(&["dead", "drop", "nothing"]);
-    assert!(code == 1 && said.contains("no such letter"), "{said}");
+    assert!(code == 1 && said.contains("no such dead letter"), "{said}");
     let (code, _) = otpost(&["dead", "drop", "--all"]);
     assert_eq!(code, 0);
     assert_eq!((house.waiting("otpost.dead").await, house.accepted(late).await), (0, 0));

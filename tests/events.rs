@@ -281,7 +281,7 @@ async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replaye
     };
     let (code, said) = otpost(&["webhooks", "list"]);
     assert!(code == Some(0) && said.contains("/hook") && said.contains("it answered 500"), "{said}");
-    assert_eq!(otpost(&["webhooks", "replay"]), (Some(0), "0 events are told again.".to_owned()));
+    assert_eq!(otpost(&["webhooks", "replay"]), (Some(0), "0 events are delivered again.".to_owned()));
     assert_eq!(otpost(&["webhooks", "test"]), (Some(0), "The receiver answered 204.".to_owned()));
     assert_eq!(ask("/v1/webhooks/test", Some(json!({}))).await, json!({"told": true, "status": 204}));
     let (_, metrics) = house.get(&format!("http://{}/metrics", app.ops)).await;

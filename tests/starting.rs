@@ -156,7 +156,7 @@ async fn the_broker_is_waited_for_with_a_clear_line() {
     std::fs::write(&file, right.replace("guest:guest", "guest:guessed")).unwrap();
     let mut locked_out = house.run(&file, "worker", "locked out");
     let clear =
-        "RabbitMQ lets nobody in with this amqp.url (403); check the user, the password and the vhost in it";
+        "RabbitMQ rejects the login in amqp.url (403); check the user, the password and the vhost in it";
     wait::until("it says so in its log", async || house.log("locked out").contains(clear)).await;
     assert!(locked_out.0.try_wait().unwrap().is_none(), "it waits");
     assert!(!house.log("locked out").contains("guessed"), "{}", house.log("locked out"));
@@ -207,7 +207,7 @@ async fn who_is_not_let_in_by_the_ledger_is_told_what_to_do() {
         for more in [&["--no-wait"][..], &[]] {
             let said = ends(&file, more);
             let clear = format!(
-                "the ledger is not usable: the ledger does not let us in (SQLSTATE {state}); check user, password and database \
+                "the ledger is not usable: PostgreSQL rejects the login (SQLSTATE {state}); check user, password and database \
                  in ledger.url"
             );
             assert!(said.contains(&clear), "{state} {more:?}: {said}");

@@ -14,9 +14,7 @@ pub enum BrokerError {
     #[error("RabbitMQ cannot be reached ({0}); see that it runs and that amqp.url names its host and port")]
     Unreachable(&'static str),
     /// RabbitMQ rejected the user, the password or the vhost; holds the AMQP code.
-    #[error(
-        "RabbitMQ lets nobody in with this amqp.url ({0}); check the user, the password and the vhost in it"
-    )]
+    #[error("RabbitMQ rejects the login in amqp.url ({0}); check the user, the password and the vhost in it")]
     NotLetIn(u16),
     /// An exchange or queue exists with other arguments.
     #[error(

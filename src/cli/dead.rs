@@ -194,7 +194,7 @@ impl One {
 }
 
 fn unknown() -> Failure {
-    Failure::Failed("there is no such letter; see: otpost dead list".to_owned())
+    Failure::Failed("there is no such dead letter; see: otpost dead list".to_owned())
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -66,7 +66,7 @@ impl Webhooks {
                 if json {
                     println!("{body}");
                 } else {
-                    println!("{} events are told again.", body["replayed"]);
+                    println!("{} events are delivered again.", body["replayed"]);
                 }
                 Ok(())
             }
@@ -94,7 +94,7 @@ fn list(body: &Value) {
     println!("{url}");
     let events = body["events"].as_array().map_or(&[][..], Vec::as_slice);
     if events.is_empty() {
-        println!("Nothing waits, and nothing was given up.");
+        println!("No event is waiting, and none has failed.");
     }
     for event in events {
         let text = |name: &str| event[name].as_str().unwrap_or_default();

@@ -178,7 +178,7 @@ fn lacks(scope: Scope) -> Problem {
 }
 
 fn too_many_strangers() -> Problem {
-    let detail = "too many unknown keys at this door; come again in a second";
+    let detail = "too many requests with unknown keys: try again in 1 s";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, ProblemKind::TooMany, detail).retry_after(1)
 }
 

@@ -21,7 +21,7 @@ use crate::intake::{CancelBody, FeedbackBody, JobShape, NextBody};
 use crate::outbox::cloud_event::CloudEvent;
 
 const ABOUT: &str = "\
-Jobs in, stories out, acts on what is under way, events as they happen. Every request but the one for this document needs a \
+Jobs in, timelines out, acts on dispatches, events as they happen. Every request but the one for this document needs a \
 bearer key, and sees only what is its tenant's. Errors are problem+json (RFC 9457); no value of a request is repeated in \
 them. A path that does not take a method answers 405.";
 
@@ -42,7 +42,7 @@ them. A path that does not take a method answers 405.";
     ),
     components(schemas(Problem, webhooks::Which)),
     tags(
-        (name = "dispatches", description = "Jobs in, stories out"),
+        (name = "dispatches", description = "Jobs in, timelines out"),
         (name = "acts", description = "What a sender does with a dispatch afterwards"),
         (name = "events", description = "What becomes of dispatches, as it happens"),
         (name = "webhooks", description = "A tenant looks after its webhook"),

@@ -171,8 +171,7 @@ fn attempt(uid: Uuid, a: &Attempt) -> AttemptEntry {
 
 /// The result of an attempt in one sentence.
 fn says(a: &Attempt) -> String {
-    let again =
-        a.repeats.map(|n| format!("repeats attempt {n}, of which nobody knows whether it was taken: "));
+    let again = a.repeats.map(|n| format!("repeats attempt {n}, whose outcome is unknown: "));
     let what = match (a.outcome, a.receipt) {
         (None, _) => "under way".to_owned(),
         (Some(Outcome::Accepted), None) => "accepted; no final receipt yet".to_owned(),
@@ -182,11 +181,11 @@ fn says(a: &Attempt) -> String {
             format!("accepted, but not delivered ({})", reason.as_str().replace('_', " "))
         }
         (Some(Outcome::Throttled { retry_after }), _) => match retry_after {
-            Some(wait) => format!("not taken: the carrier asks for {} s of patience", wait.as_secs()),
-            None => "not taken: the carrier asks for patience".to_owned(),
+            Some(wait) => format!("not accepted: the carrier asks to retry after {} s", wait.as_secs()),
+            None => "not accepted: the carrier asks to retry later".to_owned(),
         },
         (Some(Outcome::NotSent(cause)), _) => format!("not sent ({})", cause.as_str().replace('_', " ")),
-        (Some(Outcome::Unavailable), _) => "not taken: the carrier is away".to_owned(),
+        (Some(Outcome::Unavailable), _) => "not accepted: the carrier is unavailable".to_owned(),
         (Some(Outcome::Unknown), _) => {
             "unknown: the carrier may have taken it, and did not say so".to_owned()
         }

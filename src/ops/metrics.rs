@@ -111,12 +111,12 @@ impl Default for Metrics {
             workers: Gauge::default(),
         };
         let r = &mut m.registry;
-        r.register("admissions", "Jobs at the doors, and what became of them", m.admissions.clone());
+        r.register("admissions", "Jobs received, by source and result", m.admissions.clone());
         r.register("attempts", "Requests to carriers, by outcome", m.attempts.clone());
         r.register("receipts", "Callbacks of carriers, by what they say", m.receipts.clone());
         r.register("acts", "What senders did with their dispatches", m.acts.clone());
         r.register("states", "States that dispatches reached", m.states.clone());
-        r.register("events_told", "Events that were told and confirmed", m.told.clone());
+        r.register("events_told", "Events published and confirmed", m.told.clone());
         r.register("webhooks", "Events that were tried at webhooks", m.webhooks.clone());
         r.register("in_flight", "Requests to carriers under way", m.in_flight.clone());
         r.register_with_unit(

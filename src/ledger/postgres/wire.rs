@@ -177,7 +177,7 @@ pub(super) fn of(e: &tokio_postgres::Error) -> LedgerError {
             state.code()
         )),
         "28" | "3D" => LedgerError::Unfit(format!(
-            "the ledger does not let us in (SQLSTATE {}); check user, password and database in ledger.url",
+            "PostgreSQL rejects the login (SQLSTATE {}); check user, password and database in ledger.url",
             state.code()
         )),
         _ => LedgerError::Away(format!("SQLSTATE {}", state.code())),

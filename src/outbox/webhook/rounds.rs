@@ -111,7 +111,7 @@ impl Rounds {
             DeliveryResult::Delivered => "told",
             DeliveryResult::Failed { again: Some(_), .. } => "failed",
             DeliveryResult::Failed { again: None, problem } => {
-                tracing::warn!(tenant, dispatch.uid = %uid, problem, "an event is given up: otpost webhooks replay");
+                tracing::warn!(tenant, dispatch.uid = %uid, problem, "a webhook delivery has failed for good; retry it with: otpost webhooks replay");
                 "given_up"
             }
         };
