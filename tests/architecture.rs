@@ -250,7 +250,8 @@ fn imports_are_read_in_braces_too() {
 fn each_folder_has_a_front_page() {
     for (name, _) in FOLDERS {
         let text = fs::read_to_string(src().join(name).join("mod.rs")).unwrap();
-        let page: Vec<&str> = text.lines().take_while(|l| l.starts_with("//!")).collect();
+        let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
+        let page: Vec<&str> = lines.map(str::trim).collect();
         let page = page.join(" ");
         for part in ["Comes in:", "Goes out:", "Nothing here"] {
             assert!(page.contains(part), "src/{name}/mod.rs does not say \"{part}\"");
