@@ -46,7 +46,7 @@ impl Up {
         self.stands.contains(&Side::Listening)
     }
 
-    /// What is wrong and what to do about it, as a sentence. `None` without a problem, and before the first attempt to connect
+    /// The problem and its remedy, as a sentence. `None` without a problem, and before the first attempt to connect
     /// has ended.
     pub fn problem(&self) -> Option<&str> {
         self.problems.values().next().map(String::as_str)

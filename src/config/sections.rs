@@ -230,10 +230,10 @@ section! {
         rate_per_s: u32 = 100,
         /// Time limit for the carrier's answer, in seconds.
         time_out_s: u64 = 10,
-        /// What follows a text with unknown outcome. By default `lookup` if the carrier stores our references, otherwise
+        /// The action after a text with unknown outcome. By default `lookup` if the carrier stores our references, otherwise
         /// `wait`.
         unknown_sms: Option<UnknownPolicy> = None,
-        /// What follows a call with unknown outcome.
+        /// The action after a call with unknown outcome.
         unknown_voice: UnknownPolicy = UnknownPolicy::Never,
         /// A Twilio account.
         twilio: Option<twilio::Config> = None,

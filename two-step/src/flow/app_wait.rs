@@ -124,6 +124,11 @@ impl Core {
         Ok((asked, now))
     }
 
+    /// How many apps wait in this process.
+    pub fn waiting_apps(&self) -> usize {
+        self.app_waits.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Whether the process stops, and waits end as they are.
     pub fn waits_are_over(&self) -> bool {
         self.app_waits.closed.load(Ordering::SeqCst)

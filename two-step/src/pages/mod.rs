@@ -19,6 +19,7 @@ mod sign_in;
 mod stop;
 pub mod view;
 mod visitor;
+mod ways;
 
 use std::sync::Arc;
 
@@ -56,7 +57,7 @@ impl Pages {
             .route("/challenge/{id}", get(sign_in::show).post(sign_in::enter))
             .route("/challenge/{id}/status", get(delivery::status))
             .route("/challenge/{id}/send", post(sign_in::send))
-            .route("/challenge/{id}/ways", get(sign_in::ways).post(sign_in::choose))
+            .route("/challenge/{id}/ways", get(ways::ways).post(ways::choose))
             .route("/challenge/{id}/cancel", post(sign_in::cancel))
             .route("/challenge/{id}/lost", post(sign_in::lost))
             .route("/challenge/{id}/app", post(ask_app::go_on))

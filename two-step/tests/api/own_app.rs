@@ -49,6 +49,15 @@ impl Served {
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
+    /// Returns when a long poll has found nothing and waits.
+    async fn until_an_app_waits(&self) {
+        let end = Instant::now() + Duration::from_secs(5);
+        while self.world.core.waiting_apps() == 0 {
+            assert!(Instant::now() < end, "nobody waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     async fn call(&self, app: &PhoneApp, method: &str, path: &str, body: &Json) -> (u16, Json) {
         let body = if body.is_null() { vec![] } else { body.to_string().into_bytes() };
         self.send(&app.signed(method, path, &body).await).await
@@ -124,7 +133,7 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
     let began = Instant::now();
     let waiting = served.call(&app, "GET", "/app/v1/requests?wait=20", &Json::Null);
     let asking = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        served.until_an_app_waits().await;
         user.start().await
     };
     let ((status, answer), challenge) = tokio::join!(waiting, asking);
@@ -136,7 +145,7 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
     let path = format!("/app/v1/requests?wait=20&seen={request}");
     let waiting = served.call(&app, "GET", &path, &Json::Null);
     let ending = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        served.until_an_app_waits().await;
         served.world.core.cancel(challenge, &user.who()).await.unwrap();
     };
     let ((_, answer), ()) = tokio::join!(waiting, ending);
