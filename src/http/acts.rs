@@ -1,20 +1,17 @@
 //! `POST /v1/dispatches/{id}/feedback`, `/next` and `/cancel`.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::key::Scope;
+use super::authorized::{self, Authorized};
+use super::body::{self, Payload};
+use super::dispatches::DispatchId;
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
-use super::{Api, body, key};
+use super::scope;
 use crate::delivery::act::{Acted, Barred, perform};
 use crate::domain::attempt::State as Standing;
 use crate::domain::dispatch::Stop;
@@ -29,7 +26,6 @@ pub(super) struct ActAnswer {
     state: Standing,
 }
 
-type Asked = (State<Arc<Api>>, Result<Path<Uuid>, PathRejection>, HeaderMap);
 type Answer = Result<(StatusCode, Json<ActAnswer>), Problem>;
 
 /// Report whether the code was verified
@@ -48,8 +44,8 @@ type Answer = Result<(StatusCode, Json<ActAnswer>), Problem>;
         FeedbackProblems
     )
 )]
-pub(super) async fn feedback(asked: Asked, body: Body) -> Answer {
-    act(Verb::Feedback, asked, body).await
+pub(super) async fn feedback(caller: Authorized<scope::Act>, id: DispatchId, body: Payload) -> Answer {
+    act(Verb::Feedback, caller, id, body).await
 }
 
 /// Start the next step of the plan now
@@ -67,8 +63,8 @@ pub(super) async fn feedback(asked: Asked, body: Body) -> Answer {
         NextProblems
     )
 )]
-pub(super) async fn next(asked: Asked, body: Body) -> Answer {
-    act(Verb::Next, asked, body).await
+pub(super) async fn next(caller: Authorized<scope::Act>, id: DispatchId, body: Payload) -> Answer {
+    act(Verb::Next, caller, id, body).await
 }
 
 /// Cancel the dispatch
@@ -86,18 +82,18 @@ pub(super) async fn next(asked: Asked, body: Body) -> Answer {
         CancelProblems
     )
 )]
-pub(super) async fn cancel(asked: Asked, body: Body) -> Answer {
-    act(Verb::Cancel, asked, body).await
+pub(super) async fn cancel(caller: Authorized<scope::Act>, id: DispatchId, body: Payload) -> Answer {
+    act(Verb::Cancel, caller, id, body).await
 }
 
 /// Performs an act. Returns 202 when it changes something, and 200 when it changes nothing.
-async fn act(verb: Verb, (State(api), id, headers): Asked, body: Body) -> Answer {
-    let key = api.keyring.check(&headers, Scope::Act).await?;
-    let Path(id) = id.map_err(|_| Problem::no_dispatch())?;
-    let body = body::read(body).await?;
-    let act =
-        Act::decode(verb, &body, Some((&key.tenant, id))).map_err(|bad| Problem::invalid(INVALID, bad))?;
-    match perform(&api.ledger, &api.waker, &api.metrics, &act).await? {
+async fn act(
+    verb: Verb, caller: Authorized<scope::Act>, DispatchId(id): DispatchId, Payload(body): Payload,
+) -> Answer {
+    let act = Act::decode(verb, &body, Some((&caller.key.tenant, id)))
+        .map_err(|bad| Problem::invalid(INVALID, bad))?;
+    let state = &caller.api.state;
+    match perform(&state.ledger, &state.waker, &state.metrics, &act).await? {
         Acted::Done { state, .. } => Ok((StatusCode::ACCEPTED, Json(ActAnswer { id, state }))),
         Acted::Nothing { state } => Ok((StatusCode::OK, Json(ActAnswer { id, state }))),
         Acted::Not(barred) => Err(conflict(barred)),
@@ -137,7 +133,7 @@ problems! {
 
 /// The problems that every act may be answered with.
 fn bad_act(field: &str, rule: &str) -> Vec<Problem> {
-    let mut all = key::problems(Scope::Act);
+    let mut all = authorized::problems::<scope::Act>();
     all.extend(body::problems());
     all.push(Problem::no_dispatch());
     for (field, rule) in [("body", "is not JSON (line 1, column 1)"), (field, rule)] {

@@ -2,6 +2,7 @@
 //! the answer only after it has sent its body.
 
 use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use futures_util::StreamExt;
 
@@ -12,6 +13,18 @@ const CAP: usize = 64 * 1024;
 /// Maximum number of bytes read. The connection is closed after it.
 const MAX_BODIES_BYTES: usize = 32 * 1024 * 1024;
 
+/// The body of a request, at most 64 KiB.
+pub(super) struct Payload(pub(super) Bytes);
+
+impl<S: Sync> FromRequest<S> for Payload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        read(request.into_body()).await.map(Self)
+    }
+}
+
+/// Reads a whole body.
 pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
     let (mut kept, mut length, mut chunks) = (vec![], 0, body.into_data_stream());
     while let Some(chunk) = chunks.next().await {

@@ -1,20 +1,18 @@
 //! `POST /v1/dispatches` and `GET /v1/dispatches/{id}`.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::key::Scope;
+use super::authorized::{self, Authorized, Locked};
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
-use super::{Api, body, key};
+use super::{Api, body, scope};
 use crate::broker::topology::header::TRACEPARENT;
 use crate::domain::attempt::{Reason, State as Standing};
 use crate::http::timeline::Timeline;
@@ -32,6 +30,18 @@ pub(super) struct DispatchAnswer {
     uid: Uuid,
     /// The current state.
     state: Standing,
+}
+
+/// The sender's id of a dispatch, from the path. An id that is no UUID is answered like an unknown one.
+pub(super) struct DispatchId(pub(super) Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for DispatchId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = Path::from_request_parts(parts, state).await;
+        id.map(|Path(id)| Self(id)).map_err(|_| Problem::no_dispatch())
+    }
 }
 
 type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
@@ -61,8 +71,14 @@ type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
         CreateProblems
     )
 )]
-pub(super) async fn create(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
-    let outcome = admit(&api, &headers, body).await;
+pub(super) async fn create(
+    State(locked): State<Locked>, caller: Result<Authorized<scope::Dispatch>, Problem>, headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let outcome = match caller {
+        Ok(caller) => admit(&caller, &headers, body).await,
+        Err(problem) => Err(problem),
+    };
     let result = match &outcome {
         Ok((StatusCode::OK, _)) => "known",
         Ok(_) => "queued",
@@ -72,29 +88,29 @@ pub(super) async fn create(State(api): State<Arc<Api>>, headers: HeaderMap, body
         Err(p) if matches!(p.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => "denied",
         Err(_) => "refused",
     };
-    api.metrics.admitted("http", result);
+    locked.metrics().admitted("http", result);
     outcome
 }
 
-async fn admit(api: &Api, headers: &HeaderMap, body: Body) -> Answer {
-    let key = api.keyring.check(headers, Scope::Dispatch).await?;
+async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: Body) -> Answer {
+    let (api, key) = (&caller.api, &caller.key);
     if !api.flood.now().lets_client(&key.id) {
         return Err(client_flooded());
     }
     let body = body::read(body).await?;
-    let now = api.ledger.now();
+    let now = api.state.ledger.now();
     // The later of both clocks limits how far ahead `expires_at` may be, because one clock may be wrong.
     let latest = now.max(crate::domain::clock::now());
     // A panic in a parser of untrusted text fails this request only.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         crash::on(&body);
-        let rules = api.rules.now();
+        let rules = api.state.rules.now();
         let job = rules.admitter.decode(&body, Some(&key.tenant), latest)?;
         let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
         Ok::<_, crate::intake::BadMessage>(rules.admitter.admission(&job, Ingress::Http, traceparent, now))
     }));
     let admission = read.map_err(|_| unreadable())?.map_err(|bad| Problem::invalid(INVALID, bad))?;
-    answer(api, &key, admission).await
+    answer(api, key, admission).await
 }
 
 async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
@@ -103,25 +119,25 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
     let refused_for = api.flood.now().refused(&number);
     if flooded || refused_for.is_some() {
         // A known id is looked up and answered even when a limit is reached.
-        if api.ledger.find(&key.tenant, order.id).await?.is_none() {
+        if api.state.ledger.find(&key.tenant, order.id).await?.is_none() {
             return Err(match refused_for {
                 Some(wait) => quota_full(wait),
                 None => number_flooded(),
             });
         }
     }
-    match api.ledger.admit(admission).await? {
+    match api.state.ledger.admit(admission).await? {
         Admitted::Born { state, superseded, .. } => {
             crash::at(Point::HttpAdmitted);
-            api.waker.wake(order.uid);
+            api.state.waker.wake(order.uid);
             for uid in superseded {
-                api.waker.wake(uid);
+                api.state.waker.wake(uid);
             }
             Ok((StatusCode::ACCEPTED, Json(DispatchAnswer { id: order.id, uid: order.uid, state })))
         }
         Admitted::Known { uid, state, mine, .. } => {
             if mine || uid == order.uid {
-                api.waker.wake(uid);
+                api.state.waker.wake(uid);
             }
             Ok((StatusCode::OK, Json(DispatchAnswer { id: order.id, uid, state })))
         }
@@ -199,16 +215,14 @@ fn too_many(detail: &str, retry_after_s: u64) -> Problem {
     responses((status = 200, description = "The story", body = Timeline), ShowProblems)
 )]
 pub(super) async fn show(
-    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
+    caller: Authorized<scope::Read>, DispatchId(id): DispatchId,
 ) -> Result<Json<Timeline>, Problem> {
-    let key = api.keyring.check(&headers, Scope::Read).await?;
-    let Path(id) = id.map_err(|_| Problem::no_dispatch())?;
-    let d = api.ledger.find(&key.tenant, id).await?.ok_or_else(Problem::no_dispatch)?;
+    let d = caller.api.state.ledger.find(&caller.key.tenant, id).await?.ok_or_else(Problem::no_dispatch)?;
     Ok(Json(Timeline::from(&d)))
 }
 
 problems! {
-    CreateProblems = key::problems(Scope::Dispatch).into_iter().chain(body::problems()).chain([
+    CreateProblems = authorized::problems::<scope::Dispatch>().into_iter().chain(body::problems()).chain([
         Problem::invalid(INVALID, BadMessage::new("body", "is not JSON (line 1, column 1)")),
         Problem::invalid(INVALID, BadMessage::new("to", "must be E.164: + and 7 to 15 digits, the country code first")),
         refused(Standing::Expired, Reason::Life, None),
@@ -220,5 +234,5 @@ problems! {
         number_flooded(),
         quota_full(600),
     ]);
-    ShowProblems = key::problems(Scope::Read).into_iter().chain([Problem::no_dispatch()]);
+    ShowProblems = authorized::problems::<scope::Read>().into_iter().chain([Problem::no_dispatch()]);
 }

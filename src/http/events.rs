@@ -1,19 +1,17 @@
 //! `GET /v1/events`: the tenant's events as Server-Sent Events.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::key::Scope;
+use super::authorized::{self, Authorized};
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
-use super::{Api, key};
+use super::scope;
 
 /// Maximum number of open streams per process.
 const MAX_STREAMS: usize = 1000;
@@ -38,18 +36,18 @@ const ALIVE: Duration = Duration::from_secs(15);
     )
 )]
 pub(super) async fn follow(
-    State(api): State<Arc<Api>>, headers: HeaderMap,
+    Authorized { api, key, .. }: Authorized<scope::Read>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let key = api.keyring.check(&headers, Scope::Read).await?;
-    if api.feed.listeners() >= MAX_STREAMS {
+    if api.state.feed.listeners() >= MAX_STREAMS {
         return Err(too_many_streams());
     }
-    let mut listening = api.feed.listening();
+    let mut listening = api.state.feed.listening();
     if tokio::time::timeout(SEND_TIME_OUT, listening.wait_for(|listening| *listening)).await.is_err() {
         return Err(away());
     }
-    let events =
-        futures_util::stream::unfold((api.feed.listen(), key.tenant), |(mut feed, tenant)| async move {
+    let events = futures_util::stream::unfold(
+        (api.state.feed.listen(), key.tenant),
+        |(mut feed, tenant)| async move {
             loop {
                 let next = match feed.recv().await {
                     Ok(event) if event.data.tenant == tenant => {
@@ -64,10 +62,11 @@ pub(super) async fn follow(
                 };
                 return Some((Ok(next), (feed, tenant)));
             }
-        });
+        },
+    );
     // The stream ends when this process receives no more events, so that silence never hides a lost event. The client may
     // reconnect.
-    let shutdown = api.shutdown.clone();
+    let shutdown = api.state.shutdown.clone();
     let over = async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -89,5 +88,5 @@ fn away() -> Problem {
 }
 
 problems! {
-    FollowProblems = key::problems(Scope::Read).into_iter().chain([too_many_streams(), away()]);
+    FollowProblems = authorized::problems::<scope::Read>().into_iter().chain([too_many_streams(), away()]);
 }

@@ -1,11 +1,12 @@
 //! Flood control of the HTTP API, far looser than the quotas. It also caches refusals, which avoids quota locks in the ledger.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use moka::Expiry;
+use moka::sync::Cache;
 
 use crate::config::LimitsConfig;
 use crate::domain::quota::Rule;
@@ -22,8 +23,23 @@ pub(super) struct Flood {
     rules: [Rule; 2],
     numbers: Keyed,
     clients: Keyed,
-    /// By number key: the end of the cache entry, and the time when the quota has room.
-    refused: Mutex<HashMap<String, (Instant, Instant)>>,
+    /// By number key: the time when the quota has room.
+    refused: Cache<String, Instant>,
+}
+
+/// Keeps a refusal until the quota has room, and at most for [`REMEMBERED`].
+struct RefusalExpiry;
+
+impl Expiry<String, Instant> for RefusalExpiry {
+    fn expire_after_create(&self, _: &String, free: &Instant, now: Instant) -> Option<Duration> {
+        Some(free.saturating_duration_since(now).min(REMEMBERED))
+    }
+
+    fn expire_after_update(
+        &self, number: &String, free: &Instant, now: Instant, _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(number, free, now)
+    }
 }
 
 impl Flood {
@@ -32,7 +48,7 @@ impl Flood {
             rules: [limits.door_number, limits.door_client],
             numbers: Keyed::new(limits.door_number),
             clients: Keyed::new(limits.door_client),
-            refused: Mutex::default(),
+            refused: Cache::builder().max_capacity(MAX_ADDRESSES as u64).expire_after(RefusalExpiry).build(),
         }
     }
 
@@ -52,40 +68,24 @@ impl Flood {
 
     /// Caches that the ledger refused a number.
     pub(super) fn remember(&self, number: &str, retry_after_s: u64) {
-        let wait = Duration::from_secs(retry_after_s);
-        let (until, free) = (Instant::now() + wait.min(REMEMBERED), Instant::now() + wait);
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() < MAX_ADDRESSES {
-            refused.insert(number.to_owned(), (until, free));
-        }
+        self.refused.insert(number.to_owned(), Instant::now() + Duration::from_secs(retry_after_s));
     }
 
     /// Seconds until a number's quota has room, when a refusal is cached.
     pub(super) fn refused(&self, number: &str) -> Option<u64> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match refused.get(number) {
-            Some((until, free)) if *until > Instant::now() => {
-                Some(free.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000).max(1) as u64)
-            }
-            Some(_) => {
-                refused.remove(number);
-                None
-            }
-            None => None,
-        }
+        let free = self.refused.get(number)?;
+        Some(free.saturating_duration_since(Instant::now()).as_millis().div_ceil(1000).max(1) as u64)
     }
 
     /// Clears the cached refusals, because the rules have changed.
     pub(super) fn forget_refusals(&self) {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.refused.invalidate_all();
     }
 
-    /// Removes expired entries. Called periodically, because nothing else evicts keys.
+    /// Removes keys whose limits are full again. Called periodically, because nothing else removes them.
     pub(super) fn sweep(&self) {
         self.numbers.limiter.retain_recent();
         self.clients.limiter.retain_recent();
-        let now = Instant::now();
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (until, _)| *until > now);
     }
 }
 
@@ -126,14 +126,14 @@ mod tests {
 
     /// Fails when a full map keeps counting.
     #[test]
-    fn a_million_numbers_fill_nothing_up_and_turn_nobody_away() {
+    fn more_numbers_than_fit_turn_nobody_away() {
         let slow = "2/1d".parse().unwrap();
         let flood =
             Flood::new(&LimitsConfig { door_number: slow, door_client: slow, ..LimitsConfig::default() });
         assert!([1, 2].iter().all(|_| flood.lets_number("old")));
         assert!(!flood.lets_number("old"));
         flood.remember("old", 3600);
-        for n in 0..1_000_000 {
+        for n in 0..2 * MAX_ADDRESSES {
             let number = format!("number {n}");
             assert!(flood.lets_number(&number) && flood.lets_client(&number), "{number}");
             flood.remember(&number, 3600);
@@ -142,17 +142,20 @@ mod tests {
             (flood.numbers.limiter.len(), flood.clients.limiter.len()),
             (MAX_ADDRESSES, MAX_ADDRESSES)
         );
-        assert_eq!(flood.refused.lock().unwrap().len(), MAX_ADDRESSES);
+        flood.refused.run_pending_tasks();
+        assert!(flood.refused.entry_count() <= MAX_ADDRESSES as u64, "{}", flood.refused.entry_count());
         assert!(flood.lets_number("old"), "the map is full: nobody is counted");
     }
 
-    /// Fails when nothing is swept.
+    /// Fails when a refusal outlives the quota's wait, or is not cached.
     #[test]
-    fn a_refusal_that_is_over_is_swept() {
+    fn a_refusal_is_cached_until_the_quota_has_room() {
         let flood = Flood::new(&LimitsConfig::default());
-        flood.remember("over", 0);
-        flood.remember("not over", 3600);
-        flood.sweep();
-        assert!(flood.refused.lock().unwrap().keys().eq(["not over"]));
+        flood.remember("room now", 0);
+        flood.remember("room in an hour", 3600);
+        assert_eq!(flood.refused("room now"), None);
+        assert_eq!(flood.refused("room in an hour"), Some(3600));
+        flood.forget_refusals();
+        assert_eq!(flood.refused("room in an hour"), None);
     }
 }

@@ -1,28 +1,13 @@
 //! API keys: `otp_<id>_<secret>`, with a secret of 256 random bits. A key is shown once and stored as a hash.
 
-use std::collections::HashMap;
-use std::num::NonZeroU32;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
-
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::problem::{Problem, ProblemKind};
 use crate::domain::words::words;
-use crate::ledger::{KeyRow, Ledger};
-
-/// How long a key is cached. A revoked key may work for this long.
-const REMEMBERED: Duration = Duration::from_secs(10);
-/// Maximum number of cached keys.
-const MAX_KEYS: usize = 10_000;
-/// Maximum number of ledger look-ups per second for ids that are not cached. It limits the load of guessed keys.
-const STRANGERS: NonZeroU32 = NonZeroU32::new(50).unwrap();
+use crate::ledger::KeyRow;
 
 words! {
     /// A permission of an API key.
@@ -95,91 +80,6 @@ impl<'a> Bearer<'a> {
     pub fn opens(self, row: &KeyRow) -> bool {
         row.hash.as_bytes().ct_eq(hash(self.0).as_bytes()).into()
     }
-}
-
-/// Looks API keys up in the ledger and caches them for a short time.
-pub(super) struct Keyring {
-    ledger: Ledger,
-    known: Mutex<HashMap<String, (KeyRow, Instant)>>,
-    strangers: DefaultDirectRateLimiter,
-}
-
-impl Keyring {
-    pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger, known: Mutex::default(), strangers: RateLimiter::direct(Quota::per_second(STRANGERS)) }
-    }
-
-    /// Verifies the key of a request and its scope.
-    pub(super) async fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<KeyRow, Problem> {
-        let given = Bearer::of(headers).ok_or_else(denied)?;
-        let row = self.row(given.id().ok_or_else(not_known)?).await?.ok_or_else(not_known)?;
-        if !given.opens(&row) {
-            return Err(not_known());
-        }
-        if !row.scopes.split(' ').any(|s| s == scope.as_str()) {
-            return Err(lacks(scope));
-        }
-        Ok(row)
-    }
-
-    async fn row(&self, id: &str) -> Result<Option<KeyRow>, Problem> {
-        let fresh = |at: &Instant| at.elapsed() < REMEMBERED;
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let remembered = known().get(id).cloned();
-        let seen = remembered.is_some();
-        if let Some((row, _)) = remembered.filter(|(_, at)| fresh(at)) {
-            return Ok(Some(row));
-        }
-        if !seen && self.strangers.check().is_err() {
-            return Err(too_many_strangers());
-        }
-        let row = self.ledger.key(id).await?;
-        let mut known = known();
-        if known.len() >= MAX_KEYS {
-            known.retain(|_, (_, at)| fresh(at));
-        }
-        let there = row.as_ref().filter(|_| known.len() < MAX_KEYS);
-        if let Some(row) = there {
-            known.insert(id.to_owned(), (row.clone(), Instant::now()));
-        } else {
-            known.remove(id);
-        }
-        Ok(row)
-    }
-}
-
-/// The problems that every authenticated request may be answered with.
-pub(super) fn problems(scope: Scope) -> Vec<Problem> {
-    vec![
-        denied(),
-        not_known(),
-        lacks(scope),
-        too_many_strangers(),
-        Problem::ledger_away(),
-        Problem::time_out(),
-    ]
-}
-
-fn denied() -> Problem {
-    let detail = "a bearer key is needed: Authorization: Bearer otp_…; make one with: otpost keys create";
-    Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
-}
-
-fn not_known() -> Problem {
-    let detail =
-        "this key is not known here: it is mistyped, revoked, or of another ledger; see: otpost keys list";
-    Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
-}
-
-fn lacks(scope: Scope) -> Problem {
-    let detail =
-        format!("this key lacks the scope {scope}; make one with: otpost keys create --scope {scope}");
-    Problem::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, detail)
-}
-
-fn too_many_strangers() -> Problem {
-    let detail = "too many requests with unknown keys: try again in 1 s";
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, ProblemKind::TooMany, detail).retry_after(1)
 }
 
 fn hash(key: &str) -> String {

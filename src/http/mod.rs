@@ -3,6 +3,7 @@
 //! Comes in: requests. Goes out: answers, and problem documents (RFC 9457). Nothing here decides what happens to a dispatch.
 
 mod acts;
+mod authorized;
 mod body;
 pub mod contracts;
 mod dispatches;
@@ -11,6 +12,7 @@ mod flood;
 mod key;
 mod openapi;
 mod problem;
+mod scope;
 pub mod timeline;
 mod webhooks;
 
@@ -23,7 +25,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 
 use crate::config::LimitsConfig;
 use crate::config::live::Live;
@@ -35,9 +37,12 @@ use crate::outbox::feed::Feed;
 use crate::outbox::webhook::Webhooks;
 use crate::receipts::{Receiver, Reception};
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use authorized::{KeyCache, Locked};
 use flood::Flood;
-use key::Keyring;
 pub use key::{Bearer, NewKey, Scope};
 pub use openapi::document;
 use problem::Problem;
@@ -68,24 +73,16 @@ pub struct ApiState {
 
 /// The HTTP API for jobs and acts.
 pub struct Api {
-    parts: ApiState,
-    keyring: Keyring,
+    state: ApiState,
+    keys: KeyCache,
     flood: Live<Flood>,
-}
-
-impl std::ops::Deref for Api {
-    type Target = ApiState;
-
-    fn deref(&self) -> &ApiState {
-        &self.parts
-    }
 }
 
 impl Api {
     /// Creates the API. It serves no requests before [`Api::router`] is mounted.
-    pub fn new(parts: ApiState, limits: &LimitsConfig) -> Arc<Self> {
-        let keyring = Keyring::new(parts.ledger.clone());
-        Arc::new(Self { parts, keyring, flood: Live::new(Flood::new(limits)) })
+    pub fn new(state: ApiState, limits: &LimitsConfig) -> Arc<Self> {
+        let keys = KeyCache::new(state.ledger.clone());
+        Arc::new(Self { state, keys, flood: Live::new(Flood::new(limits)) })
     }
 
     /// Applies new rate limits. Unchanged limits keep their counts, and cached refusals are cleared.
@@ -106,24 +103,30 @@ impl Api {
         }
     }
 
-    /// The routes of the API.
+    /// The API as a service.
     pub fn router(self: &Arc<Self>) -> Router {
-        Router::new()
-            .route("/v1/dispatches", post(dispatches::create))
-            .route("/v1/dispatches/{id}", get(dispatches::show))
-            .route("/v1/dispatches/{id}/feedback", post(acts::feedback))
-            .route("/v1/dispatches/{id}/next", post(acts::next))
-            .route("/v1/dispatches/{id}/cancel", post(acts::cancel))
-            .route("/v1/events", get(events::follow))
-            .route("/v1/webhooks", get(webhooks::list))
-            .route("/v1/webhooks/test", post(webhooks::test))
-            .route("/v1/webhooks/replay", post(webhooks::replay))
-            .route("/v1/openapi.json", get(openapi::serve))
+        let (router, _) = routes().split_for_parts();
+        router
             .fallback(async || Problem::no_path())
             .method_not_allowed_fallback(async || Problem::no_method())
             .layer(from_fn(time_out))
-            .with_state(Arc::clone(self))
+            .with_state(Locked::new(Arc::clone(self)))
     }
+}
+
+/// The routes of the API and their contract. A handler names its own path and method.
+fn routes() -> OpenApiRouter<Locked> {
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(dispatches::create))
+        .routes(routes!(dispatches::show))
+        .routes(routes!(acts::feedback))
+        .routes(routes!(acts::next))
+        .routes(routes!(acts::cancel))
+        .routes(routes!(events::follow))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::replay))
+        .routes(routes!(openapi::serve))
 }
 
 /// The routes for carriers' callbacks.

@@ -14,7 +14,7 @@ use utoipa::openapi::{
 use utoipa::{Modify, OpenApi};
 
 use super::problem::{self, Problem};
-use super::{acts, dispatches, events, webhooks};
+use super::webhooks;
 use crate::domain::attempt::ReceiptStatus;
 use crate::domain::dispatch::Stop;
 use crate::intake::{CancelBody, FeedbackBody, JobShape, NextBody};
@@ -28,18 +28,6 @@ them. A path that does not take a method answers 405.";
 #[derive(OpenApi)]
 #[openapi(
     info(title = "otpost", description = ABOUT, license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")),
-    paths(
-        dispatches::create,
-        dispatches::show,
-        acts::feedback,
-        acts::next,
-        acts::cancel,
-        events::follow,
-        webhooks::list,
-        webhooks::test,
-        webhooks::replay,
-        serve
-    ),
     components(schemas(Problem, webhooks::Which)),
     tags(
         (name = "dispatches", description = "Jobs in, timelines out"),
@@ -51,7 +39,8 @@ them. A path that does not take a method answers 405.";
     security(("bearer" = [])),
     modifiers(&Bearer)
 )]
-struct Document;
+/// What the document says beside the operations.
+pub(super) struct Document;
 
 struct Bearer;
 
@@ -66,7 +55,8 @@ impl Modify for Bearer {
 
 /// The `OpenAPI` document. Jobs, acts and events have the same schemas as on the broker.
 pub fn document() -> Value {
-    let mut document = serde_json::to_value(Document::openapi()).expect("a document is plain data");
+    let mut document =
+        serde_json::to_value(super::routes().into_openapi()).expect("a document is plain data");
     let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
     let mut taken = settings.clone().for_deserialize().into_generator();
     taken.subschema_for::<JobShape>();

@@ -1,20 +1,17 @@
 //! `GET /v1/webhooks`, `POST /v1/webhooks/test`, `POST /v1/webhooks/replay`: managing the tenant's webhook.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::key::Scope;
+use super::authorized::{self, Authorized};
+use super::body::{self, Payload};
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
-use super::{Api, body, key};
+use super::scope;
 use crate::ledger::WebhookRow;
 
 /// Maximum number of events in a list.
@@ -46,11 +43,10 @@ struct HookAnswer {
     responses((status = 200, description = "The tenant's webhook", body = WebhookAnswer), ListProblems)
 )]
 pub(super) async fn list(
-    State(api): State<Arc<Api>>, headers: HeaderMap,
+    Authorized { api, key, .. }: Authorized<scope::Admin>,
 ) -> Result<Json<WebhookAnswer>, Problem> {
-    let key = api.keyring.check(&headers, Scope::Admin).await?;
-    let url = api.webhooks.now().url(&key.tenant).map(str::to_owned);
-    let rows = api.ledger.webhook_rows(&key.tenant, MAX_ROWS).await?;
+    let url = api.state.webhooks.now().url(&key.tenant).map(str::to_owned);
+    let rows = api.state.ledger.webhook_rows(&key.tenant, MAX_ROWS).await?;
     let event = |row: WebhookRow| HookAnswer { event: format!("{}/{}", row.uid, row.version), row };
     Ok(Json(WebhookAnswer { url, events: rows.into_iter().map(event).collect() }))
 }
@@ -78,10 +74,9 @@ pub(super) struct TestAnswer {
     responses((status = 200, description = "What became of it", body = TestAnswer), TestProblems)
 )]
 pub(super) async fn test(
-    State(api): State<Arc<Api>>, headers: HeaderMap,
+    Authorized { api, key, .. }: Authorized<scope::Admin>,
 ) -> Result<Json<TestAnswer>, Problem> {
-    let key = api.keyring.check(&headers, Scope::Admin).await?;
-    match api.webhooks.now().test(&key.tenant).await {
+    match api.state.webhooks.now().test(&key.tenant).await {
         None => Err(none()),
         Some(Ok(status)) => Ok(Json(TestAnswer { told: true, status: Some(status), problem: None })),
         Some(Err(problem)) => Ok(Json(TestAnswer { told: false, status: None, problem: Some(problem) })),
@@ -116,13 +111,11 @@ pub(super) struct ReplayAnswer {
     responses((status = 200, description = "How many are due again", body = ReplayAnswer), ReplayProblems)
 )]
 pub(super) async fn replay(
-    State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
+    Authorized { api, key, .. }: Authorized<scope::Admin>, Payload(body): Payload,
 ) -> Result<Json<ReplayAnswer>, Problem> {
-    let key = api.keyring.check(&headers, Scope::Admin).await?;
-    if api.webhooks.now().url(&key.tenant).is_none() {
+    if api.state.webhooks.now().url(&key.tenant).is_none() {
         return Err(none());
     }
-    let body = body::read(body).await?;
     let body = if body.is_empty() { b"{}" } else { &*body };
     // Through a map, because serde also reads a struct from a JSON array.
     let which =
@@ -132,8 +125,8 @@ pub(super) async fn replay(
         None => None,
         Some(id) => Some(event_id(&id).ok_or_else(|| bad_event("must be an event's id: <uid>/<version>"))?),
     };
-    let replayed = api.ledger.replay_hooks(&key.tenant, only).await?;
-    api.webhooks.now().poke(&key.tenant);
+    let replayed = api.state.ledger.replay_hooks(&key.tenant, only).await?;
+    api.state.webhooks.now().poke(&key.tenant);
     Ok(Json(ReplayAnswer { replayed }))
 }
 
@@ -153,8 +146,8 @@ fn bad_event(rule: &str) -> Problem {
 }
 
 problems! {
-    ListProblems = key::problems(Scope::Admin);
-    TestProblems = key::problems(Scope::Admin).into_iter().chain([none()]);
-    ReplayProblems = key::problems(Scope::Admin).into_iter().chain(body::problems())
+    ListProblems = authorized::problems::<scope::Admin>();
+    TestProblems = authorized::problems::<scope::Admin>().into_iter().chain([none()]);
+    ReplayProblems = authorized::problems::<scope::Admin>().into_iter().chain(body::problems())
         .chain([none(), bad_event("must be an event's id: <uid>/<version>")]);
 }

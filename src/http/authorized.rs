@@ -1,0 +1,137 @@
+//! Authorisation. [`Authorized`] is the first argument of every handler: it verifies the API key and its scope, and it is the
+//! only way to the API behind the routes. A handler without it does not compile, because it has nothing to answer with.
+
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use moka::sync::Cache;
+
+use super::key::{Bearer, Scope};
+use super::problem::{Problem, ProblemKind};
+use super::{Api, scope};
+use crate::ledger::{KeyRow, Ledger};
+use crate::ops::metrics::Metrics;
+
+/// How long a key is valid without another look-up. A revoked key may work for this long.
+const FRESH: Duration = Duration::from_secs(10);
+/// How long a key stays known after its last look-up. Looking up a known key is not limited.
+const KNOWN: Duration = Duration::from_secs(600);
+/// Maximum number of cached keys.
+const MAX_KEYS: u64 = 10_000;
+/// Maximum number of ledger look-ups per second for unknown ids. It limits the load of guessed keys.
+const UNKNOWN_KEYS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
+
+/// The API, locked: handlers reach it through [`Authorized`] only.
+#[derive(Clone)]
+pub(super) struct Locked(Arc<Api>);
+
+impl Locked {
+    pub(super) fn new(api: Arc<Api>) -> Self {
+        Self(api)
+    }
+
+    /// The counters, which also count requests without a valid key.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.state.metrics
+    }
+}
+
+/// A request whose API key is valid and has the scope `S`.
+pub(super) struct Authorized<S> {
+    /// The API.
+    pub(super) api: Arc<Api>,
+    /// The key's row: its tenant and its id.
+    pub(super) key: KeyRow,
+    scope: PhantomData<S>,
+}
+
+impl<S: scope::Required> FromRequestParts<Locked> for Authorized<S> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, Locked(api): &Locked) -> Result<Self, Problem> {
+        let key = api.keys.verify(&parts.headers, S::SCOPE).await?;
+        Ok(Self { api: Arc::clone(api), key, scope: PhantomData })
+    }
+}
+
+/// Looks API keys up in the ledger, and caches them.
+pub(super) struct KeyCache {
+    ledger: Ledger,
+    cache: Cache<String, (KeyRow, Instant)>,
+    unknown: DefaultDirectRateLimiter,
+}
+
+impl KeyCache {
+    pub(super) fn new(ledger: Ledger) -> Self {
+        let cache = Cache::builder().max_capacity(MAX_KEYS).time_to_live(KNOWN).build();
+        Self { ledger, cache, unknown: RateLimiter::direct(Quota::per_second(UNKNOWN_KEYS_PER_SECOND)) }
+    }
+
+    /// Verifies the key of a request and its scope.
+    async fn verify(&self, headers: &HeaderMap, scope: Scope) -> Result<KeyRow, Problem> {
+        let given = Bearer::of(headers).ok_or_else(no_key)?;
+        let row = self.row(given.id().ok_or_else(unknown_key)?).await?.ok_or_else(unknown_key)?;
+        if !given.opens(&row) {
+            return Err(unknown_key());
+        }
+        if !row.scopes.split(' ').any(|s| s == scope.as_str()) {
+            return Err(lacks(scope));
+        }
+        Ok(row)
+    }
+
+    async fn row(&self, id: &str) -> Result<Option<KeyRow>, Problem> {
+        match self.cache.get(id) {
+            Some((row, read_at)) if read_at.elapsed() < FRESH => return Ok(Some(row)),
+            Some(_) => {}
+            None if self.unknown.check().is_err() => return Err(too_many_unknown_keys()),
+            None => {}
+        }
+        let row = self.ledger.key(id).await?;
+        match &row {
+            Some(row) => self.cache.insert(id.to_owned(), (row.clone(), Instant::now())),
+            None => self.cache.invalidate(id),
+        }
+        Ok(row)
+    }
+}
+
+/// The problems that every authorised request may be answered with.
+pub(super) fn problems<S: scope::Required>() -> Vec<Problem> {
+    vec![
+        no_key(),
+        unknown_key(),
+        lacks(S::SCOPE),
+        too_many_unknown_keys(),
+        Problem::ledger_away(),
+        Problem::time_out(),
+    ]
+}
+
+fn no_key() -> Problem {
+    let detail = "a bearer key is needed: Authorization: Bearer otp_…; make one with: otpost keys create";
+    Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
+}
+
+fn unknown_key() -> Problem {
+    let detail =
+        "this key is not known here: it is mistyped, revoked, or of another ledger; see: otpost keys list";
+    Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
+}
+
+fn lacks(scope: Scope) -> Problem {
+    let detail =
+        format!("this key lacks the scope {scope}; make one with: otpost keys create --scope {scope}");
+    Problem::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, detail)
+}
+
+fn too_many_unknown_keys() -> Problem {
+    let detail = "too many requests with unknown keys: try again in 1 s";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, ProblemKind::TooMany, detail).retry_after(1)
+}
