@@ -33,7 +33,7 @@ async fn a_script_seals_and_publishes_jobs_and_acts() {
     let house = House::build(std::time::Duration::from_millis(20)).await;
     let mut config = house.config(&["c1"]);
     config.dispatch.require_sealed = true;
-    let senders = otpost::config::SenderConfig { sms: Some("+15005550099".to_owned()), voice: None };
+    let senders = [(otpost::domain::channel::Channel::Sms, "+15005550099".to_owned())].into();
     let mut shop = otpost::config::TenantConfig::default();
     shop.senders.insert("c1".to_owned(), senders);
     config.tenants.insert("default".to_owned(), shop);

@@ -655,7 +655,7 @@ async fn trace_20_busy_machine_and_answered(p) {
         p.world.at(0.0).await;
         let name = format!("{verdict} {reason:?}");
         let mut j = with_begin(job(&[VOICE], &name, p.t(300)));
-        j.voice = Some(voice_limit(&name));
+        j.channel_limit = Some(voice_limit(&name));
         let uid = p.admit(&j).await;
         p.expect(uid, "sending v1 step 1 wake 15 code slots [0 0] owed [] | 1 open").await;
         p.world.at(0.4).await;
@@ -670,7 +670,7 @@ async fn trace_20_busy_machine_and_answered(p) {
 
 async fn trace_20_a_busy_call_is_followed_by_a_text_at_once(p) {
     let mut j = with_begin(job(&[VOICE, SMS], "a", p.t(300)));
-    j.voice = Some(voice_limit("a"));
+    j.channel_limit = Some(voice_limit("a"));
     let uid = p.admit(&j).await;
     p.world.at(0.4).await;
     let seen = p.read(uid).await;
@@ -689,7 +689,7 @@ async fn trace_20_the_quota_of_calls_refuses_a_begin(p) {
         for s in 0..3 {
             let mut j = with_begin(job(&[VOICE], &format!("{number} other"), p.t(300)));
             j.limits = vec![];
-            j.voice = Some(voice_limit(number));
+            j.channel_limit = Some(voice_limit(number));
             p.world.at(f64::from(s)).await;
             p.admit(&j).await;
         }
@@ -698,7 +698,7 @@ async fn trace_20_the_quota_of_calls_refuses_a_begin(p) {
     let voice_begin = async |uid, begin: Option<Begin>, number: &str| {
         let seen = p.read(uid).await;
         let begin = begin.unwrap();
-        let Begun::VoiceRefused { retry_after_s, .. } = p.begin_as_seen(&seen, begin.clone(), Some(voice_limit(number))).await
+        let Begun::ChannelRefused { retry_after_s, .. } = p.begin_as_seen(&seen, begin.clone(), Some(voice_limit(number))).await
             else { panic!("the fourth call within the hour") };
         assert_eq!(p.row(uid).await, p.show(&seen), "a refused begin changes nothing");
         p.skip(&seen, &begin, retry_after_s).await
@@ -732,11 +732,11 @@ async fn trace_20_the_quota_of_calls_refuses_a_begin(p) {
     // 9, 10: with admit.
     calls_used("nine").await;
     let mut j = with_begin(job(&[VOICE], "nine", p.t(300)));
-    j.voice = Some(voice_limit("nine"));
+    j.channel_limit = Some(voice_limit("nine"));
     p.admit(&j).await;
     p.expect(j.order.uid, "limited v1 step 2 wake none no code slots [] owed [limited 1]").await;
     let mut j = with_begin(job(&[VOICE, SMS], "nine", p.t(300)));
-    j.voice = Some(voice_limit("nine"));
+    j.channel_limit = Some(voice_limit("nine"));
     p.admit(&j).await;
     p.expect(j.order.uid, "queued v1 step 2 wake 10 code slots [10] owed []").await;
 }

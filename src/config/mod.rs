@@ -3,6 +3,7 @@
 //! Comes in: a file and its secrets' files. Goes out: a checked [`Config`], or one sentence that names the key. Nothing here
 //! connects to a server.
 
+mod by_channel;
 mod changes;
 pub mod live;
 mod sections;
@@ -166,11 +167,21 @@ impl Config {
     /// Checks the rules that concern more than one key.
     pub fn check(&self) -> Result<(), BadConfig> {
         let bad = |text: String| Err(BadConfig(text));
-        let mut named: Vec<(&str, &String)> = vec![];
-        named.extend(self.routes.sms.iter().map(|c| ("routes.sms", c)));
-        named.extend(self.routes.voice.iter().map(|c| ("routes.voice", c)));
-        for routes in self.routes.countries.values() {
-            named.extend(routes.sms.iter().chain(&routes.voice).flatten().map(|c| ("routes.countries", c)));
+        let mut named: Vec<(String, &String)> = vec![];
+        let countries =
+            self.routes.countries.iter().map(|(country, routes)| (format!(".countries.{country}"), routes));
+        for (country, routes) in countries.chain([(String::new(), &self.routes.channels)]) {
+            for (channel, carriers) in routes {
+                named.extend(carriers.iter().map(|carrier| (format!("routes{country}.{channel}"), carrier)));
+            }
+        }
+        let quotas = self.tenants.iter().map(|(name, tenant)| (format!("tenants.{name}"), &tenant.channels));
+        for (section, quotas) in quotas.chain([("limits".to_owned(), &self.limits.channels)]) {
+            if quotas.contains_key(&Channel::Sms) {
+                return bad(format!(
+                    "{section}.sms is not supported: {section}.number bounds texts and calls together"
+                ));
+            }
         }
         if let Some((key, carrier)) = named.iter().find(|(_, c)| !self.carriers.contains_key(*c)) {
             return bad(format!(
@@ -279,9 +290,10 @@ impl Config {
         self.tenants.get(tenant).and_then(|t| t.notice.as_deref()).unwrap_or(&self.limits.notice)
     }
 
-    /// The quota rules for calls to one number of a tenant.
-    pub fn voice_rules(&self, tenant: &str) -> &[Rule] {
-        self.tenants.get(tenant).and_then(|t| t.voice.as_deref()).unwrap_or(&self.limits.voice)
+    /// The quota rules for messages by a channel to one number of a tenant. `None` for a channel without a quota of its own.
+    pub fn channel_rules(&self, tenant: &str, channel: Channel) -> Option<&[Rule]> {
+        let own = self.tenants.get(tenant).and_then(|t| t.channels.get(&channel));
+        own.or_else(|| self.limits.channels.get(&channel)).map(Vec::as_slice)
     }
 
     /// The brand at the beginning of a tenant's messages.
@@ -296,11 +308,7 @@ impl Config {
 
     /// A tenant's own sender at a carrier. `None` means the sender of the account.
     pub fn sender(&self, tenant: &str, carrier: &str, channel: Channel) -> Option<&str> {
-        let senders = self.tenants.get(tenant)?.senders.get(carrier)?;
-        match channel {
-            Channel::Sms => senders.sms.as_deref(),
-            Channel::Voice => senders.voice.as_deref(),
-        }
+        self.tenants.get(tenant)?.senders.get(carrier)?.get(&channel).map(String::as_str)
     }
 
     /// Whether a tenant is configured. The tenant `default` always is.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::by_channel::{Key, SectionKey, section_by_channel};
 use crate::carriers::{AccountConfig, infobip, twilio};
+use crate::domain::channel::Channel;
 use crate::domain::decide::UnknownPolicy;
 use crate::domain::dispatch::NumberCheck;
 use crate::domain::quota::Rule;
@@ -118,15 +120,15 @@ section! {
         grace_s: u64 = 20,
     }
 }
-section! {
+section_by_channel! {
     /// Quotas and flood control.
     LimitsConfig {
+        /// Messages by one channel per phone number and tenant.
+        "" => channels: Vec<Rule> = [(Channel::Voice, rules(&["3/1h"]))],
         /// Codes per phone number and tenant.
         number: Vec<Rule> = rules(&["5/10m", "10/1d"]),
         /// Notices per phone number and tenant.
         notice: Vec<Rule> = rules(&["5/1h", "20/1d"]),
-        /// Calls per phone number and tenant.
-        voice: Vec<Rule> = rules(&["3/1h"]),
         /// Codes and notices together per phone number, over all tenants.
         operator: Vec<Rule> = vec![],
         /// Rate limit of HTTP requests per phone number.
@@ -173,19 +175,20 @@ section! {
         format: LogFormat = LogFormat::Text,
     }
 }
-section! {
+section_by_channel! {
     /// The settings of one tenant. Unset fields use the general setting.
     TenantConfig {
+        /// Quota rules for messages by one channel.
+        "" => channels: Vec<Rule> = [],
         /// Quota rules for codes.
         number: Option<Vec<Rule>> = None,
         /// Quota rules for notices.
         notice: Option<Vec<Rule>> = None,
-        /// Quota rules for calls.
-        voice: Option<Vec<Rule>> = None,
         /// The brand in messages.
         brand: Option<String> = None,
-        /// The tenant's senders, by carrier.
-        senders: BTreeMap<String, SenderConfig> = BTreeMap::new(),
+        /// The tenant's senders, by carrier and channel: a number, a short code or a name, in the carrier's format. The sender
+        /// of a call is a phone number.
+        senders: BTreeMap<String, BTreeMap<Channel, String>> = BTreeMap::new(),
         /// Whether unsealed jobs are refused.
         require_sealed: Option<bool> = None,
         /// The webhook that receives the tenant's events.
@@ -214,27 +217,15 @@ section! {
         allow_private_targets: bool = false,
     }
 }
-section! {
-    /// A tenant's senders at a carrier.
-    SenderConfig {
-        /// Sender of text messages: a number, a short code or a name, in the carrier's format.
-        sms: Option<String> = None,
-        /// Caller id: a phone number.
-        voice: Option<String> = None,
-    }
-}
-section! {
+section_by_channel! {
     /// An account at a carrier.
     CarrierConfig {
+        /// The action after a message with unknown outcome. [`crate::delivery::routing`] knows the defaults.
+        "unknown_" => unknown: UnknownPolicy = [],
         /// Maximum number of requests per second.
         rate_per_s: u32 = 100,
         /// Time limit for the carrier's answer, in seconds.
         time_out_s: u64 = 10,
-        /// The action after a text with unknown outcome. By default `lookup` if the carrier stores our references, otherwise
-        /// `wait`.
-        unknown_sms: Option<UnknownPolicy> = None,
-        /// The action after a call with unknown outcome.
-        unknown_voice: UnknownPolicy = UnknownPolicy::Never,
         /// A Twilio account.
         twilio: Option<twilio::Config> = None,
         /// An Infobip account.
@@ -256,24 +247,20 @@ impl CarrierConfig {
         accounts.into_iter().flatten().collect()
     }
 }
-section! {
+section_by_channel! {
     /// The carriers per channel, in order of preference.
     RoutesConfig {
-        /// Carriers for text messages.
-        sms: Vec<String> = vec![],
-        /// Carriers for calls.
-        voice: Vec<String> = vec![],
-        /// Overrides per country.
-        countries: BTreeMap<String, CountryRoutes> = BTreeMap::new(),
+        /// Carriers by channel. A channel without carriers uses every account that carries it.
+        "" => channels: Vec<String> = every_account(),
+        /// Overrides per country, by channel.
+        countries: BTreeMap<String, BTreeMap<Channel, Vec<String>>> = BTreeMap::new(),
     }
 }
-section! {
-    /// The carriers for one country. Unset fields use the general routes.
-    CountryRoutes {
-        /// Carriers for text messages.
-        sms: Option<Vec<String>> = None,
-        /// Carriers for calls.
-        voice: Option<Vec<String>> = None,
+impl RoutesConfig {
+    /// The configured carriers of a channel for a country. Empty: every account that carries the channel.
+    pub fn carriers(&self, channel: Channel, country: Option<&str>) -> &[String] {
+        let local = country.and_then(|c| self.countries.get(c)).and_then(|local| local.get(&channel));
+        local.or_else(|| self.channels.get(&channel)).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -285,6 +272,10 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+fn every_account() -> BTreeMap<Channel, Vec<String>> {
+    Channel::ALL.iter().map(|channel| (*channel, vec![])).collect()
 }
 
 fn rules(texts: &[&str]) -> Vec<Rule> {

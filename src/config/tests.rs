@@ -1,4 +1,6 @@
 use super::{Config, DEFAULT};
+use crate::domain::channel::Channel;
+use crate::domain::decide::UnknownPolicy;
 
 #[test]
 fn the_commented_default_is_the_default() {
@@ -45,6 +47,33 @@ fn a_route_to_nowhere_is_found_by_the_check() {
     let config = Config::parse("[routes]\nsms = [\"nobody\"]").unwrap();
     let why = config.check().unwrap_err().to_string();
     assert_eq!(why, "routes.sms names the carrier nobody, which has no section [carriers.nobody]");
+}
+
+#[test]
+fn a_section_by_channel_has_a_key_for_every_channel() {
+    for channel in Channel::ALL {
+        let text = format!(
+            "[routes]\n{channel} = [\"a\"]\n[routes.countries.DE]\n{channel} = [\"b\"]\n\
+             [carriers.a]\nunknown_{channel} = \"never\"\n\
+             [tenants.shop]\n{channel} = [\"7/1h\"]\nsenders.a = {{ {channel} = \"SHOP\" }}"
+        );
+        let config = Config::parse(&text).unwrap();
+        assert_eq!(config.routes.carriers(*channel, None), ["a"]);
+        assert_eq!(config.routes.carriers(*channel, Some("DE")), ["b"]);
+        assert_eq!(config.carriers["a"].unknown[channel], UnknownPolicy::Never);
+        assert_eq!(config.sender("shop", "a", *channel), Some("SHOP"));
+        assert_eq!(config.channel_rules("shop", *channel), Some(&["7/1h".parse().unwrap()][..]));
+    }
+    let why = |text: &str| Config::parse(text).unwrap_err().to_string();
+    let misspelt = why("[routes]\nsms = []\nvoise = []");
+    assert!(misspelt.starts_with("line 3: unknown field `voise`, expected one of `sms`,"), "{misspelt}");
+    assert!(misspelt.ends_with("; did you mean voice?"), "{misspelt}");
+    assert!(why("[routes.countries.DE]\nvoise = []").starts_with("line 2: the word is not known"));
+    let misspelt = why("[carriers.a]\nunknown_voic = \"wait\"");
+    assert!(misspelt.ends_with("did you mean unknown_voice?"), "{misspelt}");
+    assert!(why("[limits]\nvoice = 3").starts_with("line 2: the value has a wrong form"));
+    let unsupported = Config::parse("[limits]\nsms = [\"3/1h\"]").unwrap().check().unwrap_err();
+    assert!(unsupported.to_string().contains("limits.number"), "{unsupported}");
 }
 
 #[test]

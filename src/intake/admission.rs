@@ -164,7 +164,7 @@ impl Admitter {
             number_key: self.keys.number_key(&job.to),
             code: self.keys.seal_row(RowSecret::Code, uid, &secret),
             limits,
-            voice: None,
+            channel_limit: None,
             refusal,
             keep_refusal: door == Ingress::Amqp,
             supersedes: job
@@ -188,15 +188,17 @@ impl Admitter {
         self.config.sender(tenant, carrier, channel)
     }
 
-    /// Returns the quota of calls to a number. Calls for notices have a quota of their own, so that no notice uses up a call for a
-    /// code.
-    pub fn voice_limit(&self, tenant: &str, kind: Kind, to: &PhoneNumber) -> Limit {
+    /// Returns the quota of a channel for a number, if the channel has one. Notices have a quota of their own, so that no notice
+    /// uses up a call for a code.
+    pub fn channel_limit(
+        &self, tenant: &str, channel: Channel, kind: Kind, to: &PhoneNumber,
+    ) -> Option<Limit> {
+        let rules = self.config.channel_rules(tenant, channel)?.to_vec();
         let purpose = match kind {
-            Kind::Code => "voice",
-            Kind::Notice => "notice-voice",
+            Kind::Code => channel.to_string(),
+            Kind::Notice => format!("notice-{channel}"),
         };
-        let rules = self.config.voice_rules(tenant).to_vec();
-        Limit { key: self.keys.quota_key(Some(tenant), purpose, to), rules }
+        Some(Limit { key: self.keys.quota_key(Some(tenant), &purpose, to), rules })
     }
 
     /// Opens the sealed values of a dispatch's row.

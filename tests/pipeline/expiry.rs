@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use otpost::app::Roles;
+use otpost::domain::channel::Channel;
 use serde_json::json;
 
 use crate::support::house::{House, in_seconds, job};
@@ -26,7 +27,7 @@ async fn while_snoozed() {
     let house = House::build(Duration::from_millis(50)).await;
     let mut config = house.config(&["c1", "c2"]);
     config.worker.slots = 2;
-    config.routes.sms = vec!["c1".to_owned()];
+    config.routes.channels = [(Channel::Sms, vec!["c1".to_owned()])].into();
     config.carriers.get_mut("c1").unwrap().time_out_s = 30;
     let app = house.start(config, Roles::ALL).await;
     let holder = "+447701001501";

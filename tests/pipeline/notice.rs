@@ -5,6 +5,7 @@ use std::time::Duration;
 use otpost::app::{App, Roles, Start};
 use otpost::config::Config;
 use otpost::domain::attempt::Reason;
+use otpost::domain::channel::Channel;
 use otpost::domain::dispatch::Dispatch;
 use otpost::http::{NewKey, Scope};
 use serde_json::{Value, json};
@@ -41,7 +42,7 @@ fn tight(mut config: Config) -> Config {
     "Shop".clone_into(&mut config.messages.brand);
     config.limits.number = vec!["1/1h".parse().unwrap()];
     config.limits.notice = vec!["2/1h".parse().unwrap()];
-    config.limits.voice = vec!["1/1h".parse().unwrap()];
+    config.limits.channels = [(Channel::Voice, vec!["1/1h".parse().unwrap()])].into();
     config
 }
 
@@ -71,7 +72,7 @@ impl Ingress<'_> {
 }
 
 /// Seen to fail: where a notice is counted as a code (`admission`), and where its calls are counted as a code's
-/// (`voice_limit`).
+/// (`channel_limit`).
 async fn notices_are_sent_and_counted_apart(door: &Ingress<'_>) {
     let (to, called) = ("+447709000001", "+447709000002");
     let d = door.ends(&notice(to, json!({})), "delivered").await;

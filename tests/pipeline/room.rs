@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mock_gateway::Gateway;
 use otpost::app::Roles;
+use otpost::domain::channel::Channel;
 use serde_json::json;
 
 use crate::support::house::{House, in_seconds, job};
@@ -13,8 +14,8 @@ use crate::support::relay::Relay;
 async fn a_step_without_room_is_left_for_the_next_at_its_last_chance() {
     let house = House::build(Duration::from_millis(50)).await;
     let mut config = house.config(&["c1", "c2"]);
-    config.routes.sms = vec!["c1".to_owned()];
-    config.routes.voice = vec!["c2".to_owned()];
+    config.routes.channels =
+        [(Channel::Sms, vec!["c1".to_owned()]), (Channel::Voice, vec!["c2".to_owned()])].into();
     let app = house.start(config, Roles::ALL).await;
     // The account is refused: c1 is left alone for a while.
     house.script("+447701000301", json!(["unauthorized"])).await;

@@ -6,6 +6,7 @@ use otpost::app::{App, Roles};
 use otpost::carriers::infobip;
 use otpost::config::CarrierConfig;
 use otpost::domain::attempt::Attempt;
+use otpost::domain::channel::Channel;
 use otpost::domain::decide::UnknownPolicy;
 use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
@@ -72,11 +73,14 @@ fn named(company: Company, policy: UnknownPolicy) -> String {
 async fn start(house: &House, companies: &[(Company, UnknownPolicy)], base_url: &str) -> App {
     let mut config = house.config(&["calls"]);
     config.carriers.get_mut("calls").unwrap().time_out_s = 2;
-    config.routes.voice = vec!["calls".to_owned()];
+    config.routes.channels = [(Channel::Voice, vec!["calls".to_owned()])].into();
     for (n, (company, policy)) in companies.iter().enumerate() {
         let name = named(*company, *policy);
-        let mut carrier =
-            CarrierConfig { unknown_sms: Some(*policy), time_out_s: 2, ..CarrierConfig::default() };
+        let mut carrier = CarrierConfig {
+            unknown: [(Channel::Sms, *policy)].into(),
+            time_out_s: 2,
+            ..CarrierConfig::default()
+        };
         match company {
             Company::Twilio => carrier.twilio.clone_from(&config.carriers["calls"].twilio),
             Company::Infobip => {
@@ -89,8 +93,8 @@ async fn start(house: &House, companies: &[(Company, UnknownPolicy)], base_url: 
             }
         }
         config.carriers.insert(name.clone(), carrier);
-        let local = otpost::config::CountryRoutes { sms: Some(vec![name]), voice: None };
-        config.routes.countries.insert(COUNTRIES[n].0.to_owned(), local);
+        let local = (Channel::Sms, vec![name]);
+        config.routes.countries.insert(COUNTRIES[n].0.to_owned(), [local].into());
     }
     house.start(config, Roles::ALL).await
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use otpost::app::{App, Roles};
 use otpost::domain::attempt::Reason;
+use otpost::domain::channel::Channel;
 use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 
@@ -39,7 +40,7 @@ async fn the_quota_of_calls() {
     // No receipt overtakes the answer.
     let house = House::build(Duration::from_millis(500)).await;
     let mut config = house.config(&["c1"]);
-    config.limits.voice = vec!["1/1h".parse().unwrap()];
+    config.limits.channels = [(Channel::Voice, vec!["1/1h".parse().unwrap()])].into();
     let app = house.start(config, Roles::ALL).await;
     tokio::join!(
         after_a_bad_receipt(&house),

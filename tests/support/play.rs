@@ -48,7 +48,7 @@ pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
         number_key: format!("number {number}"),
         code: "v1.k.sealed-code".to_owned(),
         limits: vec![limit(number, &["5/10m", "10/1d"])],
-        voice: None,
+        channel_limit: None,
         refusal: None,
         keep_refusal: true,
         supersedes: None,
@@ -79,8 +79,11 @@ pub fn candidate(carrier: &str, unknown: UnknownPolicy) -> Candidate {
 /// Carriers for texts; c1 alone makes calls.
 pub fn policy(sms: &[&str]) -> Policy {
     Policy {
-        sms: sms.iter().map(|c| candidate(c, UnknownPolicy::Wait)).collect(),
-        voice: vec![candidate("c1", UnknownPolicy::Never)],
+        candidates: [
+            (SMS, sms.iter().map(|c| candidate(c, UnknownPolicy::Wait)).collect()),
+            (VOICE, vec![candidate("c1", UnknownPolicy::Never)]),
+        ]
+        .into(),
         receipt_wait: Duration::from_secs(900),
     }
 }
@@ -194,14 +197,14 @@ impl Play {
     }
 
     /// Begins on a row as it was seen.
-    pub async fn begin_as_seen(&self, seen: &Dispatch, begin: Begin, voice: Option<Limit>) -> Begun {
+    pub async fn begin_as_seen(&self, seen: &Dispatch, begin: Begin, channel_limit: Option<Limit>) -> Begun {
         let attempt = NewAttempt::new(begin.channel, &begin.carriers[0], TIME_OUT, begin.repeats);
         let beginning = Beginning {
             uid: seen.order.uid,
             expected_version: seen.version,
             step: begin.step,
             attempt,
-            voice,
+            channel_limit,
         };
         self.world.ledger.begin(beginning).await.unwrap()
     }

@@ -34,6 +34,7 @@ pub struct Account {
     pub client: Client,
     bounds: Arc<Bounds>,
     breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
+    /// The account as a candidate, for each channel that it carries.
     candidates: HashMap<Channel, Candidate>,
 }
 
@@ -107,23 +108,24 @@ impl Routes {
             let account =
                 account.ok_or_else(|| bad("needs a carrier section, such as [carriers.NAME.twilio]"))?;
             let (carrier, least) = (account.open().map_err(|e| bad(&e))?, account.min_life());
-            let keeps = |channel| carrier.keeps_references(channel);
-            let best = if keeps(Channel::Sms) { UnknownPolicy::Lookup } else { UnknownPolicy::Wait };
-            let unknown = [
-                (Channel::Sms, "unknown_sms", c.unknown_sms.unwrap_or(best)),
-                (Channel::Voice, "unknown_voice", c.unknown_voice),
-            ];
-            for (channel, key, policy) in unknown {
-                if matches!(policy, UnknownPolicy::Lookup | UnknownPolicy::Idempotent) && !keeps(channel) {
+            let mut candidates = HashMap::new();
+            for channel in Channel::ALL.iter().copied().filter(|channel| carrier.carries(*channel)) {
+                let keeps = carrier.keeps_references(channel);
+                let unknown = c
+                    .unknown
+                    .get(&channel)
+                    .copied()
+                    .unwrap_or_else(|| UnknownPolicy::default_of(channel, keeps));
+                if matches!(unknown, UnknownPolicy::Lookup | UnknownPolicy::Idempotent) && !keeps {
                     return Err(bad(&format!(
-                        "{key}: this carrier does not keep our reference; use wait or never"
+                        "unknown_{channel}: this carrier does not keep our reference; use wait or never"
                     )));
                 }
+                let candidate = Candidate { carrier: name.clone(), unknown, min_life: MIN_LIFE.max(least) };
+                candidates.insert(channel, candidate);
             }
             let client = Client::new(Duration::from_secs(c.time_out_s))
                 .map_err(|_| bad("no HTTP client can be made"))?;
-            let candidate =
-                |unknown| Candidate { carrier: name.clone(), unknown, min_life: MIN_LIFE.max(least) };
             let account = Account {
                 name: name.clone(),
                 carrier,
@@ -134,7 +136,7 @@ impl Routes {
                     .filter(|bounds| bounds.rate_per_s == c.rate_per_s && bounds.at_once == at_once)
                     .unwrap_or_else(|| Arc::new(Bounds::new(c.rate_per_s, at_once, workers))),
                 breakers: Mutex::default(),
-                candidates: unknown.map(|(channel, _, policy)| (channel, candidate(policy))).into(),
+                candidates,
             };
             accounts.insert(name.clone(), Arc::new(account));
         }
@@ -155,8 +157,10 @@ impl Routes {
             return Arc::clone(policy);
         }
         let policy = Arc::new(Policy {
-            sms: self.candidates(Channel::Sms, country),
-            voice: self.candidates(Channel::Voice, country),
+            candidates: Channel::ALL
+                .iter()
+                .map(|channel| (*channel, self.candidates(*channel, country)))
+                .collect(),
             receipt_wait: Duration::from_secs(self.config.dispatch.receipt_wait_s),
         });
         if policies.len() < MAX_CACHED_POLICIES {
@@ -166,20 +170,13 @@ impl Routes {
     }
 
     fn candidates(&self, channel: Channel, country: Option<&str>) -> Vec<Candidate> {
-        let routes = &self.config.routes;
-        let local = country.and_then(|c| routes.countries.get(c));
-        let named = match channel {
-            Channel::Sms => local.and_then(|l| l.sms.as_ref()).unwrap_or(&routes.sms),
-            Channel::Voice => local.and_then(|l| l.voice.as_ref()).unwrap_or(&routes.voice),
+        let named = self.config.routes.carriers(channel, country);
+        let accounts: Vec<&Arc<Account>> = if named.is_empty() {
+            self.accounts.values().collect()
+        } else {
+            named.iter().filter_map(|name| self.accounts.get(name)).collect()
         };
-        let all: Vec<String> =
-            if named.is_empty() { self.accounts.keys().cloned().collect() } else { named.clone() };
-        all.iter()
-            .filter_map(|n| self.accounts.get(n))
-            .filter(|a| a.carrier.carries(channel))
-            .filter_map(|a| a.candidates.get(&channel))
-            .cloned()
-            .collect()
+        accounts.into_iter().filter_map(|account| account.candidates.get(&channel)).cloned().collect()
     }
 
     /// Chooses the first of these carriers that is healthy and has a free permit and rate limit capacity. `has_waited` is set for a

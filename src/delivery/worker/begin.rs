@@ -8,7 +8,6 @@ use super::sending::Sending;
 use super::{Action, Snapshot, Worker, now_at};
 use crate::delivery::routing::NoRoom;
 use crate::domain::attempt::{BEGIN_TO_SEND, Cause, Outcome, Reason};
-use crate::domain::channel::Channel;
 use crate::domain::clock::between;
 use crate::domain::decide::{Begin, give_up, skip_step, snooze};
 use crate::intake::admission::Contents;
@@ -55,7 +54,7 @@ impl Worker {
             uid: d.order.uid,
             expected_version: d.version,
             step: begin.step,
-            voice: voice_limit(&seen, &begin, &contents),
+            channel_limit: channel_limit(&seen, &begin, &contents),
             attempt: NewAttempt::new(begin.channel, &account.name, account.client.time_out, begin.repeats),
         };
         crash::at(Point::DueToBegin);
@@ -69,7 +68,7 @@ impl Worker {
         match self.commit(beginning, sending.handed_at).await {
             Some(Ok(Begun::Begun(row))) => self.send_attempt(Snapshot::new(*row, &seen.rules), sending).await,
             Some(Ok(Begun::VersionConflict(row))) => Self::if_due(row, &seen.rules),
-            Some(Ok(Begun::VoiceRefused { retry_after_s, .. })) => {
+            Some(Ok(Begun::ChannelRefused { retry_after_s, .. })) => {
                 let decision = skip_step(&seen.d, &begin, retry_after_s, seen.now(), &policy);
                 self.write(seen, decision).await
             }
@@ -116,9 +115,11 @@ impl Worker {
     }
 }
 
-/// Returns the voice quota to check, which happens at the first begin of a call's step.
-fn voice_limit(seen: &Snapshot, begin: &Begin, contents: &Contents) -> Option<Limit> {
+/// Returns the channel's quota, which is checked at the first begin of a step.
+fn channel_limit(seen: &Snapshot, begin: &Begin, contents: &Contents) -> Option<Limit> {
     let d = &seen.d;
-    let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
-    first.then(|| seen.rules.admitter.voice_limit(&d.order.tenant, contents.kind(), &contents.to))
+    if d.attempts_of(begin.step).next().is_some() {
+        return None;
+    }
+    seen.rules.admitter.channel_limit(&d.order.tenant, begin.channel, contents.kind(), &contents.to)
 }

@@ -12,7 +12,6 @@ use crate::delivery::routing::NoRoom;
 use crate::delivery::rules::Rules;
 use crate::domain::attempt::State;
 use crate::domain::backoff;
-use crate::domain::channel::Channel;
 use crate::domain::clock::between;
 use crate::domain::decide::MIN_LIFE;
 use crate::domain::dispatch::Event;
@@ -73,9 +72,7 @@ impl Worker {
             .map_err(|_| NO_ROOM)?;
         let account = &ready.account;
         let attempt = NewAttempt::new(channel, &account.name, account.client.time_out, None);
-        if channel == Channel::Voice {
-            admission.voice = Some(rules.admitter.voice_limit(&job.tenant, job.kind(), &job.to));
-        }
+        admission.channel_limit = rules.admitter.channel_limit(&job.tenant, channel, job.kind(), &job.to);
         let claim = attempt.claim;
         admission.attempt = Some(attempt);
         Ok(Sending { to: job.to.clone(), words, ready, claim, handed_at: Duration::ZERO })

@@ -28,7 +28,7 @@ pub fn snooze(
     work.follow(policy, |d| step::snooze_step(d, wait, now, policy))
 }
 
-/// Decides after the voice quota refused a begin: the step is skipped.
+/// Decides after the channel's quota refused a begin: the step is skipped.
 pub fn skip_step(
     seen: &Dispatch, begin: &Begin, retry_after_s: u64, now: Timestamp, policy: &Policy,
 ) -> Decision {

@@ -9,6 +9,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -51,6 +52,17 @@ pub enum UnknownPolicy {
     Never,
 }
 
+impl UnknownPolicy {
+    /// Returns the policy where none is configured. A repeated text does little harm; a repeated call disturbs.
+    pub fn default_of(channel: Channel, keeps_references: bool) -> Self {
+        match channel {
+            Channel::Sms if keeps_references => Self::Lookup,
+            Channel::Sms => Self::Wait,
+            Channel::Voice => Self::Never,
+        }
+    }
+}
+
 /// A carrier that may serve a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -65,10 +77,8 @@ pub struct Candidate {
 /// The parts of the configuration on which a decision depends, for one country.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Carriers for texts to this country, first choice first.
-    pub sms: Vec<Candidate>,
-    /// Carriers for calls to this country, first choice first.
-    pub voice: Vec<Candidate>,
+    /// Carriers to this country by channel, first choice first.
+    pub candidates: BTreeMap<Channel, Vec<Candidate>>,
     /// How long after the code's expiry a receipt is awaited.
     pub receipt_wait: Duration,
 }
@@ -76,10 +86,7 @@ pub struct Policy {
 impl Policy {
     /// Returns the carriers that may serve a channel, first choice first.
     pub fn candidates(&self, channel: Channel) -> &[Candidate] {
-        match channel {
-            Channel::Sms => &self.sms,
-            Channel::Voice => &self.voice,
-        }
+        self.candidates.get(&channel).map_or(&[], Vec::as_slice)
     }
 }
 

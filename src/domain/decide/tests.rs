@@ -24,8 +24,11 @@ fn policy(sms: &[&str], voice: &[&str]) -> Policy {
             .collect::<Vec<_>>()
     };
     Policy {
-        sms: all(sms, UnknownPolicy::Wait),
-        voice: all(voice, UnknownPolicy::Never),
+        candidates: [
+            (Channel::Sms, all(sms, UnknownPolicy::Wait)),
+            (Channel::Voice, all(voice, UnknownPolicy::Never)),
+        ]
+        .into(),
         receipt_wait: Duration::from_secs(900),
     }
 }
@@ -235,7 +238,7 @@ fn a_carrier_that_says_try_at_once_is_still_given_a_pause() {
 #[test]
 fn a_carrier_that_needs_more_life_is_skipped() {
     let mut policy = policy(&["a", "b"], &[]);
-    policy.sms[0].min_life = Duration::from_secs(60);
+    policy.candidates.get_mut(&Channel::Sms).unwrap()[0].min_life = Duration::from_secs(60);
     let d = dispatch(&[Channel::Sms]);
     assert_eq!(decide(&d, t(250.0), &policy).begin.unwrap().carriers, ["b"]);
     assert_eq!(decide(&d, t(291.0), &policy).transition.state, State::Expired);

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::begin::NewAttempt;
 use super::outbox::Destinations;
 use crate::domain::attempt::{Reason, State};
-use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Dispatch, Order, Slot};
 use crate::domain::quota::Rule;
 
@@ -55,8 +54,8 @@ pub struct Admission {
     pub code: String,
     /// The quotas of the phone number: the tenant's, then the operator's.
     pub limits: Vec<Limit>,
-    /// The voice quota. Set when the first step is a call that begins at once.
-    pub voice: Option<Limit>,
+    /// The quota of the first step's channel. Set when the channel has one and the step begins at once.
+    pub channel_limit: Option<Limit>,
     /// The refusal, if the job is refused before the ledger is queried.
     pub refusal: Option<Refusal>,
     /// Whether a refusal is stored as a row (AMQP) or leaves the id free (HTTP).
@@ -80,7 +79,8 @@ pub(in crate::ledger) struct AdmissionRow<'a> {
     number_key: &'a str,
     code: &'a str,
     limits: &'a [Limit],
-    voice: &'a Option<Limit>,
+    #[serde(rename = "voice")]
+    channel_limit: &'a Option<Limit>,
     refusal: Option<State>,
     refusal_reason: Option<Reason>,
     keep_refusal: bool,
@@ -95,10 +95,10 @@ pub(in crate::ledger) struct AdmissionRow<'a> {
 }
 
 impl Admission {
-    /// The first step after step 1 that is not a call. Without such a step, one more than the number of steps.
+    /// The first step on another channel than step 1. Without such a step, one more than the number of steps.
     pub(in crate::ledger) fn skip_to(&self) -> u8 {
         let plan = &self.order.plan;
-        (2..plan.over()).find(|s| plan.step(*s) != Some(Channel::Voice)).unwrap_or(plan.over())
+        (2..plan.over()).find(|s| plan.step(*s) != plan.step(1)).unwrap_or(plan.over())
     }
 
     pub(in crate::ledger) fn row(&self) -> AdmissionRow<'_> {
@@ -108,7 +108,7 @@ impl Admission {
             number_key: &self.number_key,
             code: &self.code,
             limits: &self.limits,
-            voice: &self.voice,
+            channel_limit: &self.channel_limit,
             refusal: self.refusal.map(|r| r.state),
             refusal_reason: self.refusal.map(|r| r.reason),
             keep_refusal: self.keep_refusal,
@@ -137,7 +137,7 @@ impl Admission {
 
     /// Removes the first attempt, because the job waited too long for it. A worker begins an attempt after the admission.
     pub fn begin_nothing(&mut self) {
-        (self.attempt, self.voice) = (None, None);
+        (self.attempt, self.channel_limit) = (None, None);
     }
 
     /// The dispatch that was inserted in state `sending`, with its first attempt. `None` when no attempt began.

@@ -78,8 +78,9 @@ pub struct Beginning {
     /// The attempt to begin.
     #[serde(flatten)]
     pub attempt: NewAttempt,
-    /// The voice quota. Set when the step is a call and has no attempt yet.
-    pub voice: Option<Limit>,
+    /// The channel's quota. Set when the channel has one and the step has no attempt yet.
+    #[serde(rename = "voice")]
+    pub channel_limit: Option<Limit>,
 }
 
 /// The result of beginning an attempt.
@@ -89,8 +90,8 @@ pub enum Begun {
     Begun(Box<Dispatch>),
     /// The version had changed. Holds the current dispatch, or `None` if it was deleted.
     VersionConflict(Option<Box<Dispatch>>),
-    /// The voice quota is used up.
-    VoiceRefused {
+    /// The channel's quota is used up.
+    ChannelRefused {
         /// Seconds until the quota has room.
         retry_after_s: u64,
         /// The ledger's clock.

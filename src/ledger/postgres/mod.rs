@@ -101,7 +101,7 @@ impl Store for Postgres {
             .map(|row| match row {
                 BeginRow::Begun { row } => Begun::Begun(row),
                 BeginRow::Lost { row } => Begun::VersionConflict(row),
-                BeginRow::VoiceRefused { retry_after_s, now } => Begun::VoiceRefused { retry_after_s, now },
+                BeginRow::VoiceRefused { retry_after_s, now } => Begun::ChannelRefused { retry_after_s, now },
             })
             .collect())
     }

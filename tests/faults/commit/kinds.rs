@@ -145,7 +145,13 @@ async fn single(play: &Play, kind: Kind) -> Asked {
     let act = match kind {
         Kind::Begin => {
             let attempt = NewAttempt::new(SMS, "c1", Duration::from_secs(10), None);
-            Act::Begin(Beginning { uid, expected_version: seen.version, step: 1, attempt, voice: None })
+            Act::Begin(Beginning {
+                uid,
+                expected_version: seen.version,
+                step: 1,
+                attempt,
+                channel_limit: None,
+            })
         }
         Kind::Take => Act::Take(uid),
         Kind::Finish => Act::Conclude(Box::new(play.finishing(&seen, accepted("SM1")).await.0)),

@@ -28,7 +28,7 @@ fn a_call_whose_outcome_is_unknown_is_not_repeated_but_followed() {
 #[test]
 fn an_idempotent_repeat_goes_to_the_same_carrier_at_once() {
     let mut policy = policy(&["a", "b"], &[]);
-    policy.sms[0].unknown = UnknownPolicy::Idempotent;
+    policy.candidates.get_mut(&Channel::Sms).unwrap()[0].unknown = UnknownPolicy::Idempotent;
     let d = after_unknown(&[Channel::Sms], &policy);
     let b = decide(&d, t(1.0), &policy).begin.unwrap();
     assert_eq!((b.carriers, b.repeats), (vec!["a".to_owned()], Some(1)));
@@ -38,7 +38,7 @@ fn an_idempotent_repeat_goes_to_the_same_carrier_at_once() {
 fn the_same_carrier_that_is_not_to_be_had_for_a_repeat_is_not_waited_for_without_end() {
     for unknown in [UnknownPolicy::Idempotent, UnknownPolicy::Lookup] {
         let mut policy = policy(&["a", "b"], &[]);
-        policy.sms[0].unknown = unknown;
+        policy.candidates.get_mut(&Channel::Sms).unwrap()[0].unknown = unknown;
         let d = after_unknown(&[Channel::Sms], &policy);
         let b = decide(&d, t(9.9), &policy).begin.unwrap();
         assert_eq!(b.carriers, ["a"], "{unknown:?}");
@@ -50,7 +50,7 @@ fn the_same_carrier_that_is_not_to_be_had_for_a_repeat_is_not_waited_for_without
 #[test]
 fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     let mut policy = policy(&["a", "b"], &[]);
-    policy.sms[0].unknown = UnknownPolicy::Lookup;
+    policy.candidates.get_mut(&Channel::Sms).unwrap()[0].unknown = UnknownPolicy::Lookup;
     let mut d = after_unknown(&[Channel::Sms], &policy);
     let b = decide(&d, t(1.0), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
@@ -78,7 +78,7 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
 #[test]
 fn a_repeat_under_one_reference_shares_its_receipt() {
     let mut policy = policy(&["a"], &["v"]);
-    policy.sms[0].unknown = UnknownPolicy::Idempotent;
+    policy.candidates.get_mut(&Channel::Sms).unwrap()[0].unknown = UnknownPolicy::Idempotent;
     // The attempt that the receipt is for, and whether the carrier keeps our reference or uses ids of its own.
     for (verdict, of, keeps, begins) in [
         (ReceiptStatus::Bad, 0, true, Some(2)),

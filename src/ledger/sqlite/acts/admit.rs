@@ -85,8 +85,8 @@ fn place(
     db: &Connection, job: &Admission, d: &mut Dispatch, retry_after_s: &mut Option<u64>, now: Timestamp,
 ) -> Result<(), Fault> {
     let limits: Vec<&Limit> = job.limits.iter().collect();
-    let voice_wait = match &job.voice {
-        Some(voice) => quota::free_at(&slots(db, &voice.key)?, &voice.rules, now),
+    let channel_wait = match &job.channel_limit {
+        Some(limit) => quota::free_at(&slots(db, &limit.key)?, &limit.rules, now),
         None => None,
     };
     let skip_to = job.skip_to();
@@ -97,13 +97,13 @@ fn place(
         }
         room
     };
-    if let Some(until) = voice_wait.filter(|_| number_has_room && skip_to >= job.order.plan.over()) {
+    if let Some(until) = channel_wait.filter(|_| number_has_room && skip_to >= job.order.plan.over()) {
         (d.state, d.reason, d.step) = (State::Limited, Some(Reason::VoiceQuota), skip_to);
         *retry_after_s = Some(quota::retry_after_s(now, until));
         return Ok(());
     }
-    let with_voice = job.voice.iter().filter(|_| voice_wait.is_none());
-    match take_slots(db, &limits.into_iter().chain(with_voice).collect::<Vec<_>>(), now)? {
+    let with_channel = job.channel_limit.iter().filter(|_| channel_wait.is_none());
+    match take_slots(db, &limits.into_iter().chain(with_channel).collect::<Vec<_>>(), now)? {
         Err(wait) => {
             (d.state, d.reason) = (State::Limited, Some(Reason::Quota));
             *retry_after_s = Some(wait);
@@ -112,12 +112,12 @@ fn place(
             d.slots = taken;
             d.slots_held = !d.slots.is_empty();
             match &job.attempt {
-                Some(attempt) if voice_wait.is_none() => {
+                Some(attempt) if channel_wait.is_none() => {
                     let attempt = attempt.begun(1, 1, now);
                     (d.state, d.wake_at) = (State::Sending, Some(attempt.deadline));
                     d.attempts.push(attempt);
                 }
-                _ if voice_wait.is_some() => d.step = skip_to,
+                _ if channel_wait.is_some() => d.step = skip_to,
                 _ => {}
             }
         }

@@ -24,10 +24,10 @@ pub(in crate::ledger::sqlite) fn begin(
     if d.version != b.expected_version || d.open().is_some() || d.code.is_none() {
         return Ok(Begun::VersionConflict(Some(Box::new(d))));
     }
-    if let Some(voice) = &b.voice {
-        match take_slots(db, &[voice], now)? {
+    if let Some(limit) = &b.channel_limit {
+        match take_slots(db, &[limit], now)? {
             Ok(slots) => d.slots.extend(slots),
-            Err(retry_after_s) => return Ok(Begun::VoiceRefused { retry_after_s, now }),
+            Err(retry_after_s) => return Ok(Begun::ChannelRefused { retry_after_s, now }),
         }
     }
     if d.step != b.step {
