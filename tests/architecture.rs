@@ -22,7 +22,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("intake", &["broker", "config", "domain", "ledger", "messages", "seal"]),
     ("outbox", &["broker", "config", "domain", "ledger", "ops"]),
     ("delivery", &["broker", "carriers", "config", "domain", "intake", "ledger", "ops", "outbox", "seal"]),
-    ("receipts", &["broker", "carriers", "config", "delivery", "domain", "intake", "ledger", "ops"]),
+    ("receipts", &["broker", "carriers", "config", "delivery", "domain", "intake", "ledger", "ops", "seal"]),
     (
         "http",
         &["broker", "config", "delivery", "domain", "intake", "ledger", "ops", "outbox", "receipts", "seal"],
@@ -39,7 +39,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "app", "broker", "carriers", "config", "domain", "http", "intake", "ledger", "messages", "ops",
-            "seal",
+            "receipts", "seal",
         ],
     ),
 ];

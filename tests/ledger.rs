@@ -6,10 +6,10 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use otpost::domain::attempt::{Outcome, Reason, State};
+use otpost::domain::attempt::{AttemptId, Outcome, Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::clock::Clock;
 use otpost::domain::dispatch::Stop;
-use otpost::ledger::{Admission, Admitted, Advanced, Concluded, Ledger, LedgerError};
+use otpost::ledger::{Admission, Admitted, Advanced, Concluded, Ledger, LedgerError, Recorded};
 use support::on_both;
 use support::play::{Play, SMS, VOICE, accepted, job, limit, with_begin};
 use support::relay::{Direction, Relay};
@@ -127,6 +127,30 @@ async fn two_limits_hold_under_load_on_sqlite() {
 }
 
 on_both! {
+
+async fn a_receipt_with_the_carriers_message_id_alone_finds_its_attempt(p) {
+    let ledger = &p.world.ledger;
+    let delivered = |reference: &str| Receipt { verdict: ReceiptStatus::Delivered, reason: None, carrier_code: None, reference: Some(reference.to_owned()) };
+    // Stored before the receipt.
+    let a = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
+    let attempt = AttemptId { uid: a, n: 1 };
+    ledger.name_attempt("c1", "SM1", attempt).await.unwrap();
+    ledger.name_attempt("c1", "SM1", attempt).await.unwrap();
+    assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), Recorded::Recorded));
+    assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), Recorded::NothingNew));
+    // The receipt comes first; ids of another carrier do not match.
+    let b = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
+    let attempt = AttemptId { uid: b, n: 1 };
+    assert_eq!(ledger.record_by_reference("c1", "SM2", delivered("SM2")).await.unwrap(), (None, Recorded::Stray));
+    ledger.name_attempt("c2", "SM2", attempt).await.unwrap();
+    assert_eq!(p.read(b).await.attempts[0].receipt, None);
+    ledger.name_attempt("c1", "SM2", attempt).await.unwrap();
+    assert_eq!(p.read(b).await.attempts[0].receipt, Some(ReceiptStatus::Delivered));
+    // A process that ended in between: the periodic match finds it, once, and a row that is gone names nothing.
+    assert_eq!(ledger.match_references().await.unwrap(), []);
+    ledger.name_attempt("c1", "SM3", AttemptId { uid: uuid::Uuid::nil(), n: 1 }).await.unwrap();
+    assert_eq!(ledger.record_by_reference("c1", "SM3", delivered("SM3")).await.unwrap(), (None, Recorded::Stray));
+}
 
 async fn two_jobs_of_one_number_in_one_group_pass_in_order(p) {
     // The first keeps the door busy; the others gather into one group.

@@ -24,12 +24,13 @@ fn infobip() -> Infobip {
 pub fn holds(input: &[u8]) {
     let (status, body) = first(input);
     let account = infobip();
-    match account.parse_callback(&Callback { url: "", headers: &HeaderMap::new(), body }) {
+    match account.parse_callback(&Callback { url: "", query: "", headers: &HeaderMap::new(), body }) {
         Err(e) => assert_eq!(e, InvalidCallback::Form),
-        Ok(None) => {}
-        Ok(Some(receipt)) => {
-            is_bounded(&receipt);
-            assert_eq!(receipt.verdict == ReceiptStatus::Bad, receipt.reason.is_some());
+        Ok(reports) => {
+            for receipt in reports.into_iter().map(|report| report.receipt) {
+                is_bounded(&receipt);
+                assert_eq!(receipt.verdict == ReceiptStatus::Bad, receipt.reason.is_some());
+            }
         }
     }
     let Some(status) = std::str::from_utf8(status).ok().and_then(|text| text.parse().ok()) else { return };

@@ -2,8 +2,8 @@
 //! with the signature of another body, another URL or another token it is not believed, and neither without one.
 
 use axum::http::{HeaderMap, HeaderValue};
-use otpost::carriers::{Callback, Carrier, InvalidCallback};
-use otpost::domain::attempt::{Receipt, ReceiptStatus};
+use otpost::carriers::{Callback, Carrier, InvalidCallback, Report};
+use otpost::domain::attempt::ReceiptStatus;
 
 use super::account::{TOKEN, is_bounded, signature, twilio};
 
@@ -14,10 +14,11 @@ const URL: &str = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-55
 pub fn holds(input: &[u8]) {
     match read(Some(&signature(TOKEN, URL, input)), input) {
         Err(e) => assert_eq!(e, InvalidCallback::Form),
-        Ok(None) => {}
-        Ok(Some(receipt)) => {
-            is_bounded(&receipt);
-            assert_eq!(receipt.verdict == ReceiptStatus::Bad, receipt.reason.is_some());
+        Ok(reports) => {
+            for receipt in reports.into_iter().map(|report| report.receipt) {
+                is_bounded(&receipt);
+                assert_eq!(receipt.verdict == ReceiptStatus::Bad, receipt.reason.is_some());
+            }
         }
     }
     let other = [input, b"&x=y".as_slice()].concat();
@@ -37,9 +38,9 @@ pub fn holds(input: &[u8]) {
     assert_eq!(read(None, input), Err(InvalidCallback::Signature));
 }
 
-fn read(signature: Option<&str>, body: &[u8]) -> Result<Option<Receipt>, InvalidCallback> {
+fn read(signature: Option<&str>, body: &[u8]) -> Result<Vec<Report>, InvalidCallback> {
     let value = signature.map(|text| HeaderValue::from_str(text).expect("base64 fits into a header"));
     let name = axum::http::HeaderName::from_static("x-twilio-signature");
     let headers: HeaderMap = value.into_iter().map(|value| (name.clone(), value)).collect();
-    twilio().parse_callback(&Callback { url: URL, headers: &headers, body })
+    twilio().parse_callback(&Callback { url: URL, query: "", headers: &headers, body })
 }

@@ -101,6 +101,25 @@ create table quota (
 ) with (fillfactor = 80);
 
 -- Receipts with a good token for an attempt that is not here. Kept 72 h and matched again.
+-- The carrier's message ids, of accounts whose callbacks name nothing else.
+create table carrier_reference (
+    carrier          text not null,
+    reference        text not null,
+    uid              uuid not null references dispatch on delete cascade,
+    n                smallint not null,
+    primary key (carrier, reference)
+);
+create index carrier_reference_uid on carrier_reference (uid);
+
+-- Receipts with a message id that no attempt has yet. Kept 72 h and matched again.
+create table unmatched_receipt (
+    carrier          text not null,
+    reference        text not null,
+    receipt          jsonb not null,
+    received_at      timestamptz not null,
+    primary key (carrier, reference, receipt)
+);
+
 create table stray_receipt (
     uid              uuid not null,
     n                smallint not null,

@@ -76,6 +76,25 @@ create table quota (
     slots            text not null                  -- JSON list of microseconds
 ) without rowid;
 
+-- The carrier's message ids, of accounts whose callbacks name nothing else.
+create table carrier_reference (
+    carrier          text not null,
+    reference        text not null,
+    uid              text not null references dispatch on delete cascade,
+    n                integer not null,
+    primary key (carrier, reference)
+) without rowid;
+create index carrier_reference_uid on carrier_reference (uid);
+
+-- Receipts with a message id that no attempt has yet. Kept 72 h and matched again.
+create table unmatched_receipt (
+    carrier          text not null,
+    reference        text not null,
+    receipt          text not null,
+    received_at      integer not null,
+    primary key (carrier, reference, receipt)
+) without rowid;
+
 -- Receipts with a good token for an attempt that is not here. Kept 72 h and matched again.
 create table stray_receipt (
     uid              text not null,

@@ -18,6 +18,9 @@ pub struct Config {
     ///
     /// Defaults to a fake: `fake-key-of-the-mock-gateway`.
     pub api_key: String,
+    /// Where the states of texts are reported that name no address of their own, as an account may be set up at a
+    /// carrier. Defaults to none.
+    pub account_callback: Option<AccountCallback>,
     /// Time between two states of a text or a call. Zero is allowed. Defaults to 400 ms.
     pub pace: Duration,
     /// A file to which everything is appended as JSON lines before it is answered. It survives a kill of the
@@ -36,12 +39,22 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
 }
 
+/// The address of an account for the states of its texts.
+#[derive(Debug, Clone)]
+pub struct AccountCallback {
+    /// The URL, without a query.
+    pub url: String,
+    /// Whether it is called by `GET`, with the fields in the query.
+    pub by_get: bool,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             account_sid: "AC00000000000000000000000000000001".into(),
             auth_token: "fake-token-of-the-mock-gateway".into(),
             api_key: "fake-key-of-the-mock-gateway".into(),
+            account_callback: None,
             pace: Duration::from_millis(400),
             record_file: None,
             record_cap: 200_000,

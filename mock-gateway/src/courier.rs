@@ -33,6 +33,8 @@ pub(crate) struct Callback {
 pub(crate) enum Body {
     Form(Vec<(String, String)>),
     Json(serde_json::Value),
+    /// A `GET`: the URL has it all.
+    InUrl,
 }
 
 /// How long and how often a callback is tried.
@@ -136,14 +138,18 @@ impl Courier {
     async fn attempt(&self, callback: &Callback) -> Result<u16, reqwest::Error> {
         let mut headers = callback.headers.clone();
         let kind = match callback.body {
-            Body::Form(_) => "application/x-www-form-urlencoded; charset=UTF-8",
-            Body::Json(_) => "application/json",
+            Body::Form(_) => Some("application/x-www-form-urlencoded; charset=UTF-8"),
+            Body::Json(_) => Some("application/json"),
+            Body::InUrl => None,
         };
-        headers.insert(CONTENT_TYPE, reqwest::header::HeaderValue::from_static(kind));
-        let request = self.client(callback.patience.connect)?.post(&callback.url).headers(headers);
+        if let Some(kind) = kind {
+            headers.insert(CONTENT_TYPE, reqwest::header::HeaderValue::from_static(kind));
+        }
+        let client = self.client(callback.patience.connect)?;
         let request = match &callback.body {
-            Body::Form(form) => request.form(form),
-            Body::Json(value) => request.json(value),
+            Body::Form(form) => client.post(&callback.url).headers(headers).form(form),
+            Body::Json(value) => client.post(&callback.url).headers(headers).json(value),
+            Body::InUrl => client.get(&callback.url).headers(headers),
         };
         let mut answer = request.timeout(callback.patience.read).send().await?;
         let mut read = 0;

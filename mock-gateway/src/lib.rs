@@ -35,5 +35,5 @@ mod segments;
 mod switchboard;
 mod twilio;
 
-pub use config::Config;
+pub use config::{AccountCallback, Config};
 pub use gateway::Gateway;

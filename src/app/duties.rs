@@ -40,8 +40,10 @@ pub(super) async fn housekeeping(ledger: Ledger, retention_days: u32) {
         let before = ledger.now().checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
         while ledger.purge(before, 1000).await.is_ok_and(|gone| gone == 1000) {}
         while ledger.purge_quotas(1000).await.is_ok_and(|gone| gone == 1000) {}
-        if let Ok(found @ 1..) = ledger.match_strays().await {
-            tracing::info!(receipts = found, "stray receipts found their attempts");
+        let by_attempt = ledger.match_strays().await.unwrap_or(0);
+        let by_reference = ledger.match_references().await.map_or(0, |changed| changed.len());
+        if by_attempt + by_reference > 0 {
+            tracing::info!(receipts = by_attempt + by_reference, "stray receipts found their attempts");
         }
     }
 }

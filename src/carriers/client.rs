@@ -4,11 +4,12 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue};
 use futures_util::{Stream, StreamExt};
 use zeroize::Zeroizing;
 
+use super::Answer;
 use crate::domain::attempt::{Cause, Outcome};
 
 /// Maximum bytes of an answer that are read. A carrier's answer has a few hundred bytes.
@@ -58,31 +59,6 @@ pub enum Method {
     Get,
     /// `POST`.
     Post,
-}
-
-/// The HTTP answer of a carrier.
-#[derive(Clone)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body; `None` if it was too long or incomplete.
-    pub body: Option<Vec<u8>>,
-    /// When the answer arrived, by this machine's clock.
-    pub at: jiff::Timestamp,
-}
-
-impl Answer {
-    /// Returns the body as JSON, or `None` if it is not JSON.
-    pub fn json(&self) -> Option<serde_json::Value> {
-        self.read()
-    }
-
-    /// Returns the body as a `T`, or `None` if it is not JSON of this form.
-    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_slice(self.body.as_deref()?).ok()
-    }
 }
 
 /// An HTTP client with the connections of one account.

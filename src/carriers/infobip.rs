@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::client::{Auth, Method};
 use super::{
-    AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Request, Secret, kept,
-    retry_after,
+    AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Report, Request, Secret,
+    checked_base_url, kept, strongest,
 };
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
@@ -99,7 +99,8 @@ struct Message<'a> {
     destinations: [Destination<'a>; 1],
     content: Content<'a>,
     options: Options,
-    webhooks: Webhooks<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhooks: Option<Webhooks<'a>>,
 }
 
 #[derive(Serialize)]
@@ -191,8 +192,8 @@ pub struct Infobip {
 }
 
 impl AccountConfig for Config {
-    fn kind(&self) -> &'static str {
-        "infobip"
+    fn base_url(&self) -> &str {
+        &self.base_url
     }
 
     fn secret(&mut self) -> Secret<'_> {
@@ -207,15 +208,12 @@ impl AccountConfig for Config {
 impl Infobip {
     /// Creates an account. Returns the error text if the configuration is not valid.
     pub fn new(config: Config) -> Result<Self, String> {
-        let whole = |u: axum::http::Uri| u.scheme().is_some() && u.host().is_some();
-        if !config.base_url.parse().is_ok_and(whole) {
-            return Err("base_url must begin with https:// (or http:// for the mock gateway)".to_owned());
-        }
+        let base_url = checked_base_url(&config.base_url)?;
         let key = config.api_key.ok_or("needs api_key or api_key_file")?;
         if !key.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
             return Err("api_key holds a space or a line break: it is one word".to_owned());
         }
-        Ok(Self { base_url: config.base_url.trim_end_matches('/').to_owned(), key, from: config.from })
+        Ok(Self { base_url, key, from: config.from })
     }
 
     fn request(&self, method: Method, path: &str, body: Zeroizing<String>) -> Request {
@@ -238,11 +236,8 @@ impl Carrier for Infobip {
         self.carries(channel)
     }
 
-    fn build(&self, message: &OutboundMessage<'_>) -> Request {
-        let text = match message.words {
-            Words::Text(text) => text,
-            Words::Speech(_) => unreachable!("it carries texts alone"),
-        };
+    fn build(&self, message: &OutboundMessage<'_>) -> Option<Request> {
+        let Words::Text(text) = message.words else { return None };
         let message = Message {
             sender: message.sender.unwrap_or(&self.from),
             // The carrier expects digits only, without `+`.
@@ -257,24 +252,18 @@ impl Carrier for Infobip {
                     time_unit: "SECONDS",
                 },
             },
-            webhooks: Webhooks {
-                delivery: Reporting { url: message.callback, intermediate_report: true, notify: true },
+            webhooks: message.callback.map(|url| Webhooks {
+                delivery: Reporting { url, intermediate_report: true, notify: true },
                 content_type: "application/json",
-            },
+            }),
         };
         let body = serde_json::to_string(&Sending { messages: [message] }).expect("plain structs serialise");
-        self.request(Method::Post, "/sms/3/messages", Zeroizing::new(body))
+        Some(self.request(Method::Post, "/sms/3/messages", Zeroizing::new(body)))
     }
 
     fn judge(&self, _: Channel, answer: &Answer) -> Judgement {
-        let wait = retry_after(answer.headers.get("retry-after").and_then(|v| v.to_str().ok()), answer.at);
-        match answer.status {
-            200..=299 => {}
-            429 => return Outcome::Throttled { retry_after: wait }.into(),
-            401 | 403 | 404 => return Outcome::Misconfigured(RefusalScope::Account).into(),
-            400..=499 => return Outcome::Rejected(Reason::Request).into(),
-            // The carrier's documentation does not say that any of these statuses means "nothing accepted".
-            _ => return Outcome::Unknown.into(),
+        if !answer.is_success() {
+            return answer.outcome_by_status().into();
         }
         // The carrier answers 200 for a refused text too.
         let said = answer.read::<SendAnswer>().and_then(|taken| taken.messages.into_iter().next());
@@ -303,9 +292,13 @@ impl Carrier for Infobip {
 
     /// Relies on the token in the callback URL, because there is no signature to verify. Signatures are configured per subscription
     /// at the carrier, and are not documented for callback URLs of single messages.
-    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback> {
+    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Vec<Report>, InvalidCallback> {
         let reports: Reports = serde_json::from_slice(callback.body).map_err(|_| InvalidCallback::Form)?;
-        Ok(strongest(&reports))
+        let report = |said: &MessageStatus| {
+            let attempt = said.message_id.as_deref().and_then(|id| id.parse().ok());
+            Some(Report { attempt, receipt: of_message(said)? })
+        };
+        Ok(reports.results.iter().filter_map(report).collect())
     }
 
     fn status_request(&self, channel: Channel, reference: &str) -> Option<Request> {
@@ -316,18 +309,8 @@ impl Carrier for Infobip {
 
     fn parse_status(&self, _: Channel, answer: &Answer) -> Option<Receipt> {
         let logs = (answer.status == 200).then(|| answer.read::<Reports>())??;
-        strongest(&logs)
+        strongest(logs.results.iter().filter_map(of_message))
     }
-}
-
-/// Returns the receipt with the highest rank. A body may contain several, in an undocumented order.
-fn strongest(reports: &Reports) -> Option<Receipt> {
-    let rank = |receipt: &Receipt| match receipt.verdict {
-        ReceiptStatus::Interim => 0,
-        ReceiptStatus::Bad => 1,
-        ReceiptStatus::Delivered => 2,
-    };
-    reports.results.iter().filter_map(of_message).max_by_key(rank)
 }
 
 fn of_message(said: &MessageStatus) -> Option<Receipt> {

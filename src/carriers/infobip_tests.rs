@@ -24,14 +24,16 @@ fn answer(status: u16, body: &Value) -> Answer {
 #[test]
 fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
     let to = PhoneNumber::parse("+41793026727").unwrap();
-    let request = account().build(&OutboundMessage {
-        to: &to,
-        words: &Words::Text("Your code is 123456".to_owned().into()),
-        sender: None,
-        life: Duration::from_millis(119_900),
-        reference: "0192f0c1-2222-7333-8444-555566667777-1",
-        callback: "https://otp.example/r",
-    });
+    let request = account()
+        .build(&OutboundMessage {
+            to: &to,
+            words: &Words::Text("Your code is 123456".to_owned().into()),
+            sender: None,
+            life: Duration::from_millis(119_900),
+            reference: "0192f0c1-2222-7333-8444-555566667777-1",
+            callback: Some("https://otp.example/r"),
+        })
+        .unwrap();
     assert_eq!(request.url, "https://xxxxx.api.infobip.example/sms/3/messages");
     assert!(matches!(request.auth, Auth::Own("App", ref key) if key.as_str() == "key"));
     let body: Value = serde_json::from_str(&request.body).unwrap();
@@ -119,7 +121,8 @@ fn reports_and_logs_read_as_the_tables_say() {
     ] {
         let report = report(group, id, error);
         let body = report.to_string().into_bytes();
-        let read = account().parse_callback(&Callback { url: "", headers: &headers, body: &body }).unwrap();
+        let callback = Callback { url: "", query: "", headers: &headers, body: &body };
+        let read = account().parse_callback(&callback).unwrap().pop().map(|report| report.receipt);
         assert_eq!(read.as_ref().map(|r| (r.verdict, r.reason)), expected, "{group} {id}");
         assert_eq!(read, account().parse_status(Channel::Sms, &answer(200, &report)), "a log says the same");
         assert!(read.is_none_or(|r| r.reference.as_deref() == Some("job-42")));
@@ -134,8 +137,27 @@ fn reports_and_logs_read_as_the_tables_say() {
     several["results"].as_array_mut().unwrap().push(report(1, 7, &Value::Null)["results"][0].clone());
     let heard = account().parse_status(Channel::Sms, &answer(200, &several)).unwrap();
     assert_eq!(heard.verdict, ReceiptStatus::Delivered, "whatever comes last in a batch");
-    let read = |body: &[u8]| account().parse_callback(&Callback { url: "", headers: &headers, body });
+    let read =
+        |body: &[u8]| account().parse_callback(&Callback { url: "", query: "", headers: &headers, body });
     assert_eq!(read(b"<reportResponse/>"), Err(InvalidCallback::Form));
+}
+
+#[test]
+fn a_report_names_the_attempt_and_a_call_is_not_built() {
+    let id = "0192f0c1-2222-7333-8444-555566667777-1";
+    let body = report(3, 5, &Value::Null).to_string().replace("job-42", id).into_bytes();
+    let callback = Callback { url: "", query: "", headers: &HeaderMap::new(), body: &body };
+    let reports = account().parse_callback(&callback).unwrap();
+    assert_eq!(reports[0].attempt, Some(id.parse().unwrap()));
+    let message = OutboundMessage {
+        to: &PhoneNumber::parse("+41793026727").unwrap(),
+        words: &Words::Speech(crate::domain::dispatch::Spoken { language: "de".to_owned(), parts: vec![] }),
+        sender: None,
+        life: Duration::from_secs(60),
+        reference: id,
+        callback: None,
+    };
+    assert!(account().build(&message).is_none());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! Each carrier is one file that reads from top to bottom: tables of codes, the request (pure), the answer (pure), the callback
 //! (pure, over the raw bytes). Only `client` sends.
 
+pub mod answer;
 pub mod client;
 pub mod infobip;
 pub mod twilio;
@@ -14,13 +15,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::Deserialize;
 
-use crate::domain::attempt::{Judgement, Receipt};
+use crate::domain::attempt::{AttemptId, Judgement, Receipt, ReceiptStatus};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::PhoneNumber;
 use crate::domain::dispatch::Words;
 
-pub use client::{Answer, Client, Request};
+pub use answer::{Answer, retry_after};
+pub use client::{Client, Request};
 
 /// A message to send, without a carrier's markup.
 #[derive(Debug)]
@@ -35,18 +38,40 @@ pub struct OutboundMessage<'a> {
     pub life: Duration,
     /// Our reference: the attempt's id, or the id of the attempt that it repeats at the same carrier.
     pub reference: &'a str,
-    /// The callback URL for delivery receipts. It contains the attempt's id and its token.
-    pub callback: &'a str,
+    /// The callback URL for the delivery receipts of this message. `None` if the account has one URL for all messages.
+    pub callback: Option<&'a str>,
 }
 
-/// A callback as received, before verification.
+/// A callback as received by `GET` or `POST`, before verification.
 pub struct Callback<'a> {
-    /// The public URL that the carrier was given, rebuilt from the configuration.
+    /// The public URL that the carrier was given, rebuilt from the configuration, with the query.
     pub url: &'a str,
+    /// The raw query; empty without one.
+    pub query: &'a str,
     /// The headers.
     pub headers: &'a axum::http::HeaderMap,
-    /// The raw body.
+    /// The raw body; empty for a `GET`.
     pub body: &'a [u8],
+}
+
+/// A delivery receipt in a callback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The attempt, if the callback contains our reference. Otherwise the URL names it, or the receipt's `reference` is looked up.
+    pub attempt: Option<AttemptId>,
+    /// The receipt.
+    pub receipt: Receipt,
+}
+
+/// The URLs to which a carrier reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Callbacks {
+    /// Each message is sent with a URL of its own.
+    #[default]
+    Message,
+    /// The account has one URL for all messages, entered at the carrier.
+    Account,
 }
 
 /// Why a callback is not valid.
@@ -68,18 +93,18 @@ pub trait Carrier: Send + Sync {
     /// Returns whether the carrier keeps our reference: it can be queried by it, and drops a repeat with the same one.
     fn keeps_references(&self, channel: Channel) -> bool;
 
-    /// Returns the request that sends a message.
-    fn build(&self, message: &OutboundMessage<'_>) -> Request;
+    /// Returns the request that sends a message. `None` if the account does not carry the channel.
+    fn build(&self, message: &OutboundMessage<'_>) -> Option<Request>;
 
     /// Interprets the answer to a send request.
     fn judge(&self, channel: Channel, answer: &Answer) -> Judgement;
 
-    /// Verifies and parses a callback. Returns `None` if its status is not relevant.
+    /// Verifies and parses a callback. Reports whose status is not relevant are left out.
     ///
     /// # Errors
     ///
     /// Returns [`InvalidCallback`] if the signature or the form is wrong.
-    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback>;
+    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Vec<Report>, InvalidCallback>;
 
     /// Returns the request that queries the status of an accepted message, by the carrier's message id, or by our reference if the
     /// carrier keeps it. `None` if the carrier has no such request.
@@ -91,8 +116,8 @@ pub trait Carrier: Send + Sync {
 
 /// The configuration of an account at one carrier.
 pub trait AccountConfig {
-    /// Returns the name of the section in `carriers.NAME`.
-    fn kind(&self) -> &'static str;
+    /// Returns the base URL of the carrier's API.
+    fn base_url(&self) -> &str;
 
     /// Returns the account's secret and the path of the file that may contain it.
     fn secret(&mut self) -> Secret<'_>;
@@ -116,42 +141,37 @@ pub struct Secret<'c> {
     pub file: &'c mut Option<PathBuf>,
 }
 
+/// Calls a macro with the list of all carriers. Each is a module here, and a section `[carriers.NAME.CARRIER]` in the
+/// configuration.
+macro_rules! with_all_carriers {
+    ($macro:ident) => {
+        $macro! { twilio infobip }
+    };
+}
+pub(crate) use with_all_carriers;
+
+/// Returns a base URL without a trailing slash, or the error text if it is not an HTTP URL.
+fn checked_base_url(text: &str) -> Result<String, String> {
+    let complete = |url: axum::http::Uri| url.scheme().is_some() && url.host().is_some();
+    if text.parse().is_ok_and(complete) {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("base_url must begin with https:// (or http:// for the mock gateway)".to_owned())
+    }
+}
+
+/// Returns the receipt with the highest rank: `delivered`, then `bad`, then `interim`. A callback may contain several receipts of
+/// one message, in any order.
+pub fn strongest(receipts: impl IntoIterator<Item = Receipt>) -> Option<Receipt> {
+    receipts.into_iter().max_by_key(|receipt| match receipt.verdict {
+        ReceiptStatus::Interim => 0,
+        ReceiptStatus::Bad => 1,
+        ReceiptStatus::Delivered => 2,
+    })
+}
+
 /// Returns a carrier's id or code if it may be stored: 1 to 128 characters, without control characters.
 pub fn kept(text: &str) -> Option<String> {
     let fits = (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned())
-}
-
-/// Parses `Retry-After`, in seconds or as an HTTP date (RFC 9110, 10.2.3). The result is at most one day.
-pub fn retry_after(header: Option<&str>, now: jiff::Timestamp) -> Option<Duration> {
-    const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
-    let text = header?.trim();
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // A number that does not fit is more than one day.
-        return Some(text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs).min(MAX_RETRY_AFTER));
-    }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(crate::domain::clock::between(now, at).min(MAX_RETRY_AFTER))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::retry_after;
-
-    #[test]
-    fn retry_after_reads_seconds_and_dates_and_caps_the_absurd() {
-        let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let s = |text| retry_after(Some(text), now).map(|d| d.as_secs());
-        assert_eq!(s("7"), Some(7));
-        assert_eq!(s("Thu, 01 Jan 2026 00:02:00 GMT"), Some(120));
-        assert_eq!(s("Wed, 01 Jan 2025 00:02:00 GMT"), Some(0));
-        assert_eq!(s("99999999999"), Some(86_400));
-        assert_eq!(s("99999999999999999999999999"), Some(86_400));
-        assert_eq!(s("soon"), None);
-        assert_eq!(s("-5"), None);
-        assert_eq!(s("+5"), None);
-        assert_eq!(retry_after(None, now), None::<Duration>);
-    }
 }

@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 
 use super::client::{Auth, Method};
 use super::{
-    AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Request, Secret, kept,
-    retry_after,
+    AccountConfig, Answer, Callback, Carrier, InvalidCallback, OutboundMessage, Report, Request, Secret,
+    checked_base_url, kept,
 };
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
@@ -96,18 +96,22 @@ const LONGEST_TWIML: usize = 4000;
 /// Valid range of `ValidityPeriod` in seconds. Twilio recommends more than 5 s; it may drop a message with less at once.
 const VALIDITY: std::ops::RangeInclusive<u64> = 1..=36_000;
 
+/// The states of a call that are reported.
+const CALL_EVENTS: [&str; 4] = ["initiated", "ringing", "answered", "completed"];
 /// Maximum seconds that a phone rings (Twilio's default).
 const RING_S: u64 = 60;
 
 /// A Twilio account.
 pub struct Twilio {
     config: Config,
+    /// Without a trailing slash.
+    base_url: String,
     token: SecretString,
 }
 
 impl AccountConfig for Config {
-    fn kind(&self) -> &'static str {
-        "twilio"
+    fn base_url(&self) -> &str {
+        &self.base_url
     }
 
     fn secret(&mut self) -> Secret<'_> {
@@ -129,19 +133,13 @@ impl Twilio {
         if config.from.is_none() && config.messaging_service_sid.is_none() {
             return Err("needs from or messaging_service_sid".to_owned());
         }
-        if !config
-            .base_url
-            .parse::<axum::http::Uri>()
-            .is_ok_and(|u| u.scheme().is_some() && u.host().is_some())
-        {
-            return Err("base_url must begin with https:// (or http:// for the mock gateway)".to_owned());
-        }
+        let base_url = checked_base_url(&config.base_url)?;
         let digits = config.account_sid.strip_prefix("AC");
         if !digits.is_some_and(|d| d.len() == 32 && d.bytes().all(|b| b.is_ascii_hexdigit())) {
             return Err("account_sid is AC and 32 hexadecimal digits".to_owned());
         }
         let token = config.auth_token.clone().ok_or("needs auth_token or auth_token_file")?;
-        Ok(Self { config, token })
+        Ok(Self { config, base_url, token })
     }
 
     fn resource(&self, channel: Channel, name: &str) -> String {
@@ -149,7 +147,7 @@ impl Twilio {
             Channel::Sms => "Messages",
             Channel::Voice => "Calls",
         };
-        let base = self.config.base_url.trim_end_matches('/');
+        let base = &self.base_url;
         format!("{base}/2010-04-01/Accounts/{}/{list}{name}.json", self.config.account_sid)
     }
 
@@ -174,9 +172,7 @@ impl Carrier for Twilio {
         false
     }
 
-    fn build(&self, message: &OutboundMessage<'_>) -> Request {
-        // Twilio retries a callback once, and never after a 5xx, unless the URL's fragment requests more retries.
-        let callback = format!("{}#rc=5&rp=all", message.callback);
+    fn build(&self, message: &OutboundMessage<'_>) -> Option<Request> {
         let mut form = Form::default();
         form.add("To", message.to.expose());
         let channel = match message.words {
@@ -195,9 +191,9 @@ impl Carrier for Twilio {
             }
             Words::Speech(spoken) => {
                 let own = self.config.voice_from.as_deref().or(self.config.from.as_deref());
-                form.add("From", message.sender.or(own).unwrap_or_default());
+                form.add("From", message.sender.or(own)?);
                 form.add("Twiml", &twiml(spoken));
-                for event in ["initiated", "ringing", "answered", "completed"] {
+                for event in message.callback.iter().flat_map(|_| CALL_EVENTS) {
                     form.add("StatusCallbackEvent", event);
                 }
                 // A call that rings after the expiry of the code would speak a code that is no longer valid.
@@ -208,8 +204,11 @@ impl Carrier for Twilio {
                 Channel::Voice
             }
         };
-        form.add("StatusCallback", &callback);
-        self.request(Method::Post, self.resource(channel, ""), form.0)
+        if let Some(callback) = message.callback {
+            // Twilio retries a callback once, and never after a 5xx, unless the URL's fragment requests more retries.
+            form.add("StatusCallback", &format!("{callback}#rc=5&rp=all"));
+        }
+        Some(self.request(Method::Post, self.resource(channel, ""), form.0))
     }
 
     fn judge(&self, _: Channel, answer: &Answer) -> Judgement {
@@ -217,7 +216,6 @@ impl Carrier for Twilio {
         let field = |name: &str| body.as_ref().and_then(|b| b.get(name));
         let text = |name: &str| field(name).and_then(|v| v.as_str()).and_then(kept);
         let code = field("code").and_then(serde_json::Value::as_i64);
-        let wait = retry_after(answer.headers.get("retry-after").and_then(|v| v.to_str().ok()), answer.at);
         let outcome = match (answer.status, code.and_then(rejected)) {
             (200..=299, _) => match text("sid") {
                 Some(reference) => {
@@ -230,15 +228,14 @@ impl Carrier for Twilio {
                 // Twilio accepted the request, but the answer has no message id.
                 None => Outcome::Unknown,
             },
-            (429, _) | (400..=499, Some(Outcome::Throttled { .. })) => {
-                Outcome::Throttled { retry_after: wait }
+            (400..=499, Some(Outcome::Throttled { .. })) => {
+                Outcome::Throttled { retry_after: answer.retry_after() }
             }
+            (429, _) => answer.outcome_by_status(),
             (400..=499, Some(outcome)) => outcome,
-            (401 | 403 | 404, None) => Outcome::Misconfigured(RefusalScope::Account),
-            (400..=499, None) => Outcome::Rejected(Reason::Request),
             // Twilio's edge answers 503 before a message is created. Other 5xx answers say nothing about acceptance.
             (503, _) => Outcome::Unavailable,
-            _ => Outcome::Unknown,
+            _ => answer.outcome_by_status(),
         };
         Judgement {
             outcome,
@@ -246,8 +243,11 @@ impl Carrier for Twilio {
         }
     }
 
-    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Option<Receipt>, InvalidCallback> {
-        let form: Vec<(String, String)> = form_urlencoded::parse(callback.body).into_owned().collect();
+    /// A `GET` has its fields in the query, which is part of the signed URL.
+    fn parse_callback(&self, callback: &Callback<'_>) -> Result<Vec<Report>, InvalidCallback> {
+        let pairs =
+            |text: &[u8]| -> Vec<(String, String)> { form_urlencoded::parse(text).into_owned().collect() };
+        let form = pairs(callback.body);
         let given = callback.headers.get("x-twilio-signature").ok_or(InvalidCallback::Signature)?.as_bytes();
         let token = self.token.expose_secret();
         // Some senders sign the URL with the standard port, others without.
@@ -257,13 +257,16 @@ impl Carrier for Twilio {
         if !believed {
             return Err(InvalidCallback::Signature);
         }
-        let field = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let fields = if callback.body.is_empty() { pairs(callback.query.as_bytes()) } else { form };
+        let field = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let code = field("ErrorCode").and_then(|c| c.parse::<i64>().ok());
-        if let Some(status) = field("MessageStatus") {
-            return Ok(of_message(status, code, field("MessageSid")));
-        }
-        let status = field("CallStatus").ok_or(InvalidCallback::Form)?;
-        Ok(of_call(status, field("AnsweredBy"), field("SipResponseCode"), field("CallSid")))
+        let receipt = if let Some(status) = field("MessageStatus") {
+            of_message(status, code, field("MessageSid"))
+        } else {
+            let status = field("CallStatus").ok_or(InvalidCallback::Form)?;
+            of_call(status, field("AnsweredBy"), field("SipResponseCode"), field("CallSid"))
+        };
+        Ok(receipt.map(|receipt| Report { attempt: None, receipt }).into_iter().collect())
     }
 
     fn status_request(&self, channel: Channel, reference: &str) -> Option<Request> {

@@ -64,14 +64,11 @@ fn the_standard_port_may_be_signed_or_not() {
     assert_eq!(spellings("https://a.example:8443/x"), ["https://a.example:8443/x"]);
 }
 
-fn callback(body: &str, signed: &str) -> Result<Option<Receipt>, InvalidCallback> {
+fn callback(url: &str, body: &str, signed: &str) -> Result<Vec<Report>, InvalidCallback> {
     let mut headers = HeaderMap::new();
     headers.insert("x-twilio-signature", signed.parse().unwrap());
-    account().parse_callback(&Callback {
-        url: "https://example.com/hooks/twilio/status",
-        headers: &headers,
-        body: body.as_bytes(),
-    })
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    account().parse_callback(&Callback { url, query, headers: &headers, body: body.as_bytes() })
 }
 
 #[test]
@@ -80,11 +77,39 @@ fn a_callback_is_believed_only_with_its_signature() {
                 &MessageSid=SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&MessageStatus=delivered\
                 &SmsSid=SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&SmsStatus=delivered&To=%2B15005550010";
     let good = "2AAsmco4Nhq2nntdycpgEt9+UO4=";
-    let receipt = callback(body, good).unwrap().unwrap();
-    assert_eq!(receipt.verdict, ReceiptStatus::Delivered);
-    assert_eq!(receipt.reference.as_deref(), Some("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
-    assert_eq!(callback(&body.replace("delivered", "undelivered"), good), Err(InvalidCallback::Signature));
-    assert_eq!(callback(body, "AAAA"), Err(InvalidCallback::Signature));
+    let url = "https://example.com/hooks/twilio/status";
+    let report = &callback(url, body, good).unwrap()[0];
+    assert_eq!((report.receipt.verdict, report.attempt), (ReceiptStatus::Delivered, None));
+    assert_eq!(report.receipt.reference.as_deref(), Some("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    let other = body.replace("delivered", "undelivered");
+    assert_eq!(callback(url, &other, good), Err(InvalidCallback::Signature));
+    assert_eq!(callback(url, body, "AAAA"), Err(InvalidCallback::Signature));
+}
+
+/// A `GET` is signed over its URL with the query alone.
+#[test]
+fn a_callback_by_get_is_read_from_its_query() {
+    let url = "https://example.com/r?MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30003";
+    let good = signature("12345", url, &[]);
+    let report = &callback(url, "", &good).unwrap()[0];
+    assert_eq!(report.receipt.reason, Some(Reason::Unreachable));
+    assert_eq!(report.receipt.reference.as_deref(), Some("SM1"));
+    let forged = url.replace("undelivered", "delivered");
+    assert_eq!(callback(&forged, "", &good), Err(InvalidCallback::Signature));
+}
+
+#[test]
+fn an_account_with_one_url_for_all_messages_sends_none_along() {
+    let to = PhoneNumber::parse("+447700900123").unwrap();
+    let text = Words::Text(Zeroizing::new("Your code: 4815".to_owned()));
+    let call = Words::Speech(Spoken { language: "en-GB".to_owned(), parts: vec![] });
+    for words in [&text, &call] {
+        let life = Duration::from_secs(60);
+        let message =
+            OutboundMessage { to: &to, words, sender: None, life, reference: "x-1", callback: None };
+        let body = account().build(&message).unwrap().body;
+        assert!(!body.contains("StatusCallback"), "{}", *body);
+    }
 }
 
 #[test]
@@ -201,9 +226,9 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
         sender: None,
         life: Duration::from_secs(290),
         reference: "x-1",
-        callback: "https://r.example/v1/x",
+        callback: Some("https://r.example/v1/x"),
     };
-    let request = account().build(&message);
+    let request = account().build(&message).unwrap();
     assert_eq!(
         request.url,
         "https://api.example/2010-04-01/Accounts/ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/Messages.json"
@@ -227,9 +252,9 @@ fn a_call_speaks_and_escapes() {
         sender: None,
         life: Duration::from_secs(60),
         reference: "x-1",
-        callback: "https://r.example/",
+        callback: Some("https://r.example/"),
     };
-    let request = account().build(&message);
+    let request = account().build(&message).unwrap();
     let form: Vec<(String, String)> = form_urlencoded::parse(request.body.as_bytes()).into_owned().collect();
     let fields =
         |name: &str| form.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();

@@ -25,6 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::app::Roles;
 use crate::broker::Broker;
+use crate::carriers::Callbacks;
 use crate::config::{self, Config};
 use crate::messages::Templates;
 
@@ -209,12 +210,6 @@ fn has_carriers(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The base URL of the carrier's API.
-fn base_url(carrier: &config::CarrierConfig) -> &str {
-    let twilio = carrier.twilio.as_ref().map(|t| t.base_url.as_str());
-    twilio.or(carrier.infobip.as_ref().map(|i| i.base_url.as_str())).unwrap_or_default()
-}
-
 /// Whether the host of a URL is localhost or a loopback address.
 fn is_here(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -236,12 +231,16 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     let names: Vec<&str> = config.carriers.keys().map(String::as_str).collect();
     println!("The configuration is good: jobs over {broker}, carriers: {}.", names.join(", "));
     if is_here(&config.receipts.public_url)
-        && let Some(name) = config.carriers.iter().find(|(_, c)| !is_here(base_url(c))).map(|(name, _)| name)
+        && let Some(name) = config.carriers.iter().find(|(_, c)| !is_here(c.base_url())).map(|(name, _)| name)
     {
         println!(
             "But receipts.public_url is on this machine: {name} cannot report there, and every text without a receipt is followed \
              by the next channel."
         );
+    }
+    for (name, _) in config.carriers.iter().filter(|(_, c)| c.callbacks == Callbacks::Account) {
+        let url = crate::receipts::account_url(&config.receipts.public_url, &config.keys()?, name);
+        println!("Enter this callback URL at the carrier of {name}: {url}");
     }
     let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
     for (name, segments) in templates.charged_above_one(&config.messages.brand) {

@@ -123,7 +123,7 @@ impl Config {
             files.extend([&mut webhook.secret_file, &mut webhook.previous_secret_file]);
         }
         for carrier in self.carriers.values_mut() {
-            files.extend(carrier.accounts_mut().into_iter().map(|account| account.secret().file));
+            files.extend(carrier.accounts_mut().into_iter().map(|(_, account)| account.secret().file));
         }
         for file in files.into_iter().flatten() {
             *file = folder.join(&*file);
@@ -154,10 +154,9 @@ impl Config {
             }
         }
         for (name, carrier) in &mut self.carriers {
-            for account in carrier.accounts_mut() {
-                let kind = account.kind();
+            for (company, account) in carrier.accounts_mut() {
                 let secret = account.secret();
-                let key = format!("carriers.{name}.{kind}.{}", secret.key);
+                let key = format!("carriers.{name}.{company}.{}", secret.key);
                 from_file(&key, secret.value, secret.file.as_deref())?;
             }
         }
@@ -190,9 +189,11 @@ impl Config {
         }
         for (name, carrier) in &self.carriers {
             if carrier.accounts().len() != 1 {
-                return bad(format!(
-                    "carriers.{name} needs its kind: one section [carriers.{name}.twilio] or [carriers.{name}.infobip]"
-                ));
+                let sections: Vec<String> = CarrierConfig::CARRIERS
+                    .iter()
+                    .map(|carrier| format!("[carriers.{name}.{carrier}]"))
+                    .collect();
+                return bad(format!("carriers.{name} needs exactly one section {}", sections.join(" or ")));
             }
             if carrier.rate_per_s == 0 || !(1..=30).contains(&carrier.time_out_s) {
                 return bad(format!(

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::by_channel::{Key, SectionKey, section_by_channel};
-use crate::carriers::{AccountConfig, infobip, twilio};
+use crate::carriers::{AccountConfig, Callbacks, with_all_carriers};
 use crate::domain::channel::Channel;
 use crate::domain::decide::UnknownPolicy;
 use crate::domain::dispatch::NumberCheck;
@@ -217,36 +217,53 @@ section! {
         allow_private_targets: bool = false,
     }
 }
-section_by_channel! {
-    /// An account at a carrier.
-    CarrierConfig {
-        /// The action after a message with unknown outcome. [`crate::delivery::routing`] knows the defaults.
-        "unknown_" => unknown: UnknownPolicy = [],
-        /// Maximum number of requests per second.
-        rate_per_s: u32 = 100,
-        /// Time limit for the carrier's answer, in seconds.
-        time_out_s: u64 = 10,
-        /// A Twilio account.
-        twilio: Option<twilio::Config> = None,
-        /// An Infobip account.
-        infobip: Option<infobip::Config> = None,
-    }
-}
-impl CarrierConfig {
-    /// The configured accounts of the section. A valid section has exactly one.
-    pub fn accounts(&self) -> Vec<&dyn AccountConfig> {
-        let accounts: [Option<&dyn AccountConfig>; 2] =
-            [self.twilio.as_ref().map(|a| a as _), self.infobip.as_ref().map(|a| a as _)];
-        accounts.into_iter().flatten().collect()
-    }
+macro_rules! carrier_section {
+    ($($carrier:ident)+) => {
+        section_by_channel! {
+            /// An account at a carrier.
+            CarrierConfig {
+                /// The action after a message with unknown outcome. By default, the channel decides.
+                "unknown_" => unknown: UnknownPolicy = [],
+                /// Maximum number of requests per second.
+                rate_per_s: u32 = 100,
+                /// Time limit for the carrier's answer, in seconds.
+                time_out_s: u64 = 10,
+                /// Whether each message has a callback URL, or the account.
+                callbacks: Callbacks = Callbacks::Message,
+                $(
+                    #[doc = concat!("The account, if the carrier is ", stringify!($carrier), ".")]
+                    $carrier: Option<crate::carriers::$carrier::Config> = None,
+                )+
+            }
+        }
 
-    /// The same, mutable, for reading secrets from files.
-    pub(super) fn accounts_mut(&mut self) -> Vec<&mut dyn AccountConfig> {
-        let accounts: [Option<&mut dyn AccountConfig>; 2] =
-            [self.twilio.as_mut().map(|a| a as _), self.infobip.as_mut().map(|a| a as _)];
-        accounts.into_iter().flatten().collect()
-    }
+        impl CarrierConfig {
+            /// The names of all carriers.
+            pub const CARRIERS: &'static [&'static str] = &[$(stringify!($carrier)),+];
+
+            /// The configured accounts of the section, by carrier. A valid section has exactly one.
+            pub fn accounts(&self) -> Vec<(&'static str, &dyn AccountConfig)> {
+                let mut accounts: Vec<(&'static str, &dyn AccountConfig)> = vec![];
+                $(accounts.extend(self.$carrier.as_ref().map(|a| (stringify!($carrier), a as &dyn AccountConfig)));)+
+                accounts
+            }
+
+            /// The same, mutable, for reading secrets from files.
+            pub(super) fn accounts_mut(&mut self) -> Vec<(&'static str, &mut dyn AccountConfig)> {
+                let mut accounts: Vec<(&'static str, &mut dyn AccountConfig)> = vec![];
+                $(accounts.extend(self.$carrier.as_mut().map(|a| (stringify!($carrier), a as &mut dyn AccountConfig)));)+
+                accounts
+            }
+
+            /// The base URL of the carrier's API; empty without an account.
+            pub fn base_url(&self) -> &str {
+                self.accounts().first().map_or("", |(_, account)| account.base_url())
+            }
+        }
+    };
 }
+with_all_carriers!(carrier_section);
+
 section_by_channel! {
     /// The carriers per channel, in order of preference.
     RoutesConfig {

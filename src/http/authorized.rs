@@ -87,11 +87,12 @@ impl KeyCache {
     }
 
     async fn row(&self, id: &str) -> Result<Option<KeyRow>, Problem> {
-        match self.cache.get(id) {
-            Some((row, read_at)) if read_at.elapsed() < FRESH => return Ok(Some(row)),
-            Some(_) => {}
-            None if self.unknown.check().is_err() => return Err(too_many_unknown_keys()),
-            None => {}
+        let known = self.cache.get(id);
+        if known.is_none() && self.unknown.check().is_err() {
+            return Err(too_many_unknown_keys());
+        }
+        if let Some((row, _)) = known.filter(|(_, read_at)| read_at.elapsed() < FRESH) {
+            return Ok(Some(row));
         }
         let row = self.ledger.key(id).await?;
         match &row {

@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::get;
 
 use crate::config::LimitsConfig;
 use crate::config::live::Live;
@@ -35,7 +35,7 @@ use crate::ledger::Ledger;
 use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
 use crate::outbox::webhook::Webhooks;
-use crate::receipts::{Receiver, Reception};
+use crate::receipts::{Incoming, Receiver, Reception};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -132,20 +132,37 @@ fn routes() -> OpenApiRouter<Locked> {
 /// The routes for carriers' callbacks.
 pub fn receipts(receiver: Arc<Receiver>) -> Router {
     Router::new()
-        .route("/v1/receipts/{carrier}/{attempt}/{token}", post(receive))
+        .route("/v1/receipts/{carrier}/{attempt}/{token}", get(receive).post(receive))
+        .route("/v1/receipts/{carrier}/{token}", get(receive).post(receive))
         .layer(from_fn(time_out))
         .with_state(receiver)
 }
 
+/// The parts of a callback's path.
+#[derive(serde::Deserialize)]
+struct CallbackPath {
+    carrier: String,
+    attempt: Option<String>,
+    token: String,
+}
+
 async fn receive(
-    State(receiver): State<Arc<Receiver>>, Path((carrier, attempt, token)): Path<(String, String, String)>,
+    State(receiver): State<Arc<Receiver>>, Path(path): Path<CallbackPath>, RawQuery(query): RawQuery,
     headers: HeaderMap, body: Body,
 ) -> Response {
     let body = match body::read(body).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    match receiver.receive(&carrier, &attempt, &token, &headers, &body).await {
+    let incoming = Incoming {
+        carrier: &path.carrier,
+        attempt: path.attempt.as_deref(),
+        token: &path.token,
+        query: query.as_deref().unwrap_or_default(),
+        headers: &headers,
+        body: &body,
+    };
+    match receiver.receive(&incoming).await {
         Reception::Taken => StatusCode::NO_CONTENT.into_response(),
         Reception::InvalidCallback => Problem::new(
             StatusCode::FORBIDDEN,

@@ -10,6 +10,7 @@ mod group;
 pub mod health;
 mod items;
 mod postgres;
+mod references;
 mod sqlite;
 mod time;
 
@@ -71,7 +72,7 @@ impl LedgerError {
 
 /// The operations of a database. Each call is one transaction. Answers have the order of the group.
 #[async_trait]
-trait Store: Send + Sync {
+trait Store: references::References {
     async fn migrate(&self) -> Result<(), LedgerError>;
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError>;

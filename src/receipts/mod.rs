@@ -10,17 +10,18 @@ use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{Broker, Delivery, Exchange, Intake, Message};
-use crate::carriers::{Callback, InvalidCallback};
+use crate::carriers::{Callback, InvalidCallback, Report, strongest};
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
 use crate::delivery::wake::Waker;
-use crate::domain::attempt::AttemptId;
+use crate::domain::attempt::{AttemptId, Receipt};
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
 use crate::ledger::health::{LedgerHealth, RETRY_EVERY};
 use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::{Metrics, Received};
+use crate::seal::Keys;
 
 /// Maximum wait for the ledger. Carriers wait 15 s for an answer (Twilio's read time-out).
 const COMMIT_WAIT: Duration = Duration::from_secs(4);
@@ -32,11 +33,52 @@ const QUEUE: &str = "otpost.receipts";
 const VERSION: u32 = 1;
 
 /// A receipt as it is queued on the broker.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Kept {
     v: u32,
+    /// `None`: the receipt's `reference` names the attempt.
     #[serde(flatten)]
-    recording: Recording,
+    attempt: Option<AttemptId>,
+    carrier: String,
+    #[serde(flatten)]
+    receipt: Receipt,
+}
+
+impl Kept {
+    fn new(attempt: Option<AttemptId>, carrier: &str, receipt: Receipt) -> Self {
+        Self { v: VERSION, attempt, carrier: carrier.to_owned(), receipt }
+    }
+}
+
+/// A callback as the listener received it.
+pub struct Incoming<'a> {
+    /// The configured name of the carrier, from the path.
+    pub carrier: &'a str,
+    /// The attempt's id, from the path. `None` at the URL of the account.
+    pub attempt: Option<&'a str>,
+    /// The token, from the path.
+    pub token: &'a str,
+    /// The raw query; empty without one.
+    pub query: &'a str,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The raw body.
+    pub body: &'a [u8],
+}
+
+impl Incoming<'_> {
+    /// The URL that the carrier was given.
+    fn url(&self, public_url: &str) -> String {
+        let (base, carrier, token) = (public_url.trim_end_matches('/'), self.carrier, self.token);
+        let attempt = self.attempt.map(|attempt| format!("/{attempt}")).unwrap_or_default();
+        let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
+        format!("{base}/v1/receipts/{carrier}{attempt}/{token}{query}")
+    }
+}
+
+/// The callback URL of an account that has one URL for all its messages.
+pub fn account_url(public_url: &str, keys: &Keys, carrier: &str) -> String {
+    format!("{}/v1/receipts/{carrier}/{}", public_url.trim_end_matches('/'), keys.account_token(carrier))
 }
 
 /// The answer to a callback.
@@ -89,33 +131,37 @@ impl Receiver {
         Self { deps, ledger_health: LedgerHealth::new() }
     }
 
-    /// Verifies a callback and records its receipt.
-    pub async fn receive(
-        &self, carrier: &str, attempt: &str, token: &str, headers: &HeaderMap, body: &[u8],
-    ) -> Reception {
+    /// Verifies a callback and records its receipts.
+    pub async fn receive(&self, incoming: &Incoming<'_>) -> Reception {
         // The token is checked without the ledger, so that forged callbacks cause no load on it.
         let rules = self.rules.now();
-        let Some(account) = rules.routes.account(carrier) else {
+        let Some(account) = rules.routes.account(incoming.carrier) else {
             return Reception::InvalidCallback;
         };
         let count = |verdict| {
             self.metrics.receipts.get_or_create(&Received { carrier: account.name.clone(), verdict }).inc();
         };
-        let Ok(id) = attempt.parse::<AttemptId>() else {
+        let Ok(attempt) = incoming.attempt.map(str::parse::<AttemptId>).transpose() else {
             return Reception::InvalidCallback;
         };
-        if !self.rules.now().keys.token_is_good(&account.name, id, token) {
+        let is_good = match attempt {
+            Some(attempt) => rules.keys.token_is_good(&account.name, attempt, incoming.token),
+            None => rules.keys.account_token_is_good(&account.name, incoming.token),
+        };
+        if !is_good {
             count("bad_token");
             return Reception::InvalidCallback;
         }
-        let url =
-            format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.public_url.trim_end_matches('/'));
-        let receipt = match account.carrier.parse_callback(&Callback { url: &url, headers, body }) {
-            Ok(Some(receipt)) => receipt,
-            Ok(None) => return Reception::Taken,
+        let url = incoming.url(&self.public_url);
+        let Incoming { query, headers, body, .. } = *incoming;
+        let reports = match account.carrier.parse_callback(&Callback { url: &url, query, headers, body }) {
+            Ok(reports) => reports,
             Err(InvalidCallback::Signature) => {
                 count("bad_signature");
-                tracing::warn!(carrier, attempt = %id, "a callback's signature is wrong: is receipts.public_url what the carrier calls?");
+                tracing::warn!(
+                    carrier = account.name,
+                    "a callback's signature is wrong: is receipts.public_url what the carrier calls?"
+                );
                 return Reception::InvalidCallback;
             }
             Err(InvalidCallback::Form) => {
@@ -123,46 +169,70 @@ impl Receiver {
                 return Reception::Unreadable;
             }
         };
-        count(receipt.verdict.as_str());
-        let recording = Recording { uid: id.uid, n: id.n, carrier: account.name.clone(), receipt };
+        let reports = match attempt {
+            // All reports are about the attempt that the URL names.
+            Some(_) => {
+                let receipt = strongest(reports.into_iter().map(|report| report.receipt));
+                receipt.map(|receipt| Report { attempt, receipt }).into_iter().collect()
+            }
+            None => reports,
+        };
+        for Report { attempt, receipt } in reports {
+            count(receipt.verdict.as_str());
+            let reception = self.take(Kept::new(attempt, &account.name, receipt)).await;
+            if reception != Reception::Taken {
+                return reception;
+            }
+        }
+        Reception::Taken
+    }
+
+    /// Records a receipt. During a ledger outage it is queued.
+    async fn take(&self, kept: Kept) -> Reception {
         crash::at(Point::ReceiptBelieved);
-        match self.record(recording.clone()).await {
-            Ok(Recorded::Recorded) => {
+        match self.record(kept.clone()).await {
+            Ok((attempt, Recorded::Recorded)) => {
                 crash::at(Point::ReceiptRecorded);
-                self.waker.wake(id.uid);
+                self.wake(attempt);
                 Reception::Taken
             }
-            Ok(Recorded::NothingNew) => Reception::Taken,
-            Ok(Recorded::Stray) => {
-                tracing::warn!(carrier, attempt = %id, "a receipt for an attempt that is not in the ledger: kept for 72 h");
+            Ok((_, Recorded::NothingNew)) => Reception::Taken,
+            Ok((attempt, Recorded::Stray)) => {
+                tracing::warn!(
+                    carrier = kept.carrier,
+                    attempt = attempt.map(tracing::field::display),
+                    "a receipt for an attempt that is not in the ledger: kept for 72 h"
+                );
                 Reception::Taken
             }
             Err(e) => {
                 self.ledger_health.begins(&e);
                 // The ledger would refuse this receipt later too. Only the carrier can keep it.
-                if e.bars().is_some() { Reception::Unreadable } else { self.queue_receipt(&recording).await }
+                if e.bars().is_some() { Reception::Unreadable } else { self.queue_receipt(&kept).await }
             }
         }
     }
 
+    fn wake(&self, attempt: Option<AttemptId>) {
+        if let Some(attempt) = attempt {
+            self.waker.wake(attempt.uid);
+        }
+    }
+
     /// Queues a receipt on the broker during a ledger outage. The message contains only the parsed receipt, sealed.
-    async fn queue_receipt(&self, recording: &Recording) -> Reception {
+    async fn queue_receipt(&self, kept: &Kept) -> Reception {
         if let Some(broker) = &self.broker
-            && broker.publish(self.kept(recording)).await.is_ok()
+            && broker.publish(self.sealed(kept)).await.is_ok()
         {
             crash::at(Point::ReceiptSetAside);
             return Reception::Taken;
         }
-        tracing::warn!(
-            carrier = recording.carrier,
-            "receipt cannot be stored: answered 503, the carrier retries"
-        );
+        tracing::warn!(carrier = kept.carrier, "receipt cannot be stored: answered 503, the carrier retries");
         Reception::Unavailable
     }
 
-    fn kept(&self, recording: &Recording) -> Message {
-        let plain = serde_json::to_vec(&Kept { v: VERSION, recording: recording.clone() })
-            .expect("plain structs with text keys serialise");
+    fn sealed(&self, kept: &Kept) -> Message {
+        let plain = serde_json::to_vec(kept).expect("plain structs with text keys serialise");
         Self::message(self.rules.now().keys.seal_message(QUEUE, &plain).into_bytes())
     }
 
@@ -193,7 +263,7 @@ impl Receiver {
             };
             match serde_json::from_slice::<Kept>(&plain) {
                 Ok(kept) if kept.v <= VERSION => {
-                    if let Err(bad) = self.record_kept(kept.recording).await {
+                    if let Err(bad) = self.record_kept(kept).await {
                         tokio::spawn(Arc::clone(&self).dead_letter(delivery, bad));
                     } else {
                         delivery.ack();
@@ -205,13 +275,13 @@ impl Receiver {
         }
     }
 
-    async fn record_kept(&self, recording: Recording) -> Result<(), BadMessage> {
+    async fn record_kept(&self, kept: Kept) -> Result<(), BadMessage> {
         loop {
-            match self.ledger.record(recording.clone()).await {
-                Ok(recorded) => {
+            match self.record_once(kept.clone()).await {
+                Ok((attempt, recorded)) => {
                     crash::at(Point::KeptReceiptRecorded);
                     if recorded == Recorded::Recorded {
-                        self.waker.wake(recording.uid);
+                        self.wake(attempt);
                     }
                     return Ok(());
                 }
@@ -254,11 +324,23 @@ impl Receiver {
     }
 
     /// Records a receipt. Waits briefly for the ledger while the carrier waits for the answer.
-    async fn record(&self, recording: Recording) -> Result<Recorded, LedgerError> {
+    async fn record(&self, kept: Kept) -> Result<(Option<AttemptId>, Recorded), LedgerError> {
         if !self.ledger_health.answers() {
             return Err(LedgerError::Away("known to be away".to_owned()));
         }
         let late = || LedgerError::Away("no answer in time".to_owned());
-        tokio::time::timeout(COMMIT_WAIT, self.ledger.record(recording)).await.map_err(|_| late())?
+        tokio::time::timeout(COMMIT_WAIT, self.record_once(kept)).await.map_err(|_| late())?
+    }
+
+    async fn record_once(&self, kept: Kept) -> Result<(Option<AttemptId>, Recorded), LedgerError> {
+        let Kept { attempt, carrier, receipt, .. } = kept;
+        match (attempt, receipt.reference.clone()) {
+            (Some(AttemptId { uid, n }), _) => {
+                let recorded = self.ledger.record(Recording { uid, n, carrier, receipt }).await?;
+                Ok((attempt, recorded))
+            }
+            (None, Some(reference)) => self.ledger.record_by_reference(&carrier, &reference, receipt).await,
+            (None, None) => Ok((None, Recorded::NothingNew)),
+        }
     }
 }

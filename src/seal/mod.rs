@@ -218,12 +218,23 @@ impl Keys {
         hash(&self.callbacks[0], &[carrier, &attempt.to_string()])
     }
 
-    /// Verifies a callback token in constant time, under any of the configured roots.
+    /// The token in the callback URL of an account, which is the same for all its messages.
+    pub fn account_token(&self, carrier: &str) -> String {
+        hash(&self.callbacks[0], &[carrier])
+    }
+
+    /// Verifies the token of an attempt's callback URL in constant time, under any of the configured roots.
     pub fn token_is_good(&self, carrier: &str, attempt: AttemptId, token: &str) -> bool {
-        let attempt = attempt.to_string();
-        self.callbacks
-            .iter()
-            .any(|key| hash(key, &[carrier, &attempt]).as_bytes().ct_eq(token.as_bytes()).into())
+        self.is_token_of(&[carrier, &attempt.to_string()], token)
+    }
+
+    /// Verifies the token of an account's callback URL, likewise.
+    pub fn account_token_is_good(&self, carrier: &str, token: &str) -> bool {
+        self.is_token_of(&[carrier], token)
+    }
+
+    fn is_token_of(&self, parts: &[&str], token: &str) -> bool {
+        self.callbacks.iter().any(|key| hash(key, parts).as_bytes().ct_eq(token.as_bytes()).into())
     }
 
     fn seal(&self, label: &str, who: &str, context: &[u8], plain: &[u8]) -> String {

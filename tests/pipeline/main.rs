@@ -2,6 +2,7 @@
 //! texts and calls at the mock carrier, events on the real broker.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod account_callback;
 mod acts;
 mod commit_unknown;
 mod expiry;

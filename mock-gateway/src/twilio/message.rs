@@ -140,7 +140,8 @@ impl Item for Message {
     }
 
     fn callback(&self, news: &News, config: &Config) -> Option<Callback> {
-        let address = self.address.as_ref()?;
+        let account = Address::of_account(config);
+        let address = self.address.as_ref().or(account.as_ref())?;
         let mut form: Vec<(String, String)> = [
             ("SmsSid", self.sid.as_str()),
             ("SmsStatus", &news.status),

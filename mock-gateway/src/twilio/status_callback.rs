@@ -15,6 +15,7 @@ use crate::courier::{Body, Callback, Patience};
 pub(super) struct Address {
     /// As it was given, without the fragment.
     url: String,
+    by_get: bool,
     patience: Patience,
 }
 
@@ -33,14 +34,25 @@ impl Address {
         if !matches!(parsed.scheme(), "http" | "https") || host.is_none() {
             return Err(wrong());
         }
-        // GET exists as well and is signed without parameters; nothing here needs it.
-        if form.get("StatusCallbackMethod").is_some_and(|method| method != "POST") {
-            return Err(Problem::parameter(20001, "The mock gateway sends status callbacks by POST only."));
-        }
+        let by_get = match form.get("StatusCallbackMethod") {
+            None | Some("POST") => false,
+            Some("GET") => true,
+            Some(other) => {
+                return Err(Problem::parameter(20001, format!("Invalid StatusCallbackMethod {other}")));
+            }
+        };
         let (url, fragment) = given.split_once('#').unwrap_or((given, ""));
         let patience = overrides::read(fragment)
             .map_err(|reason| Problem::parameter(11243, format!("HTTP retry policy is invalid: {reason}")))?;
-        Ok(Some(Self { url: url.to_owned(), patience }))
+        Ok(Some(Self { url: url.to_owned(), by_get, patience }))
+    }
+
+    /// The address of the account, for texts that name none.
+    pub(super) fn of_account(config: &Config) -> Option<Self> {
+        let account = config.account_callback.as_ref()?;
+        let (url, fragment) = account.url.split_once('#').unwrap_or((&account.url, ""));
+        let patience = overrides::read(fragment).ok()?;
+        Some(Self { url: url.to_owned(), by_get: account.by_get, patience })
     }
 
     /// A signed callback with these fields.
@@ -50,15 +62,25 @@ impl Address {
         headers.insert("x-home-region", HeaderValue::from_static("us1"));
         // One token for all attempts of one callback: a receiver drops repeats by it.
         let token = Uuid::new_v4().to_string();
+        // A GET is signed over its whole URL, without parameters.
+        let (url, body) =
+            if self.by_get { (with_query(&self.url, &form), vec![]) } else { (self.url.clone(), form) };
         for (name, value) in [
             ("i-twilio-idempotency-token", token),
-            ("x-twilio-signature", sign(&config.auth_token, &self.url, &form)),
+            ("x-twilio-signature", sign(&config.auth_token, &url, &body)),
         ] {
             // Both are plain letters, digits and signs.
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);
             }
         }
-        Callback { url: self.url.clone(), headers, body: Body::Form(form), patience: self.patience.clone() }
+        let body = if self.by_get { Body::InUrl } else { Body::Form(body) };
+        Callback { url, headers, body, patience: self.patience.clone() }
     }
+}
+
+fn with_query(url: &str, form: &[(String, String)]) -> String {
+    let Ok(mut parsed) = Url::parse(url) else { return url.to_owned() };
+    parsed.query_pairs_mut().extend_pairs(form);
+    parsed.into()
 }

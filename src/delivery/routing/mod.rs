@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::carriers::{Carrier, Client};
+use crate::carriers::{Callbacks, Carrier, Client};
 use crate::config::{BadConfig, Config};
 use crate::domain::attempt::{Outcome, RefusalScope};
 use crate::domain::channel::Channel;
@@ -32,6 +32,8 @@ pub struct Account {
     pub carrier: Box<dyn Carrier>,
     /// The HTTP client for this account.
     pub client: Client,
+    /// Where the carrier reports to.
+    pub callbacks: Callbacks,
     bounds: Arc<Bounds>,
     breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
     /// The account as a candidate, for each channel that it carries.
@@ -104,7 +106,7 @@ impl Routes {
         let mut accounts = BTreeMap::new();
         for (name, c) in &config.carriers {
             let bad = |what: &str| BadConfig(format!("carriers.{name}: {what}"));
-            let account = c.accounts().first().copied();
+            let account = c.accounts().first().map(|(_, account)| *account);
             let account =
                 account.ok_or_else(|| bad("needs a carrier section, such as [carriers.NAME.twilio]"))?;
             let (carrier, least) = (account.open().map_err(|e| bad(&e))?, account.min_life());
@@ -130,6 +132,7 @@ impl Routes {
                 name: name.clone(),
                 carrier,
                 client,
+                callbacks: c.callbacks,
                 bounds: before
                     .and_then(|b| b.accounts.get(name))
                     .map(|account| Arc::clone(&account.bounds))

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
-use crate::carriers::Request;
+use crate::carriers::{Callbacks, Request};
 use crate::config::live::Live;
-use crate::delivery::routing::{Account, Ready};
+use crate::delivery::routing::Account;
 use crate::delivery::rules::Rules;
 use crate::delivery::wake::Waker;
 use crate::domain::attempt::{Attempt, AttemptId, Reason, State};
@@ -322,11 +322,13 @@ impl Worker {
         }
     }
 
-    /// Returns the callback URL of an attempt.
-    fn callback(&self, rules: &Rules, ready: &Ready, attempt: AttemptId) -> String {
-        let carrier = &ready.account.name;
-        let token = rules.keys.callback_token(carrier, attempt);
-        format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.deps.public_url.trim_end_matches('/'))
+    /// Returns the callback URL of an attempt. `None` if the carrier has one URL for the whole account.
+    fn callback(&self, rules: &Rules, account: &Account, attempt: AttemptId) -> Option<String> {
+        (account.callbacks == Callbacks::Message).then(|| {
+            let (base, carrier) = (self.deps.public_url.trim_end_matches('/'), &account.name);
+            let token = rules.keys.callback_token(carrier, attempt);
+            format!("{base}/v1/receipts/{carrier}/{attempt}/{token}")
+        })
     }
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Action, Snapshot, Worker};
-use crate::carriers::OutboundMessage;
-use crate::delivery::routing::Ready;
-use crate::domain::attempt::{Attempt, AttemptId, BEGIN_TO_SEND, Cause, Details, Judgement, Outcome};
+use crate::carriers::{Callbacks, OutboundMessage};
+use crate::delivery::routing::{Account, Ready};
+use crate::domain::attempt::{
+    Attempt, AttemptId, BEGIN_TO_SEND, Cause, Details, Judgement, Outcome, RefusalScope,
+};
 use crate::domain::clock::between;
 use crate::domain::decide::decide;
 use crate::domain::dispatch::PhoneNumber;
@@ -70,8 +72,10 @@ impl Worker {
                 carrier_code = judgement.details.carrier_code, "carrier did not accept a message"
             );
         }
+        let account = Arc::clone(account);
         drop(sending);
         crash::at(Point::AttemptAnswered);
+        self.name_attempt(&account, &open, seen.d.order.uid, &judgement).await;
         self.finish(seen, &open, judgement).await
     }
 
@@ -81,8 +85,8 @@ impl Worker {
         };
         crash::at(Point::AttemptBegun);
         let account = &sending.ready.account;
-        let callback =
-            self.callback(&seen.rules, &sending.ready, AttemptId { uid: seen.d.order.uid, n: open.n });
+        let attempt = AttemptId { uid: seen.d.order.uid, n: open.n };
+        let callback = self.callback(&seen.rules, account, attempt);
         let life = between(seen.now(), seen.d.order.expires_at);
         let admitter = &seen.rules.admitter;
         let sender = admitter.sender(&seen.d.order.tenant, &account.name, open.channel);
@@ -93,9 +97,12 @@ impl Worker {
             sender,
             life,
             reference: &reference,
-            callback: &callback,
+            callback: callback.as_deref(),
         };
-        let request = account.carrier.build(&message);
+        // The routes contain only channels that the account carries.
+        let Some(request) = account.carrier.build(&message) else {
+            return Outcome::Misconfigured(RefusalScope::Narrow).into();
+        };
         let late = crate::domain::clock::boot().saturating_sub(sending.handed_at) > BEGIN_TO_SEND;
         if late || life < sending.ready.min_life {
             return Outcome::NotSent(Cause::TooLate).into();
@@ -104,6 +111,23 @@ impl Worker {
         match account.client.send(&request, account.client.time_out).await {
             Ok(answer) => account.carrier.judge(open.channel, &answer),
             Err(outcome) => outcome.into(),
+        }
+    }
+
+    /// Stores the carrier's message id if the account's callbacks contain nothing else. This happens before the outcome is written,
+    /// so that a receipt finds the attempt even if this process ends between the two.
+    async fn name_attempt(&self, account: &Account, open: &Attempt, uid: Uuid, judgement: &Judgement) {
+        let Some(reference) = &judgement.details.reference else { return };
+        if account.callbacks == Callbacks::Message || account.carrier.keeps_references(open.channel) {
+            return;
+        }
+        let attempt = AttemptId { uid, n: open.n };
+        while let Err(e) = self.deps.ledger.name_attempt(&account.name, reference, attempt).await {
+            self.ledger_health.begins(&e);
+            if !e.is_outage() {
+                return;
+            }
+            tokio::time::sleep(RETRY_EVERY).await;
         }
     }
 

@@ -120,7 +120,7 @@ impl Attempt {
 }
 
 /// The id of an attempt in callback URLs and events: `<uid>-<n>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AttemptId {
     /// The uid of the dispatch.
     pub uid: Uuid,

@@ -3,6 +3,7 @@
 
 mod acts;
 mod fault;
+mod references;
 mod row;
 
 use std::fs::File;

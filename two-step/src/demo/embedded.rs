@@ -7,6 +7,7 @@ use mock_gateway::Gateway;
 use otpost::app::{App, Roles, Start};
 use otpost::carriers::twilio;
 use otpost::config::{CarrierConfig, Config};
+use otpost::domain::channel::Channel;
 use otpost::http::{NewKey, Scope};
 use otpost::seal::{Keys, Root};
 use tokio::net::TcpListener;
@@ -52,7 +53,7 @@ impl Otpost {
         "Shop".clone_into(&mut config.messages.brand);
         config.messages.templates_dir = Some(templates);
         config.limits.number = vec!["60/10m".parse()?];
-        config.limits.voice = vec!["30/1h".parse()?];
+        config.limits.channels = [(Channel::Voice, vec!["30/1h".parse()?])].into();
         let account = twilio::Config {
             account_sid: mock.account_sid,
             auth_token: Some(mock.auth_token.into()),

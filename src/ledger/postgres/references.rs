@@ -1,0 +1,69 @@
+//! The carriers' message ids in PostgreSQL.
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::Postgres;
+use crate::domain::attempt::{AttemptId, Receipt};
+use crate::ledger::references::References;
+use crate::ledger::{LedgerError, Recording};
+
+#[derive(serde::Deserialize)]
+struct NamedRow {
+    uid: uuid::Uuid,
+    n: u16,
+}
+
+#[async_trait]
+impl References for Postgres {
+    async fn name_attempt(
+        &self, carrier: &str, reference: &str, attempt: AttemptId,
+    ) -> Result<(), LedgerError> {
+        let sql = "with named as (insert into carrier_reference
+                                  select $1, $2, d.uid, $4 from dispatch d where d.uid = $3
+                                  on conflict do nothing)
+                   select to_jsonb(1)";
+        let n = attempt.n as i16;
+        let _: Vec<Value> = self.rows(sql, &[&carrier, &reference, &attempt.uid, &n]).await?;
+        Ok(())
+    }
+
+    async fn named_attempt(&self, carrier: &str, reference: &str) -> Result<Option<AttemptId>, LedgerError> {
+        let sql = "select to_jsonb(r) from carrier_reference r where carrier = $1 and reference = $2";
+        let row: Option<NamedRow> = self.rows(sql, &[&carrier, &reference]).await?.pop();
+        Ok(row.map(|row| AttemptId { uid: row.uid, n: row.n }))
+    }
+
+    async fn keep_unmatched(
+        &self, carrier: &str, reference: &str, receipt: &Receipt,
+    ) -> Result<(), LedgerError> {
+        let sql =
+            "with kept as (insert into unmatched_receipt values ($1, $2, jsonb_strip_nulls($3), otpost_now())
+                           on conflict do nothing)
+             select to_jsonb(1)";
+        let receipt = serde_json::to_value(receipt).map_err(|e| LedgerError::Unfit(e.to_string()))?;
+        let _: Vec<Value> = self.rows(sql, &[&carrier, &reference, &receipt]).await?;
+        Ok(())
+    }
+
+    async fn has_unmatched(&self, carrier: &str, reference: &str) -> Result<bool, LedgerError> {
+        let sql =
+            "select to_jsonb(exists (select from unmatched_receipt where carrier = $1 and reference = $2))";
+        Ok(self.rows(sql, &[&carrier, &reference]).await?.pop().unwrap_or(false))
+    }
+
+    async fn matched(&self, most: usize) -> Result<Vec<Recording>, LedgerError> {
+        let sql =
+            "with old as (delete from unmatched_receipt where received_at < otpost_now() - interval '72 hours')
+             select u.receipt || jsonb_build_object('uid', r.uid, 'n', r.n, 'carrier', u.carrier)
+               from unmatched_receipt u join carrier_reference r using (carrier, reference)
+              order by u.received_at limit $1";
+        self.rows(sql, &[&(most as i64)]).await
+    }
+
+    async fn forget_unmatched(&self, carrier: &str, reference: &str) -> Result<(), LedgerError> {
+        let sql = "with gone as (delete from unmatched_receipt where carrier = $1 and reference = $2) select to_jsonb(1)";
+        let _: Vec<Value> = self.rows(sql, &[&carrier, &reference]).await?;
+        Ok(())
+    }
+}

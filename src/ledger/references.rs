@@ -1,0 +1,69 @@
+//! The carriers' message ids of accounts whose callbacks contain nothing else. The look-up is by an index.
+
+use async_trait::async_trait;
+
+use super::{Ledger, LedgerError, Recorded, Recording};
+use crate::domain::attempt::{AttemptId, Receipt};
+
+/// Maximum number of unmatched receipts that are read at once.
+const MAX_UNMATCHED: usize = 200;
+
+/// The operations of a database on carriers' message ids.
+#[async_trait]
+pub(super) trait References: Send + Sync {
+    async fn name_attempt(
+        &self, carrier: &str, reference: &str, attempt: AttemptId,
+    ) -> Result<(), LedgerError>;
+    async fn named_attempt(&self, carrier: &str, reference: &str) -> Result<Option<AttemptId>, LedgerError>;
+    async fn keep_unmatched(
+        &self, carrier: &str, reference: &str, receipt: &Receipt,
+    ) -> Result<(), LedgerError>;
+    async fn has_unmatched(&self, carrier: &str, reference: &str) -> Result<bool, LedgerError>;
+    async fn matched(&self, most: usize) -> Result<Vec<Recording>, LedgerError>;
+    async fn forget_unmatched(&self, carrier: &str, reference: &str) -> Result<(), LedgerError>;
+}
+
+impl Ledger {
+    /// Stores the carrier's message id of an attempt, so that a receipt with this id alone finds it. Records the receipts that
+    /// arrived before.
+    pub async fn name_attempt(
+        &self, carrier: &str, reference: &str, attempt: AttemptId,
+    ) -> Result<(), LedgerError> {
+        self.store.name_attempt(carrier, reference, attempt).await?;
+        // A transaction of its own: a receipt that it does not see yet is kept after the id was stored, and then finds it.
+        if self.store.has_unmatched(carrier, reference).await? {
+            self.match_references().await?;
+        }
+        Ok(())
+    }
+
+    /// Records a receipt by the carrier's message id. If no attempt has the id yet, the receipt is kept for 72 h as a stray.
+    pub async fn record_by_reference(
+        &self, carrier: &str, reference: &str, receipt: Receipt,
+    ) -> Result<(Option<AttemptId>, Recorded), LedgerError> {
+        let mut attempt = self.store.named_attempt(carrier, reference).await?;
+        if attempt.is_none() {
+            self.store.keep_unmatched(carrier, reference, &receipt).await?;
+            attempt = self.store.named_attempt(carrier, reference).await?;
+        }
+        let Some(attempt) = attempt else { return Ok((None, Recorded::Stray)) };
+        let recording = Recording { uid: attempt.uid, n: attempt.n, carrier: carrier.to_owned(), receipt };
+        Ok((Some(attempt), self.record(recording).await?))
+    }
+
+    /// Records kept receipts whose message id is known by now. Returns the attempts that changed.
+    pub async fn match_references(&self) -> Result<Vec<AttemptId>, LedgerError> {
+        let mut changed = vec![];
+        for recording in self.store.matched(MAX_UNMATCHED).await? {
+            let attempt = AttemptId { uid: recording.uid, n: recording.n };
+            let (carrier, reference) = (recording.carrier.clone(), recording.receipt.reference.clone());
+            if self.record(recording).await? == Recorded::Recorded {
+                changed.push(attempt);
+            }
+            if let Some(reference) = reference {
+                self.store.forget_unmatched(&carrier, &reference).await?;
+            }
+        }
+        Ok(changed)
+    }
+}

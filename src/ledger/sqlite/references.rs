@@ -1,0 +1,92 @@
+//! The carriers' message ids in SQLite.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::OptionalExtension;
+
+use super::{Fault, STRAYS_KEPT, Sqlite};
+use crate::domain::attempt::{AttemptId, Receipt};
+use crate::ledger::references::References;
+use crate::ledger::{LedgerError, Recording};
+
+#[async_trait]
+impl References for Sqlite {
+    async fn name_attempt(
+        &self, carrier: &str, reference: &str, attempt: AttemptId,
+    ) -> Result<(), LedgerError> {
+        let (carrier, reference) = (carrier.to_owned(), reference.to_owned());
+        self.write(move |db, _| {
+            let sql = "insert or ignore into carrier_reference
+                       select ?1, ?2, uid, ?4 from dispatch where uid = ?3";
+            db.prepare_cached(sql)?.execute((carrier, reference, attempt.uid.to_string(), attempt.n))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn named_attempt(&self, carrier: &str, reference: &str) -> Result<Option<AttemptId>, LedgerError> {
+        let (carrier, reference) = (carrier.to_owned(), reference.to_owned());
+        self.write(move |db, _| {
+            let sql = "select uid, n from carrier_reference where carrier = ?1 and reference = ?2";
+            let row: Option<(String, u16)> = db
+                .prepare_cached(sql)?
+                .query_row((carrier, reference), |r| Ok((r.get(0)?, r.get(1)?)))
+                .optional()?;
+            row.map(|(uid, n)| Ok(AttemptId { uid: uid.parse().map_err(|_| Fault::Misread)?, n })).transpose()
+        })
+        .await
+    }
+
+    async fn keep_unmatched(
+        &self, carrier: &str, reference: &str, receipt: &Receipt,
+    ) -> Result<(), LedgerError> {
+        let (carrier, reference, receipt) = (carrier.to_owned(), reference.to_owned(), receipt.clone());
+        self.write(move |db, now| {
+            let sql = "insert or ignore into unmatched_receipt values (?1, ?2, ?3, ?4)";
+            let receipt = serde_json::to_string(&receipt)?;
+            db.prepare_cached(sql)?.execute((carrier, reference, receipt, now.as_microsecond()))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn has_unmatched(&self, carrier: &str, reference: &str) -> Result<bool, LedgerError> {
+        let (carrier, reference) = (carrier.to_owned(), reference.to_owned());
+        self.write(move |db, _| {
+            let sql = "select exists (select 1 from unmatched_receipt where carrier = ?1 and reference = ?2)";
+            Ok(db.prepare_cached(sql)?.query_row((carrier, reference), |r| r.get(0))?)
+        })
+        .await
+    }
+
+    async fn matched(&self, most: usize) -> Result<Vec<Recording>, LedgerError> {
+        self.write(move |db, now| {
+            let old = now.checked_sub(STRAYS_KEPT).unwrap_or(Timestamp::MIN).as_microsecond();
+            db.execute("delete from unmatched_receipt where received_at < ?1", [old])?;
+            let sql = "select r.uid, r.n, u.carrier, u.receipt
+                         from unmatched_receipt u join carrier_reference r using (carrier, reference)
+                        order by u.received_at limit ?1";
+            let rows: Vec<(String, u16, String, String)> = db
+                .prepare_cached(sql)?
+                .query_map([most as i64], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
+                .collect::<Result<_, _>>()?;
+            rows.into_iter()
+                .map(|(uid, n, carrier, receipt)| {
+                    let uid = uid.parse().map_err(|_| Fault::Misread)?;
+                    Ok(Recording { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn forget_unmatched(&self, carrier: &str, reference: &str) -> Result<(), LedgerError> {
+        let (carrier, reference) = (carrier.to_owned(), reference.to_owned());
+        self.write(move |db, _| {
+            let sql = "delete from unmatched_receipt where carrier = ?1 and reference = ?2";
+            db.prepare_cached(sql)?.execute((carrier, reference))?;
+            Ok(())
+        })
+        .await
+    }
+}
