@@ -13,7 +13,6 @@ mod signature;
 mod status_callback;
 mod test_numbers;
 mod twiml;
-mod xml;
 
 use std::sync::Arc;
 
