@@ -8,7 +8,7 @@ use std::time::Duration;
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use otpost::app::Roles;
-use otpost::broker::Browse;
+use otpost::broker::QueueBrowser;
 use otpost::intake::envelope::Envelope;
 use serde_json::{Value, json};
 use support::house::{DOORS, House, WORKER, in_seconds, job};
@@ -262,7 +262,7 @@ async fn a_letter_that_is_not_ours_is_found_and_stays() {
         .await
         .unwrap();
     house.until_waiting("otpost.dead", 1).await;
-    let mut browse = Browse::dead(&house.amqp_url).await.unwrap();
+    let mut browse = QueueBrowser::dead(&house.amqp_url).await.unwrap();
     let found = browse.next().await.unwrap().unwrap();
     assert!(Envelope::open(&house.keys, "otpost.dead", &found.body).is_none());
     assert!(browse.next().await.unwrap().is_none());

@@ -188,7 +188,7 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
         "a dispatch changed its state",
         "carrier did not accept a message",
         "message cannot be processed",
-        "the ledger is away",
+        "the ledger is unreachable",
     ] {
         assert!(log.contains(line), "the log speaks of what happened: {line}");
     }

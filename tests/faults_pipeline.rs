@@ -130,7 +130,7 @@ async fn nothing_is_lost_when_workers_die_and_services_restart() {
         wait::until(line, async || said(line).iter().zip(before).all(|(&now, before)| now > before)).await;
     };
     let postgres = Away::stop("postgres", "immediate");
-    both_say("the ledger is away", [0, 0]).await;
+    both_say("the ledger is unreachable", [0, 0]).await;
     drop(postgres);
     both_say("the ledger answers again", [0, 0]).await;
     let before = said("is down");

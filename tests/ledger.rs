@@ -49,12 +49,12 @@ async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
     }
     let answers = asked.join_all().await;
     let in_state = |s: State| {
-        answers.iter().filter(|a| matches!(a, Admitted::Born { state, .. } if *state == s)).count()
+        answers.iter().filter(|a| matches!(a, Admitted::Inserted { state, .. } if *state == s)).count()
     };
     assert_eq!((in_state(State::Sending), in_state(State::Limited)), (5, 995));
     let slots: BTreeSet<_> = answers
         .iter()
-        .filter_map(|a| if let Admitted::Born { slots, .. } = a { slots.first() } else { None })
+        .filter_map(|a| if let Admitted::Inserted { quota_uses, .. } = a { quota_uses.first() } else { None })
         .map(|s| s.at)
         .collect();
     assert_eq!(slots.len(), 5, "slots are distinct");
@@ -72,8 +72,11 @@ async fn one_id_from_a_hundred_producers(backend: Backend) {
         asked.spawn(async move { ledger.admit(mine).await.unwrap() });
     }
     let answers = asked.join_all().await;
-    assert_eq!(answers.iter().filter(|a| matches!(a, Admitted::Born { .. })).count(), 1);
-    assert_eq!(answers.iter().filter(|a| matches!(a, Admitted::Known { mine: false, .. })).count(), 99);
+    assert_eq!(answers.iter().filter(|a| matches!(a, Admitted::Inserted { .. })).count(), 1);
+    assert_eq!(
+        answers.iter().filter(|a| matches!(a, Admitted::Known { has_our_claim: false, .. })).count(),
+        99
+    );
 }
 
 async fn many_jobs_of_many_numbers_from_four_workers(backend: Backend) {
@@ -89,7 +92,8 @@ async fn many_jobs_of_many_numbers_from_four_workers(backend: Backend) {
         });
     }
     let answers = asked.join_all().await;
-    let passed = answers.iter().filter(|a| matches!(a, Admitted::Born { state: State::Sending, .. })).count();
+    let passed =
+        answers.iter().filter(|a| matches!(a, Admitted::Inserted { state: State::Sending, .. })).count();
     assert_eq!(passed, 40, "the tighter of two limits holds exactly, whatever the order of the locks");
 }
 
@@ -133,7 +137,7 @@ async fn two_jobs_of_one_number_in_one_group_pass_in_order(p) {
     let jobs: Vec<Admission> = (0..8).map(|_| { let mut j = with_begin(job(&[SMS], "q", p.t(300))); j.limits = vec![limit("q", &["5/10m"])]; j }).collect();
     let answers = futures_util::future::join_all(jobs.iter().map(|j| p.world.ledger.admit(j.clone()))).await;
     let states: Vec<State> = answers.into_iter().map(|a| match a.unwrap() {
-        Admitted::Born { state, .. } => state,
+        Admitted::Inserted { state, .. } => state,
         other => panic!("{other:?}"),
     }).collect();
     assert_eq!(states[..5], [State::Sending; 5]);
@@ -256,7 +260,7 @@ async fn the_next_step_is_asked_for_once_and_begins_when_nothing_is_open(p) {
     assert_eq!(p.advance(&j, None).await, Advanced::Pending);
     p.world.at(0.2).await;
     let begin = p.finish(&seen, accepted("SM1")).await;
-    assert_eq!(begin.as_ref().map(|b| (b.step, b.ask)), Some((2, None)), "at once, and the carrier is not asked");
+    assert_eq!(begin.as_ref().map(|b| (b.step, b.query_status_of)), Some((2, None)), "at once, and the carrier is not asked");
     let calling = p.begin(uid, begin).await;
     assert_eq!(p.advance(&j, None).await, Advanced::Pending, "the call has no closed attempt");
     assert!(matches!(p.advance(&j, Some(1)).await, Advanced::Before { .. }), "step 1 was left");
@@ -295,7 +299,7 @@ async fn fails_alone(ledger: &Ledger, jobs: &[Admission], bad: usize) {
         if i == bad {
             assert!(matches!(answer, Err(LedgerError::Data { .. })), "{answer:?}");
         } else {
-            assert!(matches!(answer, Ok(Admitted::Born { .. })), "{i}: {answer:?}");
+            assert!(matches!(answer, Ok(Admitted::Inserted { .. })), "{i}: {answer:?}");
         }
     }
 }
@@ -343,7 +347,7 @@ async fn a_deadlock_runs_again_and_nobody_hears_of_it() {
     tx.execute("select from quota where key = 'a' for update", &[]).await.unwrap();
     tx.commit().await.unwrap();
     let answer = admitted.await.unwrap().unwrap();
-    assert!(matches!(answer, Admitted::Born { state: State::Sending, .. }), "{answer:?}");
+    assert!(matches!(answer, Admitted::Inserted { state: State::Sending, .. }), "{answer:?}");
     wait::until("the server's word", async || deadlocks(&other).await > before).await;
 }
 
@@ -393,14 +397,14 @@ async fn a_connection_cut_in_a_commit_admits_once_and_finds_its_own_claim() {
         relay.sprung().await;
         if committed {
             assert!(
-                matches!(answer, Admitted::Known { mine: true, .. }),
+                matches!(answer, Admitted::Known { has_our_claim: true, .. }),
                 "it finds its own claim: {answer:?}"
             );
         } else {
-            assert!(matches!(answer, Admitted::Born { .. }), "it had not been committed: {answer:?}");
+            assert!(matches!(answer, Admitted::Inserted { .. }), "it had not been committed: {answer:?}");
         }
         let d = world.ledger.find("default", j.order.id).await.unwrap().unwrap();
-        assert_eq!((d.version, d.attempts.len(), d.slots.len()), (1, 1, 1));
+        assert_eq!((d.version, d.attempts.len(), d.quota_uses.len()), (1, 1, 1));
         let slots: i32 = connect(&world.url)
             .await
             .query_one("select cardinality(slots) from quota", &[])
@@ -425,7 +429,7 @@ async fn a_connection_cut_in_a_finish_writes_the_outcome_once() {
     relay.sprung().await;
     assert!(matches!(answer, Concluded::Written | Concluded::Late { fact: false }), "{answer:?}");
     let d = behind.read(uid).await;
-    assert_eq!((d.version, d.state, d.owed.len()), (2, State::Sent, 1));
+    assert_eq!((d.version, d.state, d.pending_events.len()), (2, State::Sent, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -436,10 +440,10 @@ async fn a_ledger_that_is_away_is_said_to_be_away_and_comes_back() {
     relay.cut();
     let j = to("a", &["5/10m"]);
     let away = ledger.admit(j.clone()).await;
-    assert!(matches!(away, Err(LedgerError::Away(_))), "{away:?}");
+    assert!(matches!(away, Err(LedgerError::Unreachable(_))), "{away:?}");
     relay.refuse(false);
     assert!(
-        matches!(ledger.admit(j).await.unwrap(), Admitted::Born { .. }),
+        matches!(ledger.admit(j).await.unwrap(), Admitted::Inserted { .. }),
         "the same item may be submitted again"
     );
 }
@@ -449,6 +453,6 @@ async fn a_second_process_is_kept_out_of_the_file() {
     let world = World::free(Backend::Sqlite).await;
     let location: otpost::ledger::Location = world.url.parse().unwrap();
     let second = otpost::ledger::open(&location, otpost::ledger::Options::default());
-    let Err(LedgerError::Unfit(why)) = second else { panic!("two processes on one file") };
+    let Err(LedgerError::Unusable(why)) = second else { panic!("two processes on one file") };
     assert!(why.contains("in use"), "{why}");
 }

@@ -84,13 +84,13 @@ async fn trace_3_the_same_id_twice(p) {
     let mut again = with_begin(k.clone());
     again.order.uid = uuid::Uuid::now_v7();
     let known = p.world.ledger.admit(again).await.unwrap();
-    assert!(matches!(known, Admitted::Known { uid: u, mine: false, .. } if u == uid), "{known:?}");
+    assert!(matches!(known, Admitted::Known { uid: u, has_our_claim: false, .. } if u == uid), "{known:?}");
     let mine = p.world.ledger.admit(k.clone()).await.unwrap();
-    assert!(matches!(mine, Admitted::Known { mine: true, .. }), "a group that runs again finds its own claim: {mine:?}");
+    assert!(matches!(mine, Admitted::Known { has_our_claim: true, .. }), "a group that runs again finds its own claim: {mine:?}");
     let mut by_http = k.clone();
     by_http.attempt = None;
     let known = p.world.ledger.admit(by_http).await.unwrap();
-    assert!(matches!(known, Admitted::Known { mine: false, .. }), "asked without an attempt of its own: {known:?}");
+    assert!(matches!(known, Admitted::Known { has_our_claim: false, .. }), "asked without an attempt of its own: {known:?}");
     let mut l = k.clone();
     "other".clone_into(&mut l.content);
     assert_eq!(p.world.ledger.admit(l).await.unwrap(), Admitted::Conflict);
@@ -113,9 +113,9 @@ async fn trace_4_the_sixth_is_limited_and_a_slot_is_given_back(p) {
     p.world.at(5.0).await;
     let d6 = with_begin(number(job(&[SMS], "p", p.t(300))));
     let refused = p.world.ledger.admit(d6.clone()).await.unwrap();
-    assert!(matches!(refused, Admitted::Born { retry_after_s: Some(595), reason: Some(Reason::Quota), .. }), "{refused:?}");
+    assert!(matches!(refused, Admitted::Inserted { retry_after_s: Some(595), reason: Some(Reason::Quota), .. }), "{refused:?}");
     p.expect(d6.order.uid, "limited v1 step 1 wake none no code slots [] owed [limited 1]").await;
-    assert_eq!(p.read(d6.order.uid).await.owed[0].retry_after_s, Some(595));
+    assert_eq!(p.read(d6.order.uid).await.pending_events[0].retry_after_s, Some(595));
     p.world.at(5.5).await;
     let mut d7 = number(job(&[SMS], "p", p.t(300)));
     d7.keep_refusal = false;
@@ -130,7 +130,7 @@ async fn trace_4_the_sixth_is_limited_and_a_slot_is_given_back(p) {
     let d8 = p.admit(&number(job(&[SMS], "p", p.t(300)))).await;
     p.expect(d8, "queued v1 step 1 wake 11 code slots [11] owed []").await;
     let d9 = p.world.ledger.admit(number(job(&[SMS], "p", p.t(300)))).await.unwrap();
-    assert!(matches!(d9, Admitted::Born { reason: Some(Reason::Quota), .. }), "one slot came back, not two: {d9:?}");
+    assert!(matches!(d9, Admitted::Inserted { reason: Some(Reason::Quota), .. }), "one slot came back, not two: {d9:?}");
 }
 
 async fn trace_5_two_carriers_answer_503_then_one_accepts(p) {
@@ -200,7 +200,7 @@ async fn trace_6_the_fallback_time_comes_before_the_last_chance(p) {
     p.expect(uid, "sending v2 step 1 wake 30 code slots [0] owed [] | 1 throttled").await;
     p.world.at(30.0).await;
     let begin = p.turn(uid).await.unwrap();
-    assert_eq!((begin.step, begin.channel, begin.ask), (2, VOICE, None));
+    assert_eq!((begin.step, begin.channel, begin.query_status_of), (2, VOICE, None));
 }
 
 async fn trace_7_unknown_and_a_receipt_comes(p) {
@@ -306,7 +306,7 @@ async fn trace_8_an_undelivered_receipt_before_the_answer(p) {
     p.delivered(uid, 1).await;
     p.turn(uid).await;
     let d = p.read(uid).await;
-    let told = d.owed.last().unwrap();
+    let told = d.pending_events.last().unwrap();
     assert_eq!((told.version, told.attempt, told.step), (7, Some(1), 1));
     p.world.at(40.0).await;
     p.delivered(uid, 2).await;
@@ -323,7 +323,7 @@ async fn trace_9_the_receipt_comes_between_take_and_begin(p) {
     p.world.at(30.0).await;
     let a = p.take(uid).await;
     let begin = p.decide(&a).await.unwrap();
-    assert_eq!(begin.ask, Some(1), "by time alone: the carrier's status is asked first");
+    assert_eq!(begin.query_status_of, Some(1), "by time alone: the carrier's status is asked first");
     p.world.at(30.2).await;
     p.delivered(uid, 1).await;
     p.turn(uid).await;
@@ -443,7 +443,7 @@ async fn trace_12_superseded_while_an_attempt_is_in_flight(p) {
         let seen = p.read(x_uid).await;
         p.world.at(0.1).await;
         let born = p.world.ledger.admit(y).await.unwrap();
-        assert!(matches!(&born, Admitted::Born { superseded, .. } if superseded == &[x_uid]), "{born:?}");
+        assert!(matches!(&born, Admitted::Inserted { superseded, .. } if superseded == &[x_uid]), "{born:?}");
         p.expect(x_uid, "sending v2 step 1 wake 15 stop superseded code slots [0] owed [] | 1 open").await;
         p.world.at(0.3).await;
         assert_eq!(p.finish(&seen, judgement).await, None, "{what}: nothing more begins");
@@ -728,7 +728,7 @@ async fn trace_20_the_quota_of_calls_refuses_a_begin(p) {
     let begin = p.finish(&seen, Outcome::Rejected(Reason::Landline).into()).await;
     voice_begin(uid, begin, "eight").await;
     p.expect(uid, "limited v3 step 3 wake none no code slots [] owed [limited 3] | 1 rejected").await;
-    assert_eq!(p.read(uid).await.owed[0].retry_after_s, Some(3590));
+    assert_eq!(p.read(uid).await.pending_events[0].retry_after_s, Some(3590));
     // 9, 10: with admit.
     calls_used("nine").await;
     let mut j = with_begin(job(&[VOICE], "nine", p.t(300)));

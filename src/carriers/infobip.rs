@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
-use crate::domain::dispatch::Words;
+use crate::domain::dispatch::RenderedMessage;
 
 /// Configuration of an account.
 #[derive(Debug, Clone, Deserialize)]
@@ -240,8 +240,8 @@ impl Carrier for Infobip {
 
     fn build(&self, message: &OutboundMessage<'_>) -> Request {
         let text = match message.words {
-            Words::Text(text) => text,
-            Words::Speech(_) => unreachable!("it carries texts alone"),
+            RenderedMessage::Text(text) => text,
+            RenderedMessage::Speech(_) => unreachable!("it carries texts alone"),
         };
         let message = Message {
             sender: message.sender.unwrap_or(&self.from),

@@ -26,7 +26,7 @@ fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
     let to = PhoneNumber::parse("+41793026727").unwrap();
     let request = account().build(&OutboundMessage {
         to: &to,
-        words: &Words::Text("Your code is 123456".to_owned().into()),
+        words: &RenderedMessage::Text("Your code is 123456".to_owned().into()),
         sender: None,
         life: Duration::from_millis(119_900),
         reference: "0192f0c1-2222-7333-8444-555566667777-1",

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use crate::domain::attempt::{Judgement, Receipt};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::PhoneNumber;
-use crate::domain::dispatch::Words;
+use crate::domain::dispatch::RenderedMessage;
 
 pub use client::{Answer, Client, Request};
 
@@ -28,7 +28,7 @@ pub struct OutboundMessage<'a> {
     /// The recipient's number.
     pub to: &'a PhoneNumber,
     /// The rendered message.
-    pub words: &'a Words,
+    pub words: &'a RenderedMessage,
     /// The tenant's own sender, if it has one.
     pub sender: Option<&'a str>,
     /// The remaining life of the code. The carrier must not deliver the message later.

@@ -194,7 +194,7 @@ fn a_throttled_answer_keeps_its_retry_after() {
 #[test]
 fn a_text_carries_its_remaining_life_and_where_to_report() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
-    let words = Words::Text(Zeroizing::new("Your code: 48 & 15 é".to_owned()));
+    let words = RenderedMessage::Text(Zeroizing::new("Your code: 48 & 15 é".to_owned()));
     let message = OutboundMessage {
         to: &to,
         words: &words,
@@ -220,7 +220,7 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
 fn a_call_speaks_and_escapes() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let parts = vec![Part::Pause(1), Part::Say(Zeroizing::new("A & B: 4. 8.".to_owned()))];
-    let words = Words::Speech(Spoken { language: "en-GB".to_owned(), parts });
+    let words = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), parts });
     let message = OutboundMessage {
         to: &to,
         words: &words,

@@ -30,13 +30,13 @@ use crate::messages::Templates;
 
 /// Delivers one-time codes by text message or voice call.
 #[derive(Debug, Parser)]
-#[command(name = "otpost", version, about, long_about = None, after_help = AFTER)]
+#[command(name = "otpost", version, about, long_about = None, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-const AFTER: &str = "Try it, with nothing installed:  otpost demo
+const AFTER_HELP: &str = "Try it, with nothing installed:  otpost demo
 Play with it, and read the texts in a browser:  otpost dev
 Exit codes: 0 well, 1 it failed, 2 the command or the configuration is wrong";
 
@@ -132,7 +132,7 @@ enum Failure {
     /// The command failed: exit code 1.
     Failed(String),
     /// The command failed and has already printed why: exit code 1.
-    Said,
+    AlreadyReported,
 }
 
 impl From<anyhow::Error> for Failure {
@@ -190,7 +190,7 @@ pub fn run() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Said) => ExitCode::FAILURE,
+        Err(Failure::AlreadyReported) => ExitCode::FAILURE,
         Err(Failure::Failed(why)) => {
             eprintln!("otpost: {why}");
             ExitCode::FAILURE

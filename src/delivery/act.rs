@@ -25,7 +25,7 @@ pub enum Acted {
         state: State,
     },
     /// The act is not possible.
-    Not(Barred),
+    Refused(ActRefusal),
     /// There is no such dispatch.
     Unknown,
 }
@@ -36,7 +36,7 @@ impl Acted {
         match self {
             Self::Done { .. } => "done",
             Self::Nothing { .. } => "nothing",
-            Self::Not(_) => "barred",
+            Self::Refused(_) => "barred",
             Self::Unknown => "unknown",
         }
     }
@@ -44,7 +44,7 @@ impl Acted {
 
 /// Why an act is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Barred {
+pub enum ActRefusal {
     /// The dispatch is in this final state.
     Final(State),
     /// The dispatch was stopped, so no further request may begin.
@@ -74,24 +74,24 @@ pub async fn perform(
         }
         ActKind::Cancel => match mark(ledger, Marking { tenant, id, stop: Stop::Cancel }).await? {
             Acted::Nothing { state } if state.is_final() && state != State::Cancelled => {
-                Acted::Not(Barred::Final(state))
+                Acted::Refused(ActRefusal::Final(state))
             }
             acted => acted,
         },
         ActKind::Next { step } => match ledger.advance(Advancing { tenant, id, step }).await? {
             Advanced::Advanced { uid, state } => Acted::Done { uid, state },
             Advanced::Before { state } => Acted::Nothing { state },
-            Advanced::Final { state } => Acted::Not(Barred::Final(state)),
-            Advanced::Stopped { stop } => Acted::Not(Barred::Stopped(stop)),
-            Advanced::PlanOver => Acted::Not(Barred::PlanOver),
-            Advanced::Pending => Acted::Not(Barred::Pending),
+            Advanced::Final { state } => Acted::Refused(ActRefusal::Final(state)),
+            Advanced::Stopped { stop } => Acted::Refused(ActRefusal::Stopped(stop)),
+            Advanced::PlanOver => Acted::Refused(ActRefusal::PlanOver),
+            Advanced::Pending => Acted::Refused(ActRefusal::Pending),
             Advanced::Unknown => Acted::Unknown,
         },
     };
     if let Acted::Done { uid, .. } = acted {
         waker.wake(uid);
     }
-    metrics.acted(act.kind.word(), acted.word());
+    metrics.count_act(act.kind.word(), acted.word());
     Ok(acted)
 }
 

@@ -72,7 +72,7 @@ pub(super) async fn create(State(api): State<Arc<Api>>, headers: HeaderMap, body
         Err(p) if matches!(p.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => "denied",
         Err(_) => "refused",
     };
-    api.metrics.admitted("http", result);
+    api.metrics.count_admission("http", result);
     outcome
 }
 
@@ -111,7 +111,7 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
         }
     }
     match api.ledger.admit(admission).await? {
-        Admitted::Born { state, superseded, .. } => {
+        Admitted::Inserted { state, superseded, .. } => {
             crash::at(Point::HttpAdmitted);
             api.waker.wake(order.uid);
             for uid in superseded {
@@ -119,8 +119,8 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
             }
             Ok((StatusCode::ACCEPTED, Json(DispatchAnswer { id: order.id, uid: order.uid, state })))
         }
-        Admitted::Known { uid, state, mine, .. } => {
-            if mine || uid == order.uid {
+        Admitted::Known { uid, state, has_our_claim, .. } => {
+            if has_our_claim || uid == order.uid {
                 api.waker.wake(uid);
             }
             Ok((StatusCode::OK, Json(DispatchAnswer { id: order.id, uid, state })))

@@ -33,7 +33,7 @@ use crate::ledger::Ledger;
 use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
 use crate::outbox::webhook::Webhooks;
-use crate::receipts::{Receiver, Reception};
+use crate::receipts::{CallbackAnswer, Receiver};
 use tokio_util::sync::CancellationToken;
 
 use flood::Flood;
@@ -143,20 +143,20 @@ async fn receive(
         Err(problem) => return problem.into_response(),
     };
     match receiver.receive(&carrier, &attempt, &token, &headers, &body).await {
-        Reception::Taken => StatusCode::NO_CONTENT.into_response(),
-        Reception::InvalidCallback => Problem::new(
+        CallbackAnswer::Taken => StatusCode::NO_CONTENT.into_response(),
+        CallbackAnswer::InvalidCallback => Problem::new(
             StatusCode::FORBIDDEN,
             ProblemKind::InvalidCallback,
             "the token or the signature is wrong",
         )
         .into_response(),
-        Reception::Unreadable => Problem::new(
+        CallbackAnswer::Unreadable => Problem::new(
             StatusCode::BAD_REQUEST,
             ProblemKind::Unreadable,
             "this is no receipt of this carrier",
         )
         .into_response(),
-        Reception::Unavailable => {
+        CallbackAnswer::Unavailable => {
             let detail = "the ledger does not answer; send the same callback again";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::LedgerAway, detail)
                 .retry_after(1)

@@ -41,8 +41,8 @@ impl Ops {
     pub fn router(self) -> Router {
         Router::new()
             .route("/livez", get(async || "ok\n"))
-            .route("/readyz", get(all))
-            .route("/readyz/{role}", get(one))
+            .route("/readyz", get(readiness))
+            .route("/readyz/{role}", get(role_readiness))
             .route("/metrics", get(metrics))
             .with_state(self)
     }
@@ -65,12 +65,12 @@ async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text()).into_response()
 }
 
-async fn all(State(ops): State<Ops>) -> Response {
+async fn readiness(State(ops): State<Ops>) -> Response {
     let problems: BTreeMap<_, _> = ops.roles.now().iter().map(|(role, ready)| (*role, ready())).collect();
     answer(problems)
 }
 
-async fn one(State(ops): State<Ops>, Path(role): Path<String>) -> Response {
+async fn role_readiness(State(ops): State<Ops>, Path(role): Path<String>) -> Response {
     match ops.roles.now().get_key_value(role.as_str()) {
         Some((role, ready)) => answer([(*role, ready())].into()),
         None => (StatusCode::NOT_FOUND, "this process does not have that role\n").into_response(),

@@ -17,15 +17,15 @@ use crate::delivery::wake::Waker;
 use crate::domain::attempt::AttemptId;
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
-use crate::ledger::health::{LedgerHealth, RETRY_EVERY};
+use crate::ledger::health::{LedgerHealth, RETRY_INTERVAL};
 use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
 use crate::ops::crash::{self, Point};
-use crate::ops::metrics::{Metrics, Received};
+use crate::ops::metrics::{Metrics, ReceiptLabels};
 
 /// Maximum wait for the ledger. Carriers wait 15 s for an answer (Twilio's read time-out).
 const COMMIT_WAIT: Duration = Duration::from_secs(4);
 /// Delay before a queued receipt that this process cannot open or parse is put back.
-const LATER: Duration = Duration::from_secs(5);
+const REQUEUE_DELAY: Duration = Duration::from_secs(5);
 /// The queue for receipts during a ledger outage.
 const QUEUE: &str = "otpost.receipts";
 /// The version of a queued receipt.
@@ -33,7 +33,7 @@ const VERSION: u32 = 1;
 
 /// A receipt as it is queued on the broker.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct QueuedReceipt {
     v: u32,
     #[serde(flatten)]
     recording: Recording,
@@ -41,7 +41,7 @@ struct Kept {
 
 /// The answer to a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reception {
+pub enum CallbackAnswer {
     /// The receipt was recorded or queued, or changes nothing: 2xx.
     Taken,
     /// The token or signature is wrong, or there is no such account: 403. Nothing is stored.
@@ -92,76 +92,83 @@ impl Receiver {
     /// Verifies a callback and records its receipt.
     pub async fn receive(
         &self, carrier: &str, attempt: &str, token: &str, headers: &HeaderMap, body: &[u8],
-    ) -> Reception {
+    ) -> CallbackAnswer {
         // The token is checked without the ledger, so that forged callbacks cause no load on it.
         let rules = self.rules.now();
         let Some(account) = rules.routes.account(carrier) else {
-            return Reception::InvalidCallback;
+            return CallbackAnswer::InvalidCallback;
         };
         let count = |verdict| {
-            self.metrics.receipts.get_or_create(&Received { carrier: account.name.clone(), verdict }).inc();
+            self.metrics
+                .receipts
+                .get_or_create(&ReceiptLabels { carrier: account.name.clone(), verdict })
+                .inc();
         };
         let Ok(id) = attempt.parse::<AttemptId>() else {
-            return Reception::InvalidCallback;
+            return CallbackAnswer::InvalidCallback;
         };
         if !self.rules.now().keys.token_is_good(&account.name, id, token) {
             count("bad_token");
-            return Reception::InvalidCallback;
+            return CallbackAnswer::InvalidCallback;
         }
         let url =
             format!("{}/v1/receipts/{carrier}/{attempt}/{token}", self.public_url.trim_end_matches('/'));
         let receipt = match account.carrier.parse_callback(&Callback { url: &url, headers, body }) {
             Ok(Some(receipt)) => receipt,
-            Ok(None) => return Reception::Taken,
+            Ok(None) => return CallbackAnswer::Taken,
             Err(InvalidCallback::Signature) => {
                 count("bad_signature");
                 tracing::warn!(carrier, attempt = %id, "a callback's signature is wrong: is receipts.public_url what the carrier calls?");
-                return Reception::InvalidCallback;
+                return CallbackAnswer::InvalidCallback;
             }
             Err(InvalidCallback::Form) => {
                 count("unreadable");
-                return Reception::Unreadable;
+                return CallbackAnswer::Unreadable;
             }
         };
         count(receipt.verdict.as_str());
         let recording = Recording { uid: id.uid, n: id.n, carrier: account.name.clone(), receipt };
-        crash::at(Point::ReceiptBelieved);
+        crash::at(Point::ReceiptVerified);
         match self.record(recording.clone()).await {
             Ok(Recorded::Recorded) => {
                 crash::at(Point::ReceiptRecorded);
                 self.waker.wake(id.uid);
-                Reception::Taken
+                CallbackAnswer::Taken
             }
-            Ok(Recorded::NothingNew) => Reception::Taken,
+            Ok(Recorded::NothingNew) => CallbackAnswer::Taken,
             Ok(Recorded::Stray) => {
                 tracing::warn!(carrier, attempt = %id, "a receipt for an attempt that is not in the ledger: kept for 72 h");
-                Reception::Taken
+                CallbackAnswer::Taken
             }
             Err(e) => {
-                self.ledger_health.begins(&e);
+                self.ledger_health.report_failure(&e);
                 // The ledger would refuse this receipt later too. Only the carrier can keep it.
-                if e.bars().is_some() { Reception::Unreadable } else { self.queue_receipt(&recording).await }
+                if e.dead_letter_reason().is_some() {
+                    CallbackAnswer::Unreadable
+                } else {
+                    self.queue_receipt(&recording).await
+                }
             }
         }
     }
 
     /// Queues a receipt on the broker during a ledger outage. The message contains only the parsed receipt, sealed.
-    async fn queue_receipt(&self, recording: &Recording) -> Reception {
+    async fn queue_receipt(&self, recording: &Recording) -> CallbackAnswer {
         if let Some(broker) = &self.broker
-            && broker.publish(self.kept(recording)).await.is_ok()
+            && broker.publish(self.queued_message(recording)).await.is_ok()
         {
-            crash::at(Point::ReceiptSetAside);
-            return Reception::Taken;
+            crash::at(Point::ReceiptQueued);
+            return CallbackAnswer::Taken;
         }
         tracing::warn!(
             carrier = recording.carrier,
             "receipt cannot be stored: answered 503, the carrier retries"
         );
-        Reception::Unavailable
+        CallbackAnswer::Unavailable
     }
 
-    fn kept(&self, recording: &Recording) -> Message {
-        let plain = serde_json::to_vec(&Kept { v: VERSION, recording: recording.clone() })
+    fn queued_message(&self, recording: &Recording) -> Message {
+        let plain = serde_json::to_vec(&QueuedReceipt { v: VERSION, recording: recording.clone() })
             .expect("plain structs with text keys serialise");
         Self::message(self.rules.now().keys.seal_message(QUEUE, &plain).into_bytes())
     }
@@ -187,41 +194,41 @@ impl Receiver {
                 .ok()
                 .map(|text| self.rules.now().keys.open_message(QUEUE, text));
             let Some(Ok(plain)) = opened else {
-                tracing::error!("a kept receipt does not open: is a key missing in keys.previous?");
-                tokio::spawn(Arc::clone(&self).later(delivery));
+                tracing::error!("a queued receipt cannot be opened: is a key missing in keys.previous?");
+                tokio::spawn(Arc::clone(&self).requeue_later(delivery));
                 continue;
             };
-            match serde_json::from_slice::<Kept>(&plain) {
-                Ok(kept) if kept.v <= VERSION => {
-                    if let Err(bad) = self.record_kept(kept.recording).await {
+            match serde_json::from_slice::<QueuedReceipt>(&plain) {
+                Ok(queued) if queued.v <= VERSION => {
+                    if let Err(bad) = self.record_queued(queued.recording).await {
                         tokio::spawn(Arc::clone(&self).dead_letter(delivery, bad));
                     } else {
                         delivery.ack();
                     }
                 }
                 // A later version wrote this receipt, and a process of that version must read it.
-                _ => drop(tokio::spawn(Arc::clone(&self).later(delivery))),
+                _ => drop(tokio::spawn(Arc::clone(&self).requeue_later(delivery))),
             }
         }
     }
 
-    async fn record_kept(&self, recording: Recording) -> Result<(), BadMessage> {
+    async fn record_queued(&self, recording: Recording) -> Result<(), BadMessage> {
         loop {
             match self.ledger.record(recording.clone()).await {
                 Ok(recorded) => {
-                    crash::at(Point::KeptReceiptRecorded);
+                    crash::at(Point::QueuedReceiptRecorded);
                     if recorded == Recorded::Recorded {
                         self.waker.wake(recording.uid);
                     }
                     return Ok(());
                 }
                 Err(e) => {
-                    if let Some(rule) = e.bars() {
+                    if let Some(rule) = e.dead_letter_reason() {
                         return Err(BadMessage::new("receipt", rule));
                     }
-                    self.ledger_health.begins(&e);
-                    tokio::time::sleep(RETRY_EVERY).await;
-                    self.ledger_health.over().await;
+                    self.ledger_health.report_failure(&e);
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                    self.ledger_health.wait_until_healthy().await;
                 }
             }
         }
@@ -231,34 +238,34 @@ impl Receiver {
     async fn dead_letter(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
         tracing::error!(rule = bad.rule, "queued receipt cannot be recorded: dead-lettered to otpost.dead");
         let letter = Envelope::dead_letter(&delivery, &self.rules.now().keys, &bad);
-        self.give(letter, delivery).await;
+        self.replace(letter, delivery).await;
     }
 
     /// Puts a message back, for another process or a later time.
-    async fn later(self: Arc<Self>, delivery: Delivery) {
-        tokio::time::sleep(LATER).await;
-        self.give(Self::message(delivery.body.clone()), delivery).await;
+    async fn requeue_later(self: Arc<Self>, delivery: Delivery) {
+        tokio::time::sleep(REQUEUE_DELAY).await;
+        self.replace(Self::message(delivery.body.clone()), delivery).await;
     }
 
     /// Publishes a replacement of a delivery, then acknowledges the delivery. Stops if the broker delivers the original again by
     /// itself.
-    async fn give(&self, message: Message, delivery: Delivery) {
+    async fn replace(&self, message: Message, delivery: Delivery) {
         let Some(broker) = &self.broker else { return };
-        while !delivery.comes_again() {
+        while !delivery.will_be_redelivered() {
             if broker.publish(message.clone()).await.is_ok() {
                 delivery.ack();
                 return;
             }
-            tokio::time::sleep(RETRY_EVERY).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// Records a receipt. Waits briefly for the ledger while the carrier waits for the answer.
     async fn record(&self, recording: Recording) -> Result<Recorded, LedgerError> {
-        if !self.ledger_health.answers() {
-            return Err(LedgerError::Away("known to be away".to_owned()));
+        if !self.ledger_health.is_healthy() {
+            return Err(LedgerError::Unreachable("known to be unreachable".to_owned()));
         }
-        let late = || LedgerError::Away("no answer in time".to_owned());
+        let late = || LedgerError::Unreachable("no answer in time".to_owned());
         tokio::time::timeout(COMMIT_WAIT, self.ledger.record(recording)).await.map_err(|_| late())?
     }
 }

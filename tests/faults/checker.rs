@@ -336,8 +336,8 @@ fn crowds(sent: &[Sent], rows: &BTreeMap<uuid::Uuid, Dispatch>, accepted: &[Valu
     }
     for (to, jobs) in crowds {
         let mine: Vec<&Dispatch> = jobs.iter().filter_map(|job| rows.get(&job.id)).collect();
-        let held = mine.iter().filter(|d| d.slots_held).count();
-        let given_back = mine.iter().any(|d| !d.slots_held && d.state != State::Limited);
+        let held = mine.iter().filter(|d| d.holds_quota_uses).count();
+        let given_back = mine.iter().any(|d| !d.holds_quota_uses && d.state != State::Limited);
         let codes = jobs.iter().filter(|job| accepted.iter().any(|m| carries(m, job))).count();
         if held > ADMITTED || codes > ADMITTED || (held < ADMITTED && mine.len() >= ADMITTED && !given_back) {
             wrong.push(format!("O5: {held} of {} hold a slot, {codes} were sent, for {to}", mine.len()));
@@ -357,7 +357,8 @@ fn superseded(sent: &[Sent], rows: &BTreeMap<uuid::Uuid, Dispatch>) -> Vec<Strin
             }
             let (Some(older), Some(newer)) = (rows.get(&older.id), rows.get(&newer.id)) else { continue };
             // A begin that was committed while the newer one waited for its turn has the later time.
-            let late = |begun: jiff::Timestamp| begun.as_millisecond() - newer.born_at.as_millisecond() > 300;
+            let late =
+                |begun: jiff::Timestamp| begun.as_millisecond() - newer.admitted_at.as_millisecond() > 300;
             if older.attempts.iter().any(|attempt| late(attempt.begun_at)) {
                 wrong.push(format!("O8: begun after a newer one was admitted: {older:#?} {newer:#?}"));
             }

@@ -27,7 +27,7 @@ async fn the_broker_is_killed() {
 async fn the_ledger_is_restarted_immediate() {
     under_load("the_ledger_is_restarted_immediate", in_flight(64), async |site, _, _| {
         let away = aside(|| Away::stop("postgres", "immediate")).await;
-        workers_say(site, "the ledger is away").await;
+        workers_say(site, "the ledger is unreachable").await;
         aside(move || drop(away)).await;
     })
     .await;
@@ -312,7 +312,7 @@ mod long {
                 let most = WORKERS.len() as i64 * otpost::ledger::Options::default().pool as i64;
                 let all = async || look.query_one(wait, &[]).await.unwrap().get::<_, i64>(0) >= most;
                 wait::until("as many wait as the workers have connections", all).await;
-                workers_say(site, "the ledger is away").await;
+                workers_say(site, "the ledger is unreachable").await;
                 let (body, began) = (job("+447730000003", json!({})).to_string(), Instant::now());
                 let (status, answer) =
                     site.house.post_bytes(&site.api.to_string(), &site.house.key, body.into()).await;
@@ -331,7 +331,7 @@ mod long {
     async fn the_ledgers_server_is_frozen() {
         under_load("the_ledgers_server_is_frozen", in_flight(0), async |site, _, _| {
             let frozen = Frozen::begin(server(&site.house.ledger_url).await);
-            workers_say(site, "the ledger is away").await;
+            workers_say(site, "the ledger is unreachable").await;
             drop(frozen);
         })
         .await;

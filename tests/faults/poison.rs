@@ -171,6 +171,6 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_message_kills_its_readers_and_one_dies_while_it_is_set_aside() {
         let name = "a_message_kills_its_readers_and_one_dies_while_it_is_set_aside";
-        super::poisoned(name, &[("OTPOST_CRASH_AT", "SuspectConfirmed")]).await;
+        super::poisoned(name, &[("OTPOST_CRASH_AT", "QuarantineConfirmed")]).await;
     }
 }

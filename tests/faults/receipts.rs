@@ -120,11 +120,11 @@ async fn tell(p: &Play, start: f64, story: &[Happens]) {
         assert!(d.code.is_none() && d.wake_at.is_none(), "ended: {d:#?}");
     }
     // Nobody has told anything: all that is owed is still there.
-    for pair in d.owed.windows(2) {
-        assert!(pair[0].version < pair[1].version, "O4: {:#?}", d.owed);
-        assert!(pair[0].state.may_become(pair[1].state), "O4: {:#?}", d.owed);
+    for pair in d.pending_events.windows(2) {
+        assert!(pair[0].version < pair[1].version, "O4: {:#?}", d.pending_events);
+        assert!(pair[0].state.may_become(pair[1].state), "O4: {:#?}", d.pending_events);
     }
-    assert_eq!(d.owed.last().map(|e| e.state), (d.state != State::Sending).then_some(d.state));
+    assert_eq!(d.pending_events.last().map(|e| e.state), (d.state != State::Sending).then_some(d.state));
 }
 
 async fn turn(p: &Play, uid: uuid::Uuid) {
@@ -184,7 +184,10 @@ async fn a_hundred_replays_change_nothing() {
         counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum::<u64>() >= 300
     })
     .await;
-    let d = site.house.until(id, "delivered", |d| d.state == State::Delivered && d.owed.is_empty()).await;
+    let d = site
+        .house
+        .until(id, "delivered", |d| d.state == State::Delivered && d.pending_events.is_empty())
+        .await;
     // At most: a bad one was recorded and decided on, then the good one.
     assert!(d.version <= sent.version + 4, "{} versions for two facts", d.version - sent.version);
     let told = site.house.events(id);

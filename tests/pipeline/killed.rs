@@ -38,7 +38,7 @@ async fn before_the_first_byte() {
     let survivor = house.start(house.at_doors(&doors), WORKER).await;
     let d = house.until_state(id, "delivered").await;
     let words: Vec<&str> = d.attempts.iter().map(|a| a.outcome.unwrap().word()).collect();
-    assert_eq!((words, d.version, d.slots.len()), (vec!["unknown", "accepted"], 6, 1));
+    assert_eq!((words, d.version, d.quota_uses.len()), (vec!["unknown", "accepted"], 6, 1));
     house.until_events(id, &["sent 4", "delivered 6"]).await;
     assert_eq!(house.accepted(to).await, 1, "one text, late");
     assert_eq!(house.waiting("otpost.dispatch").await, 0, "it came again, was known, and was acked");

@@ -56,7 +56,7 @@ async fn trace_1(house: &House) {
     let d = house.until_state(id, "delivered").await;
     house.until_events(id, &["sent 2", "delivered 4"]).await;
     assert_eq!(house.accepted(to).await, 1);
-    assert_eq!((d.version, d.code.is_none(), d.slots_held), (4, true, true));
+    assert_eq!((d.version, d.code.is_none(), d.holds_quota_uses), (4, true, true));
     let events = house.all_events();
     let event =
         events.iter().find(|e| e["data"]["id"] == json!(id) && e["data"]["state"] == "delivered").unwrap();
@@ -66,7 +66,7 @@ async fn trace_1(house: &House) {
     assert_eq!(event["data"]["carrier"], "c1");
     let asked = &house.record("accepted", Some(to)).await[0];
     assert!((285..=300).contains(&asked["validity_s"].as_u64().unwrap()), "the remaining life: {asked}");
-    house.until(id, "told", |d| d.owed.is_empty()).await;
+    house.until(id, "told", |d| d.pending_events.is_empty()).await;
 }
 
 /// The doors have no broker, so no wake-up reaches the worker: the due scan finds the row.
@@ -84,7 +84,7 @@ async fn trace_2(house: &House) {
     }
     for id in ids {
         let d = house.until_state(id, "delivered").await;
-        let begun = d.attempts[0].begun_at.as_millisecond() - d.born_at.as_millisecond();
+        let begun = d.attempts[0].begun_at.as_millisecond() - d.admitted_at.as_millisecond();
         assert!(begun < 2500, "a lost wake-up costs at most a scan: {begun} ms");
     }
     assert_eq!(house.accepted(to).await, 3);
@@ -162,7 +162,7 @@ async fn put_off_beyond_the_last_chance(house: &House) {
     house.script(to, json!([{"outcome": "throttle", "retry_after_s": 600}, {"outcome": "throttle", "retry_after_s": 600}])).await;
     let id = house.publish(&job(to, json!({"expires_at": in_seconds(15)}))).await;
     let d = house.until_state(id, "expired").await;
-    assert_eq!((d.attempts.len(), d.version, d.slots_held), (2, 4, false));
+    assert_eq!((d.attempts.len(), d.version, d.holds_quota_uses), (2, 4, false));
     let gap = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
     assert!((2000..4500).contains(&gap), "the last chance is 12 s before the end: {gap} ms");
     house.until_events(id, &["expired 4"]).await;

@@ -44,7 +44,7 @@ async fn accepted(house: &House, app: &App) {
     assert!(house.ledger.find("default", id).await.unwrap().is_none(), "an answer, and no row");
     house.publish(&older).await;
     let d = house.until_state(id, "superseded").await;
-    assert_eq!((d.version, d.attempts.len(), d.slots.len(), d.code), (1, 0, 0, None));
+    assert_eq!((d.version, d.attempts.len(), d.quota_uses.len(), d.code), (1, 0, 0, None));
     house.until_events(id, &["superseded 1"]).await;
     assert_eq!(house.accepted(to).await, 2, "both texts");
 }
@@ -60,7 +60,7 @@ async fn unknown(house: &House) {
     let d = house.until(x, "decided", |d| d.version == 4).await;
     assert_eq!((d.attempts[0].outcome, d.state.as_str()), (Some(Outcome::Unknown), "sending"));
     assert_eq!(d.wake_at, Some(d.order.expires_at), "no repeat and no call: its receipt is awaited");
-    assert!(d.slots_held && house.events(x).is_empty());
+    assert!(d.holds_quota_uses && house.events(x).is_empty());
     assert_eq!(house.accepted(to).await, 2);
 }
 
@@ -83,7 +83,7 @@ async fn trace_12b_what_was_not_taken_is_not_tried_again() {
     let y = house.publish(&sign_in(to, 2, &json!({"code": "999999"}))).await;
     let d = house.until_state(x, "superseded").await;
     assert_eq!(d.attempts.iter().map(|a| a.outcome).collect::<Vec<_>>(), [Some(Outcome::Unavailable)]);
-    assert_eq!((d.version, d.slots_held, d.code, d.wake_at), (4, false, None, None));
+    assert_eq!((d.version, d.holds_quota_uses, d.code, d.wake_at), (4, false, None, None));
     house.until_events(x, &["superseded 4"]).await;
     house.until_state(y, "delivered").await;
     let accepted = house.record("accepted", Some(to)).await;

@@ -108,7 +108,7 @@ impl Play {
     /// Admits a job that must be born.
     pub async fn admit(&self, job: &Admission) -> Uuid {
         match self.world.ledger.admit(job.clone()).await.unwrap() {
-            Admitted::Born { .. } => job.order.uid,
+            Admitted::Inserted { .. } => job.order.uid,
             other => panic!("not born: {other:?}"),
         }
     }
@@ -258,9 +258,11 @@ impl Play {
             write!(line, " stop {stop}").unwrap();
         }
         line += if d.code.is_some() { " code" } else { " no code" };
-        let slots: Vec<String> = d.slots.iter().filter(|_| d.slots_held).map(|s| t(s.at)).collect();
+        let slots: Vec<String> =
+            d.quota_uses.iter().filter(|_| d.holds_quota_uses).map(|s| t(s.at)).collect();
         write!(line, " slots [{}]", slots.join(" ")).unwrap();
-        let owed: Vec<String> = d.owed.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
+        let owed: Vec<String> =
+            d.pending_events.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
         write!(line, " owed [{}]", owed.join(", ")).unwrap();
         for a in &d.attempts {
             write!(line, " | {} {}", a.n, a.outcome.map_or("open", Outcome::word)).unwrap();
@@ -282,7 +284,7 @@ impl Play {
 
     /// Removes what is owed, as tell does after the confirms.
     pub async fn tell(&self, uid: Uuid) -> Vec<String> {
-        let owed = self.read(uid).await.owed;
+        let owed = self.read(uid).await.pending_events;
         let told =
             otpost::ledger::PublishedEvents { uid, versions: owed.iter().map(|e| e.version).collect() };
         self.world.ledger.mark_published(told).await.unwrap();

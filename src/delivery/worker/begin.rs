@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::sending::Sending;
-use super::{Action, Snapshot, Worker, now_at};
+use super::{Action, Snapshot, Worker, set_to_now};
 use crate::delivery::routing::NoRoom;
 use crate::domain::attempt::{BEGIN_TO_SEND, Cause, Outcome, Reason};
 use crate::domain::channel::Channel;
@@ -22,32 +22,32 @@ const RETRY_BEGIN_AFTER: Duration = Duration::from_millis(200);
 
 impl Worker {
     /// Chooses an account, commits the attempt and sends it.
-    pub(super) async fn begin(&self, seen: Snapshot, begin: Begin) -> Action {
-        let (d, now, policy) = (&seen.d, seen.now(), seen.policy());
+    pub(super) async fn begin(&self, snapshot: Snapshot, begin: Begin) -> Action {
+        let (d, now, policy) = (&snapshot.d, snapshot.now(), snapshot.policy());
         let life = between(now, d.order.expires_at);
-        let Ok(contents) = seen.rules.admitter.open(d) else {
+        let Ok(contents) = snapshot.rules.admitter.open(d) else {
             tracing::error!(dispatch.uid = %d.order.uid, "a code cannot be opened: is a key missing in keys.previous?");
             let decision = give_up(d, Reason::Template, now, &policy);
-            return self.write(seen, decision).await;
+            return self.write(snapshot, decision).await;
         };
         let (code, params) = (contents.code.as_ref(), &contents.params);
-        let Ok(words) = seen.rules.admitter.render(&d.order, begin.channel, code, params, life) else {
+        let Ok(rendered) = snapshot.rules.admitter.render(&d.order, begin.channel, code, params, life) else {
             tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
             let decision = give_up(d, Reason::Template, now, &policy);
-            return self.write(seen, decision).await;
+            return self.write(snapshot, decision).await;
         };
         let country = d.order.country.as_deref();
         let has_waited = d.snoozes > 0 && begin.step == d.step;
-        let ready = match seen.rules.routes.choose(begin.channel, country, &begin.carriers, has_waited) {
+        let ready = match snapshot.rules.routes.choose(begin.channel, country, &begin.carriers, has_waited) {
             Ok(ready) => ready,
             Err(NoRoom { wait }) => {
                 let decision = snooze(d, &begin, wait, now, &policy);
                 if wait.is_some() {
-                    self.schedule_wake(&seen, &decision);
+                    self.schedule_wake(&snapshot, &decision);
                 } else {
-                    now_at(&self.no_carrier_at);
+                    set_to_now(&self.no_carrier_at);
                 }
-                return self.write(seen, decision).await;
+                return self.write(snapshot, decision).await;
             }
         };
         let account = &ready.account;
@@ -55,32 +55,34 @@ impl Worker {
             uid: d.order.uid,
             expected_version: d.version,
             step: begin.step,
-            voice: voice_limit(&seen, &begin, &contents),
+            voice: voice_limit(&snapshot, &begin, &contents),
             attempt: NewAttempt::new(begin.channel, &account.name, account.client.time_out, begin.repeats),
         };
         crash::at(Point::DueToBegin);
         let sending = Sending {
             to: contents.to,
-            words,
+            rendered,
             claim: beginning.attempt.claim,
             ready,
             handed_at: crate::domain::clock::boot(),
         };
         match self.commit(beginning, sending.handed_at).await {
-            Some(Ok(Begun::Begun(row))) => self.send_attempt(Snapshot::new(*row, &seen.rules), sending).await,
-            Some(Ok(Begun::VersionConflict(row))) => Self::if_due(row, &seen.rules),
+            Some(Ok(Begun::Begun(row))) => {
+                self.send_attempt(Snapshot::new(*row, &snapshot.rules), sending).await
+            }
+            Some(Ok(Begun::VersionConflict(row))) => Self::if_due(row, &snapshot.rules),
             Some(Ok(Begun::VoiceRefused { retry_after_s, .. })) => {
-                let decision = skip_step(&seen.d, &begin, retry_after_s, seen.now(), &policy);
-                self.write(seen, decision).await
+                let decision = skip_step(&snapshot.d, &begin, retry_after_s, snapshot.now(), &policy);
+                self.write(snapshot, decision).await
             }
             Some(Err(e)) => {
-                self.ledger_health.begins(&e);
+                self.ledger_health.report_failure(&e);
                 Action::Nothing
             }
             None => {
                 let claim = sending.claim;
                 drop(sending);
-                self.take_back(&seen, claim).await
+                self.close_unsent(&snapshot, claim).await
             }
         }
     }
@@ -90,7 +92,7 @@ impl Worker {
     async fn commit(&self, beginning: Beginning, handed_at: Duration) -> Option<Result<Begun, LedgerError>> {
         loop {
             match self.deps.ledger.begin(beginning.clone()).await {
-                Err(e) if e.is_outage() => self.ledger_health.begins(&e),
+                Err(e) if e.is_outage() => self.ledger_health.report_failure(&e),
                 answered => return Some(answered),
             }
             if crate::domain::clock::boot().saturating_sub(handed_at) > BEGIN_TO_SEND {
@@ -102,14 +104,14 @@ impl Worker {
 
     /// Closes an attempt as not sent, if it was committed. Like every outcome, the write is repeated until the ledger answers,
     /// because the attempt would become unknown otherwise.
-    async fn take_back(&self, seen: &Snapshot, claim: Uuid) -> Action {
-        let n = seen.d.attempts.last().map_or(1, |a| a.n + 1);
-        tracing::warn!(dispatch.id = %seen.d.order.id, attempt = n, "attempt commit not confirmed in time: nothing sent");
+    async fn close_unsent(&self, snapshot: &Snapshot, claim: Uuid) -> Action {
+        let n = snapshot.d.attempts.last().map_or(1, |a| a.n + 1);
+        tracing::warn!(dispatch.id = %snapshot.d.order.id, attempt = n, "attempt commit not confirmed in time: nothing sent");
         let judgement = Outcome::NotSent(Cause::TooLate).into();
-        let closing = AttemptOutcome { n, claim, judgement, at: seen.now() };
-        let destinations = seen.rules.admitter.destinations(&seen.d.order.tenant);
-        match self.conclude(DecisionWrite::finish(&seen.d, closing, None, destinations)).await {
-            Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row, &seen.rules)),
+        let closing = AttemptOutcome { n, claim, judgement, at: snapshot.now() };
+        let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
+        match self.conclude(DecisionWrite::finish(&snapshot.d, closing, None, destinations)).await {
+            Some(Concluded::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
             // The attempt was not committed. The row is due again when its lease ends.
             _ => Action::Nothing,
         }
@@ -117,8 +119,8 @@ impl Worker {
 }
 
 /// Returns the voice quota to check, which happens at the first begin of a call's step.
-fn voice_limit(seen: &Snapshot, begin: &Begin, contents: &Contents) -> Option<Limit> {
-    let d = &seen.d;
+fn voice_limit(snapshot: &Snapshot, begin: &Begin, contents: &Contents) -> Option<Limit> {
+    let d = &snapshot.d;
     let first = begin.channel == Channel::Voice && d.attempts_of(begin.step).next().is_none();
-    first.then(|| seen.rules.admitter.voice_limit(&d.order.tenant, contents.kind(), &contents.to))
+    first.then(|| snapshot.rules.admitter.voice_limit(&d.order.tenant, contents.kind(), &contents.to))
 }

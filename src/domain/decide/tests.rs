@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::attempt::{Attempt, Cause, Details, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::clock::after;
-use crate::domain::dispatch::{Order, Plan, Slot, Stop};
+use crate::domain::dispatch::{Order, Plan, QuotaUse, Stop};
 
 fn t(s: f64) -> Timestamp {
     let zero: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
@@ -54,15 +54,15 @@ fn dispatch(plan: &[Channel]) -> Dispatch {
         step_at: t(0.0),
         snoozes: 0,
         snoozed_until: None,
-        told_steps: 0,
+        sent_event_steps: 0,
         stop: None,
-        asked: None,
+        requested_step: None,
         wake_at: Some(t(0.0)),
         code: Some(String::new()),
-        slots: vec![Slot { key: "n".to_owned(), at: t(0.0) }],
-        slots_held: true,
-        born_at: t(0.0),
-        owed: vec![],
+        quota_uses: vec![QuotaUse { key: "n".to_owned(), at: t(0.0) }],
+        holds_quota_uses: true,
+        admitted_at: t(0.0),
+        pending_events: vec![],
         attempts: vec![],
         now: t(0.0),
     }
@@ -158,7 +158,7 @@ fn the_table_of_what_follows_on_an_outcome() {
         assert_eq!(begun, begins, "{what}");
         let c = &follows.transition;
         assert_eq!(c.wake_at.is_none(), state.is_final(), "{what}: what is not final has a wake_at");
-        assert_eq!(c.slots == Slots::GiveBack, state == State::Failed, "{what}");
+        assert_eq!(c.quota_change == QuotaChange::GiveBack, state == State::Failed, "{what}");
         assert_eq!(c.drop_code, state.is_final(), "{what}");
         assert!(d.state == state || d.state.may_become(state), "{what}");
     }
@@ -329,8 +329,8 @@ proptest! {
                     let receipt = Receipt { verdict, reason, carrier_code: None, reference: None };
                     // A carrier that accepted nothing sends no receipt.
                     let possible = |a: &&mut Attempt| a.outcome.is_none() || a.is_accepted() || a.is_unknown();
-                    if let Some(a) = d.attempts.get_mut(i).filter(possible).filter(|a| a.learns_from(&receipt)) {
-                        a.learn(&receipt, t(now));
+                    if let Some(a) = d.attempts.get_mut(i).filter(possible).filter(|a| a.is_changed_by(&receipt)) {
+                        a.apply_receipt(&receipt, t(now));
                         d.version += 1;
                         d.wake_at = Some(t(now));
                     }
@@ -391,7 +391,7 @@ proptest! {
                 let unknown = step.iter().filter(|a| a.is_unknown()).count();
                 let repeats = step.iter().filter(|a| a.repeats.is_some() && a.outcome.is_none()).count();
                 prop_assert!(repeats == 0 || unknown == 1, "one repeat after one unknown outcome");
-                prop_assert!(d.attempts.len() <= HARD_STOP);
+                prop_assert!(d.attempts.len() <= MAX_ATTEMPTS_PER_DISPATCH);
             }
             prop_assert!(d.version >= before.version);
         }
@@ -405,7 +405,7 @@ proptest! {
             State::Delivered => prop_assert!(d.attempts.iter().any(Attempt::is_delivered)),
             State::Undelivered => prop_assert!(accepted),
             State::Unconfirmed => prop_assert!(accepted || unknown),
-            _ => prop_assert!(!d.slots_held, "a dispatch that ended with nothing accepted gave its slot back"),
+            _ => prop_assert!(!d.holds_quota_uses, "a dispatch that ended with nothing accepted gave its slot back"),
         }
         // A step has at most one accepted attempt more than it has unknown outcomes. Receipts may prove acceptance later.
         for step in 1..=plan.len() as u8 {

@@ -22,12 +22,12 @@ pub struct Recording {
 
 impl Recording {
     /// Whether the receipt holds texts of the carrier.
-    pub(in crate::ledger) fn quotes(&self) -> bool {
+    pub(in crate::ledger) fn has_carrier_texts(&self) -> bool {
         self.receipt.carrier_code.is_some() || self.receipt.reference.is_some()
     }
 
     /// The receipt without the carrier's texts.
-    pub(in crate::ledger) fn without_quotes(mut self) -> Self {
+    pub(in crate::ledger) fn without_carrier_texts(mut self) -> Self {
         (self.receipt.carrier_code, self.receipt.reference) = (None, None);
         self
     }

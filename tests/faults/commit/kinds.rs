@@ -54,7 +54,7 @@ impl Kind {
     pub(super) fn goes_on(self, said: &str) -> bool {
         match self {
             Self::Admit | Self::Admissions | Self::Superseding => {
-                said.starts_with("Born") || said.contains("mine: true")
+                said.starts_with("Inserted") || said.contains("has_our_claim: true")
             }
             Self::Begin => said.starts_with("Begun"),
             // What decision is told from the row.
@@ -169,7 +169,7 @@ async fn single(play: &Play, kind: Kind) -> Asked {
         }
         Kind::Tell => {
             play.finish(&seen, accepted("SM1")).await;
-            let versions = play.read(uid).await.owed.iter().map(|event| event.version).collect();
+            let versions = play.read(uid).await.pending_events.iter().map(|event| event.version).collect();
             Act::Tell(PublishedEvents { uid, versions })
         }
         _ => unreachable!("it is a group"),
@@ -228,7 +228,13 @@ async fn finishes(play: &Play) -> Asked {
     acts.push(Act::Conclude(Box::new(play.finishing(&seen, accepted("SM4")).await.0)));
     // Somebody else closed it, and repeats it.
     play.finish(&seen, Outcome::Unknown.into()).await;
-    let again = Begin { step: 1, channel: SMS, carriers: vec!["c1".to_owned()], repeats: Some(1), ask: None };
+    let again = Begin {
+        step: 1,
+        channel: SMS,
+        carriers: vec!["c1".to_owned()],
+        repeats: Some(1),
+        query_status_of: None,
+    };
     play.begin(job.order.uid, Some(again)).await;
     written.push(job);
     Asked { acts, written, others: vec![] }

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{Fault, put_slots, save, slots, take_slots, tell_at, webhooks};
+use super::{Fault, put_quota_uses, quota_uses, republish_at, save, take_quota_uses, webhooks};
 use crate::domain::attempt::{Outcome, State};
 use crate::domain::clock::after;
-use crate::domain::decide::{LEASE, Slots};
+use crate::domain::decide::{LEASE, QuotaChange};
 use crate::domain::dispatch::Dispatch;
 use crate::ledger::items::{AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite};
-use crate::ledger::sqlite::TELL_AGAIN;
+use crate::ledger::sqlite::REPUBLISH_AFTER;
 use crate::ledger::sqlite::row::{load, put_attempt, update};
 
 pub(in crate::ledger::sqlite) fn begin(
@@ -25,8 +25,8 @@ pub(in crate::ledger::sqlite) fn begin(
         return Ok(Begun::VersionConflict(Some(Box::new(d))));
     }
     if let Some(voice) = &b.voice {
-        match take_slots(db, &[voice], now)? {
-            Ok(slots) => d.slots.extend(slots),
+        match take_quota_uses(db, &[voice], now)? {
+            Ok(uses) => d.quota_uses.extend(uses),
             Err(retry_after_s) => return Ok(Begun::VoiceRefused { retry_after_s, now }),
         }
     }
@@ -52,9 +52,9 @@ pub(in crate::ledger::sqlite) fn conclude(
     let Some(mut d) = load(db, it.uid, now)? else {
         return Ok(Concluded::VersionConflict(None));
     };
-    let unseen = d.version != it.expected_version;
+    let version_changed = d.version != it.expected_version;
     let Some(closing) = &it.outcome else {
-        if unseen {
+        if version_changed {
             return Ok(Concluded::VersionConflict(Some(Box::new(d))));
         }
         return write_conclusion(db, it, &mut d, now);
@@ -70,7 +70,7 @@ pub(in crate::ledger::sqlite) fn conclude(
     a.closed_at = Some(closing.at);
     a.details = closing.judgement.details.clone();
     put_attempt(db, it.uid, a)?;
-    if unseen || it.conclusion.is_none() {
+    if version_changed || it.conclusion.is_none() {
         d.version += 1;
         d.wake_at = Some(after(now, LEASE));
         save(db, &d)?;
@@ -89,24 +89,24 @@ fn write_conclusion(
     if let Some(a) = conclusion.close.and_then(|n| d.attempts.iter().find(|a| a.n == n)) {
         put_attempt(db, it.uid, a)?;
     }
-    for slot in d.slots.iter().filter(|_| conclusion.slots != Slots::Keep) {
-        let mut kept = slots(db, &slot.key)?;
-        kept.retain(|at| *at != slot.at);
-        if conclusion.slots == Slots::TakeAgain {
-            kept.push(slot.at);
+    for quota_use in d.quota_uses.iter().filter(|_| conclusion.quota_change != QuotaChange::Keep) {
+        let mut kept = quota_uses(db, &quota_use.key)?;
+        kept.retain(|at| *at != quota_use.at);
+        if conclusion.quota_change == QuotaChange::TakeAgain {
+            kept.push(quota_use.at);
             kept.sort();
         }
-        put_slots(db, &slot.key, &kept)?;
+        put_quota_uses(db, &quota_use.key, &kept)?;
     }
-    let mut tell_at = tell_at(db, it.uid)?;
+    let mut republish_at = republish_at(db, it.uid)?;
     if it.destinations.webhook {
-        webhooks::owe(db, d, &conclusion.events, now)?;
+        webhooks::insert_pending(db, d, &conclusion.events, now)?;
     }
     if it.destinations.broker && !conclusion.events.is_empty() {
-        d.owed.extend(conclusion.events.iter().cloned());
-        tell_at = Some(after(now, TELL_AGAIN));
+        d.pending_events.extend(conclusion.events.iter().cloned());
+        republish_at = Some(after(now, REPUBLISH_AFTER));
     }
-    update(db, d, tell_at)?;
+    update(db, d, republish_at)?;
     Ok(Concluded::Written)
 }
 
@@ -123,10 +123,10 @@ fn late(
     }
     let fact = a.outcome == Some(Outcome::Unknown);
     a.outcome = Some(Outcome::Accepted);
-    let said = closing.judgement.details.clone();
-    a.details.reference = a.details.reference.take().or(said.reference);
-    a.details.segments = a.details.segments.or(said.segments);
-    a.details.price = a.details.price.take().or(said.price);
+    let details = closing.judgement.details.clone();
+    a.details.reference = a.details.reference.take().or(details.reference);
+    a.details.segments = a.details.segments.or(details.segments);
+    a.details.price = a.details.price.take().or(details.price);
     put_attempt(db, uid, a)?;
     if fact {
         d.version += 1;

@@ -28,10 +28,10 @@ pub(in crate::ledger::sqlite) fn record(
         ))?;
         return Ok(Recorded::Stray);
     };
-    if !a.learns_from(&it.receipt) {
+    if !a.is_changed_by(&it.receipt) {
         return Ok(Recorded::NothingNew);
     }
-    a.learn(&it.receipt, now);
+    a.apply_receipt(&it.receipt, now);
     put_attempt(db, it.uid, &a)?;
     d.version += 1;
     d.wake_at = Some(now);
@@ -70,14 +70,14 @@ pub(in crate::ledger::sqlite) fn advance(
     if it.step.is_some_and(|step| step < d.step) {
         return Ok(Advanced::Before { state: d.state });
     }
-    let tried = |asked: u8| d.attempts.iter().any(|a| a.step >= asked && a.outcome.is_some());
-    if d.asked.is_some_and(|asked| asked >= d.step && !tried(asked)) {
+    let tried = |step: u8| d.attempts.iter().any(|a| a.step >= step && a.outcome.is_some());
+    if d.requested_step.is_some_and(|step| step >= d.step && !tried(step)) {
         return Ok(Advanced::Pending);
     }
     if usize::from(d.step) >= d.order.plan.len() {
         return Ok(Advanced::PlanOver);
     }
-    d.asked = Some(d.step + 1);
+    d.requested_step = Some(d.step + 1);
     d.version += 1;
     if d.open().is_none() {
         d.wake_at = Some(now);
