@@ -9,7 +9,7 @@ use std::time::Duration;
 use otpost::domain::attempt::{Outcome, Reason, State};
 use otpost::domain::clock::Clock;
 use otpost::domain::dispatch::Stop;
-use otpost::ledger::{Admission, Admitted, Advanced, Concluded, Ledger, LedgerError};
+use otpost::ledger::{Admission, AdmissionResult, AdvanceResult, Ledger, LedgerError, WriteResult};
 use support::on_both;
 use support::play::{Play, SMS, VOICE, accepted, job, limit, with_begin};
 use support::relay::{Direction, Relay};
@@ -49,12 +49,14 @@ async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
     }
     let answers = asked.join_all().await;
     let in_state = |s: State| {
-        answers.iter().filter(|a| matches!(a, Admitted::Inserted { state, .. } if *state == s)).count()
+        answers.iter().filter(|a| matches!(a, AdmissionResult::Inserted { state, .. } if *state == s)).count()
     };
     assert_eq!((in_state(State::Sending), in_state(State::Limited)), (5, 995));
     let slots: BTreeSet<_> = answers
         .iter()
-        .filter_map(|a| if let Admitted::Inserted { quota_uses, .. } = a { quota_uses.first() } else { None })
+        .filter_map(|a| {
+            if let AdmissionResult::Inserted { quota_uses, .. } = a { quota_uses.first() } else { None }
+        })
         .map(|s| s.at)
         .collect();
     assert_eq!(slots.len(), 5, "slots are distinct");
@@ -72,9 +74,9 @@ async fn one_id_from_a_hundred_producers(backend: Backend) {
         asked.spawn(async move { ledger.admit(mine).await.unwrap() });
     }
     let answers = asked.join_all().await;
-    assert_eq!(answers.iter().filter(|a| matches!(a, Admitted::Inserted { .. })).count(), 1);
+    assert_eq!(answers.iter().filter(|a| matches!(a, AdmissionResult::Inserted { .. })).count(), 1);
     assert_eq!(
-        answers.iter().filter(|a| matches!(a, Admitted::Known { has_our_claim: false, .. })).count(),
+        answers.iter().filter(|a| matches!(a, AdmissionResult::Known { has_our_claim: false, .. })).count(),
         99
     );
 }
@@ -92,8 +94,10 @@ async fn many_jobs_of_many_numbers_from_four_workers(backend: Backend) {
         });
     }
     let answers = asked.join_all().await;
-    let passed =
-        answers.iter().filter(|a| matches!(a, Admitted::Inserted { state: State::Sending, .. })).count();
+    let passed = answers
+        .iter()
+        .filter(|a| matches!(a, AdmissionResult::Inserted { state: State::Sending, .. }))
+        .count();
     assert_eq!(passed, 40, "the tighter of two limits holds exactly, whatever the order of the locks");
 }
 
@@ -137,7 +141,7 @@ async fn two_jobs_of_one_number_in_one_group_pass_in_order(p) {
     let jobs: Vec<Admission> = (0..8).map(|_| { let mut j = with_begin(job(&[SMS], "q", p.t(300))); j.limits = vec![limit("q", &["5/10m"])]; j }).collect();
     let answers = futures_util::future::join_all(jobs.iter().map(|j| p.world.ledger.admit(j.clone()))).await;
     let states: Vec<State> = answers.into_iter().map(|a| match a.unwrap() {
-        Admitted::Inserted { state, .. } => state,
+        AdmissionResult::Inserted { state, .. } => state,
         other => panic!("{other:?}"),
     }).collect();
     assert_eq!(states[..5], [State::Sending; 5]);
@@ -176,11 +180,11 @@ async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("SM1")).await;
     let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
-    assert_eq!(late, Concluded::Late { fact: false }, "the same finish again: nothing to add");
+    assert_eq!(late, WriteResult::Late { fact: false }, "the same finish again: nothing to add");
     let decision = otpost::domain::decide::decide(&seen, p.t(20), &p.policy);
     let deciding = otpost::ledger::DecisionWrite::decide(&seen, decision.transition, otpost::ledger::Destinations::default());
     let lost = p.world.ledger.conclude(deciding).await.unwrap();
-    assert!(matches!(&lost, Concluded::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");
+    assert!(matches!(&lost, WriteResult::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");
 }
 
 async fn what_is_owed_is_told_again_until_it_is_removed(p) {
@@ -205,16 +209,16 @@ async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
     j.order.uid = uuid::Uuid::now_v7();
     let uid = j.order.uid;
     let receipt = otpost::domain::attempt::Receipt { verdict: otpost::domain::attempt::ReceiptStatus::Delivered, reason: None, carrier_code: None, reference: Some("SM1".to_owned()) };
-    let recording = otpost::ledger::Recording { uid, n: 1, carrier: "c1".to_owned(), receipt };
-    assert_eq!(p.world.ledger.record(recording.clone()).await.unwrap(), otpost::ledger::Recorded::Stray);
+    let attempt_receipt = otpost::ledger::AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt };
+    assert_eq!(p.world.ledger.record(attempt_receipt.clone()).await.unwrap(), otpost::ledger::RecordResult::Stray);
     assert_eq!(p.world.ledger.match_strays().await.unwrap(), 0);
     p.admit(&with_begin(j)).await;
     assert_eq!(p.world.ledger.match_strays().await.unwrap(), 1);
     assert_eq!(p.world.ledger.match_strays().await.unwrap(), 0);
     p.turn(uid).await;
     assert!(p.row(uid).await.starts_with("delivered v4"), "{}", p.row(uid).await);
-    let other = otpost::ledger::Recording { carrier: "c9".to_owned(), ..recording };
-    assert_eq!(p.world.ledger.record(other).await.unwrap(), otpost::ledger::Recorded::Stray, "another carrier's door");
+    let other = otpost::ledger::AttemptReceipt { carrier: "c9".to_owned(), ..attempt_receipt };
+    assert_eq!(p.world.ledger.record(other).await.unwrap(), otpost::ledger::RecordResult::Stray, "another carrier's door");
 }
 
 async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_forgotten(p) {
@@ -225,8 +229,8 @@ async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_fo
     let of = |verdict, carrier_code| Receipt { verdict, reason: None, carrier_code, reference: Some("SM1".to_owned()) };
     let interim = (0..250).map(|i| of(ReceiptStatus::Interim, Some(i.to_string())));
     for receipt in interim.chain([of(ReceiptStatus::Delivered, None)]) {
-        let recording = otpost::ledger::Recording { uid, n: 1, carrier: "c1".to_owned(), receipt };
-        assert_eq!(p.world.ledger.record(recording).await.unwrap(), otpost::ledger::Recorded::Stray);
+        let attempt_receipt = otpost::ledger::AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt };
+        assert_eq!(p.world.ledger.record(attempt_receipt).await.unwrap(), otpost::ledger::RecordResult::Stray);
     }
     p.admit(&with_begin(j)).await;
     let mut matched = 0;
@@ -255,29 +259,29 @@ async fn the_next_step_is_asked_for_once_and_begins_when_nothing_is_open(p) {
     let j = with_begin(job(&[SMS, VOICE, SMS], "a", p.t(300)));
     let uid = p.admit(&j).await;
     let seen = p.read(uid).await;
-    assert!(matches!(p.advance(&j, None).await, Advanced::Advanced { .. }));
+    assert!(matches!(p.advance(&j, None).await, AdvanceResult::Advanced { .. }));
     assert_eq!(p.read(uid).await.wake_at, seen.wake_at, "an open attempt's deadline stays");
-    assert_eq!(p.advance(&j, None).await, Advanced::Pending);
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::Pending);
     p.world.at(0.2).await;
     let begin = p.finish(&seen, accepted("SM1")).await;
     assert_eq!(begin.as_ref().map(|b| (b.step, b.query_status_of)), Some((2, None)), "at once, and the carrier is not asked");
     let calling = p.begin(uid, begin).await;
-    assert_eq!(p.advance(&j, None).await, Advanced::Pending, "the call has no closed attempt");
-    assert!(matches!(p.advance(&j, Some(1)).await, Advanced::Before { .. }), "step 1 was left");
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::Pending, "the call has no closed attempt");
+    assert!(matches!(p.advance(&j, Some(1)).await, AdvanceResult::Before { .. }), "step 1 was left");
     assert_eq!(p.finish(&calling, accepted("CA1")).await, None, "nothing more is asked for");
     p.world.at(5.0).await;
-    assert!(matches!(p.advance(&j, Some(2)).await, Advanced::Advanced { .. }));
+    assert!(matches!(p.advance(&j, Some(2)).await, AdvanceResult::Advanced { .. }));
     let begin = p.turn(uid).await;
     assert_eq!(begin.as_ref().map(|b| b.step), Some(3));
     let last = p.begin(uid, begin).await;
     p.finish(&last, accepted("SM2")).await;
-    assert_eq!(p.advance(&j, None).await, Advanced::PlanOver);
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::PlanOver);
     p.stop(&j, Stop::Cancel).await;
-    assert_eq!(p.advance(&j, None).await, Advanced::Stopped { stop: Stop::Cancel });
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::Stopped { stop: Stop::Cancel });
     p.delivered(uid, 3).await;
     p.turn(uid).await;
-    assert_eq!(p.advance(&j, None).await, Advanced::Final { state: State::Delivered });
-    assert_eq!(p.advance(&job(&[SMS], "b", p.t(300)), None).await, Advanced::Unknown);
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::Final { state: State::Delivered });
+    assert_eq!(p.advance(&job(&[SMS], "b", p.t(300)), None).await, AdvanceResult::Unknown);
 }
 
 async fn numbers_are_forgotten_when_no_rule_can_look_back_to_them(p) {
@@ -299,7 +303,7 @@ async fn fails_alone(ledger: &Ledger, jobs: &[Admission], bad: usize) {
         if i == bad {
             assert!(matches!(answer, Err(LedgerError::Data { .. })), "{answer:?}");
         } else {
-            assert!(matches!(answer, Ok(Admitted::Inserted { .. })), "{i}: {answer:?}");
+            assert!(matches!(answer, Ok(AdmissionResult::Inserted { .. })), "{i}: {answer:?}");
         }
     }
 }
@@ -347,7 +351,7 @@ async fn a_deadlock_runs_again_and_nobody_hears_of_it() {
     tx.execute("select from quota where key = 'a' for update", &[]).await.unwrap();
     tx.commit().await.unwrap();
     let answer = admitted.await.unwrap().unwrap();
-    assert!(matches!(answer, Admitted::Inserted { state: State::Sending, .. }), "{answer:?}");
+    assert!(matches!(answer, AdmissionResult::Inserted { state: State::Sending, .. }), "{answer:?}");
     wait::until("the server's word", async || deadlocks(&other).await > before).await;
 }
 
@@ -397,11 +401,14 @@ async fn a_connection_cut_in_a_commit_admits_once_and_finds_its_own_claim() {
         relay.sprung().await;
         if committed {
             assert!(
-                matches!(answer, Admitted::Known { has_our_claim: true, .. }),
+                matches!(answer, AdmissionResult::Known { has_our_claim: true, .. }),
                 "it finds its own claim: {answer:?}"
             );
         } else {
-            assert!(matches!(answer, Admitted::Inserted { .. }), "it had not been committed: {answer:?}");
+            assert!(
+                matches!(answer, AdmissionResult::Inserted { .. }),
+                "it had not been committed: {answer:?}"
+            );
         }
         let d = world.ledger.find("default", j.order.id).await.unwrap().unwrap();
         assert_eq!((d.version, d.attempts.len(), d.quota_uses.len()), (1, 1, 1));
@@ -427,7 +434,7 @@ async fn a_connection_cut_in_a_finish_writes_the_outcome_once() {
     let behind = Play { world: p.world.through(ledger), policy: p.policy };
     let (answer, _) = behind.finish_once(&seen, accepted("SM-the-one")).await;
     relay.sprung().await;
-    assert!(matches!(answer, Concluded::Written | Concluded::Late { fact: false }), "{answer:?}");
+    assert!(matches!(answer, WriteResult::Written | WriteResult::Late { fact: false }), "{answer:?}");
     let d = behind.read(uid).await;
     assert_eq!((d.version, d.state, d.pending_events.len()), (2, State::Sent, 1));
 }
@@ -443,7 +450,7 @@ async fn a_ledger_that_is_away_is_said_to_be_away_and_comes_back() {
     assert!(matches!(away, Err(LedgerError::Unreachable(_))), "{away:?}");
     relay.refuse(false);
     assert!(
-        matches!(ledger.admit(j).await.unwrap(), Admitted::Inserted { .. }),
+        matches!(ledger.admit(j).await.unwrap(), AdmissionResult::Inserted { .. }),
         "the same item may be submitted again"
     );
 }

@@ -15,7 +15,7 @@ use super::key::Scope;
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::{Api, body, key};
-use crate::delivery::act::{ActRefusal, Acted, perform};
+use crate::delivery::act::{ActRefusal, ActResult, perform};
 use crate::domain::attempt::State as Standing;
 use crate::domain::dispatch::Stop;
 use crate::intake::{Act, BadMessage, Verb};
@@ -98,10 +98,10 @@ async fn act(verb: Verb, (State(api), id, headers): Asked, body: Body) -> Answer
     let act =
         Act::decode(verb, &body, Some((&key.tenant, id))).map_err(|bad| Problem::invalid(INVALID, bad))?;
     match perform(&api.ledger, &api.waker, &api.metrics, &act).await? {
-        Acted::Done { state, .. } => Ok((StatusCode::ACCEPTED, Json(ActAnswer { id, state }))),
-        Acted::Nothing { state } => Ok((StatusCode::OK, Json(ActAnswer { id, state }))),
-        Acted::Refused(barred) => Err(conflict(barred)),
-        Acted::Unknown => Err(Problem::no_dispatch()),
+        ActResult::Done { state, .. } => Ok((StatusCode::ACCEPTED, Json(ActAnswer { id, state }))),
+        ActResult::Nothing { state } => Ok((StatusCode::OK, Json(ActAnswer { id, state }))),
+        ActResult::Refused(barred) => Err(conflict(barred)),
+        ActResult::Unknown => Err(Problem::no_dispatch()),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::domain::attempt::{Reason, State as Standing};
 use crate::http::timeline::Timeline;
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, JobShape};
-use crate::ledger::{Admission, Admitted, KeyRow};
+use crate::ledger::{Admission, AdmissionResult, KeyRow};
 use crate::ops::crash::{self, Point};
 
 /// A dispatch that is stored in the ledger.
@@ -111,7 +111,7 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
         }
     }
     match api.ledger.admit(admission).await? {
-        Admitted::Inserted { state, superseded, .. } => {
+        AdmissionResult::Inserted { state, superseded, .. } => {
             crash::at(Point::HttpAdmitted);
             api.waker.wake(order.uid);
             for uid in superseded {
@@ -119,14 +119,14 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
             }
             Ok((StatusCode::ACCEPTED, Json(DispatchAnswer { id: order.id, uid: order.uid, state })))
         }
-        Admitted::Known { uid, state, has_our_claim, .. } => {
+        AdmissionResult::Known { uid, state, has_our_claim, .. } => {
             if has_our_claim || uid == order.uid {
                 api.waker.wake(uid);
             }
             Ok((StatusCode::OK, Json(DispatchAnswer { id: order.id, uid, state })))
         }
-        Admitted::Conflict => Err(conflict()),
-        Admitted::Refused { state, reason, retry_after_s } => {
+        AdmissionResult::Conflict => Err(conflict()),
+        AdmissionResult::Refused { state, reason, retry_after_s } => {
             if state == Standing::Limited {
                 api.flood.now().remember(&number, retry_after_s.unwrap_or(1));
             }

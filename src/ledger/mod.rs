@@ -24,9 +24,10 @@ use crate::domain::clock::Clock;
 use crate::domain::dispatch::Dispatch;
 use group::Group;
 pub use items::{
-    Admission, Admitted, Advanced, Advancing, AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite,
-    DeliveryResult, Destinations, KeyRow, Limit, Marked, Marking, NewAttempt, PendingEvents, PublishedEvents,
-    Recorded, Recording, Refusal, WebhookDelivery, WebhookRow,
+    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
+    BeginResult, DecisionWrite, DeliveryResult, Destinations, KeyRow, Limit, NewAttempt, PendingEvents,
+    PublishedEvents, RecordResult, Refusal, StopRequest, StopResult, WebhookDelivery, WebhookRow,
+    WriteResult,
 };
 use time::KnownTime;
 
@@ -74,12 +75,12 @@ impl LedgerError {
 trait Store: Send + Sync {
     async fn migrate(&self) -> Result<(), LedgerError>;
     async fn check(&self) -> Result<Timestamp, LedgerError>;
-    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError>;
-    async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError>;
-    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<Concluded>, LedgerError>;
-    async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError>;
-    async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError>;
-    async fn advance(&self, advancing: &Advancing) -> Result<Advanced, LedgerError>;
+    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;
+    async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError>;
+    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError>;
+    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError>;
+    async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError>;
+    async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError>;
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError>;
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError>;
@@ -94,8 +95,8 @@ trait Store: Send + Sync {
     async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError>;
     async fn heartbeat(&self, worker: &str) -> Result<usize, LedgerError>;
     async fn remove_worker(&self, worker: &str) -> Result<(), LedgerError>;
-    async fn strays(&self, limit: usize) -> Result<Vec<Recording>, LedgerError>;
-    async fn delete_stray(&self, stray: &Recording) -> Result<(), LedgerError>;
+    async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError>;
+    async fn delete_stray(&self, stray: &AttemptReceipt) -> Result<(), LedgerError>;
     async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError>;
     async fn purge_quotas(&self, limit: usize) -> Result<u64, LedgerError>;
     async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError>;
@@ -151,10 +152,10 @@ impl Default for Options {
 pub struct Ledger {
     store: Arc<dyn Store>,
     time: Arc<KnownTime>,
-    admits: Group<Admission, Admitted>,
-    begins: Group<Beginning, Begun>,
-    conclusions: Group<DecisionWrite, Concluded>,
-    records: Group<Recording, Recorded>,
+    admits: Group<Admission, AdmissionResult>,
+    begins: Group<BeginRequest, BeginResult>,
+    conclusions: Group<DecisionWrite, WriteResult>,
+    records: Group<AttemptReceipt, RecordResult>,
     publications: Group<PublishedEvents, ()>,
 }
 
@@ -217,22 +218,22 @@ impl Ledger {
     }
 
     /// Admits a job, with its first attempt if it has one.
-    pub async fn admit(&self, job: Admission) -> Result<Admitted, LedgerError> {
+    pub async fn admit(&self, job: Admission) -> Result<AdmissionResult, LedgerError> {
         self.admits.submit(job).await
     }
 
     /// Commits an attempt. This happens before the first byte of its request is sent.
-    pub async fn begin(&self, attempt: Beginning) -> Result<Begun, LedgerError> {
+    pub async fn begin(&self, attempt: BeginRequest) -> Result<BeginResult, LedgerError> {
         self.begins.submit(attempt).await
     }
 
     /// Writes a decision: an outcome with its transition, or a transition alone.
-    pub async fn conclude(&self, write: DecisionWrite) -> Result<Concluded, LedgerError> {
+    pub async fn conclude(&self, write: DecisionWrite) -> Result<WriteResult, LedgerError> {
         self.conclusions.submit(write).await
     }
 
     /// Records a delivery receipt. If the carrier's texts cannot be stored, the receipt is recorded without them.
-    pub async fn record(&self, receipt: Recording) -> Result<Recorded, LedgerError> {
+    pub async fn record(&self, receipt: AttemptReceipt) -> Result<RecordResult, LedgerError> {
         match self.records.submit(receipt.clone()).await {
             Err(LedgerError::Data { .. }) if receipt.has_carrier_texts() => {
                 tracing::warn!(
@@ -246,13 +247,13 @@ impl Ledger {
     }
 
     /// Stops a dispatch: no further attempt begins.
-    pub async fn stop(&self, marking: Marking) -> Result<Marked, LedgerError> {
-        group::run_again(|| self.store.stop(&marking)).await
+    pub async fn stop(&self, request: StopRequest) -> Result<StopResult, LedgerError> {
+        group::run_again(|| self.store.stop(&request)).await
     }
 
     /// Requests the next step of a dispatch.
-    pub async fn advance(&self, advancing: Advancing) -> Result<Advanced, LedgerError> {
-        group::run_again(|| self.store.advance(&advancing)).await
+    pub async fn advance(&self, request: AdvanceRequest) -> Result<AdvanceResult, LedgerError> {
+        group::run_again(|| self.store.advance(&request)).await
     }
 
     /// Takes one dispatch for a lease if it is due.
@@ -326,7 +327,7 @@ impl Ledger {
         for stray in self.store.strays(200).await? {
             match self.record(stray.clone()).await {
                 // The receipt stays stored as a stray.
-                Ok(Recorded::Stray) | Err(LedgerError::Data { .. }) => {}
+                Ok(RecordResult::Stray) | Err(LedgerError::Data { .. }) => {}
                 recorded => {
                     recorded?;
                     self.store.delete_stray(&stray).await?;

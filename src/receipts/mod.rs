@@ -18,7 +18,7 @@ use crate::domain::attempt::AttemptId;
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
 use crate::ledger::health::{LedgerHealth, RETRY_INTERVAL};
-use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
+use crate::ledger::{AttemptReceipt, Ledger, LedgerError, RecordResult};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::{Metrics, ReceiptLabels};
 
@@ -36,7 +36,7 @@ const VERSION: u32 = 1;
 struct QueuedReceipt {
     v: u32,
     #[serde(flatten)]
-    recording: Recording,
+    attempt_receipt: AttemptReceipt,
 }
 
 /// The answer to a callback.
@@ -127,16 +127,16 @@ impl Receiver {
             }
         };
         count(receipt.verdict.as_str());
-        let recording = Recording { uid: id.uid, n: id.n, carrier: account.name.clone(), receipt };
+        let attempt_receipt = AttemptReceipt { uid: id.uid, n: id.n, carrier: account.name.clone(), receipt };
         crash::at(Point::ReceiptVerified);
-        match self.record(recording.clone()).await {
-            Ok(Recorded::Recorded) => {
+        match self.record(attempt_receipt.clone()).await {
+            Ok(RecordResult::Recorded) => {
                 crash::at(Point::ReceiptRecorded);
                 self.waker.wake(id.uid);
                 CallbackAnswer::Taken
             }
-            Ok(Recorded::NothingNew) => CallbackAnswer::Taken,
-            Ok(Recorded::Stray) => {
+            Ok(RecordResult::NothingNew) => CallbackAnswer::Taken,
+            Ok(RecordResult::Stray) => {
                 tracing::warn!(carrier, attempt = %id, "a receipt for an attempt that is not in the ledger: kept for 72 h");
                 CallbackAnswer::Taken
             }
@@ -146,30 +146,31 @@ impl Receiver {
                 if e.dead_letter_reason().is_some() {
                     CallbackAnswer::Unreadable
                 } else {
-                    self.queue_receipt(&recording).await
+                    self.queue_receipt(&attempt_receipt).await
                 }
             }
         }
     }
 
     /// Queues a receipt on the broker during a ledger outage. The message contains only the parsed receipt, sealed.
-    async fn queue_receipt(&self, recording: &Recording) -> CallbackAnswer {
+    async fn queue_receipt(&self, attempt_receipt: &AttemptReceipt) -> CallbackAnswer {
         if let Some(broker) = &self.broker
-            && broker.publish(self.queued_message(recording)).await.is_ok()
+            && broker.publish(self.queued_message(attempt_receipt)).await.is_ok()
         {
             crash::at(Point::ReceiptQueued);
             return CallbackAnswer::Taken;
         }
         tracing::warn!(
-            carrier = recording.carrier,
+            carrier = attempt_receipt.carrier,
             "receipt cannot be stored: answered 503, the carrier retries"
         );
         CallbackAnswer::Unavailable
     }
 
-    fn queued_message(&self, recording: &Recording) -> Message {
-        let plain = serde_json::to_vec(&QueuedReceipt { v: VERSION, recording: recording.clone() })
-            .expect("plain structs with text keys serialise");
+    fn queued_message(&self, attempt_receipt: &AttemptReceipt) -> Message {
+        let plain =
+            serde_json::to_vec(&QueuedReceipt { v: VERSION, attempt_receipt: attempt_receipt.clone() })
+                .expect("plain structs with text keys serialise");
         Self::message(self.rules.now().keys.seal_message(QUEUE, &plain).into_bytes())
     }
 
@@ -200,7 +201,7 @@ impl Receiver {
             };
             match serde_json::from_slice::<QueuedReceipt>(&plain) {
                 Ok(queued) if queued.v <= VERSION => {
-                    if let Err(bad) = self.record_queued(queued.recording).await {
+                    if let Err(bad) = self.record_queued(queued.attempt_receipt).await {
                         tokio::spawn(Arc::clone(&self).dead_letter(delivery, bad));
                     } else {
                         delivery.ack();
@@ -212,13 +213,13 @@ impl Receiver {
         }
     }
 
-    async fn record_queued(&self, recording: Recording) -> Result<(), BadMessage> {
+    async fn record_queued(&self, attempt_receipt: AttemptReceipt) -> Result<(), BadMessage> {
         loop {
-            match self.ledger.record(recording.clone()).await {
+            match self.ledger.record(attempt_receipt.clone()).await {
                 Ok(recorded) => {
                     crash::at(Point::QueuedReceiptRecorded);
-                    if recorded == Recorded::Recorded {
-                        self.waker.wake(recording.uid);
+                    if recorded == RecordResult::Recorded {
+                        self.waker.wake(attempt_receipt.uid);
                     }
                     return Ok(());
                 }
@@ -261,11 +262,11 @@ impl Receiver {
     }
 
     /// Records a receipt. Waits briefly for the ledger while the carrier waits for the answer.
-    async fn record(&self, recording: Recording) -> Result<Recorded, LedgerError> {
+    async fn record(&self, attempt_receipt: AttemptReceipt) -> Result<RecordResult, LedgerError> {
         if !self.ledger_health.is_healthy() {
             return Err(LedgerError::Unreachable("known to be unreachable".to_owned()));
         }
         let late = || LedgerError::Unreachable("no answer in time".to_owned());
-        tokio::time::timeout(COMMIT_WAIT, self.ledger.record(recording)).await.map_err(|_| late())?
+        tokio::time::timeout(COMMIT_WAIT, self.ledger.record(attempt_receipt)).await.map_err(|_| late())?
     }
 }

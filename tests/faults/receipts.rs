@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use otpost::domain::attempt::{Outcome, Reason, ReceiptStatus, State};
-use otpost::ledger::Recorded;
+use otpost::ledger::RecordResult;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
@@ -86,7 +86,7 @@ async fn tell(p: &Play, start: f64, story: &[Happens]) {
             Happens::Receipt(verdict, reason) => {
                 let recorded = p.receipt(uid, 1, *verdict, *reason).await;
                 assert!(
-                    recorded == Recorded::NothingNew || !heard.contains(verdict),
+                    recorded == RecordResult::NothingNew || !heard.contains(verdict),
                     "the same again: {recorded:?}"
                 );
                 heard.push(*verdict);

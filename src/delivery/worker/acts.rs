@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Worker;
 use super::disposition::Disposition;
 use crate::broker::Delivery;
-use crate::delivery::act::{Acted, perform};
+use crate::delivery::act::{ActResult, perform};
 use crate::intake::{Act, BadMessage, Verb};
 use crate::ops::crash::{self, Point};
 
@@ -20,7 +20,7 @@ impl Worker {
         let mut pauses = LOOKUP_RETRY_PAUSES.iter();
         loop {
             match perform(&self.deps.ledger, &self.deps.waker, &self.deps.metrics, &act).await {
-                Ok(Acted::Unknown) => {
+                Ok(ActResult::Unknown) => {
                     let Some(pause) = pauses.next() else {
                         return Err(BadMessage::new("id", "is not known here").into());
                     };

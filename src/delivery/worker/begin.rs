@@ -13,7 +13,7 @@ use crate::domain::clock::between;
 use crate::domain::decide::{Begin, give_up, skip_step, snooze};
 use crate::intake::admission::Contents;
 use crate::ledger::{
-    AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite, LedgerError, Limit, NewAttempt,
+    AttemptOutcome, BeginRequest, BeginResult, DecisionWrite, LedgerError, Limit, NewAttempt, WriteResult,
 };
 use crate::ops::crash::{self, Point};
 
@@ -51,7 +51,7 @@ impl Worker {
             }
         };
         let account = &ready.account;
-        let beginning = Beginning {
+        let request = BeginRequest {
             uid: d.order.uid,
             expected_version: d.version,
             step: begin.step,
@@ -62,16 +62,16 @@ impl Worker {
         let sending = Sending {
             to: contents.to,
             rendered,
-            claim: beginning.attempt.claim,
+            claim: request.attempt.claim,
             ready,
             handed_at: crate::domain::clock::boot(),
         };
-        match self.commit(beginning, sending.handed_at).await {
-            Some(Ok(Begun::Begun(row))) => {
+        match self.commit(request, sending.handed_at).await {
+            Some(Ok(BeginResult::Begun(row))) => {
                 self.send_attempt(Snapshot::new(*row, &snapshot.rules), sending).await
             }
-            Some(Ok(Begun::VersionConflict(row))) => Self::if_due(row, &snapshot.rules),
-            Some(Ok(Begun::VoiceRefused { retry_after_s, .. })) => {
+            Some(Ok(BeginResult::VersionConflict(row))) => Self::if_due(row, &snapshot.rules),
+            Some(Ok(BeginResult::VoiceRefused { retry_after_s, .. })) => {
                 let decision = skip_step(&snapshot.d, &begin, retry_after_s, snapshot.now(), &policy);
                 self.write(snapshot, decision).await
             }
@@ -89,9 +89,11 @@ impl Worker {
 
     /// Commits an attempt. After a ledger outage the commit is repeated with the same claim, which shows whether the first one
     /// succeeded. Returns `None` when the request could no longer be sent in time.
-    async fn commit(&self, beginning: Beginning, handed_at: Duration) -> Option<Result<Begun, LedgerError>> {
+    async fn commit(
+        &self, request: BeginRequest, handed_at: Duration,
+    ) -> Option<Result<BeginResult, LedgerError>> {
         loop {
-            match self.deps.ledger.begin(beginning.clone()).await {
+            match self.deps.ledger.begin(request.clone()).await {
                 Err(e) if e.is_outage() => self.ledger_health.report_failure(&e),
                 answered => return Some(answered),
             }
@@ -111,7 +113,7 @@ impl Worker {
         let closing = AttemptOutcome { n, claim, judgement, at: snapshot.now() };
         let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
         match self.conclude(DecisionWrite::finish(&snapshot.d, closing, None, destinations)).await {
-            Some(Concluded::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
+            Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
             // The attempt was not committed. The row is due again when its lease ends.
             _ => Action::Nothing,
         }

@@ -18,7 +18,7 @@ use crate::domain::decide::MIN_LIFE;
 use crate::domain::dispatch::Event;
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, Job};
-use crate::ledger::{Admission, Admitted, NewAttempt};
+use crate::ledger::{Admission, AdmissionResult, NewAttempt};
 use crate::ops::crash::{self, Point};
 
 impl Worker {
@@ -118,7 +118,7 @@ impl Worker {
         };
         let metrics = &self.deps.metrics;
         match admitted {
-            Admitted::Inserted { state, reason, quota_uses, now, retry_after_s, superseded } => {
+            AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded } => {
                 metrics.count_admission("amqp", state.as_str());
                 crash::at(Point::JobAdmitted);
                 for uid in superseded {
@@ -152,7 +152,7 @@ impl Worker {
                 }
                 Ok(FollowUp::Nothing)
             }
-            Admitted::Known { uid, has_our_claim, .. } => {
+            AdmissionResult::Known { uid, has_our_claim, .. } => {
                 metrics.count_admission("amqp", "known");
                 // An earlier try committed this admission, so the open attempt has our claim. The send deadline counts from the
                 // first try, which may be the one that was committed. If the attempt waited for too long, the row shows whether it
@@ -164,8 +164,10 @@ impl Worker {
                     FollowUp::Find(Box::new(Claimed { uid, claim, sending, rules: Arc::clone(rules) }))
                 }))
             }
-            Admitted::Conflict => Err(BadMessage::new("id", "is known with other content (conflict)").into()),
-            Admitted::Refused { .. } => Ok(FollowUp::Nothing),
+            AdmissionResult::Conflict => {
+                Err(BadMessage::new("id", "is known with other content (conflict)").into())
+            }
+            AdmissionResult::Refused { .. } => Ok(FollowUp::Nothing),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::domain::clock::{after, between};
 use crate::domain::decide::{Begin, Decision, Policy, decide};
 use crate::domain::dispatch::{Dispatch, Event};
 use crate::ledger::health::LedgerHealth;
-use crate::ledger::{Concluded, DecisionWrite, Ledger, PendingEvents, Recording};
+use crate::ledger::{AttemptReceipt, DecisionWrite, Ledger, PendingEvents, WriteResult};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
 use crate::outbox::publisher::EventPublisher;
@@ -238,11 +238,11 @@ impl Worker {
             let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
             let write = DecisionWrite::decide(&snapshot.d, decision.transition.clone(), destinations);
             match self.deps.ledger.conclude(write).await {
-                Ok(Concluded::Written) => {
+                Ok(WriteResult::Written) => {
                     crash::at(Point::DueDecided);
                     snapshot = self.apply_written(snapshot, &decision);
                 }
-                Ok(Concluded::VersionConflict(row)) => return Self::if_due(row, &snapshot.rules),
+                Ok(WriteResult::VersionConflict(row)) => return Self::if_due(row, &snapshot.rules),
                 Ok(_) => return Action::Nothing,
                 Err(e) => {
                     self.ledger_health.report_failure(&e);
@@ -312,9 +312,10 @@ impl Worker {
         else {
             return StatusAnswer::Nothing;
         };
-        let recording = Recording { uid: snapshot.d.order.uid, n, carrier: account.name.clone(), receipt };
-        match self.deps.ledger.record(recording).await {
-            Ok(crate::ledger::Recorded::Recorded) => StatusAnswer::NewReceipt,
+        let attempt_receipt =
+            AttemptReceipt { uid: snapshot.d.order.uid, n, carrier: account.name.clone(), receipt };
+        match self.deps.ledger.record(attempt_receipt).await {
+            Ok(crate::ledger::RecordResult::Recorded) => StatusAnswer::NewReceipt,
             Ok(_) => StatusAnswer::Nothing,
             // The carrier has the message, so it is not repeated. The row is due again when its lease ends.
             Err(e) => {

@@ -14,7 +14,7 @@ use crate::domain::decide::decide;
 use crate::domain::dispatch::PhoneNumber;
 use crate::domain::dispatch::RenderedMessage;
 use crate::ledger::health::RETRY_INTERVAL;
-use crate::ledger::{AttemptOutcome, Concluded, DecisionWrite, LedgerError};
+use crate::ledger::{AttemptOutcome, DecisionWrite, LedgerError, WriteResult};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::AttemptLabels;
 
@@ -126,27 +126,27 @@ impl Worker {
         let write =
             DecisionWrite::finish(&snapshot.d, closing, Some(decision.transition.clone()), destinations);
         match self.conclude(write).await {
-            Some(Concluded::Written) => {
+            Some(WriteResult::Written) => {
                 crash::at(Point::AttemptFinished);
                 self.schedule_wake(&closed, &decision);
                 let snapshot = self.apply_written(closed, &decision);
                 decision.begin.map_or(Action::Nothing, |begin| Action::Begin(snapshot, begin))
             }
             // The row changed meanwhile, so the decision is made again on the current row.
-            Some(Concluded::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
-            Some(Concluded::Late { fact }) => {
+            Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
+            Some(WriteResult::Late { fact }) => {
                 if fact {
                     self.deps.waker.wake(snapshot.d.order.uid);
                 }
                 Action::Nothing
             }
-            Some(Concluded::VersionConflict(_)) | None => Action::Nothing,
+            Some(WriteResult::VersionConflict(_)) | None => Action::Nothing,
         }
     }
 
     /// Writes an outcome. During a ledger outage the write is repeated every second. Returns `None` if the ledger refuses the
     /// outcome; the deadline then closes the attempt.
-    pub(super) async fn conclude(&self, mut write: DecisionWrite) -> Option<Concluded> {
+    pub(super) async fn conclude(&self, mut write: DecisionWrite) -> Option<WriteResult> {
         loop {
             match self.deps.ledger.conclude(write.clone()).await {
                 Ok(concluded) => return Some(concluded),

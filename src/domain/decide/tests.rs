@@ -193,11 +193,11 @@ fn reasons_of_sent(outcome: Outcome, receipt: Option<Reason>) -> Vec<(u8, Option
     let text = decide(&d, t(0.0), &policy).begin.unwrap();
     begin(&mut d, &text, t(0.0));
     close(&mut d, outcome, t(0.2));
-    let mut told = vec![];
+    let mut events = vec![];
     let mut follow = |d: &mut Dispatch, now| {
         let follows = decide(d, now, &policy);
         let sent = follows.transition.events.iter().filter(|e| e.state == State::Sent);
-        told.extend(sent.map(|e| (e.step, e.reason)));
+        events.extend(sent.map(|e| (e.step, e.reason)));
         follows.transition.apply(d);
         follows.begin
     };
@@ -211,7 +211,7 @@ fn reasons_of_sent(outcome: Outcome, receipt: Option<Reason>) -> Vec<(u8, Option
     begin(&mut d, &call, t(31.0));
     close(&mut d, Outcome::Accepted, t(31.2));
     follow(&mut d, t(31.2));
-    told
+    events
 }
 
 #[test]
@@ -318,7 +318,7 @@ proptest! {
         let policy = policy(if two { &["a", "b"] } else { &["a"] }, &["v"]);
         let mut d = dispatch(&plan);
         let mut now = 0.0;
-        let mut told: Vec<Event> = vec![];
+        let mut events: Vec<Event> = vec![];
         let mut ends = 0;
         for happening in story.into_iter().chain(std::iter::repeat_n(Happening::Time(40_000), 60)) {
             let before = d.clone();
@@ -351,36 +351,36 @@ proptest! {
                 }
             }
             // Process the dispatch if it has a wake-up time.
-            'look: {
-                if d.wake_at.is_none() { break 'look; }
-                let seen = d.clone();
-                let mut follows = decide(&seen, t(now), &policy);
+            'decision: {
+                if d.wake_at.is_none() { break 'decision; }
+                let before = d.clone();
+                let mut follows = decide(&before, t(now), &policy);
                 if let Some(b) = follows.begin.clone() {
                     match happening {
-                        Happening::NoPace => follows = snooze(&seen, &b, None, t(now), &policy),
+                        Happening::NoPace => follows = snooze(&before, &b, None, t(now), &policy),
                         Happening::VoiceRefused if b.channel == Channel::Voice => {
-                            follows = skip_step(&seen, &b, 60, t(now), &policy);
+                            follows = skip_step(&before, &b, 60, t(now), &policy);
                         }
                         _ => {}
                     }
                 }
                 let c = &follows.transition;
-                prop_assert!(c.version > seen.version);
-                prop_assert!(c.state == seen.state || seen.state.may_become(c.state)
-                    || (seen.state == State::Sending && c.events.iter().any(|e| e.state == State::Sent)),
-                    "{} to {}", seen.state, c.state);
-                if !follows.begins_only(&seen) || follows.begin.is_none() {
+                prop_assert!(c.version > before.version);
+                prop_assert!(c.state == before.state || before.state.may_become(c.state)
+                    || (before.state == State::Sending && c.events.iter().any(|e| e.state == State::Sent)),
+                    "{} to {}", before.state, c.state);
+                if !follows.begins_only(&before) || follows.begin.is_none() {
                     c.apply(&mut d);
                 } else {
                     (d.step, d.step_at, d.snoozes) = (c.step, c.step_at, c.snoozes);
                 }
                 for e in &c.events {
-                    prop_assert!(told.last().is_none_or(|l| l.version < e.version), "versions rise");
+                    prop_assert!(events.last().is_none_or(|l| l.version < e.version), "versions rise");
                     if e.state.is_final() { ends += 1; }
-                    told.push(e.clone());
+                    events.push(e.clone());
                 }
                 prop_assert!(d.wake_at.is_some() || (d.state.is_final() && d.open().is_none()), "{d:#?}");
-                let Some(b) = follows.begin else { break 'look };
+                let Some(b) = follows.begin else { break 'decision };
                 let life = crate::domain::clock::between(t(now), d.order.expires_at);
                 prop_assert!(life >= MIN_LIFE, "no request begins with less than min_life left");
                 prop_assert!(d.stop.is_none(), "nothing begins after a stop");
@@ -397,15 +397,15 @@ proptest! {
         }
         // All deadlines and waits have passed.
         prop_assert!(d.state.is_final(), "every dispatch reaches a final state: {d:#?}");
-        let corrected = told.iter().filter(|e| e.state == State::Delivered).count();
-        prop_assert!(ends == 1 || (ends == 2 && corrected == 1), "exactly one end, the correction apart: {told:#?}");
+        let corrected = events.iter().filter(|e| e.state == State::Delivered).count();
+        prop_assert!(ends == 1 || (ends == 2 && corrected == 1), "exactly one end, the correction apart: {events:#?}");
         let accepted = d.attempts.iter().any(Attempt::is_accepted);
         let unknown = d.attempts.iter().any(Attempt::is_unknown);
         match d.state {
             State::Delivered => prop_assert!(d.attempts.iter().any(Attempt::is_delivered)),
             State::Undelivered => prop_assert!(accepted),
             State::Unconfirmed => prop_assert!(accepted || unknown),
-            _ => prop_assert!(!d.holds_quota_uses, "a dispatch that ended with nothing accepted gave its slot back"),
+            _ => prop_assert!(!d.holds_quota_uses, "a dispatch that ended with nothing accepted returned its quota use"),
         }
         // A step has at most one accepted attempt more than it has unknown outcomes. Receipts may prove acceptance later.
         for step in 1..=plan.len() as u8 {

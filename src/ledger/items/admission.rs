@@ -170,7 +170,7 @@ impl Admission {
 /// The result of an admission.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
-pub enum Admitted {
+pub enum AdmissionResult {
     /// A row was inserted, in state `sending`, `queued`, or the state of a stored refusal.
     #[serde(rename = "born")]
     Inserted {

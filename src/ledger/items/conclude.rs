@@ -122,7 +122,7 @@ impl DecisionWrite {
 
 /// The result of writing a decision.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Concluded {
+pub enum WriteResult {
     /// Everything was written.
     Written,
     /// The version had changed, so only the outcome was written. Holds the current dispatch.

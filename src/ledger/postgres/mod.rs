@@ -16,9 +16,9 @@ use uuid::Uuid;
 use crate::domain::dispatch::Dispatch;
 use crate::domain::quota;
 use crate::ledger::items::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, DecisionWrite, DeliveryResult,
-    KeyRow, Marked, Marking, PendingEvents, PublishedEvents, Recorded, Recording, WebhookDelivery,
-    WebhookRow,
+    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
+    DecisionWrite, DeliveryResult, KeyRow, PendingEvents, PublishedEvents, RecordResult, StopRequest,
+    StopResult, WebhookDelivery, WebhookRow, WriteResult,
 };
 use crate::ledger::{LedgerError, Store};
 
@@ -52,7 +52,7 @@ enum ConcludeRow {
 
 #[derive(Deserialize)]
 struct RecordRow {
-    result: Recorded,
+    result: RecordResult,
 }
 
 #[async_trait]
@@ -97,48 +97,50 @@ impl Store for Postgres {
             .ok_or_else(|| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))
     }
 
-    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError> {
+    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError> {
         self.group("otpost_admit", group.iter().map(|a| a.row())).await
     }
 
-    async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError> {
+    async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError> {
         let rows: Vec<BeginRow> = self.group("otpost_begin", group.iter().map(|b| &**b)).await?;
         Ok(rows
             .into_iter()
             .map(|row| match row {
-                BeginRow::Begun { row } => Begun::Begun(row),
-                BeginRow::Lost { row } => Begun::VersionConflict(row),
-                BeginRow::VoiceRefused { retry_after_s, now } => Begun::VoiceRefused { retry_after_s, now },
+                BeginRow::Begun { row } => BeginResult::Begun(row),
+                BeginRow::Lost { row } => BeginResult::VersionConflict(row),
+                BeginRow::VoiceRefused { retry_after_s, now } => {
+                    BeginResult::VoiceRefused { retry_after_s, now }
+                }
             })
             .collect())
     }
 
-    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<Concluded>, LedgerError> {
+    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
         let rows: Vec<ConcludeRow> = self.group("otpost_conclude", group.iter().map(|d| d.row())).await?;
         Ok(rows
             .into_iter()
             .map(|row| match row {
-                ConcludeRow::Concluded {} => Concluded::Written,
-                ConcludeRow::OutcomeOnly { row } => Concluded::OutcomeOnly(row),
-                ConcludeRow::Late {} => Concluded::Late { fact: false },
-                ConcludeRow::LateFact {} => Concluded::Late { fact: true },
-                ConcludeRow::Lost { row } => Concluded::VersionConflict(row),
+                ConcludeRow::Concluded {} => WriteResult::Written,
+                ConcludeRow::OutcomeOnly { row } => WriteResult::OutcomeOnly(row),
+                ConcludeRow::Late {} => WriteResult::Late { fact: false },
+                ConcludeRow::LateFact {} => WriteResult::Late { fact: true },
+                ConcludeRow::Lost { row } => WriteResult::VersionConflict(row),
             })
             .collect())
     }
 
-    async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError> {
+    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError> {
         let rows: Vec<RecordRow> = self.group("otpost_record", group.iter().map(|r| &**r)).await?;
         Ok(rows.into_iter().map(|r| r.result).collect())
     }
 
-    async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError> {
-        let mut rows = self.group("otpost_stop", std::iter::once(marking)).await?;
+    async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError> {
+        let mut rows = self.group("otpost_stop", std::iter::once(request)).await?;
         rows.pop().ok_or_else(|| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))
     }
 
-    async fn advance(&self, advancing: &Advancing) -> Result<Advanced, LedgerError> {
-        let mut rows = self.group("otpost_advance", std::iter::once(advancing)).await?;
+    async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError> {
+        let mut rows = self.group("otpost_advance", std::iter::once(request)).await?;
         rows.pop().ok_or_else(|| LedgerError::Unusable(UNKNOWN_FORM.to_owned()))
     }
 
@@ -229,7 +231,7 @@ impl Store for Postgres {
         Ok(())
     }
 
-    async fn strays(&self, limit: usize) -> Result<Vec<Recording>, LedgerError> {
+    async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
         let sql =
             "with old as (delete from stray_receipt where received_at < otpost_now() - interval '72 hours')
                    select s.receipt || jsonb_build_object('uid', s.uid, 'n', s.n, 'carrier', s.carrier)
@@ -240,7 +242,7 @@ impl Store for Postgres {
         self.rows(sql, &[&(limit as i64)]).await
     }
 
-    async fn delete_stray(&self, stray: &Recording) -> Result<(), LedgerError> {
+    async fn delete_stray(&self, stray: &AttemptReceipt) -> Result<(), LedgerError> {
         let sql = "with gone as (delete from stray_receipt
                                   where uid = $1 and n = $2 and carrier = $3 and receipt = jsonb_strip_nulls($4))
                    select to_jsonb(1)";

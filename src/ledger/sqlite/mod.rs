@@ -18,9 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::items::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, DecisionWrite, DeliveryResult,
-    KeyRow, Marked, Marking, PendingEvents, PublishedEvents, Recorded, Recording, WebhookDelivery,
-    WebhookRow,
+    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
+    DecisionWrite, DeliveryResult, KeyRow, PendingEvents, PublishedEvents, RecordResult, StopRequest,
+    StopResult, WebhookDelivery, WebhookRow, WriteResult,
 };
 use super::{LedgerError, Store};
 use crate::domain::clock::{Clock, after};
@@ -186,30 +186,30 @@ impl Store for Sqlite {
         Ok(self.clock.now())
     }
 
-    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError> {
+    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError> {
         self.group(group, acts::admit).await
     }
 
-    async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError> {
+    async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError> {
         self.group(group, acts::begin).await
     }
 
-    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<Concluded>, LedgerError> {
+    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
         self.group(group, acts::conclude).await
     }
 
-    async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError> {
+    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError> {
         self.group(group, acts::record).await
     }
 
-    async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError> {
-        let marking = marking.clone();
-        self.write(move |db, now| acts::stop(db, &marking, now)).await
+    async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError> {
+        let request = request.clone();
+        self.write(move |db, now| acts::stop(db, &request, now)).await
     }
 
-    async fn advance(&self, advancing: &Advancing) -> Result<Advanced, LedgerError> {
-        let advancing = advancing.clone();
-        self.write(move |db, now| acts::advance(db, &advancing, now)).await
+    async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError> {
+        let request = request.clone();
+        self.write(move |db, now| acts::advance(db, &request, now)).await
     }
 
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
@@ -293,7 +293,7 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    async fn strays(&self, limit: usize) -> Result<Vec<Recording>, LedgerError> {
+    async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
         self.write(move |db, now| {
             let old = now.checked_sub(STRAY_RETENTION).unwrap_or(Timestamp::MIN).as_microsecond();
             db.execute("delete from stray_receipt where received_at < ?1", [old])?;
@@ -306,14 +306,14 @@ impl Store for Sqlite {
             rows.into_iter()
                 .map(|(uid, n, carrier, receipt)| {
                     let uid = uid.parse().map_err(|_| Fault::BadRow)?;
-                    Ok(Recording { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
+                    Ok(AttemptReceipt { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
                 })
                 .collect()
         })
         .await
     }
 
-    async fn delete_stray(&self, stray: &Recording) -> Result<(), LedgerError> {
+    async fn delete_stray(&self, stray: &AttemptReceipt) -> Result<(), LedgerError> {
         let stray = stray.clone();
         self.write(move |db, _| {
             let receipt = serde_json::to_string(&stray.receipt)?;

@@ -7,8 +7,8 @@ use otpost::domain::channel::Channel;
 use otpost::domain::decide::{Begin, decide};
 use otpost::domain::dispatch::{Dispatch, Stop};
 use otpost::ledger::{
-    Admission, Advancing, Beginning, DecisionWrite, Ledger, LedgerError, Marking, NewAttempt,
-    PublishedEvents, Recording, Refusal,
+    Admission, AdvanceRequest, AttemptReceipt, BeginRequest, DecisionWrite, Ledger, LedgerError, NewAttempt,
+    PublishedEvents, Refusal, StopRequest,
 };
 use uuid::Uuid;
 
@@ -66,11 +66,11 @@ impl Kind {
 /// What is asked of the ledger.
 pub(super) enum Act {
     Admit(Box<Admission>),
-    Begin(Beginning),
+    Begin(BeginRequest),
     Conclude(Box<DecisionWrite>),
-    Record(Recording),
-    Stop(Marking),
-    Advance(Advancing),
+    Record(AttemptReceipt),
+    Stop(StopRequest),
+    Advance(AdvanceRequest),
     Take(Uuid),
     Tell(PublishedEvents),
 }
@@ -82,8 +82,8 @@ impl Act {
             Self::Begin(begin) => format!("{:?}", ledger.begin(begin.clone()).await?),
             Self::Conclude(deciding) => format!("{:?}", ledger.conclude((**deciding).clone()).await?),
             Self::Record(receipt) => format!("{:?}", ledger.record(receipt.clone()).await?),
-            Self::Stop(marking) => format!("{:?}", ledger.stop(marking.clone()).await?),
-            Self::Advance(advancing) => format!("{:?}", ledger.advance(advancing.clone()).await?),
+            Self::Stop(request) => format!("{:?}", ledger.stop(request.clone()).await?),
+            Self::Advance(request) => format!("{:?}", ledger.advance(request.clone()).await?),
             Self::Take(uid) => format!("{:?}", ledger.take(*uid).await?),
             Self::Tell(told) => format!("{:?}", ledger.mark_published(told.clone()).await?),
         })
@@ -145,7 +145,7 @@ async fn single(play: &Play, kind: Kind) -> Asked {
     let act = match kind {
         Kind::Begin => {
             let attempt = NewAttempt::new(SMS, "c1", Duration::from_secs(10), None);
-            Act::Begin(Beginning { uid, expected_version: seen.version, step: 1, attempt, voice: None })
+            Act::Begin(BeginRequest { uid, expected_version: seen.version, step: 1, attempt, voice: None })
         }
         Kind::Take => Act::Take(uid),
         Kind::Finish => Act::Conclude(Box::new(play.finishing(&seen, accepted("SM1")).await.0)),
@@ -160,12 +160,12 @@ async fn single(play: &Play, kind: Kind) -> Asked {
             let reference = Some("R1".to_owned());
             let receipt =
                 Receipt { verdict: ReceiptStatus::Delivered, reason: None, carrier_code: None, reference };
-            Act::Record(Recording { uid, n: 1, carrier: "c1".to_owned(), receipt })
+            Act::Record(AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt })
         }
-        Kind::Stop => Act::Stop(Marking { tenant, id, stop: Stop::Cancel }),
+        Kind::Stop => Act::Stop(StopRequest { tenant, id, stop: Stop::Cancel }),
         Kind::Advance => {
             play.finish(&seen, accepted("SM1")).await;
-            Act::Advance(Advancing { tenant, id, step: None })
+            Act::Advance(AdvanceRequest { tenant, id, step: None })
         }
         Kind::Tell => {
             play.finish(&seen, accepted("SM1")).await;

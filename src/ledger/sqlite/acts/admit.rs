@@ -11,23 +11,23 @@ use crate::domain::attempt::{Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 use crate::domain::quota;
-use crate::ledger::items::{Admission, Admitted, Destinations, Limit};
+use crate::ledger::items::{Admission, AdmissionResult, Destinations, Limit};
 use crate::ledger::sqlite::REPUBLISH_AFTER;
 use crate::ledger::sqlite::row::{insert, load, time};
 
 pub(in crate::ledger::sqlite) fn admit(
     db: &Connection, job: &Admission, now: Timestamp,
-) -> Result<Admitted, Fault> {
+) -> Result<AdmissionResult, Fault> {
     if let Some((uid, content)) = uid_of(db, &job.order.tenant, job.order.id)? {
         if content != job.content {
-            return Ok(Admitted::Conflict);
+            return Ok(AdmissionResult::Conflict);
         }
         let Some(d) = load(db, uid, now)? else {
-            return Ok(Admitted::Conflict);
+            return Ok(AdmissionResult::Conflict);
         };
         let has_our_claim =
             job.attempt.as_ref().is_some_and(|a| d.open().is_some_and(|open| open.claim == a.claim));
-        return Ok(Admitted::Known { uid, state: d.state, version: d.version, has_our_claim });
+        return Ok(AdmissionResult::Known { uid, state: d.state, version: d.version, has_our_claim });
     }
     let mut d = job.clone().into_queued(now);
     let (mut retry_after_s, mut events) = (None, vec![]);
@@ -44,7 +44,7 @@ pub(in crate::ledger::sqlite) fn admit(
         d.code = None;
         if !job.keep_refusal {
             let reason = d.reason.unwrap_or(Reason::Quota);
-            return Ok(Admitted::Refused { state: d.state, reason, retry_after_s });
+            return Ok(AdmissionResult::Refused { state: d.state, reason, retry_after_s });
         }
         if job.destinations != Destinations::default() {
             events.push(Event {
@@ -78,7 +78,7 @@ pub(in crate::ledger::sqlite) fn admit(
     if job.destinations.webhook {
         webhooks::insert_pending(db, &d, &events, now)?;
     }
-    Ok(Admitted::Inserted {
+    Ok(AdmissionResult::Inserted {
         state: d.state,
         reason: d.reason,
         quota_uses: d.quota_uses,

@@ -8,26 +8,26 @@ use crate::domain::attempt::{Outcome, State};
 use crate::domain::clock::after;
 use crate::domain::decide::{LEASE, QuotaChange};
 use crate::domain::dispatch::Dispatch;
-use crate::ledger::items::{AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite};
+use crate::ledger::items::{AttemptOutcome, BeginRequest, BeginResult, DecisionWrite, WriteResult};
 use crate::ledger::sqlite::REPUBLISH_AFTER;
 use crate::ledger::sqlite::row::{load, put_attempt, update};
 
 pub(in crate::ledger::sqlite) fn begin(
-    db: &Connection, b: &Beginning, now: Timestamp,
-) -> Result<Begun, Fault> {
+    db: &Connection, b: &BeginRequest, now: Timestamp,
+) -> Result<BeginResult, Fault> {
     let Some(mut d) = load(db, b.uid, now)? else {
-        return Ok(Begun::VersionConflict(None));
+        return Ok(BeginResult::VersionConflict(None));
     };
     if d.open().is_some_and(|open| open.claim == b.attempt.claim) {
-        return Ok(Begun::Begun(Box::new(d)));
+        return Ok(BeginResult::Begun(Box::new(d)));
     }
     if d.version != b.expected_version || d.open().is_some() || d.code.is_none() {
-        return Ok(Begun::VersionConflict(Some(Box::new(d))));
+        return Ok(BeginResult::VersionConflict(Some(Box::new(d))));
     }
     if let Some(voice) = &b.voice {
         match take_quota_uses(db, &[voice], now)? {
             Ok(uses) => d.quota_uses.extend(uses),
-            Err(retry_after_s) => return Ok(Begun::VoiceRefused { retry_after_s, now }),
+            Err(retry_after_s) => return Ok(BeginResult::VoiceRefused { retry_after_s, now }),
         }
     }
     if d.step != b.step {
@@ -43,24 +43,24 @@ pub(in crate::ledger::sqlite) fn begin(
     put_attempt(db, b.uid, &attempt)?;
     d.attempts.push(attempt);
     save(db, &d)?;
-    Ok(Begun::Begun(Box::new(d)))
+    Ok(BeginResult::Begun(Box::new(d)))
 }
 
 pub(in crate::ledger::sqlite) fn conclude(
     db: &Connection, it: &DecisionWrite, now: Timestamp,
-) -> Result<Concluded, Fault> {
+) -> Result<WriteResult, Fault> {
     let Some(mut d) = load(db, it.uid, now)? else {
-        return Ok(Concluded::VersionConflict(None));
+        return Ok(WriteResult::VersionConflict(None));
     };
     let version_changed = d.version != it.expected_version;
     let Some(closing) = &it.outcome else {
         if version_changed {
-            return Ok(Concluded::VersionConflict(Some(Box::new(d))));
+            return Ok(WriteResult::VersionConflict(Some(Box::new(d))));
         }
         return write_conclusion(db, it, &mut d, now);
     };
     let Some(i) = d.attempts.iter().position(|a| a.n == closing.n && a.claim == closing.claim) else {
-        return Ok(Concluded::Late { fact: false });
+        return Ok(WriteResult::Late { fact: false });
     };
     if d.attempts[i].outcome.is_some() {
         return late(db, closing, i, &mut d, now);
@@ -74,16 +74,16 @@ pub(in crate::ledger::sqlite) fn conclude(
         d.version += 1;
         d.wake_at = Some(after(now, LEASE));
         save(db, &d)?;
-        return Ok(Concluded::OutcomeOnly(Box::new(d)));
+        return Ok(WriteResult::OutcomeOnly(Box::new(d)));
     }
     write_conclusion(db, it, &mut d, now)
 }
 
 fn write_conclusion(
     db: &Connection, it: &DecisionWrite, d: &mut Dispatch, now: Timestamp,
-) -> Result<Concluded, Fault> {
+) -> Result<WriteResult, Fault> {
     let Some(conclusion) = &it.conclusion else {
-        return Ok(Concluded::VersionConflict(None));
+        return Ok(WriteResult::VersionConflict(None));
     };
     conclusion.apply(d);
     if let Some(a) = conclusion.close.and_then(|n| d.attempts.iter().find(|a| a.n == n)) {
@@ -107,19 +107,19 @@ fn write_conclusion(
         republish_at = Some(after(now, REPUBLISH_AFTER));
     }
     update(db, d, republish_at)?;
-    Ok(Concluded::Written)
+    Ok(WriteResult::Written)
 }
 
 /// The attempt is closed already, by another worker or by an earlier run of the same write. Adds the details of the answer and
 /// starts nothing.
 fn late(
     db: &Connection, closing: &AttemptOutcome, i: usize, d: &mut Dispatch, now: Timestamp,
-) -> Result<Concluded, Fault> {
+) -> Result<WriteResult, Fault> {
     let uid = d.order.uid;
     let a = &mut d.attempts[i];
     let known = matches!(a.outcome, Some(Outcome::Unknown | Outcome::Accepted));
     if closing.judgement.outcome != Outcome::Accepted || !known {
-        return Ok(Concluded::Late { fact: false });
+        return Ok(WriteResult::Late { fact: false });
     }
     let fact = a.outcome == Some(Outcome::Unknown);
     a.outcome = Some(Outcome::Accepted);
@@ -133,5 +133,5 @@ fn late(
         d.wake_at = Some(now);
         save(db, d)?;
     }
-    Ok(Concluded::Late { fact })
+    Ok(WriteResult::Late { fact })
 }
