@@ -52,14 +52,14 @@ async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
         answers.iter().filter(|a| matches!(a, AdmissionResult::Inserted { state, .. } if *state == s)).count()
     };
     assert_eq!((in_state(State::Sending), in_state(State::Limited)), (5, 995));
-    let slots: BTreeSet<_> = answers
+    let uses: BTreeSet<_> = answers
         .iter()
         .filter_map(|a| {
             if let AdmissionResult::Inserted { quota_uses, .. } = a { quota_uses.first() } else { None }
         })
         .map(|s| s.at)
         .collect();
-    assert_eq!(slots.len(), 5, "slots are distinct");
+    assert_eq!(uses.len(), 5, "quota uses are distinct");
 }
 
 async fn one_id_from_a_hundred_producers(backend: Backend) {
@@ -148,16 +148,16 @@ async fn two_jobs_of_one_number_in_one_group_pass_in_order(p) {
     assert_eq!(states[5..], [State::Limited; 3]);
 }
 
-async fn a_job_that_a_limit_refuses_takes_no_slot_of_the_other(p) {
+async fn a_job_that_a_limit_refuses_takes_no_quota_use_of_the_other(p) {
     let both = |number: &str| { let mut j = with_begin(job(&[SMS], number, p.t(300))); j.limits = vec![limit("tenant", &["2/10m"]), limit(number, &["1/10m"])]; j };
     let state = async |j: Admission| { let uid = p.admit(&j).await; p.read(uid).await.state };
     assert_eq!(state(both("a")).await, State::Sending);
     assert_eq!(state(both("a")).await, State::Limited);
-    assert_eq!(state(both("b")).await, State::Sending, "the refused one took no slot");
+    assert_eq!(state(both("b")).await, State::Sending, "the refused one took no quota use");
     assert_eq!(state(both("c")).await, State::Limited);
 }
 
-async fn a_correction_takes_the_slot_again_even_above_the_rule(p) {
+async fn a_correction_takes_the_quota_use_again_even_above_the_rule(p) {
     let tight = |mut j: Admission| { j.limits = vec![limit("n", &["1/10m"])]; j };
     let j = with_begin(tight(job(&[SMS], "n", p.t(300))));
     let uid = p.admit(&j).await;
@@ -166,7 +166,7 @@ async fn a_correction_takes_the_slot_again_even_above_the_rule(p) {
     p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
     p.expect(uid, "failed v2 step 1 wake none no code slots [] owed [failed 2] | 1 rejected").await;
     let other = p.admit(&with_begin(tight(job(&[SMS], "n", p.t(300))))).await;
-    assert!(p.row(other).await.starts_with("sending"), "the slot was given back");
+    assert!(p.row(other).await.starts_with("sending"), "the quota use was returned");
     p.delivered(uid, 1).await;
     p.turn(uid).await;
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [failed 2, delivered 4] | 1 accepted R1 delivered").await;
@@ -187,19 +187,19 @@ async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
     assert!(matches!(&lost, WriteResult::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");
 }
 
-async fn what_is_owed_is_told_again_until_it_is_removed(p) {
+async fn pending_events_are_returned_again_until_they_are_removed(p) {
     let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("SM1")).await;
     assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty(), "5 s are left to whoever made it");
     p.world.at(5.0).await;
-    let owed = p.world.ledger.pending_events(10).await.unwrap();
-    assert_eq!(owed.iter().map(|o| (o.uid, o.events.len())).collect::<Vec<_>>(), [(uid, 1)]);
-    assert_eq!(owed[0].tags["flow"], "login");
+    let pending = p.world.ledger.pending_events(10).await.unwrap();
+    assert_eq!(pending.iter().map(|o| (o.uid, o.events.len())).collect::<Vec<_>>(), [(uid, 1)]);
+    assert_eq!(pending[0].tags["flow"], "login");
     assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty());
     p.world.at(10.0).await;
     assert_eq!(p.world.ledger.pending_events(10).await.unwrap().len(), 1, "nobody confirmed: again");
-    p.tell(uid).await;
+    p.mark_published(uid).await;
     p.world.at(20.0).await;
     assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty());
 }
@@ -242,14 +242,14 @@ async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_fo
     assert!(p.row(uid).await.starts_with("delivered"), "{}", p.row(uid).await);
 }
 
-async fn purge_takes_only_what_is_final_and_owes_nothing(p) {
+async fn purge_takes_only_what_is_final_and_has_no_pending_events(p) {
     let done = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let seen = p.read(done).await;
     p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
     let open = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
     let later = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(1000));
     assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 0, "it owes an event");
-    p.tell(done).await;
+    p.mark_published(done).await;
     assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 1);
     assert!(p.world.ledger.read(done).await.unwrap().is_none());
     assert!(p.world.ledger.read(open).await.unwrap().is_some());

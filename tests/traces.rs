@@ -30,7 +30,7 @@ async fn trace_1_a_plain_text_is_delivered(p) {
     p.world.at(0.2).await;
     assert_eq!(p.finish(&seen, accepted("SM1")).await, None);
     p.expect(uid, "sent v2 step 1 wake 300 code slots [0] owed [sent 2] | 1 accepted SM1").await;
-    assert_eq!(p.tell(uid).await, ["sent 2"]);
+    assert_eq!(p.mark_published(uid).await, ["sent 2"]);
     p.world.at(1.0).await;
     assert_eq!(p.receipt(uid, 1, ReceiptStatus::Interim, None).await, RecordResult::NothingNew);
     p.world.at(3.0).await;
@@ -40,7 +40,7 @@ async fn trace_1_a_plain_text_is_delivered(p) {
     p.expect(uid, "sent v3 step 1 wake 8 code slots [0] owed [] | 1 accepted SM1 delivered").await;
     p.decide(&d).await;
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [delivered 4] | 1 accepted SM1 delivered").await;
-    assert_eq!(p.tell(uid).await, ["delivered 4"]);
+    assert_eq!(p.mark_published(uid).await, ["delivered 4"]);
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [] | 1 accepted SM1 delivered").await;
     assert_eq!(p.delivered(uid, 1).await, RecordResult::NothingNew);
 }
@@ -306,8 +306,8 @@ async fn trace_8_an_undelivered_receipt_before_the_answer(p) {
     p.delivered(uid, 1).await;
     p.turn(uid).await;
     let d = p.read(uid).await;
-    let told = d.pending_events.last().unwrap();
-    assert_eq!((told.version, told.attempt, told.step), (7, Some(1), 1));
+    let event = d.pending_events.last().unwrap();
+    assert_eq!((event.version, event.attempt, event.step), (7, Some(1), 1));
     p.world.at(40.0).await;
     p.delivered(uid, 2).await;
     p.turn(uid).await;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::acks::{Ack, AckBook};
+use super::acks::{Ack, AckTracker};
 use super::intake::{ConsumedQueue, Delivery, DeliveryBuffer, changed};
 use super::link::{Link, LinkEvent, with_timeout};
 use super::monitor::{ConnectionKind, ConnectionMonitor};
@@ -37,7 +37,7 @@ pub(super) async fn run(
         link = Link::open(&settings.url, settings.declare, Operation::Consumer(queue.name())) => link?,
     };
     let (settling, settled) = mpsc::unbounded_channel();
-    let mut reader = Reader {
+    let mut reader = QueueReader {
         link,
         buffer,
         queue,
@@ -47,7 +47,7 @@ pub(super) async fn run(
         events: SelectAll::new(),
         granted: 0,
         cancelled_up_to: 0,
-        book: AckBook::new(),
+        acks: AckTracker::new(),
         settling,
         settled,
     };
@@ -71,7 +71,7 @@ enum ConsumerEvent {
 
 type DeliveryStream = Pin<Box<dyn Stream<Item = ConsumerEvent> + Send>>;
 
-struct Reader<'a> {
+struct QueueReader<'a> {
     link: Link,
     buffer: &'a DeliveryBuffer,
     queue: ConsumedQueue,
@@ -85,13 +85,13 @@ struct Reader<'a> {
     granted: u16,
     /// Deliveries up to this tag came from consumers that are cancelled.
     cancelled_up_to: u64,
-    book: AckBook,
+    acks: AckTracker,
     /// Every delivery holds a clone. The receiver ends when no delivery is held any more.
     settling: mpsc::UnboundedSender<u64>,
     settled: mpsc::UnboundedReceiver<u64>,
 }
 
-impl Reader<'_> {
+impl QueueReader<'_> {
     async fn run(
         &mut self, may_consume: &mut watch::Receiver<bool>, monitor: &ConnectionMonitor,
         shutdown: &CancellationToken,
@@ -128,7 +128,7 @@ impl Reader<'_> {
         if self.granted == self.prefetch {
             return Ok(());
         }
-        let held = self.book.held_up_to(self.cancelled_up_to);
+        let held = self.acks.held_up_to(self.cancelled_up_to);
         let free = (self.prefetch - self.granted).saturating_sub(u16::try_from(held).unwrap_or(u16::MAX));
         if free == 0 || (free < self.granted && held > 0) {
             return Ok(());
@@ -170,14 +170,14 @@ impl Reader<'_> {
             }
         }
         self.granted = 0;
-        self.cancelled_up_to = self.book.highest();
+        self.cancelled_up_to = self.acks.highest();
         Ok(())
     }
 
     fn take(&mut self, event: ConsumerEvent) -> Result<(), BrokerError> {
         match event {
             ConsumerEvent::Message(message) => {
-                self.book.delivered(message.delivery_tag);
+                self.acks.delivered(message.delivery_tag);
                 self.buffer.put(Delivery::new(*message, self.settling.clone()));
                 Ok(())
             }
@@ -192,7 +192,7 @@ impl Reader<'_> {
         while let Ok(tag) = self.settled.try_recv() {
             tags.push(tag);
         }
-        for Ack { tag, multiple } in self.book.settle(&mut tags) {
+        for Ack { tag, multiple } in self.acks.settle(&mut tags) {
             // One poll puts the ack into lapin's send queue. RabbitMQ does not confirm acks. If this ack is lost, the
             // connection is lost as well and RabbitMQ redelivers the message.
             let _ = self.link.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
@@ -206,7 +206,7 @@ impl Reader<'_> {
             for Delivery { tag, .. } in self.buffer.clear() {
                 let requeue = BasicRejectOptions { requeue: true };
                 let _ = self.link.channel.basic_reject(tag, requeue).now_or_never();
-                self.book.settle(&mut [tag]);
+                self.acks.settle(&mut [tag]);
             }
             let _ = tokio::time::timeout(self.linger, self.finish()).await;
         }

@@ -216,7 +216,7 @@ fn base_url(carrier: &config::CarrierConfig) -> &str {
 }
 
 /// Whether the host of a URL is localhost or a loopback address.
-fn is_here(url: &str) -> bool {
+fn is_loopback(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
@@ -235,8 +235,9 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
         if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP alone (amqp.url is not set)" };
     let names: Vec<&str> = config.carriers.keys().map(String::as_str).collect();
     println!("The configuration is good: jobs over {broker}, carriers: {}.", names.join(", "));
-    if is_here(&config.receipts.public_url)
-        && let Some(name) = config.carriers.iter().find(|(_, c)| !is_here(base_url(c))).map(|(name, _)| name)
+    if is_loopback(&config.receipts.public_url)
+        && let Some(name) =
+            config.carriers.iter().find(|(_, c)| !is_loopback(base_url(c))).map(|(name, _)| name)
     {
         println!(
             "But receipts.public_url is on this machine: {name} cannot report there, and every text without a receipt is followed \

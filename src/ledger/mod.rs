@@ -29,7 +29,7 @@ pub use items::{
     PublishedEvents, RecordResult, Refusal, StopRequest, StopResult, WebhookDelivery, WebhookRow,
     WriteResult,
 };
-use time::KnownTime;
+use time::ClockEstimate;
 
 /// Why a call to the ledger failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,7 +151,7 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Ledger {
     store: Arc<dyn Store>,
-    time: Arc<KnownTime>,
+    time: Arc<ClockEstimate>,
     admits: Group<Admission, AdmissionResult>,
     begins: Group<BeginRequest, BeginResult>,
     conclusions: Group<DecisionWrite, WriteResult>,

@@ -10,12 +10,12 @@ use crate::domain::clock::{after, whole_micros};
 
 /// Estimate of the ledger's clock. Local time is boot time, which nobody can set.
 #[derive(Default)]
-pub(super) struct KnownTime {
+pub(super) struct ClockEstimate {
     /// The last reading of the ledger's clock, and the boot time of the reading.
     read: Mutex<Option<(Timestamp, Duration)>>,
 }
 
-impl KnownTime {
+impl ClockEstimate {
     /// Records a reading that was taken between `sent_at` and `answered_at`.
     pub(super) fn record_reading(&self, theirs: Timestamp, sent_at: Duration, answered_at: Duration) {
         let middle = (sent_at + answered_at) / 2;
@@ -33,11 +33,11 @@ impl KnownTime {
 mod tests {
     use std::time::Duration;
 
-    use super::KnownTime;
+    use super::ClockEstimate;
 
     #[test]
     fn it_goes_on_from_the_last_reading_and_follows_a_step() {
-        let (known, s) = (KnownTime::default(), Duration::from_secs);
+        let (known, s) = (ClockEstimate::default(), Duration::from_secs);
         assert_eq!(known.now(s(10)), None);
         let (noon, one) = ("2026-01-01T12:00:00Z".parse().unwrap(), "2026-01-01T13:00:00Z".parse().unwrap());
         known.record_reading(noon, s(10), s(12));

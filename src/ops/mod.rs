@@ -47,7 +47,7 @@ impl Ops {
             .with_state(self)
     }
 
-    fn lets(&self, headers: &HeaderMap) -> bool {
+    fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
         self.token.as_ref().is_none_or(|token| {
             given.is_some_and(|given| bool::from(token.expose_secret().as_bytes().ct_eq(given)))
@@ -56,7 +56,7 @@ impl Ops {
 }
 
 async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
-    if !ops.lets(&headers) {
+    if !ops.is_authorized(&headers) {
         let how = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (StatusCode::UNAUTHORIZED, how, "show the token of ops.token: Authorization: Bearer …\n")
             .into_response();

@@ -200,11 +200,11 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected) -> Rep
             if injected.prompt && since > BEGIN_TO_SEND_MS {
                 wrong.push(format!("O3: it came {since} ms after its begin: {job:?} {d:#?}"));
             }
-            let told = message["callbacks"].as_array().unwrap().iter().any(|c| {
+            let delivered = message["callbacks"].as_array().unwrap().iter().any(|c| {
                 matches!(c["status"].as_str(), Some("delivered"))
                     && matches!(c["http_status"].as_u64(), Some(200..=299))
             });
-            if told && d.state != State::Delivered {
+            if delivered && d.state != State::Delivered {
                 wrong.push(format!(
                     "O1: otpost took a receipt that says delivered, and is {}: {job:?} {d:#?}",
                     d.state
@@ -212,7 +212,7 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected) -> Rep
             }
         }
         let seen = ends.get(&job.id).map_or(&[][..], Vec::as_slice);
-        wrong.extend(told(job, d, seen, &events));
+        wrong.extend(check_events(job, d, seen, &events));
     }
     if report.accepted != accepted.len() {
         wrong.push(format!("O2: {} messages at the carrier are nobody's", accepted.len() - report.accepted));
@@ -298,7 +298,7 @@ fn row(job: &Sent, d: &Dispatch, accepted: &[&Value], injected: Injected) -> Vec
 }
 
 /// Events: in order, none backwards, and the end among them.
-fn told(job: &Sent, d: &Dispatch, seen: &[State], events: &[Value]) -> Vec<String> {
+fn check_events(job: &Sent, d: &Dispatch, seen: &[State], events: &[Value]) -> Vec<String> {
     let mut mine: BTreeMap<i64, (&Value, State)> = BTreeMap::new();
     for event in events.iter().filter(|e| e["data"]["id"] == job.id.to_string()) {
         let sequence: i64 = event["sequence"]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::checker::{self, Injected};
 use crate::load::Sent;
-use crate::site::{DOORS, Site, WORKER};
+use crate::site::{FRONT_END, Site, WORKER};
 use crate::support::house::away::Away;
 use crate::support::house::job;
 use crate::support::relay::Relay;
@@ -55,7 +55,7 @@ mod long {
         checker::listen(&site).await;
         let mut sent = vec![];
         site.instead.push(("time_out_s = 3".to_owned(), "time_out_s = 12".to_owned()));
-        let _doors = site.start("doors", DOORS).await;
+        let _front_end = site.start("front-end", FRONT_END).await;
         // Row 0: B alone has d5 in flight, and takes nothing more.
         let way = Relay::start(site.house.broker()).await;
         site.instead.push((site.house.broker().to_string(), way.addr().to_string()));

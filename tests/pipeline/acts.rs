@@ -1,4 +1,4 @@
-//! What a sender does afterwards, at both doors: traces 13 and 14, and the next step.
+//! What a sender does afterwards, over RabbitMQ and HTTP: traces 13 and 14, and the next step.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::house::{DOORS, House, WORKER, job};
+use crate::support::house::{FRONT_END, House, WORKER, job};
 use crate::support::relay::Relay;
 
 /// By which door an act comes.
@@ -229,15 +229,15 @@ async fn not_verified_changes_nothing(house: &House, app: &App) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelled_before_anything_was_accepted() {
     let house = House::build(Duration::from_millis(50)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
     let j = job("+447701001402", json!({}));
-    assert_eq!(house.post(&doors, &j).await.0, 202);
+    assert_eq!(house.post(&front_end, &j).await.0, 202);
     let queued: Uuid = j["id"].as_str().unwrap().parse().unwrap();
-    assert_eq!(house.act(&doors, queued, "cancel", &json!({})).await.0, 202);
+    assert_eq!(house.act(&front_end, queued, "cancel", &json!({})).await.0, 202);
 
     let relay = Relay::start(house.gateway.addr()).await;
     relay.delay(Duration::from_millis(700));
-    let mut config = house.at_doors(&doors);
+    let mut config = house.config_behind(&front_end);
     let c1 = config.carriers.get_mut("c1").unwrap().twilio.as_mut().unwrap();
     c1.base_url = format!("http://{}", relay.addr());
     let worker = house.start(config, WORKER).await;
@@ -249,12 +249,12 @@ async fn cancelled_before_anything_was_accepted() {
     house.script(to, json!(["unavailable"])).await;
     let id = house.publish(&job(to, json!({}))).await;
     house.until(id, "in flight", |d| d.open().is_some()).await;
-    assert_eq!(house.act(&doors, id, "cancel", &json!({})).await.0, 202);
+    assert_eq!(house.act(&front_end, id, "cancel", &json!({})).await.0, 202);
     let d = house.until_state(id, "cancelled").await;
     assert_eq!((words(&d), d.version, d.holds_quota_uses), (vec!["unavailable"], 4, false));
     house.until_events(id, &["cancelled 4"]).await;
     worker.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 /// A broker user is tied to its tenants; RabbitMQ checks that a message's `user_id` is its connection's.

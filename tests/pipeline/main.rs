@@ -20,7 +20,7 @@ use std::time::Duration;
 use otpost::app::Roles;
 use otpost::intake::envelope::Envelope;
 use serde_json::json;
-use support::house::{DOORS, House, WORKER, in_seconds, job};
+use support::house::{FRONT_END, House, WORKER, in_seconds, job};
 
 /// One house for all traces that disturb nothing: each has numbers of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,19 +66,19 @@ async fn trace_1(house: &House) {
     assert_eq!(event["data"]["carrier"], "c1");
     let asked = &house.record("accepted", Some(to)).await[0];
     assert!((285..=300).contains(&asked["validity_s"].as_u64().unwrap()), "the remaining life: {asked}");
-    house.until(id, "told", |d| d.pending_events.is_empty()).await;
+    house.until(id, "published", |d| d.pending_events.is_empty()).await;
 }
 
 /// The doors have no broker, so no wake-up reaches the worker: the due scan finds the row.
 async fn trace_2(house: &House) {
     let mut config = house.config(&["c1"]);
     config.amqp.url = None;
-    let doors = house.start(config, DOORS).await;
+    let front_end = house.start(config, FRONT_END).await;
     let to = "+447701000002";
     let mut ids = vec![];
     for _ in 0..3 {
         let j = job(to, json!({}));
-        let (status, body) = house.post(&doors, &j).await;
+        let (status, body) = house.post(&front_end, &j).await;
         assert_eq!((status, body["state"].as_str()), (202, Some("queued")));
         ids.push(j["id"].as_str().unwrap().parse().unwrap());
     }
@@ -88,7 +88,7 @@ async fn trace_2(house: &House) {
         assert!(begun < 2500, "a lost wake-up costs at most a scan: {begun} ms");
     }
     assert_eq!(house.accepted(to).await, 3);
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 async fn trace_3(house: &House, app: &otpost::app::App) {
@@ -188,9 +188,9 @@ async fn left_for_a_call_before_its_last_chance(house: &House) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trace_4b_two_workers_let_no_more_than_the_rule_through() {
     let house = House::build(Duration::from_millis(50)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
     let config = || {
-        let mut config = house.at_doors(&doors);
+        let mut config = house.config_behind(&front_end);
         config.limits.number = vec!["5/10m".parse().unwrap()];
         config
     };
@@ -216,7 +216,7 @@ async fn trace_4b_two_workers_let_no_more_than_the_rule_through() {
         assert!(metrics.contains("otpost_admissions_total{door=\"amqp\""), "both took some: {metrics}");
         worker.stop().await;
     }
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

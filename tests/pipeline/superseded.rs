@@ -7,7 +7,7 @@ use otpost::domain::attempt::Outcome;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::house::{DOORS, House, WORKER, job};
+use crate::support::house::{FRONT_END, House, WORKER, job};
 use crate::support::relay::Relay;
 
 /// A code to sign in with, of a number's one purpose.
@@ -68,11 +68,11 @@ async fn unknown(house: &House) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trace_12b_what_was_not_taken_is_not_tried_again() {
     let house = House::build(Duration::from_millis(50)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
     // Time for the newer one to come while the older one's request is open.
     let relay = Relay::start(house.gateway.addr()).await;
     relay.delay(Duration::from_millis(700));
-    let mut config = house.at_doors(&doors);
+    let mut config = house.config_behind(&front_end);
     let c1 = config.carriers.get_mut("c1").unwrap().twilio.as_mut().unwrap();
     c1.base_url = format!("http://{}", relay.addr());
     let worker = house.start(config, WORKER).await;
@@ -90,5 +90,5 @@ async fn trace_12b_what_was_not_taken_is_not_tried_again() {
     assert_eq!(accepted.len(), 1, "the newer text alone: {accepted:?}");
     assert!(accepted[0]["body"].as_str().unwrap().contains("999999"), "{accepted:?}");
     worker.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }

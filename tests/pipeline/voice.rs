@@ -104,9 +104,9 @@ async fn after_a_landline(house: &House) {
     assert_eq!((d.version, d.step, d.holds_quota_uses, d.code.is_none()), (3, 3, false, true));
     assert_eq!(reason(&d), Some("voice_quota"));
     house.until_events(id, &["limited 3"]).await;
-    let told = house.all_events();
-    let told = told.iter().find(|e| e["data"]["id"] == json!(id)).unwrap();
-    assert!((3500..=3600).contains(&told["data"]["retry_after_s"].as_u64().unwrap()), "{told}");
+    let events = house.all_events();
+    let event = events.iter().find(|e| e["data"]["id"] == json!(id)).unwrap();
+    assert!((3500..=3600).contains(&event["data"]["retry_after_s"].as_u64().unwrap()), "{event}");
     assert_eq!(house.accepted(to).await, 1, "the call before it");
 }
 

@@ -283,13 +283,13 @@ impl Play {
         assert_eq!(row, line, "the row, then what the trace says");
     }
 
-    /// Removes what is owed, as tell does after the confirms.
-    pub async fn tell(&self, uid: Uuid) -> Vec<String> {
-        let owed = self.read(uid).await.pending_events;
-        let told =
-            otpost::ledger::PublishedEvents { uid, versions: owed.iter().map(|e| e.version).collect() };
-        self.world.ledger.mark_published(told).await.unwrap();
-        owed.iter().map(|e| format!("{} {}", e.state, e.version)).collect()
+    /// Removes the pending events, as the publisher does after the confirms.
+    pub async fn mark_published(&self, uid: Uuid) -> Vec<String> {
+        let pending = self.read(uid).await.pending_events;
+        let published =
+            otpost::ledger::PublishedEvents { uid, versions: pending.iter().map(|e| e.version).collect() };
+        self.world.ledger.mark_published(published).await.unwrap();
+        pending.iter().map(|e| format!("{} {}", e.state, e.version)).collect()
     }
 
     /// A time in seconds after time zero.

@@ -24,7 +24,7 @@ pub(super) enum Kind {
     Stop,
     Advance,
     Take,
-    Tell,
+    Publish,
     /// Trace 18 a: a new one, one that its quota refuses, and one that is known.
     Admissions,
     /// A newer code of a sign-in, which stops the older one.
@@ -45,7 +45,7 @@ pub(super) const SINGLE: &[Kind] = &[
     Kind::Stop,
     Kind::Advance,
     Kind::Take,
-    Kind::Tell,
+    Kind::Publish,
 ];
 pub(super) const GROUPS: &[Kind] = &[Kind::Admissions, Kind::Superseding, Kind::Refusals, Kind::Finishes];
 
@@ -72,7 +72,7 @@ pub(super) enum Act {
     Stop(StopRequest),
     Advance(AdvanceRequest),
     Take(Uuid),
-    Tell(PublishedEvents),
+    Publish(PublishedEvents),
 }
 
 impl Act {
@@ -85,7 +85,7 @@ impl Act {
             Self::Stop(request) => format!("{:?}", ledger.stop(request.clone()).await?),
             Self::Advance(request) => format!("{:?}", ledger.advance(request.clone()).await?),
             Self::Take(uid) => format!("{:?}", ledger.take(*uid).await?),
-            Self::Tell(told) => format!("{:?}", ledger.mark_published(told.clone()).await?),
+            Self::Publish(published) => format!("{:?}", ledger.mark_published(published.clone()).await?),
         })
     }
 }
@@ -167,10 +167,10 @@ async fn single(play: &Play, kind: Kind) -> Asked {
             play.finish(&seen, accepted("SM1")).await;
             Act::Advance(AdvanceRequest { tenant, id, step: None })
         }
-        Kind::Tell => {
+        Kind::Publish => {
             play.finish(&seen, accepted("SM1")).await;
             let versions = play.read(uid).await.pending_events.iter().map(|event| event.version).collect();
-            Act::Tell(PublishedEvents { uid, versions })
+            Act::Publish(PublishedEvents { uid, versions })
         }
         _ => unreachable!("it is a group"),
     };
