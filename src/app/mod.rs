@@ -88,21 +88,21 @@ pub struct App {
 }
 
 /// Starts a process: binds listeners, connects to ledger and broker, and spawns the tasks of the roles.
-pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result<App> {
+pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Result<App> {
     let rules = ActiveConfig::new(Reloadable::new(&config, keys)?, config.clone());
-    let listeners = Listeners::bind(&mut config, how.roles).await?;
+    let listeners = Listeners::bind(&mut config, options.roles).await?;
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
-    let unreachable = check_ledger(&ledger, how).await?;
+    let unreachable = check_ledger(&ledger, options).await?;
     let settings = broker_settings(&config);
-    if let Some(settings) = settings.as_ref().filter(|_| !how.wait) {
+    if let Some(settings) = settings.as_ref().filter(|_| !options.wait) {
         // With `wait`, the broker tasks keep retrying and log the reason each time it changes.
         Broker::declare(&settings.url, settings.declare).await.context("the broker is not usable")?;
     }
     let shutdown = CancellationToken::new();
     let broker = settings.map(|settings| Broker::start(settings, shutdown.child_token()));
     let (to_worker, woken) = mpsc::channel(WAKE_QUEUE_CAPACITY);
-    let waker = Waker::new(how.roles.worker.then_some(to_worker), broker.clone());
+    let waker = Waker::new(options.roles.worker.then_some(to_worker), broker.clone());
     let (ledger_ready, checks) = ready::ledger_ready(ledger.clone());
     let mut starting = Starting {
         config,
@@ -131,9 +131,9 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
     }
     if let Some(why) = unreachable {
         tracing::warn!(reason = why, "waiting for the ledger (--no-wait gives up instead)");
-        starting.wait_for_ledger(how).await?;
+        starting.wait_for_ledger(options).await?;
     }
-    let worker = how.roles.worker.then(|| starting.worker(&worker_name, woken));
+    let worker = options.roles.worker.then(|| starting.worker(&worker_name, woken));
     let Starting { config, rules, ledger, broker, tasks, shutdown, stop_publishing, .. } = starting;
     let grace = Duration::from_secs(config.worker.grace_s);
     Ok(App {

@@ -66,13 +66,13 @@ impl Starting {
 
     /// Waits until the ledger answers. The listeners are open meanwhile: the API answers 503, and receipts are published to the
     /// broker.
-    pub(super) async fn wait_for_ledger(&self, how: Start) -> anyhow::Result<()> {
-        if how.roles.worker {
+    pub(super) async fn wait_for_ledger(&self, options: Start) -> anyhow::Result<()> {
+        if options.roles.worker {
             self.set_readiness("worker", Arc::new(|| Some("waits for the ledger".to_owned())));
         }
         loop {
             tokio::time::sleep(RETRY_INTERVAL).await;
-            match check_ledger(&self.ledger, how).await {
+            match check_ledger(&self.ledger, options).await {
                 Ok(None) => {
                     tracing::info!("the ledger answers");
                     return Ok(());
@@ -123,7 +123,7 @@ impl Starting {
         }
         let watched = Arc::clone(&worker);
         self.spawn_until_shutdown(async move {
-            watched.ledger_health.poll_until_recovered(watched.ledger()).await
+            watched.ledger_health.poll_until_recovered(watched.ledger()).await;
         });
         let rules = self.rules.rules.clone();
         self.spawn_until_shutdown(duties::heartbeats(
@@ -212,17 +212,17 @@ impl Starting {
 
 /// Checks the ledger, after migrating it if requested. Returns why it is unreachable, or `None`. An error means that waiting
 /// does not help.
-pub(super) async fn check_ledger(ledger: &Ledger, how: Start) -> anyhow::Result<Option<String>> {
+pub(super) async fn check_ledger(ledger: &Ledger, options: Start) -> anyhow::Result<Option<String>> {
     let tried = async {
-        if how.migrate {
+        if options.migrate {
             ledger.migrate().await?;
         }
         ledger.check().await
     };
     match tried.await {
         Ok(_) => Ok(None),
-        Err(LedgerError::Unreachable(why)) if how.wait => Ok(Some(why)),
-        Err(LedgerError::Unwritable(why)) if how.wait => Ok(Some(why.to_owned())),
+        Err(LedgerError::Unreachable(why)) if options.wait => Ok(Some(why)),
+        Err(LedgerError::Unwritable(why)) if options.wait => Ok(Some(why.to_owned())),
         Err(e) => Err(e).context("the ledger is not usable"),
     }
 }

@@ -109,12 +109,12 @@ mod tests {
     #[test]
     fn the_reason_is_that_of_now_and_a_change_is_reported_once() {
         let health = LedgerHealth::new();
-        let mut changes = health.watch();
+        let mut state = health.watch();
         let mut report = |e: LedgerError| {
             health.report_failure(&e);
-            let changed = changes.has_changed().unwrap();
-            changes.mark_unchanged();
-            (health.reason().map(|e| e.to_string()), changed)
+            let reported = state.has_changed().unwrap();
+            state.mark_unchanged();
+            (health.reason().map(|e| e.to_string()), reported)
         };
         let unreachable = |why: &str| LedgerError::Unreachable(why.to_owned());
         assert_eq!(
