@@ -338,13 +338,13 @@ impl Ledger {
         Ok(found)
     }
 
-    /// Deletes at most `most` final dispatches without pending events that were created before `admitted_before`. Returns their
-    /// number.
+    /// Deletes at most `limit` final dispatches without pending events that were admitted before `admitted_before`.
+    /// Returns their number.
     pub async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
         self.store.purge(admitted_before, limit).await
     }
 
-    /// Deletes at most `most` quotas whose last use is older than the longest window of any rule. Returns their number.
+    /// Deletes at most `limit` quotas whose last use is older than the longest window of any rule. Returns their number.
     pub async fn purge_quotas(&self, limit: usize) -> Result<u64, LedgerError> {
         self.store.purge_quotas(limit).await
     }

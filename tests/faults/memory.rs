@@ -30,7 +30,7 @@ fn memory_kb(process: &Process) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A caller of the HTTP door, each of whose jobs has a number of its own.
+/// A caller of the HTTP API, each of whose jobs has a number of its own.
 struct Caller {
     http: reqwest::Client,
     url: String,

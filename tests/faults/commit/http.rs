@@ -1,4 +1,4 @@
-//! Trace 18 at the HTTP door: the run whose answer was lost had come through, and the caller hears of it from the second one.
+//! Trace 18 over HTTP: the run whose answer was lost had come through, and the caller hears of it from the second one.
 
 use std::time::Duration;
 
