@@ -8,10 +8,10 @@ use std::time::Duration;
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use otpost::app::Roles;
-use otpost::broker::Browse;
+use otpost::broker::QueueBrowser;
 use otpost::intake::envelope::Envelope;
 use serde_json::{Value, json};
-use support::house::{DOORS, House, WORKER, in_seconds, job};
+use support::house::{FRONT_END, House, WORKER, in_seconds, job};
 use support::relay::Relay;
 use support::wait;
 
@@ -120,8 +120,8 @@ async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back
     let kept = house.copy_of("receipt").await;
     let mut behind = house.config(&["c1"]);
     behind.ledger.url = Some(house.ledger_by(&relay).into());
-    let doors = house.start(behind, DOORS).await;
-    let worker = house.start(house.at_doors(&doors), WORKER).await;
+    let front_end = house.start(behind, FRONT_END).await;
+    let worker = house.start(house.config_behind(&front_end), WORKER).await;
     let to = "+447704000021";
     house.script(to, json!(["silent"])).await;
     let id = house.publish(&job(to, json!({}))).await;
@@ -142,7 +142,7 @@ async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back
     house.until_state(id, "delivered").await;
     house.until_events(id, &["sent 2", "delivered 4"]).await;
     worker.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 /// Seen to fail: where the ledger is waited for whatever the process is told (it takes 65 s).
@@ -262,7 +262,7 @@ async fn a_letter_that_is_not_ours_is_found_and_stays() {
         .await
         .unwrap();
     house.until_waiting("otpost.dead", 1).await;
-    let mut browse = Browse::dead(&house.amqp_url).await.unwrap();
+    let mut browse = QueueBrowser::dead(&house.amqp_url).await.unwrap();
     let found = browse.next().await.unwrap().unwrap();
     assert!(Envelope::open(&house.keys, "otpost.dead", &found.body).is_none());
     assert!(browse.next().await.unwrap().is_none());

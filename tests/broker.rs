@@ -16,7 +16,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use otpost::broker::topology::{DEAD, DISPATCH, JOBS, key};
 use otpost::broker::{
-    Asked, Broker, BrokerError, Delivery, Exchange, Intake, Lane, Message, PublishError, Settings, Up,
+    Broker, BrokerError, ConnectionStates, ConsumedQueue, Delivery, Exchange, Intake, Message, Operation,
+    PublishError, Settings,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -51,7 +52,7 @@ impl Running {
         let (may_consume, may) = watch::channel(true);
         let shutdown = CancellationToken::new();
         let broker = Broker::start(settings, shutdown.clone());
-        let intake = broker.consume(Lane::Dispatch, prefetch, may);
+        let intake = broker.consume(ConsumedQueue::Dispatch, prefetch, may);
         Self { broker, intake, may_consume, shutdown }
     }
 
@@ -61,7 +62,7 @@ impl Running {
 
     async fn up_with(settings: Settings, prefetch: u16) -> Self {
         let running = Self::start(settings, prefetch);
-        stands(&running.broker, |up| up.publishing() && up.consuming()).await;
+        wait_for_connections(&running.broker, |up| up.publishing() && up.consuming()).await;
         running
     }
 
@@ -91,11 +92,13 @@ impl Running {
 /// A connection that publishes only.
 async fn publisher(url: String) -> Broker {
     let broker = Broker::start(settings(url), CancellationToken::new());
-    stands(&broker, |up| up.publishing() && up.telling()).await;
+    wait_for_connections(&broker, |up| up.publishing() && up.publishing_events()).await;
     broker
 }
 
-async fn stands(broker: &Broker, how: impl FnMut(&Up) -> bool) -> Up {
+async fn wait_for_connections(
+    broker: &Broker, how: impl FnMut(&ConnectionStates) -> bool,
+) -> ConnectionStates {
     timeout(SOON, broker.watch().wait_for(how)).await.unwrap().unwrap().clone()
 }
 
@@ -246,8 +249,8 @@ async fn what_waited_untaken_when_the_connection_broke_comes_once_and_not_twice(
     }
     vhost.has_depth(DISPATCH, (0, 20)).await;
     relay.cut();
-    stands(&worker.broker, |up| !up.consuming()).await;
-    stands(&worker.broker, Up::consuming).await;
+    wait_for_connections(&worker.broker, |up| !up.consuming()).await;
+    wait_for_connections(&worker.broker, ConnectionStates::consuming).await;
     let held = worker.take(20).await;
     assert!(held.iter().all(|delivery| delivery.times_returned == 1), "{held:?}");
     worker.hears_nothing().await;
@@ -290,12 +293,12 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
             }
             "stalled" => {
                 relay.stall();
-                stands(&worker.broker, |up| !up.publishing() && !up.consuming()).await;
+                wait_for_connections(&worker.broker, |up| !up.publishing() && !up.consuming()).await;
                 relay.pass();
             }
             _ => {}
         }
-        stands(&worker.broker, |up| up.publishing() && up.consuming()).await;
+        wait_for_connections(&worker.broker, |up| up.publishing() && up.consuming()).await;
         // What was published after it arrives.
         publish_again(&worker.broker, fault).await;
         let arriving = async {
@@ -343,7 +346,7 @@ async fn a_message_that_no_queue_takes_is_returned_if_it_is_mandatory_and_fine_o
     assert_eq!(broker.publish(optional.clone()).await, Ok(()));
     assert_eq!(broker.publish(Message { exchange: Exchange::Events, ..optional }).await, Ok(()));
     assert_eq!(broker.publish(job("c")).await, Ok(()));
-    assert_eq!(broker.publish(job(&"x".repeat(256))).await, Err(PublishError::Unfit));
+    assert_eq!(broker.publish(job(&"x".repeat(256))).await, Err(PublishError::NameTooLong));
     assert_eq!(broker.publish(job("d")).await, Ok(()));
 }
 
@@ -375,12 +378,12 @@ async fn while_the_broker_is_away_a_publish_is_refused_at_once() {
     let broker = publisher(vhost.url_by(relay.addr())).await;
     relay.refuse(true);
     relay.cut();
-    let up = stands(&broker, |up| !up.publishing() && up.problem().is_some()).await;
+    let up = wait_for_connections(&broker, |up| !up.publishing() && up.problem().is_some()).await;
     assert!(up.problem().unwrap().contains("RabbitMQ"), "{up:?}");
     let refused = timeout(SILENCE, broker.publish(job("a"))).await.unwrap();
-    assert_eq!(refused, Err(PublishError::Away));
+    assert_eq!(refused, Err(PublishError::Unreachable));
     relay.refuse(false);
-    stands(&broker, |up| up.publishing() && up.problem().is_none()).await;
+    wait_for_connections(&broker, |up| up.publishing() && up.problem().is_none()).await;
     assert_eq!(broker.publish(job("b")).await, Ok(()));
 }
 
@@ -394,7 +397,7 @@ async fn when_confirms_stay_away_publishers_wait_no_longer_than_their_time_and_f
         ..settings(vhost.url_by(relay.addr()))
     };
     let broker = Broker::start(limits, CancellationToken::new());
-    stands(&broker, Up::publishing).await;
+    wait_for_connections(&broker, ConnectionStates::publishing).await;
     relay.stall();
     let publishing: Vec<_> = (0..50)
         .map(|id| {
@@ -417,7 +420,7 @@ async fn a_subscriber_whose_queue_takes_nothing_holds_up_events_and_nothing_else
     let few =
         Settings { publish_timeout: Duration::from_millis(500), max_outstanding: 5, ..settings(vhost.url()) };
     let broker = Broker::start(few, CancellationToken::new());
-    stands(&broker, |up| up.publishing() && up.telling()).await;
+    wait_for_connections(&broker, |up| up.publishing() && up.publishing_events()).await;
     let (_connection, channel) = lapin(&vhost).await;
     let mut quorum = FieldTable::default();
     quorum.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -494,17 +497,18 @@ async fn a_queue_with_other_arguments_is_named_as_the_problem_until_it_is_gone()
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(DISPATCH.into(), options, FieldTable::default()).await.unwrap();
     let mut worker = Running::start(settings(vhost.url()), 100);
-    let up = stands(&worker.broker, |up| up.problem().is_some()).await;
+    let up = wait_for_connections(&worker.broker, |up| up.problem().is_some()).await;
     let problem = up.problem().unwrap();
     assert!(problem.contains("queue otpost.dispatch") && problem.contains("406"), "{problem}");
     assert!(!up.publishing() && !up.consuming());
     assert_eq!(
         Broker::declare(&vhost.url(), true).await,
-        Err(BrokerError::OtherArguments(Asked::Queue(DISPATCH)))
+        Err(BrokerError::OtherArguments(Operation::Queue(DISPATCH)))
     );
     connection.close(200, "OK".into()).await.unwrap();
     vhost.ctl("delete_queue", &[DISPATCH]);
-    stands(&worker.broker, |up| up.publishing() && up.consuming() && up.problem().is_none()).await;
+    wait_for_connections(&worker.broker, |up| up.publishing() && up.consuming() && up.problem().is_none())
+        .await;
     worker.broker.publish(job("a")).await.unwrap();
     worker.next().await.ack();
 }
@@ -612,7 +616,10 @@ async fn shutdown_ends_everything_while_the_broker_is_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn declaring_is_repeatable_and_looking_finds_what_is_missing() {
     let vhost = Vhost::new();
-    assert_eq!(Broker::declare(&vhost.url(), false).await, Err(BrokerError::Missing(Asked::Exchange(JOBS))));
+    assert_eq!(
+        Broker::declare(&vhost.url(), false).await,
+        Err(BrokerError::Missing(Operation::Exchange(JOBS)))
+    );
     Broker::declare(&vhost.url(), true).await.unwrap();
     Broker::declare(&vhost.url(), true).await.unwrap();
     Broker::declare(&vhost.url(), false).await.unwrap();
@@ -620,7 +627,7 @@ async fn declaring_is_repeatable_and_looking_finds_what_is_missing() {
     worker.broker.publish(job("a")).await.unwrap();
     worker.next().await.ack();
     vhost.ctl("delete_queue", &[DEAD]);
-    assert_eq!(Broker::declare(&vhost.url(), false).await, Err(BrokerError::Missing(Asked::Queue(DEAD))));
+    assert_eq!(Broker::declare(&vhost.url(), false).await, Err(BrokerError::Missing(Operation::Queue(DEAD))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -630,8 +637,8 @@ async fn what_is_wrong_with_the_url_is_said_without_quoting_it() {
     let gone = Relay::start(vhost.upstream()).await.addr();
     let wrong = [
         ("nonsense".to_owned(), BrokerError::Url),
-        (url.replace(":guest@", ":hunter2@"), BrokerError::NotLetIn(403)),
-        (format!("{url}-elsewhere"), BrokerError::NotLetIn(530)),
+        (url.replace(":guest@", ":hunter2@"), BrokerError::LoginRejected(403)),
+        (format!("{url}-elsewhere"), BrokerError::LoginRejected(530)),
         (vhost.url_by(gone), BrokerError::Unreachable("connection refused")),
         (url.replace("amqp:", "amqps:"), BrokerError::Unreachable("the TLS handshake failed")),
     ];

@@ -143,11 +143,11 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     for id in &ids {
         house.until(*id, "final", |d| d.state.is_final()).await;
         let url = format!("http://{api}/v1/dispatches/{id}");
-        let story = wait::answer("a story", async || {
+        let timeline = wait::answer("a timeline", async || {
             let (status, body) = house.get(&url).await;
             (status == 200).then_some(body)
         });
-        search("a story", story.await.as_bytes(), &mut found);
+        search("a timeline", timeline.await.as_bytes(), &mut found);
     }
 
     // The carrier did get them; so the search would find what it looks for.
@@ -188,7 +188,7 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
         "a dispatch changed its state",
         "carrier did not accept a message",
         "message cannot be processed",
-        "the ledger is away",
+        "the ledger is unreachable",
     ] {
         assert!(log.contains(line), "the log speaks of what happened: {line}");
     }

@@ -23,7 +23,7 @@ use otpost::http::{NewKey, Scope};
 use otpost::ledger::{Admission, Refusal};
 use serde_json::{Value, json};
 use support::house::process::Process;
-use support::house::{DOORS, House, WORKER, job};
+use support::house::{FRONT_END, House, WORKER, job};
 use support::{play, wait};
 use tokio::sync::watch;
 
@@ -36,7 +36,7 @@ struct Post {
     body: String,
 }
 
-/// A receiver of webhooks, which answers as it is told, and 204 after that.
+/// A receiver of webhooks, which answers as it is configured, and 204 after that.
 #[derive(Clone, Default)]
 struct Receiver {
     posts: watch::Sender<Vec<Post>>,
@@ -60,28 +60,28 @@ impl Receiver {
     }
 
     /// The events that came, as `<state> <sequence>`, with repeats.
-    fn told(&self) -> Vec<String> {
-        let told = |p: &Post| {
+    fn received(&self) -> Vec<String> {
+        let line = |p: &Post| {
             let event: Value = serde_json::from_str(&p.body).unwrap();
             format!("{} {}", event["data"]["state"].as_str().unwrap_or("test"), event["sequence"])
         };
-        self.posts.borrow().iter().map(told).collect()
+        self.posts.borrow().iter().map(line).collect()
     }
 
     async fn until(&self, expected: &[&str]) {
-        self.until_told(expected, |told| told).await;
+        self.until_received(expected, |received| received).await;
     }
 
-    /// What was told, as it is read, is this.
-    async fn until_told(&self, expected: &[&str], read: impl Fn(Vec<String>) -> Vec<String>) {
+    /// Waits until what was received, as it is read, is this.
+    async fn until_received(&self, expected: &[&str], read: impl Fn(Vec<String>) -> Vec<String>) {
         let mut coming = self.posts.subscribe();
         let arrived = async {
-            while read(self.told()) != expected {
+            while read(self.received()) != expected {
                 coming.changed().await.unwrap();
             }
         };
         let in_time = tokio::time::timeout(Duration::from_secs(30), arrived).await;
-        assert!(in_time.is_ok(), "{:?}, not {expected:?}", self.told());
+        assert!(in_time.is_ok(), "{:?}, not {expected:?}", self.received());
     }
 }
 
@@ -176,7 +176,7 @@ async fn a_webhook_hears_of_each_event_signed_with_both_secrets() {
     }
     let look = support::world::connect(&house.ledger_url).await;
     let left: i64 = look.query_one("select count(*) from webhook", &[]).await.unwrap().get(0);
-    assert_eq!(left, 0, "what was told is gone");
+    assert_eq!(left, 0, "what was delivered is gone");
     app.stop().await;
 }
 
@@ -209,7 +209,7 @@ async fn a_webhook_comes_moves_and_goes_while_the_service_runs() {
     assert_eq!(app.reload(with(at_here)), Ok(vec![]));
     deliver("+447705000035").await;
     here.until(&["sent 2", "delivered 4", "sent 2", "delivered 4"]).await;
-    assert_eq!(there.told().len(), 2, "nothing more after it moved");
+    assert_eq!(there.received().len(), 2, "nothing more after it moved");
     app.stop().await;
 }
 
@@ -263,7 +263,7 @@ async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replaye
         (list["events"][0]["tries"].as_u64(), list["events"][0]["problem"].as_str()),
         (Some(6), Some("it answered 500"))
     );
-    assert_eq!(receiver.told().len(), 6);
+    assert_eq!(receiver.received().len(), 6);
     let event = list["events"][0]["event"].clone();
     let replayed = ask("/v1/webhooks/replay", Some(json!({"event": event}))).await;
     assert_eq!(replayed["replayed"], 1, "{replayed}");
@@ -329,12 +329,13 @@ async fn a_dead_receiver_holds_up_nobody_else() {
     house.until_state(id, "delivered").await;
     // Behind the other tenant's jobs the carrier may have no room at once, which makes a version more, and both events may
     // be due together: then they travel side by side.
-    let states = |told: Vec<String>| {
-        let mut states: Vec<_> = told.iter().filter_map(|t| Some(t.split_once(' ')?.0.to_owned())).collect();
+    let states = |received: Vec<String>| {
+        let mut states: Vec<_> =
+            received.iter().filter_map(|t| Some(t.split_once(' ')?.0.to_owned())).collect();
         states.sort();
         states
     };
-    well.until_told(&["delivered", "sent"], states).await;
+    well.until_received(&["delivered", "sent"], states).await;
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     app.stop().await;
 }
@@ -376,10 +377,10 @@ async fn events_are_streamed_to_their_own_tenant_from_now_on() {
     let mut config = house.config(&["c1"]);
     config.tenants.insert("shop".to_owned(), TenantConfig::default());
     // Doors and worker are different processes: the stream is fed over the broker.
-    let doors = house.start(config.clone(), DOORS).await;
-    config.receipts.public_url = format!("http://{}", doors.receipts.unwrap());
+    let front_end = house.start(config.clone(), FRONT_END).await;
+    config.receipts.public_url = format!("http://{}", front_end.receipts.unwrap());
     let worker = house.start(config, WORKER).await;
-    let url = format!("http://{}", doors.api.unwrap());
+    let url = format!("http://{}", front_end.api.unwrap());
     let mut follower = Process(
         Command::new(env!("CARGO_BIN_EXE_otpost"))
             .args(["events", "--follow", "--json", "--url", &url, "--key", &house.key])
@@ -418,15 +419,15 @@ async fn events_are_streamed_to_their_own_tenant_from_now_on() {
     );
     // An open stream does not hold up the end.
     let started = Instant::now();
-    doors.stop().await;
+    front_end.stop().await;
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     worker.stop().await;
 }
 
 /// What a long outage of the broker leaves behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backlog_of_owed_events_is_told_at_once_and_not_by_the_second() {
-    const OWED: usize = 3000;
+async fn a_backlog_of_pending_events_is_published_at_once_and_not_by_the_second() {
+    const PENDING: usize = 3000;
     let house = House::build(Duration::from_millis(20)).await;
     let admit = async |n: usize| {
         let refusal = Some(Refusal { state: DispatchState::Expired, reason: Reason::Life });
@@ -434,13 +435,13 @@ async fn a_backlog_of_owed_events_is_told_at_once_and_not_by_the_second() {
             Admission { refusal, ..play::job(&[play::SMS], &format!("n{n}"), otpost::domain::clock::now()) };
         house.ledger.admit(late).await.unwrap()
     };
-    futures_util::future::join_all((0..OWED).map(admit)).await;
+    futures_util::future::join_all((0..PENDING).map(admit)).await;
     let look = support::world::connect(&house.ledger_url).await;
     look.batch_execute("update dispatch set tell_at = otpost_now()").await.unwrap();
     let worker = house.start(house.config(&["c1"]), WORKER).await;
-    wait::until("the first is told", async || !house.all_events().is_empty()).await;
+    wait::until("the first is published", async || !house.all_events().is_empty()).await;
     let first = Instant::now();
-    wait::until("all are told", async || house.all_events().len() >= OWED).await;
+    wait::until("all are published", async || house.all_events().len() >= PENDING).await;
     let took = first.elapsed();
     assert!(took < Duration::from_secs(8), "200 a second would take 15 s: {took:?}");
     worker.stop().await;

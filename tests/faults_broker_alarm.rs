@@ -7,7 +7,7 @@ mod rabbit;
 use std::time::Duration;
 
 use otpost::broker::topology::{DISPATCH, key};
-use otpost::broker::{Broker, Exchange, Lane, Message, PublishError, Settings};
+use otpost::broker::{Broker, ConsumedQueue, Exchange, Message, PublishError, Settings};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -43,9 +43,9 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
         max_outstanding: 100,
     };
     let broker = Broker::start(settings, CancellationToken::new());
-    let mut intake = broker.consume(Lane::Dispatch, 10, may);
-    let mut standing = broker.watch();
-    timeout(SOON, standing.wait_for(|up| up.publishing() && up.consuming()))
+    let mut intake = broker.consume(ConsumedQueue::Dispatch, 10, may);
+    let mut connections = broker.watch();
+    timeout(SOON, connections.wait_for(|up| up.publishing() && up.consuming()))
         .await
         .expect("in time")
         .expect("open");
@@ -57,10 +57,10 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     let mut id = 0;
     let refused = async || {
         id += 1;
-        broker.publish(job(id)).await == Err(PublishError::Away)
+        broker.publish(job(id)).await == Err(PublishError::Unreachable)
     };
     until("publishers are refused", refused).await;
-    let up = standing.borrow_and_update().clone();
+    let up = connections.borrow_and_update().clone();
     assert!(!up.publishing() && up.consuming(), "{up:?}");
     assert!(up.problem().is_some_and(|problem| problem.contains("alarm")), "{up:?}");
     held.ack();
@@ -70,7 +70,7 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     vhost.has_depth(DISPATCH, (0, 0)).await;
 
     drop(alarm);
-    timeout(SOON, standing.wait_for(|up| up.publishing() && up.problem().is_none()))
+    timeout(SOON, connections.wait_for(|up| up.publishing() && up.problem().is_none()))
         .await
         .expect("in time")
         .expect("open");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use otpost::app::Roles;
 use serde_json::json;
 use support::house::away::Away;
-use support::house::{DOORS, House, job};
+use support::house::{FRONT_END, House, job};
 use support::node::{Alarm, rabbitmqctl};
 use support::wait;
 use support::world::connect;
@@ -72,8 +72,8 @@ async fn connect_again(url: &str) -> tokio_postgres::Client {
 async fn two_workers_drain_a_thousand_jobs_each_once_each_with_its_receipt() {
     let mut house = House::build(Duration::from_millis(20)).await;
     house.rate_per_s = 500;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
-    let receipts = doors.receipts.unwrap();
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
+    let receipts = front_end.receipts.unwrap();
     let jobs = publish_all(&house).await;
     let _workers = [house.worker_process(receipts, "a"), house.worker_process(receipts, "b")];
     let repeats = all_delivered(&house).await;
@@ -99,14 +99,14 @@ async fn two_workers_drain_a_thousand_jobs_each_once_each_with_its_receipt() {
         assert!(kept.iter().any(|k| entry["sid"] == json!(k)), "{entry}");
     }
     assert_eq!(house.waiting("otpost.dispatch").await, 0);
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_workers_die_and_services_restart() {
     let house = House::build(Duration::from_millis(20)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
-    let receipts = doors.receipts.unwrap();
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
+    let receipts = front_end.receipts.unwrap();
     let jobs = publish_all(&house).await;
     let a = house.worker_process(receipts, "a");
     let _b = house.worker_process(receipts, "b");
@@ -130,7 +130,7 @@ async fn nothing_is_lost_when_workers_die_and_services_restart() {
         wait::until(line, async || said(line).iter().zip(before).all(|(&now, before)| now > before)).await;
     };
     let postgres = Away::stop("postgres", "immediate");
-    both_say("the ledger is away", [0, 0]).await;
+    both_say("the ledger is unreachable", [0, 0]).await;
     drop(postgres);
     both_say("the ledger answers again", [0, 0]).await;
     let before = said("is down");
@@ -155,7 +155,7 @@ async fn nothing_is_lost_when_workers_die_and_services_restart() {
     }
     println!("{JOBS} jobs, {doubled} doubled, {explained} repeats after unknown outcomes in the ledger");
     assert!(doubled <= 512, "at most what the killed worker held");
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 /// More bad messages than there are slots, and a broker that takes no dead letter.

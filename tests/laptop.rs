@@ -78,8 +78,8 @@ async fn codes_are_sent_and_shown_on_one_machine() {
 
     // A sample, told in words.
     let to = "+447707000001";
-    let (code, story, said) = run(home, &["send", to], "");
-    assert!(code == 0 && story.contains("delivered"), "{code} {story} {said}");
+    let (code, output, said) = run(home, &["send", to], "");
+    assert!(code == 0 && output.contains("delivered"), "{code} {output} {said}");
     let sample = said.split("A sample code: ").nth(1).unwrap()[..6].to_owned();
     assert!(said.contains("; waiting for a receipt until "), "what it waits for, and until when: {said}");
     assert!(
@@ -92,20 +92,20 @@ async fn codes_are_sent_and_shown_on_one_machine() {
 
     // A code of one's own reaches the phone and nothing else.
     let (to, own) = ("+447707000002", "730914");
-    let (code, story, said) = run(home, &["send", to, "--code", "--json"], &format!("{own}\n"));
+    let (code, output, said) = run(home, &["send", to, "--code", "--json"], &format!("{own}\n"));
     assert_eq!((code, said.as_str()), (0, ""));
-    let told: Value = serde_json::from_str(&story).unwrap();
-    assert_eq!((&told["state"], &told["final"]), (&"delivered".into(), &true.into()), "{story}");
-    assert!(!story.contains(own) && !story.contains("7707000002"), "{story}");
+    let timeline: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((&timeline["state"], &timeline["final"]), (&"delivered".into(), &true.into()), "{output}");
+    assert!(!output.contains(own) && !output.contains("7707000002"), "{output}");
     let texts = on_the_phone(&dev_said, to).await;
     assert_eq!(texts.len(), 1);
     assert!(texts[0]["body"].as_str().unwrap().contains(own), "{own} is in {}", texts[0]);
 
-    // Its story, in both forms; of nobody's id, a sentence.
-    let id = told["id"].as_str().unwrap();
+    // Its timeline, in both forms; of nobody's id, a sentence.
+    let id = timeline["id"].as_str().unwrap();
     let (code, shown, _) = run(home, &["show", id, "--json"], "");
     let shown: Value = serde_json::from_str(&shown).unwrap();
-    assert_eq!((code, &shown), (0, &told));
+    assert_eq!((code, &shown), (0, &timeline));
     let (code, shown, _) = run(home, &["show", id], "");
     assert!(code == 0 && shown.contains(id) && shown.contains("receipt: delivered"), "{shown}");
     assert!(!shown.contains(own) && !shown.contains("7707000002"), "{shown}");
@@ -113,14 +113,14 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     assert!(code == 1 && said.starts_with("otpost: 404: "), "{code} {said}");
 
     // What ends badly, and what is refused at once, is a failure.
-    let (code, story, _) = run(home, &["send", "+447707000012", "--json", "--channel", "fax"], "");
-    assert_eq!((code, story.as_str()), (2, ""));
+    let (code, output, _) = run(home, &["send", "+447707000012", "--json", "--channel", "fax"], "");
+    assert_eq!((code, output.as_str()), (2, ""));
     let (code, _, said) = run(home, &["send", "07707000013"], "");
     assert!(code == 1 && said.contains("422: "), "{code} {said}");
     // The last four digits of this one are a landline's.
-    let (code, story, _) = run(home, &["send", "+447707000111", "--json"], "");
-    let told: Value = serde_json::from_str(&story).unwrap();
-    assert_eq!((code, &told["state"]), (1, &"failed".into()), "{story}");
+    let (code, output, _) = run(home, &["send", "+447707000111", "--json"], "");
+    let timeline: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((code, &timeline["state"]), (1, &"failed".into()), "{output}");
 
     // Another on the same folder is refused, and leaves the first one as it was.
     let before = std::fs::read(&state).unwrap();

@@ -9,7 +9,9 @@ use std::time::Duration;
 use otpost::domain::attempt::{AttemptId, Outcome, Reason, Receipt, ReceiptStatus, State};
 use otpost::domain::clock::Clock;
 use otpost::domain::dispatch::Stop;
-use otpost::ledger::{Admission, Admitted, Advanced, Concluded, Ledger, LedgerError, Recorded};
+use otpost::ledger::{
+    Admission, AdmissionResult, AdvanceResult, Ledger, LedgerError, RecordResult, WriteResult,
+};
 use support::on_both;
 use support::play::{Play, SMS, VOICE, accepted, job, limit, with_begin};
 use support::relay::{Direction, Relay};
@@ -49,15 +51,17 @@ async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
     }
     let answers = asked.join_all().await;
     let in_state = |s: State| {
-        answers.iter().filter(|a| matches!(a, Admitted::Born { state, .. } if *state == s)).count()
+        answers.iter().filter(|a| matches!(a, AdmissionResult::Inserted { state, .. } if *state == s)).count()
     };
     assert_eq!((in_state(State::Sending), in_state(State::Limited)), (5, 995));
-    let slots: BTreeSet<_> = answers
+    let uses: BTreeSet<_> = answers
         .iter()
-        .filter_map(|a| if let Admitted::Born { slots, .. } = a { slots.first() } else { None })
+        .filter_map(|a| {
+            if let AdmissionResult::Inserted { quota_uses, .. } = a { quota_uses.first() } else { None }
+        })
         .map(|s| s.at)
         .collect();
-    assert_eq!(slots.len(), 5, "slots are distinct");
+    assert_eq!(uses.len(), 5, "quota uses are distinct");
 }
 
 async fn one_id_from_a_hundred_producers(backend: Backend) {
@@ -72,8 +76,11 @@ async fn one_id_from_a_hundred_producers(backend: Backend) {
         asked.spawn(async move { ledger.admit(mine).await.unwrap() });
     }
     let answers = asked.join_all().await;
-    assert_eq!(answers.iter().filter(|a| matches!(a, Admitted::Born { .. })).count(), 1);
-    assert_eq!(answers.iter().filter(|a| matches!(a, Admitted::Known { mine: false, .. })).count(), 99);
+    assert_eq!(answers.iter().filter(|a| matches!(a, AdmissionResult::Inserted { .. })).count(), 1);
+    assert_eq!(
+        answers.iter().filter(|a| matches!(a, AdmissionResult::Known { has_our_claim: false, .. })).count(),
+        99
+    );
 }
 
 async fn many_jobs_of_many_numbers_from_four_workers(backend: Backend) {
@@ -89,7 +96,10 @@ async fn many_jobs_of_many_numbers_from_four_workers(backend: Backend) {
         });
     }
     let answers = asked.join_all().await;
-    let passed = answers.iter().filter(|a| matches!(a, Admitted::Born { state: State::Sending, .. })).count();
+    let passed = answers
+        .iter()
+        .filter(|a| matches!(a, AdmissionResult::Inserted { state: State::Sending, .. }))
+        .count();
     assert_eq!(passed, 40, "the tighter of two limits holds exactly, whatever the order of the locks");
 }
 
@@ -136,12 +146,12 @@ async fn a_receipt_with_the_carriers_message_id_alone_finds_its_attempt(p) {
     let attempt = AttemptId { uid: a, n: 1 };
     ledger.name_attempt("c1", "SM1", attempt).await.unwrap();
     ledger.name_attempt("c1", "SM1", attempt).await.unwrap();
-    assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), Recorded::Recorded));
-    assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), Recorded::NothingNew));
+    assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::Recorded));
+    assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::NothingNew));
     // The receipt comes first; ids of another carrier do not match.
     let b = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
     let attempt = AttemptId { uid: b, n: 1 };
-    assert_eq!(ledger.record_by_reference("c1", "SM2", delivered("SM2")).await.unwrap(), (None, Recorded::Stray));
+    assert_eq!(ledger.record_by_reference("c1", "SM2", delivered("SM2")).await.unwrap(), (None, RecordResult::Stray));
     ledger.name_attempt("c2", "SM2", attempt).await.unwrap();
     assert_eq!(p.read(b).await.attempts[0].receipt, None);
     ledger.name_attempt("c1", "SM2", attempt).await.unwrap();
@@ -149,7 +159,7 @@ async fn a_receipt_with_the_carriers_message_id_alone_finds_its_attempt(p) {
     // A process that ended in between: the periodic match finds it, once, and a row that is gone names nothing.
     assert_eq!(ledger.match_references().await.unwrap(), []);
     ledger.name_attempt("c1", "SM3", AttemptId { uid: uuid::Uuid::nil(), n: 1 }).await.unwrap();
-    assert_eq!(ledger.record_by_reference("c1", "SM3", delivered("SM3")).await.unwrap(), (None, Recorded::Stray));
+    assert_eq!(ledger.record_by_reference("c1", "SM3", delivered("SM3")).await.unwrap(), (None, RecordResult::Stray));
 }
 
 async fn two_jobs_of_one_number_in_one_group_pass_in_order(p) {
@@ -157,23 +167,23 @@ async fn two_jobs_of_one_number_in_one_group_pass_in_order(p) {
     let jobs: Vec<Admission> = (0..8).map(|_| { let mut j = with_begin(job(&[SMS], "q", p.t(300))); j.limits = vec![limit("q", &["5/10m"])]; j }).collect();
     let answers = futures_util::future::join_all(jobs.iter().map(|j| p.world.ledger.admit(j.clone()))).await;
     let states: Vec<State> = answers.into_iter().map(|a| match a.unwrap() {
-        Admitted::Born { state, .. } => state,
+        AdmissionResult::Inserted { state, .. } => state,
         other => panic!("{other:?}"),
     }).collect();
     assert_eq!(states[..5], [State::Sending; 5]);
     assert_eq!(states[5..], [State::Limited; 3]);
 }
 
-async fn a_job_that_a_limit_refuses_takes_no_slot_of_the_other(p) {
+async fn a_job_that_a_limit_refuses_takes_no_quota_use_of_the_other(p) {
     let both = |number: &str| { let mut j = with_begin(job(&[SMS], number, p.t(300))); j.limits = vec![limit("tenant", &["2/10m"]), limit(number, &["1/10m"])]; j };
     let state = async |j: Admission| { let uid = p.admit(&j).await; p.read(uid).await.state };
     assert_eq!(state(both("a")).await, State::Sending);
     assert_eq!(state(both("a")).await, State::Limited);
-    assert_eq!(state(both("b")).await, State::Sending, "the refused one took no slot");
+    assert_eq!(state(both("b")).await, State::Sending, "the refused one took no quota use");
     assert_eq!(state(both("c")).await, State::Limited);
 }
 
-async fn a_correction_takes_the_slot_again_even_above_the_rule(p) {
+async fn a_correction_takes_the_quota_use_again_even_above_the_rule(p) {
     let tight = |mut j: Admission| { j.limits = vec![limit("n", &["1/10m"])]; j };
     let j = with_begin(tight(job(&[SMS], "n", p.t(300))));
     let uid = p.admit(&j).await;
@@ -182,7 +192,7 @@ async fn a_correction_takes_the_slot_again_even_above_the_rule(p) {
     p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
     p.expect(uid, "failed v2 step 1 wake none no code slots [] owed [failed 2] | 1 rejected").await;
     let other = p.admit(&with_begin(tight(job(&[SMS], "n", p.t(300))))).await;
-    assert!(p.row(other).await.starts_with("sending"), "the slot was given back");
+    assert!(p.row(other).await.starts_with("sending"), "the quota use was returned");
     p.delivered(uid, 1).await;
     p.turn(uid).await;
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [failed 2, delivered 4] | 1 accepted R1 delivered").await;
@@ -196,26 +206,26 @@ async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("SM1")).await;
     let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
-    assert_eq!(late, Concluded::Late { fact: false }, "the same finish again: nothing to add");
+    assert_eq!(late, WriteResult::Late { fact: false }, "the same finish again: nothing to add");
     let decision = otpost::domain::decide::decide(&seen, p.t(20), &p.policy);
     let deciding = otpost::ledger::DecisionWrite::decide(&seen, decision.transition, otpost::ledger::Destinations::default());
     let lost = p.world.ledger.conclude(deciding).await.unwrap();
-    assert!(matches!(&lost, Concluded::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");
+    assert!(matches!(&lost, WriteResult::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");
 }
 
-async fn what_is_owed_is_told_again_until_it_is_removed(p) {
+async fn pending_events_are_returned_again_until_they_are_removed(p) {
     let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("SM1")).await;
     assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty(), "5 s are left to whoever made it");
     p.world.at(5.0).await;
-    let owed = p.world.ledger.pending_events(10).await.unwrap();
-    assert_eq!(owed.iter().map(|o| (o.uid, o.events.len())).collect::<Vec<_>>(), [(uid, 1)]);
-    assert_eq!(owed[0].tags["flow"], "login");
+    let pending = p.world.ledger.pending_events(10).await.unwrap();
+    assert_eq!(pending.iter().map(|o| (o.uid, o.events.len())).collect::<Vec<_>>(), [(uid, 1)]);
+    assert_eq!(pending[0].tags["flow"], "login");
     assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty());
     p.world.at(10.0).await;
     assert_eq!(p.world.ledger.pending_events(10).await.unwrap().len(), 1, "nobody confirmed: again");
-    p.tell(uid).await;
+    p.mark_published(uid).await;
     p.world.at(20.0).await;
     assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty());
 }
@@ -225,16 +235,16 @@ async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
     j.order.uid = uuid::Uuid::now_v7();
     let uid = j.order.uid;
     let receipt = otpost::domain::attempt::Receipt { verdict: otpost::domain::attempt::ReceiptStatus::Delivered, reason: None, carrier_code: None, reference: Some("SM1".to_owned()) };
-    let recording = otpost::ledger::Recording { uid, n: 1, carrier: "c1".to_owned(), receipt };
-    assert_eq!(p.world.ledger.record(recording.clone()).await.unwrap(), otpost::ledger::Recorded::Stray);
+    let attempt_receipt = otpost::ledger::AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt };
+    assert_eq!(p.world.ledger.record(attempt_receipt.clone()).await.unwrap(), otpost::ledger::RecordResult::Stray);
     assert_eq!(p.world.ledger.match_strays().await.unwrap(), 0);
     p.admit(&with_begin(j)).await;
     assert_eq!(p.world.ledger.match_strays().await.unwrap(), 1);
     assert_eq!(p.world.ledger.match_strays().await.unwrap(), 0);
     p.turn(uid).await;
     assert!(p.row(uid).await.starts_with("delivered v4"), "{}", p.row(uid).await);
-    let other = otpost::ledger::Recording { carrier: "c9".to_owned(), ..recording };
-    assert_eq!(p.world.ledger.record(other).await.unwrap(), otpost::ledger::Recorded::Stray, "another carrier's door");
+    let other = otpost::ledger::AttemptReceipt { carrier: "c9".to_owned(), ..attempt_receipt };
+    assert_eq!(p.world.ledger.record(other).await.unwrap(), otpost::ledger::RecordResult::Stray, "another carrier's door");
 }
 
 async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_forgotten(p) {
@@ -245,8 +255,8 @@ async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_fo
     let of = |verdict, carrier_code| Receipt { verdict, reason: None, carrier_code, reference: Some("SM1".to_owned()) };
     let interim = (0..250).map(|i| of(ReceiptStatus::Interim, Some(i.to_string())));
     for receipt in interim.chain([of(ReceiptStatus::Delivered, None)]) {
-        let recording = otpost::ledger::Recording { uid, n: 1, carrier: "c1".to_owned(), receipt };
-        assert_eq!(p.world.ledger.record(recording).await.unwrap(), otpost::ledger::Recorded::Stray);
+        let attempt_receipt = otpost::ledger::AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt };
+        assert_eq!(p.world.ledger.record(attempt_receipt).await.unwrap(), otpost::ledger::RecordResult::Stray);
     }
     p.admit(&with_begin(j)).await;
     let mut matched = 0;
@@ -258,14 +268,14 @@ async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_fo
     assert!(p.row(uid).await.starts_with("delivered"), "{}", p.row(uid).await);
 }
 
-async fn purge_takes_only_what_is_final_and_owes_nothing(p) {
+async fn purge_takes_only_what_is_final_and_has_no_pending_events(p) {
     let done = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let seen = p.read(done).await;
     p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
     let open = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
     let later = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(1000));
     assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 0, "it owes an event");
-    p.tell(done).await;
+    p.mark_published(done).await;
     assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 1);
     assert!(p.world.ledger.read(done).await.unwrap().is_none());
     assert!(p.world.ledger.read(open).await.unwrap().is_some());
@@ -275,29 +285,29 @@ async fn the_next_step_is_asked_for_once_and_begins_when_nothing_is_open(p) {
     let j = with_begin(job(&[SMS, VOICE, SMS], "a", p.t(300)));
     let uid = p.admit(&j).await;
     let seen = p.read(uid).await;
-    assert!(matches!(p.advance(&j, None).await, Advanced::Advanced { .. }));
+    assert!(matches!(p.advance(&j, None).await, AdvanceResult::Advanced { .. }));
     assert_eq!(p.read(uid).await.wake_at, seen.wake_at, "an open attempt's deadline stays");
-    assert_eq!(p.advance(&j, None).await, Advanced::Pending);
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::Pending);
     p.world.at(0.2).await;
     let begin = p.finish(&seen, accepted("SM1")).await;
-    assert_eq!(begin.as_ref().map(|b| (b.step, b.ask)), Some((2, None)), "at once, and the carrier is not asked");
+    assert_eq!(begin.as_ref().map(|b| (b.step, b.query_status_of)), Some((2, None)), "at once, and the carrier is not asked");
     let calling = p.begin(uid, begin).await;
-    assert_eq!(p.advance(&j, None).await, Advanced::Pending, "the call has no closed attempt");
-    assert!(matches!(p.advance(&j, Some(1)).await, Advanced::Before { .. }), "step 1 was left");
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::Pending, "the call has no closed attempt");
+    assert!(matches!(p.advance(&j, Some(1)).await, AdvanceResult::Before { .. }), "step 1 was left");
     assert_eq!(p.finish(&calling, accepted("CA1")).await, None, "nothing more is asked for");
     p.world.at(5.0).await;
-    assert!(matches!(p.advance(&j, Some(2)).await, Advanced::Advanced { .. }));
+    assert!(matches!(p.advance(&j, Some(2)).await, AdvanceResult::Advanced { .. }));
     let begin = p.turn(uid).await;
     assert_eq!(begin.as_ref().map(|b| b.step), Some(3));
     let last = p.begin(uid, begin).await;
     p.finish(&last, accepted("SM2")).await;
-    assert_eq!(p.advance(&j, None).await, Advanced::PlanOver);
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::PlanOver);
     p.stop(&j, Stop::Cancel).await;
-    assert_eq!(p.advance(&j, None).await, Advanced::Stopped { stop: Stop::Cancel });
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::Stopped { stop: Stop::Cancel });
     p.delivered(uid, 3).await;
     p.turn(uid).await;
-    assert_eq!(p.advance(&j, None).await, Advanced::Final { state: State::Delivered });
-    assert_eq!(p.advance(&job(&[SMS], "b", p.t(300)), None).await, Advanced::Unknown);
+    assert_eq!(p.advance(&j, None).await, AdvanceResult::Final { state: State::Delivered });
+    assert_eq!(p.advance(&job(&[SMS], "b", p.t(300)), None).await, AdvanceResult::Unknown);
 }
 
 async fn numbers_are_forgotten_when_no_rule_can_look_back_to_them(p) {
@@ -319,7 +329,7 @@ async fn fails_alone(ledger: &Ledger, jobs: &[Admission], bad: usize) {
         if i == bad {
             assert!(matches!(answer, Err(LedgerError::Data { .. })), "{answer:?}");
         } else {
-            assert!(matches!(answer, Ok(Admitted::Born { .. })), "{i}: {answer:?}");
+            assert!(matches!(answer, Ok(AdmissionResult::Inserted { .. })), "{i}: {answer:?}");
         }
     }
 }
@@ -367,7 +377,7 @@ async fn a_deadlock_runs_again_and_nobody_hears_of_it() {
     tx.execute("select from quota where key = 'a' for update", &[]).await.unwrap();
     tx.commit().await.unwrap();
     let answer = admitted.await.unwrap().unwrap();
-    assert!(matches!(answer, Admitted::Born { state: State::Sending, .. }), "{answer:?}");
+    assert!(matches!(answer, AdmissionResult::Inserted { state: State::Sending, .. }), "{answer:?}");
     wait::until("the server's word", async || deadlocks(&other).await > before).await;
 }
 
@@ -417,14 +427,17 @@ async fn a_connection_cut_in_a_commit_admits_once_and_finds_its_own_claim() {
         relay.sprung().await;
         if committed {
             assert!(
-                matches!(answer, Admitted::Known { mine: true, .. }),
+                matches!(answer, AdmissionResult::Known { has_our_claim: true, .. }),
                 "it finds its own claim: {answer:?}"
             );
         } else {
-            assert!(matches!(answer, Admitted::Born { .. }), "it had not been committed: {answer:?}");
+            assert!(
+                matches!(answer, AdmissionResult::Inserted { .. }),
+                "it had not been committed: {answer:?}"
+            );
         }
         let d = world.ledger.find("default", j.order.id).await.unwrap().unwrap();
-        assert_eq!((d.version, d.attempts.len(), d.slots.len()), (1, 1, 1));
+        assert_eq!((d.version, d.attempts.len(), d.quota_uses.len()), (1, 1, 1));
         let slots: i32 = connect(&world.url)
             .await
             .query_one("select cardinality(slots) from quota", &[])
@@ -447,9 +460,9 @@ async fn a_connection_cut_in_a_finish_writes_the_outcome_once() {
     let behind = Play { world: p.world.through(ledger), policy: p.policy };
     let (answer, _) = behind.finish_once(&seen, accepted("SM-the-one")).await;
     relay.sprung().await;
-    assert!(matches!(answer, Concluded::Written | Concluded::Late { fact: false }), "{answer:?}");
+    assert!(matches!(answer, WriteResult::Written | WriteResult::Late { fact: false }), "{answer:?}");
     let d = behind.read(uid).await;
-    assert_eq!((d.version, d.state, d.owed.len()), (2, State::Sent, 1));
+    assert_eq!((d.version, d.state, d.pending_events.len()), (2, State::Sent, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -460,10 +473,10 @@ async fn a_ledger_that_is_away_is_said_to_be_away_and_comes_back() {
     relay.cut();
     let j = to("a", &["5/10m"]);
     let away = ledger.admit(j.clone()).await;
-    assert!(matches!(away, Err(LedgerError::Away(_))), "{away:?}");
+    assert!(matches!(away, Err(LedgerError::Unreachable(_))), "{away:?}");
     relay.refuse(false);
     assert!(
-        matches!(ledger.admit(j).await.unwrap(), Admitted::Born { .. }),
+        matches!(ledger.admit(j).await.unwrap(), AdmissionResult::Inserted { .. }),
         "the same item may be submitted again"
     );
 }
@@ -473,6 +486,6 @@ async fn a_second_process_is_kept_out_of_the_file() {
     let world = World::free(Backend::Sqlite).await;
     let location: otpost::ledger::Location = world.url.parse().unwrap();
     let second = otpost::ledger::open(&location, otpost::ledger::Options::default());
-    let Err(LedgerError::Unfit(why)) = second else { panic!("two processes on one file") };
+    let Err(LedgerError::Unusable(why)) = second else { panic!("two processes on one file") };
     assert!(why.contains("in use"), "{why}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use otpost::app::{App, Roles};
 use serde_json::{Value, json};
-use support::house::{DOORS, House};
+use support::house::{FRONT_END, House};
 use support::relay::Relay;
 use support::wait;
 
@@ -89,7 +89,7 @@ async fn metrics_need_the_token_of_ops_and_health_does_not() {
     let house = House::build(Duration::from_millis(20)).await;
     let mut config = house.config(&["c1"]);
     config.ops.token = Some("a-token-of-ops".into());
-    let app = house.start(config, DOORS).await;
+    let app = house.start(config, FRONT_END).await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async |path: &str, shown: Option<&str>| {
         let asking = http.get(format!("http://{}{path}", app.ops));

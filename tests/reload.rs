@@ -174,11 +174,11 @@ async fn all_keys_are_changed_under_load_and_nobody_notices() {
     house.rate_per_s = 500;
     let (old, new) = (house.root.clone(), Root::random("t2"));
     let house = Arc::new(house);
-    let doors = house.process("api,receipts", "http://127.0.0.1:0", "info", "doors");
-    let at = house.serving("doors").await;
+    let front_end = house.process("api,receipts", "http://127.0.0.1:0", "info", "front-end");
+    let at = house.serving("front-end").await;
     let (api, receipts) = (at["api"].as_str().unwrap(), at["receipts"].as_str().unwrap().parse().unwrap());
     let processes = [
-        ("doors", doors),
+        ("front-end", front_end),
         ("a", house.worker_process(receipts, "a")),
         ("b", house.worker_process(receipts, "b")),
     ];

@@ -1,4 +1,4 @@
-//! A service that starts while its ledger or its broker is away: it says so, answers at its doors, keeps carriers'
+//! A service that starts while its ledger or its broker is away: it says so, answers over HTTP, keeps carriers'
 //! receipts, and goes on by itself when the ledger is there.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -8,7 +8,7 @@ use otpost::domain::attempt::{Outcome, Reason, ReceiptStatus};
 use otpost::domain::backoff::backoff;
 use otpost::domain::decide::Begin;
 use otpost::domain::dispatch::Stop;
-use otpost::ledger::{Admitted, Begun, Concluded, Marked, Recorded};
+use otpost::ledger::{AdmissionResult, BeginResult, RecordResult, StopResult, WriteResult};
 use support::on_both;
 use support::play::{Play, SMS, VOICE, accepted, job, limit, policy, throttled, voice_limit, with_begin};
 use support::world::{Backend, World};
@@ -30,19 +30,19 @@ async fn trace_1_a_plain_text_is_delivered(p) {
     p.world.at(0.2).await;
     assert_eq!(p.finish(&seen, accepted("SM1")).await, None);
     p.expect(uid, "sent v2 step 1 wake 300 code slots [0] owed [sent 2] | 1 accepted SM1").await;
-    assert_eq!(p.tell(uid).await, ["sent 2"]);
+    assert_eq!(p.mark_published(uid).await, ["sent 2"]);
     p.world.at(1.0).await;
-    assert_eq!(p.receipt(uid, 1, ReceiptStatus::Interim, None).await, Recorded::NothingNew);
+    assert_eq!(p.receipt(uid, 1, ReceiptStatus::Interim, None).await, RecordResult::NothingNew);
     p.world.at(3.0).await;
-    assert_eq!(p.delivered(uid, 1).await, Recorded::Recorded);
+    assert_eq!(p.delivered(uid, 1).await, RecordResult::Recorded);
     p.expect(uid, "sent v3 step 1 wake 3 code slots [0] owed [] | 1 accepted SM1 delivered").await;
     let d = p.take(uid).await;
     p.expect(uid, "sent v3 step 1 wake 8 code slots [0] owed [] | 1 accepted SM1 delivered").await;
     p.decide(&d).await;
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [delivered 4] | 1 accepted SM1 delivered").await;
-    assert_eq!(p.tell(uid).await, ["delivered 4"]);
+    assert_eq!(p.mark_published(uid).await, ["delivered 4"]);
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [] | 1 accepted SM1 delivered").await;
-    assert_eq!(p.delivered(uid, 1).await, Recorded::NothingNew);
+    assert_eq!(p.delivered(uid, 1).await, RecordResult::NothingNew);
 }
 
 async fn trace_2_a_text_over_http_whose_wake_up_is_lost(p) {
@@ -84,19 +84,19 @@ async fn trace_3_the_same_id_twice(p) {
     let mut again = with_begin(k.clone());
     again.order.uid = uuid::Uuid::now_v7();
     let known = p.world.ledger.admit(again).await.unwrap();
-    assert!(matches!(known, Admitted::Known { uid: u, mine: false, .. } if u == uid), "{known:?}");
+    assert!(matches!(known, AdmissionResult::Known { uid: u, has_our_claim: false, .. } if u == uid), "{known:?}");
     let mine = p.world.ledger.admit(k.clone()).await.unwrap();
-    assert!(matches!(mine, Admitted::Known { mine: true, .. }), "a group that runs again finds its own claim: {mine:?}");
+    assert!(matches!(mine, AdmissionResult::Known { has_our_claim: true, .. }), "a group that runs again finds its own claim: {mine:?}");
     let mut by_http = k.clone();
     by_http.attempt = None;
     let known = p.world.ledger.admit(by_http).await.unwrap();
-    assert!(matches!(known, Admitted::Known { mine: false, .. }), "asked without an attempt of its own: {known:?}");
+    assert!(matches!(known, AdmissionResult::Known { has_our_claim: false, .. }), "asked without an attempt of its own: {known:?}");
     let mut l = k.clone();
     "other".clone_into(&mut l.content);
-    assert_eq!(p.world.ledger.admit(l).await.unwrap(), Admitted::Conflict);
+    assert_eq!(p.world.ledger.admit(l).await.unwrap(), AdmissionResult::Conflict);
     let mut later = k.clone();
     later.order.expires_at = p.t(400);
-    assert!(matches!(p.world.ledger.admit(later).await.unwrap(), Admitted::Known { .. }));
+    assert!(matches!(p.world.ledger.admit(later).await.unwrap(), AdmissionResult::Known { .. }));
     assert_eq!(p.row(uid).await, before);
     assert_eq!(p.read(uid).await.order.expires_at, p.t(300), "the first expiry stays");
 }
@@ -113,14 +113,14 @@ async fn trace_4_the_sixth_is_limited_and_a_slot_is_given_back(p) {
     p.world.at(5.0).await;
     let d6 = with_begin(number(job(&[SMS], "p", p.t(300))));
     let refused = p.world.ledger.admit(d6.clone()).await.unwrap();
-    assert!(matches!(refused, Admitted::Born { retry_after_s: Some(595), reason: Some(Reason::Quota), .. }), "{refused:?}");
+    assert!(matches!(refused, AdmissionResult::Inserted { retry_after_s: Some(595), reason: Some(Reason::Quota), .. }), "{refused:?}");
     p.expect(d6.order.uid, "limited v1 step 1 wake none no code slots [] owed [limited 1]").await;
-    assert_eq!(p.read(d6.order.uid).await.owed[0].retry_after_s, Some(595));
+    assert_eq!(p.read(d6.order.uid).await.pending_events[0].retry_after_s, Some(595));
     p.world.at(5.5).await;
     let mut d7 = number(job(&[SMS], "p", p.t(300)));
     d7.keep_refusal = false;
     let refused = p.world.ledger.admit(d7.clone()).await.unwrap();
-    assert!(matches!(refused, Admitted::Refused { retry_after_s: Some(595), .. }), "{refused:?}");
+    assert!(matches!(refused, AdmissionResult::Refused { retry_after_s: Some(595), .. }), "{refused:?}");
     assert!(p.world.ledger.find("default", d7.order.id).await.unwrap().is_none(), "over HTTP a refusal leaves no row");
     p.world.at(7.0).await;
     let d5 = p.read(dispatches[4]).await;
@@ -130,7 +130,7 @@ async fn trace_4_the_sixth_is_limited_and_a_slot_is_given_back(p) {
     let d8 = p.admit(&number(job(&[SMS], "p", p.t(300)))).await;
     p.expect(d8, "queued v1 step 1 wake 11 code slots [11] owed []").await;
     let d9 = p.world.ledger.admit(number(job(&[SMS], "p", p.t(300)))).await.unwrap();
-    assert!(matches!(d9, Admitted::Born { reason: Some(Reason::Quota), .. }), "one slot came back, not two: {d9:?}");
+    assert!(matches!(d9, AdmissionResult::Inserted { reason: Some(Reason::Quota), .. }), "one slot came back, not two: {d9:?}");
 }
 
 async fn trace_5_two_carriers_answer_503_then_one_accepts(p) {
@@ -200,7 +200,7 @@ async fn trace_6_the_fallback_time_comes_before_the_last_chance(p) {
     p.expect(uid, "sending v2 step 1 wake 30 code slots [0] owed [] | 1 throttled").await;
     p.world.at(30.0).await;
     let begin = p.turn(uid).await.unwrap();
-    assert_eq!((begin.step, begin.channel, begin.ask), (2, VOICE, None));
+    assert_eq!((begin.step, begin.channel, begin.query_status_of), (2, VOICE, None));
 }
 
 async fn trace_7_unknown_and_a_receipt_comes(p) {
@@ -221,7 +221,7 @@ async fn trace_7_unknown_and_an_interim_receipt_comes(p) {
     let seen = p.read(uid).await;
     p.finish(&seen, Outcome::Unknown.into()).await;
     p.world.at(11.0).await;
-    assert_eq!(p.receipt(uid, 1, ReceiptStatus::Interim, None).await, Recorded::Recorded);
+    assert_eq!(p.receipt(uid, 1, ReceiptStatus::Interim, None).await, RecordResult::Recorded);
     assert_eq!(p.turn(uid).await, None, "no repeat");
     p.expect(uid, "sent v4 step 1 wake 300 code slots [0] owed [sent 4] | 1 accepted R1").await;
 }
@@ -243,7 +243,7 @@ async fn trace_7_unknown_and_repeated_once(p) {
     p.delivered(uid, 2).await;
     p.turn(uid).await;
     p.world.at(17.0).await;
-    assert_eq!(p.delivered(uid, 1).await, Recorded::Recorded);
+    assert_eq!(p.delivered(uid, 1).await, RecordResult::Recorded);
     assert!(p.row(uid).await.starts_with("delivered v7 step 1 wake 17 "));
     p.turn(uid).await;
     p.expect(uid, "delivered v8 step 1 wake none no code slots [0] owed [sent 4, delivered 6] | 1 accepted R1 delivered | 2 accepted SM2 delivered").await;
@@ -293,11 +293,11 @@ async fn trace_8_an_undelivered_receipt_before_the_answer(p) {
     p.expect(uid, "sent v3 step 1 wake 5.3 code slots [0] owed [sent 3] | 1 accepted R1 unreachable").await;
     p.world.at(0.35).await;
     let seen = p.read(uid).await;
-    let Begun::Begun(b) = p.begin_as_seen(&seen, begin.unwrap(), Some(voice_limit("a"))).await else { panic!() };
+    let BeginResult::Begun(b) = p.begin_as_seen(&seen, begin.unwrap(), Some(voice_limit("a"))).await else { panic!() };
     assert_eq!(p.show(&b), "sent v4 step 2 wake 15.35 code slots [0 0.35] owed [sent 3] | 1 accepted R1 unreachable | 2 open");
     p.world.at(0.5).await;
     let (late, _) = p.finish_once(&a, accepted("SM1")).await;
-    assert_eq!(late, Concluded::Late { fact: false });
+    assert_eq!(late, WriteResult::Late { fact: false });
     assert_eq!(p.read(uid).await.version, 4);
     p.world.at(0.6).await;
     p.finish(&b, accepted("CA2")).await;
@@ -306,8 +306,8 @@ async fn trace_8_an_undelivered_receipt_before_the_answer(p) {
     p.delivered(uid, 1).await;
     p.turn(uid).await;
     let d = p.read(uid).await;
-    let told = d.owed.last().unwrap();
-    assert_eq!((told.version, told.attempt, told.step), (7, Some(1), 1));
+    let event = d.pending_events.last().unwrap();
+    assert_eq!((event.version, event.attempt, event.step), (7, Some(1), 1));
     p.world.at(40.0).await;
     p.delivered(uid, 2).await;
     p.turn(uid).await;
@@ -323,14 +323,14 @@ async fn trace_9_the_receipt_comes_between_take_and_begin(p) {
     p.world.at(30.0).await;
     let a = p.take(uid).await;
     let begin = p.decide(&a).await.unwrap();
-    assert_eq!(begin.ask, Some(1), "by time alone: the carrier's status is asked first");
+    assert_eq!(begin.query_status_of, Some(1), "by time alone: the carrier's status is asked first");
     p.world.at(30.2).await;
     p.delivered(uid, 1).await;
     p.turn(uid).await;
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [sent 2, delivered 4] | 1 accepted SM1 delivered").await;
     p.world.at(30.3).await;
     let lost = p.begin_as_seen(&a, begin, Some(voice_limit("a"))).await;
-    assert!(matches!(lost, Begun::VersionConflict(Some(_))), "{lost:?}");
+    assert!(matches!(lost, BeginResult::VersionConflict(Some(_))), "{lost:?}");
     p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [sent 2, delivered 4] | 1 accepted SM1 delivered").await;
 }
 
@@ -349,7 +349,7 @@ async fn trace_9_the_begin_comes_first(p) {
     p.expect(uid, "delivered v5 step 2 wake 45.2 no code slots [0] owed [sent 2, delivered 5] | 1 accepted SM1 delivered | 2 open").await;
     p.world.at(30.6).await;
     let (first, _) = p.finish_once(&b, accepted("CA2")).await;
-    let Concluded::OutcomeOnly(row) = first else { panic!("{first:?}") };
+    let WriteResult::OutcomeOnly(row) = first else { panic!("{first:?}") };
     assert_eq!(row.version, 6);
     p.decide(&row).await;
     p.expect(uid, "delivered v7 step 2 wake none no code slots [0] owed [sent 2, delivered 5] | 1 accepted SM1 delivered | 2 accepted CA2").await;
@@ -389,7 +389,7 @@ async fn trace_11_a_frozen_worker_that_sent_nothing_wakes_late(p) {
     let before = p.row(uid).await;
     p.world.at(40.0).await;
     let (late, _) = p.finish_once(&a, Outcome::NotSent(otpost::domain::attempt::Cause::TooLate).into()).await;
-    assert_eq!(late, Concluded::Late { fact: false });
+    assert_eq!(late, WriteResult::Late { fact: false });
     assert_eq!(p.row(uid).await, before, "the outcome stays");
 }
 
@@ -404,7 +404,7 @@ async fn trace_11_a_frozen_worker_that_had_sent_wakes_late(p) {
     p.finish(&b, accepted("SM2")).await;
     p.world.at(40.0).await;
     let (late, _) = p.finish_once(&a, accepted("SM1")).await;
-    assert_eq!(late, Concluded::Late { fact: true });
+    assert_eq!(late, WriteResult::Late { fact: true });
     p.expect(uid, "sent v5 step 1 wake 40 code slots [0] owed [sent 4] | 1 accepted SM1 | 2 accepted SM2").await;
     assert_eq!(p.turn(uid).await, None);
     p.expect(uid, "sent v6 step 1 wake 300 code slots [0] owed [sent 4] | 1 accepted SM1 | 2 accepted SM2").await;
@@ -443,7 +443,7 @@ async fn trace_12_superseded_while_an_attempt_is_in_flight(p) {
         let seen = p.read(x_uid).await;
         p.world.at(0.1).await;
         let born = p.world.ledger.admit(y).await.unwrap();
-        assert!(matches!(&born, Admitted::Born { superseded, .. } if superseded == &[x_uid]), "{born:?}");
+        assert!(matches!(&born, AdmissionResult::Inserted { superseded, .. } if superseded == &[x_uid]), "{born:?}");
         p.expect(x_uid, "sending v2 step 1 wake 15 stop superseded code slots [0] owed [] | 1 open").await;
         p.world.at(0.3).await;
         assert_eq!(p.finish(&seen, judgement).await, None, "{what}: nothing more begins");
@@ -463,7 +463,7 @@ async fn trace_12_the_older_one_arrives_later(p) {
     http.supersedes = Some(("k".to_owned(), p.t(1)));
     http.keep_refusal = false;
     let refused = p.world.ledger.admit(http).await.unwrap();
-    assert!(matches!(refused, Admitted::Refused { reason: Reason::Newer, .. }), "{refused:?}");
+    assert!(matches!(refused, AdmissionResult::Refused { reason: Reason::Newer, .. }), "{refused:?}");
 }
 
 async fn trace_12_both_arrive_at_once(p) {
@@ -544,7 +544,7 @@ async fn trace_13_the_mark_comes_between_take_and_begin(p) {
     let begin = p.decide(&a).await.unwrap();
     p.world.at(30.1).await;
     p.stop(&j, Stop::Verified).await;
-    let Begun::VersionConflict(Some(row)) = p.begin_as_seen(&a, begin, Some(voice_limit("a"))).await else { panic!() };
+    let BeginResult::VersionConflict(Some(row)) = p.begin_as_seen(&a, begin, Some(voice_limit("a"))).await else { panic!() };
     assert_eq!(p.decide(&row).await, None);
     p.expect(uid, "sent v4 step 1 wake 300 stop verified code slots [0] owed [sent 2] | 1 accepted SM1").await;
 }
@@ -556,10 +556,10 @@ async fn trace_14_cancel_in_each_state(p) {
     let uid = p.admit(&j).await;
     p.expect(uid, "queued v1 step 1 wake 1 code slots [0] owed []").await;
     p.world.at(0.5).await;
-    assert!(matches!(p.stop(&j, Stop::Cancel).await, Marked::Marked { .. }));
+    assert!(matches!(p.stop(&j, Stop::Cancel).await, StopResult::Marked { .. }));
     p.turn(uid).await;
     p.expect(uid, "cancelled v3 step 1 wake none stop cancel no code slots [] owed [cancelled 3]").await;
-    assert!(matches!(p.stop(&j, Stop::Cancel).await, Marked::Final { .. }));
+    assert!(matches!(p.stop(&j, Stop::Cancel).await, StopResult::Final { .. }));
     // 2: queued and taken; the begin loses.
     p.world.at(0.0).await;
     let j = job(&[SMS, VOICE], "two", p.t(300));
@@ -568,7 +568,7 @@ async fn trace_14_cancel_in_each_state(p) {
     let begin = p.decide(&a).await.unwrap();
     p.world.at(0.5).await;
     p.stop(&j, Stop::Cancel).await;
-    let Begun::VersionConflict(Some(row)) = p.begin_as_seen(&a, begin, None).await else { panic!() };
+    let BeginResult::VersionConflict(Some(row)) = p.begin_as_seen(&a, begin, None).await else { panic!() };
     p.decide(&row).await;
     p.expect(uid, "cancelled v3 step 1 wake none stop cancel no code slots [] owed [cancelled 3]").await;
     // 3 to 6: an attempt is open.
@@ -584,7 +584,7 @@ async fn trace_14_cancel_in_each_state(p) {
         p.world.at(0.1).await;
         p.stop(&j, Stop::Cancel).await;
         p.expect(uid, "sending v2 step 1 wake 15 stop cancel code slots [0] owed [] | 1 open").await;
-        assert!(matches!(p.stop(&j, Stop::Verified).await, Marked::MarkedBefore { stop: Stop::Cancel, .. }), "the first stays");
+        assert!(matches!(p.stop(&j, Stop::Verified).await, StopResult::MarkedBefore { stop: Stop::Cancel, .. }), "the first stays");
         p.world.at(at).await;
         assert_eq!(p.finish(&seen, judgement).await, None);
         p.expect(uid, row).await;
@@ -698,7 +698,7 @@ async fn trace_20_the_quota_of_calls_refuses_a_begin(p) {
     let voice_begin = async |uid, begin: Option<Begin>, number: &str| {
         let seen = p.read(uid).await;
         let begin = begin.unwrap();
-        let Begun::ChannelRefused { retry_after_s, .. } = p.begin_as_seen(&seen, begin.clone(), Some(voice_limit(number))).await
+        let BeginResult::ChannelRefused { retry_after_s, .. } = p.begin_as_seen(&seen, begin.clone(), Some(voice_limit(number))).await
             else { panic!("the fourth call within the hour") };
         assert_eq!(p.row(uid).await, p.show(&seen), "a refused begin changes nothing");
         p.skip(&seen, &begin, retry_after_s).await
@@ -728,7 +728,7 @@ async fn trace_20_the_quota_of_calls_refuses_a_begin(p) {
     let begin = p.finish(&seen, Outcome::Rejected(Reason::Landline).into()).await;
     voice_begin(uid, begin, "eight").await;
     p.expect(uid, "limited v3 step 3 wake none no code slots [] owed [limited 3] | 1 rejected").await;
-    assert_eq!(p.read(uid).await.owed[0].retry_after_s, Some(3590));
+    assert_eq!(p.read(uid).await.pending_events[0].retry_after_s, Some(3590));
     // 9, 10: with admit.
     calls_used("nine").await;
     let mut j = with_begin(job(&[VOICE], "nine", p.t(300)));

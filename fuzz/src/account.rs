@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use otpost::carriers::twilio::{Config, Twilio};
 use otpost::carriers::{Carrier, OutboundMessage, Request};
 use otpost::domain::attempt::Receipt;
-use otpost::domain::dispatch::{PhoneNumber, Words};
+use otpost::domain::dispatch::{PhoneNumber, RenderedMessage};
 use sha1::Sha1;
 
 /// The token of the official library's tests.
@@ -41,7 +41,7 @@ pub(crate) fn signature(token: &str, url: &str, body: &[u8]) -> String {
 }
 
 /// A request with these words, as its form's names and values.
-pub(crate) fn form_of(words: &Words) -> Vec<(String, String)> {
+pub(crate) fn form_of(words: &RenderedMessage) -> Vec<(String, String)> {
     let to = PhoneNumber::parse("+447700900123").expect("a number");
     let callback = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-1/abc";
     let life = Duration::from_secs(120);

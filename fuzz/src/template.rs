@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use otpost::domain::channel::Channel;
-use otpost::domain::dispatch::{Code, Kind, Params, Part, Words};
+use otpost::domain::dispatch::{Code, Kind, Params, Part, RenderedMessage};
 use otpost::messages::{RenderInput, Templates, gsm7};
 use serde_json::json;
 
@@ -40,18 +40,18 @@ pub fn holds(input: &[u8]) {
 }
 
 /// Within what carriers take, and in the carrier's own form word for word.
-pub(crate) fn is_bounded(words: &Words) {
+pub(crate) fn is_bounded(words: &RenderedMessage) {
     let form = form_of(words);
     let field = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
     match words {
-        Words::Text(text) => {
+        RenderedMessage::Text(text) => {
             assert!(text.chars().count() <= 1000 && text.trim() == text.as_str());
             assert_eq!(field("Body"), Some(text.as_str()));
             let segments = gsm7::segments(text);
             let most = if segments.gsm7 { 153 } else { 67 };
             assert!(segments.parts >= 1 && segments.units <= segments.parts * most.max(160));
         }
-        Words::Speech(spoken) => {
+        RenderedMessage::Speech(spoken) => {
             let twiml = field("Twiml").expect("a call says something");
             assert!(twiml.chars().count() <= 4000);
             let said = spoken.parts.iter().filter(|part| matches!(part, Part::Say(_))).count();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use otpost::domain::channel::Channel;
-use otpost::domain::dispatch::{Code, Params, Part, Words};
+use otpost::domain::dispatch::{Code, Params, Part, RenderedMessage};
 use otpost::messages::{RenderInput, Templates};
 use serde_json::json;
 
@@ -32,8 +32,8 @@ pub fn holds(input: &[u8]) {
     if let Ok(words) = templates.render(channel, &head, Some(&code)) {
         is_bounded(&words);
         match &words {
-            Words::Text(text) => assert!(text.contains(code.expose())),
-            Words::Speech(spoken) => {
+            RenderedMessage::Text(text) => assert!(text.contains(code.expose())),
+            RenderedMessage::Speech(spoken) => {
                 let digits: Vec<String> = code.expose().to_uppercase().chars().map(String::from).collect();
                 let spelled = digits.join(", ");
                 let ends = |part: &&Part| matches!(part, Part::Say(text) if text.ends_with(&spelled));
@@ -47,8 +47,8 @@ pub fn holds(input: &[u8]) {
     let head = RenderInput { template: "echo", ..head };
     let expected = format!("{brand}|{}|{param}|{}", code.expose(), life.as_secs() / 60);
     match templates.render(Channel::Sms, &head, Some(&code)) {
-        Ok(Words::Text(text)) => assert_eq!(*text, expected.trim()),
-        Ok(Words::Speech(_)) => panic!("a text was asked for"),
+        Ok(RenderedMessage::Text(text)) => assert_eq!(*text, expected.trim()),
+        Ok(RenderedMessage::Speech(_)) => panic!("a text was asked for"),
         Err(_) => assert!(expected.chars().count() > 1000),
     }
 }

@@ -9,21 +9,21 @@ use crate::ledger::Ledger;
 use crate::ops::metrics::Metrics;
 
 /// Interval of heartbeats.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval at which old rows are deleted and stray receipts are matched again.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Records heartbeats, divides the rate limits by the number of live workers, and compares the clocks.
 pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>, metrics: Arc<Metrics>) {
-    let (mut tick, mut shared) = (tokio::time::interval(HEARTBEAT), 1);
+    let (mut tick, mut live_workers) = (tokio::time::interval(HEARTBEAT_INTERVAL), 1);
     loop {
         tick.tick().await;
         // During an outage the last share stays. `LedgerHealth` logs the outage.
-        if let Ok(alive) = ledger.beat(&name).await {
-            shared = alive;
+        if let Ok(alive) = ledger.heartbeat(&name).await {
+            live_workers = alive;
             rules.now().routes.share(alive);
         }
-        metrics.workers.set(i64::try_from(shared).unwrap_or(i64::MAX));
+        metrics.workers.set(i64::try_from(live_workers).unwrap_or(i64::MAX));
         let before = crate::domain::clock::now();
         if let Ok(theirs) = ledger.check().await {
             let middle = before.as_microsecond().midpoint(crate::domain::clock::now().as_microsecond());
@@ -33,7 +33,7 @@ pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>,
 }
 
 pub(super) async fn housekeeping(ledger: Ledger, retention_days: u32) {
-    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    let mut tick = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
         tick.tick().await;
         let kept = Duration::from_secs(u64::from(retention_days) * 86_400);

@@ -30,14 +30,14 @@ use crate::ledger::{self, Ledger};
 use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
 use crate::seal::Keys;
-use rules::InForce;
+use rules::ActiveConfig;
 pub use rules::Reloadable;
-use starting::{Starting, look};
+use starting::{Starting, check_ledger};
 
 /// Capacity of the queue of wake-ups in this process. The scan finds dispatches whose wake-up does not fit.
-const WAKES: usize = 10_000;
+const WAKE_QUEUE_CAPACITY: usize = 10_000;
 /// Time after the grace period for the last acks, events and connection closes.
-const FAREWELL: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The roles of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,34 +76,34 @@ pub struct App {
     pub ops: SocketAddr,
     /// The ledger of this process.
     pub ledger: Ledger,
-    rules: InForce,
-    door: Option<Arc<Api>>,
+    rules: ActiveConfig,
+    http_api: Option<Arc<Api>>,
     broker: Option<Broker>,
     worker: Option<Arc<Worker>>,
     worker_name: String,
     grace: Duration,
     tasks: TaskTracker,
     shutdown: CancellationToken,
-    told_all: CancellationToken,
+    stop_publishing: CancellationToken,
 }
 
 /// Starts a process: binds listeners, connects to ledger and broker, and spawns the tasks of the roles.
-pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result<App> {
-    let rules = InForce::new(Reloadable::new(&config, keys)?, config.clone());
-    let doors = Doors::bind(&mut config, how.roles).await?;
+pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Result<App> {
+    let rules = ActiveConfig::new(Reloadable::new(&config, keys)?, config.clone());
+    let listeners = Listeners::bind(&mut config, options.roles).await?;
     let metrics = Arc::new(Metrics::default());
     let ledger = open_ledger(&config)?;
-    let away = look(&ledger, how).await?;
+    let unreachable = check_ledger(&ledger, options).await?;
     let settings = broker_settings(&config);
-    if let Some(settings) = settings.as_ref().filter(|_| !how.wait) {
+    if let Some(settings) = settings.as_ref().filter(|_| !options.wait) {
         // With `wait`, the broker tasks keep retrying and log the reason each time it changes.
         Broker::declare(&settings.url, settings.declare).await.context("the broker is not usable")?;
     }
     let shutdown = CancellationToken::new();
     let broker = settings.map(|settings| Broker::start(settings, shutdown.child_token()));
-    let (to_worker, woken) = mpsc::channel(WAKES);
-    let waker = Waker::new(how.roles.worker.then_some(to_worker), broker.clone());
-    let (answers, asking) = ready::ledger_ready(ledger.clone());
+    let (to_worker, woken) = mpsc::channel(WAKE_QUEUE_CAPACITY);
+    let waker = Waker::new(options.roles.worker.then_some(to_worker), broker.clone());
+    let (ledger_ready, checks) = ready::ledger_ready(ledger.clone());
     let mut starting = Starting {
         config,
         rules,
@@ -115,26 +115,26 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
         tasks: TaskTracker::new(),
         shutdown,
         // Separate from `shutdown`: events are published until the last attempt has ended.
-        told_all: CancellationToken::new(),
-        answers,
+        stop_publishing: CancellationToken::new(),
+        ledger_ready,
         ready: Live::new(BTreeMap::new()),
     };
-    starting.until_shutdown(asking);
+    starting.spawn_until_shutdown(checks);
     let worker_name = format!("{}-{}", std::process::id(), Uuid::now_v7());
-    let api = doors.api.as_ref().and_then(|l| l.local_addr().ok());
-    let receipts = doors.receipts.as_ref().and_then(|l| l.local_addr().ok());
-    let ops = doors.ops.local_addr()?;
-    starting.health(doors.ops);
-    let door = doors.api.map(|listener| starting.api(listener));
-    if let Some(listener) = doors.receipts {
+    let api = listeners.api.as_ref().and_then(|l| l.local_addr().ok());
+    let receipts = listeners.receipts.as_ref().and_then(|l| l.local_addr().ok());
+    let ops = listeners.ops.local_addr()?;
+    starting.health(listeners.ops);
+    let http_api = listeners.api.map(|listener| starting.api(listener));
+    if let Some(listener) = listeners.receipts {
         starting.receipts(listener);
     }
-    if let Some(why) = away {
+    if let Some(why) = unreachable {
         tracing::warn!(reason = why, "waiting for the ledger (--no-wait gives up instead)");
-        starting.wait_for_ledger(how).await?;
+        starting.wait_for_ledger(options).await?;
     }
-    let worker = how.roles.worker.then(|| starting.worker(&worker_name, woken));
-    let Starting { config, rules, ledger, broker, tasks, shutdown, told_all, .. } = starting;
+    let worker = options.roles.worker.then(|| starting.worker(&worker_name, woken));
+    let Starting { config, rules, ledger, broker, tasks, shutdown, stop_publishing, .. } = starting;
     let grace = Duration::from_secs(config.worker.grace_s);
     Ok(App {
         api,
@@ -142,25 +142,25 @@ pub async fn start(mut config: Config, keys: Keys, how: Start) -> anyhow::Result
         ops,
         ledger,
         rules,
-        door,
+        http_api,
         broker,
         worker,
         worker_name,
         grace,
         tasks,
         shutdown,
-        told_all,
+        stop_publishing,
     })
 }
 
 /// The listeners of a process. They are bound first, because binding fails most often.
-struct Doors {
+struct Listeners {
     api: Option<TcpListener>,
     receipts: Option<TcpListener>,
     ops: TcpListener,
 }
 
-impl Doors {
+impl Listeners {
     async fn bind(config: &mut Config, roles: Roles) -> anyhow::Result<Self> {
         let api = if roles.api { Some(bind("api", config.api.listen).await?) } else { None };
         let receipts =
@@ -177,11 +177,11 @@ impl App {
     /// a restart.
     pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, BadConfig> {
         let limits = config.limits.clone();
-        let later = self.rules.replace(config)?;
-        if let Some(door) = &self.door {
-            door.limit(&limits);
+        let needs_restart = self.rules.replace(config)?;
+        if let Some(http_api) = &self.http_api {
+            http_api.limit(&limits);
         }
-        Ok(later)
+        Ok(needs_restart)
     }
 
     /// Stops taking new work, waits up to the grace period for requests in progress, and closes all connections.
@@ -196,9 +196,11 @@ impl App {
                     "not all requests ended in their grace: other workers see to them"
                 );
             }
-            let _ = tokio::time::timeout(Duration::from_secs(2), self.ledger.retire(&self.worker_name)).await;
+            let _ =
+                tokio::time::timeout(Duration::from_secs(2), self.ledger.remove_worker(&self.worker_name))
+                    .await;
         }
-        self.told_all.cancel();
+        self.stop_publishing.cancel();
         self.tasks.close();
         let closing = async {
             self.tasks.wait().await;
@@ -206,7 +208,7 @@ impl App {
                 broker.close().await;
             }
         };
-        let _ = tokio::time::timeout(FAREWELL, closing).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
     }
 }
 
@@ -231,7 +233,7 @@ fn broker_settings(config: &Config) -> Option<Settings> {
     Some(Settings {
         url,
         declare: config.amqp.declare,
-        linger: Duration::from_secs(config.worker.grace_s) + FAREWELL,
+        linger: Duration::from_secs(config.worker.grace_s) + CLOSE_TIMEOUT,
         publish_timeout: Duration::from_secs(10),
         max_outstanding: 1024,
     })

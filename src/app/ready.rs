@@ -19,7 +19,7 @@ pub(super) fn worker_ready(
     worker: Arc<Worker>, ledger: Readiness, broker: Option<Broker>, metrics: Arc<Metrics>,
 ) -> Readiness {
     Arc::new(move || {
-        if let Some(why) = worker.ledger_health.why().map(|e| away(&e)).or_else(|| ledger()) {
+        if let Some(why) = worker.ledger_health.reason().map(|e| public_text(&e)).or_else(|| ledger()) {
             return Some(why);
         }
         let ahead = metrics.clock_ahead.get();
@@ -29,7 +29,7 @@ pub(super) fn worker_ready(
             ));
         }
         let up = broker.as_ref()?.watch().borrow().clone();
-        if up.publishing() && up.telling() && up.consuming() {
+        if up.publishing() && up.publishing_events() && up.consuming() {
             return None;
         }
         Some(
@@ -41,21 +41,21 @@ pub(super) fn worker_ready(
 
 /// Readiness of the ledger, and the task that checks the ledger every two seconds.
 pub(super) fn ledger_ready(ledger: Ledger) -> (Readiness, impl Future<Output = ()>) {
-    let (says, said) = watch::channel(None);
-    let asking = async move {
+    let (result_sender, result) = watch::channel(None);
+    let checks = async move {
         let mut tick = tokio::time::interval(Duration::from_secs(2));
         loop {
             tick.tick().await;
-            says.send_replace(ledger.check().await.err().map(|e| away(&e)));
+            result_sender.send_replace(ledger.check().await.err().map(|e| public_text(&e)));
         }
     };
-    (Arc::new(move || said.borrow().clone()), asking)
+    (Arc::new(move || result.borrow().clone()), checks)
 }
 
 /// The public text of a ledger error. It leaves out the ledger's address, because `/readyz` needs no token. The log has it.
-fn away(e: &LedgerError) -> String {
+fn public_text(e: &LedgerError) -> String {
     match e {
-        LedgerError::Away(_) => "the ledger does not answer".to_owned(),
+        LedgerError::Unreachable(_) => "the ledger does not answer".to_owned(),
         e => e.to_string(),
     }
 }

@@ -31,14 +31,14 @@ impl Reloadable {
 }
 
 /// The current parts of a running process.
-pub(super) struct InForce {
+pub(super) struct ActiveConfig {
     pub(super) rules: Live<Rules>,
     pub(super) webhooks: Live<Webhooks>,
     /// The configuration at the start, because some settings need a restart.
     started_with: Config,
 }
 
-impl InForce {
+impl ActiveConfig {
     pub(super) fn new(all: Reloadable, started_with: Config) -> Self {
         Self { rules: Live::new(all.rules), webhooks: Live::new(all.webhooks), started_with }
     }
@@ -53,11 +53,11 @@ impl InForce {
                     .to_owned(),
             ));
         }
-        let later = config.differs_until_start(&self.started_with);
+        let needs_restart = config.differs_until_start(&self.started_with);
         config.worker.slots = self.started_with.worker.slots;
         let all = Reloadable::after(Some(&before.routes), &config, keys)?;
         self.rules.replace(all.rules);
         self.webhooks.replace(all.webhooks);
-        Ok(later)
+        Ok(needs_restart)
     }
 }

@@ -9,16 +9,16 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::rules::InForce;
+use super::rules::ActiveConfig;
 use super::{Start, duties, ready};
-use crate::broker::{Broker, Lane};
+use crate::broker::{Broker, ConsumedQueue};
 use crate::config::Config;
 use crate::config::live::Live;
 use crate::delivery::scheduler;
 use crate::delivery::wake::{ScheduledWake, Waker};
 use crate::delivery::worker::{self, Worker};
 use crate::http::{self, Api, ApiState};
-use crate::ledger::health::{LedgerHealth, RETRY_EVERY};
+use crate::ledger::health::{LedgerHealth, RETRY_INTERVAL};
 use crate::ledger::{Ledger, LedgerError};
 use crate::ops::metrics::Metrics;
 use crate::ops::{Ops, Readiness};
@@ -28,12 +28,12 @@ use crate::outbox::webhook;
 use crate::receipts::{self, Receiver};
 
 /// Prefetch of the queue of delivery receipts that arrived during an outage.
-const KEPT: u16 = 64;
+const RECEIPTS_PREFETCH: u16 = 64;
 
 /// A starting process: the parts that all roles share.
 pub(super) struct Starting {
     pub(super) config: Config,
-    pub(super) rules: InForce,
+    pub(super) rules: ActiveConfig,
     pub(super) metrics: Arc<Metrics>,
     pub(super) ledger: Ledger,
     pub(super) broker: Option<Broker>,
@@ -41,9 +41,9 @@ pub(super) struct Starting {
     pub(super) feed: Feed,
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
-    pub(super) told_all: CancellationToken,
+    pub(super) stop_publishing: CancellationToken,
     /// Readiness of the ledger, which every role depends on.
-    pub(super) answers: Readiness,
+    pub(super) ledger_ready: Readiness,
     pub(super) ready: Live<BTreeMap<&'static str, Readiness>>,
 }
 
@@ -58,7 +58,7 @@ impl Starting {
         serve(&self.tasks, &self.shutdown, listener, health.router());
     }
 
-    fn says(&self, role: &'static str, ready: Readiness) {
+    fn set_readiness(&self, role: &'static str, ready: Readiness) {
         let mut roles = BTreeMap::clone(&self.ready.now());
         roles.insert(role, ready);
         self.ready.replace(roles);
@@ -66,13 +66,13 @@ impl Starting {
 
     /// Waits until the ledger answers. The listeners are open meanwhile: the API answers 503, and receipts are published to the
     /// broker.
-    pub(super) async fn wait_for_ledger(&self, how: Start) -> anyhow::Result<()> {
-        if how.roles.worker {
-            self.says("worker", Arc::new(|| Some("waits for the ledger".to_owned())));
+    pub(super) async fn wait_for_ledger(&self, options: Start) -> anyhow::Result<()> {
+        if options.roles.worker {
+            self.set_readiness("worker", Arc::new(|| Some("waits for the ledger".to_owned())));
         }
         loop {
-            tokio::time::sleep(RETRY_EVERY).await;
-            match look(&self.ledger, how).await {
+            tokio::time::sleep(RETRY_INTERVAL).await;
+            match check_ledger(&self.ledger, options).await {
                 Ok(None) => {
                     tracing::info!("the ledger answers");
                     return Ok(());
@@ -91,11 +91,11 @@ impl Starting {
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
         let publisher = EventPublisher::new(self.feed.clone(), self.rules.webhooks.clone());
         let publisher = match &self.broker {
-            Some(broker) => publisher.by_broker(
+            Some(broker) => publisher.with_broker(
                 ledger.clone(),
                 broker.clone(),
                 Arc::clone(&metrics),
-                self.told_all.clone(),
+                self.stop_publishing.clone(),
             ),
             None => publisher,
         };
@@ -107,27 +107,38 @@ impl Starting {
             broker: self.broker.clone(),
             waker: self.waker.clone(),
             metrics: Arc::clone(&metrics),
-            slots: self.config.worker.slots,
+            permits: self.config.worker.slots,
             shutdown: self.shutdown.clone(),
         });
         self.tasks.spawn(scheduler::run(Arc::clone(&worker), woken, self.shutdown.clone()));
-        let may = self.while_it_answers(&worker.ledger_health);
+        let may = self.while_ledger_answers(&worker.ledger_health);
         if let Some(broker) = &self.broker {
-            let jobs = broker.consume(Lane::Dispatch, self.config.amqp.prefetch, may.clone());
+            let jobs = broker.consume(ConsumedQueue::Dispatch, self.config.amqp.prefetch, may.clone());
             self.tasks.spawn(Arc::clone(&worker).consume(jobs));
-            self.tasks.spawn(Arc::clone(&worker).consume_quarantine(broker.consume(Lane::Suspect, 1, may)));
+            self.tasks.spawn(Arc::clone(&worker).consume_quarantine(broker.consume(
+                ConsumedQueue::Suspect,
+                1,
+                may,
+            )));
         }
         let watched = Arc::clone(&worker);
-        self.until_shutdown(async move { watched.ledger_health.watch_over(watched.ledger()).await });
+        self.spawn_until_shutdown(async move {
+            watched.ledger_health.poll_until_recovered(watched.ledger()).await;
+        });
         let rules = self.rules.rules.clone();
-        self.until_shutdown(duties::heartbeats(ledger.clone(), name.to_owned(), rules, Arc::clone(&metrics)));
-        self.until_shutdown(duties::housekeeping(ledger.clone(), self.config.ledger.retention_days));
-        let answers = Arc::clone(&self.answers);
+        self.spawn_until_shutdown(duties::heartbeats(
+            ledger.clone(),
+            name.to_owned(),
+            rules,
+            Arc::clone(&metrics),
+        ));
+        self.spawn_until_shutdown(duties::housekeeping(ledger.clone(), self.config.ledger.retention_days));
+        let ledger_ready = Arc::clone(&self.ledger_ready);
         let ready =
-            ready::worker_ready(Arc::clone(&worker), answers, self.broker.clone(), Arc::clone(&metrics));
+            ready::worker_ready(Arc::clone(&worker), ledger_ready, self.broker.clone(), Arc::clone(&metrics));
         let webhooks = self.rules.webhooks.clone();
         self.tasks.spawn(webhook::run(webhooks, ledger, metrics, self.shutdown.clone()));
-        self.says("worker", ready);
+        self.set_readiness("worker", ready);
         worker
     }
 
@@ -136,7 +147,7 @@ impl Starting {
         if let Some(broker) = &self.broker {
             self.tasks.spawn(publisher::forward_from_broker(broker, self.feed.clone()));
         }
-        let parts = ApiState {
+        let state = ApiState {
             ledger: self.ledger.clone(),
             rules: self.rules.rules.clone(),
             waker: self.waker.clone(),
@@ -145,11 +156,11 @@ impl Starting {
             webhooks: self.rules.webhooks.clone(),
             shutdown: self.shutdown.clone(),
         };
-        let door = Api::new(parts, &self.config.limits);
-        self.until_shutdown(Arc::clone(&door).sweep());
-        serve(&self.tasks, &self.shutdown, listener, door.router());
-        self.says("api", Arc::clone(&self.answers));
-        door
+        let http_api = Api::new(state, &self.config.limits);
+        self.spawn_until_shutdown(Arc::clone(&http_api).sweep());
+        serve(&self.tasks, &self.shutdown, listener, http_api.router());
+        self.set_readiness("api", Arc::clone(&self.ledger_ready));
+        http_api
     }
 
     /// Starts the listener for carriers' callbacks. While the ledger is unreachable, receipts are published to the broker.
@@ -163,28 +174,32 @@ impl Starting {
             metrics: Arc::clone(&self.metrics),
         }));
         serve(&self.tasks, &self.shutdown, listener, http::receipts(Arc::clone(&receiver)));
-        let may = self.while_it_answers(&receiver.ledger_health);
+        let may = self.while_ledger_answers(&receiver.ledger_health);
         if let Some(broker) = &self.broker {
-            self.tasks.spawn(Arc::clone(&receiver).consume(broker.consume(Lane::Receipts, KEPT, may)));
+            self.tasks.spawn(Arc::clone(&receiver).consume(broker.consume(
+                ConsumedQueue::Receipts,
+                RECEIPTS_PREFETCH,
+                may,
+            )));
         }
         let (watched, ledger) = (receiver, self.ledger.clone());
-        self.until_shutdown(async move { watched.ledger_health.watch_over(&ledger).await });
-        self.says("receipts", Arc::clone(&self.answers));
+        self.spawn_until_shutdown(async move { watched.ledger_health.poll_until_recovered(&ledger).await });
+        self.set_readiness("receipts", Arc::clone(&self.ledger_ready));
     }
 
     /// A channel that is true while the ledger answers.
-    fn while_it_answers(&self, outage: &LedgerHealth) -> watch::Receiver<bool> {
+    fn while_ledger_answers(&self, health: &LedgerHealth) -> watch::Receiver<bool> {
         let (may_consume, may) = watch::channel(true);
-        let mut away = outage.watch();
-        self.until_shutdown(async move {
-            while away.changed().await.is_ok() {
-                may_consume.send_replace(away.borrow().is_none());
+        let mut outage = health.watch();
+        self.spawn_until_shutdown(async move {
+            while outage.changed().await.is_ok() {
+                may_consume.send_replace(outage.borrow().is_none());
             }
         });
         may
     }
 
-    pub(super) fn until_shutdown(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn_until_shutdown(&self, work: impl Future<Output = ()> + Send + 'static) {
         let shutdown = self.shutdown.clone();
         self.tasks.spawn(async move {
             tokio::select! {
@@ -197,17 +212,17 @@ impl Starting {
 
 /// Checks the ledger, after migrating it if requested. Returns why it is unreachable, or `None`. An error means that waiting
 /// does not help.
-pub(super) async fn look(ledger: &Ledger, how: Start) -> anyhow::Result<Option<String>> {
+pub(super) async fn check_ledger(ledger: &Ledger, options: Start) -> anyhow::Result<Option<String>> {
     let tried = async {
-        if how.migrate {
+        if options.migrate {
             ledger.migrate().await?;
         }
         ledger.check().await
     };
     match tried.await {
         Ok(_) => Ok(None),
-        Err(LedgerError::Away(why)) if how.wait => Ok(Some(why)),
-        Err(LedgerError::Unwritable(why)) if how.wait => Ok(Some(why.to_owned())),
+        Err(LedgerError::Unreachable(why)) if options.wait => Ok(Some(why)),
+        Err(LedgerError::Unwritable(why)) if options.wait => Ok(Some(why.to_owned())),
         Err(e) => Err(e).context("the ledger is not usable"),
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Ack {
 
 /// The deliveries of one channel. RabbitMQ numbers their tags from 1.
 #[derive(Debug)]
-pub(super) struct AckBook {
+pub(super) struct AckTracker {
     /// The lowest unsettled tag.
     lowest: u64,
     /// Settled tags above `lowest`.
@@ -21,7 +21,7 @@ pub(super) struct AckBook {
     highest: u64,
 }
 
-impl AckBook {
+impl AckTracker {
     pub(super) fn new() -> Self {
         Self { lowest: 1, settled: BTreeSet::new(), highest: 0 }
     }
@@ -78,10 +78,10 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Ack, AckBook};
+    use super::{Ack, AckTracker};
 
-    fn book(delivered: u64) -> AckBook {
-        let mut book = AckBook::new();
+    fn book(delivered: u64) -> AckTracker {
+        let mut book = AckTracker::new();
         book.delivered(delivered);
         book
     }

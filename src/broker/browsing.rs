@@ -1,20 +1,20 @@
-//! Reads the messages of a queue without consuming them. A message is deleted only by [`Browse::remove`].
+//! Reads the messages of a queue without consuming them. A message is deleted only by [`QueueBrowser::remove`].
 
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::AMQPValue;
 use tokio::time::timeout;
 
-use super::link::{Link, answered};
-use super::problem::{Asked, BrokerError};
-use super::{ASKING, topology};
+use super::link::{Link, with_timeout};
+use super::problem::{BrokerError, Operation};
+use super::{REQUEST_TIMEOUT, topology};
 
 /// A queue that is being read. RabbitMQ requeues every message that was not removed when this value is closed or dropped.
-pub struct Browse {
+pub struct QueueBrowser {
     link: Link,
 }
 
 /// A message read from the queue.
-pub struct Found {
+pub struct BrowsedMessage {
     /// The body.
     pub body: Vec<u8>,
     /// The AMQP property `message_id`; empty when absent.
@@ -27,24 +27,24 @@ pub struct Found {
     tag: u64,
 }
 
-impl Found {
+impl BrowsedMessage {
     /// The value of a string header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 }
 
-impl Browse {
+impl QueueBrowser {
     /// Connects and starts at the head of `otpost.dead`.
     pub async fn dead(url: &str) -> Result<Self, BrokerError> {
-        Ok(Self { link: Link::open(url, false, Asked::Queue(topology::DEAD)).await? })
+        Ok(Self { link: Link::open(url, false, Operation::Queue(topology::DEAD)).await? })
     }
 
     /// Returns the next message, or `None` at the end of the queue.
-    pub async fn next(&mut self) -> Result<Option<Found>, BrokerError> {
-        let failed = |e| BrokerError::of(&e, Asked::Queue(topology::DEAD));
+    pub async fn next(&mut self) -> Result<Option<BrowsedMessage>, BrokerError> {
+        let failed = |e| BrokerError::of(&e, Operation::Queue(topology::DEAD));
         let getting = self.link.channel.basic_get(topology::DEAD.into(), BasicGetOptions::default());
-        let got = answered(async { getting.await.map_err(failed) }).await?;
+        let got = with_timeout(async { getting.await.map_err(failed) }).await?;
         Ok(got.map(|got| {
             let (behind, message) = (got.message_count, got.delivery);
             let headers = message.properties.headers().as_ref().map(|table| {
@@ -55,7 +55,7 @@ impl Browse {
                     _ => None,
                 })
             });
-            Found {
+            BrowsedMessage {
                 headers: headers.into_iter().flatten().collect(),
                 message_id: message
                     .properties
@@ -71,10 +71,13 @@ impl Browse {
     }
 
     /// Deletes a message from the queue by acknowledging it.
-    pub async fn remove(&mut self, found: &Found) -> Result<(), BrokerError> {
-        let failed = |e| BrokerError::of(&e, Asked::Queue(topology::DEAD));
+    pub async fn remove(&mut self, found: &BrowsedMessage) -> Result<(), BrokerError> {
+        let failed = |e| BrokerError::of(&e, Operation::Queue(topology::DEAD));
         let acking = self.link.channel.basic_ack(found.tag, BasicAckOptions::default());
-        timeout(ASKING, acking).await.map_err(|_| BrokerError::Lost("no answer came"))?.map_err(failed)?;
+        timeout(REQUEST_TIMEOUT, acking)
+            .await
+            .map_err(|_| BrokerError::Lost("no answer came"))?
+            .map_err(failed)?;
         Ok(())
     }
 

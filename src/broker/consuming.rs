@@ -13,104 +13,105 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::acks::{Ack, AckBook};
-use super::intake::{Delivery, Lane, Shelf, changed};
-use super::link::{Link, News, answered};
-use super::problem::{Asked, BrokerError};
-use super::standing::{Side, Standing};
+use super::acks::{Ack, AckTracker};
+use super::intake::{ConsumedQueue, Delivery, DeliveryBuffer, changed};
+use super::link::{Link, LinkEvent, with_timeout};
+use super::monitor::{ConnectionKind, ConnectionMonitor};
+use super::problem::{BrokerError, Operation};
 
 /// The queue to consume, and the prefetch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wish {
-    pub(super) lane: Lane,
+pub(super) struct ConsumerOptions {
+    pub(super) queue: ConsumedQueue,
     pub(super) prefetch: u16,
 }
 
 /// Runs one consuming connection until it fails. Returns `Ok` after shutdown.
-pub(super) async fn live(
-    settings: &Settings, wish: Wish, shelf: &Shelf, mut may_consume: watch::Receiver<bool>,
-    standing: &Standing, shutdown: &CancellationToken,
+pub(super) async fn run(
+    settings: &Settings, options: ConsumerOptions, buffer: &DeliveryBuffer,
+    mut may_consume: watch::Receiver<bool>, monitor: &ConnectionMonitor, shutdown: &CancellationToken,
 ) -> Result<(), BrokerError> {
-    let Wish { lane, prefetch } = wish;
+    let ConsumerOptions { queue, prefetch } = options;
     let link = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        link = Link::open(&settings.url, settings.declare, Asked::Consumer(lane.queue())) => link?,
+        link = Link::open(&settings.url, settings.declare, Operation::Consumer(queue.name())) => link?,
     };
     let (settling, settled) = mpsc::unbounded_channel();
-    let mut reader = Reader {
+    let mut reader = QueueReader {
         link,
-        shelf,
-        lane,
+        buffer,
+        queue,
         prefetch: prefetch.max(1),
         linger: settings.linger,
         consumers: vec![],
-        coming: SelectAll::new(),
+        events: SelectAll::new(),
         granted: 0,
-        mark: 0,
-        book: AckBook::new(),
+        cancelled_up_to: 0,
+        acks: AckTracker::new(),
         settling,
         settled,
     };
-    let ended = reader.run(&mut may_consume, standing, shutdown).await;
+    let ended = reader.run(&mut may_consume, monitor, shutdown).await;
     if ended.is_ok() {
         reader.leave().await;
     } else {
         // Buffered deliveries belong to a lost channel, and RabbitMQ redelivers them. Processing them here would process them
         // twice.
-        shelf.clear();
+        buffer.clear();
     }
     ended
 }
 
-enum Coming {
+enum ConsumerEvent {
     Message(Box<lapin::message::Delivery>),
     Failed(BrokerError),
     /// The consumer's stream ended: the consumer was cancelled by us or by RabbitMQ.
-    Over,
+    Ended,
 }
 
-type Stretch = Pin<Box<dyn Stream<Item = Coming> + Send>>;
+type DeliveryStream = Pin<Box<dyn Stream<Item = ConsumerEvent> + Send>>;
 
-struct Reader<'a> {
+struct QueueReader<'a> {
     link: Link,
-    shelf: &'a Shelf,
-    lane: Lane,
+    buffer: &'a DeliveryBuffer,
+    queue: ConsumedQueue,
     prefetch: u16,
     /// How long acks are still sent after shutdown.
     linger: Duration,
     /// Tags of the active consumers.
     consumers: Vec<ShortString>,
-    coming: SelectAll<Stretch>,
+    events: SelectAll<DeliveryStream>,
     /// Sum of the prefetch of all active consumers.
     granted: u16,
     /// Deliveries up to this tag came from consumers that are cancelled.
-    mark: u64,
-    book: AckBook,
+    cancelled_up_to: u64,
+    acks: AckTracker,
     /// Every delivery holds a clone. The receiver ends when no delivery is held any more.
     settling: mpsc::UnboundedSender<u64>,
     settled: mpsc::UnboundedReceiver<u64>,
 }
 
-impl Reader<'_> {
+impl QueueReader<'_> {
     async fn run(
-        &mut self, may_consume: &mut watch::Receiver<bool>, standing: &Standing, shutdown: &CancellationToken,
+        &mut self, may_consume: &mut watch::Receiver<bool>, monitor: &ConnectionMonitor,
+        shutdown: &CancellationToken,
     ) -> Result<(), BrokerError> {
-        let mut stands = false;
+        let mut connected = false;
         loop {
             if *may_consume.borrow_and_update() {
-                answered(self.consume()).await?;
+                with_timeout(self.consume()).await?;
             } else {
-                answered(self.pause()).await?;
+                with_timeout(self.pause()).await?;
             }
-            if !std::mem::replace(&mut stands, true) {
-                standing.up(Side::Consuming(self.lane));
+            if !std::mem::replace(&mut connected, true) {
+                monitor.up(ConnectionKind::Consuming(self.queue));
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = changed(may_consume) => {}
                 Some(tag) = self.settled.recv() => self.ack(tag),
-                Some(coming) = self.coming.next() => self.take(coming)?,
-                news = self.link.news() => if let News::Ended(problem) = news {
+                Some(event) = self.events.next() => self.take(event)?,
+                event = self.link.next_event() => if let LinkEvent::Ended(problem) = event {
                     return Err(problem);
                 },
             }
@@ -127,19 +128,19 @@ impl Reader<'_> {
         if self.granted == self.prefetch {
             return Ok(());
         }
-        let held = self.book.held_up_to(self.mark);
+        let held = self.acks.held_up_to(self.cancelled_up_to);
         let free = (self.prefetch - self.granted).saturating_sub(u16::try_from(held).unwrap_or(u16::MAX));
         if free == 0 || (free < self.granted && held > 0) {
             return Ok(());
         }
-        let failed = |e| BrokerError::of(&e, Asked::Consumer(self.lane.queue()));
+        let failed = |e| BrokerError::of(&e, Operation::Consumer(self.queue.name()));
         // `basic.qos` applies to consumers that are started after it.
         self.link.channel.basic_qos(free, BasicQosOptions::default()).await.map_err(failed)?;
         let consumer = self
             .link
             .channel
             .basic_consume(
-                self.lane.queue().into(),
+                self.queue.name().into(),
                 "".into(),
                 BasicConsumeOptions::default(),
                 FieldTable::default(),
@@ -148,12 +149,12 @@ impl Reader<'_> {
             .map_err(failed)?;
         self.consumers.push(consumer.tag());
         self.granted += free;
-        let queue = self.lane.queue();
-        let stretch = consumer.map(move |next| match next {
-            Ok(message) => Coming::Message(Box::new(message)),
-            Err(e) => Coming::Failed(BrokerError::of(&e, Asked::Consumer(queue))),
+        let name = self.queue.name();
+        let stream = consumer.map(move |next| match next {
+            Ok(message) => ConsumerEvent::Message(Box::new(message)),
+            Err(e) => ConsumerEvent::Failed(BrokerError::of(&e, Operation::Consumer(name))),
         });
-        self.coming.push(Box::pin(stretch.chain(once(async { Coming::Over }))));
+        self.events.push(Box::pin(stream.chain(once(async { ConsumerEvent::Ended }))));
         Ok(())
     }
 
@@ -161,27 +162,27 @@ impl Reader<'_> {
     async fn pause(&mut self) -> Result<(), BrokerError> {
         for tag in std::mem::take(&mut self.consumers) {
             let cancelled = self.link.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
-            cancelled.map_err(|e| BrokerError::of(&e, Asked::Consumer(self.lane.queue())))?;
+            cancelled.map_err(|e| BrokerError::of(&e, Operation::Consumer(self.queue.name())))?;
         }
-        while let Some(coming) = self.coming.next().await {
-            if !matches!(coming, Coming::Over) {
-                self.take(coming)?;
+        while let Some(event) = self.events.next().await {
+            if !matches!(event, ConsumerEvent::Ended) {
+                self.take(event)?;
             }
         }
         self.granted = 0;
-        self.mark = self.book.highest();
+        self.cancelled_up_to = self.acks.highest();
         Ok(())
     }
 
-    fn take(&mut self, coming: Coming) -> Result<(), BrokerError> {
-        match coming {
-            Coming::Message(message) => {
-                self.book.delivered(message.delivery_tag);
-                self.shelf.put(Delivery::new(*message, self.settling.clone()));
+    fn take(&mut self, event: ConsumerEvent) -> Result<(), BrokerError> {
+        match event {
+            ConsumerEvent::Message(message) => {
+                self.acks.delivered(message.delivery_tag);
+                self.buffer.put(Delivery::new(*message, self.settling.clone()));
                 Ok(())
             }
-            Coming::Failed(problem) => Err(problem),
-            Coming::Over => Err(BrokerError::Cancelled(self.lane.queue())),
+            ConsumerEvent::Failed(problem) => Err(problem),
+            ConsumerEvent::Ended => Err(BrokerError::Cancelled(self.queue.name())),
         }
     }
 
@@ -191,7 +192,7 @@ impl Reader<'_> {
         while let Ok(tag) = self.settled.try_recv() {
             tags.push(tag);
         }
-        for Ack { tag, multiple } in self.book.settle(&mut tags) {
+        for Ack { tag, multiple } in self.acks.settle(&mut tags) {
             // One poll puts the ack into lapin's send queue. RabbitMQ does not confirm acks. If this ack is lost, the
             // connection is lost as well and RabbitMQ redelivers the message.
             let _ = self.link.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never();
@@ -200,16 +201,16 @@ impl Reader<'_> {
 
     /// Stops consuming for good, requeues buffered deliveries, and waits up to `linger` for the held ones.
     async fn leave(mut self) {
-        if answered(self.pause()).await.is_ok() {
+        if with_timeout(self.pause()).await.is_ok() {
             // Requeued first, so that other workers need not wait until our last delivery is settled.
-            for Delivery { tag, .. } in self.shelf.clear() {
+            for Delivery { tag, .. } in self.buffer.clear() {
                 let requeue = BasicRejectOptions { requeue: true };
                 let _ = self.link.channel.basic_reject(tag, requeue).now_or_never();
-                self.book.settle(&mut [tag]);
+                self.acks.settle(&mut [tag]);
             }
             let _ = tokio::time::timeout(self.linger, self.finish()).await;
         }
-        self.shelf.clear();
+        self.buffer.clear();
         self.link.close().await;
     }
 
@@ -222,7 +223,7 @@ impl Reader<'_> {
                     Some(tag) => self.ack(tag),
                     None => return,
                 },
-                news = self.link.news() => if let News::Ended(_) = news {
+                event = self.link.next_event() => if let LinkEvent::Ended(_) = event {
                     return;
                 },
             }

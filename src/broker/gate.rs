@@ -5,67 +5,68 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::in_flight::Settle;
+use super::in_flight::PublishResult;
 use super::message::{Message, Prepared};
 use super::{PublishError, Settings};
 
 /// A message, and the channel for its result.
-pub(super) struct Order {
+pub(super) struct PublishRequest {
     pub(super) prepared: Prepared,
-    pub(super) answer: Answer,
+    pub(super) responder: Responder,
 }
 
-pub(super) struct Answer {
-    to: oneshot::Sender<Settle>,
+pub(super) struct Responder {
+    to: oneshot::Sender<PublishResult>,
     /// A permit of `max_outstanding`. It is released by the publisher confirm, not by the publisher's time-out.
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Answer {
-    pub(super) fn give(self, settle: Settle) {
-        let _ = self.to.send(settle); // the publisher may have timed out
+impl Responder {
+    pub(super) fn respond(self, result: PublishResult) {
+        let _ = self.to.send(result); // the publisher may have timed out
     }
 }
 
 pub(super) struct PublishGate {
-    orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
-    places: Arc<Semaphore>,
-    patience: Duration,
+    requests: Mutex<Option<mpsc::UnboundedSender<PublishRequest>>>,
+    permits: Arc<Semaphore>,
+    timeout: Duration,
 }
 
 impl PublishGate {
     /// Creates a closed gate.
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            orders: Mutex::new(None),
-            places: Arc::new(Semaphore::new(settings.max_outstanding.max(1))),
-            patience: settings.publish_timeout,
+            requests: Mutex::new(None),
+            permits: Arc::new(Semaphore::new(settings.max_outstanding.max(1))),
+            timeout: settings.publish_timeout,
         }
     }
 
-    pub(super) fn open(&self, orders: mpsc::UnboundedSender<Order>) {
-        *self.orders.lock().unwrap_or_else(PoisonError::into_inner) = Some(orders);
+    pub(super) fn open(&self, requests: mpsc::UnboundedSender<PublishRequest>) {
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = Some(requests);
     }
 
     pub(super) fn close(&self) {
-        *self.orders.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    pub(super) async fn publish(&self, message: Message) -> Settle {
-        let prepared = message.prepare().ok_or(PublishError::Unfit)?;
+    pub(super) async fn publish(&self, message: Message) -> PublishResult {
+        let prepared = message.prepare().ok_or(PublishError::NameTooLong)?;
         let publishing = async {
             // Fails at once while RabbitMQ is unreachable. A publisher only ever waits for a permit and for the confirm.
-            self.orders()?;
-            let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| PublishError::Away)?;
-            let (to, answered) = oneshot::channel();
-            let order = Order { prepared, answer: Answer { to, _place: place } };
-            self.orders()?.send(order).map_err(|_| PublishError::Away)?;
-            answered.await.unwrap_or(Err(PublishError::Lost))
+            self.requests()?;
+            let permit =
+                Arc::clone(&self.permits).acquire_owned().await.map_err(|_| PublishError::Unreachable)?;
+            let (to, result) = oneshot::channel();
+            let request = PublishRequest { prepared, responder: Responder { to, _permit: permit } };
+            self.requests()?.send(request).map_err(|_| PublishError::Unreachable)?;
+            result.await.unwrap_or(Err(PublishError::Lost))
         };
-        tokio::time::timeout(self.patience, publishing).await.unwrap_or(Err(PublishError::TimedOut))
+        tokio::time::timeout(self.timeout, publishing).await.unwrap_or(Err(PublishError::TimedOut))
     }
 
-    fn orders(&self) -> Result<mpsc::UnboundedSender<Order>, PublishError> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(PublishError::Away)
+    fn requests(&self) -> Result<mpsc::UnboundedSender<PublishRequest>, PublishError> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(PublishError::Unreachable)
     }
 }

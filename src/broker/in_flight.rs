@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::PublishError;
 
-pub(super) type Settle = Result<(), PublishError>;
+pub(super) type PublishResult = Result<(), PublishError>;
 
 struct Sent<A> {
     message_id: String,
@@ -21,26 +21,26 @@ struct Sent<A> {
     returned: bool,
     nacked: bool,
     since: Instant,
-    answer: A,
+    responder: A,
 }
 
 impl<A> Sent<A> {
-    fn settle(self) -> (A, Settle) {
-        let settle = match self {
+    fn result(self) -> (A, PublishResult) {
+        let result = match self {
             Self { returned: true, .. } => Err(PublishError::Returned),
             Self { nacked: true, .. } => Err(PublishError::Refused),
             _ => Ok(()),
         };
-        (self.answer, settle)
+        (self.responder, result)
     }
 }
 
 /// A publisher confirm that lapin completed.
 pub(super) struct Confirmed {
-    pub(super) name: u64,
+    pub(super) number: u64,
     pub(super) ack: bool,
     /// The `message_id` of the returned message that lapin attached to this confirm.
-    pub(super) carried: Option<String>,
+    pub(super) returned_id: Option<String>,
 }
 
 /// The unconfirmed messages of one channel, each with the channel for its result.
@@ -57,10 +57,10 @@ impl<A> InFlight<A> {
     }
 
     /// Registers a message and returns the number that identifies its confirm.
-    pub(super) fn sent(&mut self, message_id: String, mandatory: bool, answer: A) -> u64 {
+    pub(super) fn sent(&mut self, message_id: String, mandatory: bool, responder: A) -> u64 {
         self.last += 1;
         let sent =
-            Sent { message_id, mandatory, returned: false, nacked: false, since: Instant::now(), answer };
+            Sent { message_id, mandatory, returned: false, nacked: false, since: Instant::now(), responder };
         self.sent.insert(self.last, sent);
         self.last
     }
@@ -70,35 +70,35 @@ impl<A> InFlight<A> {
     }
 
     /// Age of the oldest unconfirmed message; zero when there is none.
-    pub(super) fn longest(&self) -> Duration {
+    pub(super) fn oldest_age(&self) -> Duration {
         self.sent.values().map(|sent| sent.since.elapsed()).max().unwrap_or_default()
     }
 
     /// Processes completed confirms, in any order, and returns the results that are now known.
     ///
     /// `confirms` must include every confirm that lapin completed before any of these.
-    pub(super) fn confirmed(&mut self, confirms: &[Confirmed]) -> Vec<(A, Settle)> {
-        for id in confirms.iter().filter_map(|confirm| confirm.carried.as_deref()) {
+    pub(super) fn confirmed(&mut self, confirms: &[Confirmed]) -> Vec<(A, PublishResult)> {
+        for id in confirms.iter().filter_map(|confirm| confirm.returned_id.as_deref()) {
             // When two messages share an id, both count as returned. A duplicate is better than a lost message.
             for sent in self.sent.values_mut().chain(&mut self.undecided) {
                 sent.returned |= sent.mandatory && sent.message_id == id;
             }
         }
-        let emptied = confirms.iter().any(|confirm| confirm.carried.is_none());
+        let emptied = confirms.iter().any(|confirm| confirm.returned_id.is_none());
         let mut decided: Vec<_> = self.undecided.extract_if(.., |sent| sent.returned || emptied).collect();
         for confirm in confirms {
-            let Some(mut sent) = self.sent.remove(&confirm.name) else {
+            let Some(mut sent) = self.sent.remove(&confirm.number) else {
                 continue;
             };
             sent.nacked = !confirm.ack;
             // The confirm carries another message's return. The return of this message may still be in lapin's queue.
-            let open = sent.mandatory && !sent.returned && confirm.carried.is_some();
+            let open = sent.mandatory && !sent.returned && confirm.returned_id.is_some();
             if open { &mut self.undecided } else { &mut decided }.push(sent);
         }
         if self.sent.is_empty() {
             decided.append(&mut self.undecided);
         }
-        decided.into_iter().map(Sent::settle).collect()
+        decided.into_iter().map(Sent::result).collect()
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Confirmed, InFlight, PublishError, Settle};
+    use super::{Confirmed, InFlight, PublishError, PublishResult};
 
     #[derive(Debug, Clone, Copy)]
     struct Kind {
@@ -123,7 +123,7 @@ mod tests {
         prop::collection::vec(kind, 1..25)
     }
 
-    fn truth(kind: Kind) -> Settle {
+    fn truth(kind: Kind) -> PublishResult {
         match kind {
             Kind { mandatory: true, routed: false, .. } => Err(PublishError::Returned),
             Kind { nacked: true, .. } => Err(PublishError::Refused),
@@ -135,12 +135,12 @@ mod tests {
         /// Simulates RabbitMQ and lapin's queue. Each step publishes, returns or confirms a message, or lets otpost process the
         /// completed confirms, in an order that differs from lapin's.
         #[test]
-        fn each_message_has_its_own_verdict_in_whatever_order_confirms_and_returns_come(
+        fn each_message_has_its_own_result_in_whatever_order_confirms_and_returns_come(
             kinds in kinds(), steps in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 0..300),
         ) {
-            let mut flight = InFlight::new();
-            let mut verdicts: HashMap<usize, Settle> = HashMap::new();
-            let mut names = HashMap::new();
+            let mut in_flight = InFlight::new();
+            let mut results: HashMap<usize, PublishResult> = HashMap::new();
+            let mut numbers = HashMap::new();
             let (mut returning, mut confirming, mut completed) = (vec![], vec![], vec![]);
             let mut lapins_queue = VecDeque::new();
             let mut left: VecDeque<usize> = (0..kinds.len()).collect();
@@ -151,7 +151,7 @@ mod tests {
                 let index = |len| index.map_or(0, |index: prop::sample::Index| index.index(len));
                 match step {
                     0 => if let Some(i) = left.pop_front() {
-                        names.insert(i, flight.sent(i.to_string(), kinds[i].mandatory, i));
+                        numbers.insert(i, in_flight.sent(i.to_string(), kinds[i].mandatory, i));
                         if kinds[i].mandatory && !kinds[i].routed { returning.push(i) } else { confirming.push(i) }
                     },
                     1 => if !returning.is_empty() {
@@ -162,28 +162,28 @@ mod tests {
                     2 => if !confirming.is_empty() {
                         let i = confirming.remove(index(confirming.len()));
                         let confirmed =
-                            Confirmed { name: names[&i], ack: !kinds[i].nacked, carried: lapins_queue.pop_front() };
+                            Confirmed { number: numbers[&i], ack: !kinds[i].nacked, returned_id: lapins_queue.pop_front() };
                         completed.insert(index(completed.len() + 1), confirmed);
                     },
-                    _ => for (i, settle) in flight.confirmed(&std::mem::take(&mut completed)) {
-                        prop_assert!(verdicts.insert(i, settle).is_none(), "answered twice");
+                    _ => for (i, result) in in_flight.confirmed(&std::mem::take(&mut completed)) {
+                        prop_assert!(results.insert(i, result).is_none(), "answered twice");
                     },
                 }
             }
-            prop_assert!(flight.is_empty());
+            prop_assert!(in_flight.is_empty());
             for (i, kind) in kinds.into_iter().enumerate() {
-                prop_assert_eq!(verdicts.get(&i), Some(&truth(kind)), "message {}", i);
+                prop_assert_eq!(results.get(&i), Some(&truth(kind)), "message {}", i);
             }
         }
     }
 
     #[test]
     fn of_two_messages_with_one_id_none_counts_as_taken_when_one_was_returned() {
-        let mut flight = InFlight::new();
-        let (a, b) = (flight.sent("x".to_owned(), true, 'a'), flight.sent("x".to_owned(), true, 'b'));
+        let mut in_flight = InFlight::new();
+        let (a, b) = (in_flight.sent("x".to_owned(), true, 'a'), in_flight.sent("x".to_owned(), true, 'b'));
         let confirmed =
-            |name, id: Option<&str>| Confirmed { name, ack: true, carried: id.map(str::to_owned) };
-        assert_eq!(flight.confirmed(&[confirmed(a, Some("x"))]), [('a', Err(PublishError::Returned))]);
-        assert_eq!(flight.confirmed(&[confirmed(b, None)]), [('b', Err(PublishError::Returned))]);
+            |number, id: Option<&str>| Confirmed { number, ack: true, returned_id: id.map(str::to_owned) };
+        assert_eq!(in_flight.confirmed(&[confirmed(a, Some("x"))]), [('a', Err(PublishError::Returned))]);
+        assert_eq!(in_flight.confirmed(&[confirmed(b, None)]), [('b', Err(PublishError::Returned))]);
     }
 }

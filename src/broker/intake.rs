@@ -12,7 +12,7 @@ use super::topology;
 
 /// A queue that is consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
+pub enum ConsumedQueue {
     /// `otpost.dispatch`
     Dispatch,
     /// `otpost.suspect`
@@ -21,8 +21,8 @@ pub enum Lane {
     Receipts,
 }
 
-impl Lane {
-    pub(super) fn queue(self) -> &'static str {
+impl ConsumedQueue {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Dispatch => topology::DISPATCH,
             Self::Suspect => topology::SUSPECT,
@@ -74,7 +74,7 @@ impl Delivery {
     }
 
     /// Whether the channel of this delivery is closed. Such a delivery cannot be acknowledged, and RabbitMQ redelivers it.
-    pub fn comes_again(&self) -> bool {
+    pub fn will_be_redelivered(&self) -> bool {
         self.settled.is_closed()
     }
 
@@ -119,15 +119,15 @@ fn count(value: &AMQPValue) -> Option<u64> {
 
 /// Deliveries that are received and not yet taken by a worker. RabbitMQ sends no more than the prefetch.
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(super) struct DeliveryBuffer {
     waiting: Mutex<VecDeque<Delivery>>,
-    came: Notify,
+    arrived: Notify,
 }
 
-impl Shelf {
+impl DeliveryBuffer {
     pub(super) fn put(&self, delivery: Delivery) {
         self.waiting().push_back(delivery);
-        self.came.notify_one();
+        self.arrived.notify_one();
     }
 
     /// Removes and returns all deliveries.
@@ -146,7 +146,7 @@ impl Shelf {
 
 /// Source of deliveries for one worker.
 pub struct Intake {
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) buffer: Arc<DeliveryBuffer>,
     pub(super) may_consume: watch::Receiver<bool>,
     pub(super) shutdown: CancellationToken,
 }
@@ -161,13 +161,13 @@ impl Intake {
                 return None;
             }
             let may = *self.may_consume.borrow_and_update();
-            if may && let Some(delivery) = self.shelf.take() {
+            if may && let Some(delivery) = self.buffer.take() {
                 return Some(delivery);
             }
             tokio::select! {
                 () = self.shutdown.cancelled() => return None,
                 () = changed(&mut self.may_consume) => {}
-                () = self.shelf.came.notified(), if may => {}
+                () = self.buffer.arrived.notified(), if may => {}
             }
         }
     }

@@ -7,28 +7,29 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::link::{Link, News, answered};
-use super::problem::{Asked, BrokerError};
-use super::standing::{Side, Standing};
+use super::link::{Link, LinkEvent, with_timeout};
+use super::monitor::{ConnectionKind, ConnectionMonitor};
+use super::problem::{BrokerError, Operation};
 use super::topology::EVENTS;
 
 /// Maximum length of the event queue of this process. RabbitMQ drops the oldest events above it.
-const BEHIND: i32 = 10_000;
+const MAX_LISTENER_QUEUE_LENGTH: i32 = 10_000;
 
 /// Runs one listening connection until it fails. Returns `Ok` after `stop`.
-pub(super) async fn live(
-    settings: &Settings, heard: &mpsc::Sender<Vec<u8>>, standing: &Standing, stop: &CancellationToken,
+pub(super) async fn run(
+    settings: &Settings, received: &mpsc::Sender<Vec<u8>>, monitor: &ConnectionMonitor,
+    stop: &CancellationToken,
 ) -> Result<(), BrokerError> {
     let mut link = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        link = Link::open(&settings.url, settings.declare, Asked::Listening) => link?,
+        link = Link::open(&settings.url, settings.declare, Operation::Listening) => link?,
     };
-    let failed = |e| BrokerError::of(&e, Asked::Listening);
-    let mut events = answered(async {
+    let failed = |e| BrokerError::of(&e, Operation::Listening);
+    let mut events = with_timeout(async {
         let options =
             QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         let mut limits = FieldTable::default();
-        limits.insert("x-max-length".into(), AMQPValue::LongInt(BEHIND));
+        limits.insert("x-max-length".into(), AMQPValue::LongInt(MAX_LISTENER_QUEUE_LENGTH));
         let queue = link.channel.queue_declare("".into(), options, limits).await.map_err(failed)?;
         let (bound, none) = (QueueBindOptions::default(), FieldTable::default());
         link.channel
@@ -41,7 +42,7 @@ pub(super) async fn live(
         consumer.await.map_err(failed)
     })
     .await?;
-    standing.up(Side::Listening);
+    monitor.up(ConnectionKind::Listening);
     loop {
         tokio::select! {
             () = stop.cancelled() => {
@@ -50,11 +51,11 @@ pub(super) async fn live(
             }
             event = events.next() => match event {
                 // A full channel drops the event. Subscribers detect the gap by the event numbers.
-                Some(Ok(event)) => drop(heard.try_send(event.data)),
+                Some(Ok(event)) => drop(received.try_send(event.data)),
                 Some(Err(e)) => return Err(failed(e)),
                 None => return Err(BrokerError::Cancelled("a queue of this process's own")),
             },
-            news = link.news() => if let News::Ended(problem) = news {
+            event = link.next_event() => if let LinkEvent::Ended(problem) = event {
                 return Err(problem);
             },
         }

@@ -17,9 +17,9 @@ mod intake;
 mod link;
 mod listening;
 mod message;
+mod monitor;
 mod problem;
 mod publishing;
-mod standing;
 pub mod topology;
 
 use std::fmt;
@@ -30,20 +30,20 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use browsing::{Browse, Found};
-pub use intake::{Delivery, Intake, Lane};
+pub use browsing::{BrowsedMessage, QueueBrowser};
+pub use intake::{ConsumedQueue, Delivery, Intake};
 pub use message::{Exchange, Message};
-pub use problem::{Asked, BrokerError};
-pub use standing::Up;
+pub use monitor::ConnectionStates;
+pub use problem::{BrokerError, Operation};
 
-use consuming::Wish;
+use consuming::ConsumerOptions;
 use gate::PublishGate;
-use intake::Shelf;
+use intake::DeliveryBuffer;
 use link::Link;
-use standing::{Side, Standing};
+use monitor::{ConnectionKind, ConnectionMonitor};
 
 /// Time limit for one request to RabbitMQ. Declaring a quorum queue takes seconds on a loaded cluster.
-const ASKING: Duration = Duration::from_secs(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connection settings of RabbitMQ.
 #[derive(Clone)]
@@ -67,13 +67,13 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Why a publish failed. Retrying is correct for every variant except `Unfit`. After `Lost` and `TimedOut` a retry may publish
-/// a duplicate.
+/// Why a publish failed. Retrying is correct for every variant except `NameTooLong`. After `Lost` and `TimedOut` a retry may
+/// publish a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// RabbitMQ is unreachable or blocks publishers. The message was not sent.
-    #[error("RabbitMQ is away or blocks publishers")]
-    Away,
+    #[error("RabbitMQ is unreachable or blocks publishers")]
+    Unreachable,
     /// The message was mandatory and no queue took it: a binding is missing.
     #[error("no queue of RabbitMQ takes a message with this routing key; run `otpost migrate`")]
     Returned,
@@ -88,7 +88,7 @@ pub enum PublishError {
     TimedOut,
     /// A routing key, an id or a header name is longer than AMQP's 255 bytes.
     #[error("a name in the message is longer than 255 bytes")]
-    Unfit,
+    NameTooLong,
 }
 
 /// Handle to RabbitMQ. Clones share the connections.
@@ -99,8 +99,8 @@ struct Inner {
     settings: Arc<Settings>,
     shutdown: CancellationToken,
     publishing: Arc<PublishGate>,
-    telling: Arc<PublishGate>,
-    standing: Arc<Standing>,
+    publishing_events: Arc<PublishGate>,
+    monitor: Arc<ConnectionMonitor>,
     tasks: TaskTracker,
     closing: CancellationToken,
     /// Stops the publishing connections when the last clone is dropped.
@@ -109,7 +109,7 @@ struct Inner {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("up", &*self.watch().borrow()).finish_non_exhaustive()
+        f.debug_struct("Broker").field("connections", &*self.watch().borrow()).finish_non_exhaustive()
     }
 }
 
@@ -120,24 +120,26 @@ impl Broker {
     /// published. [`Broker::close`] ends publishing earlier.
     pub fn start(settings: Settings, shutdown: CancellationToken) -> Self {
         let settings = Arc::new(settings);
-        let standing = Arc::new(Standing::new());
+        let monitor = Arc::new(ConnectionMonitor::new());
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
 
-        let [publishing, telling] = [Side::Publishing, Side::Telling].map(|side| {
-            let door = Arc::new(PublishGate::new(&settings));
-            let behind = (Arc::clone(&settings), Arc::clone(&door), Arc::clone(&standing), closing.clone());
-            tasks.spawn(async move {
-                let (settings, door, standing, stop) = behind;
-                let live = || publishing::live(&settings, side, &door, &standing, &stop);
-                standing.keep(side, &stop, live).await;
+        let [publishing, publishing_events] = [ConnectionKind::Publishing, ConnectionKind::PublishingEvents]
+            .map(|kind| {
+                let gate = Arc::new(PublishGate::new(&settings));
+                let shared =
+                    (Arc::clone(&settings), Arc::clone(&gate), Arc::clone(&monitor), closing.clone());
+                tasks.spawn(async move {
+                    let (settings, gate, monitor, stop) = shared;
+                    let connection = || publishing::run(&settings, kind, &gate, &monitor, &stop);
+                    monitor.run_with_reconnect(kind, &stop, connection).await;
+                });
+                gate
             });
-            door
-        });
-        let (asked, closed, linger) = (shutdown.clone(), closing.clone(), settings.linger);
+        let (shutting_down, closed, linger) = (shutdown.clone(), closing.clone(), settings.linger);
         tasks.spawn(async move {
             let lingering = async {
-                asked.cancelled().await;
+                shutting_down.cancelled().await;
                 tokio::time::sleep(linger).await;
             };
             tokio::select! {
@@ -150,8 +152,8 @@ impl Broker {
         Self(Arc::new(Inner {
             settings,
             publishing,
-            telling,
-            standing,
+            publishing_events,
+            monitor,
             tasks,
             shutdown,
             closing,
@@ -161,38 +163,38 @@ impl Broker {
 
     /// Consumes a queue on a connection of its own, with at most `prefetch` unacknowledged deliveries; 0 counts as 1. It
     /// consumes only while `may_consume` is true.
-    pub fn consume(&self, lane: Lane, prefetch: u16, may_consume: watch::Receiver<bool>) -> Intake {
-        let waiting = Arc::new(Shelf::default());
+    pub fn consume(&self, queue: ConsumedQueue, prefetch: u16, may_consume: watch::Receiver<bool>) -> Intake {
+        let buffer = Arc::new(DeliveryBuffer::default());
         let shutdown = self.0.shutdown.clone();
         let intake = Intake {
-            shelf: Arc::clone(&waiting),
+            buffer: Arc::clone(&buffer),
             may_consume: may_consume.clone(),
             shutdown: shutdown.clone(),
         };
-        let (settings, standing) = (Arc::clone(&self.0.settings), Arc::clone(&self.0.standing));
+        let (settings, monitor) = (Arc::clone(&self.0.settings), Arc::clone(&self.0.monitor));
         self.0.tasks.spawn(async move {
-            let wish = Wish { lane, prefetch };
-            let live =
-                || consuming::live(&settings, wish, &waiting, may_consume.clone(), &standing, &shutdown);
-            standing.keep(Side::Consuming(lane), &shutdown, live).await;
+            let options = ConsumerOptions { queue, prefetch };
+            let connection =
+                || consuming::run(&settings, options, &buffer, may_consume.clone(), &monitor, &shutdown);
+            monitor.run_with_reconnect(ConnectionKind::Consuming(queue), &shutdown, connection).await;
         });
         intake
     }
 
-    /// Sends the body of every event published from now on, by any process, to `heard`. Events that do not fit into the channel
+    /// Sends the body of every event published from now on, by any process, to `events`. Events that do not fit into the channel
     /// are dropped.
-    pub fn listen(&self, heard: mpsc::Sender<Vec<u8>>) {
-        let (settings, standing) = (Arc::clone(&self.0.settings), Arc::clone(&self.0.standing));
+    pub fn listen(&self, events: mpsc::Sender<Vec<u8>>) {
+        let (settings, monitor) = (Arc::clone(&self.0.settings), Arc::clone(&self.0.monitor));
         let shutdown = self.0.shutdown.clone();
         self.0.tasks.spawn(async move {
-            let live = || listening::live(&settings, &heard, &standing, &shutdown);
-            standing.keep(Side::Listening, &shutdown, live).await;
+            let connection = || listening::run(&settings, &events, &monitor, &shutdown);
+            monitor.run_with_reconnect(ConnectionKind::Listening, &shutdown, connection).await;
         });
     }
 
     /// Declares the topology once, on a connection of its own. With `declare` false it checks exchanges and queues only.
     pub async fn declare(url: &str, declare: bool) -> Result<(), BrokerError> {
-        Link::open(url, declare, Asked::Connection).await?.close().await;
+        Link::open(url, declare, Operation::Connection).await?.close().await;
         Ok(())
     }
 
@@ -205,16 +207,16 @@ impl Broker {
     ///
     /// Fails at once while RabbitMQ is unreachable or blocks publishers, so that no backlog builds up.
     pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
-        let door = match message.exchange {
+        let gate = match message.exchange {
             Exchange::Otpost => &self.0.publishing,
-            Exchange::Events => &self.0.telling,
+            Exchange::Events => &self.0.publishing_events,
         };
-        door.publish(message).await
+        gate.publish(message).await
     }
 
     /// Subscribes to the connection state.
-    pub fn watch(&self) -> watch::Receiver<Up> {
-        self.0.standing.watch()
+    pub fn watch(&self) -> watch::Receiver<ConnectionStates> {
+        self.0.monitor.watch()
     }
 
     /// Ends publishing and waits until all connections are closed. Call it last, after `shutdown` was cancelled: the consuming

@@ -15,22 +15,22 @@ pub enum BrokerError {
     Unreachable(&'static str),
     /// RabbitMQ rejected the user, the password or the vhost; holds the AMQP code.
     #[error("RabbitMQ rejects the login in amqp.url ({0}); check the user, the password and the vhost in it")]
-    NotLetIn(u16),
+    LoginRejected(u16),
     /// An exchange or queue exists with other arguments.
     #[error(
         "RabbitMQ refuses the {0}: it exists with other arguments (406); empty and delete it, then it is made anew, \
          or see whether this RabbitMQ is older than 3.10"
     )]
-    OtherArguments(Asked),
+    OtherArguments(Operation),
     /// An exchange or queue does not exist, and declaring it is disabled.
     #[error("RabbitMQ has no {0} (404); run `otpost migrate`, or set amqp.declare = true")]
-    Missing(Asked),
+    Missing(Operation),
     /// The user lacks a permission on this object.
     #[error("RabbitMQ does not permit the {0} (403); give this user configure, write and read on ^otpost")]
-    NotPermitted(Asked),
+    NotPermitted(Operation),
     /// RabbitMQ refused the operation with another AMQP code.
     #[error("RabbitMQ refuses the {0} ({1}); its log says why")]
-    Refused(Asked, u16),
+    Refused(Operation, u16),
     /// RabbitMQ closed the connection; holds the AMQP code.
     #[error("RabbitMQ closed the connection ({0}); its log says why")]
     Closed(u16),
@@ -38,7 +38,7 @@ pub enum BrokerError {
     #[error(
         "RabbitMQ closed the channel (406): a delivery was held for longer than its consumer_timeout allows"
     )]
-    HeldTooLong,
+    AckTimeout,
     /// RabbitMQ cancelled the consumer of this queue.
     #[error("RabbitMQ cancelled the consumer of {0}: the queue was deleted, or lost its nodes")]
     Cancelled(&'static str),
@@ -55,7 +55,7 @@ pub enum BrokerError {
 
 /// The operation that RabbitMQ refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum Operation {
     /// Opening the connection.
     Connection,
     /// Declaring or checking an exchange.
@@ -67,12 +67,12 @@ pub enum Asked {
     /// Publishing messages to `otpost`.
     Publishing,
     /// Publishing events to `otpost.events`.
-    Telling,
+    PublishingEvents,
     /// Consuming events through a temporary queue.
     Listening,
 }
 
-impl std::fmt::Display for Asked {
+impl std::fmt::Display for Operation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Connection => f.write_str("connection"),
@@ -80,38 +80,40 @@ impl std::fmt::Display for Asked {
             Self::Queue(name) => write!(f, "queue {name}"),
             Self::Consumer(queue) => write!(f, "consumer of {queue}"),
             Self::Publishing => f.write_str("exchange published to"),
-            Self::Telling => write!(f, "exchange {}", super::topology::EVENTS),
+            Self::PublishingEvents => write!(f, "exchange {}", super::topology::EVENTS),
             Self::Listening => f.write_str("queue for listening to events"),
         }
     }
 }
 
 impl BrokerError {
-    pub(super) fn of(error: &Error, asked: Asked) -> Self {
+    pub(super) fn of(error: &Error, operation: Operation) -> Self {
         match error.kind() {
-            ErrorKind::ProtocolError(e) => Self::of_code(e.get_id(), asked),
-            ErrorKind::IOError(e) if asked == Asked::Connection => Self::Unreachable(words(e.kind())),
-            ErrorKind::IOError(e) => Self::Lost(words(e.kind())),
+            ErrorKind::ProtocolError(e) => Self::of_code(e.get_id(), operation),
+            ErrorKind::IOError(e) if operation == Operation::Connection => {
+                Self::Unreachable(describe(e.kind()))
+            }
+            ErrorKind::IOError(e) => Self::Lost(describe(e.kind())),
             ErrorKind::MissingHeartbeatError => Self::Lost("no heartbeat came"),
-            _ if asked == Asked::Connection => Self::Unreachable("no AMQP connection came about"),
+            _ if operation == Operation::Connection => Self::Unreachable("no AMQP connection came about"),
             _ => Self::Lost("it ended"),
         }
     }
 
-    fn of_code(code: u16, asked: Asked) -> Self {
-        match (code, asked) {
-            (403 | 530, Asked::Connection) => Self::NotLetIn(code),
-            (320 | 501..=506 | 541, _) | (_, Asked::Connection) => Self::Closed(code),
-            (406, Asked::Exchange(_) | Asked::Queue(_)) => Self::OtherArguments(asked),
-            (406, Asked::Consumer(_)) => Self::HeldTooLong,
-            (404, _) => Self::Missing(asked),
-            (403, _) => Self::NotPermitted(asked),
-            _ => Self::Refused(asked, code),
+    fn of_code(code: u16, operation: Operation) -> Self {
+        match (code, operation) {
+            (403 | 530, Operation::Connection) => Self::LoginRejected(code),
+            (320 | 501..=506 | 541, _) | (_, Operation::Connection) => Self::Closed(code),
+            (406, Operation::Exchange(_) | Operation::Queue(_)) => Self::OtherArguments(operation),
+            (406, Operation::Consumer(_)) => Self::AckTimeout,
+            (404, _) => Self::Missing(operation),
+            (403, _) => Self::NotPermitted(operation),
+            _ => Self::Refused(operation, code),
         }
     }
 }
 
-fn words(kind: io::ErrorKind) -> &'static str {
+fn describe(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::ConnectionRefused => "connection refused",
         io::ErrorKind::ConnectionReset => "connection reset",

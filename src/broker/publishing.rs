@@ -17,38 +17,44 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Settings;
-use super::gate::{Answer, Order, PublishGate};
+use super::gate::{PublishGate, PublishRequest, Responder};
 use super::in_flight::{Confirmed, InFlight};
-use super::link::{Link, News, answered};
+use super::link::{Link, LinkEvent, with_timeout};
 use super::message::Prepared;
-use super::problem::{Asked, BrokerError};
-use super::standing::{Side, Standing};
+use super::monitor::{ConnectionKind, ConnectionMonitor};
+use super::problem::{BrokerError, Operation};
 
 /// A confirm that is overdue for this long will not come. A new connection is opened, which releases the permits.
-const OVERDUE: Duration = Duration::from_mins(1);
+const CONFIRM_OVERDUE_AFTER: Duration = Duration::from_mins(1);
 /// Interval at which overdue confirms are looked for.
-const LOOKING: Duration = Duration::from_secs(1);
+const OVERDUE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 type Confirming = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
 
 /// Runs one publishing connection until it fails. Returns `Ok` after `stop`.
-pub(super) async fn live(
-    settings: &Settings, side: Side, door: &PublishGate, standing: &Standing, stop: &CancellationToken,
+pub(super) async fn run(
+    settings: &Settings, kind: ConnectionKind, gate: &PublishGate, monitor: &ConnectionMonitor,
+    stop: &CancellationToken,
 ) -> Result<(), BrokerError> {
-    let asked = if side == Side::Telling { Asked::Telling } else { Asked::Publishing };
+    let operation = if kind == ConnectionKind::PublishingEvents {
+        Operation::PublishingEvents
+    } else {
+        Operation::Publishing
+    };
     let opening = async {
-        let link = Link::open(&settings.url, settings.declare, asked).await?;
+        let link = Link::open(&settings.url, settings.declare, operation).await?;
         let confirms = link.channel.confirm_select(ConfirmSelectOptions::default());
-        answered(async { confirms.await.map_err(|e| BrokerError::of(&e, asked)) }).await?;
+        with_timeout(async { confirms.await.map_err(|e| BrokerError::of(&e, operation)) }).await?;
         Ok(link)
     };
     let mut link = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         link = opening => link?,
     };
-    let mut sender = Sender { side, asked, flight: InFlight::new(), confirming: FuturesUnordered::new() };
-    let ended = sender.run(&mut link, door, standing, stop).await;
-    door.close();
+    let mut sender =
+        Sender { kind, operation, in_flight: InFlight::new(), confirming: FuturesUnordered::new() };
+    let ended = sender.run(&mut link, gate, monitor, stop).await;
+    gate.close();
     if ended.is_ok() {
         sender.finish(settings.publish_timeout).await;
         link.close().await;
@@ -57,44 +63,44 @@ pub(super) async fn live(
 }
 
 struct Sender {
-    side: Side,
-    asked: Asked,
-    flight: InFlight<Answer>,
+    kind: ConnectionKind,
+    operation: Operation,
+    in_flight: InFlight<Responder>,
     confirming: FuturesUnordered<Confirming>,
 }
 
 impl Sender {
     async fn run(
-        &mut self, link: &mut Link, door: &PublishGate, standing: &Standing, stop: &CancellationToken,
+        &mut self, link: &mut Link, gate: &PublishGate, monitor: &ConnectionMonitor, stop: &CancellationToken,
     ) -> Result<(), BrokerError> {
-        let (orders, mut ordered) = mpsc::unbounded_channel();
-        door.open(orders.clone());
-        standing.up(self.side);
+        let (requests, mut received) = mpsc::unbounded_channel();
+        gate.open(requests.clone());
+        monitor.up(self.kind);
         let mut blocked = false;
         let mut flowing_since = Instant::now();
-        let mut looking = tokio::time::interval(LOOKING);
+        let mut check = tokio::time::interval(OVERDUE_CHECK_INTERVAL);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                Some(order) = ordered.recv() => self.send(&link.channel, order),
+                Some(request) = received.recv() => self.send(&link.channel, request),
                 confirmed = poll_fn(|cx| self.poll_confirmed(cx)) => self.settle(confirmed)?,
-                news = link.news() => match news {
-                    News::Blocked => {
+                event = link.next_event() => match event {
+                    LinkEvent::Blocked => {
                         blocked = true;
-                        door.close();
-                        if standing.down(self.side, &BrokerError::Blocked) {
-                            warn!(broker.side = self.side.as_str(), "{}", BrokerError::Blocked);
+                        gate.close();
+                        if monitor.down(self.kind, &BrokerError::Blocked) {
+                            warn!(broker.connection = self.kind.as_str(), "{}", BrokerError::Blocked);
                         }
                     }
-                    News::Unblocked => {
+                    LinkEvent::Unblocked => {
                         (blocked, flowing_since) = (false, Instant::now());
-                        door.open(orders.clone());
-                        standing.up(self.side);
+                        gate.open(requests.clone());
+                        monitor.up(self.kind);
                     }
-                    News::Ended(problem) => return Err(problem),
+                    LinkEvent::Ended(problem) => return Err(problem),
                 },
-                _ = looking.tick() => {
-                    if !blocked && self.flight.longest().min(flowing_since.elapsed()) > OVERDUE {
+                _ = check.tick() => {
+                    if !blocked && self.in_flight.oldest_age().min(flowing_since.elapsed()) > CONFIRM_OVERDUE_AFTER {
                         return Err(BrokerError::Unconfirmed);
                     }
                 }
@@ -104,9 +110,9 @@ impl Sender {
 
     /// Hands a message to lapin. Only this task does so, because lapin numbers and queues a message in two steps. Two
     /// concurrent publishers would get each other's confirms.
-    fn send(&mut self, channel: &Channel, order: Order) {
-        let Prepared { exchange, routing_key, body, properties, message_id, mandatory } = order.prepared;
-        let name = self.flight.sent(message_id, mandatory, order.answer);
+    fn send(&mut self, channel: &Channel, request: PublishRequest) {
+        let Prepared { exchange, routing_key, body, properties, message_id, mandatory } = request.prepared;
+        let number = self.in_flight.sent(message_id, mandatory, request.responder);
         let channel = channel.clone();
         self.confirming.push(Box::pin(async move {
             let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
@@ -115,7 +121,7 @@ impl Sender {
                 Ok(confirm) => confirm.await,
                 Err(error) => Err(error),
             };
-            (name, confirmed)
+            (number, confirmed)
         }));
     }
 
@@ -128,7 +134,7 @@ impl Sender {
         let mut all = vec![first];
         // `FuturesUnordered` may yield although more futures are ready. It then wakes the waker, which distinguishes a yield
         // from an empty set.
-        let paused = Arc::new(Paused(AtomicBool::new(false)));
+        let paused = Arc::new(WakeFlag(AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&paused));
         loop {
             match self.confirming.poll_next_unpin(&mut Context::from_waker(&waker)) {
@@ -142,44 +148,44 @@ impl Sender {
     fn settle(&mut self, confirms: Vec<(u64, lapin::Result<Confirmation>)>) -> Result<(), BrokerError> {
         let mut problem = None;
         let mut confirmed = vec![];
-        for (name, confirm) in confirms {
-            let (ack, carried) = match confirm {
-                Ok(Confirmation::Ack(carried)) => (true, carried),
-                Ok(Confirmation::Nack(carried)) => (false, carried),
+        for (number, confirm) in confirms {
+            let (ack, returned_id) = match confirm {
+                Ok(Confirmation::Ack(returned_id)) => (true, returned_id),
+                Ok(Confirmation::Nack(returned_id)) => (false, returned_id),
                 Ok(Confirmation::NotRequested) => (false, None),
                 Err(error) => {
-                    problem = Some(BrokerError::of(&error, self.asked));
+                    problem = Some(BrokerError::of(&error, self.operation));
                     continue;
                 }
             };
             let id = |m: lapin::message::BasicReturnMessage| {
                 m.properties.message_id().as_ref().map_or(String::new(), ToString::to_string)
             };
-            confirmed.push(Confirmed { name, ack, carried: carried.map(id) });
+            confirmed.push(Confirmed { number, ack, returned_id: returned_id.map(id) });
         }
-        for (answer, settle) in self.flight.confirmed(&confirmed) {
-            answer.give(settle);
+        for (responder, result) in self.in_flight.confirmed(&confirmed) {
+            responder.respond(result);
         }
         problem.map_or(Ok(()), Err)
     }
 
     /// Waits for the outstanding confirms.
-    async fn finish(&mut self, patience: Duration) {
+    async fn finish(&mut self, timeout: Duration) {
         let finishing = async {
-            while !self.flight.is_empty() {
+            while !self.in_flight.is_empty() {
                 let confirmed = poll_fn(|cx| self.poll_confirmed(cx)).await;
                 if self.settle(confirmed).is_err() {
                     return;
                 }
             }
         };
-        let _ = tokio::time::timeout(patience, finishing).await;
+        let _ = tokio::time::timeout(timeout, finishing).await;
     }
 }
 
-struct Paused(AtomicBool);
+struct WakeFlag(AtomicBool);
 
-impl Wake for Paused {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, SeqCst);
     }

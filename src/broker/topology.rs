@@ -6,7 +6,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
-use super::problem::{Asked, BrokerError};
+use super::problem::{BrokerError, Operation};
 
 /// The direct exchange for all messages except events.
 pub const JOBS: &str = "otpost";
@@ -59,7 +59,7 @@ pub mod header {
 }
 
 /// A durable exchange.
-pub struct Exchange {
+pub struct ExchangeDeclaration {
     /// Exchange name.
     pub name: &'static str,
     /// Exchange type: `direct` or `topic`.
@@ -67,35 +67,45 @@ pub struct Exchange {
 }
 
 /// A durable quorum queue, bound to the exchange `otpost`.
-pub struct Queue {
+pub struct QueueDeclaration {
     /// Queue name.
     pub name: &'static str,
     /// The routing keys of its bindings.
     pub keys: &'static [&'static str],
     /// RabbitMQ drops or dead-letters a message after this many redeliveries.
-    limit: i32,
+    delivery_limit: i32,
     /// Whether RabbitMQ then dead-letters the message to `otpost.dead`, with the at-least-once strategy.
-    buries: bool,
+    dead_letters: bool,
 }
 
 /// Effectively unlimited. RabbitMQ 4 drops a message after 20 redeliveries by default, and these messages must never be lost.
-const NEVER: i32 = 1_000_000;
+const NO_DELIVERY_LIMIT: i32 = 1_000_000;
 
 /// The exchanges, all durable.
-pub const EXCHANGES: [Exchange; 2] =
-    [Exchange { name: JOBS, kind: "direct" }, Exchange { name: EVENTS, kind: "topic" }];
+pub const EXCHANGES: [ExchangeDeclaration; 2] =
+    [ExchangeDeclaration { name: JOBS, kind: "direct" }, ExchangeDeclaration { name: EVENTS, kind: "topic" }];
 
 /// The queues in the order of declaration: a dead-letter queue exists before the queues that use it.
-pub const QUEUES: [Queue; 4] = [
-    Queue { name: DEAD, keys: &[key::DEAD], limit: NEVER, buries: false },
-    Queue { name: SUSPECT, keys: &[key::SUSPECT], limit: 6, buries: true },
-    Queue {
+pub const QUEUES: [QueueDeclaration; 4] = [
+    QueueDeclaration {
+        name: DEAD,
+        keys: &[key::DEAD],
+        delivery_limit: NO_DELIVERY_LIMIT,
+        dead_letters: false,
+    },
+    QueueDeclaration { name: SUSPECT, keys: &[key::SUSPECT], delivery_limit: 6, dead_letters: true },
+    QueueDeclaration {
         name: DISPATCH,
         keys: &[key::DISPATCH, key::WAKE, key::FEEDBACK, key::NEXT, key::CANCEL],
-        limit: 20,
-        buries: true,
+        delivery_limit: 20,
+        dead_letters: true,
     },
-    Queue { name: RECEIPTS, keys: &[key::RECEIPT], limit: NEVER, buries: false },
+    QueueDeclaration {
+        name: RECEIPTS,
+        keys: &[key::RECEIPT],
+        delivery_limit: NO_DELIVERY_LIMIT,
+        dead_letters: false,
+    },
 ];
 
 /// The value of a queue argument.
@@ -108,14 +118,14 @@ pub enum Argument {
     Number(i32),
 }
 
-impl Queue {
+impl QueueDeclaration {
     /// The arguments of the queue's declaration.
     pub fn arguments(&self) -> Vec<(&'static str, Argument)> {
         let mut arguments = vec![
             ("x-queue-type", Argument::Text("quorum")),
-            ("x-delivery-limit", Argument::Number(self.limit)),
+            ("x-delivery-limit", Argument::Number(self.delivery_limit)),
         ];
-        if self.buries {
+        if self.dead_letters {
             arguments.extend([
                 ("x-dead-letter-exchange", Argument::Text(JOBS)),
                 ("x-dead-letter-routing-key", Argument::Text(key::DEAD)),
@@ -142,17 +152,17 @@ impl Queue {
 
 /// Declares what is missing. With `declare` false it checks exchanges and queues only.
 pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), BrokerError> {
-    for Exchange { name, kind } in EXCHANGES {
+    for ExchangeDeclaration { name, kind } in EXCHANGES {
         let kind = if kind == "topic" { ExchangeKind::Topic } else { ExchangeKind::Direct };
         let options =
             ExchangeDeclareOptions { durable: true, passive: !declare, ..ExchangeDeclareOptions::default() };
         channel
             .exchange_declare(name.into(), kind, options, FieldTable::default())
             .await
-            .map_err(|e| BrokerError::of(&e, Asked::Exchange(name)))?;
+            .map_err(|e| BrokerError::of(&e, Operation::Exchange(name)))?;
     }
     for queue in &QUEUES {
-        let failed = |e| BrokerError::of(&e, Asked::Queue(queue.name));
+        let failed = |e| BrokerError::of(&e, Operation::Queue(queue.name));
         let options =
             QueueDeclareOptions { durable: true, passive: !declare, ..QueueDeclareOptions::default() };
         channel.queue_declare(queue.name.into(), options, queue.table()).await.map_err(failed)?;
@@ -178,7 +188,7 @@ pub(super) async fn ensure(channel: &Channel, declare: bool) -> Result<(), Broke
 /// The topology as text, for operators who declare it with other tools.
 pub(super) fn describe() -> String {
     let mut text = String::new();
-    for Exchange { name, kind } in EXCHANGES {
+    for ExchangeDeclaration { name, kind } in EXCHANGES {
         let _ = writeln!(text, "exchange {name}  type={kind} durable=true");
     }
     for queue in &QUEUES {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
-use crate::domain::dispatch::Words;
+use crate::domain::dispatch::RenderedMessage;
 
 /// Configuration of an account.
 #[derive(Debug, Clone, Deserialize)]
@@ -237,7 +237,7 @@ impl Carrier for Infobip {
     }
 
     fn build(&self, message: &OutboundMessage<'_>) -> Option<Request> {
-        let Words::Text(text) = message.words else { return None };
+        let RenderedMessage::Text(text) = message.words else { return None };
         let message = Message {
             sender: message.sender.unwrap_or(&self.from),
             // The carrier expects digits only, without `+`.

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use crate::domain::attempt::{AttemptId, Judgement, Receipt, ReceiptStatus};
 use crate::domain::channel::Channel;
 use crate::domain::dispatch::PhoneNumber;
-use crate::domain::dispatch::Words;
+use crate::domain::dispatch::RenderedMessage;
 
 pub use answer::{Answer, retry_after};
 pub use client::{Client, Request};
@@ -31,7 +31,7 @@ pub struct OutboundMessage<'a> {
     /// The recipient's number.
     pub to: &'a PhoneNumber,
     /// The rendered message.
-    pub words: &'a Words,
+    pub words: &'a RenderedMessage,
     /// The tenant's own sender, if it has one.
     pub sender: Option<&'a str>,
     /// The remaining life of the code. The carrier must not deliver the message later.

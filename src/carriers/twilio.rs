@@ -23,7 +23,7 @@ use super::{
 };
 use crate::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::channel::Channel;
-use crate::domain::dispatch::{Part, Spoken, Words};
+use crate::domain::dispatch::{Part, RenderedMessage, Spoken};
 
 /// Configuration of an account.
 #[derive(Debug, Clone, Deserialize)]
@@ -176,7 +176,7 @@ impl Carrier for Twilio {
         let mut form = Form::default();
         form.add("To", message.to.expose());
         let channel = match message.words {
-            Words::Text(text) => {
+            RenderedMessage::Text(text) => {
                 match (message.sender, &self.config.messaging_service_sid, &self.config.from) {
                     (Some(own), ..) if own.starts_with("MG") => form.add("MessagingServiceSid", own),
                     (Some(own), ..) => form.add("From", own),
@@ -189,7 +189,7 @@ impl Carrier for Twilio {
                 form.add("ValidityPeriod", &validity.to_string());
                 Channel::Sms
             }
-            Words::Speech(spoken) => {
+            RenderedMessage::Speech(spoken) => {
                 let own = self.config.voice_from.as_deref().or(self.config.from.as_deref());
                 form.add("From", message.sender.or(own)?);
                 form.add("Twiml", &twiml(spoken));

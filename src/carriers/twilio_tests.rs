@@ -101,8 +101,8 @@ fn a_callback_by_get_is_read_from_its_query() {
 #[test]
 fn an_account_with_one_url_for_all_messages_sends_none_along() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
-    let text = Words::Text(Zeroizing::new("Your code: 4815".to_owned()));
-    let call = Words::Speech(Spoken { language: "en-GB".to_owned(), parts: vec![] });
+    let text = RenderedMessage::Text(Zeroizing::new("Your code: 4815".to_owned()));
+    let call = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), parts: vec![] });
     for words in [&text, &call] {
         let life = Duration::from_secs(60);
         let message =
@@ -219,7 +219,7 @@ fn a_throttled_answer_keeps_its_retry_after() {
 #[test]
 fn a_text_carries_its_remaining_life_and_where_to_report() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
-    let words = Words::Text(Zeroizing::new("Your code: 48 & 15 é".to_owned()));
+    let words = RenderedMessage::Text(Zeroizing::new("Your code: 48 & 15 é".to_owned()));
     let message = OutboundMessage {
         to: &to,
         words: &words,
@@ -245,7 +245,7 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
 fn a_call_speaks_and_escapes() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let parts = vec![Part::Pause(1), Part::Say(Zeroizing::new("A & B: 4. 8.".to_owned()))];
-    let words = Words::Speech(Spoken { language: "en-GB".to_owned(), parts });
+    let words = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), parts });
     let message = OutboundMessage {
         to: &to,
         words: &words,

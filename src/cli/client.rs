@@ -113,24 +113,25 @@ impl Api {
 
     /// Sends a POST request. Returns the status, including error statuses, and the body.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), Failure> {
-        self.ask(Method::Post, path, Zeroizing::new(body.to_string())).await
+        self.send(Method::Post, path, Zeroizing::new(body.to_string())).await
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<(u16, Value), Failure> {
-        self.ask(Method::Get, path, Zeroizing::default()).await
+        self.send(Method::Get, path, Zeroizing::default()).await
     }
 
     /// Opens a stream of lines that does not end by itself.
     pub(super) async fn stream(&self, path: &str) -> Result<Lines, Failure> {
         let request = self.request(Method::Get, path, Zeroizing::default());
-        let away = |_| Failure::Failed(format!("{} does not answer; is otpost running there?", self.base));
-        match self.client.stream(&request).await.map_err(away)? {
+        let unreachable =
+            |_| Failure::Failed(format!("{} does not answer; is otpost running there?", self.base));
+        match self.client.stream(&request).await.map_err(unreachable)? {
             Ok(lines) => Ok(lines),
             Err(answer) => Err(problem(answer.status, &answer.json().unwrap_or_default())),
         }
     }
 
-    async fn ask(
+    async fn send(
         &self, method: Method, path: &str, body: Zeroizing<String>,
     ) -> Result<(u16, Value), Failure> {
         let request = self.request(method, path, body);

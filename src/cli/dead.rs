@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::publish::{amqp_url, connect};
 use super::{ConfigFile, Failure};
 use crate::broker::topology::header;
-use crate::broker::{Browse, Exchange, Found, Message};
+use crate::broker::{BrowsedMessage, Exchange, Message, QueueBrowser};
 use crate::intake::Job;
 use crate::intake::envelope::Envelope;
 use crate::seal::Keys;
@@ -19,11 +19,11 @@ pub(super) enum Dead {
     /// List the dead letters, oldest first
     List(List),
     /// Show one dead letter
-    Show(One),
+    Show(SingleLetter),
     /// Publish one dead letter or all again; those with an expired code are skipped
-    Replay(Which),
+    Replay(Selection),
     /// Delete one dead letter or all
-    Drop(Which),
+    Drop(Selection),
 }
 
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(super) struct List {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct One {
+pub(super) struct SingleLetter {
     /// Id of the dead letter, as shown by the list
     letter: String,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) struct One {
 
 #[derive(Debug, Args)]
 #[group(id = "which", required = true, multiple = false, args = ["letter", "all"])]
-pub(super) struct Which {
+pub(super) struct Selection {
     /// Id of the dead letter, as shown by the list
     letter: Option<String>,
     /// Select all dead letters
@@ -60,7 +60,7 @@ pub(super) struct Which {
 
 /// A dead letter with the parts that may be shown.
 struct DeadLetter {
-    found: Found,
+    found: BrowsedMessage,
     envelope: Option<Envelope>,
     /// The job in the message, if it can be decoded.
     job: Option<Job>,
@@ -70,13 +70,13 @@ struct DeadLetter {
 }
 
 impl DeadLetter {
-    fn read(found: Found, keys: &Keys) -> Self {
+    fn read(found: BrowsedMessage, keys: &Keys) -> Self {
         let envelope = Envelope::open(keys, "otpost.dead", &found.body);
         let body = envelope.as_ref().map_or_else(|| found.body.clone(), |e| e.body().to_vec());
         let job = Job::decode(&body, None, keys, crate::domain::clock::now()).ok();
-        let loose: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let expires_at = loose["expires_at"].as_str().and_then(|t| t.parse().ok());
-        let id = loose["id"].as_str().and_then(|id| id.parse().ok());
+        let fields: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let expires_at = fields["expires_at"].as_str().and_then(|t| t.parse().ok());
+        let id = fields["id"].as_str().and_then(|id| id.parse().ok());
         Self { found, envelope, job, id, expires_at }
     }
 
@@ -88,7 +88,7 @@ impl DeadLetter {
         format!("{field}: {reason}")
     }
 
-    fn shown(&self) -> Value {
+    fn summary(&self) -> Value {
         let at = self.found.published_at.and_then(|s| Timestamp::from_second(s).ok());
         json!({
             "letter": self.found.message_id,
@@ -106,12 +106,12 @@ impl DeadLetter {
     }
 
     /// Why the message cannot be published again. `None` if it can.
-    fn barred(&self) -> Option<&'static str> {
+    fn replay_obstacle(&self) -> Option<&'static str> {
         let Some(envelope) = &self.envelope else {
             return Some("it was not sealed by us, or its key is missing in keys.previous");
         };
         if envelope.cut {
-            return Some("only its first part was kept");
+            return Some("its body was truncated");
         }
         let expired = self.expires_at.is_some_and(|at| at <= crate::domain::clock::now());
         expired.then_some("its code has expired")
@@ -122,9 +122,9 @@ impl Dead {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::List(list) => list.run().await,
-            Self::Show(one) => one.run().await,
-            Self::Replay(some) => some.each("replayed", DeadAction::Replay).await,
-            Self::Drop(some) => some.each("dropped", DeadAction::Drop).await,
+            Self::Show(letter) => letter.run().await,
+            Self::Replay(selection) => selection.apply("replayed", DeadAction::Replay).await,
+            Self::Drop(selection) => selection.apply("dropped", DeadAction::Drop).await,
         }
     }
 }
@@ -139,7 +139,7 @@ impl List {
         let (most, json) = (self.most, self.json);
         let letters = self.letters(most).await?;
         if json {
-            println!("{}", Value::Array(letters.iter().map(DeadLetter::shown).collect()));
+            println!("{}", Value::Array(letters.iter().map(DeadLetter::summary).collect()));
             return Ok(());
         }
         if letters.is_empty() {
@@ -148,9 +148,9 @@ impl List {
             println!("{:<36}  {:<20}  {:<36}  reason", "letter", "since", "dispatch");
         }
         for letter in &letters {
-            let shown = letter.shown();
-            let text = |name: &str| shown[name].as_str().unwrap_or("-").to_owned();
-            let expired = if shown["expired"] == true { "  expired" } else { "" };
+            let summary = letter.summary();
+            let text = |name: &str| summary[name].as_str().unwrap_or("-").to_owned();
+            let expired = if summary["expired"] == true { "  expired" } else { "" };
             let [letter, at, id, reason] = ["letter", "at", "id", "reason"].map(text);
             println!("{letter:<36}  {at:<20}  {id:<36}  {reason}{expired}");
         }
@@ -159,41 +159,42 @@ impl List {
 
     async fn letters(&self, most: usize) -> Result<Vec<DeadLetter>, Failure> {
         let config = self.file.load()?;
-        let (keys, mut browse) = (config.keys()?, Browse::dead(&amqp_url(&config)?).await.map_err(failed)?);
+        let (keys, mut browser) =
+            (config.keys()?, QueueBrowser::dead(&amqp_url(&config)?).await.map_err(failed)?);
         let mut letters = vec![];
         while letters.len() < most
-            && let Some(found) = browse.next().await.map_err(failed)?
+            && let Some(found) = browser.next().await.map_err(failed)?
         {
             letters.push(DeadLetter::read(found, &keys));
         }
-        browse.close().await;
+        browser.close().await;
         Ok(letters)
     }
 }
 
-impl One {
+impl SingleLetter {
     async fn run(self) -> Result<(), Failure> {
         let letters = self.list.letters(usize::MAX).await?;
-        let found = letters.iter().find(|l| l.found.message_id == self.letter).ok_or_else(unknown)?;
-        let shown = found.shown();
+        let found = letters.iter().find(|l| l.found.message_id == self.letter).ok_or_else(no_such_letter)?;
+        let summary = found.summary();
         if self.list.json {
-            println!("{shown}");
+            println!("{summary}");
             return Ok(());
         }
-        for (name, value) in shown.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
+        for (name, value) in summary.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             println!("{name:<12} {text}");
         }
         println!(
             "{:<12} {}",
             "replay",
-            found.barred().map_or("possible".to_owned(), |why| format!("not possible: {why}"))
+            found.replay_obstacle().map_or("possible".to_owned(), |why| format!("not possible: {why}"))
         );
         Ok(())
     }
 }
 
-fn unknown() -> Failure {
+fn no_such_letter() -> Failure {
     Failure::Failed("there is no such dead letter; see: otpost dead list".to_owned())
 }
 
@@ -203,16 +204,16 @@ enum DeadAction {
     Drop,
 }
 
-impl Which {
-    async fn each(self, word: &str, deed: DeadAction) -> Result<(), Failure> {
+impl Selection {
+    async fn apply(self, word: &str, action: DeadAction) -> Result<(), Failure> {
         let config = self.file.load()?;
         let (keys, url) = (config.keys()?, amqp_url(&config)?);
         let broker = connect(url.clone()).await?;
-        let mut browse = Browse::dead(&url).await.map_err(failed)?;
-        let (mut done, mut left) = (0, vec![]);
+        let mut browser = QueueBrowser::dead(&url).await.map_err(failed)?;
+        let (mut done, mut skipped) = (0, vec![]);
         let mut behind = None;
         while behind != Some(0)
-            && let Some(found) = browse.next().await.map_err(failed)?
+            && let Some(found) = browser.next().await.map_err(failed)?
         {
             // A replayed message that is dead-lettered again goes to the end of the queue. The count stops the loop before it.
             behind = Some(behind.map_or(found.behind, |behind: u32| behind - 1));
@@ -220,36 +221,38 @@ impl Which {
                 continue;
             }
             let letter = DeadLetter::read(found, &keys);
-            if deed == DeadAction::Replay {
-                if let Some(why) = letter.barred() {
-                    left.push(format!("{}: {why}", letter.found.message_id));
+            if action == DeadAction::Replay {
+                if let Some(why) = letter.replay_obstacle() {
+                    skipped.push(format!("{}: {why}", letter.found.message_id));
                     continue;
                 }
                 // Published and confirmed first, removed afterwards: a crash in between leaves a duplicate and loses nothing.
-                let published = broker.publish(again(&letter)).await;
+                let published = broker.publish(original_message(&letter)).await;
                 published.map_err(|e| Failure::Failed(e.to_string()))?;
             }
-            browse.remove(&letter.found).await.map_err(failed)?;
+            browser.remove(&letter.found).await.map_err(failed)?;
             done += 1;
         }
-        browse.close().await;
+        browser.close().await;
         broker.close().await;
-        for why in &left {
+        for why in &skipped {
             eprintln!("left  {why}");
         }
-        if done == 0 && left.is_empty() && self.letter.is_some() {
-            return Err(unknown());
+        if done == 0 && skipped.is_empty() && self.letter.is_some() {
+            return Err(no_such_letter());
         }
-        println!("{done} {word}, {} left.", left.len());
-        if deed == DeadAction::Replay && done > 0 {
-            println!("What still cannot be used comes back; see: otpost dead list");
+        println!("{done} {word}, {} left.", skipped.len());
+        if action == DeadAction::Replay && done > 0 {
+            println!(
+                "Messages that still cannot be processed are dead-lettered again; see: otpost dead list"
+            );
         }
-        if left.is_empty() { Ok(()) } else { Err(Failure::Said) }
+        if skipped.is_empty() { Ok(()) } else { Err(Failure::AlreadyReported) }
     }
 }
 
 /// The original message.
-fn again(letter: &DeadLetter) -> Message {
+fn original_message(letter: &DeadLetter) -> Message {
     let envelope = letter.envelope.as_ref();
     Message {
         exchange: Exchange::Otpost,

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::Failure;
 use super::client::StateFile;
-use super::serve::told_to_stop;
+use super::serve::stop_signal;
 use crate::app::{self, App, Roles, Start};
 use crate::carriers::twilio;
 use crate::config::{CarrierConfig, Config};
@@ -113,15 +113,16 @@ impl Dev {
         let folder = self.data.unwrap_or_else(StateFile::folder);
         let cannot = || format!("{} cannot be written; choose another with --data", folder.display());
         std::fs::create_dir_all(&folder).with_context(cannot)?;
-        let root = kept_root(&folder.join("root")).with_context(cannot)?;
+        let root = load_or_create_root(&folder.join("root")).with_context(cannot)?;
         let keys = Keys::new(root.clone(), vec![], &root);
-        let key = kept_key(&folder.join("key")).with_context(cannot)?;
+        let key = load_or_create_key(&folder.join("key")).with_context(cannot)?;
         let (ports, pace) = ((self.port, self.gateway_port), Duration::from_millis(600));
-        let all = Embedded::start(&folder.join("dev.db"), keys, key, ports, pace, |_| {}).await?;
-        let state = StateFile { api: all.api_url(), key: all.key.clone(), gateway: all.gateway_url() };
+        let embedded = Embedded::start(&folder.join("dev.db"), keys, key, ports, pace, |_| {}).await?;
+        let state =
+            StateFile { api: embedded.api_url(), key: embedded.key.clone(), gateway: embedded.gateway_url() };
         state.write().with_context(cannot)?;
         if self.json {
-            let ops = format!("http://{}", all.app.ops);
+            let ops = format!("http://{}", embedded.app.ops);
             println!(
                 "{}",
                 serde_json::json!({"api": state.api, "phones": state.gateway, "ops": ops, "key": state.key})
@@ -130,31 +131,31 @@ impl Dev {
             println!("otpost runs on this machine. Nothing leaves it.\n");
             println!("  Phones   {}   read the texts, hear the calls", state.gateway);
             println!("  API      {}/v1/dispatches", state.api);
-            println!("  Health   http://{}/readyz", all.app.ops);
+            println!("  Health   http://{}/readyz", embedded.app.ops);
             println!("  Key      {}\n", state.key);
             println!("Send a code:  otpost send +447700900123");
             println!("Fall back:    otpost send +447700900102 --channel sms --channel voice");
             println!("Stop with Ctrl-C.");
         }
-        told_to_stop().await;
+        stop_signal().await;
         StateFile::remove();
-        all.stop().await;
+        embedded.stop().await;
         Ok(())
     }
 }
 
 /// Reads or creates the root in a folder. Keeping it lets the next start open sealed values.
-fn kept_root(path: &Path) -> anyhow::Result<Root> {
+fn load_or_create_root(path: &Path) -> anyhow::Result<Root> {
     if let Ok(hex) = std::fs::read_to_string(path) {
         return Ok(Root::from_hex("dev", &hex)?);
     }
     let root = Root::random("dev");
-    keep(path, &root.to_hex())?;
+    write_private(path, &root.to_hex())?;
     Ok(root)
 }
 
 /// Reads or creates the API key in a folder. Keeping it lets scripts use the same key after the next start.
-fn kept_key(path: &Path) -> anyhow::Result<NewKey> {
+fn load_or_create_key(path: &Path) -> anyhow::Result<NewKey> {
     if let Some(key) =
         std::fs::read_to_string(path).ok().and_then(|text| NewKey::of(text.trim(), "default", &SCOPES))
     {
@@ -162,12 +163,12 @@ fn kept_key(path: &Path) -> anyhow::Result<NewKey> {
     }
     let key = new_key();
     let _ = std::fs::remove_file(path);
-    keep(path, &key.text)?;
+    write_private(path, &key.text)?;
     Ok(key)
 }
 
 /// Creates a file with mode 0600.
-fn keep(path: &Path, secret: &str) -> std::io::Result<()> {
+fn write_private(path: &Path, secret: &str) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;

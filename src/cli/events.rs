@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::client::Server;
-use super::serve::told_to_stop;
+use super::serve::stop_signal;
 
 /// Follow a tenant's events as they happen.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ impl Events {
         loop {
             let line = tokio::select! {
                 line = lines.next() => line,
-                () = told_to_stop() => return Ok(()),
+                () = stop_signal() => return Ok(()),
             };
             let Some(line) = line else {
                 return Err(Failure::Failed("otpost ended the stream; start the command again".to_owned()));
@@ -38,7 +38,7 @@ impl Events {
             if self.json {
                 println!("{data}");
             } else if let Ok(event) = serde_json::from_str::<Value>(data) {
-                println!("{}", told(&event));
+                println!("{}", format_event(&event));
             }
             if !self.follow {
                 return Ok(());
@@ -48,7 +48,7 @@ impl Events {
 }
 
 /// Formats an event as one line.
-fn told(event: &Value) -> String {
+fn format_event(event: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let Some(data) = event.get("data").filter(|d| d.is_object()) else {
         return format!("{event} events were missed: this listener was too slow");

@@ -31,13 +31,13 @@ use crate::messages::Templates;
 
 /// Delivers one-time codes by text message or voice call.
 #[derive(Debug, Parser)]
-#[command(name = "otpost", version, about, long_about = None, after_help = AFTER)]
+#[command(name = "otpost", version, about, long_about = None, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-const AFTER: &str = "Try it, with nothing installed:  otpost demo
+const AFTER_HELP: &str = "Try it, with nothing installed:  otpost demo
 Play with it, and read the texts in a browser:  otpost dev
 Exit codes: 0 well, 1 it failed, 2 the command or the configuration is wrong";
 
@@ -133,7 +133,7 @@ enum Failure {
     /// The command failed: exit code 1.
     Failed(String),
     /// The command failed and has already printed why: exit code 1.
-    Said,
+    AlreadyReported,
 }
 
 impl From<anyhow::Error> for Failure {
@@ -191,7 +191,7 @@ pub fn run() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Said) => ExitCode::FAILURE,
+        Err(Failure::AlreadyReported) => ExitCode::FAILURE,
         Err(Failure::Failed(why)) => {
             eprintln!("otpost: {why}");
             ExitCode::FAILURE
@@ -211,7 +211,7 @@ fn has_carriers(config: &Config) -> Result<(), Failure> {
 }
 
 /// Whether the host of a URL is localhost or a loopback address.
-fn is_here(url: &str) -> bool {
+fn is_loopback(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
@@ -230,8 +230,9 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
         if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP alone (amqp.url is not set)" };
     let names: Vec<&str> = config.carriers.keys().map(String::as_str).collect();
     println!("The configuration is good: jobs over {broker}, carriers: {}.", names.join(", "));
-    if is_here(&config.receipts.public_url)
-        && let Some(name) = config.carriers.iter().find(|(_, c)| !is_here(c.base_url())).map(|(name, _)| name)
+    if is_loopback(&config.receipts.public_url)
+        && let Some(name) =
+            config.carriers.iter().find(|(_, c)| !is_loopback(c.base_url())).map(|(name, _)| name)
     {
         println!(
             "But receipts.public_url is on this machine: {name} cannot report there, and every text without a receipt is followed \

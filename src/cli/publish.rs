@@ -132,8 +132,8 @@ pub(super) async fn connect(url: String) -> Result<Broker, Failure> {
         max_outstanding: 1,
     };
     let broker = Broker::start(settings, CancellationToken::new());
-    let mut standing = broker.watch();
-    let up = standing.wait_for(|up| up.publishing() || up.problem().is_some());
+    let mut connections = broker.watch();
+    let up = connections.wait_for(|up| up.publishing() || up.problem().is_some());
     let problem = match tokio::time::timeout(Duration::from_secs(10), up).await {
         Ok(Ok(up)) if up.publishing() => None,
         Ok(Ok(up)) => up.problem().map(str::to_owned),

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::client::{Server, problem};
-use super::show::{tell, watch};
+use super::show::{format_timeline, watch};
 use crate::domain::attempt::{ReceiptStatus, State};
 use crate::domain::clock::after;
 use crate::http::timeline::Timeline;
@@ -83,10 +83,10 @@ impl Send {
         let mut last = String::new();
         let until = (!self.wait_for_receipt).then_some(expires_at);
         let timeline = watch(&api, id, until, |timeline| {
-            let news = news(timeline);
-            if !self.json && last != news {
-                eprintln!("{news}");
-                last = news;
+            let line = progress(timeline);
+            if !self.json && last != line {
+                eprintln!("{line}");
+                last = line;
             }
         })
         .await?;
@@ -98,14 +98,14 @@ impl Send {
         if self.json {
             println!("{}", serde_json::to_string_pretty(&timeline).unwrap_or_default());
         } else {
-            print!("{}", tell(&timeline));
+            print!("{}", format_timeline(&timeline));
         }
-        if timeline.state == State::Delivered { Ok(()) } else { Err(Failure::Said) }
+        if timeline.state == State::Delivered { Ok(()) } else { Err(Failure::AlreadyReported) }
     }
 }
 
 /// The state, and the result of the latest attempt: the reason for waiting, and the time limit.
-fn news(timeline: &Timeline) -> String {
+fn progress(timeline: &Timeline) -> String {
     let state = timeline.state.to_string();
     let Some(attempt) = timeline.attempts.last() else { return state };
     let is_bad = attempt.receipt == Some(ReceiptStatus::Bad);

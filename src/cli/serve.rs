@@ -34,7 +34,7 @@ impl Serve {
         let start = Start { roles: roles(&self.roles), migrate: self.migrate, wait: !self.no_wait };
         let app = tokio::select! {
             app = app::start(config, keys, start) => app?,
-            () = told_to_stop() => return Ok(()),
+            () = stop_signal() => return Ok(()),
         };
         tracing::info!(
             api = app.api.map(|a| a.to_string()),
@@ -42,7 +42,7 @@ impl Serve {
             ops = %app.ops,
             "otpost serves"
         );
-        let stop = told_to_stop();
+        let stop = stop_signal();
         tokio::pin!(stop);
         loop {
             tokio::select! {
@@ -62,17 +62,17 @@ impl Serve {
         let read = Config::load(self.file.config.as_deref()).and_then(|config| {
             telemetry::filter(&config.log)?;
             let log = config.log.clone();
-            let later = app.reload(config)?;
+            let needs_restart = app.reload(config)?;
             level.set(&log)?;
-            Ok(later)
+            Ok(needs_restart)
         });
         match read {
-            Ok(later) if later.is_empty() => {
+            Ok(needs_restart) if needs_restart.is_empty() => {
                 tracing::info!("the configuration was read again, and is in force");
             }
-            Ok(later) => tracing::warn!(
+            Ok(needs_restart) => tracing::warn!(
                 "the configuration was read again, and is in force, but for what holds at the next start: {}",
-                later.join(", ")
+                needs_restart.join(", ")
             ),
             Err(why) => tracing::error!("the configuration was read again, and nothing was changed: {why}"),
         }
@@ -80,7 +80,7 @@ impl Serve {
 }
 
 /// Waits for SIGTERM or Ctrl-C.
-pub(super) async fn told_to_stop() {
+pub(super) async fn stop_signal() {
     let interrupt = tokio::signal::ctrl_c();
     match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(mut terminate) => {

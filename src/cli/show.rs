@@ -36,7 +36,7 @@ impl Show {
         if self.json {
             println!("{}", serde_json::to_string_pretty(&timeline).unwrap_or_default());
         } else {
-            print!("{}", tell(&timeline));
+            print!("{}", format_timeline(&timeline));
         }
         Ok(())
     }
@@ -73,15 +73,15 @@ pub(super) async fn watch(
 }
 
 /// Formats the timeline as text. The first column is the time since the admission.
-pub(super) fn tell(s: &Timeline) -> String {
+pub(super) fn format_timeline(s: &Timeline) -> String {
     let mut out = String::new();
-    let reason = s.reason.map(|r| format!(" ({})", plain(r.as_str()))).unwrap_or_default();
+    let reason = s.reason.map(|r| format!(" ({})", spaced(r.as_str()))).unwrap_or_default();
     let channels: Vec<&str> = s.channels.iter().map(|c| c.as_str()).collect();
     let _ = writeln!(out, "{}  to {}  {}{reason}", s.id, s.to, s.state);
     let _ = writeln!(out, "  admitted   {}  by {}", s.admitted_at, channels.join(", then "));
     let mut lines: Vec<(Timestamp, String)> = s.attempts.iter().flat_map(lines_of).collect();
     if let Some(at) = s.wake_at.filter(|_| !s.is_final) {
-        lines.push((at, "next look at it, if nothing happens before".to_owned()));
+        lines.push((at, "next check, if nothing happens before".to_owned()));
     }
     lines.push((s.expires_at, "the code expires".to_owned()));
     lines.sort_by_key(|(at, _)| *at);
@@ -101,17 +101,17 @@ fn lines_of(a: &AttemptEntry) -> Vec<(Timestamp, String)> {
         |code: &Option<String>| code.as_ref().map(|c| format!(", carrier's code {c}")).unwrap_or_default();
     if let (Some(closed), Some(outcome)) = (a.closed_at, &a.outcome) {
         let reference = a.reference.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
-        lines.push((closed, format!("  answer: {}{}{reference}", plain(outcome), code(&a.carrier_code))));
+        lines.push((closed, format!("  answer: {}{}{reference}", spaced(outcome), code(&a.carrier_code))));
     }
     if let (Some(at), Some(status)) = (a.receipt_at, a.receipt) {
-        let reason = a.receipt_reason.map(|r| format!(" ({})", plain(r.as_str()))).unwrap_or_default();
+        let reason = a.receipt_reason.map(|r| format!(" ({})", spaced(r.as_str()))).unwrap_or_default();
         let code = if status == ReceiptStatus::Bad { code(&a.receipt_code) } else { String::new() };
         lines.push((at, format!("  receipt: {status}{reason}{code}")));
     }
     lines
 }
 
-fn plain(word: &str) -> String {
+fn spaced(word: &str) -> String {
     word.replace('_', " ")
 }
 

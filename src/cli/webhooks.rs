@@ -10,15 +10,15 @@ use super::client::{Server, problem};
 #[derive(Debug, Subcommand)]
 pub(super) enum Webhooks {
     /// Show the webhook's URL, and its waiting and failed events
-    List(Ask),
+    List(AdminRequest),
     /// Send a test event now, and print the receiver's answer
-    Test(Ask),
+    Test(AdminRequest),
     /// Deliver failed events again: all, or one by its id
     Replay(Replay),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Ask {
+pub(super) struct AdminRequest {
     #[command(flatten)]
     server: Server,
     /// Print JSON
@@ -31,15 +31,15 @@ pub(super) struct Replay {
     /// Id of an event, <uid>/<version>, as shown by the list
     event: Option<String>,
     #[command(flatten)]
-    ask: Ask,
+    request: AdminRequest,
 }
 
 impl Webhooks {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
-            Self::List(ask) => {
-                let json = ask.json;
-                let body = ask.get("/v1/webhooks").await?;
+            Self::List(request) => {
+                let json = request.json;
+                let body = request.get("/v1/webhooks").await?;
                 if json {
                     println!("{body:#}");
                 } else {
@@ -47,9 +47,9 @@ impl Webhooks {
                 }
                 Ok(())
             }
-            Self::Test(ask) => {
-                let json = ask.json;
-                let body = ask.post("/v1/webhooks/test", &json!({})).await?;
+            Self::Test(request) => {
+                let json = request.json;
+                let body = request.post("/v1/webhooks/test", &json!({})).await?;
                 if json {
                     println!("{body}");
                 } else if let Some(why) = body["problem"].as_str() {
@@ -57,12 +57,12 @@ impl Webhooks {
                 } else {
                     println!("The receiver answered {}.", body["status"]);
                 }
-                if body["told"] == true { Ok(()) } else { Err(Failure::Said) }
+                if body["told"] == true { Ok(()) } else { Err(Failure::AlreadyReported) }
             }
             Self::Replay(replay) => {
                 let (json, which) =
-                    (replay.ask.json, replay.event.map_or(json!({}), |e| json!({"event": e})));
-                let body = replay.ask.post("/v1/webhooks/replay", &which).await?;
+                    (replay.request.json, replay.event.map_or(json!({}), |e| json!({"event": e})));
+                let body = replay.request.post("/v1/webhooks/replay", &which).await?;
                 if json {
                     println!("{body}");
                 } else {
@@ -74,7 +74,7 @@ impl Webhooks {
     }
 }
 
-impl Ask {
+impl AdminRequest {
     async fn get(self, path: &str) -> Result<Value, Failure> {
         let (status, body) = self.server.connect()?.get(path).await?;
         if status == 200 { Ok(body) } else { Err(problem(status, &body)) }

@@ -6,12 +6,12 @@ use crate::delivery::wake::Waker;
 use crate::domain::attempt::State;
 use crate::domain::dispatch::Stop;
 use crate::intake::{Act, ActKind};
-use crate::ledger::{Advanced, Advancing, Ledger, LedgerError, Marked, Marking};
+use crate::ledger::{AdvanceRequest, AdvanceResult, Ledger, LedgerError, StopRequest, StopResult};
 use crate::ops::metrics::Metrics;
 
 /// The result of an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acted {
+pub enum ActResult {
     /// The act took effect: no further request begins, or the next step does.
     Done {
         /// Our id of the dispatch.
@@ -25,18 +25,18 @@ pub enum Acted {
         state: State,
     },
     /// The act is not possible.
-    Not(Barred),
+    Refused(ActRefusal),
     /// There is no such dispatch.
     Unknown,
 }
 
-impl Acted {
+impl ActResult {
     /// Returns the label for metrics.
     fn word(self) -> &'static str {
         match self {
             Self::Done { .. } => "done",
             Self::Nothing { .. } => "nothing",
-            Self::Not(_) => "barred",
+            Self::Refused(_) => "barred",
             Self::Unknown => "unknown",
         }
     }
@@ -44,7 +44,7 @@ impl Acted {
 
 /// Why an act is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Barred {
+pub enum ActRefusal {
     /// The dispatch is in this final state.
     Final(State),
     /// The dispatch was stopped, so no further request may begin.
@@ -62,43 +62,43 @@ pub enum Barred {
 /// Returns [`LedgerError`] if the fact cannot be written.
 pub async fn perform(
     ledger: &Ledger, waker: &Waker, metrics: &Metrics, act: &Act,
-) -> Result<Acted, LedgerError> {
+) -> Result<ActResult, LedgerError> {
     let (tenant, id) = (act.tenant.clone(), act.id);
     let acted = match act.kind {
         ActKind::Feedback { verified: true } => {
-            mark(ledger, Marking { tenant, id, stop: Stop::Verified }).await?
+            mark(ledger, StopRequest { tenant, id, stop: Stop::Verified }).await?
         }
         ActKind::Feedback { verified: false } => {
             let found = ledger.find(&tenant, id).await?;
-            found.map_or(Acted::Unknown, |d| Acted::Nothing { state: d.state })
+            found.map_or(ActResult::Unknown, |d| ActResult::Nothing { state: d.state })
         }
-        ActKind::Cancel => match mark(ledger, Marking { tenant, id, stop: Stop::Cancel }).await? {
-            Acted::Nothing { state } if state.is_final() && state != State::Cancelled => {
-                Acted::Not(Barred::Final(state))
+        ActKind::Cancel => match mark(ledger, StopRequest { tenant, id, stop: Stop::Cancel }).await? {
+            ActResult::Nothing { state } if state.is_final() && state != State::Cancelled => {
+                ActResult::Refused(ActRefusal::Final(state))
             }
             acted => acted,
         },
-        ActKind::Next { step } => match ledger.advance(Advancing { tenant, id, step }).await? {
-            Advanced::Advanced { uid, state } => Acted::Done { uid, state },
-            Advanced::Before { state } => Acted::Nothing { state },
-            Advanced::Final { state } => Acted::Not(Barred::Final(state)),
-            Advanced::Stopped { stop } => Acted::Not(Barred::Stopped(stop)),
-            Advanced::PlanOver => Acted::Not(Barred::PlanOver),
-            Advanced::Pending => Acted::Not(Barred::Pending),
-            Advanced::Unknown => Acted::Unknown,
+        ActKind::Next { step } => match ledger.advance(AdvanceRequest { tenant, id, step }).await? {
+            AdvanceResult::Advanced { uid, state } => ActResult::Done { uid, state },
+            AdvanceResult::Before { state } => ActResult::Nothing { state },
+            AdvanceResult::Final { state } => ActResult::Refused(ActRefusal::Final(state)),
+            AdvanceResult::Stopped { stop } => ActResult::Refused(ActRefusal::Stopped(stop)),
+            AdvanceResult::PlanOver => ActResult::Refused(ActRefusal::PlanOver),
+            AdvanceResult::Pending => ActResult::Refused(ActRefusal::Pending),
+            AdvanceResult::Unknown => ActResult::Unknown,
         },
     };
-    if let Acted::Done { uid, .. } = acted {
+    if let ActResult::Done { uid, .. } = acted {
         waker.wake(uid);
     }
-    metrics.acted(act.kind.word(), acted.word());
+    metrics.count_act(act.kind.word(), acted.word());
     Ok(acted)
 }
 
-async fn mark(ledger: &Ledger, marking: Marking) -> Result<Acted, LedgerError> {
-    Ok(match ledger.stop(marking).await? {
-        Marked::Marked { uid, state } => Acted::Done { uid, state },
-        Marked::MarkedBefore { state, .. } | Marked::Final { state } => Acted::Nothing { state },
-        Marked::Unknown => Acted::Unknown,
+async fn mark(ledger: &Ledger, request: StopRequest) -> Result<ActResult, LedgerError> {
+    Ok(match ledger.stop(request).await? {
+        StopResult::Marked { uid, state } => ActResult::Done { uid, state },
+        StopResult::MarkedBefore { state, .. } | StopResult::Final { state } => ActResult::Nothing { state },
+        StopResult::Unknown => ActResult::Unknown,
     })
 }

@@ -17,7 +17,7 @@ use crate::delivery::wake::ScheduledWake;
 use crate::delivery::worker::Worker;
 
 /// Interval of the due scan. A lost wake-up delays a dispatch by at most this time.
-const SCAN: Duration = Duration::from_secs(1);
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of rows that one scan takes.
 const MAX_TAKEN_PER_SCAN: usize = 128;
 /// The same maximum while no carrier has room for due dispatches. There may be a hundred thousand of them.
@@ -36,67 +36,67 @@ pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<ScheduledWake>, 
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = run_wake_ups(&worker, &mut wakes) => {}
-        () = by_scan(&worker) => {}
+        () = run_scans(&worker) => {}
     }
 }
 
-async fn by_scan(worker: &Arc<Worker>) {
-    let mut tick = tokio::time::interval(SCAN);
+async fn run_scans(worker: &Arc<Worker>) {
+    let mut tick = tokio::time::interval(SCAN_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         while scan(worker).await {
             // The acquire queues behind the dispatches that were taken. When it returns, there is room again.
-            drop(worker.slots.acquire().await);
+            drop(worker.permits.acquire().await);
             tokio::time::sleep(SCAN_PAUSE).await;
         }
     }
 }
 
 async fn run_wake_ups(worker: &Arc<Worker>, wakes: &mut mpsc::Receiver<ScheduledWake>) {
-    let mut calls: DelayQueue<Uuid> = DelayQueue::new();
-    let line = Arc::new(Semaphore::new(MAX_WAITING_WAKE_UPS));
+    let mut scheduled: DelayQueue<Uuid> = DelayQueue::new();
+    let waiting = Arc::new(Semaphore::new(MAX_WAITING_WAKE_UPS));
     loop {
         let uid = tokio::select! {
             woken = wakes.recv() => match woken {
                 Some(ScheduledWake { uid, after: Duration::ZERO }) => uid,
                 Some(ScheduledWake { uid, after }) => {
-                    if calls.len() < MAX_SCHEDULED_WAKE_UPS {
-                        calls.insert(uid, after);
+                    if scheduled.len() < MAX_SCHEDULED_WAKE_UPS {
+                        scheduled.insert(uid, after);
                     }
                     continue;
                 }
                 None => return,
             },
-            uid = next(&mut calls) => uid,
+            uid = next_wake_up(&mut scheduled) => uid,
         };
         // Further wake-ups wait in the channel. If it is full, they are left to the scan.
-        let Ok(place) = Arc::clone(&line).acquire_owned().await else { return };
-        take(worker, uid, place);
+        let Ok(place_in_queue) = Arc::clone(&waiting).acquire_owned().await else { return };
+        take(worker, uid, place_in_queue);
     }
 }
 
 /// Waits for the next scheduled wake-up; forever if there is none.
-async fn next(calls: &mut DelayQueue<Uuid>) -> Uuid {
-    poll_fn(|cx| match calls.poll_expired(cx) {
-        Poll::Ready(Some(call)) => Poll::Ready(call.into_inner()),
+async fn next_wake_up(scheduled: &mut DelayQueue<Uuid>) -> Uuid {
+    poll_fn(|cx| match scheduled.poll_expired(cx) {
+        Poll::Ready(Some(expired)) => Poll::Ready(expired.into_inner()),
         _ => Poll::Pending,
     })
     .await
 }
 
 /// Takes a dispatch by uid as soon as a permit is free. The ledger checks whether it is due.
-fn take(worker: &Arc<Worker>, uid: Uuid, place: OwnedSemaphorePermit) {
+fn take(worker: &Arc<Worker>, uid: Uuid, place_in_queue: OwnedSemaphorePermit) {
     let worker = Arc::clone(worker);
     worker.tasks.clone().spawn(async move {
-        let Ok(_slot) = Arc::clone(&worker.slots).acquire_owned().await else {
+        let Ok(_permit) = Arc::clone(&worker.permits).acquire_owned().await else {
             return;
         };
-        drop(place);
+        drop(place_in_queue);
         match worker.ledger().take(uid).await {
             Ok(Some(d)) => worker.run(d).await,
             Ok(None) => {}
-            Err(e) => worker.ledger_health.begins(&e),
+            Err(e) => worker.ledger_health.report_failure(&e),
         }
     });
 }
@@ -112,14 +112,14 @@ async fn scan(worker: &Arc<Worker>) -> bool {
     let due = match worker.ledger().take_due(fresh, begun).await {
         Ok(due) => due,
         Err(e) => {
-            worker.ledger_health.begins(&e);
+            worker.ledger_health.report_failure(&e);
             return false;
         }
     };
     let retries = due.iter().filter(|d| !d.attempts.is_empty()).count();
     let more = due.len() - retries >= fresh || (begun > 0 && retries >= begun);
     if due.len() > retries {
-        worker.saw_fresh_work();
+        worker.record_fresh_work();
     }
     for d in due {
         worker.run_due(d);

@@ -6,23 +6,23 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Upper bound of the first back-off. Each further round doubles it.
-const FIRST: Duration = Duration::from_secs(1);
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Upper bound of every back-off.
-const LONGEST: Duration = Duration::from_secs(15);
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
 /// Snooze lengths in seconds, used after a carrier throttled a request or had no room.
-const SNOOZES: [u64; 4] = [1, 2, 5, 15];
+const SNOOZES_S: [u64; 4] = [1, 2, 5, 15];
 
 /// Returns the back-off after attempt `n` completed the given round (from 1): full jitter, with an upper bound that doubles from
 /// 1 s to 15 s.
 pub fn backoff(uid: Uuid, n: u16, round: u32) -> Duration {
-    let most = FIRST.saturating_mul(1 << round.saturating_sub(1).min(8)).min(LONGEST);
-    most.mul_f64(jitter(uid, n))
+    let bound = FIRST_BACKOFF.saturating_mul(1 << round.saturating_sub(1).min(8)).min(MAX_BACKOFF);
+    bound.mul_f64(jitter(uid, n))
 }
 
 /// Returns the length of the n-th snooze (from 1): 1, 2, 5, then 15 s.
 pub fn snooze(nth: u32) -> Duration {
-    let i = nth.saturating_sub(1).min(SNOOZES.len() as u32 - 1);
-    Duration::from_secs(SNOOZES[i as usize])
+    let i = nth.saturating_sub(1).min(SNOOZES_S.len() as u32 - 1);
+    Duration::from_secs(SNOOZES_S[i as usize])
 }
 
 /// Returns a number in 0..1 that is derived from the attempt's id, so repeated calls return the same number.
@@ -45,10 +45,10 @@ mod tests {
     fn backoff_is_jittered_bounded_and_the_same_for_everyone() {
         let uid = Uuid::from_u128(7);
         for round in 1..12 {
-            let most = Duration::from_secs(1 << (round - 1).min(4)).min(Duration::from_secs(15));
+            let bound = Duration::from_secs(1 << (round - 1).min(4)).min(Duration::from_secs(15));
             for n in 1..20 {
                 let d = backoff(uid, n, round);
-                assert!(d < most.max(Duration::from_secs(1)), "round {round} attempt {n}: {d:?}");
+                assert!(d < bound.max(Duration::from_secs(1)), "round {round} attempt {n}: {d:?}");
                 assert_eq!(d, backoff(uid, n, round));
             }
         }

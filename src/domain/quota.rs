@@ -84,7 +84,7 @@ pub fn keep(rules: &[Rule]) -> usize {
     rules.iter().map(|r| r.count as usize).max().unwrap_or(0).max(1)
 }
 
-/// Takes one quota use and returns its time. `slots` holds the kept admission times, oldest first.
+/// Takes one quota use and returns its time. `uses` holds the kept admission times, oldest first.
 ///
 /// A use is admitted if, for every rule, the N-th latest time lies outside the window. The new time is distinct and never before
 /// the newest, even when the clock steps back.
@@ -92,24 +92,24 @@ pub fn keep(rules: &[Rule]) -> usize {
 /// # Errors
 ///
 /// Returns the time at which the next use becomes possible.
-pub fn take(slots: &mut Vec<Timestamp>, rules: &[Rule], now: Timestamp) -> Result<Timestamp, Timestamp> {
-    if let Some(until) = free_at(slots, rules, now) {
+pub fn take(uses: &mut Vec<Timestamp>, rules: &[Rule], now: Timestamp) -> Result<Timestamp, Timestamp> {
+    if let Some(until) = free_at(uses, rules, now) {
         return Err(until);
     }
     let tick = Duration::from_micros(1);
-    let at = slots.last().map_or(now, |newest| now.max(after(*newest, tick)));
-    slots.push(at);
+    let at = uses.last().map_or(now, |newest| now.max(after(*newest, tick)));
+    uses.push(at);
     let keep = keep(rules);
-    if slots.len() > keep {
-        slots.drain(..slots.len() - keep);
+    if uses.len() > keep {
+        uses.drain(..uses.len() - keep);
     }
     Ok(at)
 }
 
 /// Returns when the next admission becomes possible, or `None` if it is possible now.
-pub fn free_at(slots: &[Timestamp], rules: &[Rule], now: Timestamp) -> Option<Timestamp> {
+pub fn free_at(uses: &[Timestamp], rules: &[Rule], now: Timestamp) -> Option<Timestamp> {
     let ends = rules.iter().filter_map(|rule| {
-        let nth_latest = slots.len().checked_sub(rule.count as usize).and_then(|i| slots.get(i))?;
+        let nth_latest = uses.len().checked_sub(rule.count as usize).and_then(|i| uses.get(i))?;
         Some(after(*nth_latest, rule.window)).filter(|end| *end > now)
     });
     ends.max()
@@ -147,23 +147,23 @@ mod tests {
     #[test]
     fn the_sixth_of_five_waits_until_the_first_leaves_the_window() {
         let rules = ["5/10m".parse().unwrap()];
-        let mut slots = vec![];
+        let mut uses = vec![];
         for s in 0..5 {
-            assert!(take(&mut slots, &rules, t(s)).is_ok());
+            assert!(take(&mut uses, &rules, t(s)).is_ok());
         }
-        let until = take(&mut slots, &rules, t(5)).unwrap_err();
+        let until = take(&mut uses, &rules, t(5)).unwrap_err();
         assert_eq!(retry_after_s(t(5), until), 595);
-        assert!(take(&mut slots, &rules, t(600)).is_ok());
+        assert!(take(&mut uses, &rules, t(600)).is_ok());
     }
 
     #[test]
     fn a_clock_that_steps_back_admits_nothing_more() {
         let rules = ["2/10m".parse().unwrap()];
-        let mut slots = vec![];
-        assert!(take(&mut slots, &rules, t(3600)).is_ok());
-        assert!(take(&mut slots, &rules, t(0)).is_ok());
-        assert!(take(&mut slots, &rules, t(0)).is_err());
-        assert!(take(&mut slots, &rules, t(1200)).is_err());
+        let mut uses = vec![];
+        assert!(take(&mut uses, &rules, t(3600)).is_ok());
+        assert!(take(&mut uses, &rules, t(0)).is_ok());
+        assert!(take(&mut uses, &rules, t(0)).is_err());
+        assert!(take(&mut uses, &rules, t(1200)).is_err());
     }
 
     proptest! {
@@ -176,17 +176,17 @@ mod tests {
                 Rule { count: n1, window: Duration::from_secs(w1) },
                 Rule { count: n2, window: Duration::from_secs(w2) },
             ];
-            let (mut slots, mut admitted, mut now) = (vec![], Vec::<Timestamp>::new(), t(0));
+            let (mut uses, mut admitted, mut now) = (vec![], Vec::<Timestamp>::new(), t(0));
             for step in steps {
                 now += Duration::from_millis(step);
                 let would_fit = rules.iter().all(|r| {
                     admitted.iter().filter(|a| **a + r.window > now).count() < r.count as usize
                 });
-                match take(&mut slots, &rules, now) {
+                match take(&mut uses, &rules, now) {
                     Ok(at) => { prop_assert!(would_fit); admitted.push(at); }
                     Err(until) => { prop_assert!(!would_fit); prop_assert!(until > now); }
                 }
-                prop_assert!(slots.len() <= keep(&rules));
+                prop_assert!(uses.len() <= keep(&rules));
             }
         }
     }

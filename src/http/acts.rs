@@ -12,7 +12,7 @@ use super::dispatches::DispatchId;
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::scope;
-use crate::delivery::act::{Acted, Barred, perform};
+use crate::delivery::act::{ActRefusal, ActResult, perform};
 use crate::domain::attempt::State as Standing;
 use crate::domain::dispatch::Stop;
 use crate::intake::{Act, BadMessage, Verb};
@@ -94,26 +94,26 @@ async fn act(
         .map_err(|bad| Problem::invalid(INVALID, bad))?;
     let state = &caller.api.state;
     match perform(&state.ledger, &state.waker, &state.metrics, &act).await? {
-        Acted::Done { state, .. } => Ok((StatusCode::ACCEPTED, Json(ActAnswer { id, state }))),
-        Acted::Nothing { state } => Ok((StatusCode::OK, Json(ActAnswer { id, state }))),
-        Acted::Not(barred) => Err(conflict(barred)),
-        Acted::Unknown => Err(Problem::no_dispatch()),
+        ActResult::Done { state, .. } => Ok((StatusCode::ACCEPTED, Json(ActAnswer { id, state }))),
+        ActResult::Nothing { state } => Ok((StatusCode::OK, Json(ActAnswer { id, state }))),
+        ActResult::Refused(barred) => Err(conflict(barred)),
+        ActResult::Unknown => Err(Problem::no_dispatch()),
     }
 }
 
 const INVALID: ProblemKind = ProblemKind::InvalidAct;
 
-fn conflict(barred: Barred) -> Problem {
+fn conflict(barred: ActRefusal) -> Problem {
     let no = |kind, detail| Problem::new(StatusCode::CONFLICT, kind, detail);
     match barred {
-        Barred::Final(state) => {
+        ActRefusal::Final(state) => {
             no(ProblemKind::Final, "the dispatch has ended; a new message is a new dispatch").state(state)
         }
-        Barred::Stopped(stop) => {
+        ActRefusal::Stopped(stop) => {
             no(ProblemKind::Stopped, "no further request of this dispatch may begin").stop(stop)
         }
-        Barred::PlanOver => no(ProblemKind::PlanOver, "the plan has no further step; dispatch a new job"),
-        Barred::Pending => {
+        ActRefusal::PlanOver => no(ProblemKind::PlanOver, "the plan has no further step; dispatch a new job"),
+        ActRefusal::Pending => {
             no(ProblemKind::Pending, "the step that was asked for before has not been tried yet")
         }
     }
@@ -122,13 +122,13 @@ fn conflict(barred: Barred) -> Problem {
 problems! {
     FeedbackProblems = bad_act("verified", "must be true or false");
     NextProblems = bad_act("step", "must be a whole number from 1 to 4").into_iter().chain([
-        conflict(Barred::Final(Standing::Delivered)),
-        conflict(Barred::Stopped(Stop::Cancel)),
-        conflict(Barred::PlanOver),
-        conflict(Barred::Pending),
+        conflict(ActRefusal::Final(Standing::Delivered)),
+        conflict(ActRefusal::Stopped(Stop::Cancel)),
+        conflict(ActRefusal::PlanOver),
+        conflict(ActRefusal::Pending),
     ]);
     CancelProblems = bad_act("surprise", "is not a field of cancel").into_iter()
-        .chain([conflict(Barred::Final(Standing::Delivered))]);
+        .chain([conflict(ActRefusal::Final(Standing::Delivered))]);
 }
 
 /// The problems that every act may be answered with.

@@ -18,7 +18,7 @@ use crate::domain::attempt::{Reason, State as Standing};
 use crate::http::timeline::Timeline;
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, JobShape};
-use crate::ledger::{Admission, Admitted, KeyRow};
+use crate::ledger::{Admission, AdmissionResult, KeyRow};
 use crate::ops::crash::{self, Point};
 
 /// A dispatch that is stored in the ledger.
@@ -88,7 +88,7 @@ pub(super) async fn create(
         Err(p) if matches!(p.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => "denied",
         Err(_) => "refused",
     };
-    locked.metrics().admitted("http", result);
+    locked.metrics().count_admission("http", result);
     outcome
 }
 
@@ -127,7 +127,7 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
         }
     }
     match api.state.ledger.admit(admission).await? {
-        Admitted::Born { state, superseded, .. } => {
+        AdmissionResult::Inserted { state, superseded, .. } => {
             crash::at(Point::HttpAdmitted);
             api.state.waker.wake(order.uid);
             for uid in superseded {
@@ -135,14 +135,14 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
             }
             Ok((StatusCode::ACCEPTED, Json(DispatchAnswer { id: order.id, uid: order.uid, state })))
         }
-        Admitted::Known { uid, state, mine, .. } => {
-            if mine || uid == order.uid {
+        AdmissionResult::Known { uid, state, has_our_claim, .. } => {
+            if has_our_claim || uid == order.uid {
                 api.state.waker.wake(uid);
             }
             Ok((StatusCode::OK, Json(DispatchAnswer { id: order.id, uid, state })))
         }
-        Admitted::Conflict => Err(conflict()),
-        Admitted::Refused { state, reason, retry_after_s } => {
+        AdmissionResult::Conflict => Err(conflict()),
+        AdmissionResult::Refused { state, reason, retry_after_s } => {
             if state == Standing::Limited {
                 api.flood.now().remember(&number, retry_after_s.unwrap_or(1));
             }

@@ -35,7 +35,7 @@ use crate::ledger::Ledger;
 use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
 use crate::outbox::webhook::Webhooks;
-use crate::receipts::{Incoming, Receiver, Reception};
+use crate::receipts::{CallbackAnswer, Incoming, Receiver};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -163,20 +163,20 @@ async fn receive(
         body: &body,
     };
     match receiver.receive(&incoming).await {
-        Reception::Taken => StatusCode::NO_CONTENT.into_response(),
-        Reception::InvalidCallback => Problem::new(
+        CallbackAnswer::Taken => StatusCode::NO_CONTENT.into_response(),
+        CallbackAnswer::InvalidCallback => Problem::new(
             StatusCode::FORBIDDEN,
             ProblemKind::InvalidCallback,
             "the token or the signature is wrong",
         )
         .into_response(),
-        Reception::Unreadable => Problem::new(
+        CallbackAnswer::Unreadable => Problem::new(
             StatusCode::BAD_REQUEST,
             ProblemKind::Unreadable,
             "this is no receipt of this carrier",
         )
         .into_response(),
-        Reception::Unavailable => {
+        CallbackAnswer::Unavailable => {
             let detail = "the ledger does not answer; send the same callback again";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::LedgerAway, detail)
                 .retry_after(1)

@@ -138,7 +138,7 @@ impl From<&Dispatch> for Timeline {
             channels: d.order.plan.channels().to_vec(),
             step: d.step,
             version: d.version,
-            admitted_at: d.born_at,
+            admitted_at: d.admitted_at,
             expires_at: d.order.expires_at,
             wake_at: d.wake_at,
             tags: d.order.tags.clone(),

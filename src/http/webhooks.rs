@@ -125,8 +125,8 @@ pub(super) async fn replay(
         None => None,
         Some(id) => Some(event_id(&id).ok_or_else(|| bad_event("must be an event's id: <uid>/<version>"))?),
     };
-    let replayed = api.state.ledger.replay_hooks(&key.tenant, only).await?;
-    api.state.webhooks.now().poke(&key.tenant);
+    let replayed = api.state.ledger.replay_webhooks(&key.tenant, only).await?;
+    api.state.webhooks.now().notify(&key.tenant);
     Ok(Json(ReplayAnswer { replayed }))
 }
 

@@ -62,12 +62,12 @@ pub struct Act {
 }
 
 impl Act {
-    /// Parses an act strictly. Over HTTP, `door` holds the tenant and the id, and an empty body counts as an empty object.
-    pub fn decode(verb: Verb, body: &[u8], door: Option<(&str, Uuid)>) -> Result<Self, BadMessage> {
-        let body = if body.is_empty() && door.is_some() { b"{}" } else { body };
+    /// Parses an act strictly. Over HTTP, `ingress` holds the tenant and the id, and an empty body counts as an empty object.
+    pub fn decode(verb: Verb, body: &[u8], ingress: Option<(&str, Uuid)>) -> Result<Self, BadMessage> {
+        let body = if body.is_empty() && ingress.is_some() { b"{}" } else { body };
         let Fields(mut fields) = serde_json::from_slice(body).map_err(|e| read_error(&e))?;
         let mut take = |name: &str| fields.remove(name).filter(|v| !v.is_null());
-        let (tenant, id) = if let Some((tenant, id)) = door {
+        let (tenant, id) = if let Some((tenant, id)) = ingress {
             (tenant.to_owned(), id)
         } else {
             let tenant = take("tenant").map(|v| name("tenant", &v)).transpose()?;
@@ -172,8 +172,8 @@ mod tests {
         assert_eq!(kind(Verb::Next, ",\"step\":2"), Ok(ActKind::Next { step: Some(2) }));
         assert_eq!(kind(Verb::Next, ",\"step\":0"), Err("step".to_owned()));
         assert_eq!(Act::decode(Verb::Next, b"{}", None).unwrap_err().field, "id");
-        let door = Some(("shop", id.parse().unwrap()));
-        assert_eq!(Act::decode(Verb::Next, b"", door).unwrap().tenant, "shop");
-        assert_eq!(Act::decode(Verb::Next, b"{\"tenant\":\"other\"}", door).unwrap_err().field, "tenant");
+        let ingress = Some(("shop", id.parse().unwrap()));
+        assert_eq!(Act::decode(Verb::Next, b"", ingress).unwrap().tenant, "shop");
+        assert_eq!(Act::decode(Verb::Next, b"{\"tenant\":\"other\"}", ingress).unwrap_err().field, "tenant");
     }
 }

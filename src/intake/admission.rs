@@ -12,7 +12,7 @@ use crate::domain::attempt::{Reason, State};
 use crate::domain::channel::Channel;
 use crate::domain::clock::between;
 use crate::domain::decide::MIN_LIFE;
-use crate::domain::dispatch::Words;
+use crate::domain::dispatch::RenderedMessage;
 use crate::domain::dispatch::{Code, Dispatch, Kind, Order, Params, PhoneNumber};
 use crate::intake::{BadMessage, Job};
 use crate::ledger::{Admission, Destinations, Limit, Refusal};
@@ -117,7 +117,7 @@ impl Admitter {
 
     /// Returns the admission of a job, without its first begin.
     pub fn admission(
-        &self, job: &Job, door: Ingress, traceparent: Option<&str>, now: Timestamp,
+        &self, job: &Job, ingress: Ingress, traceparent: Option<&str>, now: Timestamp,
     ) -> Admission {
         let metadata = job.to.metadata();
         let uid = uid_at(now);
@@ -166,7 +166,7 @@ impl Admitter {
             limits,
             channel_limit: None,
             refusal,
-            keep_refusal: door == Ingress::Amqp,
+            keep_refusal: ingress == Ingress::Amqp,
             supersedes: job
                 .supersedes
                 .as_ref()
@@ -216,7 +216,7 @@ impl Admitter {
     /// Renders the message of a dispatch for a channel, with this remaining life.
     pub fn render(
         &self, order: &Order, channel: Channel, code: Option<&Code>, params: &Params, life: Duration,
-    ) -> Result<Words, crate::messages::RenderError> {
+    ) -> Result<RenderedMessage, crate::messages::RenderError> {
         let (locale, country) = (order.locale.as_deref(), order.country.as_deref());
         self.words(channel, &order.tenant, &order.template, locale, country, (code, params), life)
     }
@@ -225,7 +225,7 @@ impl Admitter {
     fn words(
         &self, channel: Channel, tenant: &str, template: &str, locale: Option<&str>, country: Option<&str>,
         (code, params): (Option<&Code>, &Params), life: Duration,
-    ) -> Result<Words, crate::messages::RenderError> {
+    ) -> Result<RenderedMessage, crate::messages::RenderError> {
         let brand = self.config.brand(tenant);
         self.templates.render(channel, &RenderInput { brand, template, locale, country, params, life }, code)
     }

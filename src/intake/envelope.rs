@@ -34,17 +34,17 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Wraps a delivery. A body longer than `most` bytes is truncated.
-    pub fn of(delivery: &Delivery, most: usize) -> Self {
-        let mut envelope = Self::new(&delivery.routing_key, &delivery.body, most);
+    /// Wraps a delivery. A body longer than `limit` bytes is truncated.
+    pub fn of(delivery: &Delivery, limit: usize) -> Self {
+        let mut envelope = Self::new(&delivery.routing_key, &delivery.body, limit);
         envelope.user_id.clone_from(&delivery.user_id);
         envelope.traceparent.clone_from(&delivery.traceparent);
         envelope
     }
 
-    /// Wraps a message without properties. A body longer than `most` bytes is truncated.
-    pub fn new(routing_key: &str, body: &[u8], most: usize) -> Self {
-        let kept = &body[..body.len().min(most)];
+    /// Wraps a message without properties. A body longer than `limit` bytes is truncated.
+    pub fn new(routing_key: &str, body: &[u8], limit: usize) -> Self {
+        let kept = &body[..body.len().min(limit)];
         Self {
             v: VERSION,
             routing_key: routing_key.to_owned(),

@@ -11,49 +11,49 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
-use super::items::{Admission, Beginning, DecisionWrite, PublishedEvents, Recording};
+use super::items::{Admission, AttemptReceipt, BeginRequest, DecisionWrite, PublishedEvents};
 
 /// Capacity of the queue. Further callers wait until it has room.
-const QUEUE: usize = 4096;
+const QUEUE_CAPACITY: usize = 4096;
 /// Maximum size of a group. Larger groups hold their locks longer and are not faster.
 const MAX_GROUP_SIZE: usize = 128;
 /// Maximum number of runs of a group that conflicts with other transactions.
-const RUNS: u32 = 100;
+const MAX_RUNS: u32 = 100;
 /// How long a group with a lost connection is run again, with the same claims, before its callers get the error.
 const COMMIT_RETRY_WINDOW: Duration = Duration::from_millis(1500);
 
 type Running<O> = Pin<Box<dyn Future<Output = Result<Vec<O>, LedgerError>> + Send>>;
 
-/// An item that is written in groups. Items of one group have different names, because items with the same name may change the
-/// same row.
+/// An item that is written in groups. Items of one group have different row keys, because items with the same key
+/// may change the same row.
 pub(super) trait Item: Send + Sync + 'static {
-    fn name(&self, names: &RandomState) -> u64;
-    /// A second name, if the item has one.
-    fn other_name(&self, _: &RandomState) -> Option<u64> {
+    fn row_key(&self, hasher: &RandomState) -> u64;
+    /// A second row key, if the item has one.
+    fn second_row_key(&self, _: &RandomState) -> Option<u64> {
         None
     }
 }
 
 impl Item for Admission {
-    fn name(&self, names: &RandomState) -> u64 {
-        names.hash_one((&self.order.tenant, self.order.id))
+    fn row_key(&self, hasher: &RandomState) -> u64 {
+        hasher.hash_one((&self.order.tenant, self.order.id))
     }
 
-    fn other_name(&self, names: &RandomState) -> Option<u64> {
-        self.supersedes.as_ref().map(|(key, _)| names.hash_one(key))
+    fn second_row_key(&self, hasher: &RandomState) -> Option<u64> {
+        self.supersedes.as_ref().map(|(key, _)| hasher.hash_one(key))
     }
 }
 
-macro_rules! named_by_uid {
+macro_rules! keyed_by_uid {
     ($($item:ty),+) => {$(
         impl Item for $item {
-            fn name(&self, names: &RandomState) -> u64 {
-                names.hash_one(self.uid)
+            fn row_key(&self, hasher: &RandomState) -> u64 {
+                hasher.hash_one(self.uid)
             }
         }
     )+};
 }
-named_by_uid!(Beginning, DecisionWrite, Recording, PublishedEvents);
+keyed_by_uid!(BeginRequest, DecisionWrite, AttemptReceipt, PublishedEvents);
 
 struct Pending<I, O> {
     item: Arc<I>,
@@ -62,12 +62,12 @@ struct Pending<I, O> {
 
 /// Handle for submitting items of one kind.
 pub(super) struct Group<I, O> {
-    door: mpsc::Sender<Pending<I, O>>,
+    sender: mpsc::Sender<Pending<I, O>>,
 }
 
 impl<I, O> Clone for Group<I, O> {
     fn clone(&self) -> Self {
-        Self { door: self.door.clone() }
+        Self { sender: self.sender.clone() }
     }
 }
 
@@ -76,25 +76,25 @@ impl<I: Item, O: Send + 'static> Group<I, O> {
     pub(super) fn start(
         act: &'static str, run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
     ) -> Self {
-        let (door, items) = mpsc::channel(QUEUE);
-        tokio::spawn(drive(act, items, run));
-        Self { door }
+        let (sender, items) = mpsc::channel(QUEUE_CAPACITY);
+        tokio::spawn(run_groups(act, items, run));
+        Self { sender }
     }
 
     /// Puts an item into the next group and waits for its answer.
     pub(super) async fn submit(&self, item: I) -> Result<O, LedgerError> {
-        let gone = || LedgerError::Away("shutting down".to_owned());
+        let gone = || LedgerError::Unreachable("shutting down".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.door.send(Pending { item: Arc::new(item), answer }).await.map_err(|_| gone())?;
+        self.sender.send(Pending { item: Arc::new(item), answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
 
-async fn drive<I: Item, O: Send + 'static>(
+async fn run_groups<I: Item, O: Send + 'static>(
     act: &'static str, mut items: mpsc::Receiver<Pending<I, O>>,
     run: impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync + 'static,
 ) {
-    let names = RandomState::new();
+    let hasher = RandomState::new();
     let mut waiting: VecDeque<Pending<I, O>> = VecDeque::new();
     loop {
         if waiting.is_empty() {
@@ -107,21 +107,21 @@ async fn drive<I: Item, O: Send + 'static>(
         }
         let (mut group, mut rest, mut taken) = (vec![], VecDeque::new(), HashSet::new());
         for pending in waiting {
-            let name = pending.item.name(&names);
-            let other = pending.item.other_name(&names);
-            let free = !taken.contains(&name) && other.is_none_or(|n| !taken.contains(&n));
-            // A waiting item reserves its names as well. Later items with the same name stay behind it.
-            taken.insert(name);
-            taken.extend(other);
+            let key = pending.item.row_key(&hasher);
+            let second = pending.item.second_row_key(&hasher);
+            let free = !taken.contains(&key) && second.is_none_or(|k| !taken.contains(&k));
+            // A waiting item reserves its keys as well. Later items with the same key stay behind it.
+            taken.insert(key);
+            taken.extend(second);
             if free && group.len() < MAX_GROUP_SIZE { group.push(pending) } else { rest.push_back(pending) }
         }
         waiting = rest;
-        settle(act, group, &run).await;
+        run_group(act, group, &run).await;
     }
 }
 
 /// Runs a group. When the database refuses its data, runs the halves, until the refused item is alone.
-async fn settle<I: Item, O>(
+async fn run_group<I: Item, O>(
     act: &'static str, group: Vec<Pending<I, O>>, run: &(impl Fn(Vec<Arc<I>>) -> Running<O> + Send + Sync),
 ) {
     let mut parts = vec![group];
@@ -131,7 +131,7 @@ async fn settle<I: Item, O>(
         // A panic in a store fails this group only. Without `catch_unwind` it would end the task, and every later group would
         // fail.
         let ended = AssertUnwindSafe(whole).catch_unwind().await;
-        match ended.unwrap_or_else(|_| Err(LedgerError::Away(format!("{act} failed by a defect")))) {
+        match ended.unwrap_or_else(|_| Err(LedgerError::Unreachable(format!("{act} failed by a defect")))) {
             Ok(answers) if answers.len() == part.len() => {
                 for (pending, answer) in part.into_iter().zip(answers) {
                     // The caller may have stopped waiting. The write stays committed.
@@ -145,7 +145,7 @@ async fn settle<I: Item, O>(
             }
             outcome => {
                 let error =
-                    outcome.err().unwrap_or(LedgerError::Unfit(format!("{act}: answers are missing")));
+                    outcome.err().unwrap_or(LedgerError::Unusable(format!("{act}: answers are missing")));
                 for pending in part {
                     let _ = pending.answer.send(Err(error.clone()));
                 }
@@ -163,13 +163,15 @@ pub(super) async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
     loop {
         runs += 1;
         match run().await {
-            Err(LedgerError::Again) if runs < RUNS => {
+            Err(LedgerError::Conflict) if runs < MAX_RUNS => {
                 // A random pause, so that two groups in conflict do not collide again.
                 let pause = u64::from(crate::seal::random::<1>()[0]) * u64::from(runs.min(10)) / 10;
                 tokio::time::sleep(Duration::from_micros(200 + pause * 50)).await;
             }
-            Err(LedgerError::Again) => return Err(LedgerError::Away("too many collisions".to_owned())),
-            Err(LedgerError::Away(_)) if started.elapsed() < COMMIT_RETRY_WINDOW => {
+            Err(LedgerError::Conflict) => {
+                return Err(LedgerError::Unreachable("too many collisions".to_owned()));
+            }
+            Err(LedgerError::Unreachable(_)) if started.elapsed() < COMMIT_RETRY_WINDOW => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             outcome => return outcome,

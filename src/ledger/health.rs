@@ -8,93 +8,93 @@ use tokio::time::Instant;
 use crate::ledger::{Ledger, LedgerError};
 
 /// Time without scans after an outage. The workers first write the outcomes of finished attempts.
-const NO_SCAN: Duration = Duration::from_secs(3);
+const NO_SCAN_AFTER_OUTAGE: Duration = Duration::from_secs(3);
 /// Interval at which an unreachable ledger is checked.
-pub const RETRY_EVERY: Duration = Duration::from_secs(1);
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The state of the ledger, as this process knows it.
 pub struct LedgerHealth {
-    away: watch::Sender<Option<LedgerError>>,
-    back_at: watch::Sender<Option<Instant>>,
+    outage: watch::Sender<Option<LedgerError>>,
+    recovered_at: watch::Sender<Option<Instant>>,
 }
 
 impl LedgerHealth {
     /// Creates the healthy state.
     #[expect(clippy::new_without_default, reason = "a state, not a value")]
     pub fn new() -> Self {
-        Self { away: watch::Sender::new(None), back_at: watch::Sender::new(None) }
+        Self { outage: watch::Sender::new(None), recovered_at: watch::Sender::new(None) }
     }
 
     /// Subscribes to the state: the reason of the outage, or `None` while the ledger answers.
     pub fn watch(&self) -> watch::Receiver<Option<LedgerError>> {
-        self.away.subscribe()
+        self.outage.subscribe()
     }
 
     /// The reason of the current outage, or `None`.
-    pub fn why(&self) -> Option<LedgerError> {
-        self.away.borrow().clone()
+    pub fn reason(&self) -> Option<LedgerError> {
+        self.outage.borrow().clone()
     }
 
     /// Whether the ledger answers and accepts writes.
-    pub fn answers(&self) -> bool {
-        self.away.borrow().is_none()
+    pub fn is_healthy(&self) -> bool {
+        self.outage.borrow().is_none()
     }
 
     /// Whether workers may scan for due work. False during an outage and for 3 s after it.
     pub fn may_scan(&self) -> bool {
-        self.answers() && self.back_at.borrow().is_none_or(|at| at.elapsed() >= NO_SCAN)
+        self.is_healthy() && self.recovered_at.borrow().is_none_or(|at| at.elapsed() >= NO_SCAN_AFTER_OUTAGE)
     }
 
     /// Records a failed statement. An outage is logged once, and again when the reason changes: for example when an unreachable
     /// server comes back with a full disk.
-    pub fn begins(&self, e: &LedgerError) {
+    pub fn report_failure(&self, e: &LedgerError) {
         if !e.is_outage() {
             // Not an outage. The row stays unchanged until its lease expires.
             tracing::error!(reason = %e, "the ledger refuses a statement");
             return;
         }
-        let news = |away: &mut Option<LedgerError>| {
-            let news = away.as_ref().is_none_or(|before| !is_the_same(before, e));
-            if news {
-                *away = Some(e.clone());
+        let update = |outage: &mut Option<LedgerError>| {
+            let changed = outage.as_ref().is_none_or(|before| !same_reason(before, e));
+            if changed {
+                *outage = Some(e.clone());
             }
-            news
+            changed
         };
-        if self.away.send_if_modified(news) {
-            tracing::warn!(reason = %e, "the ledger is away: no job is taken in until it answers");
+        if self.outage.send_if_modified(update) {
+            tracing::warn!(reason = %e, "the ledger is unreachable: no job is taken in until it answers");
         }
     }
 
-    /// Checks the ledger during an outage until it answers. Runs until the process ends.
-    pub async fn watch_over(&self, ledger: &Ledger) {
-        let mut away = self.away.subscribe();
+    /// During an outage, checks the ledger until it answers. Runs until the process ends.
+    pub async fn poll_until_recovered(&self, ledger: &Ledger) {
+        let mut outage = self.outage.subscribe();
         loop {
-            if away.wait_for(Option::is_some).await.is_err() {
+            if outage.wait_for(Option::is_some).await.is_err() {
                 return;
             }
-            tokio::time::sleep(RETRY_EVERY).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
             match ledger.check().await {
                 Ok(_) => {
                     tracing::info!("the ledger answers again");
-                    self.back_at.send_replace(Some(Instant::now()));
-                    self.away.send_replace(None);
+                    self.recovered_at.send_replace(Some(Instant::now()));
+                    self.outage.send_replace(None);
                 }
-                Err(e) if e.is_outage() => self.begins(&e),
+                Err(e) if e.is_outage() => self.report_failure(&e),
                 Err(_) => {}
             }
         }
     }
 
     /// Waits until the ledger answers.
-    pub async fn over(&self) {
-        let _ = self.away.subscribe().wait_for(Option::is_none).await;
+    pub async fn wait_until_healthy(&self) {
+        let _ = self.outage.subscribe().wait_for(Option::is_none).await;
     }
 }
 
-/// Whether two outages have the same reason. The text of `Away` does not count, because it changes from second to second.
-fn is_the_same(a: &LedgerError, b: &LedgerError) -> bool {
+/// Whether two outages have the same reason. The text of `Unreachable` does not count, because it changes from second to second.
+fn same_reason(a: &LedgerError, b: &LedgerError) -> bool {
     match (a, b) {
-        (LedgerError::Away(_), LedgerError::Away(_)) => true,
+        (LedgerError::Unreachable(_), LedgerError::Unreachable(_)) => true,
         (LedgerError::Unwritable(a), LedgerError::Unwritable(b)) => a == b,
         _ => false,
     }
@@ -107,25 +107,25 @@ mod tests {
 
     /// Fails when the first reason is kept: a server with a full disk would be reported as "does not answer".
     #[test]
-    fn the_reason_is_that_of_now_and_a_change_is_told_once() {
-        let outage = LedgerHealth::new();
-        let mut told = outage.watch();
-        let mut says = |e: LedgerError| {
-            outage.begins(&e);
-            let news = told.has_changed().unwrap();
-            told.mark_unchanged();
-            (outage.why().map(|e| e.to_string()), news)
+    fn the_reason_is_that_of_now_and_a_change_is_reported_once() {
+        let health = LedgerHealth::new();
+        let mut state = health.watch();
+        let mut report = |e: LedgerError| {
+            health.report_failure(&e);
+            let reported = state.has_changed().unwrap();
+            state.mark_unchanged();
+            (health.reason().map(|e| e.to_string()), reported)
         };
-        let away = |why: &str| LedgerError::Away(why.to_owned());
+        let unreachable = |why: &str| LedgerError::Unreachable(why.to_owned());
         assert_eq!(
-            says(away("no connection")),
+            report(unreachable("no connection")),
             (Some("the ledger does not answer (no connection)".to_owned()), true)
         );
-        assert!(!says(away("no answer")).1, "that is no news");
-        assert_eq!(says(LedgerError::Unwritable("no room")), (Some("no room".to_owned()), true));
-        assert!(!says(LedgerError::Unwritable("no room")).1);
-        assert!(says(away("no connection")).1);
+        assert!(!report(unreachable("no answer")).1, "that is no news");
+        assert_eq!(report(LedgerError::Unwritable("no room")), (Some("no room".to_owned()), true));
+        assert!(!report(LedgerError::Unwritable("no room")).1);
+        assert!(report(unreachable("no connection")).1);
         let data = LedgerError::Data { sqlstate: "22003".to_owned(), constraint: None };
-        assert!(!says(data).1, "one row's trouble is no outage");
+        assert!(!report(data).1, "one row's trouble is no outage");
     }
 }

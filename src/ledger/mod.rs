@@ -25,18 +25,19 @@ use crate::domain::clock::Clock;
 use crate::domain::dispatch::Dispatch;
 use group::Group;
 pub use items::{
-    Admission, Admitted, Advanced, Advancing, AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite,
-    DeliveryResult, Destinations, KeyRow, Limit, Marked, Marking, NewAttempt, PendingEvents, PublishedEvents,
-    Recorded, Recording, Refusal, WebhookDelivery, WebhookRow,
+    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
+    BeginResult, DecisionWrite, DeliveryResult, Destinations, KeyRow, Limit, NewAttempt, PendingEvents,
+    PublishedEvents, RecordResult, Refusal, StopRequest, StopResult, WebhookDelivery, WebhookRow,
+    WriteResult,
 };
-use time::KnownTime;
+use time::ClockEstimate;
 
 /// Why a call to the ledger failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// The ledger is unreachable, or the result of the write is unknown. The same item may be submitted again.
     #[error("the ledger does not answer ({0})")]
-    Away(String),
+    Unreachable(String),
     /// The ledger answers, but its disk accepts no writes; holds what to do. The same item may be submitted again.
     #[error("{0}")]
     Unwritable(&'static str),
@@ -50,20 +51,20 @@ pub enum LedgerError {
     },
     /// The ledger answers but cannot be used: its schema, its version or its file is wrong.
     #[error("{0}")]
-    Unfit(String),
+    Unusable(String),
     /// The transaction conflicted with another one. The whole group is run again.
     #[error("the ledger's rows changed meanwhile")]
-    Again,
+    Conflict,
 }
 
 impl LedgerError {
     /// Whether this is an outage: no write succeeds for now.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Away(_) | Self::Unwritable(_))
+        matches!(self, Self::Unreachable(_) | Self::Unwritable(_))
     }
 
     /// The dead-letter reason, if the message itself is the cause of the error.
-    pub fn bars(&self) -> Option<String> {
+    pub fn dead_letter_reason(&self) -> Option<String> {
         let Self::Data { sqlstate, constraint } = self else { return None };
         let constraint = constraint.as_ref().map(|c| format!(" {c}")).unwrap_or_default();
         Some(format!("cannot be kept (SQLSTATE {sqlstate}{constraint})"))
@@ -75,28 +76,30 @@ impl LedgerError {
 trait Store: references::References {
     async fn migrate(&self) -> Result<(), LedgerError>;
     async fn check(&self) -> Result<Timestamp, LedgerError>;
-    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError>;
-    async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError>;
-    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<Concluded>, LedgerError>;
-    async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError>;
-    async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError>;
-    async fn advance(&self, advancing: &Advancing) -> Result<Advanced, LedgerError>;
+    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;
+    async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError>;
+    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError>;
+    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError>;
+    async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError>;
+    async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError>;
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError>;
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError>;
     async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError>;
-    async fn pending_events(&self, most: usize) -> Result<Vec<PendingEvents>, LedgerError>;
+    async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError>;
     async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError>;
-    async fn webhooks_due(&self, tenant: &str, most: usize) -> Result<Vec<WebhookDelivery>, LedgerError>;
-    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &DeliveryResult) -> Result<(), LedgerError>;
-    async fn webhook_rows(&self, tenant: &str, most: usize) -> Result<Vec<WebhookRow>, LedgerError>;
-    async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError>;
-    async fn beat(&self, worker: &str) -> Result<usize, LedgerError>;
-    async fn retire(&self, worker: &str) -> Result<(), LedgerError>;
-    async fn strays(&self, most: usize) -> Result<Vec<Recording>, LedgerError>;
-    async fn forget_stray(&self, stray: &Recording) -> Result<(), LedgerError>;
-    async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError>;
-    async fn purge_quotas(&self, most: usize) -> Result<u64, LedgerError>;
+    async fn webhooks_due(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookDelivery>, LedgerError>;
+    async fn record_webhook_result(
+        &self, uid: Uuid, version: i64, result: &DeliveryResult,
+    ) -> Result<(), LedgerError>;
+    async fn webhook_rows(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookRow>, LedgerError>;
+    async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError>;
+    async fn heartbeat(&self, worker: &str) -> Result<usize, LedgerError>;
+    async fn remove_worker(&self, worker: &str) -> Result<(), LedgerError>;
+    async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError>;
+    async fn delete_stray(&self, stray: &AttemptReceipt) -> Result<(), LedgerError>;
+    async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError>;
+    async fn purge_quotas(&self, limit: usize) -> Result<u64, LedgerError>;
     async fn add_key(&self, key: &KeyRow) -> Result<(), LedgerError>;
     async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError>;
     async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError>;
@@ -121,7 +124,7 @@ impl std::str::FromStr for Location {
             Some(("sqlite", path)) if !path.is_empty() => {
                 Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
             }
-            _ => Err(LedgerError::Unfit(
+            _ => Err(LedgerError::Unusable(
                 "ledger.url must begin with postgres:// or sqlite: (such as sqlite:otpost.db)".to_owned(),
             )),
         }
@@ -149,11 +152,11 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Ledger {
     store: Arc<dyn Store>,
-    time: Arc<KnownTime>,
-    admits: Group<Admission, Admitted>,
-    begins: Group<Beginning, Begun>,
-    conclusions: Group<DecisionWrite, Concluded>,
-    records: Group<Recording, Recorded>,
+    time: Arc<ClockEstimate>,
+    admits: Group<Admission, AdmissionResult>,
+    begins: Group<BeginRequest, BeginResult>,
+    conclusions: Group<DecisionWrite, WriteResult>,
+    records: Group<AttemptReceipt, RecordResult>,
     publications: Group<PublishedEvents, ()>,
 }
 
@@ -163,7 +166,7 @@ pub fn open(location: &Location, options: Options) -> Result<Ledger, LedgerError
         Location::Postgres(url) => Arc::new(postgres::Postgres::new(url, &options)?),
         Location::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options.clock)?),
     };
-    Ok(Ledger::over(store))
+    Ok(Ledger::with_store(store))
 }
 
 /// The schema that [`Ledger::migrate`] creates, as SQL.
@@ -176,7 +179,7 @@ pub fn schema(location: &Location) -> String {
 }
 
 impl Ledger {
-    fn over(store: Arc<dyn Store>) -> Self {
+    fn with_store(store: Arc<dyn Store>) -> Self {
         macro_rules! group {
             ($act:ident) => {{
                 let store = Arc::clone(&store);
@@ -204,9 +207,9 @@ impl Ledger {
 
     /// Checks that the ledger answers, has the right schema, and accepts writes. Returns the ledger's clock.
     pub async fn check(&self) -> Result<Timestamp, LedgerError> {
-        let asked = crate::domain::clock::boot();
+        let sent_at = crate::domain::clock::boot();
         let theirs = self.store.check().await?;
-        self.time.learn(theirs, asked, crate::domain::clock::boot());
+        self.time.record_reading(theirs, sent_at, crate::domain::clock::boot());
         Ok(theirs)
     }
 
@@ -216,42 +219,42 @@ impl Ledger {
     }
 
     /// Admits a job, with its first attempt if it has one.
-    pub async fn admit(&self, job: Admission) -> Result<Admitted, LedgerError> {
+    pub async fn admit(&self, job: Admission) -> Result<AdmissionResult, LedgerError> {
         self.admits.submit(job).await
     }
 
     /// Commits an attempt. This happens before the first byte of its request is sent.
-    pub async fn begin(&self, attempt: Beginning) -> Result<Begun, LedgerError> {
+    pub async fn begin(&self, attempt: BeginRequest) -> Result<BeginResult, LedgerError> {
         self.begins.submit(attempt).await
     }
 
     /// Writes a decision: an outcome with its transition, or a transition alone.
-    pub async fn conclude(&self, deciding: DecisionWrite) -> Result<Concluded, LedgerError> {
-        self.conclusions.submit(deciding).await
+    pub async fn conclude(&self, write: DecisionWrite) -> Result<WriteResult, LedgerError> {
+        self.conclusions.submit(write).await
     }
 
     /// Records a delivery receipt. If the carrier's texts cannot be stored, the receipt is recorded without them.
-    pub async fn record(&self, receipt: Recording) -> Result<Recorded, LedgerError> {
+    pub async fn record(&self, receipt: AttemptReceipt) -> Result<RecordResult, LedgerError> {
         match self.records.submit(receipt.clone()).await {
-            Err(LedgerError::Data { .. }) if receipt.quotes() => {
+            Err(LedgerError::Data { .. }) if receipt.has_carrier_texts() => {
                 tracing::warn!(
                     carrier = receipt.carrier,
                     "a receipt's code or reference cannot be kept: it is recorded without"
                 );
-                self.records.submit(receipt.without_quotes()).await
+                self.records.submit(receipt.without_carrier_texts()).await
             }
             answered => answered,
         }
     }
 
     /// Stops a dispatch: no further attempt begins.
-    pub async fn stop(&self, marking: Marking) -> Result<Marked, LedgerError> {
-        group::run_again(|| self.store.stop(&marking)).await
+    pub async fn stop(&self, request: StopRequest) -> Result<StopResult, LedgerError> {
+        group::run_again(|| self.store.stop(&request)).await
     }
 
     /// Requests the next step of a dispatch.
-    pub async fn advance(&self, advancing: Advancing) -> Result<Advanced, LedgerError> {
-        group::run_again(|| self.store.advance(&advancing)).await
+    pub async fn advance(&self, request: AdvanceRequest) -> Result<AdvanceResult, LedgerError> {
+        group::run_again(|| self.store.advance(&request)).await
     }
 
     /// Takes one dispatch for a lease if it is due.
@@ -275,43 +278,47 @@ impl Ledger {
     }
 
     /// Takes the events that are still pending 5 s after they were written, the longest pending first.
-    pub async fn pending_events(&self, most: usize) -> Result<Vec<PendingEvents>, LedgerError> {
-        group::run_again(|| self.store.pending_events(most)).await
+    pub async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError> {
+        group::run_again(|| self.store.pending_events(limit)).await
     }
 
     /// Removes published events from the outbox.
-    pub async fn mark_published(&self, told: PublishedEvents) -> Result<(), LedgerError> {
-        self.publications.submit(told).await
+    pub async fn mark_published(&self, published: PublishedEvents) -> Result<(), LedgerError> {
+        self.publications.submit(published).await
     }
 
     /// Takes a tenant's due webhook deliveries for a lease of 30 s, the longest due first.
-    pub async fn webhooks_due(&self, tenant: &str, most: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
-        group::run_again(|| self.store.webhooks_due(tenant, most)).await
+    pub async fn webhooks_due(
+        &self, tenant: &str, limit: usize,
+    ) -> Result<Vec<WebhookDelivery>, LedgerError> {
+        group::run_again(|| self.store.webhooks_due(tenant, limit)).await
     }
 
     /// Records the result of an attempt to deliver an event to a webhook.
-    pub async fn hook_fate(&self, uid: Uuid, version: i64, fate: DeliveryResult) -> Result<(), LedgerError> {
-        group::run_again(|| self.store.hook_fate(uid, version, &fate)).await
+    pub async fn record_webhook_result(
+        &self, uid: Uuid, version: i64, result: DeliveryResult,
+    ) -> Result<(), LedgerError> {
+        group::run_again(|| self.store.record_webhook_result(uid, version, &result)).await
     }
 
     /// A tenant's waiting and failed webhook deliveries, newest first.
-    pub async fn webhook_rows(&self, tenant: &str, most: usize) -> Result<Vec<WebhookRow>, LedgerError> {
-        self.store.webhook_rows(tenant, most).await
+    pub async fn webhook_rows(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookRow>, LedgerError> {
+        self.store.webhook_rows(tenant, limit).await
     }
 
     /// Makes failed webhook deliveries due again: one, or all of a tenant. Returns their number.
-    pub async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
-        group::run_again(|| self.store.replay_hooks(tenant, only)).await
+    pub async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
+        group::run_again(|| self.store.replay_webhooks(tenant, only)).await
     }
 
     /// Records a heartbeat of a worker. Returns the number of live workers.
-    pub async fn beat(&self, worker: &str) -> Result<usize, LedgerError> {
-        self.store.beat(worker).await
+    pub async fn heartbeat(&self, worker: &str) -> Result<usize, LedgerError> {
+        self.store.heartbeat(worker).await
     }
 
     /// Removes a worker, so that the other workers can use its share of the rate limits.
-    pub async fn retire(&self, worker: &str) -> Result<(), LedgerError> {
-        self.store.retire(worker).await
+    pub async fn remove_worker(&self, worker: &str) -> Result<(), LedgerError> {
+        self.store.remove_worker(worker).await
     }
 
     /// Records stray receipts whose attempt now exists, and deletes strays older than 72 h. Returns the number of matched
@@ -321,10 +328,10 @@ impl Ledger {
         for stray in self.store.strays(200).await? {
             match self.record(stray.clone()).await {
                 // The receipt stays stored as a stray.
-                Ok(Recorded::Stray) | Err(LedgerError::Data { .. }) => {}
+                Ok(RecordResult::Stray) | Err(LedgerError::Data { .. }) => {}
                 recorded => {
                     recorded?;
-                    self.store.forget_stray(&stray).await?;
+                    self.store.delete_stray(&stray).await?;
                     found += 1;
                 }
             }
@@ -332,15 +339,15 @@ impl Ledger {
         Ok(found)
     }
 
-    /// Deletes at most `most` final dispatches without pending events that were created before `born_before`. Returns their
-    /// number.
-    pub async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError> {
-        self.store.purge(born_before, most).await
+    /// Deletes at most `limit` final dispatches without pending events that were admitted before `admitted_before`.
+    /// Returns their number.
+    pub async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
+        self.store.purge(admitted_before, limit).await
     }
 
-    /// Deletes at most `most` quotas whose last use is older than the longest window of any rule. Returns their number.
-    pub async fn purge_quotas(&self, most: usize) -> Result<u64, LedgerError> {
-        self.store.purge_quotas(most).await
+    /// Deletes at most `limit` quotas whose last use is older than the longest window of any rule. Returns their number.
+    pub async fn purge_quotas(&self, limit: usize) -> Result<u64, LedgerError> {
+        self.store.purge_quotas(limit).await
     }
 
     /// Stores a new API key.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Ledger, LedgerError, Recorded, Recording};
+use super::{AttemptReceipt, Ledger, LedgerError, RecordResult};
 use crate::domain::attempt::{AttemptId, Receipt};
 
 /// Maximum number of unmatched receipts that are read at once.
@@ -19,7 +19,7 @@ pub(super) trait References: Send + Sync {
         &self, carrier: &str, reference: &str, receipt: &Receipt,
     ) -> Result<(), LedgerError>;
     async fn has_unmatched(&self, carrier: &str, reference: &str) -> Result<bool, LedgerError>;
-    async fn matched(&self, most: usize) -> Result<Vec<Recording>, LedgerError>;
+    async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError>;
     async fn forget_unmatched(&self, carrier: &str, reference: &str) -> Result<(), LedgerError>;
 }
 
@@ -40,14 +40,15 @@ impl Ledger {
     /// Records a receipt by the carrier's message id. If no attempt has the id yet, the receipt is kept for 72 h as a stray.
     pub async fn record_by_reference(
         &self, carrier: &str, reference: &str, receipt: Receipt,
-    ) -> Result<(Option<AttemptId>, Recorded), LedgerError> {
+    ) -> Result<(Option<AttemptId>, RecordResult), LedgerError> {
         let mut attempt = self.store.named_attempt(carrier, reference).await?;
         if attempt.is_none() {
             self.store.keep_unmatched(carrier, reference, &receipt).await?;
             attempt = self.store.named_attempt(carrier, reference).await?;
         }
-        let Some(attempt) = attempt else { return Ok((None, Recorded::Stray)) };
-        let recording = Recording { uid: attempt.uid, n: attempt.n, carrier: carrier.to_owned(), receipt };
+        let Some(attempt) = attempt else { return Ok((None, RecordResult::Stray)) };
+        let recording =
+            AttemptReceipt { uid: attempt.uid, n: attempt.n, carrier: carrier.to_owned(), receipt };
         Ok((Some(attempt), self.record(recording).await?))
     }
 
@@ -57,7 +58,7 @@ impl Ledger {
         for recording in self.store.matched(MAX_UNMATCHED).await? {
             let attempt = AttemptId { uid: recording.uid, n: recording.n };
             let (carrier, reference) = (recording.carrier.clone(), recording.receipt.reference.clone());
-            if self.record(recording).await? == Recorded::Recorded {
+            if self.record(recording).await? == RecordResult::Recorded {
                 changed.push(attempt);
             }
             if let Some(reference) = reference {

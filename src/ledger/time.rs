@@ -10,15 +10,15 @@ use crate::domain::clock::{after, whole_micros};
 
 /// Estimate of the ledger's clock. Local time is boot time, which nobody can set.
 #[derive(Default)]
-pub(super) struct KnownTime {
+pub(super) struct ClockEstimate {
     /// The last reading of the ledger's clock, and the boot time of the reading.
     read: Mutex<Option<(Timestamp, Duration)>>,
 }
 
-impl KnownTime {
-    /// Records a reading that was taken between `asked` and `answered`.
-    pub(super) fn learn(&self, theirs: Timestamp, asked: Duration, answered: Duration) {
-        let middle = (asked + answered) / 2;
+impl ClockEstimate {
+    /// Records a reading that was taken between `sent_at` and `answered_at`.
+    pub(super) fn record_reading(&self, theirs: Timestamp, sent_at: Duration, answered_at: Duration) {
+        let middle = (sent_at + answered_at) / 2;
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some((theirs, middle));
     }
 
@@ -33,18 +33,18 @@ impl KnownTime {
 mod tests {
     use std::time::Duration;
 
-    use super::KnownTime;
+    use super::ClockEstimate;
 
     #[test]
     fn it_goes_on_from_the_last_reading_and_follows_a_step() {
-        let (known, s) = (KnownTime::default(), Duration::from_secs);
+        let (known, s) = (ClockEstimate::default(), Duration::from_secs);
         assert_eq!(known.now(s(10)), None);
         let (noon, one) = ("2026-01-01T12:00:00Z".parse().unwrap(), "2026-01-01T13:00:00Z".parse().unwrap());
-        known.learn(noon, s(10), s(12));
+        known.record_reading(noon, s(10), s(12));
         assert_eq!(known.now(s(71)), Some("2026-01-01T12:01:00Z".parse().unwrap()));
-        known.learn(one, s(100), s(100));
+        known.record_reading(one, s(100), s(100));
         assert_eq!(known.now(s(100)), Some(one));
-        known.learn(noon, s(200), s(200));
+        known.record_reading(noon, s(200), s(200));
         assert_eq!(known.now(s(200)), Some(noon), "back again");
     }
 }

@@ -2,9 +2,9 @@
 
 /// Returns the languages to try, in order: the requested one, the country's, then English.
 pub fn languages(locale: Option<&str>, country: Option<&str>) -> impl Iterator<Item = String> {
-    let asked = locale.map(|l| l.split('-').next().unwrap_or(l).to_ascii_lowercase());
+    let requested = locale.map(|l| l.split('-').next().unwrap_or(l).to_ascii_lowercase());
     let local = country.and_then(of_country).map(str::to_owned);
-    asked.into_iter().chain(local).chain(std::iter::once("en".to_owned()))
+    requested.into_iter().chain(local).chain(std::iter::once("en".to_owned()))
 }
 
 /// Returns the language of most people in a country, if templates for it may exist.

@@ -22,16 +22,16 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 use zeroize::Zeroizing;
 
 use crate::domain::channel::Channel;
-use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Params, Part, Spoken, Words};
+use crate::domain::dispatch::{Code, DEFAULT_TEMPLATE, Kind, Params, Part, RenderedMessage, Spoken};
 
 pub use locale::languages;
 
 /// Maximum steps of rendering a template. It stops endless loops.
-const FUEL: u64 = 20_000;
+const MAX_RENDER_STEPS: u64 = 20_000;
 /// Maximum characters of a text. A longer one is an error in its template (Twilio accepts 1,600 characters).
-const LONGEST: usize = 1000;
+const MAX_TEXT_CHARS: usize = 1000;
 /// Maximum characters of speech in a carrier's markup (Twilio accepts 4,000 characters in all).
-const LONGEST_MARKUP: usize = 3900;
+const MAX_SPEECH_MARKUP_CHARS: usize = 3900;
 
 /// The built-in templates, compiled in.
 const BUILT_IN: &[(&str, &str)] = &[
@@ -123,7 +123,7 @@ impl Templates {
     fn built_in() -> Result<Self, String> {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
-        env.set_fuel(Some(FUEL));
+        env.set_fuel(Some(MAX_RENDER_STEPS));
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         let mut all = Self { env, kinds: BTreeMap::new() };
         for (name, text) in BUILT_IN {
@@ -193,8 +193,8 @@ impl Templates {
             let head = RenderInput { brand, template, locale, country, params: &params, life };
             let code = (self.kind(template)? == Kind::Code).then_some(&code);
             match self.render(Channel::Sms, &head, code).ok()? {
-                Words::Text(text) => Some((name.clone(), gsm7::segments(&text))),
-                Words::Speech(_) => None,
+                RenderedMessage::Text(text) => Some((name.clone(), gsm7::segments(&text))),
+                RenderedMessage::Speech(_) => None,
             }
         });
         measured.filter(|(_, segments)| segments.parts > 1).collect()
@@ -207,7 +207,7 @@ impl Templates {
     /// Returns [`RenderError`] if there is no template, or it cannot be rendered.
     pub fn render(
         &self, channel: Channel, head: &RenderInput<'_>, code: Option<&Code>,
-    ) -> Result<Words, RenderError> {
+    ) -> Result<RenderedMessage, RenderError> {
         let (language, template) = languages(head.locale, head.country)
             .find_map(|l| {
                 let name = format!("{}.{l}.{channel}", head.template);
@@ -233,13 +233,13 @@ impl Templates {
         let rounded_up = if seconds < 60 { 0 } else { seconds.div_ceil(60) };
         values.insert("minutes_rounded_up".to_owned(), Value::from(rounded_up));
         let text = Zeroizing::new(template.render(values).map_err(|e| RenderError::Broken(kind(&e)))?);
-        if text.chars().count() > LONGEST {
+        if text.chars().count() > MAX_TEXT_CHARS {
             return Err(RenderError::Broken("it is longer than 1000 characters"));
         }
         Ok(match channel {
-            Channel::Sms => Words::Text(Zeroizing::new(text.trim().to_owned())),
+            Channel::Sms => RenderedMessage::Text(Zeroizing::new(text.trim().to_owned())),
             Channel::Voice => {
-                Words::Speech(Spoken { language: locale::voice(&language), parts: parts(&text)? })
+                RenderedMessage::Speech(Spoken { language: locale::voice(&language), parts: parts(&text)? })
             }
         })
     }
@@ -273,7 +273,7 @@ fn spell(code: &Code) -> Zeroizing<String> {
 
 fn parts(text: &str) -> Result<Vec<Part>, RenderError> {
     let parts = read_parts(text)?;
-    if parts.iter().map(markup).sum::<usize>() > LONGEST_MARKUP {
+    if parts.iter().map(markup).sum::<usize>() > MAX_SPEECH_MARKUP_CHARS {
         return Err(RenderError::Broken("it is too long to be spoken: fewer sentences"));
     }
     Ok(parts)

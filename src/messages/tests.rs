@@ -16,8 +16,8 @@ fn head<'a>(locale: Option<&'a str>, country: Option<&'a str>, params: &'a Param
 fn text(templates: &Templates, locale: Option<&str>, country: Option<&str>) -> String {
     let code = Code::parse("481516").unwrap();
     match templates.render(Channel::Sms, &head(locale, country, &Params::new()), Some(&code)).unwrap() {
-        Words::Text(text) => text.to_string(),
-        Words::Speech(_) => panic!("a text was asked for"),
+        RenderedMessage::Text(text) => text.to_string(),
+        RenderedMessage::Speech(_) => panic!("a text was asked for"),
     }
 }
 
@@ -50,7 +50,7 @@ fn a_text_fits_one_part_and_falls_back_to_a_language_that_is_there() {
     );
     let (params, code) = (Params::new(), Code::parse("481516").unwrap());
     let head = RenderInput { life: Duration::from_secs(59), ..head(Some("en"), None, &params) };
-    let Words::Text(short) = templates.render(Channel::Sms, &head, Some(&code)).unwrap() else {
+    let RenderedMessage::Text(short) = templates.render(Channel::Sms, &head, Some(&code)).unwrap() else {
         panic!("a text")
     };
     assert!(short.contains("It expires in less than a minute."), "{}", *short);
@@ -67,7 +67,7 @@ fn a_call_says_the_code_three_times_digit_by_digit_with_pauses() {
     let templates = Templates::load(None).unwrap();
     let code = Code::parse("48a5").unwrap();
     let words = templates.render(Channel::Voice, &head(None, None, &Params::new()), Some(&code)).unwrap();
-    let Words::Speech(spoken) = words else { panic!("speech was asked for") };
+    let RenderedMessage::Speech(spoken) = words else { panic!("speech was asked for") };
     let said = spoken.parts.iter().filter(|p| matches!(p, Part::Say(s) if s.ends_with("4, 8, A, 5"))).count();
     assert_eq!((said, spoken.language.as_str()), (3, "en-GB"));
     assert!(spoken.parts.iter().filter(|p| matches!(p, Part::Pause(_))).count() >= 3);
@@ -120,7 +120,7 @@ fn params(pairs: &[(&str, &str)]) -> Params {
 }
 
 /// Renders a built-in template of the two-step service for the brand "Shop".
-fn shop(template: &str, language: &str, channel: Channel, params: &Params, life: u64) -> Words {
+fn shop(template: &str, language: &str, channel: Channel, params: &Params, life: u64) -> RenderedMessage {
     let (locale, life) = (Some(language), Duration::from_secs(life));
     let head = RenderInput { brand: "Shop", template, locale, country: None, params, life };
     let templates = Templates::load(None).unwrap();
@@ -131,16 +131,16 @@ fn shop(template: &str, language: &str, channel: Channel, params: &Params, life:
 
 fn shop_text(template: &str, language: &str, params: &Params, life: u64) -> String {
     match shop(template, language, Channel::Sms, params, life) {
-        Words::Text(text) => text.to_string(),
-        Words::Speech(_) => panic!("a text was asked for"),
+        RenderedMessage::Text(text) => text.to_string(),
+        RenderedMessage::Speech(_) => panic!("a text was asked for"),
     }
 }
 
 /// Returns the speech of a call, one line per sentence.
 fn shop_speech(template: &str, language: &str, params: &Params) -> String {
     match shop(template, language, Channel::Voice, params, 299) {
-        Words::Text(_) => panic!("speech was asked for"),
-        Words::Speech(spoken) => {
+        RenderedMessage::Text(_) => panic!("speech was asked for"),
+        RenderedMessage::Speech(spoken) => {
             let said = spoken.parts.iter().filter_map(|part| match part {
                 Part::Say(text) => Some(text.as_str()),
                 Part::Pause(_) => None,

@@ -26,17 +26,17 @@ pub enum Point {
     // Events.
     EventConfirmed,
     EventRemoved,
-    HookTaken,
-    HookPosted,
+    WebhookTaken,
+    WebhookPosted,
     // Delivery receipts.
-    ReceiptBelieved,
+    ReceiptVerified,
     ReceiptRecorded,
-    ReceiptSetAside,
-    KeptReceiptRecorded,
+    ReceiptQueued,
+    QueuedReceiptRecorded,
     // Acts, dead letters and quarantine.
     ActWritten,
     DeadLetterConfirmed,
-    SuspectConfirmed,
+    QuarantineConfirmed,
 }
 
 impl Point {
@@ -55,15 +55,15 @@ impl Point {
         Self::DueToBegin,
         Self::EventConfirmed,
         Self::EventRemoved,
-        Self::HookTaken,
-        Self::HookPosted,
-        Self::ReceiptBelieved,
+        Self::WebhookTaken,
+        Self::WebhookPosted,
+        Self::ReceiptVerified,
         Self::ReceiptRecorded,
-        Self::ReceiptSetAside,
-        Self::KeptReceiptRecorded,
+        Self::ReceiptQueued,
+        Self::QueuedReceiptRecorded,
         Self::ActWritten,
         Self::DeadLetterConfirmed,
-        Self::SuspectConfirmed,
+        Self::QuarantineConfirmed,
     ];
 }
 

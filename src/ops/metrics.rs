@@ -10,60 +10,60 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// A label value from a closed set.
-type Word = &'static str;
+type LabelValue = &'static str;
 
 /// Labels `door` and `result`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AdmissionLabels {
     /// Where the job came from: `amqp` or `http`.
-    pub door: Word,
+    pub door: LabelValue,
     /// The state of the new row, `known`, `conflict`, `refused` or `dead`.
-    pub result: Word,
+    pub result: LabelValue,
 }
 
 /// Labels `carrier`, `channel` and `outcome`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Attempted {
+pub struct AttemptLabels {
     /// The configured carrier.
     pub carrier: String,
     /// The channel: `sms` or `voice`.
-    pub channel: Word,
+    pub channel: LabelValue,
     /// The attempt's outcome.
-    pub outcome: Word,
+    pub outcome: LabelValue,
 }
 
 /// Labels `carrier` and `verdict`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Received {
+pub struct ReceiptLabels {
     /// The configured carrier.
     pub carrier: String,
     /// The status of the receipt, or why the callback was rejected.
-    pub verdict: Word,
+    pub verdict: LabelValue,
 }
 
 /// Labels `act` and `result`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ActedOn {
+pub struct ActLabels {
     /// The act: `verified`, `not_verified`, `next` or `cancel`.
-    pub act: Word,
+    pub act: LabelValue,
     /// The result: `done`, `nothing`, `barred` or `unknown`.
-    pub result: Word,
+    pub result: LabelValue,
 }
 
 /// Labels `tenant` and `result`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct HookTried {
+pub struct WebhookLabels {
     /// The configured tenant.
     pub tenant: String,
     /// The result: `told`, `failed` or `given_up`.
-    pub result: Word,
+    pub result: LabelValue,
 }
 
 /// Label `state`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Stood {
+pub struct StateLabels {
     /// A state of a dispatch.
-    pub state: Word,
+    pub state: LabelValue,
 }
 
 /// The metrics of a process.
@@ -73,17 +73,17 @@ pub struct Metrics {
     /// Jobs received, by source and result.
     pub admissions: Family<AdmissionLabels, Counter>,
     /// Attempts, by outcome.
-    pub attempts: Family<Attempted, Counter>,
+    pub attempts: Family<AttemptLabels, Counter>,
     /// Callbacks of carriers, by status.
-    pub receipts: Family<Received, Counter>,
+    pub receipts: Family<ReceiptLabels, Counter>,
     /// Acts of senders: feedback, next, cancel.
-    pub acts: Family<ActedOn, Counter>,
+    pub acts: Family<ActLabels, Counter>,
     /// States that dispatches have reached.
-    pub states: Family<Stood, Counter>,
+    pub states: Family<StateLabels, Counter>,
     /// Events that were published and confirmed.
-    pub told: Counter,
+    pub events_published: Counter,
     /// Attempts to deliver events to webhooks.
-    pub webhooks: Family<HookTried, Counter>,
+    pub webhooks: Family<WebhookLabels, Counter>,
     /// Requests to carriers in progress.
     pub in_flight: Gauge,
     /// Seconds from the begin of an attempt to its outcome.
@@ -103,7 +103,7 @@ impl Default for Metrics {
             receipts: Family::default(),
             acts: Family::default(),
             states: Family::default(),
-            told: Counter::default(),
+            events_published: Counter::default(),
             webhooks: Family::default(),
             in_flight: Gauge::default(),
             request_seconds: Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
@@ -116,7 +116,7 @@ impl Default for Metrics {
         r.register("receipts", "Callbacks of carriers, by what they say", m.receipts.clone());
         r.register("acts", "What senders did with their dispatches", m.acts.clone());
         r.register("states", "States that dispatches reached", m.states.clone());
-        r.register("events_told", "Events published and confirmed", m.told.clone());
+        r.register("events_told", "Events published and confirmed", m.events_published.clone());
         r.register("webhooks", "Events that were tried at webhooks", m.webhooks.clone());
         r.register("in_flight", "Requests to carriers under way", m.in_flight.clone());
         r.register_with_unit(
@@ -145,24 +145,24 @@ impl Metrics {
     }
 
     /// Counts a received job.
-    pub fn admitted(&self, door: Word, result: Word) {
-        self.admissions.get_or_create(&AdmissionLabels { door, result }).inc();
+    pub fn count_admission(&self, ingress: LabelValue, result: LabelValue) {
+        self.admissions.get_or_create(&AdmissionLabels { door: ingress, result }).inc();
     }
 
     /// Counts an act.
-    pub fn acted(&self, act: Word, result: Word) {
-        self.acts.get_or_create(&ActedOn { act, result }).inc();
+    pub fn count_act(&self, act: LabelValue, result: LabelValue) {
+        self.acts.get_or_create(&ActLabels { act, result }).inc();
     }
 
     /// Counts an attempt to deliver an event to a tenant's webhook.
-    pub fn hooked(&self, tenant: &str, result: Word) {
-        self.webhooks.get_or_create(&HookTried { tenant: tenant.to_owned(), result }).inc();
+    pub fn count_webhook(&self, tenant: &str, result: LabelValue) {
+        self.webhooks.get_or_create(&WebhookLabels { tenant: tenant.to_owned(), result }).inc();
     }
 
     /// Counts the states of these events.
-    pub fn reached(&self, events: &[crate::domain::dispatch::Event]) {
+    pub fn count_states(&self, events: &[crate::domain::dispatch::Event]) {
         for event in events {
-            self.states.get_or_create(&Stood { state: event.state.as_str() }).inc();
+            self.states.get_or_create(&StateLabels { state: event.state.as_str() }).inc();
         }
     }
 }

@@ -41,13 +41,13 @@ impl Ops {
     pub fn router(self) -> Router {
         Router::new()
             .route("/livez", get(async || "ok\n"))
-            .route("/readyz", get(all))
-            .route("/readyz/{role}", get(one))
+            .route("/readyz", get(readiness))
+            .route("/readyz/{role}", get(role_readiness))
             .route("/metrics", get(metrics))
             .with_state(self)
     }
 
-    fn lets(&self, headers: &HeaderMap) -> bool {
+    fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
         self.token.as_ref().is_none_or(|token| {
             given.is_some_and(|given| bool::from(token.expose_secret().as_bytes().ct_eq(given)))
@@ -56,7 +56,7 @@ impl Ops {
 }
 
 async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
-    if !ops.lets(&headers) {
+    if !ops.is_authorized(&headers) {
         let how = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (StatusCode::UNAUTHORIZED, how, "show the token of ops.token: Authorization: Bearer …\n")
             .into_response();
@@ -65,12 +65,12 @@ async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
     ([(header::CONTENT_TYPE, kind)], ops.metrics.text()).into_response()
 }
 
-async fn all(State(ops): State<Ops>) -> Response {
+async fn readiness(State(ops): State<Ops>) -> Response {
     let problems: BTreeMap<_, _> = ops.roles.now().iter().map(|(role, ready)| (*role, ready())).collect();
     answer(problems)
 }
 
-async fn one(State(ops): State<Ops>, Path(role): Path<String>) -> Response {
+async fn role_readiness(State(ops): State<Ops>, Path(role): Path<String>) -> Response {
     match ops.roles.now().get_key_value(role.as_str()) {
         Some((role, ready)) => answer([(*role, ready())].into()),
         None => (StatusCode::NOT_FOUND, "this process does not have that role\n").into_response(),

@@ -11,7 +11,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 use crate::config::{BadConfig, LogConfig, LogFormat};
 
 /// Libraries that log payloads or secrets, with the most verbose level allowed for each. The configured filter cannot raise it.
-const CAPPED: &[(&str, LevelFilter)] = &[
+const MAX_LEVELS: &[(&str, LevelFilter)] = &[
     // Logs unroutable messages with their bodies at WARN, and RabbitMQ's texts at ERROR. `broker` logs the errors itself.
     ("lapin", LevelFilter::OFF),
     ("amq_protocol", LevelFilter::ERROR),
@@ -26,7 +26,7 @@ const CAPPED: &[(&str, LevelFilter)] = &[
 ];
 
 fn may_log(metadata: &Metadata<'_>) -> bool {
-    let capped = CAPPED.iter().find(|(target, _)| metadata.target().starts_with(target));
+    let capped = MAX_LEVELS.iter().find(|(target, _)| metadata.target().starts_with(target));
     capped.is_none_or(|(_, most)| *metadata.level() <= *most)
 }
 
@@ -42,7 +42,7 @@ pub fn start(config: &LogConfig) -> Result<Level, BadConfig> {
     };
     let registry = tracing_subscriber::registry().with(filter).with(layer.with_filter(filter_fn(may_log)));
     let _ = registry.try_init();
-    hide_panics();
+    install_panic_hook();
     Ok(Level(level))
 }
 
@@ -71,7 +71,7 @@ pub fn filter(config: &LogConfig) -> Result<EnvFilter, BadConfig> {
 }
 
 /// Installs a panic hook that logs the place only, because a panic message may quote a value.
-pub fn hide_panics() {
+pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         tracing::error!(panic.place = place, "a defect: a task panicked");

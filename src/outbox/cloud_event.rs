@@ -82,26 +82,26 @@ pub struct EventData {
 
 impl CloudEvent {
     /// Builds the `CloudEvent` of one pending event.
-    pub fn of(owed: &PendingEvents, event: &Event) -> Self {
+    pub fn of(pending: &PendingEvents, event: &Event) -> Self {
         Self {
             specversion: "1.0".to_owned(),
-            id: format!("{}/{}", owed.uid, event.version),
+            id: format!("{}/{}", pending.uid, event.version),
             source: "/otpost".to_owned(),
             kind: format!("io.otpost.dispatch.{}", event.state),
             time: event.at,
             datacontenttype: "application/json".to_owned(),
             sequence: event.version,
             data: EventData {
-                tenant: owed.tenant.clone(),
-                id: owed.id,
+                tenant: pending.tenant.clone(),
+                id: pending.id,
                 state: event.state,
                 step: event.step,
                 channel: event.channel,
                 carrier: event.carrier.clone(),
-                attempt: event.attempt.map(|n| AttemptId { uid: owed.uid, n }.to_string()),
+                attempt: event.attempt.map(|n| AttemptId { uid: pending.uid, n }.to_string()),
                 reason: event.reason,
                 retry_after_s: event.retry_after_s,
-                tags: owed.tags.clone(),
+                tags: pending.tags.clone(),
             },
         }
     }
@@ -120,7 +120,7 @@ impl CloudEvent {
             reason: None,
             retry_after_s: None,
         };
-        let owed = PendingEvents {
+        let pending = PendingEvents {
             uid,
             tenant: "default".to_owned(),
             id: uuid::uuid!("0192f0c1-2222-4333-8444-555566667777"),
@@ -128,7 +128,7 @@ impl CloudEvent {
             traceparent: None,
             events: vec![],
         };
-        Self::of(&owed, &event)
+        Self::of(&pending, &event)
     }
 
     /// The event as JSON text.

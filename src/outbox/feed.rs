@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, watch};
 use crate::outbox::cloud_event::CloudEvent;
 
 /// Capacity of the feed. A slower subscriber loses the oldest events and gets the number of lost events.
-const BEHIND: usize = 4096;
+const CAPACITY: usize = 4096;
 
 /// The live feed. Clones share it.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub struct Feed {
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { events: broadcast::Sender::new(BEHIND), listening: watch::Sender::new(true) }
+        Self { events: broadcast::Sender::new(CAPACITY), listening: watch::Sender::new(true) }
     }
 }
 

@@ -22,11 +22,11 @@ use crate::outbox::feed::Feed;
 use crate::outbox::webhook::Webhooks;
 
 /// Capacity of the queue in this process. Events that do not fit are published by the scan.
-const QUEUE: usize = 10_000;
+const QUEUE_CAPACITY: usize = 10_000;
 /// Number of dispatches whose events are published concurrently.
-const AT_ONCE: usize = 256;
+const MAX_CONCURRENT_DISPATCHES: usize = 256;
 /// Interval of the scan for pending events.
-const SCAN: Duration = Duration::from_secs(1);
+const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of dispatches that one scan takes.
 const MAX_DISPATCHES_PER_SCAN: usize = 200;
 
@@ -48,10 +48,10 @@ impl EventPublisher {
 
     /// Starts publishing to the broker, until shutdown.
     #[must_use]
-    pub fn by_broker(
+    pub fn with_broker(
         self, ledger: Ledger, broker: Broker, metrics: Arc<Metrics>, shutdown: CancellationToken,
     ) -> Self {
-        let (queue, pending) = mpsc::channel(QUEUE);
+        let (queue, pending) = mpsc::channel(QUEUE_CAPACITY);
         tokio::spawn(run(ledger, broker, metrics, pending, shutdown));
         Self { queue: Some(queue), ..self }
     }
@@ -61,7 +61,7 @@ impl EventPublisher {
         if pending.events.is_empty() {
             return;
         }
-        self.webhooks.now().poke(&pending.tenant);
+        self.webhooks.now().notify(&pending.tenant);
         match &self.queue {
             Some(queue) => drop(queue.try_send(pending)),
             None => {
@@ -75,10 +75,10 @@ impl EventPublisher {
 
 /// Forwards the events of all processes from the broker to the live feed of this process.
 pub fn forward_from_broker(broker: &Broker, feed: Feed) -> impl Future<Output = ()> + use<> {
-    let (sender, mut events) = mpsc::channel(QUEUE);
+    let (sender, mut events) = mpsc::channel(QUEUE_CAPACITY);
     broker.listen(sender);
-    let mut standing = broker.watch();
-    feed.set_listening(standing.borrow_and_update().listening());
+    let mut connections = broker.watch();
+    feed.set_listening(connections.borrow_and_update().listening());
     async move {
         loop {
             tokio::select! {
@@ -87,8 +87,8 @@ pub fn forward_from_broker(broker: &Broker, feed: Feed) -> impl Future<Output = 
                     Some(body) => drop(serde_json::from_slice(&body).map(|event| feed.publish(event))),
                     None => return,
                 },
-                Ok(()) = standing.changed() => {
-                    feed.set_listening(standing.borrow_and_update().listening());
+                Ok(()) = connections.changed() => {
+                    feed.set_listening(connections.borrow_and_update().listening());
                 }
             }
         }
@@ -102,11 +102,11 @@ async fn run(
     let fresh = futures_util::stream::unfold(pending, |mut pending| async move {
         pending.recv().await.map(|o| (o, pending))
     });
-    let publishing = fresh.for_each_concurrent(AT_ONCE, |pending| async {
+    let publishing = fresh.for_each_concurrent(MAX_CONCURRENT_DISPATCHES, |pending| async {
         publish_all(&ledger, &broker, &metrics, pending).await;
     });
     let scanning = async {
-        let mut tick = tokio::time::interval(SCAN);
+        let mut tick = tokio::time::interval(SCAN_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
@@ -123,14 +123,14 @@ async fn run(
 /// Publishes pending events. Returns true when more may be pending and publishing works, so that a backlog is published without
 /// pauses.
 async fn scan(ledger: &Ledger, broker: &Broker, metrics: &Metrics) -> bool {
-    if !broker.watch().borrow().telling() {
+    if !broker.watch().borrow().publishing_events() {
         return false;
     }
     // During an outage the worker logs the reason. The next scan runs in a second.
     let Ok(pending) = ledger.pending_events(MAX_DISPATCHES_PER_SCAN).await else { return false };
     let full = pending.len() >= MAX_DISPATCHES_PER_SCAN;
     let publishing = pending.into_iter().map(|pending| publish_all(ledger, broker, metrics, pending));
-    let published = futures_util::stream::iter(publishing).buffer_unordered(AT_ONCE);
+    let published = futures_util::stream::iter(publishing).buffer_unordered(MAX_CONCURRENT_DISPATCHES);
     let any = published.fold(false, async |any, one| any || one).await;
     full && any
 }
@@ -143,7 +143,7 @@ async fn publish_all(ledger: &Ledger, broker: &Broker, metrics: &Metrics, pendin
             tracing::debug!(dispatch.uid = %pending.uid, reason = %e, "an event is not confirmed: it stays pending");
             break;
         }
-        metrics.told.inc();
+        metrics.events_published.inc();
         crash::at(Point::EventConfirmed);
         published.versions.push(event.version);
     }

@@ -17,16 +17,16 @@ use crate::delivery::wake::Waker;
 use crate::domain::attempt::{AttemptId, Receipt};
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
-use crate::ledger::health::{LedgerHealth, RETRY_EVERY};
-use crate::ledger::{Ledger, LedgerError, Recorded, Recording};
+use crate::ledger::health::{LedgerHealth, RETRY_INTERVAL};
+use crate::ledger::{AttemptReceipt, Ledger, LedgerError, RecordResult};
 use crate::ops::crash::{self, Point};
-use crate::ops::metrics::{Metrics, Received};
+use crate::ops::metrics::{Metrics, ReceiptLabels};
 use crate::seal::Keys;
 
 /// Maximum wait for the ledger. Carriers wait 15 s for an answer (Twilio's read time-out).
 const COMMIT_WAIT: Duration = Duration::from_secs(4);
 /// Delay before a queued receipt that this process cannot open or parse is put back.
-const LATER: Duration = Duration::from_secs(5);
+const REQUEUE_DELAY: Duration = Duration::from_secs(5);
 /// The queue for receipts during a ledger outage.
 const QUEUE: &str = "otpost.receipts";
 /// The version of a queued receipt.
@@ -34,7 +34,7 @@ const VERSION: u32 = 1;
 
 /// A receipt as it is queued on the broker.
 #[derive(Clone, Serialize, Deserialize)]
-struct Kept {
+struct QueuedReceipt {
     v: u32,
     /// `None`: the receipt's `reference` names the attempt.
     #[serde(flatten)]
@@ -44,7 +44,7 @@ struct Kept {
     receipt: Receipt,
 }
 
-impl Kept {
+impl QueuedReceipt {
     fn new(attempt: Option<AttemptId>, carrier: &str, receipt: Receipt) -> Self {
         Self { v: VERSION, attempt, carrier: carrier.to_owned(), receipt }
     }
@@ -83,7 +83,7 @@ pub fn account_url(public_url: &str, keys: &Keys, carrier: &str) -> String {
 
 /// The answer to a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reception {
+pub enum CallbackAnswer {
     /// The receipt was recorded or queued, or changes nothing: 2xx.
     Taken,
     /// The token or signature is wrong, or there is no such account: 403. Nothing is stored.
@@ -132,17 +132,20 @@ impl Receiver {
     }
 
     /// Verifies a callback and records its receipts.
-    pub async fn receive(&self, incoming: &Incoming<'_>) -> Reception {
+    pub async fn receive(&self, incoming: &Incoming<'_>) -> CallbackAnswer {
         // The token is checked without the ledger, so that forged callbacks cause no load on it.
         let rules = self.rules.now();
         let Some(account) = rules.routes.account(incoming.carrier) else {
-            return Reception::InvalidCallback;
+            return CallbackAnswer::InvalidCallback;
         };
         let count = |verdict| {
-            self.metrics.receipts.get_or_create(&Received { carrier: account.name.clone(), verdict }).inc();
+            self.metrics
+                .receipts
+                .get_or_create(&ReceiptLabels { carrier: account.name.clone(), verdict })
+                .inc();
         };
         let Ok(attempt) = incoming.attempt.map(str::parse::<AttemptId>).transpose() else {
-            return Reception::InvalidCallback;
+            return CallbackAnswer::InvalidCallback;
         };
         let is_good = match attempt {
             Some(attempt) => rules.keys.token_is_good(&account.name, attempt, incoming.token),
@@ -150,7 +153,7 @@ impl Receiver {
         };
         if !is_good {
             count("bad_token");
-            return Reception::InvalidCallback;
+            return CallbackAnswer::InvalidCallback;
         }
         let url = incoming.url(&self.public_url);
         let Incoming { query, headers, body, .. } = *incoming;
@@ -162,11 +165,11 @@ impl Receiver {
                     carrier = account.name,
                     "a callback's signature is wrong: is receipts.public_url what the carrier calls?"
                 );
-                return Reception::InvalidCallback;
+                return CallbackAnswer::InvalidCallback;
             }
             Err(InvalidCallback::Form) => {
                 count("unreadable");
-                return Reception::Unreadable;
+                return CallbackAnswer::Unreadable;
             }
         };
         let reports = match attempt {
@@ -179,36 +182,40 @@ impl Receiver {
         };
         for Report { attempt, receipt } in reports {
             count(receipt.verdict.as_str());
-            let reception = self.take(Kept::new(attempt, &account.name, receipt)).await;
-            if reception != Reception::Taken {
+            let reception = self.take(QueuedReceipt::new(attempt, &account.name, receipt)).await;
+            if reception != CallbackAnswer::Taken {
                 return reception;
             }
         }
-        Reception::Taken
+        CallbackAnswer::Taken
     }
 
     /// Records a receipt. During a ledger outage it is queued.
-    async fn take(&self, kept: Kept) -> Reception {
-        crash::at(Point::ReceiptBelieved);
-        match self.record(kept.clone()).await {
-            Ok((attempt, Recorded::Recorded)) => {
+    async fn take(&self, queued: QueuedReceipt) -> CallbackAnswer {
+        crash::at(Point::ReceiptVerified);
+        match self.record(queued.clone()).await {
+            Ok((attempt, RecordResult::Recorded)) => {
                 crash::at(Point::ReceiptRecorded);
                 self.wake(attempt);
-                Reception::Taken
+                CallbackAnswer::Taken
             }
-            Ok((_, Recorded::NothingNew)) => Reception::Taken,
-            Ok((attempt, Recorded::Stray)) => {
+            Ok((_, RecordResult::NothingNew)) => CallbackAnswer::Taken,
+            Ok((attempt, RecordResult::Stray)) => {
                 tracing::warn!(
-                    carrier = kept.carrier,
+                    carrier = queued.carrier,
                     attempt = attempt.map(tracing::field::display),
                     "a receipt for an attempt that is not in the ledger: kept for 72 h"
                 );
-                Reception::Taken
+                CallbackAnswer::Taken
             }
             Err(e) => {
-                self.ledger_health.begins(&e);
+                self.ledger_health.report_failure(&e);
                 // The ledger would refuse this receipt later too. Only the carrier can keep it.
-                if e.bars().is_some() { Reception::Unreadable } else { self.queue_receipt(&kept).await }
+                if e.dead_letter_reason().is_some() {
+                    CallbackAnswer::Unreadable
+                } else {
+                    self.queue_receipt(&queued).await
+                }
             }
         }
     }
@@ -220,19 +227,22 @@ impl Receiver {
     }
 
     /// Queues a receipt on the broker during a ledger outage. The message contains only the parsed receipt, sealed.
-    async fn queue_receipt(&self, kept: &Kept) -> Reception {
+    async fn queue_receipt(&self, queued: &QueuedReceipt) -> CallbackAnswer {
         if let Some(broker) = &self.broker
-            && broker.publish(self.sealed(kept)).await.is_ok()
+            && broker.publish(self.queued_message(queued)).await.is_ok()
         {
-            crash::at(Point::ReceiptSetAside);
-            return Reception::Taken;
+            crash::at(Point::ReceiptQueued);
+            return CallbackAnswer::Taken;
         }
-        tracing::warn!(carrier = kept.carrier, "receipt cannot be stored: answered 503, the carrier retries");
-        Reception::Unavailable
+        tracing::warn!(
+            carrier = queued.carrier,
+            "receipt cannot be stored: answered 503, the carrier retries"
+        );
+        CallbackAnswer::Unavailable
     }
 
-    fn sealed(&self, kept: &Kept) -> Message {
-        let plain = serde_json::to_vec(kept).expect("plain structs with text keys serialise");
+    fn queued_message(&self, queued: &QueuedReceipt) -> Message {
+        let plain = serde_json::to_vec(queued).expect("plain structs with text keys serialise");
         Self::message(self.rules.now().keys.seal_message(QUEUE, &plain).into_bytes())
     }
 
@@ -257,41 +267,41 @@ impl Receiver {
                 .ok()
                 .map(|text| self.rules.now().keys.open_message(QUEUE, text));
             let Some(Ok(plain)) = opened else {
-                tracing::error!("a kept receipt does not open: is a key missing in keys.previous?");
-                tokio::spawn(Arc::clone(&self).later(delivery));
+                tracing::error!("a queued receipt cannot be opened: is a key missing in keys.previous?");
+                tokio::spawn(Arc::clone(&self).requeue_later(delivery));
                 continue;
             };
-            match serde_json::from_slice::<Kept>(&plain) {
-                Ok(kept) if kept.v <= VERSION => {
-                    if let Err(bad) = self.record_kept(kept).await {
+            match serde_json::from_slice::<QueuedReceipt>(&plain) {
+                Ok(queued) if queued.v <= VERSION => {
+                    if let Err(bad) = self.record_queued(queued).await {
                         tokio::spawn(Arc::clone(&self).dead_letter(delivery, bad));
                     } else {
                         delivery.ack();
                     }
                 }
                 // A later version wrote this receipt, and a process of that version must read it.
-                _ => drop(tokio::spawn(Arc::clone(&self).later(delivery))),
+                _ => drop(tokio::spawn(Arc::clone(&self).requeue_later(delivery))),
             }
         }
     }
 
-    async fn record_kept(&self, kept: Kept) -> Result<(), BadMessage> {
+    async fn record_queued(&self, queued: QueuedReceipt) -> Result<(), BadMessage> {
         loop {
-            match self.record_once(kept.clone()).await {
+            match self.record_once(queued.clone()).await {
                 Ok((attempt, recorded)) => {
-                    crash::at(Point::KeptReceiptRecorded);
-                    if recorded == Recorded::Recorded {
+                    crash::at(Point::QueuedReceiptRecorded);
+                    if recorded == RecordResult::Recorded {
                         self.wake(attempt);
                     }
                     return Ok(());
                 }
                 Err(e) => {
-                    if let Some(rule) = e.bars() {
+                    if let Some(rule) = e.dead_letter_reason() {
                         return Err(BadMessage::new("receipt", rule));
                     }
-                    self.ledger_health.begins(&e);
-                    tokio::time::sleep(RETRY_EVERY).await;
-                    self.ledger_health.over().await;
+                    self.ledger_health.report_failure(&e);
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                    self.ledger_health.wait_until_healthy().await;
                 }
             }
         }
@@ -301,46 +311,48 @@ impl Receiver {
     async fn dead_letter(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
         tracing::error!(rule = bad.rule, "queued receipt cannot be recorded: dead-lettered to otpost.dead");
         let letter = Envelope::dead_letter(&delivery, &self.rules.now().keys, &bad);
-        self.give(letter, delivery).await;
+        self.replace(letter, delivery).await;
     }
 
     /// Puts a message back, for another process or a later time.
-    async fn later(self: Arc<Self>, delivery: Delivery) {
-        tokio::time::sleep(LATER).await;
-        self.give(Self::message(delivery.body.clone()), delivery).await;
+    async fn requeue_later(self: Arc<Self>, delivery: Delivery) {
+        tokio::time::sleep(REQUEUE_DELAY).await;
+        self.replace(Self::message(delivery.body.clone()), delivery).await;
     }
 
     /// Publishes a replacement of a delivery, then acknowledges the delivery. Stops if the broker delivers the original again by
     /// itself.
-    async fn give(&self, message: Message, delivery: Delivery) {
+    async fn replace(&self, message: Message, delivery: Delivery) {
         let Some(broker) = &self.broker else { return };
-        while !delivery.comes_again() {
+        while !delivery.will_be_redelivered() {
             if broker.publish(message.clone()).await.is_ok() {
                 delivery.ack();
                 return;
             }
-            tokio::time::sleep(RETRY_EVERY).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// Records a receipt. Waits briefly for the ledger while the carrier waits for the answer.
-    async fn record(&self, kept: Kept) -> Result<(Option<AttemptId>, Recorded), LedgerError> {
-        if !self.ledger_health.answers() {
-            return Err(LedgerError::Away("known to be away".to_owned()));
+    async fn record(&self, queued: QueuedReceipt) -> Result<(Option<AttemptId>, RecordResult), LedgerError> {
+        if !self.ledger_health.is_healthy() {
+            return Err(LedgerError::Unreachable("known to be unreachable".to_owned()));
         }
-        let late = || LedgerError::Away("no answer in time".to_owned());
-        tokio::time::timeout(COMMIT_WAIT, self.record_once(kept)).await.map_err(|_| late())?
+        let late = || LedgerError::Unreachable("no answer in time".to_owned());
+        tokio::time::timeout(COMMIT_WAIT, self.record_once(queued)).await.map_err(|_| late())?
     }
 
-    async fn record_once(&self, kept: Kept) -> Result<(Option<AttemptId>, Recorded), LedgerError> {
-        let Kept { attempt, carrier, receipt, .. } = kept;
+    async fn record_once(
+        &self, queued: QueuedReceipt,
+    ) -> Result<(Option<AttemptId>, RecordResult), LedgerError> {
+        let QueuedReceipt { attempt, carrier, receipt, .. } = queued;
         match (attempt, receipt.reference.clone()) {
             (Some(AttemptId { uid, n }), _) => {
-                let recorded = self.ledger.record(Recording { uid, n, carrier, receipt }).await?;
+                let recorded = self.ledger.record(AttemptReceipt { uid, n, carrier, receipt }).await?;
                 Ok((attempt, recorded))
             }
             (None, Some(reference)) => self.ledger.record_by_reference(&carrier, &reference, receipt).await,
-            (None, None) => Ok((None, Recorded::NothingNew)),
+            (None, None) => Ok((None, RecordResult::NothingNew)),
         }
     }
 }

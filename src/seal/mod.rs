@@ -26,10 +26,10 @@ use crate::domain::attempt::AttemptId;
 use crate::domain::dispatch::PhoneNumber;
 pub use tenant::TenantKey;
 
-const JOB: &str = "otpost/job/v1";
-const NONCE: usize = 24;
+const JOB_CONTEXT: &str = "otpost/job/v1";
+const NONCE_BYTES: usize = 24;
 /// Keyed hashes and tokens keep 16 bytes (128 bits) of HMAC's 256 bits.
-const HASH: usize = 16;
+const HASH_BYTES: usize = 16;
 
 /// Why a sealed text cannot be opened. The failed check is not named, because that would help only an attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -168,7 +168,7 @@ impl Keys {
     pub fn open_job(
         &self, tenant: &str, id: Uuid, expires_at: Timestamp, sealed: &str,
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        self.open(JOB, tenant, &job_context(tenant, id, expires_at), sealed)
+        self.open(JOB_CONTEXT, tenant, &job_context(tenant, id, expires_at), sealed)
     }
 
     /// Seals a secret column of a dispatch.
@@ -249,7 +249,7 @@ impl Keys {
             sealed.strip_prefix("v1.").and_then(|s| s.split_once('.')).ok_or(SealError::Form)?;
         let bytes = BASE64.decode(text).map_err(|_| SealError::Form)?;
         let root = self.roots.iter().find(|r| r.kid == kid).ok_or(SealError::UnknownKey)?;
-        let (nonce, body) = bytes.split_first_chunk::<NONCE>().ok_or(SealError::Form)?;
+        let (nonce, body) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Form)?;
         cipher(root, label, who)
             .decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: context })
             .map(Zeroizing::new)
@@ -276,11 +276,11 @@ impl RowSecret {
 }
 
 fn seal_under(kid: &str, key: &[u8; 32], context: &[u8], plain: &[u8]) -> String {
-    let nonce: [u8; NONCE] = random();
+    let nonce: [u8; NONCE_BYTES] = random();
     let sealed = XChaCha20Poly1305::new(key.into())
         .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: context })
         .expect("bodies are far below the cipher's limit of 256 GiB");
-    let mut bytes = Vec::with_capacity(NONCE + sealed.len());
+    let mut bytes = Vec::with_capacity(NONCE_BYTES + sealed.len());
     bytes.extend_from_slice(&nonce);
     bytes.extend_from_slice(&sealed);
     format!("v1.{kid}.{}", BASE64.encode(bytes))
@@ -308,7 +308,7 @@ fn hash(key: &Hmac<Sha256>, parts: &[&str]) -> String {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part.as_bytes());
     }
-    BASE64.encode(&mac.finalize().into_bytes()[..HASH])
+    BASE64.encode(&mac.finalize().into_bytes()[..HASH_BYTES])
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub struct TenantKey {
 impl Root {
     /// Derives a tenant's key for sealed jobs.
     pub fn tenant(&self, tenant: &str) -> TenantKey {
-        TenantKey { kid: self.kid.clone(), bytes: self.derive(super::JOB, tenant) }
+        TenantKey { kid: self.kid.clone(), bytes: self.derive(super::JOB_CONTEXT, tenant) }
     }
 }
 

@@ -223,7 +223,7 @@ fn the_reader_is_stricter_where_a_schema_cannot_follow() {
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let cases = [
         ("more than 1 h ahead", with(plain(), &json!({"expires_at": "2026-12-01T13:02:00Z"})).to_string()),
-        ("a field stands twice", text.replacen('{', r#"{"code":"000000","#, 1)),
+        ("a field is given twice", text.replacen('{', r#"{"code":"000000","#, 1)),
         ("a whole number with a fraction", text.replacen('{', r#"{"fallback_after_s":30.0,"#, 1)),
         ("the same as a template's value", text.replacen('{', r#"{"params":{"a":1.0},"#, 1)),
         ("another tenant's seal", with(judges.sealed(&plain()), &json!({"tenant": "shop"})).to_string()),

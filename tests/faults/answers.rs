@@ -115,7 +115,7 @@ async fn asked_again(case: Case) {
     checker::listen(&site).await;
     let _process = site.start("all", ALL).await;
     let mut load = Load::new(&site, Seed::of(&format!("{case:?}")));
-    (load.life, load.doors) = (LIFE, BROKER);
+    (load.life, load.ingresses) = (LIFE, BROKER);
     load.publish_one(Kind::Plain).await;
     let twice = async || (requests.lock().unwrap().len() == 2).then_some(());
     assert!(wait::within(LIFE, twice).await.is_some(), "{case:?}: it is asked again");

@@ -54,15 +54,15 @@ mod long {
         // Row 6.
         wait::until("its events are told", async || row().await.2.is_empty()).await;
         let all = checker::drain(&site, "t.told").await;
-        let mut told: Vec<(String, String)> = vec![];
+        let mut events: Vec<(String, String)> = vec![];
         for body in all {
             let event: Value = serde_json::from_slice(&body).unwrap();
             let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            told.push((text(&event["data"]["state"]), text(&event["sequence"])));
+            events.push((text(&event["data"]["state"]), text(&event["sequence"])));
         }
-        told.dedup();
+        events.dedup();
         let expected = [("sent", "3"), ("delivered", "5")].map(|(state, n)| (state.to_owned(), n.to_owned()));
-        assert_eq!(told, expected);
+        assert_eq!(events, expected);
         assert_eq!(site.house.accepted(to).await, 1);
         checker::check(&site, &sent, Injected::default()).await;
     }

@@ -200,11 +200,11 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected) -> Rep
             if injected.prompt && since > BEGIN_TO_SEND_MS {
                 wrong.push(format!("O3: it came {since} ms after its begin: {job:?} {d:#?}"));
             }
-            let told = message["callbacks"].as_array().unwrap().iter().any(|c| {
+            let delivered = message["callbacks"].as_array().unwrap().iter().any(|c| {
                 matches!(c["status"].as_str(), Some("delivered"))
                     && matches!(c["http_status"].as_u64(), Some(200..=299))
             });
-            if told && d.state != State::Delivered {
+            if delivered && d.state != State::Delivered {
                 wrong.push(format!(
                     "O1: otpost took a receipt that says delivered, and is {}: {job:?} {d:#?}",
                     d.state
@@ -212,7 +212,7 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected) -> Rep
             }
         }
         let seen = ends.get(&job.id).map_or(&[][..], Vec::as_slice);
-        wrong.extend(told(job, d, seen, &events));
+        wrong.extend(check_events(job, d, seen, &events));
     }
     if report.accepted != accepted.len() {
         wrong.push(format!("O2: {} messages at the carrier are nobody's", accepted.len() - report.accepted));
@@ -298,7 +298,7 @@ fn row(job: &Sent, d: &Dispatch, accepted: &[&Value], injected: Injected) -> Vec
 }
 
 /// Events: in order, none backwards, and the end among them.
-fn told(job: &Sent, d: &Dispatch, seen: &[State], events: &[Value]) -> Vec<String> {
+fn check_events(job: &Sent, d: &Dispatch, seen: &[State], events: &[Value]) -> Vec<String> {
     let mut mine: BTreeMap<i64, (&Value, State)> = BTreeMap::new();
     for event in events.iter().filter(|e| e["data"]["id"] == job.id.to_string()) {
         let sequence: i64 = event["sequence"]
@@ -336,8 +336,8 @@ fn crowds(sent: &[Sent], rows: &BTreeMap<uuid::Uuid, Dispatch>, accepted: &[Valu
     }
     for (to, jobs) in crowds {
         let mine: Vec<&Dispatch> = jobs.iter().filter_map(|job| rows.get(&job.id)).collect();
-        let held = mine.iter().filter(|d| d.slots_held).count();
-        let given_back = mine.iter().any(|d| !d.slots_held && d.state != State::Limited);
+        let held = mine.iter().filter(|d| d.holds_quota_uses).count();
+        let given_back = mine.iter().any(|d| !d.holds_quota_uses && d.state != State::Limited);
         let codes = jobs.iter().filter(|job| accepted.iter().any(|m| carries(m, job))).count();
         if held > ADMITTED || codes > ADMITTED || (held < ADMITTED && mine.len() >= ADMITTED && !given_back) {
             wrong.push(format!("O5: {held} of {} hold a slot, {codes} were sent, for {to}", mine.len()));
@@ -357,7 +357,8 @@ fn superseded(sent: &[Sent], rows: &BTreeMap<uuid::Uuid, Dispatch>) -> Vec<Strin
             }
             let (Some(older), Some(newer)) = (rows.get(&older.id), rows.get(&newer.id)) else { continue };
             // A begin that was committed while the newer one waited for its turn has the later time.
-            let late = |begun: jiff::Timestamp| begun.as_millisecond() - newer.born_at.as_millisecond() > 300;
+            let late =
+                |begun: jiff::Timestamp| begun.as_millisecond() - newer.admitted_at.as_millisecond() > 300;
             if older.attempts.iter().any(|attempt| late(attempt.begun_at)) {
                 wrong.push(format!("O8: begun after a newer one was admitted: {older:#?} {newer:#?}"));
             }

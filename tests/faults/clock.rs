@@ -10,7 +10,7 @@ use crate::checker::{self, Injected};
 use crate::disk::Laptop;
 use crate::load::{BROKER, Kind, Load, Sent};
 use crate::seed::Seed;
-use crate::site::{ALL, DOORS, Site, WORKER};
+use crate::site::{ALL, FRONT_END, Site, WORKER};
 use crate::support::house::job;
 use crate::support::house::process::Process;
 use crate::support::wait;
@@ -144,7 +144,7 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_quota_holds_exactly_while_the_ledgers_clock_steps() {
         let site = Site::build(Duration::from_millis(20)).await;
-        let _doors = site.start("doors", DOORS).await;
+        let _front_end = site.start("front-end", FRONT_END).await;
         let names = ["a", "b"];
         let _workers = [site.start(names[0], WORKER).await, site.start(names[1], WORKER).await];
         let look = connect(&site.house.ledger_url).await;
@@ -194,8 +194,7 @@ mod long {
                 let is_old = wait_of(&answer).zip(last).is_some_and(|(now, last)| now.abs_diff(last) < 1800);
                 if is_old { Err(Duration::from_millis(200)) } else { Ok(answer) }
             };
-            let first =
-                wait::as_told(Duration::from_secs(20), decided).await.expect("the ledger decides anew");
+            let first = wait::retry(Duration::from_secs(20), decided).await.expect("the ledger decides anew");
             // Where the ledger refused that one, the door says so of the others too.
             let others: Vec<Value> = (1..jobs).map(|_| crowded(step)).collect();
             let mut answers = futures_util::future::join_all(others.iter().map(post)).await;
@@ -209,8 +208,9 @@ mod long {
             let url = |id: &Value| format!("http://{api}/v1/dispatches/{}", id.as_str().unwrap());
             for (_, answer) in answers.iter().filter(|(status, _)| *status == 202) {
                 wait::until("delivered", async || {
-                    let (_, story) = site.house.get(&url(&answer["id"])).await;
-                    serde_json::from_str::<Value>(&story).is_ok_and(|story| story["state"] == "delivered")
+                    let (_, timeline) = site.house.get(&url(&answer["id"])).await;
+                    serde_json::from_str::<Value>(&timeline)
+                        .is_ok_and(|timeline| timeline["state"] == "delivered")
                 })
                 .await;
             }
@@ -227,9 +227,9 @@ mod long {
         let mut site = Site::build(Duration::from_millis(20)).await;
         site.more += "[limits]\nnumber = [\"5/10m\", \"10/1d\"]\n";
         checker::listen(&site).await;
-        let names = ["doors", "a", "b"];
+        let names = ["front-end", "a", "b"];
         let clocks = names.map(|name| WallClock::new(&site, name));
-        let _doors = clocks[0].start(&site, "doors", DOORS).await;
+        let _front_end = clocks[0].start(&site, "front-end", FRONT_END).await;
         let _a = clocks[1].start(&site, "a", WORKER).await;
         let ops = site.house.serving("a").await["ops"].as_str().unwrap().to_owned();
         let _b = clocks[2].start(&site, "b", WORKER).await;
@@ -266,13 +266,13 @@ mod long {
     async fn the_ledgers_clock_steps() {
         let site = Site::build(Duration::from_millis(20)).await;
         checker::listen(&site).await;
-        let _doors = site.start("doors", DOORS).await;
+        let _front_end = site.start("front-end", FRONT_END).await;
         let _a = site.start("a", WORKER).await;
         let _b = site.start("b", WORKER).await;
         let look = connect(&site.house.ledger_url).await;
         let mut load = Load::new(&site, Seed::of("the_ledgers_clock_steps"));
         // Over HTTP an expired code is an answer, and no dispatch.
-        load.doors = BROKER;
+        load.ingresses = BROKER;
         load.publish_each_and(JOBS).await;
         for step in [HOUR, 0, -HOUR, 0, DAY, 0, -DAY, 0] {
             open_waits(&site, &mut load).await;

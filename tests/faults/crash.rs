@@ -34,8 +34,8 @@ async fn crash_at(point: Point) {
     // What is killed is in the midst of work: the point is passed a few times before.
     let nth = match point {
         Point::HttpAdmitted
-        | Point::ReceiptSetAside
-        | Point::KeptReceiptRecorded
+        | Point::ReceiptQueued
+        | Point::QueuedReceiptRecorded
         | Point::DeadLetterConfirmed
         | Point::ActWritten => 1,
         Point::DueToBegin => 2,
@@ -75,7 +75,7 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
             let act = json!({"id": load.sent[0].id, "verified": true});
             load.say("feedback", act.to_string().as_bytes()).await;
         }
-        Point::ReceiptSetAside | Point::KeptReceiptRecorded => {
+        Point::ReceiptQueued | Point::QueuedReceiptRecorded => {
             // Accepted; then the ledger is away when the carrier reports.
             for _ in 0..5 {
                 load.publish_one(Kind::Plain).await;
@@ -86,7 +86,7 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
             for message in site.house.record("accepted", None).await {
                 site.house.receipt(message["sid"].as_str().unwrap(), "delivered").await;
             }
-            if point == Point::KeptReceiptRecorded {
+            if point == Point::QueuedReceiptRecorded {
                 // One that the process has taken already, and holds until the ledger is back, no longer waits in the queue.
                 let kept = async || (site.house.waiting("otpost.receipts").await > 0).then_some(());
                 wait::within(Duration::from_secs(10), kept).await;
@@ -102,7 +102,7 @@ async fn work(point: Point, site: &Site, relay: &Relay, load: &mut Load<'_>) {
 /// Where processes are killed.
 fn points() -> Vec<Point> {
     // Suspects have a scenario of their own: what gets there has killed its reader before.
-    Point::ALL.into_iter().filter(|p| *p != Point::SuspectConfirmed).collect()
+    Point::ALL.into_iter().filter(|p| *p != Point::QuarantineConfirmed).collect()
 }
 
 /// The seed says at which.

@@ -84,20 +84,20 @@ impl Laptop {
         Posted { job, status, uid }
     }
 
-    /// Its story, in the ledger's words; none where there is no row.
-    async fn story(&self, posted: &Posted) -> Option<Value> {
+    /// Its timeline, in the ledger's words; none where there is no row.
+    async fn timeline(&self, posted: &Posted) -> Option<Value> {
         let url = format!("http://{}/v1/dispatches/{}", self.site.api, posted.job["id"].as_str().unwrap());
-        let (status, story) = self.site.house.get(&url).await;
-        assert!(status == 200 || status == 404, "{status} {story}");
-        (status == 200).then(|| serde_json::from_str(&story).unwrap())
+        let (status, timeline) = self.site.house.get(&url).await;
+        assert!(status == 200 || status == 404, "{status} {timeline}");
+        (status == 200).then(|| serde_json::from_str(&timeline).unwrap())
     }
 
     async fn until_state(&self, all: &[Posted], state: &str) {
         for posted in all {
             let mut last = None;
             let reached = wait::within(Duration::from_secs(40), async || {
-                last = self.story(posted).await;
-                last.as_ref().is_some_and(|story| story["state"] == state).then_some(())
+                last = self.timeline(posted).await;
+                last.as_ref().is_some_and(|timeline| timeline["state"] == state).then_some(())
             });
             assert!(reached.await.is_some(), "never {state}: {last:#?}");
         }
@@ -148,7 +148,7 @@ impl Laptop {
         }
         for posted in &refused {
             assert_eq!(posted.status, 503, "{}", posted.job);
-            assert!(self.story(posted).await.is_none(), "refused, and there: {}", posted.job);
+            assert!(self.timeline(posted).await.is_none(), "refused, and there: {}", posted.job);
         }
         let now = self.site.house.record("requests", None).await.len();
         assert_eq!(now, asked, "no request without a committed attempt");
@@ -158,12 +158,13 @@ impl Laptop {
     /// What was answered as taken is in the file, and every request to the carrier has its attempt there.
     async fn check(&self, all: &[&[Posted]]) {
         for posted in all.iter().flat_map(|part| part.iter()) {
-            let story = self.story(posted).await;
-            assert!(story.is_some() || posted.status == 503, "O1: {} has no row", posted.job);
+            let timeline = self.timeline(posted).await;
+            assert!(timeline.is_some() || posted.status == 503, "O1: {} has no row", posted.job);
             let to = posted.job["to"].as_str().unwrap();
             let asked = self.site.house.record("requests", Some(to)).await.len();
-            let attempts = story.as_ref().map_or(0, |story| story["attempts"].as_array().unwrap().len());
-            assert!(asked <= attempts, "{asked} requests for {attempts} attempts: {story:#?}");
+            let attempts =
+                timeline.as_ref().map_or(0, |timeline| timeline["attempts"].as_array().unwrap().len());
+            assert!(asked <= attempts, "{asked} requests for {attempts} attempts: {timeline:#?}");
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::checker::{self, Injected};
 use crate::load::{BROKER, Kind, Load, Sent};
 use crate::seed::Seed;
-use crate::site::{ALL, DOORS, Site, WORKER};
+use crate::site::{ALL, FRONT_END, Site, WORKER};
 use crate::support::house::job;
 use crate::support::house::process::Process;
 use crate::support::wait;
@@ -30,7 +30,7 @@ async fn a_worker_is_frozen_between_its_begin_and_its_request() {
     let worker = site.start_with("w", ALL, &[("OTPOST_FREEZE_AT", "AttemptBegun:2")]);
     site.house.serving("w").await;
     let mut load = Load::new(&site, Seed::of(name));
-    load.doors = BROKER;
+    load.ingresses = BROKER;
     // One after the other: no other request is under way when it happens.
     load.publish_one(Kind::Plain).await;
     site.house.until_state(load.sent[0].id, "delivered").await;
@@ -66,7 +66,7 @@ impl<'a> Overtaken<'a> {
     /// Rows 1 to 5, with the worker frozen at this point.
     async fn at(point: &str, site: &'a Site) -> Self {
         checker::listen(site).await;
-        let doors = site.start("doors", DOORS).await;
+        let front_end = site.start("front-end", FRONT_END).await;
         let a = site.start_with("a", WORKER, &[("OTPOST_FREEZE_AT", point)]);
         site.house.serving("a").await;
         let to = "+447719999701";
@@ -78,7 +78,7 @@ impl<'a> Overtaken<'a> {
         wait::until("it is frozen", async || is_frozen(a.0.id())).await;
         let b = site.start("b", WORKER).await;
         site.house.until_state(id, "sent").await;
-        let overtaken = Self { site, sent, a, _others: [doors, b] };
+        let overtaken = Self { site, sent, a, _others: [front_end, b] };
         let row = overtaken.is("sent", 4, ["unknown", "accepted"]).await;
         assert_eq!(row.attempts[1].repeats, Some(1), "{row:#?}");
         overtaken
@@ -132,7 +132,7 @@ impl<'a> Overtaken<'a> {
 async fn a_receipt_comes_while_the_worker_with_the_answer_is_frozen() {
     let site = Site::build(Duration::from_millis(20)).await;
     checker::listen(&site).await;
-    let _doors = site.start("doors", DOORS).await;
+    let _front_end = site.start("front-end", FRONT_END).await;
     let a = site.start_with("a", WORKER, &[("OTPOST_FREEZE_AT", "AttemptAnswered")]);
     site.house.serving("a").await;
     let to = "+447719999702";

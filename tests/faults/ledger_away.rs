@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::checker::{self, Injected};
 use crate::load::Sent;
-use crate::site::{DOORS, Site, WORKER};
+use crate::site::{FRONT_END, Site, WORKER};
 use crate::support::house::away::Away;
 use crate::support::house::job;
 use crate::support::relay::Relay;
@@ -55,7 +55,7 @@ mod long {
         checker::listen(&site).await;
         let mut sent = vec![];
         site.instead.push(("time_out_s = 3".to_owned(), "time_out_s = 12".to_owned()));
-        let _doors = site.start("doors", DOORS).await;
+        let _front_end = site.start("front-end", FRONT_END).await;
         // Row 0: B alone has d5 in flight, and takes nothing more.
         let way = Relay::start(site.house.broker()).await;
         site.instead.push((site.house.broker().to_string(), way.addr().to_string()));
@@ -84,7 +84,7 @@ mod long {
 
         let away = Away::stop("postgres", "fast");
         // Rows 1 to 4.
-        wait::until("A knows", async || site.house.log("a").contains("the ledger is away")).await;
+        wait::until("A knows", async || site.house.log("a").contains("the ledger is unreachable")).await;
         assert!(site.ready("a").await.is_some(), "it is not ready");
         let d4 = site.has(D4, json!([]), json!({}), &mut sent).await;
         let body = job(D4, json!({})).to_string().into_bytes();
@@ -124,7 +124,7 @@ mod long {
         );
         assert_eq!((site.took(D3).await, site.took(D4).await), (vec![], vec!["sms".to_owned()]));
         assert!(
-            d3.attempts.iter().all(|a| a.begun_at < otpost::domain::clock::after(d3.born_at, SHORT_LIFE))
+            d3.attempts.iter().all(|a| a.begun_at < otpost::domain::clock::after(d3.admitted_at, SHORT_LIFE))
         );
         let d5 = site.house.ledger.find("default", d5).await.unwrap().unwrap();
         let twice = site.took(D5).await;

@@ -1,4 +1,4 @@
-//! Jobs of all kinds, by all doors, published as a careful producer does: until they are confirmed.
+//! Jobs of all kinds, over both ingresses, published as a careful producer does: until they are confirmed.
 
 use std::time::Duration;
 
@@ -160,7 +160,7 @@ pub(crate) enum Ingress {
     Http,
 }
 
-/// All doors, in parts.
+/// Both ingresses, in parts.
 const ALL: &[(u64, Ingress)] = &[(65, Ingress::Plain), (15, Ingress::Sealed), (20, Ingress::Http)];
 /// The broker's alone, and the other alone.
 pub(crate) const BROKER: &[(u64, Ingress)] = &[(65, Ingress::Plain), (15, Ingress::Sealed)];
@@ -179,14 +179,23 @@ pub(crate) struct Load<'a> {
     channel: Option<(Connection, Channel)>,
     serial: u32,
     /// By which doors.
-    pub(crate) doors: &'static [(u64, Ingress)],
+    pub(crate) ingresses: &'static [(u64, Ingress)],
     /// What its numbers begin with; eight digits follow.
     pub(crate) prefix: &'static str,
 }
 
 impl<'a> Load<'a> {
     pub(crate) fn new(site: &'a Site, seed: Seed) -> Self {
-        Self { site, seed, life: LIFE, sent: vec![], channel: None, serial: 0, doors: ALL, prefix: "+4477" }
+        Self {
+            site,
+            seed,
+            life: LIFE,
+            sent: vec![],
+            channel: None,
+            serial: 0,
+            ingresses: ALL,
+            prefix: "+4477",
+        }
     }
 
     /// So many of the mixture.
@@ -222,9 +231,9 @@ impl<'a> Load<'a> {
             let sign_in = (kind == Kind::Superseded).then(|| (format!("sign-in {to}"), *issued_at));
             let job = self.job(kind, to.clone(), sign_in);
             self.sent.last_mut().unwrap().newest = issued.iter().all(|other| other <= issued_at);
-            let door = self.seed.one_of(self.doors);
+            let ingress = self.seed.one_of(self.ingresses);
             for _ in 0..=usize::from(kind == Kind::Doubled) {
-                if !self.hand_over(door, &job).await {
+                if !self.hand_over(ingress, &job).await {
                     self.sent.pop();
                     break;
                 }
@@ -287,8 +296,8 @@ impl<'a> Load<'a> {
     }
 
     /// Whether otpost has taken it.
-    async fn hand_over(&mut self, door: Ingress, job: &Value) -> bool {
-        match door {
+    async fn hand_over(&mut self, ingress: Ingress, job: &Value) -> bool {
+        match ingress {
             Ingress::Plain => self.say("dispatch", job.to_string().as_bytes()).await,
             Ingress::Sealed => {
                 let sealed = seal(&self.site.house.root.tenant("default"), job);
@@ -356,7 +365,7 @@ impl<'a> Load<'a> {
                 sent.ok().and_then(|answer| answer.headers()["retry-after"].to_str().ok()?.parse().ok());
             Err(Duration::from_secs(wait.unwrap_or(1)))
         };
-        wait::as_told(Duration::from_secs(120), posted).await.expect("the API answers")
+        wait::retry(Duration::from_secs(120), posted).await.expect("the API answers")
     }
 }
 

@@ -30,7 +30,7 @@ fn memory_kb(process: &Process) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A caller of the HTTP door, each of whose jobs has a number of its own.
+/// A caller of the HTTP API, each of whose jobs has a number of its own.
 struct Caller {
     http: reqwest::Client,
     url: String,
@@ -117,13 +117,13 @@ mod long {
         let name = "very_many_numbers_leave_the_door_as_it_was";
         let mut site = Site::build(Duration::from_millis(20)).await;
         site.more += LIMITS;
-        let door = site.start("api", "api").await;
+        let api = site.start("api", "api").await;
         let mut caller = Caller::new(&site, Duration::from_secs(600), Seed::of(name)).await;
         let old = caller.pour(|posted| posted < FIRST).await.swap_remove(0);
-        let before = memory_kb(&door);
+        let before = memory_kb(&api);
         let end = Instant::now() + Duration::from_secs(120);
         let numbers = FIRST + caller.pour(|posted| posted < HELD || Instant::now() < end).await.len();
-        let grown = memory_kb(&door).saturating_sub(before);
+        let grown = memory_kb(&api).saturating_sub(before);
         println!("{numbers} numbers: {before} kB after the first {FIRST}, then {grown} kB more");
         assert!(grown < MOST_KB, "grown by {grown} kB over {numbers} numbers");
         assert_eq!(caller.post(&old).await, 200, "its id is known");
@@ -139,7 +139,7 @@ mod long {
     async fn what_is_owed_while_the_broker_takes_nothing_is_not_held_in_memory() {
         const WARM: usize = 500;
         const JOBS: usize = 5_200;
-        const OWED: i64 = 10_000;
+        const PENDING: i64 = 10_000;
         const MOST_KB: u64 = 12_000;
         let name = "what_is_owed_while_the_broker_takes_nothing_is_not_held_in_memory";
         let mut site = Site::build(Duration::from_millis(20)).await;
@@ -156,10 +156,10 @@ mod long {
         let look = connect(&site.house.ledger_url).await;
         let sql = "select count(*) filter (where state = 'delivered'), coalesce(sum(jsonb_array_length(owed)), 0)::bigint
                      from dispatch";
-        let (mut owed, mut most) = (0, 0);
+        let (mut pending, mut most) = (0, 0);
         let all_delivered = async || {
             let row = look.query_one(sql, &[]).await.unwrap();
-            owed = row.get(1);
+            pending = row.get(1);
             most = memory_kb(&all).max(most);
             (row.get::<_, i64>(0) == i64::try_from(sent.len()).unwrap()).then_some(())
         };
@@ -167,9 +167,9 @@ mod long {
         // Some scans for what is owed.
         wait::throughout(Duration::from_secs(5), async || most = memory_kb(&all).max(most)).await;
         let grown = most.saturating_sub(before);
-        println!("{owed} events owed: {before} kB before, {grown} kB more at most");
-        assert!(owed > OWED, "{owed} events are owed");
-        assert!(grown < MOST_KB, "grown by {grown} kB over {owed} events");
+        println!("{pending} events pending: {before} kB before, {grown} kB more at most");
+        assert!(pending > PENDING, "{pending} events are owed");
+        assert!(grown < MOST_KB, "grown by {grown} kB over {pending} events");
         drop(alarm);
 
         checker::settle(&site, &sent, Duration::from_secs(240)).await;

@@ -131,7 +131,7 @@ mod long {
         checker::listen(&site).await;
         let all = site.start("all", ALL).await;
         let mut load = Load::new(&site, Seed::of("a_carrier_that_hangs_holds_up_its_own_codes"));
-        load.doors = BROKER;
+        load.ingresses = BROKER;
         let quiet = Flow::warm(&site, &mut load).await;
         let held = Holds::now(&all);
         let mut french = Load::new(&site, Seed::of("to France"));
@@ -175,7 +175,7 @@ mod long {
         checker::listen(&site).await;
         let all = site.start("all", ALL).await;
         let mut load = Load::new(&site, Seed::of("who_listens_to_events_holds_up_no_code"));
-        load.doors = BROKER;
+        load.ingresses = BROKER;
         let quiet = Flow::warm(&site, &mut load).await;
         let held = Holds::now(&all);
 
@@ -189,17 +189,17 @@ mod long {
         hold_up(&site.house.vhost, "t.silent", true);
         let troubled = Flow::measure(&site, &mut load).await;
         let look = connect(&site.house.ledger_url).await;
-        let owed = "select count(*) from dispatch where tell_at is not null";
+        let pending = "select count(*) from dispatch where tell_at is not null";
         troubled.is_nearly(quiet);
         // What the carrier has just taken is written a moment later.
-        let all_owed = async || {
-            let owed: i64 = look.query_one(owed, &[]).await.unwrap().get(0);
-            (owed >= i64::try_from(PACED + BURST).unwrap()).then_some(owed)
+        let all_pending = async || {
+            let pending: i64 = look.query_one(pending, &[]).await.unwrap().get(0);
+            (pending >= i64::try_from(PACED + BURST).unwrap()).then_some(pending)
         };
-        let owed = wait::within(Duration::from_secs(10), all_owed).await.expect("no event can be told");
+        let pending = wait::within(Duration::from_secs(10), all_pending).await.expect("no event can be told");
         let hooks = "select count(*) from webhook";
         let hooks_waiting: i64 = look.query_one(hooks, &[]).await.unwrap().get(0);
-        assert!(hooks_waiting >= owed, "no webhook can be told: {hooks_waiting}");
+        assert!(hooks_waiting >= pending, "no webhook can be told: {hooks_waiting}");
 
         load.say("dispatch", b"no job").await;
         let dead = async || (checker::waiting(&site, "otpost.dead").await == 1).then_some(());
@@ -226,7 +226,7 @@ mod long {
         checker::listen(&site).await;
         let all = site.start("all", ALL).await;
         let mut load = Load::new(&site, Seed::of("a_hundred_thousand_due_codes"));
-        load.doors = BROKER;
+        load.ingresses = BROKER;
         let quiet = Flow::warm(&site, &mut load).await;
         let held = Holds::now(&all);
 

@@ -9,15 +9,15 @@ use crate::support::house::away::Away;
 use crate::support::relay::Direction;
 use crate::support::wait;
 use crate::support::world::connect;
-use crate::under_load::{aside, connected_anew, in_flight, under_load, workers_say};
+use crate::under_load::{blocking, connected_anew, in_flight, under_load, workers_say};
 
 /// Seen to fail: without the loop that connects again (not all jobs have rows).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_is_killed() {
     under_load("the_broker_is_killed", in_flight(0), async |site, _, _| {
-        let away = aside(|| Away::stop("rabbitmq", "kill")).await;
+        let away = blocking(|| Away::stop("rabbitmq", "kill")).await;
         workers_say(site, "consuming is down").await;
-        aside(move || drop(away)).await;
+        blocking(move || drop(away)).await;
     })
     .await;
 }
@@ -26,9 +26,9 @@ async fn the_broker_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_is_restarted_immediate() {
     under_load("the_ledger_is_restarted_immediate", in_flight(64), async |site, _, _| {
-        let away = aside(|| Away::stop("postgres", "immediate")).await;
-        workers_say(site, "the ledger is away").await;
-        aside(move || drop(away)).await;
+        let away = blocking(|| Away::stop("postgres", "immediate")).await;
+        workers_say(site, "the ledger is unreachable").await;
+        blocking(move || drop(away)).await;
     })
     .await;
 }
@@ -145,7 +145,7 @@ mod long {
         under_load("the_broker_closes_all_connections_twenty_times", in_flight(0), async |site, lines, _| {
             for _ in 0..20 {
                 let (before, vhost) = (lines.broker.counts(), site.house.vhost.clone());
-                aside(move || close_all_connections(&vhost)).await;
+                blocking(move || close_all_connections(&vhost)).await;
                 one_fault();
                 let anew = async || (lines.broker.counts().connections > before.connections).then_some(());
                 assert!(wait::within(Duration::from_secs(20), anew).await.is_some(), "nobody connects again");
@@ -161,8 +161,8 @@ mod long {
     async fn the_ledger_is_read_only_for_a_while() {
         under_load("the_ledger_is_read_only_for_a_while", in_flight(64), async |site, _, _| {
             let read_only = ReadOnly::begin(&site.house.ledger_url).await;
-            is_told(site, "takes no writes").await;
-            aside(move || drop(read_only)).await;
+            wait_for_log(site, "takes no writes").await;
+            blocking(move || drop(read_only)).await;
         })
         .await;
     }
@@ -175,8 +175,8 @@ mod long {
         under_load("the_ledgers_disk_is_full", in_flight(64), async |site, _, _| {
             let small = SmallDisk::begin(&site.house.ledger_url).await;
             small.disk.fill();
-            is_told(site, "disk is full; make room").await;
-            aside(move || drop(small)).await;
+            wait_for_log(site, "disk is full; make room").await;
+            blocking(move || drop(small)).await;
         })
         .await;
     }
@@ -199,7 +199,7 @@ mod long {
                 site.house.script(taken["to"].as_str().unwrap(), slow).await;
                 let taken = site.house.publish(&taken).await;
                 site.house.until_state(taken, "sending").await;
-                let raised = aside(move || alarm.on()).await;
+                let raised = blocking(move || alarm.on()).await;
                 site.house.until_state(taken, "delivered").await;
                 let api = site.api.to_string();
                 let body = posted.to_string();
@@ -208,23 +208,23 @@ mod long {
                 let look = connect(&site.house.ledger_url).await;
                 let uid: uuid::Uuid = answer["uid"].as_str().unwrap().parse().unwrap();
                 let sql = "select state = 'delivered' and tell_at is not null from dispatch where uid = $1";
-                let owed = async || look.query_one(sql, &[&uid]).await.unwrap().get::<_, bool>(0);
-                wait::until("it is delivered, and its end is owed", owed).await;
-                is_told(site, "alarm for memory or disk space is on").await;
-                assert!(owed().await, "{alarm:?}: it was told by a broker that takes nothing");
-                aside(move || drop(raised)).await;
+                let pending = async || look.query_one(sql, &[&uid]).await.unwrap().get::<_, bool>(0);
+                wait::until("it is delivered, and its end is pending", pending).await;
+                wait_for_log(site, "alarm for memory or disk space is on").await;
+                assert!(pending().await, "{alarm:?}: it was told by a broker that takes nothing");
+                blocking(move || drop(raised)).await;
             }
         })
         .await;
     }
 
     /// Both workers are not ready, and say why, for as long as five seconds.
-    async fn is_told(site: &Site, why: &str) {
+    async fn wait_for_log(site: &Site, why: &str) {
         for name in WORKERS {
             let said = async || site.ready(name).await;
             let all = async || said().await.is_some_and(|says| says.contains(why)).then_some(());
-            let told = wait::within(Duration::from_secs(20), all).await;
-            assert!(told.is_some(), "{name} never says that it {why}, but {:?}", said().await);
+            let found = wait::within(Duration::from_secs(20), all).await;
+            assert!(found.is_some(), "{name} never says that it {why}, but {:?}", said().await);
         }
         wait::throughout(Duration::from_secs(5), async || {
             for name in WORKERS {
@@ -288,11 +288,11 @@ mod long {
                     rabbitmqctl(&["set_permissions", "-p", &vhost, "guest", configure, write, read]);
                     close_all_connections(&vhost);
                 };
-                aside(set).await;
+                blocking(set).await;
             };
             permissions("^t[.].*", "^$", "^$").await;
             workers_say(site, "does not permit").await;
-            is_told(site, "does not permit").await;
+            wait_for_log(site, "does not permit").await;
             permissions(".*", ".*", ".*").await;
         })
         .await;
@@ -312,7 +312,7 @@ mod long {
                 let most = WORKERS.len() as i64 * otpost::ledger::Options::default().pool as i64;
                 let all = async || look.query_one(wait, &[]).await.unwrap().get::<_, i64>(0) >= most;
                 wait::until("as many wait as the workers have connections", all).await;
-                workers_say(site, "the ledger is away").await;
+                workers_say(site, "the ledger is unreachable").await;
                 let (body, began) = (job("+447730000003", json!({})).to_string(), Instant::now());
                 let (status, answer) =
                     site.house.post_bytes(&site.api.to_string(), &site.house.key, body.into()).await;
@@ -331,7 +331,7 @@ mod long {
     async fn the_ledgers_server_is_frozen() {
         under_load("the_ledgers_server_is_frozen", in_flight(0), async |site, _, _| {
             let frozen = Frozen::begin(server(&site.house.ledger_url).await);
-            workers_say(site, "the ledger is away").await;
+            workers_say(site, "the ledger is unreachable").await;
             drop(frozen);
         })
         .await;
@@ -343,7 +343,7 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_brokers_server_is_frozen() {
         under_load("the_brokers_server_is_frozen", in_flight(0), async |site, _, _| {
-            let pid = aside(|| rabbitmqctl(&["eval", "list_to_integer(os:getpid())."])).await;
+            let pid = blocking(|| rabbitmqctl(&["eval", "list_to_integer(os:getpid())."])).await;
             let frozen = Frozen::begin(vec![pid.trim().parse().unwrap()]);
             workers_say(site, "consuming is down").await;
             drop(frozen);
@@ -368,10 +368,10 @@ mod long {
                 site.by_hand.lock().unwrap().push(Sent::by_hand(&mut job));
                 site.house.publish(&job).await;
             }
-            let away = aside(|| Away::stop("rabbitmq", "clean")).await;
+            let away = blocking(|| Away::stop("rabbitmq", "clean")).await;
             lines.broker.pass();
             is_past(expires_at).await;
-            aside(move || drop(away)).await;
+            blocking(move || drop(away)).await;
         })
         .await;
         assert!(report.ends.get("expired").is_some_and(|expired| *expired >= WAITING), "{report:?}");
@@ -383,14 +383,14 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledger_is_away_for_minutes() {
         let report = under_load("the_ledger_is_away_for_minutes", in_flight(128), async |_, _, _| {
-            let away = aside(|| Away::stop("postgres", "fast")).await;
+            let away = blocking(|| Away::stop("postgres", "fast")).await;
             // Past the life of what comes in its first half minute, too.
             is_past(otpost::domain::clock::after(
                 otpost::domain::clock::now(),
                 LIFE + Duration::from_secs(30),
             ))
             .await;
-            aside(move || drop(away)).await;
+            blocking(move || drop(away)).await;
         })
         .await;
         assert!(report.ends["expired"] > 0, "{report:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use otpost::domain::attempt::{Outcome, Reason, ReceiptStatus, State};
-use otpost::ledger::Recorded;
+use otpost::ledger::RecordResult;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
@@ -32,7 +32,7 @@ enum Happens {
 }
 
 /// Receipts in any order and number, with turns in between; an answer somewhere, and days that pass somewhere or not.
-fn story() -> impl Strategy<Value = Vec<Happens>> {
+fn sequences() -> impl Strategy<Value = Vec<Happens>> {
     let receipt = prop_oneof![
         Just(Happens::Receipt(ReceiptStatus::Interim, None)),
         Just(Happens::Receipt(ReceiptStatus::Delivered, None)),
@@ -55,38 +55,38 @@ fn story() -> impl Strategy<Value = Vec<Happens>> {
 }
 
 /// Where it ends. What came before the days does not depend on its order; after them only `delivered` changes anything.
-fn end(story: &[Happens]) -> State {
+fn end(sequence: &[Happens]) -> State {
     let of = |verdict, part: &[Happens]| {
         part.iter().any(|h| matches!(h, Happens::Receipt(said, _) if *said == verdict))
     };
-    let days = story.iter().position(|h| *h == Happens::Days);
-    let in_time = &story[..days.unwrap_or(story.len())];
-    if of(ReceiptStatus::Delivered, story) {
+    let days = sequence.iter().position(|h| *h == Happens::Days);
+    let in_time = &sequence[..days.unwrap_or(sequence.len())];
+    if of(ReceiptStatus::Delivered, sequence) {
         State::Delivered
     } else if of(ReceiptStatus::Bad, in_time) {
         State::Undelivered
     } else if days.is_some() {
         State::Unconfirmed
-    } else if of(ReceiptStatus::Interim, story) || story.contains(&Happens::Answer(Outcome::Accepted)) {
+    } else if of(ReceiptStatus::Interim, sequence) || sequence.contains(&Happens::Answer(Outcome::Accepted)) {
         State::Sent
     } else {
         State::Sending
     }
 }
 
-/// Tells a story, and looks at the row after each of its parts.
-async fn tell(p: &Play, start: f64, story: &[Happens]) {
+/// Plays out a sequence, and looks at the row after each of its parts.
+async fn play_out(p: &Play, start: f64, sequence: &[Happens]) {
     p.world.at(start).await;
     let number = format!("{start}");
     let uid = p.admit(&with_begin(job(&[SMS], &number, p.world.time(start + 300.0)))).await;
     let begun = p.read(uid).await;
     let (mut version, mut heard) = (begun.version, vec![]);
-    for happens in story {
+    for happens in sequence {
         match happens {
             Happens::Receipt(verdict, reason) => {
                 let recorded = p.receipt(uid, 1, *verdict, *reason).await;
                 assert!(
-                    recorded == Recorded::NothingNew || !heard.contains(verdict),
+                    recorded == RecordResult::NothingNew || !heard.contains(verdict),
                     "the same again: {recorded:?}"
                 );
                 heard.push(*verdict);
@@ -108,9 +108,9 @@ async fn tell(p: &Play, start: f64, story: &[Happens]) {
     }
     turn(p, uid).await;
     let d = p.read(uid).await;
-    assert_eq!(d.state, end(story), "{d:#?}");
+    assert_eq!(d.state, end(sequence), "{d:#?}");
     assert_eq!(d.attempts.len(), 1, "a receipt begins nothing here");
-    let bad = story
+    let bad = sequence
         .iter()
         .find_map(|h| if let Happens::Receipt(ReceiptStatus::Bad, why) = h { *why } else { None });
     if d.state == State::Undelivered {
@@ -120,11 +120,11 @@ async fn tell(p: &Play, start: f64, story: &[Happens]) {
         assert!(d.code.is_none() && d.wake_at.is_none(), "ended: {d:#?}");
     }
     // Nobody has told anything: all that is owed is still there.
-    for pair in d.owed.windows(2) {
-        assert!(pair[0].version < pair[1].version, "O4: {:#?}", d.owed);
-        assert!(pair[0].state.may_become(pair[1].state), "O4: {:#?}", d.owed);
+    for pair in d.pending_events.windows(2) {
+        assert!(pair[0].version < pair[1].version, "O4: {:#?}", d.pending_events);
+        assert!(pair[0].state.may_become(pair[1].state), "O4: {:#?}", d.pending_events);
     }
-    assert_eq!(d.owed.last().map(|e| e.state), (d.state != State::Sending).then_some(d.state));
+    assert_eq!(d.pending_events.last().map(|e| e.state), (d.state != State::Sending).then_some(d.state));
 }
 
 async fn turn(p: &Play, uid: uuid::Uuid) {
@@ -133,7 +133,7 @@ async fn turn(p: &Play, uid: uuid::Uuid) {
     }
 }
 
-fn stories(name: &str, backend: Backend, cases: u32) {
+fn check_sequences(name: &str, backend: Backend, cases: u32) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let p = runtime.block_on(async { Play::new(World::held(backend).await) });
     let start = std::cell::Cell::new(0.0);
@@ -141,23 +141,23 @@ fn stories(name: &str, backend: Backend, cases: u32) {
     let mut seed = Seed::of(name);
     let bytes: Vec<u8> = (0..4).flat_map(|_| seed.next().to_be_bytes()).collect();
     let chance = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let told = TestRunner::new_with_rng(config, chance).run(&story(), |story| {
+    let result = TestRunner::new_with_rng(config, chance).run(&sequences(), |sequence| {
         start.set(start.get() + 1_000_000.0);
-        runtime.block_on(tell(&p, start.get(), &story));
+        runtime.block_on(play_out(&p, start.get(), &sequence));
         Ok(())
     });
-    told.unwrap_or_else(|e| panic!("{e}"));
+    result.unwrap_or_else(|e| panic!("{e}"));
 }
 
 /// Seen to fail, and so does the next one: where a final receipt counts although it was there before.
 #[test]
 fn the_order_of_receipts_does_not_matter_on_sqlite() {
-    stories("the_order_of_receipts_does_not_matter_on_sqlite", Backend::Sqlite, 400);
+    check_sequences("the_order_of_receipts_does_not_matter_on_sqlite", Backend::Sqlite, 400);
 }
 
 #[test]
 fn the_order_of_receipts_does_not_matter_on_postgres() {
-    stories("the_order_of_receipts_does_not_matter_on_postgres", Backend::Postgres, 400);
+    check_sequences("the_order_of_receipts_does_not_matter_on_postgres", Backend::Postgres, 400);
 }
 
 /// A hundred replays of each of three receipts, all at once.
@@ -184,14 +184,17 @@ async fn a_hundred_replays_change_nothing() {
         counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum::<u64>() >= 300
     })
     .await;
-    let d = site.house.until(id, "delivered", |d| d.state == State::Delivered && d.owed.is_empty()).await;
+    let d = site
+        .house
+        .until(id, "delivered", |d| d.state == State::Delivered && d.pending_events.is_empty())
+        .await;
     // At most: a bad one was recorded and decided on, then the good one.
     assert!(d.version <= sent.version + 4, "{} versions for two facts", d.version - sent.version);
-    let told = site.house.events(id);
-    let states: Vec<&str> = told.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    let events = site.house.events(id);
+    let states: Vec<&str> = events.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert!(
         [&["sent", "delivered"][..], &["sent", "undelivered", "delivered"]].contains(&&states[..]),
-        "{told:?}"
+        "{events:?}"
     );
     assert_eq!(site.house.accepted(to).await, 1);
     checker::check(&site, &all, Injected::default()).await;

@@ -63,7 +63,7 @@ impl Receiver {
         )
     }
 
-    /// Waits until nothing is owed to it any more; it was told what was told over the broker.
+    /// Waits until nothing is pending for it; it has received all that was published over the broker.
     pub(crate) async fn has_heard_all(&self, site: &Site) {
         let look = connect(&site.house.ledger_url).await;
         // The next try of some is minutes away. What is given up has none.
@@ -73,12 +73,12 @@ impl Receiver {
             let left = look.query_one("select count(*) from webhook", &[]).await.unwrap();
             left.get::<_, i64>(0) == 0
         };
-        wait::until("all webhooks are told", left).await;
+        wait::until("all webhooks are delivered", left).await;
         let answered = self.heard.answered.lock().unwrap().clone();
-        let told: HashSet<String> =
+        let published: HashSet<String> =
             answered.iter().map(|body| id(&serde_json::from_str(body).unwrap())).collect();
         for event in checker::heard(site).await {
-            assert!(told.contains(&id(&event)), "the webhook was never told {event}");
+            assert!(published.contains(&id(&event)), "the webhook never received {event}");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::watch::Watch;
 
 /// Everything in one process.
 pub(crate) const ALL: &str = "api,worker,receipts";
-pub(crate) const DOORS: &str = "api,receipts";
+pub(crate) const FRONT_END: &str = "api,receipts";
 pub(crate) const WORKER: &str = "worker";
 
 pub(crate) struct Site {
@@ -41,9 +41,9 @@ fn free_port() -> SocketAddr {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(Uuid::new_v4().as_fields().1));
     loop {
         let port = LOWEST + NEXT.fetch_add(1, Ordering::Relaxed) % MANY;
-        let door = SocketAddr::from(([127, 0, 0, 1], port));
-        if std::net::TcpListener::bind(door).is_ok() {
-            return door;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
         }
     }
 }

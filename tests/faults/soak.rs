@@ -15,7 +15,7 @@ use crate::support::node::{Alarm, close_all_connections};
 use crate::support::relay::Direction;
 use crate::support::wait;
 use crate::support::world::connect;
-use crate::under_load::{Lines, aside, under_load};
+use crate::under_load::{Lines, blocking, under_load};
 
 const SOAK: Duration = Duration::from_secs(150);
 
@@ -73,9 +73,9 @@ async fn meanwhile(site: &Site, time: Duration) {
 }
 
 async fn away(site: &Site, server: &'static str, how: &'static str, time: Duration) {
-    let away = aside(move || Away::stop(server, how)).await;
+    let away = blocking(move || Away::stop(server, how)).await;
     meanwhile(site, time).await;
-    aside(move || drop(away)).await;
+    blocking(move || drop(away)).await;
 }
 
 async fn break_server(site: &Site, seed: &mut Seed) {
@@ -87,13 +87,13 @@ async fn break_server(site: &Site, seed: &mut Seed) {
         Server::BrokerAway => away(site, "rabbitmq", "clean", time).await,
         Server::BrokerClosesAll => {
             let vhost = site.house.vhost.clone();
-            aside(move || close_all_connections(&vhost)).await;
+            blocking(move || close_all_connections(&vhost)).await;
         }
         Server::BrokerAlarm => {
             let alarm = if seed.below(2) == 0 { Alarm::Memory } else { Alarm::Disk };
-            let raised = aside(move || alarm.on()).await;
+            let raised = blocking(move || alarm.on()).await;
             meanwhile(site, time).await;
-            aside(move || drop(raised)).await;
+            blocking(move || drop(raised)).await;
         }
         Server::LedgerAway => away(site, "postgres", "immediate", time).await,
         Server::LedgerEndsAll => drop(end_backends(&connect(url).await).await),

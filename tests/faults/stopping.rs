@@ -12,7 +12,7 @@ use crate::site::{ALL, Site, WORKER};
 use crate::support::house::away::Away;
 use crate::support::house::process::Process;
 use crate::support::wait;
-use crate::under_load::{JOBS, aside, in_flight, under_load};
+use crate::under_load::{JOBS, blocking, in_flight, under_load};
 
 /// The grace of a process that stops is 20 s; a process that takes all of it, and the machine's slowness.
 const GRACE: Duration = Duration::from_secs(26);
@@ -46,11 +46,11 @@ async fn stopped_without(gone: Option<(&'static str, &'static str)>) {
     assert!(!heard.chunk().await.unwrap().unwrap().is_empty(), "events are heard");
     load.burst(JOBS).await;
     let trouble = Trouble::during(async {
-        let away = aside(move || gone.map(|(server, how)| Away::stop(server, how))).await;
+        let away = blocking(move || gone.map(|(server, how)| Away::stop(server, how))).await;
         let took = stop(&mut all).await;
         println!("{name}: {took:?}");
         assert!(gone.is_some() || took < AT_ONCE, "nothing is in its way, and it takes {took:?}");
-        aside(move || drop(away)).await;
+        blocking(move || drop(away)).await;
     });
     let trouble = Some(trouble.await);
     let mut end = async || while let Ok(Some(_)) = heard.chunk().await {};

@@ -11,7 +11,7 @@ use crate::excuse::Trouble;
 use crate::load::{BROKER, HTTP, Load};
 use crate::resources::Holds;
 use crate::seed::Seed;
-use crate::site::{DOORS, Site, WORKER};
+use crate::site::{FRONT_END, Site, WORKER};
 use crate::support::house::process::Process;
 use crate::support::relay::{Counts, Relay};
 use crate::support::wait;
@@ -48,13 +48,13 @@ pub(crate) async fn under_load(
     for (at, relay) in [(ledger, &lines.ledger), (broker, &lines.broker), (carrier, &lines.carrier)] {
         site.instead.push((at.to_string(), relay.addr().to_string()));
     }
-    let doors = site.start("doors", DOORS).await;
+    let front_end = site.start("front-end", FRONT_END).await;
     let mut workers = [site.start(WORKERS[0], WORKER).await, site.start(WORKERS[1], WORKER).await];
     let mut load = Load::new(&site, Seed::of(name));
     load.publish_each_and(JOBS).await;
-    let before = [&doors, &workers[0], &workers[1]].map(Holds::now);
+    let before = [&front_end, &workers[0], &workers[1]].map(Holds::now);
     let mut web = Load::new(&site, Seed::of(&format!("{name} over HTTP")));
-    (load.doors, web.doors, web.prefix) = (BROKER, HTTP, "+4478");
+    (load.ingresses, web.ingresses, web.prefix) = (BROKER, HTTP, "+4478");
     let over = AtomicBool::new(false);
     let breaking = async {
         let trouble = Trouble::during(breaks(&site, &lines, &mut workers)).await;
@@ -72,7 +72,7 @@ pub(crate) async fn under_load(
     let trouble = Some(trouble);
     let report = checker::check(&site, &sent, Injected { trouble, ..injected }).await;
     let [a, b] = &workers;
-    for (held, process) in before.into_iter().zip([&doors, a, b]) {
+    for (held, process) in before.into_iter().zip([&front_end, a, b]) {
         // Others are there in the place of those that a scenario has ended.
         if held.is_of(process) {
             held.come_back().await;
@@ -91,7 +91,7 @@ async fn until_over(load: &mut Load<'_>, pace: Duration, over: &AtomicBool) {
 }
 
 /// Calls of servers' own programs take seconds; all else goes on meanwhile.
-pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 

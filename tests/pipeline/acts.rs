@@ -1,4 +1,4 @@
-//! What a sender does afterwards, at both doors: traces 13 and 14, and the next step.
+//! What a sender does afterwards, over RabbitMQ and HTTP: traces 13 and 14, and the next step.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::house::{DOORS, House, WORKER, job};
+use crate::support::house::{FRONT_END, House, WORKER, job};
 use crate::support::relay::Relay;
 
 /// By which door an act comes.
@@ -70,7 +70,7 @@ async fn verified_while_a_timer_runs(house: &House, door: Ingress<'_>, to: &str)
     assert_eq!(d.wake_at, Some(d.order.expires_at), "nothing is due when the fallback's time comes");
     house.receipt(d.attempts[0].details.reference.as_deref().unwrap(), "delivered").await;
     let d = house.until_state(id, "delivered").await;
-    assert_eq!((d.version, d.attempts.len(), d.slots.len()), (6, 1, 1));
+    assert_eq!((d.version, d.attempts.len(), d.quota_uses.len()), (6, 1, 1));
     house.until_events(id, &["sent 2", "delivered 6"]).await;
     assert_eq!(house.accepted(to).await, 1, "no call");
 }
@@ -97,7 +97,7 @@ async fn cancelled_in_flight_and_accepted(house: &House, door: Ingress<'_>) {
     let d = house.until(id, "marked", |d| d.stop.is_some()).await;
     assert_eq!(d.wake_at, d.open().map(|a| a.deadline), "an open attempt's deadline stays");
     let d = house.until_state(id, "delivered").await;
-    assert_eq!((d.attempts.len(), d.slots_held), (1, true), "it was accepted: the receipt decides");
+    assert_eq!((d.attempts.len(), d.holds_quota_uses), (1, true), "it was accepted: the receipt decides");
     house.until_events(id, &["sent 4", "delivered 6"]).await;
     assert_eq!(house.accepted(to).await, 1, "no call");
 }
@@ -110,7 +110,7 @@ async fn cancelled_in_flight_and_unknown(house: &House, door: Ingress<'_>) {
     house.until(id, "in flight", |d| d.open().is_some()).await;
     act(house, door, id, "cancel", json!({})).await;
     let d = house.until(id, "decided", |d| d.version == 4).await;
-    assert_eq!((words(&d), d.state.as_str(), d.slots_held), (vec!["unknown"], "sending", true));
+    assert_eq!((words(&d), d.state.as_str(), d.holds_quota_uses), (vec!["unknown"], "sending", true));
     assert_eq!(d.wake_at, Some(d.order.expires_at), "no repeat");
 }
 
@@ -121,7 +121,7 @@ async fn cancelled_while_put_off(house: &House, door: Ingress<'_>, to: &str) {
     house.until(id, "put off", |d| d.attempts.first().is_some_and(|a| a.outcome.is_some())).await;
     act(house, door, id, "cancel", json!({})).await;
     let d = house.until_state(id, "cancelled").await;
-    assert_eq!((d.version, d.slots_held, d.code, d.wake_at), (4, false, None, None));
+    assert_eq!((d.version, d.holds_quota_uses, d.code, d.wake_at), (4, false, None, None));
     house.until_events(id, &["cancelled 4"]).await;
     assert_eq!(house.accepted(to).await, 0);
 }
@@ -229,32 +229,32 @@ async fn not_verified_changes_nothing(house: &House, app: &App) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancelled_before_anything_was_accepted() {
     let house = House::build(Duration::from_millis(50)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
     let j = job("+447701001402", json!({}));
-    assert_eq!(house.post(&doors, &j).await.0, 202);
+    assert_eq!(house.post(&front_end, &j).await.0, 202);
     let queued: Uuid = j["id"].as_str().unwrap().parse().unwrap();
-    assert_eq!(house.act(&doors, queued, "cancel", &json!({})).await.0, 202);
+    assert_eq!(house.act(&front_end, queued, "cancel", &json!({})).await.0, 202);
 
     let relay = Relay::start(house.gateway.addr()).await;
     relay.delay(Duration::from_millis(700));
-    let mut config = house.at_doors(&doors);
+    let mut config = house.config_behind(&front_end);
     let c1 = config.carriers.get_mut("c1").unwrap().twilio.as_mut().unwrap();
     c1.base_url = format!("http://{}", relay.addr());
     let worker = house.start(config, WORKER).await;
     let d = house.until_state(queued, "cancelled").await;
-    assert_eq!((d.version, d.attempts.len(), d.slots_held), (3, 0, false));
+    assert_eq!((d.version, d.attempts.len(), d.holds_quota_uses), (3, 0, false));
     house.until_events(queued, &["cancelled 3"]).await;
 
     let to = "+447701001404";
     house.script(to, json!(["unavailable"])).await;
     let id = house.publish(&job(to, json!({}))).await;
     house.until(id, "in flight", |d| d.open().is_some()).await;
-    assert_eq!(house.act(&doors, id, "cancel", &json!({})).await.0, 202);
+    assert_eq!(house.act(&front_end, id, "cancel", &json!({})).await.0, 202);
     let d = house.until_state(id, "cancelled").await;
-    assert_eq!((words(&d), d.version, d.slots_held), (vec!["unavailable"], 4, false));
+    assert_eq!((words(&d), d.version, d.holds_quota_uses), (vec!["unavailable"], 4, false));
     house.until_events(id, &["cancelled 4"]).await;
     worker.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 /// A broker user is tied to its tenants; RabbitMQ checks that a message's `user_id` is its connection's.

@@ -9,7 +9,7 @@ use otpost::domain::dispatch::Dispatch;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::house::{DOORS, House, WORKER, in_seconds, job};
+use crate::support::house::{FRONT_END, House, WORKER, in_seconds, job};
 use crate::support::relay::{Direction, Relay};
 
 /// Of a code's life: nothing begins with less than ten seconds of it.
@@ -18,14 +18,14 @@ const TOO_LITTLE: Duration = Duration::from_secs(9);
 /// A worker that has a relay between it and its ledger, and doors that have not.
 async fn parts(house: &House) -> (App, App, Relay) {
     let relay = Relay::start(house.database().await).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
-    let mut config = house.at_doors(&doors);
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
+    let mut config = house.config_behind(&front_end);
     config.ledger.url = Some(house.ledger_by(&relay).into());
     // No deadline passes meanwhile.
     config.carriers.get_mut("c1").unwrap().time_out_s = 10;
     let worker = house.start(config, WORKER).await;
     house.until_consumed().await;
-    (doors, worker, relay)
+    (front_end, worker, relay)
 }
 
 /// The server commits, nobody hears of it, and nobody comes through until this holds.
@@ -49,21 +49,21 @@ fn outcomes(d: &Dispatch) -> Vec<&'static str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_begin_that_came_through_unheard_is_sent_in_time_or_not_at_all() {
     let house = House::build(Duration::from_millis(20)).await;
-    let (doors, worker, relay) = parts(&house).await;
+    let (front_end, worker, relay) = parts(&house).await;
     for (to, away, expected) in [
         ("+447701000181", Duration::from_millis(1900), vec!["accepted"]),
         ("+447701000182", Duration::from_millis(4500), vec!["not_sent", "accepted"]),
     ] {
         relay.cut_when(Direction::ToUpstream, b"deadline_ms", false);
         let j = job(to, json!({}));
-        assert_eq!(house.post(&doors, &j).await.0, 202);
+        assert_eq!(house.post(&front_end, &j).await.0, 202);
         let id = j["id"].as_str().unwrap().parse().unwrap();
         is_away(&house, &relay, id, |d| age(d) > away).await;
         let d = house.until_state(id, "delivered").await;
         assert_eq!((outcomes(&d), house.accepted(to).await), (expected, 1), "away for {away:?}");
     }
     worker.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 /// The job was admitted with its first begin, and the row cannot be read when that is found out.
@@ -72,7 +72,7 @@ async fn a_begin_that_came_through_unheard_is_sent_in_time_or_not_at_all() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_came_through_unheard_is_not_left_unknown() {
     let house = House::build(Duration::from_millis(20)).await;
-    let (doors, worker, relay) = parts(&house).await;
+    let (front_end, worker, relay) = parts(&house).await;
     let to = "+447701000183";
     let j = job(to, json!({}));
     relay.cut_when(Direction::ToUpstream, j["id"].as_str().unwrap().as_bytes(), false);
@@ -84,7 +84,7 @@ async fn an_admission_that_came_through_unheard_is_not_left_unknown() {
     assert!(!outcomes(&d).contains(&"unknown"), "{d:?}");
     assert_eq!(house.accepted(to).await, 1);
     worker.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 /// The same, and the code's life is over when that is found out.
@@ -93,7 +93,7 @@ async fn an_admission_that_came_through_unheard_is_not_left_unknown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admission_that_came_through_unheard_may_have_expired_since() {
     let house = House::build(Duration::from_millis(20)).await;
-    let (doors, worker, relay) = parts(&house).await;
+    let (front_end, worker, relay) = parts(&house).await;
     let to = "+447701000184";
     let j = job(to, json!({"expires_at": in_seconds(13)}));
     relay.cut_when(Direction::ToUpstream, j["id"].as_str().unwrap().as_bytes(), false);
@@ -102,5 +102,5 @@ async fn an_admission_that_came_through_unheard_may_have_expired_since() {
     let d = house.until(id, "final", |d| d.state.is_final()).await;
     assert_eq!((d.state.as_str(), outcomes(&d), house.accepted(to).await), ("expired", vec!["not_sent"], 0));
     worker.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }

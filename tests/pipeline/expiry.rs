@@ -37,9 +37,9 @@ async fn while_snoozed() {
     let to = "+447701001502";
     let id = house.publish(&job(to, json!({"expires_at": in_seconds(28)}))).await;
     let d = house.until(id, "snoozed", |d| d.snoozes == 1).await;
-    assert_eq!((d.version, d.state.as_str(), d.slots_held), (1, "queued", true));
+    assert_eq!((d.version, d.state.as_str(), d.holds_quota_uses), (1, "queued", true));
     let d = house.until_state(id, "expired").await;
-    assert_eq!((d.version, d.attempts.len(), d.slots_held, d.code), (5, 0, false, None));
+    assert_eq!((d.version, d.attempts.len(), d.holds_quota_uses, d.code), (5, 0, false, None));
     let ended = d.wake_at.is_none() && otpost::domain::clock::now() < d.order.expires_at;
     assert!(ended, "with its last chance, not with the code's end");
     house.until_events(id, &["expired 5"]).await;
@@ -61,7 +61,7 @@ async fn accepted_without_a_receipt_and_corrected() {
     let d = house.until(id, "without its code", |d| d.code.is_none()).await;
     assert_eq!((d.version, d.state.as_str()), (3, "sent"), "the receipt is still awaited");
     let d = house.until_state(id, "unconfirmed").await;
-    assert_eq!((d.version, d.wake_at, d.slots_held), (4, None, true));
+    assert_eq!((d.version, d.wake_at, d.holds_quota_uses), (4, None, true));
     house.until_events(id, &["sent 2", "unconfirmed 4"]).await;
     let sid = d.attempts[0].details.reference.clone().unwrap();
     house.receipt(&sid, "delivered").await;

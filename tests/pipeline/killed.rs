@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::house::{DOORS, House, WORKER, job};
+use crate::support::house::{FRONT_END, House, WORKER, job};
 use crate::support::relay::{Direction, Relay};
 
 /// Class and method of AMQP 0-9-1's `basic.ack`.
@@ -16,10 +16,10 @@ const BASIC_ACK: [u8; 4] = [0, 60, 0, 80];
 async fn before_the_first_byte() {
     // No receipt overtakes the answer.
     let house = House::build(Duration::from_millis(500)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
     let broker = Relay::start(house.broker()).await;
     let carrier = Relay::start(house.gateway.addr()).await;
-    let victim = house.process_through("worker", doors.receipts.unwrap(), "victim", &broker, &carrier);
+    let victim = house.process_through("worker", front_end.receipts.unwrap(), "victim", &broker, &carrier);
     house.serving("victim").await;
     house.until_consumed().await;
     // What was sent to the carrier does not arrive; the ack is held up, and the worker killed over it.
@@ -35,15 +35,15 @@ async fn before_the_first_byte() {
     assert_eq!((d.version, d.state.as_str(), house.accepted(to).await), (1, "sending", 0));
     victim.signal("KILL");
     carrier.cut();
-    let survivor = house.start(house.at_doors(&doors), WORKER).await;
+    let survivor = house.start(house.config_behind(&front_end), WORKER).await;
     let d = house.until_state(id, "delivered").await;
     let words: Vec<&str> = d.attempts.iter().map(|a| a.outcome.unwrap().word()).collect();
-    assert_eq!((words, d.version, d.slots.len()), (vec!["unknown", "accepted"], 6, 1));
+    assert_eq!((words, d.version, d.quota_uses.len()), (vec!["unknown", "accepted"], 6, 1));
     house.until_events(id, &["sent 4", "delivered 6"]).await;
     assert_eq!(house.accepted(to).await, 1, "one text, late");
     assert_eq!(house.waiting("otpost.dispatch").await, 0, "it came again, was known, and was acked");
     survivor.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 /// b) The carrier accepted, the worker dies before it hears so.
@@ -51,8 +51,8 @@ async fn before_the_first_byte() {
 async fn after_the_answer() {
     // No receipt overtakes the answer.
     let house = House::build(Duration::from_millis(500)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
-    let victim = house.worker_process(doors.receipts.unwrap(), "victim");
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
+    let victim = house.worker_process(front_end.receipts.unwrap(), "victim");
     let (told, silent) = ("+447701000101", "+447701000120");
     for to in [told, silent] {
         house.script(to, json!([{"outcome": "hold", "seconds": 60}])).await;
@@ -63,7 +63,7 @@ async fn after_the_answer() {
         house.until_accepted(to, 1).await;
     }
     victim.signal("KILL");
-    let survivor = house.start(house.at_doors(&doors), WORKER).await;
+    let survivor = house.start(house.config_behind(&front_end), WORKER).await;
     let sid = house.record("accepted", Some(told)).await[0]["sid"].as_str().unwrap().to_owned();
     house.receipt(&sid, "delivered").await;
     house.until_state(a, "delivered").await;
@@ -74,5 +74,5 @@ async fn after_the_answer() {
     assert_eq!((house.accepted(told).await, house.accepted(silent).await), (1, 2));
     house.until_events(b, &["sent 4", "delivered 6"]).await;
     survivor.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use otpost::app::Roles;
 use otpost::intake::envelope::Envelope;
 use serde_json::json;
-use support::house::{DOORS, House, WORKER, in_seconds, job};
+use support::house::{FRONT_END, House, WORKER, in_seconds, job};
 
 /// One house for all traces that disturb nothing: each has numbers of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn trace_1(house: &House) {
     let d = house.until_state(id, "delivered").await;
     house.until_events(id, &["sent 2", "delivered 4"]).await;
     assert_eq!(house.accepted(to).await, 1);
-    assert_eq!((d.version, d.code.is_none(), d.slots_held), (4, true, true));
+    assert_eq!((d.version, d.code.is_none(), d.holds_quota_uses), (4, true, true));
     let events = house.all_events();
     let event =
         events.iter().find(|e| e["data"]["id"] == json!(id) && e["data"]["state"] == "delivered").unwrap();
@@ -67,29 +67,29 @@ async fn trace_1(house: &House) {
     assert_eq!(event["data"]["carrier"], "c1");
     let asked = &house.record("accepted", Some(to)).await[0];
     assert!((285..=300).contains(&asked["validity_s"].as_u64().unwrap()), "the remaining life: {asked}");
-    house.until(id, "told", |d| d.owed.is_empty()).await;
+    house.until(id, "published", |d| d.pending_events.is_empty()).await;
 }
 
 /// The doors have no broker, so no wake-up reaches the worker: the due scan finds the row.
 async fn trace_2(house: &House) {
     let mut config = house.config(&["c1"]);
     config.amqp.url = None;
-    let doors = house.start(config, DOORS).await;
+    let front_end = house.start(config, FRONT_END).await;
     let to = "+447701000002";
     let mut ids = vec![];
     for _ in 0..3 {
         let j = job(to, json!({}));
-        let (status, body) = house.post(&doors, &j).await;
+        let (status, body) = house.post(&front_end, &j).await;
         assert_eq!((status, body["state"].as_str()), (202, Some("queued")));
         ids.push(j["id"].as_str().unwrap().parse().unwrap());
     }
     for id in ids {
         let d = house.until_state(id, "delivered").await;
-        let begun = d.attempts[0].begun_at.as_millisecond() - d.born_at.as_millisecond();
+        let begun = d.attempts[0].begun_at.as_millisecond() - d.admitted_at.as_millisecond();
         assert!(begun < 2500, "a lost wake-up costs at most a scan: {begun} ms");
     }
     assert_eq!(house.accepted(to).await, 3);
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 async fn trace_3(house: &House, app: &otpost::app::App) {
@@ -163,7 +163,7 @@ async fn put_off_beyond_the_last_chance(house: &House) {
     house.script(to, json!([{"outcome": "throttle", "retry_after_s": 600}, {"outcome": "throttle", "retry_after_s": 600}])).await;
     let id = house.publish(&job(to, json!({"expires_at": in_seconds(15)}))).await;
     let d = house.until_state(id, "expired").await;
-    assert_eq!((d.attempts.len(), d.version, d.slots_held), (2, 4, false));
+    assert_eq!((d.attempts.len(), d.version, d.holds_quota_uses), (2, 4, false));
     let gap = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
     assert!((2000..4500).contains(&gap), "the last chance is 12 s before the end: {gap} ms");
     house.until_events(id, &["expired 4"]).await;
@@ -189,9 +189,9 @@ async fn left_for_a_call_before_its_last_chance(house: &House) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trace_4b_two_workers_let_no_more_than_the_rule_through() {
     let house = House::build(Duration::from_millis(50)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
     let config = || {
-        let mut config = house.at_doors(&doors);
+        let mut config = house.config_behind(&front_end);
         config.limits.number = vec!["5/10m".parse().unwrap()];
         config
     };
@@ -217,7 +217,7 @@ async fn trace_4b_two_workers_let_no_more_than_the_rule_through() {
         assert!(metrics.contains("otpost_admissions_total{door=\"amqp\""), "both took some: {metrics}");
         worker.stop().await;
     }
-    doors.stop().await;
+    front_end.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,11 +73,11 @@ impl Ingress<'_> {
 
 /// Seen to fail: where a notice is counted as a code (`admission`), and where its calls are counted as a code's
 /// (`channel_limit`).
-async fn notices_are_sent_and_counted_apart(door: &Ingress<'_>) {
+async fn notices_are_sent_and_counted_apart(ingress: &Ingress<'_>) {
     let (to, called) = ("+447709000001", "+447709000002");
-    let d = door.ends(&notice(to, json!({})), "delivered").await;
+    let d = ingress.ends(&notice(to, json!({})), "delivered").await;
     assert_eq!((d.order.template.as_str(), d.code), ("two_step_notice", None));
-    let got = &door.house.record("accepted", Some(to)).await[0];
+    let got = &ingress.house.record("accepted", Some(to)).await[0];
     assert_eq!(
         got["body"],
         json!(format!(
@@ -86,69 +86,69 @@ async fn notices_are_sent_and_counted_apart(door: &Ingress<'_>) {
     );
     assert!((285..=300).contains(&got["validity_s"].as_u64().unwrap()), "the remaining life: {got}");
     // A code, which takes the one place of codes, and finds it free.
-    door.ends(&two_step(to, json!({})), "delivered").await;
-    let got = &door.house.record("accepted", Some(to)).await[1];
+    ingress.ends(&two_step(to, json!({})), "delivered").await;
+    let got = &ingress.house.record("accepted", Some(to)).await[1];
     assert_eq!(
         got["body"],
         "Shop: 481516 is your code. It expires in 5 minutes. Nobody from Shop will ask you for it.\n\n@verify.shop.example #481516"
     );
-    assert_eq!(door.post(&two_step(to, json!({}))).await.0, 429);
+    assert_eq!(ingress.post(&two_step(to, json!({}))).await.0, 429);
     // The second notice passes, the third does not.
-    door.ends(&notice(to, json!({})), "delivered").await;
-    let (status, problem) = door.post(&notice(to, json!({}))).await;
+    ingress.ends(&notice(to, json!({})), "delivered").await;
+    let (status, problem) = ingress.post(&notice(to, json!({}))).await;
     assert_eq!((status, problem["reason"].as_str()), (429, Some("quota")), "{problem}");
-    assert_eq!(door.house.accepted(to).await, 3);
+    assert_eq!(ingress.house.accepted(to).await, 3);
 
     // By a call too.
     let call = json!({"channels": ["voice"]});
-    door.ends(&notice(called, call.clone()), "delivered").await;
-    let spoken = &door.house.record("accepted", Some(called)).await[0]["transcript"];
+    ingress.ends(&notice(called, call.clone()), "delivered").await;
+    let spoken = &ingress.house.record("accepted", Some(called)).await[0]["transcript"];
     assert!(spoken.as_str().unwrap().contains("Two-step verification was turned off"), "{spoken}");
-    door.ends(&two_step(called, call.clone()), "delivered").await;
-    let spoken = &door.house.record("accepted", Some(called)).await[1]["transcript"];
+    ingress.ends(&two_step(called, call.clone()), "delivered").await;
+    let spoken = &ingress.house.record("accepted", Some(called)).await[1]["transcript"];
     assert_eq!(spoken.as_str().unwrap().matches("4, 8, 1, 5, 1, 6").count(), 3, "{spoken}");
-    let d = door.ends(&notice(called, call), "limited").await;
+    let d = ingress.ends(&notice(called, call), "limited").await;
     assert_eq!(d.reason, Some(Reason::VoiceQuota));
 }
 
-async fn a_code_where_there_must_be_none_and_none_where_there_must_be_one(door: &Ingress<'_>) {
+async fn a_code_where_there_must_be_none_and_none_where_there_must_be_one(ingress: &Ingress<'_>) {
     let to = "+447709000003";
     let mut with_code = notice(to, json!({}));
     with_code["code"] = json!("481516");
     let mut without = two_step(to, json!({}));
     without["code"] = Value::Null;
     for (job, rule) in [(with_code, "uses no code"), (without, "is missing")] {
-        let (status, problem) = door.post(&job).await;
+        let (status, problem) = ingress.post(&job).await;
         assert_eq!((status, problem["field"].as_str()), (422, Some("code")), "{problem}");
         assert!(problem["rule"].as_str().unwrap().contains(rule), "{problem}");
         assert!(!problem.to_string().contains("481516"), "{problem}");
     }
-    assert_eq!(door.house.accepted(to).await, 0);
+    assert_eq!(ingress.house.accepted(to).await, 0);
 }
 
-async fn the_newest_notice_wins_and_feedback_on_one_changes_nothing(door: &Ingress<'_>) {
+async fn the_newest_notice_wins_and_feedback_on_one_changes_nothing(ingress: &Ingress<'_>) {
     let to = "+447709000004";
     let at =
         |second: u8| json!({"supersedes": "settings", "issued_at": format!("2026-01-01T00:00:{second:02}Z")});
     let newer = notice(to, at(2));
-    door.ends(&newer, "delivered").await;
-    let (status, problem) = door.post(&notice(to, at(1))).await;
+    ingress.ends(&newer, "delivered").await;
+    let (status, problem) = ingress.post(&notice(to, at(1))).await;
     assert_eq!((status, problem["type"].as_str()), (409, Some("https://otpost.io/problems/superseded")));
     for verified in [true, false] {
-        let api = door.app.api.unwrap();
+        let api = ingress.app.api.unwrap();
         let url = format!("http://{api}/v1/dispatches/{}/feedback", id(&newer));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let sent =
-            http.post(url).bearer_auth(&door.key).body(json!({"verified": verified}).to_string()).send();
+            http.post(url).bearer_auth(&ingress.key).body(json!({"verified": verified}).to_string()).send();
         assert_eq!(sent.await.unwrap().status(), 200, "{verified}");
     }
 }
 
-async fn all(door: &Ingress<'_>) {
+async fn all(ingress: &Ingress<'_>) {
     tokio::join!(
-        notices_are_sent_and_counted_apart(door),
-        a_code_where_there_must_be_none_and_none_where_there_must_be_one(door),
-        the_newest_notice_wins_and_feedback_on_one_changes_nothing(door),
+        notices_are_sent_and_counted_apart(ingress),
+        a_code_where_there_must_be_none_and_none_where_there_must_be_one(ingress),
+        the_newest_notice_wins_and_feedback_on_one_changes_nothing(ingress),
     );
 }
 

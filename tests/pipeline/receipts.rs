@@ -10,7 +10,7 @@ use crate::support::house::{House, job};
 
 pub(crate) async fn trace_7(house: &House) {
     // a: a receipt proves what the answer did not say.
-    let told = async {
+    let reported = async {
         let to = "+447701000071";
         house.script(to, json!([{"outcome": "hold", "seconds": 60}])).await;
         let id = house.publish(&job(to, json!({}))).await;
@@ -63,7 +63,7 @@ pub(crate) async fn trace_7(house: &House) {
         assert_eq!(d.wake_at, Some(d.order.expires_at), "now only the code's end is awaited");
         assert_eq!(house.accepted(to).await, 2);
     };
-    tokio::join!(told, on_its_way, repeated, twice);
+    tokio::join!(reported, on_its_way, repeated, twice);
 }
 
 pub(crate) async fn trace_8(house: &House) {
@@ -107,14 +107,14 @@ async fn bad_before_the_answer(house: &House) {
     let [text, call] = &d.attempts[..] else { panic!("a text and a call: {:?}", d.attempts) };
     assert_eq!((text.step, text.details.reference.as_deref()), (1, Some(sid.as_str())));
     assert_eq!((call.step, call.outcome, call.receipt), (2, Some(Outcome::Accepted), None));
-    assert_eq!((d.version, d.slots.len()), (7, 2), "a slot, and a call's");
-    let told = house.all_events();
-    let told =
-        told.iter().find(|e| e["data"]["id"] == json!(id) && e["data"]["state"] == "delivered").unwrap();
+    assert_eq!((d.version, d.quota_uses.len()), (7, 2), "a slot, and a call's");
+    let events = house.all_events();
+    let event =
+        events.iter().find(|e| e["data"]["id"] == json!(id) && e["data"]["state"] == "delivered").unwrap();
     assert_eq!(
-        (&told["data"]["step"], &told["data"]["attempt"]),
+        (&event["data"]["step"], &event["data"]["attempt"]),
         (&json!(1), &json!(format!("{}-1", d.order.uid))),
-        "{told}"
+        "{event}"
     );
     assert_eq!(house.accepted(to).await, 2);
 }
@@ -162,7 +162,7 @@ async fn delivered_while_the_call_is_open(house: &House) {
     assert_eq!(d.wake_at, d.open().map(|call| call.deadline), "the call's request is still open");
     let d = house.until(id, "called", |d| d.open().is_none() && d.wake_at.is_none()).await;
     assert_eq!((d.attempts[1].outcome, d.state.as_str()), (Some(Outcome::Accepted), "delivered"));
-    assert_eq!((d.attempts.len(), d.slots.len()), (2, 2), "nothing more, and the call took its slot");
+    assert_eq!((d.attempts.len(), d.quota_uses.len()), (2, 2), "nothing more, and the call took its slot");
     house.until(id, "the call's receipt", |d| d.attempts[1].receipt == Some(ReceiptStatus::Delivered)).await;
     house.until_events(id, &["sent 2", "delivered 5"]).await;
     assert_eq!(house.accepted(to).await, 2);

@@ -7,7 +7,7 @@ use otpost::domain::attempt::Outcome;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::house::{DOORS, House, WORKER, job};
+use crate::support::house::{FRONT_END, House, WORKER, job};
 use crate::support::relay::Relay;
 
 /// A code to sign in with, of a number's one purpose.
@@ -44,7 +44,7 @@ async fn accepted(house: &House, app: &App) {
     assert!(house.ledger.find("default", id).await.unwrap().is_none(), "an answer, and no row");
     house.publish(&older).await;
     let d = house.until_state(id, "superseded").await;
-    assert_eq!((d.version, d.attempts.len(), d.slots.len(), d.code), (1, 0, 0, None));
+    assert_eq!((d.version, d.attempts.len(), d.quota_uses.len(), d.code), (1, 0, 0, None));
     house.until_events(id, &["superseded 1"]).await;
     assert_eq!(house.accepted(to).await, 2, "both texts");
 }
@@ -60,7 +60,7 @@ async fn unknown(house: &House) {
     let d = house.until(x, "decided", |d| d.version == 4).await;
     assert_eq!((d.attempts[0].outcome, d.state.as_str()), (Some(Outcome::Unknown), "sending"));
     assert_eq!(d.wake_at, Some(d.order.expires_at), "no repeat and no call: its receipt is awaited");
-    assert!(d.slots_held && house.events(x).is_empty());
+    assert!(d.holds_quota_uses && house.events(x).is_empty());
     assert_eq!(house.accepted(to).await, 2);
 }
 
@@ -68,11 +68,11 @@ async fn unknown(house: &House) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trace_12b_what_was_not_taken_is_not_tried_again() {
     let house = House::build(Duration::from_millis(50)).await;
-    let doors = house.start(house.config(&["c1"]), DOORS).await;
+    let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
     // Time for the newer one to come while the older one's request is open.
     let relay = Relay::start(house.gateway.addr()).await;
     relay.delay(Duration::from_millis(700));
-    let mut config = house.at_doors(&doors);
+    let mut config = house.config_behind(&front_end);
     let c1 = config.carriers.get_mut("c1").unwrap().twilio.as_mut().unwrap();
     c1.base_url = format!("http://{}", relay.addr());
     let worker = house.start(config, WORKER).await;
@@ -83,12 +83,12 @@ async fn trace_12b_what_was_not_taken_is_not_tried_again() {
     let y = house.publish(&sign_in(to, 2, &json!({"code": "999999"}))).await;
     let d = house.until_state(x, "superseded").await;
     assert_eq!(d.attempts.iter().map(|a| a.outcome).collect::<Vec<_>>(), [Some(Outcome::Unavailable)]);
-    assert_eq!((d.version, d.slots_held, d.code, d.wake_at), (4, false, None, None));
+    assert_eq!((d.version, d.holds_quota_uses, d.code, d.wake_at), (4, false, None, None));
     house.until_events(x, &["superseded 4"]).await;
     house.until_state(y, "delivered").await;
     let accepted = house.record("accepted", Some(to)).await;
     assert_eq!(accepted.len(), 1, "the newer text alone: {accepted:?}");
     assert!(accepted[0]["body"].as_str().unwrap().contains("999999"), "{accepted:?}");
     worker.stop().await;
-    doors.stop().await;
+    front_end.stop().await;
 }

@@ -102,12 +102,12 @@ async fn after_a_landline(house: &House) {
     let to = "+447701002008";
     let id = text_then_call(house, to, "not_mobile", json!({})).await;
     let d = house.until_state(id, "limited").await;
-    assert_eq!((d.version, d.step, d.slots_held, d.code.is_none()), (3, 3, false, true));
+    assert_eq!((d.version, d.step, d.holds_quota_uses, d.code.is_none()), (3, 3, false, true));
     assert_eq!(reason(&d), Some("voice_quota"));
     house.until_events(id, &["limited 3"]).await;
-    let told = house.all_events();
-    let told = told.iter().find(|e| e["data"]["id"] == json!(id)).unwrap();
-    assert!((3500..=3600).contains(&told["data"]["retry_after_s"].as_u64().unwrap()), "{told}");
+    let events = house.all_events();
+    let event = events.iter().find(|e| e["data"]["id"] == json!(id)).unwrap();
+    assert!((3500..=3600).contains(&event["data"]["retry_after_s"].as_u64().unwrap()), "{event}");
     assert_eq!(house.accepted(to).await, 1, "the call before it");
 }
 
@@ -117,13 +117,13 @@ async fn alone(house: &House, app: &App) {
     call(house, to).await;
     let id = house.publish(&job(to, json!({"channels": ["voice"]}))).await;
     let d = house.until_state(id, "limited").await;
-    assert_eq!((d.version, d.step, d.slots.len(), reason(&d)), (1, 2, 0, Some("voice_quota")));
+    assert_eq!((d.version, d.step, d.quota_uses.len(), reason(&d)), (1, 2, 0, Some("voice_quota")));
     house.until_events(id, &["limited 1"]).await;
     let j = job(to, json!({"channels": ["voice"]}));
     assert_eq!(house.post(app, &j).await.0, 202);
     let id = j["id"].as_str().unwrap().parse().unwrap();
     let d = house.until_state(id, "limited").await;
-    assert_eq!((d.version, d.slots.len(), d.slots_held), (2, 1, false), "its slot came back");
+    assert_eq!((d.version, d.quota_uses.len(), d.holds_quota_uses), (2, 1, false), "its slot came back");
     house.until_events(id, &["limited 2"]).await;
     assert_eq!(house.accepted(to).await, 1);
 }
@@ -134,7 +134,7 @@ async fn before_a_text(house: &House) {
     call(house, to).await;
     let id = house.publish(&job(to, json!({"channels": ["voice", "sms"]}))).await;
     let d = house.until_state(id, "delivered").await;
-    assert_eq!((d.attempts.len(), d.attempts[0].step, d.slots.len()), (1, 2, 1));
+    assert_eq!((d.attempts.len(), d.attempts[0].step, d.quota_uses.len()), (1, 2, 1));
     house.until_events(id, &["sent 3", "delivered 5"]).await;
     assert_eq!(house.accepted(to).await, 2, "the text, and the call before it");
 }

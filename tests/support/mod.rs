@@ -21,11 +21,11 @@ macro_rules! on_both {
     ($($(#[$meta:meta])* async fn $name:ident($play:ident) $body:block)+) => {$(
         mod $name {
             use super::*;
-            async fn story($play: Play) $body
+            async fn test_body($play: Play) $body
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_postgres() { story(Play::new(World::held(Backend::Postgres).await)).await }
+            async fn on_postgres() { test_body(Play::new(World::held(Backend::Postgres).await)).await }
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn on_sqlite() { story(Play::new(World::held(Backend::Sqlite).await)).await }
+            async fn on_sqlite() { test_body(Play::new(World::held(Backend::Sqlite).await)).await }
         }
     )+};
 }

@@ -11,8 +11,9 @@ use otpost::domain::clock::after;
 use otpost::domain::decide::{Begin, Candidate, Decision, Policy, UnknownPolicy, decide, skip_step, snooze};
 use otpost::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use otpost::ledger::{
-    Admission, Admitted, Advanced, Advancing, AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite,
-    Destinations, Limit, Marked, Marking, NewAttempt, Recorded, Recording,
+    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
+    BeginResult, DecisionWrite, Destinations, Limit, NewAttempt, RecordResult, StopRequest, StopResult,
+    WriteResult,
 };
 use uuid::Uuid;
 
@@ -111,7 +112,7 @@ impl Play {
     /// Admits a job that must be born.
     pub async fn admit(&self, job: &Admission) -> Uuid {
         match self.world.ledger.admit(job.clone()).await.unwrap() {
-            Admitted::Born { .. } => job.order.uid,
+            AdmissionResult::Inserted { .. } => job.order.uid,
             other => panic!("not born: {other:?}"),
         }
     }
@@ -128,15 +129,15 @@ impl Play {
     /// Finishes the open attempt as the worker that saw this row would; decides again where the version had changed.
     pub async fn finish(&self, seen: &Dispatch, judgement: Judgement) -> Option<Begin> {
         match self.finish_once(seen, judgement).await {
-            (Concluded::Written, decision) => decision.begin,
-            (Concluded::OutcomeOnly(row), _) => self.decide(&row).await,
-            (Concluded::Late { .. }, _) => None,
-            (Concluded::VersionConflict(row), _) => panic!("a finish is never lost: {row:?}"),
+            (WriteResult::Written, decision) => decision.begin,
+            (WriteResult::OutcomeOnly(row), _) => self.decide(&row).await,
+            (WriteResult::Late { .. }, _) => None,
+            (WriteResult::VersionConflict(row), _) => panic!("a finish is never lost: {row:?}"),
         }
     }
 
     /// The finish alone, with what was to follow.
-    pub async fn finish_once(&self, seen: &Dispatch, judgement: Judgement) -> (Concluded, Decision) {
+    pub async fn finish_once(&self, seen: &Dispatch, judgement: Judgement) -> (WriteResult, Decision) {
         let (finishing, decision) = self.finishing(seen, judgement).await;
         (self.world.ledger.conclude(finishing).await.unwrap(), decision)
     }
@@ -167,7 +168,7 @@ impl Play {
     async fn conclude(&self, seen: &Dispatch, decision: Decision) -> Option<Begin> {
         let deciding = DecisionWrite::decide(seen, decision.transition, DESTINATIONS);
         match self.world.ledger.conclude(deciding).await.unwrap() {
-            Concluded::Written => decision.begin,
+            WriteResult::Written => decision.begin,
             _ => None,
         }
     }
@@ -191,22 +192,24 @@ impl Play {
     pub async fn begin(&self, uid: Uuid, begin: Option<Begin>) -> Dispatch {
         let seen = self.read(uid).await;
         match self.begin_as_seen(&seen, begin.expect("a begin was decided"), None).await {
-            Begun::Begun(row) => *row,
+            BeginResult::Begun(row) => *row,
             other => panic!("not begun: {other:?}"),
         }
     }
 
     /// Begins on a row as it was seen.
-    pub async fn begin_as_seen(&self, seen: &Dispatch, begin: Begin, channel_limit: Option<Limit>) -> Begun {
+    pub async fn begin_as_seen(
+        &self, seen: &Dispatch, begin: Begin, channel_limit: Option<Limit>,
+    ) -> BeginResult {
         let attempt = NewAttempt::new(begin.channel, &begin.carriers[0], TIME_OUT, begin.repeats);
-        let beginning = Beginning {
+        let request = BeginRequest {
             uid: seen.order.uid,
             expected_version: seen.version,
             step: begin.step,
             attempt,
             channel_limit,
         };
-        self.world.ledger.begin(beginning).await.unwrap()
+        self.world.ledger.begin(request).await.unwrap()
     }
 
     /// The quota of calls refused a begin: the step is skipped.
@@ -220,25 +223,25 @@ impl Play {
 
     pub async fn receipt(
         &self, uid: Uuid, n: u16, verdict: ReceiptStatus, reason: Option<Reason>,
-    ) -> Recorded {
+    ) -> RecordResult {
         let carrier = self.read(uid).await.attempts.iter().find(|a| a.n == n).map(|a| a.carrier.clone());
         let receipt = Receipt { verdict, reason, carrier_code: None, reference: Some(format!("R{n}")) };
-        let recording = Recording { uid, n, carrier: carrier.unwrap_or("c1".to_owned()), receipt };
-        self.world.ledger.record(recording).await.unwrap()
+        let attempt_receipt = AttemptReceipt { uid, n, carrier: carrier.unwrap_or("c1".to_owned()), receipt };
+        self.world.ledger.record(attempt_receipt).await.unwrap()
     }
 
-    pub async fn delivered(&self, uid: Uuid, n: u16) -> Recorded {
+    pub async fn delivered(&self, uid: Uuid, n: u16) -> RecordResult {
         self.receipt(uid, n, ReceiptStatus::Delivered, None).await
     }
 
-    pub async fn stop(&self, job: &Admission, stop: Stop) -> Marked {
-        let marking = Marking { tenant: job.order.tenant.clone(), id: job.order.id, stop };
-        self.world.ledger.stop(marking).await.unwrap()
+    pub async fn stop(&self, job: &Admission, stop: Stop) -> StopResult {
+        let request = StopRequest { tenant: job.order.tenant.clone(), id: job.order.id, stop };
+        self.world.ledger.stop(request).await.unwrap()
     }
 
-    pub async fn advance(&self, job: &Admission, step: Option<u8>) -> Advanced {
-        let advancing = Advancing { tenant: job.order.tenant.clone(), id: job.order.id, step };
-        self.world.ledger.advance(advancing).await.unwrap()
+    pub async fn advance(&self, job: &Admission, step: Option<u8>) -> AdvanceResult {
+        let request = AdvanceRequest { tenant: job.order.tenant.clone(), id: job.order.id, step };
+        self.world.ledger.advance(request).await.unwrap()
     }
 
     async fn now(&self) -> Timestamp {
@@ -261,9 +264,11 @@ impl Play {
             write!(line, " stop {stop}").unwrap();
         }
         line += if d.code.is_some() { " code" } else { " no code" };
-        let slots: Vec<String> = d.slots.iter().filter(|_| d.slots_held).map(|s| t(s.at)).collect();
+        let slots: Vec<String> =
+            d.quota_uses.iter().filter(|_| d.holds_quota_uses).map(|s| t(s.at)).collect();
         write!(line, " slots [{}]", slots.join(" ")).unwrap();
-        let owed: Vec<String> = d.owed.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
+        let owed: Vec<String> =
+            d.pending_events.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
         write!(line, " owed [{}]", owed.join(", ")).unwrap();
         for a in &d.attempts {
             write!(line, " | {} {}", a.n, a.outcome.map_or("open", Outcome::word)).unwrap();
@@ -283,13 +288,13 @@ impl Play {
         assert_eq!(row, line, "the row, then what the trace says");
     }
 
-    /// Removes what is owed, as tell does after the confirms.
-    pub async fn tell(&self, uid: Uuid) -> Vec<String> {
-        let owed = self.read(uid).await.owed;
-        let told =
-            otpost::ledger::PublishedEvents { uid, versions: owed.iter().map(|e| e.version).collect() };
-        self.world.ledger.mark_published(told).await.unwrap();
-        owed.iter().map(|e| format!("{} {}", e.state, e.version)).collect()
+    /// Removes the pending events, as the publisher does after the confirms.
+    pub async fn mark_published(&self, uid: Uuid) -> Vec<String> {
+        let pending = self.read(uid).await.pending_events;
+        let published =
+            otpost::ledger::PublishedEvents { uid, versions: pending.iter().map(|e| e.version).collect() };
+        self.world.ledger.mark_published(published).await.unwrap();
+        pending.iter().map(|e| format!("{} {}", e.state, e.version)).collect()
     }
 
     /// A time in seconds after time zero.

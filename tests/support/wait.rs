@@ -5,32 +5,34 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Nothing that a test waits for takes longer, unless it says so.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-const AGAIN: Duration = Duration::from_millis(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asks until there is an answer; none when the time is over, even amid a question. Each no says when to ask again.
-pub(crate) async fn as_told<T>(
-    patience: Duration, mut ask: impl AsyncFnMut() -> Result<T, Duration>,
+/// Asks until there is an answer; none when the time is over, even amid a question. Each no says when to attempt again.
+pub(crate) async fn retry<T>(
+    time_limit: Duration, mut attempt: impl AsyncFnMut() -> Result<T, Duration>,
 ) -> Option<T> {
-    let asking = async {
+    let attempts = async {
         loop {
-            match ask().await {
+            match attempt().await {
                 Ok(answer) => return answer,
                 Err(again) => sleep(again).await,
             }
         }
     };
-    timeout(patience, asking).await.ok()
+    timeout(time_limit, attempts).await.ok()
 }
 
 /// The same, asked every 20 ms.
-pub(crate) async fn within<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    as_told(patience, async || ask().await.ok_or(AGAIN)).await
+pub(crate) async fn within<T>(
+    time_limit: Duration, mut attempt: impl AsyncFnMut() -> Option<T>,
+) -> Option<T> {
+    retry(time_limit, async || attempt().await.ok_or(POLL_INTERVAL)).await
 }
 
 /// Asks until there is an answer.
-pub(crate) async fn answer<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
-    within(PATIENCE, ask).await.unwrap_or_else(|| panic!("in vain: {what}"))
+pub(crate) async fn answer<T>(what: &str, attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    within(TIMEOUT, attempt).await.unwrap_or_else(|| panic!("in vain: {what}"))
 }
 
 /// Waits until something holds.
@@ -45,5 +47,5 @@ pub(crate) async fn throughout(time: Duration, mut look: impl AsyncFnMut()) {
         look().await;
         (Instant::now() >= end).then_some(())
     };
-    assert!(within(time + PATIENCE, all).await.is_some(), "a look does not end");
+    assert!(within(time + TIMEOUT, all).await.is_some(), "a look does not end");
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::Failure;
 use super::client::Api;
 use super::dev::{Embedded, new_key};
-use super::serve::told_to_stop;
+use super::serve::stop_signal;
 use super::show::watch;
 use crate::carriers::{Client, Request};
 use crate::domain::clock::after;
@@ -25,7 +25,7 @@ use scenarios::SCENARIOS;
 use table::Table;
 
 /// Time limit of a scenario.
-const SCENARIO_TIME_OUT: Duration = Duration::from_secs(60);
+const SCENARIO_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Run example scenarios with a mock carrier.
 #[derive(Debug, Args)]
@@ -39,35 +39,35 @@ pub(super) struct Demo {
 }
 
 /// The result of a scenario.
-pub(super) struct Ending {
+pub(super) struct ScenarioResult {
     /// Whether the result is the expected one.
-    pub(super) well: bool,
+    pub(super) passed: bool,
     /// The observed result, in one sentence.
-    pub(super) saw: String,
+    pub(super) observed: String,
 }
 
 /// A change of a table row.
-pub(super) struct Change {
+pub(super) struct RowUpdate {
     row: usize,
-    news: News,
+    update: Update,
 }
 
-pub(super) enum News {
+pub(super) enum Update {
     State(String),
-    End(Ending, Duration),
+    End(ScenarioResult, Duration),
 }
 
 /// The environment of a scenario.
 #[derive(Clone)]
-pub(super) struct Lab {
+pub(super) struct ScenarioContext {
     row: usize,
-    rows: mpsc::UnboundedSender<Change>,
+    rows: mpsc::UnboundedSender<RowUpdate>,
     api: Arc<Api>,
     phones: String,
     client: Client,
 }
 
-impl Lab {
+impl ScenarioContext {
     /// Posts a job to a number. `more` holds further fields of the job.
     async fn post(&self, to: &str, mut more: Value) -> Result<(u16, Value, Uuid), Failure> {
         let id = more["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(Uuid::new_v4);
@@ -97,7 +97,7 @@ impl Lab {
 
     /// Shows a text in the scenario's row.
     fn show(&self, what: String) {
-        let _ = self.rows.send(Change { row: self.row, news: News::State(what) });
+        let _ = self.rows.send(RowUpdate { row: self.row, update: Update::State(what) });
     }
 
     /// Number of messages that the mock carrier accepted for a number.
@@ -116,8 +116,8 @@ impl Demo {
     pub(super) async fn run(self) -> Result<(), Failure> {
         // The temporary folder is also deleted when the demo is interrupted.
         tokio::select! {
-            played = self.play() => played,
-            () = told_to_stop() => Err(Failure::Failed("the demo was stopped before its end".to_owned())),
+            result = self.play() => result,
+            () = stop_signal() => Err(Failure::Failed("the demo was stopped before its end".to_owned())),
         }
     }
 
@@ -125,37 +125,37 @@ impl Demo {
         if self.log {
             crate::ops::telemetry::start(&crate::config::LogConfig::default())?;
         } else {
-            crate::ops::telemetry::hide_panics();
+            crate::ops::telemetry::install_panic_hook();
         }
         let folder = Folder::make()?;
         let pace = Duration::from_millis(250);
         let file = folder.0.join("demo.db");
-        let all = Embedded::start(&file, Keys::ephemeral(), new_key(), (0, 0), pace, |_| {}).await?;
+        let embedded = Embedded::start(&file, Keys::ephemeral(), new_key(), (0, 0), pace, |_| {}).await?;
         let started = Instant::now();
-        let mut table = Table::new(self.json, &all.gateway_url());
+        let mut table = Table::new(self.json, &embedded.gateway_url());
         let (rows, mut changes) = mpsc::unbounded_channel();
-        let api = Arc::new(Api::new(&all.api_url(), &all.key)?);
+        let api = Arc::new(Api::new(&embedded.api_url(), &embedded.key)?);
         let client =
             Client::new(Duration::from_secs(5)).map_err(|_| Failure::Failed("no HTTP client".to_owned()))?;
         for (row, scenario) in SCENARIOS.iter().enumerate() {
-            let lab = Lab {
+            let context = ScenarioContext {
                 row,
                 rows: rows.clone(),
                 api: Arc::clone(&api),
-                phones: all.gateway_url(),
+                phones: embedded.gateway_url(),
                 client: client.clone(),
             };
             tokio::spawn(async move {
                 let began = Instant::now();
-                let failed = |saw: &str| Ending { well: false, saw: saw.to_owned() };
-                let ending = match tokio::time::timeout(SCENARIO_TIME_OUT, (scenario.play)(lab.clone())).await
-                {
-                    Ok(Ok(ending)) => ending,
-                    Ok(Err(Failure::Failed(why) | Failure::Usage(why))) => failed(&why),
-                    Ok(Err(Failure::Said)) => failed("it failed"),
-                    Err(_) => failed("it did not end within a minute"),
-                };
-                let _ = lab.rows.send(Change { row, news: News::End(ending, began.elapsed()) });
+                let failed = |observed: &str| ScenarioResult { passed: false, observed: observed.to_owned() };
+                let ending =
+                    match tokio::time::timeout(SCENARIO_TIMEOUT, (scenario.play)(context.clone())).await {
+                        Ok(Ok(ending)) => ending,
+                        Ok(Err(Failure::Failed(why) | Failure::Usage(why))) => failed(&why),
+                        Ok(Err(Failure::AlreadyReported)) => failed("it failed"),
+                        Err(_) => failed("it did not end within a minute"),
+                    };
+                let _ = context.rows.send(RowUpdate { row, update: Update::End(ending, began.elapsed()) });
             });
         }
         drop(rows);
@@ -163,8 +163,8 @@ impl Demo {
             table.change(change);
         }
         let well = table.finish(started.elapsed());
-        all.stop().await;
-        if well { Ok(()) } else { Err(Failure::Said) }
+        embedded.stop().await;
+        if well { Ok(()) } else { Err(Failure::AlreadyReported) }
     }
 }
 

@@ -4,24 +4,24 @@ use std::pin::Pin;
 
 use serde_json::json;
 
-use super::{Ending, Failure, Lab};
+use super::{Failure, ScenarioContext, ScenarioResult};
 use crate::domain::attempt::{Reason, State};
 use crate::domain::channel::Channel;
 use crate::http::timeline::Timeline;
 
-type Playing = Pin<Box<dyn Future<Output = Result<Ending, Failure>> + Send>>;
+type ScenarioFuture = Pin<Box<dyn Future<Output = Result<ScenarioResult, Failure>> + Send>>;
 
 /// An example of what otpost does.
 pub(super) struct Scenario {
     pub(super) title: &'static str,
-    pub(super) play: fn(Lab) -> Playing,
+    pub(super) play: fn(ScenarioContext) -> ScenarioFuture,
 }
 
 macro_rules! scenarios {
     ($($title:literal => $play:ident),+ $(,)?) => {
         /// The scenarios in the order of the table.
         pub(super) const SCENARIOS: &[Scenario] =
-            &[$(Scenario { title: $title, play: |lab| Box::pin($play(lab)) }),+];
+            &[$(Scenario { title: $title, play: |context| Box::pin($play(context)) }),+];
     };
 }
 
@@ -37,33 +37,33 @@ scenarios! {
     "the carrier accepts and hangs up" => hangs_up,
 }
 
-fn ending(well: bool, saw: impl Into<String>) -> Ending {
-    Ending { well, saw: saw.into() }
+fn result(passed: bool, observed: impl Into<String>) -> ScenarioResult {
+    ScenarioResult { passed, observed: observed.into() }
 }
 
-async fn text(lab: Lab) -> Result<Ending, Failure> {
+async fn text(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
     let to = "+447700901001";
-    let (_, _, id) = lab.post(to, json!({})).await?;
-    let timeline = lab.follow(id).await?;
-    let texts = lab.accepted(to, "sms").await?;
-    Ok(ending(timeline.state == State::Delivered && texts == 1, format!("{}, {texts} text", timeline.state)))
+    let (_, _, id) = context.post(to, json!({})).await?;
+    let timeline = context.follow(id).await?;
+    let texts = context.accepted(to, "sms").await?;
+    Ok(result(timeline.state == State::Delivered && texts == 1, format!("{}, {texts} text", timeline.state)))
 }
 
-async fn call(lab: Lab) -> Result<Ending, Failure> {
+async fn call(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
     let to = "+447700901002";
-    let (_, _, id) = lab.post(to, json!({"channels": ["voice"]})).await?;
-    let timeline = lab.follow(id).await?;
-    let calls = lab.accepted(to, "voice").await?;
-    Ok(ending(timeline.state == State::Delivered && calls == 1, format!("{}, {calls} call", timeline.state)))
+    let (_, _, id) = context.post(to, json!({"channels": ["voice"]})).await?;
+    let timeline = context.follow(id).await?;
+    let calls = context.accepted(to, "voice").await?;
+    Ok(result(timeline.state == State::Delivered && calls == 1, format!("{}, {calls} call", timeline.state)))
 }
 
-async fn fallback(lab: Lab) -> Result<Ending, Failure> {
+async fn fallback(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
     let to = "+447700900102";
-    let (_, _, id) = lab.post(to, json!({"channels": ["sms", "voice"]})).await?;
-    let timeline = lab.follow(id).await?;
+    let (_, _, id) = context.post(to, json!({"channels": ["sms", "voice"]})).await?;
+    let timeline = context.follow(id).await?;
     let gap = gap_ms(&timeline).unwrap_or(i64::MAX);
-    let well = timeline.state == State::Delivered && gap < 1000;
-    Ok(ending(well, format!("{}, the call {gap} ms after the receipt", timeline.state)))
+    let passed = timeline.state == State::Delivered && gap < 1000;
+    Ok(result(passed, format!("{}, the call {gap} ms after the receipt", timeline.state)))
 }
 
 /// Milliseconds from the bad receipt of the text to the begin of the call.
@@ -73,67 +73,70 @@ fn gap_ms(timeline: &Timeline) -> Option<i64> {
     Some(call.begun_at.as_millisecond() - receipt.as_millisecond())
 }
 
-async fn twice(lab: Lab) -> Result<Ending, Failure> {
+async fn twice(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
     let to = "+447700901004";
-    let (first, _, id) = lab.post(to, json!({})).await?;
-    let (second, body, _) = lab.post(to, json!({"id": id})).await?;
+    let (first, _, id) = context.post(to, json!({})).await?;
+    let (second, body, _) = context.post(to, json!({"id": id})).await?;
     let known = body["state"].as_str().unwrap_or("?").to_owned();
-    let timeline = lab.follow(id).await?;
-    let texts = lab.accepted(to, "sms").await?;
-    let well = (first, second, texts) == (202, 200, 1) && timeline.state == State::Delivered;
-    Ok(ending(well, format!("{first}, then {second} ({known}), {texts} text")))
+    let timeline = context.follow(id).await?;
+    let texts = context.accepted(to, "sms").await?;
+    let passed = (first, second, texts) == (202, 200, 1) && timeline.state == State::Delivered;
+    Ok(result(passed, format!("{first}, then {second} ({known}), {texts} text")))
 }
 
-async fn quota(lab: Lab) -> Result<Ending, Failure> {
+async fn quota(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
     let to = "+447700901005";
     let mut ids = vec![];
     for n in 1..=5 {
-        let (status, _, id) = lab.post(to, json!({})).await?;
-        lab.show(format!("{n} of 5: {status}"));
+        let (status, _, id) = context.post(to, json!({})).await?;
+        context.show(format!("{n} of 5: {status}"));
         ids.push(id);
     }
-    let (status, body, _) = lab.post(to, json!({})).await?;
+    let (status, body, _) = context.post(to, json!({})).await?;
     let wait = body["retry_after_s"].as_u64().unwrap_or(0);
     for id in ids {
-        lab.follow(id).await?;
+        context.follow(id).await?;
     }
-    let texts = lab.accepted(to, "sms").await?;
-    let well = status == 429 && (590..=600).contains(&wait) && texts == 5;
-    Ok(ending(well, format!("{texts} texts, then {status}, the next in {wait} s")))
+    let texts = context.accepted(to, "sms").await?;
+    let passed = status == 429 && (590..=600).contains(&wait) && texts == 5;
+    Ok(result(passed, format!("{texts} texts, then {status}, the next in {wait} s")))
 }
 
-async fn expired(lab: Lab) -> Result<Ending, Failure> {
+async fn expired(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
     let to = "+447700900109";
-    let (_, _, id) = lab.post(to, json!({"life_s": 14})).await?;
-    let timeline = lab.follow(id).await?;
-    let texts = lab.accepted(to, "sms").await?;
-    Ok(ending(timeline.state == State::Expired && texts == 0, format!("{}, {texts} texts", timeline.state)))
+    let (_, _, id) = context.post(to, json!({"life_s": 14})).await?;
+    let timeline = context.follow(id).await?;
+    let texts = context.accepted(to, "sms").await?;
+    Ok(result(timeline.state == State::Expired && texts == 0, format!("{}, {texts} texts", timeline.state)))
 }
 
-async fn impossible(lab: Lab) -> Result<Ending, Failure> {
-    let (status, body, _) = lab.post("+9991234567", json!({})).await?;
-    let well = status == 422 && body["reason"] == Reason::NumberNotPossible.as_str();
-    Ok(ending(well, format!("{status}, {}", body["detail"].as_str().unwrap_or("no reason"))))
+async fn impossible(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
+    let (status, body, _) = context.post("+9991234567", json!({})).await?;
+    let passed = status == 422 && body["reason"] == Reason::NumberNotPossible.as_str();
+    Ok(result(passed, format!("{status}, {}", body["detail"].as_str().unwrap_or("no reason"))))
 }
 
-async fn recovers(lab: Lab) -> Result<Ending, Failure> {
+async fn recovers(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
     let to = "+447700900105";
-    let (_, _, id) = lab.post(to, json!({})).await?;
-    let timeline = lab.follow(id).await?;
-    let texts = lab.accepted(to, "sms").await?;
-    let well = timeline.state == State::Delivered && texts == 1 && timeline.attempts.len() == 3;
-    Ok(ending(well, format!("{} at the {}rd request, {texts} text", timeline.state, timeline.attempts.len())))
+    let (_, _, id) = context.post(to, json!({})).await?;
+    let timeline = context.follow(id).await?;
+    let texts = context.accepted(to, "sms").await?;
+    let passed = timeline.state == State::Delivered && texts == 1 && timeline.attempts.len() == 3;
+    Ok(result(
+        passed,
+        format!("{} at the {}rd request, {texts} text", timeline.state, timeline.attempts.len()),
+    ))
 }
 
-async fn hangs_up(lab: Lab) -> Result<Ending, Failure> {
+async fn hangs_up(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
     let to = "+447700900106";
-    let (_, _, id) = lab.post(to, json!({})).await?;
-    let timeline = lab.follow(id).await?;
-    let texts = lab.accepted(to, "sms").await?;
-    let told = timeline
+    let (_, _, id) = context.post(to, json!({})).await?;
+    let timeline = context.follow(id).await?;
+    let texts = context.accepted(to, "sms").await?;
+    let explained = timeline
         .attempts
         .get(1)
         .is_some_and(|a| a.repeats.is_some() && a.says.contains("whose outcome is unknown"));
-    let well = timeline.state == State::Delivered && texts == 2 && told;
-    Ok(ending(well, format!("{}, one text more, and the timeline says why", timeline.state)))
+    let passed = timeline.state == State::Delivered && texts == 2 && explained;
+    Ok(result(passed, format!("{}, one text more, and the timeline says why", timeline.state)))
 }

@@ -6,18 +6,18 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scenarios::SCENARIOS;
-use super::{Change, Ending, News};
+use super::{RowUpdate, ScenarioResult, Update};
 
 /// Maximum width of a title. A narrow terminal shows less.
-const TITLE: usize = 55;
+const MAX_TITLE_COLUMNS: usize = 55;
 /// Width of the mark, the time, and the spaces between columns.
-const MARKS: usize = 13;
+const FIXED_COLUMNS: usize = 13;
 /// Minimum width of the result column.
-const SEEN: usize = 25;
+const MIN_RESULT_COLUMNS: usize = 25;
 
 struct Row {
     shown: String,
-    ending: Option<(Ending, Duration)>,
+    result: Option<(ScenarioResult, Duration)>,
 }
 
 /// All scenarios, one row each.
@@ -29,7 +29,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(json: bool, phones: &str) -> Self {
-        let rows = SCENARIOS.iter().map(|_| Row { shown: "…".to_owned(), ending: None }).collect();
+        let rows = SCENARIOS.iter().map(|_| Row { shown: "…".to_owned(), result: None }).collect();
         let live = !json && std::io::stdout().is_terminal();
         let table = Self { rows, json, live };
         if !json {
@@ -45,13 +45,13 @@ impl Table {
         table
     }
 
-    pub(super) fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: RowUpdate) {
         let i = change.row;
-        match change.news {
-            News::State(state) => self.rows[i].shown = state,
-            News::End(ending, took) => {
-                self.rows[i].shown.clone_from(&ending.saw);
-                self.rows[i].ending = Some((ending, took));
+        match change.update {
+            Update::State(state) => self.rows[i].shown = state,
+            Update::End(result, took) => {
+                self.rows[i].shown.clone_from(&result.observed);
+                self.rows[i].result = Some((result, took));
                 if !self.live && !self.json {
                     println!("{}", self.line(i));
                 }
@@ -68,23 +68,23 @@ impl Table {
         let (row, title) = (&self.rows[i], SCENARIOS[i].title);
         let (green, red, dim, off) =
             if self.live { ("\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m") } else { ("", "", "", "") };
-        let (mark, colour, took) = match &row.ending {
+        let (mark, colour, took) = match &row.result {
             None => ("·", dim, String::new()),
             Some((e, took)) => {
                 let took = format!("{:5.1} s", took.as_secs_f64());
-                if e.well { ("✓", green, took) } else { ("✗", red, took) }
+                if e.passed { ("✓", green, took) } else { ("✗", red, took) }
             }
         };
         // A wrapped row would overwrite other rows.
         let width = if self.live { columns() } else { usize::MAX };
-        let titles = TITLE.min(width.saturating_sub(MARKS + SEEN));
-        let shown = cut(&row.shown, width.saturating_sub(MARKS + titles));
+        let titles = MAX_TITLE_COLUMNS.min(width.saturating_sub(FIXED_COLUMNS + MIN_RESULT_COLUMNS));
+        let shown = cut(&row.shown, width.saturating_sub(FIXED_COLUMNS + titles));
         format!(" {colour}{mark}{off} {:<titles$} {took:>7}  {shown}", cut(title, titles))
     }
 
     /// Prints the summary. Returns whether every scenario had the expected result.
     pub(super) fn finish(&self, took: Duration) -> bool {
-        let well = self.rows.iter().filter(|r| r.ending.as_ref().is_some_and(|(e, _)| e.well)).count();
+        let well = self.rows.iter().filter(|r| r.result.as_ref().is_some_and(|(e, _)| e.passed)).count();
         if self.json {
             let rows: Vec<_> = self
                 .rows
@@ -92,7 +92,7 @@ impl Table {
                 .zip(SCENARIOS)
                 .map(|(row, scenario)| {
                     let (well, took) =
-                        row.ending.as_ref().map_or((false, 0.0), |(e, t)| (e.well, t.as_secs_f64()));
+                        row.result.as_ref().map_or((false, 0.0), |(e, t)| (e.passed, t.as_secs_f64()));
                     json!({"scenario": scenario.title, "well": well, "saw": row.shown, "seconds": took})
                 })
                 .collect();

@@ -5,23 +5,23 @@ use std::time::Duration;
 use super::Worker;
 use super::disposition::Disposition;
 use crate::broker::Delivery;
-use crate::delivery::act::{Acted, perform};
+use crate::delivery::act::{ActResult, perform};
 use crate::intake::{Act, BadMessage, Verb};
 use crate::ops::crash::{self, Point};
 
 /// An act may arrive before its job is committed by another worker. An unknown id is looked up again after these pauses.
-const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
+const LOOKUP_RETRY_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
 impl Worker {
     /// Performs an act until it is committed or has nothing to change.
     pub(super) async fn act(&self, delivery: &Delivery, verb: Verb) -> Result<(), Disposition> {
         let act = Act::decode(verb, &delivery.body, None)?;
         self.deps.rules.now().admitter.trusts(delivery.user_id.as_deref(), &act.tenant)?;
-        let mut looks = LOOK_AGAIN.iter();
+        let mut pauses = LOOKUP_RETRY_PAUSES.iter();
         loop {
             match perform(&self.deps.ledger, &self.deps.waker, &self.deps.metrics, &act).await {
-                Ok(Acted::Unknown) => {
-                    let Some(pause) = looks.next() else {
+                Ok(ActResult::Unknown) => {
+                    let Some(pause) = pauses.next() else {
                         return Err(BadMessage::new("id", "is not known here").into());
                     };
                     self.pause(*pause).await?;
@@ -31,11 +31,11 @@ impl Worker {
                     return Ok(());
                 }
                 Err(e) => {
-                    if let Some(rule) = e.bars() {
+                    if let Some(rule) = e.dead_letter_reason() {
                         return Err(BadMessage::new("body", rule).into());
                     }
-                    self.ledger_health.begins(&e);
-                    self.until_it_answers().await?;
+                    self.ledger_health.report_failure(&e);
+                    self.wait_for_ledger().await?;
                 }
             }
         }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::sending::Sending;
-use super::{Action, Snapshot, Worker, now_at};
+use super::{Action, Snapshot, Worker, set_to_now};
 use crate::delivery::routing::NoRoom;
 use crate::domain::attempt::{BEGIN_TO_SEND, Cause, Outcome, Reason};
 use crate::domain::clock::between;
 use crate::domain::decide::{Begin, give_up, skip_step, snooze};
 use crate::intake::admission::Contents;
 use crate::ledger::{
-    AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite, LedgerError, Limit, NewAttempt,
+    AttemptOutcome, BeginRequest, BeginResult, DecisionWrite, LedgerError, Limit, NewAttempt, WriteResult,
 };
 use crate::ops::crash::{self, Point};
 
@@ -21,75 +21,79 @@ const RETRY_BEGIN_AFTER: Duration = Duration::from_millis(200);
 
 impl Worker {
     /// Chooses an account, commits the attempt and sends it.
-    pub(super) async fn begin(&self, seen: Snapshot, begin: Begin) -> Action {
-        let (d, now, policy) = (&seen.d, seen.now(), seen.policy());
+    pub(super) async fn begin(&self, snapshot: Snapshot, begin: Begin) -> Action {
+        let (d, now, policy) = (&snapshot.d, snapshot.now(), snapshot.policy());
         let life = between(now, d.order.expires_at);
-        let Ok(contents) = seen.rules.admitter.open(d) else {
+        let Ok(contents) = snapshot.rules.admitter.open(d) else {
             tracing::error!(dispatch.uid = %d.order.uid, "a code cannot be opened: is a key missing in keys.previous?");
             let decision = give_up(d, Reason::Template, now, &policy);
-            return self.write(seen, decision).await;
+            return self.write(snapshot, decision).await;
         };
         let (code, params) = (contents.code.as_ref(), &contents.params);
-        let Ok(words) = seen.rules.admitter.render(&d.order, begin.channel, code, params, life) else {
+        let Ok(rendered) = snapshot.rules.admitter.render(&d.order, begin.channel, code, params, life) else {
             tracing::error!(dispatch.uid = %d.order.uid, template = d.order.template, "a template cannot be rendered");
             let decision = give_up(d, Reason::Template, now, &policy);
-            return self.write(seen, decision).await;
+            return self.write(snapshot, decision).await;
         };
         let country = d.order.country.as_deref();
         let has_waited = d.snoozes > 0 && begin.step == d.step;
-        let ready = match seen.rules.routes.choose(begin.channel, country, &begin.carriers, has_waited) {
+        let ready = match snapshot.rules.routes.choose(begin.channel, country, &begin.carriers, has_waited) {
             Ok(ready) => ready,
             Err(NoRoom { wait }) => {
                 let decision = snooze(d, &begin, wait, now, &policy);
                 if wait.is_some() {
-                    self.schedule_wake(&seen, &decision);
+                    self.schedule_wake(&snapshot, &decision);
                 } else {
-                    now_at(&self.no_carrier_at);
+                    set_to_now(&self.no_carrier_at);
                 }
-                return self.write(seen, decision).await;
+                return self.write(snapshot, decision).await;
             }
         };
         let account = &ready.account;
-        let beginning = Beginning {
+        let request = BeginRequest {
             uid: d.order.uid,
             expected_version: d.version,
             step: begin.step,
-            channel_limit: channel_limit(&seen, &begin, &contents),
+            channel_limit: channel_limit(&snapshot, &begin, &contents),
             attempt: NewAttempt::new(begin.channel, &account.name, account.client.time_out, begin.repeats),
         };
         crash::at(Point::DueToBegin);
         let sending = Sending {
             to: contents.to,
-            words,
-            claim: beginning.attempt.claim,
+            rendered,
+            claim: request.attempt.claim,
             ready,
             handed_at: crate::domain::clock::boot(),
         };
-        match self.commit(beginning, sending.handed_at).await {
-            Some(Ok(Begun::Begun(row))) => self.send_attempt(Snapshot::new(*row, &seen.rules), sending).await,
-            Some(Ok(Begun::VersionConflict(row))) => Self::if_due(row, &seen.rules),
-            Some(Ok(Begun::ChannelRefused { retry_after_s, .. })) => {
-                let decision = skip_step(&seen.d, &begin, retry_after_s, seen.now(), &policy);
-                self.write(seen, decision).await
+        match self.commit(request, sending.handed_at).await {
+            Some(Ok(BeginResult::Begun(row))) => {
+                self.send_attempt(Snapshot::new(*row, &snapshot.rules), sending).await
+            }
+            Some(Ok(BeginResult::VersionConflict(row))) => Self::if_due(row, &snapshot.rules),
+            Some(Ok(BeginResult::ChannelRefused { retry_after_s, .. })) => {
+                let decision = skip_step(&snapshot.d, &begin, retry_after_s, snapshot.now(), &policy);
+                self.write(snapshot, decision).await
             }
             Some(Err(e)) => {
-                self.ledger_health.begins(&e);
+                self.ledger_health.report_failure(&e);
                 Action::Nothing
             }
             None => {
                 let claim = sending.claim;
                 drop(sending);
-                self.take_back(&seen, claim).await
+                self.close_unsent(&snapshot, claim).await
             }
         }
     }
 
     /// Commits an attempt. After a ledger outage the commit is repeated with the same claim, which shows whether the first one
     /// succeeded. Returns `None` when the request could no longer be sent in time.
-    async fn commit(&self, beginning: Beginning, handed_at: Duration) -> Option<Result<Begun, LedgerError>> {
+    async fn commit(
+        &self, request: BeginRequest, handed_at: Duration,
+    ) -> Option<Result<BeginResult, LedgerError>> {
         loop {
-            match self.deps.ledger.begin(beginning.clone()).await {
-                Err(e) if e.is_outage() => self.ledger_health.begins(&e),
+            match self.deps.ledger.begin(request.clone()).await {
+                Err(e) if e.is_outage() => self.ledger_health.report_failure(&e),
                 answered => return Some(answered),
             }
             if crate::domain::clock::boot().saturating_sub(handed_at) > BEGIN_TO_SEND {
@@ -101,14 +105,14 @@ impl Worker {
 
     /// Closes an attempt as not sent, if it was committed. Like every outcome, the write is repeated until the ledger answers,
     /// because the attempt would become unknown otherwise.
-    async fn take_back(&self, seen: &Snapshot, claim: Uuid) -> Action {
-        let n = seen.d.attempts.last().map_or(1, |a| a.n + 1);
-        tracing::warn!(dispatch.id = %seen.d.order.id, attempt = n, "attempt commit not confirmed in time: nothing sent");
+    async fn close_unsent(&self, snapshot: &Snapshot, claim: Uuid) -> Action {
+        let n = snapshot.d.attempts.last().map_or(1, |a| a.n + 1);
+        tracing::warn!(dispatch.id = %snapshot.d.order.id, attempt = n, "attempt commit not confirmed in time: nothing sent");
         let judgement = Outcome::NotSent(Cause::TooLate).into();
-        let closing = AttemptOutcome { n, claim, judgement, at: seen.now() };
-        let destinations = seen.rules.admitter.destinations(&seen.d.order.tenant);
-        match self.conclude(DecisionWrite::finish(&seen.d, closing, None, destinations)).await {
-            Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row, &seen.rules)),
+        let closing = AttemptOutcome { n, claim, judgement, at: snapshot.now() };
+        let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
+        match self.conclude(DecisionWrite::finish(&snapshot.d, closing, None, destinations)).await {
+            Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
             // The attempt was not committed. The row is due again when its lease ends.
             _ => Action::Nothing,
         }
@@ -116,10 +120,10 @@ impl Worker {
 }
 
 /// Returns the channel's quota, which is checked at the first begin of a step.
-fn channel_limit(seen: &Snapshot, begin: &Begin, contents: &Contents) -> Option<Limit> {
-    let d = &seen.d;
+fn channel_limit(snapshot: &Snapshot, begin: &Begin, contents: &Contents) -> Option<Limit> {
+    let d = &snapshot.d;
     if d.attempts_of(begin.step).next().is_some() {
         return None;
     }
-    seen.rules.admitter.channel_limit(&d.order.tenant, begin.channel, contents.kind(), &contents.to)
+    snapshot.rules.admitter.channel_limit(&d.order.tenant, begin.channel, contents.kind(), &contents.to)
 }

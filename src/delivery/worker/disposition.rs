@@ -10,13 +10,13 @@ use super::Worker;
 use crate::broker::{Delivery, Intake, Message};
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
-use crate::ledger::health::RETRY_EVERY;
+use crate::ledger::health::RETRY_INTERVAL;
 use crate::ops::crash::{self, Point};
 
 /// A message that was returned this often is quarantined. In quarantine it is dead-lettered.
-const RETURNS: u64 = 3;
+const RETURNS_UNTIL_QUARANTINE: u64 = 3;
 /// Maximum bytes of a body that is parsed. A job has a few hundred bytes.
-const LARGEST: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Why a message is not acknowledged after it was read.
 pub(super) enum Disposition {
@@ -35,28 +35,28 @@ impl From<BadMessage> for Disposition {
 }
 
 /// Counts the messages that are being moved to another queue. Such a message may exist in both queues.
-pub(super) struct Moving(watch::Sender<usize>);
+pub(super) struct MoveCounter(watch::Sender<usize>);
 
 /// One such message, until it is dropped.
-struct Move<'a>(&'a watch::Sender<usize>);
+struct MoveGuard<'a>(&'a watch::Sender<usize>);
 
-impl Moving {
+impl MoveCounter {
     pub(super) fn new() -> Self {
         Self(watch::Sender::new(0))
     }
 
-    fn begins(&self) -> Move<'_> {
+    fn start(&self) -> MoveGuard<'_> {
         self.0.send_modify(|moves| *moves += 1);
-        Move(&self.0)
+        MoveGuard(&self.0)
     }
 
     /// Waits until no message is being moved.
-    async fn over(&self) {
+    async fn wait_until_none(&self) {
         let _ = self.0.subscribe().wait_for(|moves| *moves == 0).await;
     }
 }
 
-impl Drop for Move<'_> {
+impl Drop for MoveGuard<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|moves| *moves -= 1);
     }
@@ -64,10 +64,10 @@ impl Drop for Move<'_> {
 
 /// Checks whether a delivery may be processed together with others.
 pub(super) fn triage(delivery: &Delivery) -> Result<(), Disposition> {
-    if delivery.body.len() > LARGEST {
+    if delivery.body.len() > MAX_BODY_BYTES {
         return Err(BadMessage::new("body", "has more than 64 KiB").into());
     }
-    if delivery.times_returned < RETURNS { Ok(()) } else { Err(Disposition::Quarantine) }
+    if delivery.times_returned < RETURNS_UNTIL_QUARANTINE { Ok(()) } else { Err(Disposition::Quarantine) }
 }
 
 impl Worker {
@@ -76,23 +76,23 @@ impl Worker {
     pub async fn consume_quarantine(self: Arc<Self>, mut intake: Intake) {
         while let Some(mut delivery) = intake.next().await {
             // This message may crash the process. A message that is being moved at that moment would remain in both queues.
-            self.moving.over().await;
+            self.moving.wait_until_none().await;
             if let Err(disposition) = self.unwrap(&mut delivery) {
                 self.dispose(delivery, disposition).await;
                 continue;
             }
-            let slot = self.slot_for(&delivery).await;
+            let permit = self.permit_for(&delivery).await;
             match self.read(&delivery).await {
-                Ok(then) => {
+                Ok(follow_up) => {
                     delivery.ack();
                     let worker = Arc::clone(&self);
                     self.tasks.spawn(async move {
-                        let _slot = slot;
-                        worker.follow(then).await;
+                        let _permit = permit;
+                        worker.follow(follow_up).await;
                     });
                 }
                 Err(disposition) => {
-                    drop(slot);
+                    drop(permit);
                     self.dispose(delivery, disposition).await;
                 }
             }
@@ -106,7 +106,7 @@ impl Worker {
         if let Some(envelope) = opened {
             envelope.unpack(delivery);
         }
-        if delivery.times_returned >= RETURNS {
+        if delivery.times_returned >= RETURNS_UNTIL_QUARANTINE {
             // No consumer ever finished this message. It is not processed again, not even alone.
             return Err(BadMessage::new("body", "killed_reader").into());
         }
@@ -119,32 +119,32 @@ impl Worker {
 
     /// Moves a message to its queue. The caller has released its permit, so that sending continues while the broker accepts
     /// nothing.
-    pub(super) async fn dispose(&self, delivery: Delivery, aside: Disposition) {
-        match aside {
+    pub(super) async fn dispose(&self, delivery: Delivery, disposition: Disposition) {
+        match disposition {
             Disposition::DeadLetter(bad) => self.dead_letter(delivery, &bad).await,
-            Disposition::Quarantine => self.suspect(delivery).await,
+            Disposition::Quarantine => self.quarantine(delivery).await,
             Disposition::Hold => {}
         }
     }
 
-    async fn suspect(&self, delivery: Delivery) {
+    async fn quarantine(&self, delivery: Delivery) {
         tracing::warn!(
             returns = delivery.times_returned,
             "message returned too often: quarantined to otpost.suspect"
         );
-        self.deps.metrics.admitted("amqp", "suspect");
-        let message = Envelope::of(&delivery, LARGEST).message(
+        self.deps.metrics.count_admission("amqp", "suspect");
+        let message = Envelope::of(&delivery, MAX_BODY_BYTES).message(
             &self.deps.rules.now().keys,
             "otpost.suspect",
             "suspect",
             vec![],
         );
-        self.move_to(delivery, message, Point::SuspectConfirmed).await;
+        self.move_to(delivery, message, Point::QuarantineConfirmed).await;
     }
 
     /// Dead-letters a message that cannot be processed.
     async fn dead_letter(&self, delivery: Delivery, bad: &BadMessage) {
-        self.deps.metrics.admitted("amqp", "dead");
+        self.deps.metrics.count_admission("amqp", "dead");
         tracing::warn!(
             field = bad.field,
             rule = bad.rule,
@@ -160,15 +160,15 @@ impl Worker {
     async fn move_to(&self, delivery: Delivery, message: Message, confirmed: Point) {
         let Some(broker) = &self.deps.broker else { return };
         // Quarantined messages wait for this move, but not while the broker accepts nothing.
-        let mut moving = Some(self.moving.begins());
+        let mut moving = Some(self.moving.start());
         while let Err(e) = broker.publish(message.clone()).await {
             moving = None;
             tracing::debug!(reason = %e, "moving a message is not confirmed yet: retrying");
-            if delivery.comes_again() {
+            if delivery.will_be_redelivered() {
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep(RETRY_EVERY) => {}
+                () = tokio::time::sleep(RETRY_INTERVAL) => {}
                 () = self.deps.shutdown.cancelled() => return,
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disposition::Disposition;
-use super::messages::{Claimed, Then};
+use super::messages::{Claimed, FollowUp};
 use super::sending::Sending;
 use super::{Snapshot, Worker};
 use crate::broker::Delivery;
@@ -17,12 +17,12 @@ use crate::domain::decide::MIN_LIFE;
 use crate::domain::dispatch::Event;
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, Job};
-use crate::ledger::{Admission, Admitted, NewAttempt};
+use crate::ledger::{Admission, AdmissionResult, NewAttempt};
 use crate::ops::crash::{self, Point};
 
 impl Worker {
     /// Parses a job and admits it. The first begin is part of the admission if a carrier has room.
-    pub(super) async fn job(&self, delivery: &Delivery) -> Result<Then, Disposition> {
+    pub(super) async fn job(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {
         let now = self.deps.ledger.now();
         // The later of the two clocks limits the expiry, because one of them may be slow.
         let latest = now.max(crate::domain::clock::now());
@@ -66,7 +66,7 @@ impl Worker {
                 return Err(no_room);
             }
         };
-        let words = rules
+        let rendered = rules
             .admitter
             .render(order, channel, job.code.as_ref(), &job.params, life)
             .map_err(|_| NO_ROOM)?;
@@ -75,13 +75,13 @@ impl Worker {
         admission.channel_limit = rules.admitter.channel_limit(&job.tenant, channel, job.kind(), &job.to);
         let claim = attempt.claim;
         admission.attempt = Some(attempt);
-        Ok(Sending { to: job.to.clone(), words, ready, claim, handed_at: Duration::ZERO })
+        Ok(Sending { to: job.to.clone(), rendered, ready, claim, handed_at: Duration::ZERO })
     }
 
     /// Repeats the admission until the ledger answers, with the same uid and the same claim. The delivery is held meanwhile.
     async fn admit(
         &self, rules: &Arc<Rules>, mut admission: Admission, sending: Result<Sending, NoRoom>,
-    ) -> Result<Then, Disposition> {
+    ) -> Result<FollowUp, Disposition> {
         let first_handed_at = crate::domain::clock::boot();
         let mut turn = sending.as_ref().err().and_then(|no_room| no_room.wait);
         let mut sending = sending.ok();
@@ -92,19 +92,19 @@ impl Worker {
             }
             match self.deps.ledger.admit(admission.clone()).await {
                 Ok(admitted) => break admitted,
-                Err(e) if e.bars().is_some() => {
-                    return Err(BadMessage::new("body", e.bars().unwrap_or_default()).into());
+                Err(e) if e.dead_letter_reason().is_some() => {
+                    return Err(BadMessage::new("body", e.dead_letter_reason().unwrap_or_default()).into());
                 }
                 Err(e) => {
-                    self.ledger_health.begins(&e);
-                    self.until_it_answers().await?;
+                    self.ledger_health.report_failure(&e);
+                    self.wait_for_ledger().await?;
                     if let Some(sending) = &sending {
                         sending.ready.wait_for_pace().await;
                     }
                     let life = between(self.deps.ledger.now(), admission.order.expires_at);
                     if sending.take_if(|sending| life < sending.ready.min_life).is_some() {
                         // Another carrier may accept a shorter life.
-                        admission.begin_nothing();
+                        admission.remove_attempt();
                         turn = Some(Duration::ZERO);
                     }
                     if life < MIN_LIFE {
@@ -115,16 +115,16 @@ impl Worker {
         };
         let metrics = &self.deps.metrics;
         match admitted {
-            Admitted::Born { state, reason, slots, now, retry_after_s, superseded } => {
-                metrics.admitted("amqp", state.as_str());
+            AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded } => {
+                metrics.count_admission("amqp", state.as_str());
                 crash::at(Point::JobAdmitted);
                 for uid in superseded {
                     self.deps.waker.wake(uid);
                 }
                 match state {
                     State::Sending => {
-                        if let (Some(d), Some(sending)) = (admission.born(now, slots), sending) {
-                            return Ok(Then::Send(Box::new((Snapshot::new(d, rules), sending))));
+                        if let (Some(d), Some(sending)) = (admission.inserted(now, quota_uses), sending) {
+                            return Ok(FollowUp::Send(Box::new((Snapshot::new(d, rules), sending))));
                         }
                     }
                     State::Queued => {
@@ -147,28 +147,30 @@ impl Worker {
                         self.publish_refusal(&admission, event);
                     }
                 }
-                Ok(Then::Nothing)
+                Ok(FollowUp::Nothing)
             }
-            Admitted::Known { uid, mine, .. } => {
-                metrics.admitted("amqp", "known");
+            AdmissionResult::Known { uid, has_our_claim, .. } => {
+                metrics.count_admission("amqp", "known");
                 // An earlier try committed this admission, so the open attempt has our claim. The send deadline counts from the
                 // first try, which may be the one that was committed. If the attempt waited for too long, the row shows whether it
                 // was committed.
                 let too_long = claim.is_some() && sending.is_none();
-                let claim = claim.filter(|_| mine || too_long);
+                let claim = claim.filter(|_| has_our_claim || too_long);
                 let sending = sending.map(|sending| Sending { handed_at: first_handed_at, ..sending });
-                Ok(claim.map_or(Then::Nothing, |claim| {
-                    Then::Find(Box::new(Claimed { uid, claim, sending, rules: Arc::clone(rules) }))
+                Ok(claim.map_or(FollowUp::Nothing, |claim| {
+                    FollowUp::Find(Box::new(Claimed { uid, claim, sending, rules: Arc::clone(rules) }))
                 }))
             }
-            Admitted::Conflict => Err(BadMessage::new("id", "is known with other content (conflict)").into()),
-            Admitted::Refused { .. } => Ok(Then::Nothing),
+            AdmissionResult::Conflict => {
+                Err(BadMessage::new("id", "is known with other content (conflict)").into())
+            }
+            AdmissionResult::Refused { .. } => Ok(FollowUp::Nothing),
         }
     }
 
     fn publish_refusal(&self, admission: &Admission, event: Event) {
         let events = vec![event];
-        self.deps.metrics.reached(&events);
+        self.deps.metrics.count_states(&events);
         self.deps.publisher.publish(crate::ledger::PendingEvents::of(&admission.order, events));
     }
 }

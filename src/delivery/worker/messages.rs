@@ -17,11 +17,11 @@ use crate::delivery::rules::Rules;
 use crate::delivery::wake;
 use crate::domain::attempt::{Cause, Outcome};
 use crate::intake::{BadMessage, Verb};
-use crate::ledger::health::RETRY_EVERY;
+use crate::ledger::health::RETRY_INTERVAL;
 use crate::ops::crash::{self, Point};
 
 /// The remaining work after a message was acknowledged.
-pub(super) enum Then {
+pub(super) enum FollowUp {
     /// Nothing.
     Nothing,
     /// Take a dispatch that may be due.
@@ -54,19 +54,19 @@ impl Worker {
                 continue;
             }
             if delivery.routing_key == "dispatch" {
-                self.saw_fresh_work();
+                self.record_fresh_work();
             }
-            let slot = self.slot_for(&delivery).await;
+            let permit = self.permit_for(&delivery).await;
             self.tasks.spawn(async move {
                 match worker.read(&delivery).await {
-                    Ok(then) => {
+                    Ok(follow_up) => {
                         delivery.ack();
-                        worker.follow(then).await;
+                        worker.follow(follow_up).await;
                     }
                     Err(disposition) => {
                         // Other dispatches use the permit while the broker accepts nothing. The prefetch bounds how many messages
                         // are held.
-                        drop(slot);
+                        drop(permit);
                         worker.dispose(delivery, disposition).await;
                     }
                 }
@@ -75,36 +75,36 @@ impl Worker {
     }
 
     /// Takes a permit for a message that may send. Acts send nothing and need none.
-    pub(super) async fn slot_for(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn permit_for(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
         let sends = delivery.routing_key.parse::<Verb>().is_err();
-        if sends { Arc::clone(&self.slots).acquire_owned().await.ok() } else { None }
+        if sends { Arc::clone(&self.permits).acquire_owned().await.ok() } else { None }
     }
 
     /// Processes a message until it may be acknowledged. A panic, such as in a library that parses untrusted text, affects only
     /// this message.
-    pub(super) async fn read(&self, delivery: &Delivery) -> Result<Then, Disposition> {
-        let read = AssertUnwindSafe(self.read_to_its_end(delivery)).catch_unwind().await;
+    pub(super) async fn read(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {
+        let read = AssertUnwindSafe(self.read_message(delivery)).catch_unwind().await;
         read.unwrap_or_else(|_| Err(BadMessage::new("body", "made its reader fail").into()))
     }
 
-    async fn read_to_its_end(&self, delivery: &Delivery) -> Result<Then, Disposition> {
+    async fn read_message(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {
         match delivery.routing_key.as_str() {
             "dispatch" => self.job(delivery).await,
-            "wake" => Ok(wake::read(&delivery.body).map_or(Then::Nothing, Then::Take)),
+            "wake" => Ok(wake::read(&delivery.body).map_or(FollowUp::Nothing, FollowUp::Take)),
             other => {
                 let rule = "is not one of dispatch, feedback, next, cancel, wake";
                 let verb = other.parse().map_err(|_| BadMessage::new("routing_key", rule))?;
-                self.act(delivery, verb).await.map(|()| Then::Nothing)
+                self.act(delivery, verb).await.map(|()| FollowUp::Nothing)
             }
         }
     }
 
     /// Waits after a failure until the ledger answers. Returns early on shutdown, because the grace period is for work that can
     /// still finish.
-    pub(super) async fn until_it_answers(&self) -> Result<(), Disposition> {
-        self.pause(RETRY_EVERY).await?;
+    pub(super) async fn wait_for_ledger(&self) -> Result<(), Disposition> {
+        self.pause(RETRY_INTERVAL).await?;
         tokio::select! {
-            () = self.ledger_health.over() => Ok(()),
+            () = self.ledger_health.wait_until_healthy() => Ok(()),
             () = self.deps.shutdown.cancelled() => Err(Disposition::Hold),
         }
     }
@@ -118,20 +118,20 @@ impl Worker {
     }
 
     /// Does the remaining work of an acknowledged message.
-    pub(super) async fn follow(&self, then: Then) {
-        match then {
-            Then::Nothing => {}
-            Then::Take(uid) => {
+    pub(super) async fn follow(&self, follow_up: FollowUp) {
+        match follow_up {
+            FollowUp::Nothing => {}
+            FollowUp::Take(uid) => {
                 if let Ok(Some(d)) = self.ledger().take(uid).await {
                     self.run(d).await;
                 }
             }
-            Then::Send(sent) => {
+            FollowUp::Send(sent) => {
                 crash::at(Point::JobAcked);
-                let (seen, sending) = *sent;
-                self.run_actions(self.send_attempt(seen, sending).await).await;
+                let (snapshot, sending) = *sent;
+                self.run_actions(self.send_attempt(snapshot, sending).await).await;
             }
-            Then::Find(claimed) => self.find(*claimed).await,
+            FollowUp::Find(claimed) => self.find(*claimed).await,
         }
     }
 
@@ -141,18 +141,18 @@ impl Worker {
             match self.ledger().read(uid).await {
                 Ok(row) => break row,
                 Err(e) => {
-                    self.ledger_health.begins(&e);
+                    self.ledger_health.report_failure(&e);
                     if !e.is_outage() {
                         return; // The deadline closes the attempt.
                     }
-                    tokio::time::sleep(RETRY_EVERY).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         };
-        let Some(seen) = row.map(|d| Snapshot::new(d, &rules)) else { return };
-        let action = match (sending, seen.d.open().filter(|open| open.claim == claim).cloned()) {
-            (Some(sending), Some(_)) => self.send_attempt(seen, sending).await,
-            (None, Some(open)) => self.finish(seen, &open, Outcome::NotSent(Cause::TooLate).into()).await,
+        let Some(snapshot) = row.map(|d| Snapshot::new(d, &rules)) else { return };
+        let action = match (sending, snapshot.d.open().filter(|open| open.claim == claim).cloned()) {
+            (Some(sending), Some(_)) => self.send_attempt(snapshot, sending).await,
+            (None, Some(open)) => self.finish(snapshot, &open, Outcome::NotSent(Cause::TooLate).into()).await,
             (_, None) => return,
         };
         self.run_actions(action).await;

@@ -27,13 +27,13 @@ use crate::domain::clock::{after, between};
 use crate::domain::decide::{Begin, Decision, Policy, decide};
 use crate::domain::dispatch::{Dispatch, Event};
 use crate::ledger::health::LedgerHealth;
-use crate::ledger::{Concluded, DecisionWrite, Ledger, PendingEvents, Recording};
+use crate::ledger::{AttemptReceipt, DecisionWrite, Ledger, PendingEvents, WriteResult};
 use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
 use crate::outbox::publisher::EventPublisher;
 
 /// After new work, retries leave permits for more of it during this time.
-const FRESH_WINDOW: Duration = Duration::from_secs(5);
+const FRESH_WORK_WINDOW: Duration = Duration::from_secs(5);
 /// A retry within this time is scheduled by uid. Later ones are left to the due scan.
 const MAX_WAKE_DELAY: Duration = Duration::from_secs(16);
 /// If no carrier had room within this time, the due scan expects none for other dispatches.
@@ -56,7 +56,7 @@ pub struct WorkerDeps {
     /// Metrics of this process.
     pub metrics: Arc<Metrics>,
     /// Maximum number of requests under way.
-    pub slots: usize,
+    pub permits: usize,
     /// Cancelled on shutdown.
     pub shutdown: CancellationToken,
 }
@@ -65,7 +65,7 @@ pub struct WorkerDeps {
 pub struct Worker {
     deps: WorkerDeps,
     /// Permits: one for each request under way.
-    pub slots: Arc<Semaphore>,
+    pub permits: Arc<Semaphore>,
     /// Boot time in ms at which new work was last received.
     fresh_at: AtomicU64,
     /// Boot time in ms at which a due dispatch last found no carrier with room.
@@ -73,7 +73,7 @@ pub struct Worker {
     /// Number of retries under way: due dispatches with at least one attempt.
     retries: AtomicUsize,
     /// Messages that are being moved to quarantine or dead letters.
-    moving: disposition::Moving,
+    moving: disposition::MoveCounter,
     /// Whether the ledger answers.
     pub ledger_health: LedgerHealth,
     /// The tasks under way.
@@ -108,7 +108,7 @@ impl Snapshot {
 struct Retry(Arc<Worker>);
 
 impl Retry {
-    fn begins(worker: &Arc<Worker>) -> Self {
+    fn start(worker: &Arc<Worker>) -> Self {
         worker.retries.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(worker))
     }
@@ -123,7 +123,7 @@ impl Drop for Retry {
 /// The result of a status request to a carrier.
 enum StatusAnswer {
     /// A new receipt, which was recorded in the ledger.
-    News,
+    NewReceipt,
     /// No receipt, or one that changes nothing.
     Nothing,
     /// A receipt that could not be written.
@@ -133,7 +133,7 @@ enum StatusAnswer {
 /// The next action for a dispatch.
 enum Action {
     /// Make a decision, because something is due.
-    Look(Snapshot),
+    Decide(Snapshot),
     /// Begin a request.
     Begin(Snapshot, Begin),
     /// Do nothing: the dispatch waits, is final, or is processed by another worker.
@@ -143,13 +143,13 @@ enum Action {
 impl Worker {
     /// Creates a worker that is not running yet.
     pub fn new(deps: WorkerDeps) -> Arc<Self> {
-        let slots = Arc::new(Semaphore::new(deps.slots));
+        let permits = Arc::new(Semaphore::new(deps.permits));
         Arc::new(Self {
-            slots,
+            permits,
             fresh_at: AtomicU64::new(0),
             no_carrier_at: AtomicU64::new(0),
             retries: AtomicUsize::new(0),
-            moving: disposition::Moving::new(),
+            moving: disposition::MoveCounter::new(),
             ledger_health: LedgerHealth::new(),
             tasks: TaskTracker::new(),
             deps,
@@ -164,23 +164,23 @@ impl Worker {
     /// Returns how many dispatches without an attempt may be taken now. A few may wait even if no permit is free, so that a backlog
     /// at the broker does not block them.
     pub fn room_for_fresh(&self) -> usize {
-        self.slots.available_permits().max(self.deps.slots / 8).max(1)
+        self.permits.available_permits().max(self.deps.permits / 8).max(1)
     }
 
     /// Returns how many retries may be taken now: at most a quarter of all permits while new jobs arrive, otherwise at most three
     /// quarters. A permit therefore stays available for the next new job.
     pub fn room_for_retries(&self) -> usize {
-        let most = if since(&self.fresh_at) < FRESH_WINDOW {
-            self.deps.slots / 4
+        let most = if since(&self.fresh_at) < FRESH_WORK_WINDOW {
+            self.deps.permits / 4
         } else {
-            self.deps.slots - self.deps.slots / 4
+            self.deps.permits - self.deps.permits / 4
         };
         most.max(1).saturating_sub(self.retries.load(Ordering::Relaxed))
     }
 
     /// Records that new work was received.
-    pub fn saw_fresh_work(&self) {
-        now_at(&self.fresh_at);
+    pub fn record_fresh_work(&self) {
+        set_to_now(&self.fresh_at);
     }
 
     /// Returns whether a due dispatch recently found no carrier with room.
@@ -191,15 +191,15 @@ impl Worker {
     /// Processes a taken dispatch until it waits or is final.
     pub async fn run(&self, taken: Dispatch) {
         crash::at(Point::DueTaken);
-        self.run_actions(Action::Look(Snapshot::new(taken, &self.deps.rules.now()))).await;
+        self.run_actions(Action::Decide(Snapshot::new(taken, &self.deps.rules.now()))).await;
     }
 
     /// Processes a due dispatch as soon as a permit is free. If it has attempts, it counts as a retry from now on.
     pub fn run_due(self: &Arc<Self>, taken: Dispatch) {
         let worker = Arc::clone(self);
-        let retry = (!taken.attempts.is_empty()).then(|| Retry::begins(self));
+        let retry = (!taken.attempts.is_empty()).then(|| Retry::start(self));
         self.tasks.spawn(async move {
-            if let Ok(_slot) = Arc::clone(&worker.slots).acquire_owned().await {
+            if let Ok(_permit) = Arc::clone(&worker.permits).acquire_owned().await {
                 worker.run(taken).await;
             }
             drop(retry);
@@ -209,67 +209,69 @@ impl Worker {
     /// Repeats the next action until the dispatch waits, is final, or is processed by another worker.
     async fn run_actions(&self, mut action: Action) {
         // The status of each attempt is queried once.
-        let mut asked = None;
+        let mut queried = None;
         loop {
             action = match action {
-                Action::Look(seen) => {
-                    let decision = decide(&seen.d, seen.now(), &seen.policy());
-                    self.schedule_wake(&seen, &decision);
-                    self.write(seen, decision).await
+                Action::Decide(snapshot) => {
+                    let decision = decide(&snapshot.d, snapshot.now(), &snapshot.policy());
+                    self.schedule_wake(&snapshot, &decision);
+                    self.write(snapshot, decision).await
                 }
-                Action::Begin(seen, begin) => match begin.ask.filter(|n| asked.replace(*n) != Some(*n)) {
-                    Some(n) => match self.query_status(&seen, n).await {
-                        StatusAnswer::News => self.read_again(&seen).await,
-                        StatusAnswer::Nothing => self.begin(seen, begin).await,
-                        StatusAnswer::Unwritten => Action::Nothing,
-                    },
-                    None => self.begin(seen, begin).await,
-                },
+                Action::Begin(snapshot, begin) => {
+                    match begin.query_status_of.filter(|n| queried.replace(*n) != Some(*n)) {
+                        Some(n) => match self.query_status(&snapshot, n).await {
+                            StatusAnswer::NewReceipt => self.read_again(&snapshot).await,
+                            StatusAnswer::Nothing => self.begin(snapshot, begin).await,
+                            StatusAnswer::Unwritten => Action::Nothing,
+                        },
+                        None => self.begin(snapshot, begin).await,
+                    }
+                }
                 Action::Nothing => return,
             }
         }
     }
 
     /// Writes a decision, unless its begin writes everything.
-    async fn write(&self, mut seen: Snapshot, decision: Decision) -> Action {
-        if !decision.begins_only(&seen.d) {
-            let destinations = seen.rules.admitter.destinations(&seen.d.order.tenant);
-            let write = DecisionWrite::decide(&seen.d, decision.transition.clone(), destinations);
+    async fn write(&self, mut snapshot: Snapshot, decision: Decision) -> Action {
+        if !decision.begins_only(&snapshot.d) {
+            let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
+            let write = DecisionWrite::decide(&snapshot.d, decision.transition.clone(), destinations);
             match self.deps.ledger.conclude(write).await {
-                Ok(Concluded::Written) => {
+                Ok(WriteResult::Written) => {
                     crash::at(Point::DueDecided);
-                    seen = self.apply_written(seen, &decision);
+                    snapshot = self.apply_written(snapshot, &decision);
                 }
-                Ok(Concluded::VersionConflict(row)) => return Self::if_due(row, &seen.rules),
+                Ok(WriteResult::VersionConflict(row)) => return Self::if_due(row, &snapshot.rules),
                 Ok(_) => return Action::Nothing,
                 Err(e) => {
-                    self.ledger_health.begins(&e);
+                    self.ledger_health.report_failure(&e);
                     return Action::Nothing;
                 }
             }
         }
-        decision.begin.map_or(Action::Nothing, |begin| Action::Begin(seen, begin))
+        decision.begin.map_or(Action::Nothing, |begin| Action::Begin(snapshot, begin))
     }
 
     /// Schedules a wake-up for a dispatch that was not accepted yet and is to be tried again soon. Later ones are left to the scan.
-    fn schedule_wake(&self, seen: &Snapshot, decision: &Decision) {
+    fn schedule_wake(&self, snapshot: &Snapshot, decision: &Decision) {
         let c = &decision.transition;
         let again = decision.begin.is_none() && matches!(c.state, State::Queued | State::Sending);
-        let wait = c.wake_at.filter(|_| again).map(|at| between(seen.now(), at));
+        let wait = c.wake_at.filter(|_| again).map(|at| between(snapshot.now(), at));
         if let Some(wait) = wait.filter(|wait| *wait < MAX_WAKE_DELAY) {
-            self.deps.waker.wake_after(seen.d.order.uid, wait);
+            self.deps.waker.wake_after(snapshot.d.order.uid, wait);
         }
     }
 
     /// Applies a written decision to the snapshot and publishes its events.
-    fn apply_written(&self, mut seen: Snapshot, decision: &Decision) -> Snapshot {
-        decision.transition.apply(&mut seen.d);
-        self.publish(&seen.d, decision.transition.events.clone());
-        seen
+    fn apply_written(&self, mut snapshot: Snapshot, decision: &Decision) -> Snapshot {
+        decision.transition.apply(&mut snapshot.d);
+        self.publish(&snapshot.d, decision.transition.events.clone());
+        snapshot
     }
 
     fn publish(&self, d: &Dispatch, events: Vec<Event>) {
-        self.deps.metrics.reached(&events);
+        self.deps.metrics.count_states(&events);
         for event in &events {
             tracing::info!(
                 dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, state = %event.state, step = event.step,
@@ -283,14 +285,14 @@ impl Worker {
     /// After a version conflict, the dispatch is processed again only if it is due. Otherwise another worker holds it.
     fn if_due(row: Option<Box<Dispatch>>, rules: &Arc<Rules>) -> Action {
         let due = row.filter(|d| d.wake_at.is_some_and(|at| at <= d.now));
-        due.map_or(Action::Nothing, |d| Action::Look(Snapshot::new(*d, rules)))
+        due.map_or(Action::Nothing, |d| Action::Decide(Snapshot::new(*d, rules)))
     }
 
-    async fn read_again(&self, seen: &Snapshot) -> Action {
-        match self.deps.ledger.read(seen.d.order.uid).await {
-            Ok(row) => row.map_or(Action::Nothing, |d| Action::Look(Snapshot::new(d, &seen.rules))),
+    async fn read_again(&self, snapshot: &Snapshot) -> Action {
+        match self.deps.ledger.read(snapshot.d.order.uid).await {
+            Ok(row) => row.map_or(Action::Nothing, |d| Action::Decide(Snapshot::new(d, &snapshot.rules))),
             Err(e) => {
-                self.ledger_health.begins(&e);
+                self.ledger_health.report_failure(&e);
                 Action::Nothing
             }
         }
@@ -298,25 +300,26 @@ impl Worker {
 
     /// Queries the carrier for the status of an attempt, by the carrier's message id, or else by our reference. Skipped when the
     /// account has no free permit, because its carrier may not be answering.
-    async fn query_status(&self, seen: &Snapshot, n: u16) -> StatusAnswer {
-        let Some((account, attempt, request)) = status_query(seen, n) else {
+    async fn query_status(&self, snapshot: &Snapshot, n: u16) -> StatusAnswer {
+        let Some((account, attempt, request)) = status_query(snapshot, n) else {
             return StatusAnswer::Nothing;
         };
-        let Some(slot) = account.permit() else { return StatusAnswer::Nothing };
+        let Some(permit) = account.permit() else { return StatusAnswer::Nothing };
         let answer = account.client.send(&request, sending::STATUS_TIME_OUT).await;
-        drop(slot);
+        drop(permit);
         let Some(receipt) =
             answer.ok().and_then(|answer| account.carrier.parse_status(attempt.channel, &answer))
         else {
             return StatusAnswer::Nothing;
         };
-        let recording = Recording { uid: seen.d.order.uid, n, carrier: account.name.clone(), receipt };
-        match self.deps.ledger.record(recording).await {
-            Ok(crate::ledger::Recorded::Recorded) => StatusAnswer::News,
+        let attempt_receipt =
+            AttemptReceipt { uid: snapshot.d.order.uid, n, carrier: account.name.clone(), receipt };
+        match self.deps.ledger.record(attempt_receipt).await {
+            Ok(crate::ledger::RecordResult::Recorded) => StatusAnswer::NewReceipt,
             Ok(_) => StatusAnswer::Nothing,
             // The carrier has the message, so it is not repeated. The row is due again when its lease ends.
             Err(e) => {
-                self.ledger_health.begins(&e);
+                self.ledger_health.report_failure(&e);
                 StatusAnswer::Unwritten
             }
         }
@@ -333,10 +336,10 @@ impl Worker {
 }
 
 /// Returns the account, the attempt and the status request. `None` if the carrier cannot be queried.
-fn status_query(seen: &Snapshot, n: u16) -> Option<(Arc<Account>, &Attempt, Request)> {
-    let d = &seen.d;
+fn status_query(snapshot: &Snapshot, n: u16) -> Option<(Arc<Account>, &Attempt, Request)> {
+    let d = &snapshot.d;
     let attempt = d.attempts.iter().find(|a| a.n == n)?;
-    let account = Arc::clone(seen.rules.routes.account(&attempt.carrier)?);
+    let account = Arc::clone(snapshot.rules.routes.account(&attempt.carrier)?);
     let ours = d.reference_of(attempt);
     let theirs = attempt.details.reference.as_deref();
     let keeps = account.carrier.keeps_references(attempt.channel);
@@ -345,7 +348,7 @@ fn status_query(seen: &Snapshot, n: u16) -> Option<(Arc<Account>, &Attempt, Requ
 }
 
 /// Sets a time to now, by boot time.
-fn now_at(moment: &AtomicU64) {
+fn set_to_now(moment: &AtomicU64) {
     moment.store(crate::domain::clock::boot().as_millis() as u64, Ordering::Relaxed);
 }
 

@@ -14,11 +14,11 @@ use crate::domain::attempt::{
 use crate::domain::clock::between;
 use crate::domain::decide::decide;
 use crate::domain::dispatch::PhoneNumber;
-use crate::domain::dispatch::Words;
-use crate::ledger::health::RETRY_EVERY;
-use crate::ledger::{AttemptOutcome, Concluded, DecisionWrite, LedgerError};
+use crate::domain::dispatch::RenderedMessage;
+use crate::ledger::health::RETRY_INTERVAL;
+use crate::ledger::{AttemptOutcome, DecisionWrite, LedgerError, WriteResult};
 use crate::ops::crash::{self, Point};
-use crate::ops::metrics::Attempted;
+use crate::ops::metrics::AttemptLabels;
 
 /// Time-out of a status request to a carrier.
 pub(super) const STATUS_TIME_OUT: Duration = Duration::from_secs(3);
@@ -26,7 +26,7 @@ pub(super) const STATUS_TIME_OUT: Duration = Duration::from_secs(3);
 /// A message and the account that sends it.
 pub(super) struct Sending {
     pub(super) to: PhoneNumber,
-    pub(super) words: Words,
+    pub(super) rendered: RenderedMessage,
     pub(super) ready: Ready,
     /// The claim of the attempt.
     pub(super) claim: Uuid,
@@ -36,38 +36,38 @@ pub(super) struct Sending {
 
 impl Worker {
     /// Sends the open attempt and writes its outcome.
-    pub(super) async fn send_attempt(&self, seen: Snapshot, sending: Sending) -> Action {
-        let mine = seen.d.open().filter(|open| open.claim == sending.claim).cloned();
-        let Some(open) = mine else { return Action::Nothing };
+    pub(super) async fn send_attempt(&self, snapshot: Snapshot, sending: Sending) -> Action {
+        let open = snapshot.d.open().filter(|open| open.claim == sending.claim).cloned();
+        let Some(open) = open else { return Action::Nothing };
         let metrics = &self.deps.metrics;
         metrics.in_flight.inc();
-        let judgement = self.send(&seen, &sending).await;
+        let judgement = self.send(&snapshot, &sending).await;
         metrics.in_flight.dec();
         metrics
             .request_seconds
             .observe(crate::domain::clock::boot().saturating_sub(sending.handed_at).as_secs_f64());
-        let labels = Attempted {
+        let labels = AttemptLabels {
             carrier: open.carrier.clone(),
             channel: open.channel.as_str(),
             outcome: judgement.outcome.word(),
         };
         metrics.attempts.get_or_create(&labels).inc();
         let account = &sending.ready.account;
-        account.learn(open.channel, seen.d.order.country.as_deref(), judgement.outcome);
+        account.learn(open.channel, snapshot.d.order.country.as_deref(), judgement.outcome);
         if judgement.outcome == Outcome::NotSent(Cause::TooLate) {
             tracing::warn!(
-                dispatch.id = %seen.d.order.id, attempt = open.n,
+                dispatch.id = %snapshot.d.order.id, attempt = open.n,
                 "attempt too late after its commit: nothing sent"
             );
         } else if let Outcome::Misconfigured(_) = judgement.outcome {
             tracing::error!(
-                dispatch.id = %seen.d.order.id, attempt = open.n, carrier = open.carrier,
+                dispatch.id = %snapshot.d.order.id, attempt = open.n, carrier = open.carrier,
                 detail = judgement.outcome.detail(), carrier_code = judgement.details.carrier_code,
                 "carrier refused the configured account or sender: check its section in carriers"
             );
         } else if judgement.outcome != Outcome::Accepted {
             tracing::warn!(
-                dispatch.id = %seen.d.order.id, attempt = open.n, carrier = open.carrier,
+                dispatch.id = %snapshot.d.order.id, attempt = open.n, carrier = open.carrier,
                 outcome = judgement.outcome.word(), detail = judgement.outcome.detail(),
                 carrier_code = judgement.details.carrier_code, "carrier did not accept a message"
             );
@@ -75,25 +75,25 @@ impl Worker {
         let account = Arc::clone(account);
         drop(sending);
         crash::at(Point::AttemptAnswered);
-        self.name_attempt(&account, &open, seen.d.order.uid, &judgement).await;
-        self.finish(seen, &open, judgement).await
+        self.name_attempt(&account, &open, snapshot.d.order.uid, &judgement).await;
+        self.finish(snapshot, &open, judgement).await
     }
 
-    async fn send(&self, seen: &Snapshot, sending: &Sending) -> Judgement {
-        let Some(open) = seen.d.open() else {
+    async fn send(&self, snapshot: &Snapshot, sending: &Sending) -> Judgement {
+        let Some(open) = snapshot.d.open() else {
             return Outcome::Unknown.into();
         };
         crash::at(Point::AttemptBegun);
         let account = &sending.ready.account;
-        let attempt = AttemptId { uid: seen.d.order.uid, n: open.n };
-        let callback = self.callback(&seen.rules, account, attempt);
-        let life = between(seen.now(), seen.d.order.expires_at);
-        let admitter = &seen.rules.admitter;
-        let sender = admitter.sender(&seen.d.order.tenant, &account.name, open.channel);
-        let reference = seen.d.reference_of(open);
+        let attempt = AttemptId { uid: snapshot.d.order.uid, n: open.n };
+        let callback = self.callback(&snapshot.rules, account, attempt);
+        let life = between(snapshot.now(), snapshot.d.order.expires_at);
+        let admitter = &snapshot.rules.admitter;
+        let sender = admitter.sender(&snapshot.d.order.tenant, &account.name, open.channel);
+        let reference = snapshot.d.reference_of(open);
         let message = OutboundMessage {
             to: &sending.to,
-            words: &sending.words,
+            words: &sending.rendered,
             sender,
             life,
             reference: &reference,
@@ -123,19 +123,19 @@ impl Worker {
         }
         let attempt = AttemptId { uid, n: open.n };
         while let Err(e) = self.deps.ledger.name_attempt(&account.name, reference, attempt).await {
-            self.ledger_health.begins(&e);
+            self.ledger_health.report_failure(&e);
             if !e.is_outage() {
                 return;
             }
-            tokio::time::sleep(RETRY_EVERY).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// Writes an outcome together with the decision from it.
-    pub(super) async fn finish(&self, seen: Snapshot, open: &Attempt, judgement: Judgement) -> Action {
-        let now = seen.now();
+    pub(super) async fn finish(&self, snapshot: Snapshot, open: &Attempt, judgement: Judgement) -> Action {
+        let now = snapshot.now();
         let mut closed =
-            Snapshot { d: seen.d.clone(), read_at: seen.read_at, rules: Arc::clone(&seen.rules) };
+            Snapshot { d: snapshot.d.clone(), read_at: snapshot.read_at, rules: Arc::clone(&snapshot.rules) };
         if let Some(a) = closed.d.attempts.last_mut() {
             a.outcome = Some(judgement.outcome);
             a.closed_at = Some(now);
@@ -143,42 +143,43 @@ impl Worker {
         }
         let decision = decide(&closed.d, now, &closed.policy());
         let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
-        let destinations = seen.rules.admitter.destinations(&seen.d.order.tenant);
-        let write = DecisionWrite::finish(&seen.d, closing, Some(decision.transition.clone()), destinations);
+        let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
+        let write =
+            DecisionWrite::finish(&snapshot.d, closing, Some(decision.transition.clone()), destinations);
         match self.conclude(write).await {
-            Some(Concluded::Written) => {
+            Some(WriteResult::Written) => {
                 crash::at(Point::AttemptFinished);
                 self.schedule_wake(&closed, &decision);
-                let seen = self.apply_written(closed, &decision);
-                decision.begin.map_or(Action::Nothing, |begin| Action::Begin(seen, begin))
+                let snapshot = self.apply_written(closed, &decision);
+                decision.begin.map_or(Action::Nothing, |begin| Action::Begin(snapshot, begin))
             }
             // The row changed meanwhile, so the decision is made again on the current row.
-            Some(Concluded::OutcomeOnly(row)) => Action::Look(Snapshot::new(*row, &seen.rules)),
-            Some(Concluded::Late { fact }) => {
+            Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
+            Some(WriteResult::Late { fact }) => {
                 if fact {
-                    self.deps.waker.wake(seen.d.order.uid);
+                    self.deps.waker.wake(snapshot.d.order.uid);
                 }
                 Action::Nothing
             }
-            Some(Concluded::VersionConflict(_)) | None => Action::Nothing,
+            Some(WriteResult::VersionConflict(_)) | None => Action::Nothing,
         }
     }
 
     /// Writes an outcome. During a ledger outage the write is repeated every second. Returns `None` if the ledger refuses the
     /// outcome; the deadline then closes the attempt.
-    pub(super) async fn conclude(&self, mut write: DecisionWrite) -> Option<Concluded> {
+    pub(super) async fn conclude(&self, mut write: DecisionWrite) -> Option<WriteResult> {
         loop {
             match self.deps.ledger.conclude(write.clone()).await {
                 Ok(concluded) => return Some(concluded),
                 // The ledger refuses the details of the answer. The outcome alone can be written.
                 Err(LedgerError::Data { .. }) if has_details(&write) => drop_details(&mut write),
                 Err(e @ LedgerError::Data { .. }) => {
-                    self.ledger_health.begins(&e);
+                    self.ledger_health.report_failure(&e);
                     return None;
                 }
                 Err(e) => {
-                    self.ledger_health.begins(&e);
-                    tokio::time::sleep(RETRY_EVERY).await;
+                    self.ledger_health.report_failure(&e);
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         }

@@ -86,7 +86,7 @@ impl Attempt {
     }
 
     /// Returns whether a receipt changes the attempt: it proves acceptance, is the first final receipt, or replaces a bad one.
-    pub fn learns_from(&self, receipt: &Receipt) -> bool {
+    pub fn is_changed_by(&self, receipt: &Receipt) -> bool {
         let proves = !self.is_accepted();
         match receipt.verdict {
             ReceiptStatus::Interim => proves,
@@ -97,7 +97,7 @@ impl Attempt {
 
     /// Applies a receipt. The attempt becomes accepted, whatever its outcome was. `delivered` replaces a bad receipt; otherwise the
     /// first final receipt stays.
-    pub fn learn(&mut self, receipt: &Receipt, now: Timestamp) {
+    pub fn apply_receipt(&mut self, receipt: &Receipt, now: Timestamp) {
         if !self.is_accepted() {
             self.outcome = Some(Outcome::Accepted);
             self.closed_at.get_or_insert(now);

@@ -5,46 +5,46 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::step::{self, PlanEnd, StepResult};
-use super::{Begin, Decision, LEASE, Policy, Slots, Transition, WAIT_FROM_CLOSE};
+use super::{Begin, Decision, LEASE, Policy, QuotaChange, Transition, WAIT_FROM_CLOSE};
 use crate::domain::attempt::{Attempt, Outcome, Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 
 /// Decides the next transition of a dispatch at `now`, by the ledger's clock.
-pub fn decide(seen: &Dispatch, now: Timestamp, policy: &Policy) -> Decision {
-    let mut work = Work::new(seen, now);
-    work.close_passed_deadline();
-    work.follow(policy, |d| step::step_result(d, now, policy))
+pub fn decide(dispatch: &Dispatch, now: Timestamp, policy: &Policy) -> Decision {
+    let mut builder = DecisionBuilder::new(dispatch, now);
+    builder.close_passed_deadline();
+    builder.evaluate(policy, |d| step::step_result(d, now, policy))
 }
 
 /// Decides after no carrier had room for a begin. The step is put off, or left if this was its last chance. `wait` is the time
 /// until the dispatch's turn, if an account assigned one.
 pub fn snooze(
-    seen: &Dispatch, begin: &Begin, wait: Option<Duration>, now: Timestamp, policy: &Policy,
+    dispatch: &Dispatch, begin: &Begin, wait: Option<Duration>, now: Timestamp, policy: &Policy,
 ) -> Decision {
-    let mut work = Work::new(seen, now);
-    work.close_passed_deadline();
-    work.enter(begin.step, now);
-    work.follow(policy, |d| step::snooze_step(d, wait, now, policy))
+    let mut builder = DecisionBuilder::new(dispatch, now);
+    builder.close_passed_deadline();
+    builder.enter(begin.step, now);
+    builder.evaluate(policy, |d| step::snooze_step(d, wait, now, policy))
 }
 
 /// Decides after the channel's quota refused a begin: the step is skipped.
 pub fn skip_step(
-    seen: &Dispatch, begin: &Begin, retry_after_s: u64, now: Timestamp, policy: &Policy,
+    dispatch: &Dispatch, begin: &Begin, retry_after_s: u64, now: Timestamp, policy: &Policy,
 ) -> Decision {
-    let mut work = Work::new(seen, now);
-    work.enter(begin.step + 1, now);
-    work.follow(policy, |d| match step::step_result(d, now, policy) {
-        StepResult::Over(PlanEnd::PlanOver) => StepResult::Over(PlanEnd::Limited { retry_after_s }),
+    let mut builder = DecisionBuilder::new(dispatch, now);
+    builder.enter(begin.step + 1, now);
+    builder.evaluate(policy, |d| match step::step_result(d, now, policy) {
+        StepResult::End(PlanEnd::PlanOver) => StepResult::End(PlanEnd::Limited { retry_after_s }),
         other => other,
     })
 }
 
 /// Decides after a message could not be rendered or its sealed values could not be opened: the plan ends with this reason.
-pub fn give_up(seen: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> Decision {
-    let mut work = Work::new(seen, now);
-    work.close_passed_deadline();
-    work.follow(policy, |_| StepResult::Over(PlanEnd::Exhausted(reason)))
+pub fn give_up(dispatch: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> Decision {
+    let mut builder = DecisionBuilder::new(dispatch, now);
+    builder.close_passed_deadline();
+    builder.evaluate(policy, |_| StepResult::End(PlanEnd::Exhausted(reason)))
 }
 
 /// Shares acceptance and receipts between two attempts with the same reference. Where the carrier keeps our references, a repeat is
@@ -72,27 +72,27 @@ fn share_receipts(d: &mut Dispatch) {
     }
 }
 
-struct Work {
+struct DecisionBuilder {
     /// Starts as a copy of the row that was read; receives the changes.
     d: Dispatch,
-    seen_version: i64,
+    read_version: i64,
     now: Timestamp,
     close: Option<u16>,
     drop_code: bool,
-    slots: Slots,
+    quota_change: QuotaChange,
     events: Vec<Event>,
     begin: Option<Begin>,
 }
 
-impl Work {
-    fn new(seen: &Dispatch, now: Timestamp) -> Self {
+impl DecisionBuilder {
+    fn new(dispatch: &Dispatch, now: Timestamp) -> Self {
         Self {
-            d: seen.clone(),
-            seen_version: seen.version,
+            d: dispatch.clone(),
+            read_version: dispatch.version,
             now,
             close: None,
             drop_code: false,
-            slots: Slots::Keep,
+            quota_change: QuotaChange::Keep,
             events: vec![],
             begin: None,
         }
@@ -117,7 +117,9 @@ impl Work {
         }
     }
 
-    fn follow(mut self, policy: &Policy, step_result: impl FnOnce(&mut Dispatch) -> StepResult) -> Decision {
+    fn evaluate(
+        mut self, policy: &Policy, step_result: impl FnOnce(&mut Dispatch) -> StepResult,
+    ) -> Decision {
         share_receipts(&mut self.d);
         let delivered = self.d.attempts.iter().find(|a| a.is_delivered()).cloned();
         if let Some(a) = delivered {
@@ -137,7 +139,7 @@ impl Work {
                         self.d.wake_at = Some(after(self.now, LEASE));
                     }
                     StepResult::Hold(until) => self.d.wake_at = Some(until.min(self.d.order.expires_at)),
-                    StepResult::Over(cause) => self.settle(cause, policy),
+                    StepResult::End(cause) => self.settle(cause, policy),
                 }
             }
         }
@@ -149,8 +151,8 @@ impl Work {
         match self.d.state {
             State::Delivered => {}
             state if state.is_final() => {
-                if !self.d.slots_held && !self.d.slots.is_empty() {
-                    self.slots = Slots::TakeAgain;
+                if !self.d.holds_quota_uses && !self.d.quota_uses.is_empty() {
+                    self.quota_change = QuotaChange::TakeAgain;
                 }
                 self.end(State::Delivered, None, Some(a), None);
             }
@@ -164,21 +166,21 @@ impl Work {
 
     /// Adds one `sent` event for each step in which an attempt was accepted.
     fn add_sent_events(&mut self) {
-        let mut told = self.d.told_steps;
-        let untold: Vec<Attempt> = self
+        let mut with_event = self.d.sent_event_steps;
+        let without_event: Vec<Attempt> = self
             .d
             .attempts
             .iter()
             .filter(|a| {
                 let bit = 1u8 << (a.step - 1);
-                let first = a.is_accepted() && told & bit == 0;
-                told |= if first { bit } else { 0 };
+                let first = a.is_accepted() && with_event & bit == 0;
+                with_event |= if first { bit } else { 0 };
                 first
             })
             .cloned()
             .collect();
-        self.d.told_steps = told;
-        for a in untold {
+        self.d.sent_event_steps = with_event;
+        for a in without_event {
             self.event(State::Sent, self.why_reached(a.step), Some(&a), None);
             self.d.state = State::Sent;
         }
@@ -216,8 +218,8 @@ impl Work {
                 PlanEnd::Limited { retry_after_s } if state == State::Limited => Some(retry_after_s),
                 _ => None,
             };
-            if self.d.slots_held {
-                self.slots = Slots::GiveBack;
+            if self.d.holds_quota_uses {
+                self.quota_change = QuotaChange::GiveBack;
             }
             self.end(state, Some(reason), last.as_ref(), retry_after_s);
             return;
@@ -268,7 +270,7 @@ impl Work {
     fn event(
         &mut self, state: State, reason: Option<Reason>, about: Option<&Attempt>, retry_after_s: Option<u64>,
     ) {
-        let version = self.seen_version + 1 + self.events.len() as i64;
+        let version = self.read_version + 1 + self.events.len() as i64;
         self.events.push(Event {
             version,
             state,
@@ -285,7 +287,7 @@ impl Work {
     fn done(self) -> Decision {
         let d = self.d;
         let transition = Transition {
-            version: self.seen_version + 1.max(self.events.len() as i64),
+            version: self.read_version + 1.max(self.events.len() as i64),
             close: self.close,
             state: d.state,
             reason: d.reason,
@@ -293,10 +295,10 @@ impl Work {
             step_at: d.step_at,
             snoozes: d.snoozes,
             snoozed_until: d.snoozed_until,
-            told_steps: d.told_steps,
+            sent_event_steps: d.sent_event_steps,
             wake_at: d.wake_at,
             drop_code: self.drop_code && d.code.is_some(),
-            slots: self.slots,
+            quota_change: self.quota_change,
             events: self.events,
             at: self.now,
         };

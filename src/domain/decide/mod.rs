@@ -34,9 +34,9 @@ const WAIT_FROM_BEGIN: Duration = Duration::from_secs(10);
 const WAIT_FROM_CLOSE: Duration = Duration::from_secs(3);
 /// Maximum number of requests in one step. Attempts that were throttled, misconfigured or too late do not count
 /// ([`Outcome::counts`]).
-const MAX_ATTEMPTS: usize = 5;
+const MAX_ATTEMPTS_PER_STEP: usize = 5;
 /// Maximum number of requests for one dispatch. All attempts count.
-const HARD_STOP: usize = 20;
+const MAX_ATTEMPTS_PER_DISPATCH: usize = 20;
 
 /// Policy for attempts of which it is unknown whether the carrier accepted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -102,12 +102,12 @@ pub struct Begin {
     /// Number of the unknown attempt that this request repeats.
     pub repeats: Option<u16>,
     /// Number of the attempt whose status is queried before the begin: it has no receipt yet, or its acceptance is unknown.
-    pub ask: Option<u16>,
+    pub query_status_of: Option<u16>,
 }
 
 words! {
     /// Change of a dispatch's quota uses by a transition.
-    Slots {
+    QuotaChange {
         /// No change.
         Keep = "keep",
         /// The uses are returned, because no attempt is accepted or unknown.
@@ -137,13 +137,15 @@ pub struct Transition {
     /// End of the current snooze.
     pub snoozed_until: Option<Timestamp>,
     /// Bit n-1 is set when the `sent` event of step n was created.
-    pub told_steps: u8,
+    #[serde(rename = "told_steps")]
+    pub sent_event_steps: u8,
     /// When a worker must process the dispatch again.
     pub wake_at: Option<Timestamp>,
     /// Whether the sealed code is deleted.
     pub drop_code: bool,
     /// Change of the quota uses.
-    pub slots: Slots,
+    #[serde(rename = "slots")]
+    pub quota_change: QuotaChange,
     /// The events to publish, in order. The last event has the version of this transition.
     pub events: Vec<Event>,
     /// When the transition was decided, by the ledger's clock.
@@ -160,15 +162,15 @@ impl Transition {
         d.step_at = self.step_at;
         d.snoozes = self.snoozes;
         d.snoozed_until = self.snoozed_until;
-        d.told_steps = self.told_steps;
+        d.sent_event_steps = self.sent_event_steps;
         d.wake_at = self.wake_at;
         if self.drop_code {
             d.code = None;
         }
-        match self.slots {
-            Slots::Keep => {}
-            Slots::GiveBack => d.slots_held = false,
-            Slots::TakeAgain => d.slots_held = true,
+        match self.quota_change {
+            QuotaChange::Keep => {}
+            QuotaChange::GiveBack => d.holds_quota_uses = false,
+            QuotaChange::TakeAgain => d.holds_quota_uses = true,
         }
         if let Some(a) = self.close.and_then(|n| d.attempts.iter_mut().find(|a| a.n == n)) {
             a.outcome = Some(Outcome::Unknown);
@@ -189,13 +191,13 @@ pub struct Decision {
 
 impl Decision {
     /// Returns whether the write before the begin can be omitted, because the begin itself writes step and deadline.
-    pub fn begins_only(&self, seen: &Dispatch) -> bool {
+    pub fn begins_only(&self, dispatch: &Dispatch) -> bool {
         let c = &self.transition;
         self.begin.is_some()
             && c.close.is_none()
             && c.events.is_empty()
-            && c.state == seen.state
-            && c.slots == Slots::Keep
+            && c.state == dispatch.state
+            && c.quota_change == QuotaChange::Keep
             && !c.drop_code
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Begin, Candidate, HARD_STOP, LAST_CHANCE_MARGIN, MAX_ATTEMPTS, Policy, UnknownPolicy, WAIT_FROM_BEGIN,
-    WAIT_FROM_CLOSE,
+    Begin, Candidate, LAST_CHANCE_MARGIN, MAX_ATTEMPTS_PER_DISPATCH, MAX_ATTEMPTS_PER_STEP, Policy,
+    UnknownPolicy, WAIT_FROM_BEGIN, WAIT_FROM_CLOSE,
 };
 use crate::domain::attempt::{Attempt, Outcome, Reason};
 use crate::domain::backoff::{backoff, snooze};
@@ -20,7 +20,7 @@ pub(super) enum StepResult {
     /// Wait until this time.
     Hold(Timestamp),
     /// No further request may begin.
-    Over(PlanEnd),
+    End(PlanEnd),
 }
 
 /// Why no further request may begin.
@@ -42,7 +42,7 @@ pub(super) enum PlanEnd {
 /// The state of the current step, without regard to later steps.
 enum StepState {
     /// These carriers may be tried, in this order.
-    Ready { carriers: Vec<String>, repeats: Option<u16>, ask: Option<u16> },
+    Ready { carriers: Vec<String>, repeats: Option<u16>, query_status_of: Option<u16> },
     /// The step waits until this time.
     Held(Timestamp),
     /// Attempt n was accepted, and its receipt is awaited.
@@ -53,11 +53,11 @@ enum StepState {
 
 /// Evaluates the plan, assuming that the carriers have room.
 pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepResult {
-    if d.stop.is_some() || d.step >= d.order.plan.over() {
-        return StepResult::Over(PlanEnd::PlanOver);
+    if d.stop.is_some() || d.step >= d.order.plan.end_step() {
+        return StepResult::End(PlanEnd::PlanOver);
     }
-    if d.attempts.len() >= HARD_STOP {
-        return StepResult::Over(PlanEnd::PlanOver);
+    if d.attempts.len() >= MAX_ATTEMPTS_PER_DISPATCH {
+        return StepResult::End(PlanEnd::PlanOver);
     }
     let step_state = step_state(d, now, policy);
     let left = matches!(step_state, StepState::Failed(_));
@@ -65,18 +65,18 @@ pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> Step
         return StepResult::Begin(begin);
     }
     if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !left) {
-        let ask = match step_state {
+        let query_status_of = match step_state {
             StepState::AwaitingReceipt(n) => Some(n),
-            StepState::Ready { ask, .. } => ask,
+            StepState::Ready { query_status_of, .. } => query_status_of,
             _ => None,
         };
-        return StepResult::Begin(Begin { ask, ..begin });
+        return StepResult::Begin(Begin { query_status_of, ..begin });
     }
     match step_state {
-        StepState::Ready { carriers, repeats, ask } => begin_with_life(d, now, policy, &carriers)
+        StepState::Ready { carriers, repeats, query_status_of } => begin_with_life(d, now, policy, &carriers)
             .map_or_else(
-                || leave(d, Reason::Life, now, policy),
-                |begin| StepResult::Begin(Begin { repeats, ask, ..begin }),
+                || leave_step(d, Reason::Life, now, policy),
+                |begin| StepResult::Begin(Begin { repeats, query_status_of, ..begin }),
             ),
         StepState::Held(until) => {
             let fallback = fallback_wake(d, policy).filter(|at| *at > now);
@@ -85,7 +85,7 @@ pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> Step
         StepState::AwaitingReceipt(_) => fallback_wake(d, policy)
             .filter(|at| *at > now)
             .map_or(StepResult::Hold(d.order.expires_at), StepResult::Hold),
-        StepState::Failed(reason) => leave(d, reason, now, policy),
+        StepState::Failed(reason) => leave_step(d, reason, now, policy),
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) fn snooze_step(
     let last_chance =
         last_chance(d, policy.candidates(d.channel(d.step).expect("the step that was to begin")));
     if now >= last_chance {
-        return leave(d, Reason::Life, now, policy);
+        return leave_step(d, Reason::Life, now, policy);
     }
     d.snoozes += 1;
     let wait = wait.unwrap_or(snooze(u32::from(d.snoozes)));
@@ -112,7 +112,7 @@ fn step_state(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepState {
     }
     let tries: Vec<&Attempt> = d.attempts_of(d.step).collect();
     let step_state = match tries.last() {
-        None => StepState::Ready { carriers: names(candidates), repeats: None, ask: None },
+        None => StepState::Ready { carriers: names(candidates), repeats: None, query_status_of: None },
         Some(last) => after_tries(d, now, candidates, &tries, last),
     };
     // An early wake-up must not change the end of the snooze.
@@ -138,13 +138,17 @@ fn after_tries(
         Some(Outcome::Unknown) => after_unknown(last, now, candidates),
         Some(Outcome::Rejected(reason)) if reason != Reason::Request => StepState::Failed(reason),
         _ => {
-            let all = |candidates| again(d, now, candidates, tries, last, repeats);
-            let Some((own, ask, wait_end)) = held_to_one(unknown.first().copied(), now, candidates) else {
+            let all = |candidates| after_failure(d, now, candidates, tries, last, repeats);
+            let Some((own, query_status_of, wait_end)) =
+                repeat_carrier(unknown.first().copied(), now, candidates)
+            else {
                 return all(candidates);
             };
             match all(std::slice::from_ref(own)) {
                 StepState::Held(until) => StepState::Held(until.min(wait_end)),
-                StepState::Ready { carriers, repeats, .. } => StepState::Ready { carriers, repeats, ask },
+                StepState::Ready { carriers, repeats, .. } => {
+                    StepState::Ready { carriers, repeats, query_status_of }
+                }
                 _ => all(candidates),
             }
         }
@@ -153,18 +157,18 @@ fn after_tries(
 
 /// Keeps repeats at the carrier of the unknown attempt until the wait for a receipt ends: that carrier drops a repeat if it has the
 /// first request. Returns the carrier, the attempt to query, and the end of the wait.
-fn held_to_one<'a>(
+fn repeat_carrier<'a>(
     unknown: Option<&Attempt>, now: Timestamp, candidates: &'a [Candidate],
 ) -> Option<(&'a Candidate, Option<u16>, Timestamp)> {
     let unknown = unknown?;
     let own = candidates.iter().find(|c| c.carrier == unknown.carrier)?;
-    let ask = match own.unknown {
+    let query_status_of = match own.unknown {
         UnknownPolicy::Lookup => Some(unknown.n),
         UnknownPolicy::Idempotent => None,
         UnknownPolicy::Wait | UnknownPolicy::Never => return None,
     };
     let wait_end = wait_end(unknown, now);
-    (now < wait_end).then_some((own, ask, wait_end))
+    (now < wait_end).then_some((own, query_status_of, wait_end))
 }
 
 /// Returns until when a receipt for an unknown attempt is awaited.
@@ -187,18 +191,18 @@ fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> St
         UnknownPolicy::Never => return StepState::Failed(Reason::Unknown),
         UnknownPolicy::Wait => [others, same].concat(),
     };
-    let ask = (policy == UnknownPolicy::Lookup).then_some(last.n);
-    StepState::Ready { carriers, repeats: Some(last.n), ask }
+    let query_status_of = (policy == UnknownPolicy::Lookup).then_some(last.n);
+    StepState::Ready { carriers, repeats: Some(last.n), query_status_of }
 }
 
 /// Decides after an attempt that was not accepted: the next carrier is tried at once. After all carriers were tried, the step waits
 /// for a back-off or snooze and starts again with the first.
-fn again(
+fn after_failure(
     d: &Dispatch, now: Timestamp, candidates: &[Candidate], tries: &[&Attempt], last: &Attempt,
     repeats: Option<u16>,
 ) -> StepState {
     let reason = last.outcome.map_or(Reason::Unknown, Outcome::reason);
-    if tries.iter().filter(|a| a.outcome.is_some_and(Outcome::counts)).count() >= MAX_ATTEMPTS {
+    if tries.iter().filter(|a| a.outcome.is_some_and(Outcome::counts)).count() >= MAX_ATTEMPTS_PER_STEP {
         return StepState::Failed(reason);
     }
     let refused = |c: &Candidate| {
@@ -217,9 +221,9 @@ fn again(
         }
     }
     if !round.is_empty() {
-        let unasked = usable.iter().filter(|c| round.iter().all(|a| a.carrier != c.carrier));
-        let carriers = unasked.map(|c| c.carrier.clone()).collect();
-        return StepState::Ready { carriers, repeats, ask: None };
+        let untried = usable.iter().filter(|c| round.iter().all(|a| a.carrier != c.carrier));
+        let carriers = untried.map(|c| c.carrier.clone()).collect();
+        return StepState::Ready { carriers, repeats, query_status_of: None };
     }
     let last_closed = last.closed_at.unwrap_or(now);
     let last_chance = last_chance(d, candidates);
@@ -238,7 +242,7 @@ fn again(
     StepState::Ready {
         carriers: ready.into_iter().chain(waiting).map(|c| c.carrier.clone()).collect(),
         repeats,
-        ask: None,
+        query_status_of: None,
     }
 }
 
@@ -255,24 +259,24 @@ fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
 }
 
 /// Leaves the step: returns a begin of the next step that can serve, or ends the plan.
-fn leave(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> StepResult {
+fn leave_step(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> StepResult {
     let cause = if reason == Reason::Life { PlanEnd::Life } else { PlanEnd::Exhausted(reason) };
     if reason.ends_plan() {
-        return StepResult::Over(cause);
+        return StepResult::End(cause);
     }
-    let (begin, short_of_life) = following(d, now, policy);
+    let (begin, short_of_life) = next_begin(d, now, policy);
     match begin {
         Some(begin) => StepResult::Begin(begin),
-        None if short_of_life => StepResult::Over(PlanEnd::Life),
-        None => StepResult::Over(cause),
+        None if short_of_life => StepResult::End(PlanEnd::Life),
+        None => StepResult::End(cause),
     }
 }
 
 /// Returns a begin of the first later step that can serve. If there is none, the flag says whether a step could serve if the code
 /// had more life.
-fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, bool) {
+fn next_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, bool) {
     let mut short_of_life = false;
-    for step in d.step + 1..d.order.plan.over() {
+    for step in d.step + 1..d.order.plan.end_step() {
         let Some(channel) = d.channel(step) else { break };
         let barred = |r: Reason| r.bars_channel();
         let closed_off = d.attempts.iter().filter(|a| a.channel == channel).any(|a| {
@@ -283,10 +287,13 @@ fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, b
         if closed_off || carriers.is_empty() {
             continue;
         }
-        match alive(d, now, policy.candidates(channel), &carriers) {
+        match with_enough_life(d, now, policy.candidates(channel), &carriers) {
             carriers if carriers.is_empty() => short_of_life = true,
             carriers => {
-                return (Some(Begin { step, channel, carriers, repeats: None, ask: None }), false);
+                return (
+                    Some(Begin { step, channel, carriers, repeats: None, query_status_of: None }),
+                    false,
+                );
             }
         }
     }
@@ -295,32 +302,34 @@ fn following(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, b
 
 /// Returns a begin of the next step if the sender requested it. Such a begin does not wait for anything.
 fn requested_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
-    let asked = d.asked.is_some_and(|step| step > d.step);
-    if asked { following(d, now, policy).0 } else { None }
+    let requested = d.requested_step.is_some_and(|step| step > d.step);
+    if requested { next_begin(d, now, policy).0 } else { None }
 }
 
 /// Returns a begin of the next step if the fallback time of the current step has passed.
 fn fallback_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> Option<Begin> {
     // The fallback time does not apply to a step that was never tried.
     let tried = d.snoozes > 0 || d.attempts_of(d.step).next().is_some();
-    let over = d.fallback_at().is_some_and(|at| at <= now);
-    if tried && over { following(d, now, policy).0 } else { None }
+    let passed = d.fallback_at().is_some_and(|at| at <= now);
+    if tried && passed { next_begin(d, now, policy).0 } else { None }
 }
 
 /// Returns the fallback time of the current step, if a later step could begin then.
 fn fallback_wake(d: &Dispatch, policy: &Policy) -> Option<Timestamp> {
-    d.fallback_at().filter(|at| following(d, *at, policy).0.is_some())
+    d.fallback_at().filter(|at| next_begin(d, *at, policy).0.is_some())
 }
 
 fn begin_with_life(d: &Dispatch, now: Timestamp, policy: &Policy, carriers: &[String]) -> Option<Begin> {
     let channel = d.channel(d.step)?;
-    let carriers = alive(d, now, policy.candidates(channel), carriers);
+    let carriers = with_enough_life(d, now, policy.candidates(channel), carriers);
     let any = !carriers.is_empty();
-    any.then_some(Begin { step: d.step, channel, carriers, repeats: None, ask: None })
+    any.then_some(Begin { step: d.step, channel, carriers, repeats: None, query_status_of: None })
 }
 
 /// Returns the carriers for which the remaining life of the code is sufficient.
-fn alive(d: &Dispatch, now: Timestamp, candidates: &[Candidate], carriers: &[String]) -> Vec<String> {
+fn with_enough_life(
+    d: &Dispatch, now: Timestamp, candidates: &[Candidate], carriers: &[String],
+) -> Vec<String> {
     let left = between(now, d.order.expires_at);
     let enough =
         |name: &&String| candidates.iter().find(|c| c.carrier == **name).is_some_and(|c| left >= c.min_life);

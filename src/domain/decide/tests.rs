@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::attempt::{Attempt, Cause, Details, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::clock::after;
-use crate::domain::dispatch::{Order, Plan, Slot, Stop};
+use crate::domain::dispatch::{Order, Plan, QuotaUse, Stop};
 
 fn t(s: f64) -> Timestamp {
     let zero: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
@@ -57,15 +57,15 @@ fn dispatch(plan: &[Channel]) -> Dispatch {
         step_at: t(0.0),
         snoozes: 0,
         snoozed_until: None,
-        told_steps: 0,
+        sent_event_steps: 0,
         stop: None,
-        asked: None,
+        requested_step: None,
         wake_at: Some(t(0.0)),
         code: Some(String::new()),
-        slots: vec![Slot { key: "n".to_owned(), at: t(0.0) }],
-        slots_held: true,
-        born_at: t(0.0),
-        owed: vec![],
+        quota_uses: vec![QuotaUse { key: "n".to_owned(), at: t(0.0) }],
+        holds_quota_uses: true,
+        admitted_at: t(0.0),
+        pending_events: vec![],
         attempts: vec![],
         now: t(0.0),
     }
@@ -161,7 +161,7 @@ fn the_table_of_what_follows_on_an_outcome() {
         assert_eq!(begun, begins, "{what}");
         let c = &follows.transition;
         assert_eq!(c.wake_at.is_none(), state.is_final(), "{what}: what is not final has a wake_at");
-        assert_eq!(c.slots == Slots::GiveBack, state == State::Failed, "{what}");
+        assert_eq!(c.quota_change == QuotaChange::GiveBack, state == State::Failed, "{what}");
         assert_eq!(c.drop_code, state.is_final(), "{what}");
         assert!(d.state == state || d.state.may_become(state), "{what}");
     }
@@ -196,11 +196,11 @@ fn reasons_of_sent(outcome: Outcome, receipt: Option<Reason>) -> Vec<(u8, Option
     let text = decide(&d, t(0.0), &policy).begin.unwrap();
     begin(&mut d, &text, t(0.0));
     close(&mut d, outcome, t(0.2));
-    let mut told = vec![];
+    let mut events = vec![];
     let mut follow = |d: &mut Dispatch, now| {
         let follows = decide(d, now, &policy);
         let sent = follows.transition.events.iter().filter(|e| e.state == State::Sent);
-        told.extend(sent.map(|e| (e.step, e.reason)));
+        events.extend(sent.map(|e| (e.step, e.reason)));
         follows.transition.apply(d);
         follows.begin
     };
@@ -214,7 +214,7 @@ fn reasons_of_sent(outcome: Outcome, receipt: Option<Reason>) -> Vec<(u8, Option
     begin(&mut d, &call, t(31.0));
     close(&mut d, Outcome::Accepted, t(31.2));
     follow(&mut d, t(31.2));
-    told
+    events
 }
 
 #[test]
@@ -321,7 +321,7 @@ proptest! {
         let policy = policy(if two { &["a", "b"] } else { &["a"] }, &["v"]);
         let mut d = dispatch(&plan);
         let mut now = 0.0;
-        let mut told: Vec<Event> = vec![];
+        let mut events: Vec<Event> = vec![];
         let mut ends = 0;
         for happening in story.into_iter().chain(std::iter::repeat_n(Happening::Time(40_000), 60)) {
             let before = d.clone();
@@ -332,8 +332,8 @@ proptest! {
                     let receipt = Receipt { verdict, reason, carrier_code: None, reference: None };
                     // A carrier that accepted nothing sends no receipt.
                     let possible = |a: &&mut Attempt| a.outcome.is_none() || a.is_accepted() || a.is_unknown();
-                    if let Some(a) = d.attempts.get_mut(i).filter(possible).filter(|a| a.learns_from(&receipt)) {
-                        a.learn(&receipt, t(now));
+                    if let Some(a) = d.attempts.get_mut(i).filter(possible).filter(|a| a.is_changed_by(&receipt)) {
+                        a.apply_receipt(&receipt, t(now));
                         d.version += 1;
                         d.wake_at = Some(t(now));
                     }
@@ -354,36 +354,36 @@ proptest! {
                 }
             }
             // Process the dispatch if it has a wake-up time.
-            'look: {
-                if d.wake_at.is_none() { break 'look; }
-                let seen = d.clone();
-                let mut follows = decide(&seen, t(now), &policy);
+            'decision: {
+                if d.wake_at.is_none() { break 'decision; }
+                let before = d.clone();
+                let mut follows = decide(&before, t(now), &policy);
                 if let Some(b) = follows.begin.clone() {
                     match happening {
-                        Happening::NoPace => follows = snooze(&seen, &b, None, t(now), &policy),
+                        Happening::NoPace => follows = snooze(&before, &b, None, t(now), &policy),
                         Happening::VoiceRefused if b.channel == Channel::Voice => {
-                            follows = skip_step(&seen, &b, 60, t(now), &policy);
+                            follows = skip_step(&before, &b, 60, t(now), &policy);
                         }
                         _ => {}
                     }
                 }
                 let c = &follows.transition;
-                prop_assert!(c.version > seen.version);
-                prop_assert!(c.state == seen.state || seen.state.may_become(c.state)
-                    || (seen.state == State::Sending && c.events.iter().any(|e| e.state == State::Sent)),
-                    "{} to {}", seen.state, c.state);
-                if !follows.begins_only(&seen) || follows.begin.is_none() {
+                prop_assert!(c.version > before.version);
+                prop_assert!(c.state == before.state || before.state.may_become(c.state)
+                    || (before.state == State::Sending && c.events.iter().any(|e| e.state == State::Sent)),
+                    "{} to {}", before.state, c.state);
+                if !follows.begins_only(&before) || follows.begin.is_none() {
                     c.apply(&mut d);
                 } else {
                     (d.step, d.step_at, d.snoozes) = (c.step, c.step_at, c.snoozes);
                 }
                 for e in &c.events {
-                    prop_assert!(told.last().is_none_or(|l| l.version < e.version), "versions rise");
+                    prop_assert!(events.last().is_none_or(|l| l.version < e.version), "versions rise");
                     if e.state.is_final() { ends += 1; }
-                    told.push(e.clone());
+                    events.push(e.clone());
                 }
                 prop_assert!(d.wake_at.is_some() || (d.state.is_final() && d.open().is_none()), "{d:#?}");
-                let Some(b) = follows.begin else { break 'look };
+                let Some(b) = follows.begin else { break 'decision };
                 let life = crate::domain::clock::between(t(now), d.order.expires_at);
                 prop_assert!(life >= MIN_LIFE, "no request begins with less than min_life left");
                 prop_assert!(d.stop.is_none(), "nothing begins after a stop");
@@ -394,21 +394,21 @@ proptest! {
                 let unknown = step.iter().filter(|a| a.is_unknown()).count();
                 let repeats = step.iter().filter(|a| a.repeats.is_some() && a.outcome.is_none()).count();
                 prop_assert!(repeats == 0 || unknown == 1, "one repeat after one unknown outcome");
-                prop_assert!(d.attempts.len() <= HARD_STOP);
+                prop_assert!(d.attempts.len() <= MAX_ATTEMPTS_PER_DISPATCH);
             }
             prop_assert!(d.version >= before.version);
         }
         // All deadlines and waits have passed.
         prop_assert!(d.state.is_final(), "every dispatch reaches a final state: {d:#?}");
-        let corrected = told.iter().filter(|e| e.state == State::Delivered).count();
-        prop_assert!(ends == 1 || (ends == 2 && corrected == 1), "exactly one end, the correction apart: {told:#?}");
+        let corrected = events.iter().filter(|e| e.state == State::Delivered).count();
+        prop_assert!(ends == 1 || (ends == 2 && corrected == 1), "exactly one end, the correction apart: {events:#?}");
         let accepted = d.attempts.iter().any(Attempt::is_accepted);
         let unknown = d.attempts.iter().any(Attempt::is_unknown);
         match d.state {
             State::Delivered => prop_assert!(d.attempts.iter().any(Attempt::is_delivered)),
             State::Undelivered => prop_assert!(accepted),
             State::Unconfirmed => prop_assert!(accepted || unknown),
-            _ => prop_assert!(!d.slots_held, "a dispatch that ended with nothing accepted gave its slot back"),
+            _ => prop_assert!(!d.holds_quota_uses, "a dispatch that ended with nothing accepted returned its quota use"),
         }
         // A step has at most one accepted attempt more than it has unknown outcomes. Receipts may prove acceptance later.
         for step in 1..=plan.len() as u8 {

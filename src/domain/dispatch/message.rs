@@ -13,14 +13,14 @@ pub const DEFAULT_TEMPLATE: &str = "code";
 pub type Params = BTreeMap<String, Value>;
 
 /// A rendered message. `Debug` prints only its length.
-pub enum Words {
+pub enum RenderedMessage {
     /// A text message.
     Text(Zeroizing<String>),
     /// The speech of a call.
     Speech(Spoken),
 }
 
-impl std::fmt::Debug for Words {
+impl std::fmt::Debug for RenderedMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Text(text) => write!(f, "Text({} characters)", text.chars().count()),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use code::{BadCode, Code, Kind};
-pub use message::{DEFAULT_TEMPLATE, Params, Part, Spoken, Words};
+pub use message::{DEFAULT_TEMPLATE, Params, Part, RenderedMessage, Spoken};
 pub use number::{BadNumber, NumberCheck, PhoneNumber};
 pub use plan::{BadPlan, Plan};
 
@@ -64,7 +64,7 @@ pub struct Event {
 
 /// A quota use of a dispatch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slot {
+pub struct QuotaUse {
     /// The key of the quota: hex of a keyed hash.
     pub key: String,
     /// When the use was taken, by the ledger's clock. Distinct within the key.
@@ -128,13 +128,14 @@ pub struct Dispatch {
     #[serde(default)]
     pub snoozed_until: Option<Timestamp>,
     /// Bit n-1 is set when the `sent` event of step n was created.
-    pub told_steps: u8,
+    #[serde(rename = "told_steps")]
+    pub sent_event_steps: u8,
     /// Why no further request may begin.
     #[serde(default)]
     pub stop: Option<Stop>,
     /// The step that the sender requested before the current one had failed or reached its fallback time.
-    #[serde(default)]
-    pub asked: Option<u8>,
+    #[serde(default, rename = "asked")]
+    pub requested_step: Option<u8>,
     /// When a worker must process the dispatch again; `None` if it is final and no attempt is open.
     #[serde(default)]
     pub wake_at: Option<Timestamp>,
@@ -142,13 +143,17 @@ pub struct Dispatch {
     #[serde(default)]
     pub code: Option<String>,
     /// The quota uses that the dispatch took.
-    pub slots: Vec<Slot>,
+    #[serde(rename = "slots")]
+    pub quota_uses: Vec<QuotaUse>,
     /// Whether the dispatch still holds its quota uses.
-    pub slots_held: bool,
+    #[serde(rename = "slots_held")]
+    pub holds_quota_uses: bool,
     /// When the dispatch was admitted.
-    pub born_at: Timestamp,
+    #[serde(rename = "born_at")]
+    pub admitted_at: Timestamp,
     /// The events in the outbox that are not published yet.
-    pub owed: Vec<Event>,
+    #[serde(rename = "owed")]
+    pub pending_events: Vec<Event>,
     /// All attempts so far, oldest first.
     pub attempts: Vec<Attempt>,
     /// The ledger's time at which the row was read.

@@ -15,7 +15,7 @@ pub enum BadPlan {
     #[error("channels may have at most 4 entries")]
     TooLong,
     /// A channel occurs more than twice.
-    #[error("a channel may stand in channels at most twice")]
+    #[error("a channel may occur in channels at most twice")]
     TooOften,
 }
 
@@ -37,7 +37,7 @@ impl Plan {
     }
 
     /// Returns the step number that means "the plan has ended": the number of steps plus 1.
-    pub fn over(&self) -> u8 {
+    pub fn end_step(&self) -> u8 {
         self.0.len() as u8 + 1
     }
 
@@ -93,6 +93,6 @@ mod tests {
             (plan.step(0), plan.step(1), plan.step(2), plan.step(3)),
             (None, Some(Sms), Some(Voice), None)
         );
-        assert_eq!(plan.over(), 3);
+        assert_eq!(plan.end_step(), 3);
     }
 }

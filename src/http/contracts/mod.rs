@@ -43,9 +43,9 @@ impl Contract {
     /// A description in one line.
     pub fn about(self) -> &'static str {
         match self {
-            Self::Openapi => "the HTTP door (OpenAPI 3.1)",
+            Self::Openapi => "the HTTP API (OpenAPI 3.1)",
             Self::Asyncapi => "exchanges, queues and messages of RabbitMQ (AsyncAPI 3.0)",
-            Self::Job => "a job, at both doors (JSON Schema 2020-12)",
+            Self::Job => "a job, over RabbitMQ and HTTP (JSON Schema 2020-12)",
             Self::Feedback => "a message with the routing key feedback (JSON Schema 2020-12)",
             Self::Next => "a message with the routing key next (JSON Schema 2020-12)",
             Self::Cancel => "a message with the routing key cancel (JSON Schema 2020-12)",

@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for Fields {
                 let mut fields = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<String, Value>()? {
                     if fields.insert(key, value).is_some() {
-                        return Err(de::Error::custom(TWICE));
+                        return Err(de::Error::custom(DUPLICATE_FIELD));
                     }
                 }
                 Ok(Fields(fields))
@@ -39,12 +39,12 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-const TWICE: &str = "a field stands twice";
+const DUPLICATE_FIELD: &str = "a field is given twice";
 
 /// Converts an error of `serde_json`. Its messages quote the input; ours contain only the position.
 pub(in crate::intake) fn read_error(e: &serde_json::Error) -> BadMessage {
     let rule = match e.classify() {
-        _ if e.to_string().starts_with(TWICE) => "has a field twice".to_owned(),
+        _ if e.to_string().starts_with(DUPLICATE_FIELD) => "has a field twice".to_owned(),
         serde_json::error::Category::Data => "must be a JSON object".to_owned(),
         _ => format!("is not JSON (line {}, column {})", e.line(), e.column()),
     };

@@ -22,9 +22,9 @@ use fields::{
 };
 
 /// Maximum life of a code.
-const LONGEST_LIFE: Duration = Duration::from_secs(3600);
+const MAX_LIFE: Duration = Duration::from_secs(3600);
 /// Tolerated clock difference between two machines.
-const TOLERANCE: Duration = Duration::from_secs(60);
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Why a message is not a valid job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,15 +109,15 @@ impl Job {
 
         let named = take("tenant").map(|v| name("tenant", &v)).transpose()?;
         let tenant = match (tenant, named) {
-            (Some(door), Some(own)) if door != own => {
+            (Some(of_key), Some(own)) if of_key != own => {
                 return Err(BadMessage::new("tenant", "is not the tenant of this key"));
             }
-            (Some(door), _) => door.to_owned(),
+            (Some(of_key), _) => of_key.to_owned(),
             (None, own) => own.unwrap_or_else(|| "default".to_owned()),
         };
         let id = uuid("id", &required("id", take("id"))?)?;
         let expires_at = time("expires_at", &required("expires_at", take("expires_at"))?)?;
-        if between(now, expires_at) > LONGEST_LIFE + TOLERANCE {
+        if between(now, expires_at) > MAX_LIFE + CLOCK_TOLERANCE {
             return Err(BadMessage::new("expires_at", "may be at most 1 h ahead"));
         }
 
@@ -128,7 +128,7 @@ impl Job {
             if secret.iter().any(Option::is_some) {
                 return Err(BadMessage::new(
                     "sealed",
-                    "stands instead of to, code, params and client_ip, not beside them",
+                    "is given instead of to, code, params and client_ip, not beside them",
                 ));
             }
             let plain = keys

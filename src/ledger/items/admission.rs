@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::begin::NewAttempt;
 use super::outbox::Destinations;
 use crate::domain::attempt::{Reason, State};
-use crate::domain::dispatch::{Dispatch, Order, Slot};
+use crate::domain::dispatch::{Dispatch, Order, QuotaUse};
 use crate::domain::quota::Rule;
 
 /// A quota that a job is counted under.
@@ -98,7 +98,7 @@ impl Admission {
     /// The first step on another channel than step 1. Without such a step, one more than the number of steps.
     pub(in crate::ledger) fn skip_to(&self) -> u8 {
         let plan = &self.order.plan;
-        (2..plan.over()).find(|s| plan.step(*s) != plan.step(1)).unwrap_or(plan.over())
+        (2..plan.end_step()).find(|s| plan.step(*s) != plan.step(1)).unwrap_or(plan.end_step())
     }
 
     pub(in crate::ledger) fn row(&self) -> AdmissionRow<'_> {
@@ -116,7 +116,7 @@ impl Admission {
             issued_at: self.supersedes.as_ref().map(|(_, at)| *at),
             attempt: &self.attempt,
             skip_to: self.skip_to(),
-            plan_over: self.order.plan.over(),
+            plan_over: self.order.plan.end_step(),
             snooze_ms: self.snooze.map(|s| s.as_millis() as u64),
             destinations: self.destinations,
         }
@@ -131,17 +131,17 @@ impl Admission {
     /// Turns the job into an expired one, because it waited too long for admission. No attempt begins.
     pub fn expire(&mut self) {
         self.refusal = Some(Refusal { state: State::Expired, reason: Reason::Life });
-        self.begin_nothing();
+        self.remove_attempt();
         self.snooze = None;
     }
 
     /// Removes the first attempt, because the job waited too long for it. A worker begins an attempt after the admission.
-    pub fn begin_nothing(&mut self) {
+    pub fn remove_attempt(&mut self) {
         (self.attempt, self.channel_limit) = (None, None);
     }
 
     /// The dispatch that was inserted in state `sending`, with its first attempt. `None` when no attempt began.
-    pub fn born(&self, now: Timestamp, slots: Vec<Slot>) -> Option<Dispatch> {
+    pub fn inserted(&self, now: Timestamp, quota_uses: Vec<QuotaUse>) -> Option<Dispatch> {
         let attempt = self.attempt.as_ref()?.begun(1, 1, now);
         Some(Dispatch {
             order: self.order.clone(),
@@ -152,15 +152,15 @@ impl Admission {
             step_at: now,
             snoozes: 0,
             snoozed_until: None,
-            told_steps: 0,
+            sent_event_steps: 0,
             stop: None,
-            asked: None,
+            requested_step: None,
             wake_at: Some(attempt.deadline),
             code: Some(self.code.clone()),
-            slots_held: !slots.is_empty(),
-            slots,
-            born_at: now,
-            owed: vec![],
+            holds_quota_uses: !quota_uses.is_empty(),
+            quota_uses,
+            admitted_at: now,
+            pending_events: vec![],
             attempts: vec![attempt],
             now,
         })
@@ -170,15 +170,17 @@ impl Admission {
 /// The result of an admission.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
-pub enum Admitted {
+pub enum AdmissionResult {
     /// A row was inserted, in state `sending`, `queued`, or the state of a stored refusal.
-    Born {
+    #[serde(rename = "born")]
+    Inserted {
         /// The state of the new row.
         state: State,
         /// The reason of a refusal.
         reason: Option<Reason>,
         /// The recorded quota uses.
-        slots: Vec<Slot>,
+        #[serde(rename = "slots")]
+        quota_uses: Vec<QuotaUse>,
         /// The ledger's clock.
         now: Timestamp,
         /// Seconds until the quota has room again.
@@ -204,7 +206,8 @@ pub enum Admitted {
         /// The dispatch's version.
         version: i64,
         /// Whether its open attempt has the claim of this job: an earlier run of the same group was committed.
-        mine: bool,
+        #[serde(rename = "mine")]
+        has_our_claim: bool,
     },
     /// A dispatch with the same id and other content exists.
     Conflict,

@@ -67,7 +67,7 @@ impl NewAttempt {
 
 /// A request to begin an attempt of a dispatch.
 #[derive(Debug, Clone, Serialize)]
-pub struct Beginning {
+pub struct BeginRequest {
     /// The dispatch's uid.
     pub uid: Uuid,
     /// The version of the row that the decision was made on.
@@ -85,7 +85,7 @@ pub struct Beginning {
 
 /// The result of beginning an attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Begun {
+pub enum BeginResult {
     /// The attempt is committed. Holds the dispatch with its open attempt.
     Begun(Box<Dispatch>),
     /// The version had changed. Holds the current dispatch, or `None` if it was deleted.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::outbox::Destinations;
 use crate::domain::attempt::{Judgement, Outcome};
-use crate::domain::decide::{Slots, Transition};
+use crate::domain::decide::{QuotaChange, Transition};
 use crate::domain::dispatch::Dispatch;
 
 /// The write of a decision: an attempt's outcome with the transition that follows from it, or a transition alone.
@@ -43,7 +43,8 @@ pub struct AttemptOutcome {
 #[derive(Debug, Serialize)]
 pub(in crate::ledger) struct DecisionRow<'a> {
     uid: Uuid,
-    seen: i64,
+    #[serde(rename = "seen")]
+    expected_version: i64,
     n: Option<u16>,
     claim: Option<Uuid>,
     outcome: Option<&'static str>,
@@ -64,21 +65,22 @@ pub(in crate::ledger) struct DecisionRow<'a> {
 impl DecisionWrite {
     /// An outcome with the transition that follows from it.
     pub fn finish(
-        seen: &Dispatch, closing: AttemptOutcome, conclusion: Option<Transition>, destinations: Destinations,
+        dispatch: &Dispatch, outcome: AttemptOutcome, conclusion: Option<Transition>,
+        destinations: Destinations,
     ) -> Self {
-        Self { outcome: Some(closing), ..Self::of(seen, conclusion, destinations) }
+        Self { outcome: Some(outcome), ..Self::of(dispatch, conclusion, destinations) }
     }
 
     /// A transition without an outcome.
-    pub fn decide(seen: &Dispatch, conclusion: Transition, destinations: Destinations) -> Self {
-        Self::of(seen, Some(conclusion), destinations)
+    pub fn decide(dispatch: &Dispatch, conclusion: Transition, destinations: Destinations) -> Self {
+        Self::of(dispatch, Some(conclusion), destinations)
     }
 
-    fn of(seen: &Dispatch, conclusion: Option<Transition>, destinations: Destinations) -> Self {
-        let keys = seen.slots.iter().map(|s| s.key.clone()).collect();
+    fn of(dispatch: &Dispatch, conclusion: Option<Transition>, destinations: Destinations) -> Self {
+        let keys = dispatch.quota_uses.iter().map(|s| s.key.clone()).collect();
         Self {
-            uid: seen.order.uid,
-            expected_version: seen.version,
+            uid: dispatch.order.uid,
+            expected_version: dispatch.version,
             outcome: None,
             conclusion,
             destinations,
@@ -87,8 +89,8 @@ impl DecisionWrite {
     }
 
     /// Whether the write changes quota uses and must lock the quotas.
-    pub(in crate::ledger) fn moves_slots(&self) -> bool {
-        self.conclusion.as_ref().is_some_and(|c| c.slots != Slots::Keep)
+    pub(in crate::ledger) fn changes_quota_uses(&self) -> bool {
+        self.conclusion.as_ref().is_some_and(|c| c.quota_change != QuotaChange::Keep)
     }
 
     pub(in crate::ledger) fn row(&self) -> DecisionRow<'_> {
@@ -97,7 +99,7 @@ impl DecisionWrite {
         let outcome = closing.map(|c| c.judgement.outcome);
         DecisionRow {
             uid: self.uid,
-            seen: self.expected_version,
+            expected_version: self.expected_version,
             n: closing.map(|c| c.n),
             claim: closing.map(|c| c.claim),
             outcome: outcome.map(Outcome::word),
@@ -113,14 +115,14 @@ impl DecisionWrite {
             price: details.and_then(|d| d.price.as_deref()),
             conclusion: self.conclusion.as_ref(),
             destinations: self.destinations,
-            keys: self.moves_slots().then_some(&self.keys),
+            keys: self.changes_quota_uses().then_some(&self.keys),
         }
     }
 }
 
 /// The result of writing a decision.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Concluded {
+pub enum WriteResult {
     /// Everything was written.
     Written,
     /// The version had changed, so only the outcome was written. Holds the current dispatch.

@@ -8,7 +8,7 @@ use crate::domain::dispatch::Stop;
 
 /// A delivery receipt for an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recording {
+pub struct AttemptReceipt {
     /// The dispatch's uid.
     pub uid: Uuid,
     /// The attempt's number, from 1.
@@ -20,14 +20,14 @@ pub struct Recording {
     pub receipt: Receipt,
 }
 
-impl Recording {
+impl AttemptReceipt {
     /// Whether the receipt holds texts of the carrier.
-    pub(in crate::ledger) fn quotes(&self) -> bool {
+    pub(in crate::ledger) fn has_carrier_texts(&self) -> bool {
         self.receipt.carrier_code.is_some() || self.receipt.reference.is_some()
     }
 
     /// The receipt without the carrier's texts.
-    pub(in crate::ledger) fn without_quotes(mut self) -> Self {
+    pub(in crate::ledger) fn without_carrier_texts(mut self) -> Self {
         (self.receipt.carrier_code, self.receipt.reference) = (None, None);
         self
     }
@@ -36,7 +36,7 @@ impl Recording {
 /// The result of recording a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Recorded {
+pub enum RecordResult {
     /// The receipt changed the attempt, and the dispatch is due.
     Recorded,
     /// The receipt is a duplicate, or does not outrank the recorded one.
@@ -47,7 +47,7 @@ pub enum Recorded {
 
 /// A request to stop a dispatch: no further attempt may begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Marking {
+pub struct StopRequest {
     /// The tenant that the dispatch belongs to.
     pub tenant: String,
     /// The sender's id of the dispatch.
@@ -59,7 +59,7 @@ pub struct Marking {
 /// The result of a stop request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
-pub enum Marked {
+pub enum StopResult {
     /// The dispatch is now marked as stopped.
     Marked {
         /// The dispatch's uid.
@@ -85,7 +85,7 @@ pub enum Marked {
 
 /// A request for the next step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Advancing {
+pub struct AdvanceRequest {
     /// The tenant that the dispatch belongs to.
     pub tenant: String,
     /// The sender's id of the dispatch.
@@ -97,7 +97,7 @@ pub struct Advancing {
 /// The result of a request for the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
-pub enum Advanced {
+pub enum AdvanceResult {
     /// The request is recorded. The next step begins as soon as no attempt is open.
     Advanced {
         /// The dispatch's uid.

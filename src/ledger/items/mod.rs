@@ -8,10 +8,10 @@ mod key;
 mod outbox;
 mod webhook;
 
-pub use admission::{Admission, Admitted, Limit, Refusal};
-pub use begin::{Beginning, Begun, NewAttempt};
-pub use conclude::{AttemptOutcome, Concluded, DecisionWrite};
-pub use fact::{Advanced, Advancing, Marked, Marking, Recorded, Recording};
+pub use admission::{Admission, AdmissionResult, Limit, Refusal};
+pub use begin::{BeginRequest, BeginResult, NewAttempt};
+pub use conclude::{AttemptOutcome, DecisionWrite, WriteResult};
+pub use fact::{AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, StopRequest, StopResult};
 pub use key::KeyRow;
 pub use outbox::{Destinations, PendingEvents, PublishedEvents};
 pub use webhook::{DeliveryResult, WebhookDelivery, WebhookRow};

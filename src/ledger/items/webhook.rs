@@ -14,7 +14,7 @@ use super::PendingEvents;
 pub struct WebhookDelivery {
     /// The event, with the fields that its body needs; exactly one event.
     #[serde(flatten)]
-    pub owed: PendingEvents,
+    pub pending: PendingEvents,
     /// Number of earlier attempts to deliver it.
     pub tries: u16,
 }
@@ -29,7 +29,7 @@ pub enum DeliveryResult {
         /// The reason, in our own words.
         problem: String,
         /// The pause before the next attempt. `None` after the last attempt.
-        again: Option<Duration>,
+        retry_after: Option<Duration>,
     },
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Postgres;
 use crate::domain::attempt::{AttemptId, Receipt};
 use crate::ledger::references::References;
-use crate::ledger::{LedgerError, Recording};
+use crate::ledger::{AttemptReceipt, LedgerError};
 
 #[derive(serde::Deserialize)]
 struct NamedRow {
@@ -41,7 +41,7 @@ impl References for Postgres {
             "with kept as (insert into unmatched_receipt values ($1, $2, jsonb_strip_nulls($3), otpost_now())
                            on conflict do nothing)
              select to_jsonb(1)";
-        let receipt = serde_json::to_value(receipt).map_err(|e| LedgerError::Unfit(e.to_string()))?;
+        let receipt = serde_json::to_value(receipt).map_err(|e| LedgerError::Unusable(e.to_string()))?;
         let _: Vec<Value> = self.rows(sql, &[&carrier, &reference, &receipt]).await?;
         Ok(())
     }
@@ -52,7 +52,7 @@ impl References for Postgres {
         Ok(self.rows(sql, &[&carrier, &reference]).await?.pop().unwrap_or(false))
     }
 
-    async fn matched(&self, most: usize) -> Result<Vec<Recording>, LedgerError> {
+    async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
         let sql =
             "with old as (delete from unmatched_receipt where received_at < otpost_now() - interval '72 hours')
              select u.receipt || jsonb_build_object('uid', r.uid, 'n', r.n, 'carrier', u.carrier)

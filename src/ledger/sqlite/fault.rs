@@ -5,7 +5,7 @@ use crate::ledger::LedgerError;
 /// An error inside the file's thread.
 pub(super) enum Fault {
     Sql(rusqlite::Error),
-    Misread,
+    BadRow,
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -16,7 +16,7 @@ impl From<rusqlite::Error> for Fault {
 
 impl From<serde_json::Error> for Fault {
     fn from(_: serde_json::Error) -> Self {
-        Self::Misread
+        Self::BadRow
     }
 }
 
@@ -27,15 +27,15 @@ impl From<Fault> for LedgerError {
             SystemIoFailure, TypeMismatch,
         };
         let Fault::Sql(e) = fault else {
-            return Self::Unfit("the ledger's file holds a row of another form".to_owned());
+            return Self::Unusable("the ledger's file holds a row of another form".to_owned());
         };
         match e.sqlite_error_code() {
             Some(ConstraintViolation | TypeMismatch) => {
                 Self::Data { sqlstate: "23000".to_owned(), constraint: None }
             }
-            Some(DatabaseBusy) => Self::Again,
+            Some(DatabaseBusy) => Self::Conflict,
             Some(DatabaseCorrupt | NotADatabase) => {
-                Self::Unfit("the ledger's file is damaged, or no ledger".to_owned())
+                Self::Unusable("the ledger's file is damaged, or no ledger".to_owned())
             }
             Some(DiskFull) => Self::Unwritable("the ledger's disk is full; make room on it"),
             Some(SystemIoFailure) => Self::Unwritable(
@@ -44,8 +44,8 @@ impl From<Fault> for LedgerError {
             Some(ReadOnly | CannotOpen) => Self::Unwritable(
                 "the ledger's file cannot be written; see its folder's mount and permissions",
             ),
-            Some(code) => Self::Away(format!("{code:?}")),
-            None => Self::Unfit("the ledger's file has another schema; run: otpost migrate".to_owned()),
+            Some(code) => Self::Unreachable(format!("{code:?}")),
+            None => Self::Unusable("the ledger's file has another schema; run: otpost migrate".to_owned()),
         }
     }
 }

@@ -19,9 +19,9 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::items::{
-    Admission, Admitted, Advanced, Advancing, Beginning, Begun, Concluded, DecisionWrite, DeliveryResult,
-    KeyRow, Marked, Marking, PendingEvents, PublishedEvents, Recorded, Recording, WebhookDelivery,
-    WebhookRow,
+    Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult,
+    DecisionWrite, DeliveryResult, KeyRow, PendingEvents, PublishedEvents, RecordResult, StopRequest,
+    StopResult, WebhookDelivery, WebhookRow, WriteResult,
 };
 use super::{LedgerError, Store};
 use crate::domain::clock::{Clock, after};
@@ -33,10 +33,10 @@ use fault::Fault;
 pub(super) const MIGRATIONS: &[(&str, &str)] =
     &[("V1__ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
 /// The oldest accepted SQLite version, 3.51.3. Earlier versions can corrupt a WAL file (sqlite.org/wal.html, "WAL-reset bug").
-const OLDEST: i32 = 3_051_003;
+const MIN_SQLITE_VERSION: i32 = 3_051_003;
 /// Pending events are taken again after this time.
-const TELL_AGAIN: Duration = Duration::from_secs(5);
-const STRAYS_KEPT: Duration = Duration::from_secs(72 * 3600);
+const REPUBLISH_AFTER: Duration = Duration::from_secs(5);
+const STRAY_RETENTION: Duration = Duration::from_secs(72 * 3600);
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -44,13 +44,13 @@ pub(super) struct Sqlite {
     jobs: mpsc::Sender<Job>,
     clock: Clock,
     /// The last write was refused. Only a successful write clears it, because reads succeed on a full disk.
-    refused: Arc<AtomicBool>,
+    write_refused: Arc<AtomicBool>,
 }
 
 impl Sqlite {
     pub(super) fn open(path: &Path, clock: Clock) -> Result<Self, LedgerError> {
-        if rusqlite::version_number() < OLDEST {
-            return Err(LedgerError::Unfit(format!(
+        if rusqlite::version_number() < MIN_SQLITE_VERSION {
+            return Err(LedgerError::Unusable(format!(
                 "SQLite {} is too old; 3.51.3 or newer is needed",
                 rusqlite::version()
             )));
@@ -67,8 +67,8 @@ impl Sqlite {
                 drop(db);
                 drop(lock);
             })
-            .map_err(|_| LedgerError::Unfit("no thread for the ledger".to_owned()))?;
-        Ok(Self { jobs, clock, refused: Arc::default() })
+            .map_err(|_| LedgerError::Unusable("no thread for the ledger".to_owned()))?;
+        Ok(Self { jobs, clock, write_refused: Arc::default() })
     }
 
     /// Runs one write transaction in the file's thread.
@@ -84,7 +84,7 @@ impl Sqlite {
         });
         let done = done.await;
         if matches!(done, Err(LedgerError::Unwritable(_))) {
-            self.refused.store(true, Ordering::Relaxed);
+            self.write_refused.store(true, Ordering::Relaxed);
         }
         done
     }
@@ -94,14 +94,14 @@ impl Sqlite {
     async fn try_to_write(&self) -> Result<(), LedgerError> {
         let sql = "create table trial (page); insert into trial values (zeroblob(262144)); drop table trial";
         self.write(move |db, _| Ok(db.execute_batch(sql)?)).await?;
-        self.refused.store(false, Ordering::Relaxed);
+        self.write_refused.store(false, Ordering::Relaxed);
         Ok(())
     }
 
     async fn run<T: Send + 'static>(
         &self, work: impl FnOnce(&mut Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let gone = || LedgerError::Away("closed".to_owned());
+        let gone = || LedgerError::Unreachable("closed".to_owned());
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |db| {
             let _ = answer.send(work(db));
@@ -124,10 +124,11 @@ impl Sqlite {
 fn lock(path: &Path) -> Result<File, LedgerError> {
     let mut name = PathBuf::from(path).into_os_string();
     name.push(".lock");
-    let cannot = |_| LedgerError::Unfit(format!("cannot write beside {}; check ledger.url", path.display()));
+    let cannot =
+        |_| LedgerError::Unusable(format!("cannot write beside {}; check ledger.url", path.display()));
     let file = File::options().create(true).truncate(false).write(true).open(name).map_err(cannot)?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-        LedgerError::Unfit(format!(
+        LedgerError::Unusable(format!(
             "{} is in use by another otpost; stop it, or ask it over HTTP",
             path.display()
         ))
@@ -159,7 +160,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 #[async_trait]
 impl Store for Sqlite {
     async fn migrate(&self) -> Result<(), LedgerError> {
-        let failed = |_: refinery::Error| LedgerError::Unfit("the schema cannot be migrated".to_owned());
+        let failed = |_: refinery::Error| LedgerError::Unusable("the schema cannot be migrated".to_owned());
         let migrations: Result<Vec<_>, _> =
             MIGRATIONS.iter().map(|(name, sql)| refinery::Migration::unapplied(name, sql)).collect();
         let migrations = migrations.map_err(failed)?;
@@ -167,7 +168,7 @@ impl Store for Sqlite {
     }
 
     async fn check(&self) -> Result<Timestamp, LedgerError> {
-        let unfit = |what: &str| LedgerError::Unfit(format!("the ledger {what}; run: otpost migrate"));
+        let unfit = |what: &str| LedgerError::Unusable(format!("the ledger {what}; run: otpost migrate"));
         let sql = "select coalesce(max(version), 0) from refinery_schema_history";
         let version: Option<i64> = self
             .run(move |db| match db.query_row(sql, [], |r| r.get(0)) {
@@ -180,36 +181,36 @@ impl Store for Sqlite {
         if version != MIGRATIONS.len() as i64 {
             return Err(unfit("has a schema of another version"));
         }
-        if self.refused.load(Ordering::Relaxed) {
+        if self.write_refused.load(Ordering::Relaxed) {
             self.try_to_write().await?;
         }
         Ok(self.clock.now())
     }
 
-    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<Admitted>, LedgerError> {
+    async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError> {
         self.group(group, acts::admit).await
     }
 
-    async fn begin(&self, group: &[Arc<Beginning>]) -> Result<Vec<Begun>, LedgerError> {
+    async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError> {
         self.group(group, acts::begin).await
     }
 
-    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<Concluded>, LedgerError> {
+    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
         self.group(group, acts::conclude).await
     }
 
-    async fn record(&self, group: &[Arc<Recording>]) -> Result<Vec<Recorded>, LedgerError> {
+    async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError> {
         self.group(group, acts::record).await
     }
 
-    async fn stop(&self, marking: &Marking) -> Result<Marked, LedgerError> {
-        let marking = marking.clone();
-        self.write(move |db, now| acts::stop(db, &marking, now)).await
+    async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError> {
+        let request = request.clone();
+        self.write(move |db, now| acts::stop(db, &request, now)).await
     }
 
-    async fn advance(&self, advancing: &Advancing) -> Result<Advanced, LedgerError> {
-        let advancing = advancing.clone();
-        self.write(move |db, now| acts::advance(db, &advancing, now)).await
+    async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError> {
+        let request = request.clone();
+        self.write(move |db, now| acts::advance(db, &request, now)).await
     }
 
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
@@ -230,87 +231,90 @@ impl Store for Sqlite {
         self.run(move |db| row::load(db, uid, clock.now())).await
     }
 
-    async fn pending_events(&self, most: usize) -> Result<Vec<PendingEvents>, LedgerError> {
+    async fn pending_events(&self, limit: usize) -> Result<Vec<PendingEvents>, LedgerError> {
         self.write(move |db, now| {
             let due: Vec<String> = db
                 .prepare_cached("select uid from dispatch where tell_at <= ?1 order by tell_at limit ?2")?
-                .query_map((now.as_microsecond(), most as i64), |r| r.get(0))?
+                .query_map((now.as_microsecond(), limit as i64), |r| r.get(0))?
                 .collect::<Result<_, _>>()?;
-            let mut owed = vec![];
+            let mut pending = vec![];
             for uid in due.iter().filter_map(|u| u.parse().ok()) {
                 let Some(d) = row::load(db, uid, now)? else {
                     continue;
                 };
-                row::update(db, &d, Some(after(now, TELL_AGAIN)))?;
-                owed.push(PendingEvents::of(&d.order, d.owed));
+                row::update(db, &d, Some(after(now, REPUBLISH_AFTER)))?;
+                pending.push(PendingEvents::of(&d.order, d.pending_events));
             }
-            Ok(owed)
+            Ok(pending)
         })
         .await
     }
 
     async fn mark_published(&self, group: &[Arc<PublishedEvents>]) -> Result<Vec<()>, LedgerError> {
-        self.group(group, |db, told: &PublishedEvents, now| {
-            let Some(mut d) = row::load(db, told.uid, now)? else {
+        self.group(group, |db, published: &PublishedEvents, now| {
+            let Some(mut d) = row::load(db, published.uid, now)? else {
                 return Ok(());
             };
-            d.owed.retain(|e| !told.versions.contains(&e.version));
-            let tell_at = if d.owed.is_empty() { None } else { acts::tell_at(db, told.uid)? };
-            row::update(db, &d, tell_at)
+            d.pending_events.retain(|e| !published.versions.contains(&e.version));
+            let republish_at =
+                if d.pending_events.is_empty() { None } else { acts::republish_at(db, published.uid)? };
+            row::update(db, &d, republish_at)
         })
         .await
     }
 
-    async fn webhooks_due(&self, tenant: &str, most: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
+    async fn webhooks_due(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
         let tenant = tenant.to_owned();
-        self.write(move |db, now| acts::webhooks_due(db, &tenant, most, now)).await
+        self.write(move |db, now| acts::webhooks_due(db, &tenant, limit, now)).await
     }
 
-    async fn hook_fate(&self, uid: Uuid, version: i64, fate: &DeliveryResult) -> Result<(), LedgerError> {
-        let fate = fate.clone();
-        self.write(move |db, now| acts::hook_fate(db, uid, version, &fate, now)).await
+    async fn record_webhook_result(
+        &self, uid: Uuid, version: i64, result: &DeliveryResult,
+    ) -> Result<(), LedgerError> {
+        let result = result.clone();
+        self.write(move |db, now| acts::record_webhook_result(db, uid, version, &result, now)).await
     }
 
-    async fn webhook_rows(&self, tenant: &str, most: usize) -> Result<Vec<WebhookRow>, LedgerError> {
+    async fn webhook_rows(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookRow>, LedgerError> {
         let tenant = tenant.to_owned();
-        self.run(move |db| acts::webhook_rows(db, &tenant, most)).await
+        self.run(move |db| acts::webhook_rows(db, &tenant, limit)).await
     }
 
-    async fn replay_hooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
+    async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
         let tenant = tenant.to_owned();
-        self.write(move |db, now| acts::replay_hooks(db, &tenant, only, now)).await
+        self.write(move |db, now| acts::replay_webhooks(db, &tenant, only, now)).await
     }
 
-    async fn beat(&self, _: &str) -> Result<usize, LedgerError> {
+    async fn heartbeat(&self, _: &str) -> Result<usize, LedgerError> {
         // Only one process can open the file.
         Ok(1)
     }
 
-    async fn retire(&self, _: &str) -> Result<(), LedgerError> {
+    async fn remove_worker(&self, _: &str) -> Result<(), LedgerError> {
         Ok(())
     }
 
-    async fn strays(&self, most: usize) -> Result<Vec<Recording>, LedgerError> {
+    async fn strays(&self, limit: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
         self.write(move |db, now| {
-            let old = now.checked_sub(STRAYS_KEPT).unwrap_or(Timestamp::MIN).as_microsecond();
+            let old = now.checked_sub(STRAY_RETENTION).unwrap_or(Timestamp::MIN).as_microsecond();
             db.execute("delete from stray_receipt where received_at < ?1", [old])?;
             let sql = "select s.uid, s.n, s.carrier, s.receipt from stray_receipt s
                          join attempt a on a.uid = s.uid and a.n = s.n and a.carrier = s.carrier limit ?1";
             let rows: Vec<(String, u16, String, String)> = db
                 .prepare_cached(sql)?
-                .query_map([most as i64], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
+                .query_map([limit as i64], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?
                 .collect::<Result<_, _>>()?;
             rows.into_iter()
                 .map(|(uid, n, carrier, receipt)| {
-                    let uid = uid.parse().map_err(|_| Fault::Misread)?;
-                    Ok(Recording { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
+                    let uid = uid.parse().map_err(|_| Fault::BadRow)?;
+                    Ok(AttemptReceipt { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
                 })
                 .collect()
         })
         .await
     }
 
-    async fn forget_stray(&self, stray: &Recording) -> Result<(), LedgerError> {
+    async fn delete_stray(&self, stray: &AttemptReceipt) -> Result<(), LedgerError> {
         let stray = stray.clone();
         self.write(move |db, _| {
             let receipt = serde_json::to_string(&stray.receipt)?;
@@ -321,24 +325,24 @@ impl Store for Sqlite {
         .await
     }
 
-    async fn purge(&self, born_before: Timestamp, most: usize) -> Result<u64, LedgerError> {
+    async fn purge(&self, admitted_before: Timestamp, limit: usize) -> Result<u64, LedgerError> {
         self.write(move |db, _| {
             let sql = "delete from dispatch where uid in (
                         select uid from dispatch where born_at < ?1 and wake_at is null and owed = '[]'
                            and state not in ('queued', 'sending', 'sent')
                            and not exists (select 1 from webhook w where w.uid = dispatch.uid and w.due_at is not null)
                          limit ?2)";
-            Ok(db.prepare_cached(sql)?.execute((born_before.as_microsecond(), most as i64))? as u64)
+            Ok(db.prepare_cached(sql)?.execute((admitted_before.as_microsecond(), limit as i64))? as u64)
         })
         .await
     }
 
-    async fn purge_quotas(&self, most: usize) -> Result<u64, LedgerError> {
+    async fn purge_quotas(&self, limit: usize) -> Result<u64, LedgerError> {
         self.write(move |db, now| {
             let kept = now.checked_sub(quota::LONGEST_WINDOW).unwrap_or(Timestamp::MIN).as_microsecond();
             let sql = "delete from quota where key in (
                         select key from quota where coalesce(json_extract(slots, '$[#-1]'), 0) < ?1 limit ?2)";
-            Ok(db.prepare_cached(sql)?.execute((kept, most as i64))? as u64)
+            Ok(db.prepare_cached(sql)?.execute((kept, limit as i64))? as u64)
         })
         .await
     }

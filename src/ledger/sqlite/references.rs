@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 
-use super::{Fault, STRAYS_KEPT, Sqlite};
+use super::{Fault, STRAY_RETENTION, Sqlite};
 use crate::domain::attempt::{AttemptId, Receipt};
 use crate::ledger::references::References;
-use crate::ledger::{LedgerError, Recording};
+use crate::ledger::{AttemptReceipt, LedgerError};
 
 #[async_trait]
 impl References for Sqlite {
@@ -32,7 +32,7 @@ impl References for Sqlite {
                 .prepare_cached(sql)?
                 .query_row((carrier, reference), |r| Ok((r.get(0)?, r.get(1)?)))
                 .optional()?;
-            row.map(|(uid, n)| Ok(AttemptId { uid: uid.parse().map_err(|_| Fault::Misread)?, n })).transpose()
+            row.map(|(uid, n)| Ok(AttemptId { uid: uid.parse().map_err(|_| Fault::BadRow)?, n })).transpose()
         })
         .await
     }
@@ -59,9 +59,9 @@ impl References for Sqlite {
         .await
     }
 
-    async fn matched(&self, most: usize) -> Result<Vec<Recording>, LedgerError> {
+    async fn matched(&self, most: usize) -> Result<Vec<AttemptReceipt>, LedgerError> {
         self.write(move |db, now| {
-            let old = now.checked_sub(STRAYS_KEPT).unwrap_or(Timestamp::MIN).as_microsecond();
+            let old = now.checked_sub(STRAY_RETENTION).unwrap_or(Timestamp::MIN).as_microsecond();
             db.execute("delete from unmatched_receipt where received_at < ?1", [old])?;
             let sql = "select r.uid, r.n, u.carrier, u.receipt
                          from unmatched_receipt u join carrier_reference r using (carrier, reference)
@@ -72,8 +72,8 @@ impl References for Sqlite {
                 .collect::<Result<_, _>>()?;
             rows.into_iter()
                 .map(|(uid, n, carrier, receipt)| {
-                    let uid = uid.parse().map_err(|_| Fault::Misread)?;
-                    Ok(Recording { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
+                    let uid = uid.parse().map_err(|_| Fault::BadRow)?;
+                    Ok(AttemptReceipt { uid, n, carrier, receipt: serde_json::from_str(&receipt)? })
                 })
                 .collect()
         })

@@ -21,14 +21,14 @@ pub use rounds::run;
 use sign::{Secret, signatures};
 
 /// Time limit for one request to a receiver.
-const TIME_OUT: Duration = Duration::from_secs(10);
-const CONNECT: Duration = Duration::from_secs(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A tenant's webhook.
 struct Webhook {
     url: String,
     secrets: Vec<Secret>,
-    poked: Notify,
+    new_events: Notify,
 }
 
 /// The webhooks of all tenants.
@@ -50,8 +50,8 @@ impl Webhooks {
             }
         }
         let building = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(TIME_OUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
@@ -59,7 +59,7 @@ impl Webhooks {
         let guarded = if config.webhooks.allow_private_targets {
             building
         } else {
-            building.dns_resolver(Arc::new(target::Guard))
+            building.dns_resolver(Arc::new(target::PublicOnlyResolver))
         };
         let http = guarded.build().map_err(|_| BadConfig("no HTTP client can be made".to_owned()))?;
         Ok(Self { by_tenant, http })
@@ -71,9 +71,9 @@ impl Webhooks {
     }
 
     /// Starts a delivery round for the tenant now, because new events were written.
-    pub fn poke(&self, tenant: &str) {
+    pub fn notify(&self, tenant: &str) {
         if let Some(webhook) = self.by_tenant.get(tenant) {
-            webhook.poked.notify_one();
+            webhook.new_events.notify_one();
         }
     }
 
@@ -105,7 +105,7 @@ impl Webhooks {
             Ok(answer) if answer.status().is_success() => Ok(answer.status().as_u16()),
             Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
             Err(e) if e.is_timeout() => Err("it did not answer in time".to_owned()),
-            Err(e) if says(&e, target::NOT_PUBLIC) => Err(target::NOT_PUBLIC.to_owned()),
+            Err(e) if is_caused_by(&e, target::NOT_PUBLIC) => Err(target::NOT_PUBLIC.to_owned()),
             Err(e) if e.is_connect() => Err("it cannot be connected to".to_owned()),
             Err(_) => Err("the connection broke off".to_owned()),
         }
@@ -113,7 +113,7 @@ impl Webhooks {
 }
 
 /// Whether an error was caused by our own error with this text.
-fn says(e: &reqwest::Error, ours: &str) -> bool {
+fn is_caused_by(e: &reqwest::Error, ours: &str) -> bool {
     let mut source: Option<&dyn std::error::Error> = Some(e);
     while let Some(inner) = source {
         if inner.to_string() == ours {
@@ -140,7 +140,7 @@ impl Webhook {
             given.into_iter().flatten().map(|s| Secret::read(s.expose_secret())).collect();
         match secrets {
             Some(secrets) if !secrets.is_empty() => {
-                Ok(Self { url: config.url.clone(), secrets, poked: Notify::new() })
+                Ok(Self { url: config.url.clone(), secrets, new_events: Notify::new() })
             }
             _ => {
                 Err("secret must be whsec_ and base64 of 24 to 64 bytes; make one with: otpost keys webhook"

@@ -1,4 +1,4 @@
-//! Trace 18 at the HTTP door: the run whose answer was lost had come through, and the caller hears of it from the second one.
+//! Trace 18 over HTTP: the run whose answer was lost had come through, and the caller hears of it from the second one.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn a_commit_whose_answer_is_lost_is_answered_over_http() {
         assert_eq!((status, answer["state"].as_str()), (expected, Some("queued")), "{answer}");
         let id = id.parse().unwrap();
         let d = site.house.ledger.find("default", id).await.unwrap().unwrap();
-        assert_eq!((d.state, d.version, d.slots.len()), (State::Queued, 1, 1), "{d:#?}");
+        assert_eq!((d.state, d.version, d.quota_uses.len()), (State::Queued, 1, 1), "{d:#?}");
         assert_eq!(answer["uid"], json!(d.order.uid));
         // Nobody works here yet: the wake-up waits in the queue.
         wait::until("a worker is called", async || checker::waiting(&site, "otpost.dispatch").await == 1)

@@ -7,8 +7,8 @@ use otpost::domain::channel::Channel;
 use otpost::domain::decide::{Begin, decide};
 use otpost::domain::dispatch::{Dispatch, Stop};
 use otpost::ledger::{
-    Admission, Advancing, Beginning, DecisionWrite, Ledger, LedgerError, Marking, NewAttempt,
-    PublishedEvents, Recording, Refusal,
+    Admission, AdvanceRequest, AttemptReceipt, BeginRequest, DecisionWrite, Ledger, LedgerError, NewAttempt,
+    PublishedEvents, Refusal, StopRequest,
 };
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ pub(super) enum Kind {
     Stop,
     Advance,
     Take,
-    Tell,
+    Publish,
     /// Trace 18 a: a new one, one that its quota refuses, and one that is known.
     Admissions,
     /// A newer code of a sign-in, which stops the older one.
@@ -45,7 +45,7 @@ pub(super) const SINGLE: &[Kind] = &[
     Kind::Stop,
     Kind::Advance,
     Kind::Take,
-    Kind::Tell,
+    Kind::Publish,
 ];
 pub(super) const GROUPS: &[Kind] = &[Kind::Admissions, Kind::Superseding, Kind::Refusals, Kind::Finishes];
 
@@ -54,7 +54,7 @@ impl Kind {
     pub(super) fn goes_on(self, said: &str) -> bool {
         match self {
             Self::Admit | Self::Admissions | Self::Superseding => {
-                said.starts_with("Born") || said.contains("mine: true")
+                said.starts_with("Inserted") || said.contains("has_our_claim: true")
             }
             Self::Begin => said.starts_with("Begun"),
             // What decision is told from the row.
@@ -66,13 +66,13 @@ impl Kind {
 /// What is asked of the ledger.
 pub(super) enum Act {
     Admit(Box<Admission>),
-    Begin(Beginning),
+    Begin(BeginRequest),
     Conclude(Box<DecisionWrite>),
-    Record(Recording),
-    Stop(Marking),
-    Advance(Advancing),
+    Record(AttemptReceipt),
+    Stop(StopRequest),
+    Advance(AdvanceRequest),
     Take(Uuid),
-    Tell(PublishedEvents),
+    Publish(PublishedEvents),
 }
 
 impl Act {
@@ -82,10 +82,10 @@ impl Act {
             Self::Begin(begin) => format!("{:?}", ledger.begin(begin.clone()).await?),
             Self::Conclude(deciding) => format!("{:?}", ledger.conclude((**deciding).clone()).await?),
             Self::Record(receipt) => format!("{:?}", ledger.record(receipt.clone()).await?),
-            Self::Stop(marking) => format!("{:?}", ledger.stop(marking.clone()).await?),
-            Self::Advance(advancing) => format!("{:?}", ledger.advance(advancing.clone()).await?),
+            Self::Stop(request) => format!("{:?}", ledger.stop(request.clone()).await?),
+            Self::Advance(request) => format!("{:?}", ledger.advance(request.clone()).await?),
             Self::Take(uid) => format!("{:?}", ledger.take(*uid).await?),
-            Self::Tell(told) => format!("{:?}", ledger.mark_published(told.clone()).await?),
+            Self::Publish(published) => format!("{:?}", ledger.mark_published(published.clone()).await?),
         })
     }
 }
@@ -145,7 +145,7 @@ async fn single(play: &Play, kind: Kind) -> Asked {
     let act = match kind {
         Kind::Begin => {
             let attempt = NewAttempt::new(SMS, "c1", Duration::from_secs(10), None);
-            Act::Begin(Beginning {
+            Act::Begin(BeginRequest {
                 uid,
                 expected_version: seen.version,
                 step: 1,
@@ -166,17 +166,17 @@ async fn single(play: &Play, kind: Kind) -> Asked {
             let reference = Some("R1".to_owned());
             let receipt =
                 Receipt { verdict: ReceiptStatus::Delivered, reason: None, carrier_code: None, reference };
-            Act::Record(Recording { uid, n: 1, carrier: "c1".to_owned(), receipt })
+            Act::Record(AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt })
         }
-        Kind::Stop => Act::Stop(Marking { tenant, id, stop: Stop::Cancel }),
+        Kind::Stop => Act::Stop(StopRequest { tenant, id, stop: Stop::Cancel }),
         Kind::Advance => {
             play.finish(&seen, accepted("SM1")).await;
-            Act::Advance(Advancing { tenant, id, step: None })
+            Act::Advance(AdvanceRequest { tenant, id, step: None })
         }
-        Kind::Tell => {
+        Kind::Publish => {
             play.finish(&seen, accepted("SM1")).await;
-            let versions = play.read(uid).await.owed.iter().map(|event| event.version).collect();
-            Act::Tell(PublishedEvents { uid, versions })
+            let versions = play.read(uid).await.pending_events.iter().map(|event| event.version).collect();
+            Act::Publish(PublishedEvents { uid, versions })
         }
         _ => unreachable!("it is a group"),
     };
@@ -234,7 +234,13 @@ async fn finishes(play: &Play) -> Asked {
     acts.push(Act::Conclude(Box::new(play.finishing(&seen, accepted("SM4")).await.0)));
     // Somebody else closed it, and repeats it.
     play.finish(&seen, Outcome::Unknown.into()).await;
-    let again = Begin { step: 1, channel: SMS, carriers: vec!["c1".to_owned()], repeats: Some(1), ask: None };
+    let again = Begin {
+        step: 1,
+        channel: SMS,
+        carriers: vec!["c1".to_owned()],
+        repeats: Some(1),
+        query_status_of: None,
+    };
     play.begin(job.order.uid, Some(again)).await;
     written.push(job);
     Asked { acts, written, others: vec![] }

@@ -1,4 +1,4 @@
-//! What a test does at the doors: jobs in, callbacks in, and orders to the mock carrier.
+//! What a test sends: jobs in, callbacks in, and orders to the mock carrier.
 
 use std::net::SocketAddr;
 
@@ -34,7 +34,7 @@ impl House {
                 self.channel.basic_publish("otpost".into(), routing_key.into(), options, body, properties);
             publish.await.unwrap().await.unwrap()
         };
-        let confirm = tokio::time::timeout(wait::PATIENCE, confirmed).await.expect("RabbitMQ confirms");
+        let confirm = tokio::time::timeout(wait::TIMEOUT, confirmed).await.expect("RabbitMQ confirms");
         assert!(matches!(confirm, lapin::Confirmation::Ack(None)), "{confirm:?}");
     }
 

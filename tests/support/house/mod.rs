@@ -32,7 +32,7 @@ use super::wait;
 use super::world::{TempDir, fresh_schema, ledger_at};
 
 pub const WORKER: Roles = Roles { api: false, worker: true, receipts: false };
-pub const DOORS: Roles = Roles { api: true, worker: false, receipts: true };
+pub const FRONT_END: Roles = Roles { api: true, worker: false, receipts: true };
 pub struct House {
     pub ledger: Ledger,
     pub ledger_url: String,
@@ -89,7 +89,7 @@ impl House {
         let gateway = Gateway::start(listener, config).unwrap();
         let root = Root::random("t1");
         let keys = Keys::new(root.clone(), vec![], &root);
-        let http = reqwest::Client::builder().no_proxy().timeout(wait::PATIENCE).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(wait::TIMEOUT).build().unwrap();
         let (files, connections) = (TempDir::new(), vec![connection]);
         Self {
             ledger,
@@ -142,9 +142,9 @@ impl House {
     }
 
     /// The same, for a worker whose carriers report at the doors of another process.
-    pub fn at_doors(&self, doors: &App) -> Config {
+    pub fn config_behind(&self, front_end: &App) -> Config {
         let mut config = self.config(&["c1"]);
-        config.receipts.public_url = format!("http://{}", doors.receipts.unwrap());
+        config.receipts.public_url = format!("http://{}", front_end.receipts.unwrap());
         config
     }
 

@@ -12,13 +12,13 @@ use super::House;
 use crate::support::wait;
 
 /// Nothing in these tests takes longer.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 impl House {
     /// Waits until a dispatch is as it should be.
     pub async fn until(&self, id: Uuid, what: &str, holds: impl Fn(&Dispatch) -> bool) -> Dispatch {
         let mut last = None;
-        let found = wait::within(PATIENCE, async || {
+        let found = wait::within(TIMEOUT, async || {
             last = self.ledger.find("default", id).await.ok().flatten();
             last.take_if(|d| holds(d))
         });

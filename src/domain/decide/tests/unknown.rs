@@ -6,7 +6,7 @@ use super::*;
 fn after_unknown(plan: &[Channel], policy: &Policy) -> Dispatch {
     let mut d = dispatch(plan);
     let b = decide(&d, t(0.0), policy).begin.unwrap();
-    assert_eq!(b.ask, None, "nothing is asked about before a first attempt");
+    assert_eq!(b.query_status_of, None, "nothing is asked about before a first attempt");
     begin(&mut d, &b, t(0.0));
     close(&mut d, Outcome::Unknown, t(1.0));
     d
@@ -53,7 +53,10 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     policy.candidates.get_mut(&Channel::Sms).unwrap()[0].unknown = UnknownPolicy::Lookup;
     let mut d = after_unknown(&[Channel::Sms], &policy);
     let b = decide(&d, t(1.0), &policy).begin.unwrap();
-    assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
+    assert_eq!(
+        (b.carriers.as_slice(), b.repeats, b.query_status_of),
+        (["a".to_owned()].as_slice(), Some(1), Some(1))
+    );
     // The carrier does not know the first attempt and does not accept the repeat. Until the wait ends, the repeat is tried there
     // again after a pause.
     begin(&mut d, &b, t(1.5));
@@ -63,14 +66,17 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     let again = held.transition.wake_at.unwrap();
     assert!(again > t(2.0) && again <= t(10.0), "{again}");
     let b = decide(&d, t(9.9), &policy).begin.unwrap();
-    assert_eq!((b.carriers.as_slice(), b.repeats, b.ask), (["a".to_owned()].as_slice(), Some(1), Some(1)));
+    assert_eq!(
+        (b.carriers.as_slice(), b.repeats, b.query_status_of),
+        (["a".to_owned()].as_slice(), Some(1), Some(1))
+    );
     // After the wait, other carriers may serve.
     let b = decide(&d, t(10.0), &policy).begin.unwrap();
     assert_eq!((b.carriers.as_slice(), b.repeats), (["b".to_owned()].as_slice(), Some(1)));
     // A receipt for the first attempt ends the repeats.
     let receipt =
         Receipt { verdict: ReceiptStatus::Interim, reason: None, carrier_code: None, reference: None };
-    d.attempts[0].learn(&receipt, t(2.0));
+    d.attempts[0].apply_receipt(&receipt, t(2.0));
     let follows = decide(&d, t(2.0), &policy);
     assert_eq!((follows.begin, follows.transition.state), (None, State::Sent));
 }
@@ -98,7 +104,7 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
         d.attempts[1].details.reference = reference("theirs of 2");
         let receipt =
             Receipt { verdict, reason: None, carrier_code: None, reference: reference("theirs of 1") };
-        d.attempts[of].learn(&receipt, t(3.0));
+        d.attempts[of].apply_receipt(&receipt, t(3.0));
         let follows = decide(&d, t(3.0), &policy);
         assert_eq!(follows.begin.map(|b| b.step), begins, "{what}");
         let delivered = follows.transition.state == State::Delivered;

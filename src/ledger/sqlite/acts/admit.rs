@@ -6,36 +6,37 @@ use rusqlite::types::Value as Sql;
 use uuid::Uuid;
 
 use super::facts::mark;
-use super::{Fault, slots, take_slots, uid_of, webhooks};
+use super::{Fault, quota_uses, take_quota_uses, uid_of, webhooks};
 use crate::domain::attempt::{Reason, State};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Dispatch, Event, Stop};
 use crate::domain::quota;
-use crate::ledger::items::{Admission, Admitted, Destinations, Limit};
-use crate::ledger::sqlite::TELL_AGAIN;
+use crate::ledger::items::{Admission, AdmissionResult, Destinations, Limit};
+use crate::ledger::sqlite::REPUBLISH_AFTER;
 use crate::ledger::sqlite::row::{insert, load, time};
 
 pub(in crate::ledger::sqlite) fn admit(
     db: &Connection, job: &Admission, now: Timestamp,
-) -> Result<Admitted, Fault> {
+) -> Result<AdmissionResult, Fault> {
     if let Some((uid, content)) = uid_of(db, &job.order.tenant, job.order.id)? {
         if content != job.content {
-            return Ok(Admitted::Conflict);
+            return Ok(AdmissionResult::Conflict);
         }
         let Some(d) = load(db, uid, now)? else {
-            return Ok(Admitted::Conflict);
+            return Ok(AdmissionResult::Conflict);
         };
-        let mine = job.attempt.as_ref().is_some_and(|a| d.open().is_some_and(|open| open.claim == a.claim));
-        return Ok(Admitted::Known { uid, state: d.state, version: d.version, mine });
+        let has_our_claim =
+            job.attempt.as_ref().is_some_and(|a| d.open().is_some_and(|open| open.claim == a.claim));
+        return Ok(AdmissionResult::Known { uid, state: d.state, version: d.version, has_our_claim });
     }
     let mut d = job.clone().into_queued(now);
-    let (mut retry_after_s, mut told) = (None, vec![]);
+    let (mut retry_after_s, mut events) = (None, vec![]);
     if let Some(refusal) = job.refusal {
         (d.state, d.reason) = (refusal.state, Some(refusal.reason));
     } else if newer_exists(db, job)? {
         (d.state, d.reason) = (State::Superseded, Some(Reason::Newer));
     } else {
-        place(db, job, &mut d, &mut retry_after_s, now)?;
+        take_quotas(db, job, &mut d, &mut retry_after_s, now)?;
     }
     let refused = d.state.is_final();
     if refused {
@@ -43,10 +44,10 @@ pub(in crate::ledger::sqlite) fn admit(
         d.code = None;
         if !job.keep_refusal {
             let reason = d.reason.unwrap_or(Reason::Quota);
-            return Ok(Admitted::Refused { state: d.state, reason, retry_after_s });
+            return Ok(AdmissionResult::Refused { state: d.state, reason, retry_after_s });
         }
         if job.destinations != Destinations::default() {
-            told.push(Event {
+            events.push(Event {
                 version: 1,
                 state: d.state,
                 at: now,
@@ -60,10 +61,10 @@ pub(in crate::ledger::sqlite) fn admit(
         }
     }
     if job.destinations.broker {
-        d.owed.clone_from(&told);
+        d.pending_events.clone_from(&events);
     }
     let superseded = if refused { vec![] } else { stop_older(db, job, now)? };
-    let tell_at = (!d.owed.is_empty()).then(|| after(now, TELL_AGAIN));
+    let republish_at = (!d.pending_events.is_empty()).then(|| after(now, REPUBLISH_AFTER));
     let text = |t: &str| Sql::Text(t.to_owned());
     let (key, issued_at) = job.supersedes.as_ref().map_or((Sql::Null, None), |(k, at)| (text(k), Some(*at)));
     let extra = [
@@ -71,46 +72,53 @@ pub(in crate::ledger::sqlite) fn admit(
         ("number_key", text(&job.number_key)),
         ("supersedes", key),
         ("issued_at", time(issued_at)),
-        ("tell_at", time(tell_at)),
+        ("tell_at", time(republish_at)),
     ];
     insert(db, &d, &extra)?;
     if job.destinations.webhook {
-        webhooks::owe(db, &d, &told, now)?;
+        webhooks::insert_pending(db, &d, &events, now)?;
     }
-    Ok(Admitted::Born { state: d.state, reason: d.reason, slots: d.slots, now, retry_after_s, superseded })
+    Ok(AdmissionResult::Inserted {
+        state: d.state,
+        reason: d.reason,
+        quota_uses: d.quota_uses,
+        now,
+        retry_after_s,
+        superseded,
+    })
 }
 
 /// Records the quota uses and sets the state of the new row: `sending`, `queued` or `limited`.
-fn place(
+fn take_quotas(
     db: &Connection, job: &Admission, d: &mut Dispatch, retry_after_s: &mut Option<u64>, now: Timestamp,
 ) -> Result<(), Fault> {
     let limits: Vec<&Limit> = job.limits.iter().collect();
     let channel_wait = match &job.channel_limit {
-        Some(limit) => quota::free_at(&slots(db, &limit.key)?, &limit.rules, now),
+        Some(limit) => quota::free_at(&quota_uses(db, &limit.key)?, &limit.rules, now),
         None => None,
     };
     let skip_to = job.skip_to();
     let number_has_room = {
         let mut room = true;
         for limit in &limits {
-            room &= quota::free_at(&slots(db, &limit.key)?, &limit.rules, now).is_none();
+            room &= quota::free_at(&quota_uses(db, &limit.key)?, &limit.rules, now).is_none();
         }
         room
     };
-    if let Some(until) = channel_wait.filter(|_| number_has_room && skip_to >= job.order.plan.over()) {
+    if let Some(until) = channel_wait.filter(|_| number_has_room && skip_to >= job.order.plan.end_step()) {
         (d.state, d.reason, d.step) = (State::Limited, Some(Reason::VoiceQuota), skip_to);
         *retry_after_s = Some(quota::retry_after_s(now, until));
         return Ok(());
     }
     let with_channel = job.channel_limit.iter().filter(|_| channel_wait.is_none());
-    match take_slots(db, &limits.into_iter().chain(with_channel).collect::<Vec<_>>(), now)? {
+    match take_quota_uses(db, &limits.into_iter().chain(with_channel).collect::<Vec<_>>(), now)? {
         Err(wait) => {
             (d.state, d.reason) = (State::Limited, Some(Reason::Quota));
             *retry_after_s = Some(wait);
         }
         Ok(taken) => {
-            d.slots = taken;
-            d.slots_held = !d.slots.is_empty();
+            d.quota_uses = taken;
+            d.holds_quota_uses = !d.quota_uses.is_empty();
             match &job.attempt {
                 Some(attempt) if channel_wait.is_none() => {
                     let attempt = attempt.begun(1, 1, now);
@@ -168,15 +176,15 @@ impl Admission {
             step_at: now,
             snoozes: u16::from(snoozed_until.is_some()),
             snoozed_until,
-            told_steps: 0,
+            sent_event_steps: 0,
             stop: None,
-            asked: None,
+            requested_step: None,
             wake_at: Some(snoozed_until.unwrap_or(now)),
             code: Some(self.code),
-            slots: vec![],
-            slots_held: false,
-            born_at: now,
-            owed: vec![],
+            quota_uses: vec![],
+            holds_quota_uses: false,
+            admitted_at: now,
+            pending_events: vec![],
             attempts: vec![],
             now,
         }

@@ -3,31 +3,31 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{Fault, put_slots, save, slots, take_slots, tell_at, webhooks};
+use super::{Fault, put_quota_uses, quota_uses, republish_at, save, take_quota_uses, webhooks};
 use crate::domain::attempt::{Outcome, State};
 use crate::domain::clock::after;
-use crate::domain::decide::{LEASE, Slots};
+use crate::domain::decide::{LEASE, QuotaChange};
 use crate::domain::dispatch::Dispatch;
-use crate::ledger::items::{AttemptOutcome, Beginning, Begun, Concluded, DecisionWrite};
-use crate::ledger::sqlite::TELL_AGAIN;
+use crate::ledger::items::{AttemptOutcome, BeginRequest, BeginResult, DecisionWrite, WriteResult};
+use crate::ledger::sqlite::REPUBLISH_AFTER;
 use crate::ledger::sqlite::row::{load, put_attempt, update};
 
 pub(in crate::ledger::sqlite) fn begin(
-    db: &Connection, b: &Beginning, now: Timestamp,
-) -> Result<Begun, Fault> {
+    db: &Connection, b: &BeginRequest, now: Timestamp,
+) -> Result<BeginResult, Fault> {
     let Some(mut d) = load(db, b.uid, now)? else {
-        return Ok(Begun::VersionConflict(None));
+        return Ok(BeginResult::VersionConflict(None));
     };
     if d.open().is_some_and(|open| open.claim == b.attempt.claim) {
-        return Ok(Begun::Begun(Box::new(d)));
+        return Ok(BeginResult::Begun(Box::new(d)));
     }
     if d.version != b.expected_version || d.open().is_some() || d.code.is_none() {
-        return Ok(Begun::VersionConflict(Some(Box::new(d))));
+        return Ok(BeginResult::VersionConflict(Some(Box::new(d))));
     }
     if let Some(limit) = &b.channel_limit {
-        match take_slots(db, &[limit], now)? {
-            Ok(slots) => d.slots.extend(slots),
-            Err(retry_after_s) => return Ok(Begun::ChannelRefused { retry_after_s, now }),
+        match take_quota_uses(db, &[limit], now)? {
+            Ok(uses) => d.quota_uses.extend(uses),
+            Err(retry_after_s) => return Ok(BeginResult::ChannelRefused { retry_after_s, now }),
         }
     }
     if d.step != b.step {
@@ -43,24 +43,24 @@ pub(in crate::ledger::sqlite) fn begin(
     put_attempt(db, b.uid, &attempt)?;
     d.attempts.push(attempt);
     save(db, &d)?;
-    Ok(Begun::Begun(Box::new(d)))
+    Ok(BeginResult::Begun(Box::new(d)))
 }
 
 pub(in crate::ledger::sqlite) fn conclude(
     db: &Connection, it: &DecisionWrite, now: Timestamp,
-) -> Result<Concluded, Fault> {
+) -> Result<WriteResult, Fault> {
     let Some(mut d) = load(db, it.uid, now)? else {
-        return Ok(Concluded::VersionConflict(None));
+        return Ok(WriteResult::VersionConflict(None));
     };
-    let unseen = d.version != it.expected_version;
+    let version_changed = d.version != it.expected_version;
     let Some(closing) = &it.outcome else {
-        if unseen {
-            return Ok(Concluded::VersionConflict(Some(Box::new(d))));
+        if version_changed {
+            return Ok(WriteResult::VersionConflict(Some(Box::new(d))));
         }
         return write_conclusion(db, it, &mut d, now);
     };
     let Some(i) = d.attempts.iter().position(|a| a.n == closing.n && a.claim == closing.claim) else {
-        return Ok(Concluded::Late { fact: false });
+        return Ok(WriteResult::Late { fact: false });
     };
     if d.attempts[i].outcome.is_some() {
         return late(db, closing, i, &mut d, now);
@@ -70,68 +70,68 @@ pub(in crate::ledger::sqlite) fn conclude(
     a.closed_at = Some(closing.at);
     a.details = closing.judgement.details.clone();
     put_attempt(db, it.uid, a)?;
-    if unseen || it.conclusion.is_none() {
+    if version_changed || it.conclusion.is_none() {
         d.version += 1;
         d.wake_at = Some(after(now, LEASE));
         save(db, &d)?;
-        return Ok(Concluded::OutcomeOnly(Box::new(d)));
+        return Ok(WriteResult::OutcomeOnly(Box::new(d)));
     }
     write_conclusion(db, it, &mut d, now)
 }
 
 fn write_conclusion(
     db: &Connection, it: &DecisionWrite, d: &mut Dispatch, now: Timestamp,
-) -> Result<Concluded, Fault> {
+) -> Result<WriteResult, Fault> {
     let Some(conclusion) = &it.conclusion else {
-        return Ok(Concluded::VersionConflict(None));
+        return Ok(WriteResult::VersionConflict(None));
     };
     conclusion.apply(d);
     if let Some(a) = conclusion.close.and_then(|n| d.attempts.iter().find(|a| a.n == n)) {
         put_attempt(db, it.uid, a)?;
     }
-    for slot in d.slots.iter().filter(|_| conclusion.slots != Slots::Keep) {
-        let mut kept = slots(db, &slot.key)?;
-        kept.retain(|at| *at != slot.at);
-        if conclusion.slots == Slots::TakeAgain {
-            kept.push(slot.at);
+    for quota_use in d.quota_uses.iter().filter(|_| conclusion.quota_change != QuotaChange::Keep) {
+        let mut kept = quota_uses(db, &quota_use.key)?;
+        kept.retain(|at| *at != quota_use.at);
+        if conclusion.quota_change == QuotaChange::TakeAgain {
+            kept.push(quota_use.at);
             kept.sort();
         }
-        put_slots(db, &slot.key, &kept)?;
+        put_quota_uses(db, &quota_use.key, &kept)?;
     }
-    let mut tell_at = tell_at(db, it.uid)?;
+    let mut republish_at = republish_at(db, it.uid)?;
     if it.destinations.webhook {
-        webhooks::owe(db, d, &conclusion.events, now)?;
+        webhooks::insert_pending(db, d, &conclusion.events, now)?;
     }
     if it.destinations.broker && !conclusion.events.is_empty() {
-        d.owed.extend(conclusion.events.iter().cloned());
-        tell_at = Some(after(now, TELL_AGAIN));
+        d.pending_events.extend(conclusion.events.iter().cloned());
+        republish_at = Some(after(now, REPUBLISH_AFTER));
     }
-    update(db, d, tell_at)?;
-    Ok(Concluded::Written)
+    update(db, d, republish_at)?;
+    Ok(WriteResult::Written)
 }
 
 /// The attempt is closed already, by another worker or by an earlier run of the same write. Adds the details of the answer and
 /// starts nothing.
 fn late(
     db: &Connection, closing: &AttemptOutcome, i: usize, d: &mut Dispatch, now: Timestamp,
-) -> Result<Concluded, Fault> {
+) -> Result<WriteResult, Fault> {
     let uid = d.order.uid;
     let a = &mut d.attempts[i];
     let known = matches!(a.outcome, Some(Outcome::Unknown | Outcome::Accepted));
     if closing.judgement.outcome != Outcome::Accepted || !known {
-        return Ok(Concluded::Late { fact: false });
+        return Ok(WriteResult::Late { fact: false });
     }
     let fact = a.outcome == Some(Outcome::Unknown);
     a.outcome = Some(Outcome::Accepted);
-    let said = closing.judgement.details.clone();
-    a.details.reference = a.details.reference.take().or(said.reference);
-    a.details.segments = a.details.segments.or(said.segments);
-    a.details.price = a.details.price.take().or(said.price);
+    let details = closing.judgement.details.clone();
+    a.details.reference = a.details.reference.take().or(details.reference);
+    a.details.segments = a.details.segments.or(details.segments);
+    a.details.price = a.details.price.take().or(details.price);
     put_attempt(db, uid, a)?;
     if fact {
         d.version += 1;
         d.wake_at = Some(now);
         save(db, d)?;
     }
-    Ok(Concluded::Late { fact })
+    Ok(WriteResult::Late { fact })
 }

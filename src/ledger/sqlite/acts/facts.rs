@@ -6,12 +6,14 @@ use uuid::Uuid;
 
 use super::{Fault, find, save};
 use crate::domain::dispatch::{Dispatch, Stop};
-use crate::ledger::items::{Advanced, Advancing, Marked, Marking, Recorded, Recording};
+use crate::ledger::items::{
+    AdvanceRequest, AdvanceResult, AttemptReceipt, RecordResult, StopRequest, StopResult,
+};
 use crate::ledger::sqlite::row::{load, put_attempt};
 
 pub(in crate::ledger::sqlite) fn record(
-    db: &Connection, it: &Recording, now: Timestamp,
-) -> Result<Recorded, Fault> {
+    db: &Connection, it: &AttemptReceipt, now: Timestamp,
+) -> Result<RecordResult, Fault> {
     let found = load(db, it.uid, now)?;
     let attempt = found.and_then(|mut d: Dispatch| {
         let i = d.attempts.iter().position(|a| a.n == it.n && a.carrier == it.carrier)?;
@@ -26,64 +28,64 @@ pub(in crate::ledger::sqlite) fn record(
             serde_json::to_string(&it.receipt)?,
             now.as_microsecond(),
         ))?;
-        return Ok(Recorded::Stray);
+        return Ok(RecordResult::Stray);
     };
-    if !a.learns_from(&it.receipt) {
-        return Ok(Recorded::NothingNew);
+    if !a.is_changed_by(&it.receipt) {
+        return Ok(RecordResult::NothingNew);
     }
-    a.learn(&it.receipt, now);
+    a.apply_receipt(&it.receipt, now);
     put_attempt(db, it.uid, &a)?;
     d.version += 1;
     d.wake_at = Some(now);
     save(db, &d)?;
-    Ok(Recorded::Recorded)
+    Ok(RecordResult::Recorded)
 }
 
 pub(in crate::ledger::sqlite) fn stop(
-    db: &Connection, it: &Marking, now: Timestamp,
-) -> Result<Marked, Fault> {
+    db: &Connection, it: &StopRequest, now: Timestamp,
+) -> Result<StopResult, Fault> {
     let Some(d) = find(db, &it.tenant, it.id, now)? else {
-        return Ok(Marked::Unknown);
+        return Ok(StopResult::Unknown);
     };
     if d.state.is_final() {
-        return Ok(Marked::Final { state: d.state });
+        return Ok(StopResult::Final { state: d.state });
     }
     if let Some(stop) = d.stop {
-        return Ok(Marked::MarkedBefore { state: d.state, stop });
+        return Ok(StopResult::MarkedBefore { state: d.state, stop });
     }
     mark(db, d.order.uid, it.stop, now)?;
-    Ok(Marked::Marked { uid: d.order.uid, state: d.state })
+    Ok(StopResult::Marked { uid: d.order.uid, state: d.state })
 }
 
 pub(in crate::ledger::sqlite) fn advance(
-    db: &Connection, it: &Advancing, now: Timestamp,
-) -> Result<Advanced, Fault> {
+    db: &Connection, it: &AdvanceRequest, now: Timestamp,
+) -> Result<AdvanceResult, Fault> {
     let Some(mut d) = find(db, &it.tenant, it.id, now)? else {
-        return Ok(Advanced::Unknown);
+        return Ok(AdvanceResult::Unknown);
     };
     if d.state.is_final() {
-        return Ok(Advanced::Final { state: d.state });
+        return Ok(AdvanceResult::Final { state: d.state });
     }
     if let Some(stop) = d.stop {
-        return Ok(Advanced::Stopped { stop });
+        return Ok(AdvanceResult::Stopped { stop });
     }
     if it.step.is_some_and(|step| step < d.step) {
-        return Ok(Advanced::Before { state: d.state });
+        return Ok(AdvanceResult::Before { state: d.state });
     }
-    let tried = |asked: u8| d.attempts.iter().any(|a| a.step >= asked && a.outcome.is_some());
-    if d.asked.is_some_and(|asked| asked >= d.step && !tried(asked)) {
-        return Ok(Advanced::Pending);
+    let tried = |step: u8| d.attempts.iter().any(|a| a.step >= step && a.outcome.is_some());
+    if d.requested_step.is_some_and(|step| step >= d.step && !tried(step)) {
+        return Ok(AdvanceResult::Pending);
     }
     if usize::from(d.step) >= d.order.plan.len() {
-        return Ok(Advanced::PlanOver);
+        return Ok(AdvanceResult::PlanOver);
     }
-    d.asked = Some(d.step + 1);
+    d.requested_step = Some(d.step + 1);
     d.version += 1;
     if d.open().is_none() {
         d.wake_at = Some(now);
     }
     save(db, &d)?;
-    Ok(Advanced::Advanced { uid: d.order.uid, state: d.state })
+    Ok(AdvanceResult::Advanced { uid: d.order.uid, state: d.state })
 }
 
 pub(super) fn mark(db: &Connection, uid: Uuid, stop: Stop, now: Timestamp) -> Result<(), Fault> {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Fault;
 use super::row::{load, update};
-use crate::domain::dispatch::{Dispatch, Slot};
+use crate::domain::dispatch::{Dispatch, QuotaUse};
 use crate::domain::quota;
 use crate::ledger::items::{KeyRow, Limit};
 
@@ -20,7 +20,7 @@ pub(super) use admit::admit;
 pub(super) use conclude::{begin, conclude};
 pub(super) use facts::{advance, record, stop};
 pub(super) use take::{take, take_due};
-pub(super) use webhooks::{hook_fate, replay_hooks, webhook_rows, webhooks_due};
+pub(super) use webhooks::{record_webhook_result, replay_webhooks, webhook_rows, webhooks_due};
 
 fn uid_of(db: &Connection, tenant: &str, id: Uuid) -> Result<Option<(Uuid, String)>, Fault> {
     let found: Option<(String, String)> = db
@@ -57,7 +57,7 @@ pub(super) fn keys(db: &Connection, id: Option<&str>) -> Result<Vec<KeyRow>, Fau
     Ok(db.prepare_cached(sql)?.query_map([id], row)?.collect::<Result<_, _>>()?)
 }
 
-fn slots(db: &Connection, key: &str) -> Result<Vec<Timestamp>, Fault> {
+fn quota_uses(db: &Connection, key: &str) -> Result<Vec<Timestamp>, Fault> {
     let text: Option<String> = db
         .prepare_cached("select slots from quota where key = ?1")?
         .query_row([key], |r| r.get(0))
@@ -66,18 +66,20 @@ fn slots(db: &Connection, key: &str) -> Result<Vec<Timestamp>, Fault> {
     Ok(micros.into_iter().filter_map(|us| Timestamp::from_microsecond(us).ok()).collect())
 }
 
-fn put_slots(db: &Connection, key: &str, slots: &[Timestamp]) -> Result<(), Fault> {
-    let micros: Vec<i64> = slots.iter().map(|t| t.as_microsecond()).collect();
+fn put_quota_uses(db: &Connection, key: &str, uses: &[Timestamp]) -> Result<(), Fault> {
+    let micros: Vec<i64> = uses.iter().map(|t| t.as_microsecond()).collect();
     db.prepare_cached("insert or replace into quota values (?1, ?2)")?
         .execute((key, serde_json::to_string(&micros)?))?;
     Ok(())
 }
 
 /// Records a quota use under every limit, or under none. The inner error is the wait in seconds until all limits have room.
-fn take_slots(db: &Connection, limits: &[&Limit], now: Timestamp) -> Result<Result<Vec<Slot>, u64>, Fault> {
+fn take_quota_uses(
+    db: &Connection, limits: &[&Limit], now: Timestamp,
+) -> Result<Result<Vec<QuotaUse>, u64>, Fault> {
     let (mut taken, mut waits) = (vec![], vec![]);
     for limit in limits {
-        let mut kept = slots(db, &limit.key)?;
+        let mut kept = quota_uses(db, &limit.key)?;
         match quota::take(&mut kept, &limit.rules, now) {
             Ok(at) => taken.push((&limit.key, kept, at)),
             Err(until) => waits.push(quota::retry_after_s(now, until)),
@@ -87,13 +89,13 @@ fn take_slots(db: &Connection, limits: &[&Limit], now: Timestamp) -> Result<Resu
         return Ok(Err(wait));
     }
     for (key, kept, _) in &taken {
-        put_slots(db, key, kept)?;
+        put_quota_uses(db, key, kept)?;
     }
-    Ok(Ok(taken.into_iter().map(|(key, _, at)| Slot { key: key.clone(), at }).collect()))
+    Ok(Ok(taken.into_iter().map(|(key, _, at)| QuotaUse { key: key.clone(), at }).collect()))
 }
 
 /// When the pending events of a dispatch are due for publishing again.
-pub(super) fn tell_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, Fault> {
+pub(super) fn republish_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, Fault> {
     let us: Option<i64> = db
         .prepare_cached("select tell_at from dispatch where uid = ?1")?
         .query_row([uid.to_string()], |r| r.get(0))?;
@@ -102,5 +104,5 @@ pub(super) fn tell_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, F
 
 /// Updates a dispatch and keeps its `tell_at`.
 fn save(db: &Connection, d: &Dispatch) -> Result<(), Fault> {
-    update(db, d, tell_at(db, d.order.uid)?)
+    update(db, d, republish_at(db, d.order.uid)?)
 }

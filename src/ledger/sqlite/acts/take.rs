@@ -26,12 +26,12 @@ pub(in crate::ledger::sqlite) fn take_due(
     db: &Connection, fresh: usize, begun: usize, now: Timestamp,
 ) -> Result<Vec<Dispatch>, Fault> {
     let mut taken = vec![];
-    for (which, most) in [("state = 'queued'", fresh), ("state <> 'queued'", begun)] {
+    for (which, limit) in [("state = 'queued'", fresh), ("state <> 'queued'", begun)] {
         let sql =
             format!("select uid from dispatch where wake_at <= ?1 and {which} order by wake_at limit ?2");
         let due: Vec<String> = db
             .prepare_cached(&sql)?
-            .query_map((now.as_microsecond(), i64::try_from(most).unwrap_or(i64::MAX)), |r| r.get(0))?
+            .query_map((now.as_microsecond(), i64::try_from(limit).unwrap_or(i64::MAX)), |r| r.get(0))?
             .collect::<Result<_, _>>()?;
         for uid in due.iter().filter_map(|u| u.parse().ok()) {
             taken.extend(take(db, uid, now)?);

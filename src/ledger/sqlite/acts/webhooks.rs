@@ -16,7 +16,9 @@ use crate::ledger::sqlite::row::{load, time};
 const LEASE: Duration = Duration::from_secs(30);
 
 /// Inserts the pending webhook deliveries of a dispatch.
-pub(super) fn owe(db: &Connection, d: &Dispatch, events: &[Event], now: Timestamp) -> Result<(), Fault> {
+pub(super) fn insert_pending(
+    db: &Connection, d: &Dispatch, events: &[Event], now: Timestamp,
+) -> Result<(), Fault> {
     let mut insert = db.prepare_cached(
         "insert into webhook (uid, version, tenant, event, due_at, born_at) values (?1, ?2, ?3, ?4, ?5, ?5)",
     )?;
@@ -28,65 +30,65 @@ pub(super) fn owe(db: &Connection, d: &Dispatch, events: &[Event], now: Timestam
 }
 
 pub(in crate::ledger::sqlite) fn webhooks_due(
-    db: &Connection, tenant: &str, most: usize, now: Timestamp,
+    db: &Connection, tenant: &str, limit: usize, now: Timestamp,
 ) -> Result<Vec<WebhookDelivery>, Fault> {
     let due: Vec<(String, i64, String, u16)> = db
         .prepare_cached(
             "select uid, version, event, tries from webhook where tenant = ?1 and due_at <= ?2
               order by due_at limit ?3",
         )?
-        .query_map((tenant, now.as_microsecond(), most as i64), |r| {
+        .query_map((tenant, now.as_microsecond(), limit as i64), |r| {
             Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))
         })?
         .collect::<Result<_, _>>()?;
-    let mut hooks = vec![];
+    let mut deliveries = vec![];
     for (uid, version, event, tries) in due {
         db.prepare_cached("update webhook set due_at = ?3 where uid = ?1 and version = ?2")?.execute((
             &uid,
             version,
             after(now, LEASE).as_microsecond(),
         ))?;
-        if let Some(d) = load(db, uid.parse().map_err(|_| Fault::Misread)?, now)? {
-            hooks.push(WebhookDelivery {
-                owed: PendingEvents::of(&d.order, vec![serde_json::from_str(&event)?]),
+        if let Some(d) = load(db, uid.parse().map_err(|_| Fault::BadRow)?, now)? {
+            deliveries.push(WebhookDelivery {
+                pending: PendingEvents::of(&d.order, vec![serde_json::from_str(&event)?]),
                 tries,
             });
         }
     }
-    Ok(hooks)
+    Ok(deliveries)
 }
 
-pub(in crate::ledger::sqlite) fn hook_fate(
-    db: &Connection, uid: Uuid, version: i64, fate: &DeliveryResult, now: Timestamp,
+pub(in crate::ledger::sqlite) fn record_webhook_result(
+    db: &Connection, uid: Uuid, version: i64, result: &DeliveryResult, now: Timestamp,
 ) -> Result<(), Fault> {
-    match fate {
+    match result {
         DeliveryResult::Delivered => db
             .prepare_cached("delete from webhook where uid = ?1 and version = ?2")?
             .execute((uid.to_string(), version))?,
-        DeliveryResult::Failed { problem, again } => db
+        DeliveryResult::Failed { problem, retry_after } => db
             .prepare_cached(
                 "update webhook set tries = tries + 1, problem = ?3, due_at = ?4 where uid = ?1 and version = ?2",
             )?
-            .execute((uid.to_string(), version, problem, time(again.map(|a| after(now, a)))))?,
+            .execute((uid.to_string(), version, problem, time(retry_after.map(|a| after(now, a)))))?,
     };
     Ok(())
 }
 
 pub(in crate::ledger::sqlite) fn webhook_rows(
-    db: &Connection, tenant: &str, most: usize,
+    db: &Connection, tenant: &str, limit: usize,
 ) -> Result<Vec<WebhookRow>, Fault> {
     let sql = "select w.uid, w.version, d.id, json_extract(w.event, '$.state'), w.tries, w.due_at, w.born_at, w.problem
                  from webhook w join dispatch d on d.uid = w.uid
                 where w.tenant = ?1 order by w.born_at desc, w.version desc limit ?2";
     let mut statement = db.prepare_cached(sql)?;
     let rows: Vec<Result<WebhookRow, Fault>> =
-        statement.query_map((tenant, most as i64), |r| Ok(hook_row(r)))?.collect::<Result<_, _>>()?;
+        statement.query_map((tenant, limit as i64), |r| Ok(webhook_row(r)))?.collect::<Result<_, _>>()?;
     rows.into_iter().collect()
 }
 
-fn hook_row(r: &Row<'_>) -> Result<WebhookRow, Fault> {
-    let id = |text: String| text.parse().map_err(|_| Fault::Misread);
-    let at = |us: i64| Timestamp::from_microsecond(us).map_err(|_| Fault::Misread);
+fn webhook_row(r: &Row<'_>) -> Result<WebhookRow, Fault> {
+    let id = |text: String| text.parse().map_err(|_| Fault::BadRow);
+    let at = |us: i64| Timestamp::from_microsecond(us).map_err(|_| Fault::BadRow);
     Ok(WebhookRow {
         uid: id(r.get(0)?)?,
         version: r.get(1)?,
@@ -99,7 +101,7 @@ fn hook_row(r: &Row<'_>) -> Result<WebhookRow, Fault> {
     })
 }
 
-pub(in crate::ledger::sqlite) fn replay_hooks(
+pub(in crate::ledger::sqlite) fn replay_webhooks(
     db: &Connection, tenant: &str, only: Option<(Uuid, i64)>, now: Timestamp,
 ) -> Result<u64, Fault> {
     let sql = "update webhook set due_at = ?2, tries = 0 where tenant = ?1 and due_at is null

@@ -1,0 +1,170 @@
+//! The state of each connection, for readiness and metrics, and the loop that reconnects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::intake::ConsumedQueue;
+use super::problem::BrokerError;
+
+/// The first back-off pause. Each further pause doubles. Jitter adds up to the same time again.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+/// The longest pause before jitter. With jitter no pause is longer than 15 s.
+const MAX_BACKOFF: Duration = Duration::from_millis(7500);
+/// A connection that lived this long resets the back-off.
+const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(30);
+
+/// The state of all connections to RabbitMQ.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionStates {
+    connected: BTreeSet<ConnectionKind>,
+    problems: BTreeMap<ConnectionKind, String>,
+}
+
+impl ConnectionStates {
+    /// Whether messages can be published: connected, topology declared, and publishers not blocked.
+    pub fn publishing(&self) -> bool {
+        self.connected.contains(&ConnectionKind::Publishing)
+    }
+
+    /// Whether events can be published. Events use a connection of their own.
+    pub fn publishing_events(&self) -> bool {
+        self.connected.contains(&ConnectionKind::PublishingEvents)
+    }
+
+    /// Whether the connection that consumes jobs is up. It stays up while consuming is paused.
+    pub fn consuming(&self) -> bool {
+        self.connected.contains(&ConnectionKind::Consuming(ConsumedQueue::Dispatch))
+    }
+
+    /// Whether the connection that receives events is up.
+    pub fn listening(&self) -> bool {
+        self.connected.contains(&ConnectionKind::Listening)
+    }
+
+    /// The problem and its remedy, as a sentence. `None` without a problem, and before the first attempt to connect
+    /// has ended.
+    pub fn problem(&self) -> Option<&str> {
+        self.problems.values().next().map(String::as_str)
+    }
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ConnectionKind {
+    Publishing,
+    PublishingEvents,
+    Consuming(ConsumedQueue),
+    Listening,
+}
+
+impl ConnectionKind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Publishing => "publishing",
+            Self::PublishingEvents => "publishing events",
+            Self::Consuming(ConsumedQueue::Dispatch) => "consuming",
+            Self::Consuming(ConsumedQueue::Suspect) => "consuming quarantined messages",
+            Self::Consuming(ConsumedQueue::Receipts) => "consuming receipts",
+            Self::Listening => "listening",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ConnectionMonitor(watch::Sender<ConnectionStates>);
+
+impl ConnectionMonitor {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::default())
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<ConnectionStates> {
+        self.0.subscribe()
+    }
+
+    pub(super) fn up(&self, kind: ConnectionKind) {
+        self.set(kind, true, None);
+        info!(broker.connection = kind.as_str(), "connected to RabbitMQ for {}", kind.as_str());
+    }
+
+    /// Marks the connection as down without a problem.
+    pub(super) fn closed(&self, kind: ConnectionKind) {
+        self.set(kind, false, None);
+    }
+
+    /// Marks the connection as down. Returns whether the problem is a new one.
+    pub(super) fn down(&self, kind: ConnectionKind, problem: &BrokerError) -> bool {
+        self.set(kind, false, Some(problem.to_string()))
+    }
+
+    fn set(&self, kind: ConnectionKind, connected: bool, problem: Option<String>) -> bool {
+        let mut new = false;
+        self.0.send_if_modified(|states| {
+            new = states.problems.get(&kind) != problem.as_ref();
+            let toggled =
+                if connected { states.connected.insert(kind) } else { states.connected.remove(&kind) };
+            match problem {
+                Some(problem) => drop(states.problems.insert(kind, problem)),
+                None => drop(states.problems.remove(&kind)),
+            }
+            new || toggled
+        });
+        new
+    }
+
+    /// Runs `connection` again and again, with a back-off pause after each failure, until it returns `Ok` or `stop` is cancelled.
+    pub(super) async fn run_with_reconnect<L: Future<Output = Result<(), BrokerError>>>(
+        &self, kind: ConnectionKind, stop: &CancellationToken, mut connection: impl FnMut() -> L,
+    ) {
+        let mut pauses = backoff();
+        loop {
+            let started = Instant::now();
+            let Err(problem) = connection().await else { break };
+            if started.elapsed() > BACKOFF_RESET_AFTER {
+                pauses = backoff();
+            }
+            let pause = pauses.next().unwrap_or(MAX_BACKOFF);
+            let (name, delay) = (kind.as_str(), pause.as_millis() as u64);
+            // A warning per problem, not per attempt.
+            if self.down(kind, &problem) {
+                warn!(broker.connection = name, retry.delay_ms = delay, "{name} is down: {problem}");
+            } else {
+                debug!(broker.connection = name, retry.delay_ms = delay, "{name} is still down");
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        self.closed(kind);
+    }
+}
+
+fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(MIN_BACKOFF)
+        .with_max_delay(MAX_BACKOFF)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_BACKOFF, backoff};
+
+    #[test]
+    fn pauses_grow_are_never_longer_than_fifteen_seconds_and_never_end() {
+        let pauses: Vec<_> = backoff().take(1000).collect();
+        assert_eq!(pauses.len(), 1000);
+        assert!(pauses[0].as_millis() <= 200, "{:?}", pauses[0]);
+        assert!(pauses.iter().all(|pause| pause.as_secs_f64() <= 15.0));
+        assert!(pauses[20..].iter().all(|pause| *pause >= MAX_BACKOFF));
+        assert!(pauses[20] != pauses[21], "two pauses with jitter differ");
+    }
+}
