@@ -133,9 +133,9 @@ async fn nothing_is_lost_when_workers_die_and_services_restart() {
     both_say("the ledger is unreachable", [0, 0]).await;
     drop(postgres);
     both_say("the ledger answers again", [0, 0]).await;
-    let before = said("is down");
+    let before = said("no connection to RabbitMQ");
     let rabbitmq = Away::stop("rabbitmq", "kill");
-    both_say("is down", before).await;
+    both_say("no connection to RabbitMQ", before).await;
     drop(rabbitmq);
     let repeats = all_delivered(&house).await;
 

@@ -122,6 +122,29 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     let timeline: Value = serde_json::from_str(&output).unwrap();
     assert_eq!((code, &timeline["state"]), (1, &"failed".into()), "{output}");
 
+    // A language without a template is named; a 0 after the country code gets a hint.
+    let (code, shown, _) = run(home, &["send", "+447707000021", "--locale", "dee"], "");
+    assert!(code == 0 && shown.contains("en: there is no template in dee"), "{code} {shown}");
+    let (code, _, said) = run(home, &["send", "+4407707000022"], "");
+    assert!(code == 1 && said.contains("leave out a 0 after the country code"), "{code} {said}");
+    // A bad receipt that a later one corrects stays in the timeline.
+    let both = ["send", "+447707000118", "--channel", "sms", "--channel", "voice"];
+    let (code, shown, _) = run(home, &both, "");
+    let corrected = "receipt: bad (unreachable), carrier's code 30003; corrected by a later one";
+    assert!(code == 0 && shown.contains(corrected), "{code} {shown}");
+
+    // A key is made beside the running server.
+    let config = home.join("beside.toml");
+    let db = home.join("otpost/dev.db");
+    std::fs::write(&config, format!("[ledger]\nurl = \"sqlite:{}\"\n", db.display())).unwrap();
+    let config = config.to_str().unwrap();
+    let (code, key, said) = run(home, &["keys", "create", "--scope", "read", "--config", config], "");
+    assert_eq!(code, 0, "{said}");
+    let url = dev_said["api"].as_str().unwrap();
+    let url = if url.starts_with("http") { url.to_owned() } else { format!("http://{url}") };
+    let (code, _, said) = run(home, &["show", id, "--url", &url, "--key", &key], "");
+    assert_eq!(code, 0, "{said}");
+
     // Another on the same folder is refused, and leaves the first one as it was.
     let before = std::fs::read(&state).unwrap();
     let (code, _, said) = run(home, &["dev", "--port", "0", "--gateway-port", "0"], "");

@@ -308,6 +308,9 @@ async fn trace_8_an_undelivered_receipt_before_the_answer(p) {
     let d = p.read(uid).await;
     let event = d.pending_events.last().unwrap();
     assert_eq!((event.version, event.attempt, event.step), (7, Some(1), 1));
+    let corrected = &d.attempts[0];
+    assert_eq!((corrected.receipt, corrected.corrected_reason), (Some(ReceiptStatus::Delivered), Some(Reason::Unreachable)));
+    assert!(corrected.corrected_at < corrected.receipt_at);
     p.world.at(40.0).await;
     p.delivered(uid, 2).await;
     p.turn(uid).await;

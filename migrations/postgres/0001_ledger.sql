@@ -59,6 +59,9 @@ create table dispatch (
     receipt_reason   text,
     receipt_code     text,
     receipt_at       timestamptz,
+    corrected_reason text,                          -- the bad receipt that a later one corrected
+    corrected_code   text,
+    corrected_at     timestamptz,
 
     constraint dispatch_id unique (tenant, id)
 ) with (fillfactor = 90);
@@ -91,6 +94,9 @@ create table attempt (
     receipt_reason   text,
     receipt_code     text,
     receipt_at       timestamptz,
+    corrected_reason text,                          -- the bad receipt that a later one corrected
+    corrected_code   text,
+    corrected_at     timestamptz,
     primary key (uid, n)
 );
 
@@ -192,7 +198,8 @@ create function otpost_row(d dispatch, read_at timestamptz) returns jsonb langua
                 'outcome', d.outcome, 'detail', d.detail, 'retry_after_ms', d.retry_after_ms,
                 'reference', d.reference, 'carrier_code', d.carrier_code, 'segments', d.segments, 'price', d.price,
                 'receipt', d.receipt, 'receipt_reason', d.receipt_reason, 'receipt_code', d.receipt_code,
-                'receipt_at', d.receipt_at))
+                'receipt_at', d.receipt_at, 'corrected_reason', d.corrected_reason,
+                'corrected_code', d.corrected_code, 'corrected_at', d.corrected_at))
             else '[]'::jsonb end))
 $$;
 
@@ -523,7 +530,8 @@ begin
         if d.n > 0 then
             insert into attempt values (d.uid, d.n, d.attempt_step, d.channel, d.carrier, d.claim, d.repeats,
                 d.begun_at, d.deadline, d.closed_at, d.outcome, d.detail, d.retry_after_ms, d.reference,
-                d.carrier_code, d.segments, d.price, d.receipt, d.receipt_reason, d.receipt_code, d.receipt_at);
+                d.carrier_code, d.segments, d.price, d.receipt, d.receipt_reason, d.receipt_code, d.receipt_at,
+                d.corrected_reason, d.corrected_code, d.corrected_at);
         end if;
         if d.step <> it.step then
             d.step := it.step; d.step_at := clock; d.snoozes := 0;
@@ -536,7 +544,7 @@ begin
             repeats = it.repeats, begun_at = clock, deadline = clock + make_interval(secs => it.deadline_ms / 1000),
             closed_at = null, outcome = null, detail = null, retry_after_ms = null, reference = null,
             carrier_code = null, segments = null, price = null, receipt = null, receipt_reason = null,
-            receipt_code = null, receipt_at = null
+            receipt_code = null, receipt_at = null, corrected_reason = null, corrected_code = null, corrected_at = null
           where u.uid = d.uid returning * into d;
         results := results || (mine || jsonb_build_object('result', 'begun', 'row', otpost_row(d, clock)));
     end loop;
@@ -708,6 +716,9 @@ begin
             update dispatch u set version = u.version + 1, wake_at = clock, outcome = 'accepted', detail = null,
                    retry_after_ms = null,
                    closed_at = coalesce(u.closed_at, clock), reference = coalesce(u.reference, it.reference),
+                   corrected_reason = case when counts and u.receipt = 'bad' then u.receipt_reason else u.corrected_reason end,
+                   corrected_code = case when counts and u.receipt = 'bad' then u.receipt_code else u.corrected_code end,
+                   corrected_at = case when counts and u.receipt = 'bad' then u.receipt_at else u.corrected_at end,
                    receipt = case when counts then it.verdict else u.receipt end,
                    receipt_reason = case when counts then it.reason else u.receipt_reason end,
                    receipt_code = case when counts then it.carrier_code else u.receipt_code end,
@@ -716,6 +727,9 @@ begin
         elsif learns then
             update attempt u set outcome = 'accepted', detail = null, retry_after_ms = null,
                    closed_at = coalesce(u.closed_at, clock), reference = coalesce(u.reference, it.reference),
+                   corrected_reason = case when counts and u.receipt = 'bad' then u.receipt_reason else u.corrected_reason end,
+                   corrected_code = case when counts and u.receipt = 'bad' then u.receipt_code else u.corrected_code end,
+                   corrected_at = case when counts and u.receipt = 'bad' then u.receipt_at else u.corrected_at end,
                    receipt = case when counts then it.verdict else u.receipt end,
                    receipt_reason = case when counts then it.reason else u.receipt_reason end,
                    receipt_code = case when counts then it.carrier_code else u.receipt_code end,

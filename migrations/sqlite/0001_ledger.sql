@@ -67,6 +67,9 @@ create table attempt (
     receipt_reason   text,
     receipt_code     text,
     receipt_at       integer,
+    corrected_reason text,                          -- the bad receipt that a later one corrected
+    corrected_code   text,
+    corrected_at     integer,
     primary key (uid, n)
 ) without rowid;
 

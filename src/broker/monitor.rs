@@ -88,8 +88,13 @@ impl ConnectionMonitor {
     }
 
     pub(super) fn up(&self, kind: ConnectionKind) {
+        let first = self.0.borrow().connected.is_empty();
         self.set(kind, true, None);
-        info!(broker.connection = kind.as_str(), "connected to RabbitMQ for {}", kind.as_str());
+        if first {
+            info!(broker.connection = kind.as_str(), "connected to RabbitMQ");
+        } else {
+            debug!(broker.connection = kind.as_str(), "connected to RabbitMQ");
+        }
     }
 
     /// Marks the connection as down without a problem.
@@ -97,15 +102,17 @@ impl ConnectionMonitor {
         self.set(kind, false, None);
     }
 
-    /// Marks the connection as down. Returns whether the problem is a new one.
+    /// Marks the connection as down. Returns whether no connection had this problem before.
     pub(super) fn down(&self, kind: ConnectionKind, problem: &BrokerError) -> bool {
-        self.set(kind, false, Some(problem.to_string()))
+        let problem = problem.to_string();
+        let known = self.0.borrow().problems.values().any(|known| *known == problem);
+        self.set(kind, false, Some(problem));
+        !known
     }
 
-    fn set(&self, kind: ConnectionKind, connected: bool, problem: Option<String>) -> bool {
-        let mut new = false;
+    fn set(&self, kind: ConnectionKind, connected: bool, problem: Option<String>) {
         self.0.send_if_modified(|states| {
-            new = states.problems.get(&kind) != problem.as_ref();
+            let new = states.problems.get(&kind) != problem.as_ref();
             let toggled =
                 if connected { states.connected.insert(kind) } else { states.connected.remove(&kind) };
             match problem {
@@ -114,7 +121,6 @@ impl ConnectionMonitor {
             }
             new || toggled
         });
-        new
     }
 
     /// Runs `connection` again and again, with a back-off pause after each failure, until it returns `Ok` or `stop` is cancelled.
@@ -130,11 +136,19 @@ impl ConnectionMonitor {
             }
             let pause = pauses.next().unwrap_or(MAX_BACKOFF);
             let (name, delay) = (kind.as_str(), pause.as_millis() as u64);
-            // A warning per problem, not per attempt.
+            // One warning per problem: not one per attempt, and not one per connection.
             if self.down(kind, &problem) {
-                warn!(broker.connection = name, retry.delay_ms = delay, "{name} is down: {problem}");
+                warn!(
+                    broker.connection = name,
+                    retry.delay_ms = delay,
+                    "no connection to RabbitMQ, retrying: {problem}"
+                );
             } else {
-                debug!(broker.connection = name, retry.delay_ms = delay, "{name} is still down");
+                debug!(
+                    broker.connection = name,
+                    retry.delay_ms = delay,
+                    "still no connection to RabbitMQ: {problem}"
+                );
             }
             tokio::select! {
                 () = stop.cancelled() => break,

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::client::{Server, problem};
-use super::show::{format_timeline, watch};
+use super::show::{format_timeline, times, watch};
 use crate::domain::attempt::{ReceiptStatus, State};
 use crate::domain::clock::after;
 use crate::http::timeline::Timeline;
@@ -107,6 +107,9 @@ impl Send {
 /// The state, and the result of the latest attempt: the reason for waiting, and the time limit.
 fn progress(timeline: &Timeline) -> String {
     let state = timeline.state.to_string();
+    if timeline.waits > 0 && timeline.attempts.last().is_none_or(|last| last.closed_at.is_some()) {
+        return format!("{state}: waiting for a carrier with room ({})", times(timeline.waits));
+    }
     let Some(attempt) = timeline.attempts.last() else { return state };
     let is_bad = attempt.receipt == Some(ReceiptStatus::Bad);
     let code = attempt.receipt_code.as_ref().filter(|_| is_bad).or(attempt.carrier_code.as_ref());

@@ -79,9 +79,22 @@ pub(super) fn format_timeline(s: &Timeline) -> String {
     let channels: Vec<&str> = s.channels.iter().map(|c| c.as_str()).collect();
     let _ = writeln!(out, "{}  to {}  {}{reason}", s.id, s.to, s.state);
     let _ = writeln!(out, "  admitted   {}  by {}", s.admitted_at, channels.join(", then "));
+    if let (Some(locale), Some(language)) = (&s.locale, &s.language)
+        && !locale.to_ascii_lowercase().starts_with(&language.to_ascii_lowercase())
+    {
+        let _ = writeln!(out, "  language   {language}: there is no template in {locale}");
+    }
     let mut lines: Vec<(Timestamp, String)> = s.attempts.iter().flat_map(lines_of).collect();
     if let Some(at) = s.wake_at.filter(|_| !s.is_final) {
-        lines.push((at, "next check, if nothing happens before".to_owned()));
+        let next = if s.waits > 0 {
+            format!(
+                "next try: no carrier had room so far ({}); each is at its rate, busy, or paused after failures",
+                times(s.waits)
+            )
+        } else {
+            "next check, if nothing happens before".to_owned()
+        };
+        lines.push((at, next));
     }
     lines.push((s.expires_at, "the code expires".to_owned()));
     lines.sort_by_key(|(at, _)| *at);
@@ -103,12 +116,23 @@ fn lines_of(a: &AttemptEntry) -> Vec<(Timestamp, String)> {
         let reference = a.reference.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
         lines.push((closed, format!("  answer: {}{}{reference}", spaced(outcome), code(&a.carrier_code))));
     }
+    if let Some(at) = a.corrected_at {
+        let reason = a.corrected_reason.map(|r| format!(" ({})", spaced(r.as_str()))).unwrap_or_default();
+        lines.push((
+            at,
+            format!("  receipt: bad{reason}{}; corrected by a later one", code(&a.corrected_code)),
+        ));
+    }
     if let (Some(at), Some(status)) = (a.receipt_at, a.receipt) {
         let reason = a.receipt_reason.map(|r| format!(" ({})", spaced(r.as_str()))).unwrap_or_default();
         let code = if status == ReceiptStatus::Bad { code(&a.receipt_code) } else { String::new() };
         lines.push((at, format!("  receipt: {status}{reason}{code}")));
     }
     lines
+}
+
+pub(super) fn times(n: u16) -> String {
+    if n == 1 { "tried once".to_owned() } else { format!("tried {n} times") }
 }
 
 fn spaced(word: &str) -> String {
@@ -118,4 +142,61 @@ fn spaced(word: &str) -> String {
 fn since(from: Timestamp, t: Timestamp) -> String {
     let ms = t.as_millisecond() - from.as_millisecond();
     format!("+{}.{:02} s", ms / 1000, (ms % 1000).abs() / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Timeline, format_timeline};
+
+    fn timeline(more: &serde_json::Value) -> Timeline {
+        let mut all = json!({
+            "id": "0192f0c1-2222-4333-8444-555566667777", "uid": "0192f0c1-2222-7333-8444-555566667777",
+            "tenant": "default", "state": "queued", "final": false, "to": "+4477…", "channels": ["sms"], "step": 1,
+            "version": 3, "admitted_at": "2026-01-01T12:00:00Z", "expires_at": "2026-01-01T12:05:00Z",
+            "tags": {}, "attempts": [],
+        });
+        for (name, value) in more.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        serde_json::from_value(all).unwrap()
+    }
+
+    /// Fails when a dispatch without a carrier looks as if nothing held it up.
+    #[test]
+    fn a_wait_for_a_carrier_is_shown() {
+        let text = format_timeline(&timeline(&json!({"waits": 2, "wake_at": "2026-01-01T12:00:05Z"})));
+        assert!(text.contains("+5.00 s  next try: no carrier had room so far (tried 2 times)"), "{text}");
+        let text = format_timeline(&timeline(&json!({"wake_at": "2026-01-01T12:00:05Z"})));
+        assert!(text.contains("+5.00 s  next check"), "{text}");
+    }
+
+    /// Fails when a corrected receipt is hidden, or the lines are out of order.
+    #[test]
+    fn a_bad_receipt_that_was_corrected_stays_in_its_place() {
+        let attempt = json!({
+            "attempt": "0192f0c1-2222-7333-8444-555566667777-1", "step": 1, "channel": "sms", "carrier": "main",
+            "begun_at": "2026-01-01T12:00:00Z", "closed_at": "2026-01-01T12:00:01Z", "outcome": "accepted",
+            "says": "accepted and delivered", "receipt": "delivered", "receipt_at": "2026-01-01T12:00:09Z",
+            "corrected_reason": "unreachable", "corrected_code": "30003", "corrected_at": "2026-01-01T12:00:04Z",
+        });
+        let text = format_timeline(&timeline(&json!({"attempts": [attempt]})));
+        let lines: Vec<&str> = text.lines().skip(2).map(str::trim).collect();
+        assert_eq!(
+            lines[2..4],
+            [
+                "+4.00 s    receipt: bad (unreachable), carrier's code 30003; corrected by a later one",
+                "+9.00 s    receipt: delivered"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_language_without_a_template_is_named() {
+        let text = format_timeline(&timeline(&json!({"locale": "dee-AT", "language": "en"})));
+        assert!(text.contains("en: there is no template in dee-AT"), "{text}");
+        let text = format_timeline(&timeline(&json!({"locale": "de-AT", "language": "de"})));
+        assert!(!text.contains("template"), "{text}");
+    }
 }

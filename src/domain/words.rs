@@ -5,21 +5,27 @@
 #[error("not one of the words of {0}")]
 pub struct UnknownWord(pub &'static str);
 
-/// Defines an enum whose variants have fixed words (`as_str`, `FromStr`, `Display`, serde, schemas).
+/// Defines an enum whose variants have fixed words, for strum, serde and the schemas alike. Each word is written once.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-        #[derive(schemars::JsonSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(strum::Display, strum::EnumString, strum::VariantArray)]
+        #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[strum(parse_err_ty = crate::domain::words::UnknownWord, parse_err_fn = Self::unknown)]
         $(#[$meta])*
-        pub enum $name { $($(#[$vmeta])* #[serde(rename = $word)] $variant),+ }
+        pub enum $name { $($(#[$vmeta])* #[strum(serialize = $word)] #[serde(rename = $word)] $variant),+ }
 
         impl $name {
             /// All variants, in the order of their definition.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
             /// Returns the word on the wire and in the ledger.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
+            }
+
+            fn unknown(_: &str) -> crate::domain::words::UnknownWord {
+                crate::domain::words::UnknownWord(stringify!($name))
             }
         }
 
@@ -31,17 +37,6 @@ macro_rules! words {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
                 let word = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
                 word.enum_values(Some(Self::ALL.iter().map(|w| w.as_str()))).into()
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.as_str()) }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = $crate::domain::words::UnknownWord;
-            fn from_str(word: &str) -> Result<Self, Self::Err> {
-                match word { $($word => Ok(Self::$variant),)+ _ => Err($crate::domain::words::UnknownWord(stringify!($name))) }
             }
         }
     };

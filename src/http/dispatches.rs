@@ -175,7 +175,9 @@ fn refused(state: Standing, reason: Reason, retry_after_s: Option<u64>) -> Probl
         _ => {
             let detail = match reason {
                 Reason::Life => "expires_at: must be at least 10 s ahead",
-                Reason::NumberNotPossible => "to: the numbering plan has no such number",
+                Reason::NumberNotPossible => {
+                    "to: the numbering plan has no such number; leave out a 0 after the country code: +447700900123, not +4407700900123"
+                }
                 Reason::Country => "to: this country is not served",
                 _ => "the job is refused",
             };
@@ -218,7 +220,8 @@ pub(super) async fn show(
     caller: Authorized<scope::Read>, DispatchId(id): DispatchId,
 ) -> Result<Json<Timeline>, Problem> {
     let d = caller.api.state.ledger.find(&caller.key.tenant, id).await?.ok_or_else(Problem::no_dispatch)?;
-    Ok(Json(Timeline::from(&d)))
+    let language = caller.api.state.rules.now().admitter.language(&d);
+    Ok(Json(Timeline { language, ..Timeline::from(&d) }))
 }
 
 problems! {

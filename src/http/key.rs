@@ -34,8 +34,7 @@ pub struct NewKey {
 impl NewKey {
     /// Creates a random key for a tenant.
     pub fn make(tenant: &str, scopes: &[Scope]) -> Self {
-        let id: String =
-            crate::seal::random::<6>().iter().fold(String::new(), |id, b| id + &format!("{b:02x}"));
+        let id = hex::encode(crate::seal::random::<6>());
         let text = format!("otp_{id}_{}", BASE64.encode(crate::seal::random::<32>()));
         Self::with(id, text, tenant, scopes)
     }
@@ -83,5 +82,5 @@ impl<'a> Bearer<'a> {
 }
 
 fn hash(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}"))
+    hex::encode(Sha256::digest(key.as_bytes()))
 }

@@ -72,6 +72,18 @@ pub struct AttemptEntry {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub receipt_at: Option<Timestamp>,
+    /// The reason of an earlier bad receipt, which this one corrected.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
+    pub corrected_reason: Option<Reason>,
+    /// The carrier's code in the corrected receipt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
+    pub corrected_code: Option<String>,
+    /// When the corrected receipt arrived.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
+    pub corrected_at: Option<Timestamp>,
 }
 
 /// The timeline of a dispatch.
@@ -103,6 +115,14 @@ pub struct Timeline {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub country: Option<String>,
+    /// The requested language.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
+    pub locale: Option<String>,
+    /// The language of the messages: the requested one, the country's or English, whichever has a template.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
+    pub language: Option<String>,
     /// The plan: the channels in order.
     pub channels: Vec<Channel>,
     /// The current step, from 1. One more than the number of channels when every step was tried.
@@ -113,6 +133,9 @@ pub struct Timeline {
     pub admitted_at: Timestamp,
     /// When the code expires.
     pub expires_at: Timestamp,
+    /// How often the current step found no carrier with room: each was at its rate limit, busy, or paused after failures.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub waits: u16,
     /// When a worker processes the dispatch next.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
@@ -135,16 +158,24 @@ impl From<&Dispatch> for Timeline {
             stop: d.stop,
             to: d.order.mask.clone(),
             country: d.order.country.clone(),
+            locale: d.order.locale.clone(),
+            language: None,
             channels: d.order.plan.channels().to_vec(),
             step: d.step,
             version: d.version,
             admitted_at: d.admitted_at,
             expires_at: d.order.expires_at,
+            waits: if d.state.is_final() { 0 } else { d.snoozes },
             wake_at: d.wake_at,
             tags: d.order.tags.clone(),
             attempts: d.attempts.iter().map(|a| attempt(d.order.uid, a)).collect(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(n: &u16) -> bool {
+    *n == 0
 }
 
 fn attempt(uid: Uuid, a: &Attempt) -> AttemptEntry {
@@ -166,6 +197,9 @@ fn attempt(uid: Uuid, a: &Attempt) -> AttemptEntry {
         receipt_reason: a.receipt_reason,
         receipt_code: a.receipt_code.clone(),
         receipt_at: a.receipt_at,
+        corrected_reason: a.corrected_reason,
+        corrected_code: a.corrected_code.clone(),
+        corrected_at: a.corrected_at,
     }
 }
 

@@ -213,6 +213,13 @@ impl Admitter {
         Ok(Contents { to, code, params: secret.params })
     }
 
+    /// Returns the language of a dispatch's message in its current step.
+    pub fn language(&self, d: &Dispatch) -> Option<String> {
+        let (order, last) = (&d.order, d.order.plan.len() as u8);
+        let channel = order.plan.step(d.step.clamp(1, last))?;
+        self.templates.language(&order.template, channel, order.locale.as_deref(), order.country.as_deref())
+    }
+
     /// Renders the message of a dispatch for a channel, with this remaining life.
     pub fn render(
         &self, order: &Order, channel: Channel, code: Option<&Code>, params: &Params, life: Duration,

@@ -140,11 +140,13 @@ pub struct Options {
     pub statement_timeout: Duration,
     /// The clock of an SQLite ledger. PostgreSQL uses the server's clock.
     pub clock: Clock,
+    /// Whether other processes are kept from the file of an SQLite ledger. A process that sends must have it alone.
+    pub exclusive: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { pool: 8, statement_timeout: Duration::from_secs(5), clock: Clock::System }
+        Self { pool: 8, statement_timeout: Duration::from_secs(5), clock: Clock::System, exclusive: true }
     }
 }
 
@@ -164,7 +166,7 @@ pub struct Ledger {
 pub fn open(location: &Location, options: Options) -> Result<Ledger, LedgerError> {
     let store: Arc<dyn Store> = match location {
         Location::Postgres(url) => Arc::new(postgres::Postgres::new(url, &options)?),
-        Location::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options.clock)?),
+        Location::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, &options)?),
     };
     Ok(Ledger::with_store(store))
 }

@@ -200,6 +200,13 @@ impl Templates {
         measured.filter(|(_, segments)| segments.parts > 1).collect()
     }
 
+    /// Returns the language of a message: the first for which there is a template. `None` without a template.
+    pub fn language(
+        &self, template: &str, channel: Channel, locale: Option<&str>, country: Option<&str>,
+    ) -> Option<String> {
+        languages(locale, country).find(|l| self.kinds.contains_key(&format!("{template}.{l}.{channel}")))
+    }
+
     /// Renders a message: with the code, or without one for a notice.
     ///
     /// # Errors

@@ -29,8 +29,8 @@ impl TenantKey {
 
     /// The text form `<kid>.<64 hexadecimal digits>`, for a producer's configuration.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let start = format!("{}.", self.kid);
-        Zeroizing::new(self.bytes.iter().fold(start, |hex, b| hex + &format!("{b:02x}")))
+        let hex = Zeroizing::new(hex::encode(*self.bytes));
+        Zeroizing::new(format!("{}.{}", self.kid, *hex))
     }
 
     /// Seals the secret part of a job: a JSON object with `to`, `code`, and optionally `params` and `client_ip`.

@@ -16,7 +16,7 @@ use crate::under_load::{blocking, connected_anew, in_flight, under_load, workers
 async fn the_broker_is_killed() {
     under_load("the_broker_is_killed", in_flight(0), async |site, _, _| {
         let away = blocking(|| Away::stop("rabbitmq", "kill")).await;
-        workers_say(site, "consuming is down").await;
+        workers_say(site, "no connection to RabbitMQ").await;
         blocking(move || drop(away)).await;
     })
     .await;
@@ -345,7 +345,7 @@ mod long {
         under_load("the_brokers_server_is_frozen", in_flight(0), async |site, _, _| {
             let pid = blocking(|| rabbitmqctl(&["eval", "list_to_integer(os:getpid())."])).await;
             let frozen = Frozen::begin(vec![pid.trim().parse().unwrap()]);
-            workers_say(site, "consuming is down").await;
+            workers_say(site, "no connection to RabbitMQ").await;
             drop(frozen);
         })
         .await;

@@ -62,6 +62,15 @@ pub struct Attempt {
     /// When that receipt was recorded.
     #[serde(default)]
     pub receipt_at: Option<Timestamp>,
+    /// The reason of an earlier bad receipt, which this one corrected.
+    #[serde(default)]
+    pub corrected_reason: Option<Reason>,
+    /// The carrier's error code in the corrected receipt.
+    #[serde(default)]
+    pub corrected_code: Option<String>,
+    /// When the corrected receipt was recorded.
+    #[serde(default)]
+    pub corrected_at: Option<Timestamp>,
 }
 
 impl Attempt {
@@ -111,6 +120,11 @@ impl Attempt {
             ReceiptStatus::Delivered => !self.is_delivered(),
         };
         if counts {
+            if self.is_bad() {
+                self.corrected_reason = self.receipt_reason;
+                self.corrected_code = self.receipt_code.take();
+                self.corrected_at = self.receipt_at;
+            }
             self.receipt = Some(receipt.verdict);
             self.receipt_reason = receipt.reason;
             self.receipt_code.clone_from(&receipt.carrier_code);

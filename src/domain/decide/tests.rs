@@ -99,6 +99,9 @@ fn begin(d: &mut Dispatch, b: &Begin, now: Timestamp) {
         receipt_reason: None,
         receipt_code: None,
         receipt_at: None,
+        corrected_reason: None,
+        corrected_code: None,
+        corrected_at: None,
     });
 }
 

@@ -61,6 +61,9 @@ impl NewAttempt {
             receipt_reason: None,
             receipt_code: None,
             receipt_at: None,
+            corrected_reason: None,
+            corrected_code: None,
+            corrected_at: None,
         }
     }
 }

@@ -23,7 +23,7 @@ use super::items::{
     DecisionWrite, DeliveryResult, KeyRow, PendingEvents, PublishedEvents, RecordResult, StopRequest,
     StopResult, WebhookDelivery, WebhookRow, WriteResult,
 };
-use super::{LedgerError, Store};
+use super::{LedgerError, Options, Store};
 use crate::domain::clock::{Clock, after};
 use crate::domain::dispatch::Dispatch;
 use crate::domain::quota;
@@ -48,14 +48,14 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn open(path: &Path, clock: Clock) -> Result<Self, LedgerError> {
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Self, LedgerError> {
         if rusqlite::version_number() < MIN_SQLITE_VERSION {
             return Err(LedgerError::Unusable(format!(
                 "SQLite {} is too old; 3.51.3 or newer is needed",
                 rusqlite::version()
             )));
         }
-        let lock = lock(path)?;
+        let lock = options.exclusive.then(|| lock(path)).transpose()?;
         let mut db = connect(path).map_err(|e| LedgerError::from(Fault::from(e)))?;
         let (jobs, mut inbox) = mpsc::channel::<Job>(1024);
         std::thread::Builder::new()
@@ -68,7 +68,7 @@ impl Sqlite {
                 drop(lock);
             })
             .map_err(|_| LedgerError::Unusable("no thread for the ledger".to_owned()))?;
-        Ok(Self { jobs, clock, write_refused: Arc::default() })
+        Ok(Self { jobs, clock: options.clock.clone(), write_refused: Arc::default() })
     }
 
     /// Runs one write transaction in the file's thread.

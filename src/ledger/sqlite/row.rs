@@ -77,6 +77,9 @@ const ATTEMPT: &[(&str, Kind)] = &[
     ("receipt_reason", Plain),
     ("receipt_code", Plain),
     ("receipt_at", Time),
+    ("corrected_reason", Plain),
+    ("corrected_code", Plain),
+    ("corrected_at", Time),
 ];
 
 /// Reads a dispatch with all its attempts.
