@@ -485,7 +485,7 @@ async fn a_ledger_that_is_away_is_said_to_be_away_and_comes_back() {
 async fn a_second_process_is_kept_out_of_the_file() {
     let world = World::free(Backend::Sqlite).await;
     let location: otpost::ledger::Location = world.url.parse().unwrap();
-    let second = otpost::ledger::open(&location, otpost::ledger::Options::default());
+    let second = otpost::ledger::open(&location, &otpost::ledger::Options::default());
     let Err(LedgerError::Unusable(why)) = second else { panic!("two processes on one file") };
     assert!(why.contains("in use"), "{why}");
 }

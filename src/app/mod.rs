@@ -224,7 +224,7 @@ async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
     let location: ledger::Location = config.ledger_url().parse()?;
     let options = ledger::Options { pool: config.ledger.pool, ..ledger::Options::default() };
-    Ok(ledger::open(&location, options)?)
+    Ok(ledger::open(&location, &options)?)
 }
 
 fn broker_settings(config: &Config) -> Option<Settings> {

@@ -266,7 +266,7 @@ impl Migrate {
             }
             return Ok(());
         }
-        let ledger = crate::ledger::open(&location, crate::ledger::Options::default())?;
+        let ledger = crate::ledger::open(&location, &crate::ledger::Options::default())?;
         ledger.migrate().await?;
         println!("The ledger's schema is this version's.");
         if let Some(url) = &config.amqp.url {

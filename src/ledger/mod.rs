@@ -163,10 +163,10 @@ pub struct Ledger {
 }
 
 /// Opens a ledger. It does not check the schema: call [`Ledger::migrate`] or [`Ledger::check`] for that.
-pub fn open(location: &Location, options: Options) -> Result<Ledger, LedgerError> {
+pub fn open(location: &Location, options: &Options) -> Result<Ledger, LedgerError> {
     let store: Arc<dyn Store> = match location {
-        Location::Postgres(url) => Arc::new(postgres::Postgres::new(url, &options)?),
-        Location::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, &options)?),
+        Location::Postgres(url) => Arc::new(postgres::Postgres::new(url, options)?),
+        Location::Sqlite(path) => Arc::new(sqlite::Sqlite::open(path, options)?),
     };
     Ok(Ledger::with_store(store))
 }

@@ -32,16 +32,16 @@ async fn traces_hold_end_to_end() {
     config.limits.number = vec!["5/10m".parse().unwrap(), "10/1d".parse().unwrap()];
     let app = house.start(config, Roles::ALL).await;
     tokio::join!(
-        trace_1(&house),
-        trace_2(&house),
-        trace_3(&house, &app),
-        trace_4(&house, &app),
-        trace_5b(&house),
-        trace_6(&house),
-        receipts::trace_7(&house),
-        receipts::trace_8(&house),
-        receipts::trace_9(&house),
-        superseded::trace_12(&house, &app),
+        a_text_is_delivered(&house),
+        a_lost_wake_up_costs_at_most_a_scan(&house),
+        a_repeated_id_sends_once_and_other_content_is_a_conflict(&house, &app),
+        the_sixth_job_of_a_number_is_limited(&house, &app),
+        an_unavailable_carrier_is_tried_again(&house),
+        throttled_for_longer_than_the_code_may_wait(&house),
+        receipts::unknown_outcomes_and_their_receipts(&house),
+        receipts::receipts_before_and_after_the_answer(&house),
+        receipts::receipts_around_a_fallback(&house),
+        superseded::a_newer_job_supersedes(&house, &app),
         expiry::in_a_backlog(&house, &app),
         voice::busy_no_answer_machine_and_answered(&house),
     );
@@ -51,7 +51,8 @@ async fn traces_hold_end_to_end() {
     app.stop().await;
 }
 
-async fn trace_1(house: &House) {
+/// Trace 1.
+async fn a_text_is_delivered(house: &House) {
     let to = "+447701000001";
     let id = house.publish(&job(to, json!({"tags": {"flow": "login"}}))).await;
     let d = house.until_state(id, "delivered").await;
@@ -70,8 +71,8 @@ async fn trace_1(house: &House) {
     house.until(id, "published", |d| d.pending_events.is_empty()).await;
 }
 
-/// The doors have no broker, so no wake-up reaches the worker: the due scan finds the row.
-async fn trace_2(house: &House) {
+/// Trace 2. The front end has no broker, so no wake-up reaches the worker: the due scan finds the row.
+async fn a_lost_wake_up_costs_at_most_a_scan(house: &House) {
     let mut config = house.config(&["c1"]);
     config.amqp.url = None;
     let front_end = house.start(config, FRONT_END).await;
@@ -92,7 +93,8 @@ async fn trace_2(house: &House) {
     front_end.stop().await;
 }
 
-async fn trace_3(house: &House, app: &otpost::app::App) {
+/// Trace 3.
+async fn a_repeated_id_sends_once_and_other_content_is_a_conflict(house: &House, app: &otpost::app::App) {
     let to = "+447701000003";
     let k = job(to, json!({"x_note": "own fields are let through"}));
     let mut l = k.clone();
@@ -119,7 +121,8 @@ async fn trace_3(house: &House, app: &otpost::app::App) {
     house.until_events(id, &["sent 2", "delivered 4"]).await;
 }
 
-async fn trace_4(house: &House, app: &otpost::app::App) {
+/// Trace 4.
+async fn the_sixth_job_of_a_number_is_limited(house: &House, app: &otpost::app::App) {
     let to = "+447701000004";
     for n in 0..5 {
         if n == 4 {
@@ -143,7 +146,8 @@ async fn trace_4(house: &House, app: &otpost::app::App) {
     assert_eq!(house.accepted(to).await, 5);
 }
 
-async fn trace_5b(house: &House) {
+/// Trace 5 b.
+async fn an_unavailable_carrier_is_tried_again(house: &House) {
     let to = "+447701000005";
     house.script(to, json!(["unavailable", "unavailable"])).await;
     let id = house.publish(&job(to, json!({}))).await;
@@ -154,7 +158,8 @@ async fn trace_5b(house: &House) {
     house.until_events(id, &["sent 6", "delivered 8"]).await;
 }
 
-async fn trace_6(house: &House) {
+/// Trace 6.
+async fn throttled_for_longer_than_the_code_may_wait(house: &House) {
     tokio::join!(put_off_beyond_the_last_chance(house), left_for_a_call_before_its_last_chance(house));
 }
 
@@ -170,7 +175,7 @@ async fn put_off_beyond_the_last_chance(house: &House) {
     assert_eq!(house.accepted(to).await, 0);
 }
 
-/// Row 6.
+/// Trace 6, row 6.
 async fn left_for_a_call_before_its_last_chance(house: &House) {
     let to = "+447701000066";
     house.script(to, json!([{"outcome": "throttle", "retry_after_s": 600}])).await;
@@ -187,7 +192,7 @@ async fn left_for_a_call_before_its_last_chance(house: &House) {
 
 /// Trace 4 b: two workers, and a number that no quota row is known for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trace_4b_two_workers_let_no_more_than_the_rule_through() {
+async fn two_workers_let_no_more_than_the_rule_through() {
     let house = House::build(Duration::from_millis(50)).await;
     let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
     let config = || {
@@ -220,8 +225,9 @@ async fn trace_4b_two_workers_let_no_more_than_the_rule_through() {
     front_end.stop().await;
 }
 
+/// Trace 5 a.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trace_5a_the_next_carrier_is_asked_at_once() {
+async fn the_next_carrier_is_tried_at_once() {
     let house = House::build(Duration::from_millis(50)).await;
     let app = house.start(house.config(&["c1", "c2"]), Roles::ALL).await;
     let to = "+447701000051";

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::support::house::{House, job};
 
-pub(crate) async fn trace_7(house: &House) {
+/// Trace 7.
+pub(crate) async fn unknown_outcomes_and_their_receipts(house: &House) {
     // a: a receipt proves what the answer did not say.
     let reported = async {
         let to = "+447701000071";
@@ -66,7 +67,8 @@ pub(crate) async fn trace_7(house: &House) {
     tokio::join!(reported, on_its_way, repeated, twice);
 }
 
-pub(crate) async fn trace_8(house: &House) {
+/// Trace 8.
+pub(crate) async fn receipts_before_and_after_the_answer(house: &House) {
     tokio::join!(bad_then_good(house), good_before_the_answer(house), bad_before_the_answer(house));
 }
 
@@ -119,7 +121,8 @@ async fn bad_before_the_answer(house: &House) {
     assert_eq!(house.accepted(to).await, 2);
 }
 
-pub(crate) async fn trace_9(house: &House) {
+/// Trace 9.
+pub(crate) async fn receipts_around_a_fallback(house: &House) {
     let silent = async {
         let to = "+447701000009";
         house.script(to, json!(["silent"])).await;

@@ -20,7 +20,8 @@ fn sign_in(to: &str, second: u8, more: &Value) -> Value {
     j
 }
 
-pub(crate) async fn trace_12(house: &House, app: &App) {
+/// Trace 12.
+pub(crate) async fn a_newer_job_supersedes(house: &House, app: &App) {
     tokio::join!(accepted(house, app), unknown(house));
 }
 
@@ -66,7 +67,7 @@ async fn unknown(house: &House) {
 
 /// Case b: the older one is not taken, and given up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trace_12b_what_was_not_taken_is_not_tried_again() {
+async fn what_was_not_taken_is_not_tried_again() {
     let house = House::build(Duration::from_millis(50)).await;
     let front_end = house.start(house.config(&["c1"]), FRONT_END).await;
     // Time for the newer one to come while the older one's request is open.

@@ -131,7 +131,7 @@ impl World {
 /// Opens another door to a ledger, as another process would.
 pub fn ledger_at(url: &str, clock: Clock) -> Ledger {
     let location: Location = url.parse().unwrap();
-    open(&location, Options { clock, ..Options::default() }).unwrap()
+    open(&location, &Options { clock, ..Options::default() }).unwrap()
 }
 
 /// A folder that goes with the test.

@@ -3,6 +3,7 @@
 
 pub mod asking;
 pub mod away;
+mod config;
 pub mod process;
 mod watching;
 
@@ -16,8 +17,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 use mock_gateway::Gateway;
 use otpost::app::{self, App, Roles, Start};
-use otpost::carriers::twilio;
-use otpost::config::{CarrierConfig, Config};
+use otpost::config::Config;
 use otpost::domain::clock::Clock;
 use otpost::http::{NewKey, Scope};
 use otpost::ledger::Ledger;
@@ -42,8 +42,10 @@ pub struct House {
     pub root: Root,
     pub key: String,
     pub files: TempDir,
-    /// The carrier's rate for processes of their own.
+    /// The carriers' rate.
     pub rate_per_s: u32,
+    /// How long a process may end what it has begun.
+    pub grace_s: u64,
     pub vhost: String,
     events: watch::Sender<Vec<Value>>,
     channel: Channel,
@@ -100,7 +102,8 @@ impl House {
             root,
             key: key.text,
             files,
-            rate_per_s: 50,
+            rate_per_s: 100,
+            grace_s: 5,
             vhost,
             events,
             channel,
@@ -109,43 +112,9 @@ impl House {
         }
     }
 
-    /// A configuration with these carriers, all of them the pretended one.
-    pub fn config(&self, carriers: &[&str]) -> Config {
-        let mut config = Config::default();
-        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        config.ledger.url = Some(self.ledger_url.clone().into());
-        config.amqp.url = Some(self.amqp_url.clone().into());
-        (config.api.listen, config.receipts.listen, config.ops.listen) = (local, local, local);
-        "http://127.0.0.1:0".clone_into(&mut config.receipts.public_url);
-        config.worker.grace_s = 5;
-        let fake = mock_gateway::Config::default();
-        for name in carriers {
-            let twilio = twilio::Config {
-                account_sid: fake.account_sid.clone(),
-                auth_token: Some(fake.auth_token.clone().into()),
-                auth_token_file: None,
-                from: Some("+15005550006".to_owned()),
-                messaging_service_sid: None,
-                voice_from: None,
-                machine_detection: true,
-                base_url: format!("http://{}", self.gateway.addr()),
-            };
-            let carrier = CarrierConfig { twilio: Some(twilio), time_out_s: 3, ..CarrierConfig::default() };
-            config.carriers.insert((*name).to_owned(), carrier);
-        }
-        config
-    }
-
     /// A part of otpost in this process.
     pub async fn start(&self, config: Config, roles: Roles) -> App {
         app::start(config, self.keys.clone(), Start { roles, migrate: false, wait: true }).await.unwrap()
-    }
-
-    /// The same, for a worker whose carriers report at the doors of another process.
-    pub fn config_behind(&self, front_end: &App) -> Config {
-        let mut config = self.config(&["c1"]);
-        config.receipts.public_url = format!("http://{}", front_end.receipts.unwrap());
-        config
     }
 
     /// Where PostgreSQL is.

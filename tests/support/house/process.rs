@@ -1,7 +1,7 @@
 //! otpost in processes of its own.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -19,22 +19,15 @@ impl House {
 
     /// otpost in a process of its own, with its log in `<name>.log`.
     pub fn process(&self, roles: &str, public_url: &str, level: &str, name: &str) -> Process {
-        self.run(&self.file(public_url, level, name), roles, name)
-    }
-
-    /// A configuration for commands.
-    pub fn config_file(&self, name: &str) -> PathBuf {
-        self.file("http://127.0.0.1:1", "info", name)
+        self.process_with(roles, public_url, level, name, |text| text)
     }
 
     /// The same with its configuration changed.
     pub fn process_with(
         &self, roles: &str, public_url: &str, level: &str, name: &str, change: impl FnOnce(String) -> String,
     ) -> Process {
-        let file = self.file(public_url, level, name);
-        let text = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, change(text)).unwrap();
-        self.run(&file, roles, name)
+        let text = change(self.config_text(&["c1"], public_url, level));
+        self.run(&self.write_config(name, &text), roles, name)
     }
 
     /// A worker that reaches the broker and the carrier by way of relays.
@@ -45,27 +38,6 @@ impl House {
             text.replace(&self.broker().to_string(), &broker.addr().to_string())
                 .replace(&self.gateway.addr().to_string(), &carrier.addr().to_string())
         })
-    }
-
-    fn file(&self, public_url: &str, level: &str, name: &str) -> PathBuf {
-        let fake = mock_gateway::Config::default();
-        let text = format!(
-            "[ledger]\nurl = \"{}\"\n[amqp]\nurl = \"{}\"\n[keys]\nid = \"t1\"\nroot = \"{}\"\n\
-             [api]\nlisten = \"127.0.0.1:0\"\n[receipts]\nlisten = \"127.0.0.1:0\"\npublic_url = \"{public_url}\"\n\
-             [ops]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"{level}\"\n\
-             [carriers.c1]\ntime_out_s = 3\nrate_per_s = {}\n[carriers.c1.twilio]\naccount_sid = \"{}\"\nauth_token = \"{}\"\n\
-             from = \"+15005550006\"\nbase_url = \"http://{}\"\n",
-            self.ledger_url,
-            self.amqp_url,
-            self.root.to_hex().as_str(),
-            self.rate_per_s,
-            fake.account_sid,
-            fake.auth_token,
-            self.gateway.addr(),
-        );
-        let file = self.files.0.join(format!("{name}.toml"));
-        std::fs::write(&file, text).unwrap();
-        file
     }
 
     /// otpost with a configuration, in a process of its own.
