@@ -11,7 +11,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
 use otpost::app::{Roles, Start};
-use otpost::domain::attempt::AttemptId;
+use otpost::domain::attempt::{AttemptId, Receipt, ReceiptStatus};
 use otpost::http::{NewKey, Scope};
 use serde_json::json;
 use support::house::asking::signature;
@@ -193,6 +193,16 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
         assert!(log.contains(line), "the log speaks of what happened: {line}");
     }
     search("the log", log.as_bytes(), &mut found);
+    // An account that reports by its own message ids alone.
+    let d = house.ledger.find("default", ids[0]).await.unwrap().unwrap();
+    house.ledger.name_attempt("c1", "SM1", AttemptId { uid: d.order.uid, n: 1 }).await.unwrap();
+    let receipt = Receipt {
+        verdict: ReceiptStatus::Delivered,
+        reason: None,
+        carrier_code: None,
+        reference: Some("SM2".to_owned()),
+    };
+    house.ledger.record_by_reference("c1", "SM2", receipt).await.unwrap();
     let look = connect(&house.ledger_url).await;
     let sql = "select tablename::text from pg_tables where schemaname = current_schema()";
     let tables: Vec<String> = look.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();

@@ -46,7 +46,8 @@ pub(crate) fn form_of(words: &RenderedMessage) -> Vec<(String, String)> {
     let callback = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-1/abc";
     let life = Duration::from_secs(120);
     let reference = "0192f0c1-2222-7333-8444-555566667777-1";
-    let message = OutboundMessage { to: &to, words, sender: None, life, reference, callback: Some(callback) };
+    let message =
+        OutboundMessage { to: &to, content: words, sender: None, life, reference, callback: Some(callback) };
     let Request { body, .. } = twilio().build(&message).expect("it carries texts and calls");
     form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }

@@ -237,7 +237,7 @@ impl Carrier for Infobip {
     }
 
     fn build(&self, message: &OutboundMessage<'_>) -> Option<Request> {
-        let RenderedMessage::Text(text) = message.words else { return None };
+        let RenderedMessage::Text(text) = message.content else { return None };
         let message = Message {
             sender: message.sender.unwrap_or(&self.from),
             // The carrier expects digits only, without `+`.

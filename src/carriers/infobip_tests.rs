@@ -27,7 +27,7 @@ fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
     let request = account()
         .build(&OutboundMessage {
             to: &to,
-            words: &RenderedMessage::Text("Your code is 123456".to_owned().into()),
+            content: &RenderedMessage::Text("Your code is 123456".to_owned().into()),
             sender: None,
             life: Duration::from_millis(119_900),
             reference: "0192f0c1-2222-7333-8444-555566667777-1",
@@ -151,7 +151,7 @@ fn a_report_names_the_attempt_and_a_call_is_not_built() {
     assert_eq!(reports[0].attempt, Some(id.parse().unwrap()));
     let message = OutboundMessage {
         to: &PhoneNumber::parse("+41793026727").unwrap(),
-        words: &RenderedMessage::Speech(crate::domain::dispatch::Spoken {
+        content: &RenderedMessage::Speech(crate::domain::dispatch::Spoken {
             language: "de".to_owned(),
             parts: vec![],
         }),

@@ -31,7 +31,7 @@ pub struct OutboundMessage<'a> {
     /// The recipient's number.
     pub to: &'a PhoneNumber,
     /// The rendered message.
-    pub words: &'a RenderedMessage,
+    pub content: &'a RenderedMessage,
     /// The tenant's own sender, if it has one.
     pub sender: Option<&'a str>,
     /// The remaining life of the code. The carrier must not deliver the message later.

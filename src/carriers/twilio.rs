@@ -175,7 +175,7 @@ impl Carrier for Twilio {
     fn build(&self, message: &OutboundMessage<'_>) -> Option<Request> {
         let mut form = Form::default();
         form.add("To", message.to.expose());
-        let channel = match message.words {
+        let channel = match message.content {
             RenderedMessage::Text(text) => {
                 match (message.sender, &self.config.messaging_service_sid, &self.config.from) {
                     (Some(own), ..) if own.starts_with("MG") => form.add("MessagingServiceSid", own),

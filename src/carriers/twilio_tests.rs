@@ -103,10 +103,10 @@ fn an_account_with_one_url_for_all_messages_sends_none_along() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let text = RenderedMessage::Text(Zeroizing::new("Your code: 4815".to_owned()));
     let call = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), parts: vec![] });
-    for words in [&text, &call] {
+    for content in [&text, &call] {
         let life = Duration::from_secs(60);
         let message =
-            OutboundMessage { to: &to, words, sender: None, life, reference: "x-1", callback: None };
+            OutboundMessage { to: &to, content, sender: None, life, reference: "x-1", callback: None };
         let body = account().build(&message).unwrap().body;
         assert!(!body.contains("StatusCallback"), "{}", *body);
     }
@@ -222,7 +222,7 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
     let words = RenderedMessage::Text(Zeroizing::new("Your code: 48 & 15 é".to_owned()));
     let message = OutboundMessage {
         to: &to,
-        words: &words,
+        content: &words,
         sender: None,
         life: Duration::from_secs(290),
         reference: "x-1",
@@ -248,7 +248,7 @@ fn a_call_speaks_and_escapes() {
     let words = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), parts });
     let message = OutboundMessage {
         to: &to,
-        words: &words,
+        content: &words,
         sender: None,
         life: Duration::from_secs(60),
         reference: "x-1",

@@ -139,6 +139,9 @@ mod tests {
             assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
         }
         assert_eq!("1/m".parse::<Rule>().unwrap().to_string(), "1/1m");
+        assert!("5/31d".parse::<Rule>().is_ok() && "5/32d".parse::<Rule>().is_err());
+        let json = serde_json::to_string(&"5/10m".parse::<Rule>().unwrap()).unwrap();
+        assert_eq!(json, "\"5/10m\"");
         for bad in ["5", "0/1m", "5/0s", "5/10", "5/10w", "x/1m", "5/40d", "-1/1m", "5/ 1m"] {
             assert!(bad.parse::<Rule>().is_err(), "{bad}");
         }

@@ -13,7 +13,7 @@ use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::scope;
 use crate::delivery::act::{ActRefusal, ActResult, perform};
-use crate::domain::attempt::State as Standing;
+use crate::domain::attempt::State as DispatchState;
 use crate::domain::dispatch::Stop;
 use crate::intake::{Act, BadMessage, Verb};
 
@@ -23,7 +23,7 @@ pub(super) struct ActAnswer {
     /// The sender's id of the dispatch.
     id: Uuid,
     /// The current state. The act may change it later.
-    state: Standing,
+    state: DispatchState,
 }
 
 type Answer = Result<(StatusCode, Json<ActAnswer>), Problem>;
@@ -122,13 +122,13 @@ fn conflict(barred: ActRefusal) -> Problem {
 problems! {
     FeedbackProblems = bad_act("verified", "must be true or false");
     NextProblems = bad_act("step", "must be a whole number from 1 to 4").into_iter().chain([
-        conflict(ActRefusal::Final(Standing::Delivered)),
+        conflict(ActRefusal::Final(DispatchState::Delivered)),
         conflict(ActRefusal::Stopped(Stop::Cancel)),
         conflict(ActRefusal::PlanOver),
         conflict(ActRefusal::Pending),
     ]);
     CancelProblems = bad_act("surprise", "is not a field of cancel").into_iter()
-        .chain([conflict(ActRefusal::Final(Standing::Delivered))]);
+        .chain([conflict(ActRefusal::Final(DispatchState::Delivered))]);
 }
 
 /// The problems that every act may be answered with.

@@ -14,7 +14,7 @@ use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::{Api, body, scope};
 use crate::broker::topology::header::TRACEPARENT;
-use crate::domain::attempt::{Reason, State as Standing};
+use crate::domain::attempt::{Reason, State as DispatchState};
 use crate::http::timeline::Timeline;
 use crate::intake::admission::Ingress;
 use crate::intake::{BadMessage, JobShape};
@@ -29,7 +29,7 @@ pub(super) struct DispatchAnswer {
     /// otpost's id of the dispatch.
     uid: Uuid,
     /// The current state.
-    state: Standing,
+    state: DispatchState,
 }
 
 /// The sender's id of a dispatch, from the path. An id that is no UUID is answered like an unknown one.
@@ -94,7 +94,7 @@ pub(super) async fn create(
 
 async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: Body) -> Answer {
     let (api, key) = (&caller.api, &caller.key);
-    if !api.flood.now().lets_client(&key.id) {
+    if !api.flood.now().admits_client(&key.id) {
         return Err(client_flooded());
     }
     let body = body::read(body).await?;
@@ -115,7 +115,7 @@ async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: 
 
 async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
     let (order, number) = (admission.order.clone(), admission.limits[0].key.clone());
-    let flooded = !api.flood.now().lets_number(&number);
+    let flooded = !api.flood.now().admits_number(&number);
     let refused_for = api.flood.now().refused(&number);
     if flooded || refused_for.is_some() {
         // A known id is looked up and answered even when a limit is reached.
@@ -143,7 +143,7 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
         }
         AdmissionResult::Conflict => Err(conflict()),
         AdmissionResult::Refused { state, reason, retry_after_s } => {
-            if state == Standing::Limited {
+            if state == DispatchState::Limited {
                 api.flood.now().remember(&number, retry_after_s.unwrap_or(1));
             }
             Err(refused(state, reason, retry_after_s))
@@ -162,13 +162,13 @@ fn conflict() -> Problem {
     Problem::new(StatusCode::CONFLICT, ProblemKind::Conflict, detail)
 }
 
-fn refused(state: Standing, reason: Reason, retry_after_s: Option<u64>) -> Problem {
+fn refused(state: DispatchState, reason: Reason, retry_after_s: Option<u64>) -> Problem {
     match state {
-        Standing::Limited => {
+        DispatchState::Limited => {
             let detail = "this number was sent to as often as its quota allows";
             too_many(detail, retry_after_s.unwrap_or(1)).reason(reason)
         }
-        Standing::Superseded => {
+        DispatchState::Superseded => {
             let detail = "a newer dispatch of the same sign-in is there";
             Problem::new(StatusCode::CONFLICT, ProblemKind::Superseded, detail).reason(reason)
         }
@@ -190,7 +190,7 @@ fn refused(state: Standing, reason: Reason, retry_after_s: Option<u64>) -> Probl
 }
 
 fn quota_full(retry_after_s: u64) -> Problem {
-    refused(Standing::Limited, Reason::Quota, Some(retry_after_s))
+    refused(DispatchState::Limited, Reason::Quota, Some(retry_after_s))
 }
 
 fn client_flooded() -> Problem {
@@ -228,11 +228,11 @@ problems! {
     CreateProblems = authorized::problems::<scope::Dispatch>().into_iter().chain(body::problems()).chain([
         Problem::invalid(INVALID, BadMessage::new("body", "is not JSON (line 1, column 1)")),
         Problem::invalid(INVALID, BadMessage::new("to", "must be E.164: + and 7 to 15 digits, the country code first")),
-        refused(Standing::Expired, Reason::Life, None),
-        refused(Standing::Refused, Reason::NumberNotPossible, None),
-        refused(Standing::Refused, Reason::Country, None),
+        refused(DispatchState::Expired, Reason::Life, None),
+        refused(DispatchState::Refused, Reason::NumberNotPossible, None),
+        refused(DispatchState::Refused, Reason::Country, None),
         conflict(),
-        refused(Standing::Superseded, Reason::Newer, None),
+        refused(DispatchState::Superseded, Reason::Newer, None),
         client_flooded(),
         number_flooded(),
         quota_full(600),

@@ -57,13 +57,13 @@ impl Flood {
     }
 
     /// Whether the rate limit admits another request of this client.
-    pub(super) fn lets_client(&self, key: &str) -> bool {
-        self.clients.lets(key)
+    pub(super) fn admits_client(&self, key: &str) -> bool {
+        self.clients.admits(key)
     }
 
     /// Whether the rate limit admits another request for this number.
-    pub(super) fn lets_number(&self, key: &str) -> bool {
-        self.numbers.lets(key)
+    pub(super) fn admits_number(&self, key: &str) -> bool {
+        self.numbers.admits(key)
     }
 
     /// Caches that the ledger refused a number.
@@ -100,7 +100,7 @@ impl Keyed {
         Self { limiter: RateLimiter::keyed(quota(rule)), swept: Mutex::default() }
     }
 
-    fn lets(&self, key: &str) -> bool {
+    fn admits(&self, key: &str) -> bool {
         if self.limiter.len() >= MAX_ADDRESSES {
             let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
             if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
@@ -130,12 +130,12 @@ mod tests {
         let slow = "2/1d".parse().unwrap();
         let flood =
             Flood::new(&LimitsConfig { door_number: slow, door_client: slow, ..LimitsConfig::default() });
-        assert!([1, 2].iter().all(|_| flood.lets_number("old")));
-        assert!(!flood.lets_number("old"));
+        assert!([1, 2].iter().all(|_| flood.admits_number("old")));
+        assert!(!flood.admits_number("old"));
         flood.remember("old", 3600);
         for n in 0..2 * MAX_ADDRESSES {
             let number = format!("number {n}");
-            assert!(flood.lets_number(&number) && flood.lets_client(&number), "{number}");
+            assert!(flood.admits_number(&number) && flood.admits_client(&number), "{number}");
             flood.remember(&number, 3600);
         }
         assert_eq!(
@@ -144,7 +144,7 @@ mod tests {
         );
         flood.refused.run_pending_tasks();
         assert!(flood.refused.entry_count() <= MAX_ADDRESSES as u64, "{}", flood.refused.entry_count());
-        assert!(flood.lets_number("old"), "the map is full: nobody is counted");
+        assert!(flood.admits_number("old"), "the map is full: nobody is counted");
     }
 
     /// Fails when a refusal outlives the quota's wait, or is not cached.

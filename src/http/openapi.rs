@@ -58,18 +58,18 @@ pub fn document() -> Value {
     let mut document =
         serde_json::to_value(super::routes().into_openapi()).expect("a document is plain data");
     let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
-    let mut taken = settings.clone().for_deserialize().into_generator();
-    taken.subschema_for::<JobShape>();
-    taken.subschema_for::<FeedbackBody>();
-    taken.subschema_for::<NextBody>();
-    taken.subschema_for::<CancelBody>();
-    let mut told = settings.for_serialize().into_generator();
-    told.subschema_for::<CloudEvent>();
-    told.subschema_for::<Stop>();
-    told.subschema_for::<ReceiptStatus>();
+    let mut inputs = settings.clone().for_deserialize().into_generator();
+    inputs.subschema_for::<JobShape>();
+    inputs.subschema_for::<FeedbackBody>();
+    inputs.subschema_for::<NextBody>();
+    inputs.subschema_for::<CancelBody>();
+    let mut outputs = settings.for_serialize().into_generator();
+    outputs.subschema_for::<CloudEvent>();
+    outputs.subschema_for::<Stop>();
+    outputs.subschema_for::<ReceiptStatus>();
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
-        schemas.extend(taken.take_definitions(true));
-        schemas.extend(told.take_definitions(true));
+        schemas.extend(inputs.take_definitions(true));
+        schemas.extend(outputs.take_definitions(true));
     }
     for path in ["/v1/dispatches", "/v1/dispatches/{id}/feedback"] {
         document["paths"][path]["post"]["requestBody"]["required"] = json!(true);

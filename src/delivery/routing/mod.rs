@@ -2,7 +2,7 @@
 //! capacity.
 
 mod breaker;
-mod pace;
+mod rate_limit;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,12 +17,12 @@ use crate::domain::attempt::{Outcome, RefusalScope};
 use crate::domain::channel::Channel;
 use crate::domain::decide::{Candidate, MIN_LIFE, Policy, UnknownPolicy};
 use breaker::Breaker;
-use pace::Pace;
+use rate_limit::RateLimit;
 
 /// Maximum number of countries whose policies are cached. Further policies are computed on each use.
 const MAX_CACHED_POLICIES: usize = 512;
 /// If an account finished a request within this time, a dispatch that finds no free permit expects one soon.
-const MOVES: Duration = Duration::from_secs(1);
+const RECENTLY_FREED_WITHIN: Duration = Duration::from_secs(1);
 
 /// An account at a carrier, with the limits and circuit breakers that decide whether it may be used now.
 pub struct Account {
@@ -44,8 +44,8 @@ pub struct Account {
 struct Bounds {
     rate_per_s: u32,
     at_once: usize,
-    pace: Pace,
-    slots: Arc<Semaphore>,
+    rate_limit: RateLimit,
+    permits: Arc<Semaphore>,
     /// Boot time in ms at which a permit was last returned; 0: never.
     freed_at: AtomicU64,
 }
@@ -56,7 +56,7 @@ pub struct Ready {
     pub account: Arc<Account>,
     /// Minimum remaining life of a code when its request is sent.
     pub min_life: Duration,
-    _slot: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Ready {
@@ -78,8 +78,8 @@ pub struct NoRoom {
 
 impl Ready {
     /// Waits for rate limit capacity again. Capacity that was granted before an outage must not cause a burst after it.
-    pub async fn wait_for_pace(&self) {
-        self.account.bounds.pace.ready().await;
+    pub async fn wait_for_rate_limit(&self) {
+        self.account.bounds.rate_limit.ready().await;
     }
 }
 
@@ -193,27 +193,27 @@ impl Routes {
             if account.is_broken(channel, country) {
                 continue;
             }
-            let Some(slot) = account.permit() else {
-                soon.extend(account.bounds.moves(now).then_some(account));
+            let Some(permit) = account.permit() else {
+                soon.extend(account.bounds.was_freed_recently(now).then_some(account));
                 continue;
             };
-            if !account.bounds.pace.take(has_waited, now) {
+            if !account.bounds.rate_limit.take(has_waited, now) {
                 soon.push(account);
             } else if account.try_pass(channel, country) {
                 // The breaker is checked last, because this may be the one request that probes it.
                 let min_life = account.candidates.get(&channel).map_or(MIN_LIFE, |c| c.min_life);
-                return Ok(Ready { account: Arc::clone(account), min_life, _slot: slot });
+                return Ok(Ready { account: Arc::clone(account), min_life, _permit: permit });
             }
         }
-        let shortest = soon.into_iter().min_by_key(|account| account.bounds.pace.wait(now));
-        Err(NoRoom { wait: shortest.map(|account| account.bounds.pace.enqueue(now)) })
+        let shortest = soon.into_iter().min_by_key(|account| account.bounds.rate_limit.wait(now));
+        Err(NoRoom { wait: shortest.map(|account| account.bounds.rate_limit.enqueue(now)) })
     }
 
     /// Divides each account's rate limit among the live workers.
     pub fn share(&self, workers: usize) {
         if self.workers.swap(workers, Ordering::Relaxed) != workers {
             for account in self.accounts.values() {
-                account.bounds.pace.divide(workers);
+                account.bounds.rate_limit.divide(workers);
             }
         }
     }
@@ -221,18 +221,18 @@ impl Routes {
 
 impl Bounds {
     fn new(rate_per_s: u32, at_once: usize, workers: usize) -> Self {
-        let pace = Pace::new(rate_per_s);
+        let rate_limit = RateLimit::new(rate_per_s);
         if workers > 1 {
-            pace.divide(workers);
+            rate_limit.divide(workers);
         }
-        let slots = Arc::new(Semaphore::new(at_once));
-        Self { rate_per_s, at_once, pace, slots, freed_at: AtomicU64::new(0) }
+        let permits = Arc::new(Semaphore::new(at_once));
+        Self { rate_per_s, at_once, rate_limit, permits, freed_at: AtomicU64::new(0) }
     }
 
     /// Returns whether a permit was returned recently.
-    fn moves(&self, now: Duration) -> bool {
+    fn was_freed_recently(&self, now: Duration) -> bool {
         let freed_at = self.freed_at.load(Ordering::Relaxed);
-        freed_at > 0 && now.saturating_sub(Duration::from_millis(freed_at)) < MOVES
+        freed_at > 0 && now.saturating_sub(Duration::from_millis(freed_at)) < RECENTLY_FREED_WITHIN
     }
 }
 
@@ -240,7 +240,7 @@ impl Account {
     /// Takes a permit for a status request, which needs no rate limit capacity because nothing is sent. Returns `None` if no permit
     /// is free.
     pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.bounds.slots).try_acquire_owned().ok()
+        Arc::clone(&self.bounds.permits).try_acquire_owned().ok()
     }
 
     fn is_broken(&self, channel: Channel, country: Option<&str>) -> bool {
@@ -264,7 +264,7 @@ impl Account {
     }
 
     /// Updates the circuit breakers with an outcome.
-    pub fn learn(&self, channel: Channel, country: Option<&str>, outcome: Outcome) {
+    pub fn record_outcome(&self, channel: Channel, country: Option<&str>, outcome: Outcome) {
         let now = crate::domain::clock::boot();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
@@ -351,12 +351,12 @@ mod tests {
         let held = [of(&first), of(&first)];
         assert!(held.iter().all(Result::is_ok) && of(&first).is_err(), "two a second");
         let again = Routes::new(&config(2), Some(&first)).unwrap();
-        assert!(of(&again).is_err(), "the same account goes on with its pace");
+        assert!(of(&again).is_err(), "the same account goes on with its rate_limit");
         again.share(2);
         let faster = Routes::new(&config(100), Some(&again)).unwrap();
         assert!(of(&faster).is_err(), "another rate begins used up while others share it");
-        let account = |routes: &Routes| routes.account("c1").unwrap().bounds.slots.available_permits();
-        assert_eq!(account(&again), account(&first), "and what is under way keeps its slots");
+        let account = |routes: &Routes| routes.account("c1").unwrap().bounds.permits.available_permits();
+        assert_eq!(account(&again), account(&first), "and what is under way keeps its permits");
         assert_eq!(account(&again), 256 - 2);
     }
 }

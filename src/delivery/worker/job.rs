@@ -99,7 +99,7 @@ impl Worker {
                     self.ledger_health.report_failure(&e);
                     self.wait_for_ledger().await?;
                     if let Some(sending) = &sending {
-                        sending.ready.wait_for_pace().await;
+                        sending.ready.wait_for_rate_limit().await;
                     }
                     let life = between(self.deps.ledger.now(), admission.order.expires_at);
                     if sending.take_if(|sending| life < sending.ready.min_life).is_some() {

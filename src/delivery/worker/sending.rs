@@ -53,7 +53,7 @@ impl Worker {
         };
         metrics.attempts.get_or_create(&labels).inc();
         let account = &sending.ready.account;
-        account.learn(open.channel, snapshot.d.order.country.as_deref(), judgement.outcome);
+        account.record_outcome(open.channel, snapshot.d.order.country.as_deref(), judgement.outcome);
         if judgement.outcome == Outcome::NotSent(Cause::TooLate) {
             tracing::warn!(
                 dispatch.id = %snapshot.d.order.id, attempt = open.n,
@@ -93,7 +93,7 @@ impl Worker {
         let reference = snapshot.d.reference_of(open);
         let message = OutboundMessage {
             to: &sending.to,
-            words: &sending.rendered,
+            content: &sending.rendered,
             sender,
             life,
             reference: &reference,

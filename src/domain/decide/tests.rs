@@ -1,3 +1,5 @@
+mod steps;
+mod transitions;
 mod unknown;
 
 use std::time::Duration;

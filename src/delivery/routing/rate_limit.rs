@@ -10,9 +10,10 @@ use std::time::Duration;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 /// Maximum length of the queue. A dispatch that finds it full returns within this time and queues then.
-const LONGEST: Duration = Duration::from_secs(15);
+const MAX_QUEUE_TIME: Duration = Duration::from_secs(15);
 
-pub(super) struct Pace {
+/// The rate limit of an account.
+pub(super) struct RateLimit {
     rate_per_s: u32,
     share: Mutex<Share>,
 }
@@ -21,7 +22,7 @@ pub(super) struct Pace {
 struct Share {
     limiter: DefaultDirectRateLimiter,
     /// The time between two requests.
-    every: Duration,
+    interval: Duration,
     /// Boot time at which the last turn of the queue is.
     queue_end: Duration,
 }
@@ -31,15 +32,15 @@ impl Share {
     fn of(rate_per_s: u32, workers: usize, queue_end: Duration) -> Self {
         let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
         let burst = NonZeroU32::new(rate_per_s / workers).unwrap_or(NonZeroU32::MIN);
-        let every =
+        let interval =
             (Duration::from_secs(1).saturating_mul(workers) / rate_per_s.max(1)).max(Duration::from_nanos(1));
-        let share = Quota::with_period(every)
+        let share = Quota::with_period(interval)
             .map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst));
-        Self { limiter: RateLimiter::direct(share), every, queue_end }
+        Self { limiter: RateLimiter::direct(share), interval, queue_end }
     }
 }
 
-impl Pace {
+impl RateLimit {
     pub(super) fn new(rate_per_s: u32) -> Self {
         Self { rate_per_s, share: Mutex::new(Share::of(rate_per_s, 1, Duration::ZERO)) }
     }
@@ -60,17 +61,17 @@ impl Pace {
     /// Returns how long a dispatch that queues now must wait.
     pub(super) fn wait(&self, now: Duration) -> Duration {
         let share = self.share();
-        (share.queue_end.max(now) + share.every).saturating_sub(now)
+        (share.queue_end.max(now) + share.interval).saturating_sub(now)
     }
 
     /// Adds a dispatch to the queue and returns how long it must wait.
     pub(super) fn enqueue(&self, now: Duration) -> Duration {
         let mut share = self.share();
-        let turn = share.queue_end.max(now) + share.every;
-        if turn > now + LONGEST {
+        let turn = share.queue_end.max(now) + share.interval;
+        if turn > now + MAX_QUEUE_TIME {
             // The times are spread over the second half, so that these dispatches do not return at the same time.
             let part = f64::from(u16::from_be_bytes(crate::seal::random())) / f64::from(u16::MAX);
-            return LONGEST.mul_f64(0.5 + part / 2.0);
+            return MAX_QUEUE_TIME.mul_f64(0.5 + part / 2.0);
         }
         share.queue_end = turn;
         turn.saturating_sub(now)
@@ -79,8 +80,8 @@ impl Pace {
     /// Waits for capacity and takes it.
     pub(super) async fn ready(&self) {
         while !self.take(true, crate::domain::clock::boot()) {
-            let every = self.share().every;
-            tokio::time::sleep(every.max(Duration::from_millis(1))).await;
+            let interval = self.share().interval;
+            tokio::time::sleep(interval.max(Duration::from_millis(1))).await;
         }
     }
 
@@ -93,13 +94,13 @@ impl Pace {
 mod tests {
     use std::time::Duration;
 
-    use super::{LONGEST, Pace};
+    use super::{MAX_QUEUE_TIME, RateLimit};
 
     const NOW: Duration = Duration::from_secs(1000);
 
     #[test]
     fn more_workers_than_the_rate_allows_share_it_all_the_same() {
-        let pace = Pace::new(1);
+        let pace = RateLimit::new(1);
         pace.divide(4);
         assert!(!pace.take(false, NOW), "a new share begins used up");
         assert_eq!(pace.enqueue(NOW), Duration::from_secs(4), "one in four seconds");
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn whoever_finds_no_pace_gets_a_time_of_its_own_and_is_not_overtaken() {
-        let pace = Pace::new(10);
+        let pace = RateLimit::new(10);
         for _ in 0..9 {
             assert!(pace.take(false, NOW));
         }
@@ -120,11 +121,11 @@ mod tests {
 
     #[test]
     fn the_line_is_never_longer_than_fifteen_seconds() {
-        let pace = Pace::new(1);
+        let pace = RateLimit::new(1);
         let turns: Vec<Duration> = (0..100).map(|_| pace.enqueue(NOW)).collect();
-        assert!(turns.iter().all(|turn| *turn <= LONGEST), "{turns:?}");
-        assert!(turns[20..].iter().all(|turn| *turn >= LONGEST / 2));
+        assert!(turns.iter().all(|turn| *turn <= MAX_QUEUE_TIME), "{turns:?}");
+        assert!(turns[20..].iter().all(|turn| *turn >= MAX_QUEUE_TIME / 2));
         assert!(turns[20..].windows(2).any(|two| two[0] != two[1]), "they do not come back at one moment");
-        assert_eq!(pace.wait(NOW + LONGEST), Duration::from_secs(1), "when it is over it is over");
+        assert_eq!(pace.wait(NOW + MAX_QUEUE_TIME), Duration::from_secs(1), "when it is over it is over");
     }
 }
