@@ -21,7 +21,7 @@ use super::{Api, body, idempotency};
 use crate::app_request::RequestState;
 use crate::challenge::{ChallengeState, Purpose, SendRefused};
 use crate::clock::seconds_until;
-use crate::flow::{Created, Look, MailState, NewChallenge, Who};
+use crate::flow::{Created, ChallengeSnapshot, MailState, NewChallenge, Requester};
 use crate::method::Channel;
 use crate::store::DispatchState;
 
@@ -219,23 +219,23 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
 ) -> Result<Json<ChallengeAnswer>, Problem> {
     let product = api.product(&headers, Scope::Challenge).await?;
-    let look = api.core.look(id_of(id)?, &Who::Product(product)).await?;
-    Ok(Json(describe(&api, &look)))
+    let snapshot = api.core.challenge_snapshot(id_of(id)?, &Requester::Product(product)).await?;
+    Ok(Json(describe(&api, &snapshot)))
 }
 
-fn describe(api: &Api, look: &Look) -> ChallengeAnswer {
+fn describe(api: &Api, snapshot: &ChallengeSnapshot) -> ChallengeAnswer {
     let email = api.core.config().email.second_step;
     ChallengeAnswer {
-        id: look.challenge.id,
-        status: look.challenge.state,
-        purpose: look.challenge.purpose,
-        methods: look.methods.iter().filter(|m| look.may_prove(m, email)).map(MethodAnswer::from).collect(),
-        method: look.challenge.method,
-        sends_left: look.challenge.sends_left(&api.core.config().limits),
-        next_send_at: look.challenge.next_send_at,
-        delivery: look.mail.map(mail_delivery).or(look.dispatch.as_ref().map(|d| d.state)),
-        expires_at: look.challenge.expires_at,
-        app: look.request.as_ref().map(|request| AppRequestAnswer {
+        id: snapshot.challenge.id,
+        status: snapshot.challenge.state,
+        purpose: snapshot.challenge.purpose,
+        methods: snapshot.methods.iter().filter(|m| snapshot.may_prove(m, email)).map(MethodAnswer::from).collect(),
+        method: snapshot.challenge.method,
+        sends_left: snapshot.challenge.sends_left(&api.core.config().limits),
+        next_send_at: snapshot.challenge.next_send_at,
+        delivery: snapshot.mail.map(mail_delivery).or(snapshot.dispatch.as_ref().map(|d| d.state)),
+        expires_at: snapshot.challenge.expires_at,
+        app: snapshot.request.as_ref().map(|request| AppRequestAnswer {
             state: request.state,
             digits: request.is_open().then(|| api.core.app_digits(request.id)),
         }),
@@ -277,13 +277,13 @@ pub(super) struct SendBody {
 pub(super) async fn send(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
 ) -> Result<(StatusCode, Json<ChallengeAnswer>), Problem> {
-    let who = Who::Product(api.product(&headers, Scope::Challenge).await?);
+    let who = Requester::Product(api.product(&headers, Scope::Challenge).await?);
     let wanted: SendBody = body::read(body).await?;
     let id = id_of(id)?;
-    let (sent, look) = api.core.send_and_look(id, &who, Some(wanted.method), wanted.channel).await?;
+    let (sent, snapshot) = api.core.send_and_snapshot(id, &who, Some(wanted.method), wanted.channel).await?;
     match sent {
-        Ok(()) => Ok((StatusCode::ACCEPTED, Json(describe(&api, &look)))),
-        Err(refused) => Err(not_sent(refused, look.now, look.challenge.expires_at)),
+        Ok(()) => Ok((StatusCode::ACCEPTED, Json(describe(&api, &snapshot)))),
+        Err(refused) => Err(not_sent(refused, snapshot.now, snapshot.challenge.expires_at)),
     }
 }
 
@@ -315,11 +315,11 @@ pub(super) fn not_sent(refused: SendRefused, now: Timestamp, expires_at: Timesta
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
 ) -> Result<Json<ChallengeAnswer>, Problem> {
-    let who = Who::Product(api.product(&headers, Scope::Challenge).await?);
+    let who = Requester::Product(api.product(&headers, Scope::Challenge).await?);
     let id = id_of(id)?;
     api.core.cancel(id, &who).await?;
-    let look = api.core.look(id, &who).await?;
-    Ok(Json(describe(&api, &look)))
+    let snapshot = api.core.challenge_snapshot(id, &who).await?;
+    Ok(Json(describe(&api, &snapshot)))
 }
 
 problems! {

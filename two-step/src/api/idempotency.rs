@@ -20,9 +20,9 @@ use crate::seal::{Hashed, Sealed};
 use crate::store::{Idempotent, Record, id_time, new_id_at};
 
 /// How long an answer is kept.
-const KEPT: Duration = Duration::from_secs(86_400);
+const ANSWER_LIFE: Duration = Duration::from_secs(86_400);
 /// How long a request may be under way. Afterwards nobody knows whether it was carried out, and it is not run again.
-const UNDER_WAY: Duration = Duration::from_secs(60);
+const MAX_RUN_TIME: Duration = Duration::from_secs(60);
 /// Characters of a key.
 const MAX_KEY_CHARS: usize = 255;
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -54,24 +54,24 @@ fn bad_key() -> Problem {
 
 /// The part of an answer that is kept.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredAnswer {
     status: u16,
     body: String,
 }
 
 /// Carries a request out once. Only what succeeded is kept: a refusal has changed nothing, and may be different next time.
-pub(super) async fn once(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+pub(super) async fn run_once(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let Some(key) = request.headers().get(HEADER).cloned().filter(|_| request.method() == Method::POST)
     else {
         return next.run(request).await;
     };
-    match carry_out(api, key, request, next).await {
+    match execute(api, key, request, next).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn carry_out(
+async fn execute(
     api: Arc<Api>, key: HeaderValue, request: Request, next: Next,
 ) -> Result<Response, Problem> {
     let fits = (1..=MAX_KEY_CHARS).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
@@ -106,7 +106,7 @@ async fn begin(api: &Api, row: &mut Idempotent) -> Result<Option<Result<Response
     let of = |e: crate::store::StoreError| Problem::from(FlowError::from(e));
     let mut tx = api.core.store.begin().await.map_err(of)?;
     let now = tx.now().await.map_err(of)?;
-    (row.row_id, row.expires_at) = (new_id_at(now), after(now, KEPT));
+    (row.row_id, row.expires_at) = (new_id_at(now), after(now, ANSWER_LIFE));
     let insert = format!("{} on conflict do nothing", <Idempotent as Record>::INSERT);
     let inserted = tx.execute(&insert, &Record::values(row)).await.map_err(of)?;
     if inserted == 0 {
@@ -128,14 +128,14 @@ fn answer_of(api: &Api, known: &Idempotent, row: &Idempotent, now: Timestamp) ->
     }
     let Some(sealed) = &known.answer_sealed else {
         let began = id_time(known.row_id);
-        return Err(if after(began, UNDER_WAY) > now {
+        return Err(if after(began, MAX_RUN_TIME) > now {
             Problem::in_flight()
         } else {
             Problem::unknown_outcome()
         });
     };
     let opened = api.core.keys.open(Sealed::Answer, known.row_id, sealed).map_err(FlowError::from)?;
-    let kept: Kept = serde_json::from_slice(&opened).map_err(|_| Problem::unavailable())?;
+    let kept: StoredAnswer = serde_json::from_slice(&opened).map_err(|_| Problem::unavailable())?;
     let status = StatusCode::from_u16(kept.status).map_err(|_| Problem::unavailable())?;
     Ok((status, [(header::CONTENT_TYPE, "application/json")], kept.body).into_response())
 }
@@ -150,10 +150,10 @@ async fn end(api: &Api, row: Idempotent, response: Response) -> Result<Response,
     if let Some(mut known) = known.filter(|k| k.row_id == row.row_id) {
         if parts.status.is_success() {
             let kept =
-                Kept { status: parts.status.as_u16(), body: String::from_utf8_lossy(&answer).into_owned() };
+                StoredAnswer { status: parts.status.as_u16(), body: String::from_utf8_lossy(&answer).into_owned() };
             let text = zeroize::Zeroizing::new(serde_json::to_vec(&kept).unwrap_or_default());
             known.answer_sealed = Some(api.core.keys.seal(Sealed::Answer, known.row_id, &text));
-            known.expires_at = after(tx.now().await.map_err(of)?, KEPT);
+            known.expires_at = after(tx.now().await.map_err(of)?, ANSWER_LIFE);
             tx.update(&known).await.map_err(of)?;
         } else {
             tx.delete::<Idempotent>(known.key_hash).await.map_err(of)?;

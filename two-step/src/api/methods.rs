@@ -16,10 +16,10 @@ use super::challenges::{limited, not_sent};
 use super::key::Scope;
 use super::openapi::problems;
 use super::problem::Problem;
-use super::proofs::not_looked_at;
+use super::proofs::entry_refused;
 use super::users::user_of;
 use super::{Api, body, idempotency, query};
-use crate::flow::{AddRefused, Author, Change, ChangeRefused, Entered, Entry, Who};
+use crate::flow::{AddRefused, Author, Change, ChangeRefused, Entered, Entry, Requester};
 use crate::method::{Channel, Kind, Method, MethodState};
 use crate::number::BadNumber;
 
@@ -152,13 +152,13 @@ pub(super) async fn add(
             })
         }
     };
-    let look = match challenge {
-        Ok(challenge) => core.look(challenge, &Who::Product(product)).await?,
+    let snapshot = match challenge {
+        Ok(challenge) => core.challenge_snapshot(challenge, &Requester::Product(product)).await?,
         Err(refused) => return Err(not_added(refused)),
     };
     let (key, uri) = shown;
-    let id = look.challenge.method.unwrap_or_default();
-    let next_send_at = look.challenge.next_send_at;
+    let id = snapshot.challenge.method.unwrap_or_default();
+    let next_send_at = snapshot.challenge.next_send_at;
     Ok((StatusCode::CREATED, Json(NewMethodAnswer { id, next_send_at, key, uri })))
 }
 
@@ -229,10 +229,10 @@ pub(super) async fn verify(
     let wanted: FirstCodeBody = body::read(body).await?;
     let challenge = api.core.enrolment_of(&product, &user, method).await?;
     let entry = Entry { text: wanted.code, ..Entry::default() };
-    let answer = match api.core.enter(challenge, &Who::Product(product), &entry).await? {
+    let answer = match api.core.enter(challenge, &Requester::Product(product), &entry).await? {
         Entered::Verified { .. } => FirstCodeAnswer::Verified,
         Entered::Wrong { left, clock_behind_s, .. } => FirstCodeAnswer::Wrong { left, clock_behind_s },
-        other => return Err(not_looked_at(&other)),
+        other => return Err(entry_refused(&other)),
     };
     Ok(Json(answer))
 }

@@ -57,7 +57,7 @@ pub fn router(core: Arc<Core>) -> Router {
         .route("/v1/support/cases/{id}/approve", post(support::approve))
         .route("/v1/support/cases/{id}/cancel", post(support::cancel))
         .route("/v1/events", get(events::list))
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), idempotency::once))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), idempotency::run_once))
         // A ticket gives the same claims again by itself.
         .route("/v1/tickets/redeem", post(proofs::redeem))
         .route("/v1/openapi.json", get(openapi::serve))

@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::{Api, body, idempotency};
 use crate::challenge::ChallengeState;
 use crate::clock::seconds_until;
-use crate::flow::{Entered, Entry, Redeemed, Who};
+use crate::flow::{Entered, Entry, Redeemed, Requester};
 
 /// A code to check.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -88,13 +88,13 @@ pub(super) async fn verify(
             Some(Entered::Verified { cookie, result: Some(result), .. }) => {
                 Ok(Json(VerifyAnswer::Verified { result, device_token: cookie, recovery_code: None }))
             }
-            Some(entered) => Err(not_looked_at(&entered)),
+            Some(entered) => Err(entry_refused(&entered)),
             None => Err(not_confirmed()),
         };
     };
     let entry =
         Entry { text: code, method: wanted.method, trust: wanted.trust, device_token: wanted.device_token };
-    let entered = api.core.enter(id, &Who::Product(product), &entry).await?;
+    let entered = api.core.enter(id, &Requester::Product(product), &entry).await?;
     match entered {
         // A method's first code is verified elsewhere.
         Entered::Verified { result: None, .. } => Err(Problem::not_found()),
@@ -103,7 +103,7 @@ pub(super) async fn verify(
             Ok(Json(VerifyAnswer::Verified { result, device_token: cookie, recovery_code }))
         }
         Entered::Wrong { left, clock_behind_s, .. } => Ok(Json(VerifyAnswer::Wrong { left, clock_behind_s })),
-        other => Err(not_looked_at(&other)),
+        other => Err(entry_refused(&other)),
     }
 }
 
@@ -112,7 +112,7 @@ fn not_confirmed() -> Problem {
 }
 
 /// Why an entry was not looked at.
-pub(super) fn not_looked_at(entered: &Entered) -> Problem {
+pub(super) fn entry_refused(entered: &Entered) -> Problem {
     match entered {
         Entered::Paused { until, now } => {
             Problem::locked("too many wrong codes: the account is paused", seconds_until(*now, *until))

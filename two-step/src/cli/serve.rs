@@ -12,7 +12,7 @@ use crate::app::{self, Listeners};
 use crate::config::{LogConfig, LogFormat};
 
 /// Libraries that would log what they carry: numbers, codes, statements.
-const QUIET: [&str; 6] =
+const SILENCED_TARGETS: [&str; 6] =
     ["lapin=error", "reqwest=warn", "hyper=warn", "tokio_postgres=warn", "lettre=warn", "refinery=warn"];
 
 /// Run the service.
@@ -35,8 +35,8 @@ impl Serve {
         let app = app::start(config, keys, listeners, self.migrate, None).await?;
         tracing::info!(pages = %app.pages, api = %app.api, ops = %app.ops, public_url = url, "two-step started");
         tokio::select! {
-            () = told_to_stop() => {}
-            () = self.reload_when_told(&app) => {}
+            () = shutdown_signal() => {}
+            () = self.reload_on_sighup(&app) => {}
         }
         tracing::info!("stopping");
         app.stop().await;
@@ -46,7 +46,7 @@ impl Serve {
 
 impl Serve {
     /// Reads the configuration again with each SIGHUP. One that is not good changes nothing.
-    async fn reload_when_told(&self, app: &app::App) {
+    async fn reload_on_sighup(&self, app: &app::App) {
         use tokio::signal::unix::{SignalKind, signal};
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
         while hangup.recv().await.is_some() {
@@ -82,7 +82,7 @@ impl Serve {
 pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
     let bad = |_| Failure::Usage("log.level is no filter such as info, or two_step=debug,info".to_owned());
     let mut filter = EnvFilter::builder().parse(&config.level).map_err(bad)?;
-    for directive in QUIET {
+    for directive in SILENCED_TARGETS {
         // Later directives win over what the configuration says of the same target.
         filter = filter.add_directive(
             directive.parse().map_err(|_| Failure::Failed("a log filter is wrong".to_owned()))?,
@@ -99,7 +99,7 @@ pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
 }
 
 /// Ends with Ctrl-C or SIGTERM.
-pub(crate) async fn told_to_stop() {
+pub(crate) async fn shutdown_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut term) = signal(SignalKind::terminate()) else { return };
     tokio::select! {

@@ -9,15 +9,15 @@ use crate::config::{BadConfig, Config};
 /// The configuration of a shop at `stage` whose second step is at `pages`. Each change is a line of `two-step.toml` with a
 /// dotted key: `trust.life = "1h"`.
 pub(super) fn read(
-    stage: &str, pages: &str, folder: &Path, gap_s: Option<u64>, changes: &[String],
+    site: &str, pages: &str, folder: &Path, gap_s: Option<u64>, changes: &[String],
 ) -> Result<Config, BadConfig> {
     let send_gaps_s = gap_s.map_or_else(|| "[30, 60, 120, 300]".to_owned(), |s| format!("[{s}]"));
     let text = format!(
         "public_url = \"{pages}\"\n[database]\nurl = \"sqlite:{}/two-step.db\"\n[limits]\nsend_gaps_s = {send_gaps_s}\n\
          number_sends = [\"30/10m\"]\nnumber_calls = [\"30/1h\"]\naccount_sends = [\"60/1h\"]\naccount_new_numbers = [\"30/1d\"]\n\
          [smtp]\nfrom = \"shop@localhost\"\n\
-         [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{stage}/shop/return\", \"{stage}/shop/settings-done\"]\n\
-         home_url = \"{stage}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n[products.shop.app]\n",
+         [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{site}/shop/return\", \"{site}/shop/settings-done\"]\n\
+         home_url = \"{site}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n[products.shop.app]\n",
         folder.display()
     );
     // The file is ours: its line numbers tell nobody anything.

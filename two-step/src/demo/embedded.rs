@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use super::local;
 
 /// Time between two states of a text or a call.
-const PACE: Duration = Duration::from_millis(500);
+const STATE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The texts of notices, as otpost ships them.
 const NOTICES: [(&str, &str); 2] = [
@@ -33,7 +33,7 @@ pub(super) struct Otpost {
 impl Otpost {
     /// Starts it. Links in notices lead to `pages_url`.
     pub(super) async fn start(folder: &Path, pages_url: &str, demo: &super::Demo) -> anyhow::Result<Self> {
-        let mock = mock_gateway::Config { pace: PACE, ..mock_gateway::Config::default() };
+        let mock = mock_gateway::Config { pace: STATE_INTERVAL, ..mock_gateway::Config::default() };
         let gateway = Gateway::start(TcpListener::bind(local(0)).await?, mock.clone())?;
         let templates = folder.join("otpost-templates");
         std::fs::create_dir(&templates)?;

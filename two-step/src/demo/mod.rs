@@ -9,9 +9,9 @@ mod embedded;
 mod mailbox;
 mod phone_app;
 mod play;
-mod rounds;
+mod scenarios;
 mod shop;
-mod stage;
+mod site;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::api::{NewKey, Scope};
 use crate::app::{self, App, Listeners};
-use crate::cli::{Failure, start_logs, told_to_stop};
+use crate::cli::{Failure, start_logs, shutdown_signal};
 use crate::config::{Config, LogConfig, OtpostMode};
 use crate::seal::Keys;
 use embedded::Otpost;
@@ -73,7 +73,7 @@ pub(crate) struct Running {
     app: App,
     mailbox: Mailbox,
     /// Where the demo's page is.
-    pub(crate) stage: SocketAddr,
+    pub(crate) site: SocketAddr,
     /// A bearer key of the shop, for a back end of somebody's own.
     key: String,
     /// Bearer keys of all products, by name.
@@ -88,12 +88,12 @@ impl Demo {
         let level = if self.log { "info" } else { "off" };
         start_logs(&LogConfig { level: level.to_owned(), ..LogConfig::default() })?;
         let running = Running::start(&self).await?;
-        let url = format!("http://{}/", running.stage);
+        let url = format!("http://{}/", running.site);
         let done = if self.play {
             play::play(&running, self.json).await
         } else {
             self.announce(&running, &url);
-            told_to_stop().await;
+            shutdown_signal().await;
             Ok(())
         };
         running.stop().await;
@@ -161,10 +161,10 @@ impl Running {
         )
         .context("--set")?;
         let folder = Folder::make()?;
-        let stage = TcpListener::bind(local(port))
+        let site = TcpListener::bind(local(port))
             .await
             .with_context(|| format!("port {port} is in use; choose another with --port"))?;
-        let stage_at = stage.local_addr()?;
+        let stage_at = site.local_addr()?;
         let stage_url = format!("http://{stage_at}");
         let mailbox = Mailbox::start().await?;
         let mut config = Config::default();
@@ -210,10 +210,10 @@ impl Running {
         tx.commit().await?;
         let app_url = format!("{pages_url}/app?product=shop");
         let shop = Shop::new(stage_url, format!("http://{}", app.api), pages_url, key.clone());
-        let router = stage::router(shop, otpost.gateway_url(), mailbox.letters(), app_url);
-        tokio::spawn(async move { axum::serve(stage, router).await });
+        let router = site::router(shop, otpost.gateway_url(), mailbox.emails(), app_url);
+        tokio::spawn(async move { axum::serve(site, router).await });
         let (keys, support_key) = (product_keys, support.text);
-        Ok(Self { otpost, app, mailbox, stage: stage_at, key, keys, support_key, folder })
+        Ok(Self { otpost, app, mailbox, site: stage_at, key, keys, support_key, folder })
     }
 
     pub(crate) async fn stop(self) {
@@ -225,4 +225,4 @@ impl Running {
 }
 
 /// How long a round may take.
-pub(crate) const ROUND_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const SCENARIO_TIMEOUT: Duration = Duration::from_secs(60);

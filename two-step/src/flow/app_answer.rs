@@ -10,7 +10,7 @@ use super::app_ask::app_requests;
 use super::app_call::AppCall;
 use super::app_wait::is_other_network;
 use super::counting::{Count, clear, count};
-use super::enter::{Entered, Entry, Match, Who};
+use super::enter::{Entered, Entry, Match, Requester};
 use super::send::may_prove;
 use super::{Core, FlowError, Locked, lock_account, lock_challenge};
 use crate::app_key::AppKey;
@@ -63,7 +63,7 @@ impl Core {
         };
         let product = found.1.account.product.clone();
         let answered = self.approve_in(call, found, typed).await?;
-        self.metrics.typed_into_app(&product, &answered);
+        self.metrics.count_app_entry(&product, &answered);
         Ok(answered)
     }
 
@@ -78,16 +78,16 @@ impl Core {
             tx.commit().await?;
             return Ok(Answered::Approved);
         }
-        if let Some(over) = self.is_over(&locked, &challenge, &request, call) {
+        if let Some(closed) = self.closed_as(&locked, &challenge, &request, call) {
             tx.commit().await?;
-            return Ok(over);
+            return Ok(closed);
         }
         if digits.is_none() {
             return Ok(Answered::Unreadable);
         }
         self.count_entry(&mut tx, &challenge, locked.now).await?;
         if !fits {
-            let left = self.wrong(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
+            let left = self.count_wrong_entry(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
             tx.update(&locked.account).await?;
             tx.update(&challenge).await?;
             tx.commit().await?;
@@ -98,7 +98,7 @@ impl Core {
         tx.update(&request).await?;
         let found = Match { other_network: request.other_network, ..Match::of(request.method, Proof::App) };
         let entered = self
-            .right(&mut tx, &mut locked, &mut challenge, &found, &Entry::default(), &Who::App, &[], None)
+            .accept_entry(&mut tx, &mut locked, &mut challenge, &found, &Entry::default(), &Requester::App, &[], None)
             .await?;
         debug_assert!(matches!(entered, Entered::Verified { .. }));
         // The limit is for requests that nobody wanted.
@@ -109,7 +109,7 @@ impl Core {
         tx.update(&challenge).await?;
         tx.wake_after_commit(&self.app_waits.changed);
         tx.commit().await?;
-        self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
+        self.metrics.count_proof(&locked.account.product, challenge.purpose, challenge.proof);
         Ok(Answered::Approved)
     }
 
@@ -160,16 +160,16 @@ impl Core {
             key.paused_until = Some(until);
             tx.update(&key).await?;
         }
-        self.tell_pause(tx, locked, method, DENIED).await
+        self.notify_pause(tx, locked, method, DENIED).await
     }
 
     /// Apps whose pause is over are asked again.
     pub async fn resume_apps(&self) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let now = Value::Int(tx.now().await?.as_millisecond());
-        let over = tx.select::<AppKey>("where paused_until <= $1 order by method limit 1000", &[now]).await?;
+        let closed = tx.select::<AppKey>("where paused_until <= $1 order by method limit 1000", &[now]).await?;
         drop(tx);
-        for seen in over {
+        for seen in closed {
             let mut tx = self.store.begin().await?;
             let mut locked = match lock_account(&mut tx, seen.account).await {
                 Err(FlowError::Missing(_)) => continue,
@@ -200,9 +200,9 @@ impl Core {
         let Some((mut tx, locked, challenge, mut request)) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
         };
-        if let Some(over) = self.is_over(&locked, &challenge, &request, call) {
+        if let Some(closed) = self.closed_as(&locked, &challenge, &request, call) {
             tx.commit().await?;
-            return Ok(Err(over));
+            return Ok(Err(closed));
         }
         let method = locked.method(request.method).ok_or(FlowError::Missing("method"))?;
         let (code, digits) = self.live_code(&mut tx, &challenge, method, locked.now).await?;
@@ -226,7 +226,7 @@ impl Core {
     }
 
     /// Why a request takes no answer any more; none where it does.
-    fn is_over(
+    fn closed_as(
         &self, locked: &Locked, challenge: &Challenge, request: &AppRequest, call: &AppCall,
     ) -> Option<Answered> {
         match challenge.may_enter(&locked.account, locked.now) {

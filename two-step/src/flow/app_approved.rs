@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::enter::{Entered, Who, ended};
+use super::enter::{Entered, Requester, ended};
 use super::{Core, DeviceCookie, FlowError, Locked, Visit, lock_challenge};
 use crate::challenge::{Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
 use crate::clock::after;
@@ -11,12 +11,12 @@ use crate::store::Tx;
 
 impl Core {
     /// The page after an approval: the browser goes on, and its device is trusted where the user ticks the box.
-    pub async fn go_on_approved(
+    pub async fn continue_approved(
         &self, challenge: Uuid, visit: &Visit, trust: bool,
     ) -> Result<Option<Entered>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
-        Who::Browser(visit.clone()).must_own(self, &locked.account, &challenge)?;
+        Requester::Browser(visit.clone()).must_own(self, &locked.account, &challenge)?;
         // The answer before may have been lost, and its ticket redeemed: for a minute it is given again.
         let approved = challenge.proof == Some(Proof::App) && challenge.is_answered(locked.now);
         if !approved {
@@ -60,7 +60,7 @@ impl Core {
     ) -> Result<Option<Entered>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
-        Who::Product(product.to_owned()).must_own(self, &locked.account, &challenge)?;
+        Requester::Product(product.to_owned()).must_own(self, &locked.account, &challenge)?;
         let ours = challenge.proof == Some(Proof::App) && challenge.browser_hash.is_none();
         let first = ours && challenge.state == ChallengeState::Verified;
         let again = ours && challenge.is_answered_directly(locked.now);

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::{Count, count, full};
+use super::counting::{Count, count, limited_until};
 use super::events::Order;
-use super::{Core, FlowError, Locked, Look};
+use super::{Core, FlowError, Locked, ChallengeSnapshot};
 use crate::account::Account;
 use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, digits_of};
@@ -65,11 +65,11 @@ impl Core {
     }
 
     /// Until when no more requests go to the apps of an account.
-    pub(super) async fn app_full_until(&self, look: &Look) -> Result<Option<Timestamp>, FlowError> {
+    pub(super) async fn app_full_until(&self, snapshot: &ChallengeSnapshot) -> Result<Option<Timestamp>, FlowError> {
         let config = self.config();
-        let limit = app_requests(&config, &look.account);
+        let limit = app_requests(&config, &snapshot.account);
         let mut tx = self.store.begin().await?;
-        full(&mut tx, &self.keys, &[limit], look.now).await
+        limited_until(&mut tx, &self.keys, &[limit], snapshot.now).await
     }
 
     /// The digits that the page of a request shows.

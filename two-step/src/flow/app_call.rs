@@ -16,14 +16,14 @@ use crate::signature::{BadSignature, Claim, Request};
 use crate::store::{Tx, Value};
 
 /// The clocks of app and database may differ by this much.
-const TOLERANCE: Duration = Duration::from_secs(60);
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 /// Longer than any call with this nonce can be valid.
 const NONCE_LIFE: Duration = Duration::from_secs(180);
 /// A higher rate than this means a loop, or an attack with the attacker's own key.
 const CALLS_PER_SECOND: NonZero<u32> = NonZero::new(2).unwrap();
-const CALLS_AT_ONCE: NonZero<u32> = NonZero::new(120).unwrap();
+const CALL_BURST: NonZero<u32> = NonZero::new(120).unwrap();
 /// The least time between two writes of "last seen".
-const SEEN_STEP: Duration = Duration::from_secs(60);
+const LAST_SEEN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A request whose signature was checked.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub(super) type AppCalls = DefaultKeyedRateLimiter<Uuid>;
 
 /// An empty count of calls.
 pub(super) fn app_calls() -> AppCalls {
-    RateLimiter::keyed(Quota::per_second(CALLS_PER_SECOND).allow_burst(CALLS_AT_ONCE))
+    RateLimiter::keyed(Quota::per_second(CALLS_PER_SECOND).allow_burst(CALL_BURST))
 }
 
 impl Core {
@@ -82,11 +82,11 @@ impl Core {
         if self.app_calls.check_key(&key.method).is_err() {
             return Ok(Err(AppRefused::TooOften));
         }
-        if let Err(refused) = self.once(&mut tx, &claim).await? {
+        if let Err(refused) = self.check_freshness(&mut tx, &claim).await? {
             return Ok(Err(refused));
         }
         let now = tx.now().await?;
-        if key.seen_at.is_none_or(|at| after(at, SEEN_STEP) <= now) {
+        if key.seen_at.is_none_or(|at| after(at, LAST_SEEN_INTERVAL) <= now) {
             key.seen_at = Some(now);
             let sql = "update app_key set seen_at = $2 where method = $1";
             tx.execute(sql, &[Value::Uuid(key.method), Value::Int(now.as_millisecond())]).await?;
@@ -102,10 +102,10 @@ impl Core {
     }
 
     /// Whether a request was signed now, and is here for the first time.
-    pub(super) async fn once(&self, tx: &mut Tx, claim: &Claim) -> Result<Result<(), AppRefused>, FlowError> {
+    pub(super) async fn check_freshness(&self, tx: &mut Tx, claim: &Claim) -> Result<Result<(), AppRefused>, FlowError> {
         let now = tx.now().await?;
         let at = Timestamp::from_second(claim.created).unwrap_or(Timestamp::MIN);
-        if between(at, now).max(between(now, at)) > TOLERANCE {
+        if between(at, now).max(between(now, at)) > CLOCK_TOLERANCE {
             return Ok(Err(AppRefused::Clock { now }));
         }
         let hash = self.keys.hash(Hashed::AppNonce, &[claim.key.as_bytes(), claim.nonce.as_bytes()]);

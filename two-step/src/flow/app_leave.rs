@@ -125,7 +125,7 @@ impl Core {
             tx.update(&method).await?;
             self.erase_app(&mut tx, &method).await?;
             locked.methods[index] = method.clone();
-            self.tell_pause(&mut tx, &locked, method.id, UNREGISTERED).await?;
+            self.notify_pause(&mut tx, &locked, method.id, UNREGISTERED).await?;
         } else {
             self.notify(&mut tx, &locked.account, &locked.methods, "method_removed", now).await?;
             self.remove_method(&mut tx, &mut method, "app", now).await?;

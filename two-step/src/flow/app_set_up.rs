@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::app_call::AppRefused;
 use super::author::{Author, Settings};
-use super::counting::{Count, count, full};
+use super::counting::{Count, count, limited_until};
 use super::enrol::AddRefused;
 use super::send::may_prove;
 use super::{Core, FlowError, lock_challenge};
@@ -185,7 +185,7 @@ impl Core {
         if let Err(bad) = claim.verify(&new.public) {
             return Ok(Err(RegisterRefused::Call(AppRefused::Signature(bad))));
         }
-        if let Err(refused) = self.once(&mut tx, &claim).await? {
+        if let Err(refused) = self.check_freshness(&mut tx, &claim).await? {
             return Ok(Err(RegisterRefused::Call(refused)));
         }
         if let Some(until) = self.wrong_set_ups_full(&mut tx, new).await? {
@@ -279,7 +279,7 @@ impl Core {
         let config = self.config();
         let limit = wrong_set_ups(&config, self.client_hash(client));
         let now = tx.now().await?;
-        full(tx, &self.keys, &[limit], now).await
+        limited_until(tx, &self.keys, &[limit], now).await
     }
 }
 

@@ -19,15 +19,15 @@ use crate::challenge::Challenge;
 use crate::store::{Row, Value};
 
 /// The time between two queries: another process may have made or ended a request.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const QUERY_INTERVAL: Duration = Duration::from_secs(1);
 /// The least time between two queries, however many requests are made and ended.
-const LOOK_GAP: Duration = Duration::from_millis(50);
+const MIN_QUERY_INTERVAL: Duration = Duration::from_millis(50);
 /// Accounts in one statement.
-const GROUP: usize = 500;
+const ACCOUNTS_PER_QUERY: usize = 500;
 
 /// A request as the app shows it.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct OpenAppRequest {
     /// The request.
     pub request: AppRequest,
     /// What it proves.
@@ -51,7 +51,7 @@ pub(crate) struct AppWaits {
 
 /// What a waiting app knows, and what a look finds: the thumbprint of its key, and the open request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
+struct AppState {
     thumbprint: Option<String>,
     request: Option<Uuid>,
 }
@@ -60,13 +60,13 @@ struct Known {
 struct Waiting {
     account: Uuid,
     method: Uuid,
-    known: Known,
+    known: AppState,
     wake: oneshot::Sender<()>,
 }
 
 impl AppWaits {
     /// Apps that wait now: account, method, and what each knows, by the number of its wait.
-    fn now(&self) -> Vec<(u64, Uuid, Uuid, Known)> {
+    fn now(&self) -> Vec<(u64, Uuid, Uuid, AppState)> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.iter().map(|(n, w)| (*n, w.account, w.method, w.known.clone())).collect()
     }
@@ -86,12 +86,12 @@ impl AppWaits {
 }
 
 /// The wait of one app; it ends when this is dropped.
-struct Place<'w> {
+struct WaitGuard<'w> {
     waits: &'w AppWaits,
     number: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.waits.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
     }
@@ -99,7 +99,7 @@ impl Drop for Place<'_> {
 
 impl Core {
     /// What an app is asked now, and the database's time. Fails if its key was removed or replaced since the call.
-    pub async fn app_requests(&self, call: &AppCall) -> Result<(Vec<Asked>, Timestamp), FlowError> {
+    pub async fn app_requests(&self, call: &AppCall) -> Result<(Vec<OpenAppRequest>, Timestamp), FlowError> {
         let mut tx = self.store.begin().await?;
         let key = tx.get::<AppKey>(call.key.method).await?;
         if key.is_none_or(|key| key.thumbprint != call.key.thumbprint) {
@@ -108,7 +108,7 @@ impl Core {
         let now = tx.now().await?;
         // By account: it has an index of the open requests, and one open request at most.
         let open = "where account = $1 and state = 'open' order by id";
-        let mut asked = vec![];
+        let mut found = vec![];
         let mut requests = tx.select::<AppRequest>(open, &[Value::Uuid(call.key.account)]).await?;
         requests.retain(|request| request.method == call.key.method);
         for request in requests {
@@ -119,9 +119,9 @@ impl Core {
             let account = tx.get::<Account>(request.account).await?;
             let product = account.ok_or(FlowError::Missing("account"))?.product;
             let other_network = is_other_network(call, &challenge);
-            asked.push(Asked { request, challenge, product, other_network });
+            found.push(OpenAppRequest { request, challenge, product, other_network });
         }
-        Ok((asked, now))
+        Ok((found, now))
     }
 
     /// How many apps wait in this process.
@@ -130,20 +130,20 @@ impl Core {
     }
 
     /// Whether the process stops, and waits end as they are.
-    pub fn waits_are_over(&self) -> bool {
+    pub fn waits_are_closed(&self) -> bool {
         self.app_waits.closed.load(Ordering::SeqCst)
     }
 
     /// Returns when the app is asked something else than `seen`, has lost its key, or when the process stops. Works while [`Core::watch_apps`]
     /// runs.
-    pub async fn app_changed(&self, key: &AppKey, seen: Option<Uuid>) {
+    pub async fn wait_for_app_change(&self, key: &AppKey, seen: Option<Uuid>) {
         let (wake, woken) = oneshot::channel();
         let number = self.app_waits.count.fetch_add(1, Ordering::Relaxed);
-        let known = Known { thumbprint: key.thumbprint.clone(), request: seen };
+        let known = AppState { thumbprint: key.thumbprint.clone(), request: seen };
         let waiting = Waiting { account: key.account, method: key.method, known, wake };
         self.app_waits.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, waiting);
-        let _place = Place { waits: &self.app_waits, number };
-        if self.waits_are_over() {
+        let _guard = WaitGuard { waits: &self.app_waits, number };
+        if self.waits_are_closed() {
             return;
         }
         // An error is a wake too: the map was cleared.
@@ -157,19 +157,19 @@ impl Core {
             tokio::pin!(changed);
             // A commit during the look leads to another look.
             changed.as_mut().enable();
-            if let Err(e) = self.wake_apps().await {
+            if let Err(e) = self.wake_changed_apps().await {
                 tracing::debug!(reason = %e, "apps that wait learn of changes later");
             }
             tokio::select! {
                 () = stop.cancelled() => return self.app_waits.close(),
                 () = changed => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(QUERY_INTERVAL) => {}
             }
-            tokio::time::sleep(LOOK_GAP).await;
+            tokio::time::sleep(MIN_QUERY_INTERVAL).await;
         }
     }
 
-    async fn wake_apps(&self) -> Result<(), FlowError> {
+    async fn wake_changed_apps(&self) -> Result<(), FlowError> {
         // The waiting apps are read first: the query is then newer than what each of them has seen.
         let waiting = self.app_waits.now();
         if waiting.is_empty() {
@@ -179,8 +179,8 @@ impl Core {
         accounts.sort_unstable();
         accounts.dedup();
         let mut found = HashMap::new();
-        for group in accounts.chunks(GROUP) {
-            found.extend(self.look_at_apps(group).await?);
+        for group in accounts.chunks(ACCOUNTS_PER_QUERY) {
+            found.extend(self.query_apps(group).await?);
         }
         for (number, _, method, known) in waiting {
             if found.get(&method) != Some(&known) {
@@ -191,7 +191,7 @@ impl Core {
     }
 
     /// The apps of some accounts, by method: their keys, and their open requests.
-    async fn look_at_apps(&self, accounts: &[Uuid]) -> Result<Vec<(Uuid, Known)>, FlowError> {
+    async fn query_apps(&self, accounts: &[Uuid]) -> Result<Vec<(Uuid, AppState)>, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;
         let places: Vec<String> = (2..accounts.len() + 2).map(|n| format!("${n}")).collect();
@@ -207,7 +207,7 @@ impl Core {
         let rows = tx.query(&sql, &values).await?;
         let known = |row: &Row| {
             let thumbprint = Some(row.text(1)).filter(|text| !text.is_empty()).map(str::to_owned);
-            Some((row.uuid(0)?, Known { thumbprint, request: row.uuid(2) }))
+            Some((row.uuid(0)?, AppState { thumbprint, request: row.uuid(2) }))
         };
         Ok(rows.iter().filter_map(known).collect())
     }

@@ -150,7 +150,7 @@ impl Core {
         tx.update(&challenge).await?;
         tx.commit().await?;
         if trusted.is_some() {
-            self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
+            self.metrics.count_proof(&locked.account.product, challenge.purpose, challenge.proof);
         }
         let claimed = match self.location(&challenge) {
             Some(location) => Claimed::Verified { location },

@@ -49,7 +49,7 @@ pub(super) async fn clear(tx: &mut Tx, keys: &Keys, limit: &Count<'_>) -> Result
 }
 
 /// Until when one of them is full. Counts nothing.
-pub(super) async fn full(
+pub(super) async fn limited_until(
     tx: &mut Tx, keys: &Keys, counts: &[Count<'_>], now: Timestamp,
 ) -> Result<Option<Timestamp>, FlowError> {
     let mut until = None;
@@ -88,7 +88,7 @@ async fn lock_one(tx: &mut Tx, key_hash: String, now: Timestamp) -> Result<Count
 }
 
 /// Lets one transaction at a time pass for a name and a subject, until it ends. For rules that count rows.
-pub(super) async fn hold(
+pub(super) async fn lock_subject(
     tx: &mut Tx, keys: &Keys, name: &str, subject: &str, now: Timestamp,
 ) -> Result<(), FlowError> {
     let key = keys.hash(Hashed::Counter, &[name.as_bytes(), subject.as_bytes()]);

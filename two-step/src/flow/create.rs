@@ -126,13 +126,13 @@ impl Core {
                 challenge.device = trusted;
                 let result = self.trusted_directly(&mut tx, &locked, &mut challenge).await?;
                 tx.commit().await?;
-                self.metrics.asked(product, purpose);
-                self.metrics.proved(product, purpose, challenge.proof);
+                self.metrics.count_challenge(product, purpose);
+                self.metrics.count_proof(product, purpose, challenge.proof);
                 return Ok(Created::Trusted { id: challenge.id, result, device_token });
             }
         }
         tx.commit().await?;
-        self.metrics.asked(product, purpose);
+        self.metrics.count_challenge(product, purpose);
         let url = format!("{}/c/{handle}", self.config().public_url.as_str());
         Ok(Created::Challenge { id: challenge.id, url, expires_at: challenge.expires_at, device_token })
     }

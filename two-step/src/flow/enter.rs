@@ -19,7 +19,7 @@ use crate::store::{Tx, Value};
 
 /// The actor on a challenge.
 #[derive(Debug, Clone)]
-pub enum Who {
+pub enum Requester {
     /// The browser that claimed it.
     Browser(Visit),
     /// The back end of a product.
@@ -28,7 +28,7 @@ pub enum Who {
     App,
 }
 
-impl Who {
+impl Requester {
     /// Whether the challenge is theirs. To others it does not exist.
     pub(super) fn must_own(
         &self, core: &Core, account: &Account, challenge: &Challenge,
@@ -139,17 +139,17 @@ impl Match {
 
 impl Core {
     /// Checks an entry. Exactly as many wrong ones pass as the limits allow, and one right one.
-    pub async fn enter(&self, challenge: Uuid, who: &Who, entry: &Entry) -> Result<Entered, FlowError> {
-        let (entered, account) = self.look_at_entry(challenge, who, entry).await?;
+    pub async fn enter(&self, challenge: Uuid, who: &Requester, entry: &Entry) -> Result<Entered, FlowError> {
+        let (entered, account) = self.check_entry(challenge, who, entry).await?;
         if let Some(account) = account {
-            self.metrics.typed(&account.product, &entered);
+            self.metrics.count_entry(&account.product, &entered);
         }
         Ok(entered)
     }
 
     /// Also returns the account, unless the entry was answered before.
-    async fn look_at_entry(
-        &self, challenge: Uuid, who: &Who, entry: &Entry,
+    async fn check_entry(
+        &self, challenge: Uuid, who: &Requester, entry: &Entry,
     ) -> Result<(Entered, Option<Account>), FlowError> {
         let typed = Typed::read(&entry.text);
         let slow = match &typed {
@@ -210,11 +210,11 @@ impl Core {
             None => false,
         };
         let mut entered = match found {
-            Some(found) if shared => self.give_up(&mut tx, &locked, &mut challenge, found.method).await?,
+            Some(found) if shared => self.cancel_shared_enrolment(&mut tx, &locked, &mut challenge, found.method).await?,
             None => {
                 let compared = self.compared_with(&locked, &challenge, &codes, &typed);
                 let expired = has_expired(&locked, &challenge, &codes);
-                let wrong = self.wrong(&mut tx, &mut locked, &mut challenge, &compared).await?;
+                let wrong = self.count_wrong_entry(&mut tx, &mut locked, &mut challenge, &compared).await?;
                 match wrong {
                     Some(left) => Entered::Wrong { left, clock_behind_s, expired },
                     None => ended(&challenge, &locked.account, locked.now),
@@ -224,7 +224,7 @@ impl Core {
                 if let Typed::Code(digits) = &typed {
                     challenge.answer_hash = Some(self.code_hash(challenge.id, digits.expose()));
                 }
-                self.right(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes, slow).await?
+                self.accept_entry(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes, slow).await?
             }
         };
         self.add_result(&mut tx, &locked, &mut challenge, who, &mut entered).await?;
@@ -232,7 +232,7 @@ impl Core {
         tx.update(&challenge).await?;
         tx.commit().await?;
         if let Entered::Verified { .. } = &entered {
-            self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
+            self.metrics.count_proof(&locked.account.product, challenge.purpose, challenge.proof);
         }
         Ok((entered, Some(locked.account)))
     }
@@ -251,9 +251,9 @@ impl Core {
 
     /// A back end that verifies a challenge itself gets the result at once, in the transaction that verified it.
     async fn add_result(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, who: &Who, entered: &mut Entered,
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, who: &Requester, entered: &mut Entered,
     ) -> Result<(), FlowError> {
-        if let (Who::Product(_), Entered::Verified { result, .. }) = (who, entered) {
+        if let (Requester::Product(_), Entered::Verified { result, .. }) = (who, entered) {
             *result = self.result_directly(tx, locked, challenge).await?;
         }
         Ok(())
@@ -261,15 +261,15 @@ impl Core {
 
     /// The same right answer sent twice gets the first answer again, until a minute after its ticket was redeemed.
     async fn entered_again(
-        &self, tx: &mut Tx, challenge: &Challenge, who: &Who, typed: &Typed, now: Timestamp,
+        &self, tx: &mut Tx, challenge: &Challenge, who: &Requester, typed: &Typed, now: Timestamp,
     ) -> Result<Option<Entered>, FlowError> {
         let (Typed::Code(digits), Some(right)) = (typed, &challenge.answer_hash) else { return Ok(None) };
         let location = match who {
-            Who::Browser(_) if challenge.is_answered(now) && challenge.ticket_hash.is_some() => {
+            Requester::Browser(_) if challenge.is_answered(now) && challenge.ticket_hash.is_some() => {
                 self.location(challenge)
             }
-            Who::Product(_) if challenge.is_answered_directly(now) => None,
-            Who::Browser(_) | Who::Product(_) | Who::App => return Ok(None),
+            Requester::Product(_) if challenge.is_answered_directly(now) => None,
+            Requester::Browser(_) | Requester::Product(_) | Requester::App => return Ok(None),
         };
         if !same(right, &self.code_hash(challenge.id, digits.expose())) {
             return Ok(None);
@@ -284,7 +284,7 @@ impl Core {
     }
 
     /// Counts a wrong entry. Returns how many are left, or nothing where the challenge is locked.
-    pub(super) async fn wrong(
+    pub(super) async fn count_wrong_entry(
         &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, compared: &[Uuid],
     ) -> Result<Option<u32>, FlowError> {
         let now = locked.now;
@@ -298,10 +298,10 @@ impl Core {
         // Digits of a page that were typed into an app were in no text.
         let in_app = !compared.is_empty() && compared.iter().all(|id| is(id, Kind::App));
         if !in_app && shown.is_none_or(|m| m.kind != Kind::Totp) {
-            self.tell_wrong(tx, challenge, now).await?;
+            self.report_wrong_code(tx, challenge, now).await?;
         }
         for method in wrong.methods_paused {
-            self.tell_pause(tx, locked, method, WRONG_CODES).await?;
+            self.notify_pause(tx, locked, method, WRONG_CODES).await?;
         }
         if wrong.left == 0 {
             let data = json!({"challenge": challenge.id});

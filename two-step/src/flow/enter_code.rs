@@ -27,7 +27,7 @@ impl Core {
                 let proof = match method.kind {
                     Kind::Email => Proof::Email,
                     Kind::App => Proof::App,
-                    _ => came_by(tx, code).await?,
+                    _ => delivery_channel(tx, code).await?,
                 };
                 let other_network =
                     method.kind == Kind::App && fetched_elsewhere(tx, challenge.id, method.id).await?;
@@ -85,7 +85,7 @@ async fn fetched_elsewhere(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result
 }
 
 /// How a code came: by its newest text or call.
-async fn came_by(tx: &mut Tx, code: &Code) -> Result<Proof, FlowError> {
+async fn delivery_channel(tx: &mut Tx, code: &Code) -> Result<Proof, FlowError> {
     let newest = "where group_id = $1 order by issued_at desc, id desc limit 1";
     let dispatch = tx.find::<Dispatch>(newest, &[Value::Uuid(code.group_id)]).await?;
     Ok(match dispatch.map(|d| d.channel.unwrap_or(d.first_channel)) {

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::enter::{Match, Who};
+use super::enter::{Match, Requester};
 use super::{Core, FlowError, Locked};
 use crate::account::Account;
 use crate::challenge::{Challenge, Proof};
@@ -25,7 +25,7 @@ impl Core {
     /// Hashes a recovery code under the account's salt, and counts the entry at the client's address. None where the challenge
     /// is not the caller's, has ended or is paused: nobody gets work done for nothing.
     pub(super) async fn slow_hashes(
-        &self, challenge: Uuid, who: &Who, code: &Digits,
+        &self, challenge: Uuid, who: &Requester, code: &Digits,
     ) -> Result<Option<SlowHashes>, FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(challenge) = tx.get::<Challenge>(challenge).await? else { return Ok(None) };

@@ -147,7 +147,7 @@ impl Core {
     }
 
     /// A method was paused: it is written down, and told to the others.
-    pub(super) async fn tell_pause(
+    pub(super) async fn notify_pause(
         &self, tx: &mut Tx, locked: &Locked, method: Uuid, reason: &str,
     ) -> Result<(), FlowError> {
         let Locked { account, methods, now } = locked;

@@ -13,7 +13,7 @@ use crate::clock::after;
 use crate::store::{Dispatch, OutboxKind, Tx, Value};
 
 /// How long the relay tries to tell otpost.
-const TRIED_FOR: Duration = Duration::from_secs(600);
+const RETRY_LIFE: Duration = Duration::from_secs(600);
 
 impl Core {
     /// Tells otpost that a code came back right, and takes back what is still under way.
@@ -40,13 +40,13 @@ impl Core {
     }
 
     /// Tells otpost that a code came back wrong.
-    pub(super) async fn tell_wrong(
+    pub(super) async fn report_wrong_code(
         &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
     ) -> Result<(), FlowError> {
         let newest = "where challenge = $1 order by issued_at desc, id desc limit 1";
         if let Some(dispatch) = tx.find::<Dispatch>(newest, &[Value::Uuid(challenge.id)]).await? {
             let body = json!({"id": dispatch.id, "verified": false});
-            let until = after(now, TRIED_FOR);
+            let until = after(now, RETRY_LIFE);
             self.enqueue(tx, feedback(&dispatch, challenge), &body, until, now).await?;
         }
         Ok(())
@@ -71,7 +71,7 @@ impl Core {
     ) -> Result<(), FlowError> {
         let body = json!({"id": dispatch.id});
         let order = Order { kind: OutboxKind::Cancel, subject: dispatch.id, account };
-        self.enqueue(tx, order, &body, after(now, TRIED_FOR), now).await
+        self.enqueue(tx, order, &body, after(now, RETRY_LIFE), now).await
     }
 }
 

@@ -3,13 +3,13 @@
 
 use uuid::Uuid;
 
-use super::counting::hold;
-use super::users::ERASED;
+use super::counting::lock_subject;
+use super::users::ERASED_EVENT_KIND;
 use super::{Core, FlowError};
 use crate::store::{Event, Tx, Value};
 
 /// Events that one statement numbers.
-const GROUP: u64 = 2000;
+const EVENTS_PER_STATEMENT: u64 = 2000;
 
 impl Core {
     /// A product's events after one of them, oldest first.
@@ -19,10 +19,10 @@ impl Core {
         self.number_events().await?;
         let mut tx = self.store.begin().await?;
         let product = Value::Text(product.to_owned());
-        let place = if after.is_nil() { 0 } else { place_of(&mut tx, product.clone(), after).await? };
+        let place = if after.is_nil() { 0 } else { position_of(&mut tx, product.clone(), after).await? };
         let rest = "where product = $1 and seq > $2 and kind <> $3 order by seq limit $4";
         let values =
-            [product, Value::Int(place), Value::Text(ERASED.to_owned()), Value::Int(i64::from(limit))];
+            [product, Value::Int(place), Value::Text(ERASED_EVENT_KIND.to_owned()), Value::Int(i64::from(limit))];
         Ok(tx.select::<Event>(rest, &values).await?)
     }
 
@@ -34,13 +34,13 @@ impl Core {
                 return Ok(());
             }
             let now = tx.now().await?;
-            hold(&mut tx, &self.keys, "event_numbers", "", now).await?;
+            lock_subject(&mut tx, &self.keys, "event_numbers", "", now).await?;
             let number = "update event set seq = numbered.seq from (select id, row_number() over (order by id) \
                           + (select coalesce(max(seq), 0) from event) as seq from event where seq is null \
                           order by id limit $1) as numbered where event.id = numbered.id";
-            let done = tx.execute(number, &[Value::Int(GROUP.cast_signed())]).await?;
+            let done = tx.execute(number, &[Value::Int(EVENTS_PER_STATEMENT.cast_signed())]).await?;
             tx.commit().await?;
-            if done < GROUP {
+            if done < EVENTS_PER_STATEMENT {
                 return Ok(());
             }
         }
@@ -48,7 +48,7 @@ impl Core {
 }
 
 /// The place of an event. One that was swept is 400 days old: those with lower ids have been read by then.
-async fn place_of(tx: &mut Tx, product: Value, event: Uuid) -> Result<i64, FlowError> {
+async fn position_of(tx: &mut Tx, product: Value, event: Uuid) -> Result<i64, FlowError> {
     let own = "select seq from event where id = $1";
     if let Some(row) = tx.query(own, &[Value::Uuid(event)]).await?.first() {
         return Ok(row.int(0));

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::counting::hold;
+use super::counting::lock_subject;
 use super::{Core, FlowError, Locked, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
 use crate::clock::{after, before};
-use crate::result::{Claims, KEY_LIFE, OVERLAP, SigningKey, generate};
+use crate::result::{Claims, KEY_LIFE, KEY_OVERLAP, SigningKey, generate};
 use crate::seal::{Hashed, Sealed};
 use crate::store::{Tx, Value, new_id};
 
@@ -67,7 +67,7 @@ impl Core {
     }
 
     /// The user has seen the new recovery code and goes on: the ticket begins to run.
-    pub async fn go_on(&self, challenge: Uuid, who: &super::Who) -> Result<Option<String>, FlowError> {
+    pub async fn continue_sign_in(&self, challenge: Uuid, who: &super::Requester) -> Result<Option<String>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
@@ -161,7 +161,7 @@ impl Core {
     /// The published keys, and the time that they were read at.
     async fn signing_keys(&self, tx: &mut Tx) -> Result<(Vec<SigningKey>, Timestamp), FlowError> {
         let now = tx.now().await?;
-        let live = Value::Int(before(now, OVERLAP).as_millisecond());
+        let live = Value::Int(before(now, KEY_OVERLAP).as_millisecond());
         let published = "where retired_at is null or retired_at > $1 order by signs_from desc, id desc";
         let mut keys = tx.select::<SigningKey>(published, std::slice::from_ref(&live)).await?;
         let signs =
@@ -169,7 +169,7 @@ impl Core {
         if signs(&keys, now) {
             return Ok((keys, now));
         }
-        hold(tx, &self.keys, "signing_keys", "", now).await?;
+        lock_subject(tx, &self.keys, "signing_keys", "", now).await?;
         // Another transaction may have made the key meanwhile, later than the time above.
         let now = tx.now().await?;
         keys = tx.select::<SigningKey>(published, &[live]).await?;
@@ -197,14 +197,14 @@ impl Core {
     pub async fn rotate_signing_keys(&self, force: bool) -> Result<bool, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;
-        hold(&mut tx, &self.keys, "signing_keys", "", now).await?;
+        lock_subject(&mut tx, &self.keys, "signing_keys", "", now).await?;
         let (keys, now) = self.signing_keys(&mut tx).await?;
         let newest = keys.iter().filter(|k| k.retired_at.is_none()).max_by_key(|k| k.signs_from);
-        let due = newest.is_none_or(|k| after(k.signs_from, KEY_LIFE) <= after(now, OVERLAP));
+        let due = newest.is_none_or(|k| after(k.signs_from, KEY_LIFE) <= after(now, KEY_OVERLAP));
         let successor_waits = newest.is_some_and(|k| k.signs_from > now);
         let publishes = (due || force) && !successor_waits;
         if publishes {
-            self.make_signing_key(&mut tx, after(now, OVERLAP), now).await?;
+            self.make_signing_key(&mut tx, after(now, KEY_OVERLAP), now).await?;
         }
         let signing = keys.iter().filter(|k| k.retired_at.is_none() && k.signs_from <= now);
         for old in signing.skip(1) {

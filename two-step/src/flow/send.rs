@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::{Count, count, full};
+use super::counting::{Count, count, limited_until};
 use super::events::Order;
-use super::look::look_in;
-use super::{Core, FlowError, Locked, Look, Who, lock_challenge};
+use super::challenge_snapshot::challenge_snapshot_in;
+use super::{Core, FlowError, Locked, ChallengeSnapshot, Requester, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::clock::{after, between, seconds_until};
@@ -20,31 +20,31 @@ use crate::store::{Dispatch, OutboxKind, Tx, Value, new_id};
 /// The language of messages where nobody named one follows from the number: otpost decides.
 const FALLBACK_BY_FAILURE_ONLY: u32 = 0;
 /// A job is dropped when its code has less life than this: otpost would refuse it.
-const LEAST_LIFE_S: u64 = 10;
+const MIN_CODE_LIFE_S: u64 = 10;
 /// How long a call that was asked for may take to reach a carrier before a new dispatch is made for it.
-const CALL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const CALL_ACCEPT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Core {
     /// Sends a code of a challenge by a method. A phone's channel is the method's own where none is given.
     pub async fn send(
-        &self, challenge: Uuid, who: &Who, method: Option<Uuid>, channel: Option<Channel>,
+        &self, challenge: Uuid, who: &Requester, method: Option<Uuid>, channel: Option<Channel>,
     ) -> Result<Result<(), SendRefused>, FlowError> {
-        Ok(self.send_and_look(challenge, who, method, channel).await?.0)
+        Ok(self.send_and_snapshot(challenge, who, method, channel).await?.0)
     }
 
     /// The same, and what the challenge looks like afterwards.
-    pub async fn send_and_look(
-        &self, challenge: Uuid, who: &Who, method: Option<Uuid>, channel: Option<Channel>,
-    ) -> Result<(Result<(), SendRefused>, Look), FlowError> {
+    pub async fn send_and_snapshot(
+        &self, challenge: Uuid, who: &Requester, method: Option<Uuid>, channel: Option<Channel>,
+    ) -> Result<(Result<(), SendRefused>, ChallengeSnapshot), FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
         challenge.open(self.config().challenge.life.0);
         let sent = self.send_in(&mut tx, &locked, &mut challenge, method, channel).await?;
         tx.update(&challenge).await?;
-        let look = look_in(&mut tx, locked, challenge).await?;
+        let snapshot = challenge_snapshot_in(&mut tx, locked, challenge).await?;
         tx.commit().await?;
-        Ok((sent, look))
+        Ok((sent, snapshot))
     }
 
     /// The same, within a transaction that has the locks. The caller writes the challenge.
@@ -91,7 +91,7 @@ impl Core {
             let name = &self.product(&locked.account.product)?.name;
             let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
             let body = json!({"to": *target, "kind": "code", "code": digits.expose(), "minutes": minutes,
-                              "product": name, "locale": challenge.locale, "why": why(challenge, method)});
+                              "product": name, "locale": challenge.locale, "why": mail_purpose(challenge, method)});
             self.enqueue(tx, order(OutboxKind::Mail, code.group_id, challenge), &body, code.expires_at, now)
                 .await?;
         }
@@ -113,29 +113,29 @@ impl Core {
     }
 
     /// Until when a limit keeps the method that a challenge shows from getting codes.
-    pub async fn full_until(&self, look: &Look) -> Result<Option<Timestamp>, FlowError> {
-        match look.method() {
-            Some(method) => self.method_full_until(look, method).await,
+    pub async fn full_until(&self, snapshot: &ChallengeSnapshot) -> Result<Option<Timestamp>, FlowError> {
+        match snapshot.method() {
+            Some(method) => self.method_full_until(snapshot, method).await,
             None => Ok(None),
         }
     }
 
     /// The same for another method than the one that is shown.
     pub async fn method_full_until(
-        &self, look: &Look, method: &Method,
+        &self, snapshot: &ChallengeSnapshot, method: &Method,
     ) -> Result<Option<Timestamp>, FlowError> {
         if method.kind == Kind::App {
-            return self.app_full_until(look).await;
+            return self.app_full_until(snapshot).await;
         }
         let channel = match method.kind {
-            Kind::Phone => Some(self.channel_of(method, look.challenge.channel)),
+            Kind::Phone => Some(self.channel_of(method, snapshot.challenge.channel)),
             Kind::Email => None,
             _ => return Ok(None),
         };
         let config = self.config();
-        let counts = counts_of(&config.limits, &look.account, &look.challenge, method, channel);
+        let counts = counts_of(&config.limits, &snapshot.account, &snapshot.challenge, method, channel);
         let mut tx = self.store.begin().await?;
-        full(&mut tx, &self.keys, &counts, look.now).await
+        limited_until(&mut tx, &self.keys, &counts, snapshot.now).await
     }
 
     /// The code to send: the newest live one of this method, or a new one where its life is short.
@@ -189,7 +189,7 @@ impl Core {
         digits: &Digits, channel: Channel,
     ) -> Result<(), FlowError> {
         let now = locked.now;
-        if seconds_until(now, code.expires_at) <= LEAST_LIFE_S {
+        if seconds_until(now, code.expires_at) <= MIN_CODE_LIFE_S {
             return Ok(());
         }
         let call_planned = channel == Channel::Sms && method.fallback && self.config().otpost.calls;
@@ -211,7 +211,7 @@ impl Core {
             "tags": {"challenge": challenge.id},
         });
         tx.insert(&dispatch).await?;
-        let not_after = crate::clock::before(code.expires_at, std::time::Duration::from_secs(LEAST_LIFE_S));
+        let not_after = crate::clock::before(code.expires_at, std::time::Duration::from_secs(MIN_CODE_LIFE_S));
         self.enqueue(tx, order(OutboxKind::Dispatch, dispatch.id, challenge), &body, not_after, now).await
     }
 
@@ -234,7 +234,7 @@ impl Core {
         if dispatch.channel == Some(Channel::Voice) {
             return Ok(false);
         }
-        dispatch.call_due_at = Some(after(now, CALL_PATIENCE));
+        dispatch.call_due_at = Some(after(now, CALL_ACCEPT_TIMEOUT));
         tx.update(&dispatch).await?;
         let body = json!({"id": dispatch.id, "step": 1});
         self.enqueue(tx, order(OutboxKind::Next, dispatch.id, challenge), &body, challenge.expires_at, now)
@@ -244,7 +244,7 @@ impl Core {
 
     /// Orders the call of a dispatch anew: otpost could not move to it, or no carrier had it in time. The send was counted
     /// when the user asked for the call.
-    pub async fn call_anew(&self, dispatch: Uuid) -> Result<(), FlowError> {
+    pub async fn place_call_again(&self, dispatch: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(seen) = tx.get::<Dispatch>(dispatch).await? else { return Ok(()) };
         let Some(challenge) = seen.challenge else { return Ok(()) };
@@ -264,7 +264,7 @@ impl Core {
 }
 
 /// Why a mail brings a code, in a fixed word.
-fn why(challenge: &Challenge, method: &Method) -> &'static str {
+fn mail_purpose(challenge: &Challenge, method: &Method) -> &'static str {
     match challenge.purpose {
         Purpose::Enrol if method.verified_at.is_some() => "test",
         Purpose::Enrol => "add",

@@ -18,7 +18,7 @@ use crate::seal::{Hashed, random_token, same};
 use crate::store::{Session, SessionPurpose, Tx, Value, new_id};
 
 /// The password may be this old when a session is opened.
-const PASSWORD_FRESH: std::time::Duration = std::time::Duration::from_secs(600);
+const MAX_PASSWORD_AGE: std::time::Duration = std::time::Duration::from_secs(600);
 /// Clocks of two machines may differ by this much.
 const CLOCK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// How long a session lasts.
@@ -95,7 +95,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let mut account = self.account(&mut tx, product, &new.user).await?;
         let now = tx.now().await?;
-        let fresh = between(new.password_at, now) <= PASSWORD_FRESH
+        let fresh = between(new.password_at, now) <= MAX_PASSWORD_AGE
             && between(now, new.password_at) <= CLOCK_TOLERANCE;
         if !fresh {
             return Err(FlowError::invalid(

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::author::Author;
 use super::switch::kinds_without;
-use super::users::{ERASED, find};
+use super::users::{ERASED_EVENT_KIND, find};
 use super::{Core, FlowError};
 use crate::challenge::{Challenge, ChallengeState};
 use crate::device::{Device, Trust};
@@ -168,7 +168,7 @@ impl Core {
         let values = [
             Value::Uuid(account),
             Value::Uuid(before.unwrap_or(Uuid::max())),
-            Value::Text(ERASED.to_owned()),
+            Value::Text(ERASED_EVENT_KIND.to_owned()),
             Value::Int(HISTORY_ROWS + 1),
         ];
         let mut events = tx.select::<Event>(newest, &values).await?;
@@ -206,7 +206,7 @@ impl Core {
     /// After a sign-in with a recovery code: the phone that was lost goes. The recovery codes are the backup that is left, so
     /// two-step verification stays on even where no other method is.
     pub async fn remove_lost_phone(
-        &self, challenge: Uuid, who: &super::Who, phone: Uuid,
+        &self, challenge: Uuid, who: &super::Requester, phone: Uuid,
     ) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, challenge) = super::lock_challenge(&mut tx, challenge).await?;

@@ -12,13 +12,13 @@ use crate::seal::Hashed;
 use crate::store::{NoticeToken, Value};
 
 /// What stands in place of the word once a notice was stopped.
-const STOPPED: &str = "stopped";
+const STOPPED_NOTICE: &str = "stopped";
 /// Life of a notice's link.
-const LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
+const STOP_LINK_LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
 
 /// A notice, as its stop page shows it.
 #[derive(Debug, Clone)]
-pub struct Noticed {
+pub struct NoticeDetails {
     /// Whose account.
     pub account: Account,
     /// What happened, in a fixed word; none where it was stopped before.
@@ -31,7 +31,7 @@ pub struct Noticed {
 
 /// The result of stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopDone {
+pub enum StopOutcome {
     /// Everything was stopped.
     Stopped,
     /// It was stopped before.
@@ -42,34 +42,34 @@ pub enum StopDone {
 
 impl Core {
     /// Looks at a notice by the token of its link. None where the link is too old, or was never given out.
-    pub async fn noticed(&self, token: &str) -> Result<Option<Noticed>, FlowError> {
+    pub async fn notice_details(&self, token: &str) -> Result<Option<NoticeDetails>, FlowError> {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::Notice, token);
         let now = tx.now().await?;
         let found = tx.get::<NoticeToken>(hash).await?.filter(|n| now < n.until);
         let Some(notice) = found else { return Ok(None) };
         let account = tx.get::<Account>(notice.account).await?.ok_or(FlowError::Missing("account"))?;
-        let about = Some(notice.about).filter(|a| a != STOPPED);
+        let about = Some(notice.about).filter(|a| a != STOPPED_NOTICE);
         let method = match notice.method {
             Some(id) => tx.get::<Method>(id).await?.filter(|m| m.state != MethodState::Removed),
             None => None,
         };
-        Ok(Some(Noticed { account, about, method, at: before(notice.until, LIFE) }))
+        Ok(Some(NoticeDetails { account, about, method, at: before(notice.until, STOP_LINK_LIFE) }))
     }
 
     /// Ends the account's challenges, sessions, trusts and support cases, and pauses the method that was added. The product
     /// hears `account.alarm`.
-    pub async fn stop(&self, token: &str) -> Result<StopDone, FlowError> {
+    pub async fn stop(&self, token: &str) -> Result<StopOutcome, FlowError> {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::Notice, token);
-        let Some(seen) = tx.get::<NoticeToken>(hash.clone()).await? else { return Ok(StopDone::TooLate) };
+        let Some(seen) = tx.get::<NoticeToken>(hash.clone()).await? else { return Ok(StopOutcome::TooLate) };
         let mut locked: Locked = lock_account(&mut tx, seen.account).await?;
         let notice = tx.lock::<NoticeToken>(hash).await?.filter(|n| locked.now < n.until);
-        let Some(mut notice) = notice else { return Ok(StopDone::TooLate) };
-        if notice.about == STOPPED {
-            return Ok(StopDone::Before);
+        let Some(mut notice) = notice else { return Ok(StopOutcome::TooLate) };
+        if notice.about == STOPPED_NOTICE {
+            return Ok(StopOutcome::Before);
         }
-        let about = std::mem::replace(&mut notice.about, STOPPED.to_owned());
+        let about = std::mem::replace(&mut notice.about, STOPPED_NOTICE.to_owned());
         tx.update(&notice).await?;
         let (id, now) = (Value::Uuid(locked.account.id), locked.now);
         for challenge in self.end_challenges(&mut tx, locked.account.id, ChallengeState::Denied, now).await? {
@@ -89,6 +89,6 @@ impl Core {
         self.event(&mut tx, &locked.account, "account.alarm", "user", json!({"about": about}), now).await?;
         self.notify(&mut tx, &locked.account, &locked.methods, "denied", now).await?;
         tx.commit().await?;
-        Ok(StopDone::Stopped)
+        Ok(StopOutcome::Stopped)
     }
 }

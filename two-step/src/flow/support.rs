@@ -97,7 +97,7 @@ impl Core {
                 sent.map(|()| false)
             }
             SupportAction::TurnOff | SupportAction::RemoveMethod => {
-                self.wait(&mut tx, &mut locked, &mut case).await?
+                self.start_delay(&mut tx, &mut locked, &mut case).await?
             }
         };
         let done = match asked {
@@ -133,7 +133,7 @@ impl Core {
     }
 
     /// Begins the delay, and tells all methods. Returns whether it was done at once.
-    async fn wait(
+    async fn start_delay(
         &self, tx: &mut Tx, locked: &mut Locked, case: &mut SupportCase,
     ) -> Result<Result<bool, SupportRefused>, FlowError> {
         if self.delayed_case(tx, locked.account.id, case.id).await?.is_some() {

@@ -20,7 +20,7 @@ const MAIL_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Life of a code to a phone.
 const PHONE_LIFE: Duration = Duration::from_secs(10 * 60);
 /// otpost refuses a code that has less life than this.
-const LEAST_LIFE: Duration = Duration::from_secs(10);
+const MIN_CODE_LIFE: Duration = Duration::from_secs(10);
 
 impl Core {
     /// Sends a code, which takes the place of an earlier one. The caller writes the case.
@@ -88,7 +88,7 @@ impl Core {
             tx,
             Order { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(locked.account.id) },
             &body,
-            before(until, LEAST_LIFE),
+            before(until, MIN_CODE_LIFE),
             now,
         )
         .await

@@ -13,7 +13,7 @@ use crate::method::{Kind, is_primary};
 use crate::store::{SupportAction, SupportCase, SupportState, Tx, Value};
 
 /// Cases that one run carries out.
-const DUE_ROWS: i64 = 500;
+const MAX_CASES_PER_RUN: i64 = 500;
 
 impl Core {
     /// Whether a case can be carried out as things are.
@@ -58,7 +58,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let now = Value::Int(tx.now().await?.as_millisecond());
         let due = "where state = 'waiting' and due_at <= $1 order by due_at limit $2";
-        let cases = tx.select::<SupportCase>(due, &[now, Value::Int(DUE_ROWS)]).await?;
+        let cases = tx.select::<SupportCase>(due, &[now, Value::Int(MAX_CASES_PER_RUN)]).await?;
         tx.commit().await?;
         let mut done = 0;
         for case in cases {

@@ -10,7 +10,7 @@ use crate::method::Method;
 use crate::store::{Dispatch, SupportCase, Tx, Value};
 
 /// Tables whose rows go with an account.
-const OF_ACCOUNT: [&str; 10] = [
+const ACCOUNT_TABLES: [&str; 10] = [
     "challenge",
     "session",
     "recovery_code",
@@ -23,7 +23,7 @@ const OF_ACCOUNT: [&str; 10] = [
     "app_request",
 ];
 /// The kind of an event that was of an erased user. It keeps the place of a reader who has read it.
-pub(super) const ERASED: &str = "erased";
+pub(super) const ERASED_EVENT_KIND: &str = "erased";
 
 impl Core {
     /// A user and the methods, removed ones apart.
@@ -51,8 +51,8 @@ impl Core {
         tx.execute(&orders, &id).await?;
         let blank = "update event set kind = $2, account = $3, user_ref = '', actor = '', data = '{}' where account = $1";
         let [account_id] = id.clone();
-        tx.execute(blank, &[account_id, Value::Text(ERASED.to_owned()), Value::Uuid(Uuid::nil())]).await?;
-        for table in OF_ACCOUNT {
+        tx.execute(blank, &[account_id, Value::Text(ERASED_EVENT_KIND.to_owned()), Value::Uuid(Uuid::nil())]).await?;
+        for table in ACCOUNT_TABLES {
             tx.execute(&format!("delete from {table} where account = $1"), &id).await?;
         }
         tx.delete::<Account>(account.id).await?;

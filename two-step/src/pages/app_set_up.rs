@@ -11,7 +11,7 @@ use qrcode::{EcLevel, QrCode};
 
 use super::Pages;
 use super::ask_app::app_name;
-use super::set_up::{enrolment_error, page, place_of_new, posted, proven, who};
+use super::set_up::{enrolment_error, page, place_of_new, posted, proven, requester};
 use super::sign_in::{error_word, finish};
 use super::view::set_up::AddApp;
 use super::visitor::Visitor;
@@ -27,7 +27,7 @@ pub(super) async fn ask_app(
         let Ok(new) = pages.core.add_app(&visitor.visit).await? else {
             return Ok(pages.go(&visitor, "/settings?done=apps", None));
         };
-        let look = pages.core.look(new.challenge, &who(&visitor)).await?;
+        let snapshot = pages.core.challenge_snapshot(new.challenge, &requester(&visitor)).await?;
         let product = &guest.account.product;
         let url = format!("{}/app?product={product}", pages.core.config().public_url.as_str());
         let code = QrCode::with_error_correction_level(url.as_bytes(), EcLevel::M)
@@ -41,7 +41,7 @@ pub(super) async fn ask_app(
             url,
             code: new.code.as_ref().map(|code| code.spelled().to_string()),
             seconds: seconds_until(new.now, new.until),
-            error: enrolment_error(query.as_deref(), &look, &pages),
+            error: enrolment_error(query.as_deref(), &snapshot, &pages),
         };
         Ok(pages.render(&visitor, product, StatusCode::OK, &view))
     };
@@ -63,7 +63,7 @@ pub(super) async fn enter_app(
         let method = form.id("method").ok_or(FlowError::Missing("method"))?;
         let challenge = pages.core.enrolment(&visitor.visit, method).await?;
         let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
-        let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
+        let to = match pages.core.enter(challenge, &requester(&visitor), &entry).await? {
             Entered::Verified { .. } => "/settings?done=app".to_owned(),
             entered => match error_word(&entered, false) {
                 Some(word) => format!("/settings/app?error={word}"),

@@ -12,7 +12,7 @@ use super::sign_in::finish;
 use super::view::settings::{Actor, Change, Entry, History};
 use super::view::{Lang, MethodKind, Proof};
 use super::visitor::Visitor;
-use super::{Pages, shown};
+use super::{Pages, view_values};
 use crate::flow::Visitor as Guest;
 use crate::method::{Kind, Method};
 use crate::store::Event;
@@ -69,12 +69,12 @@ fn detail(lang: Lang, guest: &Guest, event: &Event) -> String {
         return describe(lang, method);
     }
     let kind: Option<Kind> = word("kind").and_then(|kind| kind.parse().ok());
-    kind.map_or("", |kind| shown::kind(kind).name(lang)).to_owned()
+    kind.map_or("", |kind| view_values::kind(kind).name(lang)).to_owned()
 }
 
 /// A method in a line: the user's own name for it, else its kind, and where it leads.
 pub(super) fn describe(lang: Lang, method: &Method) -> String {
-    let kind = shown::kind(method.kind);
+    let kind = view_values::kind(method.kind);
     let place = kind.place(lang, &method.hint);
     match &method.label {
         Some(name) if place.is_empty() => name.clone(),

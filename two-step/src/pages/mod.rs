@@ -14,7 +14,7 @@ mod own_app;
 mod policy;
 mod set_up;
 mod settings;
-mod shown;
+mod view_values;
 mod sign_in;
 mod stop;
 pub mod view;
@@ -60,7 +60,7 @@ impl Pages {
             .route("/challenge/{id}/ways", get(ways::ways).post(ways::choose))
             .route("/challenge/{id}/cancel", post(sign_in::cancel))
             .route("/challenge/{id}/lost", post(sign_in::lost))
-            .route("/challenge/{id}/app", post(ask_app::go_on))
+            .route("/challenge/{id}/app", post(ask_app::confirm))
             .route("/s/{handle}", get(settings::claim))
             .route("/settings", get(settings::home))
             .route("/settings/proof", post(settings::prove))

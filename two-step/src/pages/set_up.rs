@@ -20,11 +20,11 @@ use super::view::set_up::{
 use super::view::sign_in::EntryError;
 use super::view::{self, Page};
 use super::visitor::Visitor;
-use super::{Pages, shown};
+use super::{Pages, view_values};
 use crate::challenge::ChallengeState;
 use crate::challenge::SendRefused;
 use crate::clock::seconds_until;
-use crate::flow::{AddRefused, Entered, Entry, FlowError, Look, SwitchRefused, Visitor as Guest, Who};
+use crate::flow::{AddRefused, Entered, Entry, FlowError, ChallengeSnapshot, SwitchRefused, Visitor as Guest, Requester};
 use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
 use crate::number::{BadNumber, Number};
 
@@ -64,8 +64,8 @@ pub(super) async fn posted(
     Ok((guest, form))
 }
 
-pub(super) fn who(visitor: &Visitor) -> Who {
-    Who::Browser(visitor.visit.clone())
+pub(super) fn requester(visitor: &Visitor) -> Requester {
+    Requester::Browser(visitor.visit.clone())
 }
 
 /// `GET /settings/phone`
@@ -122,8 +122,8 @@ pub(super) async fn add_phone(
         }
         match pages.core.add_phone(&visitor.visit, number, country, channel).await? {
             Ok(challenge) => {
-                let look = pages.core.look(challenge, &who(&visitor)).await?;
-                let method = look.challenge.method.unwrap_or_default();
+                let snapshot = pages.core.challenge_snapshot(challenge, &requester(&visitor)).await?;
+                let method = snapshot.challenge.method.unwrap_or_default();
                 Ok(pages.go(&visitor, &format!("/settings/phone/{method}"), None))
             }
             Err(refused) => wrong(match refused {
@@ -143,14 +143,14 @@ pub(super) async fn add_phone(
 }
 
 /// The enrolment of a method, or nothing where the method is usable already.
-pub(super) async fn enrolment(pages: &Pages, visitor: &Visitor, method: Uuid) -> Result<Look, PageError> {
+pub(super) async fn enrolment(pages: &Pages, visitor: &Visitor, method: Uuid) -> Result<ChallengeSnapshot, PageError> {
     let challenge = pages.core.enrolment(&visitor.visit, method).await?;
-    Ok(pages.core.look(challenge, &who(visitor)).await?)
+    Ok(pages.core.challenge_snapshot(challenge, &requester(visitor)).await?)
 }
 
 /// The error on the page of a first code. An enrolment that has ended says so.
-pub(super) fn enrolment_error(query: Option<&str>, look: &Look, pages: &Pages) -> Option<EntryError> {
-    if look.challenge.state.is_live() { read_error(query, look, pages) } else { Some(EntryError::Expired) }
+pub(super) fn enrolment_error(query: Option<&str>, snapshot: &ChallengeSnapshot, pages: &Pages) -> Option<EntryError> {
+    if snapshot.challenge.state.is_live() { read_error(query, snapshot, pages) } else { Some(EntryError::Expired) }
 }
 
 /// `GET /settings/phone/{method}`
@@ -159,10 +159,10 @@ pub(super) async fn phone_code(
 ) -> Response {
     let answer = async {
         let guest = proven(&pages, &visitor).await?;
-        let look = enrolment(&pages, &visitor, method).await?;
-        let phone = look.method().ok_or(FlowError::Missing("method"))?;
+        let snapshot = enrolment(&pages, &visitor, method).await?;
+        let phone = snapshot.method().ok_or(FlowError::Missing("method"))?;
         // Back in the browser, after the code was right.
-        if phone.is_active() && look.challenge.state == ChallengeState::Verified {
+        if phone.is_active() && snapshot.challenge.state == ChallengeState::Verified {
             return Ok(pages.go(&visitor, "/settings", None));
         }
         let typed_here = phone.state == MethodState::Pending;
@@ -174,7 +174,7 @@ pub(super) async fn phone_code(
             // A number of an earlier visit is shown to nobody: the visitor may only know the password.
             format!("••• {}", phone.hint)
         };
-        let voice = look.challenge.channel == Some(Channel::Voice);
+        let voice = snapshot.challenge.channel == Some(Channel::Voice);
         let view = PhoneCode {
             page: page(&pages, &visitor, &guest),
             place: place_of_new(&guest),
@@ -182,9 +182,9 @@ pub(super) async fn phone_code(
             number,
             may_change: typed_here,
             channel: if voice { view::Channel::Voice } else { view::Channel::Sms },
-            delivery: delivery(&pages, &look).await?,
-            error: enrolment_error(query.as_deref(), &look, &pages),
-            sends: shown::sends(&look, &pages.core.config()),
+            delivery: delivery(&pages, &snapshot).await?,
+            error: enrolment_error(query.as_deref(), &snapshot, &pages),
+            sends: view_values::sends(&snapshot, &pages.core.config()),
         };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };
@@ -201,8 +201,8 @@ pub(super) async fn phone_status(
 /// What the script shows beside the field of a first code.
 pub(super) async fn enrolment_status(pages: &Pages, visitor: &Visitor, method: Uuid) -> Response {
     let answer = async {
-        let look = enrolment(pages, visitor, method).await?;
-        Ok::<_, PageError>(status_of(pages, visitor, &look).await?)
+        let snapshot = enrolment(pages, visitor, method).await?;
+        Ok::<_, PageError>(status_of(pages, visitor, &snapshot).await?)
     };
     answer.await.unwrap_or_else(|_| StatusCode::NOT_FOUND.into_response())
 }
@@ -216,7 +216,7 @@ pub(super) async fn enter_phone_code(
         let (_, form) = posted(&pages, &visitor, &headers, body).await?;
         let challenge = pages.core.enrolment(&visitor.visit, method).await?;
         let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
-        let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
+        let to = match pages.core.enter(challenge, &requester(&visitor), &entry).await? {
             Entered::Verified { .. } => "/settings?done=added".to_owned(),
             entered => match error_word(&entered, false) {
                 Some(word) => format!("/settings/phone/{method}?error={word}"),
@@ -308,8 +308,8 @@ pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) ->
         }
         let left = pages.core.recovery_codes_left(guest.account.id).await?;
         let ready = |m: &Method| ReadyMethod {
-            kind: shown::kind(m.kind),
-            hint: if m.kind == Kind::Recovery { left.to_string() } else { shown::hint(m) },
+            kind: view_values::kind(m.kind),
+            hint: if m.kind == Kind::Recovery { left.to_string() } else { view_values::hint(m) },
         };
         let (proved, rest): (Vec<&Method>, Vec<&Method>) =
             guest.methods.iter().filter(|m| m.is_active()).partition(|m| m.is_proved_in(guest.session.id));
@@ -322,7 +322,7 @@ pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) ->
             methods: proved.into_iter().map(ready).collect(),
             kept_phones: phones.into_iter().map(|m| kept_phone(&pages, m)).collect(),
             removed: others.into_iter().map(ready).collect(),
-            trust: shown::trust_life(&pages.core.config()),
+            trust: view_values::trust_life(&pages.core.config()),
         };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };

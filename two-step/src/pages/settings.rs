@@ -17,7 +17,7 @@ use super::view::settings::{
     Device, Devices, FreshProof, KeptPhone, MethodRow, Notice, OffError, OnAgain, SettingsHome, TurnOff,
 };
 use super::visitor::Visitor;
-use super::{Pages, shown};
+use super::{Pages, view_values};
 use crate::app_key::MAX_APPS;
 use crate::flow::{DeviceCookie, SessionClaimed, Visitor as Guest};
 use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, first, is_primary, may_be_on};
@@ -97,7 +97,7 @@ fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) 
         return pages.go(visitor, "/settings/on", None);
     }
     let page = page(pages, visitor, guest);
-    let ready = ReadyMethod { kind: shown::kind(primary.kind), hint: shown::hint(primary) };
+    let ready = ReadyMethod { kind: view_values::kind(primary.kind), hint: view_values::hint(primary) };
     let app = app_name(pages, product);
     let view = Backup { ready, page, place: place(guest, 3), app, email };
     pages.render(visitor, product, StatusCode::OK, &view)
@@ -118,7 +118,7 @@ pub(super) fn row(pages: &Pages, guest: &Guest, method: &Method) -> MethodRow {
     let second_step = pages.core.config().email.second_step;
     MethodRow {
         id: method.id.to_string(),
-        kind: shown::kind(method.kind),
+        kind: view_values::kind(method.kind),
         name: method.label.clone(),
         hint: method.hint.clone(),
         preferred: first(&guest.methods, second_step).is_some_and(|m| m.id == method.id),
@@ -239,7 +239,7 @@ pub(super) async fn ask_off(State(pages): State<Arc<Pages>>, visitor: Visitor) -
 fn off_form(pages: &Pages, visitor: &Visitor, guest: &Guest, error: Option<OffError>) -> Response {
     let has_phone = guest.methods.iter().any(|m| m.kind == Kind::Phone && m.verified_at.is_some());
     let email = guest.methods.iter().find(|m| m.kind == Kind::Email && m.verified_at.is_some());
-    let kept_address = email.map(shown::hint);
+    let kept_address = email.map(view_values::hint);
     let view = TurnOff { page: page(pages, visitor, guest), has_phone, kept_address, error };
     pages.render(visitor, &guest.account.product, StatusCode::OK, &view)
 }

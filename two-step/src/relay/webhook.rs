@@ -1,4 +1,4 @@
-//! An event for a product's webhook, signed as Standard Webhooks wants it.
+//! Posts an event to a product's webhook, signed by the rules of Standard Webhooks.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use sha2::Sha256;
 
 use crate::config::Config;
 
-/// How long a receiver may take.
+/// Time-out of a webhook request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Posts an event. An error says what to log; the event is tried again.
+/// Posts an event. `Err` has a reason for the log, and the event is retried.
 pub(super) async fn post(config: &Config, client: &reqwest::Client, body: &Json) -> Result<(), String> {
     let product = body["product"].as_str().unwrap_or_default();
     let Some(webhook) = config.product(product).and_then(|p| p.webhook.as_ref()) else { return Ok(()) };

@@ -93,7 +93,7 @@ impl Signed {
 
 impl App {
     /// A place for a wait of an app, until it is dropped.
-    fn wait(&self, app: Uuid) -> Result<OwnedSemaphorePermit, Problem> {
+    fn start_wait(&self, app: Uuid) -> Result<OwnedSemaphorePermit, Problem> {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         waits.retain(|_, places| places.available_permits() < MAX_WAITS);
         let places = waits.entry(app).or_insert_with(|| Arc::new(Semaphore::new(MAX_WAITS)));

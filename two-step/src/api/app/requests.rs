@@ -23,7 +23,7 @@ use crate::api::{body, query};
 use crate::challenge::Purpose;
 use crate::clock::seconds_until;
 use crate::config::Config;
-use crate::flow::{Answered, AppCall, Asked, Core, FlowError};
+use crate::flow::{Answered, AppCall, OpenAppRequest, Core, FlowError};
 
 /// The longest `wait` of a long poll.
 const MAX_WAIT_S: u64 = 30;
@@ -75,28 +75,28 @@ impl RequestsAnswer {
     }
 }
 
-fn describe(asked: Asked, config: &Config) -> RequestAnswer {
+fn describe(open_request: OpenAppRequest, config: &Config) -> RequestAnswer {
     RequestAnswer {
-        id: asked.request.id,
-        product: Product::of(asked.product, config),
-        purpose: asked.challenge.purpose,
-        agent: asked.challenge.agent,
-        place: asked.challenge.place,
-        other_network: asked.other_network,
+        id: open_request.request.id,
+        product: Product::of(open_request.product, config),
+        purpose: open_request.challenge.purpose,
+        agent: open_request.challenge.agent,
+        place: open_request.challenge.place,
+        other_network: open_request.other_network,
         digits: config.app.number_digits,
-        created_at: asked.request.created_at,
-        expires_at: asked.challenge.expires_at,
+        created_at: open_request.request.created_at,
+        expires_at: open_request.challenge.expires_at,
     }
 }
 
 async fn now(core: &Core, call: &AppCall) -> Result<RequestsAnswer, Problem> {
-    let (asked, now) = match core.app_requests(call).await {
+    let (open_request, now) = match core.app_requests(call).await {
         // Removed or replaced while the app waited.
         Err(FlowError::Missing(_)) => return Err(Problem::unknown_key()),
         found => found?,
     };
     let config = core.config();
-    Ok(RequestsAnswer { requests: asked.into_iter().map(|a| describe(a, &config)).collect(), now })
+    Ok(RequestsAnswer { requests: open_request.into_iter().map(|a| describe(a, &config)).collect(), now })
 }
 
 /// How long to wait.
@@ -134,14 +134,14 @@ pub(super) async fn list(
         Err(_) => return Err(Problem::invalid("seen", "is the id of a request")),
     };
     let (call, _) = app.call(request).await?;
-    let _place = if wait > 0 { Some(app.wait(call.key.method)?) } else { None };
+    let _permit = if wait > 0 { Some(app.start_wait(call.key.method)?) } else { None };
     let end = Instant::now() + Duration::from_secs(wait);
     loop {
         let answer = now(&app.core, &call).await?;
-        if answer.open() != seen || Instant::now() >= end || app.core.waits_are_over() {
+        if answer.open() != seen || Instant::now() >= end || app.core.waits_are_closed() {
             return Ok(Json(answer));
         }
-        let _ = timeout_at(end, app.core.app_changed(&call.key, seen)).await;
+        let _ = timeout_at(end, app.core.wait_for_app_change(&call.key, seen)).await;
     }
 }
 
@@ -164,18 +164,18 @@ pub(super) async fn stream(
     State(app): State<Arc<App>>, request: Request,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let (call, _) = app.call(request).await?;
-    let place = app.wait(call.key.method)?;
+    let permit = app.start_wait(call.key.method)?;
     let end = Instant::now() + STREAM_LIFE;
-    let state = (app, call, None::<Option<Uuid>>, place);
-    let events = futures_util::stream::unfold(state, move |(app, call, sent, place)| async move {
-        while Instant::now() < end && !app.core.waits_are_over() {
+    let state = (app, call, None::<Option<Uuid>>, permit);
+    let events = futures_util::stream::unfold(state, move |(app, call, sent, permit)| async move {
+        while Instant::now() < end && !app.core.waits_are_closed() {
             let answer = now(&app.core, &call).await.ok()?;
             let open = answer.open();
             if sent != Some(open) {
                 let event = Event::default().event("requests").json_data(&answer).ok()?;
-                return Some((Ok(event), (Arc::clone(&app), call, Some(open), place)));
+                return Some((Ok(event), (Arc::clone(&app), call, Some(open), permit)));
             }
-            let _ = timeout_at(end, app.core.app_changed(&call.key, open)).await;
+            let _ = timeout_at(end, app.core.wait_for_app_change(&call.key, open)).await;
         }
         None
     });

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::send::may_prove;
-use super::{Core, FlowError, Locked, Who, lock_challenge};
+use super::{Core, FlowError, Locked, Requester, lock_challenge};
 use crate::account::Account;
 use crate::app_request::AppRequest;
 use crate::challenge::{Challenge, ChallengeState};
@@ -14,7 +14,7 @@ use crate::store::{Dispatch, OutboxRow, Tx, Value, id_time};
 
 /// A challenge, and what its page shows besides.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct ChallengeSnapshot {
     /// Whose challenge.
     pub account: Account,
     /// The challenge.
@@ -45,7 +45,7 @@ pub enum MailState {
     Refused,
 }
 
-impl Look {
+impl ChallengeSnapshot {
     /// The method that is shown.
     pub fn method(&self) -> Option<&Method> {
         self.challenge.method.and_then(|id| self.methods.iter().find(|m| m.id == id))
@@ -59,17 +59,17 @@ impl Look {
 
 impl Core {
     /// Looks at a challenge.
-    pub async fn look(&self, challenge: Uuid, who: &Who) -> Result<Look, FlowError> {
+    pub async fn challenge_snapshot(&self, challenge: Uuid, who: &Requester) -> Result<ChallengeSnapshot, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
-        let look = look_in(&mut tx, locked, challenge).await?;
+        let snapshot = challenge_snapshot_in(&mut tx, locked, challenge).await?;
         tx.commit().await?;
-        Ok(look)
+        Ok(snapshot)
     }
 
     /// The user or the product gives a challenge up.
-    pub async fn cancel(&self, challenge: Uuid, who: &Who) -> Result<Option<String>, FlowError> {
+    pub async fn cancel(&self, challenge: Uuid, who: &Requester) -> Result<Option<String>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
@@ -84,7 +84,7 @@ impl Core {
 }
 
 /// The same, within a transaction that has the locks.
-pub(super) async fn look_in(tx: &mut Tx, locked: Locked, challenge: Challenge) -> Result<Look, FlowError> {
+pub(super) async fn challenge_snapshot_in(tx: &mut Tx, locked: Locked, challenge: Challenge) -> Result<ChallengeSnapshot, FlowError> {
     let dispatch = match challenge.method {
         Some(method) => newest_dispatch(tx, challenge.id, method).await?,
         None => None,
@@ -99,7 +99,7 @@ pub(super) async fn look_in(tx: &mut Tx, locked: Locked, challenge: Challenge) -
         None => None,
     };
     let Locked { account, methods, now } = locked;
-    Ok(Look { account, challenge, methods, dispatch, mail, request, now })
+    Ok(ChallengeSnapshot { account, challenge, methods, dispatch, mail, request, now })
 }
 
 async fn mail_state(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<MailState>, FlowError> {

@@ -3,8 +3,8 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::hold;
-use super::enter::{Entered, Entry, Match, Who, ended};
+use super::counting::lock_subject;
+use super::enter::{Entered, Entry, Match, Requester, ended};
 use super::enter_recovery::SlowHashes;
 use super::events::Notice;
 use super::{Core, FlowError, Locked, Visit};
@@ -15,7 +15,7 @@ use crate::method::{Kind, Method, MethodState, WRONG_CODES};
 use crate::store::{Session, Tx, Value};
 
 /// A device whose product gave it no label.
-const NAMELESS: &str = "Device";
+const DEFAULT_DEVICE_LABEL: &str = "Device";
 
 impl Core {
     /// A method that wrong codes paused is usable again after a proof by another one. What a carrier or a stop page paused is
@@ -37,7 +37,7 @@ impl Core {
     }
 
     /// A paused method has proved itself: it is written down, and told to the others while two-step verification is on.
-    async fn tell_resumed(
+    async fn notify_resumed(
         &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
     ) -> Result<(), FlowError> {
         let Locked { account, methods, now } = locked;
@@ -61,12 +61,12 @@ impl Core {
         let Some(hash) = new.filter(|m| m.kind == Kind::Phone).and_then(|m| m.target_hash.as_deref()) else {
             return Ok(false);
         };
-        hold(tx, &self.keys, "accounts_per_number", hash, locked.now).await?;
+        lock_subject(tx, &self.keys, "accounts_per_number", hash, locked.now).await?;
         self.has_too_many_accounts(tx, hash, locked.account.id).await
     }
 
     /// Ends the enrolment of a number that too many accounts have.
-    pub(super) async fn give_up(
+    pub(super) async fn cancel_shared_enrolment(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, method: Uuid,
     ) -> Result<Entered, FlowError> {
         challenge.end(ChallengeState::Cancelled, locked.now);
@@ -76,9 +76,9 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a proof changes")]
-    pub(super) async fn right(
+    pub(super) async fn accept_entry(
         &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, found: &Match, entry: &Entry,
-        who: &Who, codes: &[Code], slow: Option<SlowHashes>,
+        who: &Requester, codes: &[Code], slow: Option<SlowHashes>,
     ) -> Result<Entered, FlowError> {
         let now = locked.now;
         locked.account.count_right();
@@ -116,17 +116,17 @@ impl Core {
         let mut cookie = None;
         let kind = match challenge.purpose {
             // The app is no browser: the page that goes on gives the cookie.
-            _ if matches!(who, Who::App) => None,
+            _ if matches!(who, Requester::App) => None,
             Purpose::NewDevice => Some(TrustKind::Recognised),
             Purpose::SignIn if entry.trust => Some(TrustKind::Trusted),
             _ => None,
         };
         if let Some(kind) = kind {
             let visit = match who {
-                Who::Browser(visit) => visit.clone(),
-                Who::Product(_) | Who::App => Visit {
+                Requester::Browser(visit) => visit.clone(),
+                Requester::Product(_) | Requester::App => Visit {
                     device: entry.device_token.clone(),
-                    agent: challenge.agent.clone().unwrap_or_else(|| NAMELESS.to_owned()),
+                    agent: challenge.agent.clone().unwrap_or_else(|| DEFAULT_DEVICE_LABEL.to_owned()),
                     ..Visit::default()
                 },
             };
@@ -135,7 +135,7 @@ impl Core {
             cookie = Some(given);
         }
         self.verify(challenge, found.proof, acr, now);
-        if let Who::Product(_) = who {
+        if let Requester::Product(_) = who {
             // The back end gets the result at once; a browser that has the challenge open gets no ticket.
             challenge.ticket_hash = None;
         }
@@ -144,11 +144,11 @@ impl Core {
             // No page comes between: nothing keeps the user from going on.
             challenge.ticket_until = Some(crate::clock::after(now, crate::challenge::TICKET_LIFE));
         }
-        let actor = if matches!(who, Who::Product(_)) { "product" } else { "user" };
+        let actor = if matches!(who, Requester::Product(_)) { "product" } else { "user" };
         if challenge.purpose == Purpose::Enrol && newly {
             self.enrolled(tx, locked, found.method, actor).await?;
         } else if challenge.purpose == Purpose::Enrol && resumed {
-            self.tell_resumed(tx, locked, found.method, actor).await?;
+            self.notify_resumed(tx, locked, found.method, actor).await?;
         } else {
             let mut data = json!({"challenge": challenge.id, "method": found.proof.to_string()});
             if found.other_network {
