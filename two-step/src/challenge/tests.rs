@@ -1,4 +1,4 @@
-//! Tests of a challenge: its states, its limits, and what holds whatever happens.
+//! Tests of a challenge: states, limits, and invariants under any sequence of actions.
 
 use proptest::prelude::*;
 
@@ -108,7 +108,7 @@ proptest! {
             }
             prop_assert!(wrong <= 5 && sends <= 5);
             prop_assert_eq!(c.wrong, wrong);
-            // An end is an end: afterwards only a ticket can lapse.
+            // A final state stays. Only a ticket can still expire.
             if let Some(end) = ended {
                 let lapsed = end == ChallengeState::Verified && c.state == ChallengeState::Lapsed;
                 prop_assert!(c.state == end || lapsed);

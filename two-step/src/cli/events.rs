@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::users::core;
 use super::{ConfigFile, Failure};
 
-/// Events that are read at once.
+/// Number of events in one query.
 const PAGE_SIZE: u32 = 1000;
 
 /// Print what happened, oldest first.

@@ -11,7 +11,7 @@ use super::{ConfigFile, Failure};
 use crate::app::{self, Listeners};
 use crate::config::{LogConfig, LogFormat};
 
-/// Libraries that would log what they carry: numbers, codes, statements.
+/// Log targets of libraries that would log secrets: numbers, codes, statements.
 const SILENCED_TARGETS: [&str; 6] =
     ["lapin=error", "reqwest=warn", "hyper=warn", "tokio_postgres=warn", "lettre=warn", "refinery=warn"];
 
@@ -45,7 +45,7 @@ impl Serve {
 }
 
 impl Serve {
-    /// Reads the configuration again with each SIGHUP. One that is not good changes nothing.
+    /// Reloads the configuration on SIGHUP. An invalid one changes nothing.
     async fn reload_on_sighup(&self, app: &app::App) {
         use tokio::signal::unix::{SignalKind, signal};
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
@@ -61,7 +61,7 @@ impl Serve {
                     for key in config.keep_from(&app.core.config()) {
                         tracing::warn!(key, "this key needs a restart: the old value stays in force");
                     }
-                    // With the old values it may be another whole than the file's.
+                    // The old values of these keys may not fit the rest of the new file.
                     if let Err(e) = config.check() {
                         let reason = &e.0;
                         tracing::error!(reason, "reload failed: the file is good after a restart only");
@@ -83,7 +83,7 @@ pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
     let bad = |_| Failure::Usage("log.level is no filter such as info, or two_step=debug,info".to_owned());
     let mut filter = EnvFilter::builder().parse(&config.level).map_err(bad)?;
     for directive in SILENCED_TARGETS {
-        // Later directives win over what the configuration says of the same target.
+        // These directives come last, so they override the configuration for the same target.
         filter = filter.add_directive(
             directive.parse().map_err(|_| Failure::Failed("a log filter is wrong".to_owned()))?,
         );
@@ -98,7 +98,7 @@ pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
     started.map_err(|_| Failure::Failed("logs are written already".to_owned()))
 }
 
-/// Ends with Ctrl-C or SIGTERM.
+/// Resolves on Ctrl-C or SIGTERM.
 pub(crate) async fn shutdown_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut term) = signal(SignalKind::terminate()) else { return };

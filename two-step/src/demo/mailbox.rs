@@ -1,4 +1,4 @@
-//! A mail server that keeps what it gets and sends nothing on.
+//! An SMTP server that stores mail and does not deliver it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::local;
 
-/// Letters that are kept.
+/// Maximum number of stored e-mails.
 const MAX_EMAILS: usize = 100;
-/// Mailboxes that begin so do not exist.
+/// Recipients with this prefix are rejected.
 const REFUSED: &str = "nobody@";
-/// Bytes of a letter.
+/// Maximum size of an e-mail in bytes.
 const MAX_EMAIL_BYTES: usize = 256 * 1024;
 
-/// A letter as it came.
+/// A received e-mail.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Email {
     pub(super) at: jiff::Timestamp,
@@ -27,7 +27,7 @@ pub(super) struct Email {
     pub(super) body: String,
 }
 
-/// Letters, newest first.
+/// Received e-mails, newest first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Emails(Arc<Mutex<VecDeque<Email>>>);
 
@@ -43,7 +43,7 @@ impl Emails {
     }
 }
 
-/// A mail server on loopback.
+/// An SMTP server on loopback.
 pub(super) struct Mailbox {
     address: SocketAddr,
     emails: Emails,
@@ -87,7 +87,7 @@ impl Mailbox {
     }
 }
 
-/// One SMTP conversation (RFC 5321): enough for a client that sends plain mail.
+/// Handles one SMTP session (RFC 5321). Supports what a client needs for plain mail.
 async fn serve(stream: TcpStream, emails: &Emails) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 demo\r\n").await?;
@@ -150,7 +150,7 @@ fn read_email(to: &str, text: &str) -> Email {
     }
 }
 
-/// Quoted-printable (RFC 2045, 6.7).
+/// Decodes quoted-printable (RFC 2045, 6.7).
 fn unquote(text: &str) -> String {
     let joined = text.replace("=\r\n", "");
     let (mut out, mut bytes) = (vec![], joined.bytes());
@@ -166,7 +166,7 @@ fn unquote(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Encoded words of a subject (RFC 2047), in base64 as lettre writes them.
+/// Decodes the encoded words of a subject (RFC 2047), in base64 as lettre writes them.
 fn decode_words(text: &str) -> String {
     use base64::Engine;
     let words = text.split(' ').map(|word| {

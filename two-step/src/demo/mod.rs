@@ -1,7 +1,7 @@
 //! `two-step demo`: a whole shop on this machine. One process runs otpost with a mock carrier, two-step, a shop with
-//! passwords and a catcher for mail, and shows shop and phones side by side. Nothing leaves the machine.
+//! passwords and an SMTP server, and shows shop and phones side by side. Nothing leaves the machine.
 //!
-//! Only this folder names the crates of otpost and its mock carrier. It starts them, and then speaks HTTP with them.
+//! Only this folder uses the crates of otpost and its mock carrier. It starts them, and then calls them over HTTP.
 
 mod browser;
 mod config;
@@ -67,18 +67,18 @@ pub(crate) struct Demo {
     changes: Vec<String>,
 }
 
-/// All that the demo runs.
+/// Everything that the demo runs.
 pub(crate) struct Running {
     otpost: Otpost,
     app: App,
     mailbox: Mailbox,
-    /// Where the demo's page is.
+    /// The address of the demo's page.
     pub(crate) site: SocketAddr,
-    /// A bearer key of the shop, for a back end of somebody's own.
+    /// The shop's API key, for an external back end.
     key: String,
-    /// Bearer keys of all products, by name.
+    /// The API keys of all products, by name.
     keys: BTreeMap<String, String>,
-    /// A bearer key of the product's support.
+    /// The API key of the shop's support.
     support_key: String,
     folder: Folder,
 }
@@ -124,7 +124,7 @@ impl Demo {
     }
 }
 
-/// A folder that goes with the demo.
+/// A temporary folder that is deleted with the demo.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -148,10 +148,10 @@ fn local(port: u16) -> SocketAddr {
 impl Running {
     /// Starts everything.
     async fn start(demo: &Demo) -> anyhow::Result<Self> {
-        // A round that walks by itself does not wait between sends.
+        // Scenarios do not wait between sends.
         let port = if demo.play { 0 } else { demo.port };
         let gap = demo.gap.or(demo.play.then_some(1));
-        // Before anything is started: a wrong --set is said at once.
+        // First, so that an invalid `--set` fails before anything is started.
         config::read(
             "http://127.0.0.1:1",
             "http://127.0.0.1:1",
@@ -224,5 +224,5 @@ impl Running {
     }
 }
 
-/// How long a round may take.
+/// Time-out of a scenario.
 pub(crate) const SCENARIO_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! `two-step demo --play`: walks the rounds and prints a table.
+//! `two-step demo --play`: runs the scenarios and prints a table.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::scenarios::SCENARIOS;
 use super::{SCENARIO_TIMEOUT, Running};
 use crate::cli::Failure;
 
-/// Walks all rounds, one after the other.
+/// Runs all scenarios, one after the other.
 pub(super) async fn play(running: &Running, as_json: bool) -> Result<(), Failure> {
     let began = Instant::now();
     let width = SCENARIOS.iter().map(|r| r.title.len()).max().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! The rounds that the demo walks by itself, and how each should end. All are one story: ada turns two-step verification on,
-//! uses it, loses her phone, and turns it off.
+//! The scenarios of `--play` and their expected results. They build on each other: ada turns two-step verification on, uses
+//! it, loses her phone, and turns it off.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::phone_app::PhoneApp;
 
 type ScenarioRun = Pin<Box<dyn Future<Output = anyhow::Result<String>> + Send>>;
 
-/// One round.
+/// A scenario.
 pub(super) struct Scenario {
     pub(super) title: &'static str,
     pub(super) run: fn(String) -> ScenarioRun,
@@ -36,7 +36,7 @@ scenarios! {
     "turned off again" => turned_off,
 }
 
-/// How long a code may take to arrive.
+/// Maximum time until a code arrives.
 const ARRIVAL: Duration = Duration::from_secs(15);
 
 async fn signed_in(site: &str, user: &str, password: &str) -> anyhow::Result<Browser> {
@@ -46,7 +46,7 @@ async fn signed_in(site: &str, user: &str, password: &str) -> anyhow::Result<Bro
     Ok(browser)
 }
 
-/// The newest message at a number: its place among all messages, and what it says.
+/// Returns the newest message to a number: its position among all messages, and its text.
 async fn newest(site: &str, number: &str, channel: &str) -> anyhow::Result<(u64, String)> {
     let phones: Json =
         reqwest::Client::builder().build()?.get(format!("{site}/phones")).send().await?.json().await?;
@@ -57,12 +57,12 @@ async fn newest(site: &str, number: &str, channel: &str) -> anyhow::Result<(u64,
     Ok((newest.and_then(|m| m["seq"].as_u64()).unwrap_or(0), says.to_owned()))
 }
 
-/// The place of the newest message, so that a later one can be told from it.
+/// Returns the position of the newest message, so that a later one can be recognised.
 async fn place(site: &str, number: &str, channel: &str) -> anyhow::Result<u64> {
     Ok(newest(site, number, channel).await?.0)
 }
 
-/// The code of the first message that arrives after a place.
+/// Returns the code of the first message after a position.
 async fn code(site: &str, number: &str, channel: &str, after: u64) -> anyhow::Result<String> {
     let until = tokio::time::Instant::now() + ARRIVAL;
     loop {
@@ -77,8 +77,9 @@ async fn code(site: &str, number: &str, channel: &str, after: u64) -> anyhow::Re
     }
 }
 
-/// The code of a message: after the `#` of a text's last line, or the digits that a call spells. The pauses of a call are
-/// written in parentheses.
+/// Returns the code of a message: after the `#` of a text's last line, or the digits that a call spells. The pauses of a
+/// call
+/// are written in parentheses.
 fn read_code(text: &str) -> Option<String> {
     let spoken =
         text.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect::<String>();
@@ -99,7 +100,7 @@ async fn add_phone(browser: &mut Browser, site: &str, typed: &str, number: &str)
     Ok(())
 }
 
-/// Signs up a user with a phone and recovery codes.
+/// Sets up a user with a phone and recovery codes.
 async fn set_up(
     site: &str, user: &str, password: &str, typed: &str, number: &str,
 ) -> anyhow::Result<Browser> {
@@ -167,7 +168,7 @@ async fn by_call(site: String) -> anyhow::Result<String> {
 }
 
 async fn fallback(site: String) -> anyhow::Result<String> {
-    // A text to a number that ends in 0102 comes back.
+    // The mock carrier reports texts to numbers that end in 0102 as undelivered.
     let mut browser = signed_in(&site, "alan", "turing").await?;
     browser.send("/shop/settings", &[]).await?;
     browser.open("/settings/phone").await?;
@@ -197,11 +198,11 @@ async fn locked(site: String) -> anyhow::Result<String> {
     Ok("no sixth try".to_owned())
 }
 
-/// The text of the first element that is marked so.
+/// Returns the text of the first element with this mark.
 fn marked(browser: &Browser, mark: &str) -> anyhow::Result<String> {
     let after = browser.page.split_once(mark).with_context(|| format!("the page shows no {mark}"))?.1;
     let text = after.split_once('>').map_or("", |(_, text)| text);
-    // The words for screen readers stand before the value.
+    // The label for screen readers comes before the value.
     let text =
         text.split_once("</span>").filter(|_| text.starts_with("<span")).map_or(text, |(_, rest)| rest);
     Ok(text.split('<').next().unwrap_or_default().trim().to_owned())

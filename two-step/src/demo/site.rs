@@ -15,7 +15,7 @@ use super::mailbox::Emails;
 use super::shop::{Denied, Shop, Visit};
 
 const COOKIE: &str = "demo_shop";
-/// Bytes of a form.
+/// Maximum size of a form in bytes.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 
 struct DemoSite {
@@ -28,7 +28,7 @@ struct DemoSite {
 #[derive(Template)]
 #[template(path = "demo/stage.html")]
 struct DemoView {
-    /// Where the app is.
+    /// The URL of the app.
     app: String,
 }
 
@@ -39,7 +39,7 @@ struct ShopView {
     problem: Option<&'static str>,
 }
 
-/// All routes.
+/// The routes.
 pub(super) fn router(shop: Shop, gateway: String, emails: Emails, app: String) -> Router {
     let site = move || async move { Html(DemoView { app }.render().unwrap_or_default()) };
     #[expect(clippy::disallowed_methods, reason = "speaks with a listener of this process")]
@@ -125,7 +125,7 @@ async fn sign_in(State(site): State<Arc<DemoSite>>, body: Body) -> Response {
     }
 }
 
-/// Reads values of a query; what is missing is empty.
+/// Reads values of a query. A missing value is empty.
 fn value_in(query: Option<&str>) -> impl Fn(&str) -> String {
     move |name| {
         let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
@@ -149,7 +149,7 @@ async fn settings(State(site): State<Arc<DemoSite>>, headers: HeaderMap) -> Resp
     let Some(visit) = visit else { return Redirect::to("/shop").into_response() };
     match site.shop.settings(&visit).await {
         Ok(to) => Redirect::to(&to).into_response(),
-        // The password is older than ten minutes: a real shop asks for it again.
+        // The password is older than ten minutes. A real shop asks for it again.
         Err(why) => denied(why),
     }
 }

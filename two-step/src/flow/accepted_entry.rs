@@ -1,4 +1,4 @@
-//! An entry is right: what a proof changes.
+//! Applies the effects of a right entry.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -14,11 +14,11 @@ use crate::device::TrustKind;
 use crate::method::{Kind, Method, MethodState, WRONG_CODES};
 use crate::store::{Session, Tx, Value};
 
-/// A device whose product gave it no label.
+/// The label of a device that the product did not name.
 const DEFAULT_DEVICE_LABEL: &str = "Device";
 
 impl Core {
-    /// A method that wrong codes paused is usable again after a proof by another one. What a carrier or a stop page paused is
+    /// Resumes methods that wrong codes paused, after a proof by another method. Pauses by a carrier or a stop page stay.
     /// not.
     async fn resume_methods(
         &self, tx: &mut Tx, locked: &mut Locked, purpose: Purpose, proved: Uuid,
@@ -36,7 +36,7 @@ impl Core {
         Ok(())
     }
 
-    /// A paused method has proved itself: it is written down, and told to the others while two-step verification is on.
+    /// Writes the event of a resumed method. Sends a notice to the others while two-step verification is on.
     async fn notify_resumed(
         &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
     ) -> Result<(), FlowError> {
@@ -51,8 +51,9 @@ impl Core {
         Ok(())
     }
 
-    /// Whether as many other accounts as may have a phone's number have it by now. Asked again when its first code is typed:
-    /// until then it did not count.
+    /// Returns whether the maximum number of other accounts has a phone's number. Checked again at the first code, because
+    /// a
+    /// pending phone does not count.
     pub(super) async fn is_shared(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: Uuid,
     ) -> Result<bool, FlowError> {
@@ -103,7 +104,7 @@ impl Core {
             let data = json!({"challenge": challenge.id});
             self.event(tx, &locked.account, "recovery.used", "user", data, now).await?;
             self.notify(tx, &locked.account, &locked.methods, "recovery_used", now).await?;
-            // A code from support is of another kind: no set of recovery codes has lost one.
+            // A code from support does not use up a recovery code.
             if locked.method(found.method).is_some_and(|m| m.kind == Kind::Recovery) {
                 new_recovery_code = Some(self.replace_recovery_code(tx, locked, slow).await?);
             }
@@ -115,7 +116,7 @@ impl Core {
         };
         let mut cookie = None;
         let kind = match challenge.purpose {
-            // The app is no browser: the page that goes on gives the cookie.
+            // The app is not a browser. The browser gets its cookie on the page that continues.
             _ if matches!(who, Requester::App) => None,
             Purpose::NewDevice => Some(TrustKind::Recognised),
             Purpose::SignIn if entry.trust => Some(TrustKind::Trusted),
@@ -136,12 +137,12 @@ impl Core {
         }
         self.verify(challenge, found.proof, acr, now);
         if let Requester::Product(_) = who {
-            // The back end gets the result at once; a browser that has the challenge open gets no ticket.
+            // The back end gets the result at once, so a browser with the open challenge gets no ticket.
             challenge.ticket_hash = None;
         }
         let may_ask = locked.methods.iter().any(|m| m.is_active() && m.kind == Kind::Phone);
         if found.proof == Proof::Recovery && new_recovery_code.is_none() && !may_ask {
-            // No page comes between: nothing keeps the user from going on.
+            // Over the API there is no page in between, so the ticket's life starts now.
             challenge.ticket_until = Some(crate::clock::after(now, crate::challenge::TICKET_LIFE));
         }
         let actor = if matches!(who, Requester::Product(_)) { "product" } else { "user" };
@@ -158,7 +159,7 @@ impl Core {
             self.end_support_cases(tx, locked, now).await?;
             self.resume_methods(tx, locked, challenge.purpose, found.method).await?;
         }
-        // A new method proves nothing to an account that is on: it was added behind a proof.
+        // A new method is no proof for an account that is on: adding it needed a proof.
         let proves = challenge.purpose != Purpose::Enrol || !locked.account.is_on();
         if let Some(session) = challenge.session.filter(|_| proves)
             && let Some(mut session) = tx.lock::<Session>(session).await?

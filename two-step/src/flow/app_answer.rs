@@ -1,4 +1,4 @@
-//! An app answers a request: it approves, denies, or fetches the code.
+//! The answers of an app to a request: approve, deny, or get a code.
 
 use std::time::Duration;
 
@@ -22,36 +22,36 @@ use crate::limit::Rule;
 use crate::method::DENIED;
 use crate::store::{Tx, Value};
 
-/// The second denial within this time pauses the app for as long.
+/// A second denial within this time pauses the app for the same time.
 const DENIAL_WINDOW: Duration = Duration::from_secs(3600);
 
-/// What an app's answer led to.
+/// The result of an app's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answered {
-    /// The browser may go on.
+    /// Approved: the browser may continue.
     Approved,
-    /// The user said "It was not me": the challenge has ended.
+    /// Denied: the challenge has ended.
     Denied {
-        /// Until when the app is asked nothing more, if this was the second time.
+        /// When the app's pause ends, if this was the second denial.
         paused_until: Option<Timestamp>,
     },
-    /// These are not the digits of the page.
+    /// The digits are wrong.
     Wrong {
-        /// Tries that are left.
+        /// Entries left.
         left: u32,
     },
-    /// No digits, or not as many as the page shows. Not counted.
+    /// Not digits, or not as many as the page shows. Not counted.
     Unreadable,
-    /// Not looked at: the account is paused.
+    /// The account is paused, so nothing was checked.
     Paused {
-        /// Until then.
+        /// When the pause ends.
         until: Timestamp,
         /// The database's time.
         now: Timestamp,
     },
-    /// A newer request took the place of this one.
+    /// A newer request replaced this one.
     Replaced,
-    /// The challenge has ended, or the app may not prove it now.
+    /// The challenge has ended, or the app cannot prove it now.
     Ended(ChallengeState),
 }
 
@@ -73,7 +73,7 @@ impl Core {
         let (mut tx, mut locked, mut challenge, mut request) = found;
         let digits = read_digits(typed, self.config().app.number_digits);
         let fits = digits.as_ref().is_some_and(|d| crate::seal::same(d, &self.app_digits(request.id)));
-        // The answer before may have been lost.
+        // Repeated, because the previous answer may have been lost.
         if request.state == RequestState::Approved && fits {
             tx.commit().await?;
             return Ok(Answered::Approved);
@@ -101,9 +101,9 @@ impl Core {
             .accept_entry(&mut tx, &mut locked, &mut challenge, &found, &Entry::default(), &Requester::App, &[], None)
             .await?;
         debug_assert!(matches!(entered, Entered::Verified { .. }));
-        // The limit is for requests that nobody wanted.
+        // The user approved, so earlier requests no longer count against the limit of unwanted ones.
         clear(&mut tx, &self.keys, &app_requests(&self.config(), &locked.account)).await?;
-        // The ticket stays valid until the browser goes on.
+        // The ticket stays valid until the browser continues.
         challenge.ticket_until = Some(challenge.expires_at.max(after(locked.now, TICKET_LIFE)));
         tx.update(&locked.account).await?;
         tx.update(&challenge).await?;
@@ -113,8 +113,9 @@ impl Core {
         Ok(Answered::Approved)
     }
 
-    /// "It was not me": the challenge ends. The second time within an hour, by any app of the account, this app is asked nothing
-    /// more for an hour, and all other methods are told.
+    /// Denies a request ("It was not me"), which ends the challenge. After two denials within an hour, by any app of the
+    /// account,
+    /// this app gets no requests for an hour, and all other methods get a notice.
     pub async fn deny(&self, call: &AppCall, request: Uuid) -> Result<Answered, FlowError> {
         let Some((mut tx, mut locked, mut challenge, mut request)) = self.lock_request(call, request).await?
         else {
@@ -163,7 +164,7 @@ impl Core {
         self.notify_pause(tx, locked, method, DENIED).await
     }
 
-    /// Apps whose pause is over are asked again.
+    /// Ends the expired pauses of apps.
     pub async fn resume_apps(&self) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let now = Value::Int(tx.now().await?.as_millisecond());
@@ -193,7 +194,7 @@ impl Core {
         Ok(())
     }
 
-    /// The code of a request, for a user who rather types it on the page.
+    /// Returns the code of a request, for a user who prefers to type it on the page.
     pub async fn app_code(
         &self, call: &AppCall, request: Uuid,
     ) -> Result<Result<(Digits, Timestamp), Answered>, FlowError> {
@@ -206,14 +207,14 @@ impl Core {
         }
         let method = locked.method(request.method).ok_or(FlowError::Missing("method"))?;
         let (code, digits) = self.live_code(&mut tx, &challenge, method, locked.now).await?;
-        // Another network is remembered: the same code may be fetched again from the browser's own.
+        // A fetch from another network is remembered, even if the browser's own network fetches the code later.
         request.other_network |= is_other_network(call, &challenge) == Some(true);
         tx.update(&request).await?;
         tx.commit().await?;
         Ok(Ok((digits, code.expires_at)))
     }
 
-    /// Locks a request with its account and challenge. None where the request is not this app's.
+    /// Locks a request with its account and challenge. Returns `None` if the request is not for this app.
     async fn lock_request(
         &self, call: &AppCall, request: Uuid,
     ) -> Result<Option<(Tx, Locked, Challenge, AppRequest)>, FlowError> {
@@ -225,7 +226,7 @@ impl Core {
         Ok(Some((tx, locked, challenge, request)))
     }
 
-    /// Why a request takes no answer any more; none where it does.
+    /// Returns why a request does not accept an answer, or `None` if it does.
     fn closed_as(
         &self, locked: &Locked, challenge: &Challenge, request: &AppRequest, call: &AppCall,
     ) -> Option<Answered> {

@@ -1,4 +1,4 @@
-//! A challenge asks an app: "Is this you?"
+//! Sends a challenge's request ("Is this you?") to an app.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::method::Method;
 use crate::seal::{Hashed, Sealed};
 use crate::store::{OutboxKind, Tx, Value, new_id_at};
 
-/// A push older than this is not sent: the page has offered other ways.
+/// Maximum age of a push. After this time the page has offered other methods.
 const PUSH_LIFE: Duration = Duration::from_secs(60);
 
 impl Core {
-    /// Asks an app, within a transaction that has the locks. One request of an account is open at a time; asking again for
-    /// the same challenge changes nothing.
+    /// Creates a request in a transaction that holds the locks. An account has one open request. A second call for the same
+    /// challenge changes nothing.
     pub(super) async fn ask_app(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method,
     ) -> Result<Result<(), SendRefused>, FlowError> {
@@ -64,7 +64,7 @@ impl Core {
         Ok(Ok(()))
     }
 
-    /// Until when no more requests go to the apps of an account.
+    /// Returns until when the limit of requests to the account's apps is reached.
     pub(super) async fn app_full_until(&self, snapshot: &ChallengeSnapshot) -> Result<Option<Timestamp>, FlowError> {
         let config = self.config();
         let limit = app_requests(&config, &snapshot.account);
@@ -72,7 +72,7 @@ impl Core {
         limited_until(&mut tx, &self.keys, &[limit], snapshot.now).await
     }
 
-    /// The digits that the page of a request shows.
+    /// Returns the digits that the page of a request shows.
     pub fn app_digits(&self, request: Uuid) -> String {
         let mac = self.keys.hash_bytes(Hashed::AppDigits, &[request.as_bytes()]);
         digits_of(&mac, self.config().app.number_digits)

@@ -1,4 +1,4 @@
-//! What an app is asked, and how it waits for that. All waiting apps of a process share one look into the database.
+//! Open requests of apps, and long polls for them. All waiting apps of a process share one query.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,38 +18,38 @@ use crate::app_request::AppRequest;
 use crate::challenge::Challenge;
 use crate::store::{Row, Value};
 
-/// The time between two queries: another process may have made or ended a request.
+/// Interval of the query. Another process may have created or ended a request.
 const QUERY_INTERVAL: Duration = Duration::from_secs(1);
-/// The least time between two queries, however many requests are made and ended.
+/// Minimum time between two queries, however many requests change.
 const MIN_QUERY_INTERVAL: Duration = Duration::from_millis(50);
-/// Accounts in one statement.
+/// Maximum number of accounts in one query.
 const ACCOUNTS_PER_QUERY: usize = 500;
 
-/// A request as the app shows it.
+/// An open request with the data that the app shows.
 #[derive(Debug, Clone)]
 pub struct OpenAppRequest {
     /// The request.
     pub request: AppRequest,
-    /// What it proves.
+    /// The challenge.
     pub challenge: Challenge,
     /// The product.
     pub product: String,
-    /// Whether the browser is on another network than the app; none where the browser's is not known.
+    /// Whether the browser is on another network than the app; `None` if the browser's network is unknown.
     pub other_network: Option<bool>,
 }
 
-/// The apps that wait for a change of what they are asked.
+/// The apps that wait for a change of their requests.
 #[derive(Debug, Default)]
 pub(crate) struct AppWaits {
-    /// Wakes the look after a commit that made or ended a request.
+    /// Wakes the query loop after a commit that created or ended a request.
     pub(super) changed: Arc<Notify>,
     waiting: Mutex<HashMap<u64, Waiting>>,
     count: AtomicU64,
-    /// Whether the process stops: nobody waits any more.
+    /// Set at shutdown. Then no app waits any more.
     closed: AtomicBool,
 }
 
-/// What a waiting app knows, and what a look finds: the thumbprint of its key, and the open request.
+/// The state that a waiting app knows or that a query returned: the thumbprint of its key, and the open request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct AppState {
     thumbprint: Option<String>,
@@ -65,27 +65,27 @@ struct Waiting {
 }
 
 impl AppWaits {
-    /// Apps that wait now: account, method, and what each knows, by the number of its wait.
+    /// Returns the waiting apps: number of the wait, account, method, and known state.
     fn now(&self) -> Vec<(u64, Uuid, Uuid, AppState)> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.iter().map(|(n, w)| (*n, w.account, w.method, w.known.clone())).collect()
     }
 
-    /// Wakes everybody, for good.
+    /// Wakes all waiting apps, and prevents new waits.
     fn close(&self) {
-        // Set first, so that later waiters see it; earlier ones are in the map.
+        // Set before the map is cleared, so that every later wait sees it.
         self.closed.store(true, Ordering::SeqCst);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn wake(&self, number: u64) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        // The app may have gone meanwhile.
+        // The app may have disconnected.
         let _ = waiting.map(|waiting| waiting.wake.send(()));
     }
 }
 
-/// The wait of one app; it ends when this is dropped.
+/// The wait of one app. Dropping it ends the wait.
 struct WaitGuard<'w> {
     waits: &'w AppWaits,
     number: u64,
@@ -98,7 +98,8 @@ impl Drop for WaitGuard<'_> {
 }
 
 impl Core {
-    /// What an app is asked now, and the database's time. Fails if its key was removed or replaced since the call.
+    /// Returns the open requests of an app, and the database's time. Fails if the key was removed or replaced since the
+    /// call.
     pub async fn app_requests(&self, call: &AppCall) -> Result<(Vec<OpenAppRequest>, Timestamp), FlowError> {
         let mut tx = self.store.begin().await?;
         let key = tx.get::<AppKey>(call.key.method).await?;
@@ -106,7 +107,7 @@ impl Core {
             return Err(FlowError::Missing("app"));
         }
         let now = tx.now().await?;
-        // By account: it has an index of the open requests, and one open request at most.
+        // By account, which has an index of open requests. An account has at most one.
         let open = "where account = $1 and state = 'open' order by id";
         let mut found = vec![];
         let mut requests = tx.select::<AppRequest>(open, &[Value::Uuid(call.key.account)]).await?;
@@ -124,18 +125,19 @@ impl Core {
         Ok((found, now))
     }
 
-    /// How many apps wait in this process.
+    /// The number of waiting apps in this process.
     pub fn waiting_apps(&self) -> usize {
         self.app_waits.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether the process stops, and waits end as they are.
+    /// Returns whether the process is shutting down.
     pub fn waits_are_closed(&self) -> bool {
         self.app_waits.closed.load(Ordering::SeqCst)
     }
 
-    /// Returns when the app is asked something else than `seen`, has lost its key, or when the process stops. Works while [`Core::watch_apps`]
-    /// runs.
+    /// Waits until the app's open request differs from `seen`, its key changes, or the process shuts down.
+    /// [`Core::watch_apps`]
+    /// must run.
     pub async fn wait_for_app_change(&self, key: &AppKey, seen: Option<Uuid>) {
         let (wake, woken) = oneshot::channel();
         let number = self.app_waits.count.fetch_add(1, Ordering::Relaxed);
@@ -146,16 +148,16 @@ impl Core {
         if self.waits_are_closed() {
             return;
         }
-        // An error is a wake too: the map was cleared.
+        // An error also means a wake-up: the map was cleared.
         let _ = woken.await;
     }
 
-    /// Looks for changes, for all apps that wait, until `stop`.
+    /// Queries for changes for all waiting apps, until `stop` is cancelled.
     pub async fn watch_apps(&self, stop: CancellationToken) {
         loop {
             let changed = self.app_waits.changed.notified();
             tokio::pin!(changed);
-            // A commit during the look leads to another look.
+            // Registered before the query, so that a commit during the query causes another one.
             changed.as_mut().enable();
             if let Err(e) = self.wake_changed_apps().await {
                 tracing::debug!(reason = %e, "apps that wait learn of changes later");
@@ -170,7 +172,7 @@ impl Core {
     }
 
     async fn wake_changed_apps(&self) -> Result<(), FlowError> {
-        // The waiting apps are read first: the query is then newer than what each of them has seen.
+        // The waiting apps are read first, so the query is newer than their known states.
         let waiting = self.app_waits.now();
         if waiting.is_empty() {
             return Ok(());
@@ -190,7 +192,7 @@ impl Core {
         Ok(())
     }
 
-    /// The apps of some accounts, by method: their keys, and their open requests.
+    /// Returns the state of the apps of these accounts, by method.
     async fn query_apps(&self, accounts: &[Uuid]) -> Result<Vec<(Uuid, AppState)>, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;
@@ -213,7 +215,7 @@ impl Core {
     }
 }
 
-/// Whether the app calls from another network than the browser's, as far as both are known.
+/// Returns whether the app's network differs from the browser's, if both are known.
 pub(super) fn is_other_network(call: &AppCall, challenge: &Challenge) -> Option<bool> {
     Some(call.client_hash.as_ref()? != challenge.client_hash.as_ref()?)
 }

@@ -1,4 +1,4 @@
-//! otpost hears whether codes came back right, and what it need not send any more.
+//! Sends feedback about codes to otpost, and cancels dispatches that are not needed any more.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::challenge::Challenge;
 use crate::clock::after;
 use crate::store::{Dispatch, OutboxKind, Tx, Value};
 
-/// How long the relay tries to tell otpost.
+/// How long publishing feedback is retried.
 const RETRY_LIFE: Duration = Duration::from_secs(600);
 
 impl Core {
-    /// Tells otpost that a code came back right, and takes back what is still under way.
+    /// Reports a right code to otpost, and cancels dispatches in progress.
     pub(super) async fn settle_dispatches(
         &self, tx: &mut Tx, challenge: &Challenge, group: Option<Uuid>, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -39,7 +39,7 @@ impl Core {
         Ok(())
     }
 
-    /// Tells otpost that a code came back wrong.
+    /// Reports a wrong code to otpost.
     pub(super) async fn report_wrong_code(
         &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -52,7 +52,7 @@ impl Core {
         Ok(())
     }
 
-    /// A challenge is over: its codes are deleted, and otpost sends nothing more.
+    /// Deletes the codes of an ended challenge, and cancels its dispatches.
     pub(super) async fn forget_codes(
         &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -65,7 +65,7 @@ impl Core {
         Ok(())
     }
 
-    /// Tells otpost to send nothing more of a dispatch. `account` is none where the user is erased.
+    /// Cancels a dispatch at otpost. `account` is `None` if the user is erased.
     pub(super) async fn enqueue_cancel(
         &self, tx: &mut Tx, dispatch: &Dispatch, account: Option<Uuid>, now: Timestamp,
     ) -> Result<(), FlowError> {

@@ -1,5 +1,6 @@
-//! Products read their events in an order that never changes: an event that a reader has not seen never comes before one that
-//! it has. The ids do not give such an order: a transaction that began earlier may commit later.
+//! Reads events in a stable order: a new event never appears before one that a reader has seen. The order of ids is not
+//! stable,
+//! because a transaction that began earlier may commit later.
 
 use uuid::Uuid;
 
@@ -8,11 +9,11 @@ use super::users::ERASED_EVENT_KIND;
 use super::{Core, FlowError};
 use crate::store::{Event, Tx, Value};
 
-/// Events that one statement numbers.
+/// Maximum number of events that one statement numbers.
 const EVENTS_PER_STATEMENT: u64 = 2000;
 
 impl Core {
-    /// A product's events after one of them, oldest first.
+    /// Returns a product's events after one of them, oldest first.
     pub async fn events_after(
         &self, product: &str, after: Uuid, limit: u32,
     ) -> Result<Vec<Event>, FlowError> {
@@ -26,7 +27,7 @@ impl Core {
         Ok(tx.select::<Event>(rest, &values).await?)
     }
 
-    /// Numbers the events that are committed and have no number yet. One transaction at a time numbers.
+    /// Numbers the committed events that have no number yet. Only one transaction does so at a time.
     pub async fn number_events(&self) -> Result<(), FlowError> {
         loop {
             let mut tx = self.store.begin().await?;
@@ -47,7 +48,7 @@ impl Core {
     }
 }
 
-/// The place of an event. One that was swept is 400 days old: those with lower ids have been read by then.
+/// Returns the position of an event. If it was swept, it is 400 days old, and events with lower ids have been read.
 async fn position_of(tx: &mut Tx, product: Value, event: Uuid) -> Result<i64, FlowError> {
     let own = "select seq from event where id = $1";
     if let Some(row) = tx.query(own, &[Value::Uuid(event)]).await?.first() {

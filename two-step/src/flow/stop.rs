@@ -1,4 +1,4 @@
-//! "It was not me": the page that each notice links to.
+//! The stop page ("It was not me") that each notice links to.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -11,37 +11,37 @@ use crate::method::{Method, MethodState, STOPPED as PAUSED};
 use crate::seal::Hashed;
 use crate::store::{NoticeToken, Value};
 
-/// What stands in place of the word once a notice was stopped.
+/// Stored as the kind of a notice after it was stopped.
 const STOPPED_NOTICE: &str = "stopped";
 /// Life of a notice's link.
 const STOP_LINK_LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
 
-/// A notice, as its stop page shows it.
+/// A notice with the data of its stop page.
 #[derive(Debug, Clone)]
 pub struct NoticeDetails {
-    /// Whose account.
+    /// The account.
     pub account: Account,
-    /// What happened, in a fixed word; none where it was stopped before.
+    /// The kind of notice; `None` after it was stopped.
     pub about: Option<String>,
-    /// The method that was added or is used again, while the account has it.
+    /// The added or resumed method, if the account still has it.
     pub method: Option<Method>,
-    /// When.
+    /// The time of the notice.
     pub at: Timestamp,
 }
 
 /// The result of stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopOutcome {
-    /// Everything was stopped.
+    /// Everything was stopped now.
     Stopped,
-    /// It was stopped before.
+    /// It was already stopped.
     Before,
-    /// The link is too old, or was never given out.
+    /// The link has expired or is unknown.
     TooLate,
 }
 
 impl Core {
-    /// Looks at a notice by the token of its link. None where the link is too old, or was never given out.
+    /// Returns a notice by the token of its link; `None` if the link has expired or is unknown.
     pub async fn notice_details(&self, token: &str) -> Result<Option<NoticeDetails>, FlowError> {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::Notice, token);
@@ -57,8 +57,8 @@ impl Core {
         Ok(Some(NoticeDetails { account, about, method, at: before(notice.until, STOP_LINK_LIFE) }))
     }
 
-    /// Ends the account's challenges, sessions, trusts and support cases, and pauses the method that was added. The product
-    /// hears `account.alarm`.
+    /// Ends the account's challenges, sessions, trusts and support cases, and pauses the added method. Writes the event
+    /// `account.alarm` for the product.
     pub async fn stop(&self, token: &str) -> Result<StopOutcome, FlowError> {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::Notice, token);
