@@ -19,7 +19,7 @@ use crate::push::Vapid;
 use crate::relay::{ConcurrencyLimit, Relay};
 use crate::seal::Keys;
 use crate::store::Store;
-use crate::{api, otpost_events, ops, sweep};
+use crate::{api, ops, otpost_events, sweep};
 
 /// Interval of the deletion of expired rows.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -119,7 +119,7 @@ fn spawn_workers(
     tasks.spawn(async move {
         loop {
             if let Err(e) = sweep::sweep(&core).await {
-                tracing::warn!(reason = %e, "rows that are over are not deleted yet");
+                tracing::warn!(reason = %e, "expired rows not deleted: it will be retried");
             }
             tokio::select! {
                 () = sweep_stop.cancelled() => return,

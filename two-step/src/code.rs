@@ -95,8 +95,7 @@ pub(crate) fn digits_in(text: &str) -> Option<Zeroizing<String>> {
 }
 
 /// Returns the ASCII digits and upper-case letters of an entry without its separators, or `None` if it is too long or has
-/// other
-/// characters.
+/// other characters.
 fn characters_in(text: &str) -> Option<Zeroizing<String>> {
     if text.chars().count() > MAX_ENTRY_CHARS {
         return None;

@@ -94,8 +94,7 @@ impl Device {
             Presented::Good => {
                 self.seen_at = now;
                 // The current secret shows that the browser has it. The previous one means that the last answer was lost,
-                // or that another
-                // tab was faster. Then the current secret is sent again.
+                // or that another tab was faster. Then the current secret is sent again.
                 if generation == self.generation && now >= self.overlap_until {
                     self.generation += 1;
                     self.overlap_until = after(now, SECRET_OVERLAP);

@@ -16,10 +16,10 @@ const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
     /// The server is unreachable or answered with a temporary error.
-    #[error("the mail server does not take mail now")]
+    #[error("the mail server is unreachable or refuses mail for now")]
     Unavailable,
     /// The server rejected the mail, or the mail is malformed. A retry would not help.
-    #[error("the mail server refuses the mail")]
+    #[error("the mail server rejected the mail")]
     Refused,
 }
 

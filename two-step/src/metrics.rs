@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::challenge::{ChallengeState, Proof, Purpose};
-use crate::flow::{Answered, Entered, DispatchEvent};
+use crate::flow::{Answered, DispatchEvent, Entered};
 use crate::store::OutboxKind;
 
 /// A label value.
@@ -101,8 +101,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Returns all metrics in the `OpenMetrics` text format. `waiting` is the number of outbox rows and the age of the
-    /// oldest in
-    /// seconds.
+    /// oldest in seconds.
     pub fn text(&self, waiting: i64, oldest_s: i64) -> String {
         self.waiting.set(waiting);
         self.oldest.set(oldest_s);
@@ -113,7 +112,9 @@ impl Metrics {
 
     /// Counts a challenge that a back end created.
     pub(crate) fn count_challenge(&self, product: &str, purpose: Purpose) {
-        self.challenges.get_or_create(&ChallengeLabels { product: product.to_owned(), purpose: purpose.into() }).inc();
+        self.challenges
+            .get_or_create(&ChallengeLabels { product: product.to_owned(), purpose: purpose.into() })
+            .inc();
     }
 
     /// Counts a verified challenge.

@@ -74,7 +74,7 @@ async fn place_due_calls(core: &Core) -> Result<(), FlowError> {
     drop(tx);
     for dispatch in due {
         if let Err(e) = core.place_call_again(dispatch.id).await {
-            tracing::error!(dispatch = %dispatch.id, reason = %e, "a call cannot be ordered anew");
+            tracing::error!(dispatch = %dispatch.id, reason = %e, "cannot place a due call again");
         }
     }
     Ok(())
@@ -100,12 +100,12 @@ async fn read_back(core: &Core, carrier: &dyn Carrier) -> Result<(), FlowError> 
             match carrier.read_back(dispatch.id).await {
                 Ok(Some(event)) => {
                     if let Err(e) = core.receive_event(&event).await {
-                        tracing::error!(dispatch = %dispatch.id, reason = %e, "an event cannot be written down");
+                        tracing::error!(dispatch = %dispatch.id, reason = %e, "cannot store an otpost event");
                     }
                 }
                 Ok(None) => {}
                 Err(unavailable) => {
-                    tracing::warn!(reason = unavailable.0, "otpost cannot be asked about dispatches");
+                    tracing::warn!(reason = unavailable.0, "cannot read dispatches back from otpost");
                     return Ok(());
                 }
             }

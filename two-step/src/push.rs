@@ -1,6 +1,5 @@
 //! Web Push (RFC 8030) without a body: a push wakes an app, which then fetches its requests. VAPID (RFC 8292) identifies
-//! the
-//! sender.
+//! the sender.
 
 use std::time::Duration;
 
@@ -136,10 +135,10 @@ pub async fn push(
         Ok(404 | 410) => Ok(Pushed::Gone),
         Ok(200..=299) => Ok(Pushed::Taken),
         Ok(status @ 400..=499) if !matches!(status, 408 | 425 | 429) => {
-            tracing::warn!(status, host = endpoint.0.host_str(), "a push service refuses a push");
+            tracing::warn!(status, host = endpoint.0.host_str(), "push service rejected a push");
             Ok(Pushed::Refused)
         }
-        Ok(status) => Err(format!("the push service answers {status}")),
+        Ok(status) => Err(format!("the push service answered {status}")),
         Err(_) => Err("the push service cannot be reached".to_owned()),
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::concurrency::ConcurrencyLimit;
 use crate::carrier::{Carrier, Published};
 use crate::clock::after;
-use crate::flow::{Core, FlowError, DispatchEvent};
+use crate::flow::{Core, DispatchEvent, FlowError};
 use crate::mail::{MailError, Mailer};
 use crate::metrics;
 use crate::push::{Endpoint, Pushed, Vapid};
@@ -34,7 +34,7 @@ const MAX_CONCURRENT_ROWS: usize = 32;
 const MAX_WEBHOOKS_PER_PRODUCT: usize = 8;
 /// Time after which rows of a killed relay can be taken again.
 const LEASE: Duration = Duration::from_secs(15);
-/// Time-out of publishing one row. It is shorter than the lease, so a row is never published twice at a time.
+/// Time-out of publishing one row. It is shorter than the lease.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(12);
 /// Interval of the outbox query. A commit wakes the relay earlier.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -71,8 +71,7 @@ impl Relay {
     }
 
     /// Publishes rows of these kinds while there is capacity; a row that hangs does not block the others. Each row has its
-    /// own
-    /// task: this loop waits for the database, and must not delay the end of a row's transaction.
+    /// own task: this loop waits for the database, and must not delay the end of a row's transaction.
     async fn run_queue(self: Arc<Self>, kinds: &'static [OutboxKind], stop: &CancellationToken) {
         let mut in_flight = JoinSet::new();
         let mut poll = true;
@@ -89,7 +88,7 @@ impl Relay {
                             in_flight.spawn(async move { relay.publish(row).await });
                         }
                     }
-                    Err(e) => tracing::warn!(reason = %e, "the outbox cannot be read"),
+                    Err(e) => tracing::warn!(reason = %e, "cannot query the outbox"),
                 }
             }
             poll = tokio::select! {
@@ -172,14 +171,15 @@ impl Relay {
 
     fn open(&self, row: &OutboxRow) -> Result<Json, FlowError> {
         let plain = self.core.keys.open(Sealed::Outbox, row.id, &row.body_sealed)?;
-        serde_json::from_slice(&plain).map_err(|_| FlowError::Internal("a body of the outbox is no JSON"))
+        serde_json::from_slice(&plain)
+            .map_err(|_| FlowError::Internal("the body of an outbox row is not JSON"))
     }
 
     async fn try_once(&self, row: &OutboxRow, body: &Json) -> Result<Outcome, FlowError> {
         match row.kind {
             OutboxKind::Mail => {
                 let Some(mailer) = &self.mailer else {
-                    tracing::warn!("a mail is dropped: smtp.url is not set");
+                    tracing::warn!("mail dropped: smtp.url is not set");
                     self.core.mail_refused(row.subject).await?;
                     return Ok(Outcome::Done);
                 };
@@ -189,7 +189,7 @@ impl Relay {
                         Outcome::Done
                     }
                     Err(MailError::Refused) => {
-                        tracing::warn!("a mail is dropped: the mail server refuses it");
+                        tracing::warn!("mail dropped: the mail server rejected it");
                         self.core.mail_refused(row.subject).await?;
                         Outcome::Done
                     }
@@ -199,7 +199,9 @@ impl Relay {
             OutboxKind::Webhook => {
                 let product = body["product"].as_str().unwrap_or_default();
                 let Some(_permit) = self.webhooks.acquire(product, MAX_WEBHOOKS_PER_PRODUCT) else {
-                    return Ok(Outcome::Retry { reason: "the product's receiver is slow".to_owned() });
+                    return Ok(Outcome::Retry {
+                        reason: "too many concurrent webhook requests of this product".to_owned(),
+                    });
                 };
                 Ok(match webhook::post(&self.core.config(), &self.client, body).await {
                     Ok(()) => Outcome::Done,
@@ -237,8 +239,14 @@ impl Relay {
     async fn apply_result(&self, row: &OutboxRow, published: Published) -> Result<Outcome, FlowError> {
         match (row.kind, published) {
             (OutboxKind::Dispatch, Published::Refused { state, reason, retry_after_s }) => {
-                let event =
-                    DispatchEvent { dispatch: row.subject, sequence: 1, state, channel: None, reason, retry_after_s };
+                let event = DispatchEvent {
+                    dispatch: row.subject,
+                    sequence: 1,
+                    state,
+                    channel: None,
+                    reason,
+                    retry_after_s,
+                };
                 self.core.receive_event(&event).await?;
             }
             (OutboxKind::Dispatch, _) => self.core.dispatch_confirmed(row.subject).await?,

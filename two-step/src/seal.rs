@@ -98,13 +98,13 @@ pub enum Hashed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// Not of the form `v1.<kid>.<base64url>`.
-    #[error("a sealed value has a wrong form")]
+    #[error("a sealed value is malformed")]
     Form,
     /// Sealed under a root that is not configured.
     #[error("a value is sealed under a root that is not configured: add it to keys.previous")]
     UnknownRoot,
     /// Wrong key or row, or the value was changed.
-    #[error("a sealed value does not open: wrong root, or it was changed")]
+    #[error("a sealed value cannot be opened: wrong root, or it was changed")]
     DoesNotOpen,
 }
 

@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Cases;
 use two_step::challenge::{Challenge, ChallengeState, Proof};
-use two_step::flow::{Claimed, Created, Entered, Entry, FlowError, DispatchEvent, Redeemed};
+use two_step::flow::{Claimed, Created, DispatchEvent, Entered, Entry, FlowError, Redeemed};
 use two_step::method::Channel;
 use two_step::store::{DispatchState, OutboxKind};
 use uuid::Uuid;
 
-use support::user::{CreatedChallenge, Authenticator, User, last_part, ticket};
+use support::user::{Authenticator, CreatedChallenge, User, last_part, ticket};
 use support::world::{Backend, World};
 
 /// What somebody does. A number picks one of the challenges, codes or browsers that there are by then.
@@ -221,7 +221,8 @@ impl Play {
                 let state = if failed { DispatchState::Failed } else { DispatchState::Delivered };
                 let channel = Some(Channel::Sms);
                 let dispatch = sent.dispatch;
-                let event = DispatchEvent { dispatch, sequence, state, channel, reason: None, retry_after_s: None };
+                let event =
+                    DispatchEvent { dispatch, sequence, state, channel, reason: None, retry_after_s: None };
                 flows.receive_event(&event).await.unwrap();
             }
             Action::Wait { seconds } => self.world.advance(seconds),

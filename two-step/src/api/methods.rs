@@ -1,4 +1,4 @@
-//! The methods of a user, without our pages.
+//! The endpoints of methods, for products with their own pages.
 
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ use crate::flow::{AddRefused, Author, Change, ChangeRefused, Entered, Entry, Req
 use crate::method::{Channel, Kind, Method, MethodState};
 use crate::number::BadNumber;
 
-/// A method as the product may see it.
+/// A method, as the product sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MethodAnswer {
     /// Its id.
     id: Uuid,
     /// Its kind.
     kind: Kind,
-    /// Where it stands.
+    /// The state.
     state: MethodState,
     /// The last two digits of a number, or the first letter and the domain of an address.
     hint: String,
@@ -38,7 +38,7 @@ pub(super) struct MethodAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     label: Option<String>,
-    /// Whether it is tried first.
+    /// Whether it is preferred.
     preferred: bool,
 }
 
@@ -55,31 +55,31 @@ impl From<&Method> for MethodAnswer {
     }
 }
 
-/// A method to add.
+/// The method to add.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum NewMethodBody {
-    /// A telephone. Its first code goes out at once; the same request again sends it again.
+    /// A telephone. Its first code is sent at once. The same request again sends the code again.
     Phone {
         /// The number, as the user typed it.
         target: String,
-        /// The country that a national number is of (ISO 3166); without it the number begins with `+` or `00`.
+        /// The country of a national number (ISO 3166). Without it the number begins with `+` or `00`.
         #[serde(default)]
         country: Option<String>,
         /// By text or by call.
         #[serde(default)]
         channel: Option<Channel>,
-        /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+        /// The `jti` of a result for `confirm`. Required while two-step verification is on.
         #[serde(default)]
         proof: Option<Uuid>,
     },
     /// An authenticator app.
     Totp {
-        /// The user's name, as the app shows it. The product's id of the user where it is missing.
+        /// The user's name for the app; default: the product's id of the user.
         #[serde(default)]
         #[schema(max_length = 64)]
         display_name: Option<String>,
-        /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+        /// The `jti` of a result for `confirm`. Required while two-step verification is on.
         #[serde(default)]
         proof: Option<Uuid>,
     },
@@ -87,13 +87,13 @@ pub(super) enum NewMethodBody {
     Email {
         /// The address.
         target: String,
-        /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+        /// The `jti` of a result for `confirm`. Required while two-step verification is on.
         #[serde(default)]
         proof: Option<Uuid>,
     },
 }
 
-/// A method that waits for its first code.
+/// A pending method.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct NewMethodAnswer {
     /// Its id.
@@ -102,11 +102,11 @@ pub(super) struct NewMethodAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next_send_at: Option<Timestamp>,
-    /// The key of an authenticator in base32.
+    /// The authenticator's key in base32.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     key: Option<String>,
-    /// The same as an `otpauth` URI, for a QR code.
+    /// The same key as an `otpauth` URI, for a QR code.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     uri: Option<String>,
@@ -114,7 +114,7 @@ pub(super) struct NewMethodAnswer {
 
 /// Add a method
 ///
-/// It counts once its first code is verified.
+/// The method is active after its first code was verified.
 #[utoipa::path(
     post,
     operation_id = "addMethod",
@@ -189,24 +189,24 @@ pub(super) struct FirstCodeBody {
     code: String,
 }
 
-/// Whether a method's first code is right.
+/// The result of a method's first code.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(super) enum FirstCodeAnswer {
-    /// Right: the method is active.
+    /// The code is right, and the method is active.
     Verified,
-    /// Wrong, and counted.
+    /// The code is wrong.
     Wrong {
-        /// Entries that are left.
+        /// Entries left.
         left: u32,
-        /// Seconds that the authenticator's clock is behind, if that is why.
+        /// Seconds that the authenticator's clock is behind, if that is the cause.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         clock_behind_s: Option<i64>,
     },
 }
 
-/// Check the first code of a method
+/// Verify the first code of a method
 #[utoipa::path(
     post,
     operation_id = "verifyMethod",
@@ -272,11 +272,11 @@ fn last() -> Problem {
     Problem::not_ready(detail)
 }
 
-/// A proof, where one is needed.
+/// The proof for a change.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProofBody {
-    /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+    /// The `jti` of a result for `confirm`. Required while two-step verification is on.
     #[serde(default)]
     proof: Option<Uuid>,
 }
@@ -284,13 +284,13 @@ pub(super) struct ProofBody {
 /// A new set of recovery codes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RecoveryCodesAnswer {
-    /// Show them once, and do not keep them.
+    /// Show them once, and do not store them.
     codes: Vec<String>,
 }
 
-/// Make recovery codes
+/// Create recovery codes
 ///
-/// Ten codes, each good once. They replace the ones before.
+/// Ten codes, each valid once. They replace the earlier ones.
 #[utoipa::path(
     post,
     operation_id = "makeRecoveryCodes",

@@ -1,6 +1,5 @@
 //! otpost over RabbitMQ: publishes jobs and commands to the exchange `otpost`, and consumes events of `otpost.events` from
-//! our
-//! own queue.
+//! our own queue.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -77,8 +76,8 @@ impl Amqp {
         let connecting = Connection::connect_uri(self.uri.clone(), properties);
         let connected = timeout(TIMEOUT, connecting).await;
         connected
-            .map_err(|_| CarrierUnavailable("RabbitMQ does not answer in time".to_owned()))?
-            .map_err(|_| CarrierUnavailable("RabbitMQ cannot be connected to, or refuses the user".to_owned()))
+            .map_err(|_| CarrierUnavailable("RabbitMQ did not answer in time".to_owned()))?
+            .map_err(|_| CarrierUnavailable("cannot connect to RabbitMQ, or it refused the user".to_owned()))
     }
 
     /// Opens a channel with publisher confirms.
@@ -133,10 +132,10 @@ impl Amqp {
         let confirmed = timeout(TIMEOUT, publishing).await;
         match confirmed {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-            Ok(Ok(Confirmation::Ack(Some(_)))) => {
-                Err(CarrierUnavailable("no queue takes jobs: is otpost set up in this vhost?".to_owned()))
-            }
-            Ok(Ok(_)) => Err(CarrierUnavailable("RabbitMQ did not keep a message".to_owned())),
+            Ok(Ok(Confirmation::Ack(Some(_)))) => Err(CarrierUnavailable(
+                "no queue is bound for jobs: is otpost set up in this vhost?".to_owned(),
+            )),
+            Ok(Ok(_)) => Err(CarrierUnavailable("RabbitMQ rejected a message".to_owned())),
             Ok(Err(_)) | Err(_) => {
                 // It is unknown whether the broker has the message. The relay publishes it again.
                 *slot = None;
@@ -166,10 +165,12 @@ impl Amqp {
     }
 
     /// Passes an event on, and acknowledges it after it is stored.
-    async fn hand_over(&self, delivery: &Delivery, events: &mpsc::Sender<Event>) -> Result<(), CarrierUnavailable> {
+    async fn hand_over(
+        &self, delivery: &Delivery, events: &mpsc::Sender<Event>,
+    ) -> Result<(), CarrierUnavailable> {
         if let Some(event) = wire::read_event(&delivery.data) {
             let (stored, done) = oneshot::channel();
-            let gone = || CarrierUnavailable("an event was not written down; it comes again".to_owned());
+            let gone = || CarrierUnavailable("an event was not stored: it will be redelivered".to_owned());
             events.send(Event { event, stored }).await.map_err(|_| gone())?;
             done.await.map_err(|_| gone())?;
         }
@@ -217,7 +218,11 @@ impl Carrier for Amqp {
             }
             let wait = pause.next().unwrap_or(TIMEOUT);
             if let Err(CarrierUnavailable(reason)) = ended {
-                tracing::warn!(reason, retry_ms = wait.as_millis() as u64, "otpost's events are not heard");
+                tracing::warn!(
+                    reason,
+                    retry_ms = wait.as_millis() as u64,
+                    "otpost event stream failed: it will be reopened"
+                );
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -247,7 +252,9 @@ async fn declare_events(channel: &Channel) -> Result<(), lapin::Error> {
 }
 
 fn no_queue() -> CarrierUnavailable {
-    CarrierUnavailable("the queue two-step.events cannot be declared: is otpost set up in this vhost?".to_owned())
+    CarrierUnavailable(
+        "the queue two-step.events cannot be declared: is otpost set up in this vhost?".to_owned(),
+    )
 }
 
 fn broken() -> CarrierUnavailable {

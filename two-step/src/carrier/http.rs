@@ -61,7 +61,9 @@ impl Http {
         Ok(Self { client, base, bearer, tenant, key, missed: AtomicBool::new(true) })
     }
 
-    async fn post(&self, path: &str, body: &Json) -> Result<(StatusCode, Problem, Option<u64>), CarrierUnavailable> {
+    async fn post(
+        &self, path: &str, body: &Json,
+    ) -> Result<(StatusCode, Problem, Option<u64>), CarrierUnavailable> {
         let request =
             self.client.post(format!("{}{path}", self.base)).bearer_auth(self.bearer.expose_secret());
         let answer = request.json(body).timeout(TIMEOUT).send().await.map_err(|e| describe_error(&e))?;
@@ -88,13 +90,13 @@ impl Http {
             422 if problem.reason.as_deref() == Some("life") => refused(DispatchState::Expired),
             409 | 422 => {
                 let reason = problem.reason.as_deref().unwrap_or("none");
-                tracing::error!(status = status.as_u16(), reason, "otpost refuses a job");
+                tracing::error!(status = status.as_u16(), reason, "otpost rejected a job");
                 refused(DispatchState::Refused)
             }
             401 | 403 => Err(CarrierUnavailable(
                 "otpost does not accept otpost.key: make one with `otpost keys create`".to_owned(),
             )),
-            other => Err(CarrierUnavailable(format!("otpost answers {other}"))),
+            other => Err(CarrierUnavailable(format!("otpost answered {other}"))),
         }
     }
 
@@ -107,7 +109,10 @@ impl Http {
             .map_err(|_| CarrierUnavailable("no answer in time".to_owned()))?;
         let answer = answer.map_err(|e| describe_error(&e))?;
         if answer.status() != StatusCode::OK {
-            return Err(CarrierUnavailable(format!("otpost's events answer {}", answer.status().as_u16())));
+            return Err(CarrierUnavailable(format!(
+                "otpost's event stream answered {}",
+                answer.status().as_u16()
+            )));
         }
         self.missed.store(true, Ordering::Relaxed);
         let mut stream = answer.bytes_stream();
@@ -115,9 +120,9 @@ impl Http {
         loop {
             let chunk = tokio::time::timeout(STREAM_IDLE_TIMEOUT, stream.next())
                 .await
-                .map_err(|_| CarrierUnavailable("otpost's events are silent".to_owned()))?;
+                .map_err(|_| CarrierUnavailable("otpost's event stream was idle for too long".to_owned()))?;
             let Some(chunk) = chunk else {
-                return Err(CarrierUnavailable("otpost ended the stream of events".to_owned()));
+                return Err(CarrierUnavailable("otpost closed the event stream".to_owned()));
             };
             held.extend_from_slice(&chunk.map_err(|e| describe_error(&e))?);
             while let Some(end) = held.windows(2).position(|w| w == b"\n\n") {
@@ -125,7 +130,7 @@ impl Http {
                 self.read(&message, events).await;
             }
             if held.len() > MAX_EVENT_BYTES {
-                return Err(CarrierUnavailable("an event of otpost does not end".to_owned()));
+                return Err(CarrierUnavailable("an otpost event exceeds the size limit".to_owned()));
             }
         }
     }
@@ -168,10 +173,10 @@ impl Carrier for Http {
             // The dispatch was refused, or it has ended.
             404 | 409 => Ok(Published::NoNextStep),
             422 => {
-                tracing::error!(act, "otpost refuses an act");
+                tracing::error!(act, "otpost rejected a command");
                 Ok(Published::NoNextStep)
             }
-            other => Err(CarrierUnavailable(format!("otpost answers {other}"))),
+            other => Err(CarrierUnavailable(format!("otpost answered {other}"))),
         }
     }
 
@@ -196,7 +201,11 @@ impl Carrier for Http {
             }
             let wait = pause.next().unwrap_or(Duration::from_secs(10));
             if let Err(CarrierUnavailable(reason)) = ended {
-                tracing::warn!(reason, retry_ms = wait.as_millis() as u64, "otpost's events are not heard");
+                tracing::warn!(
+                    reason,
+                    retry_ms = wait.as_millis() as u64,
+                    "otpost event stream failed: it will be reopened"
+                );
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -214,7 +223,7 @@ impl Carrier for Http {
         match answer.status().as_u16() {
             200 => Ok(wire::read_timeline(&answer.bytes().await.map_err(|e| describe_error(&e))?)),
             404 => Ok(None),
-            other => Err(CarrierUnavailable(format!("otpost answers {other}"))),
+            other => Err(CarrierUnavailable(format!("otpost answered {other}"))),
         }
     }
 
@@ -226,8 +235,8 @@ impl Carrier for Http {
 /// Describes why a request failed, without the URL.
 fn describe_error(e: &reqwest::Error) -> CarrierUnavailable {
     let what = match e {
-        e if e.is_timeout() => "otpost does not answer in time",
-        e if e.is_connect() => "otpost cannot be connected to",
+        e if e.is_timeout() => "otpost did not answer in time",
+        e if e.is_connect() => "cannot connect to otpost",
         _ => "the connection to otpost broke",
     };
     CarrierUnavailable(what.to_owned())

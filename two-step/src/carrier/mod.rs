@@ -52,8 +52,7 @@ pub trait Carrier: Send + Sync {
     async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierUnavailable>;
 
     /// Receives events until `stop` is cancelled, and sends them one by one. An event is acknowledged after its `stored`
-    /// was
-    /// signalled.
+    /// was signalled.
     async fn receive_events(&self, events: mpsc::Sender<Event>, stop: CancellationToken);
 
     /// Returns the state of a dispatch, or `None` if the carrier cannot be queried or does not know the dispatch.

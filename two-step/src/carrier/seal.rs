@@ -1,6 +1,5 @@
 //! Seals the number and the code of a job for otpost: XChaCha20-Poly1305 under the tenant's key, bound to tenant, id and
-//! expiry
-//! (otpost's `docs/integrate.md`, "Plain or sealed").
+//! expiry (otpost's `docs/integrate.md`, "Plain or sealed").
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;

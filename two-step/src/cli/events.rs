@@ -40,7 +40,9 @@ impl Events {
                     println!("{}  {}  {}  {}  {}", e.id, e.at, e.kind, e.user_ref, e.actor);
                 }
             }
-            let Some(last) = events.last().filter(|_| events.len() == PAGE_SIZE as usize) else { return Ok(()) };
+            let Some(last) = events.last().filter(|_| events.len() == PAGE_SIZE as usize) else {
+                return Ok(());
+            };
             after = last.id;
         }
     }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "demo")]
-pub(crate) use serve::{start_logs, shutdown_signal};
+pub(crate) use serve::{shutdown_signal, start_logs};
 
 use crate::config::{BadConfig, Config, DEFAULT};
 use crate::store::Store;

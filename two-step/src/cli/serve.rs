@@ -59,12 +59,12 @@ impl Serve {
                 }
                 Ok(mut config) => {
                     for key in config.keep_from(&app.core.config()) {
-                        tracing::warn!(key, "this key needs a restart: the old value stays in force");
+                        tracing::warn!(key, "this key needs a restart: the old value stays in use");
                     }
                     // The old values of these keys may not fit the rest of the new file.
                     if let Err(e) = config.check() {
                         let reason = &e.0;
-                        tracing::error!(reason, "reload failed: the file is good after a restart only");
+                        tracing::error!(reason, "reload failed: the file is valid only after a restart");
                         continue;
                     }
                     for warning in config.warnings() {
@@ -95,7 +95,7 @@ pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),
     };
-    started.map_err(|_| Failure::Failed("logs are written already".to_owned()))
+    started.map_err(|_| Failure::Failed("a log subscriber is already installed".to_owned()))
 }
 
 /// Resolves on Ctrl-C or SIGTERM.

@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::api::{NewKey, Scope};
 use crate::app::{self, App, Listeners};
-use crate::cli::{Failure, start_logs, shutdown_signal};
+use crate::cli::{Failure, shutdown_signal, start_logs};
 use crate::config::{Config, LogConfig, OtpostMode};
 use crate::seal::Keys;
 use embedded::Otpost;

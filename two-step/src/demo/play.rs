@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::scenarios::SCENARIOS;
-use super::{SCENARIO_TIMEOUT, Running};
+use super::{Running, SCENARIO_TIMEOUT};
 use crate::cli::Failure;
 
 /// Runs all scenarios, one after the other.
@@ -38,5 +38,5 @@ pub(super) async fn play(running: &Running, as_json: bool) -> Result<(), Failure
     } else {
         println!("\n{well} of {all} ended as they should, after {:.1} s.", began.elapsed().as_secs_f64());
     }
-    if well == all { Ok(()) } else { Err(Failure::Failed("not every round ended as it should".to_owned())) }
+    if well == all { Ok(()) } else { Err(Failure::Failed("not every scenario ended as expected".to_owned())) }
 }

@@ -78,8 +78,7 @@ async fn code(site: &str, number: &str, channel: &str, after: u64) -> anyhow::Re
 }
 
 /// Returns the code of a message: after the `#` of a text's last line, or the digits that a call spells. The pauses of a
-/// call
-/// are written in parentheses.
+/// call are written in parentheses.
 fn read_code(text: &str) -> Option<String> {
     let spoken =
         text.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect::<String>();

@@ -52,8 +52,7 @@ impl Core {
     }
 
     /// Returns whether the maximum number of other accounts has a phone's number. Checked again at the first code, because
-    /// a
-    /// pending phone does not count.
+    /// a pending phone does not count.
     pub(super) async fn is_shared(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: Uuid,
     ) -> Result<bool, FlowError> {

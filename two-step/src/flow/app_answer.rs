@@ -87,7 +87,8 @@ impl Core {
         }
         self.count_entry(&mut tx, &challenge, locked.now).await?;
         if !fits {
-            let left = self.count_wrong_entry(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
+            let left =
+                self.count_wrong_entry(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
             tx.update(&locked.account).await?;
             tx.update(&challenge).await?;
             tx.commit().await?;
@@ -98,7 +99,16 @@ impl Core {
         tx.update(&request).await?;
         let found = Match { other_network: request.other_network, ..Match::of(request.method, Proof::App) };
         let entered = self
-            .accept_entry(&mut tx, &mut locked, &mut challenge, &found, &Entry::default(), &Requester::App, &[], None)
+            .accept_entry(
+                &mut tx,
+                &mut locked,
+                &mut challenge,
+                &found,
+                &Entry::default(),
+                &Requester::App,
+                &[],
+                None,
+            )
             .await?;
         debug_assert!(matches!(entered, Entered::Verified { .. }));
         // The user approved, so earlier requests no longer count against the limit of unwanted ones.
@@ -114,8 +124,7 @@ impl Core {
     }
 
     /// Denies a request ("It was not me"), which ends the challenge. After two denials within an hour, by any app of the
-    /// account,
-    /// this app gets no requests for an hour, and all other methods get a notice.
+    /// account, this app gets no requests for an hour, and all other methods get a notice.
     pub async fn deny(&self, call: &AppCall, request: Uuid) -> Result<Answered, FlowError> {
         let Some((mut tx, mut locked, mut challenge, mut request)) = self.lock_request(call, request).await?
         else {
@@ -168,7 +177,8 @@ impl Core {
     pub async fn resume_apps(&self) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let now = Value::Int(tx.now().await?.as_millisecond());
-        let closed = tx.select::<AppKey>("where paused_until <= $1 order by method limit 1000", &[now]).await?;
+        let closed =
+            tx.select::<AppKey>("where paused_until <= $1 order by method limit 1000", &[now]).await?;
         drop(tx);
         for seen in closed {
             let mut tx = self.store.begin().await?;

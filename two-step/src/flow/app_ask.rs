@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::counting::{Count, count, limited_until};
 use super::events::Order;
-use super::{Core, FlowError, Locked, ChallengeSnapshot};
+use super::{ChallengeSnapshot, Core, FlowError, Locked};
 use crate::account::Account;
 use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, digits_of};
@@ -65,7 +65,9 @@ impl Core {
     }
 
     /// Returns until when the limit of requests to the account's apps is reached.
-    pub(super) async fn app_full_until(&self, snapshot: &ChallengeSnapshot) -> Result<Option<Timestamp>, FlowError> {
+    pub(super) async fn app_full_until(
+        &self, snapshot: &ChallengeSnapshot,
+    ) -> Result<Option<Timestamp>, FlowError> {
         let config = self.config();
         let limit = app_requests(&config, &snapshot.account);
         let mut tx = self.store.begin().await?;

@@ -102,7 +102,9 @@ impl Core {
     }
 
     /// Checks that a request was signed now, and stores its nonce. Fails for a replay.
-    pub(super) async fn check_freshness(&self, tx: &mut Tx, claim: &Claim) -> Result<Result<(), AppRefused>, FlowError> {
+    pub(super) async fn check_freshness(
+        &self, tx: &mut Tx, claim: &Claim,
+    ) -> Result<Result<(), AppRefused>, FlowError> {
         let now = tx.now().await?;
         let at = Timestamp::from_second(claim.created).unwrap_or(Timestamp::MIN);
         if between(at, now).max(between(now, at)) > CLOCK_TOLERANCE {

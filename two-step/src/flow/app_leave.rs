@@ -45,8 +45,8 @@ impl Core {
         Ok(AppAccount { method, product, display_name: call.key.display_name.clone(), has_push })
     }
 
-    /// Replaces an app's key. The old key signed the request; the new one must have signed
-    /// `rekey:<old thumbprint>:<new thumbprint>`.
+    /// Replaces an app's key. The old key signed the request; the new one must have signed `rekey:<old thumbprint>:<new
+    /// thumbprint>`.
     pub async fn change_app_key(
         &self, call: &AppCall, new: &PublicKey, proof: &str,
     ) -> Result<Result<(), KeyRefused>, FlowError> {

@@ -1,6 +1,5 @@
 //! Sets up the product's app: the settings page shows a code, the user types it into the app, the app shows six digits, and
-//! the
-//! user types them on the page.
+//! the user types them on the page.
 
 use std::net::IpAddr;
 
@@ -159,8 +158,7 @@ impl Core {
     }
 
     /// Returns a code whose leading characters are unique. A few attempts suffice for thousands of concurrent set-ups.
-    /// Expired
-    /// set-ups keep theirs until the sweep: updating rows of other accounts here could deadlock.
+    /// Expired set-ups keep theirs until the sweep: updating rows of other accounts here could deadlock.
     async fn unused_set_up_code(&self, tx: &mut Tx) -> Result<SetUpCode, FlowError> {
         for _ in 0..16 {
             let code = SetUpCode::random();

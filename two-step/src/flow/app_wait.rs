@@ -136,8 +136,7 @@ impl Core {
     }
 
     /// Waits until the app's open request differs from `seen`, its key changes, or the process shuts down.
-    /// [`Core::watch_apps`]
-    /// must run.
+    /// [`Core::watch_apps`] must run.
     pub async fn wait_for_app_change(&self, key: &AppKey, seen: Option<Uuid>) {
         let (wake, woken) = oneshot::channel();
         let number = self.app_waits.count.fetch_add(1, Ordering::Relaxed);
@@ -160,7 +159,7 @@ impl Core {
             // Registered before the query, so that a commit during the query causes another one.
             changed.as_mut().enable();
             if let Err(e) = self.wake_changed_apps().await {
-                tracing::debug!(reason = %e, "apps that wait learn of changes later");
+                tracing::debug!(reason = %e, "cannot query app requests: waiting apps are notified later");
             }
             tokio::select! {
                 () = stop.cancelled() => return self.app_waits.close(),

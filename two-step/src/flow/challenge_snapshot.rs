@@ -59,7 +59,9 @@ impl ChallengeSnapshot {
 
 impl Core {
     /// Reads a challenge for its page.
-    pub async fn challenge_snapshot(&self, challenge: Uuid, who: &Requester) -> Result<ChallengeSnapshot, FlowError> {
+    pub async fn challenge_snapshot(
+        &self, challenge: Uuid, who: &Requester,
+    ) -> Result<ChallengeSnapshot, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
@@ -84,7 +86,9 @@ impl Core {
 }
 
 /// The same in a transaction that holds the locks.
-pub(super) async fn challenge_snapshot_in(tx: &mut Tx, locked: Locked, challenge: Challenge) -> Result<ChallengeSnapshot, FlowError> {
+pub(super) async fn challenge_snapshot_in(
+    tx: &mut Tx, locked: Locked, challenge: Challenge,
+) -> Result<ChallengeSnapshot, FlowError> {
     let dispatch = match challenge.method {
         Some(method) => newest_dispatch(tx, challenge.id, method).await?,
         None => None,

@@ -228,7 +228,7 @@ impl Core {
         let of_device = [Value::Uuid(device.id)];
         let trusting = tx.select::<Trust>("where device = $1 order by account", &of_device).await?;
         let trusts = tx.execute("delete from trust where device = $1", &of_device).await?;
-        tracing::warn!(device = %device.id, trusts, "a device's old cookie was replayed: its trusts have ended");
+        tracing::warn!(device = %device.id, trusts, "an old device cookie was replayed: the device's trusts have ended");
         self.event(
             tx,
             &locked.account,

@@ -87,8 +87,7 @@ impl Core {
     }
 
     /// Marks a dispatch as expired that the relay could not publish in time. If otpost did receive it, its next event
-    /// corrects
-    /// the state.
+    /// corrects the state.
     pub async fn dispatch_expired(&self, dispatch: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         if let Some(mut row) =

@@ -232,8 +232,7 @@ impl Core {
     }
 
     /// Returns the pending method of a kind in this visit. Methods of other visits stay hidden: an attacker with the
-    /// password
-    /// could let the user activate a key that the attacker knows. A back end gets a key once.
+    /// password could let the user activate a key that the attacker knows. A back end gets a key once.
     pub(super) async fn pending_here(
         &self, tx: &mut Tx, settings: &Settings, kind: Kind,
     ) -> Result<Option<Method>, FlowError> {

@@ -210,7 +210,9 @@ impl Core {
             None => false,
         };
         let mut entered = match found {
-            Some(found) if shared => self.cancel_shared_enrolment(&mut tx, &locked, &mut challenge, found.method).await?,
+            Some(found) if shared => {
+                self.cancel_shared_enrolment(&mut tx, &locked, &mut challenge, found.method).await?
+            }
             None => {
                 let compared = self.compared_with(&locked, &challenge, &codes, &typed);
                 let expired = has_expired(&locked, &challenge, &codes);
@@ -224,7 +226,8 @@ impl Core {
                 if let Typed::Code(digits) = &typed {
                     challenge.answer_hash = Some(self.code_hash(challenge.id, digits.expose()));
                 }
-                self.accept_entry(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes, slow).await?
+                self.accept_entry(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes, slow)
+                    .await?
             }
         };
         self.add_result(&mut tx, &locked, &mut challenge, who, &mut entered).await?;
@@ -251,7 +254,8 @@ impl Core {
 
     /// A back end that verifies a challenge gets the result in the same transaction.
     async fn add_result(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, who: &Requester, entered: &mut Entered,
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, who: &Requester,
+        entered: &mut Entered,
     ) -> Result<(), FlowError> {
         if let (Requester::Product(_), Entered::Verified { result, .. }) = (who, entered) {
             *result = self.result_directly(tx, locked, challenge).await?;

@@ -107,7 +107,7 @@ impl Core {
                 Ok(target) => target,
                 Err(e) => {
                     // The event itself must still be written.
-                    tracing::error!(method = %method.id, reason = %e, "a notice cannot be sent");
+                    tracing::error!(method = %method.id, reason = %e, "cannot send a notice");
                     continue;
                 }
             };

@@ -1,7 +1,7 @@
 //! The actions of users and back ends. Each is one transaction: load the rows under their locks, call the pure rules, write
-//! the
-//! result, commit. Locks are taken in the order account, challenge, session, method, counters.
+//! the result, commit. Locks are taken in the order account, challenge, session, method, counters.
 
+mod accepted_entry;
 mod app_answer;
 mod app_approved;
 mod app_ask;
@@ -10,9 +10,11 @@ mod app_leave;
 mod app_set_up;
 mod app_wait;
 mod author;
+mod challenge_snapshot;
 mod claim;
 mod counting;
 mod create;
+mod dispatch_events;
 mod email;
 mod enrol;
 mod enter;
@@ -20,13 +22,10 @@ mod enter_code;
 mod enter_recovery;
 mod events;
 mod feedback;
-mod dispatch_events;
-mod challenge_snapshot;
 mod reading;
 mod recovery_set;
 mod redeem;
 mod removal;
-mod accepted_entry;
 mod send;
 mod session;
 mod settings;
@@ -51,12 +50,12 @@ pub use app_leave::{AppAccount, KeyRefused};
 pub use app_set_up::{NewApp, NewAppKey, RegisterRefused, Registered};
 pub use app_wait::OpenAppRequest;
 pub use author::Author;
+pub use challenge_snapshot::{ChallengeSnapshot, MailState};
 pub use claim::{Claimed, DeviceCookie, Visit};
 pub use create::{Created, NewChallenge};
+pub use dispatch_events::DispatchEvent;
 pub use enrol::{AddRefused, NewAuthenticator};
 pub use enter::{Entered, Entry, Requester};
-pub use dispatch_events::DispatchEvent;
-pub use challenge_snapshot::{ChallengeSnapshot, MailState};
 pub use redeem::Redeemed;
 pub use session::{NewSession, Opened, SessionClaimed, Visitor};
 pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};
@@ -102,7 +101,7 @@ pub enum FlowError {
         rule: &'static str,
     },
     /// A limit is reached.
-    #[error("a limit is full")]
+    #[error("a rate limit is reached")]
     Limited {
         /// When the next event is allowed.
         until: Timestamp,

@@ -1,6 +1,5 @@
 //! Reads events in a stable order: a new event never appears before one that a reader has seen. The order of ids is not
-//! stable,
-//! because a transaction that began earlier may commit later.
+//! stable, because a transaction that began earlier may commit later.
 
 use uuid::Uuid;
 
@@ -22,8 +21,12 @@ impl Core {
         let product = Value::Text(product.to_owned());
         let place = if after.is_nil() { 0 } else { position_of(&mut tx, product.clone(), after).await? };
         let rest = "where product = $1 and seq > $2 and kind <> $3 order by seq limit $4";
-        let values =
-            [product, Value::Int(place), Value::Text(ERASED_EVENT_KIND.to_owned()), Value::Int(i64::from(limit))];
+        let values = [
+            product,
+            Value::Int(place),
+            Value::Text(ERASED_EVENT_KIND.to_owned()),
+            Value::Int(i64::from(limit)),
+        ];
         Ok(tx.select::<Event>(rest, &values).await?)
     }
 

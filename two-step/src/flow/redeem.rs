@@ -23,8 +23,7 @@ pub enum Redeemed {
 
 impl Core {
     /// Marks a challenge as verified, and issues its ticket. After a recovery code, the life of the ticket starts when the
-    /// user
-    /// continues.
+    /// user continues.
     pub(super) fn verify(&self, challenge: &mut Challenge, proof: Proof, acr: Acr, now: Timestamp) {
         challenge.verify(proof, acr, now);
         if proof == Proof::Recovery {
@@ -69,7 +68,9 @@ impl Core {
     }
 
     /// Starts the life of the ticket after the user saw the new recovery code.
-    pub async fn continue_sign_in(&self, challenge: Uuid, who: &super::Requester) -> Result<Option<String>, FlowError> {
+    pub async fn continue_sign_in(
+        &self, challenge: Uuid, who: &super::Requester,
+    ) -> Result<Option<String>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
@@ -114,8 +115,7 @@ impl Core {
     }
 
     /// Returns the signed result of a challenge that the back end has just verified; `None` for a challenge of our own
-    /// settings.
-    /// The caller writes the challenge.
+    /// settings. The caller writes the challenge.
     pub(super) async fn result_directly(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
     ) -> Result<Option<String>, FlowError> {
@@ -196,8 +196,7 @@ impl Core {
     }
 
     /// Publishes a successor if the newest key is old, or at once with `force`. Retires a key after its successor signs.
-    /// Returns
-    /// whether a key was published.
+    /// Returns whether a key was published.
     pub async fn rotate_signing_keys(&self, force: bool) -> Result<bool, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::challenge_snapshot::challenge_snapshot_in;
 use super::counting::{Count, count, limited_until};
 use super::events::Order;
-use super::challenge_snapshot::challenge_snapshot_in;
-use super::{Core, FlowError, Locked, ChallengeSnapshot, Requester, lock_challenge};
+use super::{ChallengeSnapshot, Core, FlowError, Locked, Requester, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::clock::{after, between, seconds_until};
@@ -211,7 +211,8 @@ impl Core {
             "tags": {"challenge": challenge.id},
         });
         tx.insert(&dispatch).await?;
-        let not_after = crate::clock::before(code.expires_at, std::time::Duration::from_secs(MIN_CODE_LIFE_S));
+        let not_after =
+            crate::clock::before(code.expires_at, std::time::Duration::from_secs(MIN_CODE_LIFE_S));
         self.enqueue(tx, order(OutboxKind::Dispatch, dispatch.id, challenge), &body, not_after, now).await
     }
 
@@ -244,8 +245,7 @@ impl Core {
     }
 
     /// Places the call of a dispatch again in a new dispatch: otpost could not continue with the call, or no carrier
-    /// accepted it in
-    /// time. The send was counted when the user requested the call.
+    /// accepted it in time. The send was counted when the user requested the call.
     pub async fn place_call_again(&self, dispatch: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(seen) = tx.get::<Dispatch>(dispatch).await? else { return Ok(()) };

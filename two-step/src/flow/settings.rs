@@ -205,8 +205,7 @@ impl Core {
 
 impl Core {
     /// Removes a lost phone after a sign-in with a recovery code. The recovery codes remain as a backup, so two-step
-    /// verification
-    /// stays on even without another method.
+    /// verification stays on even without another method.
     pub async fn remove_lost_phone(
         &self, challenge: Uuid, who: &super::Requester, phone: Uuid,
     ) -> Result<(), FlowError> {

@@ -1,6 +1,5 @@
 //! Support cases: an agent acts for a user who cannot prove their identity. An action that weakens an account has a delay,
-//! all
-//! methods get a notice, and any proof of the user ends the case.
+//! all methods get a notice, and any proof of the user ends the case.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -116,8 +115,7 @@ impl Core {
     }
 
     /// Ends the pauses of an account and its methods. A method that a stop page paused stays paused, because somebody else
-    /// added
-    /// it. An app that deleted its key stays paused too.
+    /// added it. An app that deleted its key stays paused too.
     async fn unlock(&self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase) -> Result<bool, FlowError> {
         let Locked { account, methods, now } = locked;
         self.notify(tx, account, methods, "support_asked", *now).await?;

@@ -67,7 +67,7 @@ impl Core {
                 Ok(false) | Err(FlowError::Missing("case" | "account")) => {}
                 // A failing case must not block the others.
                 Err(e) => {
-                    tracing::warn!(case = %case.id, reason = %e, "a support case is not carried out yet");
+                    tracing::warn!(case = %case.id, reason = %e, "support case not carried out: it will be retried");
                 }
             }
         }

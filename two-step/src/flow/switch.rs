@@ -23,8 +23,7 @@ pub enum SwitchRefused {
 
 impl Core {
     /// Turns two-step verification on with the methods that were verified in this visit. All others are removed, because
-    /// anybody
-    /// with the password may have added them. Returns the device's cookie if the visitor trusts the browser.
+    /// anybody with the password may have added them. Returns the device's cookie if the visitor trusts the browser.
     pub async fn turn_on(
         &self, visit: &Visit, trust: bool,
     ) -> Result<Result<Option<String>, SwitchRefused>, FlowError> {

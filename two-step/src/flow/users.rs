@@ -51,7 +51,8 @@ impl Core {
         tx.execute(&orders, &id).await?;
         let blank = "update event set kind = $2, account = $3, user_ref = '', actor = '', data = '{}' where account = $1";
         let [account_id] = id.clone();
-        tx.execute(blank, &[account_id, Value::Text(ERASED_EVENT_KIND.to_owned()), Value::Uuid(Uuid::nil())]).await?;
+        tx.execute(blank, &[account_id, Value::Text(ERASED_EVENT_KIND.to_owned()), Value::Uuid(Uuid::nil())])
+            .await?;
         for table in ACCOUNT_TABLES {
             tx.execute(&format!("delete from {table} where account = $1"), &id).await?;
         }

@@ -1,4 +1,4 @@
-//! `/settings/app`: the product's app is set up.
+//! `/settings/app`: sets up the product's app.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::visitor::Visitor;
 use crate::clock::seconds_until;
 use crate::flow::{Change, Entered, Entry, FlowError};
 
-/// `GET /settings/app`: shows the set-up that waits, and begins one where none does.
+/// `GET /settings/app`: shows the pending set-up, or starts one.
 pub(super) async fn ask_app(
     State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
@@ -48,7 +48,7 @@ pub(super) async fn ask_app(
     finish(&pages, &visitor, answer.await)
 }
 
-/// `POST /settings/app`: the digits that the app shows, or another set-up code.
+/// `POST /settings/app`: takes the digits that the app shows, or creates another set-up code.
 pub(super) async fn enter_app(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {

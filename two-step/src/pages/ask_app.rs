@@ -1,4 +1,4 @@
-//! `/challenge/{id}` where the product's app is asked.
+//! `/challenge/{id}` for the product's app.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use super::visitor::Visitor;
 use super::{Pages, view_values};
 use crate::app_request::RequestState;
 use crate::clock::seconds_until;
-use crate::flow::{Entered, FlowError, ChallengeSnapshot};
+use crate::flow::{ChallengeSnapshot, Entered, FlowError};
 
-/// What a product's app is called; none where it has none.
+/// Returns the name of a product's app; `None` if it has none.
 pub(super) fn app_name(pages: &Pages, product: &str) -> Option<String> {
     let config = pages.core.config();
     let product = config.product(product)?;
@@ -26,7 +26,7 @@ pub(super) fn app_name(pages: &Pages, product: &str) -> Option<String> {
     Some(if app.name.is_empty() { product.name.clone() } else { app.name.clone() })
 }
 
-/// Whether the app is asked now.
+/// Returns the state of the request to the app.
 pub(super) async fn asking(pages: &Pages, snapshot: &ChallengeSnapshot) -> Result<Asking, FlowError> {
     Ok(match &snapshot.request {
         Some(request) if request.is_open() => Asking::Waiting(pages.core.app_digits(request.id)),
@@ -38,7 +38,7 @@ pub(super) async fn asking(pages: &Pages, snapshot: &ChallengeSnapshot) -> Resul
     })
 }
 
-/// The page.
+/// Returns the page.
 pub(super) async fn show(
     pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot, query: Option<&str>,
 ) -> Result<Response, PageError> {
@@ -61,8 +61,8 @@ pub(super) async fn show(
     Ok(pages.render(visitor, product, StatusCode::OK, &view))
 }
 
-/// `POST /challenge/{id}/app`: the user has confirmed it in the app and goes on, or has typed the app's code. One form does
-/// both: its first button is the one that the Enter key presses.
+/// `POST /challenge/{id}/app`: continues after a confirmation in the app, or takes the app's code. One form does both. Its
+/// first button is the one that the Enter key presses.
 pub(super) async fn confirm(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -78,7 +78,7 @@ pub(super) async fn confirm(
             _ if !form.text("code").trim().is_empty() => {
                 super::sign_in::entered(&pages, &visitor, id, &form).await?
             }
-            // Ended otherwise, or not answered yet: the page says which.
+            // Ended or not answered yet. The page shows which.
             _ => pages.go(&visitor, &here, None),
         })
     };

@@ -1,4 +1,4 @@
-//! The page of a new authenticator app: its key, and its first code.
+//! The page of a new authenticator app.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::view::set_up::AddAuthenticator;
 use super::visitor::Visitor;
 use crate::flow::{Entered, Entry, FlowError, NewAuthenticator};
 
-/// `GET /settings/authenticator`: shows the key that waits for its first code, and makes one where none waits.
+/// `GET /settings/authenticator`: shows the pending key, or creates one.
 pub(super) async fn authenticator(
     State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {

@@ -1,4 +1,4 @@
-//! What became of the last code: on the page, and for the script beside it.
+//! The state of the last code, for the page and its script.
 
 use std::sync::Arc;
 
@@ -15,10 +15,12 @@ use super::view::{Channel, Proof};
 use super::visitor::Visitor;
 use super::{Pages, view_values};
 use crate::clock::seconds_until;
-use crate::flow::{FlowError, ChallengeSnapshot};
+use crate::flow::{ChallengeSnapshot, FlowError};
 
-/// What became of the last code. Where none was sent yet, a limit may be full.
-pub(super) async fn delivery(pages: &Pages, snapshot: &ChallengeSnapshot) -> Result<Option<Delivery>, FlowError> {
+/// Returns the state of the last code. If none was sent yet, a limit may be the cause.
+pub(super) async fn delivery(
+    pages: &Pages, snapshot: &ChallengeSnapshot,
+) -> Result<Option<Delivery>, FlowError> {
     let delivery = view_values::delivery(snapshot);
     if delivery != Some(Delivery::NotSent) {
         return Ok(delivery);
@@ -28,7 +30,7 @@ pub(super) async fn delivery(pages: &Pages, snapshot: &ChallengeSnapshot) -> Res
     Ok(limited.or(delivery))
 }
 
-/// `GET /challenge/{id}/status`: what the script shows beside the field.
+/// `GET /challenge/{id}/status`: the state for the page's script.
 pub(super) async fn status(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, visitor: Visitor,
 ) -> Response {
@@ -43,17 +45,21 @@ pub(super) async fn status(
     }
 }
 
-/// The same for a challenge that asks an app.
-async fn app_status(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot) -> Result<Response, FlowError> {
+/// The same for a challenge with a request to an app.
+async fn app_status(
+    pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot,
+) -> Result<Response, FlowError> {
     let asking = asking(pages, snapshot).await?;
     let page = page(pages, visitor, snapshot);
-    // Where nothing is asked any more, the page is another one.
+    // If no request is open, the script must load another page.
     let done = !matches!(asking, Asking::Waiting(_)) || !snapshot.challenge.state.is_live();
     let body = json!({"delivery": asking.text(&page), "tone": asking.tone().word(), "done": done});
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response())
 }
 
-pub(super) async fn status_of(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot) -> Result<Response, FlowError> {
+pub(super) async fn status_of(
+    pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot,
+) -> Result<Response, FlowError> {
     let lang = super::answer::lang_of(visitor, snapshot.challenge.locale.as_deref());
     if view_values::proof(snapshot) == Proof::App {
         return app_status(pages, visitor, snapshot).await;

@@ -1,4 +1,4 @@
-//! The page of an e-mail address: asked for, proved by a code, changed.
+//! The page of an e-mail address: add, verify, change.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::clock::seconds_until;
 use crate::flow::{AddRefused, Entered, Entry, FlowError, Visitor as Guest};
 use crate::method::{Kind, Method, MethodState};
 
-/// `GET /settings/email`: asks for an address, or for the code that was mailed to one.
+/// `GET /settings/email`: the form for an address, or for the code that was mailed to one.
 pub(super) async fn ask_email(
     State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
@@ -32,7 +32,7 @@ pub(super) async fn ask_email(
         };
         let snapshot = match enrolment(&pages, &visitor, pending.id).await {
             Ok(snapshot) => snapshot,
-            // Another visit has added it: this one begins anew.
+            // The pending address is of another visit, so this visit starts anew.
             Err(PageError::Flow(FlowError::Missing("method"))) => {
                 return Ok(email_form(&pages, &visitor, &guest, "", None));
             }
@@ -62,7 +62,7 @@ pub(super) async fn email_status(State(pages): State<Arc<Pages>>, visitor: Visit
     }
 }
 
-/// The address that waits for its first code.
+/// Returns the pending address.
 fn pending_of(guest: &Guest) -> Option<&Method> {
     guest.methods.iter().find(|m| m.kind == Kind::Email && m.state == MethodState::Pending)
 }
@@ -77,7 +77,7 @@ fn email_form(
     pages.render(visitor, &guest.account.product, status, &view)
 }
 
-/// `POST /settings/email`: an address, a code, "send again", or "another address".
+/// `POST /settings/email`: takes an address, a code, "send again", or "another address".
 pub(super) async fn email(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {

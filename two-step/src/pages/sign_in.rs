@@ -19,23 +19,23 @@ use super::{Pages, view_values};
 use crate::challenge::{ChallengeState, Purpose};
 use crate::clock::seconds_until;
 use crate::code::Entry as Typed;
-use crate::flow::{Claimed, Entered, Entry, FlowError, ChallengeSnapshot, Requester};
+use crate::flow::{ChallengeSnapshot, Claimed, Entered, Entry, FlowError, Requester};
 use crate::method::{Channel, Kind, signs_in_without};
 
 type Answer = Result<Response, PageError>;
 
-/// A handler's page, or the page of its error.
+/// The page of a handler, or the page of its error.
 pub(super) fn finish(pages: &Pages, visitor: &Visitor, answer: Answer) -> Response {
     answer.unwrap_or_else(|e| pages.error(visitor, &e))
 }
 
-/// Whether a GET must not claim anything: a HEAD, or a browser that loads ahead.
+/// Returns whether a GET must not claim anything: a HEAD, or a prefetch of the browser.
 pub(super) fn is_idle(verb: &Verb, headers: &HeaderMap) -> bool {
     let ahead = |name: &str| headers.get(name).is_some_and(|v| v.as_bytes().starts_with(b"prefetch"));
     verb == Verb::HEAD || ahead("sec-purpose") || ahead("purpose")
 }
 
-/// `GET /c/{handle}`: a browser opens a challenge.
+/// `GET /c/{handle}`: claims a challenge for a browser.
 pub(super) async fn claim(
     State(pages): State<Arc<Pages>>, Path(handle): Path<String>, verb: Verb, headers: HeaderMap,
     visitor: Visitor,
@@ -69,14 +69,14 @@ fn end_of(state: ChallengeState, paused_s: Option<u64>) -> End {
     }
 }
 
-/// The page of a challenge that has ended.
+/// Returns the page of an ended challenge.
 pub(super) fn ended_page(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot) -> Response {
     let paused_s = snapshot.account.pause(snapshot.now).map(|until| seconds_until(snapshot.now, until));
     let locale = snapshot.challenge.locale.as_deref();
     pages.ended(visitor, Some(&snapshot.account.product), locale, end_of(snapshot.challenge.state, paused_s))
 }
 
-/// The page of a challenge whose account is paused: no code is taken now.
+/// Returns the page of a paused account, which accepts no code.
 fn paused(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot, seconds: u64) -> Response {
     let view = Ended {
         page: page(pages, visitor, snapshot),
@@ -100,7 +100,7 @@ pub(super) fn shown_purpose(purpose: Purpose) -> Shown {
     }
 }
 
-/// `GET /challenge/{id}`: the page where the code is typed.
+/// `GET /challenge/{id}`: the page with the code field.
 pub(super) async fn show(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
@@ -109,13 +109,13 @@ pub(super) async fn show(
         if snapshot.challenge.purpose == Purpose::Enrol {
             return Err(PageError::NoPage);
         }
-        // The question about the phone stays until it is answered. The new recovery code was shown once.
+        // The question about the lost phone stays until it is answered. The new recovery code was shown once.
         let view = lost_phone(&pages, &visitor, &snapshot, None);
         if snapshot.challenge.awaits_answer(snapshot.now) && !view.phones.is_empty() {
             return Ok(pages.render(&visitor, &snapshot.account.product, StatusCode::OK, &view));
         }
         if snapshot.challenge.state == ChallengeState::Verified {
-            // A phone may have dropped the page while its user was in the app: the browser is recognised all the same.
+            // A phone may have closed the page while its user was in the app. The browser is still recognised.
             let approved = pages.core.continue_approved(id, &visitor.visit, false).await?;
             if let Some(Entered::Verified { location: Some(location), cookie, .. }) = approved {
                 return Ok(pages.go(&visitor, &location, cookie.as_deref()));
@@ -131,7 +131,7 @@ pub(super) async fn show(
             return Ok(paused(&pages, &visitor, &snapshot, seconds_until(snapshot.now, until)));
         }
         let method = snapshot.method();
-        // The app was paused by denials of another sign-in.
+        // Denials of another sign-in paused the app.
         if method.is_some_and(|m| m.kind == Kind::App && !m.is_active()) {
             return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
         }
@@ -149,7 +149,7 @@ pub(super) async fn show(
             challenge: id.to_string(),
             purpose: shown_purpose(snapshot.challenge.purpose),
             method: method.map(|m| m.id.to_string()).unwrap_or_default(),
-            // Where no method is left, a code from support can still be typed.
+            // Without an active method, a code from support can still be typed.
             proof: if method.is_some() { view_values::proof(&snapshot) } else { Proof::Recovery },
             hint: method.map(view_values::hint).unwrap_or_default(),
             delivery,
@@ -165,11 +165,18 @@ pub(super) async fn show(
 }
 
 pub(super) fn page(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot) -> Page {
-    pages.page(visitor, &snapshot.account.product, snapshot.challenge.locale.as_deref(), snapshot.challenge.id)
+    pages.page(
+        visitor,
+        &snapshot.account.product,
+        snapshot.challenge.locale.as_deref(),
+        snapshot.challenge.id,
+    )
 }
 
-/// The error that the last form left in the URL. What it says comes from the rows.
-pub(super) fn read_error(query: Option<&str>, snapshot: &ChallengeSnapshot, pages: &Pages) -> Option<EntryError> {
+/// Returns the error of the last form, which is in the URL. Its details come from the rows.
+pub(super) fn read_error(
+    query: Option<&str>, snapshot: &ChallengeSnapshot, pages: &Pages,
+) -> Option<EntryError> {
     let left = pages.core.config().limits.wrong_per_challenge.saturating_sub(snapshot.challenge.wrong);
     if let Some(until) = snapshot.account.pause(snapshot.now) {
         return Some(EntryError::Paused { seconds: seconds_until(snapshot.now, until) });
@@ -193,7 +200,7 @@ pub(super) fn read_error(query: Option<&str>, snapshot: &ChallengeSnapshot, page
     }
 }
 
-/// The word for an entry that was not right, to be put into the URL.
+/// Returns the error for the URL.
 pub(super) fn error_word(entered: &Entered, recovery: bool) -> Option<String> {
     match entered {
         Entered::Wrong { clock_behind_s: Some(s), .. } if *s != 0 => {
@@ -209,7 +216,9 @@ pub(super) fn error_word(entered: &Entered, recovery: bool) -> Option<String> {
 }
 
 /// The page after a sign-in with a recovery code.
-fn lost_phone(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot, new_code: Option<String>) -> LostPhone {
+fn lost_phone(
+    pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot, new_code: Option<String>,
+) -> LostPhone {
     let email = pages.core.config().email.second_step;
     let phones = snapshot.methods.iter().filter(|m| m.is_active() && m.kind == Kind::Phone);
     let phones = phones.filter(|p| signs_in_without(&snapshot.methods, p.id, email));
@@ -221,7 +230,7 @@ fn lost_phone(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot, ne
     }
 }
 
-/// `POST /challenge/{id}`: a code.
+/// `POST /challenge/{id}`: checks a code.
 pub(super) async fn enter(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -232,7 +241,7 @@ pub(super) async fn enter(
     finish(&pages, &visitor, answer.await)
 }
 
-/// Takes the code of a form.
+/// Checks the code of a form.
 pub(super) async fn entered(
     pages: &Pages, visitor: &Visitor, id: Uuid, form: &Form,
 ) -> Result<Response, PageError> {
@@ -274,21 +283,21 @@ pub(super) async fn entered(
     }
 }
 
-/// `POST /challenge/{id}/send`: the same again, or by another channel.
+/// `POST /challenge/{id}/send`: sends again, or by another channel.
 pub(super) async fn send(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
         let form = Form::read(&pages, &visitor, &headers, body, id).await?;
         let channel = form.text("channel").parse::<Channel>().ok();
-        // The page says what was refused, and until when.
+        // The page shows the reason and the time.
         let _ = pages.core.send(id, &requester(&visitor), form.id("method"), channel).await?;
         Ok(pages.go(&visitor, &format!("/challenge/{id}"), None))
     };
     finish(&pages, &visitor, answer.await)
 }
 
-/// `POST /challenge/{id}/cancel`: the user gives up.
+/// `POST /challenge/{id}/cancel`: cancels the challenge.
 pub(super) async fn cancel(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -300,7 +309,7 @@ pub(super) async fn cancel(
     finish(&pages, &visitor, answer.await)
 }
 
-/// `POST /challenge/{id}/lost`: after a recovery code: remove the lost phone or keep it, and go on.
+/// `POST /challenge/{id}/lost`: after a recovery code, removes or keeps the lost phone, and continues.
 pub(super) async fn lost(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {

@@ -1,4 +1,4 @@
-//! `/stop/{token}`: the page that each notice links to. A GET shows what happened; only the form stops anything.
+//! `/stop/{token}`: the page that each notice links to. A GET shows the event; only the form stops anything.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ fn result(pages: &Pages, visitor: &Visitor, details: Option<&NoticeDetails>, res
     pages.render(visitor, product, status, &Stopped { page, result })
 }
 
-/// The word of a notice as the pages know it.
+/// Converts the kind of a notice for the views.
 fn change(about: &str) -> Change {
     match about {
         "method_added" => Change::MethodAdded,

@@ -1,4 +1,4 @@
-//! `/challenge/{id}/ways`: all methods, one of which the user chooses.
+//! `/challenge/{id}/ways`: lists all methods to choose from.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Pages;
 use super::answer::PageError;
 use super::form::Form;
-use super::sign_in::{finish, ended_page, page, shown_purpose, requester};
+use super::sign_in::{ended_page, finish, page, requester, shown_purpose};
 use super::view::Proof;
 use super::view::sign_in::{SendProblem, Way, Ways};
 use super::visitor::Visitor;
@@ -20,7 +20,7 @@ use crate::clock::seconds_until;
 use crate::flow::ChallengeSnapshot;
 use crate::method::{Channel, Kind, Method};
 
-/// `GET /challenge/{id}/ways`: all methods.
+/// `GET /challenge/{id}/ways`
 pub(super) async fn ways(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
@@ -29,8 +29,11 @@ pub(super) async fn ways(
         if !snapshot.challenge.state.is_live() {
             return Ok(ended_page(&pages, &visitor, &snapshot));
         }
-        let wait =
-            snapshot.challenge.next_send_at.filter(|at| *at > snapshot.now).map(|at| seconds_until(snapshot.now, at));
+        let wait = snapshot
+            .challenge
+            .next_send_at
+            .filter(|at| *at > snapshot.now)
+            .map(|at| seconds_until(snapshot.now, at));
         let view = Ways {
             page: page(&pages, &visitor, &snapshot),
             challenge: id.to_string(),
@@ -52,15 +55,18 @@ pub(super) async fn ways(
     finish(&pages, &visitor, answer.await)
 }
 
-/// Seconds until something is sent again: by this challenge, to this account, or by the method that the query names.
-async fn limited_s(pages: &Pages, snapshot: &ChallengeSnapshot, wait: Option<u64>, query: &str) -> Result<u64, PageError> {
+/// Seconds until the next send is allowed: for this challenge, for this account, or for the method in the query.
+async fn limited_s(
+    pages: &Pages, snapshot: &ChallengeSnapshot, wait: Option<u64>, query: &str,
+) -> Result<u64, PageError> {
     let named = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "method");
     let named = named.and_then(|(_, id)| id.parse::<Uuid>().ok());
     let full = match snapshot.methods.iter().find(|m| Some(m.id) == named) {
         Some(method) => pages.core.method_full_until(snapshot, method).await?,
         None => None,
     };
-    let until = full.max(snapshot.account.pause(snapshot.now)).map(|until| seconds_until(snapshot.now, until));
+    let until =
+        full.max(snapshot.account.pause(snapshot.now)).map(|until| seconds_until(snapshot.now, until));
     Ok(until.max(wait).unwrap_or(30))
 }
 
@@ -106,7 +112,7 @@ fn all_ways(snapshot: &ChallengeSnapshot, wait: Option<u64>, pages: &Pages) -> V
     ways
 }
 
-/// `POST /challenge/{id}/ways`: another method.
+/// `POST /challenge/{id}/ways`: chooses another method.
 pub(super) async fn choose(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {

@@ -1,6 +1,5 @@
 //! The store: PostgreSQL, or one SQLite file. In: statements of one transaction. Out: rows. The store has no business
-//! rules,
-//! and opens no sealed values.
+//! rules, and opens no sealed values.
 //!
 //! Each statement exists once, in SQL that both databases accept. The two drivers differ in connecting, binding parameters
 //! and locking: PostgreSQL locks rows (`for update`), SQLite allows one writing transaction at a time.
@@ -34,7 +33,7 @@ pub enum StoreError {
     #[error("{0}")]
     Url(String),
     /// No connection, or it broke. Whether a running commit succeeded is unknown.
-    #[error("the database does not answer: {0}")]
+    #[error("the database is unreachable: {0}")]
     Away(String),
     /// A row with this key exists already.
     #[error("a row with this key exists")]
@@ -188,8 +187,7 @@ impl Tx {
     }
 
     /// Returns the row with an id, locked until the transaction ends. Locks are taken in the order account, challenge,
-    /// session,
-    /// method, counters.
+    /// session, method, counters.
     pub async fn lock<R: Record>(&mut self, id: R::Id) -> Result<Option<R>, StoreError> {
         let sql = match self.inner {
             Inner::Postgres(_) => R::LOCK,
@@ -240,8 +238,7 @@ pub fn id_time(id: Uuid) -> Timestamp {
 }
 
 /// Returns a new id that starts with the database's time, for rows that are read in id order even if several processes
-/// write
-/// them. The ids of one process increase, also within a millisecond.
+/// write them. The ids of one process increase, also within a millisecond.
 pub fn new_id_at(now: Timestamp) -> Uuid {
     static CONTEXT: Mutex<uuid::ContextV7> = Mutex::new(uuid::ContextV7::new());
     let seconds = u64::try_from(now.as_second()).unwrap_or_default();

@@ -97,7 +97,8 @@ async fn a_native_app_signs_with_a_library_of_the_standard() {
     user.save_recovery_codes().await;
     user.turn_on(false).await;
     let challenge = user.start().await;
-    let request = served.world.core.challenge_snapshot(challenge, &user.who()).await.unwrap().request.unwrap().id;
+    let request =
+        served.world.core.challenge_snapshot(challenge, &user.who()).await.unwrap().request.unwrap().id;
     let digits = served.world.core.app_digits(request);
     let wrong = crate::support::user::not(&digits);
     assert_eq!(

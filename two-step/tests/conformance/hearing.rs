@@ -13,7 +13,14 @@ use crate::support::user::{User, verified};
 use crate::support::world::{Backend, World};
 
 fn event(dispatch: Uuid, sequence: i64, state: DispatchState) -> DispatchEvent {
-    DispatchEvent { dispatch, sequence, state, channel: Some(Channel::Sms), reason: None, retry_after_s: None }
+    DispatchEvent {
+        dispatch,
+        sequence,
+        state,
+        channel: Some(Channel::Sms),
+        reason: None,
+        retry_after_s: None,
+    }
 }
 
 async fn dispatched(world: &World) -> (User, Uuid, Uuid) {

@@ -2,7 +2,7 @@
 
 use two_step::challenge::{ChallengeState, SendRefused};
 use two_step::flow::{
-    Author, Entered, Entry, FlowError, NewCase, Redeemed, SupportRefused, SwitchRefused, Requester,
+    Author, Entered, Entry, FlowError, NewCase, Redeemed, Requester, SupportRefused, SwitchRefused,
 };
 use two_step::method::{Channel, Kind, Method, MethodState};
 use two_step::store::{OutboxKind, SupportAction};

@@ -255,6 +255,9 @@ async fn the_database_resets() {
         observed
     };
     let observed = Trouble::Reset.during(&site, &site.links.database, entries).await;
-    println!("entries without an answer: {}", observed.iter().filter(|h| **h == ObservedResult::Unknown).count());
+    println!(
+        "entries without an answer: {}",
+        observed.iter().filter(|h| **h == ObservedResult::Unknown).count()
+    );
     checker::check(&site).await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::journal::{ObservedResult, Journal, Proven};
+use crate::journal::{Journal, ObservedResult, Proven};
 
 /// An answer of the API, or none.
 #[derive(Debug, Clone, Default)]

@@ -7,7 +7,7 @@ use reqwest::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Client, Method, Url};
 use uuid::Uuid;
 
-use crate::journal::{ObservedResult, Journal};
+use crate::journal::{Journal, ObservedResult};
 
 const MAX_REDIRECTS: usize = 10;
 
@@ -71,7 +71,9 @@ impl Browser {
     }
 
     /// Types a code on the page of a challenge, and notes what came of it.
-    pub(crate) async fn enter(&mut self, challenge: Uuid, code: &str, right: bool, trust: bool) -> ObservedResult {
+    pub(crate) async fn enter(
+        &mut self, challenge: Uuid, code: &str, right: bool, trust: bool,
+    ) -> ObservedResult {
         let mut fields = vec![("code", code)];
         if trust {
             fields.push(("trust", "yes"));

@@ -3,7 +3,7 @@
 use two_step::totp;
 
 use crate::checker;
-use crate::journal::{ObservedResult, Journal};
+use crate::journal::{Journal, ObservedResult};
 use crate::killed::prepared;
 use crate::relay::Direction;
 use crate::site::{Site, Way};

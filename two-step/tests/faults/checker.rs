@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::journal::{Entry, ObservedResult, Notes};
+use crate::journal::{Entry, Notes, ObservedResult};
 use crate::secrets;
 use crate::site::Site;
 use crate::wait;
@@ -207,7 +207,9 @@ fn nobody_is_in_without_a_proof(challenge: &Challenge, entries: &[&Entry], notes
     let id = challenge.id;
     let is_proven = ["verified", "redeemed", "lapsed"].contains(&challenge.state.as_str());
     let by_device = challenge.proof.as_deref() == Some("trust") && challenge.has_device;
-    let right = entries.iter().any(|e| e.right && matches!(e.observed, ObservedResult::Verified | ObservedResult::Unknown));
+    let right = entries
+        .iter()
+        .any(|e| e.right && matches!(e.observed, ObservedResult::Verified | ObservedResult::Unknown));
     assert!(!is_proven || right || by_device, "(3) {id} is {}, and nobody typed its code", challenge.state);
     let told: Vec<&&Entry> = entries.iter().filter(|e| e.observed == ObservedResult::Verified).collect();
     let results = notes.results.iter().filter(|p| p.challenge == id);
@@ -300,8 +302,12 @@ async fn report(site: &Site, notes: &Notes, challenges: usize) {
     for (_, number) in &notes.users {
         texts += site.phones.accepted(number).await.len();
     }
-    let verified: BTreeSet<Uuid> =
-        notes.entries.iter().filter(|e| e.observed == ObservedResult::Verified).map(|e| e.challenge).collect();
+    let verified: BTreeSet<Uuid> = notes
+        .entries
+        .iter()
+        .filter(|e| e.observed == ObservedResult::Verified)
+        .map(|e| e.challenge)
+        .collect();
     let (entries, faults) = (notes.entries.len(), notes.faults);
     let line = format!("{challenges} {entries} {} {texts} {faults}\n", verified.len());
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();

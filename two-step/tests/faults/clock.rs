@@ -61,7 +61,8 @@ async fn hold_clock(site: &Site) {
     let name: String = client.query_one("select current_database()::text", &[]).await.unwrap().get(0);
     client.batch_execute("create schema held").await.unwrap();
     set_clock(site, 0).await;
-    client.batch_execute(&format!("alter database {name} set search_path = held, public, pg_catalog"))
+    client
+        .batch_execute(&format!("alter database {name} set search_path = held, public, pg_catalog"))
         .await
         .unwrap();
 }
@@ -99,11 +100,18 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
         let (challenge, code) = user.open_challenge(&site, &mut browser).await;
         assert_eq!(browser.enter(challenge, &code, true, step == 0).await, ObservedResult::Verified);
         assert!(site.backend.redeem(&browser.ticket().unwrap()).await.is_some());
-        let last = observed.last().map_or(Uuid::nil(), |event| event["id"].as_str().unwrap().parse().unwrap());
+        let last =
+            observed.last().map_or(Uuid::nil(), |event| event["id"].as_str().unwrap().parse().unwrap());
         observed.extend(site.backend.events(last).await);
     }
-    let happened: i64 =
-        site.database.connect_client().await.query_one("select count(*) from event", &[]).await.unwrap().get(0);
+    let happened: i64 = site
+        .database
+        .connect_client()
+        .await
+        .query_one("select count(*) from event", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(observed.len() as i64, happened, "the product has heard every event");
     checker::check(&site).await;
 }

@@ -1,7 +1,7 @@
 //! two-step is killed between commit, publish and confirm, and starts again.
 
 use crate::checker;
-use crate::journal::{ObservedResult, Journal};
+use crate::journal::{Journal, ObservedResult};
 use crate::process::Process;
 use crate::relay::Direction;
 use crate::seed::Seed;

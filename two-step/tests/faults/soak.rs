@@ -158,7 +158,8 @@ mod long {
         };
         tokio::join!(futures_util::future::join_all(signing_in), breaking);
         checker::check(&site).await;
-        let verified = site.journal.notes().entries.iter().filter(|e| e.observed == ObservedResult::Verified).count();
+        let verified =
+            site.journal.notes().entries.iter().filter(|e| e.observed == ObservedResult::Verified).count();
         println!("{verified} sign-ins");
         assert!(verified > 20, "most of the time users get in: {verified}");
     }

@@ -44,7 +44,8 @@ async fn of_right_answers_at_once_one_counts() {
         let all = [a, b, c, d];
         assert!(!all.contains(&ObservedResult::Wrong), "a right code is not wrong: {all:?}");
         // The side that was first may get the same answer again, and the checker sees one `jti`. The other side gets nothing.
-        let (tabs, back_end) = ([a, b].contains(&ObservedResult::Verified), [c, d].contains(&ObservedResult::Verified));
+        let (tabs, back_end) =
+            ([a, b].contains(&ObservedResult::Verified), [c, d].contains(&ObservedResult::Verified));
         assert!(tabs != back_end, "the tabs or the back end, not both: {all:?}");
         if let Some(ticket) = tab.ticket().or(other.ticket()) {
             let (one, two) = tokio::join!(site.backend.redeem(&ticket), site.backend.redeem(&ticket));

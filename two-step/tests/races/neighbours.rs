@@ -1,6 +1,6 @@
 //! Everything at once: people, otpost's events, the relay's confirmations and sweeps on the same rows.
 
-use two_step::flow::{Claimed, Created, Entered, Entry, FlowError, DispatchEvent};
+use two_step::flow::{Claimed, Created, DispatchEvent, Entered, Entry, FlowError};
 use two_step::limit::Rule;
 use two_step::method::Channel;
 use two_step::store::{Dispatch, DispatchState};
@@ -13,7 +13,14 @@ use crate::support::user::{User, last_part, not};
 use crate::support::world::{Backend, World};
 
 fn event(dispatch: Uuid, sequence: i64, state: DispatchState) -> DispatchEvent {
-    DispatchEvent { dispatch, sequence, state, channel: Some(Channel::Sms), reason: None, retry_after_s: None }
+    DispatchEvent {
+        dispatch,
+        sequence,
+        state,
+        channel: Some(Channel::Sms),
+        reason: None,
+        retry_after_s: None,
+    }
 }
 
 on_both! {

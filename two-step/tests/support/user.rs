@@ -2,8 +2,8 @@
 
 use two_step::challenge::{Challenge, SendRefused};
 use two_step::flow::{
-    Change, Claimed, Created, Entered, Entry, FlowError, NewChallenge, NewSession, Redeemed, SessionClaimed,
-    Visit, Requester,
+    Change, Claimed, Created, Entered, Entry, FlowError, NewChallenge, NewSession, Redeemed, Requester,
+    SessionClaimed, Visit,
 };
 use two_step::method::Channel;
 use two_step::seal::random_token;

@@ -1,4 +1,4 @@
-//! What an app is asked, and its answers.
+//! The requests to an app, and its answers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,44 +23,44 @@ use crate::api::{body, query};
 use crate::challenge::Purpose;
 use crate::clock::seconds_until;
 use crate::config::Config;
-use crate::flow::{Answered, AppCall, OpenAppRequest, Core, FlowError};
+use crate::flow::{Answered, AppCall, Core, FlowError, OpenAppRequest};
 
-/// The longest `wait` of a long poll.
+/// Maximum `wait` of a long poll, in seconds.
 const MAX_WAIT_S: u64 = 30;
-/// A stream ends after this time, so that no proxy cuts it off at a bad moment. The app opens another.
+/// Life of a stream. It ends before a proxy would cut it off, and the app opens another one.
 const STREAM_LIFE: Duration = Duration::from_secs(300);
 
 /// A request: "Is this you?"
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(super) struct RequestAnswer {
-    /// Its id.
+    /// The id.
     id: Uuid,
     /// The product.
     product: Product,
-    /// What an approval is for: `sign_in`, `new_device`, `confirm` (the product asks for a proof) or `settings`.
+    /// The purpose: `sign_in`, `new_device`, `confirm` (the product requests a proof) or `settings`.
     purpose: Purpose,
-    /// Browser and system of whoever signs in.
+    /// Browser and system of the person who signs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Firefox · Windows")]
     agent: Option<String>,
-    /// Where that browser is, if the product knows.
+    /// The location of that browser, if the product knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Leeds, GB")]
     place: Option<String>,
-    /// Whether that browser is on another network than this app. A phone on mobile data is; a stranger is too. Left out where the
-    /// browser's network is not known.
+    /// Whether that browser is on another network than this app. That is normal for a phone on mobile data. Absent if the
+    /// browser's network is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     other_network: Option<bool>,
-    /// How many digits the page shows.
+    /// The number of digits that the page shows.
     digits: u32,
-    /// When it was made.
+    /// When it was created.
     created_at: Timestamp,
-    /// When it ends.
+    /// When it expires.
     expires_at: Timestamp,
 }
 
-/// What an app is asked now.
+/// The requests of an app.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(super) struct RequestsAnswer {
     /// The open requests; at most one at a time.
@@ -91,7 +91,7 @@ fn describe(open_request: OpenAppRequest, config: &Config) -> RequestAnswer {
 
 async fn now(core: &Core, call: &AppCall) -> Result<RequestsAnswer, Problem> {
     let (open_request, now) = match core.app_requests(call).await {
-        // Removed or replaced while the app waited.
+        // The key was removed or replaced while the app waited.
         Err(FlowError::Missing(_)) => return Err(Problem::unknown_key()),
         found => found?,
     };
@@ -99,22 +99,22 @@ async fn now(core: &Core, call: &AppCall) -> Result<RequestsAnswer, Problem> {
     Ok(RequestsAnswer { requests: open_request.into_iter().map(|a| describe(a, &config)).collect(), now })
 }
 
-/// How long to wait.
+/// The parameters of the list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the contract alone reads it")]
 pub(super) struct ListQuery {
-    /// Seconds to wait for a change; none: answer at once.
+    /// Maximum seconds to wait for a change. Without it the answer comes at once.
     #[param(minimum = 0, maximum = 30, nullable = false)]
     wait: Option<u32>,
-    /// The request that the app shows already. The answer waits until another one is open, or none.
+    /// The request that the app already shows. The answer waits until the open request is another one, or none.
     #[param(nullable = false)]
     seen: Option<Uuid>,
 }
 
-/// See what is asked
+/// List requests
 ///
-/// With `wait` the answer comes as soon as something changes, or when the time is over (long poll).
+/// With `wait` the answer comes after a change, or when the time has passed (long poll).
 #[utoipa::path(
     get,
     operation_id = "listAppRequests",
@@ -149,10 +149,10 @@ fn bad_wait() -> Problem {
     Problem::invalid("wait", "is 0 to 30 seconds")
 }
 
-/// Hear what is asked
+/// Stream requests
 ///
-/// Server-sent events: `requests` with the answer of `GET /app/v1/requests`, at once and with each change. The stream ends after
-/// five minutes.
+/// Server-sent events. Each event `requests` has the content of `GET /app/v1/requests`, at once and after each change. The
+/// stream ends after five minutes.
 #[utoipa::path(
     get,
     operation_id = "streamAppRequests",
@@ -186,27 +186,27 @@ pub(super) async fn stream(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ApproveBody {
-    /// As the user typed them.
+    /// The digits as the user typed them.
     #[schema(example = "481516")]
     digits: String,
 }
 
-/// What an answer led to.
+/// The result of an answer.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(super) enum AnsweredAnswer {
-    /// The browser goes on.
+    /// Approved: the browser continues.
     Approved,
     /// The sign-in has ended.
     Denied {
-        /// Until when the app is asked nothing more, after a second denial within an hour.
+        /// When this app gets requests again, after a second denial within an hour.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         paused_until: Option<Timestamp>,
     },
-    /// These are not the digits of the page.
+    /// The digits are wrong.
     Wrong {
-        /// Tries that are left. After the last one the answer is 409 `ended` with the state `locked`.
+        /// Entries left. After the last one the answer is 409 `ended` with the state `locked`.
         #[schema(minimum = 1)]
         left: u32,
     },
@@ -238,7 +238,7 @@ fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Problem> {
 
 /// Approve
 ///
-/// The user types the digits that the page shows. They count as a code: wrong ones are counted with all others.
+/// The user types the digits that the page shows. Wrong digits count like wrong codes.
 #[utoipa::path(
     post,
     operation_id = "approveAppRequest",
@@ -259,7 +259,7 @@ pub(super) async fn approve(
 
 /// Deny
 ///
-/// "It was not me": the sign-in ends, and the product is told.
+/// "It was not me": the sign-in ends, and the product gets an event.
 #[utoipa::path(
     post,
     operation_id = "denyAppRequest",
@@ -276,18 +276,18 @@ pub(super) async fn deny(
     answer(&app, &answered)
 }
 
-/// A code to type on the page.
+/// A code for the page.
 #[derive(Serialize, ToSchema)]
 pub(super) struct CodeAnswer {
     /// Six digits.
     code: String,
-    /// When they end.
+    /// When the code expires.
     expires_at: Timestamp,
 }
 
-/// Fetch the code
+/// Get a code
 ///
-/// For a user who rather types a code on the page. The same code while it lives.
+/// For a user who prefers to type a code on the page. While a code is live, the same one is returned.
 #[utoipa::path(
     post,
     operation_id = "fetchAppCode",
@@ -309,7 +309,7 @@ pub(super) async fn code(
 problems! {
     ListProblems = [unsigned(), vec![bad_wait(), too_many_waits()]];
     StreamProblems = [unsigned(), vec![too_many_waits()]];
-    ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), Problem::request_replaced(), unreadable(6), paused(60), Problem::limited("a limit is full", 60)]];
+    ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), Problem::request_replaced(), unreadable(6), paused(60), Problem::limited("a rate limit is reached", 60)]];
     DenyProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("verified")]];
     CodeProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("denied"), Problem::request_replaced(), paused(60)]];
 }
