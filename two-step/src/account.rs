@@ -1,4 +1,4 @@
-//! An account: one user of one product, and how wrong codes pause it.
+//! An account: one user of one product, and its pauses after wrong codes.
 
 use std::time::Duration;
 
@@ -17,38 +17,38 @@ use crate::clock::after;
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum AccountState {
-    /// The password alone signs in.
+    /// Off: the password alone signs in.
     Off,
-    /// A second step is needed.
+    /// On: sign-ins need a second step.
     On,
-    /// A second step is needed, and a support case that turns it off is waiting.
+    /// On, and a support case that turns it off is waiting.
     OffDue,
 }
 
 /// One user of one product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Our id.
+    /// The id.
     pub id: Uuid,
     /// The product's name in the configuration.
     pub product: String,
-    /// The product's own id of the user; opaque to us.
+    /// The product's id of the user; opaque to us.
     pub user_ref: String,
     /// Whether two-step verification is on.
     pub state: AccountState,
-    /// Wrong codes since the last right one, across challenges.
+    /// Wrong codes since the last right one, over all challenges.
     pub wrong: u32,
     /// No code is checked before this time.
     pub paused_until: Option<Timestamp>,
-    /// BCP 47 tag of the language that the user last chose or the product last named.
+    /// BCP 47 tag of the language that the user chose last, or that the product named last.
     pub locale: Option<String>,
-    /// When the account was first seen.
+    /// When the account was created.
     pub created_at: Timestamp,
-    /// How often this account was turned on or off. A case or session of an earlier period is void.
+    /// How often the account was turned on or off. Support cases and sessions with an older value are void.
     pub version: i64,
 }
 
-/// Wrong codes in a row that pause an account, and for how long. The last pause repeats with each further five.
+/// Number of wrong codes in a row, and how long each pauses the account. The last pause repeats after every five more.
 const PAUSES: [(u32, Duration); 4] = [
     (5, Duration::from_secs(60)),
     (10, Duration::from_secs(5 * 60)),
@@ -58,7 +58,7 @@ const PAUSES: [(u32, Duration); 4] = [
 const PAUSE_STEP: u32 = 5;
 
 impl Account {
-    /// A new account, which is off.
+    /// Creates an account that is off.
     pub fn new(id: Uuid, product: &str, user_ref: &str, now: Timestamp) -> Self {
         Self {
             id,
@@ -73,17 +73,17 @@ impl Account {
         }
     }
 
-    /// Whether a second step is needed.
+    /// Returns whether sign-ins need a second step.
     pub fn is_on(&self) -> bool {
         self.state != AccountState::Off
     }
 
-    /// Until when no code is checked; none where codes are checked now.
+    /// Returns when the pause ends, or `None` if the account is not paused.
     pub fn pause(&self, now: Timestamp) -> Option<Timestamp> {
         self.paused_until.filter(|until| *until > now)
     }
 
-    /// Counts a wrong code. Returns until when the account is paused, if this code paused it.
+    /// Counts a wrong code. Returns when the pause ends, if this code started one.
     pub fn count_wrong(&mut self, now: Timestamp) -> Option<Timestamp> {
         self.wrong = self.wrong.saturating_add(1);
         let pause = pause_after(self.wrong)?;
@@ -91,14 +91,14 @@ impl Account {
         self.paused_until
     }
 
-    /// A right code ends the count.
+    /// Resets the count of wrong codes after a right one.
     pub fn count_right(&mut self) {
         self.wrong = 0;
         self.paused_until = None;
     }
 }
 
-/// How long the pause is that begins with this many wrong codes in a row.
+/// The length of the pause that starts with this many wrong codes in a row.
 pub fn pause_after(wrong: u32) -> Option<Duration> {
     if wrong == 0 || !wrong.is_multiple_of(PAUSE_STEP) {
         return None;
@@ -106,7 +106,7 @@ pub fn pause_after(wrong: u32) -> Option<Duration> {
     PAUSES.iter().rev().find(|(at, _)| wrong >= *at).map(|(_, pause)| *pause)
 }
 
-/// Whether a text may be a product's user id: 1 to 128 characters, none of them a control character or `@`.
+/// Returns whether a text is a valid user id: 1 to 128 characters, without control characters and `@`.
 pub fn is_user_ref(text: &str) -> bool {
     (1..=128).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || c == '@')
 }

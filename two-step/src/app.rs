@@ -1,4 +1,4 @@
-//! Puts the parts together: from a configuration to a running process.
+//! Builds the running process from a configuration.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,37 +16,37 @@ use crate::flow::Core;
 use crate::mail::Mailer;
 use crate::pages::Pages;
 use crate::push::Vapid;
-use crate::relay::{Crowd, Relay};
+use crate::relay::{ConcurrencyLimit, Relay};
 use crate::seal::Keys;
 use crate::store::Store;
-use crate::{api, hear, ops, sweep};
+use crate::{api, ops, otpost_events, sweep};
 
-/// Rows that are over are deleted so often.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// Time for what is under way when the process stops.
-const GRACE: Duration = Duration::from_secs(10);
+/// Interval of the deletion of expired rows.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Maximum time for requests in progress at shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running process.
 pub struct App {
-    /// Where the pages are.
+    /// Address of the pages.
     pub pages: SocketAddr,
-    /// Where the API is.
+    /// Address of the API.
     pub api: SocketAddr,
-    /// Where health is.
+    /// Address of the ops listener.
     pub ops: SocketAddr,
-    /// All flows.
+    /// The flows.
     pub core: Arc<Core>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-/// The listeners of a process, bound before anything else starts.
+/// The listeners of a process. They are bound before anything else starts.
 pub struct Listeners {
-    /// The pages'.
+    /// The listener of the pages.
     pub pages: TcpListener,
-    /// The API's.
+    /// The listener of the API.
     pub api: TcpListener,
-    /// Health's.
+    /// The listener of health and metrics.
     pub ops: TcpListener,
 }
 
@@ -68,7 +68,7 @@ async fn bind(section: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
     })
 }
 
-/// Starts a process. `framed_by` is an origin that may frame the pages: the demo's.
+/// Starts a process. `framed_by` is an origin that may frame the pages. Only the demo sets it.
 pub async fn start(
     config: Config, keys: Keys, listeners: Listeners, migrate: bool, framed_by: Option<String>,
 ) -> anyhow::Result<App> {
@@ -92,7 +92,7 @@ pub async fn start(
     serve(&tasks, &stop, listeners.pages, pages.router());
     serve(&tasks, &stop, listeners.api, api::router(Arc::clone(&core)));
     serve(&tasks, &stop, listeners.ops, ops::router(Arc::clone(&core)));
-    // A webhook that redirects would hand its body to another server.
+    // No redirects: a redirecting webhook would send its body to another server.
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     spawn_workers(&tasks, &stop, &core, carrier, mailer, client);
     Ok(App { pages: addresses.0, api: addresses.1, ops: addresses.2, core, tasks, stop })
@@ -108,22 +108,22 @@ fn spawn_workers(
         mailer,
         client,
         vapid: Vapid::of(&core.keys),
-        webhooks: Crowd::default(),
+        webhooks: ConcurrencyLimit::default(),
     };
-    let (relay_stop, hear_stop, sweep_stop) = (stop.clone(), stop.clone(), stop.clone());
+    let (relay_stop, events_stop, sweep_stop) = (stop.clone(), stop.clone(), stop.clone());
     let (watching, watch_stop) = (Arc::clone(core), stop.clone());
     tasks.spawn(async move { watching.watch_apps(watch_stop).await });
     tasks.spawn(async move { relay.run(relay_stop).await });
-    tasks.spawn(hear::run(Arc::clone(core), carrier, hear_stop));
+    tasks.spawn(otpost_events::run(Arc::clone(core), carrier, events_stop));
     let core = Arc::clone(core);
     tasks.spawn(async move {
         loop {
             if let Err(e) = sweep::sweep(&core).await {
-                tracing::warn!(reason = %e, "rows that are over are not deleted yet");
+                tracing::warn!(reason = %e, "expired rows not deleted: it will be retried");
             }
             tokio::select! {
                 () = sweep_stop.cancelled() => return,
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = tokio::time::sleep(SWEEP_INTERVAL) => {}
             }
         }
     });
@@ -142,10 +142,10 @@ fn serve(tasks: &TaskTracker, stop: &CancellationToken, listener: TcpListener, r
 }
 
 impl App {
-    /// Stops taking requests, and ends what is under way.
+    /// Stops accepting requests, and waits for those in progress.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
-        let _ = tokio::time::timeout(GRACE, self.tasks.wait()).await;
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.tasks.wait()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The product's own app on one phone: the code that sets it up, and the key with which it signs.
+//! The product's own app on one phone: its set-up code and its signing key.
 
 use std::time::Duration;
 
@@ -9,70 +9,70 @@ use zeroize::Zeroizing;
 use crate::recovery;
 use crate::signature::PublicKey;
 
-/// How long a set-up code is good.
+/// Life of a set-up code.
 pub const SET_UP_LIFE: Duration = Duration::from_secs(10 * 60);
-/// Wrong set-up codes that one set-up bears.
+/// Maximum number of wrong set-up codes for one set-up.
 pub const SET_UP_TRIES: u32 = 5;
-/// Apps that one account may have.
+/// Maximum number of apps of one account.
 pub const MAX_APPS: usize = 3;
-/// The first characters of a set-up code find the set-up, so that wrong ones can be counted; the rest is its secret.
+/// Number of leading characters that identify a set-up, so that wrong codes can be counted. The rest is secret.
 const NAME_CHARS: usize = 3;
 const CODE_CHARS: usize = 8;
 
-/// What we keep of an app. Its method has the same id's row in `method`, and says whether it may prove anything.
+/// The stored data of an app. Its row in `method` has the same id and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppKey {
     /// The method.
     pub method: Uuid,
-    /// Whose it is.
+    /// The account.
     pub account: Uuid,
-    /// The first characters of the set-up code; none once an app has used it.
+    /// The leading characters of the set-up code; `None` after an app used it.
     pub setup_name: Option<String>,
-    /// The set-up code, sealed, so that a reload of the page shows it again.
+    /// The sealed set-up code. A reload of the page shows it again.
     pub setup_sealed: Option<String>,
-    /// Until when the set-up code is good.
+    /// When the set-up code expires.
     pub setup_until: Timestamp,
-    /// Wrong set-up codes so far.
+    /// Number of wrong set-up codes.
     pub setup_tries: u32,
     /// The thumbprint of the app's key (RFC 7638).
     pub thumbprint: Option<String>,
-    /// The coordinates of its public key, base64url, with a dot between.
+    /// The coordinates of its public key, base64url, separated by a dot.
     pub public: Option<String>,
     /// The user's name at the product, for an app that has several accounts.
     pub display_name: Option<String>,
-    /// Where pushes go, sealed.
+    /// The sealed push endpoint.
     pub push_sealed: Option<String>,
-    /// The account's second denial within an hour paused this app until this time.
+    /// No request goes to this app before this time: the user denied two within an hour.
     pub paused_until: Option<Timestamp>,
-    /// When it last signed something.
+    /// When it last signed a request.
     pub seen_at: Option<Timestamp>,
 }
 
 impl AppKey {
-    /// The app's public key; none until it has registered.
+    /// Returns the app's public key, or `None` before it has registered.
     pub fn public_key(&self) -> Option<PublicKey> {
         let (x, y) = self.public.as_deref()?.split_once('.')?;
         Some(PublicKey::p256(x, y))
     }
 
-    /// Takes a key in.
+    /// Stores a key.
     pub fn set_public(&mut self, key: &PublicKey) {
         self.thumbprint = Some(key.thumbprint());
         self.public = Some(format!("{}.{}", key.x, key.y));
     }
 }
 
-/// A set-up code in its one spelling.
+/// A set-up code in canonical form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SetUpCode(Zeroizing<String>);
 
 impl SetUpCode {
-    /// A random one.
+    /// Creates a random code.
     pub fn random() -> Self {
         Self(recovery::random_characters(CODE_CHARS))
     }
 
-    /// Reads what somebody typed. Spaces and dashes do not matter, nor does `O` for `0`. None where it is no set-up code.
+    /// Reads a typed code. Spaces and dashes are ignored, and `O` counts as `0`. Returns `None` if it is not a set-up code.
     pub fn read(text: &str) -> Option<Self> {
         if text.chars().count() > 64 {
             return None;
@@ -81,22 +81,22 @@ impl SetUpCode {
         recovery::canonical_of(&kept, CODE_CHARS).map(Self)
     }
 
-    /// As it was kept.
+    /// Creates a code from its stored form.
     pub fn from_kept(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
     }
 
-    /// The part that finds the set-up.
+    /// The leading characters, which identify the set-up.
     pub fn name(&self) -> &str {
         &self.0[..NAME_CHARS]
     }
 
-    /// All of it, to be sealed or compared.
+    /// The whole code, to be sealed or compared.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// As people read it: `7K2M-9QX0`.
+    /// The code with a dash, as pages show it: `7K2M-9QX0`.
     pub fn spelled(&self) -> Zeroizing<String> {
         let (first, second) = self.0.split_at(CODE_CHARS / 2);
         Zeroizing::new(format!("{first}-{second}"))

@@ -6,35 +6,35 @@ use strum::{Display, EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Where a request stands.
+/// The state of a request.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
 )]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum RequestState {
-    /// The app may answer it while its challenge is live.
+    /// Open: the app may answer it while its challenge is live.
     Open,
-    /// The right digits were typed into the app.
+    /// Approved: the right digits were typed into the app.
     Approved,
-    /// The user said "It was not me" in the app.
+    /// Denied: the user chose "It was not me" in the app.
     Denied,
-    /// A newer request took its place: an account has one open request at a time.
+    /// A newer request replaced it. An account has one open request at a time.
     Replaced,
 }
 
 /// A request to an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppRequest {
-    /// Our id. The digits on the page follow from it.
+    /// The id. The digits on the page are derived from it.
     pub id: Uuid,
-    /// What it proves.
+    /// The challenge.
     pub challenge: Uuid,
-    /// Whose it is.
+    /// The account.
     pub account: Uuid,
-    /// Which app.
+    /// The app's method.
     pub method: Uuid,
-    /// Where it stands.
+    /// The state.
     pub state: RequestState,
     /// When it was made.
     pub created_at: Timestamp,
@@ -43,26 +43,27 @@ pub struct AppRequest {
 }
 
 impl AppRequest {
-    /// A new one, which is open.
+    /// Creates an open request.
     pub fn new(id: Uuid, challenge: Uuid, account: Uuid, method: Uuid, now: Timestamp) -> Self {
         let (state, other_network) = (RequestState::Open, false);
         Self { id, challenge, account, method, state, created_at: now, other_network }
     }
 
-    /// Whether the app may still answer it, as far as the request itself is concerned.
+    /// Returns whether the request itself still accepts an answer.
     pub fn is_open(&self) -> bool {
         self.state == RequestState::Open
     }
 }
 
-/// The digits that a page shows for a request, from a keyed hash of its id.
+/// Derives the digits that a page shows for a request, from a keyed hash of its id.
 pub fn digits_of(hash: &[u8; 32], digits: u32) -> String {
-    // 64 bits against at most a million values: no value is noticeably likelier than another.
+    // The bias is negligible: 64 bits are reduced to at most a million values.
     let drawn = u64::from_be_bytes(hash[..8].try_into().expect("eight bytes"));
     format!("{:0width$}", drawn % 10u64.pow(digits), width = digits as usize)
 }
 
-/// What somebody typed into the app: digits of any script, without spaces and dashes. None where it is something else.
+/// Reads digits that were typed into the app: of any script, with or without spaces and dashes. Returns `None` for anything
+/// else.
 pub fn read_digits(text: &str, digits: u32) -> Option<String> {
     let kept = crate::code::digits_in(text)?;
     (kept.len() == digits as usize).then(|| (*kept).clone())

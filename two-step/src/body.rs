@@ -1,27 +1,28 @@
-//! Bodies of requests, read to a bound.
+//! Reads request bodies with a size limit.
 
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt;
 
-/// Bytes of a body that is too big which are read all the same: a client that is still sending would not read the answer.
-const MAX_HEARD_BYTES: usize = 32 << 20;
+/// Maximum bytes of an oversized body that are read and discarded. A client that is still sending would not read the
+/// answer.
+const MAX_DISCARDED_BYTES: usize = 32 << 20;
 
-/// Why a body is not read.
+/// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// It has more bytes than it may.
+    /// The body is larger than the limit.
     TooBig,
-    /// It broke off before its end.
+    /// The body ended early.
     BrokenOff,
 }
 
-/// Reads a body of at most so many bytes.
+/// Reads a body of at most this many bytes.
 pub(crate) async fn read(body: Body, most: usize) -> Result<Bytes, Refused> {
     let (mut kept, mut length, mut chunks) = (vec![], 0, body.into_data_stream());
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Refused::BrokenOff)?;
         length += chunk.len();
-        if length > MAX_HEARD_BYTES {
+        if length > MAX_DISCARDED_BYTES {
             break;
         }
         if length <= most {

@@ -1,4 +1,4 @@
-//! The address of a client.
+//! The client's address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 
 use crate::config::Config;
 
-/// The client's address: the peer's, or what the last proxy that we trust says.
+/// Returns the client's address: the peer's, or the one that the last trusted proxy reports.
 pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, config: &Config) -> IpAddr {
     let trusted = |ip: &IpAddr| config.trusted_proxies.contains(&ip.to_canonical());
     if !trusted(&peer) {
@@ -14,7 +14,7 @@ pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, config: &Config) -> IpA
     }
     let all = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
     let named: Vec<&str> = all.flat_map(|line| line.split(',')).map(str::trim).collect();
-    // From the right: each proxy appends who asked it. What stands left of something unreadable was written by anybody.
+    // From the right, because each proxy appends its peer. Entries left of an unreadable one are untrusted.
     let mut last = peer;
     for text in named.into_iter().rev() {
         match read(text) {
@@ -26,7 +26,7 @@ pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, config: &Config) -> IpA
     last
 }
 
-/// An address, with or without a port: `192.0.2.1`, `192.0.2.1:4711`, `[2001:db8::1]:4711`.
+/// Reads an address with or without a port: `192.0.2.1`, `192.0.2.1:4711`, `[2001:db8::1]:4711`.
 fn read(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()))

@@ -1,4 +1,4 @@
-//! A code: six digits for one challenge and one method. How it is made, and how what people type is read.
+//! Codes: six digits for one challenge and one method. Creates them, and reads what users type.
 
 use std::fmt;
 
@@ -8,34 +8,34 @@ use zeroize::Zeroizing;
 
 /// Digits of a code.
 pub const DIGITS: usize = 6;
-/// Codes that live in one challenge at the same time; a further one ends the oldest.
+/// Maximum number of live codes of one challenge. A new one ends the oldest.
 pub const MAX_LIVE: usize = 3;
-/// With less than this much life left, "send again" makes a new code.
+/// If a code has less life left than this, "send again" creates a new one.
 pub const RENEW_BELOW: std::time::Duration = std::time::Duration::from_secs(120);
-/// Characters that one entry may have. Longer ones are not read.
+/// Maximum length of an entry, in characters. Longer ones are not read.
 const MAX_ENTRY_CHARS: usize = 64;
 
-/// Some digits in clear text. Printing it prints a mask; its memory is wiped when it is dropped.
+/// Digits in clear text. `Debug` prints a mask, and the memory is wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Digits(Zeroizing<String>);
 
 impl Digits {
-    /// Six random digits. Every value is equally likely.
+    /// Creates six random digits. Every value is equally likely.
     pub fn random() -> Self {
         Self(random_digits(DIGITS as u32))
     }
 
-    /// Eight random digits, for a code that support sends.
+    /// Creates eight random digits, for a code from support.
     pub fn random_for_support() -> Self {
         Self(random_digits(8))
     }
 
-    /// Digits that were kept sealed.
+    /// Creates digits from their unsealed form.
     pub fn from_kept(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
     }
 
-    /// The digits, to be sent, hashed or compared.
+    /// The digits in clear text, to be sent, hashed or compared.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -47,7 +47,7 @@ impl fmt::Debug for Digits {
     }
 }
 
-/// Digits without modulo bias: values above the last whole multiple are drawn again.
+/// Rejection sampling: values above the last whole multiple are drawn again, so there is no modulo bias.
 fn random_digits(digits: u32) -> Zeroizing<String> {
     let modulus = 10u64.pow(digits);
     let limit = u64::MAX - u64::MAX % modulus;
@@ -61,21 +61,21 @@ fn random_digits(digits: u32) -> Zeroizing<String> {
     }
 }
 
-/// What somebody typed, read.
+/// What a user typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// Six digits.
     Code(Digits),
-    /// Sixteen Crockford characters: a recovery code, in its canonical spelling.
+    /// A recovery code: sixteen Crockford characters, in canonical form.
     Recovery(Digits),
-    /// Eight digits: a code from support.
+    /// A code from support: eight digits.
     Support(Digits),
-    /// None of these. It is not counted as a wrong code.
+    /// Anything else. It does not count as a wrong code.
     Unreadable,
 }
 
 impl Entry {
-    /// Reads what somebody typed. Spaces, dashes, dots and invisible characters do not matter; digits of every script count.
+    /// Reads an entry. Spaces, dashes, dots and invisible characters are ignored, and digits of every script are accepted.
     pub fn read(text: &str) -> Self {
         let Some(kept) = characters_in(text) else { return Self::Unreadable };
         let all_digits = kept.bytes().all(|b| b.is_ascii_digit());
@@ -89,12 +89,13 @@ impl Entry {
     }
 }
 
-/// The digits of an entry; none where it has something else, separators apart.
+/// Returns the digits of an entry, or `None` if it has other characters than digits and separators.
 pub(crate) fn digits_in(text: &str) -> Option<Zeroizing<String>> {
     characters_in(text).filter(|kept| kept.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// ASCII digits and upper-case letters of an entry, without its separators; none where it is too long or has other characters.
+/// Returns the ASCII digits and upper-case letters of an entry without its separators, or `None` if it is too long or has
+/// other characters.
 fn characters_in(text: &str) -> Option<Zeroizing<String>> {
     if text.chars().count() > MAX_ENTRY_CHARS {
         return None;
@@ -110,7 +111,7 @@ fn characters_in(text: &str) -> Option<Zeroizing<String>> {
     Some(kept)
 }
 
-/// The zeros of the scripts whose digits people type (Unicode, general category Nd): each is followed by its 1 to 9.
+/// The zero of each script whose digits users type (Unicode, general category Nd). Its digits 1 to 9 follow it.
 const ZEROS: [char; 22] = [
     '0', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}',
     '\u{c66}', '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{17e0}',
@@ -124,7 +125,7 @@ fn digit(c: char) -> Option<char> {
     })
 }
 
-/// An ASCII letter in upper case; full-width letters count.
+/// Returns an ASCII letter in upper case. Full-width letters are accepted.
 fn letter(c: char) -> Option<char> {
     let c = match c as u32 {
         wide @ (0xff21..=0xff3a | 0xff41..=0xff5a) => char::from_u32(wide - 0xfee0)?,
@@ -133,7 +134,7 @@ fn letter(c: char) -> Option<char> {
     c.is_ascii_alphabetic().then(|| c.to_ascii_uppercase())
 }
 
-/// Spaces, dashes, dots, and what keyboards and messengers add unseen.
+/// Spaces, dashes, dots, and invisible characters that keyboards and messengers add.
 fn is_separator(c: char) -> bool {
     c.is_whitespace()
         || matches!(
@@ -147,28 +148,28 @@ fn is_separator(c: char) -> bool {
 /// A live code of a challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
-    /// Our id.
+    /// The id.
     pub id: Uuid,
-    /// One per challenge and method: what otpost knows as `supersedes`.
+    /// The group: one per challenge and method. otpost knows it as `supersedes`.
     pub group_id: Uuid,
-    /// What it proves.
+    /// The challenge.
     pub challenge: Uuid,
-    /// The method that it was sent by.
+    /// The method.
     pub method: Uuid,
     /// Keyed hash of the digits and this row's id.
     pub hash: String,
-    /// The digits, sealed, so that the same code can be sent again.
+    /// The sealed digits, so that the same code can be sent again.
     pub sealed: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Timestamp,
-    /// Whether the mail server refused the mail with it.
+    /// Whether the mail server rejected the mail with this code.
     pub undelivered: bool,
 }
 
 impl Code {
-    /// Whether it may still be typed.
+    /// Returns whether it is accepted at this time.
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires_at
     }

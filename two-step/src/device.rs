@@ -1,7 +1,7 @@
-//! Devices: browsers with our cookie, and what they are trusted for.
+//! Devices: browsers with our cookie, and the trust of accounts in them.
 //!
-//! A device's secret follows from its id and its generation under a key outside the database, so a lost answer can be
-//! given again, and a secret of any earlier generation is recognised when somebody replays it.
+//! A device's secret is derived from its id and its generation under a key outside the database. So a lost answer can be
+//! repeated, and a replayed secret of an earlier generation is detected.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use uuid::Uuid;
 
 use crate::clock::after;
 
-/// How long the secret of the generation before stays good after the new one was used: a second tab, a slow answer.
-pub const OVERLAP: Duration = Duration::from_secs(60);
+/// How long the previous secret stays valid after the new one was used, for a second tab or a slow answer.
+pub const SECRET_OVERLAP: Duration = Duration::from_secs(60);
 /// Life of the cookie.
 pub const COOKIE_LIFE: Duration = Duration::from_secs(400 * 86400);
 
-/// A browser that has our cookie.
+/// A browser with our cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Our id; the result and the settings page name it.
+    /// The id. The result and the settings page name it.
     pub id: Uuid,
-    /// The generation of its secret.
+    /// The generation of its current secret.
     pub generation: i64,
-    /// Until when the secret is not rotated again, and the generation before the previous one is still good.
+    /// Until this time the secret is not rotated again, and the previous generation is valid.
     pub overlap_until: Timestamp,
-    /// Browser and system, for people.
+    /// Browser and system in words.
     pub label: String,
     /// When it was last seen.
     pub seen_at: Timestamp,
-    /// Whether an old secret was replayed: it is trusted for nothing any more.
+    /// Whether an old secret was replayed. The device is not trusted any more.
     pub void: bool,
 }
 
-/// What a trust allows.
+/// What a trust skips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum TrustKind {
@@ -43,61 +43,61 @@ pub enum TrustKind {
     Recognised,
 }
 
-/// A device skips the second step for one account.
+/// The trust of one account in a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    /// Our id.
+    /// The id.
     pub id: Uuid,
-    /// Which device.
+    /// The device.
     pub device: Uuid,
-    /// For which account.
+    /// The account.
     pub account: Uuid,
-    /// What it allows.
+    /// What it skips.
     pub kind: TrustKind,
-    /// When it began.
+    /// When it started.
     pub created_at: Timestamp,
-    /// When it ends; use does not extend it. None: with sign-out or revocation only.
+    /// When it ends. Use does not extend it. `None`: it ends with sign-out or revocation only.
     pub expires_at: Option<Timestamp>,
     /// When it was last used.
     pub used_at: Timestamp,
 }
 
 impl Trust {
-    /// Whether it still holds.
+    /// Returns whether it is valid at this time.
     pub fn holds(&self, kind: TrustKind, now: Timestamp) -> bool {
         self.kind == kind && self.expires_at.is_none_or(|end| now < end)
     }
 }
 
-/// What the secret of a cookie says about its device.
+/// The result of checking a device's cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presented {
-    /// The current secret, or the one before within its overlap.
+    /// The current secret, or the previous one within its overlap.
     Good,
-    /// An old secret: somebody has a copy of the cookie.
+    /// An old secret: the cookie was copied.
     Replayed,
-    /// A generation that was never given out.
+    /// A generation that was never issued.
     Unknown,
 }
 
 impl Device {
-    /// A browser that gets its first secret now.
+    /// Creates a device for a browser without a cookie.
     pub fn new(id: Uuid, label: &str, now: Timestamp) -> Self {
         Self { id, generation: 1, overlap_until: now, label: label.to_owned(), seen_at: now, void: false }
     }
 
-    /// Judges the generation that a genuine cookie names, and rotates the secret. The cookie to give back has the
-    /// generation that the device has afterwards.
+    /// Checks the generation of a genuine cookie, and rotates the secret. The caller sets a cookie with the device's new
+    /// generation.
     pub fn present(&mut self, generation: i64, now: Timestamp) -> Presented {
         let judged = self.judge(generation, now);
         match judged {
             Presented::Good => {
                 self.seen_at = now;
-                // The current secret arrived, so the browser has it. An older one means that the last answer was lost,
-                // or that another tab was quicker: the current secret is given again.
+                // The current secret shows that the browser has it. The previous one means that the last answer was lost,
+                // or that another tab was faster. Then the current secret is sent again.
                 if generation == self.generation && now >= self.overlap_until {
                     self.generation += 1;
-                    self.overlap_until = after(now, OVERLAP);
+                    self.overlap_until = after(now, SECRET_OVERLAP);
                 }
             }
             Presented::Replayed => self.void = true,
@@ -117,7 +117,7 @@ impl Device {
     }
 }
 
-/// When a trust that begins now ends; none: with sign-out or revocation only.
+/// When a trust that starts now ends. `None`: with sign-out or revocation only.
 pub fn trust_until(life: Option<Duration>, now: Timestamp) -> Option<Timestamp> {
     life.map(|life| after(now, life))
 }

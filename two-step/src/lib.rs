@@ -1,16 +1,15 @@
-//! two-step: asks for the second step after a product's password. It makes and checks codes; otpost carries them.
+//! two-step: verifies the second step after a product's password. It creates and checks codes; otpost sends them.
 //!
 //! # The path of a sign-in
 //!
 //! A back end creates a [`challenge`] over the [`api`] and sends the browser to its URL. The first browser that opens it
-//! claims it ([`flow`]): a trusted [`device`] goes straight on, everybody else gets a [`code`] by the preferred [`method`].
-//! The code's job lies sealed in the outbox, in the transaction that made it, until the [`relay`] has published it to otpost
-//! by a [`carrier`]. What otpost says of it is written down by [`hear`], and the [`pages`] show it. The entry is read, held
-//! against the live codes under the locks of [`account`] and challenge, and counted against the [`limit`]s: exactly so many
-//! wrong ones pass, and one right one. The browser goes back to the product with a ticket, which buys a signed [`result`].
+//! claims it ([`flow`]). A trusted [`device`] is verified at once; every other browser gets a [`code`] by the preferred
+//! [`method`]. The transaction that creates the code also writes a sealed job to the outbox. The [`relay`] publishes it to
+//! otpost over a [`carrier`]. [`otpost_events`] stores otpost's events, and the [`pages`] show them. An entered code is
+//! compared with the live codes under the locks of [`account`] and challenge, and counted against the [`limit`]s. The
+//! limits are exact. The browser returns to the product with a ticket, which the product redeems for a signed [`result`].
 //!
-//! The [`store`] holds all of it, in PostgreSQL or in one SQLite file; what must not be read there is sealed or hashed by
-//! [`seal`].
+//! The [`store`] holds all rows, in PostgreSQL or in one SQLite file. [`seal`] seals or hashes the secrets in them.
 
 // Pure rules.
 pub mod account;
@@ -30,19 +29,19 @@ pub mod seal;
 pub mod signature;
 pub mod totp;
 
-// The seams to the outside.
+// Connections to the outside.
 pub mod carrier;
 pub mod mail;
 pub mod push;
 pub mod store;
 
-// What happens.
+// Flows and background tasks.
 pub mod flow;
-pub mod hear;
+pub mod otpost_events;
 pub mod relay;
 pub mod sweep;
 
-// What people and programs meet.
+// Interfaces for people and programs.
 pub mod api;
 pub mod app;
 mod body;

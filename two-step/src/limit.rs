@@ -1,4 +1,4 @@
-//! Limits: at most so many of something within a time. Exactly N pass.
+//! Rate limits: at most a number of events within a time window. The count is exact.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::after;
 
-/// No limit looks back further.
+/// Maximum window of a rule.
 pub const LONGEST_WINDOW: Duration = Duration::from_secs(31 * 86400);
-/// Times that one counter keeps at most: the largest count of a rule.
+/// Maximum count of a rule.
 pub const MAX_COUNT: u32 = 10_000;
 
-/// At most `count` within any `window`. Written `N/window`, with s, m, h or d: `5/10m`.
+/// At most `count` events within any `window`. Written `N/window`, with s, m, h or d: `5/10m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Rule {
-    /// How many.
+    /// The maximum number of events.
     pub count: u32,
-    /// Within which time.
+    /// The window.
     pub window: Duration,
 }
 
@@ -32,7 +32,7 @@ pub struct Rule {
 pub struct BadRule;
 
 impl Rule {
-    /// At most `count` within so many seconds.
+    /// Creates a rule with a window in seconds.
     pub const fn per(count: u32, seconds: u64) -> Self {
         Self { count, window: Duration::from_secs(seconds) }
     }
@@ -64,16 +64,16 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Times that a counter keeps one by one. Beyond, those that are close together are kept as one.
+/// Number of events that a counter stores one by one. Above it, events that are close together are stored as one entry.
 const EXACT: u32 = 512;
 
-/// The times that a counter remembers, oldest first. Exactly N pass in a window. Where a rule counts to more than 512, a
-/// time is rounded up to the 512th part of the shortest window: room comes that much later, never earlier.
+/// The event times of a counter, oldest first. The limit is exact. If a rule counts more than 512, times are rounded up to
+/// 1/512 of the shortest window. Rounding can delay the next event by that much, and never allows one early.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Times(Vec<At>);
 
-/// Something happened at a time, in milliseconds since 1970: once, or several times.
+/// The time of one or several events, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum At {
@@ -97,7 +97,7 @@ impl At {
 }
 
 impl Times {
-    /// When the next one is allowed; none where it is allowed now.
+    /// Returns when the next event is allowed, or `None` if it is allowed now.
     pub fn free_at(&self, rules: &[Rule], now: Timestamp) -> Option<Timestamp> {
         let ends = rules.iter().filter_map(|rule| {
             let nth_latest = self.nth_latest(rule.count)?;
@@ -118,7 +118,7 @@ impl Times {
             .map(|at| at.time())
     }
 
-    /// Counts one more. Times never go backwards, so a clock that steps back allows nothing more.
+    /// Counts an event. Stored times never decrease, so a clock that is set back allows no extra event.
     pub fn count(&mut self, rules: &[Rule], now: Timestamp) {
         let most = rules.iter().map(|r| r.count).max().unwrap_or(1);
         let shortest = rules.iter().map(|r| r.window.as_millis()).min().unwrap_or(1);
@@ -158,23 +158,23 @@ pub struct Limits {
     pub sends_per_challenge: u32,
     /// Calls in one challenge.
     pub calls_per_challenge: u32,
-    /// Seconds from one send of a challenge to the next; the last one repeats.
+    /// Seconds between two sends of a challenge. The last value repeats.
     pub send_gaps_s: Vec<u64>,
     /// Sends of one account.
     pub account_sends: Vec<Rule>,
-    /// Sends to one number, whatever account.
+    /// Sends to one number, over all accounts.
     pub number_sends: Vec<Rule>,
-    /// Calls to one number, whatever account.
+    /// Calls to one number, over all accounts.
     pub number_calls: Vec<Rule>,
-    /// Accounts that may have one number.
+    /// Accounts that may have the same number.
     pub accounts_per_number: u32,
     /// New numbers of one account.
     pub account_new_numbers: Vec<Rule>,
     /// New numbers from one client address.
     pub client_new_numbers: Vec<Rule>,
-    /// New numbers that share all but their last four digits.
+    /// New numbers that differ in their last four digits only.
     pub prefix_new_numbers: Vec<Rule>,
-    /// Entries from one client address (IPv6: from one /64).
+    /// Code entries from one client address (IPv6: from one /64).
     pub client_entries: Vec<Rule>,
     /// Sends from one client address (IPv6: from one /64).
     pub client_sends: Vec<Rule>,
@@ -182,7 +182,7 @@ pub struct Limits {
     pub product_sends: Vec<Rule>,
     /// Mails to one address.
     pub mails: Vec<Rule>,
-    /// New sets of recovery codes of one account. Each costs ten slow hashes.
+    /// New sets of recovery codes of one account. A set costs ten slow hashes.
     pub recovery_sets: Vec<Rule>,
     /// Requests to the apps of one account.
     pub app_requests: Vec<Rule>,
@@ -217,7 +217,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Time from the `n`th send of a challenge, counted from 1, to the next.
+    /// Returns the minimum time between the `n`th send of a challenge, counted from 1, and the next.
     pub fn gap_after(&self, n: u32) -> Duration {
         let place = (n.max(1) as usize - 1).min(self.send_gaps_s.len().saturating_sub(1));
         Duration::from_secs(self.send_gaps_s.get(place).copied().unwrap_or(0))

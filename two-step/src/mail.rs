@@ -1,4 +1,4 @@
-//! Mail by SMTP. Nothing else knows lettre's transport.
+//! Sends mail by SMTP. No other module uses lettre's transport.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use serde_json::Value as Json;
 
 use crate::config::{BadConfig, SmtpConfig};
 
-/// How long a mail may take to be handed over.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Time-out of handing over one mail.
+const SMTP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a mail did not go out.
+/// Why a mail was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
-    /// The server is away or says "later".
-    #[error("the mail server does not take mail now")]
-    Away,
-    /// The server or the form of the mail refuses it for good.
-    #[error("the mail server refuses the mail")]
+    /// The server is unreachable or answered with a temporary error.
+    #[error("the mail server is unreachable or refuses mail for now")]
+    Unavailable,
+    /// The server rejected the mail, or the mail is malformed. A retry would not help.
+    #[error("the mail server rejected the mail")]
     Refused,
 }
 
-/// Sends mail.
+/// The SMTP client.
 pub struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: String,
 }
 
 impl Mailer {
-    /// The mailer of a configuration; none where no server is named.
+    /// Creates the mailer, or returns `None` if no server is configured.
     pub fn open(config: &SmtpConfig) -> Result<Option<Self>, BadConfig> {
         let Some(url) = &config.url else { return Ok(None) };
         let bad = |_| BadConfig("smtp.url is smtps://user:password@host, or smtp://host:port".to_owned());
@@ -38,7 +38,7 @@ impl Mailer {
         if config.from.parse::<lettre::message::Mailbox>().is_err() {
             return Err(BadConfig("smtp.from is no mail address".to_owned()));
         }
-        Ok(Some(Self { transport: transport.timeout(Some(TIMEOUT)).build(), from: config.from.clone() }))
+        Ok(Some(Self { transport: transport.timeout(Some(SMTP_TIMEOUT)).build(), from: config.from.clone() }))
     }
 
     /// Sends one mail of the outbox.
@@ -59,13 +59,13 @@ impl Mailer {
         match self.transport.send(mail).await {
             Ok(_) => Ok(()),
             Err(e) if e.is_permanent() && !is_about_us(&e) => Err(MailError::Refused),
-            Err(_) => Err(MailError::Away),
+            Err(_) => Err(MailError::Unavailable),
         }
     }
 }
 
-/// Whether a server refuses us and not the mail: its reply speaks of authentication or of the order of commands (RFC 4954,
-/// section 6; RFC 5321, section 4.2.3).
+/// Returns whether a reply rejects our login or commands and not the mail itself (RFC 4954, section 6; RFC 5321, section
+/// 4.2.3).
 fn is_about_us(e: &lettre::transport::smtp::Error) -> bool {
     let code = e.status().map(u16::from);
     code.is_some_and(|code| matches!(code, 500..=504 | 521 | 530 | 534 | 535 | 538))
@@ -108,7 +108,7 @@ fn code(body: &Json, german: bool) -> (String, String) {
     )
 }
 
-/// How long a code is good: in hours, where it is two or more.
+/// The life of a code in words: in hours if it is two hours or more, else in minutes.
 fn life(minutes: u64, german: bool) -> String {
     let (count, one, many) = match (minutes, german) {
         (0..120, false) => (minutes, "minute", "minutes"),

@@ -1,4 +1,4 @@
-//! A method: a way to prove that one is the user.
+//! A method: a way for a user to prove their identity.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What a method is.
+/// The kind of a method.
 #[derive(
     Debug,
     Clone,
@@ -41,7 +41,7 @@ pub enum Kind {
     Recovery,
 }
 
-/// How a code reaches a phone.
+/// How a code is sent to a phone.
 #[derive(
     Debug,
     Clone,
@@ -65,90 +65,90 @@ pub enum Channel {
     Voice,
 }
 
-/// Where a method stands.
+/// The state of a method.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
 )]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum MethodState {
-    /// Added; its first code was not typed yet.
+    /// Added, and its first code is not verified yet.
     Pending,
     /// Usable.
     Active,
-    /// Not usable until another method's proof, a first code or support brings it back.
+    /// Not usable until another method's proof, a first code or support resumes it.
     Paused,
-    /// Gone: its secrets are erased.
+    /// Removed, and its secrets are erased.
     Removed,
 }
 
-/// Wrong codes in a row after which a method is paused (NIST SP 800-63B, 3.2.2).
+/// Wrong codes in a row that pause a method (NIST SP 800-63B, 3.2.2).
 pub const MAX_WRONG_IN_A_ROW: u32 = 100;
-/// Why such a method is paused.
+/// Pause reason: too many wrong codes.
 pub const WRONG_CODES: &str = "wrong_codes";
-/// Why a method is paused that the stop page of a notice names: somebody else added it.
+/// Pause reason: the user stopped the method on a notice's stop page, because somebody else added it.
 pub const STOPPED: &str = "stopped";
-/// Why an app is paused whose user said "It was not me" twice. It is asked again after an hour.
+/// Pause reason of an app: the user denied two requests. The app can be asked again after an hour.
 pub const DENIED: &str = "denied";
-/// Why an app is paused that has forgotten its key, while the account needs it.
+/// Pause reason of an app that deleted its key while the account needs the method.
 pub const UNREGISTERED: &str = "unregistered";
-/// How long a method may stay pending.
+/// Maximum time that a method may be pending.
 pub const PENDING_LIFE: Duration = Duration::from_secs(30 * 60);
-/// Authenticators that one account may have.
+/// Maximum number of authenticators of one account.
 pub const MAX_AUTHENTICATORS: usize = 3;
 
-/// A way to prove that one is the user.
+/// A way for a user to prove their identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are columns")]
 pub struct Method {
-    /// Our id.
+    /// The id.
     pub id: Uuid,
-    /// Whose it is.
+    /// The account.
     pub account: Uuid,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// Where it stands.
+    /// The state.
     pub state: MethodState,
-    /// Why it is paused or removed, in a fixed word.
+    /// Why it is paused or removed: a constant of this module, or otpost's reason.
     pub reason: Option<String>,
     /// The user's own name for it.
     pub label: Option<String>,
-    /// Whether it is tried first.
+    /// Whether it is the preferred method.
     pub preferred: bool,
-    /// How codes reach a phone.
+    /// How codes are sent to a phone.
     pub channel: Option<Channel>,
     /// Whether a call follows a text that failed.
     pub fallback: bool,
-    /// Whether texts do not reach it: a landline.
+    /// Whether the number cannot receive texts, such as a landline.
     pub no_texts: bool,
     /// Keyed hash of the number or address.
     pub target_hash: Option<String>,
     /// The number or address, sealed.
     pub target_sealed: Option<String>,
-    /// What a page may show of it: the last two digits of a number, or the first letter and the domain of an address.
+    /// The masked target for pages: the last two digits of a number, or the first letter and the domain of an address.
     pub hint: String,
     /// The key of an authenticator, sealed.
     pub secret_sealed: Option<String>,
     /// The last 30-second step whose code was accepted.
     pub totp_step: Option<i64>,
-    /// Wrong codes in a row.
+    /// Number of wrong codes in a row.
     pub wrong: u32,
     /// When it was added.
     pub created_at: Timestamp,
-    /// When its first code was typed.
+    /// When its first code was verified.
     pub verified_at: Option<Timestamp>,
-    /// When it last proved something.
+    /// When it was last used for a proof.
     pub used_at: Option<Timestamp>,
-    /// The visit to the settings in which it last proved itself, or in which the recovery codes were saved.
+    /// The settings session in which it was proved, or in which the recovery codes were saved.
     pub proved_in: Option<Uuid>,
     /// When it was removed.
     pub removed_at: Option<Timestamp>,
-    /// Whether the product has validated its address, and not the user by a code.
+    /// Whether the product validated the address. Otherwise the user verified it with a code.
     pub from_product: bool,
 }
 
 impl Method {
-    /// A new method, which is pending.
+    /// Creates a pending method.
     pub fn new(id: Uuid, account: Uuid, kind: Kind, now: Timestamp) -> Self {
         Self {
             id,
@@ -176,22 +176,22 @@ impl Method {
         }
     }
 
-    /// Whether a challenge may use it.
+    /// Returns whether a challenge may use it.
     pub fn is_active(&self) -> bool {
         self.state == MethodState::Active
     }
 
-    /// Whether the account has it: it was proved once, and not removed since.
+    /// Returns whether it was proved once and not removed since.
     pub fn is_kept(&self) -> bool {
         matches!(self.state, MethodState::Active | MethodState::Paused)
     }
 
-    /// Whether it is usable, and proved itself in a visit to the settings.
+    /// Returns whether it is active and was proved in this settings session.
     pub fn is_proved_in(&self, visit: Uuid) -> bool {
         self.is_active() && self.proved_in == Some(visit)
     }
 
-    /// Makes it usable.
+    /// Activates it.
     pub fn activate(&mut self, now: Timestamp) {
         self.state = MethodState::Active;
         self.reason = None;
@@ -199,7 +199,7 @@ impl Method {
         self.verified_at.get_or_insert(now);
     }
 
-    /// Counts a wrong code typed while it was shown. Returns whether this code paused it.
+    /// Counts a wrong code. Returns whether this code paused the method.
     pub fn count_wrong(&mut self) -> bool {
         self.wrong = self.wrong.saturating_add(1);
         let pauses = self.state == MethodState::Active && self.wrong >= MAX_WRONG_IN_A_ROW;
@@ -209,24 +209,24 @@ impl Method {
         pauses
     }
 
-    /// A right code.
+    /// Resets the count of wrong codes after a right one.
     pub fn count_right(&mut self, now: Timestamp) {
         self.wrong = 0;
         self.used_at = Some(now);
     }
 
-    /// Makes it unusable for now.
+    /// Pauses it.
     pub fn pause(&mut self, reason: &str) {
         self.state = MethodState::Paused;
         self.reason = Some(reason.to_owned());
     }
 
-    /// Whether it is paused for this reason.
+    /// Returns whether it is paused for this reason.
     pub fn is_paused_for(&self, reason: &str) -> bool {
         self.state == MethodState::Paused && self.reason.as_deref() == Some(reason)
     }
 
-    /// Erases its secrets. The row stays for a while, so that history can name it.
+    /// Erases its secrets. The row stays for a while, because the history names it.
     pub fn remove(&mut self, reason: &str, now: Timestamp) {
         self.state = MethodState::Removed;
         self.reason = Some(reason.to_owned());
@@ -236,7 +236,7 @@ impl Method {
     }
 }
 
-/// Whether a method of this kind can stand alone as a second step. Recovery codes are a backup. E-mail counts where the
+/// Returns whether this kind of method suffices as a second step. Recovery codes are a backup only. E-mail suffices if the
 /// configuration says so.
 pub fn is_primary(kind: Kind, email_second_step: bool) -> bool {
     match kind {
@@ -246,19 +246,19 @@ pub fn is_primary(kind: Kind, email_second_step: bool) -> bool {
     }
 }
 
-/// Whether two-step verification may be on with these methods: one that can stand alone, and a backup besides.
+/// Returns whether two-step verification may be on with these methods: one that suffices, and a backup.
 pub fn may_be_on(active: &[Kind], email_second_step: bool) -> bool {
     let primaries = active.iter().filter(|k| is_primary(**k, email_second_step)).count();
     primaries >= 1 && (primaries >= 2 || active.contains(&Kind::Recovery))
 }
 
-/// Whether a user could still sign in without one of the methods, by another one or by a recovery code.
+/// Returns whether the user could still sign in without this method: by another one or by a recovery code.
 pub fn signs_in_without(methods: &[Method], id: Uuid, email_second_step: bool) -> bool {
     let proves = |m: &&Method| is_primary(m.kind, email_second_step) || m.kind == Kind::Recovery;
     methods.iter().filter(|m| m.id != id && m.is_active()).any(|m| proves(&m))
 }
 
-/// The method that a challenge starts with: the preferred one, else an authenticator, a phone, an e-mail address.
+/// Returns the method that a challenge starts with: the preferred one, else an authenticator, a phone or an e-mail address.
 pub fn first<'a>(methods: &'a [Method], email_second_step: bool) -> Option<&'a Method> {
     let usable = || methods.iter().filter(|m| m.is_active() && is_primary(m.kind, email_second_step));
     let rank = |m: &&&'a Method| match m.kind {

@@ -1,4 +1,4 @@
-//! What is counted. Labels are words of ours or names from the configuration: never a value of a user.
+//! Metrics. Labels are fixed words or names from the configuration, never values of a user.
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -7,22 +7,22 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::challenge::{ChallengeState, Proof, Purpose};
-use crate::flow::{Answered, Entered, Heard};
+use crate::flow::{Answered, DispatchEvent, Entered};
 use crate::store::OutboxKind;
 
-/// A word as a label.
+/// A label value.
 type Word = &'static str;
 
 /// `product`, `purpose`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asked {
+struct ChallengeLabels {
     product: String,
     purpose: Word,
 }
 
 /// `product`, `purpose`, `method`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Proved {
+struct ProofLabels {
     product: String,
     purpose: Word,
     method: Word,
@@ -30,46 +30,46 @@ struct Proved {
 
 /// `product`, `result`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Typed {
+struct EntryLabels {
     product: String,
     result: Word,
 }
 
 /// `kind`, `result`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Published {
+struct OutboxLabels {
     kind: Word,
     result: Word,
 }
 
 /// `channel`, `state`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Told {
+struct DispatchLabels {
     channel: Word,
     state: Word,
 }
 
-/// The outcome of a try with an outbox row.
+/// The result of an attempt to publish an outbox row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// It is out.
+    /// Published.
     Done,
-    /// It is tried again later.
+    /// Will be retried.
     Again,
-    /// Its time was over.
+    /// Expired.
     Dropped,
 }
 
-/// All that is counted in a process.
+/// All metrics of a process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    challenges: Family<Asked, Counter>,
-    verified: Family<Proved, Counter>,
-    entries: Family<Typed, Counter>,
-    outbox: Family<Published, Counter>,
-    deliveries: Family<Told, Counter>,
+    challenges: Family<ChallengeLabels, Counter>,
+    verified: Family<ProofLabels, Counter>,
+    entries: Family<EntryLabels, Counter>,
+    outbox: Family<OutboxLabels, Counter>,
+    deliveries: Family<DispatchLabels, Counter>,
     waiting: Gauge,
     oldest: Gauge,
 }
@@ -100,7 +100,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All of it, in the `OpenMetrics` text format. `waiting` rows are in the outbox, the oldest for so many seconds.
+    /// Returns all metrics in the `OpenMetrics` text format. `waiting` is the number of outbox rows and the age of the
+    /// oldest in seconds.
     pub fn text(&self, waiting: i64, oldest_s: i64) -> String {
         self.waiting.set(waiting);
         self.oldest.set(oldest_s);
@@ -109,21 +110,23 @@ impl Metrics {
         out
     }
 
-    /// A back end created a challenge.
-    pub(crate) fn asked(&self, product: &str, purpose: Purpose) {
-        self.challenges.get_or_create(&Asked { product: product.to_owned(), purpose: purpose.into() }).inc();
-    }
-
-    /// A challenge was proved.
-    pub(crate) fn proved(&self, product: &str, purpose: Purpose, proof: Option<Proof>) {
-        let method = proof.map_or("none", Word::from);
-        self.verified
-            .get_or_create(&Proved { product: product.to_owned(), purpose: purpose.into(), method })
+    /// Counts a challenge that a back end created.
+    pub(crate) fn count_challenge(&self, product: &str, purpose: Purpose) {
+        self.challenges
+            .get_or_create(&ChallengeLabels { product: product.to_owned(), purpose: purpose.into() })
             .inc();
     }
 
-    /// Something was typed on a page.
-    pub(crate) fn typed(&self, product: &str, entered: &Entered) {
+    /// Counts a verified challenge.
+    pub(crate) fn count_proof(&self, product: &str, purpose: Purpose, proof: Option<Proof>) {
+        let method = proof.map_or("none", Word::from);
+        self.verified
+            .get_or_create(&ProofLabels { product: product.to_owned(), purpose: purpose.into(), method })
+            .inc();
+    }
+
+    /// Counts an entry on a page or over the API.
+    pub(crate) fn count_entry(&self, product: &str, entered: &Entered) {
         self.entry(
             product,
             match entered {
@@ -137,8 +140,8 @@ impl Metrics {
         );
     }
 
-    /// The number of a page was typed into an app.
-    pub(crate) fn typed_into_app(&self, product: &str, answered: &Answered) {
+    /// Counts digits that were typed into an app.
+    pub(crate) fn count_app_entry(&self, product: &str, answered: &Answered) {
         self.entry(
             product,
             match answered {
@@ -153,17 +156,17 @@ impl Metrics {
     }
 
     fn entry(&self, product: &str, result: &'static str) {
-        self.entries.get_or_create(&Typed { product: product.to_owned(), result }).inc();
+        self.entries.get_or_create(&EntryLabels { product: product.to_owned(), result }).inc();
     }
 
-    /// An outbox row was taken up.
-    pub(crate) fn published(&self, kind: OutboxKind, outcome: Outcome) {
-        self.outbox.get_or_create(&Published { kind: kind.into(), result: outcome.into() }).inc();
+    /// Counts an attempt to publish an outbox row.
+    pub(crate) fn count_outbox_row(&self, kind: OutboxKind, outcome: Outcome) {
+        self.outbox.get_or_create(&OutboxLabels { kind: kind.into(), result: outcome.into() }).inc();
     }
 
-    /// otpost said how far a text or call has come.
-    pub(crate) fn heard(&self, heard: &Heard) {
-        let channel = heard.channel.map_or("none", Word::from);
-        self.deliveries.get_or_create(&Told { channel, state: heard.state.into() }).inc();
+    /// Counts an event of a text or call.
+    pub(crate) fn count_dispatch_event(&self, event: &DispatchEvent) {
+        let channel = event.channel.map_or("none", Word::from);
+        self.deliveries.get_or_create(&DispatchLabels { channel, state: event.state.into() }).inc();
     }
 }

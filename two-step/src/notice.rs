@@ -1,6 +1,6 @@
-//! What notices say.
+//! The texts of notices.
 
-/// Subject and sentence for a fixed word.
+/// Returns the subject and the sentence for a kind of notice.
 pub fn words(about: &str, german: bool) -> (&'static str, &'static str) {
     match (about, german) {
         ("method_added", false) => ("A method was added", "A sign-in method was added to your account."),

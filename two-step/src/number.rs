@@ -1,4 +1,4 @@
-//! Telephone numbers as people type them, read into E.164.
+//! Reads telephone numbers as users type them into E.164.
 
 use std::fmt;
 use std::panic::catch_unwind;
@@ -6,7 +6,7 @@ use std::panic::catch_unwind;
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumberFormat, PhoneNumberType};
 use zeroize::Zeroizing;
 
-/// Characters that a typed number may have.
+/// Maximum length of a typed number, in characters.
 const MAX_TYPED_CHARS: usize = 40;
 
 /// A number in E.164. Printing it prints a mask.
@@ -17,10 +17,10 @@ pub struct Number {
     country: String,
 }
 
-/// Why what was typed is no number that codes can go to. The page has a sentence for each.
+/// Why a typed number cannot receive codes. The page has a sentence for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadNumber {
-    /// It cannot be read as a number of the chosen country.
+    /// Not a number of the chosen country.
     #[error("is not a telephone number")]
     Unreadable,
     /// Too few digits for its country.
@@ -32,7 +32,7 @@ pub enum BadNumber {
     /// Its country is not on the product's list.
     #[error("is of a country that is not served")]
     Country,
-    /// Calls and texts to it cost more than a plain number: premium rate or shared cost.
+    /// A premium-rate or shared-cost number.
     #[error("is a premium-rate or shared-cost number")]
     Costly,
 }
@@ -44,7 +44,7 @@ impl Number {
         if typed.chars().count() > MAX_TYPED_CHARS || typed.chars().any(char::is_control) {
             return Err(BadNumber::Unreadable);
         }
-        // The metadata library reads strangers' text: a panic inside costs this one entry.
+        // The metadata library parses untrusted text. A panic inside it must fail this entry only.
         let number = catch_unwind(|| read(typed, country)).unwrap_or(Err(BadNumber::Unreadable))?;
         if countries.iter().any(|c| c.eq_ignore_ascii_case(&number.country)) {
             Ok(number)
@@ -53,17 +53,17 @@ impl Number {
         }
     }
 
-    /// A number that was kept.
+    /// Creates a number from its stored E.164 form.
     pub fn from_kept(e164: &str) -> Result<Self, BadNumber> {
         catch_unwind(|| read(e164, "ZZ")).unwrap_or(Err(BadNumber::Unreadable))
     }
 
-    /// `+447700900123`, to be sent, sealed or hashed.
+    /// The number in E.164: `+447700900123`. To be sent, sealed or hashed.
     pub fn expose(&self) -> &str {
         &self.e164
     }
 
-    /// `+44 7700 900123`, to be shown to the user who typed it.
+    /// The international format: `+44 7700 900123`. Only for the user who typed it.
     pub fn expose_international(&self) -> &str {
         &self.international
     }
@@ -73,12 +73,12 @@ impl Number {
         &self.country
     }
 
-    /// The last two digits: all that later pages show.
+    /// The last two digits. Later pages show nothing else.
     pub fn hint(&self) -> String {
         self.e164[self.e164.len() - 2..].to_owned()
     }
 
-    /// All but the last four digits: numbers that are rented in a row share it.
+    /// All but the last four digits. Numbers that are rented in a block share this prefix.
     pub fn prefix(&self) -> &str {
         &self.e164[..self.e164.len() - 4]
     }
@@ -93,7 +93,7 @@ impl fmt::Debug for Number {
 fn read(typed: &str, country: &str) -> Result<Number, BadNumber> {
     let text: Zeroizing<String> = Zeroizing::new(typed.trim().to_owned());
     let region = country.to_ascii_uppercase().parse().ok();
-    // "00" is how most of the world dials abroad; metadata knows it only for the chosen country.
+    // Most countries dial abroad with "00". The metadata accepts it for the chosen country only.
     let text = match text.strip_prefix("00").filter(|_| !text.starts_with("000")) {
         Some(rest) if text.chars().filter(char::is_ascii_digit).count() > 9 => {
             Zeroizing::new(format!("+{rest}"))
@@ -119,7 +119,7 @@ fn read(typed: &str, country: &str) -> Result<Number, BadNumber> {
         }
         Ok(_) => return Err(BadNumber::TooShort),
     }
-    // The metadata lags behind new ranges: what it does not know must at least be as long as a mobile number.
+    // The metadata lags behind new number ranges. An unknown number must at least be as long as a mobile number.
     if !parsed.is_valid() && !PHONE_NUMBER_UTIL.is_possible_number_for_type(&parsed, PhoneNumberType::Mobile)
     {
         return Err(BadNumber::Unreadable);

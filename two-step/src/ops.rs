@@ -1,4 +1,4 @@
-//! What operators ask: is it alive, is it ready, what does it count.
+//! The ops listener: liveness, readiness, metrics.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ async fn ready(State(core): State<Arc<Core>>) -> Response {
     }
 }
 
-/// Beyond loopback the configuration asks for a token.
+/// Required unless the listener is on loopback.
 async fn metrics(State(core): State<Arc<Core>>, headers: HeaderMap) -> Response {
     if let Some(token) = &core.config().ops.token {
         let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());

@@ -1,4 +1,5 @@
-//! Web Push (RFC 8030) without a body: it wakes an app, which then asks for itself. VAPID (RFC 8292) says who pushes.
+//! Web Push (RFC 8030) without a body: a push wakes an app, which then fetches its requests. VAPID (RFC 8292) identifies
+//! the sender.
 
 use std::time::Duration;
 
@@ -15,39 +16,39 @@ use crate::clock::after;
 use crate::config::Config;
 use crate::seal::Keys;
 
-/// Seconds that a push service keeps a push for a phone that is away.
+/// Seconds that a push service keeps a push for an unreachable phone.
 const TTL_S: u64 = 60;
-/// How long a token is good. RFC 8292 allows a day.
+/// Life of a VAPID token. RFC 8292 allows a day.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
-/// How long a push service may take.
+/// Time-out of a request to a push service.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Characters of an address.
+/// Maximum length of an endpoint, in characters.
 const MAX_ENDPOINT_CHARS: usize = 2048;
 
-/// The address of one app at a push service, on a host that the configuration allows.
+/// The push endpoint of one app, on a host that the configuration allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(reqwest::Url);
 
 impl Endpoint {
-    /// Reads an address. None unless its host is on the list and its scheme is `https` (`http` on loopback).
+    /// Reads an endpoint. Returns `None` unless its host is on the list and its scheme is `https` (`http` on loopback).
     pub fn read(text: &str, config: &Config) -> Option<Self> {
         let url = reqwest::Url::parse(text).ok().filter(|_| text.len() <= MAX_ENDPOINT_CHARS)?;
         let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         let host = url.host_str()?;
         let place = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let allowed = config.app.push_hosts.iter().any(|allowed| is_host(allowed, &place));
-        // A host with a port stands on the list only where somebody runs a push service of their own.
+        // A host with a port is on the list only if the operator runs a push service.
         let safe = url.scheme() == "https" || url.scheme() == "http" && crate::config::is_loopback(host);
         (plain && allowed && safe).then_some(Self(url))
     }
 
-    /// The address.
+    /// The endpoint's URL.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
 
-/// Whether a host is one that the list allows. `*.` stands for one label.
+/// Returns whether the list allows a host. `*.` matches one label.
 fn is_host(allowed: &str, host: &str) -> bool {
     match allowed.strip_prefix("*.") {
         Some(rest) => host.split_once('.').is_some_and(|(label, parent)| !label.is_empty() && parent == rest),
@@ -55,7 +56,8 @@ fn is_host(allowed: &str, host: &str) -> bool {
     }
 }
 
-/// Whether an entry of the list can be a host. A `*` stands before at least two labels: `*.com` would be nearly everybody.
+/// Returns whether a list entry is a valid host. A `*` needs at least two labels after it: `*.com` would match almost every
+/// host.
 pub(crate) fn is_entry(text: &str) -> bool {
     let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
     let (rest, least) = host.strip_prefix("*.").map_or((host, 1), |rest| (rest, 2));
@@ -68,18 +70,18 @@ pub(crate) fn is_entry(text: &str) -> bool {
         && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
-/// The key that signs for us at push services. It is derived from the root key, so that subscriptions outlive restarts.
+/// The key that signs pushes. It is derived from the root key, so subscriptions outlive restarts.
 pub struct Vapid {
-    /// PKCS #8.
+    /// The private key, PKCS #8.
     private: Zeroizing<Vec<u8>>,
-    /// The uncompressed point, base64url: the `applicationServerKey` of a subscription.
+    /// The public key as an uncompressed point, base64url: the `applicationServerKey` of a subscription.
     public: String,
 }
 
 impl Vapid {
-    /// Derives it.
+    /// Derives the key.
     pub fn of(keys: &Keys) -> Self {
-        // A value in 2³² is no key: then the next one is taken.
+        // One candidate in 2³² is not a valid key. Then the next one is used.
         let private =
             (0..=u8::MAX).find_map(|n| PrivateKey::from_private_key(&ECDH_P256, &*keys.push_key(n)).ok());
         let private = private.expect("of 256 values one is a key");
@@ -91,12 +93,12 @@ impl Vapid {
         }
     }
 
-    /// The public key, as browsers want it for a subscription.
+    /// The public key in the form that browsers need for a subscription.
     pub fn public(&self) -> &str {
         &self.public
     }
 
-    /// The header `Authorization` of a push (RFC 8292, 3). `subject` is the contact for push services.
+    /// Returns the `Authorization` header of a push (RFC 8292, 3). `subject` is the contact for the push service.
     fn authorization(&self, endpoint: &Endpoint, subject: &str, now: Timestamp) -> Option<String> {
         let audience = endpoint.0.origin().ascii_serialization();
         let claims = json!({"aud": audience, "exp": after(now, TOKEN_LIFE).as_second(), "sub": subject});
@@ -106,18 +108,18 @@ impl Vapid {
     }
 }
 
-/// What became of a push.
+/// The result of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// The push service has accepted it.
+    /// The push service accepted it.
     Taken,
-    /// Nobody takes pushes at this address any more.
+    /// The endpoint does not exist any more.
     Gone,
-    /// Rejected for good: it is not tried again.
+    /// Rejected for good: a retry would not help.
     Refused,
 }
 
-/// Wakes the app at an address. An error says what to log; the push is tried again.
+/// Sends a push to an endpoint. `Err` has a reason for the log, and the push is retried.
 pub async fn push(
     client: &reqwest::Client, vapid: &Vapid, endpoint: &Endpoint, subject: &str, now: Timestamp,
 ) -> Result<Pushed, String> {
@@ -133,10 +135,10 @@ pub async fn push(
         Ok(404 | 410) => Ok(Pushed::Gone),
         Ok(200..=299) => Ok(Pushed::Taken),
         Ok(status @ 400..=499) if !matches!(status, 408 | 425 | 429) => {
-            tracing::warn!(status, host = endpoint.0.host_str(), "a push service refuses a push");
+            tracing::warn!(status, host = endpoint.0.host_str(), "push service rejected a push");
             Ok(Pushed::Refused)
         }
-        Ok(status) => Err(format!("the push service answers {status}")),
+        Ok(status) => Err(format!("the push service answered {status}")),
         Err(_) => Err("the push service cannot be reached".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! Recovery codes: ten codes on paper, each good once. 16 Crockford characters carry 80 bits (NIST SP 800-63B, 4.2.1.1).
+//! Recovery codes: ten codes on paper, each valid once. 16 Crockford characters carry 80 bits (NIST SP 800-63B, 4.2.1.1).
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use jiff::Timestamp;
@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 /// Codes in a set.
 pub const SET_SIZE: usize = 10;
-/// Characters of a code, dashes apart.
+/// Characters of a code, without dashes.
 pub const CHARS: usize = 16;
 /// Crockford's alphabet: no I, L, O and U.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -17,14 +17,14 @@ const SALT_BYTES: usize = 16;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 
-/// One code of a set, as it is kept.
+/// A stored code of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryCode {
-    /// Our id.
+    /// The id.
     pub id: Uuid,
-    /// Whose it is.
+    /// The account.
     pub account: Uuid,
-    /// Its place in the set, from 1.
+    /// Its position in the set, from 1.
     pub n: u32,
     /// The set's salt, hexadecimal.
     pub salt: String,
@@ -34,7 +34,7 @@ pub struct RecoveryCode {
     pub used_at: Option<Timestamp>,
 }
 
-/// A random code in groups of four: `7K2M-9QXA-…`.
+/// Creates a random code in groups of four: `7K2M-9QXA-…`.
 pub fn random() -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(CHARS + 3));
     for (i, c) in random_characters(CHARS).chars().enumerate() {
@@ -50,23 +50,23 @@ pub fn random() -> Zeroizing<String> {
 pub(crate) fn random_characters(count: usize) -> Zeroizing<String> {
     let mut bytes = Zeroizing::new(vec![0; count]);
     getrandom::fill(&mut bytes).expect("the operating system has randomness");
-    // 256 is a multiple of 32: no character is likelier than another.
+    // No bias: 256 is a multiple of 32.
     Zeroizing::new(bytes.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)])).collect())
 }
 
-/// A random salt for a set, hexadecimal.
+/// Creates a random salt for a set, hexadecimal.
 pub fn random_salt() -> String {
     let mut bytes = [0; SALT_BYTES];
     getrandom::fill(&mut bytes).expect("the operating system has randomness");
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The one spelling of a code: upper case, no dashes, `O` as `0`, `I` and `L` as `1`. None where it is no code.
+/// Returns the canonical form of a code: upper case, no dashes, `O` as `0`, `I` and `L` as `1`. `None` if it is not a code.
 pub fn canonical(text: &str) -> Option<Zeroizing<String>> {
     canonical_of(text, CHARS)
 }
 
-/// The same for so many characters.
+/// The same for a code of this length.
 pub(crate) fn canonical_of(text: &str, count: usize) -> Option<Zeroizing<String>> {
     let mut kept = Zeroizing::new(String::with_capacity(text.len()));
     for c in text.chars().filter(|c| *c != '-') {

@@ -18,29 +18,29 @@ use crate::clock::after;
 
 /// Life of a result.
 pub const RESULT_LIFE: Duration = Duration::from_secs(60);
-/// A new key is published so long before it signs, and an old one so long after.
-pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+/// A key is published this long before it signs, and stays published this long after it was replaced.
+pub const KEY_OVERLAP: Duration = Duration::from_secs(24 * 3600);
 /// Age at which a key is replaced.
 pub const KEY_LIFE: Duration = Duration::from_secs(90 * 86400);
 
 /// A key that signs results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKey {
-    /// Our id; its text is the `kid`.
+    /// The id, which is the `kid`.
     pub id: Uuid,
-    /// The public key: the two coordinates, each 32 bytes, as base64url, with a dot between.
+    /// The public key: both coordinates, 32 bytes each, base64url, separated by a dot.
     pub public: String,
     /// The private key (PKCS #8), sealed.
     pub sealed: String,
-    /// When it was made, and published.
+    /// When it was created and published.
     pub created_at: Timestamp,
-    /// From when on it signs.
+    /// When it starts to sign.
     pub signs_from: Timestamp,
-    /// When a newer one took its place.
+    /// When a newer key replaced it.
     pub retired_at: Option<Timestamp>,
 }
 
-/// A fresh pair: the private key (PKCS #8) and the public one as [`SigningKey::public`] has it.
+/// Creates a key pair: the private key (PKCS #8), and the public key in the form of [`SigningKey::public`].
 pub fn generate() -> (Zeroizing<Vec<u8>>, String) {
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
         .expect("the operating system has randomness");
@@ -52,7 +52,7 @@ pub fn generate() -> (Zeroizing<Vec<u8>>, String) {
     (Zeroizing::new(document.as_ref().to_vec()), public)
 }
 
-/// What a result says.
+/// The claims of a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Claims {
     /// Our public URL.
@@ -61,38 +61,38 @@ pub struct Claims {
     pub aud: String,
     /// The product's id of the user.
     pub sub: String,
-    /// When the result was made, in seconds since 1970.
+    /// When the result was created, in seconds since 1970.
     pub iat: i64,
-    /// When the result ends.
+    /// When the result expires.
     pub exp: i64,
-    /// The result's id: the product takes each once.
+    /// The result's id. The product accepts each id once.
     pub jti: Uuid,
     /// The product's nonce.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
-    /// What the proof was wanted for.
+    /// The purpose of the challenge.
     pub purpose: String,
     /// The challenge's id.
     pub challenge: Uuid,
-    /// When the proof was shown, in seconds since 1970.
+    /// When the user proved it, in seconds since 1970.
     pub auth_time: i64,
-    /// How it was proved.
+    /// How the user proved it.
     pub method: &'static str,
     /// Authentication method references.
     pub amr: Vec<&'static str>,
-    /// What the proof is worth.
+    /// The strength of the proof.
     pub acr: &'static str,
-    /// The device that is trusted, to be named at sign-out.
+    /// The trusted device. The product sends it at sign-out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<Uuid>,
-    /// Present where a code may live longer than the ten minutes of NIST SP 800-63B.
+    /// Present if codes may live longer than the ten minutes of NIST SP 800-63B.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub long_code: bool,
 }
 
 impl Claims {
-    /// The claims of a verified challenge; none where it is not verified. `issued_at` is when the ticket was first
-    /// redeemed, so that redeeming it again gives the same claims.
+    /// The claims of a verified challenge; `None` if it is not verified. `issued_at` is when the ticket was first
+    /// redeemed. So redeeming it again returns the same claims.
     pub fn of(
         challenge: &Challenge, issuer: &str, product: &str, user: &str, issued_at: Timestamp, long_code: bool,
     ) -> Option<Self> {
@@ -118,7 +118,7 @@ impl Claims {
         })
     }
 
-    /// Signs them. `private` is PKCS #8.
+    /// Signs the claims. `private` is PKCS #8.
     pub fn sign(&self, key: Uuid, private: &[u8]) -> Result<String, jsonwebtoken::errors::Error> {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some("two-step+jwt".to_owned());

@@ -1,4 +1,4 @@
-//! Everything that is kept from sight: sealed values, keyed hashes, secrets that follow from an id.
+//! Protection of stored data: sealed values, keyed hashes, derived secrets.
 //!
 //! Keys are derived by label (HKDF-SHA-256, RFC 5869) from a root outside the database. Sealed values are
 //! `v1.<kid>.<base64url(nonce ‖ ciphertext)>`, XChaCha20-Poly1305 with a random 24-byte nonce, bound to table, column
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 const NONCE_BYTES: usize = 24;
 
-/// A column that holds sealed values.
+/// A column with sealed values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sealed {
     /// The number or address of a method.
@@ -28,15 +28,15 @@ pub enum Sealed {
     MethodSecret,
     /// The digits of a code.
     Code,
-    /// What the outbox sends.
+    /// The body of an outbox row.
     Outbox,
     /// The private key that signs results.
     SigningKey,
-    /// The answer to a repeated request.
+    /// The stored answer of an idempotent request.
     Answer,
-    /// The code that sets an app up.
+    /// The set-up code of an app.
     SetUpCode,
-    /// Where an app's pushes go.
+    /// The push endpoint of an app.
     Push,
 }
 
@@ -55,7 +55,7 @@ impl Sealed {
     }
 }
 
-/// What a keyed hash is made for. Hashes of different purposes never compare equal.
+/// The purpose of a keyed hash. Hashes of different purposes never compare equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hashed {
     /// The secret in a challenge's URL.
@@ -64,7 +64,7 @@ pub enum Hashed {
     SessionHandle,
     /// The cookie of a browser.
     Browser,
-    /// The hidden field of a form.
+    /// The CSRF field of a form.
     Csrf,
     /// A ticket.
     Ticket,
@@ -86,7 +86,7 @@ pub enum Hashed {
     Idempotency,
     /// The secret of a device's generation.
     Device,
-    /// A code that support sent.
+    /// A code from support.
     Support,
     /// The nonce of an app's request.
     AppNonce,
@@ -94,32 +94,32 @@ pub enum Hashed {
     AppDigits,
 }
 
-/// Why a sealed value does not open.
+/// Why a sealed value cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// Not of the form `v1.<kid>.<base64url>`.
-    #[error("a sealed value has a wrong form")]
+    #[error("a sealed value is malformed")]
     Form,
     /// Sealed under a root that is not configured.
     #[error("a value is sealed under a root that is not configured: add it to keys.previous")]
     UnknownRoot,
-    /// Wrong key or row, or changed.
-    #[error("a sealed value does not open: wrong root, or it was changed")]
+    /// Wrong key or row, or the value was changed.
+    #[error("a sealed value cannot be opened: wrong root, or it was changed")]
     DoesNotOpen,
 }
 
-/// Why a root is not usable.
+/// Why a root is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRoot {
-    /// Not 32 bytes.
+    /// The secret is not 32 bytes.
     #[error("a root is 64 hexadecimal digits; make one with: two-step keys root")]
     Length,
-    /// Not a name.
+    /// The id is malformed.
     #[error("a root's id is 1 to 16 of a-z, 0-9 and -")]
     Name,
 }
 
-/// 32 secret bytes and their public name.
+/// A root key: 32 secret bytes and a public id.
 #[derive(Clone)]
 pub struct Root {
     kid: String,
@@ -151,7 +151,7 @@ impl Root {
         Ok(Self { kid: kid.to_owned(), bytes })
     }
 
-    /// A new random root.
+    /// Creates a random root.
     pub fn random(kid: &str) -> Self {
         Self { kid: kid.to_owned(), bytes: Zeroizing::new(random_bytes()) }
     }
@@ -170,19 +170,19 @@ impl Root {
     }
 }
 
-/// Random bytes of the operating system.
+/// Returns random bytes from the operating system.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system has randomness");
     bytes
 }
 
-/// 32 random bytes as 43 characters of base64url: a handle, a cookie, a bearer key.
+/// Returns 32 random bytes as 43 characters of base64url, for a handle, a cookie or a bearer key.
 pub fn random_token() -> String {
     BASE64.encode(random_bytes::<32>())
 }
 
-/// Whether a text has the form of [`random_token`].
+/// Returns whether a text has the form of [`random_token`].
 pub fn is_token(text: &str) -> bool {
     text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
@@ -192,7 +192,7 @@ pub fn same(a: &str, b: &str) -> bool {
     a.as_bytes().ct_eq(b.as_bytes()).into()
 }
 
-/// All keys: roots for sealing (the first seals, all open), and one for hashes, which stays when the others change.
+/// All keys: roots for sealing (the first seals, all open), and one root for hashes, which does not change with the others.
 #[derive(Clone)]
 pub struct Keys {
     roots: Vec<Root>,
@@ -206,12 +206,12 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// `current` seals, `previous` only open; `hashes` keys every hash.
+    /// `current` seals, `previous` only open, and `hashes` is the key of every hash.
     pub fn new(current: Root, previous: Vec<Root>, hashes: Root) -> Self {
         Self { roots: std::iter::once(current).chain(previous).collect(), hashes }
     }
 
-    /// Keys for one run.
+    /// Creates keys for one run.
     pub fn ephemeral() -> Self {
         let root = Root::random("run");
         Self::new(root.clone(), vec![], root)
@@ -222,7 +222,7 @@ impl Keys {
         self.hashes.derive(&format!("push/{n}"))
     }
 
-    /// Seals a value of a row.
+    /// Seals a value for a row.
     pub fn seal(&self, column: Sealed, row: Uuid, plain: &[u8]) -> String {
         let root = &self.roots[0];
         let nonce: [u8; NONCE_BYTES] = random_bytes();
@@ -254,7 +254,7 @@ impl Keys {
         std::str::from_utf8(&bytes).map(|t| Zeroizing::new(t.to_owned())).map_err(|_| SealError::Form)
     }
 
-    /// HMAC-SHA-256 over length-prefixed parts, as 43 characters of base64url.
+    /// Returns the HMAC-SHA-256 of length-prefixed parts, as 43 characters of base64url.
     pub fn hash(&self, purpose: Hashed, parts: &[&[u8]]) -> String {
         let key = self.hashes.derive(&format!("hash/{purpose:?}"));
         let mut mac = Hmac::<Sha256>::new_from_slice(&*key).expect("HMAC takes keys of any length");

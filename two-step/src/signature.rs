@@ -1,5 +1,5 @@
-//! The signature of an app's request: HTTP Message Signatures (RFC 9421) with one fixed profile, so that little is left to get
-//! wrong. Components `"@method" "@authority" "@path" "@query" "content-digest"` in this order; parameters `created`, `nonce`,
+//! The signature of an app's request: HTTP Message Signatures (RFC 9421) with one fixed profile, which leaves few choices.
+//! Components `"@method" "@authority" "@path" "@query" "content-digest"` in this order; parameters `created`, `nonce`,
 //! `keyid` and, where it is given, `alg` with `ecdsa-p256-sha256`; one signature per request. `keyid` is the RFC 7638
 //! thumbprint of the key. `content-digest` (RFC 9530) has one entry, `sha-256`, also where there is no body.
 
@@ -13,11 +13,11 @@ use sfv::{BareItem, Dictionary, InnerList, Item, ListEntry, ListSerializer, Pars
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-/// The components that are signed, in their order.
+/// The signed components, in order.
 pub const COMPONENTS: [&str; 5] = ["@method", "@authority", "@path", "@query", "content-digest"];
 /// The only algorithm (RFC 9421, 3.3.4).
 pub const ALGORITHM: &str = "ecdsa-p256-sha256";
-/// Characters of a nonce.
+/// Allowed length of a nonce, in characters.
 const NONCE_CHARS: std::ops::RangeInclusive<usize> = 16..=64;
 
 /// A public P-256 key as a JWK (RFC 7517).
@@ -36,7 +36,7 @@ pub struct PublicKey {
     d: NoPrivateHalf,
 }
 
-/// Refuses a JWK with a private half: whoever has it can sign.
+/// Rejects a JWK with a private key: it was exposed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct NoPrivateHalf;
 
@@ -47,7 +47,7 @@ impl<'de> Deserialize<'de> for NoPrivateHalf {
 }
 
 impl PublicKey {
-    /// A key from its coordinates.
+    /// Creates a key from its coordinates.
     pub fn p256(x: &str, y: &str) -> Self {
         Self {
             kty: "EC".to_owned(),
@@ -58,7 +58,7 @@ impl PublicKey {
         }
     }
 
-    /// The uncompressed point (SEC 1, 2.3.3). None where it is no P-256 key of that form.
+    /// Returns the uncompressed point (SEC 1, 2.3.3), or `None` if the key is not a P-256 key of this form.
     fn point(&self) -> Option<[u8; 65]> {
         let coordinate = |text: &str| <[u8; 32]>::try_from(URL_SAFE_NO_PAD.decode(text).ok()?).ok();
         let (x, y) = (coordinate(&self.x)?, coordinate(&self.y)?);
@@ -68,13 +68,13 @@ impl PublicKey {
         (self.kty == "EC" && self.crv == "P-256").then_some(point)
     }
 
-    /// Whether it is a point on the curve.
+    /// Returns whether it is a point on the curve.
     pub fn is_valid(&self) -> bool {
         self.point()
             .is_some_and(|point| UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).parse().is_ok())
     }
 
-    /// Whether this key made a signature: 64 bytes, base64url.
+    /// Returns whether this key made a signature (64 bytes, base64url).
     pub fn has_signed(&self, message: &[u8], signature: &str) -> bool {
         let (Some(point), Ok(signature)) = (self.point(), URL_SAFE_NO_PAD.decode(signature)) else {
             return false;
@@ -82,7 +82,7 @@ impl PublicKey {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, &signature).is_ok()
     }
 
-    /// Its thumbprint (RFC 7638): base64url of SHA-256, 43 characters.
+    /// Returns the thumbprint (RFC 7638): base64url of SHA-256, 43 characters.
     pub fn thumbprint(&self) -> String {
         let json =
             format!(r#"{{"crv":"{}","kty":"{}","x":"{}","y":"{}"}}"#, self.crv, self.kty, self.x, self.y);
@@ -90,12 +90,12 @@ impl PublicKey {
     }
 }
 
-/// A request as it came, as far as it is signed.
+/// The signed parts of a received request.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'r> {
     /// `GET`, `POST`, …
     pub method: &'r str,
-    /// The host of our public URL, with its port where that is not the scheme's own.
+    /// The host of our public URL, with the port if it is not the default of the scheme.
     pub authority: &'r str,
     /// The path.
     pub path: &'r str,
@@ -111,40 +111,40 @@ pub struct Request<'r> {
     pub signature: Option<&'r str>,
 }
 
-/// Why a request counts as not signed.
+/// Why the signature of a request is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSignature {
     /// A header is missing.
     #[error("send the headers Content-Digest, Signature-Input and Signature")]
     Missing,
-    /// `Signature-Input` or `Signature` is not of the profile.
+    /// `Signature-Input` or `Signature` does not follow the profile.
     #[error(
         "Signature-Input must name \"@method\" \"@authority\" \"@path\" \"@query\" \"content-digest\" in this order, then created, \
          nonce (16 to 64 of A-Z a-z 0-9 - _), keyid and, if you like, alg=\"ecdsa-p256-sha256\""
     )]
     Profile,
-    /// `Signature` has another label, or is no sequence of bytes.
+    /// `Signature` has another label, or is not a byte sequence.
     #[error("Signature must be LABEL=:…: with base64 of 64 bytes, and the label of Signature-Input")]
     Form,
     /// `keyid` names another key.
     #[error("keyid must be the thumbprint (RFC 7638) of the key that signs")]
     KeyId,
-    /// The digest is not that of the body.
+    /// The digest does not match the body.
     #[error("Content-Digest must be sha-256=:…: of the body as it is sent")]
     Digest,
-    /// The key does not verify it.
+    /// The signature does not match the key.
     #[error("the signature does not fit: check the signature base")]
     Wrong,
 }
 
-/// What a request claims of its signature. Nothing is proved until [`Claim::verify`].
+/// The signature parameters of a request. They are unverified until [`Claim::verify`] succeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The thumbprint of the key.
     pub key: String,
     /// When it was signed, in seconds since 1970.
     pub created: i64,
-    /// A value that no other request of the key has.
+    /// The nonce, unique for the key.
     pub nonce: String,
     base: String,
     signature: Vec<u8>,
@@ -186,7 +186,7 @@ impl Claim {
         Ok(Self { key, created, nonce, base, signature })
     }
 
-    /// Whether a key made it.
+    /// Returns whether a key made the signature.
     pub fn verify(&self, key: &PublicKey) -> Result<(), BadSignature> {
         let point = key.point().ok_or(BadSignature::Wrong)?;
         if key.thumbprint() != self.key {
@@ -198,7 +198,7 @@ impl Claim {
     }
 }
 
-/// The header `Content-Digest` of a body.
+/// Returns the header `Content-Digest` of a body.
 pub fn content_digest(body: &[u8]) -> String {
     format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
 }
@@ -216,7 +216,7 @@ fn base(request: &Request<'_>, digest: &str, parameters: &str) -> String {
     base
 }
 
-/// The entry of a dictionary that has one.
+/// Returns the entry of a dictionary that has exactly one.
 fn only_entry(text: &str) -> Option<(String, ListEntry)> {
     let all: Dictionary = Parser::new(text).parse().ok()?;
     let mut entries = all.into_iter();
@@ -224,7 +224,7 @@ fn only_entry(text: &str) -> Option<(String, ListEntry)> {
     entries.next().is_none().then(|| (label.to_string(), entry))
 }
 
-/// The components of a list; none where one has parameters.
+/// Returns the components of a list, or `None` if one has parameters.
 fn names(list: &InnerList) -> Option<Vec<String>> {
     let name = |item: &Item| match &item.bare_item {
         BareItem::String(name) if item.params.is_empty() => Some(name.to_string()),
@@ -233,7 +233,7 @@ fn names(list: &InnerList) -> Option<Vec<String>> {
     list.items.iter().map(name).collect()
 }
 
-/// `created`, `nonce` and `keyid`; none where one is missing, of another form, or not ours.
+/// Returns `created`, `nonce` and `keyid`, or `None` if one is missing or invalid.
 fn parameters(list: &InnerList) -> Option<(i64, String, String)> {
     let (mut created, mut nonce, mut key) = (None, None, None);
     for (name, value) in &list.params {

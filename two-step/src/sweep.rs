@@ -1,4 +1,4 @@
-//! Deletes what is over.
+//! Deletes expired rows.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::store::Value;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86400);
 
-/// Rows that one statement deletes.
-const GROUP: u64 = 1000;
+/// Maximum number of rows that one statement deletes.
+const ROWS_PER_DELETE: u64 = 1000;
 
-/// A table, its key, a condition with the time before which a row is over, and how long rows are kept.
+/// A table, its key, a condition with the time before which rows are deleted, and how long rows are kept.
 type Rule = (&'static str, &'static str, &'static str, Duration);
 
 /// The rows to delete.
@@ -41,7 +41,7 @@ const RULES: [Rule; 17] = [
     ("idempotency", "key_hash", "expires_at < $1", Duration::ZERO),
     ("app_nonce", "key_hash", "expires_at < $1", Duration::ZERO),
     ("app_request", "id", "created_at < $1", Duration::from_secs(30 * 86400)),
-    // Set-ups that nobody finished: their methods are gone.
+    // Unfinished set-ups whose methods are deleted.
     (
         "app_key",
         "method",
@@ -50,7 +50,7 @@ const RULES: [Rule; 17] = [
     ),
 ];
 
-/// Carries out the support cases that are due, and deletes what is over. Returns how many rows went.
+/// Carries out due support cases, and deletes expired rows. Returns the number of deleted rows.
 pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
     core.do_due_cases().await?;
     core.forget_app_calls();
@@ -58,7 +58,7 @@ pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
     for rule in RULES {
         match sweep_rows(core, rule).await {
             Ok(rows) => deleted += rows,
-            // One table must not keep the others waiting.
+            // A failing table must not block the others.
             Err(e) => {
                 tracing::warn!(table = rule.0, reason = %e, "expired rows not deleted: it will be retried");
             }
@@ -70,7 +70,7 @@ pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
     Ok(deleted)
 }
 
-/// Deletes sets of recovery codes that nobody said are saved, each with its codes.
+/// Deletes sets of recovery codes that the user did not save, with their codes.
 async fn sweep_unsaved_sets(core: &Core) -> Result<u64, FlowError> {
     let mut tx = core.store.begin().await?;
     let since = Value::Int(before(tx.now().await?, PENDING_LIFE).as_millisecond());
@@ -86,21 +86,21 @@ async fn sweep_unsaved_sets(core: &Core) -> Result<u64, FlowError> {
     Ok(sets.len() as u64)
 }
 
-/// Deletes the rows of one rule in groups: no statement takes long, and none holds locks for long.
+/// Deletes the rows of one rule in groups, so that no statement runs long or holds locks for long.
 async fn sweep_rows(core: &Core, (table, key, over, kept): Rule) -> Result<u64, FlowError> {
     let mut deleted = 0;
     loop {
         let mut tx = core.store.begin().await?;
         let now: Timestamp = tx.now().await?;
-        // What a flow has locked is left for the next sweep: to wait for it in another order than the flow's is a deadlock.
+        // Rows that a flow has locked are skipped. Waiting for them in another lock order could deadlock.
         let lock = tx.locks("for update skip locked");
         let sql = format!(
-            "delete from {table} where {key} in (select {key} from {table} where {over} limit {GROUP} {lock})"
+            "delete from {table} where {key} in (select {key} from {table} where {over} limit {ROWS_PER_DELETE} {lock})"
         );
         let rows = tx.execute(&sql, &[Value::Int(before(now, kept).as_millisecond())]).await?;
         tx.commit().await?;
         deleted += rows;
-        if rows < GROUP {
+        if rows < ROWS_PER_DELETE {
             return Ok(deleted);
         }
     }

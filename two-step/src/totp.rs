@@ -1,4 +1,4 @@
-//! Codes of authenticator apps: RFC 6238 with SHA-1, six digits and steps of 30 s, which every app knows.
+//! Codes of authenticator apps: RFC 6238 with SHA-1, six digits and steps of 30 s, which all apps support.
 
 use jiff::Timestamp;
 use totp_rs::{Algorithm, Builder, Totp};
@@ -10,36 +10,36 @@ use crate::code::Digits;
 pub const KEY_BYTES: usize = 20;
 /// Seconds of a step.
 pub const STEP_S: i64 = 30;
-/// Steps that a phone's clock may be off and is told so.
-const FAR_STEPS: i64 = 10;
+/// Maximum clock error, in steps, that is reported to the user.
+const MAX_REPORTED_STEPS: i64 = 10;
 
-/// What an authenticator's code turned out to be.
+/// The result of checking an authenticator's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checked {
-    /// The code of this step, which was not used before.
+    /// A valid code of a step that was not used before.
     Right {
-        /// The step, to be kept: it and all earlier ones are used up.
+        /// The step. The caller stores it: this step and earlier ones are used.
         step: i64,
     },
-    /// The code of a step that was used before.
+    /// A code of a step that was used before.
     Used,
-    /// The code of another time: the phone's clock is this many seconds behind (negative: ahead).
+    /// A code of another time: the phone's clock is behind by this many seconds (negative: ahead).
     ClockOff {
         /// Seconds that the phone is behind.
         behind_s: i64,
     },
-    /// Not this key's code.
+    /// Not a code of this key.
     Wrong,
 }
 
-/// A new random key.
+/// Creates a random key.
 pub fn random_key() -> Zeroizing<[u8; KEY_BYTES]> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
     getrandom::fill(&mut *key).expect("the operating system has randomness");
     key
 }
 
-/// The key in base32 without padding, as apps take it (RFC 4648, section 6).
+/// Returns the key in base32 without padding (RFC 4648, section 6).
 pub fn base32(key: &[u8]) -> Zeroizing<String> {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut out = Zeroizing::new(String::with_capacity(key.len().div_ceil(5) * 8));
@@ -59,7 +59,7 @@ pub fn base32(key: &[u8]) -> Zeroizing<String> {
     out
 }
 
-/// The URI of the QR code (Key Uri Format of Google Authenticator's wiki).
+/// Returns the URI of the QR code (Key Uri Format of Google Authenticator's wiki).
 pub fn uri(key: &[u8], issuer: &str, account_name: &str) -> Zeroizing<String> {
     let encode =
         |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
@@ -71,7 +71,7 @@ pub fn uri(key: &[u8], issuer: &str, account_name: &str) -> Zeroizing<String> {
     ))
 }
 
-/// Checks a code against the steps within `tolerance` of now. `last` is the last step that was used.
+/// Checks a code against the steps within `tolerance` of now. `last` is the last used step.
 pub fn check(key: &[u8], code: &Digits, last: Option<i64>, tolerance: u32, now: Timestamp) -> Checked {
     let step_now = now.as_second().div_euclid(STEP_S);
     let tolerance = i64::from(tolerance.min(2));
@@ -87,7 +87,7 @@ pub fn check(key: &[u8], code: &Digits, last: Option<i64>, tolerance: u32, now: 
     if used {
         return Checked::Used;
     }
-    let far = (tolerance + 1..=FAR_STEPS).flat_map(|by| [by, -by]).find(|by| fits(step_now + by));
+    let far = (tolerance + 1..=MAX_REPORTED_STEPS).flat_map(|by| [by, -by]).find(|by| fits(step_now + by));
     far.map_or(Checked::Wrong, |by| Checked::ClockOff { behind_s: -by * STEP_S })
 }
 
@@ -96,7 +96,7 @@ fn same(a: &str, b: &str) -> bool {
     a.as_bytes().ct_eq(b.as_bytes()).into()
 }
 
-/// The code of a step.
+/// Returns the code of a step.
 pub fn at_step(key: &[u8], step: i64) -> String {
     generator(key).generate(u64::try_from(step * STEP_S).unwrap_or(0)).to_string()
 }

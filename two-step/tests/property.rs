@@ -9,17 +9,17 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::test_runner::Config as Cases;
 use two_step::challenge::{Challenge, ChallengeState, Proof};
-use two_step::flow::{Claimed, Created, Entered, Entry, FlowError, Heard, Redeemed};
+use two_step::flow::{Claimed, Created, DispatchEvent, Entered, Entry, FlowError, Redeemed};
 use two_step::method::Channel;
 use two_step::store::{DispatchState, OutboxKind};
 use uuid::Uuid;
 
-use support::user::{Asked, Authenticator, User, last_part, ticket};
+use support::user::{Authenticator, CreatedChallenge, User, last_part, ticket};
 use support::world::{Backend, World};
 
 /// What somebody does. A number picks one of the challenges, codes or browsers that there are by then.
 #[derive(Debug, Clone)]
-enum Deed {
+enum Action {
     Ask,
     Claim {
         challenge: usize,
@@ -56,7 +56,7 @@ enum Deed {
     Prove {
         browser: usize,
     },
-    Heard {
+    DispatchEvent {
         code: usize,
         sequence: i64,
         failed: bool,
@@ -66,28 +66,28 @@ enum Deed {
     },
 }
 
-fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+fn actions() -> impl Strategy<Value = Vec<Action>> {
     // Few challenges and browsers, so that deeds meet.
     let (challenge, browser) = (|| 0..6usize, || prop_oneof![4 => Just(0usize), 1 => Just(1usize)]);
-    let deed = prop_oneof![
-        3 => Just(Deed::Ask),
-        4 => (challenge(), browser()).prop_map(|(challenge, browser)| Deed::Claim { challenge, browser }),
+    let action = prop_oneof![
+        3 => Just(Action::Ask),
+        4 => (challenge(), browser()).prop_map(|(challenge, browser)| Action::Claim { challenge, browser }),
         3 => (challenge(), browser(), any::<bool>())
-            .prop_map(|(challenge, browser, call)| Deed::Send { challenge, browser, call }),
+            .prop_map(|(challenge, browser, call)| Action::Send { challenge, browser, call }),
         6 => (challenge(), browser(), 0..8usize)
-            .prop_map(|(challenge, browser, code)| Deed::Code { challenge, browser, code }),
+            .prop_map(|(challenge, browser, code)| Action::Code { challenge, browser, code }),
         3 => (challenge(), browser(), -2..=2i64)
-            .prop_map(|(challenge, browser, steps)| Deed::Totp { challenge, browser, steps }),
+            .prop_map(|(challenge, browser, steps)| Action::Totp { challenge, browser, steps }),
         5 => (challenge(), browser(), 0..1_000_000u32)
-            .prop_map(|(challenge, browser, digits)| Deed::Guess { challenge, browser, digits }),
-        2 => challenge().prop_map(|challenge| Deed::Redeem { challenge }),
-        1 => (challenge(), browser()).prop_map(|(challenge, browser)| Deed::Cancel { challenge, browser }),
-        1 => browser().prop_map(|browser| Deed::Prove { browser }),
+            .prop_map(|(challenge, browser, digits)| Action::Guess { challenge, browser, digits }),
+        2 => challenge().prop_map(|challenge| Action::Redeem { challenge }),
+        1 => (challenge(), browser()).prop_map(|(challenge, browser)| Action::Cancel { challenge, browser }),
+        1 => browser().prop_map(|browser| Action::Prove { browser }),
         2 => (0..8usize, 1..5i64, any::<bool>())
-            .prop_map(|(code, sequence, failed)| Deed::Heard { code, sequence, failed }),
-        3 => prop_oneof![0..40u64, 100..700u64].prop_map(|seconds| Deed::Wait { seconds }),
+            .prop_map(|(code, sequence, failed)| Action::DispatchEvent { code, sequence, failed }),
+        3 => prop_oneof![0..40u64, 100..700u64].prop_map(|seconds| Action::Wait { seconds }),
     ];
-    prop::collection::vec(deed, 1..60)
+    prop::collection::vec(action, 1..60)
 }
 
 /// A code that went out.
@@ -102,7 +102,7 @@ struct Play {
     world: World,
     browsers: [User; 2],
     app: Authenticator,
-    asked: Vec<Asked>,
+    asked: Vec<CreatedChallenge>,
     wrong: Vec<(Uuid, u32)>,
     verified: BTreeSet<Uuid>,
     used_codes: BTreeSet<(Uuid, String)>,
@@ -129,7 +129,7 @@ impl Play {
         }
     }
 
-    fn pick(&self, challenge: usize) -> Option<&Asked> {
+    fn pick(&self, challenge: usize) -> Option<&CreatedChallenge> {
         if self.asked.is_empty() { None } else { self.asked.get(challenge % self.asked.len()) }
     }
 
@@ -147,16 +147,16 @@ impl Play {
             .collect()
     }
 
-    async fn play(&mut self, deed: &Deed) {
+    async fn play(&mut self, action: &Action) {
         let flows = self.world.core.clone();
-        match *deed {
-            Deed::Ask => match flows.create("shop", self.browsers[0].new_challenge()).await {
+        match *action {
+            Action::Ask => match flows.create("shop", self.browsers[0].new_challenge()).await {
                 Ok(Created::Challenge { id, url, .. }) => {
-                    self.asked.push(Asked { id, handle: last_part(&url) });
+                    self.asked.push(CreatedChallenge { id, handle: last_part(&url) });
                 }
                 other => panic!("{other:?}"),
             },
-            Deed::Claim { challenge, browser } => {
+            Action::Claim { challenge, browser } => {
                 // A challenge of the settings has no URL.
                 let Some(asked) = self.pick(challenge).filter(|a| !a.handle.is_empty()) else { return };
                 let (claimed, cookie) = self.browsers[browser].claim(asked).await;
@@ -166,7 +166,7 @@ impl Play {
                     assert!(self.verified.contains(&asked.id) || !passed(&row), "verified by opening it");
                 }
             }
-            Deed::Send { challenge, browser, call } => {
+            Action::Send { challenge, browser, call } => {
                 let Some(asked) = self.pick(challenge) else { return };
                 let channel = if call { Channel::Voice } else { Channel::Sms };
                 match flows.send(asked.id, &self.browsers[browser].who(), None, Some(channel)).await {
@@ -174,7 +174,7 @@ impl Play {
                     Err(other) => panic!("{other:?}"),
                 }
             }
-            Deed::Code { challenge, browser, code } => {
+            Action::Code { challenge, browser, code } => {
                 let (Some(id), sent) = (self.pick(challenge).map(|a| a.id), self.sent().await) else {
                     return;
                 };
@@ -182,14 +182,14 @@ impl Play {
                 let fits = sent.iter().any(|s| s.challenge == id && s.digits == code.digits);
                 self.enter(id, browser, None, &code.digits, fits).await;
             }
-            Deed::Totp { challenge, browser, steps } => {
+            Action::Totp { challenge, browser, steps } => {
                 let Some(id) = self.pick(challenge).map(|a| a.id) else { return };
                 let digits = self.app.code_at(&self.world, steps).await;
                 let method = self.app.method;
                 let fits = steps.abs() <= 1 && !self.used_totp.contains(&digits);
                 self.enter(id, browser, Some(method), &digits, fits).await;
             }
-            Deed::Guess { challenge, browser, digits } => {
+            Action::Guess { challenge, browser, digits } => {
                 let Some(id) = self.pick(challenge).map(|a| a.id) else { return };
                 let digits = format!("{digits:06}");
                 if self.sent().await.iter().any(|s| s.digits == digits) {
@@ -197,34 +197,35 @@ impl Play {
                 }
                 self.enter(id, browser, None, &digits, false).await;
             }
-            Deed::Redeem { challenge } => {
+            Action::Redeem { challenge } => {
                 let Some(asked) = self.pick(challenge) else { return };
                 let row = self.browsers[0].challenge(asked.id).await;
                 let Some(location) = flows.location(&row).filter(|l| l.contains("ticket=")) else { return };
                 let redeemed = self.browsers[0].redeem(&ticket(&location)).await;
                 assert!(self.verified.contains(&asked.id) || redeemed == Redeemed::Over);
             }
-            Deed::Cancel { challenge, browser } => {
+            Action::Cancel { challenge, browser } => {
                 let Some(asked) = self.pick(challenge) else { return };
                 let _ = flows.cancel(asked.id, &self.browsers[browser].who()).await;
             }
-            Deed::Prove { browser } => {
+            Action::Prove { browser } => {
                 if let Ok(id) = flows.ask_for_proof(&self.browsers[browser].visit).await
                     && !self.asked.iter().any(|a| a.id == id)
                 {
-                    self.asked.push(Asked { id, handle: String::new() });
+                    self.asked.push(CreatedChallenge { id, handle: String::new() });
                 }
             }
-            Deed::Heard { code, sequence, failed } => {
+            Action::DispatchEvent { code, sequence, failed } => {
                 let sent = self.sent().await;
                 let Some(sent) = sent.get(sent.len().saturating_sub(1 + code)) else { return };
                 let state = if failed { DispatchState::Failed } else { DispatchState::Delivered };
                 let channel = Some(Channel::Sms);
                 let dispatch = sent.dispatch;
-                let heard = Heard { dispatch, sequence, state, channel, reason: None, retry_after_s: None };
-                flows.hear(&heard).await.unwrap();
+                let event =
+                    DispatchEvent { dispatch, sequence, state, channel, reason: None, retry_after_s: None };
+                flows.receive_event(&event).await.unwrap();
             }
-            Deed::Wait { seconds } => self.world.advance(seconds),
+            Action::Wait { seconds } => self.world.advance(seconds),
         }
     }
 
@@ -308,12 +309,12 @@ fn passed(challenge: &Challenge) -> bool {
 proptest! {
     #![proptest_config(Cases { cases: 128, failure_persistence: None, ..Cases::default() })]
     #[test]
-    fn whatever_happens_the_flows_keep_their_promises(deeds in deeds()) {
+    fn whatever_happens_the_flows_keep_their_promises(actions in actions()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let mut play = Play::new().await;
-            for deed in &deeds {
-                play.play(deed).await;
+            for action in &actions {
+                play.play(action).await;
             }
             play.check().await;
         });

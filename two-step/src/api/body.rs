@@ -1,4 +1,4 @@
-//! Reads JSON bodies, strictly.
+//! Parses JSON bodies strictly.
 
 use axum::body::{Body, Bytes};
 use serde::de::DeserializeOwned;
@@ -8,10 +8,10 @@ use crate::body::{self, Refused};
 
 type PathError = serde_path_to_error::Error<serde_json::Error>;
 
-/// Bytes of a body.
+/// Maximum size of a body in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Problems that a request with a body can get.
+/// The problems of a request with a body.
 pub(super) fn problems() -> Vec<Problem> {
     vec![Problem::broken_off(), Problem::too_big(), Problem::invalid("user", "is missing")]
 }
@@ -24,7 +24,7 @@ pub(super) async fn bytes(body: Body) -> Result<Bytes, Problem> {
     })
 }
 
-/// Reads a body of JSON. The error names the field where one is known.
+/// Reads a JSON body. The error names the field if it is known.
 pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     parse(&bytes(body).await?)
 }
@@ -46,7 +46,7 @@ fn at_the_end(e: serde_json::Error) -> PathError {
     serde_path_to_error::Error::new(nowhere, e)
 }
 
-/// Names the field where one is known. A name or value of the request is not repeated.
+/// Names the field if it is known. The error does not repeat names or values of the request.
 fn problem(e: &PathError) -> Problem {
     let (path, inner) = (e.path().to_string(), e.inner());
     let text = inner.to_string();

@@ -1,4 +1,4 @@
-//! Challenges: created, shown, sent, given up.
+//! The endpoints of challenges: create, show, send, cancel.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,82 +21,81 @@ use super::{Api, body, idempotency};
 use crate::app_request::RequestState;
 use crate::challenge::{ChallengeState, Purpose, SendRefused};
 use crate::clock::seconds_until;
-use crate::flow::{Created, Look, MailState, NewChallenge, Who};
+use crate::flow::{ChallengeSnapshot, Created, MailState, NewChallenge, Requester};
 use crate::method::Channel;
 use crate::store::DispatchState;
 
-/// A challenge to create.
+/// The parameters of a challenge.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewChallengeBody {
     /// The product's id of the user: 1 to 128 characters, none of them a control character or `@`.
     #[schema(min_length = 1, max_length = 128, pattern = r"^[^@\u0000-\u001f\u007f-\u009f]+$")]
     user: String,
-    /// The purpose: to sign in where it is missing.
+    /// The purpose; default: `sign_in`.
     #[serde(default)]
     purpose: Wanted,
-    /// Where the browser goes afterwards: an entry of the product's `return_urls`. Without it the challenge is used over the
-    /// API alone.
+    /// The return URL: an entry of the product's `return_urls`. Without it the challenge is used over the API only.
     return_url: Option<String>,
-    /// Given back in the return URL.
+    /// Returned unchanged in the return URL.
     #[schema(max_length = 512)]
     state: Option<String>,
-    /// Given back in the result.
+    /// Returned unchanged in the result.
     #[schema(max_length = 512)]
     nonce: Option<String>,
-    /// The browser's address, for the limits. Only without pages.
+    /// The browser's address, for rate limits. Only without pages.
     #[schema(value_type = Option<String>)]
     client_ip: Option<IpAddr>,
     /// Language of pages and messages: a BCP 47 tag.
     #[schema(max_length = 35)]
     locale: Option<String>,
-    /// The token that `verify` gave for a device to be trusted. Only without pages.
+    /// The device token from an earlier `verify` of a trusted device. Only without pages.
     device_token: Option<String>,
-    /// Browser and system, as the list of devices shows them. Only without pages.
+    /// Browser and system, for the list of devices. Only without pages.
     #[schema(min_length = 1, max_length = 40)]
     device_label: Option<String>,
-    /// Where the browser is, if you know: the app shows it.
+    /// The location of the browser, if you know it. The app shows it.
     #[schema(min_length = 1, max_length = 40, example = "Leeds, GB")]
     place: Option<String>,
 }
 
-/// The purpose of a proof.
+/// The purpose of a challenge.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Wanted {
     /// To sign in.
     #[default]
     SignIn,
-    /// To confirm something. No trusted device skips it.
+    /// To confirm an action. A trusted device does not skip it.
     Confirm,
 }
 
-/// Whether a proof is needed.
+/// Whether a second step is required.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Need {
-    /// The account is off: the password alone signs in.
+    /// The account is off: the password suffices.
     NotRequired,
-    /// The browser goes to `url`, or the API sends and verifies.
+    /// Required. Send the browser to `url`, or use `send` and `verify`.
     Created,
-    /// The device of `device_token` is trusted: `result` is there.
+    /// The device of `device_token` is trusted. The answer has a `result`.
     Verified,
 }
 
-/// A challenge that was created.
+/// The created challenge.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CreatedAnswer {
-    /// Whether a proof is needed.
+    /// Whether a second step is required.
     status: Need,
     /// The challenge's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     id: Option<Uuid>,
-    /// Where the browser goes. The secret in it works for one browser.
+    /// The URL for the browser. Its secret works for one browser.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     url: Option<String>,
-    /// When the challenge ends unless somebody opens it.
+    /// When the challenge expires unless a browser opens it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     expires_at: Option<Timestamp>,
@@ -104,7 +103,7 @@ pub(super) struct CreatedAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     result: Option<String>,
-    /// Keep it in place of the one that was sent.
+    /// The new device token. Store it instead of the one that you sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     device_token: Option<String>,
@@ -115,23 +114,23 @@ pub(super) struct CreatedAnswer {
 pub(super) struct ChallengeAnswer {
     /// Its id.
     id: Uuid,
-    /// Where it stands.
+    /// The state.
     status: ChallengeState,
     /// Its purpose.
     purpose: Purpose,
-    /// The methods that can prove it.
+    /// The methods that can prove the challenge.
     methods: Vec<MethodAnswer>,
-    /// The method that is shown.
+    /// The method that the page shows.
     method: Option<Uuid>,
-    /// Codes that can still be sent.
+    /// The number of codes that can still be sent.
     sends_left: u32,
     /// No code is sent before this time.
     next_send_at: Option<Timestamp>,
-    /// How far the newest text or call has come.
+    /// The state of the newest text or call.
     delivery: Option<DispatchState>,
-    /// When the challenge ends.
+    /// When the challenge expires.
     expires_at: Timestamp,
-    /// What the app is asked, where an app is shown.
+    /// The request to the app, if the method is an app.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     app: Option<AppRequestAnswer>,
@@ -140,9 +139,9 @@ pub(super) struct ChallengeAnswer {
 /// A request to the product's app.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AppRequestAnswer {
-    /// Where it stands.
+    /// The state.
     state: RequestState,
-    /// The digits to show: the user types them into the app. Only while the request is open.
+    /// The digits to show. The user types them into the app. Only while the request is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     digits: Option<String>,
@@ -152,9 +151,9 @@ pub(super) fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Probl
     id.map(|Path(id)| id).map_err(|_| Problem::not_found())
 }
 
-/// Ask for a second step
+/// Create a challenge
 ///
-/// An account that is off answers `not_required`.
+/// For an account that is off the answer is `not_required`.
 #[utoipa::path(
     post,
     operation_id = "createChallenge",
@@ -206,7 +205,7 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-/// See a challenge
+/// Get a challenge
 #[utoipa::path(
     get,
     operation_id = "seeChallenge",
@@ -219,30 +218,35 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
 ) -> Result<Json<ChallengeAnswer>, Problem> {
     let product = api.product(&headers, Scope::Challenge).await?;
-    let look = api.core.look(id_of(id)?, &Who::Product(product)).await?;
-    Ok(Json(describe(&api, &look)))
+    let snapshot = api.core.challenge_snapshot(id_of(id)?, &Requester::Product(product)).await?;
+    Ok(Json(describe(&api, &snapshot)))
 }
 
-fn describe(api: &Api, look: &Look) -> ChallengeAnswer {
+fn describe(api: &Api, snapshot: &ChallengeSnapshot) -> ChallengeAnswer {
     let email = api.core.config().email.second_step;
     ChallengeAnswer {
-        id: look.challenge.id,
-        status: look.challenge.state,
-        purpose: look.challenge.purpose,
-        methods: look.methods.iter().filter(|m| look.may_prove(m, email)).map(MethodAnswer::from).collect(),
-        method: look.challenge.method,
-        sends_left: look.challenge.sends_left(&api.core.config().limits),
-        next_send_at: look.challenge.next_send_at,
-        delivery: look.mail.map(mail_delivery).or(look.dispatch.as_ref().map(|d| d.state)),
-        expires_at: look.challenge.expires_at,
-        app: look.request.as_ref().map(|request| AppRequestAnswer {
+        id: snapshot.challenge.id,
+        status: snapshot.challenge.state,
+        purpose: snapshot.challenge.purpose,
+        methods: snapshot
+            .methods
+            .iter()
+            .filter(|m| snapshot.may_prove(m, email))
+            .map(MethodAnswer::from)
+            .collect(),
+        method: snapshot.challenge.method,
+        sends_left: snapshot.challenge.sends_left(&api.core.config().limits),
+        next_send_at: snapshot.challenge.next_send_at,
+        delivery: snapshot.mail.map(mail_delivery).or(snapshot.dispatch.as_ref().map(|d| d.state)),
+        expires_at: snapshot.challenge.expires_at,
+        app: snapshot.request.as_ref().map(|request| AppRequestAnswer {
             state: request.state,
             digits: request.is_open().then(|| api.core.app_digits(request.id)),
         }),
     }
 }
 
-/// How far a mail has come, in the words for texts and calls.
+/// Returns the state of a mail in the terms of texts and calls.
 fn mail_delivery(mail: MailState) -> DispatchState {
     match mail {
         MailState::Waiting { .. } => DispatchState::Waiting,
@@ -251,20 +255,20 @@ fn mail_delivery(mail: MailState) -> DispatchState {
     }
 }
 
-/// Which code is sent, and how.
+/// The parameters of a send.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SendBody {
     /// The method's id.
     method: Uuid,
-    /// By text or by call; the phone's own setting where it is missing.
+    /// By text or by call; default: the phone's own setting.
     channel: Option<Channel>,
 }
 
 /// Send a code
 ///
-/// The same code goes again while it lives. With an authenticator nothing is sent: its codes count from now on. With the
-/// product's app the answer has the digits that the user types into it.
+/// While a code is live, the same one is sent again. For an authenticator nothing is sent, but its codes are accepted from
+/// now on. For the product's app the answer has the digits that the user types into it.
 #[utoipa::path(
     post,
     operation_id = "sendCode",
@@ -277,17 +281,17 @@ pub(super) struct SendBody {
 pub(super) async fn send(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
 ) -> Result<(StatusCode, Json<ChallengeAnswer>), Problem> {
-    let who = Who::Product(api.product(&headers, Scope::Challenge).await?);
+    let who = Requester::Product(api.product(&headers, Scope::Challenge).await?);
     let wanted: SendBody = body::read(body).await?;
     let id = id_of(id)?;
-    let (sent, look) = api.core.send_and_look(id, &who, Some(wanted.method), wanted.channel).await?;
+    let (sent, snapshot) = api.core.send_and_snapshot(id, &who, Some(wanted.method), wanted.channel).await?;
     match sent {
-        Ok(()) => Ok((StatusCode::ACCEPTED, Json(describe(&api, &look)))),
-        Err(refused) => Err(not_sent(refused, look.now, look.challenge.expires_at)),
+        Ok(()) => Ok((StatusCode::ACCEPTED, Json(describe(&api, &snapshot)))),
+        Err(refused) => Err(not_sent(refused, snapshot.now, snapshot.challenge.expires_at)),
     }
 }
 
-/// Why a code is not sent. `expires_at` is the end of the challenge.
+/// Why a code is not sent. `expires_at` is when the challenge expires.
 pub(super) fn not_sent(refused: SendRefused, now: Timestamp, expires_at: Timestamp) -> Problem {
     match refused {
         SendRefused::Limited { until } => {
@@ -301,7 +305,7 @@ pub(super) fn not_sent(refused: SendRefused, now: Timestamp, expires_at: Timesta
     }
 }
 
-/// Give a challenge up
+/// Cancel a challenge
 ///
 /// Texts and calls that were not sent yet are cancelled.
 #[utoipa::path(
@@ -315,11 +319,11 @@ pub(super) fn not_sent(refused: SendRefused, now: Timestamp, expires_at: Timesta
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
 ) -> Result<Json<ChallengeAnswer>, Problem> {
-    let who = Who::Product(api.product(&headers, Scope::Challenge).await?);
+    let who = Requester::Product(api.product(&headers, Scope::Challenge).await?);
     let id = id_of(id)?;
     api.core.cancel(id, &who).await?;
-    let look = api.core.look(id, &who).await?;
-    Ok(Json(describe(&api, &look)))
+    let snapshot = api.core.challenge_snapshot(id, &who).await?;
+    Ok(Json(describe(&api, &snapshot)))
 }
 
 problems! {
@@ -331,7 +335,7 @@ problems! {
     ];
 }
 
-/// A limit that is full.
+/// Returns the problem of a reached limit.
 pub(super) fn limited() -> Problem {
-    Problem::limited("a limit is full", 30)
+    Problem::limited("a rate limit is reached", 30)
 }

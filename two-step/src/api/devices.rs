@@ -1,4 +1,4 @@
-//! The devices that a user trusts.
+//! The endpoints of trusted devices.
 
 use std::sync::Arc;
 
@@ -27,17 +27,17 @@ pub(super) struct DevicesAnswer {
 /// A trusted device.
 #[derive(Debug, Serialize, ToSchema)]
 struct DeviceAnswer {
-    /// Its id, as the claim `device` of a result names it.
+    /// The id, also in the claim `device` of results.
     id: Uuid,
     /// Browser and system.
     label: String,
     /// When it last skipped a second step.
     used_at: Timestamp,
-    /// When the trust ends; null: with sign-out or revocation only.
+    /// When the trust ends; null: only with sign-out or revocation.
     expires_at: Option<Timestamp>,
 }
 
-/// See the trusted devices
+/// List trusted devices
 #[utoipa::path(
     get,
     operation_id = "listDevices",
@@ -61,9 +61,9 @@ pub(super) async fn list(
     Ok(Json(DevicesAnswer { devices: devices.collect() }))
 }
 
-/// End the trust of a device
+/// Revoke a device
 ///
-/// A sign-out calls it with the claim `device` of the result.
+/// Call it at sign-out with the claim `device` of the result.
 #[utoipa::path(
     delete,
     operation_id = "revokeDevice",

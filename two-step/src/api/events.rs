@@ -1,4 +1,4 @@
-//! What happened to users.
+//! The endpoint of events.
 
 use std::sync::Arc;
 
@@ -17,33 +17,33 @@ use super::problem::Problem;
 use super::{Api, query};
 use crate::store::Event;
 
-/// Events that one answer holds at most.
+/// Maximum number of events in one answer.
 const MAX_EVENTS: u32 = 1000;
-/// Events of one answer where nobody says how many.
+/// Number of events in one answer without `limit`.
 const DEFAULT_EVENTS: u32 = 100;
 
-/// Some events of a product.
+/// A page of a product's events.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EventsAnswer {
     /// Oldest first.
     events: Vec<EventAnswer>,
 }
 
-/// Something that happened to a user.
+/// An event of a user.
 #[derive(Debug, Serialize, ToSchema)]
 struct EventAnswer {
-    /// Its id: the next `after`.
+    /// The id. Use the last one as the next `after`.
     id: Uuid,
     /// The kind of event, such as `method.added`.
     #[serde(rename = "type")]
     kind: String,
     /// The product's id of the user.
     user: String,
-    /// When.
+    /// The time.
     at: Timestamp,
     /// The author: `user`, `product`, `system`, or an agent.
     actor: String,
-    /// More about it. No code, number or address.
+    /// Details. They contain no code, number or address.
     data: Map<String, Value>,
 }
 
@@ -54,7 +54,7 @@ impl From<Event> for EventAnswer {
     }
 }
 
-/// Read events
+/// List events
 #[utoipa::path(
     get,
     operation_id = "listEvents",

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: the same request sent again gets the same answer for a day, and is carried out once.
+//! `Idempotency-Key`: a repeated request gets the stored answer for a day, and runs only once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use crate::flow::FlowError;
 use crate::seal::{Hashed, Sealed};
 use crate::store::{Idempotent, Record, id_time, new_id_at};
 
-/// How long an answer is kept.
-const KEPT: Duration = Duration::from_secs(86_400);
-/// How long a request may be under way. Afterwards nobody knows whether it was carried out, and it is not run again.
-const UNDER_WAY: Duration = Duration::from_secs(60);
-/// Characters of a key.
+/// How long an answer is stored.
+const ANSWER_LIFE: Duration = Duration::from_secs(86_400);
+/// Maximum run time of a request. Afterwards its outcome is unknown, and it is not run again.
+const MAX_RUN_TIME: Duration = Duration::from_secs(60);
+/// Maximum length of a key, in characters.
 const MAX_KEY_CHARS: usize = 255;
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -32,7 +32,7 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "the contract alone reads it")]
 pub(super) struct KeyParameter {
-    /// Your name for this request. The same one with the same body gets the same answer for 24 hours.
+    /// Your unique name for this request. A repeated request with the same body gets the same answer for 24 hours.
     #[param(
         rename = "Idempotency-Key",
         min_length = 1,
@@ -43,7 +43,7 @@ pub(super) struct KeyParameter {
     idempotency_key: Option<String>,
 }
 
-/// Problems that a request with the header can get.
+/// The problems of a request with the header.
 pub(super) fn problems() -> Vec<Problem> {
     vec![bad_key(), Problem::in_flight(), Problem::unknown_outcome()]
 }
@@ -52,28 +52,26 @@ fn bad_key() -> Problem {
     Problem::invalid("Idempotency-Key", "has 1 to 255 visible ASCII characters")
 }
 
-/// The part of an answer that is kept.
+/// The stored part of an answer.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct StoredAnswer {
     status: u16,
     body: String,
 }
 
-/// Carries a request out once. Only what succeeded is kept: a refusal has changed nothing, and may be different next time.
-pub(super) async fn once(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+/// Runs a request once. Only a success is stored: a refused request changed nothing, and may succeed later.
+pub(super) async fn run_once(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let Some(key) = request.headers().get(HEADER).cloned().filter(|_| request.method() == Method::POST)
     else {
         return next.run(request).await;
     };
-    match carry_out(api, key, request, next).await {
+    match execute(api, key, request, next).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn carry_out(
-    api: Arc<Api>, key: HeaderValue, request: Request, next: Next,
-) -> Result<Response, Problem> {
+async fn execute(api: Arc<Api>, key: HeaderValue, request: Request, next: Next) -> Result<Response, Problem> {
     let fits = (1..=MAX_KEY_CHARS).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
     if !fits {
         return Err(bad_key());
@@ -92,7 +90,7 @@ async fn carry_out(
     if let Some(known) = begin(&api, &mut row).await? {
         return known;
     }
-    // The request runs to its end even if its sender goes away: its answer is kept for the next time.
+    // In a task of its own, so that the request completes and is stored even if its client disconnects.
     let request = Request::from_parts(parts, Body::from(sent));
     let running = tokio::spawn(async move {
         let response = next.run(request).await;
@@ -101,12 +99,12 @@ async fn carry_out(
     running.await.unwrap_or_else(|_| Err(Problem::unavailable()))
 }
 
-/// Writes down that a request is under way. Returns the answer, if there is one already.
+/// Stores that a request is running. Returns the stored answer, if there is one.
 async fn begin(api: &Api, row: &mut Idempotent) -> Result<Option<Result<Response, Problem>>, Problem> {
     let of = |e: crate::store::StoreError| Problem::from(FlowError::from(e));
     let mut tx = api.core.store.begin().await.map_err(of)?;
     let now = tx.now().await.map_err(of)?;
-    (row.row_id, row.expires_at) = (new_id_at(now), after(now, KEPT));
+    (row.row_id, row.expires_at) = (new_id_at(now), after(now, ANSWER_LIFE));
     let insert = format!("{} on conflict do nothing", <Idempotent as Record>::INSERT);
     let inserted = tx.execute(&insert, &Record::values(row)).await.map_err(of)?;
     if inserted == 0 {
@@ -114,7 +112,7 @@ async fn begin(api: &Api, row: &mut Idempotent) -> Result<Option<Result<Response
         match known {
             Some(known) if known.expires_at > now => return Ok(Some(answer_of(api, &known, row, now))),
             Some(_) => tx.update(row).await.map_err(of)?,
-            // It was swept between the two statements.
+            // The row was swept between the two statements.
             None => return Ok(Some(Err(Problem::in_flight()))),
         }
     }
@@ -128,19 +126,19 @@ fn answer_of(api: &Api, known: &Idempotent, row: &Idempotent, now: Timestamp) ->
     }
     let Some(sealed) = &known.answer_sealed else {
         let began = id_time(known.row_id);
-        return Err(if after(began, UNDER_WAY) > now {
+        return Err(if after(began, MAX_RUN_TIME) > now {
             Problem::in_flight()
         } else {
             Problem::unknown_outcome()
         });
     };
     let opened = api.core.keys.open(Sealed::Answer, known.row_id, sealed).map_err(FlowError::from)?;
-    let kept: Kept = serde_json::from_slice(&opened).map_err(|_| Problem::unavailable())?;
+    let kept: StoredAnswer = serde_json::from_slice(&opened).map_err(|_| Problem::unavailable())?;
     let status = StatusCode::from_u16(kept.status).map_err(|_| Problem::unavailable())?;
     Ok((status, [(header::CONTENT_TYPE, "application/json")], kept.body).into_response())
 }
 
-/// Keeps the answer of a request that succeeded, and forgets any other.
+/// Stores the answer of a successful request, or deletes the row of any other.
 async fn end(api: &Api, row: Idempotent, response: Response) -> Result<Response, Problem> {
     let of = |e: crate::store::StoreError| Problem::from(FlowError::from(e));
     let (parts, answer) = response.into_parts();
@@ -149,11 +147,13 @@ async fn end(api: &Api, row: Idempotent, response: Response) -> Result<Response,
     let known = tx.lock::<Idempotent>(row.key_hash.clone()).await.map_err(of)?;
     if let Some(mut known) = known.filter(|k| k.row_id == row.row_id) {
         if parts.status.is_success() {
-            let kept =
-                Kept { status: parts.status.as_u16(), body: String::from_utf8_lossy(&answer).into_owned() };
+            let kept = StoredAnswer {
+                status: parts.status.as_u16(),
+                body: String::from_utf8_lossy(&answer).into_owned(),
+            };
             let text = zeroize::Zeroizing::new(serde_json::to_vec(&kept).unwrap_or_default());
             known.answer_sealed = Some(api.core.keys.seal(Sealed::Answer, known.row_id, &text));
-            known.expires_at = after(tx.now().await.map_err(of)?, KEPT);
+            known.expires_at = after(tx.now().await.map_err(of)?, ANSWER_LIFE);
             tx.update(&known).await.map_err(of)?;
         } else {
             tx.delete::<Idempotent>(known.key_hash).await.map_err(of)?;

@@ -1,4 +1,4 @@
-//! Bearer keys of back ends, each bound to one product.
+//! API keys of back ends. Each belongs to one product.
 
 use axum::http::HeaderMap;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
@@ -9,33 +9,33 @@ use crate::flow::FlowError;
 use crate::seal::{Hashed, Keys, is_token, random_bytes, random_token, same};
 use crate::store::{ApiKey, StoreError};
 
-/// What a key may do.
+/// The permission of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Scope {
-    /// Create, check and redeem challenges.
+    /// Create, verify and redeem challenges.
     Challenge,
-    /// Open sessions, change users.
+    /// Open sessions and change users.
     Manage,
     /// Read users and events.
     Read,
-    /// Ask for support actions.
+    /// Open support cases.
     Support,
     /// Approve support cases.
     SupportApprove,
 }
 
-/// A new key: the text is shown once, the row is kept.
+/// A new API key. Its text is shown once, and the row is stored.
 #[derive(Debug)]
 pub struct NewKey {
     /// `ts_<id>_<secret>`
     pub text: String,
-    /// The row to keep.
+    /// The row to insert.
     pub row: ApiKey,
 }
 
 impl NewKey {
-    /// Makes a key.
+    /// Creates a key.
     pub fn make(keys: &Keys, product: &str, scopes: &[Scope]) -> Self {
         let id = random_bytes::<6>().iter().map(|b| format!("{b:02x}")).collect::<String>();
         let text = format!("ts_{id}_{}", random_token());
@@ -52,14 +52,14 @@ impl NewKey {
 }
 
 impl Scope {
-    /// Problems that any request with this scope can get.
+    /// The problems of any request with this scope.
     pub(super) fn problems(self) -> Vec<Problem> {
         vec![Problem::unauthorized(), Problem::forbidden(self.into()), Problem::unavailable()]
     }
 }
 
 impl Api {
-    /// The product of a request's key, if the key has the scope.
+    /// Returns the product of a request's key, if the key has the scope.
     pub(super) async fn product(&self, headers: &HeaderMap, scope: Scope) -> Result<String, Problem> {
         let row = self.key(headers).await?;
         let word: &'static str = scope.into();
@@ -69,7 +69,7 @@ impl Api {
         Ok(row.product)
     }
 
-    /// A request's key.
+    /// Returns a request's key.
     pub(super) async fn key(&self, headers: &HeaderMap) -> Result<ApiKey, Problem> {
         let text = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
         let text =

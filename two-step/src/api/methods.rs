@@ -1,4 +1,4 @@
-//! The methods of a user, without our pages.
+//! The endpoints of methods, for products with their own pages.
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use super::challenges::{limited, not_sent};
 use super::key::Scope;
 use super::openapi::problems;
 use super::problem::Problem;
-use super::proofs::not_looked_at;
+use super::proofs::entry_refused;
 use super::users::user_of;
 use super::{Api, body, idempotency, query};
-use crate::flow::{AddRefused, Author, Change, ChangeRefused, Entered, Entry, Who};
+use crate::flow::{AddRefused, Author, Change, ChangeRefused, Entered, Entry, Requester};
 use crate::method::{Channel, Kind, Method, MethodState};
 use crate::number::BadNumber;
 
-/// A method as the product may see it.
+/// A method, as the product sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MethodAnswer {
     /// Its id.
     id: Uuid,
     /// Its kind.
     kind: Kind,
-    /// Where it stands.
+    /// The state.
     state: MethodState,
     /// The last two digits of a number, or the first letter and the domain of an address.
     hint: String,
@@ -38,7 +38,7 @@ pub(super) struct MethodAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     label: Option<String>,
-    /// Whether it is tried first.
+    /// Whether it is preferred.
     preferred: bool,
 }
 
@@ -55,31 +55,31 @@ impl From<&Method> for MethodAnswer {
     }
 }
 
-/// A method to add.
+/// The method to add.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum NewMethodBody {
-    /// A telephone. Its first code goes out at once; the same request again sends it again.
+    /// A telephone. Its first code is sent at once. The same request again sends the code again.
     Phone {
         /// The number, as the user typed it.
         target: String,
-        /// The country that a national number is of (ISO 3166); without it the number begins with `+` or `00`.
+        /// The country of a national number (ISO 3166). Without it the number begins with `+` or `00`.
         #[serde(default)]
         country: Option<String>,
         /// By text or by call.
         #[serde(default)]
         channel: Option<Channel>,
-        /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+        /// The `jti` of a result for `confirm`. Required while two-step verification is on.
         #[serde(default)]
         proof: Option<Uuid>,
     },
     /// An authenticator app.
     Totp {
-        /// The user's name, as the app shows it. The product's id of the user where it is missing.
+        /// The user's name for the app; default: the product's id of the user.
         #[serde(default)]
         #[schema(max_length = 64)]
         display_name: Option<String>,
-        /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+        /// The `jti` of a result for `confirm`. Required while two-step verification is on.
         #[serde(default)]
         proof: Option<Uuid>,
     },
@@ -87,13 +87,13 @@ pub(super) enum NewMethodBody {
     Email {
         /// The address.
         target: String,
-        /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+        /// The `jti` of a result for `confirm`. Required while two-step verification is on.
         #[serde(default)]
         proof: Option<Uuid>,
     },
 }
 
-/// A method that waits for its first code.
+/// A pending method.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct NewMethodAnswer {
     /// Its id.
@@ -102,11 +102,11 @@ pub(super) struct NewMethodAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next_send_at: Option<Timestamp>,
-    /// The key of an authenticator in base32.
+    /// The authenticator's key in base32.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     key: Option<String>,
-    /// The same as an `otpauth` URI, for a QR code.
+    /// The same key as an `otpauth` URI, for a QR code.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     uri: Option<String>,
@@ -114,7 +114,7 @@ pub(super) struct NewMethodAnswer {
 
 /// Add a method
 ///
-/// It counts once its first code is verified.
+/// The method is active after its first code was verified.
 #[utoipa::path(
     post,
     operation_id = "addMethod",
@@ -152,13 +152,13 @@ pub(super) async fn add(
             })
         }
     };
-    let look = match challenge {
-        Ok(challenge) => core.look(challenge, &Who::Product(product)).await?,
+    let snapshot = match challenge {
+        Ok(challenge) => core.challenge_snapshot(challenge, &Requester::Product(product)).await?,
         Err(refused) => return Err(not_added(refused)),
     };
     let (key, uri) = shown;
-    let id = look.challenge.method.unwrap_or_default();
-    let next_send_at = look.challenge.next_send_at;
+    let id = snapshot.challenge.method.unwrap_or_default();
+    let next_send_at = snapshot.challenge.next_send_at;
     Ok((StatusCode::CREATED, Json(NewMethodAnswer { id, next_send_at, key, uri })))
 }
 
@@ -189,24 +189,24 @@ pub(super) struct FirstCodeBody {
     code: String,
 }
 
-/// Whether a method's first code is right.
+/// The result of a method's first code.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(super) enum FirstCodeAnswer {
-    /// Right: the method is active.
+    /// The code is right, and the method is active.
     Verified,
-    /// Wrong, and counted.
+    /// The code is wrong.
     Wrong {
-        /// Entries that are left.
+        /// Entries left.
         left: u32,
-        /// Seconds that the authenticator's clock is behind, if that is why.
+        /// Seconds that the authenticator's clock is behind, if that is the cause.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         clock_behind_s: Option<i64>,
     },
 }
 
-/// Check the first code of a method
+/// Verify the first code of a method
 #[utoipa::path(
     post,
     operation_id = "verifyMethod",
@@ -229,10 +229,10 @@ pub(super) async fn verify(
     let wanted: FirstCodeBody = body::read(body).await?;
     let challenge = api.core.enrolment_of(&product, &user, method).await?;
     let entry = Entry { text: wanted.code, ..Entry::default() };
-    let answer = match api.core.enter(challenge, &Who::Product(product), &entry).await? {
+    let answer = match api.core.enter(challenge, &Requester::Product(product), &entry).await? {
         Entered::Verified { .. } => FirstCodeAnswer::Verified,
         Entered::Wrong { left, clock_behind_s, .. } => FirstCodeAnswer::Wrong { left, clock_behind_s },
-        other => return Err(not_looked_at(&other)),
+        other => return Err(entry_refused(&other)),
     };
     Ok(Json(answer))
 }
@@ -272,11 +272,11 @@ fn last() -> Problem {
     Problem::not_ready(detail)
 }
 
-/// A proof, where one is needed.
+/// The proof for a change.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProofBody {
-    /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+    /// The `jti` of a result for `confirm`. Required while two-step verification is on.
     #[serde(default)]
     proof: Option<Uuid>,
 }
@@ -284,13 +284,13 @@ pub(super) struct ProofBody {
 /// A new set of recovery codes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RecoveryCodesAnswer {
-    /// Show them once, and do not keep them.
+    /// Show them once, and do not store them.
     codes: Vec<String>,
 }
 
-/// Make recovery codes
+/// Create recovery codes
 ///
-/// Ten codes, each good once. They replace the ones before.
+/// Ten codes, each valid once. They replace the earlier ones.
 #[utoipa::path(
     post,
     operation_id = "makeRecoveryCodes",

@@ -1,5 +1,5 @@
-//! The API for back ends: JSON over HTTP, a bearer key bound to one product. Handlers read requests, call the flows and write
-//! answers; nothing is decided here.
+//! The API for back ends: JSON over HTTP, with an API key of one product. Handlers parse requests, call the flows and build
+//! answers. They make no decisions.
 
 pub(crate) mod app;
 mod body;
@@ -28,12 +28,12 @@ pub use app::document as app_document;
 pub use key::{NewKey, Scope};
 pub use openapi::document;
 
-/// What all handlers share.
+/// The state that all handlers share.
 pub struct Api {
     core: Arc<Core>,
 }
 
-/// The routes of the API.
+/// The routes.
 pub fn router(core: Arc<Core>) -> Router {
     let api = Arc::new(Api { core });
     Router::new()
@@ -57,8 +57,8 @@ pub fn router(core: Arc<Core>) -> Router {
         .route("/v1/support/cases/{id}/approve", post(support::approve))
         .route("/v1/support/cases/{id}/cancel", post(support::cancel))
         .route("/v1/events", get(events::list))
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), idempotency::once))
-        // A ticket gives the same claims again by itself.
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), idempotency::run_once))
+        // Not wrapped by the idempotency layer: a repeated ticket returns the same claims anyway.
         .route("/v1/tickets/redeem", post(proofs::redeem))
         .route("/v1/openapi.json", get(openapi::serve))
         .fallback(|| async { problem::Problem::not_found() })

@@ -1,4 +1,4 @@
-//! The contract of the API: an `OpenAPI` 3.1 document, made from the handlers and the types that they take and give.
+//! The `OpenAPI` 3.1 contract of the API, generated from the handlers and their types.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -76,7 +76,7 @@ impl Modify for Bearer {
     }
 }
 
-/// Operations whose body may be left out.
+/// Operations with an optional body.
 const OPTIONAL_BODIES: [&str; 3] =
     ["/v1/users/{user}/off", "/v1/users/{user}/end", "/v1/users/{user}/recovery-codes"];
 
@@ -108,7 +108,7 @@ pub(super) async fn serve() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }
 
-/// Names the problems that operations answer with, for their contracts: the very ones that the handlers make.
+/// Adds the problems of each operation to the contract. They are the same values that the handlers return.
 macro_rules! problems {
     ($($name:ident = $problems:expr;)+) => {$(
         struct $name;
@@ -122,7 +122,7 @@ macro_rules! problems {
 }
 pub(super) use problems;
 
-/// One response for each status, in it an example of each problem.
+/// Returns one response for each status, with an example of each problem.
 pub(super) fn responses(problems: impl IntoIterator<Item = Problem>) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<u16, Vec<Problem>> = BTreeMap::new();
     for problem in problems {

@@ -1,4 +1,4 @@
-//! Errors as problem documents (RFC 9457). No value of a request is quoted.
+//! Errors as problem documents (RFC 9457). They never quote a value of the request.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -14,14 +14,14 @@ use crate::signature::BadSignature;
 /// The content type of an error.
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
-/// An error: what happened, and what to do. No value of the request is repeated in it.
+/// An error: what happened, and what to do. It never quotes a value of the request.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// Which problem; stable: `urn:two-step:problem:<name>`
+    /// The type of problem, stable: `urn:two-step:problem:<name>`
     #[serde(rename = "type")]
     #[schema(value_type = String, pattern = "^urn:two-step:problem:[a-z-]+$")]
     kind: Kind,
-    /// The status in words.
+    /// The name of the status.
     title: &'static str,
     /// The status.
     #[serde(serialize_with = "number")]
@@ -29,16 +29,16 @@ pub(super) struct Problem {
     status: StatusCode,
     /// What happened, and what to do.
     detail: String,
-    /// The field of the request that breaks a rule.
+    /// The invalid field of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     #[schema(value_type = String)]
     field: Option<Box<str>>,
-    /// How it has ended: the state of the challenge or the case.
+    /// The final state of the challenge or the case.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "locked")]
     state: Option<&'static str>,
-    /// The server's time in seconds since 1970, where the client's is off.
+    /// The server's time in seconds since 1970, if the client's clock is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     now: Option<i64>,
@@ -103,7 +103,7 @@ impl Problem {
         )
     }
 
-    /// A request of an app that is not signed as it must be.
+    /// The signature of an app's request is missing or invalid.
     pub(super) fn signature(bad: BadSignature) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "signature", bad.to_string())
     }
@@ -210,9 +210,11 @@ impl From<FlowError> for Problem {
             FlowError::Missing(_) => Self::not_found(),
             FlowError::ProofMissing => proof_missing(),
             FlowError::Invalid { field, rule } => Self::invalid(field, rule),
-            FlowError::Limited { until, now } => Self::limited("a limit is full", seconds_until(now, until)),
+            FlowError::Limited { until, now } => {
+                Self::limited("a rate limit is reached", seconds_until(now, until))
+            }
             FlowError::Store(_) | FlowError::Seal(_) | FlowError::Internal(_) => {
-                tracing::error!(reason = %e, "a request cannot be served");
+                tracing::error!(reason = %e, "request failed");
                 Self::unavailable()
             }
         }

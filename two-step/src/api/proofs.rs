@@ -1,4 +1,4 @@
-//! Codes are checked, and tickets are redeemed.
+//! The endpoints that verify codes and redeem tickets.
 
 use std::sync::Arc;
 
@@ -18,54 +18,54 @@ use super::problem::Problem;
 use super::{Api, body, idempotency};
 use crate::challenge::ChallengeState;
 use crate::clock::seconds_until;
-use crate::flow::{Entered, Entry, Redeemed, Who};
+use crate::flow::{Entered, Entry, Redeemed, Requester};
 
-/// A code to check.
+/// The code to verify.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VerifyBody {
-    /// As it was typed: six digits, or a recovery code. Left out: the user has confirmed it in the product's app.
+    /// The code as the user typed it: six digits, or a recovery code. Omit it if the user confirmed in the product's app.
     code: Option<String>,
-    /// The method that the page shows, if it is not the one that a code was last sent by.
+    /// The method that your page shows, if it is not the one of the last sent code.
     method: Option<Uuid>,
     /// Whether the device is to be trusted.
     #[serde(default)]
     trust: bool,
-    /// The token that an earlier answer gave for this device.
+    /// The device token from an earlier answer.
     device_token: Option<String>,
 }
 
-/// Whether a code is right.
+/// The result of verifying a code.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(super) enum VerifyAnswer {
-    /// Right.
+    /// The code is right.
     Verified {
         /// The signed result (JWT).
         result: String,
-        /// Keep it for this device, if it is trusted now.
+        /// The device token. Store it for this device, if the device is trusted.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         device_token: Option<String>,
-        /// Show it to the user: it takes the place of the recovery code that was used.
+        /// The new recovery code, which replaces the used one. Show it to the user.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         recovery_code: Option<String>,
     },
-    /// Wrong, and counted.
+    /// The code is wrong.
     Wrong {
-        /// Entries that are left.
+        /// Entries left.
         left: u32,
-        /// Seconds that the authenticator's clock is behind, if that is why.
+        /// Seconds that the authenticator's clock is behind, if that is the cause.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         clock_behind_s: Option<i64>,
     },
 }
 
-/// Check a code
+/// Verify a code
 ///
-/// The same right six digits sent again within a minute get their result again. Without `code` the answer is the result of a
+/// The same right six digits get the same result again for a minute. Without `code` the answer is the result of a
 /// confirmation in the product's app.
 #[utoipa::path(
     post,
@@ -88,22 +88,22 @@ pub(super) async fn verify(
             Some(Entered::Verified { cookie, result: Some(result), .. }) => {
                 Ok(Json(VerifyAnswer::Verified { result, device_token: cookie, recovery_code: None }))
             }
-            Some(entered) => Err(not_looked_at(&entered)),
+            Some(entered) => Err(entry_refused(&entered)),
             None => Err(not_confirmed()),
         };
     };
     let entry =
         Entry { text: code, method: wanted.method, trust: wanted.trust, device_token: wanted.device_token };
-    let entered = api.core.enter(id, &Who::Product(product), &entry).await?;
+    let entered = api.core.enter(id, &Requester::Product(product), &entry).await?;
     match entered {
-        // A method's first code is verified elsewhere.
+        // The first code of a method has its own endpoint.
         Entered::Verified { result: None, .. } => Err(Problem::not_found()),
         Entered::Verified { cookie, new_recovery_code, result: Some(result), .. } => {
             let recovery_code = new_recovery_code.map(|code| (*code).clone());
             Ok(Json(VerifyAnswer::Verified { result, device_token: cookie, recovery_code }))
         }
         Entered::Wrong { left, clock_behind_s, .. } => Ok(Json(VerifyAnswer::Wrong { left, clock_behind_s })),
-        other => Err(not_looked_at(&other)),
+        other => Err(entry_refused(&other)),
     }
 }
 
@@ -111,8 +111,8 @@ fn not_confirmed() -> Problem {
     Problem::not_ready("nobody has confirmed it in the app yet: send a `code`, or ask again")
 }
 
-/// Why an entry was not looked at.
-pub(super) fn not_looked_at(entered: &Entered) -> Problem {
+/// Returns the problem of an entry that was not checked.
+pub(super) fn entry_refused(entered: &Entered) -> Problem {
     match entered {
         Entered::Paused { until, now } => {
             Problem::locked("too many wrong codes: the account is paused", seconds_until(*now, *until))
@@ -132,7 +132,7 @@ pub(super) fn not_looked_at(entered: &Entered) -> Problem {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RedeemBody {
-    /// As it came.
+    /// The ticket, unchanged.
     ticket: String,
 }
 
@@ -145,7 +145,7 @@ pub(super) struct RedeemAnswer {
 
 /// Redeem a ticket
 ///
-/// Within a minute of the first time it gives the same claims again.
+/// Redeeming it again within a minute returns the same claims.
 #[utoipa::path(
     post,
     operation_id = "redeemTicket",

@@ -1,8 +1,8 @@
-//! Reads query strings, strictly.
+//! Parses query strings strictly.
 
 use super::problem::Problem;
 
-/// The values of the names that an operation knows. Another name is refused, and so is one that stands twice.
+/// Returns the values of the known parameters. Unknown and repeated parameters are refused.
 pub(super) fn read<const N: usize>(
     query: Option<&str>, names: [&str; N],
 ) -> Result<[Option<String>; N], Problem> {

@@ -1,4 +1,4 @@
-//! Sessions: a back end sends a user to the settings pages.
+//! The endpoint that opens sessions of the settings pages.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::{Api, body, idempotency};
 use crate::flow::NewSession;
 use crate::store::SessionPurpose;
 
-/// A visit to the settings to open.
+/// The parameters of a session.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SessionBody {
@@ -27,38 +27,38 @@ pub(super) struct SessionBody {
     user: String,
     /// The purpose of the session.
     purpose: SessionPurpose,
-    /// When the user typed the password: at most 10 minutes ago.
+    /// When the user typed the password. At most 10 minutes ago.
     password_at: Timestamp,
-    /// Where the browser goes afterwards: an entry of the product's `return_urls`.
+    /// The return URL: an entry of the product's `return_urls`.
     return_url: String,
-    /// Given back in the return URL.
+    /// Returned unchanged in the return URL.
     #[schema(max_length = 512)]
     state: Option<String>,
-    /// The user's name, as authenticator apps show it.
+    /// The user's name, for authenticator apps.
     #[schema(max_length = 64)]
     display_name: Option<String>,
-    /// The browser's address, for the limits.
+    /// The browser's address, for rate limits.
     #[schema(value_type = Option<String>)]
     client_ip: Option<IpAddr>,
     /// Language of pages and messages: a BCP 47 tag.
     #[schema(max_length = 35)]
     locale: Option<String>,
-    /// The user's e-mail address, which the product has validated. Taken while two-step verification is off: notices and
-    /// codes of support go there.
+    /// The user's e-mail address, validated by the product. Used while two-step verification is off: notices and
+    /// codes from support are sent there.
     #[schema(max_length = 254)]
     email: Option<String>,
 }
 
-/// A session that was opened.
+/// The opened session.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SessionAnswer {
-    /// Where the browser goes. The secret in it works for one browser.
+    /// The URL for the browser. Its secret works for one browser.
     url: String,
-    /// When it ends unless somebody opens it.
+    /// When it expires unless a browser opens it.
     expires_at: Timestamp,
 }
 
-/// Send a user to the settings
+/// Open a session of the settings
 #[utoipa::path(
     post,
     operation_id = "openSession",

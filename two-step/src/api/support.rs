@@ -1,4 +1,4 @@
-//! Support cases.
+//! The endpoints of support cases.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::{Api, body, idempotency, query};
 use crate::flow::{NewCase, SupportRefused};
 use crate::store::{SupportAction, SupportCase, SupportState};
 
-/// A case to open.
+/// The parameters of a case.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaseBody {
@@ -30,12 +30,12 @@ pub(super) struct CaseBody {
     action: SupportAction,
     /// The method, for `remove_method` and `send_recovery_code`.
     method: Option<Uuid>,
-    /// Why, for whoever reads the case later.
+    /// The reason, for later readers of the case.
     reason: String,
-    /// Kinds of what identified the person, such as `id_card`; never answers.
+    /// Kinds of evidence that identified the person, such as `id_card`; never answers.
     #[serde(default)]
     evidence: Vec<String>,
-    /// The agent who asks.
+    /// The agent who opens the case.
     agent: String,
 }
 
@@ -46,15 +46,15 @@ pub(crate) struct CaseAnswer {
     id: Uuid,
     /// The action.
     action: SupportAction,
-    /// Where it stands.
+    /// The state.
     state: SupportState,
-    /// The method that it is about.
+    /// The method of the case.
     method: Option<Uuid>,
-    /// Why.
+    /// The reason.
     reason: String,
     /// Kinds of evidence that identified the person.
     evidence: Vec<String>,
-    /// The agent who asked.
+    /// The agent who opened it.
     asked_by: String,
     /// The agent who approved.
     approved_by: Option<String>,
@@ -62,7 +62,7 @@ pub(crate) struct CaseAnswer {
     asked_at: Timestamp,
     /// When it is carried out.
     due_at: Timestamp,
-    /// Until when its code can be typed.
+    /// When its code expires.
     code_until: Option<Timestamp>,
 }
 
@@ -113,7 +113,7 @@ pub(super) async fn ask(
     Ok((StatusCode::CREATED, Json(CaseAnswer::from(&case))))
 }
 
-/// The agent of a request.
+/// The agent of the request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AgentBody {
@@ -123,7 +123,7 @@ pub(super) struct AgentBody {
 
 /// Approve a case
 ///
-/// A second agent ends the delay.
+/// The approval of a second agent ends the delay.
 #[utoipa::path(
     post,
     operation_id = "approveCase",
@@ -170,7 +170,7 @@ pub(super) struct CasesAnswer {
     cases: Vec<CaseAnswer>,
 }
 
-/// See a user's cases
+/// List a user's cases
 #[utoipa::path(
     get,
     operation_id = "listCases",
@@ -204,7 +204,7 @@ fn field(why: SupportRefused) -> &'static str {
     }
 }
 
-/// Why support cannot do it, and what to do instead.
+/// Explains why a case was refused, and what to do instead.
 pub(crate) fn sentence(why: SupportRefused) -> &'static str {
     match why {
         SupportRefused::Over(_) => "the case is over: open a new one",

@@ -1,4 +1,4 @@
-//! Users as a whole: seen, turned on and off, ended, erased.
+//! The endpoints of users.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(super) struct UserAnswer {
     paused_until: Option<Timestamp>,
     /// The methods, masked.
     methods: Vec<MethodAnswer>,
-    /// Recovery codes that were not used yet.
+    /// The number of unused recovery codes.
     recovery_codes_left: i64,
 }
 
@@ -51,7 +51,7 @@ async fn answer(api: &Api, product: &str, user: &str) -> Result<Json<UserAnswer>
     }))
 }
 
-/// See a user
+/// Get a user
 #[utoipa::path(
     get,
     operation_id = "seeUser",
@@ -69,7 +69,7 @@ pub(super) async fn show(
 
 /// Erase a user
 ///
-/// All that is known of the user is deleted: methods, devices, challenges, events.
+/// Deletes all data of the user: methods, devices, challenges, events.
 #[utoipa::path(
     delete,
     operation_id = "eraseUser",
@@ -86,18 +86,18 @@ pub(super) async fn erase(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The methods that the user wants.
+/// The parameters of turning on.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OnBody {
-    /// Active methods that the user has seen and confirmed. All others are removed: while an account is off, whoever knows the
-    /// password can add methods.
+    /// Active methods that the user has seen and confirmed. All others are removed: while an account is off, anybody with
+    /// the password can add methods.
     methods: Vec<Uuid>,
 }
 
 /// Turn two-step verification on
 ///
-/// It needs a method that can stand alone, and a backup besides. On already: nothing changes.
+/// Needs a method that suffices as a second step, and a backup. Changes nothing if it is already on.
 #[utoipa::path(
     post,
     operation_id = "turnOn",
@@ -126,21 +126,21 @@ fn no_backup() -> Problem {
     Problem::not_ready("the user needs an active method, and another or recovery codes as a backup")
 }
 
-/// How two-step verification is turned off.
+/// The parameters of turning off.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OffBody {
-    /// Whether phones are kept, for turning on again.
+    /// Whether to keep phones for turning on again.
     #[serde(default)]
     keep_phones: bool,
-    /// The `jti` of a result for `confirm`; needed while two-step verification is on.
+    /// The `jti` of a result for `confirm`. Required while two-step verification is on.
     #[serde(default)]
     proof: Option<Uuid>,
 }
 
 /// Turn two-step verification off
 ///
-/// Authenticators, recovery codes and devices are erased. Off already: nothing changes.
+/// Erases authenticators, recovery codes and devices. Changes nothing if it is already off.
 #[utoipa::path(
     post,
     operation_id = "turnOff",
@@ -161,21 +161,21 @@ pub(super) async fn off(
     answer(&api, &product, &user).await
 }
 
-/// The extent of the end.
+/// The parameters of ending sessions.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EndBody {
-    /// Whether trusted devices are forgotten too.
+    /// Whether to end the trust of devices too.
     #[serde(default)]
     forget_devices: bool,
 }
 
-/// How much has ended.
+/// The number of ended items.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EndAnswer {
-    /// Challenges that were open.
+    /// Open challenges that ended.
     challenges_ended: u64,
-    /// Devices that were trusted.
+    /// Devices whose trust ended.
     devices_forgotten: u64,
 }
 

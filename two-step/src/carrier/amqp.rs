@@ -1,4 +1,5 @@
-//! otpost over RabbitMQ: jobs and acts to the exchange `otpost`, events from a queue of our own on `otpost.events`.
+//! otpost over RabbitMQ: publishes jobs and commands to the exchange `otpost`, and consumes events of `otpost.events` from
+//! our own queue.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,25 +21,26 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Carrier, CarrierAway, Event, Published, TenantKey, job, wire};
+use super::{Carrier, CarrierUnavailable, Event, Published, TenantKey, job, wire};
 use crate::config::BadConfig;
-use crate::flow::Heard;
+use crate::flow::DispatchEvent;
 use crate::store::OutboxKind;
 
 const JOBS: &str = "otpost";
 const EVENTS: &str = "otpost.events";
 const QUEUE: &str = "two-step.events";
-/// How long a connection may take to come about, and a message to be confirmed.
+/// Time-out of connecting, and of a publisher confirm.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Seconds between heartbeats: a peer that is silent for twice as long is gone.
+/// Heartbeat interval in seconds. A peer that is silent for twice as long counts as disconnected.
 const HEARTBEAT_S: u16 = 10;
-/// Messages under way at once, each on a channel of its own: a message that no queue takes comes back to its own publisher.
+/// Number of publishing channels. Each publishes one message at a time, because an unroutable message is returned to its
+/// channel.
 const CHANNELS: usize = 8;
-/// Events that are held before they are written down.
+/// Maximum number of events that are delivered and not acknowledged yet.
 const PREFETCH: u16 = 64;
 const PERSISTENT: u8 = 2;
 
-/// The way over a broker.
+/// A connection to otpost over RabbitMQ.
 pub(super) struct Amqp {
     uri: AMQPUri,
     user: String,
@@ -69,17 +71,17 @@ impl Amqp {
         })
     }
 
-    async fn connect(&self, name: &str) -> Result<Connection, CarrierAway> {
+    async fn connect(&self, name: &str) -> Result<Connection, CarrierUnavailable> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connecting = Connection::connect_uri(self.uri.clone(), properties);
         let connected = timeout(TIMEOUT, connecting).await;
         connected
-            .map_err(|_| CarrierAway("RabbitMQ does not answer in time".to_owned()))?
-            .map_err(|_| CarrierAway("RabbitMQ cannot be connected to, or refuses the user".to_owned()))
+            .map_err(|_| CarrierUnavailable("RabbitMQ did not answer in time".to_owned()))?
+            .map_err(|_| CarrierUnavailable("cannot connect to RabbitMQ, or it refused the user".to_owned()))
     }
 
-    /// A channel that confirms what is published on it.
-    async fn channel(&self) -> Result<Channel, CarrierAway> {
+    /// Opens a channel with publisher confirms.
+    async fn channel(&self) -> Result<Channel, CarrierUnavailable> {
         let mut held = self.connection.lock().await;
         if !held.as_ref().is_some_and(|c| c.status().connected()) {
             *held = Some(self.connect_to_publish().await?);
@@ -93,8 +95,8 @@ impl Amqp {
         timeout(TIMEOUT, opening).await.map_err(|_| broken())?.map_err(|_| broken())
     }
 
-    /// A connection to publish on. No job goes out before our queue keeps what becomes of it.
-    async fn connect_to_publish(&self) -> Result<Connection, CarrierAway> {
+    /// Opens a publishing connection. Declares our queue first, so that no event of a published job is lost.
+    async fn connect_to_publish(&self) -> Result<Connection, CarrierUnavailable> {
         let connection = self.connect("two-step publishing").await?;
         let declaring = async {
             let channel = connection.create_channel().await?;
@@ -105,8 +107,8 @@ impl Amqp {
         Ok(connection)
     }
 
-    /// Publishes a message, and waits until the broker has it.
-    async fn publish(&self, routing_key: &str, body: &Json) -> Result<(), CarrierAway> {
+    /// Publishes a message, and waits for the confirm.
+    async fn publish(&self, routing_key: &str, body: &Json) -> Result<(), CarrierUnavailable> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % CHANNELS;
         let mut slot = self.channels[turn].lock().await;
         if !slot.as_ref().is_some_and(|c| c.status().connected()) {
@@ -117,7 +119,7 @@ impl Amqp {
             .with_delivery_mode(PERSISTENT)
             .with_content_type("application/json".into())
             .with_message_id(Uuid::new_v4().to_string().into())
-            // RabbitMQ checks it, so that otpost can trust it.
+            // RabbitMQ checks the user id, so otpost can trust it.
             .with_user_id(self.user.as_str().into());
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let text = body.to_string();
@@ -130,20 +132,20 @@ impl Amqp {
         let confirmed = timeout(TIMEOUT, publishing).await;
         match confirmed {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-            Ok(Ok(Confirmation::Ack(Some(_)))) => {
-                Err(CarrierAway("no queue takes jobs: is otpost set up in this vhost?".to_owned()))
-            }
-            Ok(Ok(_)) => Err(CarrierAway("RabbitMQ did not keep a message".to_owned())),
+            Ok(Ok(Confirmation::Ack(Some(_)))) => Err(CarrierUnavailable(
+                "no queue is bound for jobs: is otpost set up in this vhost?".to_owned(),
+            )),
+            Ok(Ok(_)) => Err(CarrierUnavailable("RabbitMQ rejected a message".to_owned())),
             Ok(Err(_)) | Err(_) => {
-                // Whether the broker has it is not known: the same message goes again.
+                // It is unknown whether the broker has the message. The relay publishes it again.
                 *slot = None;
                 Err(broken())
             }
         }
     }
 
-    /// One connection that consumes, until it ends.
-    async fn consume(&self, events: &mpsc::Sender<Event>) -> Result<(), CarrierAway> {
+    /// Consumes events on one connection until it ends.
+    async fn consume(&self, events: &mpsc::Sender<Event>) -> Result<(), CarrierUnavailable> {
         let connection = self.connect("two-step consuming").await?;
         let preparing = async {
             let channel = connection.create_channel().await?;
@@ -159,15 +161,17 @@ impl Amqp {
         while let Some(delivery) = consumer.next().await {
             self.hand_over(&delivery.map_err(|_| broken())?, events).await?;
         }
-        Err(CarrierAway("RabbitMQ ended the consumer".to_owned()))
+        Err(CarrierUnavailable("RabbitMQ ended the consumer".to_owned()))
     }
 
-    /// Hands an event over, and acknowledges it once it is written down.
-    async fn hand_over(&self, delivery: &Delivery, events: &mpsc::Sender<Event>) -> Result<(), CarrierAway> {
-        if let Some(heard) = wire::read_event(&delivery.data) {
-            let (written, done) = oneshot::channel();
-            let gone = || CarrierAway("an event was not written down; it comes again".to_owned());
-            events.send(Event { heard, written }).await.map_err(|_| gone())?;
+    /// Passes an event on, and acknowledges it after it is stored.
+    async fn hand_over(
+        &self, delivery: &Delivery, events: &mpsc::Sender<Event>,
+    ) -> Result<(), CarrierUnavailable> {
+        if let Some(event) = wire::read_event(&delivery.data) {
+            let (stored, done) = oneshot::channel();
+            let gone = || CarrierUnavailable("an event was not stored: it will be redelivered".to_owned());
+            events.send(Event { event, stored }).await.map_err(|_| gone())?;
             done.await.map_err(|_| gone())?;
         }
         let acked = delivery.ack(BasicAckOptions::default()).await;
@@ -177,7 +181,7 @@ impl Amqp {
 
 #[async_trait]
 impl Carrier for Amqp {
-    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierAway> {
+    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierUnavailable> {
         let routing_key = match kind {
             OutboxKind::Next => "next",
             OutboxKind::Cancel => "cancel",
@@ -196,7 +200,7 @@ impl Carrier for Amqp {
         Ok(Published::Taken)
     }
 
-    async fn hear(&self, events: mpsc::Sender<Event>, stop: CancellationToken) {
+    async fn receive_events(&self, events: mpsc::Sender<Event>, stop: CancellationToken) {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(10))
@@ -213,8 +217,12 @@ impl Carrier for Amqp {
                 pause = pauses.build();
             }
             let wait = pause.next().unwrap_or(TIMEOUT);
-            if let Err(CarrierAway(reason)) = ended {
-                tracing::warn!(reason, retry_ms = wait.as_millis() as u64, "otpost's events are not heard");
+            if let Err(CarrierUnavailable(reason)) = ended {
+                tracing::warn!(
+                    reason,
+                    retry_ms = wait.as_millis() as u64,
+                    "otpost event stream failed: it will be reopened"
+                );
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -223,8 +231,8 @@ impl Carrier for Amqp {
         }
     }
 
-    async fn read_back(&self, _: Uuid) -> Result<Option<Heard>, CarrierAway> {
-        // The queue keeps what nobody heard.
+    async fn read_back(&self, _: Uuid) -> Result<Option<DispatchEvent>, CarrierUnavailable> {
+        // Not needed: the queue keeps events that were not consumed.
         Ok(None)
     }
 
@@ -233,7 +241,7 @@ impl Carrier for Amqp {
     }
 }
 
-/// Our queue of otpost's events.
+/// Declares our queue for otpost's events.
 async fn declare_events(channel: &Channel) -> Result<(), lapin::Error> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -243,10 +251,12 @@ async fn declare_events(channel: &Channel) -> Result<(), lapin::Error> {
     channel.queue_bind(QUEUE.into(), EVENTS.into(), "dispatch.#".into(), bind, FieldTable::default()).await
 }
 
-fn no_queue() -> CarrierAway {
-    CarrierAway("the queue two-step.events cannot be declared: is otpost set up in this vhost?".to_owned())
+fn no_queue() -> CarrierUnavailable {
+    CarrierUnavailable(
+        "the queue two-step.events cannot be declared: is otpost set up in this vhost?".to_owned(),
+    )
 }
 
-fn broken() -> CarrierAway {
-    CarrierAway("the connection to RabbitMQ broke".to_owned())
+fn broken() -> CarrierUnavailable {
+    CarrierUnavailable("the connection to RabbitMQ broke".to_owned())
 }

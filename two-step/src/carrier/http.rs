@@ -1,4 +1,4 @@
-//! otpost over its HTTP API: jobs and acts by POST, events as Server-Sent Events.
+//! otpost over its HTTP API: jobs and commands by POST, events as Server-Sent Events.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,16 +14,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Carrier, CarrierAway, Event, Published, TenantKey, job, wire};
+use super::{Carrier, CarrierUnavailable, Event, Published, TenantKey, job, wire};
 use crate::config::BadConfig;
-use crate::flow::Heard;
+use crate::flow::DispatchEvent;
 use crate::store::{DispatchState, OutboxKind};
 
-/// How long a request may take.
+/// Time-out of a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// otpost sends a comment each 15 s: after this much silence the stream is opened anew.
-const SILENCE: Duration = Duration::from_secs(20);
-/// Bytes of an event that are kept while its end has not come.
+/// Idle time after which the event stream is opened again. otpost sends a comment every 15 s.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Maximum bytes of an incomplete event.
 const MAX_EVENT_BYTES: usize = 256 * 1024;
 
 pub(super) struct Http {
@@ -35,7 +35,7 @@ pub(super) struct Http {
     missed: AtomicBool,
 }
 
-/// What a problem document of otpost says.
+/// A problem document of otpost.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Problem {
@@ -61,10 +61,12 @@ impl Http {
         Ok(Self { client, base, bearer, tenant, key, missed: AtomicBool::new(true) })
     }
 
-    async fn post(&self, path: &str, body: &Json) -> Result<(StatusCode, Problem, Option<u64>), CarrierAway> {
+    async fn post(
+        &self, path: &str, body: &Json,
+    ) -> Result<(StatusCode, Problem, Option<u64>), CarrierUnavailable> {
         let request =
             self.client.post(format!("{}{path}", self.base)).bearer_auth(self.bearer.expose_secret());
-        let answer = request.json(body).timeout(TIMEOUT).send().await.map_err(|e| away(&e))?;
+        let answer = request.json(body).timeout(TIMEOUT).send().await.map_err(|e| describe_error(&e))?;
         let status = answer.status();
         let retry_after =
             answer.headers().get("retry-after").and_then(|v| v.to_str().ok()).and_then(|t| t.parse().ok());
@@ -73,7 +75,7 @@ impl Http {
         Ok((status, problem, retry_after))
     }
 
-    async fn dispatch(&self, body: &Json) -> Result<Published, CarrierAway> {
+    async fn dispatch(&self, body: &Json) -> Result<Published, CarrierUnavailable> {
         let job = job(body, &self.tenant, self.key.as_ref())?;
         let (status, problem, retry_after) = self.post("/v1/dispatches", &job).await?;
         let refused = |state| {
@@ -82,55 +84,58 @@ impl Http {
         };
         match status.as_u16() {
             200 | 202 => Ok(Published::Taken),
-            // The number's quota has a reason; a flooded door has none and takes the job later.
+            // A 429 with a reason is the number's quota. Without a reason otpost is overloaded, and the job is retried.
             429 if problem.reason.is_some() => refused(DispatchState::Limited),
             409 if problem.r#type.contains("superseded") => refused(DispatchState::Superseded),
             422 if problem.reason.as_deref() == Some("life") => refused(DispatchState::Expired),
             409 | 422 => {
                 let reason = problem.reason.as_deref().unwrap_or("none");
-                tracing::error!(status = status.as_u16(), reason, "otpost refuses a job");
+                tracing::error!(status = status.as_u16(), reason, "otpost rejected a job");
                 refused(DispatchState::Refused)
             }
-            401 | 403 => Err(CarrierAway(
+            401 | 403 => Err(CarrierUnavailable(
                 "otpost does not accept otpost.key: make one with `otpost keys create`".to_owned(),
             )),
-            other => Err(CarrierAway(format!("otpost answers {other}"))),
+            other => Err(CarrierUnavailable(format!("otpost answered {other}"))),
         }
     }
 
-    /// One stream, until it ends.
-    async fn follow(&self, events: &mpsc::Sender<Event>) -> Result<(), CarrierAway> {
+    /// Reads one event stream until it ends.
+    async fn read_stream(&self, events: &mpsc::Sender<Event>) -> Result<(), CarrierUnavailable> {
         let request =
             self.client.get(format!("{}/v1/events", self.base)).bearer_auth(self.bearer.expose_secret());
         let answer = tokio::time::timeout(TIMEOUT, request.send())
             .await
-            .map_err(|_| CarrierAway("no answer in time".to_owned()))?;
-        let answer = answer.map_err(|e| away(&e))?;
+            .map_err(|_| CarrierUnavailable("no answer in time".to_owned()))?;
+        let answer = answer.map_err(|e| describe_error(&e))?;
         if answer.status() != StatusCode::OK {
-            return Err(CarrierAway(format!("otpost's events answer {}", answer.status().as_u16())));
+            return Err(CarrierUnavailable(format!(
+                "otpost's event stream answered {}",
+                answer.status().as_u16()
+            )));
         }
         self.missed.store(true, Ordering::Relaxed);
         let mut stream = answer.bytes_stream();
         let mut held: Vec<u8> = vec![];
         loop {
-            let chunk = tokio::time::timeout(SILENCE, stream.next())
+            let chunk = tokio::time::timeout(STREAM_IDLE_TIMEOUT, stream.next())
                 .await
-                .map_err(|_| CarrierAway("otpost's events are silent".to_owned()))?;
+                .map_err(|_| CarrierUnavailable("otpost's event stream was idle for too long".to_owned()))?;
             let Some(chunk) = chunk else {
-                return Err(CarrierAway("otpost ended the stream of events".to_owned()));
+                return Err(CarrierUnavailable("otpost closed the event stream".to_owned()));
             };
-            held.extend_from_slice(&chunk.map_err(|e| away(&e))?);
+            held.extend_from_slice(&chunk.map_err(|e| describe_error(&e))?);
             while let Some(end) = held.windows(2).position(|w| w == b"\n\n") {
                 let message: Vec<u8> = held.drain(..end + 2).collect();
                 self.read(&message, events).await;
             }
             if held.len() > MAX_EVENT_BYTES {
-                return Err(CarrierAway("an event of otpost does not end".to_owned()));
+                return Err(CarrierUnavailable("an otpost event exceeds the size limit".to_owned()));
             }
         }
     }
 
-    /// One message of the stream.
+    /// Handles one message of the stream.
     async fn read(&self, message: &[u8], events: &mpsc::Sender<Event>) {
         let text = String::from_utf8_lossy(message);
         let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
@@ -138,10 +143,10 @@ impl Http {
             self.missed.store(true, Ordering::Relaxed);
             return;
         }
-        if let Some(heard) = field("data:").and_then(|data| wire::read_event(data.as_bytes())) {
-            let (written, done) = oneshot::channel();
-            if events.send(Event { heard, written }).await.is_err() || done.await.is_err() {
-                // Nothing is repeated on this way: the dispatch is read back.
+        if let Some(event) = field("data:").and_then(|data| wire::read_event(data.as_bytes())) {
+            let (stored, done) = oneshot::channel();
+            if events.send(Event { event, stored }).await.is_err() || done.await.is_err() {
+                // The stream does not repeat events. A lost event is found by reading the dispatch back.
                 self.missed.store(true, Ordering::Relaxed);
             }
         }
@@ -150,7 +155,7 @@ impl Http {
 
 #[async_trait]
 impl Carrier for Http {
-    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierAway> {
+    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierUnavailable> {
         let id = body["id"].as_str().unwrap_or_default();
         let act = match kind {
             OutboxKind::Next => "next",
@@ -165,17 +170,17 @@ impl Carrier for Http {
         let (status, _, _) = self.post(&format!("/v1/dispatches/{id}/{act}"), &act_body).await?;
         match status.as_u16() {
             200 | 202 => Ok(Published::Taken),
-            // The dispatch was refused, or has ended.
+            // The dispatch was refused, or it has ended.
             404 | 409 => Ok(Published::NoNextStep),
             422 => {
-                tracing::error!(act, "otpost refuses an act");
+                tracing::error!(act, "otpost rejected a command");
                 Ok(Published::NoNextStep)
             }
-            other => Err(CarrierAway(format!("otpost answers {other}"))),
+            other => Err(CarrierUnavailable(format!("otpost answered {other}"))),
         }
     }
 
-    async fn hear(&self, events: mpsc::Sender<Event>, stop: CancellationToken) {
+    async fn receive_events(&self, events: mpsc::Sender<Event>, stop: CancellationToken) {
         let pauses = || {
             ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(200))
@@ -189,14 +194,18 @@ impl Carrier for Http {
             let began = tokio::time::Instant::now();
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
-                ended = self.follow(&events) => ended,
+                ended = self.read_stream(&events) => ended,
             };
-            if began.elapsed() > SILENCE {
+            if began.elapsed() > STREAM_IDLE_TIMEOUT {
                 pause = pauses();
             }
             let wait = pause.next().unwrap_or(Duration::from_secs(10));
-            if let Err(CarrierAway(reason)) = ended {
-                tracing::warn!(reason, retry_ms = wait.as_millis() as u64, "otpost's events are not heard");
+            if let Err(CarrierUnavailable(reason)) = ended {
+                tracing::warn!(
+                    reason,
+                    retry_ms = wait.as_millis() as u64,
+                    "otpost event stream failed: it will be reopened"
+                );
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -205,16 +214,16 @@ impl Carrier for Http {
         }
     }
 
-    async fn read_back(&self, dispatch: Uuid) -> Result<Option<Heard>, CarrierAway> {
+    async fn read_back(&self, dispatch: Uuid) -> Result<Option<DispatchEvent>, CarrierUnavailable> {
         let request = self
             .client
             .get(format!("{}/v1/dispatches/{dispatch}", self.base))
             .bearer_auth(self.bearer.expose_secret());
-        let answer = request.timeout(TIMEOUT).send().await.map_err(|e| away(&e))?;
+        let answer = request.timeout(TIMEOUT).send().await.map_err(|e| describe_error(&e))?;
         match answer.status().as_u16() {
-            200 => Ok(wire::read_timeline(&answer.bytes().await.map_err(|e| away(&e))?)),
+            200 => Ok(wire::read_timeline(&answer.bytes().await.map_err(|e| describe_error(&e))?)),
             404 => Ok(None),
-            other => Err(CarrierAway(format!("otpost answers {other}"))),
+            other => Err(CarrierUnavailable(format!("otpost answered {other}"))),
         }
     }
 
@@ -223,12 +232,12 @@ impl Carrier for Http {
     }
 }
 
-/// Why a request failed. The URL is left out.
-fn away(e: &reqwest::Error) -> CarrierAway {
+/// Describes why a request failed, without the URL.
+fn describe_error(e: &reqwest::Error) -> CarrierUnavailable {
     let what = match e {
-        e if e.is_timeout() => "otpost does not answer in time",
-        e if e.is_connect() => "otpost cannot be connected to",
+        e if e.is_timeout() => "otpost did not answer in time",
+        e if e.is_connect() => "cannot connect to otpost",
         _ => "the connection to otpost broke",
     };
-    CarrierAway(what.to_owned())
+    CarrierUnavailable(what.to_owned())
 }

@@ -1,5 +1,5 @@
-//! The way to otpost. What comes in are jobs and acts from the outbox; what goes out are otpost's events. This module knows
-//! otpost by its contracts alone.
+//! The connection to otpost. In: jobs and commands from the outbox. Out: otpost's events. This module depends on otpost's
+//! contracts only.
 
 mod amqp;
 mod http;
@@ -19,19 +19,19 @@ use uuid::Uuid;
 pub use seal::TenantKey;
 
 use crate::config::{BadConfig, Config, OtpostMode};
-use crate::flow::Heard;
+use crate::flow::DispatchEvent;
 use crate::store::{DispatchState, OutboxKind};
 
-/// What otpost made of a job or an act.
+/// otpost's answer to a job or a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
-    /// otpost has it.
+    /// otpost accepted it.
     Taken,
-    /// The dispatch has no further step, or has ended. Only for `next`.
+    /// The dispatch has no further step, or it has ended. Only for `next`.
     NoNextStep,
-    /// otpost takes no such job: the dispatch has ended before it began.
+    /// otpost rejected the job. The dispatch ended before it started.
     Refused {
-        /// How.
+        /// The final state.
         state: DispatchState,
         /// otpost's reason.
         reason: Option<String>,
@@ -40,38 +40,38 @@ pub enum Published {
     },
 }
 
-/// otpost, or the way to it, does not answer. The relay tries again.
+/// otpost is unreachable or did not answer. The relay retries.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct CarrierAway(pub String);
+pub struct CarrierUnavailable(pub String);
 
-/// The way to otpost.
+/// A connection to otpost.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// Publishes a job or an act. The same one may be published twice.
-    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierAway>;
+    /// Publishes a job or a command. Publishing the same one twice is harmless.
+    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierUnavailable>;
 
-    /// Hears events until told to stop, and hands them over one by one. Each is acknowledged once it was handed over and
-    /// its answer came.
-    async fn hear(&self, events: mpsc::Sender<Event>, stop: CancellationToken);
+    /// Receives events until `stop` is cancelled, and sends them one by one. An event is acknowledged after its `stored`
+    /// was signalled.
+    async fn receive_events(&self, events: mpsc::Sender<Event>, stop: CancellationToken);
 
-    /// How far a dispatch has come, where the carrier can be asked. None: it cannot, or knows no such dispatch.
-    async fn read_back(&self, dispatch: Uuid) -> Result<Option<Heard>, CarrierAway>;
+    /// Returns the state of a dispatch, or `None` if the carrier cannot be queried or does not know the dispatch.
+    async fn read_back(&self, dispatch: Uuid) -> Result<Option<DispatchEvent>, CarrierUnavailable>;
 
-    /// Whether events may have been missed since the last call, so that open dispatches are read back.
+    /// Returns whether events may have been missed since the last call. The caller then reads open dispatches back.
     fn may_have_missed(&self) -> bool;
 }
 
-/// An event, and whom to tell that it was written down.
+/// An event, and the channel that confirms its storage.
 #[derive(Debug)]
 pub struct Event {
-    /// What it says.
-    pub heard: Heard,
-    /// Told once it is written down. Dropped untold, the event comes again where the carrier can repeat it.
-    pub written: tokio::sync::oneshot::Sender<()>,
+    /// The event.
+    pub event: DispatchEvent,
+    /// Signalled after the event is stored. If it is dropped without a signal, the event is delivered again where possible.
+    pub stored: tokio::sync::oneshot::Sender<()>,
 }
 
-/// The carrier of a configuration.
+/// Opens the carrier of a configuration.
 pub fn open(config: &Config) -> Result<Arc<dyn Carrier>, BadConfig> {
     let otpost = &config.otpost;
     let missing = |key: &str| BadConfig(format!("otpost.{key} is missing"));
@@ -86,13 +86,13 @@ pub fn open(config: &Config) -> Result<Arc<dyn Carrier>, BadConfig> {
     })
 }
 
-/// The body that goes out: sealed for the tenant where there is a key, else plain.
-fn job(body: &Json, tenant: &str, key: Option<&TenantKey>) -> Result<Json, CarrierAway> {
+/// Returns the body to publish: sealed for the tenant if there is a key, else plain.
+fn job(body: &Json, tenant: &str, key: Option<&TenantKey>) -> Result<Json, CarrierUnavailable> {
     let Some(key) = key else { return Ok(body.clone()) };
     let id = body["id"].as_str().and_then(|t| t.parse::<Uuid>().ok());
     let until = body["expires_at"].as_str().and_then(|t| t.parse::<Timestamp>().ok());
     let (Some(id), Some(until)) = (id, until) else {
-        return Err(CarrierAway("a job without id and expiry".to_owned()));
+        return Err(CarrierUnavailable("a job without id and expiry".to_owned()));
     };
     Ok(key.seal_job(tenant, id, until, body))
 }

@@ -1,5 +1,5 @@
-//! Seals a job's number and code for otpost, so that nobody can read them on the way: XChaCha20-Poly1305 under the tenant's
-//! key, bound to tenant, id and expiry (otpost's `docs/integrate.md`, "Plain or sealed").
+//! Seals the number and the code of a job for otpost: XChaCha20-Poly1305 under the tenant's key, bound to tenant, id and
+//! expiry (otpost's `docs/integrate.md`, "Plain or sealed").
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -38,7 +38,7 @@ impl TenantKey {
         Ok(Self { kid: kid.to_owned(), key })
     }
 
-    /// The job with its secret fields sealed.
+    /// Returns the job with its secret fields sealed.
     pub(super) fn seal_job(&self, tenant: &str, id: Uuid, expires_at: Timestamp, body: &Json) -> Json {
         let mut open: Map<String, Json> = body.as_object().cloned().unwrap_or_default();
         let secret: Map<String, Json> =

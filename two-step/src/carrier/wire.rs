@@ -1,9 +1,9 @@
-//! otpost's events as they come: CloudEvents over RabbitMQ and as Server-Sent Events, and the timeline that is read back.
+//! Parses otpost's events (CloudEvents, over RabbitMQ and as Server-Sent Events) and the timeline of a dispatch.
 
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::flow::Heard;
+use crate::flow::DispatchEvent;
 use crate::method::Channel;
 use crate::store::DispatchState;
 
@@ -22,10 +22,10 @@ struct Data {
     retry_after_s: Option<u64>,
 }
 
-/// Reads an event. None where it is of a kind that we do not know.
-pub(super) fn read_event(body: &[u8]) -> Option<Heard> {
+/// Parses an event. Returns `None` for an unknown type of event.
+pub(super) fn read_event(body: &[u8]) -> Option<DispatchEvent> {
     let event: CloudEvent = serde_json::from_slice(body).ok()?;
-    Some(Heard {
+    Some(DispatchEvent {
         dispatch: event.data.id,
         sequence: event.sequence,
         state: read_state(&event.data.state)?,
@@ -50,10 +50,10 @@ struct Attempt {
     channel: String,
 }
 
-/// Reads the timeline of a dispatch: its state now, and the channel of its newest attempt.
-pub(super) fn read_timeline(body: &[u8]) -> Option<Heard> {
+/// Parses the timeline of a dispatch: its current state, and the channel of its newest attempt.
+pub(super) fn read_timeline(body: &[u8]) -> Option<DispatchEvent> {
     let timeline: Timeline = serde_json::from_slice(body).ok()?;
-    Some(Heard {
+    Some(DispatchEvent {
         dispatch: timeline.id,
         sequence: timeline.version,
         state: read_state(&timeline.state)?,

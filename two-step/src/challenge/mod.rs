@@ -1,5 +1,5 @@
-//! A challenge: one demand for a proof. Its states, and what each entry, send and claim does to it. Pure: the flows load
-//! the rows, ask these functions, and commit what came out.
+//! A challenge: one request for a proof, its states, and the effect of each entry, send and claim. Pure: the flows load the
+//! rows, call these functions, and commit the result.
 
 mod proof;
 #[cfg(test)]
@@ -24,10 +24,10 @@ use crate::method::{Channel, Method};
 
 /// How long a challenge waits for its first browser.
 pub const UNCLAIMED_LIFE: Duration = Duration::from_secs(10 * 60);
-/// How long the ticket of a verified challenge can be redeemed, and how long redeeming it again returns the same result.
+/// How long the ticket of a verified challenge is valid, and how long redeeming it again returns the same result.
 pub const TICKET_LIFE: Duration = Duration::from_secs(60);
 
-/// What a proof is wanted for.
+/// The purpose of a challenge.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
 )]
@@ -40,163 +40,163 @@ pub enum Purpose {
     Confirm,
     /// To open the settings.
     Settings,
-    /// To make a new method usable: only a code of that method counts.
+    /// To activate a new method. Only a code of that method is accepted.
     Enrol,
-    /// To sign in from an unknown browser to an account that is off.
+    /// To sign in from an unknown browser, for an account that is off.
     NewDevice,
 }
 
-/// Where a challenge stands.
+/// The state of a challenge.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
 )]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum ChallengeState {
-    /// No browser has it yet.
+    /// Created; no browser has claimed it.
     Created,
-    /// A browser has it, or the API opened it.
+    /// A browser has claimed it, or the API opened it.
     Open,
-    /// Proved; its ticket was not redeemed yet.
+    /// Verified; its ticket was not redeemed yet.
     Verified,
-    /// The product has the result.
+    /// The product has redeemed the ticket.
     Redeemed,
-    /// Proved, and nobody redeemed the ticket in time.
+    /// Verified, and its ticket expired.
     Lapsed,
     /// Too many wrong codes.
     Locked,
-    /// The user said "It was not me".
+    /// The user chose "It was not me".
     Denied,
-    /// Nobody proved anything in time.
+    /// Expired without a proof.
     Expired,
-    /// The user or the product gave it up.
+    /// The user or the product cancelled it.
     Cancelled,
 }
 
 impl ChallengeState {
-    /// Whether a proof is still possible.
+    /// Returns whether a proof is still possible.
     pub fn is_live(self) -> bool {
         matches!(self, Self::Created | Self::Open)
     }
 }
 
-/// One demand for a proof.
+/// A request for a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// Our id; it is no secret.
+    /// The id; not secret.
     pub id: Uuid,
-    /// Whose proof.
+    /// The account.
     pub account: Uuid,
-    /// What for.
+    /// The purpose.
     pub purpose: Purpose,
-    /// Where it stands.
+    /// The state.
     pub state: ChallengeState,
     /// The settings session that it belongs to.
     pub session: Option<Uuid>,
-    /// The method that the page shows; for `Enrol` the only one that counts.
+    /// The method that the page shows. For `Enrol`, the only method that is accepted.
     pub method: Option<Uuid>,
-    /// How the last code went out.
+    /// The channel of the last code.
     pub channel: Option<Channel>,
     /// Keyed hash of the secret in its URL.
     pub handle_hash: String,
     /// Keyed hash of the browser that claimed it.
     pub browser_hash: Option<String>,
-    /// Where the browser goes afterwards.
+    /// The return URL.
     pub return_url: Option<String>,
-    /// The product's `state`, given back as it came.
+    /// The product's `state`, returned unchanged in the URL.
     pub return_state: Option<String>,
-    /// The product's `nonce`, given back in the result.
+    /// The product's `nonce`, returned unchanged in the result.
     pub nonce: Option<String>,
-    /// Wrong entries so far.
+    /// Number of wrong entries.
     pub wrong: u32,
-    /// Sends so far, calls among them.
+    /// Number of sends, including calls.
     pub sends: u32,
-    /// Calls so far.
+    /// Number of calls.
     pub calls: u32,
-    /// No send before this time.
+    /// No code is sent before this time.
     pub next_send_at: Option<Timestamp>,
     /// Keyed hash of the client's address.
     pub client_hash: Option<String>,
-    /// Browser and system, for people.
+    /// Browser and system in words.
     pub agent: Option<String>,
     /// Language of the pages.
     pub locale: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it ends unless something else ends it.
+    /// When it expires.
     pub expires_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Keyed hash of its ticket.
     pub ticket_hash: Option<String>,
-    /// Until when the ticket can be redeemed.
+    /// When the ticket expires.
     pub ticket_until: Option<Timestamp>,
-    /// The result's id, which makes the result usable once.
+    /// The result's id. The product accepts it once.
     pub jti: Option<Uuid>,
-    /// How it was proved.
+    /// How it was verified.
     pub proof: Option<Proof>,
-    /// What the proof is worth.
+    /// The strength of the proof.
     pub acr: Option<Acr>,
-    /// The device that was trusted or is trusted now.
+    /// The device that is trusted.
     pub device: Option<Uuid>,
     /// When the ticket was first redeemed.
     pub redeemed_at: Option<Timestamp>,
-    /// Keyed hash of the six digits that were right, where a browser entered them.
+    /// Keyed hash of the right six digits, if a browser entered them.
     pub answer_hash: Option<String>,
-    /// Where the browser is, as the product says it: for people.
+    /// The browser's location as the product named it, for people.
     pub place: Option<String>,
 }
 
-/// Why an entry is not looked at. It is not counted.
+/// Why an entry is rejected without being checked. It does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryRefused {
     /// The challenge has ended.
     Ended(ChallengeState),
     /// The account is paused.
     Paused {
-        /// Until then.
+        /// When the pause ends.
         until: Timestamp,
     },
 }
 
-/// What a wrong entry did.
+/// The effect of a wrong entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// Entries that are left; 0: the challenge is locked.
+    /// Entries left. With 0 the challenge is locked.
     pub left: u32,
-    /// Until when the account is paused, if this entry paused it.
+    /// When the account's pause ends, if this entry started one.
     pub account_paused_until: Option<Timestamp>,
     /// The methods that this entry paused.
     pub methods_paused: Vec<Uuid>,
 }
 
-/// Why nothing is sent.
+/// Why a code is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendRefused {
     /// The challenge has ended.
     Ended(ChallengeState),
-    /// Too early, or a limit of the account, the number or the client is full.
+    /// Too early, or a limit of the account, the number or the client is reached.
     Limited {
-        /// Until then.
+        /// When the next send is allowed.
         until: Timestamp,
     },
-    /// All sends of this challenge are used up.
+    /// No sends are left in this challenge.
     UsedUp,
-    /// The method cannot take a code this way: it is gone, paused, of another kind, or texts do not reach it.
+    /// The method cannot receive a code this way: removed, paused, of another kind, or a phone without texts.
     Method,
 }
 
-/// Why a browser does not get a challenge.
+/// Why a browser cannot claim a challenge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimRefused {
-    /// Another browser has it.
+    /// Another browser claimed it.
     OtherBrowser,
     /// The challenge has ended.
     Ended(ChallengeState),
 }
 
 impl Challenge {
-    /// A new challenge that nobody has claimed. `life` counts from now.
+    /// Creates a challenge. `life` starts now.
     pub fn new(id: Uuid, account: Uuid, purpose: Purpose, life: Duration, now: Timestamp) -> Self {
         Self {
             id,
@@ -233,7 +233,8 @@ impl Challenge {
         }
     }
 
-    /// Ends what the time has ended. Every flow calls this right after it has the lock. Returns whether it changed.
+    /// Expires the challenge if its time has passed. Every flow calls this after taking the lock. Returns whether it
+    /// changed.
     pub fn pass_time(&mut self, now: Timestamp) -> bool {
         let ended = match self.state {
             ChallengeState::Created | ChallengeState::Open if now >= self.expires_at => {
@@ -254,7 +255,7 @@ impl Challenge {
         self.ended_at.get_or_insert(now);
     }
 
-    /// Gives it to a browser. The same browser may open it again.
+    /// Assigns it to a browser. The same browser may claim it again.
     pub fn claim(&mut self, browser_hash: &str, life: Duration) -> Result<(), ClaimRefused> {
         match &self.browser_hash {
             Some(owner) if owner != browser_hash => return Err(ClaimRefused::OtherBrowser),
@@ -269,7 +270,7 @@ impl Challenge {
         Ok(())
     }
 
-    /// Opens it, if it is not open: claimed by a browser, or first used over the API.
+    /// Opens it if it is not open: claimed by a browser, or first used over the API.
     pub fn open(&mut self, life: Duration) {
         if self.state == ChallengeState::Created {
             self.state = ChallengeState::Open;
@@ -277,7 +278,7 @@ impl Challenge {
         }
     }
 
-    /// Whether an entry is looked at.
+    /// Checks whether an entry may be compared with the codes.
     pub fn may_enter(&self, account: &Account, now: Timestamp) -> Result<(), EntryRefused> {
         if !self.state.is_live() {
             return Err(EntryRefused::Ended(self.state));
@@ -285,7 +286,7 @@ impl Challenge {
         account.pause(now).map_or(Ok(()), |until| Err(EntryRefused::Paused { until }))
     }
 
-    /// Counts a wrong entry: here, at the account and at the methods that it was compared with.
+    /// Counts a wrong entry in the challenge, the account and the compared methods.
     pub fn count_wrong<'m>(
         &mut self, account: &mut Account, compared: impl IntoIterator<Item = &'m mut Method>,
         limits: &Limits, now: Timestamp,
@@ -301,7 +302,7 @@ impl Challenge {
         Wrong { left, account_paused_until, methods_paused }
     }
 
-    /// Ends it well. The ticket's hash is set by the caller, who has the keys.
+    /// Marks it as verified. The caller sets the ticket's hash.
     pub fn verify(&mut self, proof: Proof, acr: Acr, now: Timestamp) {
         self.end(ChallengeState::Verified, now);
         self.proof = Some(proof);
@@ -310,13 +311,13 @@ impl Challenge {
         self.jti = Some(Uuid::new_v4());
     }
 
-    /// Whether it was proved by a recovery code, and its user has not gone on yet.
+    /// Returns whether a recovery code verified it, and its user has not continued yet.
     pub fn awaits_answer(&self, now: Timestamp) -> bool {
         let later = self.ticket_until.is_some_and(|until| until > after(now, TICKET_LIFE));
         self.state == ChallengeState::Verified && self.proof == Some(Proof::Recovery) && later
     }
 
-    /// Whether it was proved, and the same answer may be given again: until a minute after the ticket was redeemed.
+    /// Returns whether it is verified and the same answer may be repeated: until a minute after the ticket was redeemed.
     pub fn is_answered(&self, now: Timestamp) -> bool {
         match self.state {
             ChallengeState::Verified => true,
@@ -325,12 +326,12 @@ impl Challenge {
         }
     }
 
-    /// Whether a back end has verified it itself, and may have the result: at once, and for a minute again.
+    /// Returns whether a back end verified it and may get the result: at once, and for another minute.
     pub fn is_answered_directly(&self, now: Timestamp) -> bool {
         self.is_answered(now) && self.ticket_hash.is_none()
     }
 
-    /// Whether one more code may be sent, as far as this challenge is concerned.
+    /// Checks whether this challenge allows one more send.
     pub fn may_send(
         &self, channel: Option<Channel>, limits: &Limits, now: Timestamp,
     ) -> Result<(), SendRefused> {
@@ -357,7 +358,7 @@ impl Challenge {
         self.next_send_at = Some(after(now, limits.gap_after(self.sends)));
     }
 
-    /// Sends that are left.
+    /// The number of sends left.
     pub fn sends_left(&self, limits: &Limits) -> u32 {
         if self.state.is_live() { limits.sends_per_challenge.saturating_sub(self.sends) } else { 0 }
     }

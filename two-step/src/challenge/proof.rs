@@ -1,14 +1,14 @@
-//! How a challenge was proved, and what the proof is worth to the product.
+//! How a challenge was verified, and the strength of the proof.
 
 use strum::{Display, EnumString, IntoStaticStr};
 
-/// How a challenge was proved: the claim `method` of the result.
+/// How a challenge was verified: the claim `method` of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Proof {
-    /// A code by text.
+    /// A code by text message.
     Sms,
-    /// A code by call.
+    /// A code by voice call.
     Voice,
     /// An authenticator's code.
     Totp,
@@ -18,12 +18,12 @@ pub enum Proof {
     App,
     /// A recovery code.
     Recovery,
-    /// A trusted device: nothing was typed.
+    /// A trusted device, without a code.
     Trust,
 }
 
 impl Proof {
-    /// Authentication method references: those of RFC 8176 where it has one, else our own words.
+    /// Authentication method references: those of RFC 8176 where it has one, else our own.
     pub fn amr(self) -> &'static [&'static str] {
         match self {
             Self::Sms => &["otp", "sms"],
@@ -37,15 +37,15 @@ impl Proof {
     }
 }
 
-/// What a proof is worth: the claim `acr` of the result.
+/// The strength of a proof: the claim `acr` of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Acr {
-    /// A second factor was shown now.
+    /// A second factor was used now.
     Second,
-    /// A second factor was shown earlier on this device.
+    /// A second factor was used earlier on this device.
     Trusted,
-    /// The account is off, and the user was confirmed by a code.
+    /// The account is off, and a code confirmed the user.
     Confirm,
     /// A recovery code was used.
     Recovery,

@@ -1,4 +1,4 @@
-//! A week of a shop's traffic against the pure rules, beside an attacker who has the password.
+//! Simulates a week of honest sign-ins and of an attacker who has the password, against the pure rules.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::limit::Limits;
 
 const LIFE: Duration = Duration::from_secs(1800);
 const WEEK: Duration = Duration::from_secs(7 * 86400);
-/// Values that are right at one time: three live codes, and three authenticators with three steps each.
+/// Number of accepted values at one time: three live codes, and three authenticators with three steps each.
 const RIGHT_VALUES: f64 = 12.0;
 const VALUES: f64 = 1e6;
 
-/// What one week gave an attacker who opens a challenge and types as fast as the rules let him.
+/// Returns the guesses in one week of an attacker who enters codes as fast as the rules allow.
 fn guesses_in_a_week(limits: &Limits, owner_signs_in_every: Option<Duration>) -> u32 {
     let mut now = Timestamp::UNIX_EPOCH;
     let end = after(now, WEEK);
@@ -27,7 +27,7 @@ fn guesses_in_a_week(limits: &Limits, owner_signs_in_every: Option<Duration>) ->
         if let Some(every) = owner_signs_in_every.filter(|every| between(owner, now) >= *every) {
             owner = after(now, Duration::ZERO);
             let _ = every;
-            // The owner has a trusted device or waits for the pause: a right code ends the count.
+            // The owner has a trusted device or waits for the end of the pause. A right code resets the count.
             account.count_right();
         }
         let mut challenge = Challenge::new(Uuid::now_v7(), account.id, Purpose::SignIn, LIFE, now);
@@ -61,7 +61,7 @@ fn an_attacker_with_the_password_has_about_one_chance_in_a_hundred_in_a_week_of_
 
 #[test]
 fn an_owner_who_signs_in_often_gives_an_attacker_the_quick_tries_again() {
-    // Each right code ends the count of wrong ones: once, three times and ten times a day.
+    // Each right code resets the count of wrong ones: once, three times and ten times a day.
     let every = |times_a_day: u64| Some(Duration::from_secs(86400 / times_a_day));
     let guesses = [1, 3, 10].map(|times| guesses_in_a_week(&Limits::default(), every(times)));
     assert!((900..=950).contains(&guesses[0]), "{guesses:?}");

@@ -1,4 +1,4 @@
-//! Tests of a challenge: its states, its limits, and what holds whatever happens.
+//! Tests of a challenge: states, limits, and invariants under any sequence of actions.
 
 use proptest::prelude::*;
 
@@ -67,7 +67,7 @@ fn sends_keep_their_gaps_and_calls_have_a_limit_of_their_own() {
 }
 
 #[derive(Debug, Clone)]
-enum Deed {
+enum Action {
     Claim(bool),
     Wrong,
     Right,
@@ -76,39 +76,39 @@ enum Deed {
     Wait(u64),
 }
 
-fn deeds() -> impl Strategy<Value = Vec<Deed>> {
-    let deed = prop_oneof![
-        any::<bool>().prop_map(Deed::Claim),
-        Just(Deed::Wrong),
-        Just(Deed::Right),
-        Just(Deed::Send),
-        Just(Deed::Cancel),
-        (0u64..700).prop_map(Deed::Wait),
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let action = prop_oneof![
+        any::<bool>().prop_map(Action::Claim),
+        Just(Action::Wrong),
+        Just(Action::Right),
+        Just(Action::Send),
+        Just(Action::Cancel),
+        (0u64..700).prop_map(Action::Wait),
     ];
-    prop::collection::vec(deed, 1..60)
+    prop::collection::vec(action, 1..60)
 }
 
 proptest! {
     #[test]
-    fn whatever_happens_a_challenge_keeps_its_promises(deeds in deeds()) {
+    fn whatever_happens_a_challenge_keeps_its_promises(actions in actions()) {
         let (mut c, mut a) = challenge();
         let limits = Limits::default();
         let (mut now, mut wrong, mut sends, mut ended) = (0, 0, 0, None);
-        for deed in deeds {
+        for action in actions {
             c.pass_time(at(now));
             if ended.is_none() && !c.state.is_live() { ended = Some(c.state); }
-            match deed {
-                Deed::Wait(s) => now += s,
-                Deed::Claim(first) => { let _ = c.claim(if first { "one" } else { "two" }, LIFE); }
-                Deed::Wrong if c.may_enter(&a, at(now)).is_ok() => { c.count_wrong(&mut a, [], &limits, at(now)); wrong += 1; }
-                Deed::Right if c.may_enter(&a, at(now)).is_ok() => { c.verify(Proof::Sms, Acr::Second, at(now)); a.count_right(); }
-                Deed::Send if c.may_send(Some(Channel::Sms), &limits, at(now)).is_ok() => { c.count_send(Some(Channel::Sms), &limits, at(now)); sends += 1; }
-                Deed::Cancel if c.state.is_live() => c.end(ChallengeState::Cancelled, at(now)),
+            match action {
+                Action::Wait(s) => now += s,
+                Action::Claim(first) => { let _ = c.claim(if first { "one" } else { "two" }, LIFE); }
+                Action::Wrong if c.may_enter(&a, at(now)).is_ok() => { c.count_wrong(&mut a, [], &limits, at(now)); wrong += 1; }
+                Action::Right if c.may_enter(&a, at(now)).is_ok() => { c.verify(Proof::Sms, Acr::Second, at(now)); a.count_right(); }
+                Action::Send if c.may_send(Some(Channel::Sms), &limits, at(now)).is_ok() => { c.count_send(Some(Channel::Sms), &limits, at(now)); sends += 1; }
+                Action::Cancel if c.state.is_live() => c.end(ChallengeState::Cancelled, at(now)),
                 _ => {}
             }
             prop_assert!(wrong <= 5 && sends <= 5);
             prop_assert_eq!(c.wrong, wrong);
-            // An end is an end: afterwards only a ticket can lapse.
+            // A final state stays. Only a ticket can still expire.
             if let Some(end) = ended {
                 let lapsed = end == ChallengeState::Verified && c.state == ChallengeState::Lapsed;
                 prop_assert!(c.state == end || lapsed);

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::users::core;
 use super::{ConfigFile, Failure};
 
-/// Events that are read at once.
-const PAGE: u32 = 1000;
+/// Number of events in one query.
+const PAGE_SIZE: u32 = 1000;
 
 /// Print what happened, oldest first.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ impl Events {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (core, mut after) = (core(&self.file, &self.product)?, self.after.unwrap_or_default());
         loop {
-            let events = core.events_after(&self.product, after, PAGE).await?;
+            let events = core.events_after(&self.product, after, PAGE_SIZE).await?;
             for e in &events {
                 if self.json {
                     let data: Value = serde_json::from_str(&e.data).unwrap_or_default();
@@ -40,7 +40,9 @@ impl Events {
                     println!("{}  {}  {}  {}  {}", e.id, e.at, e.kind, e.user_ref, e.actor);
                 }
             }
-            let Some(last) = events.last().filter(|_| events.len() == PAGE as usize) else { return Ok(()) };
+            let Some(last) = events.last().filter(|_| events.len() == PAGE_SIZE as usize) else {
+                return Ok(());
+            };
             after = last.id;
         }
     }

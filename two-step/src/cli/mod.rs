@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "demo")]
-pub(crate) use serve::{start_logs, told_to_stop};
+pub(crate) use serve::{shutdown_signal, start_logs};
 
 use crate::config::{BadConfig, Config, DEFAULT};
 use crate::store::Store;
@@ -85,16 +85,16 @@ enum ConfigCommand {
     Print,
 }
 
-/// Why a command failed, and with which exit code.
+/// Why a command failed. It decides the exit code.
 pub(crate) enum Failure {
-    /// The command or the configuration is wrong: 2.
+    /// The command or the configuration is invalid: exit code 2.
     Usage(String),
-    /// It did not work: 1.
+    /// The command failed: exit code 1.
     Failed(String),
 }
 
 impl Failure {
-    /// The sentence.
+    /// The message.
     fn text(&self) -> &str {
         match self {
             Self::Usage(text) | Self::Failed(text) => text,
@@ -137,7 +137,7 @@ impl From<crate::flow::FlowError> for Failure {
     }
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

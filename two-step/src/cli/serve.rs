@@ -11,8 +11,8 @@ use super::{ConfigFile, Failure};
 use crate::app::{self, Listeners};
 use crate::config::{LogConfig, LogFormat};
 
-/// Libraries that would log what they carry: numbers, codes, statements.
-const QUIET: [&str; 6] =
+/// Log targets of libraries that would log secrets: numbers, codes, statements.
+const SILENCED_TARGETS: [&str; 6] =
     ["lapin=error", "reqwest=warn", "hyper=warn", "tokio_postgres=warn", "lettre=warn", "refinery=warn"];
 
 /// Run the service.
@@ -35,8 +35,8 @@ impl Serve {
         let app = app::start(config, keys, listeners, self.migrate, None).await?;
         tracing::info!(pages = %app.pages, api = %app.api, ops = %app.ops, public_url = url, "two-step started");
         tokio::select! {
-            () = told_to_stop() => {}
-            () = self.reload_when_told(&app) => {}
+            () = shutdown_signal() => {}
+            () = self.reload_on_sighup(&app) => {}
         }
         tracing::info!("stopping");
         app.stop().await;
@@ -45,8 +45,8 @@ impl Serve {
 }
 
 impl Serve {
-    /// Reads the configuration again with each SIGHUP. One that is not good changes nothing.
-    async fn reload_when_told(&self, app: &app::App) {
+    /// Reloads the configuration on SIGHUP. An invalid one changes nothing.
+    async fn reload_on_sighup(&self, app: &app::App) {
         use tokio::signal::unix::{SignalKind, signal};
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
         while hangup.recv().await.is_some() {
@@ -59,12 +59,12 @@ impl Serve {
                 }
                 Ok(mut config) => {
                     for key in config.keep_from(&app.core.config()) {
-                        tracing::warn!(key, "this key needs a restart: the old value stays in force");
+                        tracing::warn!(key, "this key needs a restart: the old value stays in use");
                     }
-                    // With the old values it may be another whole than the file's.
+                    // The old values of these keys may not fit the rest of the new file.
                     if let Err(e) = config.check() {
                         let reason = &e.0;
-                        tracing::error!(reason, "reload failed: the file is good after a restart only");
+                        tracing::error!(reason, "reload failed: the file is valid only after a restart");
                         continue;
                     }
                     for warning in config.warnings() {
@@ -82,8 +82,8 @@ impl Serve {
 pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
     let bad = |_| Failure::Usage("log.level is no filter such as info, or two_step=debug,info".to_owned());
     let mut filter = EnvFilter::builder().parse(&config.level).map_err(bad)?;
-    for directive in QUIET {
-        // Later directives win over what the configuration says of the same target.
+    for directive in SILENCED_TARGETS {
+        // These directives come last, so they override the configuration for the same target.
         filter = filter.add_directive(
             directive.parse().map_err(|_| Failure::Failed("a log filter is wrong".to_owned()))?,
         );
@@ -95,11 +95,11 @@ pub(crate) fn start_logs(config: &LogConfig) -> Result<(), Failure> {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),
     };
-    started.map_err(|_| Failure::Failed("logs are written already".to_owned()))
+    started.map_err(|_| Failure::Failed("a log subscriber is already installed".to_owned()))
 }
 
-/// Ends with Ctrl-C or SIGTERM.
-pub(crate) async fn told_to_stop() {
+/// Resolves on Ctrl-C or SIGTERM.
+pub(crate) async fn shutdown_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut term) = signal(SignalKind::terminate()) else { return };
     tokio::select! {

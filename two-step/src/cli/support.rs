@@ -33,7 +33,7 @@ pub(super) enum Support {
     },
 }
 
-/// What every case needs.
+/// Arguments of every case.
 #[derive(Debug, Args)]
 pub(super) struct Ask {
     #[command(flatten)]

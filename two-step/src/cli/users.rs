@@ -34,7 +34,7 @@ pub(super) struct User {
     pub(super) id: String,
 }
 
-/// The flows over the configured database, for one product.
+/// Opens the flows for one product of the configured database.
 pub(super) fn core(file: &ConfigFile, product: &str) -> Result<Core, Failure> {
     let config = file.load()?;
     if config.product(product).is_none() {

@@ -1,10 +1,10 @@
-//! Times as people write them: `30s`, `10m`, `24h`, `30d`.
+//! Durations as text: `30s`, `10m`, `24h`, `30d`.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Reads `30s`, `10m`, `24h` or `30d`; `m` alone is one minute.
+/// Parses `30s`, `10m`, `24h` or `30d`; `m` alone is one minute.
 pub fn read_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let unit = match text.chars().last()? {
@@ -19,7 +19,7 @@ pub fn read_duration(text: &str) -> Option<Duration> {
     number.checked_mul(unit).map(Duration::from_secs)
 }
 
-/// A time in the configuration.
+/// A duration in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Life(pub Duration);

@@ -1,4 +1,4 @@
-//! The configuration: one TOML file, strict. Errors name the key and quote no value.
+//! The configuration: one TOML file, parsed strictly. Errors name the key and never quote a value.
 
 mod duration;
 mod live;
@@ -24,7 +24,7 @@ use crate::seal::{Keys, Root};
 /// The default configuration, every key commented.
 pub const DEFAULT: &str = include_str!("../../config/two-step.toml");
 
-/// Why a configuration is not usable: a sentence that says what to change.
+/// Why a configuration is invalid, and what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadConfig(pub String);
@@ -33,21 +33,21 @@ pub struct BadConfig(pub String);
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where users reach the pages.
+    /// The public URL of the pages.
     pub public_url: PublicUrl,
-    /// Addresses of proxies whose `X-Forwarded-For` is believed.
+    /// Addresses of trusted proxies, whose `X-Forwarded-For` is used.
     pub trusted_proxies: Vec<std::net::IpAddr>,
-    /// The pages' listener.
+    /// The listener of the pages.
     pub pages: PagesConfig,
-    /// The back ends' listener.
+    /// The listener of the API.
     pub api: ApiConfig,
-    /// Health and metrics.
+    /// The listener of health and metrics.
     pub ops: OpsConfig,
-    /// The store.
+    /// The database.
     pub database: DatabaseConfig,
-    /// All keys.
+    /// The root keys.
     pub keys: KeysConfig,
-    /// otpost, which carries codes.
+    /// The connection to otpost.
     pub otpost: OtpostConfig,
     /// The mail server.
     pub smtp: SmtpConfig,
@@ -76,7 +76,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a file, then the files of its secrets, and checks the whole.
+    /// Loads a file and the files of its secrets, and checks the result.
     pub fn load(path: Option<&Path>) -> Result<Self, BadConfig> {
         let mut config = match path {
             None => Self::default(),
@@ -94,7 +94,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a text, strictly. The error names the line and the key, and no value.
+    /// Parses a text strictly. The error names the line and the key, and no value.
     pub fn parse(text: &str) -> Result<Self, BadConfig> {
         toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
@@ -102,7 +102,7 @@ impl Config {
         })
     }
 
-    /// Relative paths count from the file's own folder.
+    /// Relative paths start at the folder of the file.
     fn resolve(&mut self, folder: &Path) {
         let mut files = vec![
             &mut self.database.url_file,
@@ -149,7 +149,7 @@ impl Config {
         Ok(())
     }
 
-    /// What no single key can say.
+    /// Checks rules that involve several keys.
     pub fn check(&self) -> Result<(), BadConfig> {
         let bad = |text: &str| Err(BadConfig(text.to_owned()));
         for (name, product) in &self.products {
@@ -210,7 +210,7 @@ impl Config {
         Ok(())
     }
 
-    /// Warnings: settings that weaken what the standards ask for.
+    /// Returns warnings about settings that are weaker than the standards.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = vec![];
         if self.code.life.0.as_secs() > 600 {
@@ -243,7 +243,7 @@ impl Config {
         warnings
     }
 
-    /// Takes from an earlier configuration what is read at the start alone. Returns the keys that differ.
+    /// Copies the settings that need a restart from an earlier configuration. Returns the keys that differ.
     pub fn keep_from(&mut self, earlier: &Self) -> Vec<&'static str> {
         let mut differ = vec![];
         // Debug output masks secrets, so `secrets` compares them.
@@ -272,7 +272,7 @@ impl Config {
         differ
     }
 
-    /// The secrets of each section that is read at the start alone.
+    /// The secrets of each section that needs a restart.
     fn secrets(&self) -> [(&'static str, Vec<Option<&str>>); 4] {
         let Self { database, keys, otpost, smtp, .. } = self;
         let previous = keys.previous.iter().map(|p| &p.root);
@@ -284,7 +284,7 @@ impl Config {
         ]
     }
 
-    /// All keys.
+    /// Reads all root keys.
     pub fn keys(&self) -> Result<Keys, BadConfig> {
         let keys = &self.keys;
         let current = read_root("keys.root", &keys.id, keys.root.as_ref())?;
@@ -297,7 +297,7 @@ impl Config {
         Ok(Keys::new(current, previous?, hashes))
     }
 
-    /// A product's section.
+    /// Returns a product's section.
     pub fn product(&self, name: &str) -> Option<&ProductConfig> {
         self.products.get(name)
     }
@@ -326,7 +326,7 @@ fn read_file(key: &str, secret: &mut Option<SecretString>, file: Option<&Path>) 
     Ok(())
 }
 
-/// The parser's message without the values that it quotes.
+/// Removes quoted values from the parser's message.
 fn without_values(message: &str) -> String {
     if message.starts_with("invalid type") || message.starts_with("invalid value") {
         let expected = message.rsplit_once(", expected ").map_or("another value", |(_, e)| e);
@@ -340,7 +340,7 @@ fn without_values(message: &str) -> String {
     }
 }
 
-/// Why a file is not read.
+/// Describes why a file cannot be read.
 fn unreadable(e: &std::io::Error) -> String {
     match e.kind() {
         std::io::ErrorKind::NotFound => "is not there".to_owned(),

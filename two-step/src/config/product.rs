@@ -1,4 +1,4 @@
-//! The section of a product.
+//! The configuration of a product.
 
 use std::path::PathBuf;
 
@@ -10,11 +10,11 @@ use super::BadConfig;
 use super::sections::{is_loopback, section};
 use crate::method::Kind;
 
-/// What a product does about unknown browsers of accounts that are off.
+/// The check of unknown browsers for accounts that are off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NewDeviceCheck {
-    /// Nothing.
+    /// No check.
     Off,
     /// A code by e-mail.
     Email,
@@ -23,7 +23,7 @@ pub enum NewDeviceCheck {
 }
 
 impl NewDeviceCheck {
-    /// The kind of method that is asked; none: nothing is asked.
+    /// The kind of method that the check uses; `None` without a check.
     pub fn kind(self) -> Option<Kind> {
         match self {
             Self::Off => None,
@@ -34,49 +34,49 @@ impl NewDeviceCheck {
 }
 
 section! {
-    /// A product: a service that checks passwords itself.
+    /// A product: a service that checks passwords and uses two-step for the second step.
     ProductConfig {
         /// Its name on pages and in authenticator apps.
         name: String = String::new(),
-        /// Where browsers may be sent back to; compared character for character.
+        /// Allowed return URLs, compared character by character.
         return_urls: Vec<String> = vec![],
-        /// ISO 3166 countries whose numbers are served.
+        /// ISO 3166 codes of the countries whose numbers are allowed.
         countries: Vec<String> = vec![],
         /// The colour of the main buttons: `#` and six hexadecimal digits.
         colour: Option<String> = None,
-        /// What happens on unknown browsers of accounts that are off.
+        /// The check of unknown browsers for accounts that are off.
         new_device_check: NewDeviceCheck = NewDeviceCheck::Off,
-        /// The product's start page, for pages that have nothing else to offer.
+        /// The product's start page, which pages without a next step link to.
         home_url: Option<String> = None,
-        /// Its own app; none: the app is not offered.
+        /// Its own app; `None`: the app is not offered.
         app: Option<ProductAppConfig> = None,
-        /// Where its events go.
+        /// The webhook for its events.
         webhook: Option<WebhookConfig> = None,
     }
 }
 section! {
     /// A product's own app.
     ProductAppConfig {
-        /// What the app is called on phones; empty: as the product.
+        /// The app's name on phones; empty: the product's name.
         name: String = String::new(),
-        /// An SVG file with the icon; none: a plain one.
+        /// An image file with the icon; `None`: a default icon.
         icon_file: Option<PathBuf> = None,
     }
 }
 section! {
-    /// Where a product's events go.
+    /// The webhook for a product's events.
     WebhookConfig {
-        /// The target.
+        /// The URL.
         url: String = String::new(),
-        /// The secret that signs: `whsec_…`
+        /// The signing secret: `whsec_…`
         secret: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the secret.
         secret_file: Option<PathBuf> = None,
     }
 }
 
 impl ProductConfig {
-    /// Adds a URL that users may return to.
+    /// Adds an allowed return URL.
     pub fn add_return_url(&mut self, url: &str) -> Result<(), BadConfig> {
         if !is_return_url(url) {
             return Err(BadConfig(format!("{url} {PLAIN_URL}")));
@@ -123,11 +123,11 @@ impl ProductConfig {
     }
 }
 
-/// Bytes that a webhook's key must have (Standard Webhooks: 24 to 64).
+/// Allowed length of a webhook's key in bytes (Standard Webhooks: 24 to 64).
 const WEBHOOK_KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 impl WebhookConfig {
-    /// The key that signs; none where the secret has another form.
+    /// Returns the signing key, or `None` if the secret is malformed.
     pub fn key(&self) -> Option<Vec<u8>> {
         let text = self.secret.as_ref()?.expose_secret().strip_prefix("whsec_")?;
         let key = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
@@ -144,7 +144,7 @@ impl WebhookConfig {
     }
 }
 
-/// What a URL of a product must be.
+/// The rule for URLs of a product.
 const PLAIN_URL: &str = "must be https, or http on loopback, without user, query and fragment";
 
 fn is_https_or_loopback(url: &str) -> bool {

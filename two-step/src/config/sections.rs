@@ -32,7 +32,7 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-/// Where users reach the pages: https, or http on loopback.
+/// The public URL of the pages: https, or http on loopback.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct PublicUrl {
@@ -64,7 +64,7 @@ impl TryFrom<String> for PublicUrl {
         if !bare || !(secure || url.scheme() == "http" && is_loopback(&host)) {
             return Err(wrong);
         }
-        // As browsers write it in `Origin`: lower case, no default port.
+        // In the form that browsers use in `Origin`: lower case, no default port.
         Ok(Self { text: url.origin().ascii_serialization(), host, secure })
     }
 }
@@ -80,54 +80,54 @@ impl PublicUrl {
         &self.host
     }
 
-    /// The host, with its port where that is not the scheme's own: `verify.shop.example`, `127.0.0.1:8090`
+    /// The host, with the port if it is not the default: `verify.shop.example`, `127.0.0.1:8090`
     pub fn authority(&self) -> &str {
         self.text.split_once("://").map_or(&self.text, |(_, authority)| authority)
     }
 
-    /// Whether it is https: cookies are `Secure` and carry the `__Host-` prefix then.
+    /// Whether it is https. Then cookies are `Secure` and have the prefix `__Host-`.
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 }
 
-/// Whether a host name is this machine alone.
+/// Returns whether a host name is loopback.
 pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|a| a.is_loopback())
 }
 
 section! {
-    /// The pages' listener.
+    /// The listener of the pages.
     PagesConfig {
-        /// Where it listens.
+        /// The address.
         listen: SocketAddr = loopback(8090),
     }
 }
 section! {
-    /// The back ends' listener.
+    /// The listener of the API.
     ApiConfig {
-        /// Where it listens.
+        /// The address.
         listen: SocketAddr = loopback(8091),
     }
 }
 section! {
-    /// Health and metrics.
+    /// The listener of health and metrics.
     OpsConfig {
-        /// Where it listens.
+        /// The address.
         listen: SocketAddr = loopback(8092),
         /// Bearer token required for `/metrics`.
         token: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the token.
         token_file: Option<PathBuf> = None,
     }
 }
 section! {
-    /// The store.
+    /// The database.
     DatabaseConfig {
         /// `postgres://…` or `sqlite:…`
         url: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the URL.
         url_file: Option<PathBuf> = None,
         /// Maximum number of connections.
         pool: usize = 16,
@@ -135,42 +135,42 @@ section! {
 }
 
 impl DatabaseConfig {
-    /// The URL in force.
+    /// Returns the URL.
     pub fn url(&self) -> &str {
         self.url.as_ref().map_or("sqlite:two-step.db", |u| u.expose_secret())
     }
 }
 
 section! {
-    /// All keys.
+    /// The root keys.
     KeysConfig {
         /// The root, 64 hexadecimal digits.
         root: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the root.
         root_file: Option<PathBuf> = None,
-        /// The root's public name.
+        /// The root's public id.
         id: String = "k1".to_owned(),
-        /// Roots that only open.
+        /// Former roots, which only open values.
         previous: Vec<PreviousRoot> = vec![],
         /// The root of the hashes.
         hash_root: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the root.
         hash_root_file: Option<PathBuf> = None,
     }
 }
 section! {
-    /// A root that only opens.
+    /// A former root, which only opens values.
     PreviousRoot {
-        /// Its public name.
+        /// Its public id.
         id: String = String::new(),
         /// The root.
         root: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the root.
         root_file: Option<PathBuf> = None,
     }
 }
 
-/// How otpost is reached.
+/// The protocol of the connection to otpost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OtpostMode {
@@ -181,34 +181,34 @@ pub enum OtpostMode {
 }
 
 section! {
-    /// otpost, which carries codes.
+    /// The connection to otpost.
     OtpostConfig {
         /// `http` or `amqp`.
         mode: OtpostMode = OtpostMode::Http,
-        /// otpost's API, or the broker.
+        /// The URL of otpost's API, or of the broker.
         url: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the URL.
         url_file: Option<PathBuf> = None,
-        /// The bearer key (`http`).
+        /// The API key (`http`).
         key: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the key.
         key_file: Option<PathBuf> = None,
-        /// The tenant that jobs are sealed for.
+        /// The tenant whose key seals jobs.
         tenant: String = "default".to_owned(),
         /// The tenant's key, from `otpost keys tenant`.
         tenant_key: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the key.
         tenant_key_file: Option<PathBuf> = None,
-        /// Whether codes are called out as well.
+        /// Whether voice calls are offered.
         calls: bool = true,
     }
 }
 section! {
     /// The mail server.
     SmtpConfig {
-        /// `smtps://user:password@host` or `smtp://127.0.0.1:1025`; none: no mail.
+        /// `smtps://user:password@host` or `smtp://127.0.0.1:1025`; `None`: no mail is sent.
         url: Option<SecretString> = None,
-        /// A file that holds it.
+        /// A file with the URL.
         url_file: Option<PathBuf> = None,
         /// The sender's address.
         from: String = "no-reply@localhost".to_owned(),
@@ -231,18 +231,18 @@ section! {
 section! {
     /// Fresh proofs.
     ProofConfig {
-        /// How long a proof opens the settings.
+        /// How long a proof gives access to the settings.
         fresh: Life = minutes(10),
     }
 }
 
-/// How long a device is trusted.
+/// The life of a trust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TrustLife(pub Option<Duration>);
 
 impl TrustLife {
-    /// Whether trust ends with sign-out alone.
+    /// Returns whether only sign-out ends a trust.
     pub fn is_none(self) -> bool {
         self.0.is_none()
     }
@@ -262,32 +262,32 @@ impl TryFrom<String> for TrustLife {
 section! {
     /// Trusted devices.
     TrustConfig {
-        /// How long a device is trusted.
+        /// The life of a trust.
         life: TrustLife = TrustLife(Some(Duration::from_secs(30 * 86400))),
     }
 }
 section! {
     /// E-mail as a second step.
     EmailConfig {
-        /// Whether a code by e-mail is a second step.
+        /// Whether e-mail is accepted as a second step.
         second_step: bool = false,
     }
 }
 section! {
     /// Authenticator apps.
     TotpConfig {
-        /// Steps of 30 s that a phone's clock may be off, 0 to 2.
+        /// Allowed clock error of a phone in steps of 30 s, 0 to 2.
         tolerance_steps: u32 = 1,
     }
 }
 section! {
     /// The products' own apps.
     AppConfig {
-        /// Digits that a page shows and the user types into the app, 2 to 6.
+        /// Number of digits that a page shows and the user types into the app, 2 to 6.
         number_digits: u32 = 6,
-        /// Whether apps are woken by pushes.
+        /// Whether pushes are sent to apps.
         push: bool = true,
-        /// Hosts that pushes may go to; `*.` stands for any one label.
+        /// Hosts that pushes may be sent to; `*.` matches any one label.
         push_hosts: Vec<String> = ["fcm.googleapis.com", "updates.push.services.mozilla.com", "web.push.apple.com",
             "*.notify.windows.com"].map(str::to_owned).to_vec(),
     }
@@ -300,7 +300,7 @@ section! {
     }
 }
 
-/// How logs are written.
+/// The format of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
@@ -313,7 +313,7 @@ pub enum LogFormat {
 section! {
     /// Logs.
     LogConfig {
-        /// A filter.
+        /// The filter.
         level: String = "info".to_owned(),
         /// `text` or `json`.
         format: LogFormat = LogFormat::Text,

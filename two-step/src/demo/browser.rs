@@ -1,4 +1,4 @@
-//! A browser without a screen: it keeps cookies, follows redirects and sends the forms of pages.
+//! A headless browser: it stores cookies, follows redirects and submits forms.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use anyhow::{Context, bail};
 use reqwest::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Client, Method, Url};
 
-/// Redirects that are followed.
+/// Maximum number of redirects that are followed.
 const MAX_REDIRECTS: usize = 10;
 
 /// A browser.
 pub(super) struct Browser {
     client: Client,
-    /// By port: cookies of one host would be shared, but each listener here stands for a host of its own.
+    /// Cookies by port. Real browsers share them over ports, but each listener here stands for a host.
     cookies: BTreeMap<u16, BTreeMap<String, String>>,
-    /// Where it is.
+    /// The current URL.
     pub(super) url: Url,
-    /// The page that it shows.
+    /// The current page.
     pub(super) page: String,
 }
 
@@ -32,7 +32,7 @@ impl Browser {
         self.request(Method::GET, url, None).await
     }
 
-    /// Sends the form of the page whose action ends so, with some fields filled in.
+    /// Submits the form whose action ends like this, with some fields filled in.
     pub(super) async fn send(&mut self, action: &str, fields: &[(&str, &str)]) -> anyhow::Result<()> {
         let (path, mut filled) = self
             .form(action)
@@ -44,7 +44,7 @@ impl Browser {
         self.request(Method::POST, url, Some(filled)).await
     }
 
-    /// The same to another address than the form's own, as a button with `formaction` does.
+    /// Submits it to another address than the form's own, like a button with `formaction`.
     pub(super) async fn send_to(
         &mut self, action: &str, to: &str, fields: &[(&str, &str)],
     ) -> anyhow::Result<()> {
@@ -53,7 +53,7 @@ impl Browser {
         self.request(Method::POST, self.url.join(to)?, Some(filled)).await
     }
 
-    /// A hidden field of any form with this action.
+    /// Returns a hidden field of any form with this action.
     pub(super) fn hidden(&self, action: &str, name: &str) -> Option<String> {
         let forms = self.page.split("<form").skip(1).map(|form| form.split("</form>").next().unwrap_or(form));
         let ours = forms
@@ -63,7 +63,7 @@ impl Browser {
         found.find_map(|input| attribute(input, "value"))
     }
 
-    /// The path and the hidden fields of a form.
+    /// Returns the path and the hidden fields of a form.
     fn form(&self, action: &str) -> Option<(String, BTreeMap<String, String>)> {
         let mut rest = self.page.as_str();
         while let Some(start) = rest.find("<form") {
@@ -113,7 +113,7 @@ impl Browser {
         bail!("too many redirects")
     }
 
-    /// Whether the page shows a text.
+    /// Returns whether the page contains a text.
     pub(super) fn shows(&self, text: &str) -> bool {
         self.page.contains(text)
     }
@@ -126,7 +126,7 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 }
 
 impl Browser {
-    /// Whether the page has no form with this action any more.
+    /// Returns whether the page has no form with this action.
     pub(super) fn form_is_gone(&self, action: &str) -> bool {
         self.form(action).is_none()
     }

@@ -1,4 +1,4 @@
-//! The demo's configuration: a text in the form of `two-step.toml`, and the changes that its user makes to it.
+//! The demo's configuration: a text in the format of `two-step.toml`, plus the changes of `--set`.
 
 use std::path::Path;
 
@@ -6,21 +6,21 @@ use toml::{Table, Value};
 
 use crate::config::{BadConfig, Config};
 
-/// The configuration of a shop at `stage` whose second step is at `pages`. Each change is a line of `two-step.toml` with a
+/// Builds the configuration of a shop at `site` whose pages are at `pages`. Each change is a line of `two-step.toml` with a
 /// dotted key: `trust.life = "1h"`.
 pub(super) fn read(
-    stage: &str, pages: &str, folder: &Path, gap_s: Option<u64>, changes: &[String],
+    site: &str, pages: &str, folder: &Path, gap_s: Option<u64>, changes: &[String],
 ) -> Result<Config, BadConfig> {
     let send_gaps_s = gap_s.map_or_else(|| "[30, 60, 120, 300]".to_owned(), |s| format!("[{s}]"));
     let text = format!(
         "public_url = \"{pages}\"\n[database]\nurl = \"sqlite:{}/two-step.db\"\n[limits]\nsend_gaps_s = {send_gaps_s}\n\
          number_sends = [\"30/10m\"]\nnumber_calls = [\"30/1h\"]\naccount_sends = [\"60/1h\"]\naccount_new_numbers = [\"30/1d\"]\n\
          [smtp]\nfrom = \"shop@localhost\"\n\
-         [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{stage}/shop/return\", \"{stage}/shop/settings-done\"]\n\
-         home_url = \"{stage}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n[products.shop.app]\n",
+         [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{site}/shop/return\", \"{site}/shop/settings-done\"]\n\
+         home_url = \"{site}/shop\"\ncountries = [\"GB\", \"DE\", \"US\"]\n[products.shop.app]\n",
         folder.display()
     );
-    // The file is ours: its line numbers tell nobody anything.
+    // The file is generated, so its line numbers would not help.
     Config::parse(&change(&text, changes)?).map_err(|BadConfig(e)| {
         let cause =
             e.strip_prefix("line ").and_then(|rest| rest.split_once(": ")).map(|(_, cause)| cause.to_owned());
@@ -44,7 +44,7 @@ fn change(text: &str, changes: &[String]) -> Result<String, BadConfig> {
     Ok(all.to_string())
 }
 
-/// Puts the keys of one table into another. Tables with the same key are merged, all else is replaced.
+/// Merges one table into another. Tables with the same key are merged, other values are replaced.
 fn merge(into: &mut Table, from: Table) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {

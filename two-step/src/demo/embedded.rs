@@ -14,16 +14,16 @@ use tokio::net::TcpListener;
 
 use super::local;
 
-/// Time between two states of a text or a call.
-const PACE: Duration = Duration::from_millis(500);
+/// Time between two states of a message.
+const STATE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The texts of notices, as otpost ships them.
+/// The message templates of notices, as otpost ships them.
 const NOTICES: [(&str, &str); 2] = [
     ("two_step_notice.en.sms.txt", include_str!("../../../config/templates/two_step_notice.en.sms.txt")),
     ("two_step_notice.de.sms.txt", include_str!("../../../config/templates/two_step_notice.de.sms.txt")),
 ];
 
-/// A whole otpost.
+/// A running otpost.
 pub(super) struct Otpost {
     app: App,
     gateway: Gateway,
@@ -32,14 +32,14 @@ pub(super) struct Otpost {
 }
 
 impl Otpost {
-    /// Starts it. Links in notices lead to `pages_url`.
+    /// Starts otpost. Links in notices use `pages_url`.
     pub(super) async fn start(folder: &Path, pages_url: &str, demo: &super::Demo) -> anyhow::Result<Self> {
-        let mock = mock_gateway::Config { pace: PACE, ..mock_gateway::Config::default() };
+        let mock = mock_gateway::Config { pace: STATE_INTERVAL, ..mock_gateway::Config::default() };
         let gateway = Gateway::start(TcpListener::bind(local(0)).await?, mock.clone())?;
         let templates = folder.join("otpost-templates");
         std::fs::create_dir(&templates)?;
         for (name, shipped) in NOTICES {
-            // Notices link to https on the default port. The demo has neither.
+            // Notice templates link to https on the default port. The demo has neither.
             std::fs::write(templates.join(name), shipped.replace("https://{{ origin }}", pages_url))?;
         }
         let mut config = Config::default();

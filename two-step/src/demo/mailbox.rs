@@ -1,4 +1,4 @@
-//! A mail server that keeps what it gets and sends nothing on.
+//! An SMTP server that stores mail and does not deliver it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,42 +11,42 @@ use tokio_util::sync::CancellationToken;
 
 use super::local;
 
-/// Letters that are kept.
-const MAX_LETTERS: usize = 100;
-/// Mailboxes that begin so do not exist.
+/// Maximum number of stored e-mails.
+const MAX_EMAILS: usize = 100;
+/// Recipients with this prefix are rejected.
 const REFUSED: &str = "nobody@";
-/// Bytes of a letter.
-const MAX_LETTER_BYTES: usize = 256 * 1024;
+/// Maximum size of an e-mail in bytes.
+const MAX_EMAIL_BYTES: usize = 256 * 1024;
 
-/// A letter as it came.
+/// A received e-mail.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Letter {
+pub(super) struct Email {
     pub(super) at: jiff::Timestamp,
     pub(super) to: String,
     pub(super) subject: String,
     pub(super) body: String,
 }
 
-/// Letters, newest first.
+/// Received e-mails, newest first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Letters(Arc<Mutex<VecDeque<Letter>>>);
+pub(super) struct Emails(Arc<Mutex<VecDeque<Email>>>);
 
-impl Letters {
-    pub(super) fn all(&self) -> Vec<Letter> {
+impl Emails {
+    pub(super) fn all(&self) -> Vec<Email> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    fn keep(&self, letter: Letter) {
+    fn keep(&self, email: Email) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_front(letter);
-        kept.truncate(MAX_LETTERS);
+        kept.push_front(email);
+        kept.truncate(MAX_EMAILS);
     }
 }
 
-/// A mail server on loopback.
+/// An SMTP server on loopback.
 pub(super) struct Mailbox {
     address: SocketAddr,
-    letters: Letters,
+    emails: Emails,
     stop: CancellationToken,
 }
 
@@ -55,10 +55,10 @@ impl Mailbox {
         let listener = TcpListener::bind(local(0)).await?;
         let mailbox = Self {
             address: listener.local_addr()?,
-            letters: Letters::default(),
+            emails: Emails::default(),
             stop: CancellationToken::new(),
         };
-        let (letters, stop) = (mailbox.letters.clone(), mailbox.stop.clone());
+        let (emails, stop) = (mailbox.emails.clone(), mailbox.stop.clone());
         tokio::spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -66,8 +66,8 @@ impl Mailbox {
                     accepted = listener.accept() => accepted,
                 };
                 if let Ok((stream, _)) = accepted {
-                    let letters = letters.clone();
-                    tokio::spawn(async move { serve(stream, &letters).await });
+                    let emails = emails.clone();
+                    tokio::spawn(async move { serve(stream, &emails).await });
                 }
             }
         });
@@ -78,8 +78,8 @@ impl Mailbox {
         format!("smtp://{}", self.address)
     }
 
-    pub(super) fn letters(&self) -> Letters {
-        self.letters.clone()
+    pub(super) fn emails(&self) -> Emails {
+        self.emails.clone()
     }
 
     pub(super) fn stop(&self) {
@@ -87,8 +87,8 @@ impl Mailbox {
     }
 }
 
-/// One SMTP conversation (RFC 5321): enough for a client that sends plain mail.
-async fn serve(stream: TcpStream, letters: &Letters) -> std::io::Result<()> {
+/// Handles one SMTP session (RFC 5321). Supports what a client needs for plain mail.
+async fn serve(stream: TcpStream, emails: &Emails) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 demo\r\n").await?;
     let (mut to, mut line) = (String::new(), String::new());
@@ -107,7 +107,7 @@ async fn serve(stream: TcpStream, letters: &Letters) -> std::io::Result<()> {
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;
                 let text = read_data(&mut stream).await?;
-                letters.keep(read_letter(&to, &text));
+                emails.keep(read_email(&to, &text));
                 b"250 kept\r\n"
             }
             "QUIT" => {
@@ -125,14 +125,14 @@ async fn read_data(stream: &mut BufReader<TcpStream>) -> std::io::Result<String>
     let (mut text, mut line) = (String::new(), String::new());
     loop {
         line.clear();
-        if stream.read_line(&mut line).await? == 0 || line == ".\r\n" || text.len() > MAX_LETTER_BYTES {
+        if stream.read_line(&mut line).await? == 0 || line == ".\r\n" || text.len() > MAX_EMAIL_BYTES {
             return Ok(text);
         }
         text.push_str(line.strip_prefix('.').unwrap_or(&line));
     }
 }
 
-fn read_letter(to: &str, text: &str) -> Letter {
+fn read_email(to: &str, text: &str) -> Email {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
     let unfolded = head.replace("\r\n ", " ");
     let header = |name: &str| {
@@ -142,7 +142,7 @@ fn read_letter(to: &str, text: &str) -> Letter {
     let quoted = header("Content-Transfer-Encoding:") == "quoted-printable";
     let body = if quoted { unquote(body) } else { body.to_owned() };
     let at = crate::clock::machine_now();
-    Letter {
+    Email {
         at,
         to: to.to_owned(),
         subject: decode_words(&header("Subject:")),
@@ -150,7 +150,7 @@ fn read_letter(to: &str, text: &str) -> Letter {
     }
 }
 
-/// Quoted-printable (RFC 2045, 6.7).
+/// Decodes quoted-printable (RFC 2045, 6.7).
 fn unquote(text: &str) -> String {
     let joined = text.replace("=\r\n", "");
     let (mut out, mut bytes) = (vec![], joined.bytes());
@@ -166,7 +166,7 @@ fn unquote(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Encoded words of a subject (RFC 2047), in base64 as lettre writes them.
+/// Decodes the encoded words of a subject (RFC 2047), in base64 as lettre writes them.
 fn decode_words(text: &str) -> String {
     use base64::Engine;
     let words = text.split(' ').map(|word| {

@@ -1,7 +1,7 @@
 //! `two-step demo`: a whole shop on this machine. One process runs otpost with a mock carrier, two-step, a shop with
-//! passwords and a catcher for mail, and shows shop and phones side by side. Nothing leaves the machine.
+//! passwords and an SMTP server, and shows shop and phones side by side. Nothing leaves the machine.
 //!
-//! Only this folder names the crates of otpost and its mock carrier. It starts them, and then speaks HTTP with them.
+//! Only this folder uses the crates of otpost and its mock carrier. It starts them, and then calls them over HTTP.
 
 mod browser;
 mod config;
@@ -9,9 +9,9 @@ mod embedded;
 mod mailbox;
 mod phone_app;
 mod play;
-mod rounds;
+mod scenarios;
 mod shop;
-mod stage;
+mod site;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::api::{NewKey, Scope};
 use crate::app::{self, App, Listeners};
-use crate::cli::{Failure, start_logs, told_to_stop};
+use crate::cli::{Failure, shutdown_signal, start_logs};
 use crate::config::{Config, LogConfig, OtpostMode};
 use crate::seal::Keys;
 use embedded::Otpost;
@@ -67,18 +67,18 @@ pub(crate) struct Demo {
     changes: Vec<String>,
 }
 
-/// All that the demo runs.
+/// Everything that the demo runs.
 pub(crate) struct Running {
     otpost: Otpost,
     app: App,
     mailbox: Mailbox,
-    /// Where the demo's page is.
-    pub(crate) stage: SocketAddr,
-    /// A bearer key of the shop, for a back end of somebody's own.
+    /// The address of the demo's page.
+    pub(crate) site: SocketAddr,
+    /// The shop's API key, for an external back end.
     key: String,
-    /// Bearer keys of all products, by name.
+    /// The API keys of all products, by name.
     keys: BTreeMap<String, String>,
-    /// A bearer key of the product's support.
+    /// The API key of the shop's support.
     support_key: String,
     folder: Folder,
 }
@@ -88,12 +88,12 @@ impl Demo {
         let level = if self.log { "info" } else { "off" };
         start_logs(&LogConfig { level: level.to_owned(), ..LogConfig::default() })?;
         let running = Running::start(&self).await?;
-        let url = format!("http://{}/", running.stage);
+        let url = format!("http://{}/", running.site);
         let done = if self.play {
             play::play(&running, self.json).await
         } else {
             self.announce(&running, &url);
-            told_to_stop().await;
+            shutdown_signal().await;
             Ok(())
         };
         running.stop().await;
@@ -124,7 +124,7 @@ impl Demo {
     }
 }
 
-/// A folder that goes with the demo.
+/// A temporary folder that is deleted with the demo.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -148,10 +148,10 @@ fn local(port: u16) -> SocketAddr {
 impl Running {
     /// Starts everything.
     async fn start(demo: &Demo) -> anyhow::Result<Self> {
-        // A round that walks by itself does not wait between sends.
+        // Scenarios do not wait between sends.
         let port = if demo.play { 0 } else { demo.port };
         let gap = demo.gap.or(demo.play.then_some(1));
-        // Before anything is started: a wrong --set is said at once.
+        // First, so that an invalid `--set` fails before anything is started.
         config::read(
             "http://127.0.0.1:1",
             "http://127.0.0.1:1",
@@ -161,10 +161,10 @@ impl Running {
         )
         .context("--set")?;
         let folder = Folder::make()?;
-        let stage = TcpListener::bind(local(port))
+        let site = TcpListener::bind(local(port))
             .await
             .with_context(|| format!("port {port} is in use; choose another with --port"))?;
-        let stage_at = stage.local_addr()?;
+        let stage_at = site.local_addr()?;
         let stage_url = format!("http://{stage_at}");
         let mailbox = Mailbox::start().await?;
         let mut config = Config::default();
@@ -210,10 +210,10 @@ impl Running {
         tx.commit().await?;
         let app_url = format!("{pages_url}/app?product=shop");
         let shop = Shop::new(stage_url, format!("http://{}", app.api), pages_url, key.clone());
-        let router = stage::router(shop, otpost.gateway_url(), mailbox.letters(), app_url);
-        tokio::spawn(async move { axum::serve(stage, router).await });
+        let router = site::router(shop, otpost.gateway_url(), mailbox.emails(), app_url);
+        tokio::spawn(async move { axum::serve(site, router).await });
         let (keys, support_key) = (product_keys, support.text);
-        Ok(Self { otpost, app, mailbox, stage: stage_at, key, keys, support_key, folder })
+        Ok(Self { otpost, app, mailbox, site: stage_at, key, keys, support_key, folder })
     }
 
     pub(crate) async fn stop(self) {
@@ -224,5 +224,5 @@ impl Running {
     }
 }
 
-/// How long a round may take.
-pub(crate) const ROUND_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time-out of a scenario.
+pub(crate) const SCENARIO_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! The product's own app on a phone without a screen.
+//! The product's own app on a simulated phone.
 
 use anyhow::{Context, ensure};
 use aws_lc_rs::rand::SystemRandom;
@@ -29,7 +29,7 @@ impl PhoneApp {
         Ok(Self { client, pages: pages.clone(), pair, public: PublicKey::p256(x, y) })
     }
 
-    /// A signed request.
+    /// Sends a signed request.
     async fn call(&self, method: Method, path: &str, body: Option<Json>) -> anyhow::Result<Json> {
         let url = self.pages.join(path)?;
         let body = body.map(|body| body.to_string()).unwrap_or_default();
@@ -57,7 +57,7 @@ impl PhoneApp {
         Ok(answer)
     }
 
-    /// Takes a set-up code. Returns the digits for the settings page.
+    /// Registers with a set-up code. Returns the digits for the settings page.
     pub(super) async fn register(&self, code: &str) -> anyhow::Result<String> {
         let body = json!({"code": code, "public_key": self.public, "name": "Demo phone"});
         let answer = self.call(Method::POST, "/app/v1/register", Some(body)).await?;
@@ -69,7 +69,7 @@ impl PhoneApp {
         answer["requests"][0]["id"].as_str().map(str::to_owned).context("the app was not asked")
     }
 
-    /// Types the digits of the page.
+    /// Approves a request with the digits of the page.
     pub(super) async fn approve(&self, digits: &str) -> anyhow::Result<()> {
         let path = format!("/app/v1/requests/{}/approve", self.request().await?);
         let answer = self.call(Method::POST, &path, Some(json!({"digits": digits}))).await?;
@@ -77,7 +77,7 @@ impl PhoneApp {
         Ok(())
     }
 
-    /// Says "It was not me".
+    /// Denies a request.
     pub(super) async fn deny(&self) -> anyhow::Result<()> {
         let path = format!("/app/v1/requests/{}/deny", self.request().await?);
         self.call(Method::POST, &path, None).await.map(drop)

@@ -1,22 +1,22 @@
-//! `two-step demo --play`: walks the rounds and prints a table.
+//! `two-step demo --play`: runs the scenarios and prints a table.
 
 use std::time::Instant;
 
 use serde_json::json;
 
-use super::rounds::ROUNDS;
-use super::{ROUND_TIMEOUT, Running};
+use super::scenarios::SCENARIOS;
+use super::{Running, SCENARIO_TIMEOUT};
 use crate::cli::Failure;
 
-/// Walks all rounds, one after the other.
+/// Runs all scenarios, one after the other.
 pub(super) async fn play(running: &Running, as_json: bool) -> Result<(), Failure> {
     let began = Instant::now();
-    let width = ROUNDS.iter().map(|r| r.title.len()).max().unwrap_or(0);
+    let width = SCENARIOS.iter().map(|r| r.title.len()).max().unwrap_or(0);
     let (mut well, mut rows) = (0, vec![]);
-    for round in ROUNDS {
+    for scenario in SCENARIOS {
         let started = Instant::now();
-        let stage = format!("http://{}", running.stage);
-        let ending = match tokio::time::timeout(ROUND_TIMEOUT, (round.walk)(stage)).await {
+        let site = format!("http://{}", running.site);
+        let ending = match tokio::time::timeout(SCENARIO_TIMEOUT, (scenario.run)(site)).await {
             Ok(Ok(saw)) => Ok(saw),
             Ok(Err(e)) => Err(format!("{e:#}")),
             Err(_) => Err("it did not end within a minute".to_owned()),
@@ -28,15 +28,15 @@ pub(super) async fn play(running: &Running, as_json: bool) -> Result<(), Failure
         };
         well += usize::from(ending.is_ok());
         if !as_json {
-            println!(" {mark} {:width$}  {seconds:5.1} s  {says}", round.title);
+            println!(" {mark} {:width$}  {seconds:5.1} s  {says}", scenario.title);
         }
-        rows.push(json!({"round": round.title, "well": ending.is_ok(), "seconds": seconds, "saw": says}));
+        rows.push(json!({"round": scenario.title, "well": ending.is_ok(), "seconds": seconds, "saw": says}));
     }
-    let all = ROUNDS.len();
+    let all = SCENARIOS.len();
     if as_json {
         println!("{}", json!({"rounds": rows, "well": well, "of": all}));
     } else {
         println!("\n{well} of {all} ended as they should, after {:.1} s.", began.elapsed().as_secs_f64());
     }
-    if well == all { Ok(()) } else { Err(Failure::Failed("not every round ended as it should".to_owned())) }
+    if well == all { Ok(()) } else { Err(Failure::Failed("not every scenario ended as expected".to_owned())) }
 }

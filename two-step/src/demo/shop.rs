@@ -1,4 +1,4 @@
-//! The shop: it checks passwords itself, and asks two-step for the second step over its API, as any product would.
+//! The shop. It checks passwords itself, and uses two-step's API for the second step like any product.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::seal::random_token;
 /// The users and their passwords.
 const USERS: [(&str, &str); 3] = [("ada", "lovelace"), ("alan", "turing"), ("grace", "hopper")];
 
-/// Somebody who is signed in, or on the way.
+/// A user who is signed in or signing in.
 #[derive(Debug, Clone)]
 pub(super) struct Visit {
     pub(super) user: String,
@@ -20,9 +20,9 @@ pub(super) struct Visit {
     pub(super) nonce: String,
     pub(super) signed_in: bool,
     pub(super) password_at: jiff::Timestamp,
-    /// What the result said, for people.
+    /// The claims of the result in words.
     pub(super) proof: Option<String>,
-    /// The trusted device, to be named at sign-out.
+    /// The trusted device, which the shop sends at sign-out.
     pub(super) device: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Shop {
     visits: Arc<Mutex<HashMap<String, Visit>>>,
 }
 
-/// What the shop's start page says went wrong.
+/// Error messages of the shop's start page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
     Password,
@@ -56,7 +56,7 @@ impl Shop {
         self.visits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The visit that a cookie names.
+    /// Returns the visit of a cookie.
     pub(super) fn visit(&self, cookie: &str) -> Option<Visit> {
         self.visits().get(cookie).cloned()
     }
@@ -70,7 +70,7 @@ impl Shop {
         answer.json().await.map_err(|_| Denied::Away)
     }
 
-    /// Checks a password and asks for the second step. Returns the visit's cookie and where the browser goes.
+    /// Checks a password and requests the second step. Returns the visit's cookie and the redirect URL.
     pub(super) async fn sign_in(&self, user: &str, password: &str) -> Result<(String, String), Denied> {
         if !USERS.contains(&(user, password)) {
             return Err(Denied::Password);
@@ -94,7 +94,7 @@ impl Shop {
         Ok((cookie, to))
     }
 
-    /// The browser came back: the ticket buys a result, and the result is checked.
+    /// Handles the return of the browser: redeems the ticket and checks the result.
     pub(super) async fn came_back(&self, cookie: &str, ticket: &str, state: &str) -> Result<(), Denied> {
         let visit = self.visit(cookie).ok_or(Denied::SecondStep)?;
         if visit.state != state {
@@ -117,7 +117,7 @@ impl Shop {
         Ok(())
     }
 
-    /// Checks signature, type, audience and times of a result.
+    /// Checks the signature, type, audience and times of a result.
     async fn check(&self, result: &str) -> Result<Json, Denied> {
         let header = jsonwebtoken::decode_header(result).map_err(|_| Denied::SecondStep)?;
         if header.typ.as_deref() != Some("two-step+jwt") {
@@ -138,7 +138,7 @@ impl Shop {
         read.map(|t| t.claims).map_err(|_| Denied::SecondStep)
     }
 
-    /// Opens the settings of a user who is signed in. Returns where the browser goes.
+    /// Opens the settings of a signed-in user. Returns the redirect URL.
     pub(super) async fn settings(&self, visit: &Visit) -> Result<String, Denied> {
         let body = json!({
             "user": visit.user, "purpose": "settings", "password_at": visit.password_at,
@@ -148,7 +148,7 @@ impl Shop {
         Ok(opened["url"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// The user comes back from the settings. A device that is trusted now is named at sign-out.
+    /// Handles the return from the settings. A newly trusted device is stored for sign-out.
     pub(super) fn back_from_settings(&self, cookie: &str, state: &str, device: String) {
         let mut visits = self.visits();
         if let Some(visit) = visits.get_mut(cookie).filter(|v| !device.is_empty() && v.state == state) {
@@ -156,7 +156,7 @@ impl Shop {
         }
     }
 
-    /// Signs out: the device is not trusted any more.
+    /// Signs out, which also ends the trust of the device.
     pub(super) async fn sign_out(&self, cookie: &str) {
         let gone = self.visits().remove(cookie);
         if let Some((visit, device)) = gone.and_then(|v| v.device.clone().map(|d| (v, d))) {
@@ -165,7 +165,7 @@ impl Shop {
         }
     }
 
-    /// The browser is closed: the shop forgets the visit, and the device stays trusted.
+    /// Forgets the visit, as if the browser was closed. The device stays trusted.
     pub(super) fn forget(&self, cookie: &str) {
         self.visits().remove(cookie);
     }

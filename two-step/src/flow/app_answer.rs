@@ -1,4 +1,4 @@
-//! An app answers a request: it approves, denies, or fetches the code.
+//! The answers of an app to a request: approve, deny, or get a code.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::app_ask::app_requests;
 use super::app_call::AppCall;
 use super::app_wait::is_other_network;
 use super::counting::{Count, clear, count};
-use super::enter::{Entered, Entry, Match, Who};
+use super::enter::{Entered, Entry, Match, Requester};
 use super::send::may_prove;
 use super::{Core, FlowError, Locked, lock_account, lock_challenge};
 use crate::app_key::AppKey;
@@ -22,36 +22,36 @@ use crate::limit::Rule;
 use crate::method::DENIED;
 use crate::store::{Tx, Value};
 
-/// The second denial within this time pauses the app for as long.
+/// A second denial within this time pauses the app for the same time.
 const DENIAL_WINDOW: Duration = Duration::from_secs(3600);
 
-/// What an app's answer led to.
+/// The result of an app's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answered {
-    /// The browser may go on.
+    /// Approved: the browser may continue.
     Approved,
-    /// The user said "It was not me": the challenge has ended.
+    /// Denied: the challenge has ended.
     Denied {
-        /// Until when the app is asked nothing more, if this was the second time.
+        /// When the app's pause ends, if this was the second denial.
         paused_until: Option<Timestamp>,
     },
-    /// These are not the digits of the page.
+    /// The digits are wrong.
     Wrong {
-        /// Tries that are left.
+        /// Entries left.
         left: u32,
     },
-    /// No digits, or not as many as the page shows. Not counted.
+    /// Not digits, or not as many as the page shows. Not counted.
     Unreadable,
-    /// Not looked at: the account is paused.
+    /// The account is paused, so nothing was checked.
     Paused {
-        /// Until then.
+        /// When the pause ends.
         until: Timestamp,
         /// The database's time.
         now: Timestamp,
     },
-    /// A newer request took the place of this one.
+    /// A newer request replaced this one.
     Replaced,
-    /// The challenge has ended, or the app may not prove it now.
+    /// The challenge has ended, or the app cannot prove it now.
     Ended(ChallengeState),
 }
 
@@ -63,7 +63,7 @@ impl Core {
         };
         let product = found.1.account.product.clone();
         let answered = self.approve_in(call, found, typed).await?;
-        self.metrics.typed_into_app(&product, &answered);
+        self.metrics.count_app_entry(&product, &answered);
         Ok(answered)
     }
 
@@ -73,21 +73,22 @@ impl Core {
         let (mut tx, mut locked, mut challenge, mut request) = found;
         let digits = read_digits(typed, self.config().app.number_digits);
         let fits = digits.as_ref().is_some_and(|d| crate::seal::same(d, &self.app_digits(request.id)));
-        // The answer before may have been lost.
+        // Repeated, because the previous answer may have been lost.
         if request.state == RequestState::Approved && fits {
             tx.commit().await?;
             return Ok(Answered::Approved);
         }
-        if let Some(over) = self.is_over(&locked, &challenge, &request, call) {
+        if let Some(closed) = self.closed_as(&locked, &challenge, &request, call) {
             tx.commit().await?;
-            return Ok(over);
+            return Ok(closed);
         }
         if digits.is_none() {
             return Ok(Answered::Unreadable);
         }
         self.count_entry(&mut tx, &challenge, locked.now).await?;
         if !fits {
-            let left = self.wrong(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
+            let left =
+                self.count_wrong_entry(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
             tx.update(&locked.account).await?;
             tx.update(&challenge).await?;
             tx.commit().await?;
@@ -98,23 +99,32 @@ impl Core {
         tx.update(&request).await?;
         let found = Match { other_network: request.other_network, ..Match::of(request.method, Proof::App) };
         let entered = self
-            .right(&mut tx, &mut locked, &mut challenge, &found, &Entry::default(), &Who::App, &[], None)
+            .accept_entry(
+                &mut tx,
+                &mut locked,
+                &mut challenge,
+                &found,
+                &Entry::default(),
+                &Requester::App,
+                &[],
+                None,
+            )
             .await?;
         debug_assert!(matches!(entered, Entered::Verified { .. }));
-        // The limit is for requests that nobody wanted.
+        // The user approved, so earlier requests no longer count against the limit of unwanted ones.
         clear(&mut tx, &self.keys, &app_requests(&self.config(), &locked.account)).await?;
-        // The ticket stays valid until the browser goes on.
+        // The ticket stays valid until the browser continues.
         challenge.ticket_until = Some(challenge.expires_at.max(after(locked.now, TICKET_LIFE)));
         tx.update(&locked.account).await?;
         tx.update(&challenge).await?;
         tx.wake_after_commit(&self.app_waits.changed);
         tx.commit().await?;
-        self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
+        self.metrics.count_proof(&locked.account.product, challenge.purpose, challenge.proof);
         Ok(Answered::Approved)
     }
 
-    /// "It was not me": the challenge ends. The second time within an hour, by any app of the account, this app is asked nothing
-    /// more for an hour, and all other methods are told.
+    /// Denies a request ("It was not me"), which ends the challenge. After two denials within an hour, by any app of the
+    /// account, this app gets no requests for an hour, and all other methods get a notice.
     pub async fn deny(&self, call: &AppCall, request: Uuid) -> Result<Answered, FlowError> {
         let Some((mut tx, mut locked, mut challenge, mut request)) = self.lock_request(call, request).await?
         else {
@@ -160,16 +170,17 @@ impl Core {
             key.paused_until = Some(until);
             tx.update(&key).await?;
         }
-        self.tell_pause(tx, locked, method, DENIED).await
+        self.notify_pause(tx, locked, method, DENIED).await
     }
 
-    /// Apps whose pause is over are asked again.
+    /// Ends the expired pauses of apps.
     pub async fn resume_apps(&self) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let now = Value::Int(tx.now().await?.as_millisecond());
-        let over = tx.select::<AppKey>("where paused_until <= $1 order by method limit 1000", &[now]).await?;
+        let closed =
+            tx.select::<AppKey>("where paused_until <= $1 order by method limit 1000", &[now]).await?;
         drop(tx);
-        for seen in over {
+        for seen in closed {
             let mut tx = self.store.begin().await?;
             let mut locked = match lock_account(&mut tx, seen.account).await {
                 Err(FlowError::Missing(_)) => continue,
@@ -193,27 +204,27 @@ impl Core {
         Ok(())
     }
 
-    /// The code of a request, for a user who rather types it on the page.
+    /// Returns the code of a request, for a user who prefers to type it on the page.
     pub async fn app_code(
         &self, call: &AppCall, request: Uuid,
     ) -> Result<Result<(Digits, Timestamp), Answered>, FlowError> {
         let Some((mut tx, locked, challenge, mut request)) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
         };
-        if let Some(over) = self.is_over(&locked, &challenge, &request, call) {
+        if let Some(closed) = self.closed_as(&locked, &challenge, &request, call) {
             tx.commit().await?;
-            return Ok(Err(over));
+            return Ok(Err(closed));
         }
         let method = locked.method(request.method).ok_or(FlowError::Missing("method"))?;
         let (code, digits) = self.live_code(&mut tx, &challenge, method, locked.now).await?;
-        // Another network is remembered: the same code may be fetched again from the browser's own.
+        // A fetch from another network is remembered, even if the browser's own network fetches the code later.
         request.other_network |= is_other_network(call, &challenge) == Some(true);
         tx.update(&request).await?;
         tx.commit().await?;
         Ok(Ok((digits, code.expires_at)))
     }
 
-    /// Locks a request with its account and challenge. None where the request is not this app's.
+    /// Locks a request with its account and challenge. Returns `None` if the request is not for this app.
     async fn lock_request(
         &self, call: &AppCall, request: Uuid,
     ) -> Result<Option<(Tx, Locked, Challenge, AppRequest)>, FlowError> {
@@ -225,8 +236,8 @@ impl Core {
         Ok(Some((tx, locked, challenge, request)))
     }
 
-    /// Why a request takes no answer any more; none where it does.
-    fn is_over(
+    /// Returns why a request does not accept an answer, or `None` if it does.
+    fn closed_as(
         &self, locked: &Locked, challenge: &Challenge, request: &AppRequest, call: &AppCall,
     ) -> Option<Answered> {
         match challenge.may_enter(&locked.account, locked.now) {

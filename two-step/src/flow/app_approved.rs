@@ -1,8 +1,8 @@
-//! After an approval the browser, or the back end, goes on.
+//! The continuation of a browser or back end after an approval.
 
 use uuid::Uuid;
 
-use super::enter::{Entered, Who, ended};
+use super::enter::{Entered, Requester, ended};
 use super::{Core, DeviceCookie, FlowError, Locked, Visit, lock_challenge};
 use crate::challenge::{Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
 use crate::clock::after;
@@ -10,14 +10,14 @@ use crate::device::{Device, TrustKind};
 use crate::store::Tx;
 
 impl Core {
-    /// The page after an approval: the browser goes on, and its device is trusted where the user ticks the box.
-    pub async fn go_on_approved(
+    /// Continues a browser after an approval, and trusts its device if the user ticked the box.
+    pub async fn continue_approved(
         &self, challenge: Uuid, visit: &Visit, trust: bool,
     ) -> Result<Option<Entered>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
-        Who::Browser(visit.clone()).must_own(self, &locked.account, &challenge)?;
-        // The answer before may have been lost, and its ticket redeemed: for a minute it is given again.
+        Requester::Browser(visit.clone()).must_own(self, &locked.account, &challenge)?;
+        // The previous answer may have been lost after its ticket was redeemed. For a minute it is repeated.
         let approved = challenge.proof == Some(Proof::App) && challenge.is_answered(locked.now);
         if !approved {
             let over = (!challenge.state.is_live()).then(|| ended(&challenge, &locked.account, locked.now));
@@ -35,7 +35,7 @@ impl Core {
         Ok(Some(Entered::Verified { location, cookie, result: None, new_recovery_code: None }))
     }
 
-    /// Trusts or recognises the browser of an approved challenge. Returns its cookie, and again where the answer before was
+    /// Trusts or recognises the browser of an approved challenge. Returns its cookie, also when the answer is repeated.
     /// lost.
     async fn trust_approved(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, visit: &Visit, trust: bool,
@@ -54,13 +54,13 @@ impl Core {
         Ok(Some(given))
     }
 
-    /// The result of an approval, for a back end that shows its own pages; none while nobody has answered.
+    /// Returns the result of an approval for a back end with its own pages, or `None` before an answer.
     pub async fn approved(
         &self, challenge: Uuid, product: &str, trust: bool, device: Option<String>,
     ) -> Result<Option<Entered>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
-        Who::Product(product.to_owned()).must_own(self, &locked.account, &challenge)?;
+        Requester::Product(product.to_owned()).must_own(self, &locked.account, &challenge)?;
         let ours = challenge.proof == Some(Proof::App) && challenge.browser_hash.is_none();
         let first = ours && challenge.state == ChallengeState::Verified;
         let again = ours && challenge.is_answered_directly(locked.now);

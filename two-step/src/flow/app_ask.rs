@@ -1,4 +1,4 @@
-//! A challenge asks an app: "Is this you?"
+//! Sends a challenge's request ("Is this you?") to an app.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::{Count, count, full};
+use super::counting::{Count, count, limited_until};
 use super::events::Order;
-use super::{Core, FlowError, Locked, Look};
+use super::{ChallengeSnapshot, Core, FlowError, Locked};
 use crate::account::Account;
 use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, digits_of};
@@ -19,12 +19,12 @@ use crate::method::Method;
 use crate::seal::{Hashed, Sealed};
 use crate::store::{OutboxKind, Tx, Value, new_id_at};
 
-/// A push older than this is not sent: the page has offered other ways.
+/// Maximum age of a push. After this time the page has offered other methods.
 const PUSH_LIFE: Duration = Duration::from_secs(60);
 
 impl Core {
-    /// Asks an app, within a transaction that has the locks. One request of an account is open at a time; asking again for
-    /// the same challenge changes nothing.
+    /// Creates a request in a transaction that holds the locks. An account has one open request. A second call for the same
+    /// challenge changes nothing.
     pub(super) async fn ask_app(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method,
     ) -> Result<Result<(), SendRefused>, FlowError> {
@@ -64,15 +64,17 @@ impl Core {
         Ok(Ok(()))
     }
 
-    /// Until when no more requests go to the apps of an account.
-    pub(super) async fn app_full_until(&self, look: &Look) -> Result<Option<Timestamp>, FlowError> {
+    /// Returns until when the limit of requests to the account's apps is reached.
+    pub(super) async fn app_full_until(
+        &self, snapshot: &ChallengeSnapshot,
+    ) -> Result<Option<Timestamp>, FlowError> {
         let config = self.config();
-        let limit = app_requests(&config, &look.account);
+        let limit = app_requests(&config, &snapshot.account);
         let mut tx = self.store.begin().await?;
-        full(&mut tx, &self.keys, &[limit], look.now).await
+        limited_until(&mut tx, &self.keys, &[limit], snapshot.now).await
     }
 
-    /// The digits that the page of a request shows.
+    /// Returns the digits that the page of a request shows.
     pub fn app_digits(&self, request: Uuid) -> String {
         let mac = self.keys.hash_bytes(Hashed::AppDigits, &[request.as_bytes()]);
         digits_of(&mac, self.config().app.number_digits)

@@ -1,4 +1,4 @@
-//! A signed request of an app: whose key made it, and whether it came now and once.
+//! Authenticates a signed request of an app: the key, the time, and that it is not replayed.
 
 use std::net::IpAddr;
 use std::num::NonZero;
@@ -15,53 +15,53 @@ use crate::seal::Hashed;
 use crate::signature::{BadSignature, Claim, Request};
 use crate::store::{Tx, Value};
 
-/// The clocks of app and database may differ by this much.
-const TOLERANCE: Duration = Duration::from_secs(60);
-/// Longer than any call with this nonce can be valid.
+/// Allowed difference between the clocks of app and database.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+/// How long a nonce is stored. Longer than a request with it can be valid.
 const NONCE_LIFE: Duration = Duration::from_secs(180);
-/// A higher rate than this means a loop, or an attack with the attacker's own key.
+/// A higher rate indicates a loop, or an attack with the attacker's own key.
 const CALLS_PER_SECOND: NonZero<u32> = NonZero::new(2).unwrap();
-const CALLS_AT_ONCE: NonZero<u32> = NonZero::new(120).unwrap();
-/// The least time between two writes of "last seen".
-const SEEN_STEP: Duration = Duration::from_secs(60);
+const CALL_BURST: NonZero<u32> = NonZero::new(120).unwrap();
+/// Minimum time between two updates of "last seen".
+const LAST_SEEN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A request whose signature was checked.
+/// An authenticated request.
 #[derive(Debug, Clone)]
 pub struct AppCall {
     /// The app.
     pub key: AppKey,
-    /// The keyed hash of its address.
+    /// The keyed hash of the client's address.
     pub client_hash: Option<String>,
 }
 
-/// Why a request is not carried out.
+/// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppRefused {
-    /// It is not signed as it must be.
+    /// The signature is missing or invalid.
     Signature(BadSignature),
-    /// No app of ours has this key: it was removed, or never finished.
+    /// The key is unknown: the app was removed, or never registered.
     UnknownKey,
-    /// Its clock is off by more than a minute.
+    /// The app's clock is off by more than a minute.
     Clock {
         /// The database's time.
         now: Timestamp,
     },
-    /// A request with this nonce was here before.
+    /// The nonce was used before.
     Replayed,
-    /// The app calls more often than it may.
+    /// The app exceeds its rate limit.
     TooOften,
 }
 
-/// How often each app calls, by its method.
+/// The rate limiter of apps, by method.
 pub(super) type AppCalls = DefaultKeyedRateLimiter<Uuid>;
 
-/// An empty count of calls.
+/// Creates a rate limiter without calls.
 pub(super) fn app_calls() -> AppCalls {
-    RateLimiter::keyed(Quota::per_second(CALLS_PER_SECOND).allow_burst(CALLS_AT_ONCE))
+    RateLimiter::keyed(Quota::per_second(CALLS_PER_SECOND).allow_burst(CALL_BURST))
 }
 
 impl Core {
-    /// Checks a request of an app that is registered.
+    /// Authenticates a request of a registered app.
     pub async fn app_call(
         &self, request: &Request<'_>, client: Option<IpAddr>,
     ) -> Result<Result<AppCall, AppRefused>, FlowError> {
@@ -78,15 +78,15 @@ impl Core {
         if let Err(bad) = claim.verify(&public) {
             return Ok(Err(AppRefused::Signature(bad)));
         }
-        // Counted after the signature check, so that nobody uses up another app's calls.
+        // Counted after the signature check, so that nobody else can use up an app's rate limit.
         if self.app_calls.check_key(&key.method).is_err() {
             return Ok(Err(AppRefused::TooOften));
         }
-        if let Err(refused) = self.once(&mut tx, &claim).await? {
+        if let Err(refused) = self.check_freshness(&mut tx, &claim).await? {
             return Ok(Err(refused));
         }
         let now = tx.now().await?;
-        if key.seen_at.is_none_or(|at| after(at, SEEN_STEP) <= now) {
+        if key.seen_at.is_none_or(|at| after(at, LAST_SEEN_INTERVAL) <= now) {
             key.seen_at = Some(now);
             let sql = "update app_key set seen_at = $2 where method = $1";
             tx.execute(sql, &[Value::Uuid(key.method), Value::Int(now.as_millisecond())]).await?;
@@ -95,17 +95,19 @@ impl Core {
         Ok(Ok(AppCall { key, client_hash: client.map(|client| self.client_hash(client)) }))
     }
 
-    /// Forgets apps that have not called lately.
+    /// Removes apps without recent calls from the rate limiter.
     pub fn forget_app_calls(&self) {
         self.app_calls.retain_recent();
         self.app_calls.shrink_to_fit();
     }
 
-    /// Whether a request was signed now, and is here for the first time.
-    pub(super) async fn once(&self, tx: &mut Tx, claim: &Claim) -> Result<Result<(), AppRefused>, FlowError> {
+    /// Checks that a request was signed now, and stores its nonce. Fails for a replay.
+    pub(super) async fn check_freshness(
+        &self, tx: &mut Tx, claim: &Claim,
+    ) -> Result<Result<(), AppRefused>, FlowError> {
         let now = tx.now().await?;
         let at = Timestamp::from_second(claim.created).unwrap_or(Timestamp::MIN);
-        if between(at, now).max(between(now, at)) > TOLERANCE {
+        if between(at, now).max(between(now, at)) > CLOCK_TOLERANCE {
             return Ok(Err(AppRefused::Clock { now }));
         }
         let hash = self.keys.hash(Hashed::AppNonce, &[claim.key.as_bytes(), claim.nonce.as_bytes()]);

@@ -1,4 +1,4 @@
-//! An app changes its key or its push address, or goes.
+//! Changes of a registered app: its key, its push endpoint, its removal.
 
 use serde_json::json;
 
@@ -12,30 +12,30 @@ use crate::seal::Sealed;
 use crate::signature::PublicKey;
 use crate::store::StoreError;
 
-/// What an app may know of itself.
+/// The data of an app's account that the app may see.
 #[derive(Debug, Clone)]
 pub struct AppAccount {
     /// The app's method.
     pub method: Method,
     /// The product.
     pub product: String,
-    /// The user's name at the product, where the product named one.
+    /// The user's name at the product, if the product sent one.
     pub display_name: Option<String>,
-    /// Whether pushes reach it.
+    /// Whether it has a push endpoint.
     pub has_push: bool,
 }
 
-/// Why a key stays as it is.
+/// Why a key was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRefused {
-    /// It is no P-256 key, or another app has it.
+    /// Not a P-256 key, or the key of another app.
     Key,
-    /// The new key has not signed the change.
+    /// The new key did not sign the change.
     Proof,
 }
 
 impl Core {
-    /// The account of an app.
+    /// Returns the account of an app.
     pub async fn app_account(&self, call: &AppCall) -> Result<AppAccount, FlowError> {
         let mut tx = self.store.begin().await?;
         let method = tx.get::<Method>(call.key.method).await?.ok_or(FlowError::Missing("method"))?;
@@ -45,8 +45,8 @@ impl Core {
         Ok(AppAccount { method, product, display_name: call.key.display_name.clone(), has_push })
     }
 
-    /// Puts another key in the place of an app's. The old key has signed the call, and the new one must have signed
-    /// `rekey:<old thumbprint>:<new thumbprint>`.
+    /// Replaces an app's key. The old key signed the request; the new one must have signed `rekey:<old thumbprint>:<new
+    /// thumbprint>`.
     pub async fn change_app_key(
         &self, call: &AppCall, new: &PublicKey, proof: &str,
     ) -> Result<Result<(), KeyRefused>, FlowError> {
@@ -68,7 +68,7 @@ impl Core {
             Err(StoreError::Exists) => return Ok(Err(KeyRefused::Key)),
             updated => updated?,
         }
-        // Somebody who held the phone briefly may have done this; the stop page can pause the app.
+        // Somebody with brief access to the phone may have done this. The stop page of the notice can pause the app.
         let data = json!({"method": key.method, "kind": "app"});
         self.event(&mut tx, &account, "method.key_changed", "user", data, now).await?;
         let notice = Notice { about: "key_changed", except: Some(key.method), added: Some(key.method) };
@@ -78,7 +78,7 @@ impl Core {
         Ok(Ok(()))
     }
 
-    /// Where pushes to an app go from now on; none: nowhere.
+    /// Sets or deletes the push endpoint of an app.
     pub async fn set_push(&self, call: &AppCall, endpoint: Option<&Endpoint>) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let mut key = tx.lock::<AppKey>(call.key.method).await?.ok_or(FlowError::Missing("method"))?;
@@ -87,7 +87,7 @@ impl Core {
         Ok(tx.commit().await?)
     }
 
-    /// A push service says that nobody takes pushes at an address any more.
+    /// Deletes an endpoint that the push service reports as gone.
     pub async fn push_ended(&self, method: uuid::Uuid, endpoint: &str) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(mut key) = tx.lock::<AppKey>(method).await? else { return Ok(()) };
@@ -95,7 +95,7 @@ impl Core {
             Some(sealed) => *self.keys.open_text(Sealed::Push, method, sealed)? == endpoint,
             None => false,
         };
-        // The app may have given another address meanwhile.
+        // The app may have set another endpoint in the meantime.
         if known {
             key.push_sealed = None;
             tx.update(&key).await?;
@@ -103,7 +103,7 @@ impl Core {
         Ok(tx.commit().await?)
     }
 
-    /// Erases an app's key and removes its method. A method that the account needs is paused instead.
+    /// Erases an app's key and removes its method. If the account needs the method, it is paused instead.
     pub async fn unregister_app(&self, call: &AppCall) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let mut locked = lock_account(&mut tx, call.key.account).await?;
@@ -125,7 +125,7 @@ impl Core {
             tx.update(&method).await?;
             self.erase_app(&mut tx, &method).await?;
             locked.methods[index] = method.clone();
-            self.tell_pause(&mut tx, &locked, method.id, UNREGISTERED).await?;
+            self.notify_pause(&mut tx, &locked, method.id, UNREGISTERED).await?;
         } else {
             self.notify(&mut tx, &locked.account, &locked.methods, "method_removed", now).await?;
             self.remove_method(&mut tx, &mut method, "app", now).await?;

@@ -1,5 +1,5 @@
-//! A user sets the product's app up: the settings page shows a code, the app takes it and shows six digits, and the user types
-//! them on the page.
+//! Sets up the product's app: the settings page shows a code, the user types it into the app, the app shows six digits, and
+//! the user types them on the page.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::app_call::AppRefused;
 use super::author::{Author, Settings};
-use super::counting::{Count, count, full};
+use super::counting::{Count, count, limited_until};
 use super::enrol::AddRefused;
 use super::send::may_prove;
 use super::{Core, FlowError, lock_challenge};
@@ -23,74 +23,74 @@ use crate::seal::{Sealed, same};
 use crate::signature::{Claim, PublicKey, Request};
 use crate::store::{StoreError, Tx, Value, new_id};
 
-/// What the settings page shows of an app that is being set up.
+/// An app that is being set up, as the settings page shows it.
 #[derive(Debug, Clone)]
 pub struct NewApp {
     /// The method.
     pub method: Uuid,
-    /// The challenge that the six digits answer.
+    /// The challenge that verifies the six digits.
     pub challenge: Uuid,
-    /// The code to type into the app; none once an app has taken it.
+    /// The set-up code; `None` after an app used it.
     pub code: Option<SetUpCode>,
-    /// Until when that code is good.
+    /// When that code expires.
     pub until: Timestamp,
     /// The database's time.
     pub now: Timestamp,
 }
 
-/// An app that registers.
+/// The registration of an app.
 #[derive(Debug, Clone)]
 pub struct NewAppKey {
     /// The set-up code as it was typed.
     pub code: String,
     /// Its public key.
     pub public: PublicKey,
-    /// What the phone calls itself; may be empty.
+    /// The phone's name; may be empty.
     pub name: String,
-    /// Its address.
+    /// The client's address.
     pub client: Option<IpAddr>,
 }
 
-/// What a registered app shows.
+/// The answer to a registration.
 #[derive(Debug, Clone)]
 pub struct Registered {
     /// The method.
     pub method: Uuid,
     /// The product.
     pub product: String,
-    /// The user's name at the product, where the product named one.
+    /// The user's name at the product, if the product sent one.
     pub display_name: Option<String>,
     /// The six digits for the settings page.
     pub digits: Digits,
-    /// Until when.
+    /// When they expire.
     pub until: Timestamp,
 }
 
-/// Why an app is not registered.
+/// Why an app was not registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegisterRefused {
-    /// The request is not signed by the key that it brings, or came twice.
+    /// The request is not signed by the key in it, or was replayed.
     Call(AppRefused),
-    /// No such set-up waits: the code is wrong, was used, or is too old.
+    /// The set-up code is wrong, used or expired.
     Code,
-    /// The key is no P-256 key, or another account has it.
+    /// Not a P-256 key, or the key of another account's app.
     Key,
-    /// Too many tries from this address.
+    /// Too many attempts from this address.
     Limited {
-        /// When the next one is looked at.
+        /// When the next attempt is allowed.
         until: Timestamp,
         /// The database's time.
         now: Timestamp,
     },
 }
 
-/// Wrong set-up codes of an address. They are counted apart from other entries, so that they do not block sign-ins from the same address.
+/// The limit of wrong set-up codes of an address. It is separate from other entries, so that it does not block sign-ins.
 fn wrong_set_ups(config: &Config, subject: String) -> Count<'_> {
     Count { name: "client_set_ups", subject, rules: &config.limits.client_entries }
 }
 
 impl Core {
-    /// Begins to set an app up, or shows again the set-up that waits.
+    /// Starts to set up an app, or returns the pending set-up.
     pub async fn add_app(&self, by: impl Into<Author>) -> Result<Result<NewApp, AddRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
         let settings = self.settings(&mut tx, &by.into()).await?;
@@ -120,12 +120,12 @@ impl Core {
         Ok(enrolled.map(|challenge| NewApp { method: method.id, challenge, code, until, now }))
     }
 
-    /// The set-up of a pending method, while its code or its six digits are good.
+    /// Returns the set-up of a pending method while its code or its six digits are valid.
     async fn waiting(
         &self, tx: &mut Tx, method: &Method, now: Timestamp,
     ) -> Result<Option<AppKey>, FlowError> {
         let enrolment = newest_enrolment(tx, method.id).await?;
-        // After five wrong digits the enrolment has ended.
+        // Five wrong digits end the enrolment.
         if !enrolment.is_some_and(|c| c.state.is_live() && now < c.expires_at) {
             return Ok(None);
         }
@@ -157,8 +157,8 @@ impl Core {
         Ok((method, key))
     }
 
-    /// A code whose first characters no other set-up has. A few tries are enough for thousands of set-ups at once. Those that are
-    /// over keep theirs until they are swept: writing rows of other accounts here could end in a deadlock.
+    /// Returns a code whose leading characters are unique. A few attempts suffice for thousands of concurrent set-ups.
+    /// Expired set-ups keep theirs until the sweep: updating rows of other accounts here could deadlock.
     async fn unused_set_up_code(&self, tx: &mut Tx) -> Result<SetUpCode, FlowError> {
         for _ in 0..16 {
             let code = SetUpCode::random();
@@ -170,7 +170,7 @@ impl Core {
         Err(FlowError::Internal("no set-up code is free"))
     }
 
-    /// Registers an app: checks its set-up code and stores its key. The same app may repeat it after a lost answer.
+    /// Registers an app: checks its set-up code and stores its key. The app may repeat the call after a lost answer.
     pub async fn register_app(
         &self, request: &Request<'_>, new: &NewAppKey,
     ) -> Result<Result<Registered, RegisterRefused>, FlowError> {
@@ -185,7 +185,7 @@ impl Core {
         if let Err(bad) = claim.verify(&new.public) {
             return Ok(Err(RegisterRefused::Call(AppRefused::Signature(bad))));
         }
-        if let Err(refused) = self.once(&mut tx, &claim).await? {
+        if let Err(refused) = self.check_freshness(&mut tx, &claim).await? {
             return Ok(Err(RegisterRefused::Call(refused)));
         }
         if let Some(until) = self.wrong_set_ups_full(&mut tx, new).await? {
@@ -193,7 +193,7 @@ impl Core {
             return Ok(Err(RegisterRefused::Limited { until, now }));
         }
         let registered = match self.take_set_up(&mut tx, &claim, new).await {
-            // The transaction is over, and nothing is written: another account's app has this key.
+            // Nothing is written: an app of another account has this key, and the transaction has failed.
             Err(FlowError::Store(StoreError::Exists)) => return Ok(Err(RegisterRefused::Key)),
             registered => registered?,
         };
@@ -204,7 +204,7 @@ impl Core {
         Ok(registered.ok_or(RegisterRefused::Code))
     }
 
-    /// Gives the set-up that a request is about the app's key. None where its code is good for nothing.
+    /// Stores the app's key in the set-up. Returns `None` if the code is not valid.
     async fn take_set_up(
         &self, tx: &mut Tx, claim: &Claim, new: &NewAppKey,
     ) -> Result<Option<Registered>, FlowError> {
@@ -234,7 +234,7 @@ impl Core {
             }
             key.set_public(&new.public);
             (key.setup_name, key.setup_sealed) = (None, None);
-            // The six digits live as long as the code would have, and a little longer for whoever typed it late.
+            // The six digits live as long as the code would have, with a minimum for a code that was typed late.
             key.setup_until = after(now, SET_UP_LIFE).min(challenge.expires_at);
             key.seen_at = Some(now);
             tx.update(&key).await?;
@@ -248,7 +248,7 @@ impl Core {
         Ok(Some(Registered { method: method.id, product, display_name, digits, until }))
     }
 
-    /// The set-up that a request is about: the one with its code's first characters, or else the one that has its key already.
+    /// Returns the set-up with the leading characters of the code, or else the one that already has this key.
     async fn set_up_of(
         &self, tx: &mut Tx, claim: &Claim, new: &NewAppKey,
     ) -> Result<Option<AppKey>, FlowError> {
@@ -262,7 +262,7 @@ impl Core {
         Ok(tx.find::<AppKey>("where thumbprint = $1", &[Value::Text(claim.key.clone())]).await?)
     }
 
-    /// Counts a wrong set-up code at the address that it came from.
+    /// Counts a wrong set-up code of an address.
     async fn count_wrong_set_up(&self, tx: &mut Tx, new: &NewAppKey) -> Result<(), FlowError> {
         let config = self.config();
         let now = tx.now().await?;
@@ -273,23 +273,23 @@ impl Core {
         Ok(())
     }
 
-    /// Until when no set-up code of an address is looked at.
+    /// Returns until when the limit of wrong set-up codes of an address is reached.
     async fn wrong_set_ups_full(&self, tx: &mut Tx, new: &NewAppKey) -> Result<Option<Timestamp>, FlowError> {
         let Some(client) = new.client else { return Ok(None) };
         let config = self.config();
         let limit = wrong_set_ups(&config, self.client_hash(client));
         let now = tx.now().await?;
-        full(tx, &self.keys, &[limit], now).await
+        limited_until(tx, &self.keys, &[limit], now).await
     }
 }
 
-/// The newest challenge that proves a method which is being set up.
+/// Returns the newest challenge that verifies a method in set-up.
 async fn newest_enrolment(tx: &mut Tx, method: Uuid) -> Result<Option<Challenge>, FlowError> {
     let newest = "where method = $1 and purpose = 'enrol' order by created_at desc, id desc limit 1";
     Ok(tx.find::<Challenge>(newest, &[Value::Uuid(method)]).await?)
 }
 
-/// The name of a new app: what the phone calls itself, with a number where another app has that name.
+/// Returns the label of a new app: the phone's name, with a number if another app has that name.
 fn label(name: &str, methods: &[Method]) -> Option<String> {
     let name: String = name.trim().chars().filter(|c| !c.is_control()).take(MAX_LABEL_CHARS - 2).collect();
     let is_taken = |label: &str| {

@@ -1,4 +1,4 @@
-//! What an app is asked, and how it waits for that. All waiting apps of a process share one look into the database.
+//! Open requests of apps, and long polls for them. All waiting apps of a process share one query.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,40 +18,40 @@ use crate::app_request::AppRequest;
 use crate::challenge::Challenge;
 use crate::store::{Row, Value};
 
-/// The time between two queries: another process may have made or ended a request.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The least time between two queries, however many requests are made and ended.
-const LOOK_GAP: Duration = Duration::from_millis(50);
-/// Accounts in one statement.
-const GROUP: usize = 500;
+/// Interval of the query. Another process may have created or ended a request.
+const QUERY_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum time between two queries, however many requests change.
+const MIN_QUERY_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum number of accounts in one query.
+const ACCOUNTS_PER_QUERY: usize = 500;
 
-/// A request as the app shows it.
+/// An open request with the data that the app shows.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct OpenAppRequest {
     /// The request.
     pub request: AppRequest,
-    /// What it proves.
+    /// The challenge.
     pub challenge: Challenge,
     /// The product.
     pub product: String,
-    /// Whether the browser is on another network than the app; none where the browser's is not known.
+    /// Whether the browser is on another network than the app; `None` if the browser's network is unknown.
     pub other_network: Option<bool>,
 }
 
-/// The apps that wait for a change of what they are asked.
+/// The apps that wait for a change of their requests.
 #[derive(Debug, Default)]
 pub(crate) struct AppWaits {
-    /// Wakes the look after a commit that made or ended a request.
+    /// Wakes the query loop after a commit that created or ended a request.
     pub(super) changed: Arc<Notify>,
     waiting: Mutex<HashMap<u64, Waiting>>,
     count: AtomicU64,
-    /// Whether the process stops: nobody waits any more.
+    /// Set at shutdown. Then no app waits any more.
     closed: AtomicBool,
 }
 
-/// What a waiting app knows, and what a look finds: the thumbprint of its key, and the open request.
+/// The state that a waiting app knows or that a query returned: the thumbprint of its key, and the open request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
+struct AppState {
     thumbprint: Option<String>,
     request: Option<Uuid>,
 }
@@ -60,55 +60,56 @@ struct Known {
 struct Waiting {
     account: Uuid,
     method: Uuid,
-    known: Known,
+    known: AppState,
     wake: oneshot::Sender<()>,
 }
 
 impl AppWaits {
-    /// Apps that wait now: account, method, and what each knows, by the number of its wait.
-    fn now(&self) -> Vec<(u64, Uuid, Uuid, Known)> {
+    /// Returns the waiting apps: number of the wait, account, method, and known state.
+    fn now(&self) -> Vec<(u64, Uuid, Uuid, AppState)> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.iter().map(|(n, w)| (*n, w.account, w.method, w.known.clone())).collect()
     }
 
-    /// Wakes everybody, for good.
+    /// Wakes all waiting apps, and prevents new waits.
     fn close(&self) {
-        // Set first, so that later waiters see it; earlier ones are in the map.
+        // Set before the map is cleared, so that every later wait sees it.
         self.closed.store(true, Ordering::SeqCst);
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn wake(&self, number: u64) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        // The app may have gone meanwhile.
+        // The app may have disconnected.
         let _ = waiting.map(|waiting| waiting.wake.send(()));
     }
 }
 
-/// The wait of one app; it ends when this is dropped.
-struct Place<'w> {
+/// The wait of one app. Dropping it ends the wait.
+struct WaitGuard<'w> {
     waits: &'w AppWaits,
     number: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.waits.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
     }
 }
 
 impl Core {
-    /// What an app is asked now, and the database's time. Fails if its key was removed or replaced since the call.
-    pub async fn app_requests(&self, call: &AppCall) -> Result<(Vec<Asked>, Timestamp), FlowError> {
+    /// Returns the open requests of an app, and the database's time. Fails if the key was removed or replaced since the
+    /// call.
+    pub async fn app_requests(&self, call: &AppCall) -> Result<(Vec<OpenAppRequest>, Timestamp), FlowError> {
         let mut tx = self.store.begin().await?;
         let key = tx.get::<AppKey>(call.key.method).await?;
         if key.is_none_or(|key| key.thumbprint != call.key.thumbprint) {
             return Err(FlowError::Missing("app"));
         }
         let now = tx.now().await?;
-        // By account: it has an index of the open requests, and one open request at most.
+        // By account, which has an index of open requests. An account has at most one.
         let open = "where account = $1 and state = 'open' order by id";
-        let mut asked = vec![];
+        let mut found = vec![];
         let mut requests = tx.select::<AppRequest>(open, &[Value::Uuid(call.key.account)]).await?;
         requests.retain(|request| request.method == call.key.method);
         for request in requests {
@@ -119,58 +120,58 @@ impl Core {
             let account = tx.get::<Account>(request.account).await?;
             let product = account.ok_or(FlowError::Missing("account"))?.product;
             let other_network = is_other_network(call, &challenge);
-            asked.push(Asked { request, challenge, product, other_network });
+            found.push(OpenAppRequest { request, challenge, product, other_network });
         }
-        Ok((asked, now))
+        Ok((found, now))
     }
 
-    /// How many apps wait in this process.
+    /// The number of waiting apps in this process.
     pub fn waiting_apps(&self) -> usize {
         self.app_waits.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether the process stops, and waits end as they are.
-    pub fn waits_are_over(&self) -> bool {
+    /// Returns whether the process is shutting down.
+    pub fn waits_are_closed(&self) -> bool {
         self.app_waits.closed.load(Ordering::SeqCst)
     }
 
-    /// Returns when the app is asked something else than `seen`, has lost its key, or when the process stops. Works while [`Core::watch_apps`]
-    /// runs.
-    pub async fn app_changed(&self, key: &AppKey, seen: Option<Uuid>) {
+    /// Waits until the app's open request differs from `seen`, its key changes, or the process shuts down.
+    /// [`Core::watch_apps`] must run.
+    pub async fn wait_for_app_change(&self, key: &AppKey, seen: Option<Uuid>) {
         let (wake, woken) = oneshot::channel();
         let number = self.app_waits.count.fetch_add(1, Ordering::Relaxed);
-        let known = Known { thumbprint: key.thumbprint.clone(), request: seen };
+        let known = AppState { thumbprint: key.thumbprint.clone(), request: seen };
         let waiting = Waiting { account: key.account, method: key.method, known, wake };
         self.app_waits.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, waiting);
-        let _place = Place { waits: &self.app_waits, number };
-        if self.waits_are_over() {
+        let _guard = WaitGuard { waits: &self.app_waits, number };
+        if self.waits_are_closed() {
             return;
         }
-        // An error is a wake too: the map was cleared.
+        // An error also means a wake-up: the map was cleared.
         let _ = woken.await;
     }
 
-    /// Looks for changes, for all apps that wait, until `stop`.
+    /// Queries for changes for all waiting apps, until `stop` is cancelled.
     pub async fn watch_apps(&self, stop: CancellationToken) {
         loop {
             let changed = self.app_waits.changed.notified();
             tokio::pin!(changed);
-            // A commit during the look leads to another look.
+            // Registered before the query, so that a commit during the query causes another one.
             changed.as_mut().enable();
-            if let Err(e) = self.wake_apps().await {
-                tracing::debug!(reason = %e, "apps that wait learn of changes later");
+            if let Err(e) = self.wake_changed_apps().await {
+                tracing::debug!(reason = %e, "cannot query app requests: waiting apps are notified later");
             }
             tokio::select! {
                 () = stop.cancelled() => return self.app_waits.close(),
                 () = changed => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(QUERY_INTERVAL) => {}
             }
-            tokio::time::sleep(LOOK_GAP).await;
+            tokio::time::sleep(MIN_QUERY_INTERVAL).await;
         }
     }
 
-    async fn wake_apps(&self) -> Result<(), FlowError> {
-        // The waiting apps are read first: the query is then newer than what each of them has seen.
+    async fn wake_changed_apps(&self) -> Result<(), FlowError> {
+        // The waiting apps are read first, so the query is newer than their known states.
         let waiting = self.app_waits.now();
         if waiting.is_empty() {
             return Ok(());
@@ -179,8 +180,8 @@ impl Core {
         accounts.sort_unstable();
         accounts.dedup();
         let mut found = HashMap::new();
-        for group in accounts.chunks(GROUP) {
-            found.extend(self.look_at_apps(group).await?);
+        for group in accounts.chunks(ACCOUNTS_PER_QUERY) {
+            found.extend(self.query_apps(group).await?);
         }
         for (number, _, method, known) in waiting {
             if found.get(&method) != Some(&known) {
@@ -190,8 +191,8 @@ impl Core {
         Ok(())
     }
 
-    /// The apps of some accounts, by method: their keys, and their open requests.
-    async fn look_at_apps(&self, accounts: &[Uuid]) -> Result<Vec<(Uuid, Known)>, FlowError> {
+    /// Returns the state of the apps of these accounts, by method.
+    async fn query_apps(&self, accounts: &[Uuid]) -> Result<Vec<(Uuid, AppState)>, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;
         let places: Vec<String> = (2..accounts.len() + 2).map(|n| format!("${n}")).collect();
@@ -207,13 +208,13 @@ impl Core {
         let rows = tx.query(&sql, &values).await?;
         let known = |row: &Row| {
             let thumbprint = Some(row.text(1)).filter(|text| !text.is_empty()).map(str::to_owned);
-            Some((row.uuid(0)?, Known { thumbprint, request: row.uuid(2) }))
+            Some((row.uuid(0)?, AppState { thumbprint, request: row.uuid(2) }))
         };
         Ok(rows.iter().filter_map(known).collect())
     }
 }
 
-/// Whether the app calls from another network than the browser's, as far as both are known.
+/// Returns whether the app's network differs from the browser's, if both are known.
 pub(super) fn is_other_network(call: &AppCall, challenge: &Challenge) -> Option<bool> {
     Some(call.client_hash.as_ref()? != challenge.client_hash.as_ref()?)
 }

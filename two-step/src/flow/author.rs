@@ -1,4 +1,4 @@
-//! The author of a change to a user's settings: the user on our pages, or the back end of the product.
+//! The author of a change to a user's settings: the user on our pages, or the product's back end.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ pub enum Author {
         product: String,
         /// The product's id of the user.
         user: String,
-        /// The `jti` of a result for `confirm`. Needed while two-step verification is on.
+        /// The `jti` of a result for `confirm`. Required while two-step verification is on.
         proof: Option<Uuid>,
         /// The user's name, for authenticator apps.
         display_name: Option<String>,
@@ -36,7 +36,7 @@ impl From<&Visit> for Author {
 }
 
 impl Author {
-    /// As events name it.
+    /// The author's name in events.
     pub(super) fn actor(&self) -> &'static str {
         match self {
             Self::Visitor(_) => "user",
@@ -45,12 +45,12 @@ impl Author {
     }
 }
 
-/// The settings of a user, locked. A fresh proof was shown where one is needed.
+/// The locked settings of a user. If a fresh proof was required, it was given.
 pub(super) struct Settings {
     pub(super) account: Account,
-    /// Removed ones apart.
+    /// The methods that are not removed.
     pub(super) methods: Vec<Method>,
-    /// The visit to our pages; none over the API.
+    /// The visit to our pages; `None` over the API.
     pub(super) session: Option<Session>,
     /// The user's name, for authenticator apps.
     pub(super) display_name: Option<String>,
@@ -66,7 +66,7 @@ impl Settings {
 }
 
 impl Core {
-    /// Locks the settings that an author may change.
+    /// Locks the settings for a change by an author.
     pub(super) async fn settings(&self, tx: &mut Tx, by: &Author) -> Result<Settings, FlowError> {
         let actor = by.actor();
         match by {
@@ -99,7 +99,7 @@ impl Core {
         }
     }
 
-    /// Whether a proof is of a result for `confirm` that the product has had for a short time.
+    /// Returns whether a proof is from a result for `confirm` that the product redeemed recently.
     async fn is_fresh(
         &self, tx: &mut Tx, account: Uuid, jti: Option<Uuid>, now: Timestamp,
     ) -> Result<bool, FlowError> {

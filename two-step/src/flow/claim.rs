@@ -1,4 +1,4 @@
-//! A browser opens a challenge's URL.
+//! Claims a challenge for a browser that opens its URL.
 
 use std::net::IpAddr;
 
@@ -13,49 +13,49 @@ use crate::method::{Method, first};
 use crate::seal::{Hashed, Keys, same};
 use crate::store::{Tx, Value, new_id};
 
-/// What a browser brings with each request.
+/// The browser's part of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Visit {
-    /// The secret of its cookie; a new one where it had none.
+    /// The secret of its cookie, or a new one.
     pub browser: String,
-    /// The cookie of its device, as it came.
+    /// The device cookie, as it was sent.
     pub device: Option<String>,
-    /// Browser and system, for people.
+    /// Browser and system in words.
     pub agent: String,
-    /// Its address.
+    /// The client's address.
     pub client: Option<IpAddr>,
-    /// Its language. Messages use it where the product named none.
+    /// The browser's language. Messages use it if the product named none.
     pub locale: Option<String>,
 }
 
-/// The answer to a browser that opens a challenge's URL.
+/// The result of opening a challenge's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// The page of the challenge.
+    /// The browser shows the challenge's page.
     Open {
         /// Its id.
         challenge: Uuid,
     },
-    /// The device is trusted: the browser goes on.
+    /// The device is trusted, and the browser continues.
     Verified {
-        /// Where to.
+        /// The redirect URL.
         location: String,
     },
     /// The challenge has ended.
     Ended {
-        /// How.
+        /// The final state.
         state: ChallengeState,
-        /// The product that asked for it.
+        /// The product of the challenge.
         product: String,
     },
-    /// Another browser has it.
+    /// Another browser claimed it.
     OtherBrowser {
-        /// The product that asked for it.
+        /// The product of the challenge.
         product: String,
     },
 }
 
-/// The worth of a device's trust: a recognised browser has shown one code while the account was off, and no second factor.
+/// The strength of a trust. A recognised browser entered one code while the account was off, and no second factor.
 fn acr_of_trust(challenge: &Challenge) -> Acr {
     if challenge.purpose == Purpose::NewDevice { Acr::Confirm } else { Acr::Trusted }
 }
@@ -70,7 +70,7 @@ pub struct DeviceCookie {
 }
 
 impl DeviceCookie {
-    /// Reads a cookie that we made. None where it is forged or of another form.
+    /// Parses a cookie. Returns `None` if it is forged or malformed.
     pub fn read(keys: &Keys, text: &str) -> Option<Self> {
         let mut parts = text.split('.');
         let (id, generation, secret) = (parts.next()?, parts.next()?, parts.next()?);
@@ -78,7 +78,7 @@ impl DeviceCookie {
         (parts.next().is_none() && same(secret, &cookie.secret(keys))).then_some(cookie)
     }
 
-    /// The cookie of a device's current secret.
+    /// Returns the cookie with a device's current secret.
     pub fn write(keys: &Keys, device: &Device) -> String {
         let cookie = Self { id: device.id, generation: device.generation };
         format!("{}.{}.{}", cookie.id.simple(), cookie.generation, cookie.secret(keys))
@@ -90,7 +90,7 @@ impl DeviceCookie {
 }
 
 impl Core {
-    /// Gives a challenge to a browser. Returns what the browser does next, and its device's new cookie.
+    /// Claims a challenge for a browser. Returns the result and the new device cookie.
     pub async fn claim(&self, handle: &str, visit: &Visit) -> Result<(Claimed, Option<String>), FlowError> {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::ChallengeHandle, handle);
@@ -135,22 +135,22 @@ impl Core {
             let start = match challenge.purpose {
                 Purpose::NewDevice => {
                     let wanted = self.product(&locked.account.product)?.new_device_check.kind();
-                    // The newest: the product may have given another address since.
+                    // The newest address: the product may have sent another one since.
                     locked.methods.iter().rfind(|m| m.is_active() && Some(m.kind) == wanted)
                 }
                 _ => first(&locked.methods, email),
             };
-            // While the account is paused nothing is sent; the page has the method for afterwards.
+            // Nothing is sent while the account is paused. The page shows the method for later.
             challenge.method = start.map(|m| m.id);
             if let Some(method) = start.filter(|_| locked.account.pause(locked.now).is_none()) {
-                // A refusal is no error: the page says when, and offers other ways.
+                // A refused send is not an error. The page shows when a send is possible, and other methods.
                 let _ = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), None).await?;
             }
         }
         tx.update(&challenge).await?;
         tx.commit().await?;
         if trusted.is_some() {
-            self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
+            self.metrics.count_proof(&locked.account.product, challenge.purpose, challenge.proof);
         }
         let claimed = match self.location(&challenge) {
             Some(location) => Claimed::Verified { location },
@@ -159,7 +159,7 @@ impl Core {
         Ok((claimed, cookie))
     }
 
-    /// Verifies a challenge without pages by the trust of its device. Returns the signed result.
+    /// Verifies a challenge without pages by a trusted device. Returns the signed result.
     pub(super) async fn trusted_directly(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
     ) -> Result<String, FlowError> {
@@ -171,7 +171,7 @@ impl Core {
         result.ok_or(FlowError::Missing("challenge"))
     }
 
-    /// Judges the cookie of a device, and rotates it. Returns the device if the account trusts it, and its new cookie.
+    /// Checks and rotates a device cookie. Returns the device if the account trusts it, and the new cookie.
     pub(super) async fn present(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, visit: &Visit,
     ) -> Result<(Option<Uuid>, Option<String>), FlowError> {
@@ -193,7 +193,7 @@ impl Core {
         let kind = match challenge.purpose {
             Purpose::SignIn => TrustKind::Trusted,
             Purpose::NewDevice => TrustKind::Recognised,
-            // Settings, enrolments and confirmations always ask.
+            // Settings, enrolments and confirmations always need a proof.
             Purpose::Confirm | Purpose::Settings | Purpose::Enrol => {
                 return Ok((None, Some(DeviceCookie::write(&self.keys, &device))));
             }
@@ -215,7 +215,7 @@ impl Core {
         }
     }
 
-    /// Writes down that a device was enough.
+    /// Marks a challenge as verified by a trusted device.
     pub(super) async fn verified_by_trust(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge,
     ) -> Result<(), FlowError> {
@@ -223,12 +223,12 @@ impl Core {
         self.event(tx, &locked.account, "challenge.verified", "user", data, locked.now).await
     }
 
-    /// Somebody has a copy of the cookie: no account trusts the device any more.
+    /// Ends the trust of all accounts in a device whose cookie was copied.
     async fn end_replayed(&self, tx: &mut Tx, locked: &Locked, device: &Device) -> Result<(), FlowError> {
         let of_device = [Value::Uuid(device.id)];
         let trusting = tx.select::<Trust>("where device = $1 order by account", &of_device).await?;
         let trusts = tx.execute("delete from trust where device = $1", &of_device).await?;
-        tracing::warn!(device = %device.id, trusts, "a device's old cookie was replayed: its trusts have ended");
+        tracing::warn!(device = %device.id, trusts, "an old device cookie was replayed: the device's trusts have ended");
         self.event(
             tx,
             &locked.account,
@@ -242,7 +242,7 @@ impl Core {
         let mut others: Vec<Uuid> = trusting.iter().map(|t| t.account).collect();
         others.dedup();
         for id in others.into_iter().filter(|id| *id != locked.account.id) {
-            // Read without locks: those of other accounts may be held in another order.
+            // Read without locks. Transactions of other accounts may hold them in another order.
             let Some(account) = tx.get::<Account>(id).await? else { continue };
             let kept = "where account = $1 and state <> 'removed' order by id";
             let methods = tx.select::<Method>(kept, &[Value::Uuid(id)]).await?;
@@ -253,7 +253,7 @@ impl Core {
         Ok(())
     }
 
-    /// Trusts the browser for an account. Returns its device and the cookie to give.
+    /// Trusts the browser for an account. Returns the device and the new cookie.
     pub(super) async fn trust(
         &self, tx: &mut Tx, locked: &Locked, kind: TrustKind, visit: &Visit,
     ) -> Result<(Uuid, String), FlowError> {

@@ -1,4 +1,4 @@
-//! Counts against limits, in the transaction that acts: exactly N pass.
+//! Counts against limits inside the transaction that acts. The limits are exact.
 
 use jiff::Timestamp;
 
@@ -8,13 +8,13 @@ use crate::limit::{Rule, Times};
 use crate::seal::{Hashed, Keys};
 use crate::store::{Counter, Record, Tx, Value};
 
-/// One limit and its subject.
+/// A limit and its subject.
 pub(super) struct Count<'a> {
     /// The limit's name.
     pub(super) name: &'static str,
-    /// Whose: an account's id, a number, an address.
+    /// The subject: an account's id, a number or an address.
     pub(super) subject: String,
-    /// The rules; all must have room.
+    /// The rules. All must allow the event.
     pub(super) rules: &'a [Rule],
 }
 
@@ -24,7 +24,7 @@ impl Count<'_> {
     }
 }
 
-/// Counts one more of each, if all have room. Returns until when one of them is full, and then counts nothing.
+/// Counts an event for each limit if all allow it. Otherwise counts nothing and returns until when a limit is reached.
 pub(super) async fn count(
     tx: &mut Tx, keys: &Keys, counts: &[Count<'_>], now: Timestamp,
 ) -> Result<Option<Timestamp>, FlowError> {
@@ -43,13 +43,13 @@ pub(super) async fn count(
     Ok(None)
 }
 
-/// Forgets what was counted.
+/// Resets a counter.
 pub(super) async fn clear(tx: &mut Tx, keys: &Keys, limit: &Count<'_>) -> Result<(), FlowError> {
     Ok(tx.delete::<Counter>(limit.key(keys)).await?)
 }
 
-/// Until when one of them is full. Counts nothing.
-pub(super) async fn full(
+/// Returns until when a limit is reached. Counts nothing.
+pub(super) async fn limited_until(
     tx: &mut Tx, keys: &Keys, counts: &[Count<'_>], now: Timestamp,
 ) -> Result<Option<Timestamp>, FlowError> {
     let mut until = None;
@@ -62,7 +62,7 @@ pub(super) async fn full(
     Ok(until)
 }
 
-/// Locks the counters in the order of their keys, so that no two transactions wait for each other.
+/// Locks the counters in the order of their keys, so that transactions cannot deadlock.
 async fn lock<'a>(
     tx: &mut Tx, keys: &Keys, counts: &[Count<'a>], now: Timestamp,
 ) -> Result<Vec<(Times, Counter, &'a [Rule])>, FlowError> {
@@ -78,7 +78,7 @@ async fn lock<'a>(
     Ok(locked)
 }
 
-/// Makes or locks a counter. One statement does both: a sweep may delete an expired counter between two.
+/// Creates or locks a counter in one statement. Between two statements a sweep could delete an expired counter.
 async fn lock_one(tx: &mut Tx, key_hash: String, now: Timestamp) -> Result<Counter, FlowError> {
     let sql = "insert into counter (key_hash, times, expires_at) values ($1, '[]', $2) \
                on conflict (key_hash) do update set key_hash = excluded.key_hash returning key_hash, times, expires_at";
@@ -87,8 +87,8 @@ async fn lock_one(tx: &mut Tx, key_hash: String, now: Timestamp) -> Result<Count
     Ok(Counter::from_row(row)?)
 }
 
-/// Lets one transaction at a time pass for a name and a subject, until it ends. For rules that count rows.
-pub(super) async fn hold(
+/// Serialises transactions by name and subject until they end. For rules that count rows.
+pub(super) async fn lock_subject(
     tx: &mut Tx, keys: &Keys, name: &str, subject: &str, now: Timestamp,
 ) -> Result<(), FlowError> {
     let key = keys.hash(Hashed::Counter, &[name.as_bytes(), subject.as_bytes()]);

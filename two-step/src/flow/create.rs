@@ -1,4 +1,4 @@
-//! A back end creates a challenge.
+//! Creates challenges for back ends.
 
 use std::net::IpAddr;
 
@@ -12,55 +12,55 @@ use crate::method::{Method, WRONG_CODES};
 use crate::seal::{Hashed, random_token};
 use crate::store::{Tx, Value, new_id};
 
-/// Characters that `state` and `nonce` may have.
+/// Maximum length of `state` and `nonce`, in characters.
 const MAX_OPAQUE_CHARS: usize = 512;
-/// Characters that a language tag may have (RFC 5646, section 4.4.1).
+/// Maximum length of a language tag, in characters (RFC 5646, section 4.4.1).
 const MAX_LOCALE_CHARS: usize = 35;
 
-/// A challenge to create.
+/// The parameters of a challenge.
 #[derive(Debug, Clone, Default)]
 pub struct NewChallenge {
     /// The product's id of the user.
     pub user: String,
-    /// To confirm something, instead of signing in.
+    /// Whether the purpose is a confirmation instead of a sign-in.
     pub confirm: bool,
-    /// Where the browser goes afterwards; none: the challenge is used over the API alone.
+    /// The return URL; `None`: the challenge is used over the API only.
     pub return_url: Option<String>,
-    /// Given back in the URL.
+    /// Returned unchanged in the URL.
     pub state: Option<String>,
-    /// Given back in the result.
+    /// Returned unchanged in the result.
     pub nonce: Option<String>,
-    /// The browser's address.
+    /// The client's address.
     pub client_ip: Option<IpAddr>,
     /// Language of the pages.
     pub locale: Option<String>,
-    /// The token of a trusted device, as an earlier challenge gave it. Only without pages.
+    /// The token of a trusted device from an earlier challenge. Only without pages.
     pub device_token: Option<String>,
-    /// Browser and system, as the list of devices shows them.
+    /// Browser and system in words, for the list of devices.
     pub device_label: Option<String>,
-    /// Where the browser is, if the product knows. The app shows it.
+    /// The browser's location, if the product knows it. The app shows it.
     pub place: Option<String>,
 }
 
-/// The answer to a request for a challenge.
+/// The result of creating a challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
-    /// The account is off: the password alone signs in.
+    /// The account is off, so no second step is needed.
     NotRequired,
-    /// The browser goes to the URL.
+    /// A challenge was created.
     Challenge {
-        /// Our id.
+        /// The id.
         id: Uuid,
-        /// Where the browser goes; the secret in it works for one browser.
+        /// The challenge's URL. Its secret works for one browser.
         url: String,
-        /// When it ends unless somebody opens it.
+        /// When it expires unless a browser opens it.
         expires_at: Timestamp,
-        /// The device's new token, if the product named one that we know.
+        /// The device's new token, if the product sent a valid one.
         device_token: Option<String>,
     },
-    /// The device is trusted: the challenge is verified already.
+    /// The device is trusted, so the challenge is verified.
     Trusted {
-        /// Our id.
+        /// The id.
         id: Uuid,
         /// The signed result.
         result: String,
@@ -93,7 +93,7 @@ impl Core {
             // A hundred wrong codes pause a method. They must not turn the check off.
             let checks =
                 |m: &Method| Some(m.kind) == wanted && (m.is_active() || m.is_paused_for(WRONG_CODES));
-            // There is nothing to confirm with: the check is of sign-ins.
+            // The check of unknown browsers is for sign-ins only. There is no method to confirm with.
             if new.confirm || !methods.iter().any(checks) {
                 tx.commit().await?;
                 return Ok(Created::NotRequired);
@@ -126,18 +126,18 @@ impl Core {
                 challenge.device = trusted;
                 let result = self.trusted_directly(&mut tx, &locked, &mut challenge).await?;
                 tx.commit().await?;
-                self.metrics.asked(product, purpose);
-                self.metrics.proved(product, purpose, challenge.proof);
+                self.metrics.count_challenge(product, purpose);
+                self.metrics.count_proof(product, purpose, challenge.proof);
                 return Ok(Created::Trusted { id: challenge.id, result, device_token });
             }
         }
         tx.commit().await?;
-        self.metrics.asked(product, purpose);
+        self.metrics.count_challenge(product, purpose);
         let url = format!("{}/c/{handle}", self.config().public_url.as_str());
         Ok(Created::Challenge { id: challenge.id, url, expires_at: challenge.expires_at, device_token })
     }
 
-    /// The account of a user, locked; made where there is none.
+    /// Locks the account of a user. Creates it if it does not exist.
     pub(super) async fn account(&self, tx: &mut Tx, product: &str, user: &str) -> Result<Account, FlowError> {
         if !is_user_ref(user) {
             return Err(FlowError::invalid(
@@ -157,7 +157,7 @@ impl Core {
         tx.select_locked::<Account>(find, &by_name).await?.pop().ok_or(FlowError::Missing("account"))
     }
 
-    /// A return URL is one of the product's list, character for character.
+    /// Checks that a return URL is on the product's list, character by character.
     pub(super) fn check_return_url(&self, product: &str, url: &str) -> Result<(), FlowError> {
         let listed = self.product(product)?.return_urls.iter().any(|u| u == url);
         if listed {
@@ -177,7 +177,7 @@ pub(super) fn check_opaque(field: &'static str, text: Option<&str>) -> Result<()
     }
 }
 
-/// Characters of a display name: a QR code has room for so many in any script.
+/// Maximum length of a display name, in characters: it fits into a QR code in any script.
 pub(super) const MAX_NAME_CHARS: usize = 64;
 
 pub(super) fn check_display_name(name: Option<&str>) -> Result<(), FlowError> {

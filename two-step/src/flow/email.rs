@@ -1,4 +1,4 @@
-//! E-mail addresses: added by the user, who types a code, or given by the product, which has validated them.
+//! E-mail addresses. The user adds one and types a code, or the product sends one that it has validated.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -36,7 +36,7 @@ impl Core {
         self.enrol(tx, &settings, &method, None).await
     }
 
-    /// Keeps an address that the product has validated, as if its code had been typed in a visit.
+    /// Stores an address that the product validated, as if the user had verified it.
     pub(super) async fn keep_email(
         &self, tx: &mut Tx, account: &Account, visit: Uuid, address: &str, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -45,7 +45,7 @@ impl Core {
         let all = tx.select_locked::<Method>(known, &[Value::Uuid(account.id)]).await?;
         let (mut same, others): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|m| m.target_hash.as_ref() == Some(&hash));
-        // The user has another address at the product now.
+        // The product has another address of the user now.
         for mut earlier in others.into_iter().filter(|m| m.from_product) {
             self.notify(tx, account, std::slice::from_ref(&earlier), "method_removed", now).await?;
             self.remove_method(tx, &mut earlier, "product", now).await?;
@@ -74,12 +74,12 @@ impl Core {
     }
 }
 
-/// Whether a text is an e-mail address that a message can have as its recipient (RFC 5321, section 4.5.3.1.3).
+/// Returns whether a text is an e-mail address that can be a recipient (RFC 5321, section 4.5.3.1.3).
 pub(super) fn is_address(text: &str) -> bool {
     text.len() <= 254 && text.parse::<lettre::Address>().is_ok()
 }
 
-/// The first letter and the domain: `a•••@shop.example`.
+/// Masks an address to its first letter and its domain: `a•••@shop.example`.
 fn mail_hint(address: &str) -> String {
     let (local, domain) = address.rsplit_once('@').unwrap_or((address, ""));
     format!("{}•••@{domain}", local.chars().next().unwrap_or('•'))

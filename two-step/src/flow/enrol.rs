@@ -1,4 +1,4 @@
-//! A user adds a method. It is pending until its first code was entered.
+//! Adds methods for a user. A method is pending until its first code is verified.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -18,36 +18,36 @@ use crate::seal::{Hashed, Sealed};
 use crate::store::{Tx, Value, new_id};
 use crate::totp;
 
-/// Why no method is added.
+/// Why a method was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddRefused {
-    /// The number cannot get codes.
+    /// The number cannot receive codes.
     Number(BadNumber),
-    /// The account has it already.
+    /// The account already has it.
     Known,
     /// Too many accounts have this number.
     Shared,
-    /// The account has as many authenticators as it may.
+    /// The account has the maximum number of authenticators.
     TooMany,
-    /// A limit is full, or the first code cannot be sent.
+    /// A limit is reached, or the first code cannot be sent.
     Send {
-        /// Why.
+        /// The reason.
         refused: SendRefused,
-        /// The end of the enrolment, where there is one.
+        /// The end of the enrolment, if there is one.
         expires_at: Timestamp,
         /// The database's time.
         now: Timestamp,
     },
-    /// No address.
+    /// Not an e-mail address.
     Address,
 }
 
-/// An authenticator that is to be set up.
+/// An authenticator in set-up.
 #[derive(Debug)]
 pub struct NewAuthenticator {
-    /// Its method.
+    /// The method.
     pub method: Uuid,
-    /// The challenge that its first code answers.
+    /// The challenge that verifies its first code.
     pub challenge: Uuid,
     /// The key in base32.
     pub key: Zeroizing<String>,
@@ -56,7 +56,7 @@ pub struct NewAuthenticator {
 }
 
 impl Core {
-    /// Adds a phone, and sends its first code. Returns the challenge that the code answers.
+    /// Adds a phone, and sends its first code. Returns the challenge that verifies the code.
     pub async fn add_phone(
         &self, by: impl Into<Author>, typed: &str, country: &str, channel: Channel,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
@@ -103,7 +103,7 @@ impl Core {
         self.enrol(tx, &settings, &method, Some(channel)).await
     }
 
-    /// Whether as many accounts as may have a number have it already, one account apart.
+    /// Returns whether the maximum number of other accounts already has a number.
     pub(super) async fn has_too_many_accounts(
         &self, tx: &mut Tx, target_hash: &str, account: Uuid,
     ) -> Result<bool, FlowError> {
@@ -113,13 +113,13 @@ impl Core {
         Ok(others.first().map_or(0, |r| r.int(0)) >= most)
     }
 
-    /// Begins an enrolment: a challenge that only this method's code answers.
+    /// Starts an enrolment: a challenge that accepts only codes of this method.
     pub(super) async fn enrol(
         &self, tx: Tx, settings: &Settings, method: &Method, channel: Option<Channel>,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
         let (challenge, sent) = self.send_first(tx, settings, method, channel).await?;
         Ok(match sent {
-            // A code went out moments ago: its page says when the next one can.
+            // A code was sent moments ago. Its page shows when the next send is possible.
             Err(SendRefused::Limited { .. }) if challenge.sends > 0 => Ok(challenge.id),
             Err(refused) => {
                 Err(AddRefused::Send { refused, expires_at: challenge.expires_at, now: settings.now })
@@ -128,7 +128,7 @@ impl Core {
         })
     }
 
-    /// Sends a code that only this method's challenge takes.
+    /// Sends the first code of an enrolment.
     async fn send_first(
         &self, mut tx: Tx, settings: &Settings, method: &Method, channel: Option<Channel>,
     ) -> Result<(Challenge, Result<(), SendRefused>), FlowError> {
@@ -156,7 +156,7 @@ impl Core {
         Ok((challenge, sent))
     }
 
-    /// Sends a test code to a phone or a mailbox. Nobody need type it.
+    /// Sends a test code to a phone or mailbox. It does not have to be entered.
     pub async fn send_test(&self, visit: &Visit, method: Uuid) -> Result<Result<(), SendRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
         let settings = self.settings(&mut tx, &visit.into()).await?;
@@ -166,7 +166,7 @@ impl Core {
         Ok(self.send_first(tx, &settings, &method, method.channel).await?.1)
     }
 
-    /// Sends a code of a method that waits for one, or of a phone that was kept while two-step verification was off.
+    /// Sends a code for a pending method, or for a phone that was kept while two-step verification was off.
     pub async fn enrol_again(
         &self, by: impl Into<Author>, method: Uuid, channel: Option<Channel>,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
@@ -177,7 +177,7 @@ impl Core {
         if method.state == MethodState::Active && settings.account.is_on() {
             return Err(FlowError::Missing("method"));
         }
-        // An unconfirmed method of another visit is shown to nobody else.
+        // A pending method of another visit stays hidden.
         let elsewhere = match settings.visit().filter(|_| method.state == MethodState::Pending) {
             Some(visit) => self.enrolment_in(&mut tx, visit, method.id).await?.is_none(),
             None => false,
@@ -188,7 +188,7 @@ impl Core {
         self.enrol(tx, &settings, &method, channel.or(method.channel)).await
     }
 
-    /// The enrolment of a method in the visitor's session.
+    /// Returns the enrolment of a method in the visitor's session.
     pub async fn enrolment(&self, visit: &Visit, method: Uuid) -> Result<Uuid, FlowError> {
         let mut tx = self.store.begin().await?;
         let visitor = self.visitor_in(&mut tx, visit).await?;
@@ -196,7 +196,7 @@ impl Core {
         found.ok_or(FlowError::Missing("method"))
     }
 
-    /// The enrolment of a method over the API.
+    /// Returns the enrolment of a method over the API.
     pub async fn enrolment_of(&self, product: &str, user: &str, method: Uuid) -> Result<Uuid, FlowError> {
         let mut tx = self.store.begin().await?;
         let account = find(&mut tx, product, user).await?;
@@ -231,8 +231,8 @@ impl Core {
         count(tx, &self.keys, &counts, settings.now).await
     }
 
-    /// The method of a kind that waits for its first code in this visit. One of another visit is never shown: whoever knows the
-    /// password could wait for the user to make a key usable that they know. A back end gets a key once.
+    /// Returns the pending method of a kind in this visit. Methods of other visits stay hidden: an attacker with the
+    /// password could let the user activate a key that the attacker knows. A back end gets a key once.
     pub(super) async fn pending_here(
         &self, tx: &mut Tx, settings: &Settings, kind: Kind,
     ) -> Result<Option<Method>, FlowError> {
@@ -251,7 +251,7 @@ impl Core {
         Ok(found.map(|c| c.id))
     }
 
-    /// Another attempt takes the place of one that was never finished.
+    /// Deletes an unfinished method that a new attempt replaces.
     pub(super) async fn drop_pending(
         &self, tx: &mut Tx, settings: &Settings, kind: Kind,
     ) -> Result<(), FlowError> {
@@ -261,7 +261,7 @@ impl Core {
         Ok(())
     }
 
-    /// Adds an authenticator, or shows again the one that waits for its first code.
+    /// Adds an authenticator, or returns the pending one.
     pub async fn add_authenticator(
         &self, by: impl Into<Author>,
     ) -> Result<Result<NewAuthenticator, AddRefused>, FlowError> {
@@ -290,7 +290,7 @@ impl Core {
         Ok(challenge.map(|challenge| NewAuthenticator { method: method.id, challenge, key: text, uri }))
     }
 
-    /// A method became usable: it is written down, and told to the others while two-step verification is on.
+    /// Activates a method, writes the event, and sends a notice to the other methods while two-step verification is on.
     pub(super) async fn enrolled(
         &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
     ) -> Result<(), FlowError> {

@@ -1,4 +1,4 @@
-//! Somebody enters a code.
+//! Checks entered codes.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -17,19 +17,19 @@ use crate::method::{Kind, WRONG_CODES};
 use crate::seal::same;
 use crate::store::{Tx, Value};
 
-/// The actor on a challenge.
+/// The requester of an action on a challenge.
 #[derive(Debug, Clone)]
-pub enum Who {
+pub enum Requester {
     /// The browser that claimed it.
     Browser(Visit),
     /// The back end of a product.
     Product(String),
-    /// An app that answers what it is asked. Its request was checked before.
+    /// An app that answers a request. Its signature was checked before.
     App,
 }
 
-impl Who {
-    /// Whether the challenge is theirs. To others it does not exist.
+impl Requester {
+    /// Fails with [`FlowError::Missing`] unless the challenge belongs to the requester.
     pub(super) fn must_own(
         &self, core: &Core, account: &Account, challenge: &Challenge,
     ) -> Result<(), FlowError> {
@@ -48,58 +48,58 @@ impl Who {
 /// An entry.
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
-    /// As it was typed.
+    /// The typed text.
     pub text: String,
-    /// The method it is meant for; none: the one that is shown.
+    /// The method that it is for; `None`: the one that the page shows.
     pub method: Option<Uuid>,
-    /// Whether the device is to be trusted.
+    /// Whether to trust the device.
     pub trust: bool,
-    /// The device's token, as the product kept it. Only without pages; browsers bring a cookie.
+    /// The device's token that the product stored. Only without pages; browsers send a cookie.
     pub device_token: Option<String>,
 }
 
-/// The answer to an entry.
+/// The result of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entered {
-    /// Right.
+    /// The code is right.
     Verified {
-        /// Where the browser goes; none over the API without a return URL.
+        /// The redirect URL; `None` over the API without a return URL.
         location: Option<String>,
-        /// The cookie of the device, or over the API its token, if it is trusted now.
+        /// The device's cookie, or over the API its token, if the device is trusted now.
         cookie: Option<String>,
-        /// The signed result; over the API alone.
+        /// The signed result, over the API only.
         result: Option<String>,
-        /// The code that takes the place of a recovery code that was used.
+        /// The recovery code that replaces the used one.
         new_recovery_code: Option<Zeroizing<String>>,
     },
-    /// Wrong.
+    /// The code is wrong.
     Wrong {
-        /// Entries that are left.
+        /// Entries left.
         left: u32,
-        /// Seconds that an authenticator's clock is behind, if that is why.
+        /// Seconds that an authenticator's clock is behind, if that is the cause.
         clock_behind_s: Option<i64>,
-        /// Whether no code of the method that is shown is live any more.
+        /// Whether the method of the page has no live code left.
         expired: bool,
     },
-    /// No code: it has not six digits. Not counted.
+    /// The entry is not a code. Not counted.
     Unreadable,
-    /// Not looked at: the account is paused.
+    /// The account is paused, so nothing was checked.
     Paused {
-        /// Until then.
+        /// When the pause ends.
         until: Timestamp,
         /// The database's time.
         now: Timestamp,
     },
-    /// Not looked at: the challenge has ended.
+    /// The challenge has ended, so nothing was checked.
     Ended {
-        /// How.
+        /// The final state.
         state: ChallengeState,
-        /// Seconds until the account's pause ends; none where it is not paused.
+        /// Seconds until the account's pause ends; `None` without a pause.
         paused_s: Option<u64>,
     },
 }
 
-/// Whether the method that is shown gets codes, and none that was sent is live.
+/// Returns whether the method of the page receives codes, and none of them is live.
 fn has_expired(locked: &Locked, challenge: &Challenge, codes: &[Code]) -> bool {
     let shown = challenge.method.and_then(|id| locked.method(id));
     let gets_codes = shown.filter(|m| matches!(m.kind, Kind::Phone | Kind::Email));
@@ -109,7 +109,7 @@ fn has_expired(locked: &Locked, challenge: &Challenge, codes: &[Code]) -> bool {
 }
 
 impl Entered {
-    /// How the challenge has ended, where that is why the entry was not looked at.
+    /// Returns the final state of the challenge, if it ended before the entry.
     pub fn ended(&self) -> Option<ChallengeState> {
         if let Self::Ended { state, .. } = self { Some(*state) } else { None }
     }
@@ -120,36 +120,36 @@ pub(super) fn ended(challenge: &Challenge, account: &Account, now: Timestamp) ->
     Entered::Ended { state: challenge.state, paused_s }
 }
 
-/// A code that fits.
+/// A code that matches.
 pub(super) struct Match {
     pub(super) method: Uuid,
     pub(super) proof: Proof,
     pub(super) group: Option<Uuid>,
     pub(super) totp_step: Option<i64>,
-    /// Whether an app approved it, or fetched its code, from another network than the browser's.
+    /// Whether an app on another network than the browser's approved it or fetched its code.
     pub(super) other_network: bool,
 }
 
 impl Match {
-    /// A match of a method, by a proof.
+    /// Creates a match of a method with a proof.
     pub(super) fn of(method: Uuid, proof: Proof) -> Self {
         Self { method, proof, group: None, totp_step: None, other_network: false }
     }
 }
 
 impl Core {
-    /// Checks an entry. Exactly as many wrong ones pass as the limits allow, and one right one.
-    pub async fn enter(&self, challenge: Uuid, who: &Who, entry: &Entry) -> Result<Entered, FlowError> {
-        let (entered, account) = self.look_at_entry(challenge, who, entry).await?;
+    /// Checks an entry. The limits are exact: for wrong entries, and for one right entry.
+    pub async fn enter(&self, challenge: Uuid, who: &Requester, entry: &Entry) -> Result<Entered, FlowError> {
+        let (entered, account) = self.check_entry(challenge, who, entry).await?;
         if let Some(account) = account {
-            self.metrics.typed(&account.product, &entered);
+            self.metrics.count_entry(&account.product, &entered);
         }
         Ok(entered)
     }
 
-    /// Also returns the account, unless the entry was answered before.
-    async fn look_at_entry(
-        &self, challenge: Uuid, who: &Who, entry: &Entry,
+    /// Also returns the account, unless the answer is a repeated one.
+    async fn check_entry(
+        &self, challenge: Uuid, who: &Requester, entry: &Entry,
     ) -> Result<(Entered, Option<Account>), FlowError> {
         let typed = Typed::read(&entry.text);
         let slow = match &typed {
@@ -176,14 +176,14 @@ impl Core {
         }
         let is_for_nothing = match &typed {
             Typed::Unreadable => true,
-            // Eight digits are a code only while one from support is out.
+            // Eight digits count as a code only while a code from support is live.
             Typed::Support(_) => !self.awaits_support_code(&mut tx, &locked).await?,
             Typed::Code(_) | Typed::Recovery(_) => false,
         };
         if is_for_nothing {
             return Ok((Entered::Unreadable, Some(locked.account)));
         }
-        // Slow hashes were counted before they were made.
+        // Slow hashes were counted before they were computed.
         if slow.is_none() {
             self.count_entry(&mut tx, &challenge, locked.now).await?;
         }
@@ -196,7 +196,7 @@ impl Core {
             .await?;
         let (found, clock_behind_s) = match &typed {
             Typed::Code(digits) => self.find_code(&mut tx, &locked, &challenge, &codes, digits).await?,
-            // An enrolment takes the code of its own method alone.
+            // An enrolment accepts codes of its own method only.
             Typed::Recovery(_) | Typed::Support(_) if challenge.purpose == Purpose::Enrol => (None, None),
             Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_ref()).await?, None),
             Typed::Support(digits) => {
@@ -210,11 +210,13 @@ impl Core {
             None => false,
         };
         let mut entered = match found {
-            Some(found) if shared => self.give_up(&mut tx, &locked, &mut challenge, found.method).await?,
+            Some(found) if shared => {
+                self.cancel_shared_enrolment(&mut tx, &locked, &mut challenge, found.method).await?
+            }
             None => {
                 let compared = self.compared_with(&locked, &challenge, &codes, &typed);
                 let expired = has_expired(&locked, &challenge, &codes);
-                let wrong = self.wrong(&mut tx, &mut locked, &mut challenge, &compared).await?;
+                let wrong = self.count_wrong_entry(&mut tx, &mut locked, &mut challenge, &compared).await?;
                 match wrong {
                     Some(left) => Entered::Wrong { left, clock_behind_s, expired },
                     None => ended(&challenge, &locked.account, locked.now),
@@ -224,7 +226,8 @@ impl Core {
                 if let Typed::Code(digits) = &typed {
                     challenge.answer_hash = Some(self.code_hash(challenge.id, digits.expose()));
                 }
-                self.right(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes, slow).await?
+                self.accept_entry(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes, slow)
+                    .await?
             }
         };
         self.add_result(&mut tx, &locked, &mut challenge, who, &mut entered).await?;
@@ -232,12 +235,12 @@ impl Core {
         tx.update(&challenge).await?;
         tx.commit().await?;
         if let Entered::Verified { .. } = &entered {
-            self.metrics.proved(&locked.account.product, challenge.purpose, challenge.proof);
+            self.metrics.count_proof(&locked.account.product, challenge.purpose, challenge.proof);
         }
         Ok((entered, Some(locked.account)))
     }
 
-    /// Counts an entry at the address of the challenge's client.
+    /// Counts an entry for the client's address of the challenge.
     pub(super) async fn count_entry(
         &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -249,32 +252,33 @@ impl Core {
         }
     }
 
-    /// A back end that verifies a challenge itself gets the result at once, in the transaction that verified it.
+    /// A back end that verifies a challenge gets the result in the same transaction.
     async fn add_result(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, who: &Who, entered: &mut Entered,
+        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, who: &Requester,
+        entered: &mut Entered,
     ) -> Result<(), FlowError> {
-        if let (Who::Product(_), Entered::Verified { result, .. }) = (who, entered) {
+        if let (Requester::Product(_), Entered::Verified { result, .. }) = (who, entered) {
             *result = self.result_directly(tx, locked, challenge).await?;
         }
         Ok(())
     }
 
-    /// The same right answer sent twice gets the first answer again, until a minute after its ticket was redeemed.
+    /// Repeats the first answer for the same right code, until a minute after its ticket was redeemed.
     async fn entered_again(
-        &self, tx: &mut Tx, challenge: &Challenge, who: &Who, typed: &Typed, now: Timestamp,
+        &self, tx: &mut Tx, challenge: &Challenge, who: &Requester, typed: &Typed, now: Timestamp,
     ) -> Result<Option<Entered>, FlowError> {
         let (Typed::Code(digits), Some(right)) = (typed, &challenge.answer_hash) else { return Ok(None) };
         let location = match who {
-            Who::Browser(_) if challenge.is_answered(now) && challenge.ticket_hash.is_some() => {
+            Requester::Browser(_) if challenge.is_answered(now) && challenge.ticket_hash.is_some() => {
                 self.location(challenge)
             }
-            Who::Product(_) if challenge.is_answered_directly(now) => None,
-            Who::Browser(_) | Who::Product(_) | Who::App => return Ok(None),
+            Requester::Product(_) if challenge.is_answered_directly(now) => None,
+            Requester::Browser(_) | Requester::Product(_) | Requester::App => return Ok(None),
         };
         if !same(right, &self.code_hash(challenge.id, digits.expose())) {
             return Ok(None);
         }
-        // The browser may have given up the first answer, and its cookie with it.
+        // The browser may have lost the first answer, and its cookie with it.
         let device = match challenge.device {
             Some(id) => tx.get::<Device>(id).await?,
             None => None,
@@ -283,8 +287,8 @@ impl Core {
         Ok(Some(Entered::Verified { location, cookie, result: None, new_recovery_code: None }))
     }
 
-    /// Counts a wrong entry. Returns how many are left, or nothing where the challenge is locked.
-    pub(super) async fn wrong(
+    /// Counts a wrong entry. Returns the entries left, or `None` if the challenge is locked.
+    pub(super) async fn count_wrong_entry(
         &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, compared: &[Uuid],
     ) -> Result<Option<u32>, FlowError> {
         let now = locked.now;
@@ -295,13 +299,13 @@ impl Core {
         }
         let shown = challenge.method.and_then(|id| locked.method(id));
         let is = |id: &Uuid, kind: Kind| locked.method(*id).is_some_and(|m| m.kind == kind);
-        // Digits of a page that were typed into an app were in no text.
+        // Digits of a page that were typed into an app were not sent in a text.
         let in_app = !compared.is_empty() && compared.iter().all(|id| is(id, Kind::App));
         if !in_app && shown.is_none_or(|m| m.kind != Kind::Totp) {
-            self.tell_wrong(tx, challenge, now).await?;
+            self.report_wrong_code(tx, challenge, now).await?;
         }
         for method in wrong.methods_paused {
-            self.tell_pause(tx, locked, method, WRONG_CODES).await?;
+            self.notify_pause(tx, locked, method, WRONG_CODES).await?;
         }
         if wrong.left == 0 {
             let data = json!({"challenge": challenge.id});

@@ -1,4 +1,4 @@
-//! Six digits as an entry: looked up among the live codes, or held against an authenticator's key.
+//! Finds a six-digit entry among the live codes, or checks it with an authenticator's key.
 
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::store::{Dispatch, Tx, Value};
 use crate::totp::{self, Checked};
 
 impl Core {
-    /// A code among the live ones, or the authenticator's where one is shown.
+    /// Returns the matching live code, or the matching authenticator if the page shows one.
     pub(super) async fn find_code(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &Digits,
     ) -> Result<(Option<Match>, Option<i64>), FlowError> {
@@ -27,7 +27,7 @@ impl Core {
                 let proof = match method.kind {
                     Kind::Email => Proof::Email,
                     Kind::App => Proof::App,
-                    _ => came_by(tx, code).await?,
+                    _ => delivery_channel(tx, code).await?,
                 };
                 let other_network =
                     method.kind == Kind::App && fetched_elsewhere(tx, challenge.id, method.id).await?;
@@ -35,7 +35,7 @@ impl Core {
                 return Ok((Some(Match { group, other_network, ..Match::of(method.id, proof) }), None));
             }
         }
-        // A user with several authenticators does not know which of them the page means.
+        // A user with several authenticators may not know which of them the page means.
         let shown = challenge.method.and_then(usable).filter(|m| m.kind == Kind::Totp);
         let Some(shown) = shown else { return Ok((None, None)) };
         let mut clock_behind_s = None;
@@ -51,7 +51,7 @@ impl Core {
                         None,
                     ));
                 }
-                // A code whose time is still to come is told to nobody but who sets the app up: it would be good later.
+                // A code of a future time is reported only during set-up: it would become valid later.
                 Checked::ClockOff { behind_s } if behind_s < 0 && challenge.purpose != Purpose::Enrol => {}
                 Checked::ClockOff { behind_s } => clock_behind_s = Some(behind_s),
                 Checked::Used | Checked::Wrong => {}
@@ -60,7 +60,7 @@ impl Core {
         Ok((None, clock_behind_s))
     }
 
-    /// The methods that an entry is compared with.
+    /// Returns the methods that an entry is compared with.
     pub(super) fn compared_with(
         &self, locked: &Locked, challenge: &Challenge, codes: &[Code], typed: &Typed,
     ) -> Vec<Uuid> {
@@ -77,15 +77,15 @@ impl Core {
     }
 }
 
-/// Whether the app fetched its code from another network than the browser's.
+/// Returns whether the app fetched its code from another network than the browser's.
 async fn fetched_elsewhere(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<bool, FlowError> {
     let request = "where challenge = $1 and method = $2 and other_network";
     let values = [Value::Uuid(challenge), Value::Uuid(method)];
     Ok(tx.find::<AppRequest>(request, &values).await?.is_some())
 }
 
-/// How a code came: by its newest text or call.
-async fn came_by(tx: &mut Tx, code: &Code) -> Result<Proof, FlowError> {
+/// Returns how a code was sent: by its newest text or call.
+async fn delivery_channel(tx: &mut Tx, code: &Code) -> Result<Proof, FlowError> {
     let newest = "where group_id = $1 order by issued_at desc, id desc limit 1";
     let dispatch = tx.find::<Dispatch>(newest, &[Value::Uuid(code.group_id)]).await?;
     Ok(match dispatch.map(|d| d.channel.unwrap_or(d.first_channel)) {

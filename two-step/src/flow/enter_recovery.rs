@@ -1,9 +1,9 @@
-//! Recovery codes as entries: the slow hash, the look-up, and the code that takes the place of a used one.
+//! Recovery codes as entries: the slow hash, the look-up, and the replacement of a used code.
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::enter::{Match, Who};
+use super::enter::{Match, Requester};
 use super::{Core, FlowError, Locked};
 use crate::account::Account;
 use crate::challenge::{Challenge, Proof};
@@ -13,19 +13,19 @@ use crate::recovery::{self, RecoveryCode};
 use crate::seal::{Hashed, same};
 use crate::store::{Tx, Value, new_id};
 
-/// The slow hashes of an entry, made before any lock is taken.
+/// The slow hashes of an entry, computed before any lock is taken.
 pub(super) struct SlowHashes {
     /// The hash of the entry.
     typed: String,
-    /// The new code and its hash, where the entry seems to be right.
+    /// The replacement code and its hash, if the entry seems right.
     replacement: Option<(Zeroizing<String>, String)>,
 }
 
 impl Core {
-    /// Hashes a recovery code under the account's salt, and counts the entry at the client's address. None where the challenge
-    /// is not the caller's, has ended or is paused: nobody gets work done for nothing.
+    /// Hashes a recovery code with the account's salt, and counts the entry for the client's address. Returns `None` if the
+    /// challenge is not the caller's, has ended or is paused, so that no work is wasted.
     pub(super) async fn slow_hashes(
-        &self, challenge: Uuid, who: &Who, code: &Digits,
+        &self, challenge: Uuid, who: &Requester, code: &Digits,
     ) -> Result<Option<SlowHashes>, FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(challenge) = tx.get::<Challenge>(challenge).await? else { return Ok(None) };
@@ -50,7 +50,7 @@ impl Core {
         Ok(Some(SlowHashes { typed, replacement }))
     }
 
-    /// The keyed hash of a code's slow hash. As many are made at once as the machine has cores.
+    /// Computes the keyed hash of a code's slow hash. At most one per core runs at a time.
     pub(super) async fn slow_hash(&self, canonical: &str, salt: &str) -> Result<String, FlowError> {
         let gone = |_| FlowError::Internal("a hash was not made");
         let _permit = self.slow_hashes.acquire().await.map_err(gone)?;
@@ -80,7 +80,7 @@ impl Core {
         Ok(Some(Match::of(set.id, Proof::Recovery)))
     }
 
-    /// A recovery code that was used is replaced by a new one, which is shown once.
+    /// Replaces a used recovery code by a new one, which is shown once.
     pub(super) async fn replace_recovery_code(
         &self, tx: &mut Tx, locked: &Locked, slow: Option<SlowHashes>,
     ) -> Result<Zeroizing<String>, FlowError> {

@@ -1,4 +1,4 @@
-//! Writes events, and what is told to an account's other methods.
+//! Writes events and sends notices to an account's other methods.
 
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
@@ -11,21 +11,21 @@ use crate::method::{Channel, Kind, Method, WRONG_CODES};
 use crate::seal::{Hashed, Sealed, random_token};
 use crate::store::{Dispatch, Event, NoticeToken, OutboxKind, OutboxRow, Tx, id_time, new_id, new_id_at};
 
-/// How long the stop page of a notice works.
+/// Life of a notice's stop page.
 const STOP_LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
-/// otpost takes no job that lives longer.
+/// Maximum life of a notice's job. otpost accepts no longer one.
 const NOTICE_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
-/// How long a mail is tried.
+/// How long sending a mail is retried.
 const MAIL_LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
-/// The content of a notice, in a fixed word.
+/// The content of a notice.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Notice<'a> {
-    /// What happened.
+    /// The kind of notice.
     pub(super) about: &'a str,
-    /// The method that is not told.
+    /// The method that gets no notice.
     pub(super) except: Option<Uuid>,
-    /// The method that was added: the stop page pauses it.
+    /// The added method, which the stop page pauses.
     pub(super) added: Option<Uuid>,
 }
 
@@ -35,18 +35,18 @@ impl<'a> From<&'a str> for Notice<'a> {
     }
 }
 
-/// What an outbox row is, and whose.
+/// The kind, subject and owner of an outbox row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Order {
     pub(super) kind: OutboxKind,
-    /// Rows of one subject are published in their order.
+    /// Rows of one subject are published in order.
     pub(super) subject: Uuid,
-    /// The row goes when the account is erased.
+    /// The account. Erasing it deletes the row.
     pub(super) account: Option<Uuid>,
 }
 
 impl Core {
-    /// Writes an event. `data` names no code, number or address.
+    /// Writes an event. `data` contains no code, number or address.
     pub(super) async fn event(
         &self, tx: &mut Tx, account: &Account, kind: &str, actor: &str, data: Json, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -64,7 +64,7 @@ impl Core {
         if self.product(&account.product).is_ok_and(|p| p.webhook.is_some()) {
             let body = json!({"product": account.product, "id": event.id, "type": kind, "user": account.user_ref,
                               "at": now, "actor": actor, "data": serde_json::from_str::<Json>(&event.data).unwrap_or_default()});
-            // Webhooks of one user go out in their order.
+            // Webhooks of one user are sent in order.
             self.enqueue(
                 tx,
                 Order { kind: OutboxKind::Webhook, subject: account.id, account: Some(account.id) },
@@ -77,7 +77,7 @@ impl Core {
         Ok(())
     }
 
-    /// Tells all methods but one what happened. Each message has a stop page.
+    /// Sends a notice to all methods except one. Each notice links to a stop page.
     pub(super) async fn notify(
         &self, tx: &mut Tx, account: &Account, methods: &[Method], notice: impl Into<Notice<'_>>,
         now: Timestamp,
@@ -91,7 +91,7 @@ impl Core {
                 && m.verified_at.is_some()
                 && matches!(m.kind, Kind::Phone | Kind::Email)
         });
-        // A product that was taken out of the configuration has no name to sign with, and orders that were under way still end.
+        // A product that was removed from the configuration has no name for messages. Running work must still finish.
         let Ok(name) = self.product(&account.product).map(|p| p.name) else { return Ok(()) };
         for method in reachable {
             let token = random_token();
@@ -106,8 +106,8 @@ impl Core {
             let target = match self.target(method) {
                 Ok(target) => target,
                 Err(e) => {
-                    // The event that it is about must be written down all the same.
-                    tracing::error!(method = %method.id, reason = %e, "a notice cannot be sent");
+                    // The event itself must still be written.
+                    tracing::error!(method = %method.id, reason = %e, "cannot send a notice");
                     continue;
                 }
             };
@@ -146,8 +146,8 @@ impl Core {
         Ok(())
     }
 
-    /// A method was paused: it is written down, and told to the others.
-    pub(super) async fn tell_pause(
+    /// Writes the event of a paused method, and sends a notice to the others.
+    pub(super) async fn notify_pause(
         &self, tx: &mut Tx, locked: &Locked, method: Uuid, reason: &str,
     ) -> Result<(), FlowError> {
         let Locked { account, methods, now } = locked;
@@ -157,7 +157,7 @@ impl Core {
         self.notify(tx, account, methods, notice, *now).await
     }
 
-    /// Puts something into the outbox, sealed.
+    /// Seals a message and writes it to the outbox.
     pub(super) async fn enqueue(
         &self, tx: &mut Tx, order: Order, body: &Json, not_after: Timestamp, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -170,13 +170,13 @@ impl Core {
         Ok(())
     }
 
-    /// The number or address of a method.
+    /// Returns the number or address of a method.
     pub(crate) fn target(&self, method: &Method) -> Result<zeroize::Zeroizing<String>, FlowError> {
         let sealed = method.target_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
         Ok(self.keys.open_text(Sealed::MethodTarget, method.id, sealed)?)
     }
 
-    /// Rows in the outbox, and the age of the oldest in seconds.
+    /// Returns the number of outbox rows, and the age of the oldest in seconds.
     pub async fn outbox_waiting(&self) -> Result<(i64, i64), FlowError> {
         let mut tx = self.store.begin().await?;
         let waiting = tx.query("select count(*) from outbox", &[]).await?.first().map_or(0, |row| row.int(0));

@@ -1,4 +1,4 @@
-//! otpost hears whether codes came back right, and what it need not send any more.
+//! Sends feedback about codes to otpost, and cancels dispatches that are not needed any more.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::challenge::Challenge;
 use crate::clock::after;
 use crate::store::{Dispatch, OutboxKind, Tx, Value};
 
-/// How long the relay tries to tell otpost.
-const TRIED_FOR: Duration = Duration::from_secs(600);
+/// How long publishing feedback is retried.
+const RETRY_LIFE: Duration = Duration::from_secs(600);
 
 impl Core {
-    /// Tells otpost that a code came back right, and takes back what is still under way.
+    /// Reports a right code to otpost, and cancels dispatches in progress.
     pub(super) async fn settle_dispatches(
         &self, tx: &mut Tx, challenge: &Challenge, group: Option<Uuid>, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -39,20 +39,20 @@ impl Core {
         Ok(())
     }
 
-    /// Tells otpost that a code came back wrong.
-    pub(super) async fn tell_wrong(
+    /// Reports a wrong code to otpost.
+    pub(super) async fn report_wrong_code(
         &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
     ) -> Result<(), FlowError> {
         let newest = "where challenge = $1 order by issued_at desc, id desc limit 1";
         if let Some(dispatch) = tx.find::<Dispatch>(newest, &[Value::Uuid(challenge.id)]).await? {
             let body = json!({"id": dispatch.id, "verified": false});
-            let until = after(now, TRIED_FOR);
+            let until = after(now, RETRY_LIFE);
             self.enqueue(tx, feedback(&dispatch, challenge), &body, until, now).await?;
         }
         Ok(())
     }
 
-    /// A challenge is over: its codes are deleted, and otpost sends nothing more.
+    /// Deletes the codes of an ended challenge, and cancels its dispatches.
     pub(super) async fn forget_codes(
         &self, tx: &mut Tx, challenge: &Challenge, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -65,13 +65,13 @@ impl Core {
         Ok(())
     }
 
-    /// Tells otpost to send nothing more of a dispatch. `account` is none where the user is erased.
+    /// Cancels a dispatch at otpost. `account` is `None` if the user is erased.
     pub(super) async fn enqueue_cancel(
         &self, tx: &mut Tx, dispatch: &Dispatch, account: Option<Uuid>, now: Timestamp,
     ) -> Result<(), FlowError> {
         let body = json!({"id": dispatch.id});
         let order = Order { kind: OutboxKind::Cancel, subject: dispatch.id, account };
-        self.enqueue(tx, order, &body, after(now, TRIED_FOR), now).await
+        self.enqueue(tx, order, &body, after(now, RETRY_LIFE), now).await
     }
 }
 

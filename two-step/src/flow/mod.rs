@@ -1,6 +1,7 @@
-//! What people and back ends do, each as one transaction: load the rows under their locks, ask the pure rules, write what
-//! came out, commit. Locks are taken in the order account, challenge, session, method, counters.
+//! The actions of users and back ends. Each is one transaction: load the rows under their locks, call the pure rules, write
+//! the result, commit. Locks are taken in the order account, challenge, session, method, counters.
 
+mod accepted_entry;
 mod app_answer;
 mod app_approved;
 mod app_ask;
@@ -9,9 +10,11 @@ mod app_leave;
 mod app_set_up;
 mod app_wait;
 mod author;
+mod challenge_snapshot;
 mod claim;
 mod counting;
 mod create;
+mod dispatch_events;
 mod email;
 mod enrol;
 mod enter;
@@ -19,13 +22,10 @@ mod enter_code;
 mod enter_recovery;
 mod events;
 mod feedback;
-mod heard;
-mod look;
 mod reading;
 mod recovery_set;
 mod redeem;
 mod removal;
-mod right;
 mod send;
 mod session;
 mod settings;
@@ -48,18 +48,18 @@ pub use app_answer::Answered;
 pub use app_call::{AppCall, AppRefused};
 pub use app_leave::{AppAccount, KeyRefused};
 pub use app_set_up::{NewApp, NewAppKey, RegisterRefused, Registered};
-pub use app_wait::Asked;
+pub use app_wait::OpenAppRequest;
 pub use author::Author;
+pub use challenge_snapshot::{ChallengeSnapshot, MailState};
 pub use claim::{Claimed, DeviceCookie, Visit};
 pub use create::{Created, NewChallenge};
+pub use dispatch_events::DispatchEvent;
 pub use enrol::{AddRefused, NewAuthenticator};
-pub use enter::{Entered, Entry, Who};
-pub use heard::Heard;
-pub use look::{Look, MailState};
+pub use enter::{Entered, Entry, Requester};
 pub use redeem::Redeemed;
 pub use session::{NewSession, Opened, SessionClaimed, Visitor};
 pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};
-pub use stop::{Noticed, StopDone};
+pub use stop::{NoticeDetails, StopOutcome};
 pub use support::{NewCase, SupportRefused};
 pub use switch::SwitchRefused;
 
@@ -74,36 +74,36 @@ use crate::metrics::Metrics;
 use crate::seal::{Hashed, Keys, SealError};
 use crate::store::{Store, StoreError, Tx};
 
-/// Why a flow did not run to its end.
+/// Why a flow failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
-    /// The database is away or refuses: nothing was done.
+    /// The database failed. Nothing was committed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A sealed value does not open.
+    /// A sealed value cannot be opened.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// There is no such challenge, session, method or user.
+    /// The challenge, session, method or user does not exist.
     #[error("there is no such {0}")]
     Missing(&'static str),
-    /// Two-step verification is on, and no second-step proof was shown lately.
+    /// Two-step verification is on, and there was no recent proof.
     #[error("a fresh proof is needed")]
     ProofMissing,
-    /// A bug or a fault on our side. Nothing was committed.
+    /// A bug or a fault of the service. Nothing was committed.
     #[error("internal error: {0}")]
     Internal(&'static str),
-    /// A value of the request breaks a rule.
+    /// A value of the request is invalid.
     #[error("{field}: {rule}")]
     Invalid {
-        /// Which field.
+        /// The field.
         field: &'static str,
-        /// Which rule.
+        /// The rule.
         rule: &'static str,
     },
-    /// A limit is full.
-    #[error("a limit is full")]
+    /// A limit is reached.
+    #[error("a rate limit is reached")]
     Limited {
-        /// When it has room again.
+        /// When the next event is allowed.
         until: Timestamp,
         /// The database's time.
         now: Timestamp,
@@ -111,33 +111,33 @@ pub enum FlowError {
 }
 
 impl FlowError {
-    /// A rule that a field breaks.
+    /// Creates an error for an invalid field.
     pub fn invalid(field: &'static str, rule: &'static str) -> Self {
         Self::Invalid { field, rule }
     }
 }
 
-/// All flows share this.
+/// The state that all flows share.
 pub struct Core {
-    /// The rows.
+    /// The database.
     pub store: Store,
     /// The keys.
     pub keys: Keys,
     config: Live,
-    /// The counters.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Wakes the relay after a commit that wrote to the outbox.
     pub outbox_filled: Arc<Notify>,
     /// The apps that wait for requests.
     app_waits: AppWaits,
-    /// How often each app may call.
+    /// The rate limiter of apps.
     app_calls: AppCalls,
-    /// Slow hashes that may be made at once. Each holds a core and 19 MiB.
+    /// Limits concurrent slow hashes. Each uses a core and 19 MiB.
     slow_hashes: Semaphore,
 }
 
 impl Core {
-    /// Puts the parts together.
+    /// Creates the flows.
     pub fn new(store: Store, keys: Keys, config: Arc<Config>) -> Self {
         Self {
             store,
@@ -151,18 +151,18 @@ impl Core {
         }
     }
 
-    /// The configuration that holds now.
+    /// Returns the current configuration.
     pub fn config(&self) -> Arc<Config> {
         self.config.now()
     }
 
-    /// From now on another configuration holds. What was opened at the start stays as it is: listeners, database, keys, the
-    /// ways to otpost and to the mail server.
+    /// Replaces the configuration. Resources that were opened at the start do not change: listeners, database, keys, the
+    /// connections to otpost and to the mail server.
     pub fn replace_config(&self, config: Config) {
         self.config.replace(config);
     }
 
-    /// A product's section.
+    /// Returns a product's section.
     pub fn product(&self, name: &str) -> Result<ProductConfig, FlowError> {
         self.config()
             .product(name)
@@ -170,17 +170,17 @@ impl Core {
             .ok_or(FlowError::Internal("the product has no section in the configuration"))
     }
 
-    /// The keyed hash of a browser's secret.
+    /// Returns the keyed hash of a browser's secret.
     pub fn browser_hash(&self, secret: &str) -> String {
         self.keys.hash_text(Hashed::Browser, secret)
     }
 
-    /// The hidden field of forms: it fits one browser and one challenge or session.
+    /// Returns the CSRF value of forms for one browser and one challenge or session.
     pub fn csrf(&self, browser_secret: &str, subject: Uuid) -> String {
         self.keys.hash(Hashed::Csrf, &[browser_secret.as_bytes(), subject.as_bytes()])
     }
 
-    /// The keyed hash of a client's address; of an IPv6 address only the /64 counts.
+    /// Returns the keyed hash of a client's address. For IPv6 it covers the /64.
     pub fn client_hash(&self, client: IpAddr) -> String {
         let bytes = match client.to_canonical() {
             IpAddr::V4(v4) => v4.octets().to_vec(),
@@ -190,7 +190,7 @@ impl Core {
     }
 }
 
-/// An account and its methods, locked.
+/// A locked account and its methods.
 pub(crate) struct Locked {
     pub(crate) account: Account,
     pub(crate) methods: Vec<Method>,
@@ -202,7 +202,7 @@ impl Locked {
         self.methods.iter().find(|m| m.id == id)
     }
 
-    /// Whether the user could still sign in without one of the methods.
+    /// Returns whether the user could still sign in without this method.
     pub(crate) fn signs_in_without(&self, id: Uuid, email_second_step: bool) -> bool {
         signs_in_without(&self.methods, id, email_second_step)
     }
@@ -221,7 +221,7 @@ pub(crate) async fn lock_account(tx: &mut Tx, id: Uuid) -> Result<Locked, FlowEr
     Ok(Locked { account, methods, now })
 }
 
-/// Locks an account and one of its challenges, and ends what the time has ended.
+/// Locks an account and one of its challenges, and expires the challenge if its time has passed.
 pub(crate) async fn lock_challenge(tx: &mut Tx, id: Uuid) -> Result<(Locked, Challenge), FlowError> {
     let missing = || FlowError::Missing("challenge");
     let seen = tx.get::<Challenge>(id).await?.ok_or_else(missing)?;

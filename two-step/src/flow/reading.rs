@@ -1,32 +1,36 @@
-//! Products read their events in an order that never changes: an event that a reader has not seen never comes before one that
-//! it has. The ids do not give such an order: a transaction that began earlier may commit later.
+//! Reads events in a stable order: a new event never appears before one that a reader has seen. The order of ids is not
+//! stable, because a transaction that began earlier may commit later.
 
 use uuid::Uuid;
 
-use super::counting::hold;
-use super::users::ERASED;
+use super::counting::lock_subject;
+use super::users::ERASED_EVENT_KIND;
 use super::{Core, FlowError};
 use crate::store::{Event, Tx, Value};
 
-/// Events that one statement numbers.
-const GROUP: u64 = 2000;
+/// Maximum number of events that one statement numbers.
+const EVENTS_PER_STATEMENT: u64 = 2000;
 
 impl Core {
-    /// A product's events after one of them, oldest first.
+    /// Returns a product's events after one of them, oldest first.
     pub async fn events_after(
         &self, product: &str, after: Uuid, limit: u32,
     ) -> Result<Vec<Event>, FlowError> {
         self.number_events().await?;
         let mut tx = self.store.begin().await?;
         let product = Value::Text(product.to_owned());
-        let place = if after.is_nil() { 0 } else { place_of(&mut tx, product.clone(), after).await? };
+        let place = if after.is_nil() { 0 } else { position_of(&mut tx, product.clone(), after).await? };
         let rest = "where product = $1 and seq > $2 and kind <> $3 order by seq limit $4";
-        let values =
-            [product, Value::Int(place), Value::Text(ERASED.to_owned()), Value::Int(i64::from(limit))];
+        let values = [
+            product,
+            Value::Int(place),
+            Value::Text(ERASED_EVENT_KIND.to_owned()),
+            Value::Int(i64::from(limit)),
+        ];
         Ok(tx.select::<Event>(rest, &values).await?)
     }
 
-    /// Numbers the events that are committed and have no number yet. One transaction at a time numbers.
+    /// Numbers the committed events that have no number yet. Only one transaction does so at a time.
     pub async fn number_events(&self) -> Result<(), FlowError> {
         loop {
             let mut tx = self.store.begin().await?;
@@ -34,21 +38,21 @@ impl Core {
                 return Ok(());
             }
             let now = tx.now().await?;
-            hold(&mut tx, &self.keys, "event_numbers", "", now).await?;
+            lock_subject(&mut tx, &self.keys, "event_numbers", "", now).await?;
             let number = "update event set seq = numbered.seq from (select id, row_number() over (order by id) \
                           + (select coalesce(max(seq), 0) from event) as seq from event where seq is null \
                           order by id limit $1) as numbered where event.id = numbered.id";
-            let done = tx.execute(number, &[Value::Int(GROUP.cast_signed())]).await?;
+            let done = tx.execute(number, &[Value::Int(EVENTS_PER_STATEMENT.cast_signed())]).await?;
             tx.commit().await?;
-            if done < GROUP {
+            if done < EVENTS_PER_STATEMENT {
                 return Ok(());
             }
         }
     }
 }
 
-/// The place of an event. One that was swept is 400 days old: those with lower ids have been read by then.
-async fn place_of(tx: &mut Tx, product: Value, event: Uuid) -> Result<i64, FlowError> {
+/// Returns the position of an event. If it was swept, it is 400 days old, and events with lower ids have been read.
+async fn position_of(tx: &mut Tx, product: Value, event: Uuid) -> Result<i64, FlowError> {
     let own = "select seq from event where id = $1";
     if let Some(row) = tx.query(own, &[Value::Uuid(event)]).await?.first() {
         return Ok(row.int(0));

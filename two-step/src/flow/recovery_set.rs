@@ -1,4 +1,4 @@
-//! Sets of recovery codes: made, shown once, and saved.
+//! Sets of recovery codes: created, shown once, saved.
 
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -11,7 +11,7 @@ use crate::recovery::{self, RecoveryCode, SET_SIZE};
 use crate::store::{Value, new_id};
 
 impl Core {
-    /// Makes a new set of recovery codes, shown once. It counts when the user says that it is saved; over the API at once.
+    /// Creates a set of recovery codes. It becomes valid when the user confirms saving it; over the API at once.
     pub async fn make_recovery_codes(
         &self, by: impl Into<Author>,
     ) -> Result<Vec<Zeroizing<String>>, FlowError> {
@@ -51,7 +51,7 @@ impl Core {
                 self.notify(&mut tx, &settings.account, &settings.methods, "recovery_renewed", settings.now)
                     .await?;
             }
-            // Of an account that is off nothing counts until the user has saved it.
+            // For an account that is off, no set is valid before it is saved.
             Some(_) => {
                 (set.state, set.created_at, set.verified_at) = (MethodState::Pending, settings.now, None);
             }
@@ -67,7 +67,7 @@ impl Core {
         Ok(codes)
     }
 
-    /// Counts a set of recovery codes before its slow hashes are made.
+    /// Counts a set of recovery codes before its slow hashes are computed.
     async fn count_recovery_set(&self, by: &Author) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let settings = self.settings(&mut tx, by).await?;
@@ -82,7 +82,7 @@ impl Core {
         Ok(tx.commit().await?)
     }
 
-    /// The user has saved the recovery codes: they count from now on, unless another visit has made others since.
+    /// Activates the recovery codes after the user saved them, unless another visit created newer ones.
     pub async fn recovery_codes_saved(&self, by: impl Into<Author>) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let settings = self.settings(&mut tx, &by.into()).await?;

@@ -1,28 +1,29 @@
-//! From a proof to a ticket, and from a ticket to a signed result.
+//! Issues tickets for proofs, and redeems tickets for signed results.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::counting::hold;
+use super::counting::lock_subject;
 use super::{Core, FlowError, Locked, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
 use crate::clock::{after, before};
-use crate::result::{Claims, KEY_LIFE, OVERLAP, SigningKey, generate};
+use crate::result::{Claims, KEY_LIFE, KEY_OVERLAP, SigningKey, generate};
 use crate::seal::{Hashed, Sealed};
 use crate::store::{Tx, Value, new_id};
 
-/// The outcome of redeeming a ticket.
+/// The result of redeeming a ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Redeemed {
     /// The signed result.
     Result(String),
-    /// The ticket is over.
+    /// The ticket has expired.
     Over,
 }
 
 impl Core {
-    /// Ends a challenge well, and makes its ticket. A recovery code's ticket begins to run when its user goes on.
+    /// Marks a challenge as verified, and issues its ticket. After a recovery code, the life of the ticket starts when the
+    /// user continues.
     pub(super) fn verify(&self, challenge: &mut Challenge, proof: Proof, acr: Acr, now: Timestamp) {
         challenge.verify(proof, acr, now);
         if proof == Proof::Recovery {
@@ -31,23 +32,23 @@ impl Core {
         challenge.ticket_hash = Some(self.keys.hash_text(Hashed::Ticket, &self.ticket(challenge)));
     }
 
-    /// The ticket of a verified challenge. It follows from the challenge, so that a lost answer can be given again.
+    /// Returns the ticket of a verified challenge. It is derived from the challenge, so a lost answer can be repeated.
     fn ticket(&self, challenge: &Challenge) -> String {
         let jti = challenge.jti.unwrap_or_default();
         self.keys.hash(Hashed::Ticket, &[b"secret", challenge.id.as_bytes(), jti.as_bytes()])
     }
 
-    /// Where the browser goes after a challenge; none while it is live, and where it has no return URL.
+    /// Returns the redirect URL after a challenge; `None` while it is live, or without a return URL.
     pub fn location(&self, challenge: &Challenge) -> Option<String> {
         let url = challenge.return_url.as_deref()?;
         if challenge.purpose == Purpose::Settings {
-            // Our own page: it looks at the session, and needs no ticket.
+            // Our own page reads the session, and needs no ticket.
             return (!challenge.state.is_live()).then(|| url.to_owned());
         }
         let mut query = form_urlencoded::Serializer::new(String::new());
         match challenge.state {
             ChallengeState::Created | ChallengeState::Open => return None,
-            // The back end has verified it, and its result.
+            // The back end has verified it, and has the result.
             ChallengeState::Verified | ChallengeState::Redeemed | ChallengeState::Lapsed
                 if challenge.ticket_hash.is_none() =>
             {
@@ -66,8 +67,10 @@ impl Core {
         Some(format!("{url}?{}", query.finish()))
     }
 
-    /// The user has seen the new recovery code and goes on: the ticket begins to run.
-    pub async fn go_on(&self, challenge: Uuid, who: &super::Who) -> Result<Option<String>, FlowError> {
+    /// Starts the life of the ticket after the user saw the new recovery code.
+    pub async fn continue_sign_in(
+        &self, challenge: Uuid, who: &super::Requester,
+    ) -> Result<Option<String>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
@@ -80,7 +83,7 @@ impl Core {
         Ok(self.location(&challenge))
     }
 
-    /// Redeems a ticket. Within a minute of the first time it gives the same claims again.
+    /// Redeems a ticket. Within a minute, redeeming it again returns the same claims.
     pub async fn redeem(&self, product: &str, ticket: &str) -> Result<Redeemed, FlowError> {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::Ticket, ticket);
@@ -111,7 +114,7 @@ impl Core {
         result.map(Redeemed::Result).ok_or(FlowError::Missing("challenge"))
     }
 
-    /// The signed result of a challenge that the back end has just verified itself; none where the challenge is about our own
+    /// Returns the signed result of a challenge that the back end has just verified; `None` for a challenge of our own
     /// settings. The caller writes the challenge.
     pub(super) async fn result_directly(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
@@ -125,7 +128,7 @@ impl Core {
         self.result(tx, &locked.account, challenge, locked.now).await
     }
 
-    /// The signed result of a verified challenge.
+    /// Returns the signed result of a verified challenge.
     pub(super) async fn result(
         &self, tx: &mut Tx, account: &Account, challenge: &Challenge, now: Timestamp,
     ) -> Result<Option<String>, FlowError> {
@@ -150,7 +153,7 @@ impl Core {
             .map_err(|_| FlowError::Internal("no key to sign results with"))
     }
 
-    /// The published keys, newest first. Makes the first one; a successor is published a day before it signs.
+    /// Returns the published keys, newest first. Creates the first one. A successor is published a day before it signs.
     pub async fn published_keys(&self) -> Result<Vec<SigningKey>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (keys, _) = self.signing_keys(&mut tx).await?;
@@ -158,10 +161,10 @@ impl Core {
         Ok(keys)
     }
 
-    /// The published keys, and the time that they were read at.
+    /// Returns the published keys, and the time of the read.
     async fn signing_keys(&self, tx: &mut Tx) -> Result<(Vec<SigningKey>, Timestamp), FlowError> {
         let now = tx.now().await?;
-        let live = Value::Int(before(now, OVERLAP).as_millisecond());
+        let live = Value::Int(before(now, KEY_OVERLAP).as_millisecond());
         let published = "where retired_at is null or retired_at > $1 order by signs_from desc, id desc";
         let mut keys = tx.select::<SigningKey>(published, std::slice::from_ref(&live)).await?;
         let signs =
@@ -169,8 +172,8 @@ impl Core {
         if signs(&keys, now) {
             return Ok((keys, now));
         }
-        hold(tx, &self.keys, "signing_keys", "", now).await?;
-        // Another transaction may have made the key meanwhile, later than the time above.
+        lock_subject(tx, &self.keys, "signing_keys", "", now).await?;
+        // Another transaction may have created the key after the time above.
         let now = tx.now().await?;
         keys = tx.select::<SigningKey>(published, &[live]).await?;
         if signs(&keys, now) {
@@ -192,19 +195,19 @@ impl Core {
         Ok(key)
     }
 
-    /// Publishes a successor where the newest key is old, or at once where `force` is set; retires the one before once its
-    /// successor signs. Returns whether it published one.
+    /// Publishes a successor if the newest key is old, or at once with `force`. Retires a key after its successor signs.
+    /// Returns whether a key was published.
     pub async fn rotate_signing_keys(&self, force: bool) -> Result<bool, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = tx.now().await?;
-        hold(&mut tx, &self.keys, "signing_keys", "", now).await?;
+        lock_subject(&mut tx, &self.keys, "signing_keys", "", now).await?;
         let (keys, now) = self.signing_keys(&mut tx).await?;
         let newest = keys.iter().filter(|k| k.retired_at.is_none()).max_by_key(|k| k.signs_from);
-        let due = newest.is_none_or(|k| after(k.signs_from, KEY_LIFE) <= after(now, OVERLAP));
+        let due = newest.is_none_or(|k| after(k.signs_from, KEY_LIFE) <= after(now, KEY_OVERLAP));
         let successor_waits = newest.is_some_and(|k| k.signs_from > now);
         let publishes = (due || force) && !successor_waits;
         if publishes {
-            self.make_signing_key(&mut tx, after(now, OVERLAP), now).await?;
+            self.make_signing_key(&mut tx, after(now, KEY_OVERLAP), now).await?;
         }
         let signing = keys.iter().filter(|k| k.retired_at.is_none() && k.signs_from <= now);
         for old in signing.skip(1) {

@@ -1,4 +1,4 @@
-//! A method is removed: its secrets go with it.
+//! Removes methods with their secrets.
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use crate::method::{Kind, Method};
 use crate::store::{Tx, Value};
 
 impl Core {
-    /// Erases what a method rests on. The row stays for a while, so that history can name it.
+    /// Erases the secrets of a method. The row stays for a while, because the history names it.
     pub(super) async fn remove_method(
         &self, tx: &mut Tx, method: &mut Method, reason: &str, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -17,7 +17,7 @@ impl Core {
         self.erase_secrets(tx, method).await
     }
 
-    /// Deletes a method that never proved anything.
+    /// Deletes a method that was never active.
     pub(crate) async fn delete_pending(&self, tx: &mut Tx, method: &Method) -> Result<(), FlowError> {
         tx.delete::<Method>(method.id).await?;
         self.erase_secrets(tx, method).await
@@ -35,7 +35,7 @@ impl Core {
         Ok(())
     }
 
-    /// An app's key goes, and what it is asked: the page asks no more of it.
+    /// Erases an app's key, and closes its open requests.
     pub(super) async fn erase_app(&self, tx: &mut Tx, method: &Method) -> Result<(), FlowError> {
         tx.delete::<AppKey>(method.id).await?;
         let open = "delete from app_request where account = $1 and method = $2 and state = 'open'";

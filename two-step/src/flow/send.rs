@@ -1,13 +1,13 @@
-//! Sends a code: the first one, the same again, by another way, or called out instead.
+//! Sends codes: the first one, again, to another method, or by call.
 
 use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::{Count, count, full};
+use super::challenge_snapshot::challenge_snapshot_in;
+use super::counting::{Count, count, limited_until};
 use super::events::Order;
-use super::look::look_in;
-use super::{Core, FlowError, Locked, Look, Who, lock_challenge};
+use super::{ChallengeSnapshot, Core, FlowError, Locked, Requester, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::clock::{after, between, seconds_until};
@@ -17,37 +17,37 @@ use crate::method::{Channel, Kind, Method, MethodState};
 use crate::seal::{Hashed, Sealed};
 use crate::store::{Dispatch, OutboxKind, Tx, Value, new_id};
 
-/// The language of messages where nobody named one follows from the number: otpost decides.
+/// The language of messages if none is known: otpost derives it from the number.
 const FALLBACK_BY_FAILURE_ONLY: u32 = 0;
-/// A job is dropped when its code has less life than this: otpost would refuse it.
-const LEAST_LIFE_S: u64 = 10;
-/// How long a call that was asked for may take to reach a carrier before a new dispatch is made for it.
-const CALL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+/// Minimum life of a code for sending it. otpost would reject it below.
+const MIN_CODE_LIFE_S: u64 = 10;
+/// How long a requested call may take to reach a carrier before it is placed again.
+const CALL_ACCEPT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Core {
-    /// Sends a code of a challenge by a method. A phone's channel is the method's own where none is given.
+    /// Sends a code of a challenge with a method. Without a channel, the phone's own channel is used.
     pub async fn send(
-        &self, challenge: Uuid, who: &Who, method: Option<Uuid>, channel: Option<Channel>,
+        &self, challenge: Uuid, who: &Requester, method: Option<Uuid>, channel: Option<Channel>,
     ) -> Result<Result<(), SendRefused>, FlowError> {
-        Ok(self.send_and_look(challenge, who, method, channel).await?.0)
+        Ok(self.send_and_snapshot(challenge, who, method, channel).await?.0)
     }
 
-    /// The same, and what the challenge looks like afterwards.
-    pub async fn send_and_look(
-        &self, challenge: Uuid, who: &Who, method: Option<Uuid>, channel: Option<Channel>,
-    ) -> Result<(Result<(), SendRefused>, Look), FlowError> {
+    /// The same, and returns the snapshot of the challenge afterwards.
+    pub async fn send_and_snapshot(
+        &self, challenge: Uuid, who: &Requester, method: Option<Uuid>, channel: Option<Channel>,
+    ) -> Result<(Result<(), SendRefused>, ChallengeSnapshot), FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
         challenge.open(self.config().challenge.life.0);
         let sent = self.send_in(&mut tx, &locked, &mut challenge, method, channel).await?;
         tx.update(&challenge).await?;
-        let look = look_in(&mut tx, locked, challenge).await?;
+        let snapshot = challenge_snapshot_in(&mut tx, locked, challenge).await?;
         tx.commit().await?;
-        Ok((sent, look))
+        Ok((sent, snapshot))
     }
 
-    /// The same, within a transaction that has the locks. The caller writes the challenge.
+    /// The same in a transaction that holds the locks. The caller writes the challenge.
     pub(super) async fn send_in(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, method: Option<Uuid>,
         channel: Option<Channel>,
@@ -64,7 +64,7 @@ impl Core {
             Kind::Phone => Some(self.channel_of(method, channel)),
             Kind::Email => None,
             Kind::App => return self.ask_app(tx, locked, challenge, method).await,
-            // Nothing is sent: the page shows this method now.
+            // An authenticator sends nothing. The page shows this method now.
             Kind::Totp | Kind::Recovery => return Ok(Ok(())),
         };
         if channel == Some(Channel::Voice) && !self.config().otpost.calls {
@@ -91,7 +91,7 @@ impl Core {
             let name = &self.product(&locked.account.product)?.name;
             let minutes = between(now, code.expires_at).as_secs().div_ceil(60);
             let body = json!({"to": *target, "kind": "code", "code": digits.expose(), "minutes": minutes,
-                              "product": name, "locale": challenge.locale, "why": why(challenge, method)});
+                              "product": name, "locale": challenge.locale, "why": mail_purpose(challenge, method)});
             self.enqueue(tx, order(OutboxKind::Mail, code.group_id, challenge), &body, code.expires_at, now)
                 .await?;
         }
@@ -112,33 +112,33 @@ impl Core {
         count(tx, &self.keys, &counts, locked.now).await
     }
 
-    /// Until when a limit keeps the method that a challenge shows from getting codes.
-    pub async fn full_until(&self, look: &Look) -> Result<Option<Timestamp>, FlowError> {
-        match look.method() {
-            Some(method) => self.method_full_until(look, method).await,
+    /// Returns until when a limit prevents sends with the method of the page.
+    pub async fn full_until(&self, snapshot: &ChallengeSnapshot) -> Result<Option<Timestamp>, FlowError> {
+        match snapshot.method() {
+            Some(method) => self.method_full_until(snapshot, method).await,
             None => Ok(None),
         }
     }
 
-    /// The same for another method than the one that is shown.
+    /// The same for another method.
     pub async fn method_full_until(
-        &self, look: &Look, method: &Method,
+        &self, snapshot: &ChallengeSnapshot, method: &Method,
     ) -> Result<Option<Timestamp>, FlowError> {
         if method.kind == Kind::App {
-            return self.app_full_until(look).await;
+            return self.app_full_until(snapshot).await;
         }
         let channel = match method.kind {
-            Kind::Phone => Some(self.channel_of(method, look.challenge.channel)),
+            Kind::Phone => Some(self.channel_of(method, snapshot.challenge.channel)),
             Kind::Email => None,
             _ => return Ok(None),
         };
         let config = self.config();
-        let counts = counts_of(&config.limits, &look.account, &look.challenge, method, channel);
+        let counts = counts_of(&config.limits, &snapshot.account, &snapshot.challenge, method, channel);
         let mut tx = self.store.begin().await?;
-        full(&mut tx, &self.keys, &counts, look.now).await
+        limited_until(&mut tx, &self.keys, &counts, snapshot.now).await
     }
 
-    /// The code to send: the newest live one of this method, or a new one where its life is short.
+    /// Returns the code to send: the newest live one of this method, or a new one if little of its life is left.
     pub(super) async fn live_code(
         &self, tx: &mut Tx, challenge: &Challenge, method: &Method, now: Timestamp,
     ) -> Result<(Code, Digits), FlowError> {
@@ -157,7 +157,7 @@ impl Core {
         }
         let digits = Digits::random();
         let id = new_id();
-        // One group per challenge and method, also where its codes have ended and are gone.
+        // One group per challenge and method, even after its codes expired and were deleted.
         let earlier = "where challenge = $1 and method = $2 order by issued_at desc, id desc limit 1";
         let earlier =
             tx.find::<Dispatch>(earlier, &[Value::Uuid(challenge.id), Value::Uuid(method.id)]).await?;
@@ -182,14 +182,14 @@ impl Core {
         self.keys.hash(Hashed::Code, &[code.as_bytes(), digits.as_bytes()])
     }
 
-    /// Orders a text or a call at otpost.
+    /// Orders a text or a call from otpost.
     #[expect(clippy::too_many_arguments, reason = "all of it stands in the job")]
     async fn dispatch(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, code: &Code,
         digits: &Digits, channel: Channel,
     ) -> Result<(), FlowError> {
         let now = locked.now;
-        if seconds_until(now, code.expires_at) <= LEAST_LIFE_S {
+        if seconds_until(now, code.expires_at) <= MIN_CODE_LIFE_S {
             return Ok(());
         }
         let call_planned = channel == Channel::Sms && method.fallback && self.config().otpost.calls;
@@ -211,11 +211,13 @@ impl Core {
             "tags": {"challenge": challenge.id},
         });
         tx.insert(&dispatch).await?;
-        let not_after = crate::clock::before(code.expires_at, std::time::Duration::from_secs(LEAST_LIFE_S));
+        let not_after =
+            crate::clock::before(code.expires_at, std::time::Duration::from_secs(MIN_CODE_LIFE_S));
         self.enqueue(tx, order(OutboxKind::Dispatch, dispatch.id, challenge), &body, not_after, now).await
     }
 
-    /// Asks otpost to leave the text of an open dispatch for its call. Returns whether there was such a dispatch.
+    /// Requests that otpost calls instead of sending the text of an open dispatch. Returns whether there was such a
+    /// dispatch.
     async fn move_to_call(
         &self, tx: &mut Tx, challenge: &Challenge, method: &Method, now: Timestamp,
     ) -> Result<bool, FlowError> {
@@ -234,7 +236,7 @@ impl Core {
         if dispatch.channel == Some(Channel::Voice) {
             return Ok(false);
         }
-        dispatch.call_due_at = Some(after(now, CALL_PATIENCE));
+        dispatch.call_due_at = Some(after(now, CALL_ACCEPT_TIMEOUT));
         tx.update(&dispatch).await?;
         let body = json!({"id": dispatch.id, "step": 1});
         self.enqueue(tx, order(OutboxKind::Next, dispatch.id, challenge), &body, challenge.expires_at, now)
@@ -242,9 +244,9 @@ impl Core {
         Ok(true)
     }
 
-    /// Orders the call of a dispatch anew: otpost could not move to it, or no carrier had it in time. The send was counted
-    /// when the user asked for the call.
-    pub async fn call_anew(&self, dispatch: Uuid) -> Result<(), FlowError> {
+    /// Places the call of a dispatch again in a new dispatch: otpost could not continue with the call, or no carrier
+    /// accepted it in time. The send was counted when the user requested the call.
+    pub async fn place_call_again(&self, dispatch: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(seen) = tx.get::<Dispatch>(dispatch).await? else { return Ok(()) };
         let Some(challenge) = seen.challenge else { return Ok(()) };
@@ -263,8 +265,8 @@ impl Core {
     }
 }
 
-/// Why a mail brings a code, in a fixed word.
-fn why(challenge: &Challenge, method: &Method) -> &'static str {
+/// Returns the purpose of a mail with a code.
+fn mail_purpose(challenge: &Challenge, method: &Method) -> &'static str {
     match challenge.purpose {
         Purpose::Enrol if method.verified_at.is_some() => "test",
         Purpose::Enrol => "add",
@@ -276,7 +278,7 @@ fn order(kind: OutboxKind, subject: Uuid, challenge: &Challenge) -> Order {
     Order { kind, subject, account: Some(challenge.account) }
 }
 
-/// All that a send is counted at.
+/// Returns the limits of a send.
 fn counts_of<'l>(
     limits: &'l Limits, account: &Account, challenge: &Challenge, method: &Method, channel: Option<Channel>,
 ) -> Vec<Count<'l>> {
@@ -298,8 +300,8 @@ fn counts_of<'l>(
     counts
 }
 
-/// Whether a method may be used in a challenge. An enrolment takes its own method alone. An e-mail address is a second step
-/// only where the configuration says so.
+/// Returns whether a method may be used in a challenge. An enrolment accepts its own method only. E-mail is accepted if the
+/// configuration says so.
 pub(super) fn may_prove(method: &Method, challenge: &Challenge, email_second_step: bool) -> bool {
     match challenge.purpose {
         Purpose::Enrol => challenge.method == Some(method.id) && method.state != MethodState::Removed,

@@ -1,4 +1,4 @@
-//! A visit to the settings pages: opened by a back end, claimed by a browser, and behind a fresh proof while two-step
+//! Sessions of the settings pages. A back end opens one, a browser claims it, and it needs a fresh proof while two-step
 //! verification is on.
 
 use std::net::IpAddr;
@@ -17,53 +17,53 @@ use crate::method::{Method, first};
 use crate::seal::{Hashed, random_token, same};
 use crate::store::{Session, SessionPurpose, Tx, Value, new_id};
 
-/// The password may be this old when a session is opened.
-const PASSWORD_FRESH: std::time::Duration = std::time::Duration::from_secs(600);
-/// Clocks of two machines may differ by this much.
+/// Maximum age of the password entry when a session is opened.
+const MAX_PASSWORD_AGE: std::time::Duration = std::time::Duration::from_secs(600);
+/// Allowed difference between the clocks of two machines.
 const CLOCK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(60);
-/// How long a session lasts.
+/// Life of a session.
 const SESSION_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
 /// How long a session waits for its browser.
 const UNCLAIMED_LIFE: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// A session to open.
+/// The parameters of a session.
 #[derive(Debug, Clone)]
 pub struct NewSession {
     /// The product's id of the user.
     pub user: String,
     /// The purpose.
     pub purpose: SessionPurpose,
-    /// When the password was typed.
+    /// When the user typed the password.
     pub password_at: Timestamp,
-    /// Where the browser goes afterwards.
+    /// The return URL.
     pub return_url: String,
-    /// Given back in the URL.
+    /// Returned unchanged in the URL.
     pub state: Option<String>,
     /// The user's name, for authenticator apps.
     pub display_name: Option<String>,
     /// Language of the pages.
     pub locale: Option<String>,
-    /// The browser's address.
+    /// The client's address.
     pub client_ip: Option<IpAddr>,
-    /// The user's e-mail address, which the product has validated. Taken while two-step verification is off.
+    /// The user's e-mail address, validated by the product. Used while two-step verification is off.
     pub email: Option<String>,
 }
 
-/// A session that was opened.
+/// An opened session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// Where the browser goes.
+    /// The session's URL.
     pub url: String,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// The answer to a browser that opens a session's URL.
+/// The result of opening a session's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionClaimed {
-    /// The settings.
+    /// The session is claimed.
     Settings,
-    /// The session has ended, or another browser has it.
+    /// The session has ended, or another browser claimed it.
     Over,
 }
 
@@ -72,11 +72,11 @@ pub enum SessionClaimed {
 pub struct Visitor {
     /// The session.
     pub session: Session,
-    /// Whose settings.
+    /// The account.
     pub account: Account,
-    /// Its methods, removed ones apart.
+    /// The methods that are not removed.
     pub methods: Vec<Method>,
-    /// Whether a fresh proof is needed first.
+    /// Whether a fresh proof is required first.
     pub needs_proof: bool,
     /// The database's time.
     pub now: Timestamp,
@@ -95,7 +95,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let mut account = self.account(&mut tx, product, &new.user).await?;
         let now = tx.now().await?;
-        let fresh = between(new.password_at, now) <= PASSWORD_FRESH
+        let fresh = between(new.password_at, now) <= MAX_PASSWORD_AGE
             && between(now, new.password_at) <= CLOCK_TOLERANCE;
         if !fresh {
             return Err(FlowError::invalid(
@@ -133,7 +133,7 @@ impl Core {
         Ok(Opened { url, expires_at: session.expires_at })
     }
 
-    /// Gives a session to a browser.
+    /// Claims a session for a browser.
     pub async fn claim_session(&self, handle: &str, visit: &Visit) -> Result<SessionClaimed, FlowError> {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::SessionHandle, handle);
@@ -157,7 +157,7 @@ impl Core {
                     session.client_hash = Some(self.client_hash(client));
                 }
                 tx.update(&session).await?;
-                // Notices are in the user's language where nobody has named one.
+                // Notices use the browser's language if the product named none.
                 if let Some(mut account) = account.filter(|a| a.locale.is_none()) {
                     account.locale.clone_from(&session.locale);
                     tx.update(&account).await?;
@@ -168,7 +168,7 @@ impl Core {
         Ok(SessionClaimed::Settings)
     }
 
-    /// The visitor of a settings page: the browser's newest session that has not ended.
+    /// Returns the visitor of a settings page: the browser's newest live session.
     pub async fn visitor(&self, visit: &Visit) -> Result<Visitor, FlowError> {
         let mut tx = self.store.begin().await?;
         let visitor = self.visitor_in(&mut tx, visit).await?;
@@ -176,7 +176,7 @@ impl Core {
         Ok(visitor)
     }
 
-    /// The same, with the account, its methods and the session locked.
+    /// The same with the account, its methods and the session locked.
     pub(super) async fn visitor_in(&self, tx: &mut Tx, visit: &Visit) -> Result<Visitor, FlowError> {
         let missing = || FlowError::Missing("session");
         let browser = Value::Text(self.browser_hash(&visit.browser));
@@ -195,7 +195,7 @@ impl Core {
             return Err(missing());
         }
         if session.account_version != account.version {
-            // Two-step verification was turned on or off since: the proof was one of another period.
+            // Two-step verification was switched since, so the proof is void.
             session.proof_at = None;
         }
         let fresh = session.proof_at.is_some_and(|at| between(at, now) < self.config().proof.fresh.0);
@@ -203,7 +203,7 @@ impl Core {
         Ok(Visitor { session, account, methods, needs_proof, now })
     }
 
-    /// Asks a visitor for a fresh proof. Returns the challenge whose page comes first.
+    /// Returns the open challenge for a fresh proof, or creates one.
     pub async fn ask_for_proof(&self, visit: &Visit) -> Result<Uuid, FlowError> {
         let mut tx = self.store.begin().await?;
         let visitor = self.visitor_in(&mut tx, visit).await?;
@@ -236,13 +236,13 @@ impl Core {
         Ok(challenge.id)
     }
 
-    /// A challenge that is open at once: in the browser of a session, or without pages.
+    /// Creates a challenge that is open at once: in the browser of a session, or without pages.
     pub(super) fn challenge_of(
         &self, account: Uuid, session: Option<&Session>, purpose: Purpose, now: Timestamp,
     ) -> Challenge {
         let life = self.config().challenge.life.0;
         let mut challenge = Challenge::new(new_id(), account, purpose, life, now);
-        // Nobody gets this handle: whoever answers the challenge has it already.
+        // The handle is never sent. The requester already has the challenge.
         challenge.handle_hash = self.keys.hash_text(Hashed::ChallengeHandle, &random_token());
         if let Some(session) = session {
             challenge.session = Some(session.id);
@@ -254,7 +254,7 @@ impl Core {
         challenge
     }
 
-    /// Where the browser goes when the visitor leaves. The URL names the browser's device where the account trusts it: the
+    /// Returns the redirect URL when the visitor leaves. It names the browser's device if the account trusts it. The
     /// product ends that trust at sign-out.
     pub async fn leave_location(&self, visit: &Visit) -> Result<String, FlowError> {
         let mut tx = self.store.begin().await?;

@@ -1,43 +1,43 @@
-//! A visitor changes a method or a device.
+//! Changes of methods and devices in the settings.
 
 use serde_json::json;
 use uuid::Uuid;
 
 use super::author::Author;
 use super::switch::kinds_without;
-use super::users::{ERASED, find};
+use super::users::{ERASED_EVENT_KIND, find};
 use super::{Core, FlowError};
 use crate::challenge::{Challenge, ChallengeState};
 use crate::device::{Device, Trust};
 use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
 use crate::store::{Event, SupportCase, Value};
 
-/// Characters of a label.
+/// Maximum length of a label, in characters.
 pub const MAX_LABEL_CHARS: usize = 40;
-/// Events that the history shows.
+/// Number of events on a page of the history.
 const HISTORY_ROWS: i64 = 50;
 
 /// A change to a method.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The user's own name for it; empty: none.
+    /// Sets the user's own name; empty: deletes it.
     Rename(String),
-    /// It is tried first.
+    /// Makes it the preferred method.
     Prefer,
-    /// How codes reach a phone.
+    /// Sets the channel of a phone.
     Channel(Channel),
-    /// Whether a call follows a text that failed.
+    /// Sets whether a call follows a failed text.
     Fallback(bool),
-    /// Its secrets are erased.
+    /// Removes it and erases its secrets.
     Remove,
 }
 
-/// Why a method stays as it is.
+/// Why a method was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeRefused {
-    /// Without it two-step verification would have no method or no backup.
+    /// Two-step verification needs it as a method or as a backup.
     Last,
-    /// The name is too long or has control characters.
+    /// The label is too long or has control characters.
     Label,
 }
 
@@ -73,7 +73,7 @@ impl Core {
                 method.fallback = *on;
                 tx.update(method).await?;
             }
-            // It never was a method: nobody was told of it.
+            // It was never active, so there is no event or notice.
             Change::Remove if method.verified_at.is_none() => {
                 let enrolments = "where method = $1 and purpose = 'enrol' and state = 'open' order by id";
                 for mut open in tx.select_locked::<Challenge>(enrolments, &[Value::Uuid(id)]).await? {
@@ -101,7 +101,7 @@ impl Core {
         Ok(Ok(()))
     }
 
-    /// The devices that an account trusts, newest use first.
+    /// Returns the trusted devices of an account, newest use first.
     pub async fn devices(&self, account: Uuid) -> Result<Vec<(Device, Trust)>, FlowError> {
         let mut tx = self.store.begin().await?;
         let trusts = tx
@@ -144,7 +144,7 @@ impl Core {
         Ok(())
     }
 
-    /// Recovery codes that were not used yet.
+    /// Returns the number of unused recovery codes.
     pub async fn recovery_codes_left(&self, account: Uuid) -> Result<i64, FlowError> {
         let mut tx = self.store.begin().await?;
         let sql = "select count(*) from recovery_code where account = $1 and used_at is null and exists (select 1 \
@@ -152,14 +152,15 @@ impl Core {
         Ok(tx.query(sql, &[Value::Uuid(account)]).await?.first().map_or(0, |r| r.int(0)))
     }
 
-    /// When support will turn an account off, while such a case waits.
+    /// Returns when support will turn an account off, if such a case is waiting.
     pub async fn off_due_at(&self, account: Uuid) -> Result<Option<jiff::Timestamp>, FlowError> {
         let mut tx = self.store.begin().await?;
         let waiting = "where account = $1 and state = 'waiting' and action = 'turn_off'";
         Ok(tx.find::<SupportCase>(waiting, &[Value::Uuid(account)]).await?.map(|case| case.due_at))
     }
 
-    /// A page of what happened, newest first: all before an event, or the newest. Also returns whether there are older ones.
+    /// Returns a page of the history, newest first: the events before an event, or the newest. Also returns whether there
+    /// are more.
     pub async fn history(
         &self, account: Uuid, before: Option<Uuid>,
     ) -> Result<(Vec<Event>, bool), FlowError> {
@@ -168,7 +169,7 @@ impl Core {
         let values = [
             Value::Uuid(account),
             Value::Uuid(before.unwrap_or(Uuid::max())),
-            Value::Text(ERASED.to_owned()),
+            Value::Text(ERASED_EVENT_KIND.to_owned()),
             Value::Int(HISTORY_ROWS + 1),
         ];
         let mut events = tx.select::<Event>(newest, &values).await?;
@@ -177,7 +178,7 @@ impl Core {
         Ok((events, older))
     }
 
-    /// A user signs out at a product: the device is not trusted any more. Returns whether it was.
+    /// Ends the trust of a device at sign-out. Returns whether it was trusted.
     pub async fn revoke_at_sign_out(
         &self, product: &str, user: &str, device: Uuid,
     ) -> Result<bool, FlowError> {
@@ -194,7 +195,7 @@ impl Core {
         Ok(ended)
     }
 
-    /// The methods of a user, removed ones apart.
+    /// Returns the methods of a user that are not removed.
     pub async fn methods_of(&self, account: Uuid) -> Result<Vec<Method>, FlowError> {
         let mut tx = self.store.begin().await?;
         let kept = "where account = $1 and state <> 'removed' order by id";
@@ -203,10 +204,10 @@ impl Core {
 }
 
 impl Core {
-    /// After a sign-in with a recovery code: the phone that was lost goes. The recovery codes are the backup that is left, so
-    /// two-step verification stays on even where no other method is.
+    /// Removes a lost phone after a sign-in with a recovery code. The recovery codes remain as a backup, so two-step
+    /// verification stays on even without another method.
     pub async fn remove_lost_phone(
-        &self, challenge: Uuid, who: &super::Who, phone: Uuid,
+        &self, challenge: Uuid, who: &super::Requester, phone: Uuid,
     ) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, challenge) = super::lock_challenge(&mut tx, challenge).await?;

@@ -1,4 +1,4 @@
-//! "It was not me": the page that each notice links to.
+//! The stop page ("It was not me") that each notice links to.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -11,65 +11,65 @@ use crate::method::{Method, MethodState, STOPPED as PAUSED};
 use crate::seal::Hashed;
 use crate::store::{NoticeToken, Value};
 
-/// What stands in place of the word once a notice was stopped.
-const STOPPED: &str = "stopped";
+/// Stored as the kind of a notice after it was stopped.
+const STOPPED_NOTICE: &str = "stopped";
 /// Life of a notice's link.
-const LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
+const STOP_LINK_LIFE: std::time::Duration = std::time::Duration::from_secs(7 * 86400);
 
-/// A notice, as its stop page shows it.
+/// A notice with the data of its stop page.
 #[derive(Debug, Clone)]
-pub struct Noticed {
-    /// Whose account.
+pub struct NoticeDetails {
+    /// The account.
     pub account: Account,
-    /// What happened, in a fixed word; none where it was stopped before.
+    /// The kind of notice; `None` after it was stopped.
     pub about: Option<String>,
-    /// The method that was added or is used again, while the account has it.
+    /// The added or resumed method, if the account still has it.
     pub method: Option<Method>,
-    /// When.
+    /// The time of the notice.
     pub at: Timestamp,
 }
 
 /// The result of stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopDone {
-    /// Everything was stopped.
+pub enum StopOutcome {
+    /// Everything was stopped now.
     Stopped,
-    /// It was stopped before.
+    /// It was already stopped.
     Before,
-    /// The link is too old, or was never given out.
+    /// The link has expired or is unknown.
     TooLate,
 }
 
 impl Core {
-    /// Looks at a notice by the token of its link. None where the link is too old, or was never given out.
-    pub async fn noticed(&self, token: &str) -> Result<Option<Noticed>, FlowError> {
+    /// Returns a notice by the token of its link; `None` if the link has expired or is unknown.
+    pub async fn notice_details(&self, token: &str) -> Result<Option<NoticeDetails>, FlowError> {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::Notice, token);
         let now = tx.now().await?;
         let found = tx.get::<NoticeToken>(hash).await?.filter(|n| now < n.until);
         let Some(notice) = found else { return Ok(None) };
         let account = tx.get::<Account>(notice.account).await?.ok_or(FlowError::Missing("account"))?;
-        let about = Some(notice.about).filter(|a| a != STOPPED);
+        let about = Some(notice.about).filter(|a| a != STOPPED_NOTICE);
         let method = match notice.method {
             Some(id) => tx.get::<Method>(id).await?.filter(|m| m.state != MethodState::Removed),
             None => None,
         };
-        Ok(Some(Noticed { account, about, method, at: before(notice.until, LIFE) }))
+        Ok(Some(NoticeDetails { account, about, method, at: before(notice.until, STOP_LINK_LIFE) }))
     }
 
-    /// Ends the account's challenges, sessions, trusts and support cases, and pauses the method that was added. The product
-    /// hears `account.alarm`.
-    pub async fn stop(&self, token: &str) -> Result<StopDone, FlowError> {
+    /// Ends the account's challenges, sessions, trusts and support cases, and pauses the added method. Writes the event
+    /// `account.alarm` for the product.
+    pub async fn stop(&self, token: &str) -> Result<StopOutcome, FlowError> {
         let mut tx = self.store.begin().await?;
         let hash = self.keys.hash_text(Hashed::Notice, token);
-        let Some(seen) = tx.get::<NoticeToken>(hash.clone()).await? else { return Ok(StopDone::TooLate) };
+        let Some(seen) = tx.get::<NoticeToken>(hash.clone()).await? else { return Ok(StopOutcome::TooLate) };
         let mut locked: Locked = lock_account(&mut tx, seen.account).await?;
         let notice = tx.lock::<NoticeToken>(hash).await?.filter(|n| locked.now < n.until);
-        let Some(mut notice) = notice else { return Ok(StopDone::TooLate) };
-        if notice.about == STOPPED {
-            return Ok(StopDone::Before);
+        let Some(mut notice) = notice else { return Ok(StopOutcome::TooLate) };
+        if notice.about == STOPPED_NOTICE {
+            return Ok(StopOutcome::Before);
         }
-        let about = std::mem::replace(&mut notice.about, STOPPED.to_owned());
+        let about = std::mem::replace(&mut notice.about, STOPPED_NOTICE.to_owned());
         tx.update(&notice).await?;
         let (id, now) = (Value::Uuid(locked.account.id), locked.now);
         for challenge in self.end_challenges(&mut tx, locked.account.id, ChallengeState::Denied, now).await? {
@@ -89,6 +89,6 @@ impl Core {
         self.event(&mut tx, &locked.account, "account.alarm", "user", json!({"about": about}), now).await?;
         self.notify(&mut tx, &locked.account, &locked.methods, "denied", now).await?;
         tx.commit().await?;
-        Ok(StopDone::Stopped)
+        Ok(StopOutcome::Stopped)
     }
 }

@@ -1,5 +1,5 @@
-//! Support: an agent acts for a user who cannot prove anything. What weakens an account waits, is told to all methods, and
-//! ends with any proof of the user.
+//! Support cases: an agent acts for a user who cannot prove their identity. An action that weakens an account has a delay,
+//! all methods get a notice, and any proof of the user ends the case.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -19,16 +19,16 @@ const MAX_AGENT_CHARS: usize = 64;
 const MAX_EVIDENCE: usize = 10;
 const MAX_EVIDENCE_CHARS: usize = 40;
 
-/// A case to open.
+/// The parameters of a case.
 #[derive(Debug, Clone)]
 pub struct NewCase {
     /// The product's id of the user.
     pub user: String,
     /// The action asked for.
     pub action: SupportAction,
-    /// The method to remove, or the one that the code goes to.
+    /// The method to remove, or the target of the code.
     pub method: Option<Uuid>,
-    /// Why, in the agent's words.
+    /// The reason, in the agent's words.
     pub reason: String,
     /// Kinds of evidence, never answers.
     pub evidence: Vec<String>,
@@ -36,31 +36,31 @@ pub struct NewCase {
     pub agent: String,
 }
 
-/// Why support cannot do it.
+/// Why a case was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SupportRefused {
-    /// The case is over.
+    /// The case has ended.
     Over(SupportState),
-    /// Another case of the account waits.
+    /// Another case of the account is waiting.
     Waits,
-    /// The agent who asked cannot approve.
+    /// The agent who opened the case cannot approve it.
     SameAgent,
-    /// Nothing waits for an approval here.
+    /// The case does not wait for an approval.
     NoDelay,
     /// Two-step verification is off.
     Off,
-    /// Two-step verification is on, and no case waits.
+    /// Two-step verification is on, and no case is waiting.
     On,
-    /// Support did not turn it off, or the methods that are left do not suffice.
+    /// Support did not turn it off, or the remaining methods do not suffice.
     NotUndone,
-    /// There is no such method, or it takes no code.
+    /// The method does not exist, or cannot receive a code.
     Method,
-    /// No other method could sign in.
+    /// The user could not sign in without it.
     Last,
 }
 
 impl Core {
-    /// Opens a case. What needs no delay is done at once.
+    /// Opens a case. An action without a delay is carried out at once.
     pub async fn ask_support(
         &self, product: &str, new: NewCase,
     ) -> Result<Result<SupportCase, SupportRefused>, FlowError> {
@@ -91,13 +91,13 @@ impl Core {
             SupportAction::TurnOn => self.undo_off(&mut tx, &mut locked, &case).await?,
             SupportAction::SendRecoveryCode => {
                 let sent = self.send_support_code(&mut tx, &locked, &mut case).await?;
-                // The method that gets the code hears of it by the code.
+                // The method that gets the code needs no notice.
                 let notice = Notice { about: "support_asked", except: case.method, added: None };
                 self.notify(&mut tx, &locked.account, &locked.methods, notice, now).await?;
                 sent.map(|()| false)
             }
             SupportAction::TurnOff | SupportAction::RemoveMethod => {
-                self.wait(&mut tx, &mut locked, &mut case).await?
+                self.start_delay(&mut tx, &mut locked, &mut case).await?
             }
         };
         let done = match asked {
@@ -114,8 +114,8 @@ impl Core {
         Ok(Ok(case))
     }
 
-    /// Ends the pauses of an account and its methods. A method that a stop page paused stays so: somebody else added it. So does
-    /// an app that has forgotten its key.
+    /// Ends the pauses of an account and its methods. A method that a stop page paused stays paused, because somebody else
+    /// added it. An app that deleted its key stays paused too.
     async fn unlock(&self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase) -> Result<bool, FlowError> {
         let Locked { account, methods, now } = locked;
         self.notify(tx, account, methods, "support_asked", *now).await?;
@@ -132,8 +132,8 @@ impl Core {
         Ok(true)
     }
 
-    /// Begins the delay, and tells all methods. Returns whether it was done at once.
-    async fn wait(
+    /// Starts the delay, and sends a notice to all methods. Returns whether the case was carried out at once.
+    async fn start_delay(
         &self, tx: &mut Tx, locked: &mut Locked, case: &mut SupportCase,
     ) -> Result<Result<bool, SupportRefused>, FlowError> {
         if self.delayed_case(tx, locked.account.id, case.id).await?.is_some() {
@@ -154,7 +154,7 @@ impl Core {
         Ok(Ok(false))
     }
 
-    /// The other case of an account that waits for its delay.
+    /// Returns another case of the account that waits for its delay.
     async fn delayed_case(
         &self, tx: &mut Tx, account: Uuid, except: Uuid,
     ) -> Result<Option<SupportCase>, FlowError> {
@@ -165,7 +165,7 @@ impl Core {
             .pop())
     }
 
-    /// Undoes what support did: a waiting case is stopped, or the account is on again with the methods that were kept.
+    /// Undoes an action of support: stops a waiting case, or turns the account on again with the kept methods.
     async fn undo_off(
         &self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase,
     ) -> Result<Result<bool, SupportRefused>, FlowError> {
@@ -188,11 +188,11 @@ impl Core {
                 let active: Vec<Kind> =
                     locked.methods.iter().filter(|m| m.is_active()).map(|m| m.kind).collect();
                 let by_support = off.as_ref().is_some_and(|e| e.actor.starts_with("support:"));
-                // While it was off, whoever knew the password could add methods and make recovery codes.
+                // While it was off, anybody with the password could add methods and create recovery codes.
                 let later = "where account = $1 and id > $2 and kind in ('method.added', 'method.resumed', 'recovery.renewed')";
                 let since = Value::Uuid(off.map_or(Uuid::nil(), |e| e.id));
                 let later = tx.select::<Event>(later, &[Value::Uuid(locked.account.id), since]).await?;
-                // An address for notices opens nothing, and the product may give one at any time.
+                // An address for notices gives no access, and the product may set one at any time.
                 let opens = |e: &Event| match e.kind.as_str() {
                     "method.resumed" => !e.actor.starts_with("support:"),
                     _ => e.actor != "product" || !e.data.contains("\"email\""),
@@ -201,7 +201,7 @@ impl Core {
                 if !by_support || changed || !may_be_on(&active, self.config().email.second_step) {
                     return Ok(Err(SupportRefused::NotUndone));
                 }
-                // A challenge or an enrolment of the time when it was off must not be finished without a proof.
+                // Challenges and enrolments from the time when it was off must not finish without a proof.
                 self.end_challenges(tx, locked.account.id, ChallengeState::Cancelled, now).await?;
                 for pending in locked.methods.iter().filter(|m| m.state == MethodState::Pending) {
                     self.delete_pending(tx, pending).await?;
@@ -217,7 +217,7 @@ impl Core {
         Ok(Ok(true))
     }
 
-    /// A second agent ends the delay: the case is due now.
+    /// Ends the delay by the approval of a second agent.
     pub async fn approve_case(
         &self, product: &str, id: Uuid, agent: &str,
     ) -> Result<Result<SupportCase, SupportRefused>, FlowError> {
@@ -230,7 +230,7 @@ impl Core {
         if case.action == SupportAction::SendRecoveryCode {
             return Ok(Err(SupportRefused::NoDelay));
         }
-        // Names that differ in case alone are one person's.
+        // Names that differ only in case are of the same person.
         if agent.to_lowercase() == case.asked_by.to_lowercase() {
             return Ok(Err(SupportRefused::SameAgent));
         }
@@ -245,7 +245,7 @@ impl Core {
         Ok(Ok(case))
     }
 
-    /// An agent stops a case that waits.
+    /// Stops a waiting case for an agent.
     pub async fn cancel_case(
         &self, product: &str, id: Uuid, agent: &str,
     ) -> Result<Result<SupportCase, SupportRefused>, FlowError> {
@@ -261,7 +261,7 @@ impl Core {
         Ok(Ok(case))
     }
 
-    /// Stops a case, and takes the account back from its delay.
+    /// Stops a case, and resets the account's state.
     pub(super) async fn stop_case(
         &self, tx: &mut Tx, account: &mut Account, case: &mut SupportCase, by: &str, now: Timestamp,
     ) -> Result<(), FlowError> {

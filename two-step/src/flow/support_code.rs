@@ -1,4 +1,4 @@
-//! A code of eight digits that support sends to a validated address.
+//! Eight-digit codes that support sends to a validated address.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::store::{Dispatch, OutboxKind, SupportAction, SupportCase, SupportStat
 
 /// Life of a code by mail.
 const MAIL_LIFE: Duration = Duration::from_secs(24 * 3600);
-/// Life of a code to a phone.
+/// Life of a code by text or call.
 const PHONE_LIFE: Duration = Duration::from_secs(10 * 60);
-/// otpost refuses a code that has less life than this.
-const LEAST_LIFE: Duration = Duration::from_secs(10);
+/// Minimum life of a code for sending it. otpost rejects it below.
+const MIN_CODE_LIFE: Duration = Duration::from_secs(10);
 
 impl Core {
-    /// Sends a code, which takes the place of an earlier one. The caller writes the case.
+    /// Sends a code, which replaces an earlier one. The caller writes the case.
     pub(super) async fn send_support_code(
         &self, tx: &mut Tx, locked: &Locked, case: &mut SupportCase,
     ) -> Result<Result<(), SupportRefused>, FlowError> {
@@ -88,7 +88,7 @@ impl Core {
             tx,
             Order { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(locked.account.id) },
             &body,
-            before(until, LEAST_LIFE),
+            before(until, MIN_CODE_LIFE),
             now,
         )
         .await
@@ -116,7 +116,7 @@ impl Core {
         count(tx, &self.keys, &counts, locked.now).await
     }
 
-    /// The case whose code this is, which is done by it. Returns the method that the code was sent to.
+    /// Returns the method that a code was sent to, and completes its case.
     pub(super) async fn use_support_code(
         &self, tx: &mut Tx, locked: &Locked, digits: &Digits,
     ) -> Result<Option<Uuid>, FlowError> {
@@ -136,13 +136,13 @@ impl Core {
         Ok(None)
     }
 
-    /// Whether a code from support is out.
+    /// Returns whether a code from support is live.
     pub(super) async fn awaits_support_code(&self, tx: &mut Tx, locked: &Locked) -> Result<bool, FlowError> {
         let cases = self.code_cases(tx, locked.account.id).await?;
         Ok(cases.iter().any(|case| case.code_until.is_some_and(|until| locked.now < until)))
     }
 
-    /// The cases of an account whose code waits, locked.
+    /// Locks the cases of an account whose code is live.
     async fn code_cases(&self, tx: &mut Tx, account: Uuid) -> Result<Vec<SupportCase>, FlowError> {
         let waiting = "where account = $1 and state = 'waiting' and action = $2 order by id";
         let action = Value::Text(SupportAction::SendRecoveryCode.to_string());
@@ -154,12 +154,12 @@ impl Core {
     }
 }
 
-/// A landline gets a call.
+/// Returns voice for a landline.
 fn channel_of(method: &Method) -> Channel {
     if method.no_texts { Channel::Voice } else { Channel::Sms }
 }
 
-/// Whether a code from support may go to a method.
+/// Returns whether a code from support may be sent to a method.
 fn takes_support_code(method: &Method) -> bool {
     method.is_active() && method.verified_at.is_some() && matches!(method.kind, Kind::Phone | Kind::Email)
 }

@@ -1,4 +1,4 @@
-//! Support cases are carried out: at once without a delay, else when the delay is over.
+//! Carries out support cases: at once without a delay, otherwise after it.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -12,11 +12,11 @@ use crate::device::TrustKind;
 use crate::method::{Kind, is_primary};
 use crate::store::{SupportAction, SupportCase, SupportState, Tx, Value};
 
-/// Cases that one run carries out.
-const DUE_ROWS: i64 = 500;
+/// Maximum number of cases that one run carries out.
+const MAX_CASES_PER_RUN: i64 = 500;
 
 impl Core {
-    /// Whether a case can be carried out as things are.
+    /// Returns whether a case can be carried out in the current state.
     pub(super) fn may_act(&self, locked: &Locked, case: &SupportCase) -> Result<(), SupportRefused> {
         if case.action == SupportAction::TurnOff {
             return if locked.account.is_on() { Ok(()) } else { Err(SupportRefused::Off) };
@@ -53,21 +53,21 @@ impl Core {
         self.event(tx, &locked.account, "method.removed", &actor, data, now).await
     }
 
-    /// Carries out the cases whose delay is over. Returns how many.
+    /// Carries out the cases whose delay has ended. Returns their number.
     pub async fn do_due_cases(&self) -> Result<u64, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = Value::Int(tx.now().await?.as_millisecond());
         let due = "where state = 'waiting' and due_at <= $1 order by due_at limit $2";
-        let cases = tx.select::<SupportCase>(due, &[now, Value::Int(DUE_ROWS)]).await?;
+        let cases = tx.select::<SupportCase>(due, &[now, Value::Int(MAX_CASES_PER_RUN)]).await?;
         tx.commit().await?;
         let mut done = 0;
         for case in cases {
             match self.do_case(case.id).await {
                 Ok(true) => done += 1,
                 Ok(false) | Err(FlowError::Missing("case" | "account")) => {}
-                // One case must not keep the others waiting.
+                // A failing case must not block the others.
                 Err(e) => {
-                    tracing::warn!(case = %case.id, reason = %e, "a support case is not carried out yet");
+                    tracing::warn!(case = %case.id, reason = %e, "support case not carried out: it will be retried");
                 }
             }
         }
@@ -84,10 +84,10 @@ impl Core {
             return Ok(false);
         }
         let is_code = case.action == SupportAction::SendRecoveryCode;
-        // The user turned it off, and perhaps on again, since the case was opened.
+        // The user turned it off since the case was opened, and perhaps on again.
         let is_void = case.action == SupportAction::TurnOff && locked.account.state != AccountState::OffDue;
         if is_code || is_void || self.may_act(&locked, &case).is_err() {
-            // The code was not typed in time, or the case does not fit the account any more.
+            // The code expired, or the case does not fit the account any more.
             self.stop_case(&mut tx, &mut locked.account, &mut case, "system", now).await?;
             tx.commit().await?;
             return Ok(false);

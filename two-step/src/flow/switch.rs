@@ -1,4 +1,4 @@
-//! Two-step verification is turned on and off.
+//! Turns two-step verification on and off.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -12,18 +12,18 @@ use crate::device::TrustKind;
 use crate::method::{Kind, Method, is_primary, may_be_on};
 use crate::store::{Session, SupportCase, SupportState, Tx, Value};
 
-/// Why two-step verification stays off.
+/// Why two-step verification was not turned on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwitchRefused {
-    /// There is no active method, or no backup besides.
+    /// No active method, or no backup.
     BackupMissing,
-    /// Too few methods were proved in this visit: a phone that was kept needs one code first.
+    /// Too few methods were verified in this visit. A kept phone needs one code first.
     ProofMissing,
 }
 
 impl Core {
-    /// Turns two-step verification on, with the methods that were proved in this visit. All others are removed: whoever knows
-    /// the password may have added them. Returns the device's cookie where the visitor trusts the browser.
+    /// Turns two-step verification on with the methods that were verified in this visit. All others are removed, because
+    /// anybody with the password may have added them. Returns the device's cookie if the visitor trusts the browser.
     pub async fn turn_on(
         &self, visit: &Visit, trust: bool,
     ) -> Result<Result<Option<String>, SwitchRefused>, FlowError> {
@@ -38,7 +38,7 @@ impl Core {
         }
         let Settings { account, methods, session, now, .. } = settings;
         if let Some(session) = session.filter(|s| s.account_version != account.version) {
-            // The visitor has just proved a method: the settings stay open.
+            // The visitor has just verified a method, so no fresh proof is needed.
             tx.update(&Session { proof_at: Some(now), account_version: account.version, ..session }).await?;
         }
         let locked = Locked { account, methods, now };
@@ -50,7 +50,7 @@ impl Core {
         Ok(Ok(cookie))
     }
 
-    /// Turns two-step verification on over the API, with the methods that the back end names. All others are removed.
+    /// Turns two-step verification on over the API with the methods that the back end names. All others are removed.
     pub async fn turn_on_with(
         &self, product: &str, user: &str, methods: &[Uuid],
     ) -> Result<Result<(), SwitchRefused>, FlowError> {
@@ -62,7 +62,7 @@ impl Core {
             display_name: None,
         };
         let mut settings = match self.settings(&mut tx, &by).await {
-            // It is on already: nothing changes.
+            // Already on: nothing changes.
             Err(FlowError::ProofMissing) => return Ok(Ok(())),
             settings => settings?,
         };
@@ -77,7 +77,7 @@ impl Core {
         Ok(switched)
     }
 
-    /// Turns an account on that is off. Methods that are not to be kept are removed.
+    /// Turns an account on. Methods that are not kept are removed.
     async fn switch_on(
         &self, tx: &mut Tx, settings: &mut Settings, keep: impl Fn(&Method) -> bool,
     ) -> Result<Result<(), SwitchRefused>, FlowError> {
@@ -91,9 +91,9 @@ impl Core {
             return Ok(Err(SwitchRefused::ProofMissing));
         }
         let Settings { account, methods, actor, now, .. } = settings;
-        // The methods that are removed are told too: they may be the user's, and the author a thief.
+        // Removed methods get a notice too. They may be the user's, and the author an attacker.
         self.notify(tx, account, methods, "turned_on", *now).await?;
-        // The check of unknown browsers is weaker than what is asked for from now on.
+        // These trusts skipped a weaker check than a second step.
         self.end_challenges(tx, account.id, ChallengeState::Cancelled, *now).await?;
         for method in methods.iter_mut().filter(|m| !(m.is_active() && keep(m))) {
             self.remove_method(tx, method, "not_proved", *now).await?;
@@ -109,7 +109,7 @@ impl Core {
         Ok(Ok(()))
     }
 
-    /// Turns two-step verification off: keys, recovery codes and devices are erased, phones where the visitor says so.
+    /// Turns two-step verification off. Erases keys, recovery codes and devices, and phones if the visitor chose that.
     pub async fn turn_off(&self, by: impl Into<Author>, keep_phones: bool) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let Settings { account, methods, session, actor, now, .. } =
@@ -128,7 +128,7 @@ impl Core {
         Ok(())
     }
 
-    /// Erases what two-step verification rested on. Kept phones must prove themselves again before they count.
+    /// Erases the secrets of two-step verification. Kept phones must be verified again.
     pub(super) async fn switch_off(
         &self, tx: &mut Tx, locked: &mut Locked, keep_phones: bool, actor: &str,
     ) -> Result<(), FlowError> {
@@ -141,7 +141,7 @@ impl Core {
             let keep = method.kind == Kind::Email
                 || keep_phones && method.kind == Kind::Phone && method.verified_at.is_some();
             if keep {
-                // A method that gets notices alone opens nothing: it stays confirmed.
+                // A method that only gets notices gives no access, so it stays verified.
                 if is_primary(method.kind, email) {
                     method.proved_in = None;
                 }
@@ -155,7 +155,7 @@ impl Core {
         self.event(tx, &locked.account, "account.off", actor, json!({"phones_kept": keep_phones}), now).await
     }
 
-    /// Ends the trusts of an account, of one kind or of all.
+    /// Ends the trusts of an account, of one kind or all.
     pub(super) async fn end_trusts(
         &self, tx: &mut Tx, account: &Account, kind: Option<TrustKind>, actor: &str, now: Timestamp,
     ) -> Result<u64, FlowError> {
@@ -173,7 +173,7 @@ impl Core {
         Ok(ended)
     }
 
-    /// A proof ends what support has begun: the user still has a method.
+    /// Stops waiting support cases after a proof, because the user still has a method.
     pub(super) async fn end_support_cases(
         &self, tx: &mut Tx, locked: &mut Locked, now: Timestamp,
     ) -> Result<(), FlowError> {
@@ -198,7 +198,7 @@ impl Core {
     }
 }
 
-/// Methods that are left when one goes.
+/// Returns the kinds of the methods that remain without one.
 pub(super) fn kinds_without(methods: &[Method], gone: Uuid) -> Vec<Kind> {
     methods.iter().filter(|m| m.is_active() && m.id != gone).map(|m| m.kind).collect()
 }

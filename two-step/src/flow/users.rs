@@ -1,4 +1,4 @@
-//! What a back end does with a user as a whole.
+//! Actions of a back end on a whole user.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -9,8 +9,8 @@ use crate::challenge::{Challenge, ChallengeState};
 use crate::method::Method;
 use crate::store::{Dispatch, SupportCase, Tx, Value};
 
-/// Tables whose rows go with an account.
-const OF_ACCOUNT: [&str; 10] = [
+/// Tables whose rows are deleted with an account.
+const ACCOUNT_TABLES: [&str; 10] = [
     "challenge",
     "session",
     "recovery_code",
@@ -22,11 +22,11 @@ const OF_ACCOUNT: [&str; 10] = [
     "app_key",
     "app_request",
 ];
-/// The kind of an event that was of an erased user. It keeps the place of a reader who has read it.
-pub(super) const ERASED: &str = "erased";
+/// The type of an erased user's events. The rows stay for the positions of readers.
+pub(super) const ERASED_EVENT_KIND: &str = "erased";
 
 impl Core {
-    /// A user and the methods, removed ones apart.
+    /// Returns a user and the methods that are not removed.
     pub async fn user(&self, product: &str, user: &str) -> Result<(Account, Vec<Method>), FlowError> {
         let mut tx = self.store.begin().await?;
         let account = find(&mut tx, product, user).await?;
@@ -35,7 +35,7 @@ impl Core {
         Ok((account, methods))
     }
 
-    /// Erases all that is known of a user.
+    /// Erases all data of a user.
     pub async fn erase(&self, product: &str, user: &str) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let seen = find(&mut tx, product, user).await?;
@@ -51,15 +51,16 @@ impl Core {
         tx.execute(&orders, &id).await?;
         let blank = "update event set kind = $2, account = $3, user_ref = '', actor = '', data = '{}' where account = $1";
         let [account_id] = id.clone();
-        tx.execute(blank, &[account_id, Value::Text(ERASED.to_owned()), Value::Uuid(Uuid::nil())]).await?;
-        for table in OF_ACCOUNT {
+        tx.execute(blank, &[account_id, Value::Text(ERASED_EVENT_KIND.to_owned()), Value::Uuid(Uuid::nil())])
+            .await?;
+        for table in ACCOUNT_TABLES {
             tx.execute(&format!("delete from {table} where account = $1"), &id).await?;
         }
         tx.delete::<Account>(account.id).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Ends a user's challenges and sessions, and forgets devices if asked to. A product calls it after a password change.
+    /// Ends a user's challenges and sessions, and optionally the trusts. A product calls it after a password change.
     pub async fn end_all(
         &self, product: &str, user: &str, forget_devices: bool,
     ) -> Result<(u64, u64), FlowError> {
@@ -79,7 +80,7 @@ impl Core {
         Ok((challenges, devices))
     }
 
-    /// The cases of a user, newest first.
+    /// Returns the cases of a user, newest first.
     pub async fn cases(&self, product: &str, user: &str) -> Result<Vec<SupportCase>, FlowError> {
         let mut tx = self.store.begin().await?;
         let account = find(&mut tx, product, user).await?;
@@ -90,13 +91,13 @@ impl Core {
 }
 
 impl Core {
-    /// Ends the challenges of an account that are live, or whose ticket was not redeemed yet, and makes earlier proofs void.
-    /// Returns those that ended.
+    /// Ends the challenges of an account that are live or have an unredeemed ticket, and voids earlier proofs. Returns the
+    /// challenges that ended.
     pub(super) async fn end_challenges(
         &self, tx: &mut Tx, account: Uuid, state: ChallengeState, now: Timestamp,
     ) -> Result<Vec<Challenge>, FlowError> {
         let id = [Value::Uuid(account)];
-        // A confirmation opens settings by its id.
+        // A confirmation gives access to the settings by its id.
         let proofs = "update challenge set jti = null where account = $1 and purpose = 'confirm' and state = 'redeemed'";
         tx.execute(proofs, &id).await?;
         let live = "where account = $1 and state in ('created', 'open', 'verified') order by id";
@@ -112,7 +113,7 @@ impl Core {
         Ok(ended)
     }
 
-    /// Takes back the texts and calls of an account that are under way. Nothing in the orders names the user.
+    /// Cancels the texts and calls of an account that are in progress. The commands do not name the user.
     async fn cancel_all(&self, tx: &mut Tx, account: Uuid, now: Timestamp) -> Result<(), FlowError> {
         let open =
             "where state in ('queued', 'sending') and method in (select id from method where account = $1)";
@@ -128,7 +129,7 @@ pub(super) async fn find(tx: &mut Tx, product: &str, user: &str) -> Result<Accou
     let found = tx.find::<Account>("where product = $1 and user_ref = $2", &by_name).await;
     match found {
         Ok(found) => found.ok_or(FlowError::Missing("user")),
-        // PostgreSQL takes no NUL in a text: there is no such user.
+        // PostgreSQL does not accept NUL in a text, so no such user exists.
         Err(_) if user.contains('\0') => Err(FlowError::Missing("user")),
         Err(e) => Err(e.into()),
     }

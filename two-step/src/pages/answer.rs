@@ -1,4 +1,4 @@
-//! Answers: pages, redirects, and pages for what went wrong.
+//! Answers of the pages: pages, redirects, error pages.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use super::{Pages, policy};
 use crate::clock::seconds_until;
 use crate::flow::FlowError;
 
-/// What no page of its own says.
+/// An error without a page of its own.
 #[derive(Debug)]
 pub(super) enum PageError {
     Flow(FlowError),
-    /// The form is not ours, or not this browser's.
+    /// The CSRF value or the `Origin` of the form is invalid.
     Forbidden,
-    /// The browser sent no cookie with a form.
+    /// The browser sent a form without our cookie.
     NoCookie,
     /// The form is too big.
     TooBig,
-    /// There is no such page.
+    /// The page does not exist.
     NoPage,
 }
 
@@ -37,7 +37,7 @@ impl From<FlowError> for PageError {
 }
 
 impl Pages {
-    /// What every page shows: the product's name, the CSRF value of its forms.
+    /// Creates the common part of a page: product, CSRF value, language.
     pub(super) fn page(&self, visitor: &Visitor, product: &str, locale: Option<&str>, subject: Uuid) -> Page {
         let config = self.core.config();
         let section = config.product(product);
@@ -48,12 +48,12 @@ impl Pages {
         page
     }
 
-    /// A page.
+    /// Renders a page.
     pub(super) fn render(
         &self, visitor: &Visitor, product: &str, status: StatusCode, view: &impl Template,
     ) -> Response {
         let Ok(html) = view.render() else {
-            tracing::error!("a page cannot be rendered");
+            tracing::error!("cannot render a page");
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
         let mut response = (status, axum::response::Html(html)).into_response();
@@ -62,7 +62,7 @@ impl Pages {
         response
     }
 
-    /// A redirect after a form or a claim.
+    /// Redirects after a form or a claim.
     pub(super) fn go(&self, visitor: &Visitor, to: &str, device: Option<&str>) -> Response {
         let mut response = Redirect::to(to).into_response();
         policy::set(response.headers_mut(), self, None);
@@ -88,7 +88,7 @@ impl Pages {
         }
     }
 
-    /// A page that has no next step.
+    /// Returns a page without a next step.
     pub(super) fn ended(
         &self, visitor: &Visitor, product: Option<&str>, locale: Option<&str>, end: End,
     ) -> Response {
@@ -102,7 +102,7 @@ impl Pages {
         self.render(visitor, key, status_of(end), &Ended { page, end, retry: None })
     }
 
-    /// The page of an error.
+    /// Returns the page of an error.
     pub(super) fn error(&self, visitor: &Visitor, error: &PageError) -> Response {
         let end = match error {
             PageError::Forbidden => End::Forbidden,
@@ -112,7 +112,7 @@ impl Pages {
                 End::NoCookies
             }
             PageError::Flow(FlowError::Missing("session")) => End::SessionExpired,
-            // The settings ask for one.
+            // The settings page requests the proof.
             PageError::Flow(FlowError::ProofMissing) => return self.go(visitor, "/settings", None),
             PageError::NoPage | PageError::Flow(FlowError::Missing(_)) => End::NotFound,
             PageError::Flow(FlowError::Invalid { .. }) => End::BadRequest,
@@ -120,7 +120,7 @@ impl Pages {
                 End::RateLimited(seconds_until(*now, *until))
             }
             PageError::Flow(e @ (FlowError::Store(_) | FlowError::Seal(_) | FlowError::Internal(_))) => {
-                tracing::error!(reason = %e, "a page cannot be served");
+                tracing::error!(reason = %e, "page failed");
                 End::Unavailable(5)
             }
         };
@@ -151,7 +151,7 @@ pub(super) async fn no_page(State(pages): State<Arc<Pages>>, method: Method, vis
     pages.error(&visitor, &PageError::NoPage)
 }
 
-/// A path that does not read is a page that does not exist: the framework's own words are for developers.
+/// An invalid path is answered like a missing page. The framework's own message is for developers.
 pub(super) async fn no_raw_errors(
     State(pages): State<Arc<Pages>>, visitor: Visitor, request: Request, next: Next,
 ) -> Response {
@@ -164,7 +164,7 @@ pub(super) async fn no_raw_errors(
     response
 }
 
-/// The language of a locale, for texts outside of a page.
+/// Returns the language of a locale, for texts outside of a page.
 pub(super) fn lang_of(visitor: &Visitor, locale: Option<&str>) -> Lang {
     visitor.lang(locale)
 }

@@ -1,4 +1,4 @@
-//! `/settings/app`: the product's app is set up.
+//! `/settings/app`: sets up the product's app.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use qrcode::{EcLevel, QrCode};
 
 use super::Pages;
 use super::ask_app::app_name;
-use super::set_up::{enrolment_error, page, place_of_new, posted, proven, who};
+use super::set_up::{enrolment_error, page, place_of_new, posted, proven, requester};
 use super::sign_in::{error_word, finish};
 use super::view::set_up::AddApp;
 use super::visitor::Visitor;
 use crate::clock::seconds_until;
 use crate::flow::{Change, Entered, Entry, FlowError};
 
-/// `GET /settings/app`: shows the set-up that waits, and begins one where none does.
+/// `GET /settings/app`: shows the pending set-up, or starts one.
 pub(super) async fn ask_app(
     State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
@@ -27,7 +27,7 @@ pub(super) async fn ask_app(
         let Ok(new) = pages.core.add_app(&visitor.visit).await? else {
             return Ok(pages.go(&visitor, "/settings?done=apps", None));
         };
-        let look = pages.core.look(new.challenge, &who(&visitor)).await?;
+        let snapshot = pages.core.challenge_snapshot(new.challenge, &requester(&visitor)).await?;
         let product = &guest.account.product;
         let url = format!("{}/app?product={product}", pages.core.config().public_url.as_str());
         let code = QrCode::with_error_correction_level(url.as_bytes(), EcLevel::M)
@@ -41,14 +41,14 @@ pub(super) async fn ask_app(
             url,
             code: new.code.as_ref().map(|code| code.spelled().to_string()),
             seconds: seconds_until(new.now, new.until),
-            error: enrolment_error(query.as_deref(), &look, &pages),
+            error: enrolment_error(query.as_deref(), &snapshot, &pages),
         };
         Ok(pages.render(&visitor, product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
 }
 
-/// `POST /settings/app`: the digits that the app shows, or another set-up code.
+/// `POST /settings/app`: takes the digits that the app shows, or creates another set-up code.
 pub(super) async fn enter_app(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -63,7 +63,7 @@ pub(super) async fn enter_app(
         let method = form.id("method").ok_or(FlowError::Missing("method"))?;
         let challenge = pages.core.enrolment(&visitor.visit, method).await?;
         let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
-        let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
+        let to = match pages.core.enter(challenge, &requester(&visitor), &entry).await? {
             Entered::Verified { .. } => "/settings?done=app".to_owned(),
             entered => match error_word(&entered, false) {
                 Some(word) => format!("/settings/app?error={word}"),

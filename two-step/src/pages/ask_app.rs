@@ -1,4 +1,4 @@
-//! `/challenge/{id}` where the product's app is asked.
+//! `/challenge/{id}` for the product's app.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use super::form::Form;
 use super::sign_in::{finish, page, read_error, shown_purpose};
 use super::view::sign_in::{AskApp, Asking};
 use super::visitor::Visitor;
-use super::{Pages, shown};
+use super::{Pages, view_values};
 use crate::app_request::RequestState;
 use crate::clock::seconds_until;
-use crate::flow::{Entered, FlowError, Look};
+use crate::flow::{ChallengeSnapshot, Entered, FlowError};
 
-/// What a product's app is called; none where it has none.
+/// Returns the name of a product's app; `None` if it has none.
 pub(super) fn app_name(pages: &Pages, product: &str) -> Option<String> {
     let config = pages.core.config();
     let product = config.product(product)?;
@@ -26,44 +26,44 @@ pub(super) fn app_name(pages: &Pages, product: &str) -> Option<String> {
     Some(if app.name.is_empty() { product.name.clone() } else { app.name.clone() })
 }
 
-/// Whether the app is asked now.
-pub(super) async fn asking(pages: &Pages, look: &Look) -> Result<Asking, FlowError> {
-    Ok(match &look.request {
+/// Returns the state of the request to the app.
+pub(super) async fn asking(pages: &Pages, snapshot: &ChallengeSnapshot) -> Result<Asking, FlowError> {
+    Ok(match &snapshot.request {
         Some(request) if request.is_open() => Asking::Waiting(pages.core.app_digits(request.id)),
         Some(request) if request.state == RequestState::Replaced => Asking::Replaced,
-        _ => match pages.core.full_until(look).await? {
-            Some(until) => Asking::Limited(seconds_until(look.now, until)),
+        _ => match pages.core.full_until(snapshot).await? {
+            Some(until) => Asking::Limited(seconds_until(snapshot.now, until)),
             None => Asking::Idle,
         },
     })
 }
 
-/// The page.
+/// Returns the page.
 pub(super) async fn show(
-    pages: &Pages, visitor: &Visitor, look: &Look, query: Option<&str>,
+    pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot, query: Option<&str>,
 ) -> Result<Response, PageError> {
-    let product = &look.account.product;
-    let page = page(pages, visitor, look);
-    let method = look.method();
+    let product = &snapshot.account.product;
+    let page = page(pages, visitor, snapshot);
+    let method = snapshot.method();
     let view = AskApp {
-        challenge: look.challenge.id.to_string(),
-        purpose: shown_purpose(look.challenge.purpose),
+        challenge: snapshot.challenge.id.to_string(),
+        purpose: shown_purpose(snapshot.challenge.purpose),
         method: method.map(|m| m.id.to_string()).unwrap_or_default(),
         app: app_name(pages, product).unwrap_or_else(|| page.product.clone()),
         device: method.and_then(|m| m.label.clone()).unwrap_or_default(),
-        asking: asking(pages, look).await?,
-        error: read_error(query, look, pages),
-        trust: shown::trust(look.challenge.purpose, &pages.core.config()),
+        asking: asking(pages, snapshot).await?,
+        error: read_error(query, snapshot, pages),
+        trust: view_values::trust(snapshot.challenge.purpose, &pages.core.config()),
         trust_ticked: query.is_some_and(|q| q.contains("trust=yes")),
-        other_ways: look.methods.iter().filter(|m| m.is_active()).count() > 1,
+        other_ways: snapshot.methods.iter().filter(|m| m.is_active()).count() > 1,
         page,
     };
     Ok(pages.render(visitor, product, StatusCode::OK, &view))
 }
 
-/// `POST /challenge/{id}/app`: the user has confirmed it in the app and goes on, or has typed the app's code. One form does
-/// both: its first button is the one that the Enter key presses.
-pub(super) async fn go_on(
+/// `POST /challenge/{id}/app`: continues after a confirmation in the app, or takes the app's code. One form does both. Its
+/// first button is the one that the Enter key presses.
+pub(super) async fn confirm(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
@@ -71,14 +71,14 @@ pub(super) async fn go_on(
         let trust = form.is_ticked("trust");
         let kept = if trust { "?trust=yes" } else { "" };
         let here = format!("/challenge/{id}{kept}");
-        Ok(match pages.core.go_on_approved(id, &visitor.visit, trust).await? {
+        Ok(match pages.core.continue_approved(id, &visitor.visit, trust).await? {
             Some(Entered::Verified { location, cookie, .. }) => {
                 pages.go(&visitor, &location.unwrap_or(here), cookie.as_deref())
             }
             _ if !form.text("code").trim().is_empty() => {
                 super::sign_in::entered(&pages, &visitor, id, &form).await?
             }
-            // Ended otherwise, or not answered yet: the page says which.
+            // Ended or not answered yet. The page shows which.
             _ => pages.go(&visitor, &here, None),
         })
     };

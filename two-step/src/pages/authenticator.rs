@@ -1,4 +1,4 @@
-//! The page of a new authenticator app: its key, and its first code.
+//! The page of a new authenticator app.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use qrcode::render::svg;
 use qrcode::{EcLevel, QrCode};
 
 use super::Pages;
-use super::set_up::{enrolment_error, page, place_of_new, posted, proven, who};
+use super::set_up::{enrolment_error, page, place_of_new, posted, proven, requester};
 use super::sign_in::{error_word, finish};
 use super::view::set_up::AddAuthenticator;
 use super::visitor::Visitor;
 use crate::flow::{Entered, Entry, FlowError, NewAuthenticator};
 
-/// `GET /settings/authenticator`: shows the key that waits for its first code, and makes one where none waits.
+/// `GET /settings/authenticator`: shows the pending key, or creates one.
 pub(super) async fn authenticator(
     State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
@@ -26,7 +26,7 @@ pub(super) async fn authenticator(
             Ok(new) => new,
             Err(_) => return Ok(pages.go(&visitor, "/settings?done=authenticators", None)),
         };
-        let look = pages.core.look(new.challenge, &who(&visitor)).await?;
+        let snapshot = pages.core.challenge_snapshot(new.challenge, &requester(&visitor)).await?;
         let code = QrCode::with_error_correction_level(new.uri.as_bytes(), EcLevel::M)
             .map_err(|_| FlowError::Internal("the key does not fit into a QR code"))?;
         let qr_svg = code.render::<svg::Color<'_>>().min_dimensions(200, 200).quiet_zone(true).build();
@@ -38,7 +38,7 @@ pub(super) async fn authenticator(
             key: new.key.to_string(),
             uri: new.uri.to_string(),
             account: guest.session.display_name.clone().unwrap_or_else(|| guest.account.user_ref.clone()),
-            error: enrolment_error(query.as_deref(), &look, &pages),
+            error: enrolment_error(query.as_deref(), &snapshot, &pages),
         };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };
@@ -54,7 +54,7 @@ pub(super) async fn enter_authenticator(
         let method = form.id("method").ok_or(FlowError::Missing("method"))?;
         let challenge = pages.core.enrolment(&visitor.visit, method).await?;
         let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
-        let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
+        let to = match pages.core.enter(challenge, &requester(&visitor), &entry).await? {
             Entered::Verified { .. } => "/settings?done=authenticator".to_owned(),
             entered => match error_word(&entered, false) {
                 Some(word) => format!("/settings/authenticator?error={word}"),

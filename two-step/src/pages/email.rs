@@ -1,4 +1,4 @@
-//! The page of an e-mail address: asked for, proved by a code, changed.
+//! The page of an e-mail address: add, verify, change.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::PageError;
 use super::delivery::delivery;
-use super::set_up::{enrolment, enrolment_error, enrolment_status, page, posted, proven, who};
+use super::set_up::{enrolment, enrolment_error, enrolment_status, page, posted, proven, requester};
 use super::sign_in::{error_word, finish};
 use super::view::settings::{AddEmail, EmailCode, EmailError};
 use super::visitor::Visitor;
-use super::{Pages, shown};
+use super::{Pages, view_values};
 use crate::challenge::SendRefused;
 use crate::clock::seconds_until;
 use crate::flow::{AddRefused, Entered, Entry, FlowError, Visitor as Guest};
 use crate::method::{Kind, Method, MethodState};
 
-/// `GET /settings/email`: asks for an address, or for the code that was mailed to one.
+/// `GET /settings/email`: the form for an address, or for the code that was mailed to one.
 pub(super) async fn ask_email(
     State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
@@ -30,9 +30,9 @@ pub(super) async fn ask_email(
         let Some(pending) = pending else {
             return Ok(email_form(&pages, &visitor, &guest, "", None));
         };
-        let look = match enrolment(&pages, &visitor, pending.id).await {
-            Ok(look) => look,
-            // Another visit has added it: this one begins anew.
+        let snapshot = match enrolment(&pages, &visitor, pending.id).await {
+            Ok(snapshot) => snapshot,
+            // The pending address is of another visit, so this visit starts anew.
             Err(PageError::Flow(FlowError::Missing("method"))) => {
                 return Ok(email_form(&pages, &visitor, &guest, "", None));
             }
@@ -41,9 +41,9 @@ pub(super) async fn ask_email(
         let view = EmailCode {
             page: page(&pages, &visitor, &guest),
             address: pages.core.target(pending)?.to_string(),
-            delivery: delivery(&pages, &look).await?,
-            error: enrolment_error(query.as_deref(), &look, &pages),
-            sends: shown::sends(&look, &pages.core.config()),
+            delivery: delivery(&pages, &snapshot).await?,
+            error: enrolment_error(query.as_deref(), &snapshot, &pages),
+            sends: view_values::sends(&snapshot, &pages.core.config()),
         };
         Ok(pages.render(&visitor, &product, StatusCode::OK, &view))
     };
@@ -62,7 +62,7 @@ pub(super) async fn email_status(State(pages): State<Arc<Pages>>, visitor: Visit
     }
 }
 
-/// The address that waits for its first code.
+/// Returns the pending address.
 fn pending_of(guest: &Guest) -> Option<&Method> {
     guest.methods.iter().find(|m| m.kind == Kind::Email && m.state == MethodState::Pending)
 }
@@ -77,7 +77,7 @@ fn email_form(
     pages.render(visitor, &guest.account.product, status, &view)
 }
 
-/// `POST /settings/email`: an address, a code, "send again", or "another address".
+/// `POST /settings/email`: takes an address, a code, "send again", or "another address".
 pub(super) async fn email(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -87,7 +87,7 @@ pub(super) async fn email(
         if let (Some(pending), false) = (pending, form.text("code").is_empty()) {
             let challenge = pages.core.enrolment(&visitor.visit, pending.id).await?;
             let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
-            let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
+            let to = match pages.core.enter(challenge, &requester(&visitor), &entry).await? {
                 Entered::Verified { .. } => "/settings?done=added".to_owned(),
                 entered => {
                     format!("/settings/email?error={}", error_word(&entered, false).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! Reads forms, and checks that they come from our own pages.
+//! Parses forms, and checks that they come from our own pages.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,14 @@ use super::visitor::Visitor;
 
 use crate::seal::same;
 
-/// Bytes of a form.
+/// Maximum size of a form in bytes.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 
-/// The fields of a form; of a field that stands twice the first one.
+/// The fields of a form. Only the first value of a repeated field is used.
 pub(super) struct Form(HashMap<String, String>);
 
 impl Form {
-    /// Reads a form that belongs to a challenge or a session: its hidden field fits this browser and the subject, and its
+    /// Reads a form of a challenge or a session. Its CSRF value must match this browser and the subject, and its
     /// `Origin` is ours.
     pub(super) async fn read(
         pages: &Pages, visitor: &Visitor, headers: &HeaderMap, body: Body, subject: Uuid,
@@ -32,7 +32,7 @@ impl Form {
         if same(&expected, form.text("csrf")) { Ok(form) } else { Err(PageError::Forbidden) }
     }
 
-    /// Reads a form whose URL is itself a secret.
+    /// Reads a form whose URL is a secret itself, so it needs no CSRF value.
     pub(super) async fn read_unbound(
         pages: &Pages, headers: &HeaderMap, body: Body,
     ) -> Result<Self, PageError> {
@@ -48,17 +48,17 @@ impl Form {
         Ok(Self(fields))
     }
 
-    /// A field; empty where it is missing.
+    /// Returns a field; empty if it is missing.
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
 
-    /// Whether a box is ticked.
+    /// Returns whether a box is ticked.
     pub(super) fn is_ticked(&self, name: &str) -> bool {
         self.text(name) == "yes"
     }
 
-    /// A field that is an id.
+    /// Returns a field that is an id.
     pub(super) fn id(&self, name: &str) -> Option<Uuid> {
         self.text(name).parse().ok()
     }

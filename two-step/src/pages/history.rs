@@ -1,4 +1,4 @@
-//! `/settings/history`: what happened to the account.
+//! `/settings/history`: the events of the account.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::sign_in::finish;
 use super::view::settings::{Actor, Change, Entry, History};
 use super::view::{Lang, MethodKind, Proof};
 use super::visitor::Visitor;
-use super::{Pages, shown};
+use super::{Pages, view_values};
 use crate::flow::Visitor as Guest;
 use crate::method::{Kind, Method};
 use crate::store::Event;
@@ -34,13 +34,13 @@ pub(super) async fn history(
     finish(&pages, &visitor, answer.await)
 }
 
-/// The event that the page ends before.
+/// Returns the event that the page ends before.
 fn before(query: Option<&str>) -> Option<Uuid> {
     let mut pairs = form_urlencoded::parse(query?.as_bytes());
     pairs.find(|(key, _)| key == "before").and_then(|(_, id)| id.parse().ok())
 }
 
-/// None for events that no user reads.
+/// Returns `None` for events that users do not see.
 fn entry(lang: Lang, guest: &Guest, event: &Event) -> Option<Entry> {
     let actor = match event.actor.split(':').next() {
         Some("user") => Actor::User,
@@ -52,7 +52,7 @@ fn entry(lang: Lang, guest: &Guest, event: &Event) -> Option<Entry> {
     Some(Entry { at: event.at.as_second(), change, detail: detail(lang, guest, event), actor })
 }
 
-/// Which method or which way: "Phone · Number that ends in 42". Of a method that was removed, its kind alone.
+/// Names the method or the proof: "Phone · Number that ends in 42". For a removed method, only its kind.
 fn detail(lang: Lang, guest: &Guest, event: &Event) -> String {
     let data: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
     let word = |key: &str| data.get(key).and_then(serde_json::Value::as_str);
@@ -69,12 +69,12 @@ fn detail(lang: Lang, guest: &Guest, event: &Event) -> String {
         return describe(lang, method);
     }
     let kind: Option<Kind> = word("kind").and_then(|kind| kind.parse().ok());
-    kind.map_or("", |kind| shown::kind(kind).name(lang)).to_owned()
+    kind.map_or("", |kind| view_values::kind(kind).name(lang)).to_owned()
 }
 
-/// A method in a line: the user's own name for it, else its kind, and where it leads.
+/// Describes a method in one line: the user's name for it or its kind, and its target.
 pub(super) fn describe(lang: Lang, method: &Method) -> String {
-    let kind = shown::kind(method.kind);
+    let kind = view_values::kind(method.kind);
     let place = kind.place(lang, &method.hint);
     match &method.label {
         Some(name) if place.is_empty() => name.clone(),

@@ -28,7 +28,7 @@ pub(super) async fn show(
     finish(&pages, &visitor, answer.await)
 }
 
-/// `GET /settings/methods/{id}/remove`: asks once more.
+/// `GET /settings/methods/{id}/remove`: asks for confirmation.
 pub(super) async fn ask_remove(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, visitor: Visitor,
 ) -> Response {

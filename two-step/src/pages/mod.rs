@@ -1,5 +1,5 @@
-//! The pages. What comes in are requests of browsers; what goes out are pages and redirects. Nothing is decided here: handlers
-//! call the flows and fill the views.
+//! The pages. In: requests of browsers. Out: pages and redirects. Handlers call the flows and fill the views, and make no
+//! decisions.
 
 mod answer;
 mod app_set_up;
@@ -14,10 +14,10 @@ mod own_app;
 mod policy;
 mod set_up;
 mod settings;
-mod shown;
 mod sign_in;
 mod stop;
 pub mod view;
+mod view_values;
 mod visitor;
 mod ways;
 
@@ -31,25 +31,25 @@ use axum::routing::{get, post};
 
 use crate::flow::Core;
 
-/// What all handlers share.
+/// The state that all handlers share.
 pub struct Pages {
     core: Arc<Core>,
-    /// An origin that may frame the pages. Only the demo has one.
+    /// An origin that may frame the pages. Only the demo sets it.
     framed_by: Option<String>,
 }
 
 impl Pages {
-    /// The pages over a core.
+    /// Creates the pages.
     pub fn new(core: Arc<Core>) -> Self {
         Self { core, framed_by: None }
     }
 
-    /// The pages, framed by the demo's own page.
+    /// Lets the demo's page frame the pages.
     pub fn framed_by(core: Arc<Core>, origin: String) -> Self {
         Self { core, framed_by: Some(origin) }
     }
 
-    /// All routes.
+    /// The routes.
     pub fn router(self) -> Router {
         let pages = Arc::new(self);
         Router::new()
@@ -60,7 +60,7 @@ impl Pages {
             .route("/challenge/{id}/ways", get(ways::ways).post(ways::choose))
             .route("/challenge/{id}/cancel", post(sign_in::cancel))
             .route("/challenge/{id}/lost", post(sign_in::lost))
-            .route("/challenge/{id}/app", post(ask_app::go_on))
+            .route("/challenge/{id}/app", post(ask_app::confirm))
             .route("/s/{handle}", get(settings::claim))
             .route("/settings", get(settings::home))
             .route("/settings/proof", post(settings::prove))
@@ -100,7 +100,7 @@ impl Pages {
 
 async fn asset(Path(name): Path<String>) -> Response {
     match view::assets::find(&name) {
-        // The name carries a version: the content never changes.
+        // The name has a version, so the content never changes.
         Some(asset) => {
             let headers = [
                 (header::CONTENT_TYPE, asset.content_type),

@@ -1,4 +1,4 @@
-//! `/app`: the product's own app, as a page that can be installed.
+//! `/app`: the product's own app, as an installable page.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::view::{Page, assets};
 use super::visitor::Visitor;
 use super::{Pages, policy};
 
-/// The files of the app, beside its page.
+/// The static files of the app.
 const FILES: [(&str, &str, &str); 6] = [
     ("app.js", "text/javascript; charset=utf-8", include_str!("../../assets/app/app.js")),
     ("api.js", "text/javascript; charset=utf-8", include_str!("../../assets/app/api.js")),
@@ -23,7 +23,7 @@ const FILES: [(&str, &str, &str); 6] = [
     ("texts.js", "text/javascript; charset=utf-8", include_str!("../../assets/app/texts.js")),
     ("app.css", "text/css; charset=utf-8", include_str!("../../assets/app/app.css")),
 ];
-/// The icon of an app whose product has none: also for phones that take no SVG, and cut round.
+/// The default icon. Also for phones that do not support SVG, or that cut icons to a circle.
 const ICON: &[u8] = include_bytes!("../../assets/app/icon.png");
 const WORKER: &str = include_str!("../../assets/app/sw.js");
 
@@ -33,7 +33,7 @@ fn named(query: Option<&str>) -> Option<String> {
     product.filter(|name| !name.is_empty())
 }
 
-/// The product that the query names, if it has an app; else the only one that has.
+/// Returns the product in the query if it has an app, or else the only product with an app.
 fn product_of(pages: &Pages, query: Option<&str>) -> Option<String> {
     let config = pages.core.config();
     let mut with_app = config.products.iter().filter(|(_, product)| product.app.is_some());
@@ -90,16 +90,16 @@ pub(super) async fn icon(State(pages): State<Arc<Pages>>, RawQuery(query): RawQu
     fresh(icon.kind, icon.bytes)
 }
 
-/// The picture of an app.
+/// The icon of an app.
 struct Icon {
     kind: &'static str,
     bytes: Vec<u8>,
-    /// Whether a phone may cut it round.
+    /// Whether a phone may cut it to a circle.
     purpose: &'static str,
 }
 
 impl Icon {
-    /// A product's own picture, or ours.
+    /// Returns a product's own icon, or ours.
     async fn read(pages: &Pages, product: &str) -> Self {
         let config = pages.core.config();
         let path = config.product(product).and_then(|p| p.app.as_ref()?.icon_file.clone());
@@ -116,7 +116,7 @@ impl Icon {
         }
     }
 
-    /// Width and height for the manifest: of a PNG they are in its first chunk (W3C PNG, 11.2.1).
+    /// Returns width and height for the manifest. A PNG has them in its first chunk (W3C PNG, 11.2.1).
     fn sizes(&self) -> String {
         let number =
             |at: usize| self.bytes.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
@@ -132,7 +132,7 @@ pub(super) async fn file(Path(name): Path<String>) -> Response {
     if name == "sw.js" {
         let worker = WORKER.replace("VERSION", &format!("{:08x}", assets::APP_VERSION));
         let mut response = fresh("text/javascript; charset=utf-8", worker.into_bytes());
-        // The page is at `/app`, the worker below it.
+        // The page is at `/app`, and the service worker's path is below it.
         let allowed = HeaderName::from_static("service-worker-allowed");
         response.headers_mut().insert(allowed, HeaderValue::from_static("/app"));
         return response;
@@ -146,7 +146,7 @@ pub(super) async fn file(Path(name): Path<String>) -> Response {
     }
 }
 
-/// A file that browsers ask for anew each time: a new version shows at once.
+/// Returns a file that browsers revalidate each time, so that a new version shows at once.
 fn fresh(kind: &'static str, body: Vec<u8>) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -1,4 +1,4 @@
-//! Headers of every page.
+//! The headers of every page.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use super::Pages;
 use crate::config::ProductConfig;
 
-/// What the app needs besides: its manifest and its service worker.
+/// Adds what the app needs: its manifest and its service worker.
 pub(super) fn allow_app(headers: &mut HeaderMap) {
     let csp = headers.get(header::CONTENT_SECURITY_POLICY).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if let Ok(value) = HeaderValue::from_str(&format!("{csp}; manifest-src 'self'; worker-src 'self'")) {
@@ -15,7 +15,7 @@ pub(super) fn allow_app(headers: &mut HeaderMap) {
     }
 }
 
-/// Sets the headers of a page. Forms may lead to the product: Chrome checks redirects against `form-action` too.
+/// Sets the headers of a page. Forms may redirect to the product: Chrome checks redirects against `form-action` too.
 pub(super) fn set(headers: &mut HeaderMap, pages: &Pages, product: Option<&ProductConfig>) {
     let urls = product.into_iter().flat_map(|p| p.return_urls.iter());
     let parsed = urls.filter_map(|url| reqwest::Url::parse(url).ok());
@@ -33,7 +33,7 @@ pub(super) fn set(headers: &mut HeaderMap, pages: &Pages, product: Option<&Produ
     };
     put(header::CONTENT_SECURITY_POLICY, &csp);
     put(header::CACHE_CONTROL, "no-store");
-    // `no-referrer` would make browsers send `Origin: null` with our own forms.
+    // With `no-referrer`, browsers would send `Origin: null` with our own forms.
     put(header::REFERRER_POLICY, "same-origin");
     put(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     put(header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin");

@@ -1,4 +1,4 @@
-//! The wizard that sets two-step verification up, and the same pages where the settings add a method.
+//! The set-up wizard. The settings use the same pages to add a method.
 
 use std::sync::Arc;
 
@@ -20,42 +20,44 @@ use super::view::set_up::{
 use super::view::sign_in::EntryError;
 use super::view::{self, Page};
 use super::visitor::Visitor;
-use super::{Pages, shown};
+use super::{Pages, view_values};
 use crate::challenge::ChallengeState;
 use crate::challenge::SendRefused;
 use crate::clock::seconds_until;
-use crate::flow::{AddRefused, Entered, Entry, FlowError, Look, SwitchRefused, Visitor as Guest, Who};
+use crate::flow::{
+    AddRefused, ChallengeSnapshot, Entered, Entry, FlowError, Requester, SwitchRefused, Visitor as Guest,
+};
 use crate::method::{Channel, Kind, Method, MethodState, may_be_on};
 use crate::number::{BadNumber, Number};
 
 /// Steps of the wizard: method, code, backup, on.
 const STEPS: u32 = 4;
 
-/// Where the page of a new method stands: the first is set up in step 2, a further one is the backup of step 3.
+/// Returns the step of the page of a new method: step 2 for the first method, step 3 for a backup.
 pub(super) fn place_of_new(guest: &Guest) -> Place {
     let has_one = guest.methods.iter().any(|m| m.is_proved_in(guest.session.id) && m.kind != Kind::Recovery);
     place(guest, if has_one { 3 } else { 2 })
 }
 
-/// Where a page stands for a visitor.
+/// Returns the step of a page for a visitor.
 pub(super) fn place(guest: &Guest, step: u32) -> Place {
     if guest.account.is_on() { Place::Settings } else { Place::Wizard { step, of: STEPS } }
 }
 
-/// What the pages of a session show.
+/// Creates the common part of a session's pages.
 pub(super) fn page(pages: &Pages, visitor: &Visitor, guest: &Guest) -> Page {
     let locale = guest.session.locale.as_deref();
     let account = guest.session.display_name.clone();
     Page { account, ..pages.page(visitor, &guest.account.product, locale, guest.session.id) }
 }
 
-/// The visitor, who has shown a fresh proof where one is needed; else the page that asks for one.
+/// Returns the visitor if a required fresh proof was given, or else the page that requests it.
 pub(super) async fn proven(pages: &Pages, visitor: &Visitor) -> Result<Guest, PageError> {
     let guest = pages.core.visitor(&visitor.visit).await?;
     if guest.needs_proof { Err(FlowError::ProofMissing.into()) } else { Ok(guest) }
 }
 
-/// The form of a visitor who has shown a fresh proof where one is needed.
+/// Returns the form of a visitor whose required fresh proof was given.
 pub(super) async fn posted(
     pages: &Pages, visitor: &Visitor, headers: &HeaderMap, body: Body,
 ) -> Result<(Guest, Form), PageError> {
@@ -64,8 +66,8 @@ pub(super) async fn posted(
     Ok((guest, form))
 }
 
-pub(super) fn who(visitor: &Visitor) -> Who {
-    Who::Browser(visitor.visit.clone())
+pub(super) fn requester(visitor: &Visitor) -> Requester {
+    Requester::Browser(visitor.visit.clone())
 }
 
 /// `GET /settings/phone`
@@ -122,8 +124,8 @@ pub(super) async fn add_phone(
         }
         match pages.core.add_phone(&visitor.visit, number, country, channel).await? {
             Ok(challenge) => {
-                let look = pages.core.look(challenge, &who(&visitor)).await?;
-                let method = look.challenge.method.unwrap_or_default();
+                let snapshot = pages.core.challenge_snapshot(challenge, &requester(&visitor)).await?;
+                let method = snapshot.challenge.method.unwrap_or_default();
                 Ok(pages.go(&visitor, &format!("/settings/phone/{method}"), None))
             }
             Err(refused) => wrong(match refused {
@@ -142,15 +144,23 @@ pub(super) async fn add_phone(
     finish(&pages, &visitor, answer.await)
 }
 
-/// The enrolment of a method, or nothing where the method is usable already.
-pub(super) async fn enrolment(pages: &Pages, visitor: &Visitor, method: Uuid) -> Result<Look, PageError> {
+/// Returns the enrolment of a method, or `None` if the method is active.
+pub(super) async fn enrolment(
+    pages: &Pages, visitor: &Visitor, method: Uuid,
+) -> Result<ChallengeSnapshot, PageError> {
     let challenge = pages.core.enrolment(&visitor.visit, method).await?;
-    Ok(pages.core.look(challenge, &who(visitor)).await?)
+    Ok(pages.core.challenge_snapshot(challenge, &requester(visitor)).await?)
 }
 
-/// The error on the page of a first code. An enrolment that has ended says so.
-pub(super) fn enrolment_error(query: Option<&str>, look: &Look, pages: &Pages) -> Option<EntryError> {
-    if look.challenge.state.is_live() { read_error(query, look, pages) } else { Some(EntryError::Expired) }
+/// Returns the error for the page of a first code. Names the end of an enrolment.
+pub(super) fn enrolment_error(
+    query: Option<&str>, snapshot: &ChallengeSnapshot, pages: &Pages,
+) -> Option<EntryError> {
+    if snapshot.challenge.state.is_live() {
+        read_error(query, snapshot, pages)
+    } else {
+        Some(EntryError::Expired)
+    }
 }
 
 /// `GET /settings/phone/{method}`
@@ -159,10 +169,10 @@ pub(super) async fn phone_code(
 ) -> Response {
     let answer = async {
         let guest = proven(&pages, &visitor).await?;
-        let look = enrolment(&pages, &visitor, method).await?;
-        let phone = look.method().ok_or(FlowError::Missing("method"))?;
-        // Back in the browser, after the code was right.
-        if phone.is_active() && look.challenge.state == ChallengeState::Verified {
+        let snapshot = enrolment(&pages, &visitor, method).await?;
+        let phone = snapshot.method().ok_or(FlowError::Missing("method"))?;
+        // The user went back in the browser after the right code.
+        if phone.is_active() && snapshot.challenge.state == ChallengeState::Verified {
             return Ok(pages.go(&visitor, "/settings", None));
         }
         let typed_here = phone.state == MethodState::Pending;
@@ -171,10 +181,10 @@ pub(super) async fn phone_code(
             Number::from_kept(&target)
                 .map_or_else(|_| phone.hint.clone(), |n| n.expose_international().to_owned())
         } else {
-            // A number of an earlier visit is shown to nobody: the visitor may only know the password.
+            // Numbers of earlier visits stay hidden, because the visitor may only know the password.
             format!("••• {}", phone.hint)
         };
-        let voice = look.challenge.channel == Some(Channel::Voice);
+        let voice = snapshot.challenge.channel == Some(Channel::Voice);
         let view = PhoneCode {
             page: page(&pages, &visitor, &guest),
             place: place_of_new(&guest),
@@ -182,9 +192,9 @@ pub(super) async fn phone_code(
             number,
             may_change: typed_here,
             channel: if voice { view::Channel::Voice } else { view::Channel::Sms },
-            delivery: delivery(&pages, &look).await?,
-            error: enrolment_error(query.as_deref(), &look, &pages),
-            sends: shown::sends(&look, &pages.core.config()),
+            delivery: delivery(&pages, &snapshot).await?,
+            error: enrolment_error(query.as_deref(), &snapshot, &pages),
+            sends: view_values::sends(&snapshot, &pages.core.config()),
         };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };
@@ -198,11 +208,11 @@ pub(super) async fn phone_status(
     enrolment_status(&pages, &visitor, method).await
 }
 
-/// What the script shows beside the field of a first code.
+/// Returns the state of a first code for the page's script.
 pub(super) async fn enrolment_status(pages: &Pages, visitor: &Visitor, method: Uuid) -> Response {
     let answer = async {
-        let look = enrolment(pages, visitor, method).await?;
-        Ok::<_, PageError>(status_of(pages, visitor, &look).await?)
+        let snapshot = enrolment(pages, visitor, method).await?;
+        Ok::<_, PageError>(status_of(pages, visitor, &snapshot).await?)
     };
     answer.await.unwrap_or_else(|_| StatusCode::NOT_FOUND.into_response())
 }
@@ -216,7 +226,7 @@ pub(super) async fn enter_phone_code(
         let (_, form) = posted(&pages, &visitor, &headers, body).await?;
         let challenge = pages.core.enrolment(&visitor.visit, method).await?;
         let entry = Entry { text: form.text("code").to_owned(), ..Entry::default() };
-        let to = match pages.core.enter(challenge, &who(&visitor), &entry).await? {
+        let to = match pages.core.enter(challenge, &requester(&visitor), &entry).await? {
             Entered::Verified { .. } => "/settings?done=added".to_owned(),
             entered => match error_word(&entered, false) {
                 Some(word) => format!("/settings/phone/{method}?error={word}"),
@@ -236,7 +246,7 @@ pub(super) async fn phone_again(
     let answer = async {
         let (_, form) = posted(&pages, &visitor, &headers, body).await?;
         let channel = form.text("channel").parse().ok();
-        // The page of the code says what was refused, and until when.
+        // The page of the code shows the reason and the time.
         let _ = pages.core.enrol_again(&visitor.visit, method, channel).await?;
         Ok(pages.go(&visitor, &format!("/settings/phone/{method}"), None))
     };
@@ -260,7 +270,7 @@ pub(super) async fn recovery_codes(State(pages): State<Arc<Pages>>, visitor: Vis
     finish(&pages, &visitor, answer.await)
 }
 
-/// `POST /settings/recovery-codes`: a new set, shown in this answer and never again.
+/// `POST /settings/recovery-codes`: creates a set, which only this answer shows.
 pub(super) async fn make_recovery_codes(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -285,7 +295,7 @@ pub(super) async fn recovery_codes_saved(
     let answer = async {
         let (_, form) = posted(&pages, &visitor, &headers, body).await?;
         if !form.is_ticked("saved") {
-            // The codes are gone from our side: only a new set can be shown.
+            // The codes are stored as hashes only, so they cannot be shown again.
             return Ok(pages.go(&visitor, "/settings/recovery-codes", None));
         }
         pages.core.recovery_codes_saved(&visitor.visit).await?;
@@ -294,7 +304,7 @@ pub(super) async fn recovery_codes_saved(
     finish(&pages, &visitor, answer.await)
 }
 
-/// `GET /settings/on`: the last step of the wizard, once there is a method and a backup.
+/// `GET /settings/on`: the last step of the wizard, after a method and a backup.
 pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) -> Response {
     let answer = async {
         let guest = proven(&pages, &visitor).await?;
@@ -308,8 +318,8 @@ pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) ->
         }
         let left = pages.core.recovery_codes_left(guest.account.id).await?;
         let ready = |m: &Method| ReadyMethod {
-            kind: shown::kind(m.kind),
-            hint: if m.kind == Kind::Recovery { left.to_string() } else { shown::hint(m) },
+            kind: view_values::kind(m.kind),
+            hint: if m.kind == Kind::Recovery { left.to_string() } else { view_values::hint(m) },
         };
         let (proved, rest): (Vec<&Method>, Vec<&Method>) =
             guest.methods.iter().filter(|m| m.is_active()).partition(|m| m.is_proved_in(guest.session.id));
@@ -322,7 +332,7 @@ pub(super) async fn ask_on(State(pages): State<Arc<Pages>>, visitor: Visitor) ->
             methods: proved.into_iter().map(ready).collect(),
             kept_phones: phones.into_iter().map(|m| kept_phone(&pages, m)).collect(),
             removed: others.into_iter().map(ready).collect(),
-            trust: shown::trust_life(&pages.core.config()),
+            trust: view_values::trust_life(&pages.core.config()),
         };
         Ok(pages.render(&visitor, &guest.account.product, StatusCode::OK, &view))
     };

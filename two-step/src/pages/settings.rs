@@ -1,4 +1,4 @@
-//! The settings: the start page, devices, history, off.
+//! The settings: start page, devices, turning off.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use super::view::settings::{
     Device, Devices, FreshProof, KeptPhone, MethodRow, Notice, OffError, OnAgain, SettingsHome, TurnOff,
 };
 use super::visitor::Visitor;
-use super::{Pages, shown};
+use super::{Pages, view_values};
 use crate::app_key::MAX_APPS;
 use crate::flow::{DeviceCookie, SessionClaimed, Visitor as Guest};
 use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, first, is_primary, may_be_on};
 
-/// `GET /s/{handle}`: a browser opens a session.
+/// `GET /s/{handle}`: claims a session for a browser.
 pub(super) async fn claim(
     State(pages): State<Arc<Pages>>, Path(handle): Path<String>, verb: Verb, headers: HeaderMap,
     visitor: Visitor,
@@ -38,7 +38,7 @@ pub(super) async fn claim(
     finish(&pages, &visitor, answer)
 }
 
-/// `GET /settings`: what comes next.
+/// `GET /settings`: the start page, or the next step of the wizard.
 pub(super) async fn home(
     State(pages): State<Arc<Pages>>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
@@ -63,7 +63,7 @@ pub(super) async fn home(
     finish(&pages, &visitor, answer.await)
 }
 
-/// The step of the wizard that comes next.
+/// Returns the next step of the wizard.
 fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) -> Response {
     let config = &pages.core.config();
     let email = config.email.second_step && config.smtp.url.is_some();
@@ -97,13 +97,13 @@ fn wizard(pages: &Pages, visitor: &Visitor, guest: &Guest, query: Option<&str>) 
         return pages.go(visitor, "/settings/on", None);
     }
     let page = page(pages, visitor, guest);
-    let ready = ReadyMethod { kind: shown::kind(primary.kind), hint: shown::hint(primary) };
+    let ready = ReadyMethod { kind: view_values::kind(primary.kind), hint: view_values::hint(primary) };
     let app = app_name(pages, product);
     let view = Backup { ready, page, place: place(guest, 3), app, email };
     pages.render(visitor, product, StatusCode::OK, &view)
 }
 
-/// A phone that the visitor has added in an earlier visit.
+/// Returns a phone that the visitor added in an earlier visit.
 pub(super) fn kept_phone(pages: &Pages, phone: &Method) -> KeptPhone {
     KeptPhone {
         method: phone.id.to_string(),
@@ -113,12 +113,12 @@ pub(super) fn kept_phone(pages: &Pages, phone: &Method) -> KeptPhone {
     }
 }
 
-/// A method as the views show it.
+/// Converts a method for the views.
 pub(super) fn row(pages: &Pages, guest: &Guest, method: &Method) -> MethodRow {
     let second_step = pages.core.config().email.second_step;
     MethodRow {
         id: method.id.to_string(),
-        kind: shown::kind(method.kind),
+        kind: view_values::kind(method.kind),
         name: method.label.clone(),
         hint: method.hint.clone(),
         preferred: first(&guest.methods, second_step).is_some_and(|m| m.id == method.id),
@@ -153,7 +153,7 @@ async fn home_view(
     })
 }
 
-/// What the last form did, from the URL.
+/// Returns the notice about the last form, from the URL.
 pub(super) fn notice(query: Option<&str>) -> Option<Notice> {
     let word =
         form_urlencoded::parse(query?.as_bytes()).find(|(k, _)| k == "done").map(|(_, v)| v.into_owned())?;
@@ -175,7 +175,7 @@ pub(super) fn notice(query: Option<&str>) -> Option<Notice> {
     })
 }
 
-/// An app is asked first, then an authenticator, unless the user prefers another method.
+/// Replaces a notice that says "asked first" if the user prefers another method.
 fn settled(notice: Notice, guest: &Guest, email: bool) -> Notice {
     let kind = match notice {
         Notice::AppAdded => Kind::App,
@@ -201,7 +201,7 @@ async fn device_rows(
     Ok(devices.into_iter().map(row).collect())
 }
 
-/// `POST /settings/proof`: begins the challenge of a fresh proof.
+/// `POST /settings/proof`: starts the challenge for a fresh proof.
 pub(super) async fn prove(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -214,7 +214,7 @@ pub(super) async fn prove(
     finish(&pages, &visitor, answer.await)
 }
 
-/// `POST /settings/leave`: back to the product.
+/// `POST /settings/leave`: redirects to the product.
 pub(super) async fn leave(
     State(pages): State<Arc<Pages>>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -239,7 +239,7 @@ pub(super) async fn ask_off(State(pages): State<Arc<Pages>>, visitor: Visitor) -
 fn off_form(pages: &Pages, visitor: &Visitor, guest: &Guest, error: Option<OffError>) -> Response {
     let has_phone = guest.methods.iter().any(|m| m.kind == Kind::Phone && m.verified_at.is_some());
     let email = guest.methods.iter().find(|m| m.kind == Kind::Email && m.verified_at.is_some());
-    let kept_address = email.map(shown::hint);
+    let kept_address = email.map(view_values::hint);
     let view = TurnOff { page: page(pages, visitor, guest), has_phone, kept_address, error };
     pages.render(visitor, &guest.account.product, StatusCode::OK, &view)
 }
@@ -293,7 +293,7 @@ pub(super) async fn revoke(
     finish(&pages, &visitor, answer.await)
 }
 
-/// The channel of a phone.
+/// Reads the channel of a phone.
 pub(super) fn channel(method: &Method) -> super::view::Channel {
     match method.channel {
         Some(Channel::Voice) => super::view::Channel::Voice,

@@ -15,27 +15,27 @@ use super::view::ended::{End, Ended};
 use super::view::sign_in::{EnterCode, EntryError, LostPhone, Purpose as Shown};
 use super::view::{Page, Proof};
 use super::visitor::Visitor;
-use super::{Pages, shown};
+use super::{Pages, view_values};
 use crate::challenge::{ChallengeState, Purpose};
 use crate::clock::seconds_until;
 use crate::code::Entry as Typed;
-use crate::flow::{Claimed, Entered, Entry, FlowError, Look, Who};
+use crate::flow::{ChallengeSnapshot, Claimed, Entered, Entry, FlowError, Requester};
 use crate::method::{Channel, Kind, signs_in_without};
 
 type Answer = Result<Response, PageError>;
 
-/// A handler's page, or the page of its error.
+/// The page of a handler, or the page of its error.
 pub(super) fn finish(pages: &Pages, visitor: &Visitor, answer: Answer) -> Response {
     answer.unwrap_or_else(|e| pages.error(visitor, &e))
 }
 
-/// Whether a GET must not claim anything: a HEAD, or a browser that loads ahead.
+/// Returns whether a GET must not claim anything: a HEAD, or a prefetch of the browser.
 pub(super) fn is_idle(verb: &Verb, headers: &HeaderMap) -> bool {
     let ahead = |name: &str| headers.get(name).is_some_and(|v| v.as_bytes().starts_with(b"prefetch"));
     verb == Verb::HEAD || ahead("sec-purpose") || ahead("purpose")
 }
 
-/// `GET /c/{handle}`: a browser opens a challenge.
+/// `GET /c/{handle}`: claims a challenge for a browser.
 pub(super) async fn claim(
     State(pages): State<Arc<Pages>>, Path(handle): Path<String>, verb: Verb, headers: HeaderMap,
     visitor: Visitor,
@@ -69,27 +69,27 @@ fn end_of(state: ChallengeState, paused_s: Option<u64>) -> End {
     }
 }
 
-/// The page of a challenge that has ended.
-pub(super) fn over(pages: &Pages, visitor: &Visitor, look: &Look) -> Response {
-    let paused_s = look.account.pause(look.now).map(|until| seconds_until(look.now, until));
-    let locale = look.challenge.locale.as_deref();
-    pages.ended(visitor, Some(&look.account.product), locale, end_of(look.challenge.state, paused_s))
+/// Returns the page of an ended challenge.
+pub(super) fn ended_page(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot) -> Response {
+    let paused_s = snapshot.account.pause(snapshot.now).map(|until| seconds_until(snapshot.now, until));
+    let locale = snapshot.challenge.locale.as_deref();
+    pages.ended(visitor, Some(&snapshot.account.product), locale, end_of(snapshot.challenge.state, paused_s))
 }
 
-/// The page of a challenge whose account is paused: no code is taken now.
-fn paused(pages: &Pages, visitor: &Visitor, look: &Look, seconds: u64) -> Response {
+/// Returns the page of a paused account, which accepts no code.
+fn paused(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot, seconds: u64) -> Response {
     let view = Ended {
-        page: page(pages, visitor, look),
+        page: page(pages, visitor, snapshot),
         end: End::Paused(seconds),
-        retry: Some(format!("/challenge/{}", look.challenge.id)),
+        retry: Some(format!("/challenge/{}", snapshot.challenge.id)),
     };
-    let mut response = pages.render(visitor, &look.account.product, StatusCode::TOO_MANY_REQUESTS, &view);
+    let mut response = pages.render(visitor, &snapshot.account.product, StatusCode::TOO_MANY_REQUESTS, &view);
     response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     response
 }
 
-pub(super) fn who(visitor: &Visitor) -> Who {
-    Who::Browser(visitor.visit.clone())
+pub(super) fn requester(visitor: &Visitor) -> Requester {
+    Requester::Browser(visitor.visit.clone())
 }
 
 pub(super) fn shown_purpose(purpose: Purpose) -> Shown {
@@ -100,79 +100,86 @@ pub(super) fn shown_purpose(purpose: Purpose) -> Shown {
     }
 }
 
-/// `GET /challenge/{id}`: the page where the code is typed.
+/// `GET /challenge/{id}`: the page with the code field.
 pub(super) async fn show(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
     let answer = async {
-        let look = pages.core.look(id, &who(&visitor)).await?;
-        if look.challenge.purpose == Purpose::Enrol {
+        let snapshot = pages.core.challenge_snapshot(id, &requester(&visitor)).await?;
+        if snapshot.challenge.purpose == Purpose::Enrol {
             return Err(PageError::NoPage);
         }
-        // The question about the phone stays until it is answered. The new recovery code was shown once.
-        let view = lost_phone(&pages, &visitor, &look, None);
-        if look.challenge.awaits_answer(look.now) && !view.phones.is_empty() {
-            return Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view));
+        // The question about the lost phone stays until it is answered. The new recovery code was shown once.
+        let view = lost_phone(&pages, &visitor, &snapshot, None);
+        if snapshot.challenge.awaits_answer(snapshot.now) && !view.phones.is_empty() {
+            return Ok(pages.render(&visitor, &snapshot.account.product, StatusCode::OK, &view));
         }
-        if look.challenge.state == ChallengeState::Verified {
-            // A phone may have dropped the page while its user was in the app: the browser is recognised all the same.
-            let approved = pages.core.go_on_approved(id, &visitor.visit, false).await?;
+        if snapshot.challenge.state == ChallengeState::Verified {
+            // A phone may have closed the page while its user was in the app. The browser is still recognised.
+            let approved = pages.core.continue_approved(id, &visitor.visit, false).await?;
             if let Some(Entered::Verified { location: Some(location), cookie, .. }) = approved {
                 return Ok(pages.go(&visitor, &location, cookie.as_deref()));
             }
-            if let Some(location) = pages.core.go_on(id, &who(&visitor)).await? {
+            if let Some(location) = pages.core.continue_sign_in(id, &requester(&visitor)).await? {
                 return Ok(pages.go(&visitor, &location, None));
             }
         }
-        if !look.challenge.state.is_live() {
-            return Ok(over(&pages, &visitor, &look));
+        if !snapshot.challenge.state.is_live() {
+            return Ok(ended_page(&pages, &visitor, &snapshot));
         }
-        if let Some(until) = look.account.pause(look.now) {
-            return Ok(paused(&pages, &visitor, &look, seconds_until(look.now, until)));
+        if let Some(until) = snapshot.account.pause(snapshot.now) {
+            return Ok(paused(&pages, &visitor, &snapshot, seconds_until(snapshot.now, until)));
         }
-        let method = look.method();
-        // The app was paused by denials of another sign-in.
+        let method = snapshot.method();
+        // Denials of another sign-in paused the app.
         if method.is_some_and(|m| m.kind == Kind::App && !m.is_active()) {
             return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
         }
         if method.is_some_and(|m| m.kind == Kind::App) {
-            return super::ask_app::show(&pages, &visitor, &look, query.as_deref()).await;
+            return super::ask_app::show(&pages, &visitor, &snapshot, query.as_deref()).await;
         }
         let email = pages.core.config().email.second_step;
-        if method.is_none() && look.methods.iter().any(|m| look.may_prove(m, email)) {
+        if method.is_none() && snapshot.methods.iter().any(|m| snapshot.may_prove(m, email)) {
             return Ok(pages.go(&visitor, &format!("/challenge/{id}/ways"), None));
         }
-        let delivery = delivery(&pages, &look).await?;
-        let error = read_error(query.as_deref(), &look, &pages);
+        let delivery = delivery(&pages, &snapshot).await?;
+        let error = read_error(query.as_deref(), &snapshot, &pages);
         let view = EnterCode {
-            page: page(&pages, &visitor, &look),
+            page: page(&pages, &visitor, &snapshot),
             challenge: id.to_string(),
-            purpose: shown_purpose(look.challenge.purpose),
+            purpose: shown_purpose(snapshot.challenge.purpose),
             method: method.map(|m| m.id.to_string()).unwrap_or_default(),
-            // Where no method is left, a code from support can still be typed.
-            proof: if method.is_some() { shown::proof(&look) } else { Proof::Recovery },
-            hint: method.map(shown::hint).unwrap_or_default(),
+            // Without an active method, a code from support can still be typed.
+            proof: if method.is_some() { view_values::proof(&snapshot) } else { Proof::Recovery },
+            hint: method.map(view_values::hint).unwrap_or_default(),
             delivery,
             error,
-            trust: shown::trust(look.challenge.purpose, &pages.core.config()),
+            trust: view_values::trust(snapshot.challenge.purpose, &pages.core.config()),
             trust_ticked: query.as_deref().is_some_and(|q| q.contains("trust=yes")),
-            sends: shown::sends(&look, &pages.core.config()),
-            other_ways: method.is_some() && look.methods.iter().filter(|m| m.is_active()).count() > 1,
+            sends: view_values::sends(&snapshot, &pages.core.config()),
+            other_ways: method.is_some() && snapshot.methods.iter().filter(|m| m.is_active()).count() > 1,
         };
-        Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
+        Ok(pages.render(&visitor, &snapshot.account.product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
 }
 
-pub(super) fn page(pages: &Pages, visitor: &Visitor, look: &Look) -> Page {
-    pages.page(visitor, &look.account.product, look.challenge.locale.as_deref(), look.challenge.id)
+pub(super) fn page(pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot) -> Page {
+    pages.page(
+        visitor,
+        &snapshot.account.product,
+        snapshot.challenge.locale.as_deref(),
+        snapshot.challenge.id,
+    )
 }
 
-/// The error that the last form left in the URL. What it says comes from the rows.
-pub(super) fn read_error(query: Option<&str>, look: &Look, pages: &Pages) -> Option<EntryError> {
-    let left = pages.core.config().limits.wrong_per_challenge.saturating_sub(look.challenge.wrong);
-    if let Some(until) = look.account.pause(look.now) {
-        return Some(EntryError::Paused { seconds: seconds_until(look.now, until) });
+/// Returns the error of the last form, which is in the URL. Its details come from the rows.
+pub(super) fn read_error(
+    query: Option<&str>, snapshot: &ChallengeSnapshot, pages: &Pages,
+) -> Option<EntryError> {
+    let left = pages.core.config().limits.wrong_per_challenge.saturating_sub(snapshot.challenge.wrong);
+    if let Some(until) = snapshot.account.pause(snapshot.now) {
+        return Some(EntryError::Paused { seconds: seconds_until(snapshot.now, until) });
     }
     let pairs: Vec<(String, String)> = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .map(|(k, v)| (k.into_owned(), v.into_owned()))
@@ -180,8 +187,8 @@ pub(super) fn read_error(query: Option<&str>, look: &Look, pages: &Pages) -> Opt
     let word = pairs.iter().find(|(k, _)| k == "error").map(|(_, v)| v.as_str())?;
     let clock = |text: &str| text.parse::<u32>().ok().filter(|m| (1..=5).contains(m));
     match word.split_once('-') {
-        None if word == "wrong" && look.challenge.wrong > 0 => Some(EntryError::Wrong { left }),
-        None if word == "digits" && shown::proof(look) == Proof::Recovery => {
+        None if word == "wrong" && snapshot.challenge.wrong > 0 => Some(EntryError::Wrong { left }),
+        None if word == "digits" && view_values::proof(snapshot) == Proof::Recovery => {
             Some(EntryError::NotRecoveryCode)
         }
         None if word == "digits" => Some(EntryError::NotSixDigits),
@@ -193,7 +200,7 @@ pub(super) fn read_error(query: Option<&str>, look: &Look, pages: &Pages) -> Opt
     }
 }
 
-/// The word for an entry that was not right, to be put into the URL.
+/// Returns the error for the URL.
 pub(super) fn error_word(entered: &Entered, recovery: bool) -> Option<String> {
     match entered {
         Entered::Wrong { clock_behind_s: Some(s), .. } if *s != 0 => {
@@ -209,19 +216,21 @@ pub(super) fn error_word(entered: &Entered, recovery: bool) -> Option<String> {
 }
 
 /// The page after a sign-in with a recovery code.
-fn lost_phone(pages: &Pages, visitor: &Visitor, look: &Look, new_code: Option<String>) -> LostPhone {
+fn lost_phone(
+    pages: &Pages, visitor: &Visitor, snapshot: &ChallengeSnapshot, new_code: Option<String>,
+) -> LostPhone {
     let email = pages.core.config().email.second_step;
-    let phones = look.methods.iter().filter(|m| m.is_active() && m.kind == Kind::Phone);
-    let phones = phones.filter(|p| signs_in_without(&look.methods, p.id, email));
+    let phones = snapshot.methods.iter().filter(|m| m.is_active() && m.kind == Kind::Phone);
+    let phones = phones.filter(|p| signs_in_without(&snapshot.methods, p.id, email));
     LostPhone {
-        page: Page { shown_once: new_code.is_some(), ..page(pages, visitor, look) },
-        challenge: look.challenge.id.to_string(),
+        page: Page { shown_once: new_code.is_some(), ..page(pages, visitor, snapshot) },
+        challenge: snapshot.challenge.id.to_string(),
         phones: phones.map(|p| (p.id.to_string(), p.hint.clone())).collect(),
         new_code,
     }
 }
 
-/// `POST /challenge/{id}`: a code.
+/// `POST /challenge/{id}`: checks a code.
 pub(super) async fn enter(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -232,7 +241,7 @@ pub(super) async fn enter(
     finish(&pages, &visitor, answer.await)
 }
 
-/// Takes the code of a form.
+/// Checks the code of a form.
 pub(super) async fn entered(
     pages: &Pages, visitor: &Visitor, id: Uuid, form: &Form,
 ) -> Result<Response, PageError> {
@@ -242,20 +251,20 @@ pub(super) async fn entered(
         trust: form.is_ticked("trust"),
         device_token: None,
     };
-    let entered = pages.core.enter(id, &who(visitor), &entry).await?;
+    let entered = pages.core.enter(id, &requester(visitor), &entry).await?;
     let typed = Typed::read(&entry.text);
     let recovery = matches!(typed, Typed::Recovery(_));
     let lost = recovery || matches!(typed, Typed::Support(_));
     match entered {
         Entered::Verified { new_recovery_code, cookie, .. } if lost => {
-            let look = pages.core.look(id, &who(visitor)).await?;
-            let view = lost_phone(pages, visitor, &look, new_recovery_code.map(|code| code.to_string()));
+            let snapshot = pages.core.challenge_snapshot(id, &requester(visitor)).await?;
+            let view = lost_phone(pages, visitor, &snapshot, new_recovery_code.map(|code| code.to_string()));
             if view.phones.is_empty() && view.new_code.is_none() {
-                let to = pages.core.location(&look.challenge);
+                let to = pages.core.location(&snapshot.challenge);
                 let to = to.unwrap_or_else(|| format!("/challenge/{id}"));
                 return Ok(pages.go(visitor, &to, cookie.as_deref()));
             }
-            let mut response = pages.render(visitor, &look.account.product, StatusCode::OK, &view);
+            let mut response = pages.render(visitor, &snapshot.account.product, StatusCode::OK, &view);
             if let Some(value) = cookie.and_then(|c| visitor.device_cookie(&c).parse().ok()) {
                 response.headers_mut().append(header::SET_COOKIE, value);
             }
@@ -274,33 +283,33 @@ pub(super) async fn entered(
     }
 }
 
-/// `POST /challenge/{id}/send`: the same again, or by another channel.
+/// `POST /challenge/{id}/send`: sends again, or by another channel.
 pub(super) async fn send(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
         let form = Form::read(&pages, &visitor, &headers, body, id).await?;
         let channel = form.text("channel").parse::<Channel>().ok();
-        // The page says what was refused, and until when.
-        let _ = pages.core.send(id, &who(&visitor), form.id("method"), channel).await?;
+        // The page shows the reason and the time.
+        let _ = pages.core.send(id, &requester(&visitor), form.id("method"), channel).await?;
         Ok(pages.go(&visitor, &format!("/challenge/{id}"), None))
     };
     finish(&pages, &visitor, answer.await)
 }
 
-/// `POST /challenge/{id}/cancel`: the user gives up.
+/// `POST /challenge/{id}/cancel`: cancels the challenge.
 pub(super) async fn cancel(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
     let answer = async {
         Form::read(&pages, &visitor, &headers, body, id).await?;
-        let location = pages.core.cancel(id, &who(&visitor)).await?;
+        let location = pages.core.cancel(id, &requester(&visitor)).await?;
         Ok(pages.go(&visitor, &location.unwrap_or_else(|| format!("/challenge/{id}")), None))
     };
     finish(&pages, &visitor, answer.await)
 }
 
-/// `POST /challenge/{id}/lost`: after a recovery code: remove the lost phone or keep it, and go on.
+/// `POST /challenge/{id}/lost`: after a recovery code, removes or keeps the lost phone, and continues.
 pub(super) async fn lost(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -308,9 +317,9 @@ pub(super) async fn lost(
         let form = Form::read(&pages, &visitor, &headers, body, id).await?;
         if form.text("answer") == "remove" {
             let phone = form.id("phone").ok_or(FlowError::Missing("method"))?;
-            pages.core.remove_lost_phone(id, &who(&visitor), phone).await?;
+            pages.core.remove_lost_phone(id, &requester(&visitor), phone).await?;
         }
-        let location = pages.core.go_on(id, &who(&visitor)).await?;
+        let location = pages.core.continue_sign_in(id, &requester(&visitor)).await?;
         Ok(pages.go(&visitor, &location.unwrap_or_else(|| format!("/challenge/{id}")), None))
     };
     finish(&pages, &visitor, answer.await)

@@ -1,4 +1,4 @@
-//! `/stop/{token}`: the page that each notice links to. A GET shows what happened; only the form stops anything.
+//! `/stop/{token}`: the page that each notice links to. A GET shows the event; only the form stops anything.
 
 use std::sync::Arc;
 
@@ -16,29 +16,29 @@ use super::view::Page;
 use super::view::settings::Change;
 use super::view::stop::{Stop, StopResult, Stopped};
 use super::visitor::Visitor;
-use crate::flow::{Noticed, StopDone};
+use crate::flow::{NoticeDetails, StopOutcome};
 
 /// `GET /stop/{token}`
 pub(super) async fn show(
     State(pages): State<Arc<Pages>>, Path(token): Path<String>, visitor: Visitor,
 ) -> Response {
     let answer = async {
-        let Some(noticed) = pages.core.noticed(&token).await? else {
+        let Some(details) = pages.core.notice_details(&token).await? else {
             return Ok(result(&pages, &visitor, None, StopResult::TooLate));
         };
-        let Some(about) = &noticed.about else {
-            return Ok(result(&pages, &visitor, Some(&noticed), StopResult::StoppedBefore));
+        let Some(about) = &details.about else {
+            return Ok(result(&pages, &visitor, Some(&details), StopResult::StoppedBefore));
         };
-        let locale = noticed.account.locale.as_deref();
-        let page = pages.page(&visitor, &noticed.account.product, locale, Uuid::nil());
+        let locale = details.account.locale.as_deref();
+        let page = pages.page(&visitor, &details.account.product, locale, Uuid::nil());
         let view = Stop {
-            detail: noticed.method.as_ref().map(|m| describe(page.lang, m)).unwrap_or_default(),
+            detail: details.method.as_ref().map(|m| describe(page.lang, m)).unwrap_or_default(),
             page,
             change: change(about),
-            at: noticed.at.as_second(),
+            at: details.at.as_second(),
             token,
         };
-        Ok(pages.render(&visitor, &noticed.account.product, StatusCode::OK, &view))
+        Ok(pages.render(&visitor, &details.account.product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
 }
@@ -50,21 +50,21 @@ pub(super) async fn stop(
 ) -> Response {
     let answer = async {
         Form::read_unbound(&pages, &headers, body).await?;
-        let noticed = pages.core.noticed(&token).await?;
+        let details = pages.core.notice_details(&token).await?;
         let shown = match pages.core.stop(&token).await? {
-            StopDone::Stopped => StopResult::Stopped,
-            StopDone::Before => StopResult::StoppedBefore,
-            StopDone::TooLate => StopResult::TooLate,
+            StopOutcome::Stopped => StopResult::Stopped,
+            StopOutcome::Before => StopResult::StoppedBefore,
+            StopOutcome::TooLate => StopResult::TooLate,
         };
-        Ok(result(&pages, &visitor, noticed.as_ref(), shown))
+        Ok(result(&pages, &visitor, details.as_ref(), shown))
     };
     finish(&pages, &visitor, answer.await)
 }
 
-fn result(pages: &Pages, visitor: &Visitor, noticed: Option<&Noticed>, result: StopResult) -> Response {
-    let product = noticed.map_or("", |n| n.account.product.as_str());
-    let locale = noticed.and_then(|n| n.account.locale.as_deref());
-    let page = match noticed {
+fn result(pages: &Pages, visitor: &Visitor, details: Option<&NoticeDetails>, result: StopResult) -> Response {
+    let product = details.map_or("", |n| n.account.product.as_str());
+    let locale = details.and_then(|n| n.account.locale.as_deref());
+    let page = match details {
         Some(_) => pages.page(visitor, product, locale, Uuid::nil()),
         None => Page::new(visitor.lang(locale), "", ""),
     };
@@ -72,7 +72,7 @@ fn result(pages: &Pages, visitor: &Visitor, noticed: Option<&Noticed>, result: S
     pages.render(visitor, product, status, &Stopped { page, result })
 }
 
-/// The word of a notice as the pages know it.
+/// Converts the kind of a notice for the views.
 fn change(about: &str) -> Change {
     match about {
         "method_added" => Change::MethodAdded,

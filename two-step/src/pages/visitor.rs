@@ -1,4 +1,4 @@
-//! Who asks: the cookies, the address and the language of a request.
+//! The sender of a request: cookies, address, language.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::seal::{is_token, random_token};
 const BROWSER: &str = "ts_browser";
 const DEVICE: &str = "ts_device";
 const LANG: &str = "ts_lang";
-/// Characters of the description of a browser.
+/// Maximum length of a browser's description, in characters.
 const MAX_AGENT_CHARS: usize = 60;
 
 /// The sender of a request.
 pub(super) struct Visitor {
-    /// Cookies and address, as the flows take them.
+    /// Cookies and address, for the flows.
     pub(super) visit: Visit,
-    /// Whether the browser had our cookie.
+    /// Whether the browser sent our cookie.
     pub(super) had_cookie: bool,
-    /// The language that was asked for in the URL or earlier; none: the browser's.
+    /// The language from the URL or the cookie; `None`: use the browser's.
     pub(super) chosen: Option<Lang>,
-    /// The language in the URL, to be kept.
+    /// The language from the URL, to be stored in the cookie.
     pub(super) choose: Option<Lang>,
-    /// What the browser prefers.
+    /// The language that the browser prefers.
     accepted: Lang,
     secure: bool,
 }
@@ -63,22 +63,22 @@ impl FromRequestParts<Arc<Pages>> for Visitor {
 }
 
 impl Visitor {
-    /// The language of a page: chosen, else the product's, else the browser's.
+    /// Returns the language of a page: from URL or cookie, else the product's, else the browser's.
     pub(super) fn lang(&self, locale: Option<&str>) -> Lang {
         self.chosen.or_else(|| locale.and_then(Lang::from_tag)).unwrap_or(self.accepted)
     }
 
-    /// The cookie that names this browser, for the rest of its session.
+    /// Returns the cookie that identifies this browser until it is closed.
     pub(super) fn browser_cookie(&self) -> String {
         self.set(BROWSER, &self.visit.browser, None)
     }
 
-    /// The cookie of a device.
+    /// Returns the cookie of a device.
     pub(super) fn device_cookie(&self, value: &str) -> String {
         self.set(DEVICE, value, Some(COOKIE_LIFE.as_secs()))
     }
 
-    /// The cookie of a language.
+    /// Returns the cookie of a language.
     pub(super) fn lang_cookie(lang: Lang) -> String {
         format!("{LANG}={}; Path=/; SameSite=Lax; Max-Age=31536000", lang.tag())
     }
@@ -90,7 +90,7 @@ impl Visitor {
     }
 }
 
-/// `__Host-` binds a cookie to this host. Browsers take the prefix only with `Secure`.
+/// `__Host-` binds a cookie to this host. Browsers accept the prefix only with `Secure`.
 fn name(base: &str, secure: bool) -> String {
     if secure { format!("__Host-{base}") } else { base.to_owned() }
 }
@@ -103,7 +103,7 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     })
 }
 
-/// "Firefox on Windows": enough for a user to know a device by.
+/// "Firefox on Windows": lets users recognise a device.
 fn describe_agent(agent: &str) -> String {
     let first = |pairs: &[(&str, &str)]| {
         pairs.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| (*name).to_owned())

@@ -1,4 +1,4 @@
-//! `/challenge/{id}/ways`: all methods, one of which the user chooses.
+//! `/challenge/{id}/ways`: lists all methods to choose from.
 
 use std::sync::Arc;
 
@@ -11,63 +11,69 @@ use uuid::Uuid;
 use super::Pages;
 use super::answer::PageError;
 use super::form::Form;
-use super::sign_in::{finish, over, page, shown_purpose, who};
+use super::sign_in::{ended_page, finish, page, requester, shown_purpose};
 use super::view::Proof;
 use super::view::sign_in::{SendProblem, Way, Ways};
 use super::visitor::Visitor;
 use crate::challenge::SendRefused;
 use crate::clock::seconds_until;
-use crate::flow::Look;
+use crate::flow::ChallengeSnapshot;
 use crate::method::{Channel, Kind, Method};
 
-/// `GET /challenge/{id}/ways`: all methods.
+/// `GET /challenge/{id}/ways`
 pub(super) async fn ways(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, RawQuery(query): RawQuery, visitor: Visitor,
 ) -> Response {
     let answer = async {
-        let look = pages.core.look(id, &who(&visitor)).await?;
-        if !look.challenge.state.is_live() {
-            return Ok(over(&pages, &visitor, &look));
+        let snapshot = pages.core.challenge_snapshot(id, &requester(&visitor)).await?;
+        if !snapshot.challenge.state.is_live() {
+            return Ok(ended_page(&pages, &visitor, &snapshot));
         }
-        let wait =
-            look.challenge.next_send_at.filter(|at| *at > look.now).map(|at| seconds_until(look.now, at));
+        let wait = snapshot
+            .challenge
+            .next_send_at
+            .filter(|at| *at > snapshot.now)
+            .map(|at| seconds_until(snapshot.now, at));
         let view = Ways {
-            page: page(&pages, &visitor, &look),
+            page: page(&pages, &visitor, &snapshot),
             challenge: id.to_string(),
-            purpose: shown_purpose(look.challenge.purpose),
-            ways: all_ways(&look, wait, &pages),
-            sent: look.challenge.sends > 0,
-            back: look.method().is_some(),
+            purpose: shown_purpose(snapshot.challenge.purpose),
+            ways: all_ways(&snapshot, wait, &pages),
+            sent: snapshot.challenge.sends > 0,
+            back: snapshot.method().is_some(),
             problem: match query.as_deref() {
                 Some(limited) if limited.starts_with("problem=limited") => {
-                    Some(SendProblem::Limited(limited_s(&pages, &look, wait, limited).await?))
+                    Some(SendProblem::Limited(limited_s(&pages, &snapshot, wait, limited).await?))
                 }
                 Some("problem=used-up") => Some(SendProblem::UsedUp),
                 Some("problem=method") => Some(SendProblem::NotPossible),
                 _ => None,
             },
         };
-        Ok(pages.render(&visitor, &look.account.product, StatusCode::OK, &view))
+        Ok(pages.render(&visitor, &snapshot.account.product, StatusCode::OK, &view))
     };
     finish(&pages, &visitor, answer.await)
 }
 
-/// Seconds until something is sent again: by this challenge, to this account, or by the method that the query names.
-async fn limited_s(pages: &Pages, look: &Look, wait: Option<u64>, query: &str) -> Result<u64, PageError> {
+/// Seconds until the next send is allowed: for this challenge, for this account, or for the method in the query.
+async fn limited_s(
+    pages: &Pages, snapshot: &ChallengeSnapshot, wait: Option<u64>, query: &str,
+) -> Result<u64, PageError> {
     let named = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "method");
     let named = named.and_then(|(_, id)| id.parse::<Uuid>().ok());
-    let full = match look.methods.iter().find(|m| Some(m.id) == named) {
-        Some(method) => pages.core.method_full_until(look, method).await?,
+    let full = match snapshot.methods.iter().find(|m| Some(m.id) == named) {
+        Some(method) => pages.core.method_full_until(snapshot, method).await?,
         None => None,
     };
-    let until = full.max(look.account.pause(look.now)).map(|until| seconds_until(look.now, until));
+    let until =
+        full.max(snapshot.account.pause(snapshot.now)).map(|until| seconds_until(snapshot.now, until));
     Ok(until.max(wait).unwrap_or(30))
 }
 
-fn all_ways(look: &Look, wait: Option<u64>, pages: &Pages) -> Vec<Way> {
+fn all_ways(snapshot: &ChallengeSnapshot, wait: Option<u64>, pages: &Pages) -> Vec<Way> {
     let config = &pages.core.config();
     let second_step = config.email.second_step;
-    let usable = look.methods.iter().filter(|m| m.is_active() && look.may_prove(m, second_step));
+    let usable = snapshot.methods.iter().filter(|m| m.is_active() && snapshot.may_prove(m, second_step));
     let mut active: Vec<&Method> = usable.collect();
     let rank = |kind: Kind| match kind {
         Kind::App | Kind::Totp => 0,
@@ -106,7 +112,7 @@ fn all_ways(look: &Look, wait: Option<u64>, pages: &Pages) -> Vec<Way> {
     ways
 }
 
-/// `POST /challenge/{id}/ways`: another method.
+/// `POST /challenge/{id}/ways`: chooses another method.
 pub(super) async fn choose(
     State(pages): State<Arc<Pages>>, Path(id): Path<Uuid>, headers: HeaderMap, visitor: Visitor, body: Body,
 ) -> Response {
@@ -114,7 +120,7 @@ pub(super) async fn choose(
         let form = Form::read(&pages, &visitor, &headers, body, id).await?;
         let channel = form.text("proof").parse::<Channel>().ok();
         let method = form.id("method");
-        let to = match pages.core.send(id, &who(&visitor), method, channel).await? {
+        let to = match pages.core.send(id, &requester(&visitor), method, channel).await? {
             Err(SendRefused::Method) => format!("/challenge/{id}/ways?problem=method"),
             Err(SendRefused::Limited { .. }) => {
                 let method = method.map_or_else(String::new, |method| format!("&method={method}"));

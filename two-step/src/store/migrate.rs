@@ -1,4 +1,4 @@
-//! Migrates the schema to this version's.
+//! Migrates the database schema to the version of this program.
 
 use deadpool_postgres::Object;
 
@@ -16,13 +16,13 @@ const SQLITE: &[(&str, &str)] = &[
     ("V3__order_of_events", include_str!("../../migrations/sqlite/V3__order_of_events.sql")),
     ("V4__app", include_str!("../../migrations/sqlite/V4__app.sql")),
 ];
-/// Migrations exclude each other by this advisory lock.
+/// Advisory lock that serialises migrations.
 const MIGRATION_LOCK: i64 = 0x7477_6f73_7465_7031;
 
 pub(super) async fn run(driver: &Driver) -> Result<(), StoreError> {
     match driver {
         Driver::Postgres(d) => {
-            // A connection of its own: the lock goes with it, whatever happens.
+            // Its own connection: the lock is released when it closes, even after a crash.
             let mut connection = Object::take(d.connection().await?);
             let of = |e: tokio_postgres::Error| postgres::error_of(&e);
             connection.batch_execute("set statement_timeout = 0").await.map_err(of)?;
@@ -38,7 +38,7 @@ pub(super) async fn run(driver: &Driver) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether the schema is this version's.
+/// Checks that the schema has the version of this program.
 pub(super) async fn check(store: &Store) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     let rows = tx

@@ -1,8 +1,8 @@
-//! The store: PostgreSQL, or one SQLite file. What comes in are statements of one transaction; what goes out are rows.
-//! No rule lives here, and no secret is opened here.
+//! The store: PostgreSQL, or one SQLite file. In: statements of one transaction. Out: rows. The store has no business
+//! rules, and opens no sealed values.
 //!
-//! Every statement is written once, in SQL that both databases read. The two drivers differ in how they connect, bind
-//! parameters and lock: PostgreSQL locks rows (`for update`), SQLite lets one writing transaction in at a time.
+//! Each statement exists once, in SQL that both databases accept. The two drivers differ in connecting, binding parameters
+//! and locking: PostgreSQL locks rows (`for update`), SQLite allows one writing transaction at a time.
 
 mod migrate;
 mod postgres;
@@ -26,16 +26,16 @@ pub use rows::{
 };
 pub use value::{Cell, Column, Row, Value};
 
-/// Why the store did not do what was asked.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The URL names no database that we know.
+    /// The URL is not of a supported database.
     #[error("{0}")]
     Url(String),
-    /// No connection, or it broke: nothing is known of what was under way.
-    #[error("the database does not answer: {0}")]
+    /// No connection, or it broke. Whether a running commit succeeded is unknown.
+    #[error("the database is unreachable: {0}")]
     Away(String),
-    /// A row with this key is there already.
+    /// A row with this key exists already.
     #[error("a row with this key exists")]
     Exists,
     /// The schema is missing or of another version.
@@ -44,21 +44,21 @@ pub enum StoreError {
     /// The database refused a statement.
     #[error("the database refused a statement ({0})")]
     Refused(String),
-    /// A row holds what this version cannot read.
+    /// A row has a value that this version cannot read.
     #[error("a row of {table} cannot be read: column {column}")]
     Unreadable {
-        /// Which table.
+        /// The table.
         table: &'static str,
-        /// Which column.
+        /// The column.
         column: &'static str,
     },
 }
 
-/// A store. Cloning it is cheap; clones share their connections.
+/// A store. Clones are cheap and share their connections.
 #[derive(Clone)]
 pub struct Store {
     driver: Driver,
-    /// Milliseconds that a test's clock is ahead of the database's.
+    /// Milliseconds that tests add to the database's clock.
     ahead_ms: Arc<AtomicI64>,
 }
 
@@ -81,17 +81,17 @@ impl Store {
         Ok(Self { driver, ahead_ms: Arc::default() })
     }
 
-    /// Migrates the schema to this version's.
+    /// Migrates the schema to the version of this program.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         migrate::run(&self.driver).await
     }
 
-    /// Whether the schema is this version's.
+    /// Checks the version of the schema.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         migrate::check(self).await
     }
 
-    /// Begins a transaction. Dropping it undoes it.
+    /// Begins a transaction. It is rolled back on drop.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let inner = match &self.driver {
             Driver::Postgres(d) => Inner::Postgres(Box::new(d.begin().await?)),
@@ -100,7 +100,7 @@ impl Store {
         Ok(Tx { inner, ahead_ms: self.ahead_ms.load(Ordering::Relaxed), wakes: vec![] })
     }
 
-    /// Moves this store's clock ahead of the database's. For tests of what takes days.
+    /// Advances this store's clock beyond the database's, for tests.
     pub fn advance(&self, by: Duration) {
         self.ahead_ms.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
     }
@@ -119,14 +119,14 @@ enum Inner {
 }
 
 impl Tx {
-    /// The database's time. Read it after taking locks: waiting for a lock takes time.
+    /// Returns the database's time. Call it after taking locks, because waiting for a lock takes time.
     pub async fn now(&mut self) -> Result<Timestamp, StoreError> {
         let millis = match &mut self.inner {
             Inner::Postgres(tx) => {
                 let sql = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
                 tx.query(sql, &[]).await?.first().map_or(0, |row| row.int(0))
             }
-            // The database is this process: its clock is the machine's.
+            // SQLite runs in this process, so its clock is the machine's.
             Inner::Sqlite(_) => crate::clock::machine_now().as_millisecond(),
         };
         Ok(crate::clock::from_millis(millis + self.ahead_ms))
@@ -148,7 +148,7 @@ impl Tx {
         }
     }
 
-    /// Makes everything durable.
+    /// Commits the transaction.
     pub async fn commit(self) -> Result<(), StoreError> {
         match self.inner {
             Inner::Postgres(tx) => tx.commit().await?,
@@ -160,17 +160,17 @@ impl Tx {
         Ok(())
     }
 
-    /// Wakes whoever waits for what this transaction writes, once it is committed.
+    /// Notifies a waiter after the commit.
     pub fn wake_after_commit(&mut self, waiting: &Arc<Notify>) {
         self.wakes.push(Arc::clone(waiting));
     }
 
-    /// Inserts a row. [`StoreError::Exists`] where a unique key is taken; the transaction is over then.
+    /// Inserts a row. Returns [`StoreError::Exists`] if a unique key is taken; the transaction cannot continue then.
     pub async fn insert<R: Record>(&mut self, row: &R) -> Result<(), StoreError> {
         self.execute(R::INSERT, &row.values()).await.map(drop)
     }
 
-    /// Writes all columns of a row.
+    /// Updates all columns of a row.
     pub async fn update<R: Record>(&mut self, row: &R) -> Result<(), StoreError> {
         self.execute(R::UPDATE, &row.values()).await.map(drop)
     }
@@ -180,14 +180,14 @@ impl Tx {
         self.execute(R::DELETE, &[id.to_value()]).await.map(drop)
     }
 
-    /// The row with an id.
+    /// Returns the row with an id.
     pub async fn get<R: Record>(&mut self, id: R::Id) -> Result<Option<R>, StoreError> {
         let rows = self.query(R::GET, &[id.to_value()]).await?;
         rows.first().map(R::from_row).transpose()
     }
 
-    /// The row with an id, locked until the transaction ends. Locks are taken in the order account, challenge, session,
-    /// method, counters.
+    /// Returns the row with an id, locked until the transaction ends. Locks are taken in the order account, challenge,
+    /// session, method, counters.
     pub async fn lock<R: Record>(&mut self, id: R::Id) -> Result<Option<R>, StoreError> {
         let sql = match self.inner {
             Inner::Postgres(_) => R::LOCK,
@@ -197,13 +197,13 @@ impl Tx {
         rows.first().map(R::from_row).transpose()
     }
 
-    /// The rows for which a condition holds. `rest` begins with `where`.
+    /// Returns the rows that match. `rest` begins with `where`.
     pub async fn select<R: Record>(&mut self, rest: &str, values: &[Value]) -> Result<Vec<R>, StoreError> {
         let sql = format!("{} {rest}", R::SELECT);
         self.query(&sql, values).await?.iter().map(R::from_row).collect()
     }
 
-    /// The rows for which a condition holds, locked until the transaction ends, in the order of `rest`.
+    /// Returns the rows that match, locked until the transaction ends, in the order of `rest`.
     pub async fn select_locked<R: Record>(
         &mut self, rest: &str, values: &[Value],
     ) -> Result<Vec<R>, StoreError> {
@@ -212,12 +212,12 @@ impl Tx {
         self.query(&sql, values).await?.iter().map(R::from_row).collect()
     }
 
-    /// The first row for which a condition holds.
+    /// Returns the first row that matches.
     pub async fn find<R: Record>(&mut self, rest: &str, values: &[Value]) -> Result<Option<R>, StoreError> {
         Ok(self.select::<R>(rest, values).await?.into_iter().next())
     }
 
-    /// A locking clause, where the database has one.
+    /// Returns a locking clause, or nothing for SQLite.
     pub fn locks(&self, clause: &'static str) -> &'static str {
         match self.inner {
             Inner::Postgres(_) => clause,
@@ -226,19 +226,19 @@ impl Tx {
     }
 }
 
-/// A new id, which begins with the machine's time.
+/// Returns a new id that starts with the machine's time.
 pub fn new_id() -> Uuid {
     Uuid::now_v7()
 }
 
-/// The time that an id begins with.
+/// Returns the time that an id starts with.
 pub fn id_time(id: Uuid) -> Timestamp {
     let seconds = id.get_timestamp().map_or(0, |at| at.to_unix().0.cast_signed());
     Timestamp::from_second(seconds).unwrap_or_default()
 }
 
-/// A new id, which begins with the database's time: for rows that are read in the order of their ids, whichever process wrote
-/// them. The ids of one process rise, also within a millisecond.
+/// Returns a new id that starts with the database's time, for rows that are read in id order even if several processes
+/// write them. The ids of one process increase, also within a millisecond.
 pub fn new_id_at(now: Timestamp) -> Uuid {
     static CONTEXT: Mutex<uuid::ContextV7> = Mutex::new(uuid::ContextV7::new());
     let seconds = u64::try_from(now.as_second()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The driver for PostgreSQL. Nothing waits without a bound: not for a connection, a lock or an answer.
+//! The PostgreSQL driver. Every wait has a time-out: for a connection, a lock or an answer.
 
 use std::error::Error;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::{Row, StoreError, Value};
 
-/// How long a statement may take, waiting for locks included.
+/// Time-out of a statement on the server, including lock waits.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a caller waits for a statement's answer: the server gives up first.
+/// Time-out of an answer on the client. Longer than the server's, so the server cancels first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a caller waits for a connection: as long as a statement before it may take.
+/// Time-out of a connection from the pool. As long as one statement may take.
 const POOL_WAIT: Duration = STATEMENT_TIMEOUT;
-/// A transaction whose client vanished is ended by the server.
+/// Time after which the server ends an idle transaction of a vanished client.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
 
 /// Connections to PostgreSQL.
@@ -77,7 +77,7 @@ impl Postgres {
     }
 }
 
-/// A transaction. Dropped without a commit, it is undone, and its connection goes back to the pool.
+/// A transaction. Dropped without a commit, it is rolled back and its connection returns to the pool.
 pub(super) struct PostgresTx {
     connection: Option<Object>,
 }
@@ -92,7 +92,7 @@ impl Drop for PostgresTx {
         runtime.spawn(async move {
             let undone = tokio::time::timeout(ANSWER_TIMEOUT, connection.batch_execute("rollback")).await;
             if !matches!(undone, Ok(Ok(()))) {
-                // A pooled connection would go back with its transaction open; closing it undoes the transaction.
+                // A pooled connection would keep its transaction open. Closing the connection rolls it back.
                 drop(Object::take(connection));
             }
         });
@@ -134,7 +134,7 @@ impl PostgresTx {
 
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         self.bounded(self.object()?.batch_execute("commit")).await?;
-        // Back to the pool: no transaction is open.
+        // The connection can return to the pool: no transaction is open.
         drop(self.connection.take());
         Ok(())
     }
@@ -178,7 +178,7 @@ fn read_row(row: &tokio_postgres::Row) -> Result<Row, StoreError> {
     cells.map(Row).map_err(|e| error_of(&e))
 }
 
-/// No value of a statement is in what comes out.
+/// The error contains no value of a statement.
 pub(super) fn error_of(e: &tokio_postgres::Error) -> StoreError {
     let Some(db) = e.as_db_error() else {
         return StoreError::Away("the connection is broken or was refused".to_owned());
@@ -190,7 +190,7 @@ pub(super) fn error_of(e: &tokio_postgres::Error) -> StoreError {
     if [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN].contains(code) {
         return StoreError::Schema("the schema is missing or older: run `two-step migrate`".to_owned());
     }
-    // Class 08: connection; 53: resources; 57: an operator or a time-out; 40: deadlock, serialisation.
+    // Class 08: connection; 53: resources; 57: operator intervention or time-out; 40: deadlock, serialisation.
     if ["08", "53", "57", "40", "25"].contains(&&code.code()[..2]) {
         return StoreError::Away(format!("PostgreSQL says {}", code.code()));
     }

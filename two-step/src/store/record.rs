@@ -1,32 +1,32 @@
-//! The mapping between structs and tables, made once per struct.
+//! Maps structs to tables.
 
 use super::{Row, StoreError, Value};
 use crate::store::Column;
 
-/// A struct whose fields are the columns of a table, in the order of [`Record::values`]; the first is the key.
+/// A struct whose fields are the columns of a table, in the order of [`Record::values`]. The first one is the key.
 pub trait Record: Sized {
     /// The key's type.
     type Id: Column;
     /// `insert into …`
     const INSERT: &'static str;
-    /// `update … where` the key fits.
+    /// `update … where` the key matches.
     const UPDATE: &'static str;
-    /// `delete from … where` the key fits.
+    /// `delete from … where` the key matches.
     const DELETE: &'static str;
     /// `select … from …`
     const SELECT: &'static str;
-    /// `select … where` the key fits.
+    /// `select … where` the key matches.
     const GET: &'static str;
-    /// The same, with a lock.
+    /// The same with a lock.
     const LOCK: &'static str;
 
-    /// All columns.
+    /// Returns the values of all columns.
     fn values(&self) -> Vec<Value>;
-    /// A row of [`Record::SELECT`].
+    /// Creates the struct from a row of [`Record::SELECT`].
     fn from_row(row: &Row) -> Result<Self, StoreError>;
 }
 
-/// Maps a struct to a table. The numbers are the places of the parameters.
+/// Maps a struct to a table. The numbers are parameter positions.
 macro_rules! record {
     ($ty:ty, $table:literal, $key:ident: $id:ty = 1 $(, $field:ident = $n:literal)* $(,)?) => {
         impl $crate::store::Record for $ty {

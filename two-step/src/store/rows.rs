@@ -1,4 +1,4 @@
-//! The tables: which struct is a row of which. Structs that no rule knows are defined here.
+//! Maps each struct to its table. Also defines the structs that have no rules of their own.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::method::{Channel, Method};
 use crate::recovery::RecoveryCode;
 use crate::result::SigningKey;
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
 )]
@@ -27,24 +27,24 @@ use crate::result::SigningKey;
 pub enum SessionPurpose {
     /// To set two-step verification up.
     SetUp,
-    /// To change it.
+    /// To change the settings.
     Settings,
 }
 
 /// A visit to the settings pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Our id.
+    /// The id.
     pub id: Uuid,
-    /// Whose settings.
+    /// The account.
     pub account: Uuid,
-    /// What for.
+    /// The purpose.
     pub purpose: SessionPurpose,
     /// Keyed hash of the secret in its URL.
     pub handle_hash: String,
     /// Keyed hash of the browser that claimed it.
     pub browser_hash: Option<String>,
-    /// Where the browser goes afterwards.
+    /// The return URL.
     pub return_url: String,
     /// The product's `state`.
     pub return_state: Option<String>,
@@ -54,17 +54,17 @@ pub struct Session {
     pub locale: Option<String>,
     /// Keyed hash of the client's address.
     pub client_hash: Option<String>,
-    /// When a second-step proof was last shown.
+    /// When the user last verified a second step in it.
     pub proof_at: Option<Timestamp>,
-    /// How often the account had been turned on or off when the session began.
+    /// The account's count of on and off switches when the session started.
     pub account_version: i64,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// How far a dispatch has come, in otpost's words.
+/// The state of a dispatch, in otpost's terms.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
 )]
@@ -73,74 +73,74 @@ pub struct Session {
 pub enum DispatchState {
     /// In our outbox.
     Waiting,
-    /// otpost has it.
+    /// otpost accepted it.
     Queued,
-    /// otpost is asking a carrier.
+    /// otpost is handing it to a carrier.
     Sending,
-    /// A carrier has it.
+    /// A carrier accepted it.
     Sent,
-    /// The phone has it.
+    /// Delivered to the phone.
     Delivered,
-    /// It came back.
+    /// The carrier reported that it was not delivered.
     Undelivered,
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unconfirmed,
-    /// No carrier took it.
+    /// No carrier accepted it.
     Failed,
-    /// It came too late.
+    /// It expired before it was sent.
     Expired,
-    /// The number's quota is full.
+    /// The number's quota is used up.
     Limited,
-    /// The number is not served.
+    /// The number is not allowed.
     Refused,
-    /// A newer one took its place.
+    /// A newer dispatch replaced it.
     Superseded,
-    /// It was taken back.
+    /// It was cancelled.
     Cancelled,
 }
 
 impl DispatchState {
-    /// Whether otpost says nothing further about it (a late `delivered` apart).
+    /// Returns whether the state is final. Only a late `delivered` can follow.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Waiting | Self::Queued | Self::Sending | Self::Sent)
     }
 }
 
-/// An order to otpost.
+/// A dispatch: a text or call that we ordered from otpost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatch {
-    /// Our id, which otpost knows it by.
+    /// The id, also at otpost.
     pub id: Uuid,
-    /// What otpost knows as `supersedes`: one per challenge and method.
+    /// The group, which otpost knows as `supersedes`: one per challenge and method.
     pub group_id: Uuid,
-    /// The challenge, unless it is a notice.
+    /// The challenge; `None` for a notice.
     pub challenge: Option<Uuid>,
-    /// Whose number.
+    /// The method.
     pub method: Uuid,
-    /// The channel that it begins with.
+    /// The first channel.
     pub first_channel: Channel,
-    /// Whether a call is planned after a failed text.
+    /// Whether a call follows a failed text.
     pub call_planned: bool,
-    /// When it was made.
+    /// When it was created.
     pub issued_at: Timestamp,
-    /// When otpost confirmed it.
+    /// When otpost accepted it.
     pub confirmed_at: Option<Timestamp>,
-    /// How far it has come.
+    /// The state.
     pub state: DispatchState,
     /// The channel of the last event.
     pub channel: Option<Channel>,
     /// otpost's reason.
     pub reason: Option<String>,
-    /// When the number's quota has room again.
+    /// When the number's quota allows the next dispatch.
     pub retry_at: Option<Timestamp>,
     /// The last event's sequence.
     pub sequence: i64,
-    /// When a call was asked for and what must happen by then.
+    /// If the user requested a call: when it is placed again unless a carrier accepted it.
     pub call_due_at: Option<Timestamp>,
 }
 
 impl Dispatch {
-    /// A new order, which waits in the outbox.
+    /// Creates a dispatch that waits in the outbox.
     pub fn new(method: Uuid, group_id: Uuid, first_channel: Channel, now: Timestamp) -> Self {
         Self {
             id: super::new_id(),
@@ -161,17 +161,17 @@ impl Dispatch {
     }
 }
 
-/// The kind of an outbox row, which decides where the relay publishes it.
+/// The kind of an outbox row. It decides where the relay publishes the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum OutboxKind {
     /// A job for otpost.
     Dispatch,
-    /// The next step of a dispatch.
+    /// A command to otpost: continue with the next step of a dispatch.
     Next,
-    /// The end of a dispatch.
+    /// A command to otpost: cancel a dispatch.
     Cancel,
-    /// Whether a code came back right.
+    /// Feedback to otpost: whether a code was entered correctly.
     Feedback,
     /// A mail.
     Mail,
@@ -181,52 +181,52 @@ pub enum OutboxKind {
     Push,
 }
 
-/// Something that must leave this process.
+/// A message in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
-    /// Our id. Rows of one subject go out in the order of their ids.
+    /// The id. Rows of one subject are published in the order of their ids.
     pub id: Uuid,
     /// Its kind.
     pub kind: OutboxKind,
-    /// What it is about: the dispatch, the mail, the product's event.
+    /// The subject: the dispatch, the mail, or the product's event.
     pub subject: Uuid,
-    /// Whose it is; none where nothing names a user.
+    /// The account; `None` if the row does not identify a user.
     pub account: Option<Uuid>,
     /// The body, sealed under this row's id.
     pub body_sealed: String,
-    /// It is dropped after this time.
+    /// The row is dropped after this time.
     pub not_after: Timestamp,
-    /// How often it was tried.
+    /// Number of attempts.
     pub tries: u32,
-    /// When it is tried next.
+    /// When it is next due.
     pub next_at: Timestamp,
 }
 
-/// The times that a limit remembers of one subject.
+/// The counter of a limit for one subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counter {
     /// Keyed hash of the limit and its subject.
     pub key_hash: String,
     /// Milliseconds since 1970, as a JSON list, oldest first.
     pub times: String,
-    /// When the last of them stops to matter.
+    /// When the newest time leaves the window.
     pub expires_at: Timestamp,
 }
 
-/// Something that happened, for products and for history. No code, number or address is in it.
+/// An event for products and for the history. It contains no code, number or address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Our id. The order in which readers see events is another: `seq` of the table.
+    /// The id. Readers see events in the order of the column `seq`.
     pub id: Uuid,
-    /// Which product.
+    /// The product.
     pub product: String,
-    /// Whose.
+    /// The account.
     pub account: Uuid,
     /// The product's id of the user.
     pub user_ref: String,
-    /// `method.added` and so on.
+    /// The type, such as `method.added`.
     pub kind: String,
-    /// When.
+    /// The time.
     pub at: Timestamp,
     /// `user`, `support:<agent>`, `system`.
     pub actor: String,
@@ -239,32 +239,32 @@ pub struct Event {
 pub struct NoticeToken {
     /// Keyed hash of the token in its link.
     pub token_hash: String,
-    /// Whose account.
+    /// The account.
     pub account: Uuid,
-    /// What happened, in a fixed word.
+    /// The kind of notice.
     pub about: String,
-    /// The method that was added, if one was.
+    /// The method that was added, if any.
     pub method: Option<Uuid>,
-    /// When the link stops to work.
+    /// When the link expires.
     pub until: Timestamp,
 }
 
-/// A bearer key of a back end.
+/// An API key of a back end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
     /// The public part of the key.
     pub id: String,
     /// Keyed hash of the whole key.
     pub hash: String,
-    /// Which product.
+    /// The product.
     pub product: String,
-    /// What it may do, separated by spaces.
+    /// Its scopes, separated by spaces.
     pub scopes: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
-/// The answer to a request with an `Idempotency-Key`.
+/// The stored answer of a request with an `Idempotency-Key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotent {
     /// Keyed hash of product, path and key.
@@ -273,13 +273,13 @@ pub struct Idempotent {
     pub body_hash: String,
     /// The row's id, which the answer is sealed under.
     pub row_id: Uuid,
-    /// The answer, sealed; none while the request is under way.
+    /// The sealed answer; `None` while the request is running.
     pub answer_sealed: Option<String>,
-    /// When it is forgotten.
+    /// When the row is deleted.
     pub expires_at: Timestamp,
 }
 
-/// What a support agent asks for.
+/// The action of a support case.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
 )]
@@ -298,16 +298,16 @@ pub enum SupportAction {
     RemoveMethod,
 }
 
-/// Where a support case stands.
+/// The state of a support case.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, Serialize, Deserialize, ToSchema,
 )]
 #[strum(serialize_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
 pub enum SupportState {
-    /// It waits for its time.
+    /// It waits for the end of its delay.
     Waiting,
-    /// It was done.
+    /// It was carried out.
     Done,
     /// The user or an agent stopped it.
     Stopped,
@@ -316,31 +316,31 @@ pub enum SupportState {
 /// A support case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupportCase {
-    /// Our id.
+    /// The id.
     pub id: Uuid,
-    /// Whose account.
+    /// The account.
     pub account: Uuid,
     /// The action asked for.
     pub action: SupportAction,
-    /// Which method, for `remove_method`.
+    /// The method, for `remove_method`.
     pub method: Option<Uuid>,
     /// Why, in the agent's words.
     pub reason: String,
     /// Kinds of evidence, never answers.
     pub evidence: String,
-    /// Which agent.
+    /// The agent who opened it.
     pub asked_by: String,
-    /// Which second agent cut the delay.
+    /// The second agent, who ended the delay.
     pub approved_by: Option<String>,
-    /// When it was asked for.
+    /// When it was opened.
     pub asked_at: Timestamp,
-    /// When it is done.
+    /// When it is carried out.
     pub due_at: Timestamp,
-    /// Where it stands.
+    /// The state.
     pub state: SupportState,
     /// Keyed hash of the code that was sent.
     pub code_hash: Option<String>,
-    /// Until when that code is good.
+    /// When that code expires.
     pub code_until: Option<Timestamp>,
 }
 

@@ -1,4 +1,4 @@
-//! The driver for SQLite: one connection, one transaction at a time.
+//! The SQLite driver: one connection, one transaction at a time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Row, StoreError, Value};
 
-/// How long a transaction waits for the one before it.
+/// Maximum wait for the transaction before.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Statements that are kept prepared.
+/// Number of cached prepared statements.
 const CACHED_STATEMENTS: usize = 200;
 
 /// One SQLite file.
@@ -49,7 +49,7 @@ impl Sqlite {
     }
 }
 
-/// A transaction. Statements take microseconds, so they run where they are called.
+/// A transaction. Statements take microseconds, so they run on the calling thread.
 pub(super) struct SqliteTx {
     connection: OwnedMutexGuard<Connection>,
     open: bool,
@@ -91,8 +91,8 @@ impl SqliteTx {
     }
 }
 
-/// Binds `$1` to the first value, and so on. SQLite takes `$1` for a name, and gives names their places in the order in which
-/// they stand in the statement.
+/// Binds the values to `$1`, `$2` and so on. SQLite treats `$1` as a name, and numbers names by their first occurrence in
+/// the statement.
 fn bind(statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
     let count = statement.parameter_count();
     let unfit = || rusqlite::Error::InvalidParameterCount(values.len(), count);

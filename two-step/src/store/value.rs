@@ -1,4 +1,4 @@
-//! Values that go into statements and come out of rows, the same for both databases.
+//! Parameters of statements and values of rows, the same for both databases.
 
 use std::str::FromStr;
 
@@ -14,11 +14,11 @@ use crate::method::{Channel, Kind, MethodState};
 /// A parameter of a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// No value.
+    /// Null.
     Null,
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// True or false.
+    /// A boolean.
     Bool(bool),
     /// A text.
     Text(String),
@@ -26,7 +26,7 @@ pub enum Value {
     Uuid(Uuid),
 }
 
-/// A value of a row. An id comes as a text from SQLite.
+/// A value of a row. SQLite returns an id as a text.
 pub type Cell = Value;
 
 /// A row.
@@ -34,7 +34,7 @@ pub type Cell = Value;
 pub struct Row(pub Vec<Cell>);
 
 impl Row {
-    /// A whole number; 0 where there is none.
+    /// Returns an integer; 0 for null.
     pub fn int(&self, place: usize) -> i64 {
         match self.0.get(place) {
             Some(Value::Int(n)) => *n,
@@ -42,7 +42,7 @@ impl Row {
         }
     }
 
-    /// A text; empty where there is none.
+    /// Returns a text; empty for null.
     pub fn text(&self, place: usize) -> &str {
         match self.0.get(place) {
             Some(Value::Text(text)) => text,
@@ -50,17 +50,17 @@ impl Row {
         }
     }
 
-    /// An id; none where there is none.
+    /// Returns an id; `None` for null.
     pub fn uuid(&self, place: usize) -> Option<Uuid> {
         self.0.get(place).and_then(Uuid::from_cell)
     }
 }
 
-/// A type that a column can hold.
+/// A type of a column.
 pub trait Column: Sized {
-    /// As a parameter.
+    /// Converts it to a parameter.
     fn to_value(&self) -> Value;
-    /// From a row; none where the column holds something else.
+    /// Converts it from a cell; `None` if the cell has another type.
     fn from_cell(cell: &Cell) -> Option<Self>;
 }
 
@@ -135,13 +135,13 @@ impl<T: Column> Column for Option<T> {
     }
 }
 
-/// A word of a fixed list, kept as a text.
+/// Stores an enum as a text.
 pub(super) fn word_to_value<T: Into<&'static str>>(word: T) -> Value {
     let text: &'static str = word.into();
     Value::Text(text.to_owned())
 }
 
-/// Reads a word of a fixed list.
+/// Reads an enum from a text.
 pub(super) fn word_from_cell<T: FromStr>(cell: &Cell) -> Option<T> {
     if let Value::Text(text) = cell { text.parse().ok() } else { None }
 }

@@ -9,28 +9,28 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use two_step::app_key::AppKey;
 use two_step::push::{Endpoint, Pushed, Vapid, push};
-use two_step::relay::{Crowd, Relay};
+use two_step::relay::{ConcurrencyLimit, Relay};
 use two_step::store::OutboxKind;
 
 use crate::support::app::PhoneApp;
 use crate::support::world::{Backend, World};
 
 /// What a push service was sent.
-type Heard = Arc<Mutex<Vec<(reqwest::header::HeaderMap, Vec<u8>)>>>;
+type ReceivedPushes = Arc<Mutex<Vec<(reqwest::header::HeaderMap, Vec<u8>)>>>;
 
 /// A push service of this test's own, as RFC 8030 and 8292 describe one. It answers with a status.
-async fn push_service(status: u16) -> (String, Heard) {
-    let heard = Heard::default();
+async fn push_service(status: u16) -> (String, ReceivedPushes) {
+    let received = ReceivedPushes::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = listener.local_addr().unwrap().to_string();
-    let kept = Arc::clone(&heard);
+    let kept = Arc::clone(&received);
     let take = move |headers: reqwest::header::HeaderMap, body: axum::body::Bytes| async move {
         kept.lock().unwrap().push((headers, body.to_vec()));
         axum::http::StatusCode::from_u16(status).unwrap()
     };
     let router = axum::Router::new().route("/push/{id}", axum::routing::post(take));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (place, heard)
+    (place, received)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +43,7 @@ async fn a_push_is_what_the_standards_say_and_an_ended_subscription_is_told() {
         (429, Err(())),
         (307, Err(())),
     ] {
-        let (place, heard) = push_service(status).await;
+        let (place, received) = push_service(status).await;
         let world = World::new(Backend::Sqlite).await;
         let world = world.configured(|config| config.app.push_hosts.push(place.clone()));
         let endpoint = Endpoint::read(&format!("http://{place}/push/abc"), &world.core.config()).unwrap();
@@ -56,7 +56,7 @@ async fn a_push_is_what_the_standards_say_and_an_ended_subscription_is_told() {
         let pushed =
             push(&client, &vapid, &endpoint, "https://verify.shop.example", two_step::clock::machine_now());
         assert_eq!(pushed.await.map_err(drop), wanted, "{status}");
-        let all = heard.lock().unwrap().clone();
+        let all = received.lock().unwrap().clone();
         let [(headers, body)] = all.as_slice() else { panic!("one request: {all:?}") };
         assert!(body.is_empty(), "a push carries nothing");
         let header = |name: &str| headers.get(name).map(|v| v.to_str().unwrap().to_owned());
@@ -94,14 +94,14 @@ fn relay(world: &World) -> Relay {
         mailer: None,
         client: reqwest::Client::builder().no_proxy().build().unwrap(),
         vapid: Vapid::of(&world.core.keys),
-        webhooks: Crowd::default(),
+        webhooks: ConcurrencyLimit::default(),
     }
 }
 
 /// A sign-in asks an app whose pushes go to a service that answers with a status. Returns how many pushes came, and whether the
 /// subscription is kept.
 async fn pushed(status: u16, is_listed: bool) -> (usize, bool) {
-    let (place, heard) = push_service(status).await;
+    let (place, received) = push_service(status).await;
     let world = World::new(Backend::Sqlite).await;
     let listed = world.configured(|config| {
         config.app.push_hosts.push(place.clone());
@@ -125,7 +125,7 @@ async fn pushed(status: u16, is_listed: bool) -> (usize, bool) {
     running.await.unwrap();
     assert!(world.outbox(OutboxKind::Push).await.is_empty(), "the row is done");
     let is_kept = world.rows::<AppKey>("", &[]).await[0].push_sealed.is_some();
-    (heard.lock().unwrap().len(), is_kept)
+    (received.lock().unwrap().len(), is_kept)
 }
 
 /// Seen to fail: where 410 is one more failure, and where the list is read only as the address comes in.

@@ -97,7 +97,8 @@ async fn a_native_app_signs_with_a_library_of_the_standard() {
     user.save_recovery_codes().await;
     user.turn_on(false).await;
     let challenge = user.start().await;
-    let request = served.world.core.look(challenge, &user.who()).await.unwrap().request.unwrap().id;
+    let request =
+        served.world.core.challenge_snapshot(challenge, &user.who()).await.unwrap().request.unwrap().id;
     let digits = served.world.core.app_digits(request);
     let wrong = crate::support::user::not(&digits);
     assert_eq!(
@@ -108,7 +109,7 @@ async fn a_native_app_signs_with_a_library_of_the_standard() {
         native(&served, &folder, &["approve", &digits]).await["answer"],
         json!({"status": "approved"})
     );
-    let gone_on = served.world.core.go_on_approved(challenge, &user.visit, false).await.unwrap();
+    let gone_on = served.world.core.continue_approved(challenge, &user.visit, false).await.unwrap();
     assert!(matches!(gone_on, Some(Entered::Verified { .. })), "{gone_on:?}");
     let account = native(&served, &folder, &["account"]).await;
     assert_eq!(account["answer"]["state"], "active");

@@ -29,7 +29,7 @@ async fn the_digits_typed_into_the_app_sign_the_browser_in(world) {
     assert_eq!(digits.len(), 6);
     assert_eq!(world.core.approve(&app.call().await, request, &digits).await.unwrap(), Answered::Approved);
     let Some(Entered::Verified { location, cookie, .. }) =
-        world.core.go_on_approved(challenge, &user.visit, false).await.unwrap()
+        world.core.continue_approved(challenge, &user.visit, false).await.unwrap()
     else {
         panic!("the browser goes on");
     };
@@ -46,10 +46,10 @@ async fn the_box_on_the_page_trusts_the_browser(world) {
     let (mut user, app) = PhoneApp::first_way(&world).await;
     let challenge = user.start().await;
     let (request, digits) = app.asked().await;
-    assert_eq!(world.core.go_on_approved(challenge, &user.visit, true).await.unwrap(), None, "not yet");
+    assert_eq!(world.core.continue_approved(challenge, &user.visit, true).await.unwrap(), None, "not yet");
     world.core.approve(&app.call().await, request, &digits).await.unwrap();
     let Some(Entered::Verified { cookie, .. }) =
-        world.core.go_on_approved(challenge, &user.visit, true).await.unwrap()
+        world.core.continue_approved(challenge, &user.visit, true).await.unwrap()
     else {
         panic!("the browser goes on");
     };
@@ -66,7 +66,7 @@ async fn the_ticket_of_an_approval_begins_to_run_when_the_browser_goes_on(world)
     let (request, digits) = app.asked().await;
     world.core.approve(&app.call().await, request, &digits).await.unwrap();
     world.advance(240);
-    let gone_on = world.core.go_on_approved(challenge, &user.visit, false).await.unwrap().unwrap();
+    let gone_on = world.core.continue_approved(challenge, &user.visit, false).await.unwrap().unwrap();
     let location = verified(gone_on).unwrap();
     world.advance(61);
     assert_eq!(user.redeem(&ticket(&location)).await, Redeemed::Over);
@@ -77,7 +77,7 @@ async fn another_browser_gets_nothing_by_an_approval(world) {
     let challenge = user.start().await;
     let (request, digits) = app.asked().await;
     world.core.approve(&app.call().await, request, &digits).await.unwrap();
-    let other = world.core.go_on_approved(challenge, &user.elsewhere().visit, true).await;
+    let other = world.core.continue_approved(challenge, &user.elsewhere().visit, true).await;
     assert!(matches!(other, Err(FlowError::Missing("challenge"))), "{other:?}");
 }
 
@@ -247,14 +247,14 @@ async fn waiting_apps_wake_when_their_own_requests_change(world) {
     let watching = stop.clone();
     let watch = tokio::spawn(async move { core.watch_apps(watching).await });
     let (key, others) = (app.call().await.key, other.call().await.key);
-    let soon = async |seen| tokio::time::timeout(Duration::from_secs(5), world.core.app_changed(&key, seen)).await.is_ok();
+    let soon = async |seen| tokio::time::timeout(Duration::from_secs(5), world.core.wait_for_app_change(&key, seen)).await.is_ok();
     let (woken, _) = tokio::join!(soon(None), user.start());
     assert!(woken, "a request was made");
     let asked = world.core.app_requests(&app.call().await).await.unwrap().0;
     let seen = Some(asked[0].request.id);
-    let still = tokio::time::timeout(Duration::from_millis(1500), world.core.app_changed(&key, seen)).await;
+    let still = tokio::time::timeout(Duration::from_millis(1500), world.core.wait_for_app_change(&key, seen)).await;
     assert!(still.is_err(), "nothing has changed since");
-    let idle = tokio::time::timeout(Duration::from_millis(1500), world.core.app_changed(&others, None)).await;
+    let idle = tokio::time::timeout(Duration::from_millis(1500), world.core.wait_for_app_change(&others, None)).await;
     assert!(idle.is_err(), "the other app is asked nothing");
     let call = app.call().await;
     let (woken, denied) = tokio::join!(soon(seen), world.core.deny(&call, asked[0].request.id));
@@ -283,7 +283,7 @@ async fn a_back_end_without_our_pages_gets_the_result_of_an_approval(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     let new = NewChallenge { user: user.name.clone(), place: Some("Leeds, GB".to_owned()), ..NewChallenge::default() };
     let Created::Challenge { id, .. } = world.core.create("shop", new).await.unwrap() else { panic!("needed") };
-    let who = two_step::flow::Who::Product("shop".to_owned());
+    let who = two_step::flow::Requester::Product("shop".to_owned());
     let method = world.rows::<Method>("where kind = 'app'", &[]).await[0].id;
     world.core.send(id, &who, Some(method), None).await.unwrap().unwrap();
     assert_eq!(world.core.approved(id, "shop", false, None).await.unwrap(), None, "nobody has answered");
@@ -339,7 +339,7 @@ async fn an_app_that_confirms_a_new_device_has_the_browser_recognised(world) {
     world.core.approve(&app.call().await, request, &world.core.app_digits(request)).await.unwrap();
     assert_eq!(digits, world.core.app_digits(request));
     for _ in 0..2 {
-        let gone_on = world.core.go_on_approved(challenge, &user.visit, false).await.unwrap().unwrap();
+        let gone_on = world.core.continue_approved(challenge, &user.visit, false).await.unwrap().unwrap();
         let Entered::Verified { cookie: Some(cookie), .. } = gone_on else { panic!("{gone_on:?}") };
         user.visit.device = Some(cookie);
     }
@@ -436,7 +436,7 @@ async fn two_denials_on_two_phones_are_two(world) {
     assert_eq!(labels, ["Pixel 9", "Pixel 9 2"], "they can be told apart");
     for (app, method, paused) in [(&first, apps[0].id, false), (&second, apps[1].id, true)] {
         let challenge = user.elsewhere().start().await;
-        world.core.send(challenge, &two_step::flow::Who::Product("shop".to_owned()), Some(method), None).await.unwrap().unwrap();
+        world.core.send(challenge, &two_step::flow::Requester::Product("shop".to_owned()), Some(method), None).await.unwrap().unwrap();
         let (request, _) = app.asked().await;
         let Answered::Denied { paused_until } = world.core.deny(&app.call().await, request).await.unwrap() else {
             panic!("it was denied");
@@ -451,7 +451,7 @@ async fn an_app_that_goes_is_asked_no_more(world) {
     let challenge = user.start().await;
     let call = app.call().await;
     world.core.unregister_app(&call).await.unwrap();
-    assert_eq!(world.core.look(challenge, &user.who()).await.unwrap().request, None);
+    assert_eq!(world.core.challenge_snapshot(challenge, &user.who()).await.unwrap().request, None);
     assert!(matches!(world.core.app_requests(&call).await, Err(FlowError::Missing("app"))));
 }
 
@@ -462,7 +462,7 @@ async fn a_wait_ends_when_its_key_is_replaced(world) {
     let (core, stop) = (Arc::clone(&world.core), tokio_util::sync::CancellationToken::new());
     let watching = stop.clone();
     tokio::spawn(async move { core.watch_apps(watching).await });
-    let waiting = tokio::time::timeout(Duration::from_secs(5), world.core.app_changed(&key, None));
+    let waiting = tokio::time::timeout(Duration::from_secs(5), world.core.wait_for_app_change(&key, None));
     let next = PhoneApp::new(&world);
     let (woken, ()) = tokio::join!(waiting, app.change_key(&next));
     assert!(woken.is_ok());
@@ -474,7 +474,7 @@ async fn a_browser_that_lost_its_answer_goes_on_again(world) {
     let challenge = user.start().await;
     let (request, digits) = app.asked().await;
     world.core.approve(&app.call().await, request, &digits).await.unwrap();
-    let on = async || world.core.go_on_approved(challenge, &user.visit, false).await.unwrap();
+    let on = async || world.core.continue_approved(challenge, &user.visit, false).await.unwrap();
     let location = verified(on().await.unwrap()).unwrap();
     assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Result(_)));
     assert_eq!(verified(on().await.unwrap()), Some(location), "for a minute the same again");
@@ -489,12 +489,12 @@ async fn waits_end_when_the_process_stops(world) {
     let stop = tokio_util::sync::CancellationToken::new();
     let (core, stopping) = (Arc::clone(&world.core), stop.clone());
     let watch = tokio::spawn(async move { core.watch_apps(stopping).await });
-    let waiting = tokio::time::timeout(Duration::from_secs(5), world.core.app_changed(&key, None));
+    let waiting = tokio::time::timeout(Duration::from_secs(5), world.core.wait_for_app_change(&key, None));
     let stopped = async { stop.cancel() };
     let (ended, ()) = tokio::join!(waiting, stopped);
     ended.unwrap();
     watch.await.unwrap();
-    world.core.app_changed(&key, None).await;
-    assert!(world.core.waits_are_over());
+    world.core.wait_for_app_change(&key, None).await;
+    assert!(world.core.waits_are_closed());
 }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use two_step::challenge::SendRefused;
 use two_step::clock::after;
-use two_step::flow::Heard;
+use two_step::flow::DispatchEvent;
 use two_step::method::{Channel, Method};
 use two_step::store::{Dispatch, DispatchState, OutboxKind};
 use uuid::Uuid;
@@ -13,8 +13,8 @@ use crate::support::on_both;
 use crate::support::user::{User, ticket};
 use crate::support::world::{Backend, World, id_of};
 
-fn heard(dispatch: Uuid, sequence: i64, state: DispatchState, channel: Channel) -> Heard {
-    Heard { dispatch, sequence, state, channel: Some(channel), reason: None, retry_after_s: None }
+fn event(dispatch: Uuid, sequence: i64, state: DispatchState, channel: Channel) -> DispatchEvent {
+    DispatchEvent { dispatch, sequence, state, channel: Some(channel), reason: None, retry_after_s: None }
 }
 
 /// A user who has waited for a text, and its dispatch.
@@ -29,7 +29,7 @@ async fn waiting(world: &World) -> (User, Uuid, Uuid) {
 on_both! {
 async fn an_open_dispatch_is_moved_to_its_call_once_per_click(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
-    world.core.confirmed(dispatch).await.unwrap();
+    world.core.dispatch_confirmed(dispatch).await.unwrap();
     user.send(challenge, Channel::Voice).await.unwrap();
     assert!(
         matches!(user.send(challenge, Channel::Voice).await, Err(SendRefused::Limited { .. })),
@@ -41,7 +41,7 @@ async fn an_open_dispatch_is_moved_to_its_call_once_per_click(world) {
     assert!(row.call_due_at.is_some_and(|due| due <= after(row.issued_at, Duration::from_secs(45))));
     assert_eq!(user.challenge(challenge).await.calls, 1);
 
-    world.core.hear(&heard(dispatch, 2, DispatchState::Sent, Channel::Voice)).await.unwrap();
+    world.core.receive_event(&event(dispatch, 2, DispatchState::Sent, Channel::Voice)).await.unwrap();
     assert_eq!(world.row::<Dispatch>(dispatch).await.call_due_at, None, "the phone rings");
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
     assert!(!ticket(&location).is_empty());
@@ -51,7 +51,7 @@ async fn an_open_dispatch_is_moved_to_its_call_once_per_click(world) {
 
 async fn a_text_that_ended_before_the_click_is_followed_by_a_call_of_its_own(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
-    world.core.hear(&heard(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
+    world.core.receive_event(&event(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
     user.send(challenge, Channel::Voice).await.unwrap();
     assert_eq!(world.outbox(OutboxKind::Next).await.len(), 0);
     let jobs = world.jobs(challenge).await;
@@ -63,9 +63,9 @@ async fn a_text_that_ended_before_the_click_is_followed_by_a_call_of_its_own(wor
 async fn a_text_that_ends_after_the_click_is_followed_by_a_call_of_its_own(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     user.send(challenge, Channel::Voice).await.unwrap();
-    world.core.hear(&heard(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
-    world.core.hear(&heard(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
-    world.core.call_anew(dispatch).await.unwrap();
+    world.core.receive_event(&event(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
+    world.core.receive_event(&event(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
+    world.core.place_call_again(dispatch).await.unwrap();
     let jobs = world.jobs(challenge).await;
     assert_eq!(jobs.len(), 2, "one call, however often it is asked for");
     assert_eq!(jobs[1]["channels"], serde_json::json!(["voice"]));
@@ -77,13 +77,13 @@ async fn a_text_that_ends_after_the_click_is_followed_by_a_call_of_its_own(world
 
 async fn a_call_that_otpost_cannot_move_to_is_ordered_anew(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
-    world.core.call_anew(dispatch).await.unwrap();
+    world.core.place_call_again(dispatch).await.unwrap();
     assert_eq!(world.jobs(challenge).await.len(), 1, "nobody asked for a call");
     user.send(challenge, Channel::Voice).await.unwrap();
-    world.core.call_anew(dispatch).await.unwrap();
-    world.core.call_anew(dispatch).await.unwrap();
+    world.core.place_call_again(dispatch).await.unwrap();
+    world.core.place_call_again(dispatch).await.unwrap();
     assert_eq!(world.jobs(challenge).await.len(), 2);
-    world.core.call_anew(Uuid::now_v7()).await.unwrap();
+    world.core.place_call_again(Uuid::now_v7()).await.unwrap();
 }
 
 async fn a_dispatch_that_was_superseded_or_taken_back_orders_no_call(world) {
@@ -93,7 +93,7 @@ async fn a_dispatch_that_was_superseded_or_taken_back_orders_no_call(world) {
     user.send(challenge, Channel::Sms).await.unwrap();
     let text = id_of(&world.job(challenge).await);
     assert_ne!(text, dispatch);
-    world.core.hear(&heard(dispatch, 3, DispatchState::Superseded, Channel::Sms)).await.unwrap();
+    world.core.receive_event(&event(dispatch, 3, DispatchState::Superseded, Channel::Sms)).await.unwrap();
     assert_eq!(
         world.jobs(challenge).await.len(),
         2,
@@ -105,18 +105,18 @@ async fn no_call_is_ordered_for_a_challenge_that_has_ended(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     user.send(challenge, Channel::Voice).await.unwrap();
     user.must_verify(challenge, &world.code(challenge).await).await;
-    world.core.call_anew(dispatch).await.unwrap();
-    world.core.hear(&heard(dispatch, 3, DispatchState::Failed, Channel::Sms)).await.unwrap();
+    world.core.place_call_again(dispatch).await.unwrap();
+    world.core.receive_event(&event(dispatch, 3, DispatchState::Failed, Channel::Sms)).await.unwrap();
     assert_eq!(world.jobs(challenge).await.len(), 1);
 }
 
 async fn a_landline_is_called_from_then_on(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
-    let landline = Heard {
+    let landline = DispatchEvent {
         reason: Some("landline".to_owned()),
-        ..heard(dispatch, 2, DispatchState::Failed, Channel::Sms)
+        ..event(dispatch, 2, DispatchState::Failed, Channel::Sms)
     };
-    world.core.hear(&landline).await.unwrap();
+    world.core.receive_event(&landline).await.unwrap();
     let phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
     assert!(phone.no_texts && phone.is_active());
     user.send(challenge, Channel::Sms).await.unwrap();

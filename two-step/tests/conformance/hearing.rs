@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use two_step::clock::{after, between};
-use two_step::flow::Heard;
+use two_step::flow::DispatchEvent;
 use two_step::method::{Channel, Method, MethodState};
 use two_step::store::{Dispatch, DispatchState};
 use uuid::Uuid;
@@ -12,8 +12,15 @@ use crate::support::on_both;
 use crate::support::user::{User, verified};
 use crate::support::world::{Backend, World};
 
-fn heard(dispatch: Uuid, sequence: i64, state: DispatchState) -> Heard {
-    Heard { dispatch, sequence, state, channel: Some(Channel::Sms), reason: None, retry_after_s: None }
+fn event(dispatch: Uuid, sequence: i64, state: DispatchState) -> DispatchEvent {
+    DispatchEvent {
+        dispatch,
+        sequence,
+        state,
+        channel: Some(Channel::Sms),
+        reason: None,
+        retry_after_s: None,
+    }
 }
 
 async fn dispatched(world: &World) -> (User, Uuid, Uuid) {
@@ -27,37 +34,37 @@ on_both! {
 async fn an_event_is_written_down_and_the_confirmation_before_it(world) {
     let (user, challenge, dispatch) = dispatched(&world).await;
     assert_eq!(world.row::<Dispatch>(dispatch).await.state, DispatchState::Waiting);
-    world.core.confirmed(dispatch).await.unwrap();
+    world.core.dispatch_confirmed(dispatch).await.unwrap();
     let confirmed = world.row::<Dispatch>(dispatch).await;
     assert_eq!(confirmed.state, DispatchState::Queued);
     assert!(confirmed.confirmed_at.is_some());
-    world.core.hear(&heard(dispatch, 2, DispatchState::Sent)).await.unwrap();
-    world.core.confirmed(dispatch).await.unwrap();
+    world.core.receive_event(&event(dispatch, 2, DispatchState::Sent)).await.unwrap();
+    world.core.dispatch_confirmed(dispatch).await.unwrap();
     let sent = world.row::<Dispatch>(dispatch).await;
     assert_eq!((sent.state, sent.channel, sent.sequence), (DispatchState::Sent, Some(Channel::Sms), 2));
     assert_eq!(sent.confirmed_at, confirmed.confirmed_at, "the first confirmation counts");
-    let look = world.core.look(challenge, &user.who()).await.unwrap();
-    assert_eq!(look.dispatch.map(|d| d.id), Some(dispatch));
+    let snapshot = world.core.challenge_snapshot(challenge, &user.who()).await.unwrap();
+    assert_eq!(snapshot.dispatch.map(|d| d.id), Some(dispatch));
 }
 
 async fn repeats_late_ones_and_unknown_ids_change_nothing(world) {
     let (_, _, dispatch) = dispatched(&world).await;
-    world.core.hear(&heard(dispatch, 5, DispatchState::Delivered)).await.unwrap();
+    world.core.receive_event(&event(dispatch, 5, DispatchState::Delivered)).await.unwrap();
     let before = world.row::<Dispatch>(dispatch).await;
     for late in [
-        heard(dispatch, 5, DispatchState::Failed),
-        heard(dispatch, 4, DispatchState::Sent),
-        Heard { reason: Some("opted_out".to_owned()), ..heard(dispatch, 1, DispatchState::Undelivered) },
-        heard(Uuid::now_v7(), 9, DispatchState::Sent),
+        event(dispatch, 5, DispatchState::Failed),
+        event(dispatch, 4, DispatchState::Sent),
+        DispatchEvent { reason: Some("opted_out".to_owned()), ..event(dispatch, 1, DispatchState::Undelivered) },
+        event(Uuid::now_v7(), 9, DispatchState::Sent),
     ] {
-        world.core.hear(&late).await.unwrap();
+        world.core.receive_event(&late).await.unwrap();
     }
     assert_eq!(
         world.rows::<Dispatch>("where id = $1", &[two_step::store::Value::Uuid(dispatch)]).await,
         [before]
     );
     assert_eq!(world.events("method.paused").await, 0);
-    world.core.confirmed(Uuid::now_v7()).await.unwrap();
+    world.core.dispatch_confirmed(Uuid::now_v7()).await.unwrap();
 }
 
 async fn in_whatever_order_events_come_the_newest_stands(world) {
@@ -75,7 +82,7 @@ async fn in_whatever_order_events_come_the_newest_stands(world) {
         for place in order {
             let (sequence, state) = story[place];
             for _ in 0..2 {
-                world.core.hear(&heard(dispatch, sequence, state)).await.unwrap();
+                world.core.receive_event(&event(dispatch, sequence, state)).await.unwrap();
             }
         }
         let row = world.row::<Dispatch>(dispatch).await;
@@ -88,9 +95,9 @@ async fn a_number_that_opted_out_is_paused_and_another_method_signs_in(world) {
     let challenge = user.start().await;
     let dispatch = world.dispatch(challenge).await;
     let opted_out =
-        Heard { reason: Some("opted_out".to_owned()), ..heard(dispatch, 2, DispatchState::Failed) };
-    world.core.hear(&opted_out).await.unwrap();
-    world.core.hear(&Heard { sequence: 3, ..opted_out }).await.unwrap();
+        DispatchEvent { reason: Some("opted_out".to_owned()), ..event(dispatch, 2, DispatchState::Failed) };
+    world.core.receive_event(&opted_out).await.unwrap();
+    world.core.receive_event(&DispatchEvent { sequence: 3, ..opted_out }).await.unwrap();
     let phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
     assert_eq!((phone.state, phone.reason.as_deref()), (MethodState::Paused, Some("opted_out")));
     assert_eq!(world.events("method.paused").await, 1);
@@ -106,8 +113,8 @@ async fn a_number_that_opted_out_is_paused_and_another_method_signs_in(world) {
 
 async fn a_full_quota_says_when_it_has_room(world) {
     let (_, _, dispatch) = dispatched(&world).await;
-    let limited = Heard { retry_after_s: Some(240), ..heard(dispatch, 1, DispatchState::Limited) };
-    world.core.hear(&limited).await.unwrap();
+    let limited = DispatchEvent { retry_after_s: Some(240), ..event(dispatch, 1, DispatchState::Limited) };
+    world.core.receive_event(&limited).await.unwrap();
     let row = world.row::<Dispatch>(dispatch).await;
     let wait = between(world.now().await, row.retry_at.unwrap());
     assert!((235..=240).contains(&wait.as_secs()));
@@ -120,7 +127,7 @@ async fn an_event_of_a_method_that_is_gone_does_no_harm(world) {
     let challenge = user.begin_phone("07700 900123").await;
     let dispatch = world.dispatch(challenge).await;
     user.begin_phone("07700 900124").await;
-    world.core.hear(&heard(dispatch, 2, DispatchState::Delivered)).await.unwrap();
+    world.core.receive_event(&event(dispatch, 2, DispatchState::Delivered)).await.unwrap();
     let code = world.code(challenge).await;
     let entered = user.enter(challenge, &code).await;
     assert!(

@@ -1,7 +1,7 @@
 //! Methods that are paused: by a carrier, or by the stop page of a notice.
 
 use two_step::challenge::ChallengeState;
-use two_step::flow::{AddRefused, Change, Heard, NewSession, StopDone};
+use two_step::flow::{AddRefused, Change, DispatchEvent, NewSession, StopOutcome};
 use two_step::method::{Channel, Kind, Method, MethodState, STOPPED};
 use two_step::seal::Sealed;
 use two_step::store::{DispatchState, OutboxKind, Value};
@@ -19,7 +19,7 @@ async fn opted_out(world: &World) -> (User, crate::support::user::Authenticator,
     world.advance(60);
     let challenge = user.start().await;
     let dispatch = world.dispatch(challenge).await;
-    let heard = Heard {
+    let event = DispatchEvent {
         dispatch,
         sequence: 2,
         state: DispatchState::Undelivered,
@@ -27,7 +27,7 @@ async fn opted_out(world: &World) -> (User, crate::support::user::Authenticator,
         reason: Some("opted_out".to_owned()),
         retry_after_s: None,
     };
-    world.core.hear(&heard).await.unwrap();
+    world.core.receive_event(&event).await.unwrap();
     let paused = world.rows::<Method>("where state = 'paused'", &[]).await.pop().unwrap();
     (user, authenticator, paused)
 }
@@ -135,7 +135,7 @@ async fn a_stop_page_denies_what_is_open_and_tells_nothing_to_the_method_that_it
     let told = world.outbox(OutboxKind::Dispatch).await;
     let notice = told.iter().rfind(|job| job["params"]["about"] == "method_added").unwrap();
     let token = notice["params"]["token"].as_str().unwrap();
-    assert_eq!(world.core.stop(token).await.unwrap(), StopDone::Stopped);
+    assert_eq!(world.core.stop(token).await.unwrap(), StopOutcome::Stopped);
     assert_eq!(user.challenge(open).await.state, ChallengeState::Denied);
     assert!(world.events("challenge.denied").await >= 1);
     assert_eq!(world.events("method.paused").await, 1);

@@ -95,7 +95,7 @@ async fn a_recovery_code_signs_in_once_and_is_replaced(world) {
     assert_eq!(told.last().unwrap()["params"]["about"], "recovery_used");
     // The page shows the new code: its ticket waits until the user goes on.
     world.advance(120);
-    assert_eq!(world.core.go_on(challenge, &user.who()).await.unwrap(), location);
+    assert_eq!(world.core.continue_sign_in(challenge, &user.who()).await.unwrap(), location);
     let ticket = ticket(&location.unwrap());
     assert!(matches!(user.redeem(&ticket).await, Redeemed::Result(_)));
 
@@ -108,7 +108,7 @@ async fn a_ticket_after_a_recovery_code_lapses_a_minute_after_the_user_went_on(w
     let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
     let challenge = user.start().await;
     let location = verified(user.enter(challenge, &codes[0]).await).unwrap();
-    world.core.go_on(challenge, &user.who()).await.unwrap();
+    world.core.continue_sign_in(challenge, &user.who()).await.unwrap();
     world.advance(60);
     assert_eq!(user.redeem(&ticket(&location)).await, Redeemed::Over);
 }

@@ -26,7 +26,7 @@ async fn what_became_of_a_mail_is_said_as_it_is(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let challenge = world.core.add_email(&user.visit, "ada@shop.example").await.unwrap().unwrap();
-    let mail = async || world.core.look(challenge, &user.who()).await.unwrap().mail;
+    let mail = async || world.core.challenge_snapshot(challenge, &user.who()).await.unwrap().mail;
     assert!(matches!(mail().await, Some(MailState::Waiting { .. })));
     let row = world.rows::<OutboxRow>("where kind = 'mail'", &[]).await.pop().unwrap();
     let mut tx = world.core.store.begin().await.unwrap();
@@ -47,14 +47,14 @@ async fn a_full_limit_says_until_when_before_anything_was_sent(world) {
         assert_eq!(user.challenge(challenge).await.sends, 1);
     }
     let refused = user.start().await;
-    let look = world.core.look(refused, &user.who()).await.unwrap();
-    assert_eq!((look.challenge.sends, look.dispatch.is_none()), (0, true));
-    let until = world.core.full_until(&look).await.unwrap().unwrap();
-    let wait = two_step::clock::seconds_until(look.now, until);
+    let snapshot = world.core.challenge_snapshot(refused, &user.who()).await.unwrap();
+    assert_eq!((snapshot.challenge.sends, snapshot.dispatch.is_none()), (0, true));
+    let until = world.core.full_until(&snapshot).await.unwrap().unwrap();
+    let wait = two_step::clock::seconds_until(snapshot.now, until);
     assert!((590..=600).contains(&wait), "{wait}");
     world.advance(600);
-    let look = world.core.look(refused, &user.who()).await.unwrap();
-    assert_eq!(world.core.full_until(&look).await.unwrap(), None);
+    let snapshot = world.core.challenge_snapshot(refused, &user.who()).await.unwrap();
+    assert_eq!(world.core.full_until(&snapshot).await.unwrap(), None);
 }
 
 async fn send_again_sends_the_same_code_which_supersedes_the_first(world) {

@@ -2,7 +2,7 @@
 
 use two_step::challenge::{ChallengeState, SendRefused};
 use two_step::flow::{
-    Author, Entered, Entry, FlowError, NewCase, Redeemed, SupportRefused, SwitchRefused, Who,
+    Author, Entered, Entry, FlowError, NewCase, Redeemed, Requester, SupportRefused, SwitchRefused,
 };
 use two_step::method::{Channel, Kind, Method, MethodState};
 use two_step::store::{OutboxKind, SupportAction};
@@ -12,8 +12,8 @@ use crate::support::on_both;
 use crate::support::user::{User, not, ticket, verified};
 use crate::support::world::{Backend, World};
 
-fn product() -> Who {
-    Who::Product("shop".to_owned())
+fn product() -> Requester {
+    Requester::Product("shop".to_owned())
 }
 
 fn back_end() -> Author {

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 use two_step::account::AccountState;
 use two_step::challenge::{Acr, ChallengeState, Proof};
 use two_step::config::Life;
-use two_step::flow::{Change, Created, Entered, FlowError, NewCase, Redeemed, StopDone, SupportRefused};
+use two_step::flow::{Change, Created, Entered, FlowError, NewCase, Redeemed, StopOutcome, SupportRefused};
 use two_step::method::{Kind, Method, MethodState};
 use two_step::store::{Event, OutboxKind, SupportAction, SupportCase, SupportState};
 use uuid::Uuid;
@@ -238,7 +238,7 @@ async fn the_stop_page_ends_what_waits(world) {
     User::with_phone(&world, "u1", 1).await;
     let case = ask(&world, SupportAction::TurnOff).await;
     let token = notices(&world, "support_asked").await[0]["params"]["token"].as_str().unwrap().to_owned();
-    assert_eq!(world.core.stop(&token).await.unwrap(), StopDone::Stopped);
+    assert_eq!(world.core.stop(&token).await.unwrap(), StopOutcome::Stopped);
     assert_eq!(world.row::<SupportCase>(case.id).await.state, SupportState::Stopped);
     assert_eq!(state(&world).await, AccountState::On);
     world.advance(DAY_S);
@@ -259,9 +259,9 @@ async fn a_code_from_support_signs_in_once(world) {
     assert_eq!(world.row::<SupportCase>(off.id).await.state, SupportState::Stopped, "a proof like any other");
     assert_eq!(notices(&world, "recovery_used").await.len(), 1);
     world.advance(61);
-    let look = world.core.look(challenge, &user.who()).await.unwrap();
-    assert_eq!(look.challenge.state, ChallengeState::Verified, "the user is asked about the phone");
-    let location = world.core.go_on(challenge, &user.who()).await.unwrap().unwrap();
+    let snapshot = world.core.challenge_snapshot(challenge, &user.who()).await.unwrap();
+    assert_eq!(snapshot.challenge.state, ChallengeState::Verified, "the user is asked about the phone");
+    let location = world.core.continue_sign_in(challenge, &user.who()).await.unwrap().unwrap();
     assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Result(_)));
     let again = user.start().await;
     assert_eq!(user.enter(again, &code).await, Entered::Unreadable, "used");
@@ -342,7 +342,7 @@ async fn each_change_has_its_notice(world) {
     world.advance(DAY_S);
     world.core.do_due_cases().await.unwrap();
     let token = notices(&world, "turned_off").await[0]["params"]["token"].as_str().unwrap().to_owned();
-    assert_eq!(world.core.stop(&token).await.unwrap(), StopDone::Stopped);
+    assert_eq!(world.core.stop(&token).await.unwrap(), StopOutcome::Stopped);
     let all = world.outbox(OutboxKind::Dispatch).await;
     let told: std::collections::BTreeSet<&str> =
         all.iter().filter_map(|job| job["params"]["about"].as_str()).collect();

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::checker;
-use crate::journal::Heard;
+use crate::journal::ObservedResult;
 use crate::killed::{kill_otpost, prepared};
 use crate::relay::{Direction, Relay};
 use crate::site::{Site, Way};
@@ -84,7 +84,7 @@ async fn all_sign_in(site: &Site, users: &[User], asked: &[(Uuid, usize)]) {
         let code = site.phones.code_after(&user.number, *before).await;
         let waited = back.elapsed();
         assert!(waited < BACK, "the code came {waited:?} after the server");
-        assert_eq!(site.backend.verify(*challenge, &code, true).await, Heard::Verified);
+        assert_eq!(site.backend.verify(*challenge, &code, true).await, ObservedResult::Verified);
         waited
     });
     let waited = join_all(each).await.into_iter().max().unwrap_or_default();
@@ -184,7 +184,7 @@ async fn an_answer_of_otposts_api_is_lost_and_the_code_goes_out_once() {
         let (challenge, before) = user.ask_for_code(&site).await;
         site.links.otpost.sprung().await;
         let code = site.phones.code_after(&user.number, before).await;
-        assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+        assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
     checker::check(&site).await;
 }
@@ -202,7 +202,7 @@ async fn a_stream_that_breaks_before_a_delivery_loses_nothing() {
         let code = site.phones.code_after(&user.number, before).await;
         let told = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
         wait::until("the delivery is told", told).await;
-        assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+        assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
     checker::check(&site).await;
 }
@@ -219,8 +219,8 @@ async fn the_database_is_away(trouble: Trouble) {
         assert!(answer.is_unavailable(), "{answer:?}");
         let answer = site.backend.send(challenge, user.phone).await;
         assert!(answer.is_unavailable(), "{answer:?}");
-        assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Unknown);
-        assert_eq!(browser.clone().enter(by_page, &page_code, true, false).await, Heard::Unknown);
+        assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Unknown);
+        assert_eq!(browser.clone().enter(by_page, &page_code, true, false).await, ObservedResult::Unknown);
     };
     let slowest = async {
         let asked = Instant::now();
@@ -229,9 +229,9 @@ async fn the_database_is_away(trouble: Trouble) {
     };
     let took = trouble.during(&site, &site.links.database, slowest).await;
     println!("four requests were answered in {took:?}");
-    let signed_in = async || site.backend.verify(challenge, &code, true).await == Heard::Verified;
+    let signed_in = async || site.backend.verify(challenge, &code, true).await == ObservedResult::Verified;
     wait::until("the code signs in when the database is back", signed_in).await;
-    assert_eq!(browser.enter(by_page, &page_code, true, false).await, Heard::Verified);
+    assert_eq!(browser.enter(by_page, &page_code, true, false).await, ObservedResult::Verified);
     assert!(site.backend.redeem(&browser.ticket().unwrap()).await.is_some());
     checker::check(&site).await;
 }
@@ -245,16 +245,19 @@ async fn the_database_resets() {
     let code = site.phones.code_after(&user.number, before).await;
     let wrong = none_of(std::slice::from_ref(&code));
     let entries = async {
-        let mut heard = vec![];
+        let mut observed = vec![];
         for _ in 0..4 {
-            heard.push(site.backend.verify(challenge, &wrong, false).await);
+            observed.push(site.backend.verify(challenge, &wrong, false).await);
         }
         for _ in 0..200 {
-            heard.push(site.backend.verify(challenge, &code, true).await);
+            observed.push(site.backend.verify(challenge, &code, true).await);
         }
-        heard
+        observed
     };
-    let heard = Trouble::Reset.during(&site, &site.links.database, entries).await;
-    println!("entries without an answer: {}", heard.iter().filter(|h| **h == Heard::Unknown).count());
+    let observed = Trouble::Reset.during(&site, &site.links.database, entries).await;
+    println!(
+        "entries without an answer: {}",
+        observed.iter().filter(|h| **h == ObservedResult::Unknown).count()
+    );
     checker::check(&site).await;
 }

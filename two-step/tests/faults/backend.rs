@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use crate::journal::{Heard, Journal, Proven};
+use crate::journal::{Journal, ObservedResult, Proven};
 
 /// An answer of the API, or none.
 #[derive(Debug, Clone, Default)]
@@ -102,22 +102,22 @@ impl Backend {
     }
 
     /// Enters a code.
-    pub(crate) async fn verify(&self, challenge: Uuid, code: &str, right: bool) -> Heard {
+    pub(crate) async fn verify(&self, challenge: Uuid, code: &str, right: bool) -> ObservedResult {
         let path = format!("/v1/challenges/{challenge}/verify");
         let answer = self.post(&path, &json!({"code": code})).await;
-        let heard = match (answer.status, answer.body["status"].as_str()) {
+        let observed = match (answer.status, answer.body["status"].as_str()) {
             (Some(200), Some("verified")) => {
                 let result = answer.body["result"].as_str().expect("a verified challenge has a result");
                 assert_eq!(self.journal.result(result).challenge, challenge, "a result is of its challenge");
-                Heard::Verified
+                ObservedResult::Verified
             }
-            (Some(200), Some("wrong")) => Heard::Wrong,
-            (Some(429), _) => Heard::Locked,
-            (Some(409), _) => Heard::Refused,
-            _ => Heard::Unknown,
+            (Some(200), Some("wrong")) => ObservedResult::Wrong,
+            (Some(429), _) => ObservedResult::Locked,
+            (Some(409), _) => ObservedResult::Refused,
+            _ => ObservedResult::Unknown,
         };
-        self.journal.entry(challenge, right, heard);
-        heard
+        self.journal.entry(challenge, right, observed);
+        observed
     }
 
     /// Redeems a ticket. None: it is over, or nobody answered.

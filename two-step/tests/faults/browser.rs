@@ -7,7 +7,7 @@ use reqwest::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Client, Method, Url};
 use uuid::Uuid;
 
-use crate::journal::{Heard, Journal};
+use crate::journal::{Journal, ObservedResult};
 
 const MAX_REDIRECTS: usize = 10;
 
@@ -71,25 +71,27 @@ impl Browser {
     }
 
     /// Types a code on the page of a challenge, and notes what came of it.
-    pub(crate) async fn enter(&mut self, challenge: Uuid, code: &str, right: bool, trust: bool) -> Heard {
+    pub(crate) async fn enter(
+        &mut self, challenge: Uuid, code: &str, right: bool, trust: bool,
+    ) -> ObservedResult {
         let mut fields = vec![("code", code)];
         if trust {
             fields.push(("trust", "yes"));
         }
-        let heard = match self.send(&format!("/challenge/{challenge}"), &fields).await {
-            Err(Lost) => Heard::Unknown,
+        let observed = match self.send(&format!("/challenge/{challenge}"), &fields).await {
+            Err(Lost) => ObservedResult::Unknown,
             Ok(()) => match self.ticket() {
                 Some(ticket) => {
                     self.journal.ticket(challenge, &ticket);
-                    Heard::Verified
+                    ObservedResult::Verified
                 }
-                None if self.url.query().is_some_and(|q| q.contains("error=wrong")) => Heard::Wrong,
-                None if self.status == 503 => Heard::Unknown,
-                None => Heard::Refused,
+                None if self.url.query().is_some_and(|q| q.contains("error=wrong")) => ObservedResult::Wrong,
+                None if self.status == 503 => ObservedResult::Unknown,
+                None => ObservedResult::Refused,
             },
         };
-        self.journal.entry(challenge, right, heard);
-        heard
+        self.journal.entry(challenge, right, observed);
+        observed
     }
 
     /// The ticket, where the browser has gone back to the product with one.

@@ -3,7 +3,7 @@
 use two_step::totp;
 
 use crate::checker;
-use crate::journal::{Heard, Journal};
+use crate::journal::{Journal, ObservedResult};
 use crate::killed::prepared;
 use crate::relay::Direction;
 use crate::site::{Site, Way};
@@ -43,7 +43,7 @@ async fn sign_in_by_recovery_code(site: &Site, user: &User) {
     let page = format!("/challenge/{challenge}");
     let code = &user.recovery_codes[0];
     browser.send(&page, &[("code", code)]).await.unwrap();
-    site.journal.entry(challenge, true, Heard::Verified);
+    site.journal.entry(challenge, true, ObservedResult::Verified);
     let new =
         browser.page.split("id=\"new-code\">").nth(1).and_then(|t| t.split('<').next()).unwrap_or_default();
     assert!(new.len() >= 16, "the new code is shown: {}", browser.page);
@@ -59,7 +59,7 @@ async fn sign_in_by_recovery_code(site: &Site, user: &User) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    site.tap.hear("otpost.events", &["#"]).await;
+    site.tap.bind("otpost.events", &["#"]).await;
     // An authenticator and an address of somebody who is not on yet.
     let address = "canary@mail.example";
     let mut letters = ask_for_letter(&site, "tim", address).await;
@@ -73,9 +73,9 @@ async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
     let (challenge, code) = user.open_challenge(&site, &mut browser).await;
     assert_eq!(
         browser.enter(challenge, &none_of(std::slice::from_ref(&code)), false, false).await,
-        Heard::Wrong
+        ObservedResult::Wrong
     );
-    assert_eq!(browser.enter(challenge, &code, true, true).await, Heard::Verified);
+    assert_eq!(browser.enter(challenge, &code, true, true).await, ObservedResult::Verified);
     assert!(site.backend.redeem(&browser.ticket().unwrap()).await.is_some());
     let (challenge, url) = site.backend.create_for_browser(&user.name).await;
     browser.open(&url).await.unwrap();
@@ -88,7 +88,7 @@ async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
         site.links.database.cut_when(Direction::ToUpstream, b"challenge.verified", false);
         let (challenge, before) = user.ask_for_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
-        assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Unknown);
+        assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Unknown);
         site.links.broker.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", true);
         user.sign_in(&site).await;
     }

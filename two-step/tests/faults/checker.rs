@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::journal::{Entry, Heard, Notes};
+use crate::journal::{Entry, Notes, ObservedResult};
 use crate::secrets;
 use crate::site::Site;
 use crate::wait;
@@ -48,7 +48,7 @@ struct Carried {
 
 /// Waits until everything has ended, then checks all of it.
 pub(crate) async fn check(site: &Site) {
-    let (ours, theirs) = (site.database.look().await, site.ledger.look().await);
+    let (ours, theirs) = (site.database.connect_client().await, site.ledger.connect_client().await);
     settle(site).await;
     let notes = take(site);
     let challenges = challenges(&ours).await;
@@ -82,7 +82,7 @@ fn take(site: &Site) -> Notes {
 
 /// Waits until the outbox is empty and both services say the same of every order.
 pub(crate) async fn settle(site: &Site) {
-    let (ours, theirs) = (&site.database.look().await, &site.ledger.look().await);
+    let (ours, theirs) = (&site.database.connect_client().await, &site.ledger.connect_client().await);
     let is_over = |state: &str| is_final(state) || state == "sent" && site.journal.notes().receipts_are_lost;
     let mut left = String::new();
     let settled = wait::as_told(SETTLE, async || {
@@ -183,9 +183,9 @@ fn nothing_is_accepted_twice(notes: &Notes) {
 
 /// (2) Exactly as many wrong entries pass as may.
 fn wrong_entries_are_counted(challenge: &Challenge, entries: &[&Entry]) {
-    let heard = |what: Heard| entries.iter().filter(|e| e.heard == what && !e.right).count();
-    let (wrong, unknown) = (heard(Heard::Wrong), heard(Heard::Unknown));
-    let (at_least, at_most) = (wrong, wrong + unknown + usize::from(heard(Heard::Locked) > 0));
+    let observed = |what: ObservedResult| entries.iter().filter(|e| e.observed == what && !e.right).count();
+    let (wrong, unknown) = (observed(ObservedResult::Wrong), observed(ObservedResult::Unknown));
+    let (at_least, at_most) = (wrong, wrong + unknown + usize::from(observed(ObservedResult::Locked) > 0));
     let Challenge { id, state, .. } = challenge;
     assert!(
         (at_least..=at_most).contains(&challenge.wrong) || challenge.wrong == 0 && state == "verified",
@@ -207,9 +207,11 @@ fn nobody_is_in_without_a_proof(challenge: &Challenge, entries: &[&Entry], notes
     let id = challenge.id;
     let is_proven = ["verified", "redeemed", "lapsed"].contains(&challenge.state.as_str());
     let by_device = challenge.proof.as_deref() == Some("trust") && challenge.has_device;
-    let right = entries.iter().any(|e| e.right && matches!(e.heard, Heard::Verified | Heard::Unknown));
+    let right = entries
+        .iter()
+        .any(|e| e.right && matches!(e.observed, ObservedResult::Verified | ObservedResult::Unknown));
     assert!(!is_proven || right || by_device, "(3) {id} is {}, and nobody typed its code", challenge.state);
-    let told: Vec<&&Entry> = entries.iter().filter(|e| e.heard == Heard::Verified).collect();
+    let told: Vec<&&Entry> = entries.iter().filter(|e| e.observed == ObservedResult::Verified).collect();
     let results = notes.results.iter().filter(|p| p.challenge == id);
     if !told.is_empty() || results.clone().count() > 0 {
         assert!(is_proven, "(3) a client was let in by {id}, which is {}", challenge.state);
@@ -276,11 +278,11 @@ async fn nothing_is_texted_twice(site: &Site, ours: &Client, theirs: &Client, no
 
 /// (5) Every event has come to the product's receiver, those of one user in their order.
 async fn webhooks_are_whole(site: &Site) {
-    let mut heard = BTreeMap::<String, Vec<String>>::new();
+    let mut observed = BTreeMap::<String, Vec<String>>::new();
     for body in site.receiver.bodies() {
         let event: serde_json::Value = serde_json::from_str(&body).unwrap();
         let text = |name: &str| event[name].as_str().unwrap().to_owned();
-        let of_user = heard.entry(text("user")).or_default();
+        let of_user = observed.entry(text("user")).or_default();
         if !of_user.contains(&text("id")) {
             of_user.push(text("id"));
         }
@@ -290,7 +292,7 @@ async fn webhooks_are_whole(site: &Site) {
         let text = |name: &str| event[name].as_str().unwrap().to_owned();
         happened.entry(text("user")).or_default().push(text("id"));
     }
-    assert_eq!(heard, happened, "(5) webhooks and events");
+    assert_eq!(observed, happened, "(5) webhooks and events");
 }
 
 /// Leaves a line for the end of the run: challenges, entries, sign-ins, texts and calls, faults.
@@ -300,8 +302,12 @@ async fn report(site: &Site, notes: &Notes, challenges: usize) {
     for (_, number) in &notes.users {
         texts += site.phones.accepted(number).await.len();
     }
-    let verified: BTreeSet<Uuid> =
-        notes.entries.iter().filter(|e| e.heard == Heard::Verified).map(|e| e.challenge).collect();
+    let verified: BTreeSet<Uuid> = notes
+        .entries
+        .iter()
+        .filter(|e| e.observed == ObservedResult::Verified)
+        .map(|e| e.challenge)
+        .collect();
     let (entries, faults) = (notes.entries.len(), notes.faults);
     let line = format!("{challenges} {entries} {} {texts} {faults}\n", verified.len());
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();

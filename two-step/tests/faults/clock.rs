@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::checker;
-use crate::journal::Heard;
+use crate::journal::ObservedResult;
 use crate::killed::{kill, prepared};
 use crate::site::{Doors, Site, Way};
 use crate::user::User;
@@ -57,11 +57,12 @@ fn library() -> &'static str {
 
 /// A database whose clock the scenario sets: processes that start from now on look for `clock_timestamp()` here first.
 async fn hold_clock(site: &Site) {
-    let look = site.database.look().await;
-    let name: String = look.query_one("select current_database()::text", &[]).await.unwrap().get(0);
-    look.batch_execute("create schema held").await.unwrap();
+    let client = site.database.connect_client().await;
+    let name: String = client.query_one("select current_database()::text", &[]).await.unwrap().get(0);
+    client.batch_execute("create schema held").await.unwrap();
     set_clock(site, 0).await;
-    look.batch_execute(&format!("alter database {name} set search_path = held, public, pg_catalog"))
+    client
+        .batch_execute(&format!("alter database {name} set search_path = held, public, pg_catalog"))
         .await
         .unwrap();
 }
@@ -72,7 +73,7 @@ async fn set_clock(site: &Site, seconds: i64) {
         "create or replace function held.clock_timestamp() returns timestamptz language sql volatile
          as $$ select pg_catalog.clock_timestamp() + interval '{seconds} seconds' $$"
     );
-    site.database.look().await.batch_execute(&sql).await.unwrap();
+    site.database.connect_client().await.batch_execute(&sql).await.unwrap();
 }
 
 /// The clock of one of two processes is wrong by an hour, a day, forth and back. Codes, limits and tickets are judged by the database's; the
@@ -87,24 +88,31 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
     let _two_step = site.start_with("two-step", site.doors, &clock.variables()).await;
     let _second = site.start_with("second", doors, &[]).await;
     let there = site.backend.at(doors.api);
-    let mut heard: Vec<Json> = site.backend.events(Uuid::nil()).await;
+    let mut observed: Vec<Json> = site.backend.events(Uuid::nil()).await;
     for step in [0, DAY, HOUR, -HOUR, -DAY, 0] {
         clock.step(step);
         site.journal.fault();
         user.sign_in(&site).await;
         let (challenge, before) = user.ask_for_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
-        assert_eq!(there.verify(challenge, &code, true).await, Heard::Verified);
+        assert_eq!(there.verify(challenge, &code, true).await, ObservedResult::Verified);
         let mut browser = site.browser();
         let (challenge, code) = user.open_challenge(&site, &mut browser).await;
-        assert_eq!(browser.enter(challenge, &code, true, step == 0).await, Heard::Verified);
+        assert_eq!(browser.enter(challenge, &code, true, step == 0).await, ObservedResult::Verified);
         assert!(site.backend.redeem(&browser.ticket().unwrap()).await.is_some());
-        let last = heard.last().map_or(Uuid::nil(), |event| event["id"].as_str().unwrap().parse().unwrap());
-        heard.extend(site.backend.events(last).await);
+        let last =
+            observed.last().map_or(Uuid::nil(), |event| event["id"].as_str().unwrap().parse().unwrap());
+        observed.extend(site.backend.events(last).await);
     }
-    let happened: i64 =
-        site.database.look().await.query_one("select count(*) from event", &[]).await.unwrap().get(0);
-    assert_eq!(heard.len() as i64, happened, "the product has heard every event");
+    let happened: i64 = site
+        .database
+        .connect_client()
+        .await
+        .query_one("select count(*) from event", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(observed.len() as i64, happened, "the product has heard every event");
     checker::check(&site).await;
 }
 
@@ -123,18 +131,18 @@ async fn the_databases_clock_decides_when_a_code_ends() {
     let code = site.phones.code_after(&user.number, before).await;
     set_clock(&site, 11 * MINUTE).await;
     site.journal.fault();
-    assert_eq!(site.backend.verify(old, &code, false).await, Heard::Wrong, "the code has ended");
+    assert_eq!(site.backend.verify(old, &code, false).await, ObservedResult::Wrong, "the code has ended");
     set_clock(&site, 0).await;
     site.journal.fault();
     assert_eq!(
         site.backend.verify(old, &code, true).await,
-        Heard::Verified,
+        ObservedResult::Verified,
         "time is back, and so is the code"
     );
     // For a minute the same answer is given again, by the checker's count with the same result.
     set_clock(&site, 2 * MINUTE).await;
     site.journal.fault();
-    assert_eq!(site.backend.verify(old, &code, true).await, Heard::Refused, "once is once");
+    assert_eq!(site.backend.verify(old, &code, true).await, ObservedResult::Refused, "once is once");
     set_clock(&site, 0).await;
     user.sign_in(&site).await;
     checker::check(&site).await;

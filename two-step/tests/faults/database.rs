@@ -42,13 +42,13 @@ impl Database {
     }
 
     /// A connection that no relay is in the way of.
-    pub(crate) async fn look(&self) -> Client {
+    pub(crate) async fn connect_client(&self) -> Client {
         connect(&self.url()).await
     }
 
     /// Every row of every table, as text.
     pub(crate) async fn dump(&self) -> Vec<(String, String)> {
-        let client = self.look().await;
+        let client = self.connect_client().await;
         let tables = "select tablename::text from pg_tables where schemaname = 'public' order by 1";
         let mut all = vec![];
         for table in client.query(tables, &[]).await.unwrap() {

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::checker;
-use crate::journal::Heard;
+use crate::journal::ObservedResult;
 use crate::killed::{kill, prepared};
 use crate::seed::Seed;
 use crate::site::{Site, Way};
@@ -30,7 +30,7 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     let mut seed = Seed::of("repeated_late_and_reordered_events_end_in_the_truth");
     site.tap.drain().await;
-    site.tap.hear("otpost.events", &["#"]).await;
+    site.tap.bind("otpost.events", &["#"]).await;
     site.tap.bind_events(false).await;
     let mut asked = vec![];
     for _ in 0..ORDERS {
@@ -71,7 +71,7 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
     site.tap.bind_events(true).await;
     for (challenge, before) in asked {
         let code = site.phones.code_after(&user.number, before).await;
-        assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+        assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
         assert_eq!(site.backend.show(challenge).await.body["delivery"], "delivered");
     }
     checker::check(&site).await;
@@ -83,22 +83,22 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_told_while_two_step_is_dead_is_heard_afterwards() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    site.tap.hear("otpost.events", &["#"]).await;
+    site.tap.bind("otpost.events", &["#"]).await;
     let (challenge, before) = user.ask_for_code(&site).await;
     wait::until("the job is out", async || site.outbox("kind = 'dispatch'").await == 0).await;
     kill(two_step, &site.journal);
-    let mut heard: Vec<Json> = vec![];
+    let mut observed: Vec<Json> = vec![];
     wait::until("otpost has told the delivery", async || {
         let new = site.tap.drain().await;
-        heard.extend(new.iter().filter_map(|(_, body)| serde_json::from_slice(body).ok()));
-        heard.iter().any(|event: &Json| event["data"]["state"] == "delivered")
+        observed.extend(new.iter().filter_map(|(_, body)| serde_json::from_slice(body).ok()));
+        observed.iter().any(|event: &Json| event["data"]["state"] == "delivered")
     })
     .await;
     let _two_step = site.start().await;
     let told = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
     wait::until("the delivery is told", told).await;
     let code = site.phones.code_after(&user.number, before).await;
-    assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+    assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     checker::check(&site).await;
 }
 

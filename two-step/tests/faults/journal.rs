@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// The answer to an entry, as its client saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum ObservedResult {
     /// The code was right.
     Verified,
     /// The code was wrong, and counted.
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
     pub(crate) challenge: Uuid,
     /// Whether it was the code that the user had been given.
     pub(crate) right: bool,
-    pub(crate) heard: Heard,
+    pub(crate) observed: ObservedResult,
 }
 
 /// A result that a product got.
@@ -73,8 +73,8 @@ impl Journal {
         }
     }
 
-    pub(crate) fn entry(&self, challenge: Uuid, right: bool, heard: Heard) {
-        self.notes().entries.push(Entry { challenge, right, heard });
+    pub(crate) fn entry(&self, challenge: Uuid, right: bool, observed: ObservedResult) {
+        self.notes().entries.push(Entry { challenge, right, observed });
     }
 
     pub(crate) fn ticket(&self, challenge: Uuid, ticket: &str) {

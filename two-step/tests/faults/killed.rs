@@ -1,7 +1,7 @@
 //! two-step is killed between commit, publish and confirm, and starts again.
 
 use crate::checker;
-use crate::journal::{Heard, Journal};
+use crate::journal::{Journal, ObservedResult};
 use crate::process::Process;
 use crate::relay::Direction;
 use crate::seed::Seed;
@@ -12,7 +12,7 @@ use crate::wait;
 /// A site with a user, both services running, and a tap on the jobs.
 pub(crate) async fn prepared(way: Way) -> (Site, User, Process, Process) {
     let site = Site::build(way).await;
-    site.tap.hear("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
+    site.tap.bind("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
     let (otpost, two_step) = (site.start_otpost().await, site.start().await);
     let user = User::set_up(&site, "ada").await;
     (site, user, otpost, two_step)
@@ -43,7 +43,7 @@ async fn killed_between_commit_and_publish_the_code_goes_out_once() {
     site.links.broker.refuse(false);
     let _two_step = site.start().await;
     let code = site.phones.code_after(&user.number, before).await;
-    assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+    assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     checker::check(&site).await;
 }
 
@@ -61,7 +61,7 @@ async fn killed_while_a_publish_hangs_the_code_goes_out_once() {
     site.links.broker.pass();
     let _two_step = site.start().await;
     let code = site.phones.code_after(&user.number, before).await;
-    assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+    assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     checker::check(&site).await;
 }
 
@@ -83,7 +83,7 @@ async fn killed_between_publish_and_confirm_the_code_goes_out_once() {
         "the row is there, because nobody heard the confirm"
     );
     let _two_step = site.start().await;
-    assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+    assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     checker::check(&site).await;
 }
 
@@ -103,7 +103,7 @@ async fn killed_between_confirm_and_its_commit_the_code_goes_out_once() {
     let code = site.phones.code_after(&user.number, before).await;
     assert_eq!(site.outbox("kind = 'dispatch'").await, 1, "the row is there");
     let _two_step = site.start().await;
-    assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+    assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     checker::check(&site).await;
 }
 
@@ -124,7 +124,7 @@ async fn killed_while_an_event_is_written_down_the_delivery_is_still_told() {
         let told = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
         wait::until("the delivery is told", told).await;
         let code = site.phones.code_after(&user.number, before).await;
-        assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+        assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
     checker::check(&site).await;
 }
@@ -138,14 +138,14 @@ async fn killed_before_the_commit_of_a_right_code_nothing_is_verified() {
     let (challenge, before) = user.ask_for_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     site.links.database.cut_when(Direction::ToUpstream, b"challenge.verified", false);
-    let (heard, ()) = tokio::join!(site.backend.verify(challenge, &code, true), async {
+    let (observed, ()) = tokio::join!(site.backend.verify(challenge, &code, true), async {
         site.links.database.sprung().await;
         kill(two_step, &site.journal);
     });
-    assert_eq!(heard, Heard::Unknown);
+    assert_eq!(observed, ObservedResult::Unknown);
     let _two_step = site.start().await;
     assert_eq!(site.backend.show(challenge).await.body["status"], "open");
-    assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+    assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     checker::check(&site).await;
 }
 
@@ -160,29 +160,29 @@ async fn killed_between_the_commit_of_a_right_code_and_its_answer_the_browser_ge
     // The answer to the commit takes long enough for the commit to be seen and the process to be killed.
     site.links.database.delay(std::time::Duration::from_millis(100));
     let mut first = browser.clone();
-    let look = site.database.look().await;
-    let (heard, ()) = tokio::join!(first.enter(challenge, &code, true, false), async {
+    let client = site.database.connect_client().await;
+    let (observed, ()) = tokio::join!(first.enter(challenge, &code, true, false), async {
         let sql = "select state from challenge where id = $1";
         let committed =
-            async || look.query_one(sql, &[&challenge]).await.unwrap().get::<_, String>(0) == "verified";
+            async || client.query_one(sql, &[&challenge]).await.unwrap().get::<_, String>(0) == "verified";
         wait::until("the proof is committed", committed).await;
         kill(two_step, &site.journal);
     });
-    assert_eq!(heard, Heard::Unknown, "the answer was lost");
+    assert_eq!(observed, ObservedResult::Unknown, "the answer was lost");
     site.links.database.pass();
     let _two_step = site.start().await;
-    assert_eq!(browser.clone().enter(challenge, &code, true, false).await, Heard::Verified);
+    assert_eq!(browser.clone().enter(challenge, &code, true, false).await, ObservedResult::Verified);
     let mut again = browser.clone();
     assert_eq!(
         again.enter(challenge, &code, true, false).await,
-        Heard::Verified,
+        ObservedResult::Verified,
         "a third time: the same ticket"
     );
     let ticket = again.ticket().unwrap();
     assert!(site.backend.redeem(&ticket).await.is_some());
     assert_eq!(
         site.backend.verify(challenge, &code, true).await,
-        Heard::Refused,
+        ObservedResult::Refused,
         "the back end comes too late"
     );
     checker::check(&site).await;
@@ -210,14 +210,14 @@ async fn killed_amid_wrong_codes_exactly_five_pass() {
         tokio::join!(futures_util::future::join_all(entries), dying);
         two_step = Some(site.start().await);
     }
-    let mut last = Heard::Unknown;
+    let mut last = ObservedResult::Unknown;
     for _ in 0..5 {
         last = site.backend.verify(challenge, &wrong, false).await;
     }
-    assert_eq!(last, Heard::Locked);
+    assert_eq!(last, ObservedResult::Locked);
     assert_eq!(
         site.backend.verify(challenge, &code, true).await,
-        Heard::Locked,
+        ObservedResult::Locked,
         "the right code comes too late"
     );
     checker::check(&site).await;

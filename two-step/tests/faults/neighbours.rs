@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::away::Trouble;
 use crate::checker;
-use crate::journal::Heard;
+use crate::journal::ObservedResult;
 use crate::killed::prepared;
 use crate::site::Way;
 use crate::wait;
@@ -37,7 +37,7 @@ async fn the_mail_server_is_away(trouble: Trouble) {
         let waited = asked.elapsed();
         assert!(waited < TEXT, "a text waited {waited:?} for the mail server");
         println!("a text took {waited:?} meanwhile");
-        assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+        assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     };
     trouble.during(&site, &site.links.mail, work).await;
     let second =

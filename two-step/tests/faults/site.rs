@@ -257,7 +257,7 @@ impl Site {
     /// Rows of the outbox for which a condition holds.
     pub(crate) async fn outbox(&self, condition: &str) -> i64 {
         let sql = format!("select count(*) from outbox where {condition}");
-        self.database.look().await.query_one(&sql, &[]).await.unwrap().get(0)
+        self.database.connect_client().await.query_one(&sql, &[]).await.unwrap().get(0)
     }
 
     /// Waits until the outbox is published and otpost has told everything.

@@ -8,7 +8,7 @@ mod long {
 
     use crate::backend::Backend;
     use crate::checker;
-    use crate::journal::Heard;
+    use crate::journal::ObservedResult;
     use crate::killed::kill_otpost;
     use crate::process::Process;
     use crate::seed::Seed;
@@ -76,7 +76,7 @@ mod long {
         for _ in 0..3 {
             backend.show(challenge).await;
             let newest = site.phones.codes(&user.number).await.pop().unwrap_or_else(|| code.clone());
-            if backend.verify(challenge, &newest, true).await == Heard::Verified {
+            if backend.verify(challenge, &newest, true).await == ObservedResult::Verified {
                 return;
             }
         }
@@ -127,7 +127,7 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn anything_breaks_at_any_time() {
         let site = Site::build(Way::Amqp).await;
-        site.tap.hear("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
+        site.tap.bind("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
         let doors = Doors::free();
         let running = Mutex::new(Running {
             otpost: Some(site.start_otpost().await),
@@ -158,7 +158,8 @@ mod long {
         };
         tokio::join!(futures_util::future::join_all(signing_in), breaking);
         checker::check(&site).await;
-        let verified = site.journal.notes().entries.iter().filter(|e| e.heard == Heard::Verified).count();
+        let verified =
+            site.journal.notes().entries.iter().filter(|e| e.observed == ObservedResult::Verified).count();
         println!("{verified} sign-ins");
         assert!(verified > 20, "most of the time users get in: {verified}");
     }

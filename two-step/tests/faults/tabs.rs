@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::checker;
-use crate::journal::Heard;
+use crate::journal::ObservedResult;
 use crate::killed::{kill, prepared};
 use crate::seed::Seed;
 use crate::site::{Doors, Way};
@@ -42,9 +42,10 @@ async fn of_right_answers_at_once_one_counts() {
             dying,
         );
         let all = [a, b, c, d];
-        assert!(!all.contains(&Heard::Wrong), "a right code is not wrong: {all:?}");
+        assert!(!all.contains(&ObservedResult::Wrong), "a right code is not wrong: {all:?}");
         // The side that was first may get the same answer again, and the checker sees one `jti`. The other side gets nothing.
-        let (tabs, back_end) = ([a, b].contains(&Heard::Verified), [c, d].contains(&Heard::Verified));
+        let (tabs, back_end) =
+            ([a, b].contains(&ObservedResult::Verified), [c, d].contains(&ObservedResult::Verified));
         assert!(tabs != back_end, "the tabs or the back end, not both: {all:?}");
         if let Some(ticket) = tab.ticket().or(other.ticket()) {
             let (one, two) = tokio::join!(site.backend.redeem(&ticket), site.backend.redeem(&ticket));
@@ -76,8 +77,8 @@ async fn of_two_browsers_with_one_url_one_gets_the_challenge() {
         let (mut owner, mut stranger) = if has_a.is_some() { (a, b) } else { (b, a) };
         let code = site.phones.code_after(&user.number, before).await;
         stranger.page.clone_from(&owner.page);
-        assert_eq!(stranger.enter(challenge, &code, true, false).await, Heard::Refused);
-        assert_eq!(owner.enter(challenge, &code, true, false).await, Heard::Verified);
+        assert_eq!(stranger.enter(challenge, &code, true, false).await, ObservedResult::Refused);
+        assert_eq!(owner.enter(challenge, &code, true, false).await, ObservedResult::Verified);
     }
     checker::check(&site).await;
 }

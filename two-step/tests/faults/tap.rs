@@ -27,7 +27,7 @@ impl Tap {
     }
 
     /// Gets a copy of what an exchange takes under these keys.
-    pub(crate) async fn hear(&self, exchange: &str, keys: &[&str]) {
+    pub(crate) async fn bind(&self, exchange: &str, keys: &[&str]) {
         for key in keys {
             let (queue, exchange) = (self.queue.as_str().into(), exchange.into());
             let options = QueueBindOptions::default();

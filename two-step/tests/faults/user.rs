@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::backend::Answer;
 use crate::browser::Browser;
-use crate::journal::Heard;
+use crate::journal::ObservedResult;
 use crate::site::{RETURN_URL, Site};
 
 /// A user who has turned two-step verification on.
@@ -66,7 +66,7 @@ impl User {
     pub(crate) async fn sign_in(&self, site: &Site) {
         let (challenge, before) = self.ask_for_code(site).await;
         let code = site.phones.code_after(&self.number, before).await;
-        assert_eq!(site.backend.verify(challenge, &code, true).await, Heard::Verified);
+        assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
 
     /// Opens a challenge in a browser, up to the page that asks for a code. Returns the challenge and its code.

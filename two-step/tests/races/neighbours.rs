@@ -1,6 +1,6 @@
 //! Everything at once: people, otpost's events, the relay's confirmations and sweeps on the same rows.
 
-use two_step::flow::{Claimed, Created, Entered, Entry, FlowError, Heard};
+use two_step::flow::{Claimed, Created, DispatchEvent, Entered, Entry, FlowError};
 use two_step::limit::Rule;
 use two_step::method::Channel;
 use two_step::store::{Dispatch, DispatchState};
@@ -12,8 +12,15 @@ use crate::support::on_both;
 use crate::support::user::{User, last_part, not};
 use crate::support::world::{Backend, World};
 
-fn heard(dispatch: Uuid, sequence: i64, state: DispatchState) -> Heard {
-    Heard { dispatch, sequence, state, channel: Some(Channel::Sms), reason: None, retry_after_s: None }
+fn event(dispatch: Uuid, sequence: i64, state: DispatchState) -> DispatchEvent {
+    DispatchEvent {
+        dispatch,
+        sequence,
+        state,
+        channel: Some(Channel::Sms),
+        reason: None,
+        retry_after_s: None,
+    }
 }
 
 on_both! {
@@ -27,9 +34,9 @@ async fn events_confirmations_and_sweeps_do_not_disturb_an_entry(world) {
             let (person, code, flows) = (user.clone(), code.clone(), world.core.clone());
             async move {
                 match n % 6 {
-                    0 => flows.hear(&heard(dispatch, 2 + n as i64, DispatchState::Sent)).await.unwrap(),
-                    1 => flows.hear(&heard(dispatch, 99, DispatchState::Delivered)).await.unwrap(),
-                    2 => flows.confirmed(dispatch).await.unwrap(),
+                    0 => flows.receive_event(&event(dispatch, 2 + n as i64, DispatchState::Sent)).await.unwrap(),
+                    1 => flows.receive_event(&event(dispatch, 99, DispatchState::Delivered)).await.unwrap(),
+                    2 => flows.dispatch_confirmed(dispatch).await.unwrap(),
                     3 => assert!(sweep(&flows).await.is_ok()),
                     4 => drop(person.send(challenge, Channel::Voice).await),
                     _ => drop(person.enter(challenge, &code).await),
@@ -118,7 +125,7 @@ async fn one_of_the_crowd(user: User, n: usize) -> usize {
             continue; // The account is paused.
         }
         let (code, dispatch) = (browser.world.code(id).await, browser.world.dispatch(id).await);
-        flows.hear(&heard(dispatch, 1, DispatchState::Sent)).await.unwrap();
+        flows.receive_event(&event(dispatch, 1, DispatchState::Sent)).await.unwrap();
         let typed = if n.is_multiple_of(3) { not(&code) } else { code };
         let entry =
             Entry { text: typed.clone(), method: None, trust: n.is_multiple_of(2), ..Entry::default() };

@@ -39,7 +39,7 @@ async fn of_fifty_clicks_on_call_me_one_moves_to_the_call(world) {
     let dispatch = world.dispatch(challenge).await;
     at_once(&world, 10, |_| {
         let core = world.core.clone();
-        async move { core.call_anew(dispatch).await.unwrap() }
+        async move { core.place_call_again(dispatch).await.unwrap() }
     })
     .await;
     assert_eq!(world.jobs(challenge).await.len(), 2, "and one call is ordered anew");

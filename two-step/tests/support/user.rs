@@ -2,8 +2,8 @@
 
 use two_step::challenge::{Challenge, SendRefused};
 use two_step::flow::{
-    Change, Claimed, Created, Entered, Entry, FlowError, NewChallenge, NewSession, Redeemed, SessionClaimed,
-    Visit, Who,
+    Change, Claimed, Created, Entered, Entry, FlowError, NewChallenge, NewSession, Redeemed, Requester,
+    SessionClaimed, Visit,
 };
 use two_step::method::Channel;
 use two_step::seal::random_token;
@@ -29,7 +29,7 @@ pub struct Authenticator {
 }
 
 /// A challenge on its way to the browser.
-pub struct Asked {
+pub struct CreatedChallenge {
     pub id: Uuid,
     pub handle: String,
 }
@@ -112,8 +112,8 @@ impl User {
         Self { world: world.clone(), ..self.clone() }
     }
 
-    pub fn who(&self) -> Who {
-        Who::Browser(self.visit.clone())
+    pub fn who(&self) -> Requester {
+        Requester::Browser(self.visit.clone())
     }
 
     // Settings.
@@ -191,14 +191,14 @@ impl User {
     }
 
     /// The shop has checked the password and asks for the second step.
-    pub async fn ask(&self) -> Asked {
+    pub async fn ask(&self) -> CreatedChallenge {
         match self.world.core.create("shop", self.new_challenge()).await.unwrap() {
-            Created::Challenge { id, url, .. } => Asked { id, handle: last_part(&url) },
+            Created::Challenge { id, url, .. } => CreatedChallenge { id, handle: last_part(&url) },
             other => panic!("no page is needed: {other:?}"),
         }
     }
 
-    pub async fn claim(&self, asked: &Asked) -> (Claimed, Option<String>) {
+    pub async fn claim(&self, asked: &CreatedChallenge) -> (Claimed, Option<String>) {
         self.world.core.claim(&asked.handle, &self.visit).await.unwrap()
     }
 

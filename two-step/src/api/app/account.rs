@@ -1,4 +1,4 @@
-//! What an app may know and change of itself.
+//! Lets an app read and change its own account.
 
 use std::sync::Arc;
 
@@ -30,11 +30,11 @@ pub(super) struct AccountAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     user: Option<String>,
-    /// `pending` until the digits were typed in the settings.
+    /// `pending` until the user has typed the six digits on the settings page.
     state: MethodState,
     /// Whether the app has set a push endpoint.
     push: bool,
-    /// The `applicationServerKey` of a Web Push subscription; none: this server pushes nothing.
+    /// The `applicationServerKey` of a Web Push subscription; absent if this server sends no pushes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     push_key: Option<String>,
@@ -66,8 +66,8 @@ pub(super) async fn show(
 
 /// Unregister
 ///
-/// The key is erased and the method removed. A method that the account needs is paused instead. Phones and e-mail addresses get a
-/// notice.
+/// Erases the key and removes the method. If the account needs the method, it is paused instead. Phones and e-mail
+/// addresses get a notice.
 #[utoipa::path(
     delete,
     operation_id = "unregisterApp",
@@ -94,7 +94,7 @@ pub(super) struct KeyBody {
 
 /// Change the key
 ///
-/// The old key signs this request; the new one signs `proof`. From now on the new one signs.
+/// The old key signs this request, and the new one signs `proof`. After the answer, only the new key is valid.
 #[utoipa::path(
     put,
     operation_id = "changeAppKey",
@@ -120,7 +120,7 @@ fn bad_proof() -> Problem {
     )
 }
 
-/// Where pushes go.
+/// The push endpoint.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PushBody {
@@ -130,9 +130,9 @@ pub(super) struct PushBody {
     endpoint: Option<String>,
 }
 
-/// Set where pushes go
+/// Set the push endpoint
 ///
-/// A push has no body: it wakes the app, which then asks for its requests.
+/// A push has no body. It wakes the app, which then fetches its requests.
 #[utoipa::path(
     put,
     operation_id = "setAppPush",

@@ -1,5 +1,5 @@
-//! The API for a product's own app, ours at `/app` or a native one. It is on the pages' listener, where phones reach it. Every
-//! request is signed with the app's key; there are no cookies and no bearer keys.
+//! The API for a product's own app, ours at `/app` or a native one. It is on the pages' listener, which phones can reach.
+//! Every request is signed with the app's key. There are no cookies and no API keys.
 
 mod account;
 mod contract;
@@ -26,17 +26,17 @@ use crate::signature;
 
 pub use contract::document;
 
-/// What all handlers share.
+/// The state that all handlers share.
 pub(crate) struct App {
     core: Arc<Core>,
-    /// Places for the waits of each app.
+    /// Limits the concurrent waits of each app.
     waits: Mutex<HashMap<Uuid, Arc<Semaphore>>>,
 }
 
-/// Long polls and streams that one app may have open: one for each tab.
+/// Maximum number of concurrent long polls and streams of one app, one for each tab.
 const MAX_WAITS: usize = 8;
 
-/// The routes of the API.
+/// The routes.
 pub(crate) fn router(core: Arc<Core>) -> Router {
     Router::new()
         .route("/app/v1/register", post(register::register))
@@ -58,7 +58,7 @@ fn too_many_waits() -> Problem {
     Problem::limited("this app waits in eight requests already: end one first", 5)
 }
 
-/// A request whose body was read.
+/// A request with its body.
 struct Signed {
     parts: Parts,
     body: Bytes,
@@ -70,7 +70,7 @@ impl Signed {
         Ok(Self { parts, body: body::bytes(sent).await? })
     }
 
-    /// As far as it is signed. `authority` is the host of our public URL.
+    /// Returns the signed parts. `authority` is the host of our public URL.
     fn request<'r>(&'r self, authority: &'r str) -> signature::Request<'r> {
         let header = |name: &str| self.parts.headers.get(name).and_then(|value| value.to_str().ok());
         signature::Request {
@@ -92,8 +92,8 @@ impl Signed {
 }
 
 impl App {
-    /// A place for a wait of an app, until it is dropped.
-    fn wait(&self, app: Uuid) -> Result<OwnedSemaphorePermit, Problem> {
+    /// Returns a permit for a wait of an app.
+    fn start_wait(&self, app: Uuid) -> Result<OwnedSemaphorePermit, Problem> {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         waits.retain(|_, places| places.available_permits() < MAX_WAITS);
         let places = waits.entry(app).or_insert_with(|| Arc::new(Semaphore::new(MAX_WAITS)));

@@ -1,4 +1,4 @@
-//! An app takes the set-up code of the settings page.
+//! Registers an app with the set-up code of the settings page.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::config::Config;
 use crate::flow::{AppRefused, NewAppKey, RegisterRefused};
 use crate::signature::{BadSignature, PublicKey};
 
-/// An app that registers.
+/// A registration.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RegisterBody {
     /// The set-up code as the user typed it. Spaces, dashes and case do not matter.
     #[schema(example = "7K2M-9QX0")]
     code: String,
-    /// The public key that the app has just made. It signs this request too.
+    /// The app's new public key. It also signs this request.
     public_key: PublicKey,
-    /// What the phone calls itself: at most 40 characters are kept. The user can change it.
+    /// The phone's name, cut to 40 characters. The user can change it.
     #[serde(default)]
     #[schema(example = "Pixel 9")]
     name: String,
@@ -50,7 +50,7 @@ impl Product {
     }
 }
 
-/// An app that is registered, and waits for its digits to be typed in the settings.
+/// A registered app. The user must type its digits on the settings page.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RegisterAnswer {
     /// The id of this app's method. `GET /v1/users/{user}` shows the same id.
@@ -61,16 +61,16 @@ pub(super) struct RegisterAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     user: Option<String>,
-    /// Six digits: the user types them on the settings page.
+    /// Six digits, which the user types on the settings page.
     digits: String,
-    /// Until when.
+    /// When the digits expire.
     expires_at: Timestamp,
 }
 
 /// Register
 ///
-/// The same app may send the same code again while its digits are good: it gets the same answer. The user then types the
-/// digits on the settings page. Ask for `/app/v1/account` to see when that is done.
+/// The same app may repeat the request while its digits are valid, and gets the same answer. The user then types the
+/// digits on the settings page. `GET /app/v1/account` shows when that is done.
 #[utoipa::path(
     post,
     operation_id = "registerApp",
@@ -112,7 +112,7 @@ fn too_many(retry_after_s: u64) -> Problem {
     Problem::limited("too many set-up codes were tried from this address", retry_after_s)
 }
 
-/// Problems that every signed request can get.
+/// The problems of every signed request.
 pub(super) fn unsigned() -> Vec<Problem> {
     vec![
         Problem::signature(BadSignature::Wrong),

@@ -1,4 +1,4 @@
-//! What an app is asked, and its answers.
+//! The requests to an app, and its answers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,44 +23,44 @@ use crate::api::{body, query};
 use crate::challenge::Purpose;
 use crate::clock::seconds_until;
 use crate::config::Config;
-use crate::flow::{Answered, AppCall, Asked, Core, FlowError};
+use crate::flow::{Answered, AppCall, Core, FlowError, OpenAppRequest};
 
-/// The longest `wait` of a long poll.
+/// Maximum `wait` of a long poll, in seconds.
 const MAX_WAIT_S: u64 = 30;
-/// A stream ends after this time, so that no proxy cuts it off at a bad moment. The app opens another.
+/// Life of a stream. It ends before a proxy would cut it off, and the app opens another one.
 const STREAM_LIFE: Duration = Duration::from_secs(300);
 
 /// A request: "Is this you?"
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(super) struct RequestAnswer {
-    /// Its id.
+    /// The id.
     id: Uuid,
     /// The product.
     product: Product,
-    /// What an approval is for: `sign_in`, `new_device`, `confirm` (the product asks for a proof) or `settings`.
+    /// The purpose: `sign_in`, `new_device`, `confirm` (the product requests a proof) or `settings`.
     purpose: Purpose,
-    /// Browser and system of whoever signs in.
+    /// Browser and system of the person who signs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Firefox · Windows")]
     agent: Option<String>,
-    /// Where that browser is, if the product knows.
+    /// The location of that browser, if the product knows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "Leeds, GB")]
     place: Option<String>,
-    /// Whether that browser is on another network than this app. A phone on mobile data is; a stranger is too. Left out where the
-    /// browser's network is not known.
+    /// Whether that browser is on another network than this app. That is normal for a phone on mobile data. Absent if the
+    /// browser's network is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     other_network: Option<bool>,
-    /// How many digits the page shows.
+    /// The number of digits that the page shows.
     digits: u32,
-    /// When it was made.
+    /// When it was created.
     created_at: Timestamp,
-    /// When it ends.
+    /// When it expires.
     expires_at: Timestamp,
 }
 
-/// What an app is asked now.
+/// The requests of an app.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(super) struct RequestsAnswer {
     /// The open requests; at most one at a time.
@@ -75,46 +75,46 @@ impl RequestsAnswer {
     }
 }
 
-fn describe(asked: Asked, config: &Config) -> RequestAnswer {
+fn describe(open_request: OpenAppRequest, config: &Config) -> RequestAnswer {
     RequestAnswer {
-        id: asked.request.id,
-        product: Product::of(asked.product, config),
-        purpose: asked.challenge.purpose,
-        agent: asked.challenge.agent,
-        place: asked.challenge.place,
-        other_network: asked.other_network,
+        id: open_request.request.id,
+        product: Product::of(open_request.product, config),
+        purpose: open_request.challenge.purpose,
+        agent: open_request.challenge.agent,
+        place: open_request.challenge.place,
+        other_network: open_request.other_network,
         digits: config.app.number_digits,
-        created_at: asked.request.created_at,
-        expires_at: asked.challenge.expires_at,
+        created_at: open_request.request.created_at,
+        expires_at: open_request.challenge.expires_at,
     }
 }
 
 async fn now(core: &Core, call: &AppCall) -> Result<RequestsAnswer, Problem> {
-    let (asked, now) = match core.app_requests(call).await {
-        // Removed or replaced while the app waited.
+    let (open_request, now) = match core.app_requests(call).await {
+        // The key was removed or replaced while the app waited.
         Err(FlowError::Missing(_)) => return Err(Problem::unknown_key()),
         found => found?,
     };
     let config = core.config();
-    Ok(RequestsAnswer { requests: asked.into_iter().map(|a| describe(a, &config)).collect(), now })
+    Ok(RequestsAnswer { requests: open_request.into_iter().map(|a| describe(a, &config)).collect(), now })
 }
 
-/// How long to wait.
+/// The parameters of the list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the contract alone reads it")]
 pub(super) struct ListQuery {
-    /// Seconds to wait for a change; none: answer at once.
+    /// Maximum seconds to wait for a change. Without it the answer comes at once.
     #[param(minimum = 0, maximum = 30, nullable = false)]
     wait: Option<u32>,
-    /// The request that the app shows already. The answer waits until another one is open, or none.
+    /// The request that the app already shows. The answer waits until the open request is another one, or none.
     #[param(nullable = false)]
     seen: Option<Uuid>,
 }
 
-/// See what is asked
+/// List requests
 ///
-/// With `wait` the answer comes as soon as something changes, or when the time is over (long poll).
+/// With `wait` the answer comes after a change, or when the time has passed (long poll).
 #[utoipa::path(
     get,
     operation_id = "listAppRequests",
@@ -134,14 +134,14 @@ pub(super) async fn list(
         Err(_) => return Err(Problem::invalid("seen", "is the id of a request")),
     };
     let (call, _) = app.call(request).await?;
-    let _place = if wait > 0 { Some(app.wait(call.key.method)?) } else { None };
+    let _permit = if wait > 0 { Some(app.start_wait(call.key.method)?) } else { None };
     let end = Instant::now() + Duration::from_secs(wait);
     loop {
         let answer = now(&app.core, &call).await?;
-        if answer.open() != seen || Instant::now() >= end || app.core.waits_are_over() {
+        if answer.open() != seen || Instant::now() >= end || app.core.waits_are_closed() {
             return Ok(Json(answer));
         }
-        let _ = timeout_at(end, app.core.app_changed(&call.key, seen)).await;
+        let _ = timeout_at(end, app.core.wait_for_app_change(&call.key, seen)).await;
     }
 }
 
@@ -149,10 +149,10 @@ fn bad_wait() -> Problem {
     Problem::invalid("wait", "is 0 to 30 seconds")
 }
 
-/// Hear what is asked
+/// Stream requests
 ///
-/// Server-sent events: `requests` with the answer of `GET /app/v1/requests`, at once and with each change. The stream ends after
-/// five minutes.
+/// Server-sent events. Each event `requests` has the content of `GET /app/v1/requests`, at once and after each change. The
+/// stream ends after five minutes.
 #[utoipa::path(
     get,
     operation_id = "streamAppRequests",
@@ -164,18 +164,18 @@ pub(super) async fn stream(
     State(app): State<Arc<App>>, request: Request,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let (call, _) = app.call(request).await?;
-    let place = app.wait(call.key.method)?;
+    let permit = app.start_wait(call.key.method)?;
     let end = Instant::now() + STREAM_LIFE;
-    let state = (app, call, None::<Option<Uuid>>, place);
-    let events = futures_util::stream::unfold(state, move |(app, call, sent, place)| async move {
-        while Instant::now() < end && !app.core.waits_are_over() {
+    let state = (app, call, None::<Option<Uuid>>, permit);
+    let events = futures_util::stream::unfold(state, move |(app, call, sent, permit)| async move {
+        while Instant::now() < end && !app.core.waits_are_closed() {
             let answer = now(&app.core, &call).await.ok()?;
             let open = answer.open();
             if sent != Some(open) {
                 let event = Event::default().event("requests").json_data(&answer).ok()?;
-                return Some((Ok(event), (Arc::clone(&app), call, Some(open), place)));
+                return Some((Ok(event), (Arc::clone(&app), call, Some(open), permit)));
             }
-            let _ = timeout_at(end, app.core.app_changed(&call.key, open)).await;
+            let _ = timeout_at(end, app.core.wait_for_app_change(&call.key, open)).await;
         }
         None
     });
@@ -186,27 +186,27 @@ pub(super) async fn stream(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ApproveBody {
-    /// As the user typed them.
+    /// The digits as the user typed them.
     #[schema(example = "481516")]
     digits: String,
 }
 
-/// What an answer led to.
+/// The result of an answer.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(super) enum AnsweredAnswer {
-    /// The browser goes on.
+    /// Approved: the browser continues.
     Approved,
     /// The sign-in has ended.
     Denied {
-        /// Until when the app is asked nothing more, after a second denial within an hour.
+        /// When this app gets requests again, after a second denial within an hour.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(nullable = false)]
         paused_until: Option<Timestamp>,
     },
-    /// These are not the digits of the page.
+    /// The digits are wrong.
     Wrong {
-        /// Tries that are left. After the last one the answer is 409 `ended` with the state `locked`.
+        /// Entries left. After the last one the answer is 409 `ended` with the state `locked`.
         #[schema(minimum = 1)]
         left: u32,
     },
@@ -238,7 +238,7 @@ fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Problem> {
 
 /// Approve
 ///
-/// The user types the digits that the page shows. They count as a code: wrong ones are counted with all others.
+/// The user types the digits that the page shows. Wrong digits count like wrong codes.
 #[utoipa::path(
     post,
     operation_id = "approveAppRequest",
@@ -259,7 +259,7 @@ pub(super) async fn approve(
 
 /// Deny
 ///
-/// "It was not me": the sign-in ends, and the product is told.
+/// "It was not me": the sign-in ends, and the product gets an event.
 #[utoipa::path(
     post,
     operation_id = "denyAppRequest",
@@ -276,18 +276,18 @@ pub(super) async fn deny(
     answer(&app, &answered)
 }
 
-/// A code to type on the page.
+/// A code for the page.
 #[derive(Serialize, ToSchema)]
 pub(super) struct CodeAnswer {
     /// Six digits.
     code: String,
-    /// When they end.
+    /// When the code expires.
     expires_at: Timestamp,
 }
 
-/// Fetch the code
+/// Get a code
 ///
-/// For a user who rather types a code on the page. The same code while it lives.
+/// For a user who prefers to type a code on the page. While a code is live, the same one is returned.
 #[utoipa::path(
     post,
     operation_id = "fetchAppCode",
@@ -309,7 +309,7 @@ pub(super) async fn code(
 problems! {
     ListProblems = [unsigned(), vec![bad_wait(), too_many_waits()]];
     StreamProblems = [unsigned(), vec![too_many_waits()]];
-    ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), Problem::request_replaced(), unreadable(6), paused(60), Problem::limited("a limit is full", 60)]];
+    ApproveProblems = [body::problems(), unsigned(), vec![Problem::not_found(), Problem::ended("denied"), Problem::request_replaced(), unreadable(6), paused(60), Problem::limited("a rate limit is reached", 60)]];
     DenyProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("verified")]];
     CodeProblems = [unsigned(), vec![Problem::not_found(), Problem::ended("denied"), Problem::request_replaced(), paused(60)]];
 }

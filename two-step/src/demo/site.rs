@@ -11,24 +11,24 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::mailbox::Letters;
+use super::mailbox::Emails;
 use super::shop::{Denied, Shop, Visit};
 
 const COOKIE: &str = "demo_shop";
-/// Bytes of a form.
+/// Maximum size of a form in bytes.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 
-struct Stage {
+struct DemoSite {
     shop: Shop,
     gateway: String,
-    letters: Letters,
+    emails: Emails,
     client: reqwest::Client,
 }
 
 #[derive(Template)]
 #[template(path = "demo/stage.html")]
-struct StageView {
-    /// Where the app is.
+struct DemoView {
+    /// The URL of the app.
     app: String,
 }
 
@@ -39,13 +39,13 @@ struct ShopView {
     problem: Option<&'static str>,
 }
 
-/// All routes.
-pub(super) fn router(shop: Shop, gateway: String, letters: Letters, app: String) -> Router {
-    let stage = move || async move { Html(StageView { app }.render().unwrap_or_default()) };
+/// The routes.
+pub(super) fn router(shop: Shop, gateway: String, emails: Emails, app: String) -> Router {
+    let site = move || async move { Html(DemoView { app }.render().unwrap_or_default()) };
     #[expect(clippy::disallowed_methods, reason = "speaks with a listener of this process")]
     let client = reqwest::Client::new();
     Router::new()
-        .route("/", get(stage))
+        .route("/", get(site))
         .route("/demo.css", get(|| async { asset("text/css", include_str!("../../assets/demo.css")) }))
         .route("/demo.js", get(|| async { asset("text/javascript", include_str!("../../assets/demo.js")) }))
         .route("/phones", get(phones))
@@ -57,15 +57,15 @@ pub(super) fn router(shop: Shop, gateway: String, letters: Letters, app: String)
         .route("/shop/settings-done", get(back_from_settings))
         .route("/shop/sign-out", post(sign_out))
         .route("/shop/close", post(close))
-        .with_state(Arc::new(Stage { shop, gateway, letters, client }))
+        .with_state(Arc::new(DemoSite { shop, gateway, emails, client }))
 }
 
 fn asset(content_type: &'static str, body: &'static str) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], body)
 }
 
-async fn phones(State(stage): State<Arc<Stage>>) -> Json<Value> {
-    let answer = stage.client.get(format!("{}/api/phones", stage.gateway)).send().await;
+async fn phones(State(site): State<Arc<DemoSite>>) -> Json<Value> {
+    let answer = site.client.get(format!("{}/api/phones", site.gateway)).send().await;
     let read = match answer {
         Ok(answer) => answer.json().await.ok(),
         Err(_) => None,
@@ -73,8 +73,8 @@ async fn phones(State(stage): State<Arc<Stage>>) -> Json<Value> {
     Json(read.unwrap_or_else(|| json!({"phones": []})))
 }
 
-async fn mail(State(stage): State<Arc<Stage>>) -> Json<Value> {
-    Json(json!({"letters": stage.letters.all()}))
+async fn mail(State(site): State<Arc<DemoSite>>) -> Json<Value> {
+    Json(json!({"letters": site.emails.all()}))
 }
 
 fn cookie_of(headers: &HeaderMap) -> Option<String> {
@@ -84,9 +84,9 @@ fn cookie_of(headers: &HeaderMap) -> Option<String> {
 }
 
 async fn home(
-    State(stage): State<Arc<Stage>>, headers: HeaderMap, RawQuery(query): RawQuery,
+    State(site): State<Arc<DemoSite>>, headers: HeaderMap, RawQuery(query): RawQuery,
 ) -> Html<String> {
-    let visit = cookie_of(&headers).and_then(|c| stage.shop.visit(&c)).filter(|v| v.signed_in);
+    let visit = cookie_of(&headers).and_then(|c| site.shop.visit(&c)).filter(|v| v.signed_in);
     let problem = match query.as_deref() {
         Some("denied=password") => Some("User and password do not match."),
         Some("denied=second-step") => Some("You were not signed in: the second step was not finished."),
@@ -113,19 +113,19 @@ fn with_cookie(mut response: Response, value: &str, life: &str) -> Response {
     response
 }
 
-async fn sign_in(State(stage): State<Arc<Stage>>, body: Body) -> Response {
+async fn sign_in(State(site): State<Arc<DemoSite>>, body: Body) -> Response {
     let bytes = axum::body::to_bytes(body, MAX_FORM_BYTES).await.unwrap_or_default();
     let field = |name: &str| {
         let found = form_urlencoded::parse(&bytes).find(|(k, _)| k == name).map(|(_, v)| v.into_owned());
         found.unwrap_or_default()
     };
-    match stage.shop.sign_in(field("user").trim(), &field("password")).await {
+    match site.shop.sign_in(field("user").trim(), &field("password")).await {
         Ok((cookie, to)) => with_cookie(Redirect::to(&to).into_response(), &cookie, ""),
         Err(why) => denied(why),
     }
 }
 
-/// Reads values of a query; what is missing is empty.
+/// Reads values of a query. A missing value is empty.
 fn value_in(query: Option<&str>) -> impl Fn(&str) -> String {
     move |name| {
         let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
@@ -134,45 +134,45 @@ fn value_in(query: Option<&str>) -> impl Fn(&str) -> String {
 }
 
 async fn came_back(
-    State(stage): State<Arc<Stage>>, headers: HeaderMap, RawQuery(query): RawQuery,
+    State(site): State<Arc<DemoSite>>, headers: HeaderMap, RawQuery(query): RawQuery,
 ) -> Response {
     let value = value_in(query.as_deref());
     let cookie = cookie_of(&headers).unwrap_or_default();
-    match stage.shop.came_back(&cookie, &value("ticket"), &value("state")).await {
+    match site.shop.came_back(&cookie, &value("ticket"), &value("state")).await {
         Ok(()) => Redirect::to("/shop").into_response(),
         Err(why) => denied(why),
     }
 }
 
-async fn settings(State(stage): State<Arc<Stage>>, headers: HeaderMap) -> Response {
-    let visit = cookie_of(&headers).and_then(|c| stage.shop.visit(&c)).filter(|v| v.signed_in);
+async fn settings(State(site): State<Arc<DemoSite>>, headers: HeaderMap) -> Response {
+    let visit = cookie_of(&headers).and_then(|c| site.shop.visit(&c)).filter(|v| v.signed_in);
     let Some(visit) = visit else { return Redirect::to("/shop").into_response() };
-    match stage.shop.settings(&visit).await {
+    match site.shop.settings(&visit).await {
         Ok(to) => Redirect::to(&to).into_response(),
-        // The password is older than ten minutes: a real shop asks for it again.
+        // The password is older than ten minutes. A real shop asks for it again.
         Err(why) => denied(why),
     }
 }
 
 async fn back_from_settings(
-    State(stage): State<Arc<Stage>>, RawQuery(query): RawQuery, headers: HeaderMap,
+    State(site): State<Arc<DemoSite>>, RawQuery(query): RawQuery, headers: HeaderMap,
 ) -> Redirect {
     let value = value_in(query.as_deref());
     let cookie = cookie_of(&headers).unwrap_or_default();
-    stage.shop.back_from_settings(&cookie, &value("state"), value("device"));
+    site.shop.back_from_settings(&cookie, &value("state"), value("device"));
     Redirect::to("/shop")
 }
 
-async fn sign_out(State(stage): State<Arc<Stage>>, headers: HeaderMap) -> Response {
+async fn sign_out(State(site): State<Arc<DemoSite>>, headers: HeaderMap) -> Response {
     if let Some(cookie) = cookie_of(&headers) {
-        stage.shop.sign_out(&cookie).await;
+        site.shop.sign_out(&cookie).await;
     }
     with_cookie(Redirect::to("/shop").into_response(), "", "; Max-Age=0")
 }
 
-async fn close(State(stage): State<Arc<Stage>>, headers: HeaderMap) -> Response {
+async fn close(State(site): State<Arc<DemoSite>>, headers: HeaderMap) -> Response {
     if let Some(cookie) = cookie_of(&headers) {
-        stage.shop.forget(&cookie);
+        site.shop.forget(&cookie);
     }
     with_cookie(Redirect::to("/shop").into_response(), "", "; Max-Age=0")
 }

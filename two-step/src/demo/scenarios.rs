@@ -1,5 +1,5 @@
-//! The rounds that the demo walks by itself, and how each should end. All are one story: ada turns two-step verification on,
-//! uses it, loses her phone, and turns it off.
+//! The scenarios of `--play` and their expected results. They build on each other: ada turns two-step verification on, uses
+//! it, loses her phone, and turns it off.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use serde_json::Value as Json;
 use super::browser::Browser;
 use super::phone_app::PhoneApp;
 
-type Walk = Pin<Box<dyn Future<Output = anyhow::Result<String>> + Send>>;
+type ScenarioRun = Pin<Box<dyn Future<Output = anyhow::Result<String>> + Send>>;
 
-/// One round.
-pub(super) struct Round {
+/// A scenario.
+pub(super) struct Scenario {
     pub(super) title: &'static str,
-    pub(super) walk: fn(String) -> Walk,
+    pub(super) run: fn(String) -> ScenarioRun,
 }
 
-macro_rules! rounds {
-    ($($title:literal => $walk:ident),+ $(,)?) => {
+macro_rules! scenarios {
+    ($($title:literal => $run:ident),+ $(,)?) => {
         /// In the order of the table.
-        pub(super) const ROUNDS: &[Round] = &[$(Round { title: $title, walk: |stage| Box::pin($walk(stage)) }),+];
+        pub(super) const SCENARIOS: &[Scenario] = &[$(Scenario { title: $title, run: |site| Box::pin($run(site)) }),+];
     };
 }
 
-rounds! {
+scenarios! {
     "turned on with a phone and recovery codes" => turned_on,
     "a new browser signs in with a code by text" => by_text,
     "a trusted browser comes back" => trusted,
@@ -36,20 +36,20 @@ rounds! {
     "turned off again" => turned_off,
 }
 
-/// How long a code may take to arrive.
+/// Maximum time until a code arrives.
 const ARRIVAL: Duration = Duration::from_secs(15);
 
-async fn signed_in(stage: &str, user: &str, password: &str) -> anyhow::Result<Browser> {
-    let mut browser = Browser::new(stage)?;
+async fn signed_in(site: &str, user: &str, password: &str) -> anyhow::Result<Browser> {
+    let mut browser = Browser::new(site)?;
     browser.open("/shop").await?;
     browser.send("/shop/sign-in", &[("user", user), ("password", password)]).await?;
     Ok(browser)
 }
 
-/// The newest message at a number: its place among all messages, and what it says.
-async fn newest(stage: &str, number: &str, channel: &str) -> anyhow::Result<(u64, String)> {
+/// Returns the newest message to a number: its position among all messages, and its text.
+async fn newest(site: &str, number: &str, channel: &str) -> anyhow::Result<(u64, String)> {
     let phones: Json =
-        reqwest::Client::builder().build()?.get(format!("{stage}/phones")).send().await?.json().await?;
+        reqwest::Client::builder().build()?.get(format!("{site}/phones")).send().await?.json().await?;
     let phone = phones["phones"].as_array().into_iter().flatten().find(|p| p["number"] == number);
     let messages = phone.and_then(|p| p["messages"].as_array()).cloned().unwrap_or_default();
     let newest = messages.iter().filter(|m| m["channel"] == channel).max_by_key(|m| m["seq"].as_u64());
@@ -57,16 +57,16 @@ async fn newest(stage: &str, number: &str, channel: &str) -> anyhow::Result<(u64
     Ok((newest.and_then(|m| m["seq"].as_u64()).unwrap_or(0), says.to_owned()))
 }
 
-/// The place of the newest message, so that a later one can be told from it.
-async fn place(stage: &str, number: &str, channel: &str) -> anyhow::Result<u64> {
-    Ok(newest(stage, number, channel).await?.0)
+/// Returns the position of the newest message, so that a later one can be recognised.
+async fn place(site: &str, number: &str, channel: &str) -> anyhow::Result<u64> {
+    Ok(newest(site, number, channel).await?.0)
 }
 
-/// The code of the first message that arrives after a place.
-async fn code(stage: &str, number: &str, channel: &str, after: u64) -> anyhow::Result<String> {
+/// Returns the code of the first message after a position.
+async fn code(site: &str, number: &str, channel: &str, after: u64) -> anyhow::Result<String> {
     let until = tokio::time::Instant::now() + ARRIVAL;
     loop {
-        let (place, says) = newest(stage, number, channel).await?;
+        let (place, says) = newest(site, number, channel).await?;
         if let Some(code) = Some(says).filter(|_| place > after).and_then(|t| read_code(&t)) {
             return Ok(code);
         }
@@ -77,8 +77,8 @@ async fn code(stage: &str, number: &str, channel: &str, after: u64) -> anyhow::R
     }
 }
 
-/// The code of a message: after the `#` of a text's last line, or the digits that a call spells. The pauses of a call are
-/// written in parentheses.
+/// Returns the code of a message: after the `#` of a text's last line, or the digits that a call spells. The pauses of a
+/// call are written in parentheses.
 fn read_code(text: &str) -> Option<String> {
     let spoken =
         text.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect::<String>();
@@ -88,28 +88,28 @@ fn read_code(text: &str) -> Option<String> {
     (digits.len() == 6 && !is_notice).then_some(digits)
 }
 
-async fn add_phone(browser: &mut Browser, stage: &str, typed: &str, number: &str) -> anyhow::Result<()> {
+async fn add_phone(browser: &mut Browser, site: &str, typed: &str, number: &str) -> anyhow::Result<()> {
     browser.open("/settings/phone").await?;
-    let before = place(stage, number, "sms").await?;
+    let before = place(site, number, "sms").await?;
     browser.send("/settings/phone", &[("country", "GB"), ("number", typed), ("channel", "sms")]).await?;
-    let code = code(stage, number, "sms", before).await?;
+    let code = code(site, number, "sms", before).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code)]).await?;
     ensure!(browser.url.path().starts_with("/settings"), "the first code was not accepted: {}", browser.url);
     Ok(())
 }
 
-/// Signs up a user with a phone and recovery codes.
+/// Sets up a user with a phone and recovery codes.
 async fn set_up(
-    stage: &str, user: &str, password: &str, typed: &str, number: &str,
+    site: &str, user: &str, password: &str, typed: &str, number: &str,
 ) -> anyhow::Result<Browser> {
-    let mut browser = signed_in(stage, user, password).await?;
+    let mut browser = signed_in(site, user, password).await?;
     ensure!(
         browser.shows("signed in"),
         "the password alone should sign in before two-step verification is on"
     );
     browser.send("/shop/settings", &[]).await?;
-    add_phone(&mut browser, stage, typed, number).await?;
+    add_phone(&mut browser, site, typed, number).await?;
     browser.open("/settings/recovery-codes").await?;
     browser.send("/settings/recovery-codes", &[]).await?;
     browser.send("/settings/recovery-codes/saved", &[("saved", "yes")]).await?;
@@ -122,27 +122,27 @@ async fn set_up(
     Ok(browser)
 }
 
-async fn turned_on(stage: String) -> anyhow::Result<String> {
-    let mut browser = set_up(&stage, "ada", "lovelace", "07700 900200", "+447700900200").await?;
+async fn turned_on(site: String) -> anyhow::Result<String> {
+    let mut browser = set_up(&site, "ada", "lovelace", "07700 900200", "+447700900200").await?;
     browser.send("/settings/leave", &[]).await?;
     ensure!(browser.url.path() == "/shop", "the shop should show again");
     Ok("1 text, 10 recovery codes, on".to_owned())
 }
 
-async fn by_text(stage: String) -> anyhow::Result<String> {
-    let before = place(&stage, "+447700900200", "sms").await?;
-    let mut browser = signed_in(&stage, "ada", "lovelace").await?;
-    let code = code(&stage, "+447700900200", "sms", before).await?;
+async fn by_text(site: String) -> anyhow::Result<String> {
+    let before = place(&site, "+447700900200", "sms").await?;
+    let mut browser = signed_in(&site, "ada", "lovelace").await?;
+    let code = code(&site, "+447700900200", "sms", before).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code)]).await?;
     ensure!(browser.shows("sms (second)"), "the shop should have a result by sms");
     Ok("signed in, result by sms".to_owned())
 }
 
-async fn trusted(stage: String) -> anyhow::Result<String> {
-    let before = place(&stage, "+447700900200", "sms").await?;
-    let mut browser = signed_in(&stage, "ada", "lovelace").await?;
-    let code = code(&stage, "+447700900200", "sms", before).await?;
+async fn trusted(site: String) -> anyhow::Result<String> {
+    let before = place(&site, "+447700900200", "sms").await?;
+    let mut browser = signed_in(&site, "ada", "lovelace").await?;
+    let code = code(&site, "+447700900200", "sms", before).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code), ("trust", "yes")]).await?;
     browser.send("/shop/close", &[]).await?;
@@ -154,40 +154,40 @@ async fn trusted(stage: String) -> anyhow::Result<String> {
     Ok("straight on; after sign-out a code again".to_owned())
 }
 
-async fn by_call(stage: String) -> anyhow::Result<String> {
-    let mut browser = signed_in(&stage, "ada", "lovelace").await?;
+async fn by_call(site: String) -> anyhow::Result<String> {
+    let mut browser = signed_in(&site, "ada", "lovelace").await?;
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    let calls = place(&stage, "+447700900200", "voice").await?;
+    let calls = place(&site, "+447700900200", "voice").await?;
     let path = browser.url.path().to_owned();
     browser.send(&format!("{path}/send"), &[("channel", "voice")]).await?;
-    let code = code(&stage, "+447700900200", "voice", calls).await?;
+    let code = code(&site, "+447700900200", "voice", calls).await?;
     browser.send(&path, &[("code", &code)]).await?;
     ensure!(browser.shows("voice (second)"), "the shop should have a result by voice");
     Ok("signed in, result by voice".to_owned())
 }
 
-async fn fallback(stage: String) -> anyhow::Result<String> {
-    // A text to a number that ends in 0102 comes back.
-    let mut browser = signed_in(&stage, "alan", "turing").await?;
+async fn fallback(site: String) -> anyhow::Result<String> {
+    // The mock carrier reports texts to numbers that end in 0102 as undelivered.
+    let mut browser = signed_in(&site, "alan", "turing").await?;
     browser.send("/shop/settings", &[]).await?;
     browser.open("/settings/phone").await?;
     browser
         .send("/settings/phone", &[("country", "GB"), ("number", "07700 900102"), ("channel", "sms")])
         .await?;
-    let code = code(&stage, "+447700900102", "voice", 0).await?;
+    let code = code(&site, "+447700900102", "voice", 0).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code)]).await?;
     ensure!(!browser.url.path().starts_with("/settings/phone/"), "the code of the call should count");
     Ok("the call brought the same code".to_owned())
 }
 
-async fn locked(stage: String) -> anyhow::Result<String> {
-    let mut browser = set_up(&stage, "grace", "hopper", "07700 900201", "+447700900201").await?;
-    browser.open(&format!("{stage}/shop")).await?;
+async fn locked(site: String) -> anyhow::Result<String> {
+    let mut browser = set_up(&site, "grace", "hopper", "07700 900201", "+447700900201").await?;
+    browser.open(&format!("{site}/shop")).await?;
     browser.send("/shop/sign-out", &[]).await?;
-    let before = place(&stage, "+447700900201", "sms").await?;
+    let before = place(&site, "+447700900201", "sms").await?;
     browser.send("/shop/sign-in", &[("user", "grace"), ("password", "hopper")]).await?;
-    let right = code(&stage, "+447700900201", "sms", before).await?;
+    let right = code(&site, "+447700900201", "sms", before).await?;
     let wrong = if right == "000000" { "000001" } else { "000000" };
     let path = browser.url.path().to_owned();
     for _ in 0..5 {
@@ -197,18 +197,18 @@ async fn locked(stage: String) -> anyhow::Result<String> {
     Ok("no sixth try".to_owned())
 }
 
-/// The text of the first element that is marked so.
+/// Returns the text of the first element with this mark.
 fn marked(browser: &Browser, mark: &str) -> anyhow::Result<String> {
     let after = browser.page.split_once(mark).with_context(|| format!("the page shows no {mark}"))?.1;
     let text = after.split_once('>').map_or("", |(_, text)| text);
-    // The words for screen readers stand before the value.
+    // The label for screen readers comes before the value.
     let text =
         text.split_once("</span>").filter(|_| text.starts_with("<span")).map_or(text, |(_, rest)| rest);
     Ok(text.split('<').next().unwrap_or_default().trim().to_owned())
 }
 
-async fn by_app(stage: String) -> anyhow::Result<String> {
-    let mut browser = signed_in(&stage, "alan", "turing").await?;
+async fn by_app(site: String) -> anyhow::Result<String> {
+    let mut browser = signed_in(&site, "alan", "turing").await?;
     browser.send("/shop/settings", &[]).await?;
     browser.open("/settings/app").await?;
     let app = PhoneApp::new(&browser.url)?;
@@ -220,13 +220,13 @@ async fn by_app(stage: String) -> anyhow::Result<String> {
     browser.send("/settings/recovery-codes", &[]).await?;
     browser.send("/settings/recovery-codes/saved", &[("saved", "yes")]).await?;
     browser.send("/settings/on", &[]).await?;
-    let mut other = signed_in(&stage, "alan", "turing").await?;
+    let mut other = signed_in(&site, "alan", "turing").await?;
     let path = other.url.path().to_owned();
     let number: String = marked(&other, "class=\"number\"")?.chars().filter(char::is_ascii_digit).collect();
     app.approve(&number).await?;
     other.send_to(&path, &format!("{path}/app"), &[]).await?;
     ensure!(other.shows("app (second)"), "the shop should have a result by the app");
-    let mut thief = signed_in(&stage, "alan", "turing").await?;
+    let mut thief = signed_in(&site, "alan", "turing").await?;
     let path = thief.url.path().to_owned();
     app.deny().await?;
     thief.open(&path).await?;
@@ -234,21 +234,21 @@ async fn by_app(stage: String) -> anyhow::Result<String> {
     Ok("a number typed into the app; “It was not me” ends a sign-in".to_owned())
 }
 
-async fn turned_off(stage: String) -> anyhow::Result<String> {
-    let before = place(&stage, "+447700900200", "sms").await?;
-    let mut browser = signed_in(&stage, "ada", "lovelace").await?;
-    let sign_in = code(&stage, "+447700900200", "sms", before).await?;
+async fn turned_off(site: String) -> anyhow::Result<String> {
+    let before = place(&site, "+447700900200", "sms").await?;
+    let mut browser = signed_in(&site, "ada", "lovelace").await?;
+    let sign_in = code(&site, "+447700900200", "sms", before).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &sign_in)]).await?;
     browser.send("/shop/settings", &[]).await?;
-    let before = place(&stage, "+447700900200", "sms").await?;
+    let before = place(&site, "+447700900200", "sms").await?;
     browser.send("/settings/proof", &[]).await?;
-    let fresh = code(&stage, "+447700900200", "sms", before).await?;
+    let fresh = code(&site, "+447700900200", "sms", before).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &fresh)]).await?;
     browser.open("/settings/off").await?;
     browser.send("/settings/off", &[("phones", "erase")]).await?;
-    let back = signed_in(&stage, "ada", "lovelace").await?;
+    let back = signed_in(&site, "ada", "lovelace").await?;
     ensure!(back.shows("The password alone signed you in"), "the password alone should sign in");
     Ok("a fresh proof first; the password alone signs in".to_owned())
 }

@@ -1,10 +1,10 @@
-//! What a challenge's page shows.
+//! The data that a challenge's page shows.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::send::may_prove;
-use super::{Core, FlowError, Locked, Who, lock_challenge};
+use super::{Core, FlowError, Locked, Requester, lock_challenge};
 use crate::account::Account;
 use crate::app_request::AppRequest;
 use crate::challenge::{Challenge, ChallengeState};
@@ -12,64 +12,66 @@ use crate::code::Code;
 use crate::method::{Kind, Method};
 use crate::store::{Dispatch, OutboxRow, Tx, Value, id_time};
 
-/// A challenge, and what its page shows besides.
+/// A challenge, and the data that its page shows.
 #[derive(Debug, Clone)]
-pub struct Look {
-    /// Whose challenge.
+pub struct ChallengeSnapshot {
+    /// The account.
     pub account: Account,
     /// The challenge.
     pub challenge: Challenge,
-    /// The account's methods, removed ones apart.
+    /// The account's methods that are not removed.
     pub methods: Vec<Method>,
-    /// The newest order to otpost for the method that is shown.
+    /// The newest dispatch for the method of the page.
     pub dispatch: Option<Dispatch>,
-    /// How far the newest mail has come, where an e-mail address is shown and has been sent one.
+    /// The state of the newest mail, if the page shows an e-mail address that was sent one.
     pub mail: Option<MailState>,
-    /// What the app was asked, where an app is shown.
+    /// The newest request to the app, if the page shows an app.
     pub request: Option<AppRequest>,
     /// The database's time.
     pub now: Timestamp,
 }
 
-/// How far a mail has come.
+/// The state of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailState {
     /// In our outbox.
     Waiting {
-        /// Since then.
+        /// The time of its creation.
         since: Timestamp,
     },
-    /// The mail server has it.
+    /// The mail server accepted it.
     Sent,
-    /// The mail server refuses it, or there is none.
+    /// The mail server rejected it, or there is none.
     Refused,
 }
 
-impl Look {
-    /// The method that is shown.
+impl ChallengeSnapshot {
+    /// The method of the page.
     pub fn method(&self) -> Option<&Method> {
         self.challenge.method.and_then(|id| self.methods.iter().find(|m| m.id == id))
     }
 
-    /// Whether a method can prove the challenge.
+    /// Returns whether a method can prove the challenge.
     pub fn may_prove(&self, method: &Method, email_second_step: bool) -> bool {
         may_prove(method, &self.challenge, email_second_step)
     }
 }
 
 impl Core {
-    /// Looks at a challenge.
-    pub async fn look(&self, challenge: Uuid, who: &Who) -> Result<Look, FlowError> {
+    /// Reads a challenge for its page.
+    pub async fn challenge_snapshot(
+        &self, challenge: Uuid, who: &Requester,
+    ) -> Result<ChallengeSnapshot, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
-        let look = look_in(&mut tx, locked, challenge).await?;
+        let snapshot = challenge_snapshot_in(&mut tx, locked, challenge).await?;
         tx.commit().await?;
-        Ok(look)
+        Ok(snapshot)
     }
 
-    /// The user or the product gives a challenge up.
-    pub async fn cancel(&self, challenge: Uuid, who: &Who) -> Result<Option<String>, FlowError> {
+    /// Cancels a challenge for the user or the product.
+    pub async fn cancel(&self, challenge: Uuid, who: &Requester) -> Result<Option<String>, FlowError> {
         let mut tx = self.store.begin().await?;
         let (locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
@@ -83,8 +85,10 @@ impl Core {
     }
 }
 
-/// The same, within a transaction that has the locks.
-pub(super) async fn look_in(tx: &mut Tx, locked: Locked, challenge: Challenge) -> Result<Look, FlowError> {
+/// The same in a transaction that holds the locks.
+pub(super) async fn challenge_snapshot_in(
+    tx: &mut Tx, locked: Locked, challenge: Challenge,
+) -> Result<ChallengeSnapshot, FlowError> {
     let dispatch = match challenge.method {
         Some(method) => newest_dispatch(tx, challenge.id, method).await?,
         None => None,
@@ -99,7 +103,7 @@ pub(super) async fn look_in(tx: &mut Tx, locked: Locked, challenge: Challenge) -
         None => None,
     };
     let Locked { account, methods, now } = locked;
-    Ok(Look { account, challenge, methods, dispatch, mail, request, now })
+    Ok(ChallengeSnapshot { account, challenge, methods, dispatch, mail, request, now })
 }
 
 async fn mail_state(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<MailState>, FlowError> {
@@ -114,7 +118,7 @@ async fn mail_state(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option
     Ok(Some(row.map_or(MailState::Sent, |row| MailState::Waiting { since: id_time(row.id) })))
 }
 
-/// The newest request of a challenge to one app.
+/// Returns the newest request of a challenge to one app.
 async fn newest_request(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<Option<AppRequest>, FlowError> {
     let newest = "where challenge = $1 and method = $2 order by id desc limit 1";
     Ok(tx.find::<AppRequest>(newest, &[Value::Uuid(challenge), Value::Uuid(method)]).await?)

@@ -1,4 +1,4 @@
-//! otpost says what became of a dispatch.
+//! Applies otpost's events to dispatches.
 
 use uuid::Uuid;
 
@@ -8,16 +8,16 @@ use crate::clock::after;
 use crate::method::{Channel, Method};
 use crate::store::{Dispatch, DispatchState, Tx, Value};
 
-/// An event of otpost.
+/// An event of a dispatch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
-    /// Our id of the dispatch.
+pub struct DispatchEvent {
+    /// The dispatch.
     pub dispatch: Uuid,
-    /// Orders the events of one dispatch.
+    /// The sequence number, which orders the events of a dispatch.
     pub sequence: i64,
-    /// How far it has come.
+    /// The state of the dispatch.
     pub state: DispatchState,
-    /// The channel that it is about.
+    /// The channel of the event.
     pub channel: Option<Channel>,
     /// otpost's reason.
     pub reason: Option<String>,
@@ -26,69 +26,69 @@ pub struct Heard {
 }
 
 impl Core {
-    /// Writes an event down. Repeats, late ones and those of unknown dispatches change nothing.
-    pub async fn hear(&self, heard: &Heard) -> Result<(), FlowError> {
+    /// Stores an event. Repeated and late events, and events of unknown dispatches, change nothing.
+    pub async fn receive_event(&self, event: &DispatchEvent) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
-        let Some(seen) = tx.get::<Dispatch>(heard.dispatch).await? else { return Ok(()) };
+        let Some(seen) = tx.get::<Dispatch>(event.dispatch).await? else { return Ok(()) };
         let Some(method) = tx.get::<Method>(seen.method).await? else { return Ok(()) };
         let locked = lock_account(&mut tx, method.account).await?;
-        let Some(mut row) = tx.lock::<Dispatch>(heard.dispatch).await? else { return Ok(()) };
-        if heard.sequence <= row.sequence {
+        let Some(mut row) = tx.lock::<Dispatch>(event.dispatch).await? else { return Ok(()) };
+        if event.sequence <= row.sequence {
             return Ok(());
         }
         let now = locked.now;
-        row.sequence = heard.sequence;
-        row.state = heard.state;
-        row.channel = heard.channel.or(row.channel);
-        row.reason.clone_from(&heard.reason);
-        row.retry_at = heard.retry_after_s.map(|s| after(now, std::time::Duration::from_secs(s)));
-        let called = heard.channel == Some(Channel::Voice)
-            && matches!(heard.state, DispatchState::Sent | DispatchState::Delivered);
-        // Superseded, cancelled: a newer dispatch took its place, or nobody waits for it any more.
-        if called || matches!(heard.state, DispatchState::Superseded | DispatchState::Cancelled) {
+        row.sequence = event.sequence;
+        row.state = event.state;
+        row.channel = event.channel.or(row.channel);
+        row.reason.clone_from(&event.reason);
+        row.retry_at = event.retry_after_s.map(|s| after(now, std::time::Duration::from_secs(s)));
+        let called = event.channel == Some(Channel::Voice)
+            && matches!(event.state, DispatchState::Sent | DispatchState::Delivered);
+        // Superseded or cancelled: a newer dispatch replaced it, or it is not needed any more.
+        if called || matches!(event.state, DispatchState::Superseded | DispatchState::Cancelled) {
             row.call_due_at = None;
         }
         tx.update(&row).await?;
         if called && let Some(id) = row.challenge.filter(|_| row.first_channel != Channel::Voice) {
-            follow_call(&mut tx, id, row.method).await?;
+            record_call(&mut tx, id, row.method).await?;
         }
         if let Some(method) = locked.method(row.method) {
-            self.learn(&mut tx, &locked, method, &row).await?;
+            self.update_method(&mut tx, &locked, method, &row).await?;
         }
         tx.commit().await?;
-        self.metrics.heard(heard);
+        self.metrics.count_dispatch_event(event);
         let ended_without_call = row.state.is_final() && row.channel != Some(Channel::Voice);
         if row.call_due_at.is_some() && ended_without_call {
-            self.call_anew(row.id).await?;
+            self.place_call_again(row.id).await?;
         }
         Ok(())
     }
 
-    /// What a carrier says of a number holds for later codes too.
-    async fn learn(
+    /// Stores what a carrier reports about a number, for later codes.
+    async fn update_method(
         &self, tx: &mut Tx, locked: &Locked, method: &Method, row: &Dispatch,
     ) -> Result<(), FlowError> {
         let mut method = method.clone();
-        // A call that does not go through says nothing of a phone that takes texts.
-        let speaks_of_phone = row.channel != Some(Channel::Voice) || method.no_texts;
+        // A failed call says nothing about a phone that receives texts.
+        let concerns_phone = row.channel != Some(Channel::Voice) || method.no_texts;
         match row.reason.as_deref() {
             Some("landline") if !method.no_texts => {
                 method.no_texts = true;
                 tx.update(&method).await?;
             }
-            Some(reason @ ("opted_out" | "invalid_number")) if speaks_of_phone && method.is_active() => {
+            Some(reason @ ("opted_out" | "invalid_number")) if concerns_phone && method.is_active() => {
                 method.pause(reason);
                 tx.update(&method).await?;
-                self.tell_pause(tx, locked, method.id, reason).await?;
+                self.notify_pause(tx, locked, method.id, reason).await?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// The relay could not publish a dispatch before its code expired. If otpost has it all the same, its next event
-    /// says so.
-    pub async fn given_up(&self, dispatch: Uuid) -> Result<(), FlowError> {
+    /// Marks a dispatch as expired that the relay could not publish in time. If otpost did receive it, its next event
+    /// corrects the state.
+    pub async fn dispatch_expired(&self, dispatch: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         if let Some(mut row) =
             tx.lock::<Dispatch>(dispatch).await?.filter(|d| d.state == DispatchState::Waiting)
@@ -101,7 +101,7 @@ impl Core {
         Ok(())
     }
 
-    /// The mail server has a mail. The one before it may have been refused.
+    /// Clears the mark of an earlier rejected mail, after the mail server accepted one.
     pub async fn mail_sent(&self, group: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let sql = "update code set undelivered = false where group_id = $1 and undelivered";
@@ -109,15 +109,15 @@ impl Core {
         Ok(tx.commit().await?)
     }
 
-    /// The mail server refused the mail with a code, there is no mail server, or it was away until the code expired.
+    /// Marks codes as not delivered: the mail was rejected or expired, or there is no mail server.
     pub async fn mail_refused(&self, group: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         tx.execute("update code set undelivered = true where group_id = $1", &[Value::Uuid(group)]).await?;
         Ok(tx.commit().await?)
     }
 
-    /// otpost has confirmed a dispatch.
-    pub async fn confirmed(&self, dispatch: Uuid) -> Result<(), FlowError> {
+    /// Stores that otpost accepted a dispatch.
+    pub async fn dispatch_confirmed(&self, dispatch: Uuid) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         if let Some(mut row) = tx.lock::<Dispatch>(dispatch).await? {
             let now = tx.now().await?;
@@ -132,9 +132,9 @@ impl Core {
     }
 }
 
-/// A call has taken the text's place: the page of the challenge and its result speak of a call from now on. The caller has
-/// locked the account.
-async fn follow_call(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<(), FlowError> {
+/// Changes a challenge's channel to voice after a call replaced the text. Page and result use it. The caller has locked the
+/// account.
+async fn record_call(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<(), FlowError> {
     if let Some(mut challenge) = tx.lock::<Challenge>(challenge).await?
         && challenge.state.is_live()
         && challenge.method == Some(method)

@@ -1,10 +1,10 @@
-//! An entry is right: what a proof changes.
+//! Applies the effects of a right entry.
 
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::hold;
-use super::enter::{Entered, Entry, Match, Who, ended};
+use super::counting::lock_subject;
+use super::enter::{Entered, Entry, Match, Requester, ended};
 use super::enter_recovery::SlowHashes;
 use super::events::Notice;
 use super::{Core, FlowError, Locked, Visit};
@@ -14,11 +14,11 @@ use crate::device::TrustKind;
 use crate::method::{Kind, Method, MethodState, WRONG_CODES};
 use crate::store::{Session, Tx, Value};
 
-/// A device whose product gave it no label.
-const NAMELESS: &str = "Device";
+/// The label of a device that the product did not name.
+const DEFAULT_DEVICE_LABEL: &str = "Device";
 
 impl Core {
-    /// A method that wrong codes paused is usable again after a proof by another one. What a carrier or a stop page paused is
+    /// Resumes methods that wrong codes paused, after a proof by another method. Pauses by a carrier or a stop page stay.
     /// not.
     async fn resume_methods(
         &self, tx: &mut Tx, locked: &mut Locked, purpose: Purpose, proved: Uuid,
@@ -36,8 +36,8 @@ impl Core {
         Ok(())
     }
 
-    /// A paused method has proved itself: it is written down, and told to the others while two-step verification is on.
-    async fn tell_resumed(
+    /// Writes the event of a resumed method. Sends a notice to the others while two-step verification is on.
+    async fn notify_resumed(
         &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
     ) -> Result<(), FlowError> {
         let Locked { account, methods, now } = locked;
@@ -51,8 +51,8 @@ impl Core {
         Ok(())
     }
 
-    /// Whether as many other accounts as may have a phone's number have it by now. Asked again when its first code is typed:
-    /// until then it did not count.
+    /// Returns whether the maximum number of other accounts has a phone's number. Checked again at the first code, because
+    /// a pending phone does not count.
     pub(super) async fn is_shared(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: Uuid,
     ) -> Result<bool, FlowError> {
@@ -61,12 +61,12 @@ impl Core {
         let Some(hash) = new.filter(|m| m.kind == Kind::Phone).and_then(|m| m.target_hash.as_deref()) else {
             return Ok(false);
         };
-        hold(tx, &self.keys, "accounts_per_number", hash, locked.now).await?;
+        lock_subject(tx, &self.keys, "accounts_per_number", hash, locked.now).await?;
         self.has_too_many_accounts(tx, hash, locked.account.id).await
     }
 
     /// Ends the enrolment of a number that too many accounts have.
-    pub(super) async fn give_up(
+    pub(super) async fn cancel_shared_enrolment(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, method: Uuid,
     ) -> Result<Entered, FlowError> {
         challenge.end(ChallengeState::Cancelled, locked.now);
@@ -76,9 +76,9 @@ impl Core {
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that a proof changes")]
-    pub(super) async fn right(
+    pub(super) async fn accept_entry(
         &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, found: &Match, entry: &Entry,
-        who: &Who, codes: &[Code], slow: Option<SlowHashes>,
+        who: &Requester, codes: &[Code], slow: Option<SlowHashes>,
     ) -> Result<Entered, FlowError> {
         let now = locked.now;
         locked.account.count_right();
@@ -103,7 +103,7 @@ impl Core {
             let data = json!({"challenge": challenge.id});
             self.event(tx, &locked.account, "recovery.used", "user", data, now).await?;
             self.notify(tx, &locked.account, &locked.methods, "recovery_used", now).await?;
-            // A code from support is of another kind: no set of recovery codes has lost one.
+            // A code from support does not use up a recovery code.
             if locked.method(found.method).is_some_and(|m| m.kind == Kind::Recovery) {
                 new_recovery_code = Some(self.replace_recovery_code(tx, locked, slow).await?);
             }
@@ -115,18 +115,18 @@ impl Core {
         };
         let mut cookie = None;
         let kind = match challenge.purpose {
-            // The app is no browser: the page that goes on gives the cookie.
-            _ if matches!(who, Who::App) => None,
+            // The app is not a browser. The browser gets its cookie on the page that continues.
+            _ if matches!(who, Requester::App) => None,
             Purpose::NewDevice => Some(TrustKind::Recognised),
             Purpose::SignIn if entry.trust => Some(TrustKind::Trusted),
             _ => None,
         };
         if let Some(kind) = kind {
             let visit = match who {
-                Who::Browser(visit) => visit.clone(),
-                Who::Product(_) | Who::App => Visit {
+                Requester::Browser(visit) => visit.clone(),
+                Requester::Product(_) | Requester::App => Visit {
                     device: entry.device_token.clone(),
-                    agent: challenge.agent.clone().unwrap_or_else(|| NAMELESS.to_owned()),
+                    agent: challenge.agent.clone().unwrap_or_else(|| DEFAULT_DEVICE_LABEL.to_owned()),
                     ..Visit::default()
                 },
             };
@@ -135,20 +135,20 @@ impl Core {
             cookie = Some(given);
         }
         self.verify(challenge, found.proof, acr, now);
-        if let Who::Product(_) = who {
-            // The back end gets the result at once; a browser that has the challenge open gets no ticket.
+        if let Requester::Product(_) = who {
+            // The back end gets the result at once, so a browser with the open challenge gets no ticket.
             challenge.ticket_hash = None;
         }
         let may_ask = locked.methods.iter().any(|m| m.is_active() && m.kind == Kind::Phone);
         if found.proof == Proof::Recovery && new_recovery_code.is_none() && !may_ask {
-            // No page comes between: nothing keeps the user from going on.
+            // Over the API there is no page in between, so the ticket's life starts now.
             challenge.ticket_until = Some(crate::clock::after(now, crate::challenge::TICKET_LIFE));
         }
-        let actor = if matches!(who, Who::Product(_)) { "product" } else { "user" };
+        let actor = if matches!(who, Requester::Product(_)) { "product" } else { "user" };
         if challenge.purpose == Purpose::Enrol && newly {
             self.enrolled(tx, locked, found.method, actor).await?;
         } else if challenge.purpose == Purpose::Enrol && resumed {
-            self.tell_resumed(tx, locked, found.method, actor).await?;
+            self.notify_resumed(tx, locked, found.method, actor).await?;
         } else {
             let mut data = json!({"challenge": challenge.id, "method": found.proof.to_string()});
             if found.other_network {
@@ -158,7 +158,7 @@ impl Core {
             self.end_support_cases(tx, locked, now).await?;
             self.resume_methods(tx, locked, challenge.purpose, found.method).await?;
         }
-        // A new method proves nothing to an account that is on: it was added behind a proof.
+        // A new method is no proof for an account that is on: adding it needed a proof.
         let proves = challenge.purpose != Purpose::Enrol || !locked.account.is_on();
         if let Some(session) = challenge.session.filter(|_| proves)
             && let Some(mut session) = tx.lock::<Session>(session).await?

@@ -1,19 +1,19 @@
-//! From rows to what the views show.
+//! Converts rows to the values of the views.
 
 use crate::challenge::Purpose;
 use crate::clock::{after, seconds_until};
 use crate::config::Config;
-use crate::flow::{Look, MailState};
+use crate::flow::{ChallengeSnapshot, MailState};
 use crate::method::{Channel, Kind, Method};
 use crate::store::DispatchState;
 
 use super::view::sign_in::{Delivery, Offer, Sends, Trust};
 use super::view::{MethodKind, Proof};
 
-/// After this time the page offers other ways for a job that was not published.
-const SLOW: std::time::Duration = std::time::Duration::from_secs(5);
+/// Time after which the page offers other methods if a job was not published.
+const SLOW_PUBLISH_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// The view's word for a kind.
+/// Converts the kind of a method.
 pub(super) fn kind(kind: Kind) -> MethodKind {
     match kind {
         Kind::Phone => MethodKind::Phone,
@@ -24,10 +24,10 @@ pub(super) fn kind(kind: Kind) -> MethodKind {
     }
 }
 
-/// How the method that is shown proves itself.
-pub(super) fn proof(look: &Look) -> Proof {
-    match look.method().map(|m| m.kind) {
-        Some(Kind::Phone) if look.challenge.channel == Some(Channel::Voice) => Proof::Voice,
+/// Returns the kind of proof of the page's method.
+pub(super) fn proof(snapshot: &ChallengeSnapshot) -> Proof {
+    match snapshot.method().map(|m| m.kind) {
+        Some(Kind::Phone) if snapshot.challenge.channel == Some(Channel::Voice) => Proof::Voice,
         Some(Kind::Phone) => Proof::Sms,
         Some(Kind::Email) => Proof::Email,
         Some(Kind::Recovery) => Proof::Recovery,
@@ -36,14 +36,16 @@ pub(super) fn proof(look: &Look) -> Proof {
     }
 }
 
-/// What became of the last code.
-pub(super) fn delivery(look: &Look) -> Option<Delivery> {
-    let method = look.method()?;
+/// Returns the state of the last code.
+pub(super) fn delivery(snapshot: &ChallengeSnapshot) -> Option<Delivery> {
+    let method = snapshot.method()?;
     match method.kind {
         Kind::Email => {
-            return Some(match look.mail {
+            return Some(match snapshot.mail {
                 None => Delivery::NotSent,
-                Some(MailState::Waiting { since }) if after(since, SLOW) < look.now => Delivery::Slow,
+                Some(MailState::Waiting { since }) if after(since, SLOW_PUBLISH_AFTER) < snapshot.now => {
+                    Delivery::Slow
+                }
                 Some(MailState::Waiting { .. }) => Delivery::Sending,
                 Some(MailState::Sent) => Delivery::OnItsWay,
                 Some(MailState::Refused) => Delivery::Failed,
@@ -52,18 +54,22 @@ pub(super) fn delivery(look: &Look) -> Option<Delivery> {
         Kind::Phone => {}
         _ => return None,
     }
-    let Some(dispatch) = &look.dispatch else {
+    let Some(dispatch) = &snapshot.dispatch else {
         return Some(Delivery::NotSent);
     };
     let wants_call = dispatch.call_due_at.is_some();
     Some(match dispatch.state {
-        DispatchState::Waiting if after(dispatch.issued_at, SLOW) < look.now => Delivery::Slow,
+        DispatchState::Waiting if after(dispatch.issued_at, SLOW_PUBLISH_AFTER) < snapshot.now => {
+            Delivery::Slow
+        }
         DispatchState::Waiting | DispatchState::Queued | DispatchState::Sending => Delivery::Sending,
         _ if wants_call => Delivery::Sending,
         DispatchState::Sent => Delivery::OnItsWay,
         DispatchState::Delivered => Delivery::Delivered,
         DispatchState::Refused => Delivery::Refused,
-        DispatchState::Limited => Delivery::Limited(dispatch.retry_at.map(|at| seconds_until(look.now, at))),
+        DispatchState::Limited => {
+            Delivery::Limited(dispatch.retry_at.map(|at| seconds_until(snapshot.now, at)))
+        }
         DispatchState::Expired => Delivery::Expired,
         DispatchState::Superseded | DispatchState::Cancelled => return None,
         DispatchState::Undelivered | DispatchState::Failed | DispatchState::Unconfirmed => {
@@ -76,21 +82,24 @@ pub(super) fn delivery(look: &Look) -> Option<Delivery> {
     })
 }
 
-/// What the page offers to send.
-pub(super) fn sends(look: &Look, config: &Config) -> Sends {
-    let Some(method) = look.method().filter(|m| matches!(m.kind, Kind::Phone | Kind::Email)) else {
+/// Returns the send buttons of the page.
+pub(super) fn sends(snapshot: &ChallengeSnapshot, config: &Config) -> Sends {
+    let Some(method) = snapshot.method().filter(|m| matches!(m.kind, Kind::Phone | Kind::Email)) else {
         return Sends::NONE;
     };
     let limits = &config.limits;
-    let wait =
-        look.challenge.next_send_at.filter(|at| *at > look.now).map_or(0, |at| seconds_until(look.now, at));
+    let wait = snapshot
+        .challenge
+        .next_send_at
+        .filter(|at| *at > snapshot.now)
+        .map_or(0, |at| seconds_until(snapshot.now, at));
     let offer = |possible: bool| match possible {
         false => Offer::Hidden,
-        true if look.challenge.sends >= limits.sends_per_challenge => Offer::UsedUp,
+        true if snapshot.challenge.sends >= limits.sends_per_challenge => Offer::UsedUp,
         true => Offer::after(wait),
     };
-    let by_call = look.challenge.channel == Some(Channel::Voice);
-    let calls_left = look.challenge.calls < limits.calls_per_challenge;
+    let by_call = snapshot.challenge.channel == Some(Channel::Voice);
+    let calls_left = snapshot.challenge.calls < limits.calls_per_challenge;
     let phone = method.kind == Kind::Phone;
     Sends {
         again: if by_call && !calls_left { Offer::UsedUp } else { offer(true) },
@@ -99,7 +108,7 @@ pub(super) fn sends(look: &Look, config: &Config) -> Sends {
     }
 }
 
-/// The box that trusts the device.
+/// Returns the box "Trust this device".
 pub(super) fn trust(purpose: Purpose, config: &Config) -> Trust {
     if purpose != Purpose::SignIn {
         return Trust::Hidden;
@@ -107,7 +116,7 @@ pub(super) fn trust(purpose: Purpose, config: &Config) -> Trust {
     trust_life(config)
 }
 
-/// The words beside that box.
+/// Returns the label of that box.
 pub(super) fn trust_life(config: &Config) -> Trust {
     match config.trust.life.0 {
         Some(life) => Trust::Days(life.as_secs().div_ceil(86400) as u32),
@@ -115,7 +124,7 @@ pub(super) fn trust_life(config: &Config) -> Trust {
     }
 }
 
-/// What a page may show of a method.
+/// Returns the masked target of a method.
 pub(super) fn hint(method: &Method) -> String {
     match method.kind {
         Kind::Totp => method.label.clone().unwrap_or_default(),
