@@ -58,7 +58,7 @@ pub(crate) fn random_characters(count: usize) -> Zeroizing<String> {
 pub fn random_salt() -> String {
     let mut bytes = [0; SALT_BYTES];
     getrandom::fill(&mut bytes).expect("the operating system has randomness");
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    hex::encode(bytes)
 }
 
 /// Returns the canonical form of a code: upper case, no dashes, `O` as `0`, `I` and `L` as `1`. `None` if it is not a code.

@@ -141,13 +141,8 @@ impl Root {
             return Err(BadRoot::Name);
         }
         let hex = hex.trim();
-        if hex.len() != 64 || !hex.is_ascii() {
-            return Err(BadRoot::Length);
-        }
         let mut bytes = Zeroizing::new([0; 32]);
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).map_err(|_| BadRoot::Length)?;
-        }
+        hex::decode_to_slice(hex, &mut *bytes).map_err(|_| BadRoot::Length)?;
         Ok(Self { kid: kid.to_owned(), bytes })
     }
 
@@ -158,7 +153,7 @@ impl Root {
 
     /// 64 hexadecimal digits, for a key file.
     pub fn to_hex(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.bytes.iter().fold(String::with_capacity(64), |hex, b| hex + &format!("{b:02x}")))
+        Zeroizing::new(hex::encode(*self.bytes))
     }
 
     fn derive(&self, label: &str) -> Zeroizing<[u8; 32]> {

@@ -37,7 +37,7 @@ pub struct NewKey {
 impl NewKey {
     /// Creates a key.
     pub fn make(keys: &Keys, product: &str, scopes: &[Scope]) -> Self {
-        let id = random_bytes::<6>().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let id = hex::encode(random_bytes::<6>());
         let text = format!("ts_{id}_{}", random_token());
         let scopes = scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let row = ApiKey {

@@ -28,13 +28,8 @@ impl TenantKey {
     pub fn read(text: &str) -> Result<Self, BadConfig> {
         let bad = || BadConfig("otpost.tenant_key is what `otpost keys tenant` prints".to_owned());
         let (kid, hex) = text.trim().split_once('.').ok_or_else(bad)?;
-        if hex.len() != 64 || !hex.is_ascii() {
-            return Err(bad());
-        }
         let mut key = Zeroizing::new([0; 32]);
-        for (i, byte) in key.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).map_err(|_| bad())?;
-        }
+        hex::decode_to_slice(hex, &mut *key).map_err(|_| bad())?;
         Ok(Self { kid: kid.to_owned(), key })
     }
 
