@@ -1,5 +1,5 @@
-//! Whatever users, thieves and clocks do in whatever order: no code is accepted twice, a challenge takes five wrong codes
-//! at most, and nobody is verified without a proof. On `SQLite`, against a model of what the test itself has seen go out.
+//! Random sequences of actions of users, attackers and clocks. Invariants: no code is accepted twice, a challenge takes at
+//! most five wrong codes, and no user is verified without a proof. On `SQLite`, against a model of the sent codes.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use support::user::{Authenticator, CreatedChallenge, User, last_part, ticket};
 use support::world::{Backend, World};
 
-/// What somebody does. A number picks one of the challenges, codes or browsers that there are by then.
+/// An action. A number selects one of the existing challenges, codes or browsers.
 #[derive(Debug, Clone)]
 enum Action {
     Ask,
@@ -30,7 +30,7 @@ enum Action {
         browser: usize,
         call: bool,
     },
-    /// A code that went out, for whichever challenge it was.
+    /// Enters a sent code, of any challenge.
     Code {
         challenge: usize,
         browser: usize,
@@ -67,7 +67,7 @@ enum Action {
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
-    // Few challenges and browsers, so that deeds meet.
+    // Few challenges and browsers, so that actions collide.
     let (challenge, browser) = (|| 0..6usize, || prop_oneof![4 => Just(0usize), 1 => Just(1usize)]);
     let action = prop_oneof![
         3 => Just(Action::Ask),
@@ -90,14 +90,14 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     prop::collection::vec(action, 1..60)
 }
 
-/// A code that went out.
+/// A sent code.
 struct Sent {
     challenge: Uuid,
     dispatch: Uuid,
     digits: String,
 }
 
-/// The user, a thief who has the password, and what the test has seen.
+/// The user, an attacker with the password, and the model.
 struct Play {
     world: World,
     browsers: [User; 2],
@@ -288,7 +288,7 @@ impl Play {
         wrong
     }
 
-    /// What the rows say at the end is what the test has seen.
+    /// Compares the final rows with the model.
     async fn check(&self) {
         let known: Vec<Uuid> = self.asked.iter().map(|a| a.id).collect();
         for row in self.world.rows::<Challenge>("", &[]).await.iter().filter(|c| known.contains(&c.id)) {

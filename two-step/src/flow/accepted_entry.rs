@@ -19,7 +19,6 @@ const DEFAULT_DEVICE_LABEL: &str = "Device";
 
 impl Core {
     /// Resumes methods that wrong codes paused, after a proof by another method. Pauses by a carrier or a stop page stay.
-    /// not.
     async fn resume_methods(
         &self, tx: &mut Tx, locked: &mut Locked, purpose: Purpose, proved: Uuid,
     ) -> Result<(), FlowError> {

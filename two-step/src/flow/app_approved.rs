@@ -36,7 +36,6 @@ impl Core {
     }
 
     /// Trusts or recognises the browser of an approved challenge. Returns its cookie, also when the answer is repeated.
-    /// lost.
     async fn trust_approved(
         &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, visit: &Visit, trust: bool,
     ) -> Result<Option<String>, FlowError> {

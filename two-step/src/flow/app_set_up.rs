@@ -204,7 +204,7 @@ impl Core {
         Ok(registered.ok_or(RegisterRefused::Code))
     }
 
-    /// Stores the app's key in the set-up. Returns `None` if the code is not valid.
+    /// Stores the app's key in its set-up, and returns the six digits. Returns `None` if the code is not valid.
     async fn take_set_up(
         &self, tx: &mut Tx, claim: &Claim, new: &NewAppKey,
     ) -> Result<Option<Registered>, FlowError> {
@@ -234,7 +234,7 @@ impl Core {
             }
             key.set_public(&new.public);
             (key.setup_name, key.setup_sealed) = (None, None);
-            // The six digits live as long as the code would have, with a minimum for a code that was typed late.
+            // The six digits get a full set-up life from now, but end with the enrolment.
             key.setup_until = after(now, SET_UP_LIFE).min(challenge.expires_at);
             key.seen_at = Some(now);
             tx.update(&key).await?;

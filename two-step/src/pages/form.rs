@@ -20,7 +20,7 @@ pub(super) struct Form(HashMap<String, String>);
 
 impl Form {
     /// Reads a form of a challenge or a session. Its CSRF value must match this browser and the subject, and its
-    /// `Origin` is ours.
+    /// `Origin` must be ours.
     pub(super) async fn read(
         pages: &Pages, visitor: &Visitor, headers: &HeaderMap, body: Body, subject: Uuid,
     ) -> Result<Self, PageError> {

@@ -1,4 +1,4 @@
-//! Pushes wake an app: against a push service of the tests' own, which checks what the standards say.
+//! Pushes that wake an app, against a push service of the test that checks the standards.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -15,10 +15,10 @@ use two_step::store::OutboxKind;
 use crate::support::app::PhoneApp;
 use crate::support::world::{Backend, World};
 
-/// What a push service was sent.
+/// The requests that a push service received.
 type ReceivedPushes = Arc<Mutex<Vec<(reqwest::header::HeaderMap, Vec<u8>)>>>;
 
-/// A push service of this test's own, as RFC 8030 and 8292 describe one. It answers with a status.
+/// A push service as in RFC 8030 and 8292. It answers with this status.
 async fn push_service(status: u16) -> (String, ReceivedPushes) {
     let received = ReceivedPushes::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -71,7 +71,7 @@ async fn a_push_is_what_the_standards_say_and_an_ended_subscription_is_told() {
     }
 }
 
-/// The claims of a VAPID token, as `PyJWT` reads them with the key beside it.
+/// Returns the claims of a VAPID token. `PyJWT` verifies it with the key in the header.
 fn pyjwt(token: &str, key: &str, audience: &str) -> Json {
     let program = "import base64, json, sys, jwt\n\
         from cryptography.hazmat.primitives.asymmetric import ec\n\
@@ -86,7 +86,7 @@ fn pyjwt(token: &str, key: &str, audience: &str) -> Json {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The relay of a store. No carrier listens there: pushes go their own way.
+/// Returns a relay for a store. Its carrier is not used, because pushes do not pass it.
 fn relay(world: &World) -> Relay {
     Relay {
         core: Arc::clone(&world.core),
@@ -98,8 +98,8 @@ fn relay(world: &World) -> Relay {
     }
 }
 
-/// A sign-in asks an app whose pushes go to a service that answers with a status. Returns how many pushes came, and whether the
-/// subscription is kept.
+/// Signs in with an app whose push service answers with a status. Returns the number of pushes, and whether the endpoint is
+/// still stored.
 async fn pushed(status: u16, is_listed: bool) -> (usize, bool) {
     let (place, received) = push_service(status).await;
     let world = World::new(Backend::Sqlite).await;

@@ -1,11 +1,11 @@
-//! What operators are told.
+//! Metrics and health.
 
 use serde_json::{Value, json};
 use two_step::flow::Core;
 
 use crate::server::Server;
 
-/// Serves the ops listener, and asks it.
+/// Serves the ops listener, and requests a path.
 async fn ask(core: &std::sync::Arc<Core>, path: &str, token: Option<&str>) -> (u16, String) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}{path}", listener.local_addr().unwrap());

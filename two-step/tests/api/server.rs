@@ -1,4 +1,4 @@
-//! The API of a store of a test's own, served on loopback.
+//! Serves the API of a test's store on loopback.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::support::world::{Backend, World};
 pub(crate) const ALL_SCOPES: [Scope; 5] =
     [Scope::Challenge, Scope::Manage, Scope::Read, Scope::Support, Scope::SupportApprove];
 
-/// A served API, and a key that may do everything.
+/// A served API, and a key with all scopes.
 pub(crate) struct Server {
     pub(crate) world: World,
     pub(crate) address: SocketAddr,
@@ -45,7 +45,7 @@ impl Server {
         server
     }
 
-    /// Makes a key.
+    /// Creates a key.
     pub(crate) async fn key(&self, product: &str, scopes: &[Scope]) -> String {
         let key = NewKey::make(&self.world.core.keys, product, scopes);
         let mut tx = self.world.core.store.begin().await.unwrap();
@@ -54,20 +54,20 @@ impl Server {
         key.text
     }
 
-    /// A request with the key that may do everything.
+    /// Sends a request with the key of all scopes.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.send(Some(&self.key), &[], method, path, body).await
     }
 
-    /// A request that must succeed with a status.
+    /// Sends a request that must succeed with a status.
     pub(crate) async fn must(&self, status: u16, method: &str, path: &str, body: &Value) -> Value {
         let answer = self.ask(method, path, body).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
         answer.body
     }
 
-    /// A request with an idempotency key.
+    /// Sends a request with an idempotency key.
     pub(crate) async fn once(&self, key: &str, path: &str, body: &Value) -> Answer {
         self.send(Some(&self.key), &[("Idempotency-Key", key)], "POST", path, body.to_string()).await
     }
@@ -124,7 +124,7 @@ impl Server {
         created["id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Proves that the user is there, as a product does before a change. Returns the result's `jti`.
+    /// Gives a proof for `confirm`, as a product does before a change. Returns the result's `jti`.
     pub(crate) async fn proof(&self, user: &str, method: Uuid) -> String {
         let challenge = self.challenge(&json!({"user": user, "purpose": "confirm"})).await;
         let path = format!("/v1/challenges/{challenge}");

@@ -1,4 +1,4 @@
-//! What an app is asked, and its answers.
+//! Requests to an app, and its answers.
 
 use std::sync::Arc;
 use std::time::Duration;

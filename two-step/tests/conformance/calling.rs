@@ -17,7 +17,7 @@ fn event(dispatch: Uuid, sequence: i64, state: DispatchState, channel: Channel) 
     DispatchEvent { dispatch, sequence, state, channel: Some(channel), reason: None, retry_after_s: None }
 }
 
-/// A user who has waited for a text, and its dispatch.
+/// Returns a user who waits for a text, and its dispatch.
 async fn waiting(world: &World) -> (User, Uuid, Uuid) {
     let (user, _) = User::with_phone(world, "u1", 1).await;
     let challenge = user.start().await;

@@ -1,5 +1,5 @@
-//! The database's clock steps by ten minutes. A second process on the same rows stands for the clock before a step forward,
-//! or after a step then.
+//! The database's clock is set by ten minutes. A second process on the same rows has the clock before a step ahead,
+//! or after a step back.
 
 use two_step::challenge::SendRefused;
 use two_step::flow::{Entered, Redeemed};

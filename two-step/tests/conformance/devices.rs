@@ -1,4 +1,4 @@
-//! Devices that are trusted.
+//! Trusted devices.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::on_both;
 use crate::support::user::{User, ticket};
 use crate::support::world::{Backend, World};
 
-/// A user whose browser is trusted.
+/// Returns a user whose browser is trusted.
 async fn trusted(world: &World) -> User {
     let (mut user, _) = User::with_phone(world, "u1", 1).await;
     let challenge = user.start().await;
@@ -22,7 +22,7 @@ async fn trusted(world: &World) -> User {
     user
 }
 
-/// Two users of one browser, which both accounts trust.
+/// Returns two users of one browser, which both accounts trust.
 async fn trusted_for_two(world: &World) -> (User, User) {
     let one = trusted(world).await;
     let (mut two, _) = User::with_phone(world, "u2", 2).await;
@@ -33,7 +33,7 @@ async fn trusted_for_two(world: &World) -> (User, User) {
     (one, two)
 }
 
-/// Signs in with the browser's cookie. Returns whether that was enough, and keeps the new cookie.
+/// Signs in with the browser's cookie. Returns whether that was enough, and stores the new cookie.
 async fn skips(user: &mut User) -> bool {
     let asked = user.ask().await;
     let (claimed, cookie) = user.claim(&asked).await;

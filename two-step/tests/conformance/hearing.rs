@@ -1,4 +1,4 @@
-//! What otpost says of a dispatch.
+//! Events of dispatches from otpost.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! What the store and the flows promise, one suite on both databases. Each test has a store of its own, and moves its
-//! clock.
+//! Tests of the store and the flows, on both databases. Each test has its own store, and sets its clock.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../support/mod.rs"]

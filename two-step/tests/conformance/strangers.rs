@@ -1,4 +1,4 @@
-//! Somebody who knows the password, or sits at another browser, and is not the user.
+//! Attackers who know the password or use another browser.
 
 use two_step::challenge::{ChallengeState, SendRefused};
 use two_step::flow::{

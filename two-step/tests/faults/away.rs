@@ -1,4 +1,4 @@
-//! What two-step needs goes away and comes back: the broker, otpost, the database, the mail server.
+//! Faults of the services that two-step needs: the broker, otpost, the database, the mail server.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::site::{Site, Way};
 use crate::user::{User, none_of};
 use crate::wait;
 
-/// How long a server is away.
-const AWAY: Duration = Duration::from_secs(7);
-/// Codes that waited go out within this time after the server is back.
-const BACK: Duration = Duration::from_secs(20);
+/// Minimum duration of an outage.
+const OUTAGE: Duration = Duration::from_secs(7);
+/// Maximum time after an outage until waiting codes arrive.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How a server is away.
+/// The kind of outage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trouble {
     /// Connections are refused.
@@ -31,7 +31,7 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// Keeps a server away while something is done, and for some seconds at least.
+    /// Keeps a server unreachable during an action, and for a minimum time.
     pub(crate) async fn during<T>(self, site: &Site, relay: &Relay, work: impl Future<Output = T>) -> T {
         site.journal.fault();
         match self {
@@ -51,7 +51,7 @@ impl Trouble {
                 }
             }
         };
-        let both = async { tokio::join!(work, tokio::time::sleep(AWAY)).0 };
+        let both = async { tokio::join!(work, tokio::time::sleep(OUTAGE)).0 };
         let done = tokio::select! {
             done = both => done,
             () = resetting => unreachable!("it goes on for ever"),
@@ -62,10 +62,10 @@ impl Trouble {
     }
 }
 
-/// Asks for a code for each user, and looks at what is said of it meanwhile.
+/// Requests a code for each user, and checks the reported delivery meanwhile.
 async fn ask_all(site: &Site, users: &[User], expected: &[&str]) -> Vec<(Uuid, usize)> {
     let asked = join_all(users.iter().map(|user| user.ask_for_code(site))).await;
-    let end = Instant::now() + AWAY;
+    let end = Instant::now() + OUTAGE;
     let looked = async {
         for (challenge, _) in asked.iter().cycle() {
             let delivery = site.backend.show(*challenge).await.body["delivery"].as_str().map(str::to_owned);
@@ -77,13 +77,13 @@ async fn ask_all(site: &Site, users: &[User], expected: &[&str]) -> Vec<(Uuid, u
     asked
 }
 
-/// Codes that were asked for arrive, once each, and sign in.
+/// Checks that the requested codes arrive, once each, and sign in.
 async fn all_sign_in(site: &Site, users: &[User], asked: &[(Uuid, usize)]) {
     let back = Instant::now();
     let each = users.iter().zip(asked).map(async |(user, (challenge, before))| {
         let code = site.phones.code_after(&user.number, *before).await;
         let waited = back.elapsed();
-        assert!(waited < BACK, "the code came {waited:?} after the server");
+        assert!(waited < RECOVERY_TIMEOUT, "the code came {waited:?} after the server");
         assert_eq!(site.backend.verify(*challenge, &code, true).await, ObservedResult::Verified);
         waited
     });
@@ -102,7 +102,7 @@ async fn the_way_is_away(way: Way, trouble: Trouble) {
         Way::Amqp => &site.links.broker,
         Way::Http => &site.links.otpost,
     };
-    // Between two resets a job may slip through.
+    // A job may pass between two resets.
     let expected: &[&str] = match trouble {
         Trouble::Reset => &["waiting", "queued", "sending", "sent", "delivered"],
         Trouble::Refused | Trouble::Hanging => &["waiting"],
@@ -156,7 +156,7 @@ async fn while_otpost_is_dead_the_queue_holds_codes() {
     checker::check(&site).await;
 }
 
-/// otpost has no queue for jobs: the broker returns them, and they wait.
+/// otpost has no queue for jobs. The broker returns them, and they wait.
 ///
 /// Seen to fail: without `mandatory` (the job is gone, and its order is `queued`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,7 +172,7 @@ async fn a_job_that_no_queue_takes_waits_and_goes_out_once() {
     checker::check(&site).await;
 }
 
-/// otpost takes a job over HTTP, and its answer is lost: the job goes again under the same id.
+/// otpost accepts a job over HTTP, and its answer is lost. The job is sent again with the same id.
 ///
 /// Seen to fail: with a new id for each further try (5: otpost does not know the orders).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,7 +189,7 @@ async fn an_answer_of_otposts_api_is_lost_and_the_code_goes_out_once() {
     checker::check(&site).await;
 }
 
-/// The stream of events breaks each time before a delivery is told: it is read back.
+/// The event stream breaks before each delivery event. The dispatch is read back.
 ///
 /// Seen to fail: without reading back (the delivery is never told).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +207,7 @@ async fn a_stream_that_breaks_before_a_delivery_loses_nothing() {
     checker::check(&site).await;
 }
 
-/// While the database is away each request is answered, by 503 and `Retry-After`, and nothing is half done.
+/// While the database is unreachable each request is answered by 503 and `Retry-After`, and nothing is half done.
 async fn the_database_is_away(trouble: Trouble) {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     let (challenge, before) = user.ask_for_code(&site).await;
@@ -236,7 +236,7 @@ async fn the_database_is_away(trouble: Trouble) {
     checker::check(&site).await;
 }
 
-/// Requests succeed or fail, as the resets have it, and what the clients saw is true.
+/// Requests succeed or fail at random, and each answer must be true.
 ///
 /// Seen to fail: with wrong entries that are answered before they are counted (2).
 async fn the_database_resets() {

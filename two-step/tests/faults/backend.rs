@@ -1,4 +1,4 @@
-//! The product's back end: it calls the API and notes what it hears.
+//! The product's back end. It calls the API and records the answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::journal::{Journal, ObservedResult, Proven};
 
-/// An answer of the API, or none.
+/// An answer of the API, or no answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answer {
     /// None: the connection was refused, or broke.
@@ -18,7 +18,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Whether nothing was done, as the answer says.
+    /// Returns whether the answer says that nothing was done.
     pub(crate) fn is_unavailable(&self) -> bool {
         self.status == Some(503) && self.retry_after.is_some_and(|s| s > 0)
     }
@@ -39,7 +39,7 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) fn new(api: SocketAddr, key: &str, journal: &Journal) -> Self {
-        // A connection that is kept would not notice that its server was killed and started again.
+        // A pooled connection would not notice that its server was restarted.
         let client = reqwest::Client::builder()
             .no_proxy()
             .pool_max_idle_per_host(0)
@@ -50,7 +50,7 @@ impl Backend {
         Self { api, key: key.to_owned(), client, journal: journal.clone() }
     }
 
-    /// The same back end at another process.
+    /// The same back end, connected to another process.
     pub(crate) fn at(&self, api: SocketAddr) -> Self {
         Self { api, ..self.clone() }
     }
@@ -73,12 +73,12 @@ impl Backend {
         }
     }
 
-    /// A challenge that is used over the API alone.
+    /// Creates a challenge that is used over the API only.
     pub(crate) async fn create(&self, user: &str) -> Answer {
         self.post("/v1/challenges", &json!({"user": user})).await
     }
 
-    /// A challenge for a browser. Returns its id and its URL.
+    /// Creates a challenge for a browser. Returns its id and its URL.
     pub(crate) async fn create_for_browser(&self, user: &str) -> (Uuid, String) {
         let body = json!({"user": user, "return_url": crate::site::RETURN_URL, "state": "s1", "nonce": "n1"});
         let answer = self.post("/v1/challenges", &body).await;
@@ -92,7 +92,7 @@ impl Backend {
             .await
     }
 
-    /// Looks at a challenge, and notes what it says of the delivery.
+    /// Gets a challenge, and records the reported delivery.
     pub(crate) async fn show(&self, challenge: Uuid) -> Answer {
         let answer = self.get(&format!("/v1/challenges/{challenge}")).await;
         if let Some(delivery) = answer.body["delivery"].as_str() {
@@ -120,13 +120,13 @@ impl Backend {
         observed
     }
 
-    /// Redeems a ticket. None: it is over, or nobody answered.
+    /// Redeems a ticket. Returns `None` if it has expired, or without an answer.
     pub(crate) async fn redeem(&self, ticket: &str) -> Option<Proven> {
         let answer = self.post("/v1/tickets/redeem", &json!({"ticket": ticket})).await;
         answer.body["result"].as_str().map(|result| self.journal.result(result))
     }
 
-    /// The methods of a user, by their kind.
+    /// Returns the methods of a user, by kind.
     pub(crate) async fn method(&self, user: &str, kind: &str) -> Uuid {
         let answer = self.get(&format!("/v1/users/{user}")).await;
         let methods = answer.body["methods"].as_array().cloned().unwrap_or_default();
@@ -134,7 +134,7 @@ impl Backend {
         found.unwrap_or_else(|| panic!("no {kind}: {answer:?}"))["id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// All events after one, read in pages, oldest first.
+    /// Returns all events after one, read in pages, oldest first.
     pub(crate) async fn events(&self, after: Uuid) -> Vec<Json> {
         let (mut after, mut all) = (after.to_string(), vec![]);
         loop {

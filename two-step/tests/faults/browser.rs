@@ -1,4 +1,4 @@
-//! A browser without a screen: it keeps cookies, follows redirects on our pages and sends their forms. It notes its secrets.
+//! A headless browser: it stores cookies, follows redirects on our pages and submits forms. It records its secrets.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,27 +11,27 @@ use crate::journal::{Journal, ObservedResult};
 
 const MAX_REDIRECTS: usize = 10;
 
-/// The connection was refused, or broke: nobody knows what was done.
+/// The connection was refused or broke, so the effect of the request is unknown.
 #[derive(Debug)]
 pub(crate) struct Lost;
 
-/// A browser. A clone is the same browser in another tab, with the cookies of that moment.
+/// A browser. A clone is another tab with the cookies of that moment.
 #[derive(Clone)]
 pub(crate) struct Browser {
     client: Client,
     cookies: BTreeMap<String, String>,
-    /// Where it is.
+    /// The current URL.
     pub(crate) url: Url,
-    /// The status of the page that it shows.
+    /// The status of the current page.
     pub(crate) status: u16,
-    /// The page that it shows.
+    /// The current page.
     pub(crate) page: String,
     home: Url,
     journal: Journal,
 }
 
 impl Browser {
-    /// A browser that knows no page yet. `home` is where the pages are.
+    /// Creates a browser without cookies. `home` is the URL of the pages.
     pub(crate) fn new(home: &str, journal: &Journal) -> Self {
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -58,7 +58,7 @@ impl Browser {
         self.request(Method::GET, url, None).await
     }
 
-    /// Sends the form of the page whose action ends so, with some fields filled in.
+    /// Submits the form whose action ends like this, with some fields filled in.
     pub(crate) async fn send(&mut self, action: &str, fields: &[(&str, &str)]) -> Result<(), Lost> {
         let form = self.form(action);
         let (path, mut filled) = form
@@ -70,7 +70,7 @@ impl Browser {
         self.request(Method::POST, url, Some(filled)).await
     }
 
-    /// Types a code on the page of a challenge, and notes what came of it.
+    /// Enters a code on the page of a challenge, and records the result.
     pub(crate) async fn enter(
         &mut self, challenge: Uuid, code: &str, right: bool, trust: bool,
     ) -> ObservedResult {
@@ -94,7 +94,7 @@ impl Browser {
         observed
     }
 
-    /// The ticket, where the browser has gone back to the product with one.
+    /// Returns the ticket if the browser was redirected to the product with one.
     pub(crate) fn ticket(&self) -> Option<String> {
         let away = self.url.origin() != self.home.origin();
         self.url.query_pairs().find(|(k, _)| away && k == "ticket").map(|(_, v)| v.into_owned())
@@ -137,7 +137,7 @@ impl Browser {
             };
             url = url.join(&to).unwrap();
             if url.origin() != self.home.origin() {
-                // Back at the product. Nobody is there.
+                // The product's URL. No server listens there.
                 self.url = url;
                 return Ok(());
             }

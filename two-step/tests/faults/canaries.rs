@@ -1,4 +1,4 @@
-//! Everything that two-step keeps secret is used once, with and without faults. The checker looks for each of it everywhere.
+//! Uses every secret of two-step once, with and without faults. The checker searches for each of them everywhere.
 
 use two_step::totp;
 
@@ -7,10 +7,10 @@ use crate::journal::{Journal, ObservedResult};
 use crate::killed::prepared;
 use crate::relay::Direction;
 use crate::site::{Site, Way};
-use crate::user::{User, ask_for_letter, none_of, open_session};
+use crate::user::{User, none_of, open_session, request_code_by_email};
 use crate::wait;
 
-/// The key that a page of a new authenticator shows.
+/// Returns the key on a page of a new authenticator.
 fn key_of(page: &str, journal: &Journal) -> Vec<u8> {
     let text = page.split("secret=").nth(1).unwrap().split('&').next().unwrap();
     journal.secret("TOTP key", text);
@@ -60,15 +60,15 @@ async fn sign_in_by_recovery_code(site: &Site, user: &User) {
 async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     site.tap.bind("otpost.events", &["#"]).await;
-    // An authenticator and an address of somebody who is not on yet.
+    // An authenticator and an address of a user whose account is off.
     let address = "canary@mail.example";
-    let mut letters = ask_for_letter(&site, "tim", address).await;
-    let letter = wait::answer("a letter", async || site.mailbox.letters(address).pop()).await;
-    let code = letter.code().unwrap();
+    let mut emails = request_code_by_email(&site, "tim", address).await;
+    let email = wait::answer("a letter", async || site.mailbox.emails(address).pop()).await;
+    let code = email.code().unwrap();
     site.journal.secret("code", &code);
-    letters.send("/settings/email", &[("code", &code)]).await.unwrap();
+    emails.send("/settings/email", &[("code", &code)]).await.unwrap();
     add_authenticator(&site, "tim").await;
-    // A browser that is trusted, and comes back.
+    // A trusted browser that returns.
     let mut browser = site.browser();
     let (challenge, code) = user.open_challenge(&site, &mut browser).await;
     assert_eq!(
@@ -82,7 +82,7 @@ async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
     let ticket = browser.ticket().expect("a trusted browser goes straight on");
     site.journal.ticket(challenge, &ticket);
     sign_in_by_recovery_code(&site, &user).await;
-    // Servers that break off in the midst of what is secret: errors are logged too.
+    // Faults in the middle of requests with secrets, because errors are logged too.
     for _ in 0..2 {
         site.journal.fault();
         site.links.database.cut_when(Direction::ToUpstream, b"challenge.verified", false);

@@ -1,4 +1,4 @@
-//! What must hold after every scenario, from what the clients saw, both databases, and the carrier's record.
+//! Checks the invariants after every scenario, from the clients' records, both databases, and the carrier's record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -12,12 +12,12 @@ use crate::secrets;
 use crate::site::Site;
 use crate::wait;
 
-/// How long the outbox and otpost's events may take after the last fault.
-const SETTLE: Duration = Duration::from_secs(75);
+/// Maximum time until the outbox is empty and otpost's events have arrived after the last fault.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// `limits.wrong_per_challenge`.
 const WRONG_ENTRIES: usize = 5;
 
-/// A challenge as the database has it.
+/// A challenge in the database.
 struct Challenge {
     id: Uuid,
     state: String,
@@ -27,7 +27,7 @@ struct Challenge {
     jti: Option<Uuid>,
 }
 
-/// An order as two-step has it.
+/// A dispatch in two-step's database.
 #[derive(Debug)]
 struct Dispatch {
     id: Uuid,
@@ -36,19 +36,19 @@ struct Dispatch {
     state: String,
 }
 
-/// The same order as otpost has it.
+/// The same dispatch in otpost's database.
 #[derive(Debug)]
 struct Carried {
     state: String,
     /// Attempts that a carrier accepted, by channel.
     accepted: BTreeMap<String, u64>,
-    /// Stopped while nobody knew whether its text had gone out: otpost awaits a receipt until the code's end.
+    /// Cancelled while it was unknown whether its text was sent. otpost waits for a receipt until the code expires.
     awaits_receipt: bool,
 }
 
-/// Waits until everything has ended, then checks all of it.
+/// Waits until everything has settled, then checks all invariants.
 pub(crate) async fn check(site: &Site) {
-    let (ours, theirs) = (site.database.connect_client().await, site.ledger.connect_client().await);
+    let (ours, theirs) = (site.database.connect_directly().await, site.ledger.connect_directly().await);
     settle(site).await;
     let notes = take(site);
     let challenges = challenges(&ours).await;
@@ -65,7 +65,7 @@ pub(crate) async fn check(site: &Site) {
     report(site, &notes, challenges.len()).await;
 }
 
-/// The notes as they are now.
+/// Returns a copy of the records.
 fn take(site: &Site) -> Notes {
     let notes = site.journal.notes();
     Notes {
@@ -80,12 +80,12 @@ fn take(site: &Site) -> Notes {
     }
 }
 
-/// Waits until the outbox is empty and both services say the same of every order.
+/// Waits until the outbox is empty and both services agree on every dispatch.
 pub(crate) async fn settle(site: &Site) {
-    let (ours, theirs) = (&site.database.connect_client().await, &site.ledger.connect_client().await);
+    let (ours, theirs) = (&site.database.connect_directly().await, &site.ledger.connect_directly().await);
     let is_over = |state: &str| is_final(state) || state == "sent" && site.journal.notes().receipts_are_lost;
     let mut left = String::new();
-    let settled = wait::as_told(SETTLE, async || {
+    let settled = wait::as_told(SETTLE_TIMEOUT, async || {
         let rows = "select kind || ' (' || tries || ' tries)' from outbox";
         let outbox: Vec<String> = ours.query(rows, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
         let mut open = vec![];
@@ -157,7 +157,7 @@ async fn carried(theirs: &Client, id: Uuid) -> Option<Carried> {
     Some(Carried { state, accepted, awaits_receipt })
 }
 
-/// An order's row at otpost, and its earlier attempts, as PostgreSQL writes them.
+/// A dispatch's row at otpost and its earlier attempts, as PostgreSQL text.
 async fn row_at_otpost(theirs: &Client, id: Uuid) -> String {
     let sql = "select row_to_json(d)::text || coalesce((select json_agg(a)::text from attempt a where a.uid = d.uid), '')
                || ' at ' || now()::text from dispatch d where id = $1";
@@ -181,7 +181,7 @@ fn nothing_is_accepted_twice(notes: &Notes) {
     }
 }
 
-/// (2) Exactly as many wrong entries pass as may.
+/// (2) Exactly the allowed number of wrong entries counts.
 fn wrong_entries_are_counted(challenge: &Challenge, entries: &[&Entry]) {
     let observed = |what: ObservedResult| entries.iter().filter(|e| e.observed == what && !e.right).count();
     let (wrong, unknown) = (observed(ObservedResult::Wrong), observed(ObservedResult::Unknown));
@@ -202,7 +202,7 @@ fn wrong_entries_are_counted(challenge: &Challenge, entries: &[&Entry]) {
     );
 }
 
-/// (3) Who is in has shown the code that was sent to them, or a device that they trust.
+/// (3) Every verified user has entered a code that was sent to them, or has a trusted device.
 fn nobody_is_in_without_a_proof(challenge: &Challenge, entries: &[&Entry], notes: &Notes) {
     let id = challenge.id;
     let is_proven = ["verified", "redeemed", "lapsed"].contains(&challenge.state.as_str());
@@ -222,7 +222,7 @@ fn nobody_is_in_without_a_proof(challenge: &Challenge, entries: &[&Entry], notes
     }
 }
 
-/// (4) What two-step says of a delivery is what otpost has recorded.
+/// (4) The delivery that two-step reports is the one that otpost recorded.
 async fn delivery_is_true(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
     let all = dispatches(ours).await;
     for dispatch in &all {
@@ -231,7 +231,7 @@ async fn delivery_is_true(site: &Site, ours: &Client, theirs: &Client, notes: &N
                 assert!(!is_final(&dispatch.state), "(4) {dispatch:?}");
             }
             Some(carried) => assert_eq!(dispatch.state, carried.state, "(4) {dispatch:?}"),
-            // otpost never had it.
+            // otpost never received it.
             None => assert!(
                 ["expired", "refused", "limited", "superseded", "cancelled"]
                     .contains(&dispatch.state.as_str()),
@@ -257,7 +257,7 @@ async fn delivery_is_true(site: &Site, ours: &Client, theirs: &Client, notes: &N
     }
 }
 
-/// (5) No order reached a phone twice.
+/// (5) No dispatch was sent to a phone twice.
 async fn nothing_is_texted_twice(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
     let all = dispatches(ours).await;
     for (user, number) in &notes.users {
@@ -276,7 +276,7 @@ async fn nothing_is_texted_twice(site: &Site, ours: &Client, theirs: &Client, no
     }
 }
 
-/// (5) Every event has come to the product's receiver, those of one user in their order.
+/// (5) The product's receiver got every event, and those of one user in order.
 async fn webhooks_are_whole(site: &Site) {
     let mut observed = BTreeMap::<String, Vec<String>>::new();
     for body in site.receiver.bodies() {
@@ -295,7 +295,7 @@ async fn webhooks_are_whole(site: &Site) {
     assert_eq!(observed, happened, "(5) webhooks and events");
 }
 
-/// Leaves a line for the end of the run: challenges, entries, sign-ins, texts and calls, faults.
+/// Writes a summary for the end of the run: challenges, entries, sign-ins, texts and calls, faults.
 async fn report(site: &Site, notes: &Notes, challenges: usize) {
     let Ok(file) = std::env::var("TWO_STEP_FAULTS_REPORTS") else { return };
     let mut texts = 0;

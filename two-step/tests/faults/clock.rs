@@ -1,4 +1,4 @@
-//! Clocks step: the database's, by which everything is judged, and a process's own, by which nothing is.
+//! Clock changes: of the database, whose clock decides everything, and of a process, whose clock decides nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::checker;
 use crate::journal::ObservedResult;
 use crate::killed::{kill, prepared};
-use crate::site::{Doors, Site, Way};
+use crate::site::{Addresses, Site, Way};
 use crate::user::User;
 use crate::wait;
 
@@ -16,7 +16,7 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// The wall clock of one process, which the scenario sets. Its other clocks go on.
+/// The wall clock of one process, set by the scenario. Its other clocks are not changed.
 struct WallClock(PathBuf);
 
 impl WallClock {
@@ -26,9 +26,9 @@ impl WallClock {
         clock
     }
 
-    /// So many seconds from the true time.
+    /// Sets the offset from the true time in seconds.
     fn step(&self, seconds: i64) {
-        // Never half written.
+        // Renamed into place, so that it is never half written.
         let next = self.0.with_extension("next");
         std::fs::write(&next, format!("{seconds:+}\n")).unwrap();
         std::fs::rename(next, &self.0).unwrap();
@@ -55,9 +55,9 @@ fn library() -> &'static str {
     found.expect("libfaketime is not installed: run scripts/faults, or install the package faketime")
 }
 
-/// A database whose clock the scenario sets: processes that start from now on look for `clock_timestamp()` here first.
+/// A database whose clock the scenario sets: new processes find this `clock_timestamp()` first.
 async fn hold_clock(site: &Site) {
-    let client = site.database.connect_client().await;
+    let client = site.database.connect_directly().await;
     let name: String = client.query_one("select current_database()::text", &[]).await.unwrap().get(0);
     client.batch_execute("create schema held").await.unwrap();
     set_clock(site, 0).await;
@@ -67,27 +67,27 @@ async fn hold_clock(site: &Site) {
         .unwrap();
 }
 
-/// Puts the database's clock so many seconds from the true time.
+/// Sets the offset of the database's clock from the true time in seconds.
 async fn set_clock(site: &Site, seconds: i64) {
     let sql = format!(
         "create or replace function held.clock_timestamp() returns timestamptz language sql volatile
          as $$ select pg_catalog.clock_timestamp() + interval '{seconds} seconds' $$"
     );
-    site.database.connect_client().await.batch_execute(&sql).await.unwrap();
+    site.database.connect_directly().await.batch_execute(&sql).await.unwrap();
 }
 
-/// The clock of one of two processes is wrong by an hour, a day, forth and back. Codes, limits and tickets are judged by the database's; the
-/// product, which asks for what is new again and again, hears every event, and webhooks keep their order.
+/// The clock of one of two processes is wrong by an hour or a day, ahead and behind. The database's clock decides about
+/// codes, limits and tickets. The product polls for new events and misses none, and webhooks keep their order.
 ///
 /// Seen to fail: with ids of events that begin with the process's own time (events of the other process are never heard).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     two_step.kill();
-    let (clock, doors) = (WallClock::new(&site), Doors::free());
-    let _two_step = site.start_with("two-step", site.doors, &clock.variables()).await;
-    let _second = site.start_with("second", doors, &[]).await;
-    let there = site.backend.at(doors.api);
+    let (clock, addresses) = (WallClock::new(&site), Addresses::free());
+    let _two_step = site.start_with("two-step", site.addresses, &clock.variables()).await;
+    let _second = site.start_with("second", addresses, &[]).await;
+    let there = site.backend.at(addresses.api);
     let mut observed: Vec<Json> = site.backend.events(Uuid::nil()).await;
     for step in [0, DAY, HOUR, -HOUR, -DAY, 0] {
         clock.step(step);
@@ -106,7 +106,7 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
     }
     let happened: i64 = site
         .database
-        .connect_client()
+        .connect_directly()
         .await
         .query_one("select count(*) from event", &[])
         .await
@@ -116,8 +116,8 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
     checker::check(&site).await;
 }
 
-/// The database's clock steps on: codes have ended, and new ones are good. It steps back: nothing is accepted a second time, and
-/// what was written meanwhile goes out.
+/// The database's clock is set ahead: old codes have expired, and new ones are valid. It is set back: nothing is accepted
+/// twice, and rows that were written meanwhile are published.
 ///
 /// Seen to fail: with a life of codes that is judged by the process's clock (an old code is right), with rows of the outbox that
 /// wait for their time alone (5: feedback waits for ten minutes).
@@ -139,7 +139,7 @@ async fn the_databases_clock_decides_when_a_code_ends() {
         ObservedResult::Verified,
         "time is back, and so is the code"
     );
-    // For a minute the same answer is given again, by the checker's count with the same result.
+    // For a minute the same answer is repeated. The checker verifies that it has the same result.
     set_clock(&site, 2 * MINUTE).await;
     site.journal.fault();
     assert_eq!(site.backend.verify(old, &code, true).await, ObservedResult::Refused, "once is once");
@@ -148,7 +148,7 @@ async fn the_databases_clock_decides_when_a_code_ends() {
     checker::check(&site).await;
 }
 
-/// The broker is away until the code has ended: nothing is texted any more, and whoever looks is told so.
+/// The broker is unreachable until the code has expired. Then no text is sent, and the page says so.
 ///
 /// Seen to fail: with rows that are dropped without a word to their order (it stays `waiting` for ever).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,11 @@
-//! A PostgreSQL database of a scenario's own.
+//! A PostgreSQL database for one scenario.
 
 use std::net::SocketAddr;
 
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-/// A database that goes with the scenario.
+/// A database that is dropped with the scenario.
 pub(crate) struct Database {
     server: String,
     name: String,
@@ -21,7 +21,7 @@ impl Database {
         let name = &database.name;
         let admin = connect(&url).await;
         admin.batch_execute(&format!("create database {name}")).await.unwrap();
-        // No scenario stops the server: nothing is lost, and nobody waits for a busy disk.
+        // No scenario stops the server, so durability is not needed, and a slow disk does not delay the test.
         admin.batch_execute(&format!("alter database {name} set synchronous_commit = off")).await.unwrap();
         database
     }
@@ -30,25 +30,25 @@ impl Database {
         format!("{}/{}", self.server, self.name)
     }
 
-    /// The same by way of a relay.
+    /// The same over a relay that can inject faults.
     pub(crate) fn url_by(&self, relay: SocketAddr) -> String {
         self.url().replace(&self.address().to_string(), &relay.to_string())
     }
 
-    /// Where the server is.
+    /// The server's address.
     pub(crate) fn address(&self) -> SocketAddr {
         let (_, place) = self.server.split_once('@').expect("the URL names a user");
         place.parse().expect("the tests' PostgreSQL is named by address and port")
     }
 
-    /// A connection that no relay is in the way of.
-    pub(crate) async fn connect_client(&self) -> Client {
+    /// Connects directly, without a relay.
+    pub(crate) async fn connect_directly(&self) -> Client {
         connect(&self.url()).await
     }
 
-    /// Every row of every table, as text.
+    /// Returns every row of every table as text.
     pub(crate) async fn dump(&self) -> Vec<(String, String)> {
-        let client = self.connect_client().await;
+        let client = self.connect_directly().await;
         let tables = "select tablename::text from pg_tables where schemaname = 'public' order by 1";
         let mut all = vec![];
         for table in client.query(tables, &[]).await.unwrap() {
@@ -73,7 +73,7 @@ impl Drop for Database {
             format!("{}/postgres", self.server),
             format!("drop database if exists {} with (force)", self.name),
         );
-        // The scenario's runtime may be on its way out.
+        // The scenario's runtime may be shutting down.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let _ = runtime.map(|r| r.block_on(async { connect(&url).await.batch_execute(&sql).await }));

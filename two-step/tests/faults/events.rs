@@ -1,4 +1,4 @@
-//! otpost's events come twice, late, in another order, and among what nobody understands.
+//! otpost's events arrive twice, late, reordered, and mixed with invalid messages.
 
 use serde_json::Value as Json;
 
@@ -11,10 +11,10 @@ use crate::tap::Message;
 use crate::user::User;
 use crate::wait;
 
-/// Orders whose events are shuffled.
-const ORDERS: usize = 6;
-/// Messages that are no events of ours.
-const STRANGE: [&[u8]; 5] = [
+/// Number of dispatches whose events are shuffled.
+const DISPATCHES: usize = 6;
+/// Messages that are not valid events.
+const INVALID_EVENTS: [&[u8]; 5] = [
     b"",
     b"{\"nonsense\"",
     b"{\"sequence\":1,\"data\":{\"id\":\"0190f0f0-0000-7000-8000-000000000000\",\"state\":\"delivered\"}}",
@@ -22,7 +22,7 @@ const STRANGE: [&[u8]; 5] = [
     b"{\"sequence\":99,\"data\":{\"id\":\"0190f0f0-0000-7000-8000-000000000000\",\"state\":\"eaten\"}}",
 ];
 
-/// Every event goes to two-step by way of the scenario, which repeats, delays and reorders them.
+/// The scenario forwards every event to two-step, and repeats, delays and reorders them.
 ///
 /// Seen to fail: without a look at the sequence (4: what was delivered is `queued` again).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,7 +33,7 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
     site.tap.bind("otpost.events", &["#"]).await;
     site.tap.bind_events(false).await;
     let mut asked = vec![];
-    for _ in 0..ORDERS {
+    for _ in 0..DISPATCHES {
         let (challenge, before) = user.ask_for_code(&site).await;
         site.phones.code_after(&user.number, before).await;
         asked.push((challenge, before));
@@ -42,7 +42,7 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
     let delivered = |events: &[Message]| events.iter().filter(|(key, _)| key == "dispatch.delivered").count();
     wait::until("otpost has told all", async || {
         events.extend(site.tap.drain().await.into_iter().filter(|(key, _)| key.starts_with("dispatch.")));
-        delivered(&events) >= ORDERS
+        delivered(&events) >= DISPATCHES
     })
     .await;
     for (challenge, _) in &asked {
@@ -54,7 +54,7 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
     }
     let mut said: Vec<Vec<u8>> = events.iter().map(|(_, body)| body.clone()).collect();
     said.extend(events.iter().map(|(_, body)| body.clone()));
-    said.extend(STRANGE.iter().map(|body| body.to_vec()));
+    said.extend(INVALID_EVENTS.iter().map(|body| body.to_vec()));
     for n in (1..said.len()).rev() {
         said.swap(n, seed.below(n as u64 + 1) as usize);
     }
@@ -63,7 +63,7 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
         site.journal.fault();
     }
     site.vhost.has_depth("two-step.events", (0, 0)).await;
-    // Late ones, when all is known: the oldest comes last.
+    // Late events after the final state, the oldest last.
     for (_, body) in events.iter().rev() {
         site.tap.say(body).await;
     }
@@ -77,7 +77,7 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
     checker::check(&site).await;
 }
 
-/// What otpost says while two-step is dead is heard afterwards.
+/// Events that otpost publishes while two-step is down are received afterwards.
 ///
 /// Seen to fail: with a queue that is made anew at each start (4: what was delivered stays `sent`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,8 +102,8 @@ async fn what_is_told_while_two_step_is_dead_is_heard_afterwards() {
     checker::check(&site).await;
 }
 
-/// At the first start the broker is away, and there is no queue for events yet. The first job goes out while the listener still
-/// waits for its next try: what becomes of it is heard all the same.
+/// The broker is unreachable at the first start, so there is no queue for events. The first job is published while the
+/// consumer still waits for its retry. Its events must not be lost.
 ///
 /// Seen to fail: where the listener alone makes the queue (4: what was delivered stays `queued`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,7 +113,7 @@ async fn a_first_start_without_a_broker_misses_no_event() {
     site.links.broker.refuse(true);
     site.journal.fault();
     let _two_step = site.start().await;
-    // The pauses between its tries grow.
+    // The pauses between retries grow.
     let tries = async || site.links.broker.counts().refused >= 6;
     wait::until("the listener has tried some times", tries).await;
     site.links.broker.pass();

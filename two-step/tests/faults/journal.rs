@@ -1,4 +1,4 @@
-//! What the clients of a scenario sent and saw. The checker compares it with the databases.
+//! Records what the clients of a scenario sent and received. The checker compares it with the databases.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-/// The answer to an entry, as its client saw it.
+/// The answer to an entry, as the client received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ObservedResult {
     /// The code was right.
@@ -16,48 +16,49 @@ pub(crate) enum ObservedResult {
     Wrong,
     /// The challenge is locked, or its account is paused.
     Locked,
-    /// Not looked at: the challenge had ended, or the service was away.
+    /// The entry was not checked: the challenge had ended, or the service was unreachable.
     Refused,
-    /// No answer, or none that says whether the entry counted.
+    /// No answer, or one that does not say whether the entry counted.
     Unknown,
 }
 
-/// A code that was typed.
+/// An entered code.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) challenge: Uuid,
-    /// Whether it was the code that the user had been given.
+    /// Whether it was the right code.
     pub(crate) right: bool,
     pub(crate) observed: ObservedResult,
 }
 
-/// A result that a product got.
+/// A result that a product received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proven {
     pub(crate) challenge: Uuid,
     pub(crate) jti: Uuid,
 }
 
-/// All of it.
+/// All records.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// What must be nowhere but at its owner: what it is, and its text.
+    /// Secrets with their names. They may exist only at their owner.
     pub(crate) secrets: Vec<(&'static str, String)>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) results: Vec<Proven>,
-    /// Tickets in return URLs, with their challenges.
+    /// Tickets of return URLs, with their challenges.
     pub(crate) tickets: Vec<(Uuid, String)>,
-    /// What the API said of a challenge's delivery.
+    /// Deliveries that the API reported, by challenge.
     pub(crate) deliveries: Vec<(Uuid, String)>,
     /// Users of the product, with the numbers of their phones.
     pub(crate) users: Vec<(String, String)>,
     /// Faults that the scenario injected.
     pub(crate) faults: u32,
-    /// Whether otpost died: what the carrier reported meanwhile is lost, and orders may stay `sent` until their code's end.
+    /// Whether otpost was killed. Receipts during that time are lost, and dispatches may stay `sent` until their codes
+    /// expire.
     pub(crate) receipts_are_lost: bool,
 }
 
-/// The notes. Clones share them.
+/// The shared records. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Journal(Arc<Mutex<Notes>>);
 

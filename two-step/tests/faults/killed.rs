@@ -9,7 +9,7 @@ use crate::site::{Site, Way};
 use crate::user::{User, none_of};
 use crate::wait;
 
-/// A site with a user, both services running, and a tap on the jobs.
+/// Returns a site with a user, both services running, and a tap on the jobs.
 pub(crate) async fn prepared(way: Way) -> (Site, User, Process, Process) {
     let site = Site::build(way).await;
     site.tap.bind("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
@@ -18,13 +18,13 @@ pub(crate) async fn prepared(way: Way) -> (Site, User, Process, Process) {
     (site, user, otpost, two_step)
 }
 
-/// Kills the process, and notes it.
+/// Kills the process, and records it.
 pub(crate) fn kill(process: Process, journal: &Journal) {
     process.kill();
     journal.fault();
 }
 
-/// Kills otpost, and notes it.
+/// Kills otpost, and records it.
 pub(crate) fn kill_otpost(process: Process, journal: &Journal) {
     kill(process, journal);
     journal.notes().receipts_are_lost = true;
@@ -65,7 +65,7 @@ async fn killed_while_a_publish_hangs_the_code_goes_out_once() {
     checker::check(&site).await;
 }
 
-/// The broker has the job, and the process dies before it hears so.
+/// The broker has the job, and the process is killed before the confirm arrives.
 ///
 /// Seen to fail: with a new id for each further try (a text too many).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +75,7 @@ async fn killed_between_publish_and_confirm_the_code_goes_out_once() {
     let (challenge, before) = user.ask_for_code(&site).await;
     site.links.broker.sprung().await;
     kill(two_step, &site.journal);
-    // It goes out while two-step is away.
+    // The job is sent while two-step is down.
     let code = site.phones.code_after(&user.number, before).await;
     assert_eq!(
         site.outbox("kind = 'dispatch'").await,
@@ -87,13 +87,13 @@ async fn killed_between_publish_and_confirm_the_code_goes_out_once() {
     checker::check(&site).await;
 }
 
-/// The process hears the confirm, and dies before it has written that down.
+/// The process receives the confirm, and is killed before it stores it.
 ///
 /// Seen to fail: likewise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_confirm_and_its_commit_the_code_goes_out_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    // A connection sends the text of a statement once: a new process sends it again.
+    // A connection sends a statement's text once. A new process sends it again.
     two_step.kill();
     let two_step = site.start().await;
     site.links.database.cut_when(Direction::ToUpstream, b"delete from outbox", true);
@@ -107,7 +107,7 @@ async fn killed_between_confirm_and_its_commit_the_code_goes_out_once() {
     checker::check(&site).await;
 }
 
-/// An event is acknowledged after its commit: the next process hears it again.
+/// An event is acknowledged after its commit, so the next process receives it again.
 ///
 /// Seen to fail: with the acknowledgement before the event is written down (the delivery is never told).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,7 +129,7 @@ async fn killed_while_an_event_is_written_down_the_delivery_is_still_told() {
     checker::check(&site).await;
 }
 
-/// Before the commit nothing is done: the same code signs in afterwards.
+/// Before the commit nothing is changed, so the same code signs in afterwards.
 ///
 /// Seen to fail: with the codes deleted in a transaction of their own before the proof is written (the right code is wrong).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,7 +149,7 @@ async fn killed_before_the_commit_of_a_right_code_nothing_is_verified() {
     checker::check(&site).await;
 }
 
-/// The browser that typed the code types it again, and gets the one ticket. Another browser with the same code gets none.
+/// The browser enters the code again, and gets the same ticket. Another browser with the same code gets none.
 ///
 /// Seen to fail: with a random ticket for each answer (that of the last answer buys nothing).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -160,7 +160,7 @@ async fn killed_between_the_commit_of_a_right_code_and_its_answer_the_browser_ge
     // The answer to the commit takes long enough for the commit to be seen and the process to be killed.
     site.links.database.delay(std::time::Duration::from_millis(100));
     let mut first = browser.clone();
-    let client = site.database.connect_client().await;
+    let client = site.database.connect_directly().await;
     let (observed, ()) = tokio::join!(first.enter(challenge, &code, true, false), async {
         let sql = "select state from challenge where id = $1";
         let committed =
@@ -188,7 +188,7 @@ async fn killed_between_the_commit_of_a_right_code_and_its_answer_the_browser_ge
     checker::check(&site).await;
 }
 
-/// Wrong codes come while the process is killed again and again. Five pass.
+/// Wrong codes are entered while the process is killed again and again. Exactly five count.
 ///
 /// Seen to fail: with wrong entries whose count is not written (there is no end to them).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -223,7 +223,8 @@ async fn killed_amid_wrong_codes_exactly_five_pass() {
     checker::check(&site).await;
 }
 
-/// The mail server has the letter, and the process dies before it hears so: the same code comes a second time, and is good.
+/// The mail server has the e-mail, and the process is killed before the reply arrives. The same code is sent again, and is
+/// valid.
 ///
 /// Seen to fail: with letters that are forgotten before they are handed over (none comes where the process dies first).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,14 +233,14 @@ async fn killed_while_a_letter_is_handed_over_its_code_arrives() {
     for (n, needle) in ["220 here", "250 kept"].into_iter().enumerate() {
         site.links.mail.cut_when(Direction::ToClient, needle.as_bytes(), true);
         let address = format!("somebody{n}@mail.example");
-        let mut browser = crate::user::ask_for_letter(&site, &format!("bob{n}"), &address).await;
+        let mut browser = crate::user::request_code_by_email(&site, &format!("bob{n}"), &address).await;
         site.links.mail.sprung().await;
         kill(two_step, &site.journal);
         two_step = site.start().await;
         site.outbox_is_empty().await;
-        let letters = site.mailbox.letters(&address);
-        assert_eq!(letters.len(), n + 1, "{needle}: {letters:?}");
-        let codes: Vec<String> = letters.iter().filter_map(crate::mailbox::Letter::code).collect();
+        let emails = site.mailbox.emails(&address);
+        assert_eq!(emails.len(), n + 1, "{needle}: {emails:?}");
+        let codes: Vec<String> = emails.iter().filter_map(crate::mailbox::Email::code).collect();
         for code in &codes {
             site.journal.secret("code", code);
         }

@@ -1,4 +1,4 @@
-//! A mail server that keeps what it gets.
+//! An SMTP server that stores the mail it receives.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,15 +7,15 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// A letter as it came.
+/// A received e-mail.
 #[derive(Debug, Clone)]
-pub(crate) struct Letter {
+pub(crate) struct Email {
     pub(crate) to: String,
     pub(crate) text: String,
 }
 
-impl Letter {
-    /// The code in its subject.
+impl Email {
+    /// Returns the code in the subject.
     pub(crate) fn code(&self) -> Option<String> {
         let subject = self.text.lines().find_map(|l| l.strip_prefix("Subject: "))?;
         subject
@@ -26,29 +26,29 @@ impl Letter {
     }
 }
 
-/// A mail server on loopback.
+/// An SMTP server on loopback.
 pub(crate) struct Mailbox {
     pub(crate) address: SocketAddr,
-    letters: Arc<Mutex<Vec<Letter>>>,
+    emails: Arc<Mutex<Vec<Email>>>,
     accepting: AbortHandle,
 }
 
 impl Mailbox {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, letters) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Letter>>>::default());
-        let kept = Arc::clone(&letters);
+        let (address, emails) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Email>>>::default());
+        let kept = Arc::clone(&emails);
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&kept)));
             }
         });
-        Self { address, letters, accepting: accepting.abort_handle() }
+        Self { address, emails, accepting: accepting.abort_handle() }
     }
 
-    /// Letters to an address, oldest first.
-    pub(crate) fn letters(&self, to: &str) -> Vec<Letter> {
-        self.letters.lock().unwrap().iter().filter(|l| l.to == to).cloned().collect()
+    /// Returns the e-mails to an address, oldest first.
+    pub(crate) fn emails(&self, to: &str) -> Vec<Email> {
+        self.emails.lock().unwrap().iter().filter(|l| l.to == to).cloned().collect()
     }
 }
 
@@ -58,8 +58,8 @@ impl Drop for Mailbox {
     }
 }
 
-/// One conversation (RFC 5321): enough for a client that sends plain mail.
-async fn serve(stream: TcpStream, letters: Arc<Mutex<Vec<Letter>>>) -> std::io::Result<()> {
+/// Handles one SMTP session (RFC 5321). Supports what a client needs for plain mail.
+async fn serve(stream: TcpStream, emails: Arc<Mutex<Vec<Email>>>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 here\r\n").await?;
     let (mut to, mut line) = (String::new(), String::new());
@@ -77,7 +77,7 @@ async fn serve(stream: TcpStream, letters: Arc<Mutex<Vec<Letter>>>) -> std::io::
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;
                 let text = read_data(&mut stream).await?;
-                letters.lock().unwrap().push(Letter { to: to.clone(), text });
+                emails.lock().unwrap().push(Email { to: to.clone(), text });
                 b"250 kept\r\n"
             }
             "QUIT" => b"221 bye\r\n",

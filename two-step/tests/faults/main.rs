@@ -1,8 +1,8 @@
-//! No code accepted twice, nobody in without a proof, nothing lost and nothing untrue: processes are killed and what they need
-//! goes away, and after each scenario one checker compares what the clients saw with the databases.
+//! Fault scenarios: processes are killed and their services become unreachable. After each scenario one checker compares
+//! the clients' records with the databases: no code accepted twice, no sign-in without a proof, no loss, no false report.
 //!
-//! `scripts/faults` runs the short selection, `scripts/faults --all` everything. A seed chooses what is left to chance, is
-//! printed, and can be given again. Above a scenario stands by which change to two-step it was seen to fail.
+//! `scripts/faults` runs the short selection, `scripts/faults --all` every scenario. A seed makes random choices. It is
+//! printed and can be set. The comment above a scenario names the change to two-step that made it fail.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::allow_attributes, reason = "what is shared with otpost's own scenarios is used in part")]
 

@@ -1,4 +1,4 @@
-//! One of two-step's neighbours hangs, and the others must not wait for it.
+//! One of the services hangs, and work for the others must not wait for it.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::killed::prepared;
 use crate::site::Way;
 use crate::wait;
 
-/// A text comes within this time, whoever hangs.
-const TEXT: Duration = Duration::from_secs(4);
+/// Maximum time until a text arrives, whichever service hangs.
+const MAX_TEXT_DELAY: Duration = Duration::from_secs(4);
 
 /// Seen to fail: with one turn for all kinds of rows, and letters without a time-out (no text came any more).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,8 +23,8 @@ async fn while_the_mail_server_hangs_letters_wait_and_texts_do_not() {
 async fn the_mail_server_is_away(trouble: Trouble) {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     let address = "somebody@mail.example";
-    let mut browser = crate::user::ask_for_letter(&site, "zoe", address).await;
-    let first = wait::answer("the first letter", async || site.mailbox.letters(address).pop()).await;
+    let mut browser = crate::user::request_code_by_email(&site, "zoe", address).await;
+    let first = wait::answer("the first letter", async || site.mailbox.emails(address).pop()).await;
     site.journal.secret("code", &first.code().unwrap());
     let work = async {
         browser.send("/settings/email", &[("change", "yes")]).await.unwrap();
@@ -35,22 +35,22 @@ async fn the_mail_server_is_away(trouble: Trouble) {
         let (challenge, before) = user.ask_for_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
         let waited = asked.elapsed();
-        assert!(waited < TEXT, "a text waited {waited:?} for the mail server");
+        assert!(waited < MAX_TEXT_DELAY, "a text waited {waited:?} for the mail server");
         println!("a text took {waited:?} meanwhile");
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     };
     trouble.during(&site, &site.links.mail, work).await;
     let second =
-        wait::answer("the second letter", async || site.mailbox.letters(address).get(1).cloned()).await;
+        wait::answer("the second letter", async || site.mailbox.emails(address).get(1).cloned()).await;
     let code = second.code().unwrap();
     site.journal.secret("code", &code);
     browser.send("/settings/email", &[("code", &code)]).await.unwrap();
     assert_eq!(browser.url.path(), "/settings", "the code is right: {}", browser.page);
-    assert_eq!(site.mailbox.letters(address).len(), 2, "each letter once");
+    assert_eq!(site.mailbox.emails(address).len(), 2, "each letter once");
     checker::check(&site).await;
 }
 
-/// A receiver of webhooks that hangs holds up no text, and hears everything afterwards.
+/// A webhook receiver that hangs delays no text, and gets every event afterwards.
 ///
 /// Seen to fail: with one turn for all kinds of rows (the sign-in took 10 s).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +64,7 @@ async fn while_a_webhooks_receiver_hangs_texts_do_not_wait() {
     let asked = Instant::now();
     user.sign_in(&site).await;
     let waited = asked.elapsed();
-    assert!(waited < TEXT, "a sign-in waited {waited:?} for the receiver");
+    assert!(waited < MAX_TEXT_DELAY, "a sign-in waited {waited:?} for the receiver");
     println!("a sign-in took {waited:?} meanwhile");
     site.receiver.hang(false);
     checker::check(&site).await;

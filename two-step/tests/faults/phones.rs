@@ -1,4 +1,4 @@
-//! The phones: what the mock carrier has taken for a number.
+//! The phones: messages that the mock carrier accepted for a number.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::journal::Journal;
 use crate::wait;
 
 /// Time between two states of a text.
-pub(crate) const PACE: Duration = Duration::from_millis(30);
-/// How long a code may take where a process was killed with it: the lease of the outbox, and some time for a slow machine.
-pub(crate) const ARRIVAL: Duration = Duration::from_secs(60);
+pub(crate) const STATE_INTERVAL: Duration = Duration::from_millis(30);
+/// Maximum time until a code arrives after its process was killed: the lease of the outbox, plus time for a slow machine.
+pub(crate) const MAX_ARRIVAL_TIME: Duration = Duration::from_secs(60);
 
 /// All phones.
 pub(crate) struct Phones {
@@ -23,13 +23,13 @@ pub(crate) struct Phones {
 impl Phones {
     pub(crate) async fn start(journal: &Journal) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let config = mock_gateway::Config { pace: PACE, ..mock_gateway::Config::default() };
+        let config = mock_gateway::Config { pace: STATE_INTERVAL, ..mock_gateway::Config::default() };
         let gateway = Gateway::start(listener, config).unwrap();
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         Self { gateway, client, journal: journal.clone() }
     }
 
-    /// Texts and calls that were taken for a number, oldest first.
+    /// Returns the accepted texts and calls for a number, oldest first.
     pub(crate) async fn accepted(&self, number: &str) -> Vec<Json> {
         let digits = number.trim_start_matches('+');
         let url = format!("http://{}/api/accepted?limit=10000&to={digits}", self.gateway.addr());
@@ -37,7 +37,7 @@ impl Phones {
         page["entries"].as_array().unwrap().clone()
     }
 
-    /// The codes at a number, oldest first.
+    /// Returns the codes of a number, oldest first.
     pub(crate) async fn codes(&self, number: &str) -> Vec<String> {
         let codes: Vec<String> = self.accepted(number).await.iter().filter_map(code).collect();
         for code in &codes {
@@ -46,14 +46,15 @@ impl Phones {
         codes
     }
 
-    /// The code at a number that comes after so many.
+    /// Returns the next code of a number after this many.
     pub(crate) async fn code_after(&self, number: &str, before: usize) -> String {
-        let arrived = wait::within(ARRIVAL, async || self.codes(number).await.get(before).cloned()).await;
+        let arrived =
+            wait::within(MAX_ARRIVAL_TIME, async || self.codes(number).await.get(before).cloned()).await;
         arrived.unwrap_or_else(|| panic!("no code arrived at {number} after {before}"))
     }
 }
 
-/// The code of a text: after the `#` of its last line. A notice has none.
+/// Returns the code of a text: after the `#` of its last line. A notice has none.
 fn code(text: &Json) -> Option<String> {
     let (_, code) = text["body"].as_str()?.trim_end().rsplit_once(" #")?;
     (code.len() == 6).then(|| code.to_owned())

@@ -1,14 +1,14 @@
-//! Programs in processes of their own, which a scenario kills and starts again.
+//! Processes that a scenario kills and restarts.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A process that runs until it is killed. Dropped, it is killed.
+/// A running process. It is killed on drop.
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts a program. What it logs is appended to a file.
+    /// Starts a program. Its log is appended to a file.
     pub(crate) fn start(program: &Path, arguments: &[&str], variables: &[(&str, &str)], log: &Path) -> Self {
         let log: File = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let child = Command::new(program)
@@ -22,7 +22,7 @@ impl Process {
         Self(child)
     }
 
-    /// Ends the process at once (SIGKILL): nothing of it is finished, flushed or closed.
+    /// Kills the process (SIGKILL), so it cannot finish, flush or close anything.
     pub(crate) fn kill(mut self) {
         self.end();
     }
@@ -44,14 +44,14 @@ pub(crate) fn two_step() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_two-step"))
 }
 
-/// otpost's program. It is of another package, and lies beside this one's.
+/// otpost's program, which is in another package but in the same target folder.
 pub(crate) fn otpost() -> PathBuf {
     let program = two_step().with_file_name("otpost");
     assert!(program.exists(), "there is no {}: run scripts/faults", program.display());
     program
 }
 
-/// What a command prints. It must succeed.
+/// Returns the output of a command that must succeed.
 pub(crate) fn output(program: &Path, arguments: &[&str]) -> String {
     let out = Command::new(program).args(arguments).output().unwrap();
     let complaint = String::from_utf8_lossy(&out.stderr);

@@ -1,4 +1,4 @@
-//! The product's receiver of webhooks. It keeps what it gets.
+//! The product's webhook receiver. It stores what it receives.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,12 +33,12 @@ impl Receiver {
         Self { address, kept, serving: serving.abort_handle() }
     }
 
-    /// Whether it takes requests without ever answering them.
+    /// Sets whether it accepts requests without answering.
     pub(crate) fn hang(&self, on: bool) {
         self.kept.hangs.store(on, Ordering::Relaxed);
     }
 
-    /// The bodies that it has taken, oldest first.
+    /// Returns the received bodies, oldest first.
     pub(crate) fn bodies(&self) -> Vec<String> {
         self.kept.bodies.lock().unwrap().clone()
     }

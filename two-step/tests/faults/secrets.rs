@@ -1,11 +1,11 @@
-//! Looks for what must be nowhere but at its owner: in logs, tables, queues, events and webhooks.
+//! Searches for secrets in logs, tables, queues, events and webhooks.
 
 use uuid::Uuid;
 
 use crate::journal::Journal;
 use crate::site::Site;
 
-/// Fails if one of the journal's secrets is somewhere in plain.
+/// Fails if one of the recorded secrets appears in clear text.
 pub(crate) async fn check(site: &Site) {
     let mut places = vec![("the logs".to_owned(), site.logs())];
     assert!(places[0].1.contains("INFO"), "the logs were written");
@@ -26,7 +26,7 @@ pub(crate) async fn check(site: &Site) {
     assert!(found.is_empty(), "in plain: {found:#?}");
 }
 
-/// Which secret is where. The secret itself is not printed.
+/// Names the secrets that were found, and where. The secrets are not printed.
 fn find(journal: &Journal, places: &[(String, String)]) -> Vec<String> {
     let secrets = journal.notes().secrets.clone();
     let mut found = vec![];
@@ -42,8 +42,8 @@ fn find(journal: &Journal, places: &[(String, String)]) -> Vec<String> {
     found
 }
 
-/// Whether a secret is in a text. Six digits are found only where they stand alone: as a part of a longer number, of a time or
-/// of an id, they are there by chance.
+/// Returns whether a secret is in a text. Six digits count only as a whole number: in a longer number, a time or an id they
+/// are a coincidence.
 fn contains(text: &str, secret: &str) -> bool {
     if secret.len() > 6 {
         return text.contains(secret);
@@ -55,7 +55,7 @@ fn contains(text: &str, secret: &str) -> bool {
     })
 }
 
-/// The text around a secret, without it.
+/// Returns the text around a secret, without it.
 fn around(text: &str, secret: &str) -> String {
     let at = text.find(secret).unwrap_or_default();
     let before: String = text[..at].chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect();

@@ -1,4 +1,4 @@
-//! two-step and otpost as an operator runs them, on servers that a scenario has for itself.
+//! two-step and otpost in a production set-up, on servers of one scenario.
 //!
 //! ```text
 //! browser ─▶ two-step ─▶ relay ─▶ PostgreSQL (a database of its own)
@@ -28,19 +28,19 @@ use crate::relay::Relay;
 use crate::tap::Tap;
 use crate::wait;
 
-/// The only entry of the product's list.
+/// The only allowed return URL of the product.
 pub(crate) const RETURN_URL: &str = "https://shop.example/2fa";
-/// How long a process may take to start.
-const START: Duration = Duration::from_secs(30);
+/// Maximum start time of a process.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How two-step reaches otpost.
+/// The protocol between two-step and otpost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Amqp,
     Http,
 }
 
-/// The relays between two-step and what it needs.
+/// The relays between two-step and its services.
 pub(crate) struct Links {
     pub(crate) database: Relay,
     pub(crate) broker: Relay,
@@ -48,21 +48,21 @@ pub(crate) struct Links {
     pub(crate) mail: Relay,
 }
 
-/// Where a process listens, also after it was started again.
+/// The addresses of a process. They stay the same after a restart.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Doors {
+pub(crate) struct Addresses {
     pub(crate) pages: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) ops: SocketAddr,
 }
 
-impl Doors {
+impl Addresses {
     pub(crate) fn free() -> Self {
         Self { pages: free_port(), api: free_port(), ops: free_port() }
     }
 }
 
-/// Everything around a scenario. Processes are the scenario's own.
+/// The environment of a scenario.
 pub(crate) struct Site {
     pub(crate) backend: Backend,
     pub(crate) journal: Journal,
@@ -72,18 +72,18 @@ pub(crate) struct Site {
     pub(crate) links: Links,
     pub(crate) tap: Tap,
     pub(crate) vhost: Vhost,
-    /// two-step's.
+    /// The relays of two-step.
     pub(crate) database: Database,
-    /// otpost's.
+    /// The relays of otpost.
     pub(crate) ledger: Database,
-    pub(crate) doors: Doors,
+    pub(crate) addresses: Addresses,
     otpost_ops: SocketAddr,
     config: String,
     numbers: AtomicU32,
     folder: Folder,
 }
 
-/// A folder that goes with the scenario.
+/// A folder that is deleted with the scenario.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -96,12 +96,12 @@ impl Drop for Folder {
     }
 }
 
-/// A port that a process finds again after it was killed: none that the system gives to whoever connects somewhere.
+/// Returns a port that stays free while a process is down: outside the range that the system assigns to clients.
 fn free_port() -> SocketAddr {
-    const LOWEST: u16 = 10_000;
-    const MANY: u16 = 15_000;
+    const FIRST_PORT: u16 = 10_000;
+    const PORTS: u16 = 15_000;
     loop {
-        let port = LOWEST + Uuid::new_v4().as_fields().1 % MANY;
+        let port = FIRST_PORT + Uuid::new_v4().as_fields().1 % PORTS;
         let door = SocketAddr::from(([127, 0, 0, 1], port));
         if std::net::TcpListener::bind(door).is_ok() {
             return door;
@@ -110,7 +110,7 @@ fn free_port() -> SocketAddr {
 }
 
 impl Site {
-    /// Everything but the two services. The keys and the tables are made by their own commands.
+    /// Sets up everything except the two services. Their own commands create keys and tables.
     pub(crate) async fn build(way: Way) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder =
@@ -120,8 +120,8 @@ impl Site {
         let (database, ledger) = tokio::join!(Database::create(), Database::create());
         let (vhost, phones) = (Vhost::new(), Phones::start(&journal).await);
         let (mailbox, receiver) = (Mailbox::start().await, Receiver::start().await);
-        let (doors, otpost_api, otpost_receipts, otpost_ops) =
-            (Doors::free(), free_port(), free_port(), free_port());
+        let (addresses, otpost_api, otpost_receipts, otpost_ops) =
+            (Addresses::free(), free_port(), free_port(), free_port());
         let links = Links {
             database: Relay::start(database.address()).await,
             broker: Relay::start(vhost.upstream()).await,
@@ -150,7 +150,7 @@ impl Site {
         let tap = Tap::open(&vhost.url()).await;
 
         let mut site = Self {
-            backend: Backend::new(doors.api, "", &journal),
+            backend: Backend::new(addresses.api, "", &journal),
             journal,
             phones,
             mailbox,
@@ -160,21 +160,21 @@ impl Site {
             vhost,
             database,
             ledger,
-            doors,
+            addresses,
             otpost_ops,
             config: String::new(),
             numbers: AtomicU32::new(0),
             folder,
         };
         site.config = site.two_step_config(way, &tenant_key, otpost_key);
-        let file = site.config_file("two-step", doors);
+        let file = site.config_file("two-step", addresses);
         let two_step = |arguments: &[&str]| {
             let arguments = [arguments, &["--config", file.to_str().unwrap()]].concat();
             process::output(&process::two_step(), &arguments)
         };
         two_step(&["migrate"]);
         let key = two_step(&["keys", "create", "--product", "shop"]);
-        site.backend = Backend::new(doors.api, &key, &site.journal);
+        site.backend = Backend::new(addresses.api, &key, &site.journal);
         site
     }
 
@@ -202,18 +202,18 @@ impl Site {
              mails = [\"1000/1h\"]\n\
              [products.shop]\nname = \"Shop\"\nreturn_urls = [\"{RETURN_URL}\"]\ncountries = [\"GB\"]\n\
              [products.shop.webhook]\nurl = \"http://{}/\"\nsecret = \"whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n",
-            self.doors.pages,
+            self.addresses.pages,
             self.database.url_by(self.links.database.addr()),
             self.links.mail.addr(),
             self.receiver.address,
         )
     }
 
-    fn config_file(&self, name: &str, doors: Doors) -> PathBuf {
+    fn config_file(&self, name: &str, addresses: Addresses) -> PathBuf {
         let file = self.folder.0.join(format!("{name}.toml"));
         let listen = format!(
             "[pages]\nlisten = \"{}\"\n[api]\nlisten = \"{}\"\n[ops]\nlisten = \"{}\"\n",
-            doors.pages, doors.api, doors.ops
+            addresses.pages, addresses.api, addresses.ops
         );
         std::fs::write(&file, format!("{}{listen}", self.config)).unwrap();
         file
@@ -221,16 +221,18 @@ impl Site {
 
     /// Starts two-step, and waits until it is ready.
     pub(crate) async fn start(&self) -> Process {
-        self.start_with("two-step", self.doors, &[]).await
+        self.start_with("two-step", self.addresses, &[]).await
     }
 
-    /// The same at other doors, or with variables of its own.
-    pub(crate) async fn start_with(&self, name: &str, doors: Doors, variables: &[(&str, &str)]) -> Process {
-        let file = self.config_file(name, doors);
+    /// The same with other addresses or environment variables.
+    pub(crate) async fn start_with(
+        &self, name: &str, addresses: Addresses, variables: &[(&str, &str)],
+    ) -> Process {
+        let file = self.config_file(name, addresses);
         let log = self.folder.0.join(format!("{name}.log"));
         let arguments = ["serve", "--config", file.to_str().unwrap()];
         let process = Process::start(&process::two_step(), &arguments, variables, &log);
-        self.ready(name, doors.ops).await;
+        self.ready(name, addresses.ops).await;
         process
     }
 
@@ -250,52 +252,54 @@ impl Site {
             let answer = client.get(&url).send().await.ok()?;
             answer.status().is_success().then_some(())
         };
-        let ready = wait::within(START, ready).await;
+        let ready = wait::within(START_TIMEOUT, ready).await;
         assert!(ready.is_some(), "{name} is not ready: see {}", self.folder.0.display());
     }
 
-    /// Rows of the outbox for which a condition holds.
+    /// Counts the rows of the outbox that match a condition.
     pub(crate) async fn outbox(&self, condition: &str) -> i64 {
         let sql = format!("select count(*) from outbox where {condition}");
-        self.database.connect_client().await.query_one(&sql, &[]).await.unwrap().get(0)
+        self.database.connect_directly().await.query_one(&sql, &[]).await.unwrap().get(0)
     }
 
-    /// Waits until the outbox is published and otpost has told everything.
+    /// Waits until the outbox is empty and otpost has published all events.
     pub(crate) async fn is_quiet(&self) {
         checker::settle(self).await;
     }
 
-    /// Waits until the outbox is published.
+    /// Waits until the outbox is empty.
     pub(crate) async fn outbox_is_empty(&self) {
         wait::until("the outbox is empty", async || self.outbox("true").await == 0).await;
     }
 
     pub(crate) fn browser(&self) -> Browser {
-        Browser::new(&format!("http://{}", self.doors.pages), &self.journal)
+        Browser::new(&format!("http://{}", self.addresses.pages), &self.journal)
     }
 
-    /// Everything that processes of two-step have logged.
+    /// Returns the log of all two-step processes.
     pub(crate) fn logs(&self) -> String {
         let files = std::fs::read_dir(&self.folder.0).unwrap().map(|file| file.unwrap().path());
         let logs = files.filter(|file| file.extension().is_some_and(|ending| ending == "log"));
         logs.map(|file| std::fs::read_to_string(file).unwrap()).collect()
     }
 
-    /// A file of the scenario's.
+    /// Returns the path of a file of the scenario.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.0.join(name)
     }
 
-    /// The part of a British mobile number that follows `+447`; each is given out once.
+    /// Returns a unique rest of a British mobile number after `+447`.
     pub(crate) fn next_number(&self) -> String {
         format!("{:09}", 700_907_000 + self.numbers.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-fn otpost_config(ledger: &str, broker: &str, root: &str, doors: [SocketAddr; 3], gateway: &str) -> String {
+fn otpost_config(
+    ledger: &str, broker: &str, root: &str, addresses: [SocketAddr; 3], gateway: &str,
+) -> String {
     let fake = mock_gateway::Config::default();
     let templates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../config/templates");
-    let [api, receipts, ops] = doors;
+    let [api, receipts, ops] = addresses;
     format!(
         "[ledger]\nurl = \"{ledger}\"\n[amqp]\nurl = \"{broker}\"\n[keys]\nid = \"t1\"\nroot = \"{root}\"\n\
          [api]\nlisten = \"{api}\"\n[receipts]\nlisten = \"{receipts}\"\npublic_url = \"http://{receipts}\"\n\

@@ -1,4 +1,4 @@
-//! Anything breaks at any time, as the seed has it, while users sign in by pages and API on two processes.
+//! Injects random faults by seed, while users sign in by pages and API on two processes.
 
 mod long {
     use std::time::Duration;
@@ -12,14 +12,14 @@ mod long {
     use crate::killed::kill_otpost;
     use crate::process::Process;
     use crate::seed::Seed;
-    use crate::site::{Doors, Site, Way};
+    use crate::site::{Addresses, Site, Way};
     use crate::user::{User, none_of};
     use crate::wait;
 
-    const LONG: Duration = Duration::from_secs(120);
+    const DURATION: Duration = Duration::from_secs(120);
     const USERS: usize = 4;
-    /// A user gives a code up that has not come by then.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Time after which a user stops waiting for a code.
+    const CODE_TIMEOUT: Duration = Duration::from_secs(20);
 
     #[derive(Debug, Clone, Copy)]
     enum Fault {
@@ -55,7 +55,7 @@ mod long {
         otpost: Option<Process>,
     }
 
-    /// One attempt of a user to sign in, as far as the servers let it come.
+    /// One sign-in of a user, which stops at the first fault.
     async fn attempt(site: &Site, user: &User, backend: &Backend, seed: &mut Seed) {
         let before = user.codes(site).await;
         let created = backend.create(&user.name).await;
@@ -67,12 +67,12 @@ mod long {
             return;
         }
         let arrived = async || site.phones.codes(&user.number).await.get(before).cloned();
-        let Some(code) = wait::within(PATIENCE, arrived).await else { return };
+        let Some(code) = wait::within(CODE_TIMEOUT, arrived).await else { return };
         let all = site.phones.codes(&user.number).await;
         if seed.below(4) == 0 {
             backend.verify(challenge, &none_of(&all), false).await;
         }
-        // A late code of an attempt before may be the one that came: then it is wrong, and counted.
+        // A late code of an earlier sign-in may arrive instead. Then it is wrong, and counted.
         for _ in 0..3 {
             backend.show(challenge).await;
             let newest = site.phones.codes(&user.number).await.pop().unwrap_or_else(|| code.clone());
@@ -82,8 +82,8 @@ mod long {
         }
     }
 
-    /// Breaks something, and makes it whole again.
-    async fn break_once(site: &Site, running: &Mutex<Running>, doors: Doors, seed: &mut Seed) {
+    /// Injects a fault, and repairs it.
+    async fn break_once(site: &Site, running: &Mutex<Running>, addresses: Addresses, seed: &mut Seed) {
         let fault = seed.one_of(&FAULTS);
         let length = Duration::from_millis(200 + seed.below(4000));
         println!("{fault:?} for {length:?}");
@@ -117,7 +117,7 @@ mod long {
             running.first = Some(site.start().await);
         }
         if running.second.is_none() {
-            running.second = Some(site.start_with("second", doors, &[]).await);
+            running.second = Some(site.start_with("second", addresses, &[]).await);
         }
         if running.otpost.is_none() {
             running.otpost = Some(site.start_otpost().await);
@@ -128,24 +128,24 @@ mod long {
     async fn anything_breaks_at_any_time() {
         let site = Site::build(Way::Amqp).await;
         site.tap.bind("otpost", &["dispatch", "next", "cancel", "feedback"]).await;
-        let doors = Doors::free();
+        let addresses = Addresses::free();
         let running = Mutex::new(Running {
             otpost: Some(site.start_otpost().await),
             first: Some(site.start().await),
-            second: Some(site.start_with("second", doors, &[]).await),
+            second: Some(site.start_with("second", addresses, &[]).await),
         });
-        let there = site.backend.at(doors.api);
+        let there = site.backend.at(addresses.api);
         let mut users = vec![];
         for n in 0..USERS {
             users.push(User::set_up(&site, &format!("user{n}")).await);
         }
-        let end = Instant::now() + LONG;
+        let end = Instant::now() + DURATION;
         let signing_in = users.iter().enumerate().map(async |(n, user)| {
             let mut seed = Seed::of(&format!("user {n}"));
             while Instant::now() < end {
                 let backend = if seed.below(2) == 0 { &site.backend } else { &there };
                 attempt(&site, user, backend, &mut seed).await;
-                // Nobody answers: not all of the processor for asking again.
+                // Without an answer, wait before the next attempt to save processor time.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
@@ -153,7 +153,7 @@ mod long {
             let mut seed = Seed::of("anything_breaks_at_any_time");
             while Instant::now() < end {
                 tokio::time::sleep(Duration::from_millis(500 + seed.below(2500))).await;
-                break_once(&site, &running, doors, &mut seed).await;
+                break_once(&site, &running, addresses, &mut seed).await;
             }
         };
         tokio::join!(futures_util::future::join_all(signing_in), breaking);

@@ -1,4 +1,4 @@
-//! Two tabs, two browsers, two right answers, on two processes of which one may die.
+//! Concurrent right answers from two tabs or two browsers, on two processes of which one may be killed.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use crate::checker;
 use crate::journal::ObservedResult;
 use crate::killed::{kill, prepared};
 use crate::seed::Seed;
-use crate::site::{Doors, Way};
+use crate::site::{Addresses, Way};
 
-/// How often it is tried.
-const ROUNDS: u64 = 8;
+/// Number of repetitions.
+const REPETITIONS: u64 = 8;
 
-/// Two tabs of the browser and the back end, at another process, give the right answer at once.
+/// Two tabs of the browser, and the back end at another process, send the right answer at once.
 ///
 /// Seen to fail: without the locks of account and challenge (a right code is wrong).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_right_answers_at_once_one_counts() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     let mut seed = Seed::of("of_right_answers_at_once_one_counts");
-    let doors = Doors::free();
-    let mut second = Some(site.start_with("second", doors, &[]).await);
-    let there = site.backend.at(doors.api);
-    for round in 0..ROUNDS {
+    let addresses = Addresses::free();
+    let mut second = Some(site.start_with("second", addresses, &[]).await);
+    let there = site.backend.at(addresses.api);
+    for round in 0..REPETITIONS {
         let mut browser = site.browser();
         let (challenge, code) = user.open_challenge(&site, &mut browser).await;
         let (mut tab, mut other) = (browser.clone(), browser);
@@ -29,7 +29,7 @@ async fn of_right_answers_at_once_one_counts() {
         let pause = Duration::from_millis(seed.below(30));
         let dying = async {
             if dies {
-                // The seed says how far the answers are.
+                // The seed decides the delay between the answers.
                 tokio::time::sleep(pause).await;
                 second.take().into_iter().for_each(|process| kill(process, &site.journal));
             }
@@ -43,7 +43,7 @@ async fn of_right_answers_at_once_one_counts() {
         );
         let all = [a, b, c, d];
         assert!(!all.contains(&ObservedResult::Wrong), "a right code is not wrong: {all:?}");
-        // The side that was first may get the same answer again, and the checker sees one `jti`. The other side gets nothing.
+        // The first side may get the same answer again, and the checker sees one `jti`. The other side gets nothing.
         let (tabs, back_end) =
             ([a, b].contains(&ObservedResult::Verified), [c, d].contains(&ObservedResult::Verified));
         assert!(tabs != back_end, "the tabs or the back end, not both: {all:?}");
@@ -52,19 +52,19 @@ async fn of_right_answers_at_once_one_counts() {
             assert_eq!(one, two, "the same claims");
         }
         if second.is_none() {
-            second = Some(site.start_with("second", doors, &[]).await);
+            second = Some(site.start_with("second", addresses, &[]).await);
         }
     }
     checker::check(&site).await;
 }
 
-/// Two browsers open the URL of a challenge at once. One gets it; the other can do nothing with it.
+/// Two browsers open the URL of a challenge at once. One claims it, and the other cannot use it.
 ///
 /// Seen to fail: likewise (both get a form).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_browsers_with_one_url_one_gets_the_challenge() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    for _ in 0..ROUNDS {
+    for _ in 0..REPETITIONS {
         let before = user.codes(&site).await;
         let (challenge, url) = site.backend.create_for_browser(&user.name).await;
         let (mut a, mut b) = (site.browser(), site.browser());

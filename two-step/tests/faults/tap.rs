@@ -1,4 +1,4 @@
-//! Hears on the broker what passes between two-step and otpost, and can pass it on in another order.
+//! Taps the broker: receives messages between two-step and otpost, and can forward them in another order.
 
 use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -7,7 +7,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 /// A message, with its routing key.
 pub(crate) type Message = (String, Vec<u8>);
 
-/// A queue of the scenario's own.
+/// A queue of one scenario.
 pub(crate) struct Tap {
     _connection: Connection,
     pub(crate) channel: Channel,
@@ -26,7 +26,7 @@ impl Tap {
         Self { _connection: connection, channel, queue }
     }
 
-    /// Gets a copy of what an exchange takes under these keys.
+    /// Binds the queue to an exchange with these routing keys.
     pub(crate) async fn bind(&self, exchange: &str, keys: &[&str]) {
         for key in keys {
             let (queue, exchange) = (self.queue.as_str().into(), exchange.into());
@@ -38,7 +38,7 @@ impl Tap {
         }
     }
 
-    /// What has come since the last call, oldest first.
+    /// Returns the messages since the last call, oldest first.
     pub(crate) async fn drain(&self) -> Vec<Message> {
         let (mut all, options) = (vec![], BasicGetOptions { no_ack: true });
         while let Some(got) = self.channel.basic_get(self.queue.as_str().into(), options).await.unwrap() {
@@ -47,7 +47,7 @@ impl Tap {
         all
     }
 
-    /// Whether otpost's queue takes jobs.
+    /// Sets whether otpost's queue is bound for jobs.
     pub(crate) async fn bind_jobs(&self, on: bool) {
         let (queue, exchange, key) = ("otpost.dispatch".into(), "otpost".into(), "dispatch".into());
         if on {
@@ -58,7 +58,7 @@ impl Tap {
         }
     }
 
-    /// Whether two-step's queue takes events from otpost.
+    /// Sets whether two-step's queue is bound for otpost's events.
     pub(crate) async fn bind_events(&self, on: bool) {
         let (queue, exchange, key) = ("two-step.events".into(), "otpost.events".into(), "dispatch.#".into());
         if on {
@@ -69,7 +69,7 @@ impl Tap {
         }
     }
 
-    /// Puts an event into two-step's queue.
+    /// Publishes an event to two-step's queue.
     pub(crate) async fn say(&self, body: &[u8]) {
         let properties = BasicProperties::default().with_delivery_mode(2);
         let options = BasicPublishOptions::default();

@@ -1,4 +1,4 @@
-//! A user of the product, with a browser and a phone. Everything goes through the pages and the API.
+//! A user of the product, with a browser and a phone. Uses only the pages and the API.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::browser::Browser;
 use crate::journal::ObservedResult;
 use crate::site::{RETURN_URL, Site};
 
-/// A user who has turned two-step verification on.
+/// A user whose two-step verification is on.
 pub(crate) struct User {
     pub(crate) name: String,
     /// In E.164.
@@ -37,24 +37,24 @@ impl User {
         browser.open("/settings/on").await.unwrap();
         browser.send("/settings/on", &[]).await.unwrap();
         let phone = site.backend.method(name, "phone").await;
-        // What the scenario breaks hits what follows.
+        // The faults of the scenario start after the set-up.
         site.is_quiet().await;
         Self { name: name.to_owned(), number, phone, recovery_codes }
     }
 
-    /// Codes that have come to the phone so far.
+    /// Returns the number of codes that the phone has received.
     pub(crate) async fn codes(&self, site: &Site) -> usize {
         site.phones.codes(&self.number).await.len()
     }
 
-    /// A challenge over the API, and a code for it. Returns the challenge and how many codes the phone had before.
+    /// Creates a challenge over the API, and sends a code. Returns the challenge and the number of earlier codes.
     pub(crate) async fn ask_for_code(&self, site: &Site) -> (Uuid, usize) {
         let (challenge, before, sent) = self.try_to_ask_for_code(site).await;
         assert_eq!(sent.status, Some(202), "{sent:?}");
         (challenge, before)
     }
 
-    /// The same where the database may break off after the commit, so that the answer does not matter.
+    /// The same if the database may disconnect after the commit, so that the answer does not matter.
     pub(crate) async fn try_to_ask_for_code(&self, site: &Site) -> (Uuid, usize, Answer) {
         let before = self.codes(site).await;
         let challenge = site.backend.create(&self.name).await.id();
@@ -69,7 +69,7 @@ impl User {
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
 
-    /// Opens a challenge in a browser, up to the page that asks for a code. Returns the challenge and its code.
+    /// Opens a challenge in a browser, up to the code field. Returns the challenge and its code.
     pub(crate) async fn open_challenge(&self, site: &Site, browser: &mut Browser) -> (Uuid, String) {
         let before = self.codes(site).await;
         let (challenge, url) = site.backend.create_for_browser(&self.name).await;
@@ -88,7 +88,7 @@ pub(crate) async fn open_session(site: &Site, browser: &mut Browser, user: &str,
     browser.open(url).await.unwrap();
 }
 
-/// Makes recovery codes and says that they are saved.
+/// Creates recovery codes and confirms saving them.
 async fn save_recovery_codes(site: &Site, browser: &mut Browser) -> Vec<String> {
     browser.open("/settings/recovery-codes").await.unwrap();
     browser.send("/settings/recovery-codes", &[]).await.unwrap();
@@ -104,7 +104,7 @@ async fn save_recovery_codes(site: &Site, browser: &mut Browser) -> Vec<String> 
     codes
 }
 
-/// A code of six digits that is none of these.
+/// Returns a six-digit code that is none of these.
 pub(crate) fn none_of(codes: &[String]) -> String {
     let mut n = 0;
     loop {
@@ -116,8 +116,8 @@ pub(crate) fn none_of(codes: &[String]) -> String {
     }
 }
 
-/// Adds an e-mail address in the settings of somebody who has nothing yet, up to the page that asks for its code.
-pub(crate) async fn ask_for_letter(site: &Site, user: &str, address: &str) -> Browser {
+/// Adds an e-mail address in the settings of a new user, up to the code field.
+pub(crate) async fn request_code_by_email(site: &Site, user: &str, address: &str) -> Browser {
     site.journal.secret("e-mail address", address);
     let mut browser = site.browser();
     open_session(site, &mut browser, user, "set_up").await;

@@ -11,7 +11,7 @@ use crate::stack::Stack;
 use crate::{checkout, variable};
 
 /// How long a shop may take to start.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running shop. It ends with the test.
 struct Shop(Child);
@@ -35,7 +35,7 @@ impl Shop {
         command.env("SHOP_URL", url).env("SHOP_SECRET", format!("of {url}")).env("TWO_STEP_KEY", key);
         let mut process = command.env("TWO_STEP_API", api).env("TWO_STEP_URL", public_url).spawn().unwrap();
         let address = url.strip_prefix("http://").unwrap();
-        let until = Instant::now() + START;
+        let until = Instant::now() + START_TIMEOUT;
         while TcpStream::connect(address).is_err() {
             assert!(process.try_wait().unwrap().is_none(), "the shop ended");
             assert!(Instant::now() < until, "the shop does not listen at {address}");

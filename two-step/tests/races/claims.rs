@@ -1,4 +1,4 @@
-//! Challenges and sessions are claimed, devices rotated, and tickets redeemed at once.
+//! Concurrent claims of challenges and sessions, rotations of devices, and redemptions of tickets.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use two_step::flow::{Claimed, Created, DeviceCookie, Redeemed, SessionClaimed};
 use crate::support::on_both;
 use crate::support::user::{User, last_part};
 use crate::support::world::{Backend, World};
-use crate::{MANY, at_once};
+use crate::{CONCURRENT_ACTIONS, at_once};
 
 /// The payload of a result, unchecked.
 fn claims(token: &str) -> String {
@@ -22,21 +22,21 @@ on_both! {
 async fn of_many_browsers_one_gets_the_challenge_and_one_code_goes(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let asked = user.ask().await;
-    let claimed = at_once(&world, MANY, |_| {
+    let claimed = at_once(&world, CONCURRENT_ACTIONS, |_| {
         let (browser, handle) = (user.elsewhere(), asked.handle.clone());
         async move { browser.world.core.claim(&handle, &browser.visit).await.unwrap().0 }
     })
     .await;
     let open = claimed.iter().filter(|c| **c == Claimed::Open { challenge: asked.id }).count();
     let other = claimed.iter().filter(|c| matches!(c, Claimed::OtherBrowser { .. })).count();
-    assert_eq!((open, other), (1, MANY - 1));
+    assert_eq!((open, other), (1, CONCURRENT_ACTIONS - 1));
     assert_eq!(world.jobs(asked.id).await.len(), 1);
 }
 
 async fn one_browser_that_opens_it_in_many_tabs_gets_it_in_all_and_one_code_goes(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let asked = user.ask().await;
-    let claimed = at_once(&world, MANY, |_| {
+    let claimed = at_once(&world, CONCURRENT_ACTIONS, |_| {
         let (user, handle) = (user.clone(), asked.handle.clone());
         async move { user.world.core.claim(&handle, &user.visit).await.unwrap().0 }
     })
@@ -49,7 +49,7 @@ async fn of_many_browsers_one_gets_the_session(world) {
     let user = User::new(&world, "u1");
     let opened = world.core.open_session("shop", user.new_session().await).await.unwrap();
     let handle = last_part(&opened.url);
-    let claimed = at_once(&world, MANY, |_| {
+    let claimed = at_once(&world, CONCURRENT_ACTIONS, |_| {
         let (browser, handle) = (user.elsewhere(), handle.clone());
         async move { browser.world.core.claim_session(&handle, &browser.visit).await.unwrap() }
     })
@@ -65,10 +65,10 @@ async fn a_device_that_is_rotated_by_fifty_at_once_stays_good(world) {
     for _ in 0..3 {
         world.advance(3600);
         let mut asked = vec![];
-        for _ in 0..MANY {
+        for _ in 0..CONCURRENT_ACTIONS {
             asked.push(user.ask().await.handle);
         }
-        let claimed = at_once(&world, MANY, |n| {
+        let claimed = at_once(&world, CONCURRENT_ACTIONS, |n| {
             let (user, handle) = (user.clone(), asked[n].clone());
             async move { user.world.core.claim(&handle, &user.visit).await.unwrap() }
         })
@@ -88,7 +88,7 @@ async fn a_device_that_is_rotated_by_fifty_at_once_stays_good(world) {
 async fn fifty_redeems_of_one_ticket_give_the_same_claims(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let ticket = user.sign_in().await;
-    let redeemed = at_once(&world, MANY, |_| {
+    let redeemed = at_once(&world, CONCURRENT_ACTIONS, |_| {
         let (user, ticket) = (user.clone(), ticket.clone());
         async move { user.redeem(&ticket).await }
     })
@@ -102,7 +102,7 @@ async fn fifty_redeems_of_one_ticket_give_the_same_claims(world) {
 }
 
 async fn the_first_key_and_its_successor_are_made_once(world) {
-    at_once(&world, MANY, |_| {
+    at_once(&world, CONCURRENT_ACTIONS, |_| {
         let core = world.core.clone();
         async move { core.published_keys().await.unwrap() }
     })
@@ -118,7 +118,7 @@ async fn the_first_key_and_its_successor_are_made_once(world) {
 
 async fn a_user_who_comes_many_times_at_once_has_one_account(world) {
     let user = User::new(&world, "u1");
-    let created = at_once(&world, MANY, |_| {
+    let created = at_once(&world, CONCURRENT_ACTIONS, |_| {
         let user = user.clone();
         async move { user.world.core.create("shop", user.new_challenge()).await.unwrap() }
     })

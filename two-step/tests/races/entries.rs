@@ -1,4 +1,4 @@
-//! Codes are entered at once.
+//! Concurrent entries of codes.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use two_step::store::OutboxKind;
 use crate::support::on_both;
 use crate::support::user::{User, not, ticket, verified};
 use crate::support::world::{Backend, World};
-use crate::{MANY, at_once};
+use crate::{CONCURRENT_ACTIONS, at_once};
 
 fn is_right(entered: &Entered) -> bool {
     matches!(entered, Entered::Verified { .. })
@@ -22,7 +22,7 @@ async fn fifty_right_answers_verify_once(world) {
     let challenge = user.start().await;
     let code = world.code(challenge).await;
     let fed = world.outbox(OutboxKind::Feedback).await.len();
-    let entered = at_once(&world, MANY, |_| {
+    let entered = at_once(&world, CONCURRENT_ACTIONS, |_| {
         let (user, code) = (user.clone(), code.clone());
         async move { user.enter(challenge, &code).await }
     });
@@ -39,7 +39,7 @@ async fn of_fifty_wrong_answers_exactly_five_count(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     let code = world.code(challenge).await;
-    let entered = at_once(&world, MANY, |_| {
+    let entered = at_once(&world, CONCURRENT_ACTIONS, |_| {
         let (user, wrong) = (user.clone(), not(&code));
         async move { user.enter(challenge, &wrong).await }
     })
@@ -51,7 +51,7 @@ async fn of_fifty_wrong_answers_exactly_five_count(world) {
     left.sort_unstable();
     assert_eq!(left, [1, 2, 3, 4]);
     let ended = entered.iter().filter(|e| e.ended() == Some(ChallengeState::Locked)).count();
-    assert_eq!(ended, MANY - 4, "the fifth locks, and the others come too late");
+    assert_eq!(ended, CONCURRENT_ACTIONS - 4, "the fifth locks, and the others come too late");
     let (row, account) = (user.challenge(challenge).await, world.account("u1").await);
     assert_eq!((row.wrong, row.state, account.wrong), (5, ChallengeState::Locked, 5));
     assert_eq!((world.events("challenge.locked").await, world.events("account.paused").await), (1, 1));

@@ -1,5 +1,5 @@
-//! Many at once, on both databases. Nothing is done twice, and nothing is counted too often or too rarely. A deadlock or a
-//! time-out of the database fails the test.
+//! Race tests on both databases. Every action must happen and count exactly once. A deadlock or a time-out of the database
+//! fails the test.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../support/mod.rs"]
@@ -20,10 +20,10 @@ use tokio::task::JoinSet;
 
 use support::world::World;
 
-/// How many act at once.
-const MANY: usize = 50;
+/// Number of concurrent actions.
+const CONCURRENT_ACTIONS: usize = 50;
 
-/// Runs so many at once. Each starts when all are ready. A panic in one of them is the test's.
+/// Runs this many actions at once. Each starts when all are ready. A panic in one of them fails the test.
 async fn at_once<T, F>(world: &World, count: usize, mut act: impl FnMut(usize) -> F) -> Vec<T>
 where
     T: Send + 'static,

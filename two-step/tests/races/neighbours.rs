@@ -1,4 +1,4 @@
-//! Everything at once: people, otpost's events, the relay's confirmations and sweeps on the same rows.
+//! Concurrent users, otpost's events, the relay's confirmations and sweeps on the same rows.
 
 use two_step::flow::{Claimed, Created, DispatchEvent, Entered, Entry, FlowError};
 use two_step::limit::Rule;
@@ -64,7 +64,7 @@ async fn sweeps_take_nothing_that_somebody_counts_on(world) {
         users.push(User::with_phone(&world, &format!("u{n}"), n).await.0);
     }
     for _ in 0..5 {
-        // Every counter has ended: sweeps delete what these users are about to lock.
+        // Every counter has expired, so sweeps delete rows that these users are about to lock.
         world.advance(2);
         at_once(&world, 18, |n| {
             let (user, flows) = (users[n % 6].clone(), world.core.clone());
@@ -105,7 +105,7 @@ async fn a_crowd_meets_no_deadlock_and_keeps_every_promise(world) {
 }
 }
 
-/// One of the crowd. Returns how often it was verified by a code.
+/// One concurrent user. Returns how often a code verified them.
 async fn one_of_the_crowd(user: User, n: usize) -> usize {
     let flows = user.world.core.clone();
     let trusting = n.is_multiple_of(4);

@@ -1,4 +1,4 @@
-//! Numbers are added and methods changed at once.
+//! Concurrent additions of numbers and changes of methods.
 
 use two_step::challenge::ChallengeState;
 use two_step::flow::{AddRefused, Change, ChangeRefused, Entered};
@@ -10,7 +10,7 @@ use crate::support::on_both;
 use crate::support::user::{User, number};
 use crate::support::world::{Backend, World};
 
-/// Sends are not what stops these users.
+/// Raises the limits of sends, so that they do not stop these users.
 fn generous(world: &World) -> World {
     world.configured(|c| {
         c.limits.number_sends = vec![Rule::per(1000, 600)];
@@ -32,7 +32,7 @@ async fn of_twenty_accounts_that_add_one_number_five_get_it(world) {
         async move { user.begin_phone(&number(1)).await }
     })
     .await;
-    // The tasks may have ended in another order than their users'.
+    // The tasks may finish in another order than their users.
     let mut entries = vec![];
     for challenge in added {
         let account = world.row::<two_step::challenge::Challenge>(challenge).await.account;

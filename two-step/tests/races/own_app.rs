@@ -1,4 +1,4 @@
-//! The app answers at once: several approvals, approval against denial, against the end, against a code on the page.
+//! Concurrent answers of the app: approvals, denials, expiry, and codes on the page.
 
 use two_step::app_request::{AppRequest, RequestState};
 use two_step::challenge::ChallengeState;
@@ -164,7 +164,7 @@ async fn an_approval_against_the_end_of_the_challenge_has_one_winner(world) {
         let challenge = user.start().await;
         let (request, digits) = app.asked().await;
         let call = app.call().await;
-        // It ends while the answers are on their way.
+        // The challenge expires while the answers are in progress.
         let left = user.challenge(challenge).await.expires_at;
         let now = world.now().await;
         world.advance((left.as_second() - now.as_second() - 1).max(0) as u64);

@@ -1,4 +1,4 @@
-//! Codes are sent at once.
+//! Concurrent sends of codes.
 
 use two_step::challenge::SendRefused;
 use two_step::flow::Created;
@@ -8,14 +8,14 @@ use two_step::store::OutboxKind;
 use crate::support::on_both;
 use crate::support::user::{User, number};
 use crate::support::world::{Backend, World};
-use crate::{MANY, at_once};
+use crate::{CONCURRENT_ACTIONS, at_once};
 
 on_both! {
 async fn of_fifty_sends_one_passes_its_gap(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     world.advance(30);
-    let sent = at_once(&world, MANY, |_| {
+    let sent = at_once(&world, CONCURRENT_ACTIONS, |_| {
         let user = user.clone();
         async move { user.send(challenge, Channel::Sms).await }
     })
@@ -29,7 +29,7 @@ async fn of_fifty_clicks_on_call_me_one_moves_to_the_call(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.start().await;
     world.advance(30);
-    let sent = at_once(&world, MANY, |_| {
+    let sent = at_once(&world, CONCURRENT_ACTIONS, |_| {
         let user = user.clone();
         async move { user.send(challenge, Channel::Voice).await }
     })
@@ -77,7 +77,7 @@ async fn users_of_different_numbers_do_not_hold_each_other_up(world) {
         users.push(user);
     }
     world.advance(86_400);
-    let signed_in = at_once(&world, MANY, |n| {
+    let signed_in = at_once(&world, CONCURRENT_ACTIONS, |n| {
         let user = users[n % 10].elsewhere();
         async move {
             let challenge = user.world.core.create("shop", user.new_challenge()).await.unwrap();
@@ -96,6 +96,6 @@ async fn users_of_different_numbers_do_not_hold_each_other_up(world) {
         }
     })
     .await;
-    assert_eq!(signed_in.into_iter().filter(|s| *s).count(), MANY, "five per number are within every limit");
+    assert_eq!(signed_in.into_iter().filter(|s| *s).count(), CONCURRENT_ACTIONS, "five per number are within every limit");
 }
 }

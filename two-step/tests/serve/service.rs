@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A service with its files, which go with it.
 pub(crate) struct Service {
@@ -82,7 +82,7 @@ impl Service {
         let logs = self.logs.as_ref().unwrap();
         let mut seen = vec![];
         loop {
-            let line = logs.recv_timeout(PATIENCE);
+            let line = logs.recv_timeout(TIMEOUT);
             let line = line.unwrap_or_else(|_| panic!("{text:?} was not logged: {seen:#?}"));
             if line.contains(text) {
                 return line;

@@ -1,4 +1,4 @@
-//! The product's own app on a phone: a key, and requests that it signs.
+//! A simulated phone with the product's own app: its key and its signed requests.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ pub struct PhoneApp {
     pair: EcdsaKeyPair,
 }
 
-/// The headers of a signed request, and what they were made for.
+/// The headers of a signed request, and the request.
 #[derive(Clone)]
 pub struct SignedRequest {
     pub method: String,
@@ -65,7 +65,7 @@ impl PhoneApp {
         self.pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
     }
 
-    /// Signs a request at a time so many seconds from the store's.
+    /// Signs a request at a time with this offset in seconds from the store's.
     pub async fn signed_at(&self, ahead_s: i64, method: &str, path: &str, body: &[u8]) -> SignedRequest {
         let config = self.world.core.config();
         let authority = config.public_url.authority().to_owned();
@@ -117,7 +117,7 @@ impl PhoneApp {
         self.world.core.register_app(&request.as_request(), &new).await.unwrap()
     }
 
-    /// Sets the app up for a user who has the settings open.
+    /// Sets up the app for a user with open settings.
     pub async fn set_up(user: &User) -> Self {
         let app = Self::new(&user.world);
         let new = user.world.core.add_app(&user.visit).await.unwrap().unwrap();
@@ -126,7 +126,7 @@ impl PhoneApp {
         app
     }
 
-    /// A user whose app is asked first; recovery codes are the backup.
+    /// Creates a user whose preferred method is the app, with recovery codes as backup.
     pub async fn first_way(world: &World) -> (User, Self) {
         let user = User::new(world, "u1");
         user.open_settings().await;
@@ -137,14 +137,14 @@ impl PhoneApp {
         (user, app)
     }
 
-    /// Gives its place to another key.
+    /// Replaces the key.
     pub async fn change_key(&self, next: &Self) {
         let text = format!("rekey:{}:{}", self.public().thumbprint(), next.public().thumbprint());
         let proof = URL_SAFE_NO_PAD.encode(next.sign(text.as_bytes()));
         self.world.core.change_app_key(&self.call().await, &next.public(), &proof).await.unwrap().unwrap();
     }
 
-    /// The request that is open, and the digits that the page shows.
+    /// Returns the open request, and the digits that the page shows.
     pub async fn asked(&self) -> (uuid::Uuid, String) {
         let (asked, _) = self.world.core.app_requests(&self.call().await).await.unwrap();
         let request = asked.first().expect("the app is asked").request.id;

@@ -1,4 +1,4 @@
-//! What the test binaries share: a store of a test's own on either database, and a shop with users.
+//! Shared by the test binaries: a store for each test on either database, and a shop with users.
 #![expect(clippy::allow_attributes, reason = "an expectation fails in the binary that uses everything")]
 #![allow(
     dead_code,
@@ -13,7 +13,7 @@ pub mod user;
 pub mod world;
 
 #[allow(unused_macros, reason = "each test binary uses its own part")]
-/// Defines a test that runs on PostgreSQL and on `SQLite`, each on a store of its own.
+/// Defines a test that runs on PostgreSQL and on `SQLite`, each with its own store.
 macro_rules! on_both {
     ($($(#[$meta:meta])* async fn $name:ident($world:ident) $body:block)+) => {$(
         $(#[$meta])*

@@ -1,4 +1,4 @@
-//! A user of the shop and the browser in front of them. Everything goes through the public flows.
+//! A user of the shop with a browser. Uses only the public flows.
 
 use two_step::challenge::{Challenge, SendRefused};
 use two_step::flow::{
@@ -28,35 +28,35 @@ pub struct Authenticator {
     key: Vec<u8>,
 }
 
-/// A challenge on its way to the browser.
+/// A created challenge, before the browser claims it.
 pub struct CreatedChallenge {
     pub id: Uuid,
     pub handle: String,
 }
 
-/// A number that no other `n` has, nor its prefix.
+/// Returns a number that is unique for `n`, with a unique prefix.
 pub fn number(n: u32) -> String {
     format!("07{:05}0123", 70_000 + n)
 }
 
-/// What is at the end of a URL.
+/// Returns the last part of a URL.
 pub fn last_part(url: &str) -> String {
     url.rsplit('/').next().unwrap().to_owned()
 }
 
-/// The ticket in a return URL.
+/// Returns the ticket of a return URL.
 pub fn ticket(location: &str) -> String {
     let query = location.split_once('?').unwrap().1;
     form_urlencoded::parse(query.as_bytes()).find(|(k, _)| k == "ticket").unwrap().1.into_owned()
 }
 
-/// A code of six digits that is not this one.
+/// Returns a six-digit code that is not this one.
 pub fn not(code: &str) -> String {
     format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
 }
 
 impl Authenticator {
-    /// An app that has read a key in base32.
+    /// Creates an authenticator with a key in base32.
     pub fn with_key(method: Uuid, key: &str) -> Self {
         Self { method, key: from_base32(key) }
     }
@@ -65,21 +65,21 @@ impl Authenticator {
         self.code_at(world, 0).await
     }
 
-    /// The code that a phone shows whose clock is so many steps ahead.
+    /// Returns the code of a phone whose clock is ahead by this many steps.
     pub async fn code_at(&self, world: &World, steps: i64) -> String {
         totp::at_step(&self.key, world.now().await.as_second().div_euclid(totp::STEP_S) + steps)
     }
 }
 
 impl User {
-    /// A user who has nothing yet.
+    /// Creates a user without methods.
     pub fn new(world: &World, name: &str) -> Self {
         let visit =
             Visit { browser: random_token(), agent: "Firefox on Linux".to_owned(), ..Visit::default() };
         Self { world: world.clone(), name: name.to_owned(), visit }
     }
 
-    /// A user who signs in by text, with an authenticator as backup.
+    /// Creates a user who signs in by text, with an authenticator as backup.
     pub async fn with_phone(world: &World, name: &str, n: u32) -> (Self, Authenticator) {
         let user = Self::new(world, name);
         user.open_settings().await;
@@ -91,7 +91,7 @@ impl User {
         (user, authenticator)
     }
 
-    /// A user who signs in by text, with recovery codes as backup.
+    /// Creates a user who signs in by text, with recovery codes as backup.
     pub async fn with_recovery_codes(world: &World, name: &str, n: u32) -> (Self, Vec<String>) {
         let user = Self::new(world, name);
         user.open_settings().await;
@@ -102,12 +102,12 @@ impl User {
         (user, codes)
     }
 
-    /// The same user in another browser.
+    /// Returns the same user with another browser.
     pub fn elsewhere(&self) -> Self {
         Self { world: self.world.clone(), ..Self::new(&self.world, &self.name) }
     }
 
-    /// The same user where the flows have another configuration.
+    /// Returns the same user under another configuration.
     pub fn at(&self, world: &World) -> Self {
         Self { world: world.clone(), ..self.clone() }
     }
@@ -139,7 +139,7 @@ impl User {
         assert_eq!(claimed, SessionClaimed::Settings);
     }
 
-    /// Shows a fresh proof to the settings, by the code that was texted.
+    /// Gives a fresh proof to the settings with the texted code.
     pub async fn prove_to_settings(&self) {
         let challenge = self.world.core.ask_for_proof(&self.visit).await.unwrap();
         let code = self.world.code(challenge).await;
@@ -154,7 +154,7 @@ impl User {
         self.challenge(challenge).await.method.unwrap()
     }
 
-    /// Asks for the first code of a phone. Returns the challenge that it answers.
+    /// Requests the first code of a phone. Returns the challenge of the enrolment.
     pub async fn begin_phone(&self, number: &str) -> Uuid {
         self.world.core.add_phone(&self.visit, number, "GB", Channel::Sms).await.unwrap().unwrap()
     }
@@ -173,7 +173,7 @@ impl User {
         codes.iter().map(|code| (**code).clone()).collect()
     }
 
-    /// Turns two-step verification on. Returns the device's cookie, if the browser is trusted.
+    /// Turns two-step verification on. Returns the device's cookie if the browser is trusted.
     pub async fn turn_on(&self, trust: bool) -> Option<String> {
         self.world.core.turn_on(&self.visit, trust).await.unwrap().unwrap()
     }
@@ -190,7 +190,7 @@ impl User {
         }
     }
 
-    /// The shop has checked the password and asks for the second step.
+    /// Creates a challenge for a sign-in, after the shop has checked the password.
     pub async fn ask(&self) -> CreatedChallenge {
         match self.world.core.create("shop", self.new_challenge()).await.unwrap() {
             Created::Challenge { id, url, .. } => CreatedChallenge { id, handle: last_part(&url) },
@@ -202,7 +202,7 @@ impl User {
         self.world.core.claim(&asked.handle, &self.visit).await.unwrap()
     }
 
-    /// Signs in up to the page that asks for a code. Returns the challenge.
+    /// Signs in up to the code field. Returns the challenge.
     pub async fn start(&self) -> Uuid {
         let asked = self.ask().await;
         assert_eq!(self.claim(&asked).await.0, Claimed::Open { challenge: asked.id });
@@ -221,18 +221,18 @@ impl User {
         self.try_entry(challenge, Entry { text: text.to_owned(), ..Entry::default() }).await.unwrap()
     }
 
-    /// Types something while the page shows a method.
+    /// Enters a text for the method that the page shows.
     pub async fn enter_for(&self, challenge: Uuid, method: Uuid, text: &str) -> Entered {
         let entry = Entry { text: text.to_owned(), method: Some(method), ..Entry::default() };
         self.try_entry(challenge, entry).await.unwrap()
     }
 
-    /// Enters a right code. Returns where the browser goes, if anywhere.
+    /// Enters a right code. Returns the redirect URL, if any.
     pub async fn must_verify(&self, challenge: Uuid, text: &str) -> Option<String> {
         verified(self.enter(challenge, text).await)
     }
 
-    /// Enters a right code and trusts the browser, which keeps the cookie.
+    /// Enters a right code and trusts the browser, which stores the cookie.
     pub async fn verify_and_trust(&mut self, challenge: Uuid, text: &str) -> String {
         let entry = Entry { text: text.to_owned(), trust: true, ..Entry::default() };
         match self.try_entry(challenge, entry).await.unwrap() {
@@ -251,7 +251,7 @@ impl User {
         ticket(&self.must_verify(challenge, &code).await.unwrap())
     }
 
-    /// Types so many wrong codes.
+    /// Enters this many wrong codes.
     pub async fn enter_wrong(&self, challenge: Uuid, times: usize) -> Entered {
         let mut entered = None;
         for _ in 0..times {
@@ -269,7 +269,7 @@ impl User {
     }
 }
 
-/// Where the browser goes after a right code.
+/// Returns the redirect URL after a right code.
 pub fn verified(entered: Entered) -> Option<String> {
     match entered {
         Entered::Verified { location, .. } => location,

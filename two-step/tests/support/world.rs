@@ -1,4 +1,4 @@
-//! A store of a test's own, and what a test reads behind the flows.
+//! A store for one test, and direct access to its rows.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use two_step::store::{OutboxKind, OutboxRow, Record, Store, Value};
 use uuid::Uuid;
 
 /// Connections to PostgreSQL, as in the default configuration.
-pub const POOL: usize = 16;
-/// The only entry of the shop's list.
+pub const POOL_SIZE: usize = 16;
+/// The only allowed return URL of the shop.
 pub const RETURN_URL: &str = "https://shop.example/2fa";
 /// Longer than every window of the default limits.
 pub const ALL_LIMITS_FREE_S: u64 = 86_400 + 60;
 
-/// Which database a store is on.
+/// The database of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     Postgres,
     Sqlite,
 }
 
-/// A migrated store of a test's own, with the flows over it. Clones share it.
+/// A migrated store for one test, with the flows. Clones share it.
 #[derive(Clone)]
 pub struct World {
     pub core: Arc<Core>,
@@ -44,13 +44,13 @@ impl World {
         world
     }
 
-    /// The same, without its tables.
+    /// The same without its tables.
     pub async fn unmigrated(backend: Backend) -> Self {
         let (url, place) = match backend {
             Backend::Postgres => fresh_schema().await,
             Backend::Sqlite => fresh_folder(),
         };
-        let core = Core::new(open_store(&url, POOL), Keys::ephemeral(), Arc::new(config()));
+        let core = Core::new(open_store(&url, POOL_SIZE), Keys::ephemeral(), Arc::new(config()));
         Self { core: Arc::new(core), backend, url, _place: Arc::new(place) }
     }
 
@@ -62,17 +62,17 @@ impl World {
         Self { core: Arc::new(core), ..self.clone() }
     }
 
-    /// The same rows, as another process sees them: its clock is not ahead of the database's.
+    /// The same rows from another process, whose clock is not advanced.
     pub fn second_process(&self) -> Self {
-        let core = Core::new(open_store(&self.url, POOL), self.core.keys.clone(), self.core.config());
+        let core = Core::new(open_store(&self.url, POOL_SIZE), self.core.keys.clone(), self.core.config());
         Self { core: Arc::new(core), ..self.clone() }
     }
 
-    /// Opens all connections to PostgreSQL. Who has to connect first comes late to a race.
+    /// Opens all connections to PostgreSQL in advance, so that connecting does not delay a race.
     pub async fn connect_all(&self) {
         if self.backend == Backend::Postgres {
             let mut open = vec![];
-            for _ in 0..POOL {
+            for _ in 0..POOL_SIZE {
                 open.push(self.core.store.begin().await.unwrap());
             }
             for tx in open {
@@ -81,12 +81,12 @@ impl World {
         }
     }
 
-    /// Moves the clock.
+    /// Advances the clock.
     pub fn advance(&self, seconds: u64) {
         self.core.store.advance(Duration::from_secs(seconds));
     }
 
-    /// The store's time.
+    /// Returns the store's time.
     pub async fn now(&self) -> Timestamp {
         let mut tx = self.core.store.begin().await.unwrap();
         let now = tx.now().await.unwrap();
@@ -94,7 +94,7 @@ impl World {
         now
     }
 
-    /// The rows for which a condition holds.
+    /// Returns the rows that match a condition.
     pub async fn rows<R: Record>(&self, rest: &str, values: &[Value]) -> Vec<R> {
         let mut tx = self.core.store.begin().await.unwrap();
         let rows = tx.select::<R>(rest, values).await.unwrap();
@@ -102,7 +102,7 @@ impl World {
         rows
     }
 
-    /// The row with an id.
+    /// Returns the row with an id.
     pub async fn row<R: Record<Id = Uuid>>(&self, id: Uuid) -> R {
         let mut tx = self.core.store.begin().await.unwrap();
         let row = tx.get::<R>(id).await.unwrap().unwrap();
@@ -110,14 +110,14 @@ impl World {
         row
     }
 
-    /// Writes a row that is there.
+    /// Updates a row.
     pub async fn write<R: Record>(&self, row: &R) {
         let mut tx = self.core.store.begin().await.unwrap();
         tx.update(row).await.unwrap();
         tx.commit().await.unwrap();
     }
 
-    /// What a query counts.
+    /// Returns the result of a count query.
     pub async fn count(&self, sql: &str) -> i64 {
         let mut tx = self.core.store.begin().await.unwrap();
         let count = tx.query(sql, &[]).await.unwrap()[0].int(0);
@@ -125,19 +125,19 @@ impl World {
         count
     }
 
-    /// Events of a kind.
+    /// Returns the events of a kind.
     pub async fn events(&self, kind: &str) -> usize {
         let of_kind = [Value::Text(kind.to_owned())];
         self.rows::<two_step::store::Event>("where kind = $1", &of_kind).await.len()
     }
 
-    /// The account of a user of the shop.
+    /// Returns the account of a user of the shop.
     pub async fn account(&self, user: &str) -> Account {
         let by_name = [Value::Text(user.to_owned())];
         self.rows("where user_ref = $1", &by_name).await.pop().unwrap()
     }
 
-    /// What the outbox holds of a kind, opened, oldest first.
+    /// Returns the opened outbox rows of a kind, oldest first.
     pub async fn outbox(&self, kind: OutboxKind) -> Vec<Json> {
         let of_kind = [Value::Text(kind.to_string())];
         let rows = self.rows::<OutboxRow>("where kind = $1 order by id", &of_kind).await;
@@ -145,30 +145,30 @@ impl World {
         rows.iter().map(|row| serde_json::from_slice(&open(row)).unwrap()).collect()
     }
 
-    /// The jobs of a challenge, oldest first.
+    /// Returns the jobs of a challenge, oldest first.
     pub async fn jobs(&self, challenge: Uuid) -> Vec<Json> {
         let mut jobs = self.outbox(OutboxKind::Dispatch).await;
         jobs.retain(|job| job["tags"]["challenge"] == challenge.to_string());
         jobs
     }
 
-    /// The newest job of a challenge.
+    /// Returns the newest job of a challenge.
     pub async fn job(&self, challenge: Uuid) -> Json {
         self.jobs(challenge).await.pop().unwrap()
     }
 
-    /// The code of a challenge that was sent last.
+    /// Returns the newest code of a challenge.
     pub async fn code(&self, challenge: Uuid) -> String {
         self.job(challenge).await["code"].as_str().unwrap().to_owned()
     }
 
-    /// The newest order of a challenge, as otpost names it.
+    /// Returns the newest dispatch of a challenge, by its id at otpost.
     pub async fn dispatch(&self, challenge: Uuid) -> Uuid {
         id_of(&self.job(challenge).await)
     }
 }
 
-/// The id of a job.
+/// Returns the id of a job.
 pub fn id_of(job: &Json) -> Uuid {
     job["id"].as_str().unwrap().parse().unwrap()
 }
@@ -193,24 +193,25 @@ fn config() -> Config {
     config
 }
 
-/// Where a store lies. It goes with the test, unless the test fails.
+/// The location of a store. It is deleted after the test unless the test fails.
 enum Place {
     Schema(String),
     Folder(PathBuf),
 }
 
-/// A fresh schema in the tests' database, and its URL.
+/// Creates a schema in the tests' database, and returns its URL.
 async fn fresh_schema() -> (String, Place) {
     let url = database_url();
     let schema = format!("two_step_{}", Uuid::now_v7().simple());
     run(&format!("create schema {schema}")).await.expect("PostgreSQL answers");
     let joint = if url.contains('?') { '&' } else { '?' };
-    // Nothing is lost but durability, and the tests do not wait for a busy disk.
+    // Without durability, so that tests do not wait for a slow disk.
     let options = format!("-csearch_path%3D{schema}%20-csynchronous_commit%3Doff");
     (format!("{url}{joint}options={options}"), Place::Schema(schema))
 }
 
-/// A fresh folder, and the URL of a file in it. In memory where there is such a place: a busy disk would make these tests slow.
+/// Creates a folder, and returns the URL of a database in it. In memory if possible, because a slow disk would slow the
+/// tests.
 fn fresh_folder() -> (String, Place) {
     let memory = PathBuf::from("/dev/shm");
     let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
@@ -239,7 +240,7 @@ impl Drop for Place {
             Self::Folder(path) => drop(std::fs::remove_dir_all(path)),
             Self::Schema(schema) => {
                 let sql = format!("set lock_timeout = '2s'; drop schema {schema} cascade");
-                // The test's runtime may be on its way out.
+                // The test's runtime may be shutting down.
                 let dropping = std::thread::spawn(move || {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                     let _ = runtime.map(|r| r.block_on(run(&sql)));
