@@ -137,7 +137,7 @@ async fn the_broker_is_waited_for_with_a_clear_line() {
     let (api, ops) = (serves["api"].as_str().unwrap(), serves["ops"].as_str().unwrap());
     // In the parentheses: the other side ended it, or it was reset, as the system has it.
     let clear =
-        ["RabbitMQ cannot be reached (", "); see that it runs and that amqp.url names its host and port"];
+        ["RabbitMQ cannot be reached (", "); check that it runs and that amqp.url names its host and port"];
     let is_clear = |text: &str| clear.iter().all(|part| text.contains(part));
     wait::until("it says so in its log", async || is_clear(&house.log("all"))).await;
     let ready = async || house.get(&format!("http://{ops}/readyz")).await;

@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use otpost::carriers::twilio::{Config, Twilio};
 use otpost::carriers::{Carrier, OutboundMessage, Request};
 use otpost::domain::attempt::Receipt;
+use otpost::domain::channel::Channel;
 use otpost::domain::dispatch::{PhoneNumber, RenderedMessage};
 use sha1::Sha1;
 
@@ -46,8 +47,19 @@ pub(crate) fn form_of(words: &RenderedMessage) -> Vec<(String, String)> {
     let callback = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-1/abc";
     let life = Duration::from_secs(120);
     let reference = "0192f0c1-2222-7333-8444-555566667777-1";
-    let message =
-        OutboundMessage { to: &to, content: words, sender: None, life, reference, callback: Some(callback) };
+    let channel = match words {
+        RenderedMessage::Text(_) => Channel::Sms,
+        RenderedMessage::Speech(_) => Channel::Voice,
+    };
+    let message = OutboundMessage {
+        channel,
+        to: &to,
+        content: words,
+        sender: None,
+        life,
+        reference,
+        callback: Some(callback),
+    };
     let Request { body, .. } = twilio().build(&message).expect("it carries texts and calls");
     form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }

@@ -21,7 +21,7 @@ pub(super) async fn heartbeats(ledger: Ledger, name: String, rules: Live<Rules>,
         // During an outage the last share stays. `LedgerHealth` logs the outage.
         if let Ok(alive) = ledger.heartbeat(&name).await {
             live_workers = alive;
-            rules.now().routes.share(alive);
+            rules.current().routes.share(alive);
         }
         metrics.workers.set(i64::try_from(live_workers).unwrap_or(i64::MAX));
         let before = crate::domain::clock::now();

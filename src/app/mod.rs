@@ -193,7 +193,7 @@ impl App {
                 let left = worker.tasks.len();
                 tracing::warn!(
                     requests = left,
-                    "not all requests ended in their grace: other workers see to them"
+                    "some requests did not end within worker.grace_s; other workers take over"
                 );
             }
             let _ =

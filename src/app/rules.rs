@@ -46,14 +46,14 @@ impl ActiveConfig {
     /// Applies another configuration, or changes nothing on an error. Returns the changed keys that need a restart.
     pub(super) fn replace(&self, mut config: Config) -> Result<Vec<&'static str>, BadConfig> {
         let keys = config.keys()?;
-        let before = self.rules.now();
+        let before = self.rules.current();
         if !keys.has_hashes_of(&before.keys) {
             return Err(BadConfig(
                 "keys.hash_root would change, and every quota be forgotten: put the root that was first used there"
                     .to_owned(),
             ));
         }
-        let needs_restart = config.differs_until_start(&self.started_with);
+        let needs_restart = config.changes_that_need_restart(&self.started_with);
         config.worker.slots = self.started_with.worker.slots;
         let all = Reloadable::after(Some(&before.routes), &config, keys)?;
         self.rules.replace(all.rules);

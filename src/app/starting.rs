@@ -59,7 +59,7 @@ impl Starting {
     }
 
     fn set_readiness(&self, role: &'static str, ready: Readiness) {
-        let mut roles = BTreeMap::clone(&self.ready.now());
+        let mut roles = BTreeMap::clone(&self.ready.current());
         roles.insert(role, ready);
         self.ready.replace(roles);
     }

@@ -50,7 +50,7 @@ pub(super) async fn run(
                 return Ok(());
             }
             event = events.next() => match event {
-                // A full channel drops the event. Subscribers detect the gap by the event numbers.
+                // A full channel drops the event. The live stream promises no replay; webhooks and the broker deliver every event.
                 Some(Ok(event)) => drop(received.try_send(event.data)),
                 Some(Err(e)) => return Err(failed(e)),
                 None => return Err(BrokerError::Cancelled("a queue of this process's own")),

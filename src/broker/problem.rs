@@ -11,7 +11,7 @@ pub enum BrokerError {
     #[error("amqp.url cannot be read; write it as amqp://user:password@host:5672/vhost, or amqps:// for TLS")]
     Url,
     /// The connection could not be established.
-    #[error("RabbitMQ cannot be reached ({0}); see that it runs and that amqp.url names its host and port")]
+    #[error("RabbitMQ cannot be reached ({0}); check that it runs and that amqp.url names its host and port")]
     Unreachable(&'static str),
     /// RabbitMQ rejected the user, the password or the vhost; holds the AMQP code.
     #[error("RabbitMQ rejects the login in amqp.url ({0}); check the user, the password and the vhost in it")]
@@ -46,7 +46,7 @@ pub enum BrokerError {
     #[error("the connection to RabbitMQ is lost ({0})")]
     Lost(&'static str),
     /// Publisher confirms do not arrive although the connection works.
-    #[error("RabbitMQ takes messages and does not confirm them; see that most of its nodes run")]
+    #[error("RabbitMQ takes messages and does not confirm them; check that a majority of its nodes runs")]
     Unconfirmed,
     /// RabbitMQ has blocked the connections that publish.
     #[error("RabbitMQ blocks publishers: its alarm for memory or disk space is on; free some of it")]

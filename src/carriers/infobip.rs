@@ -33,7 +33,7 @@ pub struct Config {
 }
 
 /// Maps status ids in the answer to a send request to outcomes, if they refuse the text.
-fn rejected(id: i64) -> Option<Outcome> {
+fn outcome_of_code(id: i64) -> Option<Outcome> {
     Some(match id {
         8 | 51 | 52 => Outcome::Rejected(Reason::InvalidNumber),
         10 | 14 => Outcome::Rejected(Reason::Blocked),
@@ -276,7 +276,7 @@ impl Carrier for Infobip {
                 if reference.is_some() { Outcome::Accepted } else { Outcome::Unknown }
             }
             (group::UNDELIVERABLE | group::EXPIRED | group::REJECTED, id) => {
-                rejected(id).unwrap_or(Outcome::Rejected(Reason::Request))
+                outcome_of_code(id).unwrap_or(Outcome::Rejected(Reason::Request))
             }
             _ => Outcome::Unknown,
         };

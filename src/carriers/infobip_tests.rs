@@ -26,6 +26,7 @@ fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
     let to = PhoneNumber::parse("+41793026727").unwrap();
     let request = account()
         .build(&OutboundMessage {
+            channel: Channel::Sms,
             to: &to,
             content: &RenderedMessage::Text("Your code is 123456".to_owned().into()),
             sender: None,
@@ -150,6 +151,7 @@ fn a_report_names_the_attempt_and_a_call_is_not_built() {
     let reports = account().parse_callback(&callback).unwrap();
     assert_eq!(reports[0].attempt, Some(id.parse().unwrap()));
     let message = OutboundMessage {
+        channel: Channel::Voice,
         to: &PhoneNumber::parse("+41793026727").unwrap(),
         content: &RenderedMessage::Speech(crate::domain::dispatch::Spoken {
             language: "de".to_owned(),

@@ -28,6 +28,8 @@ pub use client::{Client, Request};
 /// A message to send, without a carrier's markup.
 #[derive(Debug)]
 pub struct OutboundMessage<'a> {
+    /// The channel.
+    pub channel: Channel,
     /// The recipient's number.
     pub to: &'a PhoneNumber,
     /// The rendered message.
@@ -57,7 +59,7 @@ pub struct Callback<'a> {
 /// A delivery receipt in a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The attempt, if the callback contains our reference. Otherwise the URL names it, or the receipt's `reference` is looked up.
+    /// The attempt, if the callback contains our reference. `None` if the URL or the carrier's message id identifies it.
     pub attempt: Option<AttemptId>,
     /// The receipt.
     pub receipt: Receipt,
@@ -170,7 +172,7 @@ pub fn strongest(receipts: impl IntoIterator<Item = Receipt>) -> Option<Receipt>
     })
 }
 
-/// Returns a carrier's id or code if it may be stored: 1 to 128 characters, without control characters.
+/// Returns a carrier's id or code if it can be stored: 1 to 128 characters, without control characters.
 pub fn kept(text: &str) -> Option<String> {
     let fits = (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     fits.then(|| text.to_owned())

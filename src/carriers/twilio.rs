@@ -53,8 +53,8 @@ fn api() -> String {
     "https://api.twilio.com".to_owned()
 }
 
-/// Maps error codes of the send call to outcomes. The HTTP status is 400 unless the table of recorded answers says otherwise.
-fn rejected(code: i64) -> Option<Outcome> {
+/// Maps error codes of the send call to outcomes.
+fn outcome_of_code(code: i64) -> Option<Outcome> {
     Some(match code {
         21211 | 21217 => Outcome::Rejected(Reason::InvalidNumber),
         21614 | 21635 => Outcome::Rejected(Reason::Landline),
@@ -165,7 +165,10 @@ impl Twilio {
 
 impl Carrier for Twilio {
     fn carries(&self, channel: Channel) -> bool {
-        channel == Channel::Sms || self.config.voice_from.is_some() || self.config.from.is_some()
+        match channel {
+            Channel::Sms => true,
+            Channel::Voice => self.config.voice_from.is_some() || self.config.from.is_some(),
+        }
     }
 
     fn keeps_references(&self, _: Channel) -> bool {
@@ -175,8 +178,8 @@ impl Carrier for Twilio {
     fn build(&self, message: &OutboundMessage<'_>) -> Option<Request> {
         let mut form = Form::default();
         form.add("To", message.to.expose());
-        let channel = match message.content {
-            RenderedMessage::Text(text) => {
+        match (message.channel, message.content) {
+            (Channel::Sms, RenderedMessage::Text(text)) => {
                 match (message.sender, &self.config.messaging_service_sid, &self.config.from) {
                     (Some(own), ..) if own.starts_with("MG") => form.add("MessagingServiceSid", own),
                     (Some(own), ..) => form.add("From", own),
@@ -187,9 +190,8 @@ impl Carrier for Twilio {
                 form.add("Body", text);
                 let validity = message.life.as_secs().clamp(*VALIDITY.start(), *VALIDITY.end());
                 form.add("ValidityPeriod", &validity.to_string());
-                Channel::Sms
             }
-            RenderedMessage::Speech(spoken) => {
+            (Channel::Voice, RenderedMessage::Speech(spoken)) => {
                 let own = self.config.voice_from.as_deref().or(self.config.from.as_deref());
                 form.add("From", message.sender.or(own)?);
                 form.add("Twiml", &twiml(spoken));
@@ -201,14 +203,14 @@ impl Carrier for Twilio {
                 if self.config.machine_detection {
                     form.add("MachineDetection", "Enable");
                 }
-                Channel::Voice
             }
-        };
+            _ => return None,
+        }
         if let Some(callback) = message.callback {
             // Twilio retries a callback once, and never after a 5xx, unless the URL's fragment requests more retries.
             form.add("StatusCallback", &format!("{callback}#rc=5&rp=all"));
         }
-        Some(self.request(Method::Post, self.resource(channel, ""), form.0))
+        Some(self.request(Method::Post, self.resource(message.channel, ""), form.0))
     }
 
     fn judge(&self, _: Channel, answer: &Answer) -> Judgement {
@@ -216,7 +218,7 @@ impl Carrier for Twilio {
         let field = |name: &str| body.as_ref().and_then(|b| b.get(name));
         let text = |name: &str| field(name).and_then(|v| v.as_str()).and_then(kept);
         let code = field("code").and_then(serde_json::Value::as_i64);
-        let outcome = match (answer.status, code.and_then(rejected)) {
+        let outcome = match (answer.status, code.and_then(outcome_of_code)) {
             (200..=299, _) => match text("sid") {
                 Some(reference) => {
                     let price =

@@ -103,10 +103,17 @@ fn an_account_with_one_url_for_all_messages_sends_none_along() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let text = RenderedMessage::Text(Zeroizing::new("Your code: 4815".to_owned()));
     let call = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), parts: vec![] });
-    for content in [&text, &call] {
+    for (channel, content) in [(Channel::Sms, &text), (Channel::Voice, &call)] {
         let life = Duration::from_secs(60);
-        let message =
-            OutboundMessage { to: &to, content, sender: None, life, reference: "x-1", callback: None };
+        let message = OutboundMessage {
+            channel,
+            to: &to,
+            content,
+            sender: None,
+            life,
+            reference: "x-1",
+            callback: None,
+        };
         let body = account().build(&message).unwrap().body;
         assert!(!body.contains("StatusCallback"), "{}", *body);
     }
@@ -221,6 +228,7 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let words = RenderedMessage::Text(Zeroizing::new("Your code: 48 & 15 é".to_owned()));
     let message = OutboundMessage {
+        channel: Channel::Sms,
         to: &to,
         content: &words,
         sender: None,
@@ -241,12 +249,29 @@ fn a_text_carries_its_remaining_life_and_where_to_report() {
     assert_eq!(field("StatusCallback"), Some("https://r.example/v1/x#rc=5&rp=all"));
 }
 
+/// Fails when a new channel is sent as a text.
+#[test]
+fn a_message_of_another_channel_is_not_built() {
+    let text = RenderedMessage::Text(Zeroizing::new("Your code: 4815".to_owned()));
+    let message = OutboundMessage {
+        channel: Channel::Voice,
+        to: &PhoneNumber::parse("+447700900123").unwrap(),
+        content: &text,
+        sender: None,
+        life: Duration::from_secs(60),
+        reference: "x-1",
+        callback: None,
+    };
+    assert!(account().build(&message).is_none());
+}
+
 #[test]
 fn a_call_speaks_and_escapes() {
     let to = PhoneNumber::parse("+447700900123").unwrap();
     let parts = vec![Part::Pause(1), Part::Say(Zeroizing::new("A & B: 4. 8.".to_owned()))];
     let words = RenderedMessage::Speech(Spoken { language: "en-GB".to_owned(), parts });
     let message = OutboundMessage {
+        channel: Channel::Voice,
         to: &to,
         content: &words,
         sender: None,

@@ -241,7 +241,7 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     }
     for (name, _) in config.carriers.iter().filter(|(_, c)| c.callbacks == Callbacks::Account) {
         let url = crate::receipts::account_url(&config.receipts.public_url, &config.keys()?, name);
-        println!("Enter this callback URL at the carrier of {name}: {url}");
+        println!("Enter this callback URL at the carrier of {name}, and keep it secret: {url}");
     }
     let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
     for (name, segments) in templates.charged_above_one(&config.messages.brand) {

@@ -12,6 +12,7 @@ use super::Failure;
 use super::client::{Server, problem};
 use super::show::{format_timeline, times, watch};
 use crate::domain::attempt::{ReceiptStatus, State};
+use crate::domain::channel::Channel;
 use crate::domain::clock::after;
 use crate::http::timeline::Timeline;
 
@@ -24,8 +25,8 @@ pub(super) struct Send {
     /// Read the code from standard input or a prompt; without it, a sample code is generated and printed
     #[arg(long)]
     code: bool,
-    /// Channel: sms or voice; may be given several times, in the order of fallback
-    #[arg(long = "channel", default_values = ["sms"], value_parser = ["sms", "voice"])]
+    /// Channel; may be given several times, in the order of fallback
+    #[arg(long = "channel", default_values = ["sms"], value_parser = clap::builder::PossibleValuesParser::new(Channel::ALL.iter().map(|channel| channel.as_str())))]
     channels: Vec<String>,
     /// Seconds until the code expires
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]

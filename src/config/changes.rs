@@ -6,7 +6,7 @@ use super::Config;
 
 impl Config {
     /// The settings that differ from those at the start and need a restart, as keys of the configuration file.
-    pub fn differs_until_start(&self, started_with: &Self) -> Vec<&'static str> {
+    pub fn changes_that_need_restart(&self, started_with: &Self) -> Vec<&'static str> {
         let (new, old) = (self, started_with);
         let secret = |s: &Option<SecretString>| s.as_ref().map(|s| s.expose_secret().to_owned());
         let differs = [

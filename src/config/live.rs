@@ -20,12 +20,12 @@ impl<T> Live<T> {
         Self(Arc::new(watch::Sender::new(Arc::new(value))))
     }
 
-    /// The current value. It does not change when it is replaced.
-    pub fn now(&self) -> Arc<T> {
+    /// Returns the current value. A later replacement does not change the returned value.
+    pub fn current(&self) -> Arc<T> {
         Arc::clone(&self.0.borrow())
     }
 
-    /// Replaces the value for all later calls of [`Live::now`].
+    /// Replaces the value for all later calls of [`Live::current`].
     pub fn replace(&self, value: T) {
         self.0.send_replace(Arc::new(value));
     }

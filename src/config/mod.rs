@@ -77,7 +77,7 @@ impl Config {
                     .map_err(|e| BadConfig(format!("{} cannot be read ({})", path.display(), why(&e))))?;
                 let mut config =
                     Self::parse(&text).map_err(|e| BadConfig(format!("{}: {e}", path.display())))?;
-                config.stand_in(path.parent().unwrap_or(Path::new("")));
+                config.resolve_paths(path.parent().unwrap_or(Path::new("")));
                 config
             }
         };
@@ -109,7 +109,7 @@ impl Config {
     }
 
     /// Resolves relative paths against the folder of the configuration file.
-    fn stand_in(&mut self, folder: &Path) {
+    fn resolve_paths(&mut self, folder: &Path) {
         let mut files = vec![
             &mut self.ledger.url_file,
             &mut self.amqp.url_file,
@@ -223,7 +223,7 @@ impl Config {
         }
         if !self.keys.previous.is_empty() && self.keys.hash_root.is_none() {
             return bad(
-                "keys.previous is set and keys.hash_root is not: every quota would be forgotten; name the file of the root \
+                "keys.previous is set and keys.hash_root is not: all quota counts would be lost; name the file of the root \
                         that was first used in keys.hash_root_file"
                     .to_owned(),
             );
@@ -264,7 +264,7 @@ impl Config {
         ids.sort_unstable();
         if ids.windows(2).any(|two| two[0] == two[1]) {
             return Err(BadConfig(
-                "keys.id and the ids in keys.previous must differ: what was sealed names its root by its id"
+                "keys.id and the ids in keys.previous must differ: sealed values store the id of their root key"
                     .to_owned(),
             ));
         }

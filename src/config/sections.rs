@@ -222,7 +222,7 @@ macro_rules! carrier_section {
         section_by_channel! {
             /// An account at a carrier.
             CarrierConfig {
-                /// The action after a message with unknown outcome. By default, the channel decides.
+                /// The action after a message with unknown outcome. By default, channel and carrier decide.
                 "unknown_" => unknown: UnknownPolicy = [],
                 /// Maximum number of requests per second.
                 rate_per_s: u32 = 100,

@@ -106,7 +106,7 @@ async fn scan(worker: &Arc<Worker>) -> bool {
     if !worker.ledger_health.may_scan() {
         return false;
     }
-    // Dispatches that are taken here wait for their permits, so that a backlog of new jobs does not block them.
+    // Taken dispatches queue for permits together with new jobs. Permits are given in order, so new jobs cannot overtake them.
     let most = if worker.finds_no_carrier() { MAX_TAKEN_WITHOUT_ROOM } else { MAX_TAKEN_PER_SCAN };
     let (fresh, begun) = (worker.room_for_fresh().min(most), worker.room_for_retries().min(most));
     let due = match worker.ledger().take_due(fresh, begun).await {

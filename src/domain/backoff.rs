@@ -30,7 +30,7 @@ fn jitter(uid: Uuid, n: u16) -> f64 {
     let hash = Sha256::new().chain_update(uid.as_bytes()).chain_update(n.to_be_bytes()).finalize();
     let mut word = [0; 4];
     word.copy_from_slice(&hash[..4]);
-    f64::from(u32::from_be_bytes(word)) / (f64::from(u32::MAX) + 1.0)
+    f64::from(u32::from_be_bytes(word)) / 2f64.powi(32)
 }
 
 #[cfg(test)]

@@ -11,3 +11,10 @@ words! {
         Voice = "voice",
     }
 }
+
+impl Channel {
+    /// Returns the names of all channels, for a text: `sms, voice`.
+    pub fn names() -> String {
+        Self::ALL.iter().map(|channel| channel.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}

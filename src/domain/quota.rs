@@ -99,10 +99,7 @@ pub fn take(uses: &mut Vec<Timestamp>, rules: &[Rule], now: Timestamp) -> Result
     let tick = Duration::from_micros(1);
     let at = uses.last().map_or(now, |newest| now.max(after(*newest, tick)));
     uses.push(at);
-    let keep = keep(rules);
-    if uses.len() > keep {
-        uses.drain(..uses.len() - keep);
-    }
+    uses.drain(..uses.len().saturating_sub(keep(rules)));
     Ok(at)
 }
 

@@ -39,8 +39,8 @@ type Answer = Result<(StatusCode, Json<ActAnswer>), Problem>;
     params(("id" = Uuid, Path, description = "Your name for the dispatch")),
     request_body(content = ref("#/components/schemas/FeedbackBody"), content_type = "application/json"),
     responses(
-        (status = 202, description = "It stands now", body = ActAnswer),
-        (status = 200, description = "Nothing to do: it stood before, or was only counted", body = ActAnswer),
+        (status = 202, description = "The act took effect", body = ActAnswer),
+        (status = 200, description = "Nothing to do: it had taken effect before, or was only counted", body = ActAnswer),
         FeedbackProblems
     )
 )]
@@ -77,7 +77,7 @@ pub(super) async fn next(caller: Authorized<scope::Act>, id: DispatchId, body: P
     params(("id" = Uuid, Path, description = "Your name for the dispatch")),
     request_body(content = ref("#/components/schemas/CancelBody"), content_type = "application/json"),
     responses(
-        (status = 202, description = "It stands now", body = ActAnswer),
+        (status = 202, description = "The act took effect", body = ActAnswer),
         (status = 200, description = "Nothing to do: it was cancelled before", body = ActAnswer),
         CancelProblems
     )

@@ -1,5 +1,5 @@
-//! Authorisation. [`Authorized`] is the first argument of every handler: it verifies the API key and its scope, and it is the
-//! only way to the API behind the routes. A handler without it does not compile, because it has nothing to answer with.
+//! Authorisation. A handler reaches the API behind the routes only through its argument [`Authorized`], which verifies the API key
+//! and its scope. A handler that reads or changes anything does not compile without it.
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
@@ -19,13 +19,13 @@ use crate::ledger::{KeyRow, Ledger};
 use crate::ops::metrics::Metrics;
 
 /// How long a key is valid without another look-up. A revoked key may work for this long.
-const FRESH: Duration = Duration::from_secs(10);
+const RECHECK_AFTER: Duration = Duration::from_secs(10);
 /// How long a key stays known after its last look-up. Looking up a known key is not limited.
-const KNOWN: Duration = Duration::from_secs(600);
+const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// Maximum number of cached keys.
 const MAX_KEYS: u64 = 10_000;
 /// Maximum number of ledger look-ups per second for unknown ids. It limits the load of guessed keys.
-const UNKNOWN_KEYS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
+const UNFORGET_AFTER_KEYS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 /// The API, locked: handlers reach it through [`Authorized`] only.
 #[derive(Clone)]
@@ -69,8 +69,12 @@ pub(super) struct KeyCache {
 
 impl KeyCache {
     pub(super) fn new(ledger: Ledger) -> Self {
-        let cache = Cache::builder().max_capacity(MAX_KEYS).time_to_live(KNOWN).build();
-        Self { ledger, cache, unknown: RateLimiter::direct(Quota::per_second(UNKNOWN_KEYS_PER_SECOND)) }
+        let cache = Cache::builder().max_capacity(MAX_KEYS).time_to_live(FORGET_AFTER).build();
+        Self {
+            ledger,
+            cache,
+            unknown: RateLimiter::direct(Quota::per_second(UNFORGET_AFTER_KEYS_PER_SECOND)),
+        }
     }
 
     /// Verifies the key of a request and its scope.
@@ -91,7 +95,7 @@ impl KeyCache {
         if known.is_none() && self.unknown.check().is_err() {
             return Err(too_many_unknown_keys());
         }
-        if let Some((row, _)) = known.filter(|(_, read_at)| read_at.elapsed() < FRESH) {
+        if let Some((row, _)) = known.filter(|(_, read_at)| read_at.elapsed() < RECHECK_AFTER) {
             return Ok(Some(row));
         }
         let row = self.ledger.key(id).await?;

@@ -9,9 +9,9 @@ use futures_util::StreamExt;
 use super::problem::{Problem, ProblemKind};
 
 /// Maximum size of an accepted body in bytes.
-const CAP: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Maximum number of bytes read. The connection is closed after it.
-const MAX_BODIES_BYTES: usize = 32 * 1024 * 1024;
+const MAX_READ_BYTES: usize = 32 * 1024 * 1024;
 
 /// The body of a request, at most 64 KiB.
 pub(super) struct Payload(pub(super) Bytes);
@@ -30,14 +30,14 @@ pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| broken_off())?;
         length += chunk.len();
-        if length > MAX_BODIES_BYTES {
+        if length > MAX_READ_BYTES {
             break;
         }
-        if length <= CAP {
+        if length <= MAX_BODY_BYTES {
             kept.extend_from_slice(&chunk);
         }
     }
-    if length > CAP { Err(too_large()) } else { Ok(kept.into()) }
+    if length > MAX_BODY_BYTES { Err(too_large()) } else { Ok(kept.into()) }
 }
 
 /// The problems that a request with a body may be answered with.

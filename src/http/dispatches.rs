@@ -54,7 +54,7 @@ type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
     post,
     path = "/v1/dispatches",
     tag = "dispatches",
-    params(("traceparent" = Option<String>, Header, description = "W3C trace context; passed over where it is none")),
+    params(("traceparent" = Option<String>, Header, description = "W3C trace context; ignored if it is not valid")),
     request_body(
         content = ref("#/components/schemas/Job"),
         content_type = "application/json",
@@ -94,7 +94,7 @@ pub(super) async fn create(
 
 async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: Body) -> Answer {
     let (api, key) = (&caller.api, &caller.key);
-    if !api.flood.now().admits_client(&key.id) {
+    if !api.flood.current().admits_client(&key.id) {
         return Err(client_flooded());
     }
     let body = body::read(body).await?;
@@ -104,7 +104,7 @@ async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: 
     // A panic in a parser of untrusted text fails this request only.
     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         crash::on(&body);
-        let rules = api.state.rules.now();
+        let rules = api.state.rules.current();
         let job = rules.admitter.decode(&body, Some(&key.tenant), latest)?;
         let traceparent = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
         Ok::<_, crate::intake::BadMessage>(rules.admitter.admission(&job, Ingress::Http, traceparent, now))
@@ -115,8 +115,8 @@ async fn admit(caller: &Authorized<scope::Dispatch>, headers: &HeaderMap, body: 
 
 async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
     let (order, number) = (admission.order.clone(), admission.limits[0].key.clone());
-    let flooded = !api.flood.now().admits_number(&number);
-    let refused_for = api.flood.now().refused(&number);
+    let flooded = !api.flood.current().admits_number(&number);
+    let refused_for = api.flood.current().refused(&number);
     if flooded || refused_for.is_some() {
         // A known id is looked up and answered even when a limit is reached.
         if api.state.ledger.find(&key.tenant, order.id).await?.is_none() {
@@ -144,7 +144,7 @@ async fn answer(api: &Api, key: &KeyRow, admission: Admission) -> Answer {
         AdmissionResult::Conflict => Err(conflict()),
         AdmissionResult::Refused { state, reason, retry_after_s } => {
             if state == DispatchState::Limited {
-                api.flood.now().remember(&number, retry_after_s.unwrap_or(1));
+                api.flood.current().remember(&number, retry_after_s.unwrap_or(1));
             }
             Err(refused(state, reason, retry_after_s))
         }
@@ -214,13 +214,13 @@ fn too_many(detail: &str, retry_after_s: u64) -> Problem {
     path = "/v1/dispatches/{id}",
     tag = "dispatches",
     params(("id" = Uuid, Path, description = "Your name for the dispatch")),
-    responses((status = 200, description = "The story", body = Timeline), ShowProblems)
+    responses((status = 200, description = "The timeline", body = Timeline), ShowProblems)
 )]
 pub(super) async fn show(
     caller: Authorized<scope::Read>, DispatchId(id): DispatchId,
 ) -> Result<Json<Timeline>, Problem> {
     let d = caller.api.state.ledger.find(&caller.key.tenant, id).await?.ok_or_else(Problem::no_dispatch)?;
-    let language = caller.api.state.rules.now().admitter.language(&d);
+    let language = caller.api.state.rules.current().admitter.language(&d);
     Ok(Json(Timeline { language, ..Timeline::from(&d) }))
 }
 

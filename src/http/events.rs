@@ -16,7 +16,7 @@ use super::scope;
 /// Maximum number of open streams per process.
 const MAX_STREAMS: usize = 1000;
 /// How long a request waits for the event connection of a process that has just started.
-const SEND_TIME_OUT: Duration = Duration::from_secs(3);
+const CONNECTION_WAIT: Duration = Duration::from_secs(3);
 /// Interval of the comments that keep idle connections through proxies open.
 const ALIVE: Duration = Duration::from_secs(15);
 
@@ -42,7 +42,7 @@ pub(super) async fn follow(
         return Err(too_many_streams());
     }
     let mut listening = api.state.feed.listening();
-    if tokio::time::timeout(SEND_TIME_OUT, listening.wait_for(|listening| *listening)).await.is_err() {
+    if tokio::time::timeout(CONNECTION_WAIT, listening.wait_for(|listening| *listening)).await.is_err() {
         return Err(away());
     }
     let events = futures_util::stream::unfold(
@@ -83,7 +83,8 @@ fn too_many_streams() -> Problem {
 }
 
 fn away() -> Problem {
-    let detail = "RabbitMQ does not answer, so no event is heard of here; come again, or use webhooks";
+    let detail =
+        "RabbitMQ does not answer, so this process receives no events now; try again later, or use webhooks";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::EventsAway, detail).retry_after(5)
 }
 

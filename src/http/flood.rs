@@ -12,7 +12,7 @@ use crate::config::LimitsConfig;
 use crate::domain::quota::Rule;
 
 /// Maximum number of tracked keys. When the map is full, every request passes uncounted. The ledger's quotas still apply.
-const MAX_ADDRESSES: usize = 100_000;
+const MAX_TRACKED_KEYS: usize = 100_000;
 /// Minimum time between two sweeps of a full map, because a sweep visits every key.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Maximum time that a refusal of the ledger is cached.
@@ -48,7 +48,10 @@ impl Flood {
             rules: [limits.door_number, limits.door_client],
             numbers: Keyed::new(limits.door_number),
             clients: Keyed::new(limits.door_client),
-            refused: Cache::builder().max_capacity(MAX_ADDRESSES as u64).expire_after(RefusalExpiry).build(),
+            refused: Cache::builder()
+                .max_capacity(MAX_TRACKED_KEYS as u64)
+                .expire_after(RefusalExpiry)
+                .build(),
         }
     }
 
@@ -101,14 +104,14 @@ impl Keyed {
     }
 
     fn admits(&self, key: &str) -> bool {
-        if self.limiter.len() >= MAX_ADDRESSES {
+        if self.limiter.len() >= MAX_TRACKED_KEYS {
             let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
             if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
                 self.limiter.retain_recent();
                 *swept = Some(Instant::now());
             }
         }
-        self.limiter.len() >= MAX_ADDRESSES || self.limiter.check_key(&key.to_owned()).is_ok()
+        self.limiter.len() >= MAX_TRACKED_KEYS || self.limiter.check_key(&key.to_owned()).is_ok()
     }
 }
 
@@ -121,7 +124,7 @@ fn quota(rule: Rule) -> Quota {
 
 #[cfg(test)]
 mod tests {
-    use super::{Flood, MAX_ADDRESSES};
+    use super::{Flood, MAX_TRACKED_KEYS};
     use crate::config::LimitsConfig;
 
     /// Fails when a full map keeps counting.
@@ -133,17 +136,17 @@ mod tests {
         assert!([1, 2].iter().all(|_| flood.admits_number("old")));
         assert!(!flood.admits_number("old"));
         flood.remember("old", 3600);
-        for n in 0..2 * MAX_ADDRESSES {
+        for n in 0..2 * MAX_TRACKED_KEYS {
             let number = format!("number {n}");
             assert!(flood.admits_number(&number) && flood.admits_client(&number), "{number}");
             flood.remember(&number, 3600);
         }
         assert_eq!(
             (flood.numbers.limiter.len(), flood.clients.limiter.len()),
-            (MAX_ADDRESSES, MAX_ADDRESSES)
+            (MAX_TRACKED_KEYS, MAX_TRACKED_KEYS)
         );
         flood.refused.run_pending_tasks();
-        assert!(flood.refused.entry_count() <= MAX_ADDRESSES as u64, "{}", flood.refused.entry_count());
+        assert!(flood.refused.entry_count() <= MAX_TRACKED_KEYS as u64, "{}", flood.refused.entry_count());
         assert!(flood.admits_number("old"), "the map is full: nobody is counted");
     }
 

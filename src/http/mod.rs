@@ -87,8 +87,8 @@ impl Api {
 
     /// Applies new rate limits. Unchanged limits keep their counts, and cached refusals are cleared.
     pub fn limit(&self, limits: &LimitsConfig) {
-        if self.flood.now().has_limits_of(limits) {
-            self.flood.now().forget_refusals();
+        if self.flood.current().has_limits_of(limits) {
+            self.flood.current().forget_refusals();
         } else {
             self.flood.replace(Flood::new(limits));
         }
@@ -99,7 +99,7 @@ impl Api {
         let mut tick = tokio::time::interval(SWEEP);
         loop {
             tick.tick().await;
-            self.flood.now().sweep();
+            self.flood.current().sweep();
         }
     }
 

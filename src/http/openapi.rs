@@ -31,9 +31,9 @@ them. A path that does not take a method answers 405.";
     components(schemas(Problem, webhooks::Which)),
     tags(
         (name = "dispatches", description = "Jobs in, timelines out"),
-        (name = "acts", description = "What a sender does with a dispatch afterwards"),
-        (name = "events", description = "What becomes of dispatches, as it happens"),
-        (name = "webhooks", description = "A tenant looks after its webhook"),
+        (name = "acts", description = "What a sender can do with a dispatch later"),
+        (name = "events", description = "Changes of state, as they happen"),
+        (name = "webhooks", description = "Manage the tenant's webhook"),
         (name = "contract", description = "This document")
     ),
     security(("bearer" = [])),
@@ -131,7 +131,7 @@ fn response(problems: &[Problem]) -> Response {
     if problems.iter().all(Problem::has_retry_after) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build();
         let mut wait = Header::new(seconds);
-        wait.description = Some("Seconds after which to come again".to_owned());
+        wait.description = Some("Seconds to wait before a retry".to_owned());
         response = response.header("Retry-After", wait);
     }
     if problems.iter().any(|p| p.status() == StatusCode::UNAUTHORIZED) {

@@ -22,7 +22,7 @@ words! {
         Unknown = "unknown",
         /// The path does not support the method.
         Method = "method",
-        /// The body is incomplete.
+        /// The body is incomplete, or is not in the expected format.
         Unreadable = "unreadable",
         /// The body exceeds 64 KiB.
         TooLarge = "too-large",
@@ -212,14 +212,19 @@ impl Problem {
 
 impl From<LedgerError> for Problem {
     fn from(e: LedgerError) -> Self {
-        if let LedgerError::Data { .. } = e {
-            Self::new(
+        match e {
+            LedgerError::Data { .. } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 ProblemKind::InvalidJob,
-                "the ledger cannot keep this job",
-            )
-        } else {
-            Self::ledger_away()
+                "the ledger cannot store this request",
+            ),
+            LedgerError::Unusable(_) => {
+                let detail = "the ledger cannot be used; the log of otpost says why";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::LedgerAway, detail).retry_after(1)
+            }
+            LedgerError::Unreachable(_) | LedgerError::Unwritable(_) | LedgerError::Conflict => {
+                Self::ledger_away()
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ struct HookAnswer {
 pub(super) async fn list(
     Authorized { api, key, .. }: Authorized<scope::Admin>,
 ) -> Result<Json<WebhookAnswer>, Problem> {
-    let url = api.state.webhooks.now().url(&key.tenant).map(str::to_owned);
+    let url = api.state.webhooks.current().url(&key.tenant).map(str::to_owned);
     let rows = api.state.ledger.webhook_rows(&key.tenant, MAX_ROWS).await?;
     let event = |row: WebhookRow| HookAnswer { event: format!("{}/{}", row.uid, row.version), row };
     Ok(Json(WebhookAnswer { url, events: rows.into_iter().map(event).collect() }))
@@ -71,13 +71,13 @@ pub(super) struct TestAnswer {
     post,
     path = "/v1/webhooks/test",
     tag = "webhooks",
-    responses((status = 200, description = "What became of it", body = TestAnswer), TestProblems)
+    responses((status = 200, description = "The result", body = TestAnswer), TestProblems)
 )]
 pub(super) async fn test(
     Authorized { api, key, .. }: Authorized<scope::Admin>,
 ) -> Result<Json<TestAnswer>, Problem> {
-    match api.state.webhooks.now().test(&key.tenant).await {
-        None => Err(none()),
+    match api.state.webhooks.current().test(&key.tenant).await {
+        None => Err(no_webhook()),
         Some(Ok(status)) => Ok(Json(TestAnswer { told: true, status: Some(status), problem: None })),
         Some(Err(problem)) => Ok(Json(TestAnswer { told: false, status: None, problem: Some(problem) })),
     }
@@ -113,8 +113,8 @@ pub(super) struct ReplayAnswer {
 pub(super) async fn replay(
     Authorized { api, key, .. }: Authorized<scope::Admin>, Payload(body): Payload,
 ) -> Result<Json<ReplayAnswer>, Problem> {
-    if api.state.webhooks.now().url(&key.tenant).is_none() {
-        return Err(none());
+    if api.state.webhooks.current().url(&key.tenant).is_none() {
+        return Err(no_webhook());
     }
     let body = if body.is_empty() { b"{}" } else { &*body };
     // Through a map, because serde also reads a struct from a JSON array.
@@ -126,7 +126,7 @@ pub(super) async fn replay(
         Some(id) => Some(event_id(&id).ok_or_else(|| bad_event("must be an event's id: <uid>/<version>"))?),
     };
     let replayed = api.state.ledger.replay_webhooks(&key.tenant, only).await?;
-    api.state.webhooks.now().notify(&key.tenant);
+    api.state.webhooks.current().notify(&key.tenant);
     Ok(Json(ReplayAnswer { replayed }))
 }
 
@@ -135,7 +135,7 @@ fn event_id(text: &str) -> Option<(Uuid, i64)> {
     Some((uid.parse().ok()?, version.parse().ok()?))
 }
 
-fn none() -> Problem {
+fn no_webhook() -> Problem {
     let detail = "this tenant has no webhook: add [tenants.NAME.webhook] to the configuration";
     Problem::new(StatusCode::NOT_FOUND, ProblemKind::NoWebhook, detail)
 }
@@ -147,7 +147,7 @@ fn bad_event(rule: &str) -> Problem {
 
 problems! {
     ListProblems = authorized::problems::<scope::Admin>();
-    TestProblems = authorized::problems::<scope::Admin>().into_iter().chain([none()]);
+    TestProblems = authorized::problems::<scope::Admin>().into_iter().chain([no_webhook()]);
     ReplayProblems = authorized::problems::<scope::Admin>().into_iter().chain(body::problems())
-        .chain([none(), bad_event("must be an event's id: <uid>/<version>")]);
+        .chain([no_webhook(), bad_event("must be an event's id: <uid>/<version>")]);
 }

@@ -131,7 +131,8 @@ async fn run_group<I: Item, O>(
         // A panic in a store fails this group only. Without `catch_unwind` it would end the task, and every later group would
         // fail.
         let ended = AssertUnwindSafe(whole).catch_unwind().await;
-        match ended.unwrap_or_else(|_| Err(LedgerError::Unreachable(format!("{act} failed by a defect")))) {
+        match ended.unwrap_or_else(|_| Err(LedgerError::Unreachable(format!("{act} internal error (panic)"))))
+        {
             Ok(answers) if answers.len() == part.len() => {
                 for (pending, answer) in part.into_iter().zip(answers) {
                     // The caller may have stopped waiting. The write stays committed.
@@ -169,7 +170,7 @@ pub(super) async fn run_again<O, F: Future<Output = Result<O, LedgerError>>>(
                 tokio::time::sleep(Duration::from_micros(200 + pause * 50)).await;
             }
             Err(LedgerError::Conflict) => {
-                return Err(LedgerError::Unreachable("too many collisions".to_owned()));
+                return Err(LedgerError::Unreachable("too many conflicting transactions".to_owned()));
             }
             Err(LedgerError::Unreachable(_)) if started.elapsed() < COMMIT_RETRY_WINDOW => {
                 tokio::time::sleep(Duration::from_millis(100)).await;

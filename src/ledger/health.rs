@@ -61,7 +61,7 @@ impl LedgerHealth {
             changed
         };
         if self.outage.send_if_modified(update) {
-            tracing::warn!(reason = %e, "the ledger is unreachable: no job is taken in until it answers");
+            tracing::warn!(reason = %e, "the ledger is unreachable or refuses writes: no job is accepted until it is back");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The carriers' message ids of accounts whose callbacks contain nothing else. The look-up is by an index.
+//! Some accounts' callbacks name a message only by the carrier's message id. This table maps such ids to attempts, by an index.
 
 use async_trait::async_trait;
 
@@ -30,7 +30,7 @@ impl Ledger {
         &self, carrier: &str, reference: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError> {
         self.store.name_attempt(carrier, reference, attempt).await?;
-        // A transaction of its own: a receipt that it does not see yet is kept after the id was stored, and then finds it.
+        // This check runs in its own transaction. A receipt that is stored after this check looks for the id again, and finds it.
         if self.store.has_unmatched(carrier, reference).await? {
             self.match_references().await?;
         }

@@ -109,8 +109,9 @@ impl Templates {
                 let parts: Vec<&str> = name.split('.').collect();
                 if !matches!(parts[..], [_, _, channel] if channel.parse::<Channel>().is_ok()) {
                     return Err(format!(
-                        "{} must be called <name>.<language>.<sms or voice>.txt",
-                        path.display()
+                        "{} must be called <name>.<language>.<channel>.txt; the channels are {}",
+                        path.display(),
+                        Channel::names()
                     ));
                 }
                 all.add(name, std::fs::read_to_string(&path).map_err(|_| cannot())?)?;

@@ -17,7 +17,8 @@ type LabelValue = &'static str;
 pub struct AdmissionLabels {
     /// Where the job came from: `amqp` or `http`.
     pub door: LabelValue,
-    /// The state of the new row, `known`, `conflict`, `refused` or `dead`.
+    /// The result: over AMQP the state of the new row, `known`, `conflict`, `dead` or `suspect`; over HTTP `queued`, `known`, `conflict`,
+    /// `limited`, `refused`, `denied` or `away`.
     pub result: LabelValue,
 }
 

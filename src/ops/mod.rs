@@ -66,12 +66,12 @@ async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
 }
 
 async fn readiness(State(ops): State<Ops>) -> Response {
-    let problems: BTreeMap<_, _> = ops.roles.now().iter().map(|(role, ready)| (*role, ready())).collect();
+    let problems: BTreeMap<_, _> = ops.roles.current().iter().map(|(role, ready)| (*role, ready())).collect();
     answer(problems)
 }
 
 async fn role_readiness(State(ops): State<Ops>, Path(role): Path<String>) -> Response {
-    match ops.roles.now().get_key_value(role.as_str()) {
+    match ops.roles.current().get_key_value(role.as_str()) {
         Some((role, ready)) => answer([(*role, ready())].into()),
         None => (StatusCode::NOT_FOUND, "this process does not have that role\n").into_response(),
     }

@@ -61,7 +61,7 @@ impl EventPublisher {
         if pending.events.is_empty() {
             return;
         }
-        self.webhooks.now().notify(&pending.tenant);
+        self.webhooks.current().notify(&pending.tenant);
         match &self.queue {
             Some(queue) => drop(queue.try_send(pending)),
             None => {

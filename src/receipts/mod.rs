@@ -134,7 +134,7 @@ impl Receiver {
     /// Verifies a callback and records its receipts.
     pub async fn receive(&self, incoming: &Incoming<'_>) -> CallbackAnswer {
         // The token is checked without the ledger, so that forged callbacks cause no load on it.
-        let rules = self.rules.now();
+        let rules = self.rules.current();
         let Some(account) = rules.routes.account(incoming.carrier) else {
             return CallbackAnswer::InvalidCallback;
         };
@@ -243,7 +243,7 @@ impl Receiver {
 
     fn queued_message(&self, queued: &QueuedReceipt) -> Message {
         let plain = serde_json::to_vec(queued).expect("plain structs with text keys serialise");
-        Self::message(self.rules.now().keys.seal_message(QUEUE, &plain).into_bytes())
+        Self::message(self.rules.current().keys.seal_message(QUEUE, &plain).into_bytes())
     }
 
     fn message(body: Vec<u8>) -> Message {
@@ -265,7 +265,7 @@ impl Receiver {
         while let Some(delivery) = intake.next().await {
             let opened = std::str::from_utf8(&delivery.body)
                 .ok()
-                .map(|text| self.rules.now().keys.open_message(QUEUE, text));
+                .map(|text| self.rules.current().keys.open_message(QUEUE, text));
             let Some(Ok(plain)) = opened else {
                 tracing::error!("a queued receipt cannot be opened: is a key missing in keys.previous?");
                 tokio::spawn(Arc::clone(&self).requeue_later(delivery));
@@ -310,7 +310,7 @@ impl Receiver {
     /// Dead-letters a receipt that cannot be recorded.
     async fn dead_letter(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
         tracing::error!(rule = bad.rule, "queued receipt cannot be recorded: dead-lettered to otpost.dead");
-        let letter = Envelope::dead_letter(&delivery, &self.rules.now().keys, &bad);
+        let letter = Envelope::dead_letter(&delivery, &self.rules.current().keys, &bad);
         self.replace(letter, delivery).await;
     }
 

@@ -34,16 +34,16 @@ pub struct Account {
     pub client: Client,
     /// Where the carrier reports to.
     pub callbacks: Callbacks,
-    bounds: Arc<Bounds>,
+    limits: Arc<AccountLimits>,
     breakers: Mutex<HashMap<(Channel, Option<String>), Breaker>>,
     /// The account as a candidate, for each channel that it carries.
     candidates: HashMap<Channel, Candidate>,
 }
 
 /// The limits of an account. They survive a reload that does not change them, together with the requests under way.
-struct Bounds {
+struct AccountLimits {
     rate_per_s: u32,
-    at_once: usize,
+    max_concurrent: usize,
     rate_limit: RateLimit,
     permits: Arc<Semaphore>,
     /// Boot time in ms at which a permit was last returned; 0: never.
@@ -62,7 +62,7 @@ pub struct Ready {
 impl Drop for Ready {
     fn drop(&mut self) {
         self.account
-            .bounds
+            .limits
             .freed_at
             .store(crate::domain::clock::boot().as_millis() as u64, Ordering::Relaxed);
     }
@@ -79,7 +79,7 @@ pub struct NoRoom {
 impl Ready {
     /// Waits for rate limit capacity again. Capacity that was granted before an outage must not cause a burst after it.
     pub async fn wait_for_rate_limit(&self) {
-        self.account.bounds.rate_limit.ready().await;
+        self.account.limits.rate_limit.ready().await;
     }
 }
 
@@ -101,7 +101,7 @@ impl Routes {
     /// Returns [`BadConfig`] if an account's section is not valid.
     pub fn new(config: &Config, before: Option<&Self>) -> Result<Self, BadConfig> {
         // With several accounts, one that does not answer cannot hold more than half of the worker's permits.
-        let at_once = config.worker.slots / if config.carriers.len() > 1 { 2 } else { 1 };
+        let max_concurrent = config.worker.slots / if config.carriers.len() > 1 { 2 } else { 1 };
         let workers = before.map_or(1, |b| b.workers.load(Ordering::Relaxed));
         let mut accounts = BTreeMap::new();
         for (name, c) in &config.carriers {
@@ -133,11 +133,13 @@ impl Routes {
                 carrier,
                 client,
                 callbacks: c.callbacks,
-                bounds: before
+                limits: before
                     .and_then(|b| b.accounts.get(name))
-                    .map(|account| Arc::clone(&account.bounds))
-                    .filter(|bounds| bounds.rate_per_s == c.rate_per_s && bounds.at_once == at_once)
-                    .unwrap_or_else(|| Arc::new(Bounds::new(c.rate_per_s, at_once, workers))),
+                    .map(|account| Arc::clone(&account.limits))
+                    .filter(|limits| {
+                        limits.rate_per_s == c.rate_per_s && limits.max_concurrent == max_concurrent
+                    })
+                    .unwrap_or_else(|| Arc::new(AccountLimits::new(c.rate_per_s, max_concurrent, workers))),
                 breakers: Mutex::default(),
                 candidates,
             };
@@ -194,10 +196,10 @@ impl Routes {
                 continue;
             }
             let Some(permit) = account.permit() else {
-                soon.extend(account.bounds.was_freed_recently(now).then_some(account));
+                soon.extend(account.limits.was_freed_recently(now).then_some(account));
                 continue;
             };
-            if !account.bounds.rate_limit.take(has_waited, now) {
+            if !account.limits.rate_limit.take(has_waited, now) {
                 soon.push(account);
             } else if account.try_pass(channel, country) {
                 // The breaker is checked last, because this may be the one request that probes it.
@@ -205,28 +207,28 @@ impl Routes {
                 return Ok(Ready { account: Arc::clone(account), min_life, _permit: permit });
             }
         }
-        let shortest = soon.into_iter().min_by_key(|account| account.bounds.rate_limit.wait(now));
-        Err(NoRoom { wait: shortest.map(|account| account.bounds.rate_limit.enqueue(now)) })
+        let shortest = soon.into_iter().min_by_key(|account| account.limits.rate_limit.wait(now));
+        Err(NoRoom { wait: shortest.map(|account| account.limits.rate_limit.enqueue(now)) })
     }
 
     /// Divides each account's rate limit among the live workers.
     pub fn share(&self, workers: usize) {
         if self.workers.swap(workers, Ordering::Relaxed) != workers {
             for account in self.accounts.values() {
-                account.bounds.rate_limit.divide(workers);
+                account.limits.rate_limit.divide(workers);
             }
         }
     }
 }
 
-impl Bounds {
-    fn new(rate_per_s: u32, at_once: usize, workers: usize) -> Self {
+impl AccountLimits {
+    fn new(rate_per_s: u32, max_concurrent: usize, workers: usize) -> Self {
         let rate_limit = RateLimit::new(rate_per_s);
         if workers > 1 {
             rate_limit.divide(workers);
         }
-        let permits = Arc::new(Semaphore::new(at_once));
-        Self { rate_per_s, at_once, rate_limit, permits, freed_at: AtomicU64::new(0) }
+        let permits = Arc::new(Semaphore::new(max_concurrent));
+        Self { rate_per_s, max_concurrent, rate_limit, permits, freed_at: AtomicU64::new(0) }
     }
 
     /// Returns whether a permit was returned recently.
@@ -240,22 +242,23 @@ impl Account {
     /// Takes a permit for a status request, which needs no rate limit capacity because nothing is sent. Returns `None` if no permit
     /// is free.
     pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.bounds.permits).try_acquire_owned().ok()
+        Arc::clone(&self.limits.permits).try_acquire_owned().ok()
     }
 
     fn is_broken(&self, channel: Channel, country: Option<&str>) -> bool {
         let now = crate::domain::clock::boot();
         let breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now)))
+        breaker_keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now)))
     }
 
     fn try_pass(&self, channel: Channel, country: Option<&str>) -> bool {
         let now = crate::domain::clock::boot();
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now))) {
+        if breaker_keys(channel, country).iter().any(|key| breakers.get(key).is_some_and(|b| b.is_open(now)))
+        {
             return false;
         }
-        for key in keys(channel, country) {
+        for key in breaker_keys(channel, country) {
             if let Some(breaker) = breakers.get_mut(&key) {
                 breaker.try_pass(now);
             }
@@ -292,7 +295,7 @@ impl Account {
 }
 
 /// Returns the keys of the circuit breakers that a request must pass: the channel's, and the channel's in the country.
-fn keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 2] {
+fn breaker_keys(channel: Channel, country: Option<&str>) -> [(Channel, Option<String>); 2] {
     [(channel, None), (channel, country.map(str::to_owned))]
 }
 
@@ -345,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_configuration_is_no_reason_for_a_burst_nor_for_more_at_once() {
+    fn a_new_configuration_is_no_reason_for_a_burst_nor_for_more_max_concurrent() {
         let of = |routes: &Routes| routes.choose(Channel::Sms, None, &["c1".to_owned()], true);
         let first = Routes::new(&config(2), None).unwrap();
         let held = [of(&first), of(&first)];
@@ -355,7 +358,7 @@ mod tests {
         again.share(2);
         let faster = Routes::new(&config(100), Some(&again)).unwrap();
         assert!(of(&faster).is_err(), "another rate begins used up while others share it");
-        let account = |routes: &Routes| routes.account("c1").unwrap().bounds.permits.available_permits();
+        let account = |routes: &Routes| routes.account("c1").unwrap().limits.permits.available_permits();
         assert_eq!(account(&again), account(&first), "and what is under way keeps its permits");
         assert_eq!(account(&again), 256 - 2);
     }

@@ -16,7 +16,7 @@ impl Worker {
     /// Performs an act until it is committed or has nothing to change.
     pub(super) async fn act(&self, delivery: &Delivery, verb: Verb) -> Result<(), Disposition> {
         let act = Act::decode(verb, &delivery.body, None)?;
-        self.deps.rules.now().admitter.trusts(delivery.user_id.as_deref(), &act.tenant)?;
+        self.deps.rules.current().admitter.trusts(delivery.user_id.as_deref(), &act.tenant)?;
         let mut pauses = LOOKUP_RETRY_PAUSES.iter();
         loop {
             match perform(&self.deps.ledger, &self.deps.waker, &self.deps.metrics, &act).await {

@@ -13,7 +13,7 @@ use crate::intake::envelope::Envelope;
 use crate::ledger::health::RETRY_INTERVAL;
 use crate::ops::crash::{self, Point};
 
-/// A message that was returned this often is quarantined. In quarantine it is dead-lettered.
+/// A message that was returned this often moves to quarantine. A message that was returned this often there becomes a dead letter.
 const RETURNS_UNTIL_QUARANTINE: u64 = 3;
 /// Maximum bytes of a body that is parsed. A job has a few hundred bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -101,14 +101,14 @@ impl Worker {
 
     /// Replaces a quarantined delivery with the message in its envelope, if it may be processed once more.
     fn unwrap(&self, delivery: &mut Delivery) -> Result<(), Disposition> {
-        let opened = Envelope::open(&self.deps.rules.now().keys, "otpost.suspect", &delivery.body);
+        let opened = Envelope::open(&self.deps.rules.current().keys, "otpost.suspect", &delivery.body);
         let is_ours = opened.is_some();
         if let Some(envelope) = opened {
             envelope.unpack(delivery);
         }
         if delivery.times_returned >= RETURNS_UNTIL_QUARANTINE {
             // No consumer ever finished this message. It is not processed again, not even alone.
-            return Err(BadMessage::new("body", "killed_reader").into());
+            return Err(BadMessage::new("body", "crashed the process repeatedly").into());
         }
         if is_ours {
             Ok(())
@@ -134,7 +134,7 @@ impl Worker {
         );
         self.deps.metrics.count_admission("amqp", "suspect");
         let message = Envelope::of(&delivery, MAX_BODY_BYTES).message(
-            &self.deps.rules.now().keys,
+            &self.deps.rules.current().keys,
             "otpost.suspect",
             "suspect",
             vec![],
@@ -150,7 +150,7 @@ impl Worker {
             rule = bad.rule,
             "message cannot be processed: dead-lettered to otpost.dead"
         );
-        let letter = Envelope::dead_letter(&delivery, &self.deps.rules.now().keys, bad);
+        let letter = Envelope::dead_letter(&delivery, &self.deps.rules.current().keys, bad);
         self.move_to(delivery, letter, Point::DeadLetterConfirmed).await;
     }
 

@@ -27,7 +27,7 @@ impl Worker {
         // The later of the two clocks limits the expiry, because one of them may be slow.
         let latest = now.max(crate::domain::clock::now());
         crash::on(&delivery.body);
-        let rules = self.deps.rules.now();
+        let rules = self.deps.rules.current();
         let job = rules.admitter.decode(&delivery.body, None, latest)?;
         rules.admitter.trusts(delivery.user_id.as_deref(), &job.tenant)?;
         crash::at(Point::JobRead);

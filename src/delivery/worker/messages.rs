@@ -84,7 +84,7 @@ impl Worker {
     /// this message.
     pub(super) async fn read(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {
         let read = AssertUnwindSafe(self.read_message(delivery)).catch_unwind().await;
-        read.unwrap_or_else(|_| Err(BadMessage::new("body", "made its reader fail").into()))
+        read.unwrap_or_else(|_| Err(BadMessage::new("body", "caused a panic while it was read").into()))
     }
 
     async fn read_message(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {

@@ -32,11 +32,11 @@ use crate::ops::crash::{self, Point};
 use crate::ops::metrics::Metrics;
 use crate::outbox::publisher::EventPublisher;
 
-/// After new work, retries leave permits for more of it during this time.
+/// For this long after the last new job, retries use at most a quarter of the permits.
 const FRESH_WORK_WINDOW: Duration = Duration::from_secs(5);
 /// A retry within this time is scheduled by uid. Later ones are left to the due scan.
 const MAX_WAKE_DELAY: Duration = Duration::from_secs(16);
-/// If no carrier had room within this time, the due scan expects none for other dispatches.
+/// For this long after a dispatch found no carrier with room, a scan takes fewer rows.
 const NO_CARRIER_WINDOW: Duration = Duration::from_secs(1);
 
 /// The dependencies of a worker.
@@ -55,7 +55,7 @@ pub struct WorkerDeps {
     pub waker: Waker,
     /// Metrics of this process.
     pub metrics: Arc<Metrics>,
-    /// Maximum number of requests under way.
+    /// Maximum number of jobs and dispatches that are processed at the same time.
     pub permits: usize,
     /// Cancelled on shutdown.
     pub shutdown: CancellationToken,
@@ -64,7 +64,7 @@ pub struct WorkerDeps {
 /// The worker of this process.
 pub struct Worker {
     deps: WorkerDeps,
-    /// Permits: one for each request under way.
+    /// Permits: one for each job or dispatch that is being processed.
     pub permits: Arc<Semaphore>,
     /// Boot time in ms at which new work was last received.
     fresh_at: AtomicU64,
@@ -191,7 +191,7 @@ impl Worker {
     /// Processes a taken dispatch until it waits or is final.
     pub async fn run(&self, taken: Dispatch) {
         crash::at(Point::DueTaken);
-        self.run_actions(Action::Decide(Snapshot::new(taken, &self.deps.rules.now()))).await;
+        self.run_actions(Action::Decide(Snapshot::new(taken, &self.deps.rules.current()))).await;
     }
 
     /// Processes a due dispatch as soon as a permit is free. If it has attempts, it counts as a retry from now on.

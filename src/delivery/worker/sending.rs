@@ -92,6 +92,7 @@ impl Worker {
         let sender = admitter.sender(&snapshot.d.order.tenant, &account.name, open.channel);
         let reference = snapshot.d.reference_of(open);
         let message = OutboundMessage {
+            channel: open.channel,
             to: &sending.to,
             content: &sending.rendered,
             sender,

@@ -49,12 +49,11 @@ pub fn give_up(dispatch: &Dispatch, reason: Reason, now: Timestamp, policy: &Pol
 
 /// Shares acceptance and receipts between two attempts with the same reference. Where the carrier keeps our references, a repeat is
 /// the same message. A fact about one attempt then also holds for the other.
-fn share_receipts(d: &mut Dispatch) {
+fn share_facts_of_repeats(d: &mut Dispatch) {
     let ours: Vec<String> = d.attempts.iter().map(|a| d.reference_of(a)).collect();
     for (i, j) in (0..ours.len()).flat_map(|j| (0..j).map(move |i| (i, j))) {
         let kept = |n: usize| d.attempts[n].details.reference.as_ref() == Some(&ours[n]);
-        let same = ours[i] == ours[j] && (kept(i) || kept(j));
-        if !same || d.attempts[i].outcome.is_none() || d.attempts[j].outcome.is_none() {
+        if ours[i] != ours[j] || !(kept(i) || kept(j)) {
             continue;
         }
         let (before, after) = d.attempts.split_at_mut(j);
@@ -120,7 +119,7 @@ impl DecisionBuilder {
     fn evaluate(
         mut self, policy: &Policy, step_result: impl FnOnce(&mut Dispatch) -> StepResult,
     ) -> Decision {
-        share_receipts(&mut self.d);
+        share_facts_of_repeats(&mut self.d);
         let delivered = self.d.attempts.iter().find(|a| a.is_delivered()).cloned();
         if let Some(a) = delivered {
             self.deliver(&a);

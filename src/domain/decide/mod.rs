@@ -28,9 +28,9 @@ pub const LEASE: Duration = Duration::from_secs(5);
 pub const MIN_LIFE: Duration = Duration::from_secs(10);
 /// A back-off or snooze ends at least this long before the last moment at which a request may begin.
 const LAST_CHANCE_MARGIN: Duration = Duration::from_secs(2);
-/// After an unknown outcome, a receipt is awaited at least until this long after the begin.
+/// Minimum wait for a receipt after an unknown outcome, counted from the begin.
 const WAIT_FROM_BEGIN: Duration = Duration::from_secs(10);
-/// After any outcome, a receipt is awaited at least until this long after the attempt was closed.
+/// Minimum wait for a receipt after any outcome, counted from the close of the attempt.
 const WAIT_FROM_CLOSE: Duration = Duration::from_secs(3);
 /// Maximum number of requests in one step. Attempts that were throttled, misconfigured or too late do not count
 /// ([`Outcome::counts`]).
@@ -44,9 +44,9 @@ const MAX_ATTEMPTS_PER_DISPATCH: usize = 20;
 pub enum UnknownPolicy {
     /// Query the carrier by our reference. If the carrier does not know it, repeat the request there, as with `Idempotent`.
     Lookup,
-    /// Repeat the same request with the same reference at once. Only for carriers that drop repeats by their reference.
+    /// Repeat the same request with the same reference at once. Only for carriers that recognise a repeat by our reference and drop it.
     Idempotent,
-    /// Wait for a receipt, then send the same code once more through the next carrier, or through this one if it is the only one.
+    /// Wait for a receipt, then send the same code once more through the next carrier, or through this one if no other has room.
     Wait,
     /// Never repeat: wait for a receipt, then move to the next step.
     Never,

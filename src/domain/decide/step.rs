@@ -35,7 +35,7 @@ pub(super) enum PlanEnd {
         /// Seconds until the voice quota admits the next call.
         retry_after_s: u64,
     },
-    /// No step is left to try, or the dispatch was stopped.
+    /// No step is left to try, the dispatch was stopped, or it had the maximum number of requests.
     PlanOver,
 }
 
@@ -155,8 +155,8 @@ fn after_tries(
     }
 }
 
-/// Keeps repeats at the carrier of the unknown attempt until the wait for a receipt ends: that carrier drops a repeat if it has the
-/// first request. Returns the carrier, the attempt to query, and the end of the wait.
+/// Until the wait for a receipt ends, a repeat goes only to the carrier of the unknown attempt, because that carrier recognises and
+/// drops a duplicate. Returns the carrier, the attempt to query, and the end of the wait.
 fn repeat_carrier<'a>(
     unknown: Option<&Attempt>, now: Timestamp, candidates: &'a [Candidate],
 ) -> Option<(&'a Candidate, Option<u16>, Timestamp)> {

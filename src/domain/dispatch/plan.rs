@@ -9,7 +9,7 @@ use crate::domain::channel::Channel;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPlan {
     /// The list is empty.
-    #[error("channels must name at least one of sms, voice")]
+    #[error("channels must name at least one channel")]
     Empty,
     /// The list has more than four entries.
     #[error("channels may have at most 4 entries")]

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::BadMessage;
+use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Code, Params, Plan, bounds};
 
 /// A JSON object whose keys are distinct.
@@ -103,11 +104,11 @@ pub(in crate::intake) fn read_code(value: &Value) -> Result<Code, BadMessage> {
 }
 
 pub(in crate::intake) fn read_plan(value: &Value) -> Result<Plan, BadMessage> {
-    let words =
-        value.as_array().ok_or_else(|| BadMessage::new("channels", "must be a list of sms, voice"))?;
+    let not_channels = || BadMessage::new("channels", format!("must be a list of {}", Channel::names()));
+    let words = value.as_array().ok_or_else(not_channels)?;
     let channels: Result<Vec<_>, _> =
         words.iter().map(|w| w.as_str().unwrap_or_default().parse()).collect::<Result<_, _>>();
-    let channels = channels.map_err(|_| BadMessage::new("channels", "must be a list of sms, voice"))?;
+    let channels = channels.map_err(|_| not_channels())?;
     Plan::try_from(channels).map_err(|e| BadMessage::new("channels", e.to_string()))
 }
 

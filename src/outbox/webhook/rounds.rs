@@ -35,7 +35,7 @@ pub async fn run(
     let mut changes = deliverer.webhooks.changes();
     let (mut tenants, mut served) = (JoinSet::new(), BTreeSet::new());
     loop {
-        for tenant in deliverer.webhooks.now().by_tenant.keys() {
+        for tenant in deliverer.webhooks.current().by_tenant.keys() {
             if served.insert(tenant.clone()) {
                 tenants.spawn(Arc::clone(&deliverer).serve(tenant.clone()));
             }
@@ -69,7 +69,7 @@ impl Deliverer {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut more = false;
         loop {
-            let webhooks = self.webhooks.now();
+            let webhooks = self.webhooks.current();
             let Some(webhook) = webhooks.by_tenant.get(&tenant) else {
                 // Requests that are in progress may finish.
                 while tries.join_next().await.is_some() {}

@@ -169,3 +169,14 @@ fn a_later_step_that_lacks_life_says_so() {
     let ended = decide(&d, t(2.0), &policy).transition;
     assert_eq!((ended.state, ended.reason), (State::Expired, Some(Reason::Landline)));
 }
+
+#[test]
+fn only_a_step_that_was_tried_is_left_by_time() {
+    let policy = policy(&["a"], &["v"]);
+    let mut d = dispatch(&BOTH);
+    let step = |d: &Dispatch, s| decide(d, t(s), &policy).begin.map(|b| b.step);
+    assert_eq!(step(&d, 31.0), Some(1), "an outage of ours does not turn texts into calls");
+    d.snoozes = 1;
+    assert_eq!(step(&d, 29.9), Some(1));
+    assert_eq!(step(&d, 30.0), Some(2), "no carrier had room");
+}
