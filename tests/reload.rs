@@ -81,8 +81,9 @@ async fn limits_routes_templates_and_the_log_change_while_it_runs() {
 
     // What cannot change is named, and the rest changes.
     let said = reload(&house, all, |text| {
-        text.replace("[ledger]\n", "[ledger]\npool = 9\n").replace("[worker]\n", "").replace("2/10m", "3/10m")
-            + "[worker]\nslots = 9\n"
+        text.replace("[ledger]\n", "[ledger]\npool = 9\n")
+            .replace("[worker]\n", "[worker]\nslots = 9\n")
+            .replace("2/10m", "3/10m")
     });
     let later = "but for what holds at the next start: ledger.pool, worker.slots";
     assert_eq!(said.await, format!("WARN the configuration was read again, and is in force, {later}"));

@@ -173,3 +173,51 @@ fn it_is_asked_by_our_reference_about_texts_alone() {
     assert!(account().status_request(Channel::Voice, "x").is_none());
     assert!(account().keeps_references(Channel::Sms) && !account().keeps_references(Channel::Voice));
 }
+
+/// Every status id of the table of reports, one row each.
+#[test]
+fn each_status_of_a_bad_report_has_its_reason() {
+    for (ids, expected) in [
+        (&[8, 51, 52][..], Reason::InvalidNumber),
+        (&[10, 14], Reason::Blocked),
+        (&[6, 11, 13, 18, 19], Reason::Permission),
+        (&[12, 17], Reason::Account),
+        (&[20, 21, 31], Reason::Congestion),
+        (&[15], Reason::CarrierExpired),
+        (&[4, 9], Reason::Unreachable),
+        (&[6000], Reason::Unexplained),
+    ] {
+        for id in ids {
+            assert_eq!(reason_of(*id, None), expected, "{id}");
+        }
+    }
+}
+
+#[test]
+fn only_a_bad_report_has_a_code_and_only_a_refusal_keeps_its_status() {
+    let none = json!({"id": 0, "permanent": false});
+    let code = |group, id| {
+        account().parse_status(Channel::Sms, &answer(200, &report(group, id, &none))).unwrap().carrier_code
+    };
+    assert_eq!((code(3, 5), code(4, 15).as_deref()), (None, Some("15")));
+    let details = |group, id| account().judge(Channel::Sms, &answer(200, &taken(group, id))).details;
+    assert_eq!((details(1, 7).carrier_code, details(1, 7).segments), (None, Some(2)));
+    assert_eq!(details(5, 8).carrier_code.as_deref(), Some("8"));
+    assert_eq!(details(5, 8).reference, None, "nothing was accepted");
+}
+
+#[test]
+fn the_account_knows_its_address() {
+    let config = Config {
+        base_url: "https://xxxxx.api.infobip.example".to_owned(),
+        api_key: None,
+        api_key_file: None,
+        from: "Shop".to_owned(),
+    };
+    assert_eq!(config.base_url(), "https://xxxxx.api.infobip.example");
+    assert_eq!(config.min_life(), Duration::ZERO);
+    for bad in ["", "infobip.example", "/path", "https:"] {
+        assert!(checked_base_url(bad).is_err(), "{bad}");
+    }
+    assert_eq!(checked_base_url("http://127.0.0.1:8025/").unwrap(), "http://127.0.0.1:8025");
+}

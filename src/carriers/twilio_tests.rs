@@ -291,3 +291,113 @@ fn a_call_speaks_and_escapes() {
     assert_eq!(fields("StatusCallbackEvent"), ["initiated", "ringing", "answered", "completed"]);
     assert_eq!(fields("MachineDetection"), ["Enable"]);
 }
+
+/// Every code of the tables, one row each: a code that falls out of its row gets another outcome.
+#[test]
+fn each_code_has_its_outcome_and_its_reason() {
+    let rejected = |reason| Some(Outcome::Rejected(reason));
+    for (codes, expected) in [
+        (&[21211, 21217][..], rejected(Reason::InvalidNumber)),
+        (&[21614, 21635], rejected(Reason::Landline)),
+        (&[21610], rejected(Reason::OptedOut)),
+        (&[21214, 21216], rejected(Reason::Blocked)),
+        (&[21612, 21617, 21619, 21603, 21624, 90007], rejected(Reason::Request)),
+        (
+            &[21408, 21215, 21212, 21606, 21657, 21704, 21210, 21608],
+            Some(Outcome::Misconfigured(RefusalScope::Narrow)),
+        ),
+        (&[20003, 20404, 20005], Some(Outcome::Misconfigured(RefusalScope::Account))),
+        (&[20429, 21611], Some(Outcome::Throttled { retry_after: None })),
+        (&[1], None),
+    ] {
+        for code in codes {
+            assert_eq!(outcome_of_code(*code), expected, "{code}");
+        }
+    }
+    for (codes, expected) in [
+        (&[30003, 30453, 30485][..], Reason::Unreachable),
+        (&[30005], Reason::InvalidNumber),
+        (&[30006], Reason::Landline),
+        (&[30004, 30038, 30450], Reason::Blocked),
+        (&[30007], Reason::Content),
+        (&[30001, 30017, 30022, 30023, 30035, 30410, 30500, 14107], Reason::Congestion),
+        (&[30036], Reason::CarrierExpired),
+        (&[30002, 30037, 30454, 63038], Reason::Account),
+        (&[30010, 30018, 30024, 30032, 30033, 30034, 30040, 30041, 30042], Reason::Permission),
+        (&[21610], Reason::OptedOut),
+        (&[1], Reason::Unexplained),
+    ] {
+        for code in codes {
+            assert_eq!(reason_of(*code), expected, "{code}");
+        }
+    }
+}
+
+#[test]
+fn an_error_keeps_its_code_and_its_pause() {
+    let judge = |status, body: &str, wait: Option<&str>| {
+        let mut answer = answer(status, body);
+        if let Some(wait) = wait {
+            answer.headers.insert("retry-after", wait.parse().unwrap());
+        }
+        account().judge(Channel::Sms, &answer)
+    };
+    let landline = judge(400, "{\"code\": 21614}", None);
+    assert_eq!(landline.details.carrier_code.as_deref(), Some("21614"));
+    let throttled = Outcome::Throttled { retry_after: Some(Duration::from_secs(7)) };
+    assert_eq!(judge(400, "{\"code\": 21611}", Some("7")).outcome, throttled);
+    assert_eq!(judge(429, "{\"code\": 20429}", Some("7")).outcome, throttled);
+    assert_eq!(judge(429, "{\"code\": 21614}", Some("7")).outcome, throttled, "the status says more");
+    assert_eq!(judge(400, "{\"code\": 20003}", None).outcome, Outcome::Misconfigured(RefusalScope::Account));
+}
+
+#[test]
+fn calls_need_a_number_to_call_from() {
+    let config = |from: Option<&str>, voice_from: Option<&str>| Config {
+        from: from.map(str::to_owned),
+        voice_from: voice_from.map(str::to_owned),
+        messaging_service_sid: Some("MG1".to_owned()),
+        ..account().config
+    };
+    for (from, voice_from, calls) in
+        [(None, None, false), (Some("+15005550006"), None, true), (None, Some("+15005550006"), true)]
+    {
+        let account = Twilio::new(config(from, voice_from)).unwrap();
+        assert_eq!(account.carries(Channel::Voice), calls, "{from:?} {voice_from:?}");
+        assert!(account.carries(Channel::Sms) && !account.keeps_references(Channel::Sms));
+    }
+    assert_eq!(account().config.base_url(), "https://api.example");
+    assert_eq!(account().config.min_life(), MIN_VALIDITY);
+    assert_eq!(api(), "https://api.twilio.com");
+}
+
+#[test]
+fn a_tenants_sender_is_a_number_or_a_messaging_service() {
+    let to = PhoneNumber::parse("+447700900123").unwrap();
+    let text = RenderedMessage::Text(Zeroizing::new("Your code: 4815".to_owned()));
+    let body = |sender| {
+        let life = Duration::from_secs(60);
+        let (channel, reference, callback) = (Channel::Sms, "x-1", None);
+        let message = OutboundMessage {
+            channel,
+            to: &to,
+            content: &text,
+            sender: Some(sender),
+            life,
+            reference,
+            callback,
+        };
+        account().build(&message).unwrap().body
+    };
+    assert!(body("MG123").contains("MessagingServiceSid=MG123") && !body("MG123").contains("From="));
+    assert!(body("SHOP").contains("From=SHOP") && !body("SHOP").contains("MessagingServiceSid"));
+}
+
+#[test]
+fn a_failed_call_is_unreachable_unless_there_is_no_such_number() {
+    let reason = |status, sip| of_call(status, None, sip, None).and_then(|receipt| receipt.reason);
+    assert_eq!(reason("failed", Some("404")), Some(Reason::InvalidNumber));
+    assert_eq!(reason("failed", Some("503")), Some(Reason::Unreachable));
+    assert_eq!(reason("failed", None), Some(Reason::Unreachable));
+    assert_eq!(reason("canceled", None), Some(Reason::Unreachable));
+}
