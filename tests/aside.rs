@@ -83,7 +83,7 @@ async fn whoever_panics_over_a_message_reads_the_next_one() {
     }
     for _ in 0..2 {
         let (field, reason, body) = house.dead_letter().await;
-        assert_eq!((field.as_str(), reason.as_str()), ("body", "made its reader fail"));
+        assert_eq!((field.as_str(), reason.as_str()), ("body", "caused a panic while it was read"));
         let kept = Envelope::open(&house.keys, "otpost.dead", &body).unwrap();
         assert_eq!(*kept.body(), poison.to_string().into_bytes());
     }

@@ -153,7 +153,7 @@ async fn a_message_makes_its_reader_panic_and_no_neighbour_notices() {
     assert_eq!((status, problem["detail"].as_str()), (422, Some("the job cannot be read")));
     load.publish(20).await;
     checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-    assert_eq!(dead_letters(&site, &poison, "made its reader fail").await, 1);
+    assert_eq!(dead_letters(&site, &poison, "caused a panic while it was read").await, 1);
     assert!(all.0.try_wait().unwrap().is_none(), "it lives on");
     let log = site.house.log("all");
     assert!(log.contains("panic.place") && !log.contains("a test does this"), "its place alone: {log}");

@@ -108,7 +108,7 @@ impl Worker {
         }
         if delivery.times_returned >= RETURNS_UNTIL_QUARANTINE {
             // No consumer ever finished this message. It is not processed again, not even alone.
-            return Err(BadMessage::new("body", "crashed the process repeatedly").into());
+            return Err(BadMessage::new("body", "killed_reader").into());
         }
         if is_ours {
             Ok(())
