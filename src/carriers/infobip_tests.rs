@@ -38,6 +38,17 @@ fn a_text_goes_under_our_reference_with_the_codes_life_as_its_validity() {
     assert_eq!(request.url, "https://xxxxx.api.infobip.example/sms/3/messages");
     assert!(matches!(request.auth, Auth::Own("App", ref key) if key.as_str() == "key"));
     let body: Value = serde_json::from_str(&request.body).unwrap();
+    let long = account().build(&OutboundMessage {
+        channel: Channel::Sms,
+        to: &to,
+        content: &RenderedMessage::Text("Your code is 123456".to_owned().into()),
+        sender: None,
+        life: Duration::from_secs(3 * 86_400),
+        reference: "x-1",
+        callback: None,
+    });
+    let long: Value = serde_json::from_str(&long.unwrap().body).unwrap();
+    assert_eq!(long["messages"][0]["options"]["validityPeriod"]["amount"], 172_800, "at most 48 h");
     let expected = json!({"messages": [{
         "sender": "Shop",
         "destinations": [{"to": "41793026727", "messageId": "0192f0c1-2222-7333-8444-555566667777-1"}],
