@@ -85,7 +85,7 @@ pub(crate) async fn settle(site: &Site) {
     let (ours, theirs) = (&site.database.connect_directly().await, &site.ledger.connect_directly().await);
     let is_over = |state: &str| is_final(state) || state == "sent" && site.journal.notes().receipts_are_lost;
     let mut left = String::new();
-    let settled = wait::as_told(SETTLE_TIMEOUT, async || {
+    let settled = wait::retry(SETTLE_TIMEOUT, async || {
         let rows = "select kind || ' (' || tries || ' tries)' from outbox";
         let outbox: Vec<String> = ours.query(rows, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
         let mut open = vec![];
