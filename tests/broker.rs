@@ -16,7 +16,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use otpost::broker::topology::{DEAD, DISPATCH, JOBS, key};
 use otpost::broker::{
-    Broker, BrokerError, ConnectionStates, ConsumedQueue, Delivery, Exchange, Intake, Message, Operation,
+    Broker, BrokerError, ConnectionStates, ConsumedQueue, Deliveries, Delivery, Exchange, Message, Operation,
     PublishError, Settings,
 };
 use tokio::sync::watch;
@@ -32,7 +32,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 
 struct Running {
     broker: Broker,
-    intake: Intake,
+    deliveries: Deliveries,
     may_consume: watch::Sender<bool>,
     shutdown: CancellationToken,
 }
@@ -52,8 +52,8 @@ impl Running {
         let (may_consume, may) = watch::channel(true);
         let shutdown = CancellationToken::new();
         let broker = Broker::start(settings, shutdown.clone());
-        let intake = broker.consume(ConsumedQueue::Dispatch, prefetch, may);
-        Self { broker, intake, may_consume, shutdown }
+        let deliveries = broker.consume(ConsumedQueue::Dispatch, prefetch, may);
+        Self { broker, deliveries, may_consume, shutdown }
     }
 
     async fn up(settings: Settings) -> Self {
@@ -67,7 +67,7 @@ impl Running {
     }
 
     async fn next(&mut self) -> Delivery {
-        timeout(SOON, self.intake.next()).await.unwrap().unwrap()
+        timeout(SOON, self.deliveries.next()).await.unwrap().unwrap()
     }
 
     async fn take(&mut self, many: usize) -> Vec<Delivery> {
@@ -79,12 +79,12 @@ impl Running {
     }
 
     async fn hears_nothing(&mut self) {
-        assert!(timeout(SILENCE, self.intake.next()).await.is_err(), "something came");
+        assert!(timeout(SILENCE, self.deliveries.next()).await.is_err(), "something came");
     }
 
     async fn stop(self) {
         self.shutdown.cancel();
-        drop(self.intake);
+        drop(self.deliveries);
         timeout(SOON, self.broker.close()).await.unwrap();
     }
 }
@@ -537,7 +537,7 @@ async fn five_thousand_messages_are_acked_in_few_frames_and_leave_an_empty_queue
     while arrived.len() < 5000 {
         let first = worker.next().await;
         let mut held = vec![first];
-        while let Ok(Some(delivery)) = timeout(Duration::from_millis(1), worker.intake.next()).await {
+        while let Ok(Some(delivery)) = timeout(Duration::from_millis(1), worker.deliveries.next()).await {
             held.push(delivery);
         }
         // As with real work, what came first is not done first.
@@ -554,7 +554,7 @@ async fn five_thousand_messages_are_acked_in_few_frames_and_leave_an_empty_queue
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_shutdown_the_intake_ends_and_what_is_held_can_still_be_acked() {
+async fn after_shutdown_no_delivery_comes_and_held_ones_can_still_be_acked() {
     let vhost = Vhost::new();
     let mut worker = Running::up_with(settings(vhost.url()), 10).await;
     for id in 0..30 {
@@ -586,7 +586,7 @@ fn vhost_connections(vhost: &Vhost) -> String {
 
 impl Running {
     async fn next_or_end(&mut self) -> Option<Delivery> {
-        timeout(SOON, self.intake.next()).await.unwrap()
+        timeout(SOON, self.deliveries.next()).await.unwrap()
     }
 }
 

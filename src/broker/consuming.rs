@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::acks::{Ack, AckTracker};
-use super::intake::{ConsumedQueue, Delivery, DeliveryBuffer, changed};
+use super::deliveries::{ConsumedQueue, Delivery, DeliveryBuffer, changed};
 use super::link::{Link, LinkEvent, with_timeout};
 use super::monitor::{ConnectionKind, ConnectionMonitor};
 use super::problem::{BrokerError, Operation};

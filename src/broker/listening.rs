@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use tokio::sync::mpsc;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
@@ -17,7 +17,7 @@ const MAX_LISTENER_QUEUE_LENGTH: i32 = 10_000;
 
 /// Runs one listening connection until it fails. Returns `Ok` after `stop`.
 pub(super) async fn run(
-    settings: &Settings, received: &mpsc::Sender<Vec<u8>>, monitor: &ConnectionMonitor,
+    settings: &Settings, received: &broadcast::Sender<Vec<u8>>, monitor: &ConnectionMonitor,
     stop: &CancellationToken,
 ) -> Result<(), BrokerError> {
     let mut link = tokio::select! {
@@ -50,8 +50,8 @@ pub(super) async fn run(
                 return Ok(());
             }
             event = events.next() => match event {
-                // A full channel drops the event. The live stream promises no replay; webhooks and the broker deliver every event.
-                Some(Ok(event)) => drop(received.try_send(event.data)),
+                // A full channel drops its oldest event, and the receiver gets the number of dropped events.
+                Some(Ok(event)) => drop(received.send(event.data)),
                 Some(Err(e)) => return Err(failed(e)),
                 None => return Err(BrokerError::Cancelled("a queue of this process's own")),
             },

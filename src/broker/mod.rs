@@ -1,6 +1,6 @@
 //! `RabbitMQ`. No other folder knows lapin.
 //!
-//! Comes in: messages from queues, as [`Delivery`] after [`Delivery`] of an [`Intake`]. Goes out: confirmed publishes. Nothing
+//! Comes in: messages from queues, as [`Delivery`] after [`Delivery`] of an [`Deliveries`]. Goes out: confirmed publishes. Nothing
 //! here reads the body of a message.
 //!
 //! One task per connection reconnects after every error, without limit. There is one connection for publishing, so that a
@@ -11,9 +11,9 @@
 mod acks;
 mod browsing;
 mod consuming;
+mod deliveries;
 mod gate;
 mod in_flight;
-mod intake;
 mod link;
 mod listening;
 mod message;
@@ -26,19 +26,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use browsing::{BrowsedMessage, QueueBrowser};
-pub use intake::{ConsumedQueue, Delivery, Intake};
+pub use deliveries::{ConsumedQueue, Deliveries, Delivery};
 pub use message::{Exchange, Message};
 pub use monitor::ConnectionStates;
 pub use problem::{BrokerError, Operation};
 
 use consuming::ConsumerOptions;
+use deliveries::DeliveryBuffer;
 use gate::PublishGate;
-use intake::DeliveryBuffer;
 use link::Link;
 use monitor::{ConnectionKind, ConnectionMonitor};
 
@@ -163,10 +163,12 @@ impl Broker {
 
     /// Consumes a queue on a connection of its own, with at most `prefetch` unacknowledged deliveries; 0 counts as 1. It
     /// consumes only while `may_consume` is true.
-    pub fn consume(&self, queue: ConsumedQueue, prefetch: u16, may_consume: watch::Receiver<bool>) -> Intake {
+    pub fn consume(
+        &self, queue: ConsumedQueue, prefetch: u16, may_consume: watch::Receiver<bool>,
+    ) -> Deliveries {
         let buffer = Arc::new(DeliveryBuffer::default());
         let shutdown = self.0.shutdown.clone();
-        let intake = Intake {
+        let deliveries = Deliveries {
             buffer: Arc::clone(&buffer),
             may_consume: may_consume.clone(),
             shutdown: shutdown.clone(),
@@ -178,12 +180,12 @@ impl Broker {
                 || consuming::run(&settings, options, &buffer, may_consume.clone(), &monitor, &shutdown);
             monitor.run_with_reconnect(ConnectionKind::Consuming(queue), &shutdown, connection).await;
         });
-        intake
+        deliveries
     }
 
-    /// Sends the body of every event published from now on, by any process, to `events`. Events that do not fit into the channel
-    /// are dropped.
-    pub fn listen(&self, events: mpsc::Sender<Vec<u8>>) {
+    /// Sends the body of every event published from now on, by any process, to `events`. A slow receiver gets the number of
+    /// events that it lost.
+    pub fn listen(&self, events: broadcast::Sender<Vec<u8>>) {
         let (settings, monitor) = (Arc::clone(&self.0.settings), Arc::clone(&self.0.monitor));
         let shutdown = self.0.shutdown.clone();
         self.0.tasks.spawn(async move {

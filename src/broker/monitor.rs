@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::intake::ConsumedQueue;
+use super::deliveries::ConsumedQueue;
 use super::problem::BrokerError;
 
 /// The first back-off pause. Each further pause doubles. Jitter adds up to the same time again.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt};
-use tokio::sync::broadcast::error::RecvError;
 
 use super::authorized::{self, Authorized};
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::scope;
+use crate::outbox::feed::FeedItem;
 
 /// Maximum number of open streams per process.
 const MAX_STREAMS: usize = 1000;
@@ -38,7 +38,7 @@ const ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn follow(
     Authorized { api, key, .. }: Authorized<scope::Read>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    if api.state.feed.listeners() >= MAX_STREAMS {
+    if api.state.feed.subscribers() >= MAX_STREAMS {
         return Err(too_many_streams());
     }
     let mut listening = api.state.feed.listening();
@@ -46,21 +46,18 @@ pub(super) async fn follow(
         return Err(away());
     }
     let events = futures_util::stream::unfold(
-        (api.state.feed.listen(), key.tenant),
-        |(mut feed, tenant)| async move {
+        (api.state.feed.subscribe(), key.tenant),
+        |(mut subscriber, tenant)| async move {
             loop {
-                let next = match feed.recv().await {
-                    Ok(event) if event.data.tenant == tenant => {
+                let next = match subscriber.next().await? {
+                    FeedItem::Event(event) if event.data.tenant == tenant => {
                         Event::default().id(&event.id).event(&event.kind).data(event.to_json())
                     }
-                    Ok(_) => continue,
+                    FeedItem::Event(_) => continue,
                     // The loss is reported. A client that needs every event uses webhooks or the broker.
-                    Err(RecvError::Lagged(missed)) => {
-                        Event::default().event("missed").data(missed.to_string())
-                    }
-                    Err(RecvError::Closed) => return None,
+                    FeedItem::Missed(count) => Event::default().event("missed").data(count.to_string()),
                 };
-                return Some((Ok(next), (feed, tenant)));
+                return Some((Ok(next), (subscriber, tenant)));
             }
         },
     );

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
 use crate::outbox::cloud_event::CloudEvent;
@@ -9,34 +10,48 @@ use crate::outbox::cloud_event::CloudEvent;
 /// Capacity of the feed. A slower subscriber loses the oldest events and gets the number of lost events.
 const CAPACITY: usize = 4096;
 
+/// What a subscriber gets from the feed.
+#[derive(Debug, Clone)]
+pub enum FeedItem {
+    /// An event of any tenant.
+    Event(Arc<CloudEvent>),
+    /// The number of events that the subscriber did not get.
+    Missed(u64),
+}
+
 /// The live feed. Clones share it.
 #[derive(Clone)]
 pub struct Feed {
-    events: broadcast::Sender<Arc<CloudEvent>>,
+    items: broadcast::Sender<FeedItem>,
     /// Whether this process receives events. False while the broker connection for events is down.
     listening: watch::Sender<bool>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { events: broadcast::Sender::new(CAPACITY), listening: watch::Sender::new(true) }
+        Self { items: broadcast::Sender::new(CAPACITY), listening: watch::Sender::new(true) }
     }
 }
 
 impl Feed {
     /// Sends an event to all subscribers. Never waits.
     pub fn publish(&self, event: CloudEvent) {
-        let _ = self.events.send(Arc::new(event));
+        let _ = self.items.send(FeedItem::Event(Arc::new(event)));
+    }
+
+    /// Tells all subscribers that this process lost `count` events before they reached the feed.
+    pub fn report_missed(&self, count: u64) {
+        let _ = self.items.send(FeedItem::Missed(count));
     }
 
     /// Subscribes to all events from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Arc<CloudEvent>> {
-        self.events.subscribe()
+    pub fn subscribe(&self) -> Subscriber {
+        Subscriber(self.items.subscribe())
     }
 
     /// Number of subscribers.
-    pub fn listeners(&self) -> usize {
-        self.events.receiver_count()
+    pub fn subscribers(&self) -> usize {
+        self.items.receiver_count()
     }
 
     /// Subscribes to whether this process receives events.
@@ -47,5 +62,59 @@ impl Feed {
     /// Records whether this process receives events.
     pub fn set_listening(&self, listening: bool) {
         self.listening.send_replace(listening);
+    }
+}
+
+/// One subscriber of the feed.
+pub struct Subscriber(broadcast::Receiver<FeedItem>);
+
+impl Subscriber {
+    /// Returns the next item, or `None` when the feed has ended. This method is cancel safe.
+    pub async fn next(&mut self) -> Option<FeedItem> {
+        match self.0.recv().await {
+            Ok(item) => Some(item),
+            Err(RecvError::Lagged(count)) => Some(FeedItem::Missed(count)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CAPACITY, Feed, FeedItem};
+    use crate::outbox::cloud_event::CloudEvent;
+
+    fn event() -> CloudEvent {
+        serde_json::from_value(serde_json::json!({
+            "specversion": "1.0",
+            "id": "01900000-0000-7000-8000-000000000000/1",
+            "source": "/otpost",
+            "type": "io.otpost.dispatch.sent",
+            "time": "2026-01-01T00:00:00Z",
+            "datacontenttype": "application/json",
+            "sequence": 1,
+            "data": { "tenant": "shop", "id": "01900000-0000-7000-8000-000000000000", "state": "sent", "step": 1 }
+        }))
+        .expect("a CloudEvent")
+    }
+
+    #[tokio::test]
+    async fn a_slow_subscriber_gets_the_number_of_events_that_it_lost() {
+        let feed = Feed::default();
+        let mut subscriber = feed.subscribe();
+        for _ in 0..CAPACITY + 3 {
+            feed.publish(event());
+        }
+        assert!(matches!(subscriber.next().await, Some(FeedItem::Missed(3))));
+        assert!(matches!(subscriber.next().await, Some(FeedItem::Event(_))));
+    }
+
+    #[tokio::test]
+    async fn events_lost_before_the_feed_are_reported_to_all_subscribers() {
+        let feed = Feed::default();
+        let (mut one, mut two) = (feed.subscribe(), feed.subscribe());
+        feed.report_missed(7);
+        assert!(matches!(one.next().await, Some(FeedItem::Missed(7))));
+        assert!(matches!(two.next().await, Some(FeedItem::Missed(7))));
     }
 }

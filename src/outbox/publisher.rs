@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::topology::header;
@@ -23,6 +24,8 @@ use crate::outbox::webhook::Webhooks;
 
 /// Capacity of the queue in this process. Events that do not fit are published by the scan.
 const QUEUE_CAPACITY: usize = 10_000;
+/// Capacity of the buffer of events received from the broker. Above it the oldest are lost, and the feed reports their number.
+const RECEIVED_CAPACITY: usize = 4096;
 /// Number of dispatches whose events are published concurrently.
 const MAX_CONCURRENT_DISPATCHES: usize = 256;
 /// Interval of the scan for pending events.
@@ -75,7 +78,7 @@ impl EventPublisher {
 
 /// Forwards the events of all processes from the broker to the live feed of this process.
 pub fn forward_from_broker(broker: &Broker, feed: Feed) -> impl Future<Output = ()> + use<> {
-    let (sender, mut events) = mpsc::channel(QUEUE_CAPACITY);
+    let (sender, mut events) = broadcast::channel(RECEIVED_CAPACITY);
     broker.listen(sender);
     let mut connections = broker.watch();
     feed.set_listening(connections.borrow_and_update().listening());
@@ -84,8 +87,9 @@ pub fn forward_from_broker(broker: &Broker, feed: Feed) -> impl Future<Output = 
             tokio::select! {
                 event = events.recv() => match event {
                     // Other messages on the exchange are ignored.
-                    Some(body) => drop(serde_json::from_slice(&body).map(|event| feed.publish(event))),
-                    None => return,
+                    Ok(body) => drop(serde_json::from_slice(&body).map(|event| feed.publish(event))),
+                    Err(RecvError::Lagged(count)) => feed.report_missed(count),
+                    Err(RecvError::Closed) => return,
                 },
                 Ok(()) = connections.changed() => {
                     feed.set_listening(connections.borrow_and_update().listening());

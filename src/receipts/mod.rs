@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::broker::{Broker, Delivery, Exchange, Intake, Message};
+use crate::broker::{Broker, Deliveries, Delivery, Exchange, Message};
 use crate::carriers::{Callback, InvalidCallback, Report, strongest};
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
@@ -261,8 +261,8 @@ impl Receiver {
     }
 
     /// Consumes queued receipts and records them when the ledger answers.
-    pub async fn consume(self: Arc<Self>, mut intake: Intake) {
-        while let Some(delivery) = intake.next().await {
+    pub async fn consume(self: Arc<Self>, mut deliveries: Deliveries) {
+        while let Some(delivery) = deliveries.next().await {
             let opened = std::str::from_utf8(&delivery.body)
                 .ok()
                 .map(|text| self.rules.current().keys.open_message(QUEUE, text));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Worker;
-use crate::broker::{Delivery, Intake, Message};
+use crate::broker::{Deliveries, Delivery, Message};
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
 use crate::ledger::health::RETRY_INTERVAL;
@@ -73,8 +73,8 @@ pub(super) fn triage(delivery: &Delivery) -> Result<(), Disposition> {
 impl Worker {
     /// Consumes quarantined messages, one at a time. An admitted job is sent in a task of its own, because its carrier may not
     /// answer.
-    pub async fn consume_quarantine(self: Arc<Self>, mut intake: Intake) {
-        while let Some(mut delivery) = intake.next().await {
+    pub async fn consume_quarantine(self: Arc<Self>, mut deliveries: Deliveries) {
+        while let Some(mut delivery) = deliveries.next().await {
             // This message may crash the process. A message that is being moved at that moment would remain in both queues.
             self.moving.wait_until_none().await;
             if let Err(disposition) = self.unwrap(&mut delivery) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::consume::{Claimed, FollowUp};
 use super::disposition::Disposition;
-use super::messages::{Claimed, FollowUp};
 use super::sending::Sending;
 use super::{Snapshot, Worker};
 use crate::broker::Delivery;

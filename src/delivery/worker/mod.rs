@@ -2,9 +2,9 @@
 
 mod acts;
 mod begin;
+mod consume;
 mod disposition;
 mod job;
-mod messages;
 mod sending;
 
 use std::sync::Arc;

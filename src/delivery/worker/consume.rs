@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::disposition::{Disposition, triage};
 use super::sending::Sending;
 use super::{Snapshot, Worker};
-use crate::broker::{Delivery, Intake};
+use crate::broker::{Deliveries, Delivery};
 use crate::delivery::rules::Rules;
 use crate::delivery::wake;
 use crate::domain::attempt::{Cause, Outcome};
@@ -46,8 +46,8 @@ pub(super) struct Claimed {
 
 impl Worker {
     /// Consumes messages until the broker's side ends.
-    pub async fn consume(self: Arc<Self>, mut intake: Intake) {
-        while let Some(delivery) = intake.next().await {
+    pub async fn consume(self: Arc<Self>, mut deliveries: Deliveries) {
+        while let Some(delivery) = deliveries.next().await {
             let worker = Arc::clone(&self);
             if let Err(disposition) = triage(&delivery) {
                 self.tasks.spawn(async move { worker.dispose(delivery, disposition).await });

@@ -145,13 +145,13 @@ impl DeliveryBuffer {
 }
 
 /// Source of deliveries for one worker.
-pub struct Intake {
+pub struct Deliveries {
     pub(super) buffer: Arc<DeliveryBuffer>,
     pub(super) may_consume: watch::Receiver<bool>,
     pub(super) shutdown: CancellationToken,
 }
 
-impl Intake {
+impl Deliveries {
     /// Returns the next delivery, or `None` after shutdown. This method is cancel safe.
     ///
     /// It returns no delivery while consuming is paused. Deliveries received before the pause stay buffered and unacknowledged.
