@@ -25,7 +25,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// Maximum number of cached keys.
 const MAX_KEYS: u64 = 10_000;
 /// Maximum number of ledger look-ups per second for unknown ids. It limits the load of guessed keys.
-const UNFORGET_AFTER_KEYS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
+const MAX_UNKNOWN_KEYS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 /// The API, locked: handlers reach it through [`Authorized`] only.
 #[derive(Clone)]
@@ -70,11 +70,7 @@ pub(super) struct KeyCache {
 impl KeyCache {
     pub(super) fn new(ledger: Ledger) -> Self {
         let cache = Cache::builder().max_capacity(MAX_KEYS).time_to_live(FORGET_AFTER).build();
-        Self {
-            ledger,
-            cache,
-            unknown: RateLimiter::direct(Quota::per_second(UNFORGET_AFTER_KEYS_PER_SECOND)),
-        }
+        Self { ledger, cache, unknown: RateLimiter::direct(Quota::per_second(MAX_UNKNOWN_KEYS_PER_SECOND)) }
     }
 
     /// Verifies the key of a request and its scope.

@@ -1,23 +1,22 @@
 //! The endpoints of challenges: create, show, send, cancel.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::key::Scope;
+use super::authorized::{self, Authorized};
 use super::methods::MethodAnswer;
 use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, body, idempotency};
+use super::{Api, body, idempotency, scope};
 use crate::app_request::RequestState;
 use crate::challenge::{ChallengeState, Purpose, SendRefused};
 use crate::clock::seconds_until;
@@ -164,9 +163,8 @@ pub(super) fn id_of(id: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, Probl
     responses((status = 201, description = "Whether a proof is needed", body = CreatedAnswer), CreateProblems)
 )]
 pub(super) async fn create(
-    State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Challenge>, body: Body,
 ) -> Result<(StatusCode, Json<CreatedAnswer>), Problem> {
-    let product = api.product(&headers, Scope::Challenge).await?;
     let wanted: NewChallengeBody = body::read(body).await?;
     let new = NewChallenge {
         user: wanted.user,
@@ -215,9 +213,8 @@ pub(super) async fn create(
     responses((status = 200, description = "The challenge", body = ChallengeAnswer), ShowProblems)
 )]
 pub(super) async fn show(
-    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
+    Authorized { api, product, .. }: Authorized<scope::Challenge>, id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Json<ChallengeAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Challenge).await?;
     let snapshot = api.core.challenge_snapshot(id_of(id)?, &Requester::Product(product)).await?;
     Ok(Json(describe(&api, &snapshot)))
 }
@@ -279,9 +276,10 @@ pub(super) struct SendBody {
     responses((status = 202, description = "It goes out", body = ChallengeAnswer), SendProblems)
 )]
 pub(super) async fn send(
-    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Challenge>, id: Result<Path<Uuid>, PathRejection>,
+    body: Body,
 ) -> Result<(StatusCode, Json<ChallengeAnswer>), Problem> {
-    let who = Requester::Product(api.product(&headers, Scope::Challenge).await?);
+    let who = Requester::Product(product);
     let wanted: SendBody = body::read(body).await?;
     let id = id_of(id)?;
     let (sent, snapshot) = api.core.send_and_snapshot(id, &who, Some(wanted.method), wanted.channel).await?;
@@ -317,9 +315,9 @@ pub(super) fn not_sent(refused: SendRefused, now: Timestamp, expires_at: Timesta
     responses((status = 200, description = "The challenge", body = ChallengeAnswer), CancelProblems)
 )]
 pub(super) async fn cancel(
-    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap,
+    Authorized { api, product, .. }: Authorized<scope::Challenge>, id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Json<ChallengeAnswer>, Problem> {
-    let who = Requester::Product(api.product(&headers, Scope::Challenge).await?);
+    let who = Requester::Product(product);
     let id = id_of(id)?;
     api.core.cancel(id, &who).await?;
     let snapshot = api.core.challenge_snapshot(id, &who).await?;
@@ -327,11 +325,11 @@ pub(super) async fn cancel(
 }
 
 problems! {
-    CreateProblems = [Scope::Challenge.problems(), body::problems(), idempotency::problems()];
-    ShowProblems = [Scope::Challenge.problems(), vec![Problem::not_found()]];
-    CancelProblems = [Scope::Challenge.problems(), idempotency::problems(), vec![Problem::not_found()]];
+    CreateProblems = [authorized::problems::<scope::Challenge>(), body::problems(), idempotency::problems()];
+    ShowProblems = [authorized::problems::<scope::Challenge>(), vec![Problem::not_found()]];
+    CancelProblems = [authorized::problems::<scope::Challenge>(), idempotency::problems(), vec![Problem::not_found()]];
     SendProblems = [
-        Scope::Challenge.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited(), Problem::ended("expired")],
+        authorized::problems::<scope::Challenge>(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited(), Problem::ended("expired")],
     ];
 }
 

@@ -1,20 +1,18 @@
 //! The endpoints of trusted devices.
 
-use std::sync::Arc;
-
 use axum::Json;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Api;
-use super::key::Scope;
+use super::authorized::{self, Authorized};
 use super::openapi::problems;
 use super::problem::Problem;
+use super::scope;
 use super::users::user_of;
 
 /// A user's trusted devices.
@@ -47,9 +45,8 @@ struct DeviceAnswer {
     responses((status = 200, description = "The devices", body = DevicesAnswer), ListProblems)
 )]
 pub(super) async fn list(
-    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap,
+    Authorized { api, product, .. }: Authorized<scope::Read>, user: Result<Path<String>, PathRejection>,
 ) -> Result<Json<DevicesAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Read).await?;
     let (account, _) = api.core.user(&product, &user_of(user)?).await?;
     let trusted = api.core.devices(account.id).await?;
     let devices = trusted.into_iter().map(|(device, trust)| DeviceAnswer {
@@ -76,9 +73,9 @@ pub(super) async fn list(
     responses((status = 204, description = "The device is not trusted any more"), RevokeProblems)
 )]
 pub(super) async fn revoke(
-    State(api): State<Arc<Api>>, path: Result<Path<(String, Uuid)>, PathRejection>, headers: HeaderMap,
+    Authorized { api, product, .. }: Authorized<scope::Manage>,
+    path: Result<Path<(String, Uuid)>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     let Path((user, id)) = path.map_err(|_| Problem::not_found())?;
     if api.core.revoke_at_sign_out(&product, &user, id).await? {
         Ok(StatusCode::NO_CONTENT)
@@ -88,6 +85,6 @@ pub(super) async fn revoke(
 }
 
 problems! {
-    ListProblems = [Scope::Read.problems(), vec![Problem::not_found()]];
-    RevokeProblems = [Scope::Manage.problems(), vec![Problem::not_found()]];
+    ListProblems = [authorized::problems::<scope::Read>(), vec![Problem::not_found()]];
+    RevokeProblems = [authorized::problems::<scope::Manage>(), vec![Problem::not_found()]];
 }

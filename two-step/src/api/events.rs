@@ -1,20 +1,17 @@
 //! The endpoint of events.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::extract::RawQuery;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::key::Scope;
+use super::authorized::{self, Authorized};
 use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, query};
+use super::{query, scope};
 use crate::store::Event;
 
 /// Maximum number of events in one answer.
@@ -67,9 +64,8 @@ impl From<Event> for EventAnswer {
     responses((status = 200, description = "The events after it", body = EventsAnswer), EventsProblems)
 )]
 pub(super) async fn list(
-    State(api): State<Arc<Api>>, RawQuery(query): RawQuery, headers: HeaderMap,
+    Authorized { api, product, .. }: Authorized<scope::Read>, RawQuery(query): RawQuery,
 ) -> Result<Json<EventsAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Read).await?;
     let [after, limit] = query::read(query.as_deref(), ["after", "limit"])?;
     let after = after.map_or(Ok(Uuid::nil()), |text| text.parse());
     let after = after.map_err(|_| Problem::invalid("after", "is the id of an event"))?;
@@ -81,5 +77,5 @@ pub(super) async fn list(
 }
 
 problems! {
-    EventsProblems = [Scope::Read.problems(), vec![Problem::invalid("limit", "is from 1 to 1000")]];
+    EventsProblems = [authorized::problems::<scope::Read>(), vec![Problem::invalid("limit", "is from 1 to 1000")]];
 }

@@ -1,24 +1,22 @@
 //! The endpoints of methods, for products with their own pages.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, RawQuery};
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::authorized::{self, Authorized};
 use super::challenges::{limited, not_sent};
-use super::key::Scope;
 use super::openapi::problems;
 use super::problem::Problem;
 use super::proofs::entry_refused;
 use super::users::user_of;
-use super::{Api, body, idempotency, query};
+use super::{body, idempotency, query, scope};
 use crate::flow::{AddRefused, Author, Change, ChangeRefused, Entered, Entry, Requester};
 use crate::method::{Channel, Kind, Method, MethodState};
 use crate::number::BadNumber;
@@ -125,9 +123,9 @@ pub(super) struct NewMethodAnswer {
     responses((status = 201, description = "It waits for its first code", body = NewMethodAnswer), AddProblems)
 )]
 pub(super) async fn add(
-    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<(StatusCode, Json<NewMethodAnswer>), Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     let user = user_of(user)?;
     let author = |proof, display_name| Author::Product {
         product: product.clone(),
@@ -221,10 +219,9 @@ pub(super) enum FirstCodeAnswer {
     responses((status = 200, description = "Whether it is right", body = FirstCodeAnswer), FirstCodeProblems)
 )]
 pub(super) async fn verify(
-    State(api): State<Arc<Api>>, path: Result<Path<(String, Uuid)>, PathRejection>, headers: HeaderMap,
-    body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Manage>,
+    path: Result<Path<(String, Uuid)>, PathRejection>, body: Body,
 ) -> Result<Json<FirstCodeAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     let Path((user, method)) = path.map_err(|_| Problem::not_found())?;
     let wanted: FirstCodeBody = body::read(body).await?;
     let challenge = api.core.enrolment_of(&product, &user, method).await?;
@@ -252,10 +249,9 @@ pub(super) async fn verify(
     responses((status = 204, description = "It is removed, and its secrets are erased"), RemoveProblems)
 )]
 pub(super) async fn remove(
-    State(api): State<Arc<Api>>, path: Result<Path<(String, Uuid)>, PathRejection>,
-    RawQuery(query): RawQuery, headers: HeaderMap,
+    Authorized { api, product, .. }: Authorized<scope::Manage>,
+    path: Result<Path<(String, Uuid)>, PathRejection>, RawQuery(query): RawQuery,
 ) -> Result<StatusCode, Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     let Path((user, method)) = path.map_err(|_| Problem::not_found())?;
     let [proof] = query::read(query.as_deref(), ["proof"])?;
     let proof = proof.map(|p| p.parse()).transpose().map_err(|_| Problem::invalid("proof", "is a UUID"))?;
@@ -301,9 +297,9 @@ pub(super) struct RecoveryCodesAnswer {
     responses((status = 200, description = "The codes", body = RecoveryCodesAnswer), RecoveryProblems)
 )]
 pub(super) async fn recovery_codes(
-    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Json<RecoveryCodesAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     let ProofBody { proof } = body::read_or_default(body).await?;
     let author = Author::Product { product, user: user_of(user)?, proof, display_name: None };
     let codes = api.core.make_recovery_codes(author).await?;
@@ -312,17 +308,17 @@ pub(super) async fn recovery_codes(
 
 problems! {
     AddProblems = [
-        Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited(), Problem::not_ready("three")],
+        authorized::problems::<scope::Manage>(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited(), Problem::not_ready("three")],
     ];
     FirstCodeProblems = [
-        Scope::Manage.problems(), body::problems(), idempotency::problems(),
+        authorized::problems::<scope::Manage>(), body::problems(), idempotency::problems(),
         vec![
             Problem::not_found(), limited(), Problem::locked("too many wrong codes: the account is paused", 60),
             Problem::ended("expired"),
         ],
     ];
     RemoveProblems = [
-        Scope::Manage.problems(), vec![Problem::not_found(), Problem::invalid("proof", "is a UUID"), last()],
+        authorized::problems::<scope::Manage>(), vec![Problem::not_found(), Problem::invalid("proof", "is a UUID"), last()],
     ];
-    RecoveryProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited()]];
+    RecoveryProblems = [authorized::problems::<scope::Manage>(), body::problems(), idempotency::problems(), vec![Problem::not_found(), limited()]];
 }

@@ -2,6 +2,7 @@
 //! answers. They make no decisions.
 
 pub(crate) mod app;
+mod authorized;
 mod body;
 mod challenges;
 mod devices;
@@ -13,6 +14,7 @@ mod openapi;
 mod problem;
 mod proofs;
 mod query;
+mod scope;
 mod sessions;
 pub(crate) mod support;
 mod users;
@@ -22,6 +24,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware;
 use axum::routing::{delete, get, post};
+
+use authorized::Locked;
 
 use crate::flow::Core;
 pub use app::document as app_document;
@@ -63,5 +67,5 @@ pub fn router(core: Arc<Core>) -> Router {
         .route("/v1/openapi.json", get(openapi::serve))
         .fallback(|| async { problem::Problem::not_found() })
         .method_not_allowed_fallback(|| async { problem::Problem::method_not_allowed() })
-        .with_state(api)
+        .with_state(Locked::new(api))
 }

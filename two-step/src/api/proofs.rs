@@ -1,21 +1,18 @@
 //! The endpoints that verify codes and redeem tickets.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::authorized::{self, Authorized};
 use super::challenges::{id_of, limited};
-use super::key::Scope;
 use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, body, idempotency};
+use super::{body, idempotency, scope};
 use crate::challenge::ChallengeState;
 use crate::clock::seconds_until;
 use crate::flow::{Entered, Entry, Redeemed, Requester};
@@ -77,9 +74,9 @@ pub(super) enum VerifyAnswer {
     responses((status = 200, description = "Whether it is right", body = VerifyAnswer), VerifyProblems)
 )]
 pub(super) async fn verify(
-    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Challenge>, id: Result<Path<Uuid>, PathRejection>,
+    body: Body,
 ) -> Result<Json<VerifyAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Challenge).await?;
     let wanted: VerifyBody = body::read(body).await?;
     let id = id_of(id)?;
     let Some(code) = wanted.code else {
@@ -155,9 +152,8 @@ pub(super) struct RedeemAnswer {
     responses((status = 200, description = "The result", body = RedeemAnswer), RedeemProblems)
 )]
 pub(super) async fn redeem(
-    State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Challenge>, body: Body,
 ) -> Result<Json<RedeemAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Challenge).await?;
     let wanted: RedeemBody = body::read(body).await?;
     match api.core.redeem(&product, &wanted.ticket).await? {
         Redeemed::Result(result) => Ok(Json(RedeemAnswer { result })),
@@ -167,12 +163,12 @@ pub(super) async fn redeem(
 
 problems! {
     VerifyProblems = [
-        Scope::Challenge.problems(), body::problems(), idempotency::problems(),
+        authorized::problems::<scope::Challenge>(), body::problems(), idempotency::problems(),
         vec![
             Problem::not_found(), limited(), Problem::locked("too many wrong codes: the account is paused", 60),
             Problem::ended("expired"),
         ],
         vec![not_confirmed()],
     ];
-    RedeemProblems = [Scope::Challenge.problems(), body::problems(), vec![Problem::gone()]];
+    RedeemProblems = [authorized::problems::<scope::Challenge>(), body::problems(), vec![Problem::gone()]];
 }

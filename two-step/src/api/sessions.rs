@@ -1,20 +1,18 @@
 //! The endpoint that opens sessions of the settings pages.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::key::Scope;
+use super::authorized::{self, Authorized};
 use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, body, idempotency};
+use super::{body, idempotency, scope};
 use crate::flow::NewSession;
 use crate::store::SessionPurpose;
 
@@ -69,9 +67,8 @@ pub(super) struct SessionAnswer {
     responses((status = 201, description = "The URL of the settings", body = SessionAnswer), SessionProblems)
 )]
 pub(super) async fn create(
-    State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Manage>, body: Body,
 ) -> Result<(StatusCode, Json<SessionAnswer>), Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     let wanted: SessionBody = body::read(body).await?;
     let new = NewSession {
         user: wanted.user,
@@ -89,5 +86,5 @@ pub(super) async fn create(
 }
 
 problems! {
-    SessionProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems()];
+    SessionProblems = [authorized::problems::<scope::Manage>(), body::problems(), idempotency::problems()];
 }

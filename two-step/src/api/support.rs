@@ -1,22 +1,20 @@
 //! The endpoints of support cases.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, RawQuery};
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::authorized::{self, Authorized};
 use super::challenges::limited;
-use super::key::Scope;
 use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, body, idempotency, query};
+use super::{body, idempotency, query, scope};
 use crate::flow::{NewCase, SupportRefused};
 use crate::store::{SupportAction, SupportCase, SupportState};
 
@@ -97,9 +95,8 @@ impl From<&SupportCase> for CaseAnswer {
     responses((status = 201, description = "The case", body = CaseAnswer), AskProblems)
 )]
 pub(super) async fn ask(
-    State(api): State<Arc<Api>>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Support>, body: Body,
 ) -> Result<(StatusCode, Json<CaseAnswer>), Problem> {
-    let product = api.product(&headers, Scope::Support).await?;
     let wanted: CaseBody = body::read(body).await?;
     let new = NewCase {
         user: wanted.user,
@@ -134,9 +131,9 @@ pub(super) struct AgentBody {
     responses((status = 200, description = "The case", body = CaseAnswer), ApproveProblems)
 )]
 pub(super) async fn approve(
-    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::SupportApprove>,
+    id: Result<Path<Uuid>, PathRejection>, body: Body,
 ) -> Result<Json<CaseAnswer>, Problem> {
-    let product = api.product(&headers, Scope::SupportApprove).await?;
     let by: AgentBody = body::read(body).await?;
     let Path(id) = id.map_err(|_| Problem::not_found())?;
     let case = api.core.approve_case(&product, id, &by.agent).await?.map_err(refused)?;
@@ -154,9 +151,9 @@ pub(super) async fn approve(
     responses((status = 200, description = "The case", body = CaseAnswer), CancelProblems)
 )]
 pub(super) async fn cancel(
-    State(api): State<Arc<Api>>, id: Result<Path<Uuid>, PathRejection>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Support>, id: Result<Path<Uuid>, PathRejection>,
+    body: Body,
 ) -> Result<Json<CaseAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Support).await?;
     let by: AgentBody = body::read(body).await?;
     let Path(id) = id.map_err(|_| Problem::not_found())?;
     let case = api.core.cancel_case(&product, id, &by.agent).await?.map_err(refused)?;
@@ -180,9 +177,8 @@ pub(super) struct CasesAnswer {
     responses((status = 200, description = "The cases", body = CasesAnswer), ListProblems)
 )]
 pub(super) async fn list(
-    State(api): State<Arc<Api>>, RawQuery(query): RawQuery, headers: HeaderMap,
+    Authorized { api, product, .. }: Authorized<scope::Support>, RawQuery(query): RawQuery,
 ) -> Result<Json<CasesAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Support).await?;
     let [user] = query::read(query.as_deref(), ["user"])?;
     let user = user.ok_or_else(|| Problem::invalid("user", "is missing"))?;
     let cases = api.core.cases(&product, &user).await?;
@@ -223,14 +219,14 @@ pub(crate) fn sentence(why: SupportRefused) -> &'static str {
 
 problems! {
     AskProblems = [
-        Scope::Support.problems(), body::problems(), idempotency::problems(),
+        authorized::problems::<scope::Support>(), body::problems(), idempotency::problems(),
         vec![Problem::not_found(), limited(), Problem::case_over("done")],
     ];
     ApproveProblems = [
-        Scope::SupportApprove.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), Problem::case_over("done")],
+        authorized::problems::<scope::SupportApprove>(), body::problems(), idempotency::problems(), vec![Problem::not_found(), Problem::case_over("done")],
     ];
     CancelProblems = [
-        Scope::Support.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), Problem::case_over("done")],
+        authorized::problems::<scope::Support>(), body::problems(), idempotency::problems(), vec![Problem::not_found(), Problem::case_over("done")],
     ];
-    ListProblems = [Scope::Support.problems(), vec![Problem::not_found(), Problem::invalid("user", "is missing")]];
+    ListProblems = [authorized::problems::<scope::Support>(), vec![Problem::not_found(), Problem::invalid("user", "is missing")]];
 }

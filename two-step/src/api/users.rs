@@ -1,22 +1,20 @@
 //! The endpoints of users.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::key::Scope;
+use super::authorized::{self, Authorized};
 use super::methods::MethodAnswer;
 use super::openapi::problems;
 use super::problem::Problem;
-use super::{Api, body, idempotency};
+use super::{Api, body, idempotency, scope};
 use crate::account::AccountState;
 use crate::flow::{Author, SwitchRefused};
 
@@ -61,9 +59,8 @@ async fn answer(api: &Api, product: &str, user: &str) -> Result<Json<UserAnswer>
     responses((status = 200, description = "State and methods", body = UserAnswer), ShowProblems)
 )]
 pub(super) async fn show(
-    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap,
+    Authorized { api, product, .. }: Authorized<scope::Read>, user: Result<Path<String>, PathRejection>,
 ) -> Result<Json<UserAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Read).await?;
     answer(&api, &product, &user_of(user)?).await
 }
 
@@ -79,9 +76,8 @@ pub(super) async fn show(
     responses((status = 204, description = "All is erased"), EraseProblems)
 )]
 pub(super) async fn erase(
-    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap,
+    Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     api.core.erase(&product, &user_of(user)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -108,9 +104,9 @@ pub(super) struct OnBody {
     responses((status = 200, description = "The user", body = UserAnswer), OnProblems)
 )]
 pub(super) async fn on(
-    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Json<UserAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     let user = user_of(user)?;
     let wanted: OnBody = body::read(body).await?;
     match api.core.turn_on_with(&product, &user, &wanted.methods).await? {
@@ -151,9 +147,9 @@ pub(super) struct OffBody {
     responses((status = 200, description = "The user", body = UserAnswer), OffProblems)
 )]
 pub(super) async fn off(
-    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Json<UserAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     let user = user_of(user)?;
     let OffBody { keep_phones, proof } = body::read_or_default(body).await?;
     let author = Author::Product { product: product.clone(), user: user.clone(), proof, display_name: None };
@@ -192,9 +188,9 @@ pub(super) struct EndAnswer {
     responses((status = 200, description = "What has ended", body = EndAnswer), EndProblems)
 )]
 pub(super) async fn end(
-    State(api): State<Arc<Api>>, user: Result<Path<String>, PathRejection>, headers: HeaderMap, body: Body,
+    Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
+    body: Body,
 ) -> Result<Json<EndAnswer>, Problem> {
-    let product = api.product(&headers, Scope::Manage).await?;
     let user = user_of(user)?;
     let wanted: EndBody = body::read_or_default(body).await?;
     let (challenges_ended, devices_forgotten) =
@@ -203,9 +199,9 @@ pub(super) async fn end(
 }
 
 problems! {
-    ShowProblems = [Scope::Read.problems(), vec![Problem::not_found()]];
-    EraseProblems = [Scope::Manage.problems(), vec![Problem::not_found()]];
-    OnProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found(), no_backup()]];
-    OffProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found()]];
-    EndProblems = [Scope::Manage.problems(), body::problems(), idempotency::problems(), vec![Problem::not_found()]];
+    ShowProblems = [authorized::problems::<scope::Read>(), vec![Problem::not_found()]];
+    EraseProblems = [authorized::problems::<scope::Manage>(), vec![Problem::not_found()]];
+    OnProblems = [authorized::problems::<scope::Manage>(), body::problems(), idempotency::problems(), vec![Problem::not_found(), no_backup()]];
+    OffProblems = [authorized::problems::<scope::Manage>(), body::problems(), idempotency::problems(), vec![Problem::not_found()]];
+    EndProblems = [authorized::problems::<scope::Manage>(), body::problems(), idempotency::problems(), vec![Problem::not_found()]];
 }
