@@ -73,17 +73,17 @@ pub struct Metrics {
     registry: Registry,
     /// Jobs received, by source and result.
     pub admissions: Family<AdmissionLabels, Counter>,
-    /// Attempts, by outcome.
+    /// Attempts: requests to carriers, by outcome.
     pub attempts: Family<AttemptLabels, Counter>,
     /// Callbacks of carriers, by status.
     pub receipts: Family<ReceiptLabels, Counter>,
     /// Acts of senders: feedback, next, cancel.
     pub acts: Family<ActLabels, Counter>,
-    /// States that dispatches have reached.
+    /// State changes of dispatches.
     pub states: Family<StateLabels, Counter>,
     /// Events that were published and confirmed.
     pub events_published: Counter,
-    /// Attempts to deliver events to webhooks.
+    /// Deliveries to webhooks, by result.
     pub webhooks: Family<WebhookLabels, Counter>,
     /// Requests to carriers in progress.
     pub in_flight: Gauge,
@@ -113,26 +113,26 @@ impl Default for Metrics {
         };
         let r = &mut m.registry;
         r.register("admissions", "Jobs received, by source and result", m.admissions.clone());
-        r.register("attempts", "Requests to carriers, by outcome", m.attempts.clone());
-        r.register("receipts", "Callbacks of carriers, by what they say", m.receipts.clone());
-        r.register("acts", "What senders did with their dispatches", m.acts.clone());
-        r.register("states", "States that dispatches reached", m.states.clone());
+        r.register("attempts", "Attempts: requests to carriers, by outcome", m.attempts.clone());
+        r.register("receipts", "Callbacks of carriers, by status", m.receipts.clone());
+        r.register("acts", "Acts of senders: feedback, next, cancel", m.acts.clone());
+        r.register("states", "State changes of dispatches", m.states.clone());
         r.register("events_told", "Events published and confirmed", m.events_published.clone());
-        r.register("webhooks", "Events that were tried at webhooks", m.webhooks.clone());
-        r.register("in_flight", "Requests to carriers under way", m.in_flight.clone());
+        r.register("webhooks", "Deliveries to webhooks, by result", m.webhooks.clone());
+        r.register("in_flight", "Requests to carriers in progress", m.in_flight.clone());
         r.register_with_unit(
             "request",
-            "From a begin to its outcome",
+            "Time from the begin of an attempt to its outcome",
             Unit::Seconds,
             m.request_seconds.clone(),
         );
         r.register_with_unit(
             "clock_ahead",
-            "How far this machine's clock is ahead of the ledger's",
+            "Time by which this machine's clock is ahead of the ledger's",
             Unit::Seconds,
             m.clock_ahead.clone(),
         );
-        r.register("workers", "Workers that share the carriers' pace", m.workers.clone());
+        r.register("workers", "Workers that share the carriers' rate limits", m.workers.clone());
         m
     }
 }
@@ -165,5 +165,38 @@ impl Metrics {
         for event in events {
             self.states.get_or_create(&StateLabels { state: event.state.as_str() }).inc();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AttemptLabels, Metrics, ReceiptLabels, StateLabels};
+
+    /// Metrics with one series in each family, because a family without a series is not printed.
+    fn all() -> Metrics {
+        let m = Metrics::default();
+        m.count_admission("amqp", "known");
+        m.count_act("next", "done");
+        m.count_webhook("shop", "failed");
+        let carrier = || "mock".to_owned();
+        m.attempts.get_or_create(&AttemptLabels { carrier: carrier(), channel: "sms", outcome: "unknown" });
+        m.receipts.get_or_create(&ReceiptLabels { carrier: carrier(), verdict: "delivered" });
+        m.states.get_or_create(&StateLabels { state: "sent" });
+        m
+    }
+
+    #[test]
+    fn the_page_for_operators_lists_each_metric_with_its_type() {
+        let page = include_str!("../../docs/operate.md");
+        let text = all().text();
+        let types = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).filter_map(|l| l.split_once(' '));
+        let mut count = 0;
+        for (name, kind) in types {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            let row = format!("| `{name}{suffix}` | {kind} |");
+            assert!(page.contains(&row), "docs/operate.md has no row {row}");
+            count += 1;
+        }
+        assert_eq!(count, page.matches("| `otpost_").count(), "docs/operate.md lists a metric that is gone");
     }
 }

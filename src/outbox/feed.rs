@@ -93,7 +93,7 @@ mod tests {
             "time": "2026-01-01T00:00:00Z",
             "datacontenttype": "application/json",
             "sequence": 1,
-            "data": { "tenant": "shop", "id": "01900000-0000-7000-8000-000000000000", "state": "sent", "step": 1 }
+            "data": { "tenant": "shop", "id": "01900000-0000-7000-8000-000000000000", "state": "sent", "step": 1, "tags": {} }
         }))
         .expect("a CloudEvent")
     }
