@@ -6,7 +6,7 @@
 //! 2. [`intake`] checks it against the policy, encrypts its secrets ([`seal`]) and hashes the values that are searched for.
 //! 3. The [`ledger`] admits it in one transaction and stores its first attempt. A repeated job changes nothing; a full quota refuses it.
 //! 4. The job is acknowledged after that commit.
-//! 5. A worker ([`delivery`]) renders the text ([`messages`]) and sends it through a carrier ([`carriers`]).
+//! 5. A worker ([`delivery`]) sends the text, which [`messages`] rendered, through a carrier ([`carriers`]).
 //! 6. The carrier's answer becomes an outcome. [`domain::decide`], a pure function, decides what follows: wait, retry, fall back or end.
 //! 7. The ledger stores outcome and decision in one transaction, unless another process has changed the row since.
 //! 8. [`receipts`] stores delivery receipts (DLR) and wakes a worker, which decides again.

@@ -157,7 +157,7 @@ async fn a_published_job_arrives_with_its_properties_and_is_gone_after_its_ack()
     assert_eq!(delivery.message_id.as_deref(), Some("a job"));
     assert_eq!(delivery.traceparent.as_deref(), Some("00-4bf9-00f0-01"));
     assert_eq!(
-        (delivery.user_id.as_deref(), delivery.times_returned, delivery.redelivered),
+        (delivery.user_id.as_deref(), delivery.delivery_count, delivery.redelivered),
         (None, 0, false)
     );
     delivery.ack();
@@ -207,7 +207,7 @@ async fn unacked_deliveries_come_back_after_a_cut_and_say_how_often_they_did() {
         let held = worker.take(3).await;
         assert_eq!(names(&held), all);
         for delivery in held {
-            assert_eq!((delivery.times_returned, delivery.redelivered), (returned, returned > 0));
+            assert_eq!((delivery.delivery_count, delivery.redelivered), (returned, returned > 0));
             if returned == 2 {
                 delivery.ack();
             }
@@ -229,7 +229,7 @@ async fn an_ack_that_comes_after_its_connection_is_gone_acks_nothing_of_the_next
     let old = worker.next().await;
     relay.cut();
     let again = worker.next().await;
-    assert_eq!((name(&again), again.times_returned), ("old".to_owned(), 1));
+    assert_eq!((name(&again), again.delivery_count), ("old".to_owned(), 1));
     old.ack(); // its tag is 1, as is the new one's
     publisher.publish(job("new")).await.unwrap();
     worker.next().await.ack();
@@ -252,7 +252,7 @@ async fn what_waited_untaken_when_the_connection_broke_comes_once_and_not_twice(
     wait_for_connections(&worker.broker, |up| !up.consuming()).await;
     wait_for_connections(&worker.broker, ConnectionStates::consuming).await;
     let held = worker.take(20).await;
-    assert!(held.iter().all(|delivery| delivery.times_returned == 1), "{held:?}");
+    assert!(held.iter().all(|delivery| delivery.delivery_count == 1), "{held:?}");
     worker.hears_nothing().await;
 }
 
@@ -459,7 +459,7 @@ async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_ack
     let held = worker.take(10).await;
     worker.hears_nothing().await;
     vhost.has_depth(DISPATCH, (16, 10)).await;
-    assert!(held.iter().all(|delivery| delivery.times_returned == 0), "nothing was given back");
+    assert!(held.iter().all(|delivery| delivery.delivery_count == 0), "nothing was given back");
     held.into_iter().for_each(Delivery::ack);
     worker.take(10).await.into_iter().for_each(Delivery::ack);
     worker.take(6).await.into_iter().for_each(Delivery::ack);

@@ -195,7 +195,7 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     search("the log", log.as_bytes(), &mut found);
     // An account that reports by its own message ids alone.
     let d = house.ledger.find("default", ids[0]).await.unwrap().unwrap();
-    house.ledger.name_attempt("c1", "SM1", AttemptId { uid: d.order.uid, n: 1 }).await.unwrap();
+    house.ledger.store_message_id("c1", "SM1", AttemptId { uid: d.order.uid, n: 1 }).await.unwrap();
     let receipt = Receipt {
         verdict: ReceiptStatus::Delivered,
         reason: None,

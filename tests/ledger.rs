@@ -144,21 +144,21 @@ async fn a_receipt_with_the_carriers_message_id_alone_finds_its_attempt(p) {
     // Stored before the receipt.
     let a = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let attempt = AttemptId { uid: a, n: 1 };
-    ledger.name_attempt("c1", "SM1", attempt).await.unwrap();
-    ledger.name_attempt("c1", "SM1", attempt).await.unwrap();
+    ledger.store_message_id("c1", "SM1", attempt).await.unwrap();
+    ledger.store_message_id("c1", "SM1", attempt).await.unwrap();
     assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::Recorded));
     assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::NothingNew));
     // The receipt comes first; ids of another carrier do not match.
     let b = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
     let attempt = AttemptId { uid: b, n: 1 };
     assert_eq!(ledger.record_by_reference("c1", "SM2", delivered("SM2")).await.unwrap(), (None, RecordResult::Stray));
-    ledger.name_attempt("c2", "SM2", attempt).await.unwrap();
+    ledger.store_message_id("c2", "SM2", attempt).await.unwrap();
     assert_eq!(p.read(b).await.attempts[0].receipt, None);
-    ledger.name_attempt("c1", "SM2", attempt).await.unwrap();
+    ledger.store_message_id("c1", "SM2", attempt).await.unwrap();
     assert_eq!(p.read(b).await.attempts[0].receipt, Some(ReceiptStatus::Delivered));
     // A process that ended in between: the periodic match finds it, once, and a row that is gone names nothing.
     assert_eq!(ledger.match_references().await.unwrap(), []);
-    ledger.name_attempt("c1", "SM3", AttemptId { uid: uuid::Uuid::nil(), n: 1 }).await.unwrap();
+    ledger.store_message_id("c1", "SM3", AttemptId { uid: uuid::Uuid::nil(), n: 1 }).await.unwrap();
     assert_eq!(ledger.record_by_reference("c1", "SM3", delivered("SM3")).await.unwrap(), (None, RecordResult::Stray));
 }
 
@@ -206,10 +206,10 @@ async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("SM1")).await;
     let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
-    assert_eq!(late, WriteResult::Late { fact: false }, "the same finish again: nothing to add");
+    assert_eq!(late, WriteResult::AlreadyClosed { proved_acceptance: false }, "the same finish again: nothing to add");
     let decision = otpost::domain::decide::decide(&seen, p.t(20), &p.policy);
-    let deciding = otpost::ledger::DecisionWrite::decide(&seen, decision.transition, otpost::ledger::Destinations::default());
-    let lost = p.world.ledger.conclude(deciding).await.unwrap();
+    let deciding = otpost::ledger::DecisionWrite::transition_only(&seen, decision.transition, otpost::ledger::Destinations::default());
+    let lost = p.world.ledger.write_decision(deciding).await.unwrap();
     assert!(matches!(&lost, WriteResult::VersionConflict(Some(row)) if row.version == 2), "{lost:?}");
 }
 
@@ -460,7 +460,10 @@ async fn a_connection_cut_in_a_finish_writes_the_outcome_once() {
     let behind = Play { world: p.world.through(ledger), policy: p.policy };
     let (answer, _) = behind.finish_once(&seen, accepted("SM-the-one")).await;
     relay.sprung().await;
-    assert!(matches!(answer, WriteResult::Written | WriteResult::Late { fact: false }), "{answer:?}");
+    assert!(
+        matches!(answer, WriteResult::Written | WriteResult::AlreadyClosed { proved_acceptance: false }),
+        "{answer:?}"
+    );
     let d = behind.read(uid).await;
     assert_eq!((d.version, d.state, d.pending_events.len()), (2, State::Sent, 1));
 }

@@ -107,7 +107,7 @@ async fn a_suspect_does_not_wait_for_the_carrier_of_the_one_before() {
     house.until_accepted(to, 1).await;
     let first = jobs[0]["id"].as_str().unwrap().parse().unwrap();
     let first = house.ledger.find("default", first).await.unwrap().unwrap();
-    assert!(first.open().is_some(), "its carrier has not answered yet: {first:?}");
+    assert!(first.open_attempt().is_some(), "its carrier has not answered yet: {first:?}");
     app.stop().await;
 }
 

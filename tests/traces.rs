@@ -297,7 +297,7 @@ async fn trace_8_an_undelivered_receipt_before_the_answer(p) {
     assert_eq!(p.show(&b), "sent v4 step 2 wake 15.35 code slots [0 0.35] owed [sent 3] | 1 accepted R1 unreachable | 2 open");
     p.world.at(0.5).await;
     let (late, _) = p.finish_once(&a, accepted("SM1")).await;
-    assert_eq!(late, WriteResult::Late { fact: false });
+    assert_eq!(late, WriteResult::AlreadyClosed { proved_acceptance: false });
     assert_eq!(p.read(uid).await.version, 4);
     p.world.at(0.6).await;
     p.finish(&b, accepted("CA2")).await;
@@ -391,8 +391,8 @@ async fn trace_11_a_frozen_worker_that_sent_nothing_wakes_late(p) {
     p.finish(&b, accepted("SM2")).await;
     let before = p.row(uid).await;
     p.world.at(40.0).await;
-    let (late, _) = p.finish_once(&a, Outcome::NotSent(otpost::domain::attempt::Cause::TooLate).into()).await;
-    assert_eq!(late, WriteResult::Late { fact: false });
+    let (late, _) = p.finish_once(&a, Outcome::NotSent(otpost::domain::attempt::NotSentCause::TooLate).into()).await;
+    assert_eq!(late, WriteResult::AlreadyClosed { proved_acceptance: false });
     assert_eq!(p.row(uid).await, before, "the outcome stays");
 }
 
@@ -407,7 +407,7 @@ async fn trace_11_a_frozen_worker_that_had_sent_wakes_late(p) {
     p.finish(&b, accepted("SM2")).await;
     p.world.at(40.0).await;
     let (late, _) = p.finish_once(&a, accepted("SM1")).await;
-    assert_eq!(late, WriteResult::Late { fact: true });
+    assert_eq!(late, WriteResult::AlreadyClosed { proved_acceptance: true });
     p.expect(uid, "sent v5 step 1 wake 40 code slots [0] owed [sent 4] | 1 accepted SM1 | 2 accepted SM2").await;
     assert_eq!(p.turn(uid).await, None);
     p.expect(uid, "sent v6 step 1 wake 300 code slots [0] owed [sent 4] | 1 accepted SM1 | 2 accepted SM2").await;
@@ -421,7 +421,7 @@ async fn trace_11_too_late_to_send_does_not_count_as_an_attempt(p) {
     let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     p.world.at(9.0).await;
     let a = p.read(uid).await;
-    p.finish(&a, Outcome::NotSent(otpost::domain::attempt::Cause::TooLate).into()).await;
+    p.finish(&a, Outcome::NotSent(otpost::domain::attempt::NotSentCause::TooLate).into()).await;
     let (end, shown) = backoff_end(9.0, uid, 1, 1);
     p.expect(uid, &format!("sending v2 step 1 wake {shown} code slots [0] owed [] | 1 not_sent")).await;
     p.world.at(end).await;

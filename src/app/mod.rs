@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::broker::{Broker, Settings};
 use crate::config::live::Live;
 use crate::config::{BadConfig, Config};
-use crate::delivery::wake::Waker;
+use crate::delivery::wake::DispatchWaker;
 use crate::delivery::worker::Worker;
 use crate::http::Api;
 use crate::ledger::{self, Ledger};
@@ -102,7 +102,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
     let shutdown = CancellationToken::new();
     let broker = settings.map(|settings| Broker::start(settings, shutdown.child_token()));
     let (to_worker, woken) = mpsc::channel(WAKE_QUEUE_CAPACITY);
-    let waker = Waker::new(options.roles.worker.then_some(to_worker), broker.clone());
+    let waker = DispatchWaker::new(options.roles.worker.then_some(to_worker), broker.clone());
     let (ledger_ready, checks) = ready::ledger_ready(ledger.clone());
     let mut starting = Starting {
         config,

@@ -15,7 +15,7 @@ use crate::broker::{Broker, ConsumedQueue};
 use crate::config::Config;
 use crate::config::live::Live;
 use crate::delivery::scheduler;
-use crate::delivery::wake::{ScheduledWake, Waker};
+use crate::delivery::wake::{DispatchWaker, WakeRequest};
 use crate::delivery::worker::{self, Worker};
 use crate::http::{self, Api, ApiState};
 use crate::ledger::health::{LedgerHealth, RETRY_INTERVAL};
@@ -37,7 +37,7 @@ pub(super) struct Starting {
     pub(super) metrics: Arc<Metrics>,
     pub(super) ledger: Ledger,
     pub(super) broker: Option<Broker>,
-    pub(super) waker: Waker,
+    pub(super) waker: DispatchWaker,
     pub(super) feed: Feed,
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
@@ -87,7 +87,7 @@ impl Starting {
     }
 
     /// Starts the worker: jobs from the broker, wake-ups, the scan for due dispatches, and publishing of events.
-    pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<ScheduledWake>) -> Arc<Worker> {
+    pub(super) fn worker(&mut self, name: &str, woken: mpsc::Receiver<WakeRequest>) -> Arc<Worker> {
         let (ledger, metrics) = (self.ledger.clone(), Arc::clone(&self.metrics));
         let publisher = EventPublisher::new(self.feed.clone(), self.rules.webhooks.clone());
         let publisher = match &self.broker {
@@ -173,7 +173,7 @@ impl Starting {
             broker: self.broker.clone(),
             metrics: Arc::clone(&self.metrics),
         }));
-        serve(&self.tasks, &self.shutdown, listener, http::receipts(Arc::clone(&receiver)));
+        serve(&self.tasks, &self.shutdown, listener, http::callback_routes(Arc::clone(&receiver)));
         let may = self.while_ledger_answers(&receiver.ledger_health);
         if let Some(broker) = &self.broker {
             self.tasks.spawn(Arc::clone(&receiver).consume(broker.consume(

@@ -46,8 +46,8 @@ pub struct Delivery {
     pub user_id: Option<String>,
     /// The header `traceparent`, unparsed.
     pub traceparent: Option<String>,
-    /// How often the message was returned to the queue (`x-delivery-count`); 0 when the header is absent.
-    pub times_returned: u64,
+    /// How often RabbitMQ delivered the message before (`x-delivery-count`); 0 when the header is absent.
+    pub delivery_count: u64,
     /// The AMQP flag `redelivered`.
     pub redelivered: bool,
     pub(super) tag: u64,
@@ -65,7 +65,7 @@ impl Delivery {
             message_id: properties.message_id().as_ref().map(ToString::to_string),
             user_id: properties.user_id().as_ref().map(ToString::to_string),
             traceparent: header(topology::header::TRACEPARENT).and_then(text),
-            times_returned: header("x-delivery-count").and_then(|v| count(&v)).unwrap_or(0),
+            delivery_count: header("x-delivery-count").and_then(|v| count(&v)).unwrap_or(0),
             redelivered: message.redelivered,
             body: message.data,
             tag: message.delivery_tag,
@@ -90,7 +90,7 @@ impl fmt::Debug for Delivery {
         f.debug_struct("Delivery")
             .field("routing_key", &self.routing_key)
             .field("body_bytes", &self.body.len())
-            .field("times_returned", &self.times_returned)
+            .field("delivery_count", &self.delivery_count)
             .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 use zeroize::Zeroizing;
 
 use super::Answer;
-use crate::domain::attempt::{Cause, Outcome};
+use crate::domain::attempt::{NotSentCause, Outcome};
 
 /// Maximum bytes of an answer that are read. A carrier's answer has a few hundred bytes.
 const BODY_CAP: usize = 64 * 1024;
@@ -162,7 +162,7 @@ impl Lines {
 /// accepted the request.
 fn failed(e: &reqwest::Error) -> Outcome {
     if e.is_builder() {
-        return Outcome::NotSent(Cause::Connect);
+        return Outcome::NotSent(NotSentCause::Connect);
     }
     if !e.is_connect() {
         return Outcome::Unknown;
@@ -171,11 +171,11 @@ fn failed(e: &reqwest::Error) -> Outcome {
     while let Some(inner) = source {
         // The type of the resolver's error is private, so its text is checked.
         if inner.to_string().starts_with("dns error") {
-            return Outcome::NotSent(Cause::Dns);
+            return Outcome::NotSent(NotSentCause::Dns);
         }
         source = inner.source();
     }
-    Outcome::NotSent(Cause::Connect)
+    Outcome::NotSent(NotSentCause::Connect)
 }
 
 async fn read(response: reqwest::Response) -> Option<Vec<u8>> {

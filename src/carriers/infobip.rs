@@ -296,7 +296,7 @@ impl Carrier for Infobip {
         let reports: Reports = serde_json::from_slice(callback.body).map_err(|_| InvalidCallback::Form)?;
         let report = |said: &MessageStatus| {
             let attempt = said.message_id.as_deref().and_then(|id| id.parse().ok());
-            Some(Report { attempt, receipt: of_message(said)? })
+            Some(Report { attempt, receipt: message_receipt(said)? })
         };
         Ok(reports.results.iter().filter_map(report).collect())
     }
@@ -309,11 +309,11 @@ impl Carrier for Infobip {
 
     fn parse_status(&self, _: Channel, answer: &Answer) -> Option<Receipt> {
         let logs = (answer.status == 200).then(|| answer.read::<Reports>())??;
-        strongest(logs.results.iter().filter_map(of_message))
+        strongest(logs.results.iter().filter_map(message_receipt))
     }
 }
 
-fn of_message(said: &MessageStatus) -> Option<Receipt> {
+fn message_receipt(said: &MessageStatus) -> Option<Receipt> {
     let status = said.status.as_ref()?;
     let (verdict, reason) = match (status.group_id, status.id) {
         (_, WITH_OPERATOR) | (group::ACCEPTED | group::PENDING, _) => (ReceiptStatus::Interim, None),

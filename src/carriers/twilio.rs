@@ -253,20 +253,20 @@ impl Carrier for Twilio {
         let given = callback.headers.get("x-twilio-signature").ok_or(InvalidCallback::Signature)?.as_bytes();
         let token = self.token.expose_secret();
         // Some senders sign the URL with the standard port, others without.
-        let believed = spellings(callback.url)
+        let signature_matches = spellings(callback.url)
             .iter()
             .any(|url| signature(token, url, &form).as_bytes().ct_eq(given).into());
-        if !believed {
+        if !signature_matches {
             return Err(InvalidCallback::Signature);
         }
         let fields = if callback.body.is_empty() { pairs(callback.query.as_bytes()) } else { form };
         let field = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         let code = field("ErrorCode").and_then(|c| c.parse::<i64>().ok());
         let receipt = if let Some(status) = field("MessageStatus") {
-            of_message(status, code, field("MessageSid"))
+            message_receipt(status, code, field("MessageSid"))
         } else {
             let status = field("CallStatus").ok_or(InvalidCallback::Form)?;
-            of_call(status, field("AnsweredBy"), field("SipResponseCode"), field("CallSid"))
+            call_receipt(status, field("AnsweredBy"), field("SipResponseCode"), field("CallSid"))
         };
         Ok(receipt.map(|receipt| Report { attempt: None, receipt }).into_iter().collect())
     }
@@ -281,15 +281,17 @@ impl Carrier for Twilio {
         let text = |name: &str| body.get(name).and_then(serde_json::Value::as_str);
         let status = text("status")?;
         match channel {
-            Channel::Sms => {
-                of_message(status, body.get("error_code").and_then(serde_json::Value::as_i64), text("sid"))
-            }
-            Channel::Voice => of_call(status, text("answered_by"), None, text("sid")),
+            Channel::Sms => message_receipt(
+                status,
+                body.get("error_code").and_then(serde_json::Value::as_i64),
+                text("sid"),
+            ),
+            Channel::Voice => call_receipt(status, text("answered_by"), None, text("sid")),
         }
     }
 }
 
-fn of_message(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Receipt> {
+fn message_receipt(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Receipt> {
     let (verdict, reason) = match status {
         "queued" | "sending" | "sent" | "accepted" | "scheduled" => (ReceiptStatus::Interim, None),
         "delivered" | "read" => (ReceiptStatus::Delivered, None),
@@ -307,7 +309,9 @@ fn of_message(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Rece
     })
 }
 
-fn of_call(status: &str, answered_by: Option<&str>, sip: Option<&str>, sid: Option<&str>) -> Option<Receipt> {
+fn call_receipt(
+    status: &str, answered_by: Option<&str>, sip: Option<&str>, sid: Option<&str>,
+) -> Option<Receipt> {
     let machine = answered_by.is_some_and(|who| who.starts_with("machine") || who == "fax");
     let (verdict, reason) = match status {
         "queued" | "initiated" | "ringing" | "in-progress" => (ReceiptStatus::Interim, None),

@@ -121,14 +121,14 @@ fn an_account_with_one_url_for_all_messages_sends_none_along() {
 
 #[test]
 fn receipts_read_as_the_tables_say() {
-    let message = |status, code| of_message(status, code, None).map(|r| (r.verdict, r.reason));
+    let message = |status, code| message_receipt(status, code, None).map(|r| (r.verdict, r.reason));
     assert_eq!(message("sent", None), Some((ReceiptStatus::Interim, None)));
     assert_eq!(message("undelivered", Some(30003)), Some((ReceiptStatus::Bad, Some(Reason::Unreachable))));
     assert_eq!(message("failed", Some(30006)), Some((ReceiptStatus::Bad, Some(Reason::Landline))));
     assert_eq!(message("undelivered", Some(30036)), Some((ReceiptStatus::Bad, Some(Reason::CarrierExpired))));
     assert_eq!(message("undelivered", Some(99999)), Some((ReceiptStatus::Bad, Some(Reason::Unexplained))));
     assert_eq!(message("levitating", None), None);
-    let call = |status, who, sip| of_call(status, who, sip, None).map(|r| (r.verdict, r.reason));
+    let call = |status, who, sip| call_receipt(status, who, sip, None).map(|r| (r.verdict, r.reason));
     assert_eq!(call("completed", Some("human"), None), Some((ReceiptStatus::Delivered, None)));
     assert_eq!(call("completed", None, None), Some((ReceiptStatus::Delivered, None)));
     assert_eq!(
@@ -395,7 +395,7 @@ fn a_tenants_sender_is_a_number_or_a_messaging_service() {
 
 #[test]
 fn a_failed_call_is_unreachable_unless_there_is_no_such_number() {
-    let reason = |status, sip| of_call(status, None, sip, None).and_then(|receipt| receipt.reason);
+    let reason = |status, sip| call_receipt(status, None, sip, None).and_then(|receipt| receipt.reason);
     assert_eq!(reason("failed", Some("404")), Some(Reason::InvalidNumber));
     assert_eq!(reason("failed", Some("503")), Some(Reason::Unreachable));
     assert_eq!(reason("failed", None), Some(Reason::Unreachable));

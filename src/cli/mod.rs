@@ -244,7 +244,7 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
         println!("Enter this callback URL at the carrier of {name}, and keep it secret: {url}");
     }
     let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
-    for (name, segments) in templates.charged_above_one(&config.messages.brand) {
+    for (name, segments) in templates.multi_part_texts(&config.messages.brand) {
         let alphabet = if segments.gsm7 { "GSM-7" } else { "UCS-2: some character is not in GSM-7" };
         println!("The text {name} is charged as {} ({alphabet}).", segments.parts);
     }

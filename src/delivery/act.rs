@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::delivery::wake::Waker;
+use crate::delivery::wake::DispatchWaker;
 use crate::domain::attempt::State;
 use crate::domain::dispatch::Stop;
 use crate::intake::{Act, ActKind};
@@ -61,7 +61,7 @@ pub enum ActRefusal {
 ///
 /// Returns [`LedgerError`] if the fact cannot be written.
 pub async fn perform(
-    ledger: &Ledger, waker: &Waker, metrics: &Metrics, act: &Act,
+    ledger: &Ledger, waker: &DispatchWaker, metrics: &Metrics, act: &Act,
 ) -> Result<ActResult, LedgerError> {
     let (tenant, id) = (act.tenant.clone(), act.id);
     let acted = match act.kind {

@@ -1,7 +1,7 @@
-//! From an admitted dispatch to the carrier's answer.
+//! From a job, or a row that is due, to the carrier's answer.
 //!
-//! Comes in: jobs, dispatches that are due, and acts of senders. Goes out: requests to carriers, and decisions for the ledger.
-//! Nothing here makes a decision from a fact: [`crate::domain::decide`] does.
+//! Comes in: jobs, dispatches that are due, and acts of senders. Goes out: requests to carriers, and writes to the ledger.
+//! [`crate::domain::decide`] makes the decisions; this module writes them. Nothing here renders a text or interprets an answer.
 
 pub mod act;
 pub mod routing;

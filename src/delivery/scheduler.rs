@@ -1,7 +1,7 @@
 //! The scheduler takes dispatches that are due: by uid on a wake-up, and by a scan once a second.
 //!
-//! A retry in the near future is scheduled by uid. The scan takes the oldest due rows first. Without wake-ups, a retry would wait
-//! behind up to a hundred thousand dispatches whose carrier has no room.
+//! A retry in the near future is scheduled by uid. The scan takes the oldest due rows first, and finds the rows whose wake-up was
+//! lost. Without wake-ups, a retry would wait behind up to a hundred thousand dispatches whose carrier has no room.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use uuid::Uuid;
 
-use crate::delivery::wake::ScheduledWake;
+use crate::delivery::wake::WakeRequest;
 use crate::delivery::worker::Worker;
 
-/// Interval of the due scan. A lost wake-up delays a dispatch by at most this time.
+/// Interval of the due scan.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of rows that one scan takes.
 const MAX_TAKEN_PER_SCAN: usize = 128;
@@ -31,7 +31,7 @@ const MAX_SCHEDULED_WAKE_UPS: usize = 20_000;
 const MAX_WAITING_WAKE_UPS: usize = 64;
 
 /// Takes and processes due dispatches on a worker, until shutdown.
-pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<ScheduledWake>, shutdown: CancellationToken) {
+pub async fn run(worker: Arc<Worker>, mut wakes: mpsc::Receiver<WakeRequest>, shutdown: CancellationToken) {
     // Both loops run concurrently, so that a wake-up does not wait for a scan.
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -53,14 +53,14 @@ async fn run_scans(worker: &Arc<Worker>) {
     }
 }
 
-async fn run_wake_ups(worker: &Arc<Worker>, wakes: &mut mpsc::Receiver<ScheduledWake>) {
+async fn run_wake_ups(worker: &Arc<Worker>, wakes: &mut mpsc::Receiver<WakeRequest>) {
     let mut scheduled: DelayQueue<Uuid> = DelayQueue::new();
     let waiting = Arc::new(Semaphore::new(MAX_WAITING_WAKE_UPS));
     loop {
         let uid = tokio::select! {
             woken = wakes.recv() => match woken {
-                Some(ScheduledWake { uid, after: Duration::ZERO }) => uid,
-                Some(ScheduledWake { uid, after }) => {
+                Some(WakeRequest { uid, after: Duration::ZERO }) => uid,
+                Some(WakeRequest { uid, after }) => {
                     if scheduled.len() < MAX_SCHEDULED_WAKE_UPS {
                         scheduled.insert(uid, after);
                     }
@@ -93,11 +93,7 @@ fn take(worker: &Arc<Worker>, uid: Uuid, place_in_queue: OwnedSemaphorePermit) {
             return;
         };
         drop(place_in_queue);
-        match worker.ledger().take(uid).await {
-            Ok(Some(d)) => worker.run(d).await,
-            Ok(None) => {}
-            Err(e) => worker.ledger_health.report_failure(&e),
-        }
+        worker.take_and_run(uid).await;
     });
 }
 

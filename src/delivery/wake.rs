@@ -1,4 +1,4 @@
-//! Wake-ups: a dispatch is due, or will be. A lost wake-up delays it by at most one second, because of the due scan.
+//! Wake-ups: a dispatch is due, or will be. After a lost wake-up the due scan takes the dispatch, in its order of time.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ const VERSION: u32 = 1;
 
 /// Wakes a worker: the one in this process if there is one, otherwise one over the broker.
 #[derive(Clone)]
-pub struct Waker {
-    local: Option<mpsc::Sender<ScheduledWake>>,
+pub struct DispatchWaker {
+    local: Option<mpsc::Sender<WakeRequest>>,
     broker: Option<Broker>,
 }
 
-/// A wake-up within this process.
+/// A wake-up within this process, now or later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScheduledWake {
+pub struct WakeRequest {
     /// Our id of the dispatch.
     pub uid: Uuid,
     /// Time from now until the dispatch is due.
@@ -33,23 +33,23 @@ struct WakeUp {
     uid: Uuid,
 }
 
-impl Waker {
+impl DispatchWaker {
     /// Creates a waker. `local` is the channel to this process's own worker.
-    pub fn new(local: Option<mpsc::Sender<ScheduledWake>>, broker: Option<Broker>) -> Self {
+    pub fn new(local: Option<mpsc::Sender<WakeRequest>>, broker: Option<Broker>) -> Self {
         Self { local, broker }
     }
 
     /// Wakes this process's worker after a delay. Does nothing without one.
     pub fn wake_after(&self, uid: Uuid, after: Duration) {
         if let Some(local) = &self.local {
-            let _ = local.try_send(ScheduledWake { uid, after });
+            let _ = local.try_send(WakeRequest { uid, after });
         }
     }
 
     /// Wakes a worker now. Never waits and never fails.
     pub fn wake(&self, uid: Uuid) {
         if let Some(local) = &self.local {
-            let _ = local.try_send(ScheduledWake { uid, after: Duration::ZERO });
+            let _ = local.try_send(WakeRequest { uid, after: Duration::ZERO });
         } else if let Some(broker) = self.broker.clone() {
             tokio::spawn(async move {
                 let body = serde_json::to_vec(&WakeUp { v: VERSION, uid }).unwrap_or_default();

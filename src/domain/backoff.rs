@@ -12,7 +12,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(15);
 /// Snooze lengths in seconds, used after a carrier throttled a request or had no room.
 const SNOOZES_S: [u64; 4] = [1, 2, 5, 15];
 
-/// Returns the back-off after attempt `n` completed the given round (from 1): full jitter, with an upper bound that doubles from
+/// Returns the back-off after attempt `n` completed a round: every usable carrier was tried once. Rounds count from 1. Full jitter, with an upper bound that doubles from
 /// 1 s to 15 s.
 pub fn backoff(uid: Uuid, n: u16, round: u32) -> Duration {
     let bound = FIRST_BACKOFF.saturating_mul(1 << round.saturating_sub(1).min(8)).min(MAX_BACKOFF);
@@ -20,7 +20,7 @@ pub fn backoff(uid: Uuid, n: u16, round: u32) -> Duration {
 }
 
 /// Returns the length of the n-th snooze (from 1): 1, 2, 5, then 15 s.
-pub fn snooze(nth: u32) -> Duration {
+pub fn snooze_length(nth: u32) -> Duration {
     let i = nth.saturating_sub(1).min(SNOOZES_S.len() as u32 - 1);
     Duration::from_secs(SNOOZES_S[i as usize])
 }
@@ -39,7 +39,7 @@ mod tests {
 
     use uuid::Uuid;
 
-    use super::{backoff, snooze};
+    use super::{backoff, snooze_length};
 
     #[test]
     fn backoff_is_jittered_bounded_and_the_same_for_everyone() {
@@ -59,6 +59,6 @@ mod tests {
 
     #[test]
     fn snoozes_are_one_two_five_fifteen() {
-        assert_eq!([1, 2, 3, 4, 9].map(|n| snooze(n).as_secs()), [1, 2, 5, 15, 15]);
+        assert_eq!([1, 2, 3, 4, 9].map(|n| snooze_length(n).as_secs()), [1, 2, 5, 15, 15]);
     }
 }

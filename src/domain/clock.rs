@@ -1,4 +1,4 @@
-//! Clocks: wall time for values that people and other systems read, boot time for measuring durations.
+//! Clocks: wall time for values that people and other systems read, time since boot (`CLOCK_BOOTTIME`) for measuring durations.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! Authorisation. A handler reaches the API behind the routes only through its argument [`Authorized`], which verifies the API key
-//! and its scope. A handler that reads or changes anything does not compile without it.
+//! and its scope. A handler of the API that reads or changes anything does not compile without it.
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota as RequestRate, RateLimiter};
 use moka::sync::Cache;
 
 use super::key::{Bearer, Scope};
@@ -27,11 +27,11 @@ const MAX_KEYS: u64 = 10_000;
 /// Maximum number of ledger look-ups per second for unknown ids. It limits the load of guessed keys.
 const MAX_UNKNOWN_KEYS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
-/// The API, locked: handlers reach it through [`Authorized`] only.
+/// The API, protected: handlers reach it through [`Authorized`] only.
 #[derive(Clone)]
-pub(super) struct Locked(Arc<Api>);
+pub(super) struct Protected(Arc<Api>);
 
-impl Locked {
+impl Protected {
     pub(super) fn new(api: Arc<Api>) -> Self {
         Self(api)
     }
@@ -51,10 +51,10 @@ pub(super) struct Authorized<S> {
     scope: PhantomData<S>,
 }
 
-impl<S: scope::Required> FromRequestParts<Locked> for Authorized<S> {
+impl<S: scope::Required> FromRequestParts<Protected> for Authorized<S> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, Locked(api): &Locked) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, Protected(api): &Protected) -> Result<Self, Problem> {
         let key = api.keys.verify(&parts.headers, S::SCOPE).await?;
         Ok(Self { api: Arc::clone(api), key, scope: PhantomData })
     }
@@ -70,7 +70,11 @@ pub(super) struct KeyCache {
 impl KeyCache {
     pub(super) fn new(ledger: Ledger) -> Self {
         let cache = Cache::builder().max_capacity(MAX_KEYS).time_to_live(FORGET_AFTER).build();
-        Self { ledger, cache, unknown: RateLimiter::direct(Quota::per_second(MAX_UNKNOWN_KEYS_PER_SECOND)) }
+        Self {
+            ledger,
+            cache,
+            unknown: RateLimiter::direct(RequestRate::per_second(MAX_UNKNOWN_KEYS_PER_SECOND)),
+        }
     }
 
     /// Verifies the key of a request and its scope.

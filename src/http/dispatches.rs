@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::authorized::{self, Authorized, Locked};
+use super::authorized::{self, Authorized, Protected};
 use super::openapi::problems;
 use super::problem::{Problem, ProblemKind};
 use super::{Api, body, scope};
@@ -72,8 +72,8 @@ type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
     )
 )]
 pub(super) async fn create(
-    State(locked): State<Locked>, caller: Result<Authorized<scope::Dispatch>, Problem>, headers: HeaderMap,
-    body: Body,
+    State(locked): State<Protected>, caller: Result<Authorized<scope::Dispatch>, Problem>,
+    headers: HeaderMap, body: Body,
 ) -> Answer {
     let outcome = match caller {
         Ok(caller) => admit(&caller, &headers, body).await,

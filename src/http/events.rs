@@ -41,8 +41,8 @@ pub(super) async fn follow(
     if api.state.feed.subscribers() >= MAX_STREAMS {
         return Err(too_many_streams());
     }
-    let mut listening = api.state.feed.listening();
-    if tokio::time::timeout(CONNECTION_WAIT, listening.wait_for(|listening| *listening)).await.is_err() {
+    let mut connected = api.state.feed.connected();
+    if tokio::time::timeout(CONNECTION_WAIT, connected.wait_for(|connected| *connected)).await.is_err() {
         return Err(away());
     }
     let events = futures_util::stream::unfold(
@@ -67,7 +67,7 @@ pub(super) async fn follow(
     let over = async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            _ = listening.wait_for(|listening| !listening) => {}
+            _ = connected.wait_for(|connected| !connected) => {}
         }
     };
     let events = events.take_until(Box::pin(over));

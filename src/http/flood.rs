@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultKeyedRateLimiter, Quota as RequestRate, RateLimiter};
 use moka::Expiry;
 use moka::sync::Cache;
 
@@ -116,10 +116,10 @@ impl Keyed {
 }
 
 /// A burst of the rule's count, refilled evenly over its window.
-fn quota(rule: Rule) -> Quota {
+fn quota(rule: Rule) -> RequestRate {
     let count = NonZeroU32::new(rule.count).unwrap_or(NonZeroU32::MIN);
     let every = rule.window / rule.count.max(1);
-    Quota::with_period(every).map_or_else(|| Quota::per_second(count), |q| q.allow_burst(count))
+    RequestRate::with_period(every).map_or_else(|| RequestRate::per_second(count), |q| q.allow_burst(count))
 }
 
 #[cfg(test)]

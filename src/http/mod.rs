@@ -30,7 +30,7 @@ use axum::routing::get;
 use crate::config::LimitsConfig;
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
-use crate::delivery::wake::Waker;
+use crate::delivery::wake::DispatchWaker;
 use crate::ledger::Ledger;
 use crate::ops::metrics::Metrics;
 use crate::outbox::feed::Feed;
@@ -41,7 +41,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use authorized::{KeyCache, Locked};
+use authorized::{KeyCache, Protected};
 use flood::Flood;
 pub use key::{Bearer, NewKey, Scope};
 pub use openapi::document;
@@ -60,7 +60,7 @@ pub struct ApiState {
     /// The rules for decoding and admitting jobs.
     pub rules: Live<Rules>,
     /// Wakes workers after an admission or an act.
-    pub waker: Waker,
+    pub waker: DispatchWaker,
     /// Counters of admissions and acts.
     pub metrics: Arc<Metrics>,
     /// Source of the event streams.
@@ -110,12 +110,12 @@ impl Api {
             .fallback(async || Problem::no_path())
             .method_not_allowed_fallback(async || Problem::no_method())
             .layer(from_fn(time_out))
-            .with_state(Locked::new(Arc::clone(self)))
+            .with_state(Protected::new(Arc::clone(self)))
     }
 }
 
 /// The routes of the API and their contract. A handler names its own path and method.
-fn routes() -> OpenApiRouter<Locked> {
+fn routes() -> OpenApiRouter<Protected> {
     OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(dispatches::create))
         .routes(routes!(dispatches::show))
@@ -130,7 +130,7 @@ fn routes() -> OpenApiRouter<Locked> {
 }
 
 /// The routes for carriers' callbacks.
-pub fn receipts(receiver: Arc<Receiver>) -> Router {
+pub fn callback_routes(receiver: Arc<Receiver>) -> Router {
     Router::new()
         .route("/v1/receipts/{carrier}/{attempt}/{token}", get(receive).post(receive))
         .route("/v1/receipts/{carrier}/{token}", get(receive).post(receive))

@@ -62,12 +62,12 @@ pub struct Act {
 }
 
 impl Act {
-    /// Parses an act strictly. Over HTTP, `ingress` holds the tenant and the id, and an empty body counts as an empty object.
-    pub fn decode(verb: Verb, body: &[u8], ingress: Option<(&str, Uuid)>) -> Result<Self, BadMessage> {
-        let body = if body.is_empty() && ingress.is_some() { b"{}" } else { body };
+    /// Parses an act strictly. Over HTTP, `http_target` is the tenant and the id of the request, and an empty body counts as an empty object.
+    pub fn decode(verb: Verb, body: &[u8], http_target: Option<(&str, Uuid)>) -> Result<Self, BadMessage> {
+        let body = if body.is_empty() && http_target.is_some() { b"{}" } else { body };
         let Fields(mut fields) = serde_json::from_slice(body).map_err(|e| read_error(&e))?;
         let mut take = |name: &str| fields.remove(name).filter(|v| !v.is_null());
-        let (tenant, id) = if let Some((tenant, id)) = ingress {
+        let (tenant, id) = if let Some((tenant, id)) = http_target {
             (tenant.to_owned(), id)
         } else {
             let tenant = take("tenant").map(|v| name("tenant", &v)).transpose()?;

@@ -92,8 +92,16 @@ impl Admitter {
         let country = if locale.is_none() { job.to.metadata().country } else { None };
         for channel in job.plan.channels() {
             let contents = (job.code.as_ref(), &job.params);
-            self.words(*channel, &job.tenant, &job.template, locale, country.as_deref(), contents, MIN_LIFE)
-                .map_err(|e| BadMessage::new("template", e.to_string()))?;
+            self.render_with(
+                *channel,
+                &job.tenant,
+                &job.template,
+                locale,
+                country.as_deref(),
+                contents,
+                MIN_LIFE,
+            )
+            .map_err(|e| BadMessage::new("template", e.to_string()))?;
         }
         Ok(job)
     }
@@ -225,11 +233,11 @@ impl Admitter {
         &self, order: &Order, channel: Channel, code: Option<&Code>, params: &Params, life: Duration,
     ) -> Result<RenderedMessage, crate::messages::RenderError> {
         let (locale, country) = (order.locale.as_deref(), order.country.as_deref());
-        self.words(channel, &order.tenant, &order.template, locale, country, (code, params), life)
+        self.render_with(channel, &order.tenant, &order.template, locale, country, (code, params), life)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a job and a row have these in different places")]
-    fn words(
+    fn render_with(
         &self, channel: Channel, tenant: &str, template: &str, locale: Option<&str>, country: Option<&str>,
         (code, params): (Option<&Code>, &Params), life: Duration,
     ) -> Result<RenderedMessage, crate::messages::RenderError> {

@@ -1,6 +1,6 @@
 //! The store of dispatches, attempts, receipts and quotas, in `PostgreSQL` or in one `SQLite` file.
 //!
-//! Comes in: admissions, attempts, facts and conclusions. Goes out: rows, and events for the outbox. Nothing here sends a message.
+//! Comes in: admissions, attempts, facts and decisions. Goes out: rows, and events for the outbox. Nothing here sends a message.
 //!
 //! Callers submit one item each. All items that gathered while the last transaction ran go into the next one (`group`). A store
 //! runs a group as one transaction and reads the clock after it holds its locks. Each change names the version of the row that
@@ -78,7 +78,7 @@ trait Store: references::References {
     async fn check(&self) -> Result<Timestamp, LedgerError>;
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError>;
     async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError>;
-    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError>;
+    async fn write_decision(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError>;
     async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError>;
     async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError>;
     async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError>;
@@ -157,7 +157,7 @@ pub struct Ledger {
     time: Arc<ClockEstimate>,
     admits: Group<Admission, AdmissionResult>,
     begins: Group<BeginRequest, BeginResult>,
-    conclusions: Group<DecisionWrite, WriteResult>,
+    decisions: Group<DecisionWrite, WriteResult>,
     records: Group<AttemptReceipt, RecordResult>,
     publications: Group<PublishedEvents, ()>,
 }
@@ -194,7 +194,7 @@ impl Ledger {
         Self {
             admits: group!(admit),
             begins: group!(begin),
-            conclusions: group!(conclude),
+            decisions: group!(write_decision),
             records: group!(record),
             publications: group!(mark_published),
             time: Arc::default(),
@@ -231,8 +231,8 @@ impl Ledger {
     }
 
     /// Writes a decision: an outcome with its transition, or a transition alone.
-    pub async fn conclude(&self, write: DecisionWrite) -> Result<WriteResult, LedgerError> {
-        self.conclusions.submit(write).await
+    pub async fn write_decision(&self, write: DecisionWrite) -> Result<WriteResult, LedgerError> {
+        self.decisions.submit(write).await
     }
 
     /// Records a delivery receipt. If the carrier's texts cannot be stored, the receipt is recorded without them.

@@ -11,7 +11,7 @@ const MAX_UNMATCHED: usize = 200;
 /// The operations of a database on carriers' message ids.
 #[async_trait]
 pub(super) trait References: Send + Sync {
-    async fn name_attempt(
+    async fn store_message_id(
         &self, carrier: &str, reference: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError>;
     async fn named_attempt(&self, carrier: &str, reference: &str) -> Result<Option<AttemptId>, LedgerError>;
@@ -26,10 +26,10 @@ pub(super) trait References: Send + Sync {
 impl Ledger {
     /// Stores the carrier's message id of an attempt, so that a receipt with this id alone finds it. Records the receipts that
     /// arrived before.
-    pub async fn name_attempt(
+    pub async fn store_message_id(
         &self, carrier: &str, reference: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError> {
-        self.store.name_attempt(carrier, reference, attempt).await?;
+        self.store.store_message_id(carrier, reference, attempt).await?;
         // This check runs in its own transaction. A receipt that is stored after this check looks for the id again, and finds it.
         if self.store.has_unmatched(carrier, reference).await? {
             self.match_references().await?;

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use crate::domain::clock::{after, whole_micros};
 
-/// Estimate of the ledger's clock. Local time is boot time, which nobody can set.
+/// Estimate of the ledger's clock. Local time is the time since boot, which nobody can set.
 #[derive(Default)]
 pub(super) struct ClockEstimate {
-    /// The last reading of the ledger's clock, and the boot time of the reading.
+    /// The last reading of the ledger's clock, and the time since boot at the reading.
     read: Mutex<Option<(Timestamp, Duration)>>,
 }
 

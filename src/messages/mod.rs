@@ -183,7 +183,7 @@ impl Templates {
 
     /// Returns the texts that are charged as more than one part, with their sizes. They are measured with a sample `origin` and
     /// `token`. Templates that need other params are omitted.
-    pub fn charged_above_one(&self, brand: &str) -> Vec<(String, gsm7::Segments)> {
+    pub fn multi_part_texts(&self, brand: &str) -> Vec<(String, gsm7::Segments)> {
         let code = Code::parse("481516").expect("a code of six digits");
         let sms = self.kinds.keys().filter_map(|name| name.strip_suffix(".sms").map(str::to_owned));
         let measured = sms.filter_map(|name| {
@@ -191,9 +191,9 @@ impl Templates {
             let params = SAMPLE_LINK.map(|(name, value)| (name.to_owned(), value.into())).into();
             let life = Duration::from_mins(5);
             let (locale, country) = (Some(language), None);
-            let head = RenderInput { brand, template, locale, country, params: &params, life };
+            let input = RenderInput { brand, template, locale, country, params: &params, life };
             let code = (self.kind(template)? == Kind::Code).then_some(&code);
-            match self.render(Channel::Sms, &head, code).ok()? {
+            match self.render(Channel::Sms, &input, code).ok()? {
                 RenderedMessage::Text(text) => Some((name.clone(), gsm7::segments(&text))),
                 RenderedMessage::Speech(_) => None,
             }
@@ -214,11 +214,11 @@ impl Templates {
     ///
     /// Returns [`RenderError`] if there is no template, or it cannot be rendered.
     pub fn render(
-        &self, channel: Channel, head: &RenderInput<'_>, code: Option<&Code>,
+        &self, channel: Channel, input: &RenderInput<'_>, code: Option<&Code>,
     ) -> Result<RenderedMessage, RenderError> {
-        let (language, template) = languages(head.locale, head.country)
+        let (language, template) = languages(input.locale, input.country)
             .find_map(|l| {
-                let name = format!("{}.{l}.{channel}", head.template);
+                let name = format!("{}.{l}.{channel}", input.template);
                 self.env.get_template(&name).ok().map(|t| (l, t))
             })
             .ok_or(RenderError::Missing)?;
@@ -230,17 +230,17 @@ impl Templates {
             }));
         }
         let mut values: BTreeMap<String, Value> =
-            head.params.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
-        values.insert("brand".to_owned(), Value::from(head.brand));
+            input.params.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
+        values.insert("brand".to_owned(), Value::from(input.brand));
         if let Some(code) = code {
             values.insert("code".to_owned(), Value::from(code.expose()));
             values.insert("spelled".to_owned(), Value::from(spell(code).as_str()));
         }
-        let seconds = head.life.as_secs();
+        let seconds = input.life.as_secs();
         values.insert("minutes".to_owned(), Value::from(seconds / 60));
         let rounded_up = if seconds < 60 { 0 } else { seconds.div_ceil(60) };
         values.insert("minutes_rounded_up".to_owned(), Value::from(rounded_up));
-        let text = Zeroizing::new(template.render(values).map_err(|e| RenderError::Broken(kind(&e)))?);
+        let text = Zeroizing::new(template.render(values).map_err(|e| RenderError::Broken(error_text(&e)))?);
         if text.chars().count() > MAX_TEXT_CHARS {
             return Err(RenderError::Broken("it is longer than 1000 characters"));
         }
@@ -258,7 +258,7 @@ fn plain(value: &serde_json::Value) -> Value {
     value.as_i64().map_or_else(|| Value::from(value.as_str().unwrap_or_default()), Value::from)
 }
 
-fn kind(e: &minijinja::Error) -> &'static str {
+fn error_text(e: &minijinja::Error) -> &'static str {
     match e.kind() {
         minijinja::ErrorKind::UndefinedError => "it uses a value that the job does not have",
         minijinja::ErrorKind::OutOfFuel => "it takes too many steps",

@@ -323,7 +323,7 @@ fn a_code_is_put_into_no_notice_and_a_notice_into_no_codes_words() {
 
 #[test]
 fn a_link_counts_where_texts_are_measured() {
-    assert_eq!(Templates::load(None).unwrap().charged_above_one("Shop"), vec![]);
+    assert_eq!(Templates::load(None).unwrap().multi_part_texts("Shop"), vec![]);
     let words = "x".repeat(120);
     let folder = Folder::with(&[
         ("short.en.sms.txt", &format!("{words}{{{{ code }}}}")),
@@ -331,7 +331,7 @@ fn a_link_counts_where_texts_are_measured() {
         ("notice.en.sms.txt", &format!("{words} https://{{{{ origin }}}}/{{{{ token }}}}")),
         ("other.en.sms.txt", &format!("{words}{words}{{{{ code }}}}{{{{ something }}}}")),
     ]);
-    let charged = folder.load().unwrap().charged_above_one("Shop");
+    let charged = folder.load().unwrap().multi_part_texts("Shop");
     let charged: Vec<_> = charged.iter().map(|(name, segments)| (name.as_str(), segments.parts)).collect();
     assert_eq!(charged, [("long.en", 2), ("notice.en", 2)]);
 }

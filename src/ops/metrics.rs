@@ -179,9 +179,13 @@ mod tests {
         m.count_act("next", "done");
         m.count_webhook("shop", "failed");
         let carrier = || "mock".to_owned();
-        m.attempts.get_or_create(&AttemptLabels { carrier: carrier(), channel: "sms", outcome: "unknown" });
-        m.receipts.get_or_create(&ReceiptLabels { carrier: carrier(), verdict: "delivered" });
-        m.states.get_or_create(&StateLabels { state: "sent" });
+        let _ = m.attempts.get_or_create(&AttemptLabels {
+            carrier: carrier(),
+            channel: "sms",
+            outcome: "unknown",
+        });
+        let _ = m.receipts.get_or_create(&ReceiptLabels { carrier: carrier(), verdict: "delivered" });
+        let _ = m.states.get_or_create(&StateLabels { state: "sent" });
         m
     }
 

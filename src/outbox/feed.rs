@@ -24,12 +24,12 @@ pub enum FeedItem {
 pub struct Feed {
     items: broadcast::Sender<FeedItem>,
     /// Whether this process receives events. False while the broker connection for events is down.
-    listening: watch::Sender<bool>,
+    connected: watch::Sender<bool>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { items: broadcast::Sender::new(CAPACITY), listening: watch::Sender::new(true) }
+        Self { items: broadcast::Sender::new(CAPACITY), connected: watch::Sender::new(true) }
     }
 }
 
@@ -55,13 +55,13 @@ impl Feed {
     }
 
     /// Subscribes to whether this process receives events.
-    pub fn listening(&self) -> watch::Receiver<bool> {
-        self.listening.subscribe()
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.subscribe()
     }
 
     /// Records whether this process receives events.
-    pub fn set_listening(&self, listening: bool) {
-        self.listening.send_replace(listening);
+    pub fn set_connected(&self, connected: bool) {
+        self.connected.send_replace(connected);
     }
 }
 

@@ -81,7 +81,7 @@ pub fn forward_from_broker(broker: &Broker, feed: Feed) -> impl Future<Output = 
     let (sender, mut events) = broadcast::channel(RECEIVED_CAPACITY);
     broker.listen(sender);
     let mut connections = broker.watch();
-    feed.set_listening(connections.borrow_and_update().listening());
+    feed.set_connected(connections.borrow_and_update().listening());
     async move {
         loop {
             tokio::select! {
@@ -92,7 +92,7 @@ pub fn forward_from_broker(broker: &Broker, feed: Feed) -> impl Future<Output = 
                     Err(RecvError::Closed) => return,
                 },
                 Ok(()) = connections.changed() => {
-                    feed.set_listening(connections.borrow_and_update().listening());
+                    feed.set_connected(connections.borrow_and_update().listening());
                 }
             }
         }

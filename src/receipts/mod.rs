@@ -13,7 +13,7 @@ use crate::broker::{Broker, Deliveries, Delivery, Exchange, Message};
 use crate::carriers::{Callback, InvalidCallback, Report, strongest};
 use crate::config::live::Live;
 use crate::delivery::rules::Rules;
-use crate::delivery::wake::Waker;
+use crate::delivery::wake::DispatchWaker;
 use crate::domain::attempt::{AttemptId, Receipt};
 use crate::intake::BadMessage;
 use crate::intake::envelope::Envelope;
@@ -103,7 +103,7 @@ pub struct ReceiptDeps {
     /// Base URL of the callbacks. Carriers sign the URL.
     pub public_url: String,
     /// Wakes a worker for dispatches that became due.
-    pub waker: Waker,
+    pub waker: DispatchWaker,
     /// Queues receipts during a ledger outage; `None` without a broker.
     pub broker: Option<Broker>,
     /// Metrics of this process.
@@ -117,14 +117,6 @@ pub struct Receiver {
     pub ledger_health: LedgerHealth,
 }
 
-impl std::ops::Deref for Receiver {
-    type Target = ReceiptDeps;
-
-    fn deref(&self) -> &ReceiptDeps {
-        &self.deps
-    }
-}
-
 impl Receiver {
     /// Creates a receiver for callbacks to URLs under `public_url`.
     pub fn new(deps: ReceiptDeps) -> Self {
@@ -134,12 +126,13 @@ impl Receiver {
     /// Verifies a callback and records its receipts.
     pub async fn receive(&self, incoming: &Incoming<'_>) -> CallbackAnswer {
         // The token is checked without the ledger, so that forged callbacks cause no load on it.
-        let rules = self.rules.current();
+        let rules = self.deps.rules.current();
         let Some(account) = rules.routes.account(incoming.carrier) else {
             return CallbackAnswer::InvalidCallback;
         };
         let count = |verdict| {
-            self.metrics
+            self.deps
+                .metrics
                 .receipts
                 .get_or_create(&ReceiptLabels { carrier: account.name.clone(), verdict })
                 .inc();
@@ -155,7 +148,7 @@ impl Receiver {
             count("bad_token");
             return CallbackAnswer::InvalidCallback;
         }
-        let url = incoming.url(&self.public_url);
+        let url = incoming.url(&self.deps.public_url);
         let Incoming { query, headers, body, .. } = *incoming;
         let reports = match account.carrier.parse_callback(&Callback { url: &url, query, headers, body }) {
             Ok(reports) => reports,
@@ -222,13 +215,13 @@ impl Receiver {
 
     fn wake(&self, attempt: Option<AttemptId>) {
         if let Some(attempt) = attempt {
-            self.waker.wake(attempt.uid);
+            self.deps.waker.wake(attempt.uid);
         }
     }
 
     /// Queues a receipt on the broker during a ledger outage. The message contains only the parsed receipt, sealed.
     async fn queue_receipt(&self, queued: &QueuedReceipt) -> CallbackAnswer {
-        if let Some(broker) = &self.broker
+        if let Some(broker) = &self.deps.broker
             && broker.publish(self.queued_message(queued)).await.is_ok()
         {
             crash::at(Point::ReceiptQueued);
@@ -243,7 +236,7 @@ impl Receiver {
 
     fn queued_message(&self, queued: &QueuedReceipt) -> Message {
         let plain = serde_json::to_vec(queued).expect("plain structs with text keys serialise");
-        Self::message(self.rules.current().keys.seal_message(QUEUE, &plain).into_bytes())
+        Self::message(self.deps.rules.current().keys.seal_message(QUEUE, &plain).into_bytes())
     }
 
     fn message(body: Vec<u8>) -> Message {
@@ -265,7 +258,7 @@ impl Receiver {
         while let Some(delivery) = deliveries.next().await {
             let opened = std::str::from_utf8(&delivery.body)
                 .ok()
-                .map(|text| self.rules.current().keys.open_message(QUEUE, text));
+                .map(|text| self.deps.rules.current().keys.open_message(QUEUE, text));
             let Some(Ok(plain)) = opened else {
                 tracing::error!("a queued receipt cannot be opened: is a key missing in keys.previous?");
                 tokio::spawn(Arc::clone(&self).requeue_later(delivery));
@@ -310,7 +303,7 @@ impl Receiver {
     /// Dead-letters a receipt that cannot be recorded.
     async fn dead_letter(self: Arc<Self>, delivery: Delivery, bad: BadMessage) {
         tracing::error!(rule = bad.rule, "queued receipt cannot be recorded: dead-lettered to otpost.dead");
-        let letter = Envelope::dead_letter(&delivery, &self.rules.current().keys, &bad);
+        let letter = Envelope::dead_letter(&delivery, &self.deps.rules.current().keys, &bad);
         self.replace(letter, delivery).await;
     }
 
@@ -323,7 +316,7 @@ impl Receiver {
     /// Publishes a replacement of a delivery, then acknowledges the delivery. Stops if the broker delivers the original again by
     /// itself.
     async fn replace(&self, message: Message, delivery: Delivery) {
-        let Some(broker) = &self.broker else { return };
+        let Some(broker) = &self.deps.broker else { return };
         while !delivery.will_be_redelivered() {
             if broker.publish(message.clone()).await.is_ok() {
                 delivery.ack();
@@ -348,10 +341,12 @@ impl Receiver {
         let QueuedReceipt { attempt, carrier, receipt, .. } = queued;
         match (attempt, receipt.reference.clone()) {
             (Some(AttemptId { uid, n }), _) => {
-                let recorded = self.ledger.record(AttemptReceipt { uid, n, carrier, receipt }).await?;
+                let recorded = self.deps.ledger.record(AttemptReceipt { uid, n, carrier, receipt }).await?;
                 Ok((attempt, recorded))
             }
-            (None, Some(reference)) => self.ledger.record_by_reference(&carrier, &reference, receipt).await,
+            (None, Some(reference)) => {
+                self.deps.ledger.record_by_reference(&carrier, &reference, receipt).await
+            }
             (None, None) => Ok((None, RecordResult::NothingNew)),
         }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use lapin::options::{BasicGetOptions, BasicNackOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use otpost::domain::attempt::{Attempt, Cause, Outcome, State};
+use otpost::domain::attempt::{Attempt, NotSentCause, Outcome, State};
 use otpost::domain::dispatch::Dispatch;
 use serde_json::Value;
 
@@ -276,7 +276,7 @@ fn row(job: &Sent, d: &Dispatch, accepted: &[&Value], injected: Injected) -> Vec
         wrong.push("O7: nobody will ever look at it".to_owned());
     }
     // Too late between its commit and its first byte: nothing was sent.
-    let sent = |a: &&Attempt| a.outcome != Some(Outcome::NotSent(Cause::TooLate));
+    let sent = |a: &&Attempt| a.outcome != Some(Outcome::NotSent(NotSentCause::TooLate));
     for attempt in d.attempts.iter().filter(sent) {
         if job.expires_at.as_millisecond() - attempt.begun_at.as_millisecond() < MIN_LIFE_MS {
             wrong.push(format!("O3: attempt {} was begun too late", attempt.n));

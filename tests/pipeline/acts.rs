@@ -81,7 +81,7 @@ async fn verified_while_the_call_is_made(house: &House, door: Ingress<'_>) {
     house.script(to, json!(["silent", {"outcome": "slow", "ms": 1500}])).await;
     let plan = json!({"channels": ["sms", "voice", "sms"], "fallback_after_s": 1});
     let id = house.publish(&job(to, plan)).await;
-    house.until(id, "calling", |d| d.attempts.len() == 2 && d.open().is_some()).await;
+    house.until(id, "calling", |d| d.attempts.len() == 2 && d.open_attempt().is_some()).await;
     act(house, door, id, "feedback", json!({"verified": true})).await;
     let d = house.until_state(id, "delivered").await;
     assert_eq!((d.attempts.len(), house.accepted(to).await), (2, 2));
@@ -92,10 +92,10 @@ async fn cancelled_in_flight_and_accepted(house: &House, door: Ingress<'_>) {
     let to = "+447701001405";
     house.script(to, json!([{"outcome": "slow", "ms": 1500}])).await;
     let id = house.publish(&job(to, json!({"channels": CALL_NEXT, "fallback_after_s": 2}))).await;
-    house.until(id, "in flight", |d| d.open().is_some()).await;
+    house.until(id, "in flight", |d| d.open_attempt().is_some()).await;
     act(house, door, id, "cancel", json!({})).await;
     let d = house.until(id, "marked", |d| d.stop.is_some()).await;
-    assert_eq!(d.wake_at, d.open().map(|a| a.deadline), "an open attempt's deadline stays");
+    assert_eq!(d.wake_at, d.open_attempt().map(|a| a.deadline), "an open attempt's deadline stays");
     let d = house.until_state(id, "delivered").await;
     assert_eq!((d.attempts.len(), d.holds_quota_uses), (1, true), "it was accepted: the receipt decides");
     house.until_events(id, &["sent 4", "delivered 6"]).await;
@@ -107,7 +107,7 @@ async fn cancelled_in_flight_and_unknown(house: &House, door: Ingress<'_>) {
     let to = "+447701001406";
     house.script(to, json!([{"outcome": "hold", "seconds": 60}])).await;
     let id = house.publish(&job(to, json!({"channels": CALL_NEXT}))).await;
-    house.until(id, "in flight", |d| d.open().is_some()).await;
+    house.until(id, "in flight", |d| d.open_attempt().is_some()).await;
     act(house, door, id, "cancel", json!({})).await;
     let d = house.until(id, "decided", |d| d.version == 4).await;
     assert_eq!((words(&d), d.state.as_str(), d.holds_quota_uses), (vec!["unknown"], "sending", true));
@@ -186,11 +186,11 @@ async fn called_instead(house: &House, app: &App) {
     house.until_state(id, "sent").await;
     let (status, answer) = house.act(app, id, "next", &json!({"step": 1})).await;
     assert_eq!(status, 202, "{answer}");
-    house.until(id, "calling", |d| d.attempts.len() == 2 && d.open().is_some()).await;
+    house.until(id, "calling", |d| d.attempts.len() == 2 && d.open_attempt().is_some()).await;
     let (status, problem) = house.act(app, id, "next", &json!({})).await;
     assert_eq!((status, problem["type"].as_str()), (409, Some("https://otpost.io/problems/pending")));
     assert_eq!(house.act(app, id, "next", &json!({"step": 1})).await.0, 200, "step 1 was left before");
-    let d = house.until(id, "called", |d| d.attempts.len() == 2 && d.open().is_none()).await;
+    let d = house.until(id, "called", |d| d.attempts.len() == 2 && d.open_attempt().is_none()).await;
     if d.state.as_str() == "sent" {
         let (status, answer) = house.act(app, id, "next", &json!({"step": 2})).await;
         assert!(status == 202 || status == 409, "the call may be answered meanwhile: {answer}");
@@ -248,7 +248,7 @@ async fn cancelled_before_anything_was_accepted() {
     let to = "+447701001404";
     house.script(to, json!(["unavailable"])).await;
     let id = house.publish(&job(to, json!({}))).await;
-    house.until(id, "in flight", |d| d.open().is_some()).await;
+    house.until(id, "in flight", |d| d.open_attempt().is_some()).await;
     assert_eq!(house.act(&front_end, id, "cancel", &json!({})).await.0, 202);
     let d = house.until_state(id, "cancelled").await;
     assert_eq!((words(&d), d.version, d.holds_quota_uses), (vec!["unavailable"], 4, false));

@@ -31,7 +31,7 @@ async fn before_the_first_byte() {
     let j = job(to, json!({}));
     let id = house.publish(&j).await;
     broker.sprung().await;
-    let d = house.until(id, "begun", |d| d.open().is_some()).await;
+    let d = house.until(id, "begun", |d| d.open_attempt().is_some()).await;
     assert_eq!((d.version, d.state.as_str(), house.accepted(to).await), (1, "sending", 0));
     victim.signal("KILL");
     carrier.cut();

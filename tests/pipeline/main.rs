@@ -102,7 +102,7 @@ async fn a_repeated_id_sends_once_and_other_content_is_a_conflict(house: &House,
     house.script(to, json!([{"outcome": "slow", "ms": 1500}])).await;
     let id = house.publish(&k).await;
     house.publish(&k).await;
-    house.until(id, "in flight", |d| d.open().is_some()).await;
+    house.until(id, "in flight", |d| d.open_attempt().is_some()).await;
     let (status, body) = house.post(app, &k).await;
     assert_eq!((status, body["state"].as_str()), (200, Some("sending")), "{body}");
     house.until_state(id, "delivered").await;

@@ -101,7 +101,7 @@ async fn bad_before_the_answer(house: &House) {
     let id = house.publish(&job(to, json!({"channels": ["sms", "voice"]}))).await;
     house.until_accepted(to, 1).await;
     let sid = house.record("accepted", Some(to)).await[0]["sid"].as_str().unwrap().to_owned();
-    assert!(house.until(id, "there", |_| true).await.open().is_some(), "not answered yet");
+    assert!(house.until(id, "there", |_| true).await.open_attempt().is_some(), "not answered yet");
     house.receipt(&sid, "undelivered").await;
     house.until_events(id, &["sent 3", "sent 5"]).await;
     let d = house.until_state(id, "delivered").await;
@@ -157,13 +157,13 @@ async fn delivered_while_the_call_is_open(house: &House) {
     let to = "+447701000098";
     house.script(to, json!(["silent", {"outcome": "slow", "ms": 2000}])).await;
     let id = house.publish(&job(to, json!({"channels": ["sms", "voice"], "fallback_after_s": 2}))).await;
-    let d = house.until(id, "calling", |d| d.attempts.len() == 2 && d.open().is_some()).await;
+    let d = house.until(id, "calling", |d| d.attempts.len() == 2 && d.open_attempt().is_some()).await;
     assert_eq!((d.version, d.step), (3, 2));
     house.receipt(d.attempts[0].details.reference.as_deref().unwrap(), "delivered").await;
     let d = house.until_state(id, "delivered").await;
     assert_eq!((d.version, d.code.is_none()), (5, true));
-    assert_eq!(d.wake_at, d.open().map(|call| call.deadline), "the call's request is still open");
-    let d = house.until(id, "called", |d| d.open().is_none() && d.wake_at.is_none()).await;
+    assert_eq!(d.wake_at, d.open_attempt().map(|call| call.deadline), "the call's request is still open");
+    let d = house.until(id, "called", |d| d.open_attempt().is_none() && d.wake_at.is_none()).await;
     assert_eq!((d.attempts[1].outcome, d.state.as_str()), (Some(Outcome::Accepted), "delivered"));
     assert_eq!((d.attempts.len(), d.quota_uses.len()), (2, 2), "nothing more, and the call took its slot");
     house.until(id, "the call's receipt", |d| d.attempts[1].receipt == Some(ReceiptStatus::Delivered)).await;
@@ -194,7 +194,7 @@ async fn a_carrier_that_is_asked_before_a_fallback_is_believed() {
         house.script(to, json!([{"outcome": "undelivered", "error_code": 30006}])).await;
         let plan = json!({"channels": ["sms", "voice"], "fallback_after_s": 2});
         let id = house.publish(&job(to, plan)).await;
-        let d = house.until(id, "called", |d| d.attempts.len() == 2 && d.open().is_none()).await;
+        let d = house.until(id, "called", |d| d.attempts.len() == 2 && d.open_attempt().is_none()).await;
         assert_eq!(d.attempts[0].receipt_reason, Some(Reason::Landline), "what it said is kept");
         house.until_events(id, &["sent 2", "sent 5"]).await;
     };

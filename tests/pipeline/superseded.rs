@@ -31,7 +31,7 @@ async fn accepted(house: &House, app: &App) {
     house.script(to, json!([{"outcome": "slow", "ms": 1500}])).await;
     let plan = json!({"channels": ["sms", "voice"], "fallback_after_s": 3});
     let x = house.publish(&sign_in(to, 1, &plan)).await;
-    house.until(x, "in flight", |d| d.open().is_some()).await;
+    house.until(x, "in flight", |d| d.open_attempt().is_some()).await;
     let y = house.publish(&sign_in(to, 2, &json!({"code": "999999"}))).await;
     house.until(x, "stopped", |d| d.stop.is_some()).await;
     house.until_state(y, "delivered").await;
@@ -55,7 +55,7 @@ async fn unknown(house: &House) {
     let to = "+447701000123";
     house.script(to, json!([{"outcome": "hold", "seconds": 60}])).await;
     let x = house.publish(&sign_in(to, 1, &json!({"channels": ["sms", "voice"]}))).await;
-    house.until(x, "in flight", |d| d.open().is_some()).await;
+    house.until(x, "in flight", |d| d.open_attempt().is_some()).await;
     let y = house.publish(&sign_in(to, 2, &json!({}))).await;
     house.until_state(y, "delivered").await;
     let d = house.until(x, "decided", |d| d.version == 4).await;
@@ -80,7 +80,7 @@ async fn what_was_not_taken_is_not_tried_again() {
     let to = "+447701000122";
     house.script(to, json!(["unavailable"])).await;
     let x = house.publish(&sign_in(to, 1, &json!({"channels": ["sms", "voice"]}))).await;
-    house.until(x, "in flight", |d| d.open().is_some()).await;
+    house.until(x, "in flight", |d| d.open_attempt().is_some()).await;
     let y = house.publish(&sign_in(to, 2, &json!({"code": "999999"}))).await;
     let d = house.until_state(x, "superseded").await;
     assert_eq!(d.attempts.iter().map(|a| a.outcome).collect::<Vec<_>>(), [Some(Outcome::Unavailable)]);

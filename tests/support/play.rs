@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use otpost::domain::attempt::{Details, Judgement, Outcome, Reason, Receipt, ReceiptStatus};
 use otpost::domain::channel::Channel;
 use otpost::domain::clock::after;
-use otpost::domain::decide::{Begin, Candidate, Decision, Policy, UnknownPolicy, decide, skip_step, snooze};
+use otpost::domain::decide::{
+    Begin, Candidate, Decision, Policy, UnknownPolicy, decide, decide_without_room, skip_step,
+};
 use otpost::domain::dispatch::{Dispatch, Order, Plan, Stop};
 use otpost::ledger::{
     Admission, AdmissionResult, AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest,
@@ -131,7 +133,7 @@ impl Play {
         match self.finish_once(seen, judgement).await {
             (WriteResult::Written, decision) => decision.begin,
             (WriteResult::OutcomeOnly(row), _) => self.decide(&row).await,
-            (WriteResult::Late { .. }, _) => None,
+            (WriteResult::AlreadyClosed { .. }, _) => None,
             (WriteResult::VersionConflict(row), _) => panic!("a finish is never lost: {row:?}"),
         }
     }
@@ -139,12 +141,12 @@ impl Play {
     /// The finish alone, with what was to follow.
     pub async fn finish_once(&self, seen: &Dispatch, judgement: Judgement) -> (WriteResult, Decision) {
         let (finishing, decision) = self.finishing(seen, judgement).await;
-        (self.world.ledger.conclude(finishing).await.unwrap(), decision)
+        (self.world.ledger.write_decision(finishing).await.unwrap(), decision)
     }
 
     /// What would be written, with what is to follow.
     pub async fn finishing(&self, seen: &Dispatch, judgement: Judgement) -> (DecisionWrite, Decision) {
-        let open = seen.open().expect("an open attempt").clone();
+        let open = seen.open_attempt().expect("an open attempt").clone();
         let now = self.now().await;
         let mut after = seen.clone();
         let a = after.attempts.last_mut().unwrap();
@@ -153,7 +155,10 @@ impl Play {
         a.details = judgement.details.clone();
         let decision = decide(&after, now, &self.policy);
         let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
-        (DecisionWrite::finish(seen, closing, Some(decision.transition.clone()), DESTINATIONS), decision)
+        (
+            DecisionWrite::with_outcome(seen, closing, Some(decision.transition.clone()), DESTINATIONS),
+            decision,
+        )
     }
 
     /// Decides on a row as it was seen; loses quietly.
@@ -166,8 +171,8 @@ impl Play {
     }
 
     async fn conclude(&self, seen: &Dispatch, decision: Decision) -> Option<Begin> {
-        let deciding = DecisionWrite::decide(seen, decision.transition, DESTINATIONS);
-        match self.world.ledger.conclude(deciding).await.unwrap() {
+        let deciding = DecisionWrite::transition_only(seen, decision.transition, DESTINATIONS);
+        match self.world.ledger.write_decision(deciding).await.unwrap() {
             WriteResult::Written => decision.begin,
             _ => None,
         }
@@ -184,7 +189,7 @@ impl Play {
         let d = self.take(uid).await;
         let decision = decide(&d, self.now().await, &self.policy);
         let begin = decision.begin.expect("a begin is due");
-        let put_off = snooze(&d, &begin, None, self.now().await, &self.policy);
+        let put_off = decide_without_room(&d, &begin, None, self.now().await, &self.policy);
         self.conclude(&d, put_off).await;
     }
 

@@ -9,7 +9,7 @@ const FIRST: Duration = Duration::from_secs(5);
 /// Upper bound of the pause.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// A circuit breaker. All times are boot times.
+/// A circuit breaker. All times count from boot.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,

@@ -199,7 +199,7 @@ impl Routes {
                 soon.extend(account.limits.was_freed_recently(now).then_some(account));
                 continue;
             };
-            if !account.limits.rate_limit.take(has_waited, now) {
+            if !account.limits.rate_limit.try_acquire(has_waited, now) {
                 soon.push(account);
             } else if account.try_pass(channel, country) {
                 // The breaker is checked last, because this may be the one request that probes it.
@@ -239,8 +239,7 @@ impl AccountLimits {
 }
 
 impl Account {
-    /// Takes a permit for a status request, which needs no rate limit capacity because nothing is sent. Returns `None` if no permit
-    /// is free.
+    /// Takes a permit, if one is free. A status request needs only this: it sends no message, so it uses no rate limit capacity.
     pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.limits.permits).try_acquire_owned().ok()
     }
@@ -279,7 +278,7 @@ impl Account {
             Outcome::Misconfigured(RefusalScope::Narrow) => {
                 breakers.entry((channel, country.map(str::to_owned))).or_default().open(now);
             }
-            Outcome::NotSent(crate::domain::attempt::Cause::TooLate) => {}
+            Outcome::NotSent(crate::domain::attempt::NotSentCause::TooLate) => {}
             Outcome::NotSent(_) | Outcome::Unavailable | Outcome::Unknown => {
                 breakers.entry((channel, None)).or_default().fail(now);
             }
@@ -318,17 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn whoever_finds_no_slot_lines_up_where_requests_end_and_not_where_they_hang() {
+    fn without_a_free_permit_a_dispatch_queues_only_if_requests_end() {
         let routes = Routes::new(&config(1000), None).unwrap();
         let ask = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false);
         let mut held: Vec<_> = (0..256).map(|_| ask().unwrap()).collect();
-        assert_eq!(
-            ask().err(),
-            Some(NoRoom { wait: None }),
-            "nothing ends: it hangs, as far as anybody knows"
-        );
+        assert_eq!(ask().err(), Some(NoRoom { wait: None }), "no request has ended, so the account may hang");
         let account = routes.account("c1").unwrap();
-        assert!(account.permit().is_none(), "and nobody asks it what became of something");
+        assert!(account.permit().is_none(), "a status request gets no permit either");
         drop(held.pop());
         held.push(ask().unwrap());
         let wait = ask().err().unwrap().wait.unwrap();
@@ -336,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_chosen_says_how_much_life_a_code_must_have() {
+    fn a_chosen_account_has_the_minimum_life_of_its_channel() {
         let mut routes = Routes::new(&config(1000), None).unwrap();
         let minute = Duration::from_secs(60);
         let account = Arc::get_mut(routes.accounts.get_mut("c1").unwrap()).unwrap();
@@ -348,18 +343,18 @@ mod tests {
     }
 
     #[test]
-    fn a_new_configuration_is_no_reason_for_a_burst_nor_for_more_max_concurrent() {
+    fn a_reload_causes_no_burst_and_no_further_permits() {
         let of = |routes: &Routes| routes.choose(Channel::Sms, None, &["c1".to_owned()], true);
         let first = Routes::new(&config(2), None).unwrap();
         let held = [of(&first), of(&first)];
         assert!(held.iter().all(Result::is_ok) && of(&first).is_err(), "two a second");
         let again = Routes::new(&config(2), Some(&first)).unwrap();
-        assert!(of(&again).is_err(), "the same account goes on with its rate_limit");
+        assert!(of(&again).is_err(), "the same account keeps its rate limit");
         again.share(2);
         let faster = Routes::new(&config(100), Some(&again)).unwrap();
-        assert!(of(&faster).is_err(), "another rate begins used up while others share it");
+        assert!(of(&faster).is_err(), "a new rate starts used up while other workers share it");
         let account = |routes: &Routes| routes.account("c1").unwrap().limits.permits.available_permits();
-        assert_eq!(account(&again), account(&first), "and what is under way keeps its permits");
+        assert_eq!(account(&again), account(&first), "requests in progress keep their permits");
         assert_eq!(account(&again), 256 - 2);
     }
 }

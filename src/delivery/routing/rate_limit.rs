@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota as RequestRate, RateLimiter};
 
 /// Maximum length of the queue. A dispatch that finds it full returns within this time and queues then.
 const MAX_QUEUE_TIME: Duration = Duration::from_secs(15);
@@ -34,8 +34,8 @@ impl Share {
         let burst = NonZeroU32::new(rate_per_s / workers).unwrap_or(NonZeroU32::MIN);
         let interval =
             (Duration::from_secs(1).saturating_mul(workers) / rate_per_s.max(1)).max(Duration::from_nanos(1));
-        let share = Quota::with_period(interval)
-            .map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst));
+        let share = RequestRate::with_period(interval)
+            .map_or_else(|| RequestRate::per_second(burst), |quota| quota.allow_burst(burst));
         Self { limiter: RateLimiter::direct(share), interval, queue_end }
     }
 }
@@ -53,7 +53,7 @@ impl RateLimit {
     }
 
     /// Takes capacity for one request. While others are queued, only a dispatch that has waited passes.
-    pub(super) fn take(&self, has_waited: bool, now: Duration) -> bool {
+    pub(super) fn try_acquire(&self, has_waited: bool, now: Duration) -> bool {
         let share = self.share();
         (has_waited || share.queue_end <= now) && share.limiter.check().is_ok()
     }
@@ -79,7 +79,7 @@ impl RateLimit {
 
     /// Waits for capacity and takes it.
     pub(super) async fn ready(&self) {
-        while !self.take(true, crate::domain::clock::boot()) {
+        while !self.try_acquire(true, crate::domain::clock::boot()) {
             let interval = self.share().interval;
             tokio::time::sleep(interval.max(Duration::from_millis(1))).await;
         }
@@ -99,33 +99,33 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1000);
 
     #[test]
-    fn more_workers_than_the_rate_allows_share_it_all_the_same() {
-        let pace = RateLimit::new(1);
-        pace.divide(4);
-        assert!(!pace.take(false, NOW), "a new share begins used up");
-        assert_eq!(pace.enqueue(NOW), Duration::from_secs(4), "one in four seconds");
+    fn more_workers_than_requests_per_second_share_the_limit() {
+        let limit = RateLimit::new(1);
+        limit.divide(4);
+        assert!(!limit.try_acquire(false, NOW), "a new share starts used up");
+        assert_eq!(limit.enqueue(NOW), Duration::from_secs(4), "one request in four seconds");
     }
 
     #[test]
-    fn whoever_finds_no_pace_gets_a_time_of_its_own_and_is_not_overtaken() {
-        let pace = RateLimit::new(10);
+    fn a_queued_dispatch_gets_its_own_time_and_is_not_overtaken() {
+        let limit = RateLimit::new(10);
         for _ in 0..9 {
-            assert!(pace.take(false, NOW));
+            assert!(limit.try_acquire(false, NOW));
         }
-        let turns: Vec<u128> = (0..3).map(|_| pace.enqueue(NOW).as_millis()).collect();
+        let turns: Vec<u128> = (0..3).map(|_| limit.enqueue(NOW).as_millis()).collect();
         assert_eq!(turns, [100, 200, 300]);
-        assert_eq!(pace.wait(NOW).as_millis(), 400);
-        assert!(!pace.take(false, NOW), "there is pace, and it belongs to those in line");
-        assert!(pace.take(true, NOW), "who has waited passes");
+        assert_eq!(limit.wait(NOW).as_millis(), 400);
+        assert!(!limit.try_acquire(false, NOW), "the capacity belongs to the queued dispatches");
+        assert!(limit.try_acquire(true, NOW), "a dispatch that has waited passes");
     }
 
     #[test]
-    fn the_line_is_never_longer_than_fifteen_seconds() {
-        let pace = RateLimit::new(1);
-        let turns: Vec<Duration> = (0..100).map(|_| pace.enqueue(NOW)).collect();
+    fn the_queue_is_never_longer_than_fifteen_seconds() {
+        let limit = RateLimit::new(1);
+        let turns: Vec<Duration> = (0..100).map(|_| limit.enqueue(NOW)).collect();
         assert!(turns.iter().all(|turn| *turn <= MAX_QUEUE_TIME), "{turns:?}");
         assert!(turns[20..].iter().all(|turn| *turn >= MAX_QUEUE_TIME / 2));
         assert!(turns[20..].windows(2).any(|two| two[0] != two[1]), "they do not come back at one moment");
-        assert_eq!(pace.wait(NOW + MAX_QUEUE_TIME), Duration::from_secs(1), "when it is over it is over");
+        assert_eq!(limit.wait(NOW + MAX_QUEUE_TIME), Duration::from_secs(1), "an ended queue adds no wait");
     }
 }

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::sending::Sending;
 use super::{Action, Snapshot, Worker, set_to_now};
 use crate::delivery::routing::NoRoom;
-use crate::domain::attempt::{BEGIN_TO_SEND, Cause, Outcome, Reason};
+use crate::domain::attempt::{BEGIN_TO_SEND, NotSentCause, Outcome, Reason};
 use crate::domain::clock::between;
-use crate::domain::decide::{Begin, give_up, skip_step, snooze};
+use crate::domain::decide::{Begin, decide_without_room, give_up, skip_step};
 use crate::intake::admission::Contents;
 use crate::ledger::{
     AttemptOutcome, BeginRequest, BeginResult, DecisionWrite, LedgerError, Limit, NewAttempt, WriteResult,
@@ -40,7 +40,7 @@ impl Worker {
         let ready = match snapshot.rules.routes.choose(begin.channel, country, &begin.carriers, has_waited) {
             Ok(ready) => ready,
             Err(NoRoom { wait }) => {
-                let decision = snooze(d, &begin, wait, now, &policy);
+                let decision = decide_without_room(d, &begin, wait, now, &policy);
                 if wait.is_some() {
                     self.schedule_wake(&snapshot, &decision);
                 } else {
@@ -108,10 +108,11 @@ impl Worker {
     async fn close_unsent(&self, snapshot: &Snapshot, claim: Uuid) -> Action {
         let n = snapshot.d.attempts.last().map_or(1, |a| a.n + 1);
         tracing::warn!(dispatch.id = %snapshot.d.order.id, attempt = n, "attempt commit not confirmed in time: nothing sent");
-        let judgement = Outcome::NotSent(Cause::TooLate).into();
+        let judgement = Outcome::NotSent(NotSentCause::TooLate).into();
         let closing = AttemptOutcome { n, claim, judgement, at: snapshot.now() };
         let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
-        match self.conclude(DecisionWrite::finish(&snapshot.d, closing, None, destinations)).await {
+        match self.write_outcome(DecisionWrite::with_outcome(&snapshot.d, closing, None, destinations)).await
+        {
             Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
             // The attempt was not committed. The row is due again when its lease ends.
             _ => Action::Nothing,

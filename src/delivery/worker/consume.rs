@@ -15,7 +15,7 @@ use super::{Snapshot, Worker};
 use crate::broker::{Deliveries, Delivery};
 use crate::delivery::rules::Rules;
 use crate::delivery::wake;
-use crate::domain::attempt::{Cause, Outcome};
+use crate::domain::attempt::{NotSentCause, Outcome};
 use crate::intake::{BadMessage, Verb};
 use crate::ledger::health::RETRY_INTERVAL;
 use crate::ops::crash::{self, Point};
@@ -29,7 +29,7 @@ pub(super) enum FollowUp {
     /// Send the attempt that was committed with the job.
     Send(Box<(Snapshot, Sending)>),
     /// Read the row, and send the attempt if an earlier try committed it.
-    Find(Box<Claimed>),
+    SendIfCommitted(Box<Claimed>),
 }
 
 /// An attempt that may have been committed.
@@ -58,7 +58,7 @@ impl Worker {
             }
             let permit = self.permit_for(&delivery).await;
             self.tasks.spawn(async move {
-                match worker.read(&delivery).await {
+                match worker.process_until_ack(&delivery).await {
                     Ok(follow_up) => {
                         delivery.ack();
                         worker.follow(follow_up).await;
@@ -80,14 +80,14 @@ impl Worker {
         if sends { Arc::clone(&self.permits).acquire_owned().await.ok() } else { None }
     }
 
-    /// Processes a message until it may be acknowledged. A panic, such as in a library that parses untrusted text, affects only
-    /// this message.
-    pub(super) async fn read(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {
-        let read = AssertUnwindSafe(self.read_message(delivery)).catch_unwind().await;
-        read.unwrap_or_else(|_| Err(BadMessage::new("body", "caused a panic while it was read").into()))
+    /// Processes a message until it may be acknowledged: admits a job, or executes an act. A panic, such as in a library that parses
+    /// untrusted text, affects only this message.
+    pub(super) async fn process_until_ack(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {
+        let result = AssertUnwindSafe(self.process_message(delivery)).catch_unwind().await;
+        result.unwrap_or_else(|_| Err(BadMessage::new("body", "caused a panic while it was read").into()))
     }
 
-    async fn read_message(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {
+    async fn process_message(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {
         match delivery.routing_key.as_str() {
             "dispatch" => self.job(delivery).await,
             "wake" => Ok(wake::read(&delivery.body).map_or(FollowUp::Nothing, FollowUp::Take)),
@@ -105,7 +105,7 @@ impl Worker {
         self.pause(RETRY_INTERVAL).await?;
         tokio::select! {
             () = self.ledger_health.wait_until_healthy() => Ok(()),
-            () = self.deps.shutdown.cancelled() => Err(Disposition::Hold),
+            () = self.deps.shutdown.cancelled() => Err(Disposition::LeaveUnacknowledged),
         }
     }
 
@@ -113,7 +113,7 @@ impl Worker {
     pub(super) async fn pause(&self, pause: Duration) -> Result<(), Disposition> {
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
-            () = self.deps.shutdown.cancelled() => Err(Disposition::Hold),
+            () = self.deps.shutdown.cancelled() => Err(Disposition::LeaveUnacknowledged),
         }
     }
 
@@ -121,22 +121,18 @@ impl Worker {
     pub(super) async fn follow(&self, follow_up: FollowUp) {
         match follow_up {
             FollowUp::Nothing => {}
-            FollowUp::Take(uid) => {
-                if let Ok(Some(d)) = self.ledger().take(uid).await {
-                    self.run(d).await;
-                }
-            }
+            FollowUp::Take(uid) => self.take_and_run(uid).await,
             FollowUp::Send(sent) => {
                 crash::at(Point::JobAcked);
                 let (snapshot, sending) = *sent;
                 self.run_actions(self.send_attempt(snapshot, sending).await).await;
             }
-            FollowUp::Find(claimed) => self.find(*claimed).await,
+            FollowUp::SendIfCommitted(claimed) => self.send_if_committed(*claimed).await,
         }
     }
 
     /// Sends an attempt if it was committed, or closes it as not sent if it waited for too long.
-    async fn find(&self, Claimed { uid, claim, sending, rules }: Claimed) {
+    async fn send_if_committed(&self, Claimed { uid, claim, sending, rules }: Claimed) {
         let row = loop {
             match self.ledger().read(uid).await {
                 Ok(row) => break row,
@@ -150,9 +146,11 @@ impl Worker {
             }
         };
         let Some(snapshot) = row.map(|d| Snapshot::new(d, &rules)) else { return };
-        let action = match (sending, snapshot.d.open().filter(|open| open.claim == claim).cloned()) {
+        let action = match (sending, snapshot.d.open_attempt().filter(|open| open.claim == claim).cloned()) {
             (Some(sending), Some(_)) => self.send_attempt(snapshot, sending).await,
-            (None, Some(open)) => self.finish(snapshot, &open, Outcome::NotSent(Cause::TooLate).into()).await,
+            (None, Some(open)) => {
+                self.finish(snapshot, &open, Outcome::NotSent(NotSentCause::TooLate).into()).await
+            }
             (_, None) => return,
         };
         self.run_actions(action).await;

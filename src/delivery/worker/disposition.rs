@@ -14,7 +14,7 @@ use crate::ledger::health::RETRY_INTERVAL;
 use crate::ops::crash::{self, Point};
 
 /// A message that was returned this often moves to quarantine. A message that was returned this often there becomes a dead letter.
-const RETURNS_UNTIL_QUARANTINE: u64 = 3;
+const REDELIVERIES_UNTIL_QUARANTINE: u64 = 3;
 /// Maximum bytes of a body that is parsed. A job has a few hundred bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
@@ -25,7 +25,7 @@ pub(super) enum Disposition {
     /// The message was returned too often and is quarantined.
     Quarantine,
     /// This process is stopping. The broker delivers the message again to another worker.
-    Hold,
+    LeaveUnacknowledged,
 }
 
 impl From<BadMessage> for Disposition {
@@ -67,7 +67,11 @@ pub(super) fn triage(delivery: &Delivery) -> Result<(), Disposition> {
     if delivery.body.len() > MAX_BODY_BYTES {
         return Err(BadMessage::new("body", "has more than 64 KiB").into());
     }
-    if delivery.times_returned < RETURNS_UNTIL_QUARANTINE { Ok(()) } else { Err(Disposition::Quarantine) }
+    if delivery.delivery_count < REDELIVERIES_UNTIL_QUARANTINE {
+        Ok(())
+    } else {
+        Err(Disposition::Quarantine)
+    }
 }
 
 impl Worker {
@@ -77,12 +81,12 @@ impl Worker {
         while let Some(mut delivery) = deliveries.next().await {
             // This message may crash the process. A message that is being moved at that moment would remain in both queues.
             self.moving.wait_until_none().await;
-            if let Err(disposition) = self.unwrap(&mut delivery) {
+            if let Err(disposition) = self.open_envelope(&mut delivery) {
                 self.dispose(delivery, disposition).await;
                 continue;
             }
             let permit = self.permit_for(&delivery).await;
-            match self.read(&delivery).await {
+            match self.process_until_ack(&delivery).await {
                 Ok(follow_up) => {
                     delivery.ack();
                     let worker = Arc::clone(&self);
@@ -100,13 +104,13 @@ impl Worker {
     }
 
     /// Replaces a quarantined delivery with the message in its envelope, if it may be processed once more.
-    fn unwrap(&self, delivery: &mut Delivery) -> Result<(), Disposition> {
+    fn open_envelope(&self, delivery: &mut Delivery) -> Result<(), Disposition> {
         let opened = Envelope::open(&self.deps.rules.current().keys, "otpost.suspect", &delivery.body);
         let is_ours = opened.is_some();
         if let Some(envelope) = opened {
             envelope.unpack(delivery);
         }
-        if delivery.times_returned >= RETURNS_UNTIL_QUARANTINE {
+        if delivery.delivery_count >= REDELIVERIES_UNTIL_QUARANTINE {
             // No consumer ever finished this message. It is not processed again, not even alone.
             return Err(BadMessage::new("body", "killed_reader").into());
         }
@@ -123,14 +127,14 @@ impl Worker {
         match disposition {
             Disposition::DeadLetter(bad) => self.dead_letter(delivery, &bad).await,
             Disposition::Quarantine => self.quarantine(delivery).await,
-            Disposition::Hold => {}
+            Disposition::LeaveUnacknowledged => {}
         }
     }
 
     async fn quarantine(&self, delivery: Delivery) {
         tracing::warn!(
-            returns = delivery.times_returned,
-            "message returned too often: quarantined to otpost.suspect"
+            redeliveries = delivery.delivery_count,
+            "message was redelivered too often: moved to quarantine (otpost.suspect)"
         );
         self.deps.metrics.count_admission("amqp", "suspect");
         let message = Envelope::of(&delivery, MAX_BODY_BYTES).message(

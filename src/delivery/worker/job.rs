@@ -20,6 +20,21 @@ use crate::intake::{BadMessage, Job};
 use crate::ledger::{Admission, AdmissionResult, NewAttempt};
 use crate::ops::crash::{self, Point};
 
+/// A job is admitted without a first attempt.
+struct NoFirstAttempt {
+    /// Time until the dispatch's turn in an account's rate limit, if it has one.
+    turn: Option<Duration>,
+}
+
+/// No first attempt, and no turn: the worker that takes the dispatch decides.
+const LATER: NoFirstAttempt = NoFirstAttempt { turn: None };
+
+impl From<NoRoom> for NoFirstAttempt {
+    fn from(no_room: NoRoom) -> Self {
+        Self { turn: no_room.wait }
+    }
+}
+
 impl Worker {
     /// Parses a job and admits it. The first begin is part of the admission if a carrier has room.
     pub(super) async fn job(&self, delivery: &Delivery) -> Result<FollowUp, Disposition> {
@@ -36,16 +51,18 @@ impl Worker {
         let sending = if admission.refusal.is_none() {
             self.first_sending(&rules, &job, &mut admission)
         } else {
-            Err(NoRoom { wait: None })
+            Err(LATER)
         };
         self.admit(&rules, admission, sending).await
     }
 
-    /// Chooses an account and renders the message. Without room, the dispatch is admitted with a snooze.
-    fn first_sending(&self, rules: &Rules, job: &Job, admission: &mut Admission) -> Result<Sending, NoRoom> {
-        const NO_ROOM: NoRoom = NoRoom { wait: None };
+    /// Chooses an account, renders the message, and adds the attempt to the admission. If no account has room, the dispatch is
+    /// admitted with a snooze.
+    fn first_sending(
+        &self, rules: &Rules, job: &Job, admission: &mut Admission,
+    ) -> Result<Sending, NoFirstAttempt> {
         let order = &admission.order;
-        let channel = order.plan.step(1).ok_or(NO_ROOM)?;
+        let channel = order.plan.step(1).ok_or(LATER)?;
         let country = order.country.as_deref();
         let life = between(self.deps.ledger.now(), order.expires_at);
         let policy = rules.routes.policy(country);
@@ -57,19 +74,17 @@ impl Worker {
             .collect();
         if carriers.is_empty() {
             // No route, or none for this remaining life: the worker that takes the dispatch decides.
-            return Err(NO_ROOM);
+            return Err(LATER);
         }
         let ready = match rules.routes.choose(channel, country, &carriers, false) {
             Ok(ready) => ready,
             Err(no_room) => {
-                admission.snooze = Some(no_room.wait.unwrap_or(backoff::snooze(1)));
-                return Err(no_room);
+                admission.snooze = Some(no_room.wait.unwrap_or(backoff::snooze_length(1)));
+                return Err(no_room.into());
             }
         };
-        let rendered = rules
-            .admitter
-            .render(order, channel, job.code.as_ref(), &job.params, life)
-            .map_err(|_| NO_ROOM)?;
+        let rendered =
+            rules.admitter.render(order, channel, job.code.as_ref(), &job.params, life).map_err(|_| LATER)?;
         let account = &ready.account;
         let attempt = NewAttempt::new(channel, &account.name, account.client.time_out, None);
         admission.channel_limit = rules.admitter.channel_limit(&job.tenant, channel, job.kind(), &job.to);
@@ -80,10 +95,10 @@ impl Worker {
 
     /// Repeats the admission until the ledger answers, with the same uid and the same claim. The delivery is held meanwhile.
     async fn admit(
-        &self, rules: &Arc<Rules>, mut admission: Admission, sending: Result<Sending, NoRoom>,
+        &self, rules: &Arc<Rules>, mut admission: Admission, sending: Result<Sending, NoFirstAttempt>,
     ) -> Result<FollowUp, Disposition> {
         let first_handed_at = crate::domain::clock::boot();
-        let mut turn = sending.as_ref().err().and_then(|no_room| no_room.wait);
+        let mut turn = sending.as_ref().err().and_then(|later| later.turn);
         let mut sending = sending.ok();
         let claim = sending.as_ref().map(|sending| sending.claim);
         let admitted = loop {
@@ -158,7 +173,12 @@ impl Worker {
                 let claim = claim.filter(|_| has_our_claim || too_long);
                 let sending = sending.map(|sending| Sending { handed_at: first_handed_at, ..sending });
                 Ok(claim.map_or(FollowUp::Nothing, |claim| {
-                    FollowUp::Find(Box::new(Claimed { uid, claim, sending, rules: Arc::clone(rules) }))
+                    FollowUp::SendIfCommitted(Box::new(Claimed {
+                        uid,
+                        claim,
+                        sending,
+                        rules: Arc::clone(rules),
+                    }))
                 }))
             }
             AdmissionResult::Conflict => {

@@ -15,13 +15,14 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::broker::Broker;
 use crate::carriers::{Callbacks, Request};
 use crate::config::live::Live;
 use crate::delivery::routing::Account;
 use crate::delivery::rules::Rules;
-use crate::delivery::wake::Waker;
+use crate::delivery::wake::DispatchWaker;
 use crate::domain::attempt::{Attempt, AttemptId, Reason, State};
 use crate::domain::clock::{after, between};
 use crate::domain::decide::{Begin, Decision, Policy, decide};
@@ -52,7 +53,7 @@ pub struct WorkerDeps {
     /// The broker for quarantine and dead letters; `None` without a broker.
     pub broker: Option<Broker>,
     /// Wakes a worker for dispatches that became due by a write of this worker.
-    pub waker: Waker,
+    pub waker: DispatchWaker,
     /// Metrics of this process.
     pub metrics: Arc<Metrics>,
     /// Maximum number of jobs and dispatches that are processed at the same time.
@@ -66,11 +67,11 @@ pub struct Worker {
     deps: WorkerDeps,
     /// Permits: one for each job or dispatch that is being processed.
     pub permits: Arc<Semaphore>,
-    /// Boot time in ms at which new work was last received.
+    /// When new work was last received: ms since boot.
     fresh_at: AtomicU64,
-    /// Boot time in ms at which a due dispatch last found no carrier with room.
+    /// When a due dispatch last found no carrier with room: ms since boot.
     no_carrier_at: AtomicU64,
-    /// Number of retries under way: due dispatches with at least one attempt.
+    /// Number of due dispatches under way that already have an attempt.
     retries: AtomicUsize,
     /// Messages that are being moved to quarantine or dead letters.
     moving: disposition::MoveCounter,
@@ -161,6 +162,15 @@ impl Worker {
         &self.deps.ledger
     }
 
+    /// Takes a dispatch if it is due, and processes it.
+    pub async fn take_and_run(&self, uid: Uuid) {
+        match self.deps.ledger.take(uid).await {
+            Ok(Some(d)) => self.run(d).await,
+            Ok(None) => {}
+            Err(e) => self.ledger_health.report_failure(&e),
+        }
+    }
+
     /// Returns how many dispatches without an attempt may be taken now. A few may wait even if no permit is free, so that a backlog
     /// at the broker does not block them.
     pub fn room_for_fresh(&self) -> usize {
@@ -236,8 +246,9 @@ impl Worker {
     async fn write(&self, mut snapshot: Snapshot, decision: Decision) -> Action {
         if !decision.begins_only(&snapshot.d) {
             let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
-            let write = DecisionWrite::decide(&snapshot.d, decision.transition.clone(), destinations);
-            match self.deps.ledger.conclude(write).await {
+            let write =
+                DecisionWrite::transition_only(&snapshot.d, decision.transition.clone(), destinations);
+            match self.deps.ledger.write_decision(write).await {
                 Ok(WriteResult::Written) => {
                     crash::at(Point::DueDecided);
                     snapshot = self.apply_written(snapshot, &decision);
@@ -347,7 +358,7 @@ fn status_query(snapshot: &Snapshot, n: u16) -> Option<(Arc<Account>, &Attempt, 
     Some((account, attempt, request))
 }
 
-/// Sets a time to now, by boot time.
+/// Sets a time to now: ms since boot.
 fn set_to_now(moment: &AtomicU64) {
     moment.store(crate::domain::clock::boot().as_millis() as u64, Ordering::Relaxed);
 }

@@ -9,7 +9,7 @@ use super::{Action, Snapshot, Worker};
 use crate::carriers::{Callbacks, OutboundMessage};
 use crate::delivery::routing::{Account, Ready};
 use crate::domain::attempt::{
-    Attempt, AttemptId, BEGIN_TO_SEND, Cause, Details, Judgement, Outcome, RefusalScope,
+    Attempt, AttemptId, BEGIN_TO_SEND, Details, Judgement, NotSentCause, Outcome, RefusalScope,
 };
 use crate::domain::clock::between;
 use crate::domain::decide::decide;
@@ -37,7 +37,7 @@ pub(super) struct Sending {
 impl Worker {
     /// Sends the open attempt and writes its outcome.
     pub(super) async fn send_attempt(&self, snapshot: Snapshot, sending: Sending) -> Action {
-        let open = snapshot.d.open().filter(|open| open.claim == sending.claim).cloned();
+        let open = snapshot.d.open_attempt().filter(|open| open.claim == sending.claim).cloned();
         let Some(open) = open else { return Action::Nothing };
         let metrics = &self.deps.metrics;
         metrics.in_flight.inc();
@@ -54,7 +54,7 @@ impl Worker {
         metrics.attempts.get_or_create(&labels).inc();
         let account = &sending.ready.account;
         account.record_outcome(open.channel, snapshot.d.order.country.as_deref(), judgement.outcome);
-        if judgement.outcome == Outcome::NotSent(Cause::TooLate) {
+        if judgement.outcome == Outcome::NotSent(NotSentCause::TooLate) {
             tracing::warn!(
                 dispatch.id = %snapshot.d.order.id, attempt = open.n,
                 "attempt too late after its commit: nothing sent"
@@ -75,12 +75,12 @@ impl Worker {
         let account = Arc::clone(account);
         drop(sending);
         crash::at(Point::AttemptAnswered);
-        self.name_attempt(&account, &open, snapshot.d.order.uid, &judgement).await;
+        self.store_message_id(&account, &open, snapshot.d.order.uid, &judgement).await;
         self.finish(snapshot, &open, judgement).await
     }
 
     async fn send(&self, snapshot: &Snapshot, sending: &Sending) -> Judgement {
-        let Some(open) = snapshot.d.open() else {
+        let Some(open) = snapshot.d.open_attempt() else {
             return Outcome::Unknown.into();
         };
         crash::at(Point::AttemptBegun);
@@ -106,7 +106,7 @@ impl Worker {
         };
         let late = crate::domain::clock::boot().saturating_sub(sending.handed_at) > BEGIN_TO_SEND;
         if late || life < sending.ready.min_life {
-            return Outcome::NotSent(Cause::TooLate).into();
+            return Outcome::NotSent(NotSentCause::TooLate).into();
         }
         crash::at(Point::AttemptToBeSent);
         match account.client.send(&request, account.client.time_out).await {
@@ -117,13 +117,13 @@ impl Worker {
 
     /// Stores the carrier's message id if the account's callbacks contain nothing else. This happens before the outcome is written,
     /// so that a receipt finds the attempt even if this process ends between the two.
-    async fn name_attempt(&self, account: &Account, open: &Attempt, uid: Uuid, judgement: &Judgement) {
+    async fn store_message_id(&self, account: &Account, open: &Attempt, uid: Uuid, judgement: &Judgement) {
         let Some(reference) = &judgement.details.reference else { return };
         if account.callbacks == Callbacks::Message || account.carrier.keeps_references(open.channel) {
             return;
         }
         let attempt = AttemptId { uid, n: open.n };
-        while let Err(e) = self.deps.ledger.name_attempt(&account.name, reference, attempt).await {
+        while let Err(e) = self.deps.ledger.store_message_id(&account.name, reference, attempt).await {
             self.ledger_health.report_failure(&e);
             if !e.is_outage() {
                 return;
@@ -145,9 +145,13 @@ impl Worker {
         let decision = decide(&closed.d, now, &closed.policy());
         let closing = AttemptOutcome { n: open.n, claim: open.claim, judgement, at: now };
         let destinations = snapshot.rules.admitter.destinations(&snapshot.d.order.tenant);
-        let write =
-            DecisionWrite::finish(&snapshot.d, closing, Some(decision.transition.clone()), destinations);
-        match self.conclude(write).await {
+        let write = DecisionWrite::with_outcome(
+            &snapshot.d,
+            closing,
+            Some(decision.transition.clone()),
+            destinations,
+        );
+        match self.write_outcome(write).await {
             Some(WriteResult::Written) => {
                 crash::at(Point::AttemptFinished);
                 self.schedule_wake(&closed, &decision);
@@ -156,8 +160,8 @@ impl Worker {
             }
             // The row changed meanwhile, so the decision is made again on the current row.
             Some(WriteResult::OutcomeOnly(row)) => Action::Decide(Snapshot::new(*row, &snapshot.rules)),
-            Some(WriteResult::Late { fact }) => {
-                if fact {
+            Some(WriteResult::AlreadyClosed { proved_acceptance }) => {
+                if proved_acceptance {
                     self.deps.waker.wake(snapshot.d.order.uid);
                 }
                 Action::Nothing
@@ -168,9 +172,9 @@ impl Worker {
 
     /// Writes an outcome. During a ledger outage the write is repeated every second. Returns `None` if the ledger refuses the
     /// outcome; the deadline then closes the attempt.
-    pub(super) async fn conclude(&self, mut write: DecisionWrite) -> Option<WriteResult> {
+    pub(super) async fn write_outcome(&self, mut write: DecisionWrite) -> Option<WriteResult> {
         loop {
-            match self.deps.ledger.conclude(write.clone()).await {
+            match self.deps.ledger.write_decision(write.clone()).await {
                 Ok(concluded) => return Some(concluded),
                 // The ledger refuses the details of the answer. The outcome alone can be written.
                 Err(LedgerError::Data { .. }) if has_details(&write) => drop_details(&mut write),

@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use crate::domain::channel::Channel;
 pub use outcome::{Details, Judgement, Outcome};
-pub use reason::{Cause, Reason, RefusalScope};
+pub use reason::{NotSentCause, Reason, RefusalScope};
 pub use receipt::{Receipt, ReceiptStatus};
 pub use state::State;
 
-/// Maximum time, by boot time, from handing a begin to the ledger until handing the request to the HTTP client. Later nothing is
+/// Maximum time (by the clock since boot) from handing a begin to the ledger until handing the request to the HTTP client. Later nothing is
 /// sent: the attempt may already count as unknown and be repeated.
 pub const BEGIN_TO_SEND: Duration = Duration::from_secs(3);
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::reason::{Cause, Reason, RefusalScope};
+use super::reason::{NotSentCause, Reason, RefusalScope};
 
 /// The outcome of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Outcome {
         retry_after: Option<Duration>,
     },
     /// The request was never sent.
-    NotSent(Cause),
+    NotSent(NotSentCause),
     /// The carrier states that it accepted nothing. Only answers that the carrier's table lists as such count.
     Unavailable,
     /// The carrier may have accepted the request.
@@ -68,7 +68,10 @@ impl Outcome {
 
     /// Returns whether the attempt counts toward the maximum number of requests of a step.
     pub fn counts(self) -> bool {
-        !matches!(self, Self::Throttled { .. } | Self::Misconfigured(_) | Self::NotSent(Cause::TooLate))
+        !matches!(
+            self,
+            Self::Throttled { .. } | Self::Misconfigured(_) | Self::NotSent(NotSentCause::TooLate)
+        )
     }
 }
 

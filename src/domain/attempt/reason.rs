@@ -83,7 +83,7 @@ impl Reason {
 
 words! {
     /// Why a request was never sent.
-    Cause {
+    NotSentCause {
         /// The host name could not be resolved.
         Dns = "dns",
         /// The connection was refused, unreachable or timed out.

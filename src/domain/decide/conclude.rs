@@ -1,4 +1,4 @@
-//! Applies facts to a dispatch: computes the new state, the events, the quota uses and the next wake-up time.
+//! Builds a decision: the new state, the events, the quota uses and the next wake-up time, from a row and the time.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ pub fn decide(dispatch: &Dispatch, now: Timestamp, policy: &Policy) -> Decision 
     builder.evaluate(policy, |d| step::step_result(d, now, policy))
 }
 
-/// Decides after no carrier had room for a begin. The step is put off, or left if this was its last chance. `wait` is the time
-/// until the dispatch's turn, if an account assigned one.
-pub fn snooze(
+/// Decides after no carrier had room for a begin. The step is snoozed, or left if this was its last chance. `wait` is the time
+/// until the dispatch's turn in an account's rate limit, if it has one.
+pub fn decide_without_room(
     dispatch: &Dispatch, begin: &Begin, wait: Option<Duration>, now: Timestamp, policy: &Policy,
 ) -> Decision {
     let mut builder = DecisionBuilder::new(dispatch, now);
@@ -35,7 +35,7 @@ pub fn skip_step(
     let mut builder = DecisionBuilder::new(dispatch, now);
     builder.enter(begin.step + 1, now);
     builder.evaluate(policy, |d| match step::step_result(d, now, policy) {
-        StepResult::End(PlanEnd::PlanOver) => StepResult::End(PlanEnd::Limited { retry_after_s }),
+        StepResult::End(PlanEnd::NothingLeft) => StepResult::End(PlanEnd::Limited { retry_after_s }),
         other => other,
     })
 }
@@ -124,10 +124,10 @@ impl DecisionBuilder {
         if let Some(a) = delivered {
             self.deliver(&a);
         } else if self.d.state.is_final() {
-            self.d.wake_at = self.d.open().map(|a| a.deadline);
+            self.d.wake_at = self.d.open_attempt().map(|a| a.deadline);
         } else {
             self.add_sent_events();
-            if let Some(open) = self.d.open() {
+            if let Some(open) = self.d.open_attempt() {
                 self.d.wake_at = Some(open.deadline);
             } else if self.now >= self.d.order.expires_at {
                 self.settle(PlanEnd::Life, policy);
@@ -137,8 +137,8 @@ impl DecisionBuilder {
                         self.begin = Some(begin);
                         self.d.wake_at = Some(after(self.now, LEASE));
                     }
-                    StepResult::Hold(until) => self.d.wake_at = Some(until.min(self.d.order.expires_at)),
-                    StepResult::End(cause) => self.settle(cause, policy),
+                    StepResult::WaitUntil(until) => self.d.wake_at = Some(until.min(self.d.order.expires_at)),
+                    StepResult::End(end) => self.settle(end, policy),
                 }
             }
         }
@@ -160,7 +160,7 @@ impl DecisionBuilder {
                 self.end(State::Delivered, None, Some(a), None);
             }
         }
-        self.d.wake_at = self.d.open().map(|a| a.deadline);
+        self.d.wake_at = self.d.open_attempt().map(|a| a.deadline);
     }
 
     /// Adds one `sent` event for each step in which an attempt was accepted.
@@ -197,23 +197,25 @@ impl DecisionBuilder {
         }
     }
 
-    /// Ends a dispatch whose plan has ended or that was stopped. If a receipt may still arrive, the dispatch waits for it.
-    fn settle(&mut self, cause: PlanEnd, policy: &Policy) {
+    /// Ends the dispatch after its plan, or waits for a receipt that may still arrive.
+    fn settle(&mut self, end: PlanEnd, policy: &Policy) {
         let anything = |what: fn(&Attempt) -> bool| self.d.attempts.iter().any(what);
         let (accepted, unknown) = (anything(Attempt::is_accepted), anything(Attempt::is_unknown));
         let last = self.d.attempts.last().cloned();
 
         if !accepted && !unknown {
-            let (state, reason) = match (self.d.stop, &cause) {
+            let (state, reason) = match (self.d.stop, &end) {
                 (Some(Stop::Superseded), _) => (State::Superseded, Reason::Newer),
                 (Some(Stop::Cancel), _) => (State::Cancelled, Reason::Cancel),
                 (Some(Stop::Verified), _) => (State::Cancelled, Reason::Verified),
                 (None, PlanEnd::Limited { .. }) => (State::Limited, Reason::VoiceQuota),
                 (None, PlanEnd::Life) => (State::Expired, self.why_expired()),
                 (None, PlanEnd::Exhausted(reason)) => (State::Failed, *reason),
-                (None, PlanEnd::PlanOver) => (State::Failed, self.last_reason().unwrap_or(Reason::NoRoute)),
+                (None, PlanEnd::NothingLeft) => {
+                    (State::Failed, self.last_reason().unwrap_or(Reason::NoRoute))
+                }
             };
-            let retry_after_s = match cause {
+            let retry_after_s = match end {
                 PlanEnd::Limited { retry_after_s } if state == State::Limited => Some(retry_after_s),
                 _ => None,
             };

@@ -20,7 +20,7 @@ use crate::domain::channel::Channel;
 use crate::domain::dispatch::{Dispatch, Event};
 use crate::domain::words::words;
 
-pub use conclude::{decide, give_up, skip_step, snooze};
+pub use conclude::{decide, decide_without_room, give_up, skip_step};
 
 /// Lease of a dispatch that was taken or whose transition begins a request at once. Other workers do not take it meanwhile.
 pub const LEASE: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use super::{
     UnknownPolicy, WAIT_FROM_BEGIN, WAIT_FROM_CLOSE,
 };
 use crate::domain::attempt::{Attempt, Outcome, Reason};
-use crate::domain::backoff::{backoff, snooze};
+use crate::domain::backoff::{backoff, snooze_length};
 use crate::domain::clock::{after, between};
 use crate::domain::dispatch::Dispatch;
 
@@ -18,7 +18,7 @@ pub(super) enum StepResult {
     /// Begin a request.
     Begin(Begin),
     /// Wait until this time.
-    Hold(Timestamp),
+    WaitUntil(Timestamp),
     /// No further request may begin.
     End(PlanEnd),
 }
@@ -36,7 +36,7 @@ pub(super) enum PlanEnd {
         retry_after_s: u64,
     },
     /// No step is left to try, the dispatch was stopped, or it had the maximum number of requests.
-    PlanOver,
+    NothingLeft,
 }
 
 /// The state of the current step, without regard to later steps.
@@ -44,7 +44,7 @@ enum StepState {
     /// These carriers may be tried, in this order.
     Ready { carriers: Vec<String>, repeats: Option<u16>, query_status_of: Option<u16> },
     /// The step waits until this time.
-    Held(Timestamp),
+    WaitUntil(Timestamp),
     /// Attempt n was accepted, and its receipt is awaited.
     AwaitingReceipt(u16),
     /// The step failed, for this reason.
@@ -54,17 +54,17 @@ enum StepState {
 /// Evaluates the plan, assuming that the carriers have room.
 pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepResult {
     if d.stop.is_some() || d.step >= d.order.plan.end_step() {
-        return StepResult::End(PlanEnd::PlanOver);
+        return StepResult::End(PlanEnd::NothingLeft);
     }
     if d.attempts.len() >= MAX_ATTEMPTS_PER_DISPATCH {
-        return StepResult::End(PlanEnd::PlanOver);
+        return StepResult::End(PlanEnd::NothingLeft);
     }
     let step_state = step_state(d, now, policy);
-    let left = matches!(step_state, StepState::Failed(_));
-    if let Some(begin) = requested_begin(d, now, policy).filter(|_| !left) {
+    let step_failed = matches!(step_state, StepState::Failed(_));
+    if let Some(begin) = requested_begin(d, now, policy).filter(|_| !step_failed) {
         return StepResult::Begin(begin);
     }
-    if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !left) {
+    if let Some(begin) = fallback_begin(d, now, policy).filter(|_| !step_failed) {
         let query_status_of = match step_state {
             StepState::AwaitingReceipt(n) => Some(n),
             StepState::Ready { query_status_of, .. } => query_status_of,
@@ -78,13 +78,13 @@ pub(super) fn step_result(d: &Dispatch, now: Timestamp, policy: &Policy) -> Step
                 || leave_step(d, Reason::Life, now, policy),
                 |begin| StepResult::Begin(Begin { repeats, query_status_of, ..begin }),
             ),
-        StepState::Held(until) => {
+        StepState::WaitUntil(until) => {
             let fallback = fallback_wake(d, policy).filter(|at| *at > now);
-            StepResult::Hold(until.min(fallback.unwrap_or(until)))
+            StepResult::WaitUntil(until.min(fallback.unwrap_or(until)))
         }
         StepState::AwaitingReceipt(_) => fallback_wake(d, policy)
             .filter(|at| *at > now)
-            .map_or(StepResult::Hold(d.order.expires_at), StepResult::Hold),
+            .map_or(StepResult::WaitUntil(d.order.expires_at), StepResult::WaitUntil),
         StepState::Failed(reason) => leave_step(d, reason, now, policy),
     }
 }
@@ -99,10 +99,10 @@ pub(super) fn snooze_step(
         return leave_step(d, Reason::Life, now, policy);
     }
     d.snoozes += 1;
-    let wait = wait.unwrap_or(snooze(u32::from(d.snoozes)));
+    let wait = wait.unwrap_or(snooze_length(u32::from(d.snoozes)));
     let until = after(now, wait).min(last_chance);
     d.snoozed_until = Some(until);
-    StepResult::Hold(until.min(fallback_wake(d, policy).filter(|at| *at > now).unwrap_or(until)))
+    StepResult::WaitUntil(until.min(fallback_wake(d, policy).filter(|at| *at > now).unwrap_or(until)))
 }
 
 fn step_state(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepState {
@@ -117,7 +117,7 @@ fn step_state(d: &Dispatch, now: Timestamp, policy: &Policy) -> StepState {
     };
     // An early wake-up must not change the end of the snooze.
     match (step_state, d.snoozed_until) {
-        (StepState::Ready { .. }, Some(until)) if until > now => StepState::Held(until),
+        (StepState::Ready { .. }, Some(until)) if until > now => StepState::WaitUntil(until),
         (step_state, _) => step_state,
     }
 }
@@ -145,7 +145,7 @@ fn after_tries(
                 return all(candidates);
             };
             match all(std::slice::from_ref(own)) {
-                StepState::Held(until) => StepState::Held(until.min(wait_end)),
+                StepState::WaitUntil(until) => StepState::WaitUntil(until.min(wait_end)),
                 StepState::Ready { carriers, repeats, .. } => {
                     StepState::Ready { carriers, repeats, query_status_of }
                 }
@@ -187,7 +187,7 @@ fn after_unknown(last: &Attempt, now: Timestamp, candidates: &[Candidate]) -> St
         // Other carriers are added only after the wait, in case the same carrier is still unavailable.
         UnknownPolicy::Lookup | UnknownPolicy::Idempotent if waited => [same, others].concat(),
         UnknownPolicy::Lookup | UnknownPolicy::Idempotent => same,
-        _ if !waited => return StepState::Held(wait_end),
+        _ if !waited => return StepState::WaitUntil(wait_end),
         UnknownPolicy::Never => return StepState::Failed(Reason::Unknown),
         UnknownPolicy::Wait => [others, same].concat(),
     };
@@ -234,7 +234,7 @@ fn after_failure(
     let ready_again = |a: &Attempt| asked_to_wait_until(a, full_rounds).unwrap_or(backoff_end);
     let until = closed.iter().map(|a| ready_again(a)).min().unwrap_or(backoff_end).min(last_chance);
     if now < until {
-        return StepState::Held(until);
+        return StepState::WaitUntil(until);
     }
     // A carrier that is still throttling comes last.
     let waits = |c: &&Candidate| closed.iter().any(|a| a.carrier == c.carrier && ready_again(a) > now);
@@ -251,8 +251,8 @@ fn after_failure(
 fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
     let pause = match a.outcome {
         // `Retry-After: 0` is not trusted: the pause lasts at least one snooze.
-        Some(Outcome::Throttled { retry_after: Some(asked) }) => asked.max(snooze(round)),
-        Some(Outcome::Throttled { .. } | Outcome::Misconfigured(_)) => snooze(round),
+        Some(Outcome::Throttled { retry_after: Some(asked) }) => asked.max(snooze_length(round)),
+        Some(Outcome::Throttled { .. } | Outcome::Misconfigured(_)) => snooze_length(round),
         _ => return None,
     };
     Some(after(a.closed_at?, pause))
@@ -260,15 +260,15 @@ fn asked_to_wait_until(a: &Attempt, round: u32) -> Option<Timestamp> {
 
 /// Leaves the step: returns a begin of the next step that can serve, or ends the plan.
 fn leave_step(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> StepResult {
-    let cause = if reason == Reason::Life { PlanEnd::Life } else { PlanEnd::Exhausted(reason) };
+    let end = if reason == Reason::Life { PlanEnd::Life } else { PlanEnd::Exhausted(reason) };
     if reason.ends_plan() {
-        return StepResult::End(cause);
+        return StepResult::End(end);
     }
     let (begin, short_of_life) = next_begin(d, now, policy);
     match begin {
         Some(begin) => StepResult::Begin(begin),
         None if short_of_life => StepResult::End(PlanEnd::Life),
-        None => StepResult::End(cause),
+        None => StepResult::End(end),
     }
 }
 
@@ -330,9 +330,9 @@ fn begin_with_life(d: &Dispatch, now: Timestamp, policy: &Policy, carriers: &[St
 fn with_enough_life(
     d: &Dispatch, now: Timestamp, candidates: &[Candidate], carriers: &[String],
 ) -> Vec<String> {
-    let left = between(now, d.order.expires_at);
+    let life = between(now, d.order.expires_at);
     let enough =
-        |name: &&String| candidates.iter().find(|c| c.carrier == **name).is_some_and(|c| left >= c.min_life);
+        |name: &&String| candidates.iter().find(|c| c.carrier == **name).is_some_and(|c| life >= c.min_life);
     carriers.iter().filter(enough).cloned().collect()
 }
 

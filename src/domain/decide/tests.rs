@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::attempt::{Attempt, Cause, Details, Receipt, ReceiptStatus, RefusalScope};
+use crate::domain::attempt::{Attempt, Details, NotSentCause, Receipt, ReceiptStatus, RefusalScope};
 use crate::domain::clock::after;
 use crate::domain::dispatch::{Order, Plan, QuotaUse, Stop};
 
@@ -137,7 +137,7 @@ fn the_table_of_what_follows_on_an_outcome() {
         (Outcome::Accepted, &[Sms, Voice], &["a"], State::Sent, None),
         (Outcome::Unavailable, &[Sms], &["a", "b"], State::Sending, Some((1, vec!["b"]))),
         (Outcome::Unavailable, &[Sms], &["a"], State::Sending, None),
-        (Outcome::NotSent(Cause::Dns), &[Sms], &["a", "b"], State::Sending, Some((1, vec!["b"]))),
+        (Outcome::NotSent(NotSentCause::Dns), &[Sms], &["a", "b"], State::Sending, Some((1, vec!["b"]))),
         (Outcome::Throttled { retry_after: None }, &[Sms], &["a", "b"], State::Sending, Some((1, vec!["b"]))),
         (
             Outcome::Misconfigured(RefusalScope::Account),
@@ -258,7 +258,7 @@ fn the_last_seconds_of_a_wait_are_not_looked_at_again_and_again() {
     let b = decide(&d, t(27.0), &policy).begin.unwrap();
     d.step_at = t(0.0);
     begin(&mut d, &Begin { step: 1, ..b.clone() }, t(0.0));
-    close(&mut d, Outcome::NotSent(Cause::Connect), t(0.1));
+    close(&mut d, Outcome::NotSent(NotSentCause::Connect), t(0.1));
     begin(&mut d, &Begin { step: 1, ..b }, t(27.0));
     close(&mut d, Outcome::Unknown, t(37.0));
     let held = decide(&d, t(37.0), &policy);
@@ -281,8 +281,8 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         4 => Just(Outcome::Accepted),
         3 => Just(Outcome::Unavailable),
         3 => Just(Outcome::Unknown),
-        1 => Just(Outcome::NotSent(Cause::Connect)),
-        1 => Just(Outcome::NotSent(Cause::TooLate)),
+        1 => Just(Outcome::NotSent(NotSentCause::Connect)),
+        1 => Just(Outcome::NotSent(NotSentCause::TooLate)),
         1 => Just(Outcome::Throttled { retry_after: Some(Duration::from_secs(7)) }),
         1 => Just(Outcome::Throttled { retry_after: None }),
         1 => Just(Outcome::Throttled { retry_after: Some(Duration::ZERO) }),
@@ -331,7 +331,7 @@ proptest! {
         for happening in story.into_iter().chain(std::iter::repeat_n(Happening::Time(40_000), 60)) {
             let before = d.clone();
             match happening {
-                Happening::Answer(outcome) if d.open().is_some() => close(&mut d, outcome, t(now)),
+                Happening::Answer(outcome) if d.open_attempt().is_some() => close(&mut d, outcome, t(now)),
                 Happening::Receipt(i, verdict) => {
                     let reason = (verdict == ReceiptStatus::Bad).then_some(Reason::Unreachable);
                     let receipt = Receipt { verdict, reason, carrier_code: None, reference: None };
@@ -346,7 +346,7 @@ proptest! {
                 Happening::Stop(stop) if !d.state.is_final() && d.stop.is_none() => {
                     d.stop = Some(stop);
                     d.version += 1;
-                    if d.open().is_none() { d.wake_at = Some(t(now)); }
+                    if d.open_attempt().is_none() { d.wake_at = Some(t(now)); }
                 }
                 Happening::Answer(_) | Happening::Stop(_) | Happening::NoPace | Happening::VoiceRefused => {}
                 Happening::Time(ms) => {
@@ -365,7 +365,7 @@ proptest! {
                 let mut follows = decide(&before, t(now), &policy);
                 if let Some(b) = follows.begin.clone() {
                     match happening {
-                        Happening::NoPace => follows = snooze(&before, &b, None, t(now), &policy),
+                        Happening::NoPace => follows = decide_without_room(&before, &b, None, t(now), &policy),
                         Happening::VoiceRefused if b.channel == Channel::Voice => {
                             follows = skip_step(&before, &b, 60, t(now), &policy);
                         }
@@ -387,12 +387,12 @@ proptest! {
                     if e.state.is_final() { ends += 1; }
                     events.push(e.clone());
                 }
-                prop_assert!(d.wake_at.is_some() || (d.state.is_final() && d.open().is_none()), "{d:#?}");
+                prop_assert!(d.wake_at.is_some() || (d.state.is_final() && d.open_attempt().is_none()), "{d:#?}");
                 let Some(b) = follows.begin else { break 'decision };
                 let life = crate::domain::clock::between(t(now), d.order.expires_at);
                 prop_assert!(life >= MIN_LIFE, "no request begins with less than min_life left");
                 prop_assert!(d.stop.is_none(), "nothing begins after a stop");
-                prop_assert!(d.open().is_none(), "n+1 only when n is closed");
+                prop_assert!(d.open_attempt().is_none(), "n+1 only when n is closed");
                 prop_assert!(!d.state.is_final());
                 begin(&mut d, &b, t(now));
                 let step: Vec<&Attempt> = d.attempts_of(b.step).collect();

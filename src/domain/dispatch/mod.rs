@@ -162,7 +162,7 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// Returns the attempt that has no outcome yet. There is at most one, and it is the newest.
-    pub fn open(&self) -> Option<&Attempt> {
+    pub fn open_attempt(&self) -> Option<&Attempt> {
         self.attempts.last().filter(|a| a.outcome.is_none())
     }
 

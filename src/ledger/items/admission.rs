@@ -62,9 +62,9 @@ pub struct Admission {
     pub keep_refusal: bool,
     /// Keyed hash of the sign-in, and the time at which the caller issued the code.
     pub supersedes: Option<(String, Timestamp)>,
-    /// The first attempt. Set when a carrier has a free permit.
+    /// The first attempt. Set when an account has room and the message was rendered.
     pub attempt: Option<NewAttempt>,
-    /// The first snooze. Set when no carrier has a free permit.
+    /// The first snooze. Set when no account has room.
     pub snooze: Option<Duration>,
     /// Where the events of the dispatch are published.
     pub destinations: Destinations,

@@ -19,7 +19,7 @@ pub struct DecisionWrite {
     /// The outcome of the open attempt.
     pub outcome: Option<AttemptOutcome>,
     /// The transition of the dispatch. `None` writes the outcome only.
-    pub conclusion: Option<Transition>,
+    pub transition: Option<Transition>,
     /// Where the events of the transition are published.
     pub destinations: Destinations,
     /// The quota keys of the dispatch's quota uses.
@@ -55,7 +55,8 @@ pub(in crate::ledger) struct DecisionRow<'a> {
     carrier_code: Option<&'a str>,
     segments: Option<u16>,
     price: Option<&'a str>,
-    conclusion: Option<&'a Transition>,
+    #[serde(rename = "conclusion")]
+    transition: Option<&'a Transition>,
     #[serde(flatten)]
     destinations: Destinations,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,25 +65,25 @@ pub(in crate::ledger) struct DecisionRow<'a> {
 
 impl DecisionWrite {
     /// An outcome with the transition that follows from it.
-    pub fn finish(
-        dispatch: &Dispatch, outcome: AttemptOutcome, conclusion: Option<Transition>,
+    pub fn with_outcome(
+        dispatch: &Dispatch, outcome: AttemptOutcome, transition: Option<Transition>,
         destinations: Destinations,
     ) -> Self {
-        Self { outcome: Some(outcome), ..Self::of(dispatch, conclusion, destinations) }
+        Self { outcome: Some(outcome), ..Self::of(dispatch, transition, destinations) }
     }
 
     /// A transition without an outcome.
-    pub fn decide(dispatch: &Dispatch, conclusion: Transition, destinations: Destinations) -> Self {
-        Self::of(dispatch, Some(conclusion), destinations)
+    pub fn transition_only(dispatch: &Dispatch, transition: Transition, destinations: Destinations) -> Self {
+        Self::of(dispatch, Some(transition), destinations)
     }
 
-    fn of(dispatch: &Dispatch, conclusion: Option<Transition>, destinations: Destinations) -> Self {
+    fn of(dispatch: &Dispatch, transition: Option<Transition>, destinations: Destinations) -> Self {
         let keys = dispatch.quota_uses.iter().map(|s| s.key.clone()).collect();
         Self {
             uid: dispatch.order.uid,
             expected_version: dispatch.version,
             outcome: None,
-            conclusion,
+            transition,
             destinations,
             keys,
         }
@@ -90,7 +91,7 @@ impl DecisionWrite {
 
     /// Whether the write changes quota uses and must lock the quotas.
     pub(in crate::ledger) fn changes_quota_uses(&self) -> bool {
-        self.conclusion.as_ref().is_some_and(|c| c.quota_change != QuotaChange::Keep)
+        self.transition.as_ref().is_some_and(|c| c.quota_change != QuotaChange::Keep)
     }
 
     pub(in crate::ledger) fn row(&self) -> DecisionRow<'_> {
@@ -113,7 +114,7 @@ impl DecisionWrite {
             carrier_code: details.and_then(|d| d.carrier_code.as_deref()),
             segments: details.and_then(|d| d.segments),
             price: details.and_then(|d| d.price.as_deref()),
-            conclusion: self.conclusion.as_ref(),
+            transition: self.transition.as_ref(),
             destinations: self.destinations,
             keys: self.changes_quota_uses().then_some(&self.keys),
         }
@@ -128,9 +129,9 @@ pub enum WriteResult {
     /// The version had changed, so only the outcome was written. Holds the current dispatch.
     OutcomeOnly(Box<Dispatch>),
     /// The attempt was closed before, so the transition was not written.
-    Late {
+    AlreadyClosed {
         /// Whether the attempt was `Unknown` and this answer proved its acceptance. The row was then updated.
-        fact: bool,
+        proved_acceptance: bool,
     },
     /// The version had changed. Holds the current dispatch, or `None` if it was deleted.
     VersionConflict(Option<Box<Dispatch>>),

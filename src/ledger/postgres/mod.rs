@@ -116,15 +116,15 @@ impl Store for Postgres {
             .collect())
     }
 
-    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
+    async fn write_decision(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
         let rows: Vec<ConcludeRow> = self.group("otpost_conclude", group.iter().map(|d| d.row())).await?;
         Ok(rows
             .into_iter()
             .map(|row| match row {
                 ConcludeRow::Concluded {} => WriteResult::Written,
                 ConcludeRow::OutcomeOnly { row } => WriteResult::OutcomeOnly(row),
-                ConcludeRow::Late {} => WriteResult::Late { fact: false },
-                ConcludeRow::LateFact {} => WriteResult::Late { fact: true },
+                ConcludeRow::Late {} => WriteResult::AlreadyClosed { proved_acceptance: false },
+                ConcludeRow::LateFact {} => WriteResult::AlreadyClosed { proved_acceptance: true },
                 ConcludeRow::Lost { row } => WriteResult::VersionConflict(row),
             })
             .collect())

@@ -16,7 +16,7 @@ struct NamedRow {
 
 #[async_trait]
 impl References for Postgres {
-    async fn name_attempt(
+    async fn store_message_id(
         &self, carrier: &str, reference: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError> {
         let sql = "with named as (insert into carrier_reference

@@ -195,8 +195,8 @@ impl Store for Sqlite {
         self.group(group, acts::begin).await
     }
 
-    async fn conclude(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
-        self.group(group, acts::conclude).await
+    async fn write_decision(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
+        self.group(group, acts::write_decision).await
     }
 
     async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError> {

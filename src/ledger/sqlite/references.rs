@@ -11,7 +11,7 @@ use crate::ledger::{AttemptReceipt, LedgerError};
 
 #[async_trait]
 impl References for Sqlite {
-    async fn name_attempt(
+    async fn store_message_id(
         &self, carrier: &str, reference: &str, attempt: AttemptId,
     ) -> Result<(), LedgerError> {
         let (carrier, reference) = (carrier.to_owned(), reference.to_owned());

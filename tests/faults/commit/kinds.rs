@@ -80,7 +80,7 @@ impl Act {
         Ok(match self {
             Self::Admit(job) => format!("{:?}", ledger.admit((**job).clone()).await?),
             Self::Begin(begin) => format!("{:?}", ledger.begin(begin.clone()).await?),
-            Self::Conclude(deciding) => format!("{:?}", ledger.conclude((**deciding).clone()).await?),
+            Self::Conclude(deciding) => format!("{:?}", ledger.write_decision((**deciding).clone()).await?),
             Self::Record(receipt) => format!("{:?}", ledger.record(receipt.clone()).await?),
             Self::Stop(request) => format!("{:?}", ledger.stop(request.clone()).await?),
             Self::Advance(request) => format!("{:?}", ledger.advance(request.clone()).await?),
@@ -160,7 +160,7 @@ async fn single(play: &Play, kind: Kind) -> Asked {
             play.delivered(uid, 1).await;
             let seen = play.read(uid).await;
             let decision = decide(&seen, play.t(0), &play.policy);
-            Act::Conclude(Box::new(DecisionWrite::decide(&seen, decision.transition, DESTINATIONS)))
+            Act::Conclude(Box::new(DecisionWrite::transition_only(&seen, decision.transition, DESTINATIONS)))
         }
         Kind::Record => {
             let reference = Some("R1".to_owned());

@@ -14,11 +14,11 @@ use crate::flow::FlowError;
 use crate::seal::{Hashed, is_token, same};
 use crate::store::{ApiKey, StoreError};
 
-/// The API, locked: handlers reach it through [`Authorized`] only.
+/// The API, protected: handlers reach it through [`Authorized`] only.
 #[derive(Clone)]
-pub(super) struct Locked(Arc<Api>);
+pub(super) struct Protected(Arc<Api>);
 
-impl Locked {
+impl Protected {
     pub(super) fn new(api: Arc<Api>) -> Self {
         Self(api)
     }
@@ -33,10 +33,10 @@ pub(super) struct Authorized<S> {
     scope: PhantomData<S>,
 }
 
-impl<S: scope::Required> FromRequestParts<Locked> for Authorized<S> {
+impl<S: scope::Required> FromRequestParts<Protected> for Authorized<S> {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, Locked(api): &Locked) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, Protected(api): &Protected) -> Result<Self, Problem> {
         let row = api.key(&parts.headers).await?;
         let word: &'static str = S::SCOPE.into();
         if !row.scopes.split(' ').any(|s| s == word) {

@@ -25,7 +25,7 @@ use axum::Router;
 use axum::middleware;
 use axum::routing::{delete, get, post};
 
-use authorized::Locked;
+use authorized::Protected;
 
 use crate::flow::Core;
 pub use app::document as app_document;
@@ -67,5 +67,5 @@ pub fn router(core: Arc<Core>) -> Router {
         .route("/v1/openapi.json", get(openapi::serve))
         .fallback(|| async { problem::Problem::not_found() })
         .method_not_allowed_fallback(|| async { problem::Problem::method_not_allowed() })
-        .with_state(Locked::new(api))
+        .with_state(Protected::new(api))
 }

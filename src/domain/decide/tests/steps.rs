@@ -83,7 +83,7 @@ fn snoozes_grow_end_at_the_last_chance_and_are_not_cut_short() {
     let text = decide(&d, t(0.0), &policy).begin.unwrap();
     let mut at = 0.0;
     for expected in [1.0, 3.0, 8.0, 23.0, 38.0] {
-        let snoozed = snooze(&d, &text, None, t(at), &policy).transition;
+        let snoozed = decide_without_room(&d, &text, None, t(at), &policy).transition;
         assert_eq!(snoozed.snoozed_until, Some(t(expected)));
         snoozed.apply(&mut d);
         let early = decide(&d, t(expected - 0.5), &policy);
@@ -96,9 +96,15 @@ fn snoozes_grow_end_at_the_last_chance_and_are_not_cut_short() {
         at = expected;
     }
     // The last chance is at 288 s: 10 s of life and 2 s of margin before the end.
-    assert_eq!(snooze(&d, &text, None, t(280.0), &policy).transition.snoozed_until, Some(t(288.0)));
-    assert_eq!(snooze(&d, &text, None, t(287.9), &policy).transition.snoozed_until, Some(t(288.0)));
-    let left = snooze(&d, &text, None, t(288.0), &policy).transition;
+    assert_eq!(
+        decide_without_room(&d, &text, None, t(280.0), &policy).transition.snoozed_until,
+        Some(t(288.0))
+    );
+    assert_eq!(
+        decide_without_room(&d, &text, None, t(287.9), &policy).transition.snoozed_until,
+        Some(t(288.0))
+    );
+    let left = decide_without_room(&d, &text, None, t(288.0), &policy).transition;
     assert_eq!((left.state, left.reason), (State::Expired, Some(Reason::NoPace)));
 }
 
@@ -114,7 +120,7 @@ fn a_snooze_ends_at_the_fallback_time() {
         query_status_of: None,
     };
     let wait = Some(Duration::from_secs(15));
-    let at = |s| snooze(&d, &text, wait, t(s), &policy).transition;
+    let at = |s| decide_without_room(&d, &text, wait, t(s), &policy).transition;
     assert_eq!((at(1.0).snoozed_until, at(1.0).wake_at), (Some(t(16.0)), Some(t(16.0))));
     assert_eq!((at(20.0).snoozed_until, at(20.0).wake_at), (Some(t(35.0)), Some(t(30.0))));
     assert_eq!(at(30.0).wake_at, Some(t(45.0)), "the fallback time has passed");

@@ -60,7 +60,7 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     // The carrier does not know the first attempt and does not accept the repeat. Until the wait ends, the repeat is tried there
     // again after a pause.
     begin(&mut d, &b, t(1.5));
-    close(&mut d, Outcome::NotSent(Cause::Connect), t(2.0));
+    close(&mut d, Outcome::NotSent(NotSentCause::Connect), t(2.0));
     let held = decide(&d, t(2.0), &policy);
     assert_eq!(held.begin, None);
     let again = held.transition.wake_at.unwrap();

@@ -26,7 +26,7 @@ pub(in crate::ledger::sqlite) fn admit(
             return Ok(AdmissionResult::Conflict);
         };
         let has_our_claim =
-            job.attempt.as_ref().is_some_and(|a| d.open().is_some_and(|open| open.claim == a.claim));
+            job.attempt.as_ref().is_some_and(|a| d.open_attempt().is_some_and(|open| open.claim == a.claim));
         return Ok(AdmissionResult::Known { uid, state: d.state, version: d.version, has_our_claim });
     }
     let mut d = job.clone().into_queued(now);

@@ -18,10 +18,10 @@ pub(in crate::ledger::sqlite) fn begin(
     let Some(mut d) = load(db, b.uid, now)? else {
         return Ok(BeginResult::VersionConflict(None));
     };
-    if d.open().is_some_and(|open| open.claim == b.attempt.claim) {
+    if d.open_attempt().is_some_and(|open| open.claim == b.attempt.claim) {
         return Ok(BeginResult::Begun(Box::new(d)));
     }
-    if d.version != b.expected_version || d.open().is_some() || d.code.is_none() {
+    if d.version != b.expected_version || d.open_attempt().is_some() || d.code.is_none() {
         return Ok(BeginResult::VersionConflict(Some(Box::new(d))));
     }
     if let Some(limit) = &b.channel_limit {
@@ -46,7 +46,7 @@ pub(in crate::ledger::sqlite) fn begin(
     Ok(BeginResult::Begun(Box::new(d)))
 }
 
-pub(in crate::ledger::sqlite) fn conclude(
+pub(in crate::ledger::sqlite) fn write_decision(
     db: &Connection, it: &DecisionWrite, now: Timestamp,
 ) -> Result<WriteResult, Fault> {
     let Some(mut d) = load(db, it.uid, now)? else {
@@ -57,10 +57,10 @@ pub(in crate::ledger::sqlite) fn conclude(
         if version_changed {
             return Ok(WriteResult::VersionConflict(Some(Box::new(d))));
         }
-        return write_conclusion(db, it, &mut d, now);
+        return write_transition(db, it, &mut d, now);
     };
     let Some(i) = d.attempts.iter().position(|a| a.n == closing.n && a.claim == closing.claim) else {
-        return Ok(WriteResult::Late { fact: false });
+        return Ok(WriteResult::AlreadyClosed { proved_acceptance: false });
     };
     if d.attempts[i].outcome.is_some() {
         return late(db, closing, i, &mut d, now);
@@ -70,29 +70,29 @@ pub(in crate::ledger::sqlite) fn conclude(
     a.closed_at = Some(closing.at);
     a.details = closing.judgement.details.clone();
     put_attempt(db, it.uid, a)?;
-    if version_changed || it.conclusion.is_none() {
+    if version_changed || it.transition.is_none() {
         d.version += 1;
         d.wake_at = Some(after(now, LEASE));
         save(db, &d)?;
         return Ok(WriteResult::OutcomeOnly(Box::new(d)));
     }
-    write_conclusion(db, it, &mut d, now)
+    write_transition(db, it, &mut d, now)
 }
 
-fn write_conclusion(
+fn write_transition(
     db: &Connection, it: &DecisionWrite, d: &mut Dispatch, now: Timestamp,
 ) -> Result<WriteResult, Fault> {
-    let Some(conclusion) = &it.conclusion else {
+    let Some(transition) = &it.transition else {
         return Ok(WriteResult::VersionConflict(None));
     };
-    conclusion.apply(d);
-    if let Some(a) = conclusion.close.and_then(|n| d.attempts.iter().find(|a| a.n == n)) {
+    transition.apply(d);
+    if let Some(a) = transition.close.and_then(|n| d.attempts.iter().find(|a| a.n == n)) {
         put_attempt(db, it.uid, a)?;
     }
-    for quota_use in d.quota_uses.iter().filter(|_| conclusion.quota_change != QuotaChange::Keep) {
+    for quota_use in d.quota_uses.iter().filter(|_| transition.quota_change != QuotaChange::Keep) {
         let mut kept = quota_uses(db, &quota_use.key)?;
         kept.retain(|at| *at != quota_use.at);
-        if conclusion.quota_change == QuotaChange::TakeAgain {
+        if transition.quota_change == QuotaChange::TakeAgain {
             kept.push(quota_use.at);
             kept.sort();
         }
@@ -100,10 +100,10 @@ fn write_conclusion(
     }
     let mut republish_at = republish_at(db, it.uid)?;
     if it.destinations.webhook {
-        webhooks::insert_pending(db, d, &conclusion.events, now)?;
+        webhooks::insert_pending(db, d, &transition.events, now)?;
     }
-    if it.destinations.broker && !conclusion.events.is_empty() {
-        d.pending_events.extend(conclusion.events.iter().cloned());
+    if it.destinations.broker && !transition.events.is_empty() {
+        d.pending_events.extend(transition.events.iter().cloned());
         republish_at = Some(after(now, REPUBLISH_AFTER));
     }
     update(db, d, republish_at)?;
@@ -119,7 +119,7 @@ fn late(
     let a = &mut d.attempts[i];
     let known = matches!(a.outcome, Some(Outcome::Unknown | Outcome::Accepted));
     if closing.judgement.outcome != Outcome::Accepted || !known {
-        return Ok(WriteResult::Late { fact: false });
+        return Ok(WriteResult::AlreadyClosed { proved_acceptance: false });
     }
     let fact = a.outcome == Some(Outcome::Unknown);
     a.outcome = Some(Outcome::Accepted);
@@ -133,5 +133,5 @@ fn late(
         d.wake_at = Some(now);
         save(db, d)?;
     }
-    Ok(WriteResult::Late { fact })
+    Ok(WriteResult::AlreadyClosed { proved_acceptance: fact })
 }

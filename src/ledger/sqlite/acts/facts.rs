@@ -81,7 +81,7 @@ pub(in crate::ledger::sqlite) fn advance(
     }
     d.requested_step = Some(d.step + 1);
     d.version += 1;
-    if d.open().is_none() {
+    if d.open_attempt().is_none() {
         d.wake_at = Some(now);
     }
     save(db, &d)?;
@@ -94,7 +94,7 @@ pub(super) fn mark(db: &Connection, uid: Uuid, stop: Stop, now: Timestamp) -> Re
     };
     d.stop = Some(stop);
     d.version += 1;
-    if d.open().is_none() {
+    if d.open_attempt().is_none() {
         d.wake_at = Some(now);
     }
     save(db, &d)

@@ -17,7 +17,7 @@ use crate::domain::quota;
 use crate::ledger::items::{KeyRow, Limit};
 
 pub(super) use admit::admit;
-pub(super) use conclude::{begin, conclude};
+pub(super) use conclude::{begin, write_decision};
 pub(super) use facts::{advance, record, stop};
 pub(super) use take::{take, take_due};
 pub(super) use webhooks::{record_webhook_result, replay_webhooks, webhook_rows, webhooks_due};
