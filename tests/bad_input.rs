@@ -250,7 +250,7 @@ async fn receipts_are_believed_only_with_token_and_signature() {
         .await
         .unwrap();
     assert_eq!((kept.get::<_, &str>(0), kept.get::<_, &str>(1)), ("c1", "delivered"));
-    let sid = d.attempts[0].details.reference.clone().unwrap();
+    let sid = d.attempts[0].details.message_id.clone().unwrap();
     house.receipt(&sid, "delivered").await;
     house.until_state(id, "delivered").await;
     app.stop().await;

@@ -134,7 +134,7 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     let d = house.until_state(kept, "sent").await;
     ledger.refuse(true);
     ledger.cut();
-    house.receipt(d.attempts[0].details.reference.as_deref().unwrap(), "delivered").await;
+    house.receipt(d.attempts[0].details.message_id.as_deref().unwrap(), "delivered").await;
     house.until_waiting(&receipts, 1).await;
     ledger.pass();
     ids.push(kept);
@@ -197,10 +197,10 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     let d = house.ledger.find("default", ids[0]).await.unwrap().unwrap();
     house.ledger.store_message_id("c1", "SM1", AttemptId { uid: d.order.uid, n: 1 }).await.unwrap();
     let receipt = Receipt {
-        verdict: ReceiptStatus::Delivered,
+        status: ReceiptStatus::Delivered,
         reason: None,
         carrier_code: None,
-        reference: Some("SM2".to_owned()),
+        message_id: Some("SM2".to_owned()),
     };
     house.ledger.record_by_reference("c1", "SM2", receipt).await.unwrap();
     let look = connect(&house.ledger_url).await;

@@ -140,7 +140,7 @@ on_both! {
 
 async fn a_receipt_with_the_carriers_message_id_alone_finds_its_attempt(p) {
     let ledger = &p.world.ledger;
-    let delivered = |reference: &str| Receipt { verdict: ReceiptStatus::Delivered, reason: None, carrier_code: None, reference: Some(reference.to_owned()) };
+    let delivered = |reference: &str| Receipt { status: ReceiptStatus::Delivered, reason: None, carrier_code: None, message_id: Some(reference.to_owned()) };
     // Stored before the receipt.
     let a = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let attempt = AttemptId { uid: a, n: 1 };
@@ -234,7 +234,7 @@ async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
     let mut j = job(&[SMS], "a", p.t(300));
     j.order.uid = uuid::Uuid::now_v7();
     let uid = j.order.uid;
-    let receipt = otpost::domain::attempt::Receipt { verdict: otpost::domain::attempt::ReceiptStatus::Delivered, reason: None, carrier_code: None, reference: Some("SM1".to_owned()) };
+    let receipt = otpost::domain::attempt::Receipt { status: otpost::domain::attempt::ReceiptStatus::Delivered, reason: None, carrier_code: None, message_id: Some("SM1".to_owned()) };
     let attempt_receipt = otpost::ledger::AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt };
     assert_eq!(p.world.ledger.record(attempt_receipt.clone()).await.unwrap(), otpost::ledger::RecordResult::Stray);
     assert_eq!(p.world.ledger.match_strays().await.unwrap(), 0);
@@ -252,7 +252,7 @@ async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_fo
     let mut j = job(&[SMS], "a", p.t(300));
     j.order.uid = uuid::Uuid::now_v7();
     let uid = j.order.uid;
-    let of = |verdict, carrier_code| Receipt { verdict, reason: None, carrier_code, reference: Some("SM1".to_owned()) };
+    let of = |status, carrier_code| Receipt { status, reason: None, carrier_code, message_id: Some("SM1".to_owned()) };
     let interim = (0..250).map(|i| of(ReceiptStatus::Interim, Some(i.to_string())));
     for receipt in interim.chain([of(ReceiptStatus::Delivered, None)]) {
         let attempt_receipt = otpost::ledger::AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt };

@@ -128,7 +128,7 @@ async fn receipts_are_kept_while_the_ledger_is_away_and_recorded_when_it_is_back
     let d = house.until_state(id, "sent").await;
     relay.refuse(true);
     relay.cut();
-    let sid = d.attempts[0].details.reference.clone().unwrap();
+    let sid = d.attempts[0].details.message_id.clone().unwrap();
     house.receipt(&sid, "delivered").await;
     house.until_waiting(&kept, 1).await;
     let told = house.record("accepted", Some(to)).await;

@@ -650,13 +650,13 @@ async fn trace_15_accepted_without_a_receipt_then_corrected(p) {
 }
 
 async fn trace_20_busy_machine_and_answered(p) {
-    for (verdict, reason, end) in [
+    for (status, reason, end) in [
         (ReceiptStatus::Bad, Some(Reason::Busy), "undelivered v4 step 1 wake none no code slots [0 0] owed [sent 2, undelivered 4] | 1 accepted CA1 busy"),
         (ReceiptStatus::Bad, Some(Reason::Machine), "undelivered v4 step 1 wake none no code slots [0 0] owed [sent 2, undelivered 4] | 1 accepted CA1 machine"),
         (ReceiptStatus::Delivered, None, "delivered v4 step 1 wake none no code slots [0 0] owed [sent 2, delivered 4] | 1 accepted CA1 delivered"),
     ] {
         p.world.at(0.0).await;
-        let name = format!("{verdict} {reason:?}");
+        let name = format!("{status} {reason:?}");
         let mut j = with_begin(job(&[VOICE], &name, p.t(300)));
         j.channel_limit = Some(voice_limit(&name));
         let uid = p.admit(&j).await;
@@ -665,7 +665,7 @@ async fn trace_20_busy_machine_and_answered(p) {
         let seen = p.read(uid).await;
         p.finish(&seen, accepted("CA1")).await;
         p.world.at(20.0).await;
-        p.receipt(uid, 1, verdict, reason).await;
+        p.receipt(uid, 1, status, reason).await;
         p.turn(uid).await;
         p.expect(uid, end).await;
     }

@@ -66,7 +66,7 @@ pub(crate) fn form_of(words: &RenderedMessage) -> Vec<(String, String)> {
 
 /// What is kept of a carrier's words is short, and fits into a log line and a database.
 pub(crate) fn is_bounded(receipt: &Receipt) {
-    for text in [&receipt.carrier_code, &receipt.reference].into_iter().flatten() {
+    for text in [&receipt.carrier_code, &receipt.message_id].into_iter().flatten() {
         assert!(is_kept(text), "{text:?}");
     }
 }

@@ -25,7 +25,7 @@ pub fn holds(input: &[u8]) {
         let judged = twilio.judge(channel, &answer);
         let success = (200..300).contains(&status);
         match judged.outcome {
-            Outcome::Accepted => assert!(success && judged.details.reference.is_some()),
+            Outcome::Accepted => assert!(success && judged.details.message_id.is_some()),
             Outcome::Unknown => assert!(!(400..500).contains(&status), "a refusal is no riddle"),
             Outcome::Throttled { retry_after } => {
                 assert!((400..500).contains(&status));
@@ -37,7 +37,7 @@ pub fn holds(input: &[u8]) {
             Outcome::NotSent(_) => panic!("there is an answer"),
         }
         let details = &judged.details;
-        for text in [&details.reference, &details.carrier_code].into_iter().flatten() {
+        for text in [&details.message_id, &details.carrier_code].into_iter().flatten() {
             assert!(is_kept(text), "{text:?}");
         }
         assert!(details.price.as_ref().is_none_or(|price| price.chars().count() <= 257));

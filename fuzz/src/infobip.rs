@@ -29,7 +29,7 @@ pub fn holds(input: &[u8]) {
         Ok(reports) => {
             for receipt in reports.into_iter().map(|report| report.receipt) {
                 is_bounded(&receipt);
-                assert_eq!(receipt.verdict == ReceiptStatus::Bad, receipt.reason.is_some());
+                assert_eq!(receipt.status == ReceiptStatus::Bad, receipt.reason.is_some());
             }
         }
     }
@@ -39,7 +39,7 @@ pub fn holds(input: &[u8]) {
     let judged = account.judge(Channel::Sms, &answer);
     let success = (200..300).contains(&status);
     match judged.outcome {
-        Outcome::Accepted => assert!(success && judged.details.reference.is_some()),
+        Outcome::Accepted => assert!(success && judged.details.message_id.is_some()),
         Outcome::Unknown => assert!(!(400..500).contains(&status), "a refusal is no riddle"),
         // It must be sure that nothing was taken: only a status says so, never an HTTP error.
         Outcome::Unavailable => assert!(success),
@@ -48,7 +48,7 @@ pub fn holds(input: &[u8]) {
         }
         Outcome::NotSent(_) => panic!("there is an answer"),
     }
-    for text in [&judged.details.reference, &judged.details.carrier_code].into_iter().flatten() {
+    for text in [&judged.details.message_id, &judged.details.carrier_code].into_iter().flatten() {
         assert!(is_kept(text), "{text:?}");
     }
     if let Some(receipt) = account.parse_status(Channel::Sms, &answer) {

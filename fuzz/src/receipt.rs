@@ -17,7 +17,7 @@ pub fn holds(input: &[u8]) {
         Ok(reports) => {
             for receipt in reports.into_iter().map(|report| report.receipt) {
                 is_bounded(&receipt);
-                assert_eq!(receipt.verdict == ReceiptStatus::Bad, receipt.reason.is_some());
+                assert_eq!(receipt.status == ReceiptStatus::Bad, receipt.reason.is_some());
             }
         }
     }

@@ -106,7 +106,6 @@ create table quota (
     slots            timestamptz[] not null
 ) with (fillfactor = 80);
 
--- Receipts with a good token for an attempt that is not here. Kept 72 h and matched again.
 -- The carrier's message ids, of accounts whose callbacks name nothing else.
 create table carrier_reference (
     carrier          text not null,
@@ -126,6 +125,7 @@ create table unmatched_receipt (
     primary key (carrier, reference, receipt)
 );
 
+-- Receipts with a valid token for an attempt that has no row. Kept for 72 h and matched again.
 create table stray_receipt (
     uid              uuid not null,
     n                smallint not null,

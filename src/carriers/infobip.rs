@@ -270,10 +270,10 @@ impl Carrier for Infobip {
         let Some(MessageStatus { message_id, status: Some(status), details, .. }) = said else {
             return Outcome::Unknown.into();
         };
-        let reference = message_id.as_deref().and_then(kept);
+        let message_id = message_id.as_deref().and_then(kept);
         let outcome = match (status.group_id, status.id) {
             (group::ACCEPTED | group::PENDING | group::DELIVERED, _) | (_, DUPLICATE) => {
-                if reference.is_some() { Outcome::Accepted } else { Outcome::Unknown }
+                if message_id.is_some() { Outcome::Accepted } else { Outcome::Unknown }
             }
             (group::UNDELIVERABLE | group::EXPIRED | group::REJECTED, id) => {
                 outcome_of_code(id).unwrap_or(Outcome::Rejected(Reason::Request))
@@ -282,7 +282,7 @@ impl Carrier for Infobip {
         };
         let taken = outcome == Outcome::Accepted;
         let details = Details {
-            reference: reference.filter(|_| taken),
+            message_id: message_id.filter(|_| taken),
             carrier_code: (!taken).then(|| status.id.to_string()),
             segments: details.and_then(|parts| parts.message_count),
             price: None,
@@ -315,7 +315,7 @@ impl Carrier for Infobip {
 
 fn message_receipt(said: &MessageStatus) -> Option<Receipt> {
     let status = said.status.as_ref()?;
-    let (verdict, reason) = match (status.group_id, status.id) {
+    let (reported, reason) = match (status.group_id, status.id) {
         (_, WITH_OPERATOR) | (group::ACCEPTED | group::PENDING, _) => (ReceiptStatus::Interim, None),
         (group::DELIVERED, _) => (ReceiptStatus::Delivered, None),
         // This is the report of a dropped repeat. The report of the first message counts.
@@ -325,8 +325,13 @@ fn message_receipt(said: &MessageStatus) -> Option<Receipt> {
         }
         _ => return None,
     };
-    let carrier_code = (verdict == ReceiptStatus::Bad).then(|| status.id.to_string());
-    Some(Receipt { verdict, reason, carrier_code, reference: said.message_id.as_deref().and_then(kept) })
+    let carrier_code = (reported == ReceiptStatus::Bad).then(|| status.id.to_string());
+    Some(Receipt {
+        status: reported,
+        reason,
+        carrier_code,
+        message_id: said.message_id.as_deref().and_then(kept),
+    })
 }
 
 #[cfg(test)]

@@ -76,7 +76,10 @@ fn answers_are_judged_as_the_tables_say() {
     let judge = |status, body: &Value| account().judge(Channel::Sms, &answer(status, body));
     let accepted = judge(200, &taken(1, 26));
     assert_eq!(accepted.outcome, Outcome::Accepted);
-    assert_eq!((accepted.details.reference.as_deref(), accepted.details.segments), (Some("job-42"), Some(2)));
+    assert_eq!(
+        (accepted.details.message_id.as_deref(), accepted.details.segments),
+        (Some("job-42"), Some(2))
+    );
     assert_eq!(judge(200, &taken(5, DUPLICATE)).outcome, Outcome::Accepted, "it has been taken before");
     for (group, id, outcome) in [
         (5, 51, Outcome::Rejected(Reason::InvalidNumber)),
@@ -91,7 +94,7 @@ fn answers_are_judged_as_the_tables_say() {
     ] {
         let judged = judge(200, &taken(group, id));
         assert_eq!(judged.outcome, outcome, "{group} {id}");
-        assert_eq!(judged.details.reference, None, "{group} {id}");
+        assert_eq!(judged.details.message_id, None, "{group} {id}");
     }
     for (status, outcome) in [
         (400, Outcome::Rejected(Reason::Request)),
@@ -135,9 +138,9 @@ fn reports_and_logs_read_as_the_tables_say() {
         let body = report.to_string().into_bytes();
         let callback = Callback { url: "", query: "", headers: &headers, body: &body };
         let read = account().parse_callback(&callback).unwrap().pop().map(|report| report.receipt);
-        assert_eq!(read.as_ref().map(|r| (r.verdict, r.reason)), expected, "{group} {id}");
+        assert_eq!(read.as_ref().map(|r| (r.status, r.reason)), expected, "{group} {id}");
         assert_eq!(read, account().parse_status(Channel::Sms, &answer(200, &report)), "a log says the same");
-        assert!(read.is_none_or(|r| r.reference.as_deref() == Some("job-42")));
+        assert!(read.is_none_or(|r| r.message_id.as_deref() == Some("job-42")));
     }
     assert_eq!(
         account().parse_status(Channel::Sms, &answer(200, &json!({"results": []}))),
@@ -148,7 +151,7 @@ fn reports_and_logs_read_as_the_tables_say() {
     let mut several = report(3, 5, &none);
     several["results"].as_array_mut().unwrap().push(report(1, 7, &Value::Null)["results"][0].clone());
     let heard = account().parse_status(Channel::Sms, &answer(200, &several)).unwrap();
-    assert_eq!(heard.verdict, ReceiptStatus::Delivered, "whatever comes last in a batch");
+    assert_eq!(heard.status, ReceiptStatus::Delivered, "whatever comes last in a batch");
     let read =
         |body: &[u8]| account().parse_callback(&Callback { url: "", query: "", headers: &headers, body });
     assert_eq!(read(b"<reportResponse/>"), Err(InvalidCallback::Form));
@@ -214,7 +217,7 @@ fn only_a_bad_report_has_a_code_and_only_a_refusal_keeps_its_status() {
     let details = |group, id| account().judge(Channel::Sms, &answer(200, &taken(group, id))).details;
     assert_eq!((details(1, 7).carrier_code, details(1, 7).segments), (None, Some(2)));
     assert_eq!(details(5, 8).carrier_code.as_deref(), Some("8"));
-    assert_eq!(details(5, 8).reference, None, "nothing was accepted");
+    assert_eq!(details(5, 8).message_id, None, "nothing was accepted");
 }
 
 #[test]

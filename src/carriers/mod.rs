@@ -143,7 +143,7 @@ pub struct Secret<'c> {
     pub file: &'c mut Option<PathBuf>,
 }
 
-/// Calls a macro with the list of all carriers. Each is a module here, and a section `[carriers.NAME.CARRIER]` in the
+/// Calls a macro with the list of all carriers. Each is a module here, and a section `[carriers.ACCOUNT.NAME]` in the
 /// configuration.
 macro_rules! with_all_carriers {
     ($macro:ident) => {
@@ -165,7 +165,7 @@ fn checked_base_url(text: &str) -> Result<String, String> {
 /// Returns the receipt with the highest rank: `delivered`, then `bad`, then `interim`. A callback may contain several receipts of
 /// one message, in any order.
 pub fn strongest(receipts: impl IntoIterator<Item = Receipt>) -> Option<Receipt> {
-    receipts.into_iter().max_by_key(|receipt| match receipt.verdict {
+    receipts.into_iter().max_by_key(|receipt| match receipt.status {
         ReceiptStatus::Interim => 0,
         ReceiptStatus::Bad => 1,
         ReceiptStatus::Delivered => 2,

@@ -220,11 +220,12 @@ impl Carrier for Twilio {
         let code = field("code").and_then(serde_json::Value::as_i64);
         let outcome = match (answer.status, code.and_then(outcome_of_code)) {
             (200..=299, _) => match text("sid") {
-                Some(reference) => {
+                Some(message_id) => {
                     let price =
                         text("price").map(|p| format!("{p} {}", text("price_unit").unwrap_or_default()));
                     let segments = text("num_segments").and_then(|n| n.parse().ok());
-                    let details = Details { reference: Some(reference), carrier_code: None, segments, price };
+                    let details =
+                        Details { message_id: Some(message_id), carrier_code: None, segments, price };
                     return Judgement { outcome: Outcome::Accepted, details };
                 }
                 // Twilio accepted the request, but the answer has no message id.
@@ -292,7 +293,7 @@ impl Carrier for Twilio {
 }
 
 fn message_receipt(status: &str, code: Option<i64>, sid: Option<&str>) -> Option<Receipt> {
-    let (verdict, reason) = match status {
+    let (status, reason) = match status {
         "queued" | "sending" | "sent" | "accepted" | "scheduled" => (ReceiptStatus::Interim, None),
         "delivered" | "read" => (ReceiptStatus::Delivered, None),
         "undelivered" | "failed" | "canceled" => {
@@ -302,10 +303,10 @@ fn message_receipt(status: &str, code: Option<i64>, sid: Option<&str>) -> Option
         _ => return None,
     };
     Some(Receipt {
-        verdict,
+        status,
         reason,
         carrier_code: code.map(|c| c.to_string()),
-        reference: sid.and_then(kept),
+        message_id: sid.and_then(kept),
     })
 }
 
@@ -313,7 +314,7 @@ fn call_receipt(
     status: &str, answered_by: Option<&str>, sip: Option<&str>, sid: Option<&str>,
 ) -> Option<Receipt> {
     let machine = answered_by.is_some_and(|who| who.starts_with("machine") || who == "fax");
-    let (verdict, reason) = match status {
+    let (status, reason) = match status {
         "queued" | "initiated" | "ringing" | "in-progress" => (ReceiptStatus::Interim, None),
         "completed" if machine => (ReceiptStatus::Bad, Some(Reason::Machine)),
         "completed" => (ReceiptStatus::Delivered, None),
@@ -325,7 +326,7 @@ fn call_receipt(
         "failed" | "canceled" => (ReceiptStatus::Bad, Some(Reason::Unreachable)),
         _ => return None,
     };
-    Some(Receipt { verdict, reason, carrier_code: sip.and_then(kept), reference: sid.and_then(kept) })
+    Some(Receipt { status, reason, carrier_code: sip.and_then(kept), message_id: sid.and_then(kept) })
 }
 
 /// Returns `X-Twilio-Signature`: HMAC-SHA1 over the URL and the form's distinct names, sorted, each with its distinct values,

@@ -79,8 +79,8 @@ fn a_callback_is_believed_only_with_its_signature() {
     let good = "2AAsmco4Nhq2nntdycpgEt9+UO4=";
     let url = "https://example.com/hooks/twilio/status";
     let report = &callback(url, body, good).unwrap()[0];
-    assert_eq!((report.receipt.verdict, report.attempt), (ReceiptStatus::Delivered, None));
-    assert_eq!(report.receipt.reference.as_deref(), Some("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    assert_eq!((report.receipt.status, report.attempt), (ReceiptStatus::Delivered, None));
+    assert_eq!(report.receipt.message_id.as_deref(), Some("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
     let other = body.replace("delivered", "undelivered");
     assert_eq!(callback(url, &other, good), Err(InvalidCallback::Signature));
     assert_eq!(callback(url, body, "AAAA"), Err(InvalidCallback::Signature));
@@ -93,7 +93,7 @@ fn a_callback_by_get_is_read_from_its_query() {
     let good = signature("12345", url, &[]);
     let report = &callback(url, "", &good).unwrap()[0];
     assert_eq!(report.receipt.reason, Some(Reason::Unreachable));
-    assert_eq!(report.receipt.reference.as_deref(), Some("SM1"));
+    assert_eq!(report.receipt.message_id.as_deref(), Some("SM1"));
     let forged = url.replace("undelivered", "delivered");
     assert_eq!(callback(&forged, "", &good), Err(InvalidCallback::Signature));
 }
@@ -121,14 +121,14 @@ fn an_account_with_one_url_for_all_messages_sends_none_along() {
 
 #[test]
 fn receipts_read_as_the_tables_say() {
-    let message = |status, code| message_receipt(status, code, None).map(|r| (r.verdict, r.reason));
+    let message = |status, code| message_receipt(status, code, None).map(|r| (r.status, r.reason));
     assert_eq!(message("sent", None), Some((ReceiptStatus::Interim, None)));
     assert_eq!(message("undelivered", Some(30003)), Some((ReceiptStatus::Bad, Some(Reason::Unreachable))));
     assert_eq!(message("failed", Some(30006)), Some((ReceiptStatus::Bad, Some(Reason::Landline))));
     assert_eq!(message("undelivered", Some(30036)), Some((ReceiptStatus::Bad, Some(Reason::CarrierExpired))));
     assert_eq!(message("undelivered", Some(99999)), Some((ReceiptStatus::Bad, Some(Reason::Unexplained))));
     assert_eq!(message("levitating", None), None);
-    let call = |status, who, sip| call_receipt(status, who, sip, None).map(|r| (r.verdict, r.reason));
+    let call = |status, who, sip| call_receipt(status, who, sip, None).map(|r| (r.status, r.reason));
     assert_eq!(call("completed", Some("human"), None), Some((ReceiptStatus::Delivered, None)));
     assert_eq!(call("completed", None, None), Some((ReceiptStatus::Delivered, None)));
     assert_eq!(
@@ -150,7 +150,7 @@ fn a_status_that_was_asked_for_reads_like_a_receipt() {
         "https://api.example/2010-04-01/Accounts/ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/Calls/CA1.json"
     );
     let hear = |channel, status, body: &str| account().parse_status(channel, &answer(status, body));
-    let told = |channel, body: &str| hear(channel, 200, body).map(|r| (r.verdict, r.reason));
+    let told = |channel, body: &str| hear(channel, 200, body).map(|r| (r.status, r.reason));
     let text = |status: &str, code: &str| {
         told(Channel::Sms, &format!("{{\"sid\": \"SM1\", \"status\": \"{status}\", \"error_code\": {code}}}"))
     };
@@ -174,7 +174,10 @@ fn a_status_that_was_asked_for_reads_like_a_receipt() {
     assert_eq!(call("no-answer", "null"), Some((ReceiptStatus::Bad, Some(Reason::NoAnswer))));
     let failed = "{\"sid\": \"SM1\", \"status\": \"undelivered\", \"error_code\": 30003}";
     let receipt = hear(Channel::Sms, 200, failed).unwrap();
-    assert_eq!((receipt.reference.as_deref(), receipt.carrier_code.as_deref()), (Some("SM1"), Some("30003")));
+    assert_eq!(
+        (receipt.message_id.as_deref(), receipt.carrier_code.as_deref()),
+        (Some("SM1"), Some("30003"))
+    );
     // An answer without a status gives no receipt.
     let delivered = "{\"sid\": \"SM1\", \"status\": \"delivered\"}";
     for (status, body) in [
@@ -212,7 +215,7 @@ fn answers_are_judged_as_the_tables_say() {
     assert_eq!(judge(302, ""), Outcome::Unknown);
     let details =
         account().judge(Channel::Sms, &answer(201, "{\"sid\": \"SM1\", \"num_segments\": \"2\"}")).details;
-    assert_eq!((details.reference.as_deref(), details.segments), (Some("SM1"), Some(2)));
+    assert_eq!((details.message_id.as_deref(), details.segments), (Some("SM1"), Some(2)));
 }
 
 #[test]

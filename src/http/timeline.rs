@@ -189,7 +189,7 @@ fn attempt(uid: Uuid, a: &Attempt) -> AttemptEntry {
         outcome: a.outcome.map(|o| o.word().to_owned()),
         says: says(a),
         repeats: a.repeats.map(|n| AttemptId { uid, n }.to_string()),
-        reference: a.details.reference.clone(),
+        reference: a.details.message_id.clone(),
         carrier_code: a.details.carrier_code.clone(),
         segments: a.details.segments,
         price: a.details.price.clone(),

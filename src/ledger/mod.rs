@@ -241,7 +241,7 @@ impl Ledger {
             Err(LedgerError::Data { .. }) if receipt.has_carrier_texts() => {
                 tracing::warn!(
                     carrier = receipt.carrier,
-                    "a receipt's code or reference cannot be kept: it is recorded without"
+                    "the ledger cannot store a receipt's code or message id; the receipt is recorded without them"
                 );
                 self.records.submit(receipt.without_carrier_texts()).await
             }

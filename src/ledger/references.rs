@@ -57,7 +57,7 @@ impl Ledger {
         let mut changed = vec![];
         for recording in self.store.matched(MAX_UNMATCHED).await? {
             let attempt = AttemptId { uid: recording.uid, n: recording.n };
-            let (carrier, reference) = (recording.carrier.clone(), recording.receipt.reference.clone());
+            let (carrier, reference) = (recording.carrier.clone(), recording.receipt.message_id.clone());
             if self.record(recording).await? == RecordResult::Recorded {
                 changed.push(attempt);
             }

@@ -174,7 +174,7 @@ impl Receiver {
             None => reports,
         };
         for Report { attempt, receipt } in reports {
-            count(receipt.verdict.as_str());
+            count(receipt.status.as_str());
             let reception = self.take(QueuedReceipt::new(attempt, &account.name, receipt)).await;
             if reception != CallbackAnswer::Taken {
                 return reception;
@@ -339,7 +339,7 @@ impl Receiver {
         &self, queued: QueuedReceipt,
     ) -> Result<(Option<AttemptId>, RecordResult), LedgerError> {
         let QueuedReceipt { attempt, carrier, receipt, .. } = queued;
-        match (attempt, receipt.reference.clone()) {
+        match (attempt, receipt.message_id.clone()) {
             (Some(AttemptId { uid, n }), _) => {
                 let recorded = self.deps.ledger.record(AttemptReceipt { uid, n, carrier, receipt }).await?;
                 Ok((attempt, recorded))

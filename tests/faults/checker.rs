@@ -195,7 +195,7 @@ pub(crate) async fn check(site: &Site, sent: &[Sent], injected: Injected) -> Rep
         }
         for message in mine {
             let attempt =
-                d.attempts.iter().find(|a| a.details.reference.as_deref() == message["sid"].as_str());
+                d.attempts.iter().find(|a| a.details.message_id.as_deref() == message["sid"].as_str());
             let since = attempt.map_or(0, |a| time(message).as_millisecond() - a.begun_at.as_millisecond());
             if injected.prompt && since > BEGIN_TO_SEND_MS {
                 wrong.push(format!("O3: it came {since} ms after its begin: {job:?} {d:#?}"));

@@ -112,7 +112,7 @@ impl<'a> Overtaken<'a> {
     async fn ends(self, n: usize, version: i64, outcomes: [&str; 2], texts: usize) {
         let (site, id) = (self.site, self.sent.id);
         let d = site.house.ledger.find("default", id).await.unwrap().unwrap();
-        site.house.receipt(d.attempts[n - 1].details.reference.as_ref().unwrap(), "delivered").await;
+        site.house.receipt(d.attempts[n - 1].details.message_id.as_ref().unwrap(), "delivered").await;
         site.house.until_state(id, "delivered").await;
         self.is("delivered", version, outcomes).await;
         site.house.until_events(id, &["sent 4", &format!("delivered {version}")]).await;

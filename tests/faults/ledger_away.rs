@@ -106,7 +106,7 @@ mod long {
         // Rows 6 to 10.
         slow.pass();
         let answered = site.house.until_state(d1, "sent").await;
-        let kept = answered.attempts[0].details.reference.is_some();
+        let kept = answered.attempts[0].details.message_id.is_some();
         assert!(answered.attempts.len() == 1 && kept, "its outcome was kept: {answered:#?}");
         let sid = site.house.record("accepted", Some(D1)).await[0]["sid"].as_str().unwrap().to_owned();
         site.house.receipt(&sid, "delivered").await;

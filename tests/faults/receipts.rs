@@ -56,8 +56,8 @@ fn sequences() -> impl Strategy<Value = Vec<Happens>> {
 
 /// Where it ends. What came before the days does not depend on its order; after them only `delivered` changes anything.
 fn end(sequence: &[Happens]) -> State {
-    let of = |verdict, part: &[Happens]| {
-        part.iter().any(|h| matches!(h, Happens::Receipt(said, _) if *said == verdict))
+    let of = |status, part: &[Happens]| {
+        part.iter().any(|h| matches!(h, Happens::Receipt(said, _) if *said == status))
     };
     let days = sequence.iter().position(|h| *h == Happens::Days);
     let in_time = &sequence[..days.unwrap_or(sequence.len())];
@@ -83,13 +83,13 @@ async fn play_out(p: &Play, start: f64, sequence: &[Happens]) {
     let (mut version, mut heard) = (begun.version, vec![]);
     for happens in sequence {
         match happens {
-            Happens::Receipt(verdict, reason) => {
-                let recorded = p.receipt(uid, 1, *verdict, *reason).await;
+            Happens::Receipt(status, reason) => {
+                let recorded = p.receipt(uid, 1, *status, *reason).await;
                 assert!(
-                    recorded == RecordResult::NothingNew || !heard.contains(verdict),
+                    recorded == RecordResult::NothingNew || !heard.contains(status),
                     "the same again: {recorded:?}"
                 );
-                heard.push(*verdict);
+                heard.push(*status);
             }
             Happens::Answer(Outcome::Accepted) => drop(p.finish(&begun, accepted("R1")).await),
             Happens::Answer(outcome) => drop(p.finish(&begun, (*outcome).into()).await),
@@ -174,7 +174,7 @@ async fn a_hundred_replays_change_nothing() {
     let all = [Sent::by_hand(&mut job)];
     let id = site.house.publish(&job).await;
     let sent = site.house.until_state(id, "sent").await;
-    let sid = sent.attempts[0].details.reference.clone().unwrap();
+    let sid = sent.attempts[0].details.message_id.clone().unwrap();
     let replays = (0..300).map(|n| site.house.receipt(&sid, ["sent", "undelivered", "delivered"][n % 3]));
     futures_util::stream::iter(replays).buffer_unordered(50).collect::<Vec<()>>().await;
     let metrics = format!("http://{}/metrics", site.house.serving("all").await["ops"].as_str().unwrap());

@@ -68,7 +68,7 @@ async fn verified_while_a_timer_runs(house: &House, door: Ingress<'_>, to: &str)
     act(house, door, id, "feedback", json!({"verified": true})).await;
     let d = house.until(id, "stopped and decided", |d| d.version == 4).await;
     assert_eq!(d.wake_at, Some(d.order.expires_at), "nothing is due when the fallback's time comes");
-    house.receipt(d.attempts[0].details.reference.as_deref().unwrap(), "delivered").await;
+    house.receipt(d.attempts[0].details.message_id.as_deref().unwrap(), "delivered").await;
     let d = house.until_state(id, "delivered").await;
     assert_eq!((d.version, d.attempts.len(), d.quota_uses.len()), (6, 1, 1));
     house.until_events(id, &["sent 2", "delivered 6"]).await;
@@ -149,7 +149,7 @@ async fn cancelled_after_sent(house: &House, app: &App) {
     let d = house.until(id, "decided", |d| d.version == 4).await;
     assert_eq!(d.wake_at, Some(d.order.expires_at), "no call");
     assert_eq!(house.act(app, id, "cancel", &json!({})).await.0, 200, "it stood before");
-    house.receipt(d.attempts[0].details.reference.as_deref().unwrap(), "delivered").await;
+    house.receipt(d.attempts[0].details.message_id.as_deref().unwrap(), "delivered").await;
     house.until_state(id, "delivered").await;
     let (status, problem) = house.act(app, id, "cancel", &json!({})).await;
     assert_eq!((status, problem["state"].as_str()), (409, Some("delivered")), "{problem}");

@@ -63,7 +63,7 @@ async fn accepted_without_a_receipt_and_corrected() {
     let d = house.until_state(id, "unconfirmed").await;
     assert_eq!((d.version, d.wake_at, d.holds_quota_uses), (4, None, true));
     house.until_events(id, &["sent 2", "unconfirmed 4"]).await;
-    let sid = d.attempts[0].details.reference.clone().unwrap();
+    let sid = d.attempts[0].details.message_id.clone().unwrap();
     house.receipt(&sid, "delivered").await;
     let d = house.until_state(id, "delivered").await;
     assert_eq!((d.version, d.wake_at), (6, None));

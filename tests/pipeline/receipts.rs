@@ -107,7 +107,7 @@ async fn bad_before_the_answer(house: &House) {
     let d = house.until_state(id, "delivered").await;
     house.until_events(id, &["sent 3", "sent 5", "delivered 7"]).await;
     let [text, call] = &d.attempts[..] else { panic!("a text and a call: {:?}", d.attempts) };
-    assert_eq!((text.step, text.details.reference.as_deref()), (1, Some(sid.as_str())));
+    assert_eq!((text.step, text.details.message_id.as_deref()), (1, Some(sid.as_str())));
     assert_eq!((call.step, call.outcome, call.receipt), (2, Some(Outcome::Accepted), None));
     assert_eq!((d.version, d.quota_uses.len()), (7, 2), "a slot, and a call's");
     let events = house.all_events();
@@ -131,7 +131,7 @@ pub(crate) async fn receipts_around_a_fallback(house: &House) {
         let gap = d.attempts[1].begun_at.as_millisecond() - d.attempts[0].begun_at.as_millisecond();
         assert!((2000..4500).contains(&gap), "the call comes by time: {gap} ms");
         let asked = house.record("requests", None).await;
-        let sid = d.attempts[0].details.reference.as_deref().unwrap();
+        let sid = d.attempts[0].details.message_id.as_deref().unwrap();
         let read = asked
             .iter()
             .filter(|r| r["method"] == "GET" && r["path"].as_str().is_some_and(|p| p.contains(sid)));
@@ -159,7 +159,7 @@ async fn delivered_while_the_call_is_open(house: &House) {
     let id = house.publish(&job(to, json!({"channels": ["sms", "voice"], "fallback_after_s": 2}))).await;
     let d = house.until(id, "calling", |d| d.attempts.len() == 2 && d.open_attempt().is_some()).await;
     assert_eq!((d.version, d.step), (3, 2));
-    house.receipt(d.attempts[0].details.reference.as_deref().unwrap(), "delivered").await;
+    house.receipt(d.attempts[0].details.message_id.as_deref().unwrap(), "delivered").await;
     let d = house.until_state(id, "delivered").await;
     assert_eq!((d.version, d.code.is_none()), (5, true));
     assert_eq!(d.wake_at, d.open_attempt().map(|call| call.deadline), "the call's request is still open");

@@ -91,7 +91,7 @@ async fn by_time(house: &House) {
     let d = house.until(id, "past its plan", |d| d.step == 3).await;
     assert_eq!((d.version, d.state.as_str(), d.attempts.len()), (3, "sent", 1));
     assert_eq!(d.wake_at, Some(d.order.expires_at), "the receipt is awaited");
-    house.receipt(d.attempts[0].details.reference.as_deref().unwrap(), "delivered").await;
+    house.receipt(d.attempts[0].details.message_id.as_deref().unwrap(), "delivered").await;
     house.until_state(id, "delivered").await;
     house.until_events(id, &["sent 2", "delivered 5"]).await;
     assert_eq!(house.accepted(to).await, 2);

@@ -92,7 +92,7 @@ pub fn policy(sms: &[&str]) -> Policy {
 }
 
 pub fn accepted(reference: &str) -> Judgement {
-    let details = Details { reference: Some(reference.to_owned()), ..Details::default() };
+    let details = Details { message_id: Some(reference.to_owned()), ..Details::default() };
     Judgement { outcome: Outcome::Accepted, details }
 }
 
@@ -227,10 +227,10 @@ impl Play {
     }
 
     pub async fn receipt(
-        &self, uid: Uuid, n: u16, verdict: ReceiptStatus, reason: Option<Reason>,
+        &self, uid: Uuid, n: u16, status: ReceiptStatus, reason: Option<Reason>,
     ) -> RecordResult {
         let carrier = self.read(uid).await.attempts.iter().find(|a| a.n == n).map(|a| a.carrier.clone());
-        let receipt = Receipt { verdict, reason, carrier_code: None, reference: Some(format!("R{n}")) };
+        let receipt = Receipt { status, reason, carrier_code: None, message_id: Some(format!("R{n}")) };
         let attempt_receipt = AttemptReceipt { uid, n, carrier: carrier.unwrap_or("c1".to_owned()), receipt };
         self.world.ledger.record(attempt_receipt).await.unwrap()
     }
@@ -277,11 +277,11 @@ impl Play {
         write!(line, " owed [{}]", owed.join(", ")).unwrap();
         for a in &d.attempts {
             write!(line, " | {} {}", a.n, a.outcome.map_or("open", Outcome::word)).unwrap();
-            if let Some(reference) = &a.details.reference {
+            if let Some(reference) = &a.details.message_id {
                 write!(line, " {reference}").unwrap();
             }
-            if let Some(verdict) = a.receipt {
-                write!(line, " {}", a.receipt_reason.map_or(verdict.as_str(), Reason::as_str)).unwrap();
+            if let Some(status) = a.receipt {
+                write!(line, " {}", a.receipt_reason.map_or(status.as_str(), Reason::as_str)).unwrap();
             }
         }
         line

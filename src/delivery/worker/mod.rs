@@ -352,7 +352,7 @@ fn status_query(snapshot: &Snapshot, n: u16) -> Option<(Arc<Account>, &Attempt, 
     let attempt = d.attempts.iter().find(|a| a.n == n)?;
     let account = Arc::clone(snapshot.rules.routes.account(&attempt.carrier)?);
     let ours = d.reference_of(attempt);
-    let theirs = attempt.details.reference.as_deref();
+    let theirs = attempt.details.message_id.as_deref();
     let keeps = account.carrier.keeps_references(attempt.channel);
     let request = account.carrier.status_request(attempt.channel, theirs.or(keeps.then_some(&ours))?)?;
     Some((account, attempt, request))

@@ -118,7 +118,7 @@ impl Worker {
     /// Stores the carrier's message id if the account's callbacks contain nothing else. This happens before the outcome is written,
     /// so that a receipt finds the attempt even if this process ends between the two.
     async fn store_message_id(&self, account: &Account, open: &Attempt, uid: Uuid, judgement: &Judgement) {
-        let Some(reference) = &judgement.details.reference else { return };
+        let Some(reference) = &judgement.details.message_id else { return };
         if account.callbacks == Callbacks::Message || account.carrier.keeps_references(open.channel) {
             return;
         }

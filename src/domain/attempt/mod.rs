@@ -1,4 +1,4 @@
-//! Attempts: one request to one carrier, its outcome, and the states of a dispatch.
+//! Attempts: one request to one carrier, its outcome and its receipts. The states of a dispatch follow from them.
 
 mod outcome;
 mod reason;
@@ -97,7 +97,7 @@ impl Attempt {
     /// Returns whether a receipt changes the attempt: it proves acceptance, is the first final receipt, or replaces a bad one.
     pub fn is_changed_by(&self, receipt: &Receipt) -> bool {
         let proves = !self.is_accepted();
-        match receipt.verdict {
+        match receipt.status {
             ReceiptStatus::Interim => proves,
             ReceiptStatus::Bad => proves || self.receipt.is_none(),
             ReceiptStatus::Delivered => proves || !self.is_delivered(),
@@ -111,10 +111,10 @@ impl Attempt {
             self.outcome = Some(Outcome::Accepted);
             self.closed_at.get_or_insert(now);
         }
-        if self.details.reference.is_none() {
-            self.details.reference.clone_from(&receipt.reference);
+        if self.details.message_id.is_none() {
+            self.details.message_id.clone_from(&receipt.message_id);
         }
-        let counts = match receipt.verdict {
+        let counts = match receipt.status {
             ReceiptStatus::Interim => false,
             ReceiptStatus::Bad => self.receipt.is_none(),
             ReceiptStatus::Delivered => !self.is_delivered(),
@@ -125,7 +125,7 @@ impl Attempt {
                 self.corrected_code = self.receipt_code.take();
                 self.corrected_at = self.receipt_at;
             }
-            self.receipt = Some(receipt.verdict);
+            self.receipt = Some(receipt.status);
             self.receipt_reason = receipt.reason;
             self.receipt_code.clone_from(&receipt.carrier_code);
             self.receipt_at = Some(now);

@@ -80,7 +80,8 @@ impl Outcome {
 #[serde(default)]
 pub struct Details {
     /// The carrier's message id.
-    pub reference: Option<String>,
+    #[serde(rename = "reference")]
+    pub message_id: Option<String>,
     /// The carrier's error code.
     pub carrier_code: Option<String>,
     /// Number of message parts that the carrier charges.

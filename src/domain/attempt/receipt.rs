@@ -22,7 +22,8 @@ words! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The reported status.
-    pub verdict: ReceiptStatus,
+    #[serde(rename = "verdict")]
+    pub status: ReceiptStatus,
     /// Why the message will not arrive.
     #[serde(default)]
     pub reason: Option<Reason>,
@@ -30,6 +31,6 @@ pub struct Receipt {
     #[serde(default)]
     pub carrier_code: Option<String>,
     /// The carrier's message id.
-    #[serde(default)]
-    pub reference: Option<String>,
+    #[serde(default, rename = "reference")]
+    pub message_id: Option<String>,
 }

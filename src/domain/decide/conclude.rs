@@ -52,7 +52,7 @@ pub fn give_up(dispatch: &Dispatch, reason: Reason, now: Timestamp, policy: &Pol
 fn share_facts_of_repeats(d: &mut Dispatch) {
     let ours: Vec<String> = d.attempts.iter().map(|a| d.reference_of(a)).collect();
     for (i, j) in (0..ours.len()).flat_map(|j| (0..j).map(move |i| (i, j))) {
-        let kept = |n: usize| d.attempts[n].details.reference.as_ref() == Some(&ours[n]);
+        let kept = |n: usize| d.attempts[n].details.message_id.as_ref() == Some(&ours[n]);
         if ours[i] != ours[j] || !(kept(i) || kept(j)) {
             continue;
         }

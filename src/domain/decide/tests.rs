@@ -291,12 +291,12 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => Just(Outcome::Rejected(Reason::OptedOut)),
         1 => Just(Outcome::Rejected(Reason::Request)),
     ];
-    let verdict =
+    let status =
         prop_oneof![Just(ReceiptStatus::Interim), Just(ReceiptStatus::Delivered), Just(ReceiptStatus::Bad)];
     let stop = prop_oneof![Just(Stop::Cancel), Just(Stop::Verified), Just(Stop::Superseded)];
     let one = prop_oneof![
         6 => outcome.prop_map(Happening::Answer),
-        3 => (0usize..6, verdict).prop_map(|(n, v)| Happening::Receipt(n, v)),
+        3 => (0usize..6, status).prop_map(|(n, v)| Happening::Receipt(n, v)),
         1 => stop.prop_map(Happening::Stop),
         1 => Just(Happening::NoPace),
         1 => Just(Happening::VoiceRefused),
@@ -332,9 +332,9 @@ proptest! {
             let before = d.clone();
             match happening {
                 Happening::Answer(outcome) if d.open_attempt().is_some() => close(&mut d, outcome, t(now)),
-                Happening::Receipt(i, verdict) => {
-                    let reason = (verdict == ReceiptStatus::Bad).then_some(Reason::Unreachable);
-                    let receipt = Receipt { verdict, reason, carrier_code: None, reference: None };
+                Happening::Receipt(i, status) => {
+                    let reason = (status == ReceiptStatus::Bad).then_some(Reason::Unreachable);
+                    let receipt = Receipt { status, reason, carrier_code: None, message_id: None };
                     // A carrier that accepted nothing sends no receipt.
                     let possible = |a: &&mut Attempt| a.outcome.is_none() || a.is_accepted() || a.is_unknown();
                     if let Some(a) = d.attempts.get_mut(i).filter(possible).filter(|a| a.is_changed_by(&receipt)) {

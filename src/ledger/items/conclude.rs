@@ -110,7 +110,7 @@ impl DecisionWrite {
                 _ => None,
             },
             closed_at: closing.map(|c| c.at),
-            reference: details.and_then(|d| d.reference.as_deref()),
+            reference: details.and_then(|d| d.message_id.as_deref()),
             carrier_code: details.and_then(|d| d.carrier_code.as_deref()),
             segments: details.and_then(|d| d.segments),
             price: details.and_then(|d| d.price.as_deref()),

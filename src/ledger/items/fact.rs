@@ -23,12 +23,12 @@ pub struct AttemptReceipt {
 impl AttemptReceipt {
     /// Whether the receipt holds texts of the carrier.
     pub(in crate::ledger) fn has_carrier_texts(&self) -> bool {
-        self.receipt.carrier_code.is_some() || self.receipt.reference.is_some()
+        self.receipt.carrier_code.is_some() || self.receipt.message_id.is_some()
     }
 
     /// The receipt without the carrier's texts.
     pub(in crate::ledger) fn without_carrier_texts(mut self) -> Self {
-        (self.receipt.carrier_code, self.receipt.reference) = (None, None);
+        (self.receipt.carrier_code, self.receipt.message_id) = (None, None);
         self
     }
 }

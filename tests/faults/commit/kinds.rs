@@ -164,8 +164,12 @@ async fn single(play: &Play, kind: Kind) -> Asked {
         }
         Kind::Record => {
             let reference = Some("R1".to_owned());
-            let receipt =
-                Receipt { verdict: ReceiptStatus::Delivered, reason: None, carrier_code: None, reference };
+            let receipt = Receipt {
+                status: ReceiptStatus::Delivered,
+                reason: None,
+                carrier_code: None,
+                message_id: reference,
+            };
             Act::Record(AttemptReceipt { uid, n: 1, carrier: "c1".to_owned(), receipt })
         }
         Kind::Stop => Act::Stop(StopRequest { tenant, id, stop: Stop::Cancel }),

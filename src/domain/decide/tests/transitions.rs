@@ -155,7 +155,7 @@ fn a_repeat_with_our_reference_shares_what_is_known() {
         begin(&mut d, &Begin { repeats: Some(1), ..text.clone() }, t(1.0));
         close(&mut d, Outcome::Accepted, t(1.2));
         let ours = d.reference_of(&d.attempts[1]);
-        d.attempts[1].details.reference = Some(if keeps { ours } else { "SM1".to_owned() });
+        d.attempts[1].details.message_id = Some(if keeps { ours } else { "SM1".to_owned() });
         receipt(&mut d, 2, status);
         d
     };

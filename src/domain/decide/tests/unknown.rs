@@ -75,7 +75,7 @@ fn a_carrier_that_can_be_asked_is_asked_before_the_repeat() {
     assert_eq!((b.carriers.as_slice(), b.repeats), (["b".to_owned()].as_slice(), Some(1)));
     // A receipt for the first attempt ends the repeats.
     let receipt =
-        Receipt { verdict: ReceiptStatus::Interim, reason: None, carrier_code: None, reference: None };
+        Receipt { status: ReceiptStatus::Interim, reason: None, carrier_code: None, message_id: None };
     d.attempts[0].apply_receipt(&receipt, t(2.0));
     let follows = decide(&d, t(2.0), &policy);
     assert_eq!((follows.begin, follows.transition.state), (None, State::Sent));
@@ -86,14 +86,14 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
     let mut policy = policy(&["a"], &["v"]);
     policy.candidates.get_mut(&Channel::Sms).unwrap()[0].unknown = UnknownPolicy::Idempotent;
     // The attempt that the receipt is for, and whether the carrier keeps our reference or uses ids of its own.
-    for (verdict, of, keeps, begins) in [
+    for (status, of, keeps, begins) in [
         (ReceiptStatus::Bad, 0, true, Some(2)),
         (ReceiptStatus::Bad, 1, true, Some(2)),
         (ReceiptStatus::Bad, 0, false, None),
         (ReceiptStatus::Bad, 1, false, Some(2)),
         (ReceiptStatus::Delivered, 0, true, None),
     ] {
-        let what = format!("{verdict:?} of {of}, {keeps}");
+        let what = format!("{status:?} of {of}, {keeps}");
         let mut d = after_unknown(&[Channel::Sms, Channel::Voice], &policy);
         let b = decide(&d, t(1.0), &policy).begin.unwrap();
         begin(&mut d, &b, t(1.0));
@@ -101,14 +101,14 @@ fn a_repeat_under_one_reference_shares_its_receipt() {
         let ours = d.reference_of(&d.attempts[1]);
         assert_eq!(ours, d.reference_of(&d.attempts[0]));
         let reference = |theirs: &str| Some(if keeps { ours.clone() } else { theirs.to_owned() });
-        d.attempts[1].details.reference = reference("theirs of 2");
+        d.attempts[1].details.message_id = reference("theirs of 2");
         let receipt =
-            Receipt { verdict, reason: None, carrier_code: None, reference: reference("theirs of 1") };
+            Receipt { status, reason: None, carrier_code: None, message_id: reference("theirs of 1") };
         d.attempts[of].apply_receipt(&receipt, t(3.0));
         let follows = decide(&d, t(3.0), &policy);
         assert_eq!(follows.begin.map(|b| b.step), begins, "{what}");
         let delivered = follows.transition.state == State::Delivered;
-        assert_eq!(delivered, verdict == ReceiptStatus::Delivered, "{what}");
+        assert_eq!(delivered, status == ReceiptStatus::Delivered, "{what}");
         // Without another step, the dispatch ends now if both attempts are one message. Otherwise the other attempt may still get a
         // receipt.
         d.order.plan = Plan::try_from(vec![Channel::Sms]).unwrap();

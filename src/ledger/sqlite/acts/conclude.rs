@@ -124,7 +124,7 @@ fn late(
     let fact = a.outcome == Some(Outcome::Unknown);
     a.outcome = Some(Outcome::Accepted);
     let details = closing.judgement.details.clone();
-    a.details.reference = a.details.reference.take().or(details.reference);
+    a.details.message_id = a.details.message_id.take().or(details.message_id);
     a.details.segments = a.details.segments.or(details.segments);
     a.details.price = a.details.price.take().or(details.price);
     put_attempt(db, uid, a)?;
