@@ -15,11 +15,11 @@ pub const RENEW_BELOW: std::time::Duration = std::time::Duration::from_secs(120)
 /// Maximum length of an entry, in characters. Longer ones are not read.
 const MAX_ENTRY_CHARS: usize = 64;
 
-/// Digits in clear text. `Debug` prints a mask, and the memory is wiped on drop.
+/// A secret that a person types: the digits of a code, or a recovery code. `Debug` prints a mask, and the memory is wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Digits(Zeroizing<String>);
+pub struct SecretText(Zeroizing<String>);
 
-impl Digits {
+impl SecretText {
     /// Creates six random digits. Every value is equally likely.
     pub fn random() -> Self {
         Self(random_digits(DIGITS as u32))
@@ -41,9 +41,9 @@ impl Digits {
     }
 }
 
-impl fmt::Debug for Digits {
+impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Digits(••••)")
+        f.write_str("SecretText(••••)")
     }
 }
 
@@ -63,27 +63,27 @@ fn random_digits(digits: u32) -> Zeroizing<String> {
 
 /// What a user typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
+pub enum TypedText {
     /// Six digits.
-    Code(Digits),
+    Code(SecretText),
     /// A recovery code: sixteen Crockford characters, in canonical form.
-    Recovery(Digits),
+    Recovery(SecretText),
     /// A code from support: eight digits.
-    Support(Digits),
+    Support(SecretText),
     /// Anything else. It does not count as a wrong code.
     Unreadable,
 }
 
-impl Entry {
+impl TypedText {
     /// Reads an entry. Spaces, dashes, dots and invisible characters are ignored, and digits of every script are accepted.
     pub fn read(text: &str) -> Self {
         let Some(kept) = characters_in(text) else { return Self::Unreadable };
         let all_digits = kept.bytes().all(|b| b.is_ascii_digit());
         match kept.len() {
-            DIGITS if all_digits => Self::Code(Digits(kept)),
-            8 if all_digits => Self::Support(Digits(kept)),
+            DIGITS if all_digits => Self::Code(SecretText(kept)),
+            8 if all_digits => Self::Support(SecretText(kept)),
             crate::recovery::CHARS => crate::recovery::canonical(&kept)
-                .map_or(Self::Unreadable, |code| Self::Recovery(Digits(code))),
+                .map_or(Self::Unreadable, |code| Self::Recovery(SecretText(code))),
             _ => Self::Unreadable,
         }
     }
@@ -182,8 +182,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<String> {
-        match Entry::read(text) {
-            Entry::Code(digits) => Some(digits.expose().to_owned()),
+        match TypedText::read(text) {
+            TypedText::Code(digits) => Some(digits.expose().to_owned()),
             _ => None,
         }
     }
@@ -224,22 +224,22 @@ mod tests {
         ] {
             assert_eq!(read(text), None, "{text:?}");
         }
-        assert_eq!(Entry::read("12345678"), Entry::Support(Digits::from_kept("12345678")));
+        assert_eq!(TypedText::read("12345678"), TypedText::Support(SecretText::from_kept("12345678")));
     }
 
     #[test]
     fn a_recovery_code_is_read_in_every_spelling() {
-        let canonical = Entry::Recovery(Digits::from_kept("0123456789ABCDEF"));
+        let canonical = TypedText::Recovery(SecretText::from_kept("0123456789ABCDEF"));
         for text in ["0123-4567-89AB-CDEF", "o123 4567 89ab cdef", "OI23456789abcdef", "0l23.4567.89AB.CDEF"]
         {
-            assert_eq!(Entry::read(text), canonical, "{text:?}");
+            assert_eq!(TypedText::read(text), canonical, "{text:?}");
         }
-        assert_eq!(Entry::read("0123-4567-89AB-CDEU"), Entry::Unreadable);
+        assert_eq!(TypedText::read("0123-4567-89AB-CDEU"), TypedText::Unreadable);
     }
 
     #[test]
     fn printing_digits_prints_a_mask() {
-        assert_eq!(format!("{:?}", Digits::from_kept("481516")), "Digits(••••)");
+        assert_eq!(format!("{:?}", SecretText::from_kept("481516")), "SecretText(••••)");
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
         const DRAWS: usize = 30_000;
         let mut counts = [[0u32; 10]; DIGITS];
         for _ in 0..DRAWS {
-            for (place, b) in Digits::random().expose().bytes().enumerate() {
+            for (place, b) in SecretText::random().expose().bytes().enumerate() {
                 counts[place][usize::from(b - b'0')] += 1;
             }
         }
@@ -262,7 +262,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_without_a_panic_and_six_digits_only_from_six_digits(text in "\\PC{0,80}") {
-            if let Entry::Code(digits) = Entry::read(&text) {
+            if let TypedText::Code(digits) = TypedText::read(&text) {
                 prop_assert!(digits.expose().len() == DIGITS && digits.expose().bytes().all(|b| b.is_ascii_digit()));
             }
         }

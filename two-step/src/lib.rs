@@ -30,8 +30,8 @@ pub mod signature;
 pub mod totp;
 
 // Connections to the outside.
-pub mod carrier;
 pub mod mail;
+pub mod otpost_client;
 pub mod push;
 pub mod store;
 
@@ -43,7 +43,6 @@ pub mod sweep;
 
 // Interfaces for people and programs.
 pub mod api;
-pub mod app;
 mod body;
 pub mod cli;
 mod client;
@@ -53,3 +52,4 @@ mod demo;
 pub mod metrics;
 pub mod ops;
 pub mod pages;
+pub mod process;

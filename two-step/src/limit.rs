@@ -1,4 +1,4 @@
-//! Rate limits: at most a number of events within a time window. The count is exact.
+//! Rate limits: at most a number of events within a time window. No event is ever allowed too early.
 
 use std::fmt;
 use std::str::FromStr;
@@ -65,9 +65,9 @@ impl fmt::Display for Rule {
 }
 
 /// Number of events that a counter stores one by one. Above it, events that are close together are stored as one entry.
-const EXACT: u32 = 512;
+const MAX_SINGLE_TIMES: u32 = 512;
 
-/// The event times of a counter, oldest first. The limit is exact. If a rule counts more than 512, times are rounded up to
+/// The event times of a counter, oldest first. If a rule counts more than 512, times are rounded up to
 /// 1/512 of the shortest window. Rounding can delay the next event by that much, and never allows one early.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -122,8 +122,8 @@ impl Times {
     pub fn count(&mut self, rules: &[Rule], now: Timestamp) {
         let most = rules.iter().map(|r| r.count).max().unwrap_or(1);
         let shortest = rules.iter().map(|r| r.window.as_millis()).min().unwrap_or(1);
-        let step = if most > EXACT {
-            i64::try_from(shortest / u128::from(EXACT)).unwrap_or(i64::MAX).max(1)
+        let step = if most > MAX_SINGLE_TIMES {
+            i64::try_from(shortest / u128::from(MAX_SINGLE_TIMES)).unwrap_or(i64::MAX).max(1)
         } else {
             1
         };

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::carrier::Carrier;
 use crate::flow::{Core, FlowError};
+use crate::otpost_client::OtpostClient;
 use crate::store::{Dispatch, Value};
 
 /// Time without any event after which all open dispatches are read back.
@@ -21,9 +21,9 @@ const PAGE_SIZE: i64 = 200;
 const MAX_READ_BACK_AGE: Duration = Duration::from_secs(3600);
 
 /// Runs until `stop` is cancelled.
-pub async fn run(core: Arc<Core>, carrier: Arc<dyn Carrier>, stop: CancellationToken) {
+pub async fn run(core: Arc<Core>, otpost: Arc<dyn OtpostClient>, stop: CancellationToken) {
     let (sender, mut events) = mpsc::channel(64);
-    let receiving = carrier.receive_events(sender, stop.clone());
+    let receiving = otpost.receive_events(sender, stop.clone());
     let storing = async {
         let mut quiet_since = tokio::time::Instant::now();
         let mut reading = JoinSet::new();
@@ -45,12 +45,12 @@ pub async fn run(core: Arc<Core>, carrier: Arc<dyn Carrier>, stop: CancellationT
                     if let Err(e) = place_due_calls(&core).await {
                         tracing::warn!(reason = %e, "cannot query due calls");
                     }
-                    let missed = carrier.may_have_missed() || quiet_since.elapsed() >= READ_BACK_AFTER_SILENCE;
+                    let missed = otpost.may_have_missed() || quiet_since.elapsed() >= READ_BACK_AFTER_SILENCE;
                     if missed && reading.is_empty() {
                         quiet_since = tokio::time::Instant::now();
                         // In a task of its own: otpost may answer slowly, and events must not wait for it.
-                        let (core, carrier) = (Arc::clone(&core), Arc::clone(&carrier));
-                        reading.spawn(async move { read_back(&core, &*carrier).await });
+                        let (core, otpost) = (Arc::clone(&core), Arc::clone(&otpost));
+                        reading.spawn(async move { read_back(&core, &*otpost).await });
                     }
                 }
                 Some(read) = reading.join_next() => {
@@ -81,7 +81,7 @@ async fn place_due_calls(core: &Core) -> Result<(), FlowError> {
 }
 
 /// Queries otpost for the status of each dispatch that is not final, newest first.
-async fn read_back(core: &Core, carrier: &dyn Carrier) -> Result<(), FlowError> {
+async fn read_back(core: &Core, otpost: &dyn OtpostClient) -> Result<(), FlowError> {
     let mut tx = core.store.begin().await?;
     let now = tx.now().await?;
     drop(tx);
@@ -97,7 +97,7 @@ async fn read_back(core: &Core, carrier: &dyn Carrier) -> Result<(), FlowError> 
         let Some(last) = open.last() else { return Ok(()) };
         next = (last.issued_at.as_millisecond(), last.id);
         for dispatch in open {
-            match carrier.read_back(dispatch.id).await {
+            match otpost.read_back(dispatch.id).await {
                 Ok(Some(event)) => {
                     if let Err(e) = core.receive_event(&event).await {
                         tracing::error!(dispatch = %dispatch.id, reason = %e, "cannot store an otpost event");

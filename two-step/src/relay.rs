@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::concurrency::ConcurrencyLimit;
-use crate::carrier::{Carrier, Published};
 use crate::clock::after;
 use crate::flow::{Core, DispatchEvent, FlowError};
 use crate::mail::{MailError, Mailer};
 use crate::metrics;
+use crate::otpost_client::{OtpostClient, Published};
 use crate::push::{Endpoint, Pushed, Vapid};
 use crate::seal::Sealed;
 use crate::store::{OutboxKind, OutboxRow, Value};
@@ -46,7 +46,7 @@ pub struct Relay {
     /// The flows and the store.
     pub core: Arc<Core>,
     /// The connection to otpost.
-    pub carrier: Arc<dyn Carrier>,
+    pub otpost: Arc<dyn OtpostClient>,
     /// The mail client; `None` if no mail server is configured.
     pub mailer: Option<Mailer>,
     /// The HTTP client for webhooks and push services.
@@ -209,7 +209,7 @@ impl Relay {
                 })
             }
             OutboxKind::Push => self.push(body).await,
-            kind => match self.carrier.publish(kind, body).await {
+            kind => match self.otpost.publish(kind, body).await {
                 Ok(published) => self.apply_result(row, published).await,
                 Err(unavailable) => Ok(Outcome::Retry { reason: unavailable.0 }),
             },

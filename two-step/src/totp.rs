@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use totp_rs::{Algorithm, Builder, Totp};
 use zeroize::Zeroizing;
 
-use crate::code::Digits;
+use crate::code::SecretText;
 
 /// Bytes of a key: 160 bits (RFC 4226, section 4).
 pub const KEY_BYTES: usize = 20;
@@ -72,7 +72,7 @@ pub fn uri(key: &[u8], issuer: &str, account_name: &str) -> Zeroizing<String> {
 }
 
 /// Checks a code against the steps within `tolerance` of now. `last` is the last used step.
-pub fn check(key: &[u8], code: &Digits, last: Option<i64>, tolerance: u32, now: Timestamp) -> Checked {
+pub fn check(key: &[u8], code: &SecretText, last: Option<i64>, tolerance: u32, now: Timestamp) -> Checked {
     let step_now = now.as_second().div_euclid(STEP_S);
     let tolerance = i64::from(tolerance.min(2));
     let fits = |step: i64| step >= 0 && same(&at_step(key, step), code.expose());
@@ -130,7 +130,7 @@ mod tests {
             (2_000_000_000, "69279037"),
             (20_000_000_000, "65353130"),
         ] {
-            let code = Digits::from_kept(&eight[2..]);
+            let code = SecretText::from_kept(&eight[2..]);
             assert_eq!(check(key, &code, None, 0, at(time)), Checked::Right { step: time / 30 }, "{time}");
         }
     }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_step_is_used_once_and_its_neighbours_count() {
         let key = b"12345678901234567890";
-        let code = Digits::from_kept(&at_step(key, 100));
+        let code = SecretText::from_kept(&at_step(key, 100));
         for step in [99, 100, 101] {
             assert_eq!(check(key, &code, None, 1, at(step * 30)), Checked::Right { step: 100 });
         }
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_off_is_named_up_to_five_minutes() {
         let key = b"12345678901234567890";
-        let code = Digits::from_kept(&at_step(key, 100));
+        let code = SecretText::from_kept(&at_step(key, 100));
         assert_eq!(check(key, &code, None, 1, at(108 * 30)), Checked::ClockOff { behind_s: 240 });
         assert_eq!(check(key, &code, None, 1, at(92 * 30)), Checked::ClockOff { behind_s: -240 });
         assert_eq!(check(key, &code, None, 1, at(120 * 30)), Checked::Wrong);

@@ -190,7 +190,7 @@ async fn migrate(file: &ConfigFile) -> Result<(), Failure> {
 fn check(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
     config.keys()?;
-    crate::carrier::open(&config)?;
+    crate::otpost_client::open(&config)?;
     crate::mail::Mailer::open(&config.smtp)?;
     if config.products.is_empty() {
         return Err(Failure::Usage("no product is configured: add a section [products.NAME]".to_owned()));

@@ -8,8 +8,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{ConfigFile, Failure};
-use crate::app::{self, Listeners};
 use crate::config::{LogConfig, LogFormat};
+use crate::process::{self, Listeners};
 
 /// Log targets of libraries that would log secrets: numbers, codes, statements.
 const SILENCED_TARGETS: [&str; 6] =
@@ -32,7 +32,7 @@ impl Serve {
         let keys = config.keys()?;
         let listeners = Listeners::bind(&config).await?;
         let url = config.public_url.as_str().to_owned();
-        let app = app::start(config, keys, listeners, self.migrate, None).await?;
+        let app = process::start(config, keys, listeners, self.migrate, None).await?;
         tracing::info!(pages = %app.pages, api = %app.api, ops = %app.ops, public_url = url, "two-step started");
         tokio::select! {
             () = shutdown_signal() => {}
@@ -46,7 +46,7 @@ impl Serve {
 
 impl Serve {
     /// Reloads the configuration on SIGHUP. An invalid one changes nothing.
-    async fn reload_on_sighup(&self, app: &app::App) {
+    async fn reload_on_sighup(&self, app: &process::App) {
         use tokio::signal::unix::{SignalKind, signal};
         let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
         while hangup.recv().await.is_some() {

@@ -24,9 +24,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::api::{NewKey, Scope};
-use crate::app::{self, App, Listeners};
 use crate::cli::{Failure, shutdown_signal, start_logs};
 use crate::config::{Config, LogConfig, OtpostMode};
+use crate::process::{self, App, Listeners};
 use crate::seal::Keys;
 use embedded::Otpost;
 use mailbox::Mailbox;
@@ -196,7 +196,7 @@ impl Running {
         config.check()?;
         let keys = Keys::ephemeral();
         let products: Vec<String> = config.products.keys().cloned().collect();
-        let app = app::start(config, keys.clone(), listeners, true, Some(stage_url.clone())).await?;
+        let app = process::start(config, keys.clone(), listeners, true, Some(stage_url.clone())).await?;
         let mut tx = app.core.store.begin().await?;
         let mut product_keys = BTreeMap::new();
         for product in products {

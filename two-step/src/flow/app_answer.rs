@@ -17,7 +17,7 @@ use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, read_digits};
 use crate::challenge::{Challenge, ChallengeState, EntryRefused, Proof, TICKET_LIFE};
 use crate::clock::after;
-use crate::code::Digits;
+use crate::code::SecretText;
 use crate::limit::Rule;
 use crate::method::DENIED;
 use crate::store::{Tx, Value};
@@ -88,7 +88,7 @@ impl Core {
         self.count_entry(&mut tx, &challenge, locked.now).await?;
         if !fits {
             let left =
-                self.count_wrong_entry(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
+                self.apply_wrong_entry(&mut tx, &mut locked, &mut challenge, &[request.method]).await?;
             tx.update(&locked.account).await?;
             tx.update(&challenge).await?;
             tx.commit().await?;
@@ -207,7 +207,7 @@ impl Core {
     /// Returns the code of a request, for a user who prefers to type it on the page.
     pub async fn app_code(
         &self, call: &AppCall, request: Uuid,
-    ) -> Result<Result<(Digits, Timestamp), Answered>, FlowError> {
+    ) -> Result<Result<(SecretText, Timestamp), Answered>, FlowError> {
         let Some((mut tx, locked, challenge, mut request)) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
         };

@@ -15,7 +15,7 @@ use super::{Core, FlowError, lock_challenge};
 use crate::app_key::{AppKey, MAX_APPS, SET_UP_LIFE, SET_UP_TRIES, SetUpCode};
 use crate::challenge::Challenge;
 use crate::clock::after;
-use crate::code::Digits;
+use crate::code::SecretText;
 use crate::config::Config;
 use crate::flow::settings::MAX_LABEL_CHARS;
 use crate::method::{Kind, Method, MethodState};
@@ -61,7 +61,7 @@ pub struct Registered {
     /// The user's name at the product, if the product sent one.
     pub display_name: Option<String>,
     /// The six digits for the settings page.
-    pub digits: Digits,
+    pub digits: SecretText,
     /// When they expire.
     pub until: Timestamp,
 }

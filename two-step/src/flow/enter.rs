@@ -11,7 +11,7 @@ use super::{Core, FlowError, Locked, Visit, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, ChallengeState, EntryRefused, Proof, Purpose};
 use crate::clock::seconds_until;
-use crate::code::{Code, Entry as Typed};
+use crate::code::{Code, TypedText};
 use crate::device::Device;
 use crate::method::{Kind, WRONG_CODES};
 use crate::seal::same;
@@ -151,9 +151,9 @@ impl Core {
     async fn check_entry(
         &self, challenge: Uuid, who: &Requester, entry: &Entry,
     ) -> Result<(Entered, Option<Account>), FlowError> {
-        let typed = Typed::read(&entry.text);
+        let typed = TypedText::read(&entry.text);
         let slow = match &typed {
-            Typed::Recovery(code) => self.slow_hashes(challenge, who, code).await?,
+            TypedText::Recovery(code) => self.slow_hashes(challenge, who, code).await?,
             _ => None,
         };
         let mut tx = self.store.begin().await?;
@@ -174,16 +174,16 @@ impl Core {
             }
             Ok(()) => {}
         }
-        let is_for_nothing = match &typed {
-            Typed::Unreadable => true,
+        let is_not_a_code = match &typed {
+            TypedText::Unreadable => true,
             // Eight digits count as a code only while a code from support is live.
-            Typed::Support(_) => !self.awaits_support_code(&mut tx, &locked).await?,
-            Typed::Code(_) | Typed::Recovery(_) => false,
+            TypedText::Support(_) => !self.awaits_support_code(&mut tx, &locked).await?,
+            TypedText::Code(_) | TypedText::Recovery(_) => false,
         };
-        if is_for_nothing {
+        if is_not_a_code {
             return Ok((Entered::Unreadable, Some(locked.account)));
         }
-        // Slow hashes were counted before they were computed.
+        // An entry with a slow hash was counted before the hash was computed.
         if slow.is_none() {
             self.count_entry(&mut tx, &challenge, locked.now).await?;
         }
@@ -195,15 +195,17 @@ impl Core {
             .select::<Code>("where challenge = $1 order by created_at", &[Value::Uuid(challenge.id)])
             .await?;
         let (found, clock_behind_s) = match &typed {
-            Typed::Code(digits) => self.find_code(&mut tx, &locked, &challenge, &codes, digits).await?,
+            TypedText::Code(digits) => self.find_code(&mut tx, &locked, &challenge, &codes, digits).await?,
             // An enrolment accepts codes of its own method only.
-            Typed::Recovery(_) | Typed::Support(_) if challenge.purpose == Purpose::Enrol => (None, None),
-            Typed::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_ref()).await?, None),
-            Typed::Support(digits) => {
+            TypedText::Recovery(_) | TypedText::Support(_) if challenge.purpose == Purpose::Enrol => {
+                (None, None)
+            }
+            TypedText::Recovery(_) => (self.find_recovery(&mut tx, &locked, slow.as_ref()).await?, None),
+            TypedText::Support(digits) => {
                 let method = self.use_support_code(&mut tx, &locked, digits).await?;
                 (method.map(|method| Match::of(method, Proof::Recovery)), None)
             }
-            Typed::Unreadable => (None, None),
+            TypedText::Unreadable => (None, None),
         };
         let shared = match &found {
             Some(found) => self.is_shared(&mut tx, &locked, &challenge, found.method).await?,
@@ -216,14 +218,14 @@ impl Core {
             None => {
                 let compared = self.compared_with(&locked, &challenge, &codes, &typed);
                 let expired = has_expired(&locked, &challenge, &codes);
-                let wrong = self.count_wrong_entry(&mut tx, &mut locked, &mut challenge, &compared).await?;
+                let wrong = self.apply_wrong_entry(&mut tx, &mut locked, &mut challenge, &compared).await?;
                 match wrong {
                     Some(left) => Entered::Wrong { left, clock_behind_s, expired },
                     None => ended(&challenge, &locked.account, locked.now),
                 }
             }
             Some(found) => {
-                if let Typed::Code(digits) = &typed {
+                if let TypedText::Code(digits) = &typed {
                     challenge.answer_hash = Some(self.code_hash(challenge.id, digits.expose()));
                 }
                 self.accept_entry(&mut tx, &mut locked, &mut challenge, &found, entry, who, &codes, slow)
@@ -265,9 +267,9 @@ impl Core {
 
     /// Repeats the first answer for the same right code, until a minute after its ticket was redeemed.
     async fn entered_again(
-        &self, tx: &mut Tx, challenge: &Challenge, who: &Requester, typed: &Typed, now: Timestamp,
+        &self, tx: &mut Tx, challenge: &Challenge, who: &Requester, typed: &TypedText, now: Timestamp,
     ) -> Result<Option<Entered>, FlowError> {
-        let (Typed::Code(digits), Some(right)) = (typed, &challenge.answer_hash) else { return Ok(None) };
+        let (TypedText::Code(digits), Some(right)) = (typed, &challenge.answer_hash) else { return Ok(None) };
         let location = match who {
             Requester::Browser(_) if challenge.is_answered(now) && challenge.ticket_hash.is_some() => {
                 self.location(challenge)
@@ -288,7 +290,7 @@ impl Core {
     }
 
     /// Counts a wrong entry. Returns the entries left, or `None` if the challenge is locked.
-    pub(super) async fn count_wrong_entry(
+    pub(super) async fn apply_wrong_entry(
         &self, tx: &mut Tx, locked: &mut Locked, challenge: &mut Challenge, compared: &[Uuid],
     ) -> Result<Option<u32>, FlowError> {
         let now = locked.now;
@@ -299,7 +301,7 @@ impl Core {
         }
         let shown = challenge.method.and_then(|id| locked.method(id));
         let is = |id: &Uuid, kind: Kind| locked.method(*id).is_some_and(|m| m.kind == kind);
-        // Digits of a page that were typed into an app were not sent in a text.
+        // The digits of a page that were typed into an app were not sent in a text.
         let in_app = !compared.is_empty() && compared.iter().all(|id| is(id, Kind::App));
         if !in_app && shown.is_none_or(|m| m.kind != Kind::Totp) {
             self.report_wrong_code(tx, challenge, now).await?;

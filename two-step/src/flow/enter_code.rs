@@ -7,7 +7,7 @@ use super::send::may_prove;
 use super::{Core, FlowError, Locked};
 use crate::app_request::AppRequest;
 use crate::challenge::{Challenge, Proof, Purpose};
-use crate::code::{Code, Digits, Entry as Typed};
+use crate::code::{Code, SecretText, TypedText};
 use crate::method::{Channel, Kind, Method};
 use crate::seal::{Sealed, same};
 use crate::store::{Dispatch, Tx, Value};
@@ -16,7 +16,7 @@ use crate::totp::{self, Checked};
 impl Core {
     /// Returns the matching live code, or the matching authenticator if the page shows one.
     pub(super) async fn find_code(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &Digits,
+        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &SecretText,
     ) -> Result<(Option<Match>, Option<i64>), FlowError> {
         let email = self.config().email.second_step;
         let usable = |id: Uuid| locked.method(id).filter(|m| may_prove(m, challenge, email));
@@ -62,16 +62,16 @@ impl Core {
 
     /// Returns the methods that an entry is compared with.
     pub(super) fn compared_with(
-        &self, locked: &Locked, challenge: &Challenge, codes: &[Code], typed: &Typed,
+        &self, locked: &Locked, challenge: &Challenge, codes: &[Code], typed: &TypedText,
     ) -> Vec<Uuid> {
         let email = self.config().email.second_step;
         let methods = locked.methods.iter().filter(|m| may_prove(m, challenge, email));
         let shows_totp = methods.clone().any(|m| challenge.method == Some(m.id) && m.kind == Kind::Totp);
         let is_compared = |method: &&Method| match (typed, method.kind) {
-            (Typed::Code(_), Kind::Totp) => shows_totp,
-            (Typed::Code(_), _) => codes.iter().any(|c| c.method == method.id && c.is_live(locked.now)),
-            (Typed::Recovery(_), kind) => kind == Kind::Recovery,
-            (Typed::Support(_) | Typed::Unreadable, _) => false,
+            (TypedText::Code(_), Kind::Totp) => shows_totp,
+            (TypedText::Code(_), _) => codes.iter().any(|c| c.method == method.id && c.is_live(locked.now)),
+            (TypedText::Recovery(_), kind) => kind == Kind::Recovery,
+            (TypedText::Support(_) | TypedText::Unreadable, _) => false,
         };
         methods.filter(is_compared).map(|m| m.id).collect()
     }

@@ -7,7 +7,7 @@ use super::enter::{Match, Requester};
 use super::{Core, FlowError, Locked};
 use crate::account::Account;
 use crate::challenge::{Challenge, Proof};
-use crate::code::Digits;
+use crate::code::SecretText;
 use crate::method::Kind;
 use crate::recovery::{self, RecoveryCode};
 use crate::seal::{Hashed, same};
@@ -25,7 +25,7 @@ impl Core {
     /// Hashes a recovery code with the account's salt, and counts the entry for the client's address. Returns `None` if the
     /// challenge is not the caller's, has ended or is paused, so that no work is wasted.
     pub(super) async fn slow_hashes(
-        &self, challenge: Uuid, who: &Requester, code: &Digits,
+        &self, challenge: Uuid, who: &Requester, code: &SecretText,
     ) -> Result<Option<SlowHashes>, FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(challenge) = tx.get::<Challenge>(challenge).await? else { return Ok(None) };

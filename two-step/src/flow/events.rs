@@ -8,6 +8,7 @@ use super::{Core, FlowError, Locked};
 use crate::account::Account;
 use crate::clock::after;
 use crate::method::{Channel, Kind, Method, WRONG_CODES};
+use crate::otpost_client::NOTICE_TEMPLATE;
 use crate::seal::{Hashed, Sealed, random_token};
 use crate::store::{Dispatch, Event, NoticeToken, OutboxKind, OutboxRow, Tx, id_time, new_id, new_id_at};
 
@@ -130,7 +131,7 @@ impl Core {
             let until = after(now, NOTICE_LIFE);
             let body = json!({
                 "id": dispatch.id, "to": *target, "expires_at": until, "channels": [dispatch.first_channel.to_string()],
-                "fallback_after_s": 0, "template": "two_step_notice", "locale": account.locale,
+                "fallback_after_s": 0, "template": NOTICE_TEMPLATE, "locale": account.locale,
                 "params": {"about": about, "origin": self.config().public_url.host(), "token": token},
             });
             tx.insert(&dispatch).await?;

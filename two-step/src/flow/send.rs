@@ -11,9 +11,10 @@ use super::{ChallengeSnapshot, Core, FlowError, Locked, Requester, lock_challeng
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::clock::{after, between, seconds_until};
-use crate::code::{Code, Digits, MAX_LIVE, RENEW_BELOW};
+use crate::code::{Code, MAX_LIVE, RENEW_BELOW, SecretText};
 use crate::limit::Limits;
 use crate::method::{Channel, Kind, Method, MethodState};
+use crate::otpost_client::CODE_TEMPLATE;
 use crate::seal::{Hashed, Sealed};
 use crate::store::{Dispatch, OutboxKind, Tx, Value, new_id};
 
@@ -141,21 +142,21 @@ impl Core {
     /// Returns the code to send: the newest live one of this method, or a new one if little of its life is left.
     pub(super) async fn live_code(
         &self, tx: &mut Tx, challenge: &Challenge, method: &Method, now: Timestamp,
-    ) -> Result<(Code, Digits), FlowError> {
+    ) -> Result<(Code, SecretText), FlowError> {
         let codes = tx
             .select::<Code>("where challenge = $1 order by created_at, id", &[Value::Uuid(challenge.id)])
             .await?;
         let live: Vec<&Code> = codes.iter().filter(|c| c.is_live(now)).collect();
         let newest = live.iter().rev().find(|c| c.method == method.id);
         if let Some(code) = newest.filter(|c| between(now, c.expires_at) >= RENEW_BELOW) {
-            let digits = Digits::from_kept(&self.keys.open_text(Sealed::Code, code.id, &code.sealed)?);
+            let digits = SecretText::from_kept(&self.keys.open_text(Sealed::Code, code.id, &code.sealed)?);
             return Ok(((*code).clone(), digits));
         }
         let surplus = (live.len() + 1).saturating_sub(MAX_LIVE);
         for code in live.iter().take(surplus) {
             tx.delete::<Code>(code.id).await?;
         }
-        let digits = Digits::random();
+        let digits = SecretText::random();
         let id = new_id();
         // One group per challenge and method, even after its codes expired and were deleted.
         let earlier = "where challenge = $1 and method = $2 order by issued_at desc, id desc limit 1";
@@ -186,7 +187,7 @@ impl Core {
     #[expect(clippy::too_many_arguments, reason = "all of it stands in the job")]
     async fn dispatch(
         &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, code: &Code,
-        digits: &Digits, channel: Channel,
+        digits: &SecretText, channel: Channel,
     ) -> Result<(), FlowError> {
         let now = locked.now;
         if seconds_until(now, code.expires_at) <= MIN_CODE_LIFE_S {
@@ -206,7 +207,7 @@ impl Core {
         let target = self.target(method)?;
         let body = json!({
             "id": dispatch.id, "to": *target, "code": digits.expose(), "expires_at": code.expires_at, "channels": channels,
-            "fallback_after_s": FALLBACK_BY_FAILURE_ONLY, "template": "two_step", "locale": challenge.locale,
+            "fallback_after_s": FALLBACK_BY_FAILURE_ONLY, "template": CODE_TEMPLATE, "locale": challenge.locale,
             "params": {"origin": self.config().public_url.host()}, "supersedes": code.group_id, "issued_at": now,
             "tags": {"challenge": challenge.id},
         });

@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::author::Author;
-use super::switch::kinds_without;
+use super::on_off::kinds_without;
 use super::users::{ERASED_EVENT_KIND, find};
 use super::{Core, FlowError};
 use crate::challenge::{Challenge, ChallengeState};

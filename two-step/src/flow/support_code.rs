@@ -10,8 +10,9 @@ use super::events::Order;
 use super::support::SupportRefused;
 use super::{Core, FlowError, Locked};
 use crate::clock::{after, before, between};
-use crate::code::Digits;
+use crate::code::SecretText;
 use crate::method::{Channel, Kind, Method};
+use crate::otpost_client::CODE_TEMPLATE;
 use crate::seal::{Hashed, same};
 use crate::store::{Dispatch, OutboxKind, SupportAction, SupportCase, SupportState, Tx, Value};
 
@@ -48,7 +49,7 @@ impl Core {
                     .await?;
             }
         }
-        let digits = Digits::random_for_support();
+        let digits = SecretText::random_for_support();
         let until = after(now, if method.kind == Kind::Email { MAIL_LIFE } else { PHONE_LIFE });
         case.method = Some(method.id);
         case.code_hash = Some(self.support_hash(case.id, &digits));
@@ -72,14 +73,14 @@ impl Core {
     }
 
     async fn dispatch_support_code(
-        &self, tx: &mut Tx, locked: &Locked, method: &Method, case: Uuid, digits: &Digits,
+        &self, tx: &mut Tx, locked: &Locked, method: &Method, case: Uuid, digits: &SecretText,
         until: jiff::Timestamp,
     ) -> Result<(), FlowError> {
         let now = locked.now;
         let dispatch = Dispatch::new(method.id, case, channel_of(method), now);
         let body = json!({
             "id": dispatch.id, "to": *self.target(method)?, "code": digits.expose(), "expires_at": until,
-            "channels": [dispatch.first_channel.to_string()], "fallback_after_s": 0, "template": "two_step",
+            "channels": [dispatch.first_channel.to_string()], "fallback_after_s": 0, "template": CODE_TEMPLATE,
             "locale": locked.account.locale, "params": {"origin": self.config().public_url.host()},
             "supersedes": case, "issued_at": now,
         });
@@ -118,7 +119,7 @@ impl Core {
 
     /// Returns the method that a code was sent to, and completes its case.
     pub(super) async fn use_support_code(
-        &self, tx: &mut Tx, locked: &Locked, digits: &Digits,
+        &self, tx: &mut Tx, locked: &Locked, digits: &SecretText,
     ) -> Result<Option<Uuid>, FlowError> {
         let now = locked.now;
         for mut case in self.code_cases(tx, locked.account.id).await? {
@@ -149,7 +150,7 @@ impl Core {
         Ok(tx.select_locked::<SupportCase>(waiting, &[Value::Uuid(account), action]).await?)
     }
 
-    fn support_hash(&self, case: Uuid, digits: &Digits) -> String {
+    fn support_hash(&self, case: Uuid, digits: &SecretText) -> String {
         self.keys.hash(Hashed::Support, &[case.as_bytes(), digits.expose().as_bytes()])
     }
 }

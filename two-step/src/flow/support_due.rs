@@ -3,8 +3,8 @@
 use serde_json::json;
 use uuid::Uuid;
 
+use super::on_off::kinds_without;
 use super::support::{SupportRefused, actor};
-use super::switch::kinds_without;
 use super::{Core, FlowError, Locked, lock_account};
 use crate::account::AccountState;
 use crate::challenge::ChallengeState;

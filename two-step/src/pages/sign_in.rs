@@ -18,7 +18,7 @@ use super::visitor::Visitor;
 use super::{Pages, view_values};
 use crate::challenge::{ChallengeState, Purpose};
 use crate::clock::seconds_until;
-use crate::code::Entry as Typed;
+use crate::code::TypedText as Typed;
 use crate::flow::{ChallengeSnapshot, Claimed, Entered, Entry, FlowError, Requester};
 use crate::method::{Channel, Kind, signs_in_without};
 

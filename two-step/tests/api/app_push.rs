@@ -90,7 +90,7 @@ fn pyjwt(token: &str, key: &str, audience: &str) -> Json {
 fn relay(world: &World) -> Relay {
     Relay {
         core: Arc::clone(&world.core),
-        carrier: two_step::carrier::open(&world.core.config()).unwrap(),
+        otpost: two_step::otpost_client::open(&world.core.config()).unwrap(),
         mailer: None,
         client: reqwest::Client::builder().no_proxy().build().unwrap(),
         vapid: Vapid::of(&world.core.keys),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use two_step::code::Digits;
+use two_step::code::SecretText;
 use two_step::totp::{Checked, STEP_S, at_step, base32, check, random_key, uri};
 
 use crate::python;
@@ -48,7 +48,7 @@ fn pyotp_reads_the_uri_and_both_make_the_same_codes() {
         assert!(app["taken_a_step_later"].as_u64().unwrap() < 2, "and not a step later");
         for (time, code) in times().iter().zip(app["codes"].as_array().unwrap()) {
             let now = Timestamp::from_second(*time).unwrap();
-            let code = Digits::from_kept(code.as_str().unwrap());
+            let code = SecretText::from_kept(code.as_str().unwrap());
             let step = time / STEP_S;
             assert_eq!(check(&**key, &code, None, 0, now), Checked::Right { step }, "{time}");
         }

@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::carrier::{self, Carrier};
 use crate::config::Config;
 use crate::flow::Core;
 use crate::mail::Mailer;
+use crate::otpost_client::{self, OtpostClient};
 use crate::pages::Pages;
 use crate::push::Vapid;
 use crate::relay::{ConcurrencyLimit, Relay};
@@ -72,7 +72,7 @@ async fn bind(section: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
 pub async fn start(
     config: Config, keys: Keys, listeners: Listeners, migrate: bool, framed_by: Option<String>,
 ) -> anyhow::Result<App> {
-    let carrier = carrier::open(&config)?;
+    let otpost = otpost_client::open(&config)?;
     let mailer = Mailer::open(&config.smtp)?;
     for warning in config.warnings() {
         tracing::warn!("{warning}");
@@ -94,17 +94,17 @@ pub async fn start(
     serve(&tasks, &stop, listeners.ops, ops::router(Arc::clone(&core)));
     // No redirects: a redirecting webhook would send its body to another server.
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-    spawn_workers(&tasks, &stop, &core, carrier, mailer, client);
+    spawn_workers(&tasks, &stop, &core, otpost, mailer, client);
     Ok(App { pages: addresses.0, api: addresses.1, ops: addresses.2, core, tasks, stop })
 }
 
 fn spawn_workers(
-    tasks: &TaskTracker, stop: &CancellationToken, core: &Arc<Core>, carrier: Arc<dyn Carrier>,
+    tasks: &TaskTracker, stop: &CancellationToken, core: &Arc<Core>, otpost: Arc<dyn OtpostClient>,
     mailer: Option<Mailer>, client: reqwest::Client,
 ) {
     let relay = Relay {
         core: Arc::clone(core),
-        carrier: Arc::clone(&carrier),
+        otpost: Arc::clone(&otpost),
         mailer,
         client,
         vapid: Vapid::of(&core.keys),
@@ -114,7 +114,7 @@ fn spawn_workers(
     let (watching, watch_stop) = (Arc::clone(core), stop.clone());
     tasks.spawn(async move { watching.watch_apps(watch_stop).await });
     tasks.spawn(async move { relay.run(relay_stop).await });
-    tasks.spawn(otpost_events::run(Arc::clone(core), carrier, events_stop));
+    tasks.spawn(otpost_events::run(Arc::clone(core), otpost, events_stop));
     let core = Arc::clone(core);
     tasks.spawn(async move {
         loop {

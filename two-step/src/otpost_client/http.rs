@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Carrier, CarrierUnavailable, Event, Published, TenantKey, job, wire};
+use super::{Event, OtpostClient, OtpostUnavailable, Published, TenantKey, job, wire};
 use crate::config::BadConfig;
 use crate::flow::DispatchEvent;
 use crate::store::{DispatchState, OutboxKind};
@@ -63,7 +63,7 @@ impl Http {
 
     async fn post(
         &self, path: &str, body: &Json,
-    ) -> Result<(StatusCode, Problem, Option<u64>), CarrierUnavailable> {
+    ) -> Result<(StatusCode, Problem, Option<u64>), OtpostUnavailable> {
         let request =
             self.client.post(format!("{}{path}", self.base)).bearer_auth(self.bearer.expose_secret());
         let answer = request.json(body).timeout(TIMEOUT).send().await.map_err(|e| describe_error(&e))?;
@@ -75,7 +75,7 @@ impl Http {
         Ok((status, problem, retry_after))
     }
 
-    async fn dispatch(&self, body: &Json) -> Result<Published, CarrierUnavailable> {
+    async fn dispatch(&self, body: &Json) -> Result<Published, OtpostUnavailable> {
         let job = job(body, &self.tenant, self.key.as_ref())?;
         let (status, problem, retry_after) = self.post("/v1/dispatches", &job).await?;
         let refused = |state| {
@@ -93,23 +93,23 @@ impl Http {
                 tracing::error!(status = status.as_u16(), reason, "otpost rejected a job");
                 refused(DispatchState::Refused)
             }
-            401 | 403 => Err(CarrierUnavailable(
+            401 | 403 => Err(OtpostUnavailable(
                 "otpost does not accept otpost.key: make one with `otpost keys create`".to_owned(),
             )),
-            other => Err(CarrierUnavailable(format!("otpost answered {other}"))),
+            other => Err(OtpostUnavailable(format!("otpost answered {other}"))),
         }
     }
 
     /// Reads one event stream until it ends.
-    async fn read_stream(&self, events: &mpsc::Sender<Event>) -> Result<(), CarrierUnavailable> {
+    async fn read_stream(&self, events: &mpsc::Sender<Event>) -> Result<(), OtpostUnavailable> {
         let request =
             self.client.get(format!("{}/v1/events", self.base)).bearer_auth(self.bearer.expose_secret());
         let answer = tokio::time::timeout(TIMEOUT, request.send())
             .await
-            .map_err(|_| CarrierUnavailable("no answer in time".to_owned()))?;
+            .map_err(|_| OtpostUnavailable("no answer in time".to_owned()))?;
         let answer = answer.map_err(|e| describe_error(&e))?;
         if answer.status() != StatusCode::OK {
-            return Err(CarrierUnavailable(format!(
+            return Err(OtpostUnavailable(format!(
                 "otpost's event stream answered {}",
                 answer.status().as_u16()
             )));
@@ -120,9 +120,9 @@ impl Http {
         loop {
             let chunk = tokio::time::timeout(STREAM_IDLE_TIMEOUT, stream.next())
                 .await
-                .map_err(|_| CarrierUnavailable("otpost's event stream was idle for too long".to_owned()))?;
+                .map_err(|_| OtpostUnavailable("otpost's event stream was idle for too long".to_owned()))?;
             let Some(chunk) = chunk else {
-                return Err(CarrierUnavailable("otpost closed the event stream".to_owned()));
+                return Err(OtpostUnavailable("otpost closed the event stream".to_owned()));
             };
             held.extend_from_slice(&chunk.map_err(|e| describe_error(&e))?);
             while let Some(end) = held.windows(2).position(|w| w == b"\n\n") {
@@ -130,7 +130,7 @@ impl Http {
                 self.read(&message, events).await;
             }
             if held.len() > MAX_EVENT_BYTES {
-                return Err(CarrierUnavailable("an otpost event exceeds the size limit".to_owned()));
+                return Err(OtpostUnavailable("an otpost event exceeds the size limit".to_owned()));
             }
         }
     }
@@ -154,8 +154,8 @@ impl Http {
 }
 
 #[async_trait]
-impl Carrier for Http {
-    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierUnavailable> {
+impl OtpostClient for Http {
+    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, OtpostUnavailable> {
         let id = body["id"].as_str().unwrap_or_default();
         let act = match kind {
             OutboxKind::Next => "next",
@@ -176,7 +176,7 @@ impl Carrier for Http {
                 tracing::error!(act, "otpost rejected a command");
                 Ok(Published::NoNextStep)
             }
-            other => Err(CarrierUnavailable(format!("otpost answered {other}"))),
+            other => Err(OtpostUnavailable(format!("otpost answered {other}"))),
         }
     }
 
@@ -200,7 +200,7 @@ impl Carrier for Http {
                 pause = pauses();
             }
             let wait = pause.next().unwrap_or(Duration::from_secs(10));
-            if let Err(CarrierUnavailable(reason)) = ended {
+            if let Err(OtpostUnavailable(reason)) = ended {
                 tracing::warn!(
                     reason,
                     retry_ms = wait.as_millis() as u64,
@@ -214,7 +214,7 @@ impl Carrier for Http {
         }
     }
 
-    async fn read_back(&self, dispatch: Uuid) -> Result<Option<DispatchEvent>, CarrierUnavailable> {
+    async fn read_back(&self, dispatch: Uuid) -> Result<Option<DispatchEvent>, OtpostUnavailable> {
         let request = self
             .client
             .get(format!("{}/v1/dispatches/{dispatch}", self.base))
@@ -223,7 +223,7 @@ impl Carrier for Http {
         match answer.status().as_u16() {
             200 => Ok(wire::read_timeline(&answer.bytes().await.map_err(|e| describe_error(&e))?)),
             404 => Ok(None),
-            other => Err(CarrierUnavailable(format!("otpost answered {other}"))),
+            other => Err(OtpostUnavailable(format!("otpost answered {other}"))),
         }
     }
 
@@ -233,11 +233,11 @@ impl Carrier for Http {
 }
 
 /// Describes why a request failed, without the URL.
-fn describe_error(e: &reqwest::Error) -> CarrierUnavailable {
+fn describe_error(e: &reqwest::Error) -> OtpostUnavailable {
     let what = match e {
         e if e.is_timeout() => "otpost did not answer in time",
         e if e.is_connect() => "cannot connect to otpost",
         _ => "the connection to otpost broke",
     };
-    CarrierUnavailable(what.to_owned())
+    OtpostUnavailable(what.to_owned())
 }

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Carrier, CarrierUnavailable, Event, Published, TenantKey, job, wire};
+use super::{Event, OtpostClient, OtpostUnavailable, Published, TenantKey, job, wire};
 use crate::config::BadConfig;
 use crate::flow::DispatchEvent;
 use crate::store::OutboxKind;
@@ -71,17 +71,17 @@ impl Amqp {
         })
     }
 
-    async fn connect(&self, name: &str) -> Result<Connection, CarrierUnavailable> {
+    async fn connect(&self, name: &str) -> Result<Connection, OtpostUnavailable> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connecting = Connection::connect_uri(self.uri.clone(), properties);
         let connected = timeout(TIMEOUT, connecting).await;
         connected
-            .map_err(|_| CarrierUnavailable("RabbitMQ did not answer in time".to_owned()))?
-            .map_err(|_| CarrierUnavailable("cannot connect to RabbitMQ, or it refused the user".to_owned()))
+            .map_err(|_| OtpostUnavailable("RabbitMQ did not answer in time".to_owned()))?
+            .map_err(|_| OtpostUnavailable("cannot connect to RabbitMQ, or it refused the user".to_owned()))
     }
 
     /// Opens a channel with publisher confirms.
-    async fn channel(&self) -> Result<Channel, CarrierUnavailable> {
+    async fn channel(&self) -> Result<Channel, OtpostUnavailable> {
         let mut held = self.connection.lock().await;
         if !held.as_ref().is_some_and(|c| c.status().connected()) {
             *held = Some(self.connect_to_publish().await?);
@@ -96,7 +96,7 @@ impl Amqp {
     }
 
     /// Opens a publishing connection. Declares our queue first, so that no event of a published job is lost.
-    async fn connect_to_publish(&self) -> Result<Connection, CarrierUnavailable> {
+    async fn connect_to_publish(&self) -> Result<Connection, OtpostUnavailable> {
         let connection = self.connect("two-step publishing").await?;
         let declaring = async {
             let channel = connection.create_channel().await?;
@@ -108,7 +108,7 @@ impl Amqp {
     }
 
     /// Publishes a message, and waits for the confirm.
-    async fn publish(&self, routing_key: &str, body: &Json) -> Result<(), CarrierUnavailable> {
+    async fn publish(&self, routing_key: &str, body: &Json) -> Result<(), OtpostUnavailable> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % CHANNELS;
         let mut slot = self.channels[turn].lock().await;
         if !slot.as_ref().is_some_and(|c| c.status().connected()) {
@@ -132,10 +132,10 @@ impl Amqp {
         let confirmed = timeout(TIMEOUT, publishing).await;
         match confirmed {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-            Ok(Ok(Confirmation::Ack(Some(_)))) => Err(CarrierUnavailable(
+            Ok(Ok(Confirmation::Ack(Some(_)))) => Err(OtpostUnavailable(
                 "no queue is bound for jobs: is otpost set up in this vhost?".to_owned(),
             )),
-            Ok(Ok(_)) => Err(CarrierUnavailable("RabbitMQ rejected a message".to_owned())),
+            Ok(Ok(_)) => Err(OtpostUnavailable("RabbitMQ rejected a message".to_owned())),
             Ok(Err(_)) | Err(_) => {
                 // It is unknown whether the broker has the message. The relay publishes it again.
                 *slot = None;
@@ -145,7 +145,7 @@ impl Amqp {
     }
 
     /// Consumes events on one connection until it ends.
-    async fn consume(&self, events: &mpsc::Sender<Event>) -> Result<(), CarrierUnavailable> {
+    async fn consume(&self, events: &mpsc::Sender<Event>) -> Result<(), OtpostUnavailable> {
         let connection = self.connect("two-step consuming").await?;
         let preparing = async {
             let channel = connection.create_channel().await?;
@@ -161,16 +161,16 @@ impl Amqp {
         while let Some(delivery) = consumer.next().await {
             self.hand_over(&delivery.map_err(|_| broken())?, events).await?;
         }
-        Err(CarrierUnavailable("RabbitMQ ended the consumer".to_owned()))
+        Err(OtpostUnavailable("RabbitMQ ended the consumer".to_owned()))
     }
 
     /// Passes an event on, and acknowledges it after it is stored.
     async fn hand_over(
         &self, delivery: &Delivery, events: &mpsc::Sender<Event>,
-    ) -> Result<(), CarrierUnavailable> {
+    ) -> Result<(), OtpostUnavailable> {
         if let Some(event) = wire::read_event(&delivery.data) {
             let (stored, done) = oneshot::channel();
-            let gone = || CarrierUnavailable("an event was not stored: it will be redelivered".to_owned());
+            let gone = || OtpostUnavailable("an event was not stored: it will be redelivered".to_owned());
             events.send(Event { event, stored }).await.map_err(|_| gone())?;
             done.await.map_err(|_| gone())?;
         }
@@ -180,8 +180,8 @@ impl Amqp {
 }
 
 #[async_trait]
-impl Carrier for Amqp {
-    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierUnavailable> {
+impl OtpostClient for Amqp {
+    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, OtpostUnavailable> {
         let routing_key = match kind {
             OutboxKind::Next => "next",
             OutboxKind::Cancel => "cancel",
@@ -217,7 +217,7 @@ impl Carrier for Amqp {
                 pause = pauses.build();
             }
             let wait = pause.next().unwrap_or(TIMEOUT);
-            if let Err(CarrierUnavailable(reason)) = ended {
+            if let Err(OtpostUnavailable(reason)) = ended {
                 tracing::warn!(
                     reason,
                     retry_ms = wait.as_millis() as u64,
@@ -231,7 +231,7 @@ impl Carrier for Amqp {
         }
     }
 
-    async fn read_back(&self, _: Uuid) -> Result<Option<DispatchEvent>, CarrierUnavailable> {
+    async fn read_back(&self, _: Uuid) -> Result<Option<DispatchEvent>, OtpostUnavailable> {
         // Not needed: the queue keeps events that were not consumed.
         Ok(None)
     }
@@ -251,12 +251,12 @@ async fn declare_events(channel: &Channel) -> Result<(), lapin::Error> {
     channel.queue_bind(QUEUE.into(), EVENTS.into(), "dispatch.#".into(), bind, FieldTable::default()).await
 }
 
-fn no_queue() -> CarrierUnavailable {
-    CarrierUnavailable(
+fn no_queue() -> OtpostUnavailable {
+    OtpostUnavailable(
         "the queue two-step.events cannot be declared: is otpost set up in this vhost?".to_owned(),
     )
 }
 
-fn broken() -> CarrierUnavailable {
-    CarrierUnavailable("the connection to RabbitMQ broke".to_owned())
+fn broken() -> OtpostUnavailable {
+    OtpostUnavailable("the connection to RabbitMQ broke".to_owned())
 }

@@ -22,6 +22,11 @@ use crate::config::{BadConfig, Config, OtpostMode};
 use crate::flow::DispatchEvent;
 use crate::store::{DispatchState, OutboxKind};
 
+/// otpost's template for messages with a code.
+pub const CODE_TEMPLATE: &str = "two_step";
+/// otpost's template for notices.
+pub const NOTICE_TEMPLATE: &str = "two_step_notice";
+
 /// otpost's answer to a job or a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
@@ -43,20 +48,20 @@ pub enum Published {
 /// otpost is unreachable or did not answer. The relay retries.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct CarrierUnavailable(pub String);
+pub struct OtpostUnavailable(pub String);
 
 /// A connection to otpost.
 #[async_trait]
-pub trait Carrier: Send + Sync {
+pub trait OtpostClient: Send + Sync {
     /// Publishes a job or a command. Publishing the same one twice is harmless.
-    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, CarrierUnavailable>;
+    async fn publish(&self, kind: OutboxKind, body: &Json) -> Result<Published, OtpostUnavailable>;
 
     /// Receives events until `stop` is cancelled, and sends them one by one. An event is acknowledged after its `stored`
     /// was signalled.
     async fn receive_events(&self, events: mpsc::Sender<Event>, stop: CancellationToken);
 
     /// Returns the state of a dispatch, or `None` if the carrier cannot be queried or does not know the dispatch.
-    async fn read_back(&self, dispatch: Uuid) -> Result<Option<DispatchEvent>, CarrierUnavailable>;
+    async fn read_back(&self, dispatch: Uuid) -> Result<Option<DispatchEvent>, OtpostUnavailable>;
 
     /// Returns whether events may have been missed since the last call. The caller then reads open dispatches back.
     fn may_have_missed(&self) -> bool;
@@ -72,7 +77,7 @@ pub struct Event {
 }
 
 /// Opens the carrier of a configuration.
-pub fn open(config: &Config) -> Result<Arc<dyn Carrier>, BadConfig> {
+pub fn open(config: &Config) -> Result<Arc<dyn OtpostClient>, BadConfig> {
     let otpost = &config.otpost;
     let missing = |key: &str| BadConfig(format!("otpost.{key} is missing"));
     let url = otpost.url.as_ref().ok_or_else(|| missing("url"))?;
@@ -87,12 +92,12 @@ pub fn open(config: &Config) -> Result<Arc<dyn Carrier>, BadConfig> {
 }
 
 /// Returns the body to publish: sealed for the tenant if there is a key, else plain.
-fn job(body: &Json, tenant: &str, key: Option<&TenantKey>) -> Result<Json, CarrierUnavailable> {
+fn job(body: &Json, tenant: &str, key: Option<&TenantKey>) -> Result<Json, OtpostUnavailable> {
     let Some(key) = key else { return Ok(body.clone()) };
     let id = body["id"].as_str().and_then(|t| t.parse::<Uuid>().ok());
     let until = body["expires_at"].as_str().and_then(|t| t.parse::<Timestamp>().ok());
     let (Some(id), Some(until)) = (id, until) else {
-        return Err(CarrierUnavailable("a job without id and expiry".to_owned()));
+        return Err(OtpostUnavailable("a job without id and expiry".to_owned()));
     };
     Ok(key.seal_job(tenant, id, until, body))
 }
