@@ -185,7 +185,7 @@ async fn no_code_and_no_number_is_anywhere_but_at_the_carrier() {
     search("metrics", metrics.as_bytes(), &mut found);
     let log = house.log("all");
     for line in [
-        "a dispatch changed its state",
+        "dispatch state changed",
         "carrier did not accept a message",
         "message cannot be processed",
         "the ledger is unreachable",

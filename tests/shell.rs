@@ -85,8 +85,8 @@ async fn a_script_seals_and_publishes_jobs_and_acts() {
     for (args, input, expected) in [
         (&["publish"][..], "{", "is not a JSON object"),
         (&["publish", "--routing-key", "feedback"], &act, "verified: is missing"),
-        (&["seal"], "{\"id\": \"x\"}", "id: is missing, or has a wrong form"),
-        (&["seal"], &codeless.to_string(), "needs to and code"),
+        (&["seal"], "{\"id\": \"x\"}", "id is missing or invalid"),
+        (&["seal"], &codeless.to_string(), "it needs `to` and `code`"),
         (&["publish"], &codeless.to_string(), "code: is missing"),
         (&["seal", "--tenant-key", "t1.abc"], &j.to_string(), "64 hexadecimal digits"),
         (

@@ -43,7 +43,10 @@ pub(super) async fn housekeeping(ledger: Ledger, retention_days: u32) {
         let by_attempt = ledger.match_strays().await.unwrap_or(0);
         let by_reference = ledger.match_references().await.map_or(0, |changed| changed.len());
         if by_attempt + by_reference > 0 {
-            tracing::info!(receipts = by_attempt + by_reference, "stray receipts found their attempts");
+            tracing::info!(
+                receipts = by_attempt + by_reference,
+                "matched earlier receipts with their attempts"
+            );
         }
     }
 }

@@ -130,7 +130,7 @@ pub async fn start(mut config: Config, keys: Keys, options: Start) -> anyhow::Re
         starting.receipts(listener);
     }
     if let Some(why) = unreachable {
-        tracing::warn!(reason = why, "waiting for the ledger (--no-wait gives up instead)");
+        tracing::warn!(reason = why, "waiting for the ledger (use --no-wait to exit instead)");
         starting.wait_for_ledger(options).await?;
     }
     let worker = options.roles.worker.then(|| starting.worker(&worker_name, woken));
@@ -216,7 +216,7 @@ async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|e| {
         let kind = e.kind();
         anyhow::anyhow!(
-            "{what}.listen: {address} cannot be listened on ({kind}); stop what uses it, or choose another"
+            "{what}.listen: cannot bind {address} ({kind}); stop the process that uses it, or choose another address"
         )
     })
 }

@@ -49,7 +49,7 @@ impl ActiveConfig {
         let before = self.rules.current();
         if !keys.has_hashes_of(&before.keys) {
             return Err(BadConfig(
-                "keys.hash_root would change, and every quota be forgotten: put the root that was first used there"
+                "keys.hash_root would change, and all quota counts would be lost; set it to the root that was used first"
                     .to_owned(),
             ));
         }

@@ -187,7 +187,7 @@ impl Starting {
         self.set_readiness("receipts", Arc::clone(&self.ledger_ready));
     }
 
-    /// A channel that is true while the ledger answers.
+    /// A watch channel whose value is true while the ledger answers.
     fn while_ledger_answers(&self, health: &LedgerHealth) -> watch::Receiver<bool> {
         let (may_consume, may) = watch::channel(true);
         let mut outage = health.watch();

@@ -33,8 +33,9 @@ impl ConsumedQueue {
 
 /// A message from one of the queues, held until it is acknowledged.
 ///
-/// A delivery that is dropped without an ack stays unacknowledged and uses one unit of the prefetch. RabbitMQ redelivers it
-/// when the connection ends. Use this for messages that must not be lost. Dead-letter messages that cannot be processed.
+/// A delivery that is dropped without an ack stays unacknowledged and uses one unit of the prefetch. RabbitMQ redelivers it when
+/// the connection ends. Drop a delivery only if the message must be redelivered later. Dead-letter a message that cannot be
+/// processed.
 pub struct Delivery {
     /// The message body, unchanged.
     pub body: Vec<u8>,

@@ -54,7 +54,7 @@ impl PublishGate {
     pub(super) async fn publish(&self, message: Message) -> PublishResult {
         let prepared = message.prepare().ok_or(PublishError::NameTooLong)?;
         let publishing = async {
-            // Fails at once while RabbitMQ is unreachable. A publisher only ever waits for a permit and for the confirm.
+            // Fails at once while RabbitMQ is unreachable. A publisher waits only for a permit and for the confirm.
             self.requests()?;
             let permit =
                 Arc::clone(&self.permits).acquire_owned().await.map_err(|_| PublishError::Unreachable)?;

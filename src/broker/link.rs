@@ -103,7 +103,7 @@ impl Link {
         }
     }
 
-    /// Closes the channel, then the connection. When RabbitMQ confirms the channel's close, it has received everything sent
+    /// Closes the channel, then the connection. RabbitMQ confirms the close only after it has received everything that was sent
     /// before.
     pub(super) async fn close(self) {
         let _ = timeout(CLOSE_TIMEOUT, self.channel.close(200, "OK".into())).await;

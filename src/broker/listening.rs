@@ -1,4 +1,4 @@
-//! Receives every event from now on, through an exclusive queue that RabbitMQ deletes with the connection.
+//! Receives every event that is published after the start, through an exclusive queue that RabbitMQ deletes with the connection.
 
 use futures_util::StreamExt;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};

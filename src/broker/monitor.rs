@@ -102,7 +102,7 @@ impl ConnectionMonitor {
         self.set(kind, false, None);
     }
 
-    /// Marks the connection as down. Returns whether no connection had this problem before.
+    /// Marks the connection as down. Returns true if no connection had this problem before.
     pub(super) fn down(&self, kind: ConnectionKind, problem: &BrokerError) -> bool {
         let problem = problem.to_string();
         let known = self.0.borrow().problems.values().any(|known| *known == problem);

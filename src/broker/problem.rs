@@ -18,7 +18,7 @@ pub enum BrokerError {
     LoginRejected(u16),
     /// An exchange or queue exists with other arguments.
     #[error(
-        "RabbitMQ refuses the {0}: it exists with other arguments (406); empty and delete it, then it is made anew, \
+        "RabbitMQ refuses the {0}: it exists with other arguments (406); consume its messages and delete it, and otpost declares it again, \
          or see whether this RabbitMQ is older than 3.10"
     )]
     OtherArguments(Operation),
@@ -46,7 +46,7 @@ pub enum BrokerError {
     #[error("the connection to RabbitMQ is lost ({0})")]
     Lost(&'static str),
     /// Publisher confirms do not arrive although the connection works.
-    #[error("RabbitMQ takes messages and does not confirm them; check that a majority of its nodes runs")]
+    #[error("RabbitMQ accepts messages but does not confirm them; check that a majority of its nodes runs")]
     Unconfirmed,
     /// RabbitMQ has blocked the connections that publish.
     #[error("RabbitMQ blocks publishers: its alarm for memory or disk space is on; free some of it")]
@@ -95,7 +95,7 @@ impl BrokerError {
             }
             ErrorKind::IOError(e) => Self::Lost(describe(e.kind())),
             ErrorKind::MissingHeartbeatError => Self::Lost("no heartbeat came"),
-            _ if operation == Operation::Connection => Self::Unreachable("no AMQP connection came about"),
+            _ if operation == Operation::Connection => Self::Unreachable("the AMQP handshake failed"),
             _ => Self::Lost("it ended"),
         }
     }
@@ -117,8 +117,8 @@ fn describe(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::ConnectionRefused => "connection refused",
         io::ErrorKind::ConnectionReset => "connection reset",
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => "the other side ended it",
-        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => "the other side is gone",
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => "closed by the peer",
+        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => "the peer is gone",
         io::ErrorKind::TimedOut => "timed out",
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "no route to it",
         io::ErrorKind::InvalidData => "the TLS handshake failed",

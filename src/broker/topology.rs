@@ -29,7 +29,7 @@ pub mod key {
     pub const DISPATCH: &str = "dispatch";
     /// A wake-up that otpost sends to itself, to `otpost.dispatch`.
     pub const WAKE: &str = "wake";
-    /// What the user did with a code, to `otpost.dispatch`.
+    /// Feedback: whether the user entered the right code. Goes to `otpost.dispatch`.
     pub const FEEDBACK: &str = "feedback";
     /// The request for the plan's next step, to `otpost.dispatch`.
     pub const NEXT: &str = "next";

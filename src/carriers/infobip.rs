@@ -1,4 +1,5 @@
-//! Infobip: SMS v3 for texts. A message has an id of ours. The carrier can be queried by it, and drops a repeat with it.
+//! Infobip: SMS v3 for texts. Each message has our own id (`messageId`). The carrier can be queried by this id, and it drops a
+//! repeated message with the same id.
 //!
 //! Source: the official client infobip-api-python-client 6.0.0 (`SmsRequest`, `SmsResponse`, `SmsDeliveryResult`,
 //! `SmsLogsResponse`), generated from the carrier's `OpenAPI`; docs page "Response status and error codes".
@@ -211,7 +212,7 @@ impl Infobip {
         let base_url = checked_base_url(&config.base_url)?;
         let key = config.api_key.ok_or("needs api_key or api_key_file")?;
         if !key.expose_secret().bytes().all(|b| b.is_ascii_graphic()) {
-            return Err("api_key holds a space or a line break: it is one word".to_owned());
+            return Err("api_key must not contain spaces or line breaks".to_owned());
         }
         Ok(Self { base_url, key, from: config.from })
     }

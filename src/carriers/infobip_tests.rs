@@ -80,7 +80,11 @@ fn answers_are_judged_as_the_tables_say() {
         (accepted.details.message_id.as_deref(), accepted.details.segments),
         (Some("job-42"), Some(2))
     );
-    assert_eq!(judge(200, &taken(5, DUPLICATE)).outcome, Outcome::Accepted, "it has been taken before");
+    assert_eq!(
+        judge(200, &taken(5, DUPLICATE)).outcome,
+        Outcome::Accepted,
+        "the message was accepted before"
+    );
     for (group, id, outcome) in [
         (5, 51, Outcome::Rejected(Reason::InvalidNumber)),
         (5, 10, Outcome::Rejected(Reason::Blocked)),
@@ -108,7 +112,11 @@ fn answers_are_judged_as_the_tables_say() {
     }
     let mut nameless = taken(1, 26);
     nameless["messages"][0]["messageId"] = json!("");
-    assert_eq!(judge(200, &nameless).outcome, Outcome::Unknown, "nothing that a receipt could name");
+    assert_eq!(
+        judge(200, &nameless).outcome,
+        Outcome::Unknown,
+        "an answer without a message id cannot be matched with a receipt"
+    );
 }
 
 fn report(group: i64, id: i64, error: &Value) -> Value {
@@ -145,13 +153,13 @@ fn reports_and_logs_read_as_the_tables_say() {
     assert_eq!(
         account().parse_status(Channel::Sms, &answer(200, &json!({"results": []}))),
         None,
-        "it knows nothing of it"
+        "Infobip does not know the message"
     );
     assert_eq!(account().parse_status(Channel::Sms, &answer(503, &report(3, 5, &none))), None);
     let mut several = report(3, 5, &none);
     several["results"].as_array_mut().unwrap().push(report(1, 7, &Value::Null)["results"][0].clone());
-    let heard = account().parse_status(Channel::Sms, &answer(200, &several)).unwrap();
-    assert_eq!(heard.status, ReceiptStatus::Delivered, "whatever comes last in a batch");
+    let receipt = account().parse_status(Channel::Sms, &answer(200, &several)).unwrap();
+    assert_eq!(receipt.status, ReceiptStatus::Delivered, "the order of receipts in a batch does not matter");
     let read =
         |body: &[u8]| account().parse_callback(&Callback { url: "", query: "", headers: &headers, body });
     assert_eq!(read(b"<reportResponse/>"), Err(InvalidCallback::Form));

@@ -95,7 +95,7 @@ pub trait Carrier: Send + Sync {
     /// Returns whether the carrier keeps our reference: it can be queried by it, and drops a repeat with the same one.
     fn keeps_references(&self, channel: Channel) -> bool;
 
-    /// Returns the request that sends a message. `None` if the account does not carry the channel.
+    /// Returns the request that sends a message. `None` if the account is not configured for the channel.
     fn build(&self, message: &OutboundMessage<'_>) -> Option<Request>;
 
     /// Interprets the answer to a send request.

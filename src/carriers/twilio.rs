@@ -131,7 +131,7 @@ impl Twilio {
     /// Creates an account. Returns the error text if the configuration is not valid.
     pub fn new(config: Config) -> Result<Self, String> {
         if config.from.is_none() && config.messaging_service_sid.is_none() {
-            return Err("needs from or messaging_service_sid".to_owned());
+            return Err("set `from` or `messaging_service_sid`".to_owned());
         }
         let base_url = checked_base_url(&config.base_url)?;
         let digits = config.account_sid.strip_prefix("AC");

@@ -210,7 +210,7 @@ fn answers_are_judged_as_the_tables_say() {
     assert_eq!(judge(400, "nonsense"), Outcome::Rejected(Reason::Request));
     assert_eq!(judge(429, &error(21611)), Outcome::Throttled { retry_after: None });
     assert_eq!(judge(503, ""), Outcome::Unavailable);
-    assert_eq!(judge(500, &error(20500)), Outcome::Unknown, "other 5xx explain nothing");
+    assert_eq!(judge(500, &error(20500)), Outcome::Unknown, "other 5xx statuses do not prove rejection");
     assert_eq!(judge(502, ""), Outcome::Unknown);
     assert_eq!(judge(302, ""), Outcome::Unknown);
     let details =
@@ -350,7 +350,11 @@ fn an_error_keeps_its_code_and_its_pause() {
     let throttled = Outcome::Throttled { retry_after: Some(Duration::from_secs(7)) };
     assert_eq!(judge(400, "{\"code\": 21611}", Some("7")).outcome, throttled);
     assert_eq!(judge(429, "{\"code\": 20429}", Some("7")).outcome, throttled);
-    assert_eq!(judge(429, "{\"code\": 21614}", Some("7")).outcome, throttled, "the status says more");
+    assert_eq!(
+        judge(429, "{\"code\": 21614}", Some("7")).outcome,
+        throttled,
+        "status 429 takes precedence over the code"
+    );
     assert_eq!(judge(400, "{\"code\": 20003}", None).outcome, Outcome::Misconfigured(RefusalScope::Account));
 }
 

@@ -95,7 +95,7 @@ impl DeadLetter {
             "at": at,
             "reason": self.reason(),
             "routing_key": self.envelope.as_ref().map(|e| &e.routing_key),
-            "opens": self.envelope.is_some(),
+            "can_be_opened": self.envelope.is_some(),
             "id": self.id,
             "tenant": self.job.as_ref().map(|j| &j.tenant),
             "to": self.job.as_ref().map(|j| j.to.mask()),
@@ -108,7 +108,7 @@ impl DeadLetter {
     /// Why the message cannot be published again. `None` if it can.
     fn replay_obstacle(&self) -> Option<&'static str> {
         let Some(envelope) = &self.envelope else {
-            return Some("it was not sealed by us, or its key is missing in keys.previous");
+            return Some("it was not sealed with a configured root; is one missing in keys.previous?");
         };
         if envelope.cut {
             return Some("its body was truncated");

@@ -60,10 +60,13 @@ impl Embedded {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mock = mock_gateway::Config { pace, ..mock_gateway::Config::default() };
         let listener = TcpListener::bind(local(ports.1)).await.with_context(|| {
-            format!("the phones' page cannot be shown on port {}: it is in use; choose another with --gateway-port", ports.1)
+            format!("the page with the phones cannot listen on port {}: the port is in use; choose another with --gateway-port", ports.1)
         })?;
         drop(TcpListener::bind(local(ports.0)).await.with_context(|| {
-            format!("jobs cannot be taken on port {}: it is in use; choose another with --port", ports.0)
+            format!(
+                "the HTTP API cannot listen on port {}: the port is in use; choose another with --port",
+                ports.0
+            )
         })?);
         let gateway = Gateway::start(listener, mock.clone())?;
         let mut config = Config::default();
@@ -128,7 +131,7 @@ impl Dev {
                 serde_json::json!({"api": state.api, "phones": state.gateway, "ops": ops, "key": state.key})
             );
         } else {
-            println!("otpost runs on this machine. Nothing leaves it.\n");
+            println!("otpost runs on this machine and sends nothing to real phones.\n");
             println!("  Phones   {}   read the texts, hear the calls", state.gateway);
             println!("  API      {}/v1/dispatches", state.api);
             println!("  Health   http://{}/readyz", embedded.app.ops);

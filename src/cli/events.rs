@@ -24,7 +24,7 @@ impl Events {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let api = self.server.connect()?;
         let mut lines = api.stream("/v1/events").await?;
-        eprintln!("Listening, from now on. Stop with Ctrl-C.");
+        eprintln!("Printing new events. Stop with Ctrl-C.");
         loop {
             let line = tokio::select! {
                 line = lines.next() => line,

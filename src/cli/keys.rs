@@ -94,7 +94,7 @@ async fn open(config: &Config) -> Result<ledger::Ledger, Failure> {
     {
         // Opening a missing file would create an empty ledger.
         return Err(Failure::Failed(format!(
-            "there is no ledger at {}; is it the right configuration (--config)? otpost migrate makes one",
+            "there is no ledger at {}; is it the right configuration (--config)? create one with: otpost migrate",
             file.display()
         )));
     }
@@ -154,7 +154,7 @@ impl TenantKey {
         }
         println!("{}", config.root()?.tenant(&self.tenant).to_text().as_str());
         eprintln!(
-            "The key's id, a dot, and 64 hexadecimal digits. Who has it can seal, and open, this tenant's jobs."
+            "The key is an id, a dot and 64 hexadecimal digits. Anyone who has it can seal and open this tenant's jobs."
         );
         Ok(())
     }
@@ -185,7 +185,7 @@ impl Create {
             );
         } else {
             println!("{}", key.text);
-            eprintln!("Keep it: it is not shown again. It may: {}.", key.row.scopes.replace(' ', ", "));
+            eprintln!("Keep it: it is not shown again. Its scopes: {}.", key.row.scopes.replace(' ', ", "));
         }
         Ok(())
     }

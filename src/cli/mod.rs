@@ -160,7 +160,7 @@ pub fn run() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("otpost: no threads: {}", e.kind());
+            eprintln!("otpost: cannot start threads: {}", e.kind());
             return ExitCode::FAILURE;
         }
     };
@@ -227,16 +227,16 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     has_carriers(&config)?;
     config.ledger_url().parse::<crate::ledger::Location>().map_err(|e| Failure::Usage(e.to_string()))?;
     let broker =
-        if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP alone (amqp.url is not set)" };
+        if config.amqp.url.is_some() { "RabbitMQ and HTTP" } else { "HTTP only (amqp.url is not set)" };
     let names: Vec<&str> = config.carriers.keys().map(String::as_str).collect();
-    println!("The configuration is good: jobs over {broker}, carriers: {}.", names.join(", "));
+    println!("The configuration is valid. Jobs: {broker}. Carriers: {}.", names.join(", "));
     if is_loopback(&config.receipts.public_url)
         && let Some(name) =
             config.carriers.iter().find(|(_, c)| !is_loopback(c.base_url())).map(|(name, _)| name)
     {
         println!(
-            "But receipts.public_url is on this machine: {name} cannot report there, and every text without a receipt is followed \
-             by the next channel."
+            "Warning: receipts.public_url is a loopback address, so {name} cannot send receipts. A text without a receipt is \
+             followed by the next channel."
         );
     }
     for (name, _) in config.carriers.iter().filter(|(_, c)| c.callbacks == Callbacks::Account) {
@@ -245,7 +245,7 @@ fn check(file: &ConfigFile) -> Result<(), Failure> {
     }
     let templates = Templates::load(config.messages.templates_dir.as_deref()).map_err(Failure::Usage)?;
     for (name, segments) in templates.multi_part_texts(&config.messages.brand) {
-        let alphabet = if segments.gsm7 { "GSM-7" } else { "UCS-2: some character is not in GSM-7" };
+        let alphabet = if segments.gsm7 { "GSM-7" } else { "UCS-2, because a character is not in GSM-7" };
         println!("The text {name} is charged as {} ({alphabet}).", segments.parts);
     }
     Ok(())
@@ -268,12 +268,12 @@ impl Migrate {
         }
         let ledger = crate::ledger::open(&location, &crate::ledger::Options::default())?;
         ledger.migrate().await?;
-        println!("The ledger's schema is this version's.");
+        println!("The ledger's schema is up to date.");
         if let Some(url) = &config.amqp.url {
             Broker::declare(url.expose_secret(), config.amqp.declare)
                 .await
                 .map_err(|e| Failure::Failed(e.to_string()))?;
-            println!("The broker's exchanges and queues are this version's.");
+            println!("The broker's exchanges and queues are up to date.");
         }
         Ok(())
     }

@@ -102,7 +102,7 @@ impl Publish {
         broker.close().await;
         published.map_err(|e| {
             let hint = if named {
-                "; is --user-id the user of the connection? RabbitMQ ends it over another"
+                "; is --user-id the user of the connection? RabbitMQ closes the connection if they differ"
             } else {
                 ""
             };
@@ -154,7 +154,7 @@ pub(super) fn amqp_url(config: &Config) -> Result<String, Failure> {
 impl SealingKey {
     /// Returns the job with its secret fields sealed.
     fn seal(&self, mut job: Map<String, Value>) -> Result<Map<String, Value>, Failure> {
-        let missing = |name: &str| Failure::Usage(format!("{name}: is missing, or has a wrong form"));
+        let missing = |name: &str| Failure::Usage(format!("{name} is missing or invalid"));
         let tenant =
             job.get("tenant").map_or(Some("default"), Value::as_str).ok_or_else(|| missing("tenant"))?;
         let id: Uuid = text(&job, "id")?.parse().map_err(|_| missing("id"))?;
@@ -174,7 +174,7 @@ impl SealingKey {
         let of_default = job.get("template").is_none_or(|t| t.is_null() || t == DEFAULT_TEMPLATE);
         if !secret.contains_key("to") || (of_default && !secret.contains_key("code")) {
             return Err(Failure::Usage(
-                "a job to be sealed needs to and code; without code, the template of a notice".to_owned(),
+                "to seal a job, it needs `to` and `code`; a job without `code` needs the template of a notice".to_owned(),
             ));
         }
         let plain = Zeroizing::new(Value::Object(secret).to_string());
@@ -188,7 +188,7 @@ impl SealingKey {
 fn text<'j>(job: &'j Map<String, Value>, name: &str) -> Result<&'j str, Failure> {
     job.get(name)
         .and_then(Value::as_str)
-        .ok_or_else(|| Failure::Usage(format!("{name}: is missing, or has a wrong form")))
+        .ok_or_else(|| Failure::Usage(format!("{name} is missing or invalid")))
 }
 
 fn read_job() -> Result<Map<String, Value>, Failure> {

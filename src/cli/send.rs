@@ -125,7 +125,7 @@ fn read_code() -> Result<Zeroizing<String>, Failure> {
     let unreadable = |_| Failure::Usage("the code could not be read from standard input".to_owned());
     let mut text = Zeroizing::new(String::new());
     if std::io::stdin().is_terminal() {
-        eprint!("Code (it is shown as you type): ");
+        eprint!("Code (visible while you type): ");
         let _ = std::io::stderr().flush();
         std::io::stdin().read_line(&mut text).map_err(unreadable)?;
     } else {
@@ -134,9 +134,9 @@ fn read_code() -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
-/// Generates and prints six random digits. They are a sample and no secret.
+/// Generates and prints six random digits. The code is a sample, not a secret.
 fn sample() -> Zeroizing<String> {
     let number = u32::from_be_bytes(crate::seal::random()) % 1_000_000;
-    eprintln!("A sample code: {number:06} (--code reads one of yours from standard input)");
+    eprintln!("A sample code: {number:06} (--code reads your own code from standard input)");
     Zeroizing::new(format!("{number:06}"))
 }

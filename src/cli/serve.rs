@@ -50,7 +50,7 @@ impl Serve {
                 Some(()) = hangups.recv() => self.reload(&app, &level),
             }
         }
-        tracing::info!("stopping: what is under way is finished first");
+        tracing::info!("stopping; requests in progress are finished first");
         app.stop().await;
         Ok(())
     }
@@ -68,13 +68,13 @@ impl Serve {
         });
         match read {
             Ok(needs_restart) if needs_restart.is_empty() => {
-                tracing::info!("the configuration was read again, and is in force");
+                tracing::info!("configuration reloaded");
             }
             Ok(needs_restart) => tracing::warn!(
-                "the configuration was read again, and is in force, but for what holds at the next start: {}",
+                "configuration reloaded; these changes need a restart: {}",
                 needs_restart.join(", ")
             ),
-            Err(why) => tracing::error!("the configuration was read again, and nothing was changed: {why}"),
+            Err(why) => tracing::error!("configuration not reloaded; nothing was changed: {why}"),
         }
     }
 }

@@ -51,7 +51,9 @@ pub(super) async fn fetch(api: &Api, id: Uuid) -> Result<Timeline, Failure> {
     if status != 200 {
         return Err(problem(status, &body));
     }
-    serde_json::from_value(body).map_err(|_| Failure::Failed("the answer is of another version".to_owned()))
+    serde_json::from_value(body).map_err(|_| {
+        Failure::Failed("the server's answer has another format; do both run the same version?".to_owned())
+    })
 }
 
 /// Polls a dispatch until it is final or `until` has passed. Calls `changed` for each new version.
@@ -88,11 +90,11 @@ pub(super) fn format_timeline(s: &Timeline) -> String {
     if let Some(at) = s.wake_at.filter(|_| !s.is_final) {
         let next = if s.waits > 0 {
             format!(
-                "next try: no carrier had room so far ({}); each is at its rate, busy, or paused after failures",
+                "next try: no carrier had capacity so far ({}); each is at its rate limit, at its maximum of requests, or paused after failures",
                 times(s.waits)
             )
         } else {
-            "next check, if nothing happens before".to_owned()
+            "next check, unless a receipt arrives earlier".to_owned()
         };
         lines.push((at, next));
     }
@@ -163,7 +165,7 @@ mod tests {
         serde_json::from_value(all).unwrap()
     }
 
-    /// Fails when a dispatch without a carrier looks as if nothing held it up.
+    /// Fails when the timeline does not say that a dispatch waits for a carrier.
     #[test]
     fn a_wait_for_a_carrier_is_shown() {
         let text = format_timeline(&timeline(&json!({"waits": 2, "wake_at": "2026-01-01T12:00:05Z"})));

@@ -13,7 +13,7 @@ pub(super) enum Webhooks {
     List(AdminRequest),
     /// Send a test event now, and print the receiver's answer
     Test(AdminRequest),
-    /// Deliver failed events again: all, or one by its id
+    /// Retry failed deliveries: all, or one by its id
     Replay(Replay),
 }
 
@@ -66,7 +66,7 @@ impl Webhooks {
                 if json {
                     println!("{body}");
                 } else {
-                    println!("{} events are delivered again.", body["replayed"]);
+                    println!("{} deliveries are retried.", body["replayed"]);
                 }
                 Ok(())
             }

@@ -89,7 +89,7 @@ impl Config {
             match std::env::var(name) {
                 // Usually a mistake in a script. Ignoring it would use another ledger, or no broker.
                 Ok(text) if text.is_empty() => {
-                    return Err(BadConfig(format!("{name} is set, and empty: unset it, or give it a value")));
+                    return Err(BadConfig(format!("{name} is set but empty: unset it, or give it a value")));
                 }
                 Ok(text) => *place = Some(text.into()),
                 Err(_) => {}
@@ -197,7 +197,7 @@ impl Config {
             }
             if carrier.rate_per_s == 0 || !(1..=30).contains(&carrier.time_out_s) {
                 return bad(format!(
-                    "carriers.{name}: rate_per_s must be at least 1, time_out_s from 1 to 30"
+                    "carriers.{name}: rate_per_s must be at least 1, and time_out_s must be 1 to 30"
                 ));
             }
         }
@@ -343,11 +343,11 @@ fn why(e: &std::io::Error) -> String {
 fn without_values(message: &str) -> String {
     if message.starts_with("invalid type") || message.starts_with("invalid value") {
         let expected = message.rsplit_once(", expected ").map_or("another value", |(_, e)| e);
-        return format!("the value has a wrong form; expected {expected}");
+        return format!("the value has the wrong type or format; expected {expected}");
     }
     match message.split_once(", expected ") {
         Some((_, expected)) if message.starts_with("unknown variant") => {
-            format!("the word is not known; expected {expected}")
+            format!("the value is unknown; expected {expected}")
         }
         Some((unknown, known)) if message.starts_with("unknown field") => {
             format!("{}{}", message.lines().next().unwrap_or_default(), meant(unknown, known))

@@ -123,7 +123,7 @@ section! {
 section_by_channel! {
     /// Quotas and flood control.
     LimitsConfig {
-        /// Messages by one channel per phone number and tenant.
+        /// Quota rules for messages on one channel, per phone number and tenant.
         "" => channels: Vec<Rule> = [(Channel::Voice, rules(&["3/1h"]))],
         /// Codes per phone number and tenant.
         number: Vec<Rule> = rules(&["5/10m", "10/1d"]),

@@ -16,9 +16,9 @@ fn the_commented_default_is_the_default() {
 fn errors_name_line_and_key_and_quote_no_value() {
     for (text, has) in [
         ("[ledger]\nurll = \"QUOTED\"", "line 2: unknown field `urll`"),
-        ("[worker]\n\nslots = \"QUOTED\"", "line 3: the value has a wrong form"),
+        ("[worker]\n\nslots = \"QUOTED\"", "line 3: the value has the wrong type or format"),
         ("[limits]\nnumber = [\"QUOTED\"]", "a quota is written"),
-        ("[log]\nformat = \"QUOTED\"", "the word is not known; expected"),
+        ("[log]\nformat = \"QUOTED\"", "the value is unknown; expected"),
         ("[[nonsense", "line 1"),
     ] {
         let e = Config::parse(text).unwrap_err().to_string();
@@ -68,10 +68,10 @@ fn a_section_by_channel_has_a_key_for_every_channel() {
     let misspelt = why("[routes]\nsms = []\nvoise = []");
     assert!(misspelt.starts_with("line 3: unknown field `voise`, expected one of `sms`,"), "{misspelt}");
     assert!(misspelt.ends_with("; did you mean voice?"), "{misspelt}");
-    assert!(why("[routes.countries.DE]\nvoise = []").starts_with("line 2: the word is not known"));
+    assert!(why("[routes.countries.DE]\nvoise = []").starts_with("line 2: the value is unknown"));
     let misspelt = why("[carriers.a]\nunknown_voic = \"wait\"");
     assert!(misspelt.ends_with("did you mean unknown_voice?"), "{misspelt}");
-    assert!(why("[limits]\nvoice = 3").starts_with("line 2: the value has a wrong form"));
+    assert!(why("[limits]\nvoice = 3").starts_with("line 2: the value has the wrong type or format"));
     let unsupported = Config::parse("[limits]\nsms = [\"3/1h\"]").unwrap().check().unwrap_err();
     assert!(unsupported.to_string().contains("limits.number"), "{unsupported}");
 }

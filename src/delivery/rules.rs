@@ -1,4 +1,4 @@
-//! The rules of a configuration: a task takes one snapshot of them, and works by it to its end.
+//! The rules of a configuration. A task uses one snapshot of them until it ends.
 
 use crate::delivery::routing::Routes;
 use crate::intake::admission::Admitter;
@@ -10,6 +10,6 @@ pub struct Rules {
     pub keys: Keys,
     /// Reads, checks and renders jobs.
     pub admitter: Admitter,
-    /// The carriers' accounts, and which may serve what.
+    /// The carriers' accounts, and the routes to them.
     pub routes: Routes,
 }

@@ -46,7 +46,7 @@ async fn run_scans(worker: &Arc<Worker>) {
     loop {
         tick.tick().await;
         while scan(worker).await {
-            // The acquire queues behind the dispatches that were taken. When it returns, there is room again.
+            // The acquire waits behind the dispatches that were taken. When it returns, a permit is free again.
             drop(worker.permits.acquire().await);
             tokio::time::sleep(SCAN_PAUSE).await;
         }

@@ -36,11 +36,11 @@ type Answer = Result<(StatusCode, Json<ActAnswer>), Problem>;
     post,
     path = "/v1/dispatches/{id}/feedback",
     tag = "acts",
-    params(("id" = Uuid, Path, description = "Your name for the dispatch")),
+    params(("id" = Uuid, Path, description = "The sender's id of the dispatch")),
     request_body(content = ref("#/components/schemas/FeedbackBody"), content_type = "application/json"),
     responses(
         (status = 202, description = "The act took effect", body = ActAnswer),
-        (status = 200, description = "Nothing to do: it had taken effect before, or was only counted", body = ActAnswer),
+        (status = 200, description = "Nothing changed: the feedback had already taken effect, or was only counted", body = ActAnswer),
         FeedbackProblems
     )
 )]
@@ -55,11 +55,11 @@ pub(super) async fn feedback(caller: Authorized<scope::Act>, id: DispatchId, bod
     post,
     path = "/v1/dispatches/{id}/next",
     tag = "acts",
-    params(("id" = Uuid, Path, description = "Your name for the dispatch")),
+    params(("id" = Uuid, Path, description = "The sender's id of the dispatch")),
     request_body(content = ref("#/components/schemas/NextBody"), content_type = "application/json"),
     responses(
         (status = 202, description = "The next step begins", body = ActAnswer),
-        (status = 200, description = "Nothing to do: the step has been left already", body = ActAnswer),
+        (status = 200, description = "Nothing changed: the dispatch has already left this step", body = ActAnswer),
         NextProblems
     )
 )]
@@ -74,11 +74,11 @@ pub(super) async fn next(caller: Authorized<scope::Act>, id: DispatchId, body: P
     post,
     path = "/v1/dispatches/{id}/cancel",
     tag = "acts",
-    params(("id" = Uuid, Path, description = "Your name for the dispatch")),
+    params(("id" = Uuid, Path, description = "The sender's id of the dispatch")),
     request_body(content = ref("#/components/schemas/CancelBody"), content_type = "application/json"),
     responses(
         (status = 202, description = "The act took effect", body = ActAnswer),
-        (status = 200, description = "Nothing to do: it was cancelled before", body = ActAnswer),
+        (status = 200, description = "Nothing changed: the dispatch was already cancelled", body = ActAnswer),
         CancelProblems
     )
 )]
@@ -110,11 +110,11 @@ fn conflict(barred: ActRefusal) -> Problem {
             no(ProblemKind::Final, "the dispatch has ended; a new message is a new dispatch").state(state)
         }
         ActRefusal::Stopped(stop) => {
-            no(ProblemKind::Stopped, "no further request of this dispatch may begin").stop(stop)
+            no(ProblemKind::Stopped, "the dispatch was stopped; no further request may begin").stop(stop)
         }
         ActRefusal::PlanOver => no(ProblemKind::PlanOver, "the plan has no further step; dispatch a new job"),
         ActRefusal::Pending => {
-            no(ProblemKind::Pending, "the step that was asked for before has not been tried yet")
+            no(ProblemKind::Pending, "the step that was requested earlier has not been tried yet")
         }
     }
 }

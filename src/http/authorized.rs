@@ -120,19 +120,19 @@ pub(super) fn problems<S: scope::Required>() -> Vec<Problem> {
 }
 
 fn no_key() -> Problem {
-    let detail = "a bearer key is needed: Authorization: Bearer otp_…; make one with: otpost keys create";
+    let detail = "a bearer key is needed: Authorization: Bearer otp_…; create one with: otpost keys create";
     Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
 }
 
 fn unknown_key() -> Problem {
     let detail =
-        "this key is not known here: it is mistyped, revoked, or of another ledger; see: otpost keys list";
+        "the key is unknown: it is mistyped, revoked, or stored in another ledger; see: otpost keys list";
     Problem::new(StatusCode::UNAUTHORIZED, ProblemKind::Unauthorized, detail)
 }
 
 fn lacks(scope: Scope) -> Problem {
     let detail =
-        format!("this key lacks the scope {scope}; make one with: otpost keys create --scope {scope}");
+        format!("this key lacks the scope {scope}; create one with: otpost keys create --scope {scope}");
     Problem::new(StatusCode::FORBIDDEN, ProblemKind::Forbidden, detail)
 }
 

@@ -46,9 +46,9 @@ pub(super) fn problems() -> [Problem; 2] {
 }
 
 fn broken_off() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, ProblemKind::Unreadable, "the body broke off before its end")
+    Problem::new(StatusCode::BAD_REQUEST, ProblemKind::Unreadable, "the body is incomplete")
 }
 
 fn too_large() -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, ProblemKind::TooLarge, "a body has at most 64 KiB")
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, ProblemKind::TooLarge, "the body is larger than 64 KiB")
 }

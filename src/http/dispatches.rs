@@ -60,14 +60,14 @@ type Answer = Result<(StatusCode, Json<DispatchAnswer>), Problem>;
         content_type = "application/json",
         description = "At most 64 KiB",
         examples(
-            ("plain" = (summary = "Number and code in the open", value = json!(JobShape::plain()))),
+            ("plain" = (summary = "Number and code in plain text", value = json!(JobShape::plain()))),
             ("notice" = (summary = "A notice: its template uses no code", value = json!(JobShape::notice()))),
             ("sealed" = (summary = "Number and code sealed under the tenant's key", value = json!(JobShape::sealed())))
         )
     ),
     responses(
-        (status = 202, description = "It is in the ledger, and will be sent", body = DispatchAnswer),
-        (status = 200, description = "It was there before, with the same content", body = DispatchAnswer),
+        (status = 202, description = "The dispatch was admitted", body = DispatchAnswer),
+        (status = 200, description = "The dispatch exists with the same content; nothing is sent again", body = DispatchAnswer),
         CreateProblems
     )
 )]
@@ -158,18 +158,18 @@ fn unreadable() -> Problem {
 }
 
 fn conflict() -> Problem {
-    let detail = "this id is known with other content; use a new id for a new code";
+    let detail = "this id was used with other content; use a new id for a new code";
     Problem::new(StatusCode::CONFLICT, ProblemKind::Conflict, detail)
 }
 
 fn refused(state: DispatchState, reason: Reason, retry_after_s: Option<u64>) -> Problem {
     match state {
         DispatchState::Limited => {
-            let detail = "this number was sent to as often as its quota allows";
+            let detail = "the number's quota is full";
             too_many(detail, retry_after_s.unwrap_or(1)).reason(reason)
         }
         DispatchState::Superseded => {
-            let detail = "a newer dispatch of the same sign-in is there";
+            let detail = "a newer dispatch of the same sign-in exists";
             Problem::new(StatusCode::CONFLICT, ProblemKind::Superseded, detail).reason(reason)
         }
         _ => {
@@ -194,7 +194,7 @@ fn quota_full(retry_after_s: u64) -> Problem {
 }
 
 fn client_flooded() -> Problem {
-    too_many("too many requests from this client", 1)
+    too_many("too many requests with this API key", 1)
 }
 
 fn number_flooded() -> Problem {
@@ -213,7 +213,7 @@ fn too_many(detail: &str, retry_after_s: u64) -> Problem {
     get,
     path = "/v1/dispatches/{id}",
     tag = "dispatches",
-    params(("id" = Uuid, Path, description = "Your name for the dispatch")),
+    params(("id" = Uuid, Path, description = "The sender's id of the dispatch")),
     responses((status = 200, description = "The timeline", body = Timeline), ShowProblems)
 )]
 pub(super) async fn show(

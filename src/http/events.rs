@@ -75,7 +75,7 @@ pub(super) async fn follow(
 }
 
 fn too_many_streams() -> Problem {
-    let detail = "too many streams are open here; listen at another instance, or use webhooks";
+    let detail = "this process has too many open streams; connect to another process, or use webhooks";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, ProblemKind::TooManyStreams, detail).retry_after(30)
 }
 

@@ -1,4 +1,4 @@
-//! Flood control of the HTTP API, far looser than the quotas. It also caches refusals, which avoids quota locks in the ledger.
+//! Flood control of the HTTP API, far above the quotas. It also caches refusals, which avoids quota locks in the ledger.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
@@ -23,7 +23,7 @@ pub(super) struct Flood {
     rules: [Rule; 2],
     numbers: Keyed,
     clients: Keyed,
-    /// By number key: the time when the quota has room.
+    /// By number key: the time at which the quota admits again.
     refused: Cache<String, Instant>,
 }
 
@@ -147,7 +147,7 @@ mod tests {
         );
         flood.refused.run_pending_tasks();
         assert!(flood.refused.entry_count() <= MAX_TRACKED_KEYS as u64, "{}", flood.refused.entry_count());
-        assert!(flood.admits_number("old"), "the map is full: nobody is counted");
+        assert!(flood.admits_number("old"), "the map is full: requests are not counted");
     }
 
     /// Fails when a refusal outlives the quota's wait, or is not cached.

@@ -173,7 +173,7 @@ async fn receive(
         CallbackAnswer::Unreadable => Problem::new(
             StatusCode::BAD_REQUEST,
             ProblemKind::Unreadable,
-            "this is no receipt of this carrier",
+            "the body is not a receipt of this carrier",
         )
         .into_response(),
         CallbackAnswer::Unavailable => {

@@ -21,7 +21,7 @@ use crate::intake::{CancelBody, FeedbackBody, JobShape, NextBody};
 use crate::outbox::cloud_event::CloudEvent;
 
 const ABOUT: &str = "\
-Jobs in, timelines out, acts on dispatches, events as they happen. Every request but the one for this document needs a \
+Create and read dispatches, acts on dispatches, events as they happen. Every request but the one for this document needs a \
 bearer key, and sees only what is its tenant's. Errors are problem+json (RFC 9457); no value of a request is repeated in \
 them. A path that does not take a method answers 405.";
 
@@ -30,23 +30,23 @@ them. A path that does not take a method answers 405.";
     info(title = "otpost", description = ABOUT, license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")),
     components(schemas(Problem, webhooks::Which)),
     tags(
-        (name = "dispatches", description = "Jobs in, timelines out"),
-        (name = "acts", description = "What a sender can do with a dispatch later"),
-        (name = "events", description = "Changes of state, as they happen"),
+        (name = "dispatches", description = "Create and read dispatches"),
+        (name = "acts", description = "Act on an existing dispatch"),
+        (name = "events", description = "Stream changes of state"),
         (name = "webhooks", description = "Manage the tenant's webhook"),
         (name = "contract", description = "This document")
     ),
     security(("bearer" = [])),
     modifiers(&Bearer)
 )]
-/// What the document says beside the operations.
+/// Adds security schemes and shared schemas to the document.
 pub(super) struct Document;
 
 struct Bearer;
 
 impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let how = "`Authorization: Bearer otp_…`. Make a key with `otpost keys create`; its scopes say what it may do.";
+        let how = "`Authorization: Bearer otp_…`. Create a key with `otpost keys create`. Its scopes limit its permissions.";
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(how)).build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));

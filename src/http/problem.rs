@@ -130,17 +130,21 @@ impl Problem {
 
     /// The path does not exist.
     pub(crate) fn no_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND, ProblemKind::Unknown, "there is nothing at this path")
+        Self::new(StatusCode::NOT_FOUND, ProblemKind::Unknown, "there is no such path")
     }
 
     /// The path does not support the method.
     pub(crate) fn no_method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, ProblemKind::Method, "this path does not take this method")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ProblemKind::Method,
+            "the path does not support this method",
+        )
     }
 
     /// The tenant has no dispatch with this id.
     pub(crate) fn no_dispatch() -> Self {
-        Self::new(StatusCode::NOT_FOUND, ProblemKind::Unknown, "there is no dispatch of this id")
+        Self::new(StatusCode::NOT_FOUND, ProblemKind::Unknown, "there is no dispatch with this id")
     }
 
     /// A message violates a rule.

@@ -119,7 +119,8 @@ pub struct Timeline {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub locale: Option<String>,
-    /// The language of the messages: the requested one, the country's or English, whichever has a template.
+    /// The language of the messages: the first of these that has a template: the requested language, the country's language,
+    /// English.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub language: Option<String>,
@@ -221,7 +222,7 @@ fn says(a: &Attempt) -> String {
         (Some(Outcome::NotSent(cause)), _) => format!("not sent ({})", cause.as_str().replace('_', " ")),
         (Some(Outcome::Unavailable), _) => "not accepted: the carrier is unavailable".to_owned(),
         (Some(Outcome::Unknown), _) => {
-            "unknown: the carrier may have taken it, and did not say so".to_owned()
+            "unknown: the carrier may have accepted the request without confirming it".to_owned()
         }
         (Some(Outcome::Rejected(reason)), _) => format!("refused ({})", reason.as_str().replace('_', " ")),
         (Some(Outcome::Misconfigured(scope)), _) => format!("the carrier refuses our account ({scope})"),

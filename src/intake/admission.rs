@@ -76,15 +76,12 @@ impl Admitter {
             return Err(BadMessage::new("tenant", "is not known here"));
         }
         if !job.was_sealed && self.config.requires_seal(&job.tenant) {
-            return Err(BadMessage::new("sealed", "is required of this tenant: plain jobs are refused"));
+            return Err(BadMessage::new("sealed", "is required for this tenant; plain jobs are refused"));
         }
         match (self.templates.kind(&job.template), job.kind()) {
             (Some(Kind::Code), Kind::Notice) => return Err(BadMessage::new("code", "is missing")),
             (Some(Kind::Notice), Kind::Code) => {
-                return Err(BadMessage::new(
-                    "code",
-                    "must not be there: the template is a notice, and uses no code",
-                ));
+                return Err(BadMessage::new("code", "must be absent, because the template is a notice"));
             }
             _ => {}
         }

@@ -20,7 +20,7 @@ pub struct LedgerHealth {
 
 impl LedgerHealth {
     /// Creates the healthy state.
-    #[expect(clippy::new_without_default, reason = "a state, not a value")]
+    #[expect(clippy::new_without_default, reason = "a default would hide that it starts as healthy")]
     pub fn new() -> Self {
         Self { outage: watch::Sender::new(None), recovered_at: watch::Sender::new(None) }
     }
@@ -61,7 +61,7 @@ impl LedgerHealth {
             changed
         };
         if self.outage.send_if_modified(update) {
-            tracing::warn!(reason = %e, "the ledger is unreachable or refuses writes: no job is accepted until it is back");
+            tracing::warn!(reason = %e, "the ledger is unreachable or refuses writes: no job is accepted until it accepts writes again");
         }
     }
 
@@ -126,6 +126,6 @@ mod tests {
         assert!(!report(LedgerError::Unwritable("no room")).1);
         assert!(report(unreachable("no connection")).1);
         let data = LedgerError::Data { sqlstate: "22003".to_owned(), constraint: None };
-        assert!(!report(data).1, "one row's trouble is no outage");
+        assert!(!report(data).1, "refused data of one row is not an outage");
     }
 }

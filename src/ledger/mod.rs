@@ -67,7 +67,7 @@ impl LedgerError {
     pub fn dead_letter_reason(&self) -> Option<String> {
         let Self::Data { sqlstate, constraint } = self else { return None };
         let constraint = constraint.as_ref().map(|c| format!(" {c}")).unwrap_or_default();
-        Some(format!("cannot be kept (SQLSTATE {sqlstate}{constraint})"))
+        Some(format!("cannot be stored (SQLSTATE {sqlstate}{constraint})"))
     }
 }
 
@@ -140,7 +140,7 @@ pub struct Options {
     pub statement_timeout: Duration,
     /// The clock of an SQLite ledger. PostgreSQL uses the server's clock.
     pub clock: Clock,
-    /// Whether other processes are kept from the file of an SQLite ledger. A process that sends must have it alone.
+    /// Whether to lock the file of an SQLite ledger against other processes. A process that sends needs this lock.
     pub exclusive: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Some accounts' callbacks name a message only by the carrier's message id. This table maps such ids to attempts, by an index.
+//! The callbacks of some accounts contain only the carrier's message id. This indexed table maps these ids to attempts.
 
 use async_trait::async_trait;
 
@@ -37,7 +37,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records a receipt by the carrier's message id. If no attempt has the id yet, the receipt is kept for 72 h as a stray.
+    /// Records a receipt by the carrier's message id. If no attempt has the id yet, the receipt is kept for 72 h as an unmatched
+    /// receipt.
     pub async fn record_by_reference(
         &self, carrier: &str, reference: &str, receipt: Receipt,
     ) -> Result<(Option<AttemptId>, RecordResult), LedgerError> {

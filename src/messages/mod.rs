@@ -175,7 +175,7 @@ impl Templates {
         }
         if self.kind(DEFAULT_TEMPLATE) == Some(Kind::Notice) {
             return Err(format!(
-                "template {DEFAULT_TEMPLATE} does not use the code: it is the template of jobs that name none"
+                "template {DEFAULT_TEMPLATE} does not use the code: jobs without a `template` use it"
             ));
         }
         Ok(())
@@ -282,7 +282,7 @@ fn spell(code: &Code) -> Zeroizing<String> {
 fn parts(text: &str) -> Result<Vec<Part>, RenderError> {
     let parts = read_parts(text)?;
     if parts.iter().map(markup).sum::<usize>() > MAX_SPEECH_MARKUP_CHARS {
-        return Err(RenderError::Broken("it is too long to be spoken: fewer sentences"));
+        return Err(RenderError::Broken("it is too long for a call; use fewer sentences"));
     }
     Ok(parts)
 }

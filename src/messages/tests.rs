@@ -190,7 +190,7 @@ fn no_voice_can_read_a_digit_as_an_ordinal() {
         }
         assert!(
             shop_speech("two_step", language, &Params::new()).contains("Shop wi"),
-            "that nobody will ask"
+            "the call warns that nobody will ask for the code"
         );
     }
 }
@@ -245,7 +245,7 @@ fn a_two_step_notice_says_what_happened_and_where_to_stop_it() {
             assert_eq!(spoken.matches(sentence).count(), 2, "{sentence}: {spoken}");
             said.insert(text);
         }
-        assert_eq!(said.len(), 1 + ABOUT.len(), "each has a sentence of its own");
+        assert_eq!(said.len(), 1 + ABOUT.len(), "each value of `about` has its own sentence");
     }
     // Without both parts of the link, the text has no link.
     for half in [params(&SAMPLE_LINK[..1]), params(&SAMPLE_LINK[1..]), Params::new()] {

@@ -122,7 +122,7 @@ mod armed {
         if ON.as_ref().is_some_and(has) {
             die();
         }
-        assert!(!PANIC_ON.as_ref().is_some_and(has), "a test does this");
+        assert!(!PANIC_ON.as_ref().is_some_and(has), "OTPOST_PANIC_ON matched");
     }
 
     fn die() -> ! {

@@ -1,4 +1,4 @@
-//! What operators see: health, metrics, logs.
+//! Health, metrics and logs, for operators.
 //!
 //! Comes in: counts and states from all parts. Goes out: `/livez`, `/readyz`, `/metrics`, log lines. Nothing here changes a
 //! dispatch.
@@ -58,7 +58,11 @@ impl Ops {
 async fn metrics(State(ops): State<Ops>, headers: HeaderMap) -> Response {
     if !ops.is_authorized(&headers) {
         let how = [(header::WWW_AUTHENTICATE, "Bearer")];
-        return (StatusCode::UNAUTHORIZED, how, "show the token of ops.token: Authorization: Bearer …\n")
+        return (
+            StatusCode::UNAUTHORIZED,
+            how,
+            "/metrics needs the bearer token of ops.token: Authorization: Bearer …\n",
+        )
             .into_response();
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

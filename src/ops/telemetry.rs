@@ -63,7 +63,7 @@ impl Level {
 pub fn filter(config: &LogConfig) -> Result<EnvFilter, BadConfig> {
     let bad = |_| {
         BadConfig(
-            "log.level is no filter: write a level, such as info, or pairs, such as info,otpost=debug"
+            "log.level is not a valid filter: use a level, such as info, or pairs, such as info,otpost=debug"
                 .to_owned(),
         )
     };

@@ -30,11 +30,11 @@ scenarios! {
     "a call is delivered" => call,
     "a text is not delivered, a call follows at once" => fallback,
     "the same id is sent twice" => twice,
-    "one code more than the number's quota" => quota,
+    "one code more than the quota admits" => quota,
     "a code expires while the carrier throttles requests" => expired,
     "an impossible number" => impossible,
     "the carrier answers 503 twice, then recovers" => recovers,
-    "the carrier accepts and hangs up" => hangs_up,
+    "the carrier accepts the request and closes the connection" => hangs_up,
 }
 
 fn result(passed: bool, observed: impl Into<String>) -> ScenarioResult {
@@ -122,10 +122,7 @@ async fn recovers(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
     let timeline = context.follow(id).await?;
     let texts = context.accepted(to, "sms").await?;
     let passed = timeline.state == State::Delivered && texts == 1 && timeline.attempts.len() == 3;
-    Ok(result(
-        passed,
-        format!("{} at the {}rd request, {texts} text", timeline.state, timeline.attempts.len()),
-    ))
+    Ok(result(passed, format!("{} by request {}, {texts} text", timeline.state, timeline.attempts.len())))
 }
 
 async fn hangs_up(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
@@ -138,5 +135,5 @@ async fn hangs_up(context: ScenarioContext) -> Result<ScenarioResult, Failure> {
         .get(1)
         .is_some_and(|a| a.repeats.is_some() && a.says.contains("whose outcome is unknown"));
     let passed = timeline.state == State::Delivered && texts == 2 && explained;
-    Ok(result(passed, format!("{}, one text more, and the timeline says why", timeline.state)))
+    Ok(result(passed, format!("{}, one extra text; the timeline says why", timeline.state)))
 }

@@ -93,7 +93,7 @@ impl Table {
                 .map(|(row, scenario)| {
                     let (well, took) =
                         row.result.as_ref().map_or((false, 0.0), |(e, t)| (e.passed, t.as_secs_f64()));
-                    json!({"scenario": scenario.title, "well": well, "saw": row.shown, "seconds": took})
+                    json!({"scenario": scenario.title, "passed": well, "observed": row.shown, "seconds": took})
                 })
                 .collect();
             println!(
@@ -102,7 +102,7 @@ impl Table {
             );
         } else {
             let all = self.rows.len();
-            println!("\n{well} of {all} ended as they should, after {:.1} s.", took.as_secs_f64());
+            println!("\n{well} of {all} scenarios passed, in {:.1} s.", took.as_secs_f64());
             if well == all {
                 println!("Next: otpost dev, and read the texts in a browser.");
             }

@@ -82,15 +82,15 @@ mod tests {
         }
         b.succeed();
         for _ in 0..FAILURES {
-            assert!(b.try_pass(s(0)), "a success begins the count anew");
+            assert!(b.try_pass(s(0)), "a success resets the count");
             b.fail(s(0));
         }
         assert!(!b.try_pass(s(4)));
         for _ in 0..50 {
             b.fail(s(1));
         }
-        assert!(b.try_pass(s(5)), "one is let through after the pause");
-        assert!(!b.try_pass(s(5)), "and the others wait for what it finds");
+        assert!(b.try_pass(s(5)), "one probe passes after the pause");
+        assert!(!b.try_pass(s(5)), "other requests wait for the probe's result");
         b.succeed();
         assert!(b.try_pass(s(5)));
     }

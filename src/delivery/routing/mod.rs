@@ -21,7 +21,7 @@ use rate_limit::RateLimit;
 
 /// Maximum number of countries whose policies are cached. Further policies are computed on each use.
 const MAX_CACHED_POLICIES: usize = 512;
-/// If an account finished a request within this time, a dispatch that finds no free permit expects one soon.
+/// If an account finished a request within this time, a dispatch without a permit waits for one instead of snoozing.
 const RECENTLY_FREED_WITHIN: Duration = Duration::from_secs(1);
 
 /// An account at a carrier, with the limits and circuit breakers that decide whether it may be used now.
@@ -71,8 +71,8 @@ impl Drop for Ready {
 /// The error of a choice for which no account had room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom {
-    /// The time until the dispatch's turn, if an account lacks only rate limit capacity, or a permit that is expected soon. `None`
-    /// otherwise.
+    /// The time until the turn that the rate limit reserved for the dispatch. Set if an account lacks only rate limit capacity, or
+    /// a permit that will soon be free. `None` otherwise.
     pub wait: Option<Duration>,
 }
 
@@ -127,7 +127,7 @@ impl Routes {
                 candidates.insert(channel, candidate);
             }
             let client = Client::new(Duration::from_secs(c.time_out_s))
-                .map_err(|_| bad("no HTTP client can be made"))?;
+                .map_err(|_| bad("the HTTP client cannot be created"))?;
             let account = Account {
                 name: name.clone(),
                 carrier,
@@ -319,15 +319,22 @@ mod tests {
     #[test]
     fn without_a_free_permit_a_dispatch_queues_only_if_requests_end() {
         let routes = Routes::new(&config(1000), None).unwrap();
-        let ask = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false);
-        let mut held: Vec<_> = (0..256).map(|_| ask().unwrap()).collect();
-        assert_eq!(ask().err(), Some(NoRoom { wait: None }), "no request has ended, so the account may hang");
+        let choose = || routes.choose(Channel::Sms, None, &["c1".to_owned()], false);
+        let mut held: Vec<_> = (0..256).map(|_| choose().unwrap()).collect();
+        assert_eq!(
+            choose().err(),
+            Some(NoRoom { wait: None }),
+            "no request has ended, so the carrier may hang"
+        );
         let account = routes.account("c1").unwrap();
-        assert!(account.permit().is_none(), "a status request gets no permit either");
+        assert!(account.permit().is_none(), "no permit is left for a status request");
         drop(held.pop());
-        held.push(ask().unwrap());
-        let wait = ask().err().unwrap().wait.unwrap();
-        assert!(wait < Duration::from_millis(50), "one has ended: {wait:?}");
+        held.push(choose().unwrap());
+        let wait = choose().err().unwrap().wait.unwrap();
+        assert!(
+            wait < Duration::from_millis(50),
+            "one request has ended, so a permit is expected soon: {wait:?}"
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ struct Share {
     limiter: DefaultDirectRateLimiter,
     /// The time between two requests.
     interval: Duration,
-    /// Boot time at which the last turn of the queue is.
+    /// Time since boot of the last reserved turn of the queue.
     queue_end: Duration,
 }
 
@@ -125,7 +125,7 @@ mod tests {
         let turns: Vec<Duration> = (0..100).map(|_| limit.enqueue(NOW)).collect();
         assert!(turns.iter().all(|turn| *turn <= MAX_QUEUE_TIME), "{turns:?}");
         assert!(turns[20..].iter().all(|turn| *turn >= MAX_QUEUE_TIME / 2));
-        assert!(turns[20..].windows(2).any(|two| two[0] != two[1]), "they do not come back at one moment");
+        assert!(turns[20..].windows(2).any(|two| two[0] != two[1]), "they do not return at the same time");
         assert_eq!(limit.wait(NOW + MAX_QUEUE_TIME), Duration::from_secs(1), "an ended queue adds no wait");
     }
 }

@@ -25,7 +25,7 @@ impl Worker {
         let (d, now, policy) = (&snapshot.d, snapshot.now(), snapshot.policy());
         let life = between(now, d.order.expires_at);
         let Ok(contents) = snapshot.rules.admitter.open(d) else {
-            tracing::error!(dispatch.uid = %d.order.uid, "a code cannot be opened: is a key missing in keys.previous?");
+            tracing::error!(dispatch.uid = %d.order.uid, "the sealed values of a dispatch cannot be opened: is a key missing in keys.previous?");
             let decision = give_up(d, Reason::Template, now, &policy);
             return self.write(snapshot, decision).await;
         };

@@ -1,5 +1,4 @@
-//! Messages from the broker. A message is acknowledged as soon as the ledger contains what must not be lost; the remaining work
-//! follows after that.
+//! Messages from the broker. A message is acknowledged after its ledger write is committed. The remaining work follows after that.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -45,7 +44,7 @@ pub(super) struct Claimed {
 }
 
 impl Worker {
-    /// Consumes messages until the broker's side ends.
+    /// Consumes messages until the deliveries end.
     pub async fn consume(self: Arc<Self>, mut deliveries: Deliveries) {
         while let Some(delivery) = deliveries.next().await {
             let worker = Arc::clone(&self);

@@ -111,7 +111,7 @@ impl Worker {
             envelope.unpack(delivery);
         }
         if delivery.delivery_count >= REDELIVERIES_UNTIL_QUARANTINE {
-            // No consumer ever finished this message. It is not processed again, not even alone.
+            // No consumer ever finished this message. It is dead-lettered without being processed again.
             return Err(BadMessage::new("body", "killed_reader").into());
         }
         if is_ours {
@@ -167,7 +167,7 @@ impl Worker {
         let mut moving = Some(self.moving.start());
         while let Err(e) = broker.publish(message.clone()).await {
             moving = None;
-            tracing::debug!(reason = %e, "moving a message is not confirmed yet: retrying");
+            tracing::debug!(reason = %e, "the broker has not confirmed a moved message: publishing it again");
             if delivery.will_be_redelivered() {
                 return;
             }

@@ -182,7 +182,7 @@ impl Worker {
                 }))
             }
             AdmissionResult::Conflict => {
-                Err(BadMessage::new("id", "is known with other content (conflict)").into())
+                Err(BadMessage::new("id", "was used before with other content (conflict)").into())
             }
             AdmissionResult::Refused { .. } => Ok(FollowUp::Nothing),
         }

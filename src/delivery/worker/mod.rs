@@ -287,7 +287,7 @@ impl Worker {
             tracing::info!(
                 dispatch.id = %d.order.id, dispatch.tenant = d.order.tenant, state = %event.state, step = event.step,
                 attempt = event.attempt, carrier = event.carrier, reason = event.reason.map(Reason::as_str),
-                to = d.order.mask, "a dispatch changed its state"
+                to = d.order.mask, "dispatch state changed"
             );
         }
         self.deps.publisher.publish(PendingEvents::of(&d.order, events));

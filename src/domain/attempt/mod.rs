@@ -32,7 +32,7 @@ pub struct Attempt {
     pub channel: Channel,
     /// The configured name of the carrier.
     pub carrier: String,
-    /// 16 random bytes. A worker needs them to write the outcome.
+    /// The claim: 16 random bytes. Only the worker that knows them may write the outcome.
     pub claim: Uuid,
     /// Number of the unknown attempt that this attempt repeats.
     #[serde(default)]

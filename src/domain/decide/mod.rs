@@ -53,7 +53,7 @@ pub enum UnknownPolicy {
 }
 
 impl UnknownPolicy {
-    /// Returns the policy where none is configured. A repeated text does little harm; a repeated call disturbs.
+    /// Returns the policy where none is configured. A repeated text does little harm. A repeated call disturbs the user.
     pub fn default_of(channel: Channel, keeps_references: bool) -> Self {
         match channel {
             Channel::Sms if keeps_references => Self::Lookup,

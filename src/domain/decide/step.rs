@@ -272,8 +272,8 @@ fn leave_step(d: &Dispatch, reason: Reason, now: Timestamp, policy: &Policy) -> 
     }
 }
 
-/// Returns a begin of the first later step that can serve. If there is none, the flag says whether a step could serve if the code
-/// had more life.
+/// Returns a begin of the first later step that can serve. If there is none, the flag says whether a longer remaining life of the
+/// code would have allowed one.
 fn next_begin(d: &Dispatch, now: Timestamp, policy: &Policy) -> (Option<Begin>, bool) {
     let mut short_of_life = false;
     for step in d.step + 1..d.order.plan.end_step() {

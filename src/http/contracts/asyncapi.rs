@@ -36,14 +36,14 @@ struct Brings {
     about: &'static str,
 }
 
-fn brings(routing_key: &str) -> Brings {
+fn channel_of(routing_key: &str) -> Brings {
     let (message, about) = match routing_key {
-        key::DISPATCH => ("job", "Orders to bring a code to a number."),
-        key::FEEDBACK => ("feedback", "What became of codes at their senders'."),
-        key::NEXT => ("next", "Orders to take the next step of a plan at once."),
-        key::CANCEL => ("cancel", "Orders to make no further request."),
-        key::DEAD => ("dead", "What could not be used."),
-        _ => ("own", "otpost's own; leave it alone."),
+        key::DISPATCH => ("job", "Jobs: each delivers a code or a notice to a number."),
+        key::FEEDBACK => ("feedback", "Feedback: whether users entered the right code."),
+        key::NEXT => ("next", "Requests to begin the next step of a plan at once."),
+        key::CANCEL => ("cancel", "Requests to cancel a dispatch."),
+        key::DEAD => ("dead", "Dead letters: messages that could not be processed."),
+        _ => ("own", "Internal to otpost. Do not publish to it or consume it."),
     };
     Brings { message, about }
 }
@@ -53,7 +53,7 @@ fn channels() -> Value {
     for queue in &QUEUES {
         let mut held = Map::new();
         for routing_key in queue.keys {
-            let Brings { message, about } = brings(routing_key);
+            let Brings { message, about } = channel_of(routing_key);
             let messages = json!({message: {"$ref": format!("#/components/messages/{message}")}});
             held.extend(messages.as_object().cloned().unwrap_or_default());
             let channel = json!({
@@ -69,7 +69,7 @@ fn channels() -> Value {
             queue.arguments().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
         let channel = json!({
             "address": queue.name,
-            "description": "A queue. `otpost migrate` makes it; its arguments can never be changed.",
+            "description": "A queue that `otpost migrate` declares. RabbitMQ cannot change its arguments later.",
             "messages": held,
             "bindings": {"amqp": {
                 "is": "queue",
@@ -86,7 +86,7 @@ fn channels() -> Value {
         "events".to_owned(),
         json!({
             "address": "dispatch.{state}",
-            "description": "What becomes of dispatches: `sent` per step, every final state, and the one correction, a late \
+            "description": "Changes of state of dispatches: `sent` per step, each final state, and a correction, a late \
                 `delivered`. At least once. Bind a queue of your own.",
             "parameters": {"state": {"description": "The new state", "enum": states}},
             "messages": {"event": {"$ref": "#/components/messages/event"}},
@@ -110,7 +110,7 @@ fn operations() -> Value {
     let mut operations = Map::new();
     for routing_key in [key::DISPATCH, key::FEEDBACK, key::NEXT, key::CANCEL] {
         operations.insert(
-            format!("receive-{}", brings(routing_key).message),
+            format!("receive-{}", channel_of(routing_key).message),
             json!({
                 "action": "receive",
                 "summary": "Publish it persistent, mandatory and confirmed",
@@ -139,7 +139,8 @@ fn operations() -> Value {
 }
 
 fn messages() -> Value {
-    let user_id = "The broker user of your connection; RabbitMQ checks it. Required where amqp.users ties users to tenants.";
+    let user_id =
+        "The broker user of your connection; RabbitMQ checks it. Required if `amqp.users` is configured.";
     let read = |title: &str, payload: Value| {
         let examples = payload["schema"]["examples"].as_array().cloned().unwrap_or_default();
         json!({
@@ -164,31 +165,31 @@ fn messages() -> Value {
             "examples": [{"payload": event["schema"]["examples"][0]}],
             "payload": event,
             "bindings": {"amqp": {"messageType": "event", "bindingVersion": BINDING}},
-            "x-properties": {"message_id": "The event's id; the same however often it is told."},
+            "x-properties": {"message_id": "The event's id. A repeated event has the same id."},
         },
         "dead": {
             "title": "A dead letter",
-            "summary": "A message that could not be used: sealed whole, with our reason in the headers. One that RabbitMQ \
+            "summary": "A dead letter: the whole message, sealed, with the reason in the headers. One that RabbitMQ \
                 itself gave up after too many returns comes as it was, with `x-death` instead. Read them with `otpost dead`.",
             "contentType": envelope::CONTENT_TYPE,
             "headers": {
                 "type": "object",
                 "required": [header::FIELD, header::REASON, header::BYTES],
                 "properties": {
-                    header::FIELD: {"type": "string", "description": "The field that is wrong; body for the whole"},
-                    header::REASON: {"type": "string", "description": "What must hold for it; no value is quoted"},
-                    header::BYTES: {"type": "string", "pattern": "^[0-9]+$", "description": "How many bytes the body had"},
+                    header::FIELD: {"type": "string", "description": "The invalid field; `body` for the whole body"},
+                    header::REASON: {"type": "string", "description": "The violated rule; it quotes no value"},
+                    header::BYTES: {"type": "string", "pattern": "^[0-9]+$", "description": "Size of the body in bytes"},
                 },
             },
             "payload": {"type": "string", "pattern": "^v1\\.[a-z0-9-]{1,16}\\.[0-9A-Za-z_-]+$"},
             "bindings": {"amqp": {"messageType": "sealed", "bindingVersion": BINDING}},
         },
-        "own": {"title": "otpost's own", "summary": "Its form may change at any version."},
+        "own": {"title": "otpost's own", "summary": "Its format may change in any version."},
     })
 }
 
 fn traced() -> Value {
-    json!({topology::header::TRACEPARENT: {"type": "string", "description": "W3C trace context; passed over where it is none"}})
+    json!({topology::header::TRACEPARENT: {"type": "string", "description": "W3C trace context; ignored if it is not valid"}})
 }
 
 /// The schema of a payload, with all references inlined, because `AsyncAPI` resolves references by its own rules.

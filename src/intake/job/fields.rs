@@ -135,7 +135,7 @@ pub(in crate::intake) fn read_params(value: &Value) -> Result<Params, BadMessage
             (1..=bounds::MAX_PARAM_CHARS).contains(&s.chars().count()) && !s.chars().any(char::is_control)
         };
         if !named {
-            return Err(bad("must have names of a-z, 0-9 and _, at most 32 long"));
+            return Err(bad("names must have at most 32 characters of a-z, 0-9 and _"));
         }
         match key.as_str() {
             "origin" => read_origin(value)?,

@@ -128,7 +128,7 @@ impl Job {
             if secret.iter().any(Option::is_some) {
                 return Err(BadMessage::new(
                     "sealed",
-                    "is given instead of to, code, params and client_ip, not beside them",
+                    "must not be combined with to, code, params or client_ip",
                 ));
             }
             let plain = keys
@@ -184,11 +184,19 @@ impl Job {
                 key: string("supersedes", &key, bounds::MAX_SUPERSEDES_CHARS)?.to_owned(),
                 issued_at: time("issued_at", &at)?,
             }),
-            _ => return Err(BadMessage::new("supersedes", "goes together with issued_at")),
+            _ => {
+                return Err(BadMessage::new(
+                    "supersedes",
+                    "requires issued_at, and issued_at requires supersedes",
+                ));
+            }
         };
         let tags = take("tags").map(|v| read_tags(&v)).transpose()?.unwrap_or_default();
         if let Some(left) = fields.keys().find(|n| !n.starts_with("x_")) {
-            return Err(BadMessage::new(shown(left), "is not a field of a job (own fields begin with x_)"));
+            return Err(BadMessage::new(
+                shown(left),
+                "is not a field of a job (names of your own fields begin with x_)",
+            ));
         }
 
         let mut job = Self {

@@ -95,7 +95,7 @@ pub(in crate::ledger) struct AdmissionRow<'a> {
 }
 
 impl Admission {
-    /// The first step on another channel than step 1. Without such a step, one more than the number of steps.
+    /// Returns the first step whose channel differs from that of step 1, or the number of steps plus 1 if there is none.
     pub(in crate::ledger) fn skip_to(&self) -> u8 {
         let plan = &self.order.plan;
         (2..plan.end_step()).find(|s| plan.step(*s) != plan.step(1)).unwrap_or(plan.end_step())

@@ -88,7 +88,7 @@ impl Store for Postgres {
         let row = rows.pop().unwrap_or_default();
         if row["version"].as_u64() != Some(MIGRATIONS.len() as u64) {
             return Err(LedgerError::Unusable(
-                "the ledger's schema is of another version; run: otpost migrate".to_owned(),
+                "the ledger's schema has another version; run: otpost migrate".to_owned(),
             ));
         }
         self.check_writable().await?;

@@ -63,7 +63,7 @@ impl Postgres {
                 LedgerError::Unreachable(format!("no connection to {} in time", self.address))
             }
             _ => LedgerError::Unreachable(format!(
-                "no connection to {}; see that PostgreSQL runs there, as ledger.url says",
+                "no connection to {}; check that PostgreSQL runs there, and check ledger.url",
                 self.address
             )),
         })
@@ -158,14 +158,16 @@ pub(super) fn ledger_error(e: &tokio_postgres::Error) -> LedgerError {
     }
     match *state {
         SqlState::DISK_FULL => {
-            return LedgerError::Unwritable("the ledger's disk is full; make room on the PostgreSQL server");
+            return LedgerError::Unwritable("the ledger's disk is full; free space on the PostgreSQL server");
         }
         SqlState::IO_ERROR => {
-            return LedgerError::Unwritable("the ledger's disk fails; see the PostgreSQL server's log");
+            return LedgerError::Unwritable(
+                "the ledger's disk reports errors; see the PostgreSQL server's log",
+            );
         }
         SqlState::READ_ONLY_SQL_TRANSACTION => {
             return LedgerError::Unwritable(
-                "the ledger takes no writes; see that ledger.url names no standby, and default_transaction_read_only",
+                "the ledger is read-only; check that ledger.url does not name a standby, and check default_transaction_read_only",
             );
         }
         _ => {}

@@ -103,11 +103,11 @@ impl Webhooks {
             .await;
         match sent {
             Ok(answer) if answer.status().is_success() => Ok(answer.status().as_u16()),
-            Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
+            Ok(answer) => Err(format!("the receiver answered {}", answer.status().as_u16())),
             Err(e) if e.is_timeout() => Err("it did not answer in time".to_owned()),
             Err(e) if is_caused_by(&e, target::NOT_PUBLIC) => Err(target::NOT_PUBLIC.to_owned()),
-            Err(e) if e.is_connect() => Err("it cannot be connected to".to_owned()),
-            Err(_) => Err("the connection broke off".to_owned()),
+            Err(e) if e.is_connect() => Err("the connection failed".to_owned()),
+            Err(_) => Err("the connection was lost".to_owned()),
         }
     }
 }
@@ -131,7 +131,7 @@ impl Webhook {
         let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         if !may_be_private && (url.scheme() != "https" || literal.is_some_and(|ip| !target::is_public(ip))) {
             return Err(
-                "url must be https:// and public (webhooks.allow_private_targets lifts it, for a laptop)"
+                "url must be https:// and public (set webhooks.allow_private_targets for development)"
                     .to_owned(),
             );
         }

@@ -183,7 +183,7 @@ async fn migrate(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
     let store = Store::open(config.database.url(), config.database.pool)?;
     store.migrate().await?;
-    println!("The schema is this version's.");
+    println!("The schema is up to date.");
     Ok(())
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn play(running: &Running, as_json: bool) -> Result<(), Failure
     if as_json {
         println!("{}", json!({"rounds": rows, "well": well, "of": all}));
     } else {
-        println!("\n{well} of {all} ended as they should, after {:.1} s.", began.elapsed().as_secs_f64());
+        println!("\n{well} of {all} scenarios passed, in {:.1} s.", began.elapsed().as_secs_f64());
     }
     if well == all { Ok(()) } else { Err(Failure::Failed("not every scenario ended as expected".to_owned())) }
 }
