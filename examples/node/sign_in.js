@@ -1,4 +1,4 @@
-// Signs somebody in with a code by text or by call: all that an auth service says to otpost and hears from it.
+// Signs a user in with a code by text or call: shows every message between an auth service and otpost.
 
 import { randomBytes, randomInt, randomUUID, timingSafeEqual } from "node:crypto";
 import { createInterface } from "node:readline";
@@ -11,15 +11,15 @@ const AMQP = process.env.OTPOST_AMQP_URL;
 if (!AMQP) throw new Error("OTPOST_AMQP_URL is not set");
 const TENANT = "default";
 
-/** Says things to otpost. What was published is with the broker: confirmed, routed, and on disk. */
+/** Publishes to otpost. When `publish` returns, the broker has routed the message and written it to disk. */
 class Producer {
   async connect() {
     const connection = await amqp.connect(AMQP);
     this.channel = await connection.createConfirmChannel();
     this.returned = new Set();
-    // A message that no queue took comes back before it is confirmed.
+    // The broker returns a message that reached no queue before it confirms it.
     this.channel.on("return", (message) => this.returned.add(message.properties.messageId));
-    // Without these, a connection that breaks ends the program.
+    // Without these handlers, a broken connection ends the program.
     connection.on("error", () => {});
     this.channel.on("error", () => {});
     connection.on("close", () => (this.channel = undefined));
@@ -32,7 +32,7 @@ class Producer {
       persistent: true,
       mandatory: true,
       contentType: "application/json",
-      userId: decodeURIComponent(new URL(AMQP).username), // RabbitMQ checks it, so that otpost can trust it
+      userId: decodeURIComponent(new URL(AMQP).username), // RabbitMQ checks it, so otpost can trust it
     };
     for (const pause of [100, 1000, 3000, undefined]) {
       try {
@@ -43,22 +43,22 @@ class Producer {
         });
         break;
       } catch (error) {
-        // Whether the broker has it is not known. Publish the very same again: one id is one dispatch.
+        // It is unknown whether the broker has the message. Publish the same message again: one id is one dispatch.
         this.channel = undefined;
         if (pause === undefined) throw error;
         await sleep(pause);
       }
     }
-    if (this.returned.delete(messageId)) throw new Error("no queue took it: is otpost set up in this vhost?");
+    if (this.returned.delete(messageId)) throw new Error("no queue accepts the message: run `otpost migrate` for this vhost");
   }
 }
 
-/** A secret that can be read in the broker until otpost has taken the job in. */
+/** Returns the fields in plain text. They are readable in the broker until otpost has admitted the job. */
 function plain(number, code) {
   return { to: number, code };
 }
 
-/** A secret that only otpost can read, bound to this one job. */
+/** Returns the fields sealed, so that only otpost can read them. The seal is bound to this job. */
 function sealed(number, code, id, expiresAt) {
   const [kid, key] = process.env.OTPOST_TENANT_KEY.split("."); // otpost keys tenant
   const length = Buffer.alloc(4);
@@ -74,9 +74,9 @@ function sealed(number, code, id, expiresAt) {
 
 const secretOf = process.env.OTPOST_TENANT_KEY ? sealed : plain;
 
-/** Hears of every change of state, each at least once; what came while nobody listened waits in the queue. */
-async function listen(hear, listening) {
-  // Of your own, one for each service. Its processes share it: whoever hears must find the session in what they share.
+/** Receives every change of state at least once. The queue keeps events while no consumer is connected. */
+async function listen(onEvent, listening) {
+  // One queue for each service, shared by its processes. Any process may receive an event: keep sessions in shared storage.
   const queue = "sign-in.events";
   const seen = new Set(); // a real service keeps the newest sequence of each dispatch with its session
   for (;;) {
@@ -94,20 +94,20 @@ async function listen(hear, listening) {
         const event = JSON.parse(message.content);
         if (!seen.has(event.id)) {
           seen.add(event.id);
-          hear(event);
+          onEvent(event);
         }
         channel.ack(message);
       });
       listening();
       await closed;
     } catch (problem) {
-      console.error("not listening:", problem.message);
+      console.error("the connection for events failed:", problem.message);
     }
     await sleep(1000);
   }
 }
 
-/** One person who signs in: one code, however often and by whatever way it is sent. */
+/** One sign-in of a user. It has one code, which may be sent several times and over several channels. */
 class SignIn {
   constructor(number, producer) {
     this.number = number;
@@ -115,10 +115,10 @@ class SignIn {
     this.key = randomUUID();
     this.code = String(randomInt(10 ** 6)).padStart(6, "0");
     this.expiresAt = new Date(Date.now() + 5 * 60_000);
-    this.over = false; // the newest dispatch has ended, well or not
+    this.over = false; // the newest dispatch has a final state
   }
 
-  /** Sends the code; whatever of this sign-in was not sent yet is not sent any more. */
+  /** Sends the code. Earlier dispatches of this sign-in that were not sent yet are superseded. */
   async send(channels = ["sms", "voice"]) {
     this.id = randomUUID();
     this.over = false;
@@ -134,20 +134,20 @@ class SignIn {
     });
   }
 
-  /** What became of the newest dispatch; `sent` may be followed by anything, all else is its end. */
-  hear({ data }) {
+  /** Handles an event of the newest dispatch. Every state but `sent` is final. */
+  onEvent({ data }) {
     if (data.id !== this.id) return;
     this.over = data.state !== "sent";
     console.log(`otpost: ${data.state}`, data.channel ?? "", data.reason ?? "", data.retry_after_s ?? "");
   }
 
-  /** "Call me instead": the next step of the plan now, or where the plan has ended, a call of its own. */
+  /** "Call me instead": begins the next step, or sends a new dispatch with a call if the plan has ended. */
   async call() {
     if (this.over) await this.send(["voice"]);
     else await this.producer.publish("next", { tenant: TENANT, id: this.id, step: 1 });
   }
 
-  /** Tells otpost whether the code came back right; after a right one nothing more is sent. */
+  /** Reports to otpost whether the entered code was right. After a right code otpost sends nothing more. */
   async check(typed) {
     const [given, code] = [Buffer.from(typed), Buffer.from(this.code)];
     const right = given.length === code.length && timingSafeEqual(given, code);
@@ -157,8 +157,8 @@ class SignIn {
 }
 
 const signIn = new SignIn(process.argv[2], new Producer());
-// Before the queue is there, nothing is kept in it.
-await new Promise((listening) => listen((event) => signIn.hear(event), listening));
+// Events that are published before the queue exists are lost.
+await new Promise((listening) => listen((event) => signIn.onEvent(event), listening));
 await signIn.send();
 console.log("Type the code, or: again, call");
 for await (const line of createInterface({ input: process.stdin })) {

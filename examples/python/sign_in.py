@@ -1,4 +1,4 @@
-"""Signs somebody in with a code by text or by call: all that an auth service says to otpost and hears from it."""
+"""Signs a user in with a code by text or call: shows every message between an auth service and otpost."""
 
 import base64
 import datetime
@@ -20,7 +20,7 @@ TENANT = "default"
 
 
 class Producer:
-    """Says things to otpost, from one thread. What was published is with the broker: confirmed, routed, and on disk."""
+    """Publishes to otpost, from one thread. When `publish` returns, the broker has routed the message and written it to disk."""
 
     def __init__(self):
         self.connection = None
@@ -29,7 +29,7 @@ class Producer:
         properties = pika.BasicProperties(
             delivery_mode=2,
             content_type="application/json",
-            user_id=AMQP.credentials.username,  # RabbitMQ checks it, so that otpost can trust it
+            user_id=AMQP.credentials.username,  # RabbitMQ checks it, so otpost can trust it
         )
         for pause in (0.1, 1, 3, None):
             try:
@@ -40,7 +40,7 @@ class Producer:
                 self.channel.basic_publish("otpost", routing_key, json.dumps(body), properties, mandatory=True)
                 return
             except pika.exceptions.AMQPConnectionError:
-                # Whether the broker has it is not known. Publish the very same again: one id is one dispatch.
+                # It is unknown whether the broker has the message. Publish the same message again: one id is one dispatch.
                 self.connection = None
                 if pause is None:
                     raise
@@ -48,12 +48,12 @@ class Producer:
 
 
 def plain(number, code, dispatch_id, expires_at):
-    """A secret that can be read in the broker until otpost has taken the job in."""
+    """Returns the fields in plain text. They are readable in the broker until otpost has admitted the job."""
     return {"to": number, "code": code}
 
 
 def sealed(number, code, dispatch_id, expires_at):
-    """A secret that only otpost can read, bound to this one job."""
+    """Returns the fields sealed, so that only otpost can read them. The seal is bound to this job."""
     kid, key = os.environ["OTPOST_TENANT_KEY"].split(".")  # otpost keys tenant
     milliseconds = round(expires_at.timestamp() * 1000)
     context = struct.pack(">I", len(TENANT)) + TENANT.encode() + dispatch_id.bytes + struct.pack(">Q", milliseconds)
@@ -67,14 +67,14 @@ secret_of = sealed if "OTPOST_TENANT_KEY" in os.environ else plain
 
 
 class Events(threading.Thread):
-    """Hears of every change of state, each at least once; what came while nobody listened waits in the queue."""
+    """Receives every change of state at least once. The queue keeps events while no consumer is connected."""
 
-    # Of your own, one for each service. Its processes share it: whoever hears must find the session in what they share.
+    # One queue for each service, shared by its processes. Any process may receive an event: keep sessions in shared storage.
     QUEUE = "sign-in.events"
 
-    def __init__(self, hear):
+    def __init__(self, on_event):
         super().__init__(daemon=True)
-        self.hear, self.listening = hear, threading.Event()
+        self.on_event, self.listening = on_event, threading.Event()
         self.seen = set()  # a real service keeps the newest sequence of each dispatch with its session
 
     def run(self):
@@ -82,7 +82,7 @@ class Events(threading.Thread):
             try:
                 self.listen()
             except pika.exceptions.AMQPError as problem:
-                print("not listening:", repr(problem), file=sys.stderr, flush=True)
+                print("the connection for events failed:", repr(problem), file=sys.stderr, flush=True)
                 time.sleep(1)
 
     def listen(self):
@@ -95,12 +95,12 @@ class Events(threading.Thread):
             event = json.loads(body)
             if event["id"] not in self.seen:
                 self.seen.add(event["id"])
-                self.hear(event)
+                self.on_event(event)
             channel.basic_ack(delivery.delivery_tag)
 
 
 class SignIn:
-    """One person who signs in: one code, however often and by whatever way it is sent."""
+    """One sign-in of a user. It has one code, which may be sent several times and over several channels."""
 
     def __init__(self, number, producer):
         self.number, self.producer = number, producer
@@ -108,10 +108,10 @@ class SignIn:
         self.code = f"{secrets.randbelow(10**6):06d}"
         now = datetime.datetime.now(datetime.timezone.utc)
         self.expires_at = now.replace(microsecond=0) + datetime.timedelta(minutes=5)
-        self.over = False  # the newest dispatch has ended, well or not
+        self.over = False  # the newest dispatch has a final state
 
     def send(self, channels=("sms", "voice")):
-        """Sends the code; whatever of this sign-in was not sent yet is not sent any more."""
+        """Sends the code. Earlier dispatches of this sign-in that were not sent yet are superseded."""
         self.dispatch_id, self.over = uuid.uuid4(), False
         self.producer.publish(
             "dispatch",
@@ -127,22 +127,22 @@ class SignIn:
             },
         )
 
-    def hear(self, event):
-        """What became of the newest dispatch; `sent` may be followed by anything, all else is its end."""
+    def on_event(self, event):
+        """Handles an event of the newest dispatch. Every state but `sent` is final."""
         data = event["data"]
         if data["id"] == str(self.dispatch_id):
             self.over = data["state"] != "sent"
             print(f"otpost: {data['state']}", data.get("channel", ""), data.get("reason", ""), data.get("retry_after_s", ""), flush=True)
 
     def call(self):
-        """"Call me instead": the next step of the plan now, or where the plan has ended, a call of its own."""
+        """"Call me instead": begins the next step, or sends a new dispatch with a call if the plan has ended."""
         if self.over:
             self.send(["voice"])
         else:
             self.producer.publish("next", {"tenant": TENANT, "id": str(self.dispatch_id), "step": 1})
 
     def check(self, typed):
-        """Tells otpost whether the code came back right; after a right one nothing more is sent."""
+        """Reports to otpost whether the entered code was right. After a right code otpost sends nothing more."""
         right = secrets.compare_digest(typed.encode(), self.code.encode())
         feedback = {"tenant": TENANT, "id": str(self.dispatch_id), "verified": right}
         self.producer.publish("feedback", feedback)
@@ -151,9 +151,9 @@ class SignIn:
 
 def main():
     sign_in = SignIn(sys.argv[1], Producer())
-    events = Events(sign_in.hear)
+    events = Events(sign_in.on_event)
     events.start()
-    events.listening.wait()  # before the queue is there, nothing is kept in it
+    events.listening.wait()  # events that are published before the queue exists are lost
     sign_in.send()
     print("Type the code, or: again, call", flush=True)
     for line in sys.stdin:

@@ -114,7 +114,7 @@ section! {
 section! {
     /// Limits of the worker.
     WorkerConfig {
-        /// Maximum number of concurrent requests to carriers.
+        /// Maximum number of jobs and dispatches that are processed at the same time.
         slots: usize = 256,
         /// Seconds that requests in progress may take after shutdown.
         grace_s: u64 = 20,

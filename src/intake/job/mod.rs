@@ -94,6 +94,20 @@ impl fmt::Debug for Job {
     }
 }
 
+/// The fields that may be sealed.
+const SECRET_FIELDS: [&str; 4] = ["to", "code", "params", "client_ip"];
+
+/// Parses the opened seal of a job: its secret fields, in the order of [`SECRET_FIELDS`].
+fn read_sealed_fields(plain: &[u8]) -> Result<[Option<serde_json::Value>; 4], BadMessage> {
+    let Fields(mut fields) =
+        serde_json::from_slice(plain).map_err(|_| BadMessage::new("sealed", "must hold a JSON object"))?;
+    let secret = SECRET_FIELDS.map(|n| fields.remove(n).filter(|v| !v.is_null()));
+    match fields.keys().find(|n| !n.starts_with("x_")) {
+        Some(left) => Err(BadMessage::new("sealed", format!("holds an unknown field ({})", shown(left)))),
+        None => Ok(secret),
+    }
+}
+
 impl Job {
     /// Returns whether the job is for a code or for a notice.
     pub fn kind(&self) -> Kind {
@@ -121,25 +135,19 @@ impl Job {
             return Err(BadMessage::new("expires_at", "may be at most 1 h ahead"));
         }
 
-        let mut secret = ["to", "code", "params", "client_ip"].map(&mut take);
+        let mut secret = SECRET_FIELDS.map(&mut take);
         let sealed = take("sealed");
         let was_sealed = sealed.is_some();
         if let Some(sealed) = sealed {
             if secret.iter().any(Option::is_some) {
-                return Err(BadMessage::new(
-                    "sealed",
-                    "must not be combined with to, code, params or client_ip",
-                ));
+                let rule = "must not be combined with to, code, params or client_ip";
+                return Err(BadMessage::new("sealed", rule));
             }
+            let sealed = string("sealed", &sealed, bounds::MAX_SEALED_CHARS)?;
             let plain = keys
-                .open_job(&tenant, id, expires_at, string("sealed", &sealed, bounds::MAX_SEALED_CHARS)?)
+                .open_job(&tenant, id, expires_at, sealed)
                 .map_err(|e| BadMessage::new("sealed", e.to_string()))?;
-            let Fields(mut inner) = serde_json::from_slice(&plain)
-                .map_err(|_| BadMessage::new("sealed", "must hold a JSON object"))?;
-            secret = ["to", "code", "params", "client_ip"].map(|n| inner.remove(n).filter(|v| !v.is_null()));
-            if let Some(left) = inner.keys().find(|n| !n.starts_with("x_")) {
-                return Err(BadMessage::new("sealed", format!("holds an unknown field ({})", shown(left))));
-            }
+            secret = read_sealed_fields(&plain)?;
         }
         let [to, code, params, client_ip] = secret;
         let template = take("template")
@@ -184,12 +192,7 @@ impl Job {
                 key: string("supersedes", &key, bounds::MAX_SUPERSEDES_CHARS)?.to_owned(),
                 issued_at: time("issued_at", &at)?,
             }),
-            _ => {
-                return Err(BadMessage::new(
-                    "supersedes",
-                    "requires issued_at, and issued_at requires supersedes",
-                ));
-            }
+            _ => return Err(BadMessage::new("supersedes", "and issued_at require each other")),
         };
         let tags = take("tags").map(|v| read_tags(&v)).transpose()?.unwrap_or_default();
         if let Some(left) = fields.keys().find(|n| !n.starts_with("x_")) {
