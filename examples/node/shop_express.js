@@ -14,13 +14,13 @@ function env(name) {
 
 const SHOP_URL = env("SHOP_URL"); // https://shop.example
 const TWO_STEP_API = env("TWO_STEP_API"); // where two-step's API listens
-const TWO_STEP_URL = env("TWO_STEP_URL"); // its public_url, where browsers go: the issuer of results
+const TWO_STEP_URL = env("TWO_STEP_URL"); // its public_url: browsers open it, and it is the issuer of results
 const TWO_STEP_KEY = env("TWO_STEP_KEY"); // two-step keys create
 const PRODUCT = "shop"; // [products.shop]: the audience of results
 
 const shop = express();
 const https = SHOP_URL.startsWith("https:");
-if (https) shop.set("trust proxy", 1); // the proxy in front says that it was https
+if (https) shop.set("trust proxy", 1); // the proxy reports the scheme in X-Forwarded-Proto
 shop.use(
   session({
     name: https ? "__Host-shop" : "shop",
@@ -28,7 +28,7 @@ shop.use(
     // With strict, browsers would not send it when they return from two-step.
     cookie: { httpOnly: true, sameSite: "lax", secure: https },
     resave: false,
-    saveUninitialized: false, // a store of your own instead of memory: `store`
+    saveUninitialized: false, // set `store` to replace the in-memory store
   }),
 );
 
@@ -38,16 +38,16 @@ async function hash(password, salt = randomBytes(16)) {
   return { salt, hash: await promisify(scrypt)(password, salt, 32) };
 }
 
-// Two users of a demo. two-step knows them by `id`, which never changes. A new password counts `epoch` up.
+// Two users of a demo. two-step knows them by `id`, which never changes. Each password change increments `epoch`.
 const USERS = new Map([
   ["ada", { id: "u-1", password: await hash("lovelace"), epoch: 0 }],
   ["alan", { id: "u-2", password: await hash("turing-1936"), epoch: 0 }],
 ]);
-const NOBODY = await hash(token());
+const DUMMY_HASH = await hash(token());
 
 /** Checks a password, in the same time whether or not there is such a user. */
 async function passwordFits(name, password) {
-  const kept = USERS.get(name)?.password ?? NOBODY;
+  const kept = USERS.get(name)?.password ?? DUMMY_HASH;
   return timingSafeEqual((await hash(String(password), kept.salt)).hash, kept.hash) && USERS.has(name);
 }
 
@@ -59,7 +59,7 @@ class Stop extends Error {
   }
 }
 
-const AWAY = "Signing in is not possible now. Please try again in a minute.";
+const UNAVAILABLE = "Signing in is not possible now. Please try again in a minute.";
 
 /** Returns the name of the user, or undefined. A new password ends the sessions that began with the old one. */
 function signedIn(req) {
@@ -74,7 +74,7 @@ function user(req) {
   return name;
 }
 
-/** Begins a new session: what was in the old one is gone, its id too. */
+/** Begins a new session. The old session's content and id are deleted. */
 async function newSession(req, content = {}) {
   await promisify(req.session.regenerate.bind(req.session))();
   Object.assign(req.session, content);
@@ -85,29 +85,29 @@ async function signedOut(req, message) {
   throw new Stop(401, message);
 }
 
-/** Calls two-step. Any answer but success, or a status in `known`, ends the request with a page: nobody is let in. */
-async function twoStep(method, path, body, { known = [], away = AWAY } = {}) {
+/** Calls two-step. If a status is neither a success nor in `known`, the user gets an error page and is not signed in. */
+async function twoStep(method, path, body, { known = [], message = UNAVAILABLE } = {}) {
   const headers = { authorization: `Bearer ${TWO_STEP_KEY}`, "content-type": "application/json" };
   const request = { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(5000) };
   const answer = await fetch(TWO_STEP_API + path, request).catch(() => {
-    throw new Stop(503, away, 60);
+    throw new Stop(503, message, 60);
   });
   if (answer.status === 429) {
     const waitS = Number(answer.headers.get("retry-after") ?? 60);
     throw new Stop(429, `Too many attempts. Try again in ${Math.ceil(waitS / 60)} min.`, waitS);
   }
   if (!answer.ok && !known.includes(answer.status)) {
-    console.error("two-step answered %d: %s", answer.status, await answer.text()); // it quotes no value of a request
-    throw new Stop(503, away, 60);
+    console.error("two-step answered %d: %s", answer.status, await answer.text()); // the text contains no value of the request
+    throw new Stop(503, message, 60);
   }
   return { ok: answer.ok, status: answer.status, body: answer.status === 204 ? undefined : await answer.json() };
 }
 
-// Fetched when needed, kept for 5 minutes, and fetched again for an unknown kid. No cooldown: results come from twoStep() alone.
+// Cached for 5 minutes, and fetched again for an unknown kid. No cooldown is needed: results come only from twoStep().
 const KEYS = createRemoteJWKSet(new URL("/.well-known/jwks.json", TWO_STEP_URL), { cacheMaxAge: 300_000, cooldownDuration: 0 });
-const taken = new Map(); // jti: exp. Processes of one shop need a table in common, with jti as its key.
+const used = new Map(); // jti: exp. Several processes need a shared table, with jti as its primary key.
 
-/** Returns the claims of a result; undefined if it is forged, over, not for this sign-in, or was taken before. */
+/** Returns the claims of a result; undefined if it is forged, expired, for another sign-in, or already used. */
 async function check(result, pending) {
   const expected = {
     algorithms: ["ES256"], typ: "two-step+jwt", issuer: TWO_STEP_URL, audience: PRODUCT, subject: USERS.get(pending.name).id,
@@ -118,23 +118,23 @@ async function check(result, pending) {
     claims = (await jwtVerify(result, KEYS, expected)).payload;
   } catch (problem) {
     if (problem instanceof errors.JOSEError) return undefined;
-    throw new Stop(503, AWAY, 60); // the keys cannot be fetched
+    throw new Stop(503, UNAVAILABLE, 60); // the keys cannot be fetched
   }
   const now = Date.now() / 1000;
-  for (const [jti, exp] of taken) if (exp < now - 60) taken.delete(jti);
-  if (claims.nonce !== pending.nonce || taken.has(claims.jti)) return undefined;
-  taken.set(claims.jti, claims.exp);
+  for (const [jti, exp] of used) if (exp < now - 60) used.delete(jti);
+  if (claims.nonce !== pending.nonce || used.has(claims.jti)) return undefined;
+  used.set(claims.jti, claims.exp);
   return claims;
 }
 
 shop.use((req, res, next) => {
   res.set({
-    // Chrome checks where a form is redirected to: sign-in and settings lead to two-step's pages.
+    // Chrome also checks the redirects of a form: sign-in and settings redirect to two-step's pages.
     "content-security-policy": `default-src 'none'; form-action 'self' ${TWO_STEP_URL}; frame-ancestors 'none'; base-uri 'none'`,
     "cache-control": "no-store",
-    "referrer-policy": "same-origin", // no-referrer would take Origin from the shop's own forms
+    "referrer-policy": "same-origin", // with no-referrer, the shop's own forms have Origin: null
   });
-  // Browsers say where a form came from.
+  // Browsers send the origin of a form.
   if (req.method === "POST" && req.get("origin") !== SHOP_URL) throw new Stop(403, "This form is not the shop's.");
   next();
 });
@@ -150,11 +150,11 @@ shop.post("/sign-in", async (req, res) => {
   const wanted = { user: id, return_url: `${SHOP_URL}/2fa`, state, nonce };
   const challenge = (await twoStep("POST", "/v1/challenges", wanted)).body;
   // This user has not turned two-step verification on.
-  if (challenge.status === "not_required") return letIn(req, res, pending, {});
+  if (challenge.status === "not_required") return beginSession(req, res, pending, {});
   res.redirect(303, challenge.url);
 });
 
-async function letIn(req, res, { name, epoch, passwordAt }, { method, device }) {
+async function beginSession(req, res, { name, epoch, passwordAt }, { method, device }) {
   await newSession(req, { name, epoch, passwordAt, method, device });
   res.redirect(303, "/");
 }
@@ -178,7 +178,7 @@ shop.get("/2fa", async (req, res) => {
   if (!claims || pending.epoch !== USERS.get(pending.name).epoch) {
     await signedOut(req, "You were not signed in. Please sign in again.");
   }
-  await letIn(req, res, pending, claims);
+  await beginSession(req, res, pending, claims);
 });
 
 shop.post("/settings", async (req, res) => {
@@ -191,15 +191,15 @@ shop.post("/settings", async (req, res) => {
     await signedOut(req, "You typed your password more than 10 minutes ago. Please sign in again.");
   }
   if (!ok) {
-    console.error("two-step answered 422: %s", body.detail); // such as a return_url that is not on its list
-    throw new Stop(503, AWAY, 60);
+    console.error("two-step answered 422: %s", body.detail); // such as a return_url that is not in its list
+    throw new Stop(503, UNAVAILABLE, 60);
   }
   res.redirect(303, body.url);
 });
 
 shop.get("/settings-done", (req, res) => {
   const { state, device } = req.query;
-  // Trusted in the settings: sign-out ends it.
+  // The settings may have trusted this browser. Sign-out ends that trust.
   if (device && state && state === req.session.settingsState) req.session.device = String(device);
   res.redirect(303, "/");
 });
@@ -207,10 +207,10 @@ shop.get("/settings-done", (req, res) => {
 shop.post("/sign-out", async (req, res) => {
   const { id } = USERS.get(user(req));
   const { device } = req.session;
-  await newSession(req); // first: two-step may be away
-  const away = "You are signed out. This browser is still trusted: sign in later and remove it in the settings.";
+  await newSession(req); // first: two-step may be unreachable
+  const message = "You are signed out. This browser is still trusted: sign in later and remove it in the settings.";
   const path = `/v1/users/${encodeURIComponent(id)}/devices/${device}`;
-  if (device) await twoStep("DELETE", path, undefined, { known: [404], away });
+  if (device) await twoStep("DELETE", path, undefined, { known: [404], message });
   res.redirect(303, "/");
 });
 
@@ -223,9 +223,9 @@ shop.post("/password", async (req, res) => {
   kept.password = await hash(next);
   kept.epoch += 1;
   Object.assign(req.session, { epoch: kept.epoch, device: undefined });
-  const away = "Your password is changed, but browsers that you trusted still are. Please change it once more in a minute.";
+  const message = "Your password is changed, but browsers that you trusted still are. Please change it once more in a minute.";
   const path = `/v1/users/${encodeURIComponent(kept.id)}/end`;
-  await twoStep("POST", path, { forget_devices: true }, { known: [404], away });
+  await twoStep("POST", path, { forget_devices: true }, { known: [404], message });
   res.redirect(303, "/");
 });
 
@@ -247,7 +247,7 @@ function page(req, message) {
 
 shop.get("/", (req, res) => res.send(page(req)));
 
-// Four parameters: Express calls it with what was thrown.
+// An error handler: Express recognises it by its four parameters.
 shop.use((problem, req, res, next) => {
   const status = problem.status ?? 500;
   if (status === 500) console.error(problem);
@@ -255,4 +255,4 @@ shop.use((problem, req, res, next) => {
   res.status(status).send(page(req, problem instanceof Stop ? problem.message : "That did not work."));
 });
 
-shop.listen(process.env.PORT ?? new URL(SHOP_URL).port, "127.0.0.1"); // behind a proxy that speaks https
+shop.listen(process.env.PORT ?? new URL(SHOP_URL).port, "127.0.0.1"); // behind a proxy that terminates TLS

@@ -21,7 +21,7 @@ expires_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(m
 expires_at = expires_at.replace(microsecond=expires_at.microsecond // 1000 * 1000)  # whole milliseconds
 milliseconds = round(expires_at.timestamp() * 1000)
 
-# The seal is bound to this job: tenant (length-prefixed), id, expiry.
+# Additional authenticated data. It binds the secret to this job: tenant (length-prefixed), id, expiry.
 context = struct.pack(">I", len(tenant)) + tenant.encode() + dispatch_id.bytes + struct.pack(">Q", milliseconds)
 secret = json.dumps({"to": number, "code": code}).encode()
 nonce = nacl.utils.random(24)

@@ -3,13 +3,13 @@
     export TWO_STEP_URL=https://verify.shop.example
     python native_app.py register 7K2M-9QX0      the set-up code of the settings page; the answer has the digits for it
     python native_app.py account
-    python native_app.py listen                  prints each request as it comes
+    python native_app.py listen                  prints each approval request
     python native_app.py approve 481516          the number that the sign-in page shows
     python native_app.py deny | code             "It was not me"; a code to type on the page
     python native_app.py push https://...        the endpoint for pushes; without one, no pushes
     python native_app.py rekey | unregister
 
-Needs: requests, http-message-signatures, cryptography. The key is kept in app.pem.
+Needs: requests, http-message-signatures, cryptography. The key is stored in app.pem.
 """
 
 import base64
@@ -37,7 +37,7 @@ def base64url(data):
 
 
 class Key:
-    """The app's key. A phone keeps it where nothing can read it: Keychain, Keystore."""
+    """The app's key. A real app stores it in Keychain or Keystore."""
 
     def __init__(self, private):
         self.private = private
@@ -64,7 +64,7 @@ class Key:
         KEY_FILE.write_bytes(pem)
 
     def sign(self, text):
-        """64 bytes, base64url."""
+        """Returns the signature: 64 bytes, in base64url."""
         r, s = decode_dss_signature(self.private.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
         return base64url(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
 
@@ -88,7 +88,7 @@ def send(key, method, path, body=None, ahead_s=0, stream=False):
 
 
 def call(key, method, path, body=None):
-    """Status and answer. If the server says that the clock is off, signs once more with the server's time."""
+    """Returns status and answer. After the problem `clock` it signs again with the server's time."""
     answer = send(key, method, path, body)
     read = answer.json() if answer.content else None
     if answer.status_code == 401 and read["type"].endswith(":clock"):
@@ -99,7 +99,7 @@ def call(key, method, path, body=None):
 
 
 def answer_request(key, action, body=None):
-    """Waits for a request, and answers it."""
+    """Waits for an approval request, and answers it."""
     status, answer = call(key, "GET", "/app/v1/requests?wait=20")
     if status != 200 or not answer["requests"]:
         return status, answer
@@ -119,7 +119,7 @@ def rekey(key):
     new = Key.new()
     body = {"public_key": new.jwk, "proof": new.sign(f"rekey:{key.id}:{new.id}")}
     status, answer = call(key, "PUT", "/app/v1/key", body)
-    # A phone keeps both until it has the answer: the server may have the new one already.
+    # Keep both keys until the answer arrives, because the server may already use the new one.
     if status == 204:
         new.save()
     return status, answer

@@ -15,7 +15,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 SHOP_URL = os.environ["SHOP_URL"]  # https://shop.example
 TWO_STEP_API = os.environ["TWO_STEP_API"]  # where two-step's API listens
-TWO_STEP_URL = os.environ["TWO_STEP_URL"]  # its public_url, where browsers go: the issuer of results
+TWO_STEP_URL = os.environ["TWO_STEP_URL"]  # its public_url: browsers open it, and it is the issuer of results
 TWO_STEP_KEY = os.environ["TWO_STEP_KEY"]  # two-step keys create
 PRODUCT = "shop"  # [products.shop]: the audience of results
 
@@ -28,17 +28,17 @@ shop.config.update(
     SESSION_COOKIE_SAMESITE="Lax",  # with Strict, browsers would not send it when they return from two-step
 )
 
-# Two users of a demo. two-step knows them by `id`, which never changes. A new password counts `epoch` up.
+# Two users of a demo. two-step knows them by `id`, which never changes. Each password change increments `epoch`.
 USERS = {
     name: {"id": f"u-{number}", "password": generate_password_hash(password), "epoch": 0}
     for number, (name, password) in enumerate([("ada", "lovelace"), ("alan", "turing-1936")], 1)
 }
-NOBODY = generate_password_hash(secrets.token_hex())
+DUMMY_HASH = generate_password_hash(secrets.token_hex())
 
 
 def password_fits(name, password):
     """Checks a password, in the same time whether or not there is such a user."""
-    return check_password_hash(USERS[name]["password"] if name in USERS else NOBODY, password) and name in USERS
+    return check_password_hash(USERS[name]["password"] if name in USERS else DUMMY_HASH, password) and name in USERS
 
 
 def signed_in():
@@ -57,32 +57,32 @@ def signed_out(message):
     raise Unauthorized(message)
 
 
-AWAY = "Signing in is not possible now. Please try again in a minute."
+UNAVAILABLE = "Signing in is not possible now. Please try again in a minute."
 
 
-def two_step(method, path, body=None, known=(), away=AWAY):
-    """Calls two-step. Any answer but success, or a status in `known`, ends the request with a page: nobody is let in."""
+def two_step(method, path, body=None, known=(), message=UNAVAILABLE):
+    """Calls two-step. If a status is neither a success nor in `known`, the user gets an error page and is not signed in."""
     headers = {"Authorization": f"Bearer {TWO_STEP_KEY}"}
     try:
         answer = requests.request(method, TWO_STEP_API + path, json=body, headers=headers, timeout=5)
     except requests.RequestException:
-        raise ServiceUnavailable(away, retry_after=60) from None
+        raise ServiceUnavailable(message, retry_after=60) from None
     if answer.status_code == 429:
         wait_s = int(answer.headers.get("Retry-After", 60))
         raise TooManyRequests(f"Too many attempts. Try again in {-(-wait_s // 60)} min.", retry_after=wait_s)
     if not answer.ok and answer.status_code not in known:
-        shop.logger.error("two-step answered %s: %s", answer.status_code, answer.text)  # it quotes no value of a request
-        raise ServiceUnavailable(away, retry_after=60)
+        shop.logger.error("two-step answered %s: %s", answer.status_code, answer.text)  # the text contains no value of the request
+        raise ServiceUnavailable(message, retry_after=60)
     return answer
 
 
-# Fetched when needed, kept for 5 minutes, and fetched again for an unknown kid. No cooldown: results come from two_step() alone.
+# Cached for 5 minutes, and fetched again for an unknown kid. No cooldown is needed: results come only from two_step().
 KEYS = jwt.PyJWKClient(f"{TWO_STEP_URL}/.well-known/jwks.json", lifespan=300, cooldown_duration=0, timeout=5)
-TAKEN, taking = {}, threading.Lock()  # jti: exp. Processes of one shop need a table in common, with jti as its key.
+USED, lock = {}, threading.Lock()  # jti: exp. Several processes need a shared table, with jti as its primary key.
 
 
 def check(result, pending):
-    """Returns the claims of a result; None if it is forged, over, not for this sign-in, or was taken before."""
+    """Returns the claims of a result; None if it is forged, expired, for another sign-in, or already used."""
     try:
         key = KEYS.get_signing_key_from_jwt(result)
         token = jwt.decode_complete(
@@ -90,35 +90,35 @@ def check(result, pending):
             options={"require": ["iss", "aud", "sub", "exp", "jti"]}, leeway=30,  # seconds that two clocks may differ
         )
     except jwt.PyJWKClientConnectionError:
-        raise ServiceUnavailable(AWAY, retry_after=60) from None
+        raise ServiceUnavailable(UNAVAILABLE, retry_after=60) from None
     except jwt.PyJWTError:
         return None
     claims = token["payload"]
     if token["header"].get("typ") != "two-step+jwt" or claims.get("nonce") != pending["nonce"]:
         return None
-    with taking:
-        for jti in [jti for jti, exp in TAKEN.items() if exp < time.time() - 60]:
-            del TAKEN[jti]
-        if claims["jti"] in TAKEN:
+    with lock:
+        for jti in [jti for jti, exp in USED.items() if exp < time.time() - 60]:
+            del USED[jti]
+        if claims["jti"] in USED:
             return None
-        TAKEN[claims["jti"]] = claims["exp"]
+        USED[claims["jti"]] = claims["exp"]
     return claims
 
 
 @shop.before_request
-def own_forms_alone():
-    """Refuses forms of other sites: browsers say where a form came from."""
+def reject_foreign_forms():
+    """Refuses forms of other sites, by the header Origin."""
     if request.method == "POST" and request.headers.get("Origin") != SHOP_URL:
         raise Forbidden("This form is not the shop's.")
 
 
 @shop.after_request
 def add_headers(response):
-    # Chrome checks where a form is redirected to: sign-in and settings lead to two-step's pages.
+    # Chrome also checks the redirects of a form: sign-in and settings redirect to two-step's pages.
     policy = f"default-src 'none'; form-action 'self' {TWO_STEP_URL}; frame-ancestors 'none'; base-uri 'none'"
     response.headers["Content-Security-Policy"] = policy
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Referrer-Policy"] = "same-origin"  # no-referrer would take Origin from the shop's own forms
+    response.headers["Referrer-Policy"] = "same-origin"  # with no-referrer, the shop's own forms have Origin: null
     return response
 
 
@@ -133,13 +133,13 @@ def sign_in():
     wanted = {"user": USERS[name]["id"], "return_url": f"{SHOP_URL}/2fa", "state": pending["state"], "nonce": pending["nonce"]}
     challenge = two_step("POST", "/v1/challenges", wanted).json()
     if challenge["status"] == "not_required":  # this user has not turned two-step verification on
-        return let_in(pending, {})
+        return begin_session(pending, {})
     session["pending"] = pending
     return redirect(challenge["url"], 303)
 
 
-def let_in(pending, claims):
-    """Begins a new session: what was in the one before sign-in is gone."""
+def begin_session(pending, claims):
+    """Begins a new session. The content of the old session is deleted."""
     session.clear()
     session.update({key: pending[key] for key in ("name", "epoch", "password_at")})
     session.update(method=claims.get("method"), device=claims.get("device"))
@@ -155,7 +155,7 @@ ENDED = {
 
 
 @shop.get("/2fa")
-def came_back():
+def handle_return():
     pending = session.get("pending")
     if not pending or request.args.get("state") != pending["state"]:
         raise Forbidden("This sign-in is over, or was begun in another browser. Please sign in again.")
@@ -165,7 +165,7 @@ def came_back():
     claims = check(answer.json()["result"], pending) if answer.ok else None
     if claims is None or pending["epoch"] != USERS[pending["name"]]["epoch"]:
         signed_out("You were not signed in. Please sign in again.")
-    return let_in(pending, claims)
+    return begin_session(pending, claims)
 
 
 @shop.post("/settings")
@@ -179,24 +179,24 @@ def settings():
         return redirect(answer.json()["url"], 303)
     if answer.json()["field"] == "password_at":
         signed_out("You typed your password more than 10 minutes ago. Please sign in again.")
-    shop.logger.error("two-step answered 422: %s", answer.text)  # such as a return_url that is not on its list
-    raise ServiceUnavailable(AWAY, retry_after=60)
+    shop.logger.error("two-step answered 422: %s", answer.text)  # such as a return_url that is not in its list
+    raise ServiceUnavailable(UNAVAILABLE, retry_after=60)
 
 
 @shop.get("/settings-done")
 def settings_done():
     if "device" in request.args and request.args.get("state") == session.get("settings_state", ""):
-        session["device"] = request.args["device"]  # trusted in the settings: sign-out ends it
+        session["device"] = request.args["device"]  # the settings may have trusted this browser: sign-out ends that trust
     return redirect("/", 303)
 
 
 @shop.post("/sign-out")
 def sign_out():
     name, device = user(), session["device"]
-    session.clear()  # first: two-step may be away
+    session.clear()  # first: two-step may be unreachable
     if device:
-        away = "You are signed out. This browser is still trusted: sign in later and remove it in the settings."
-        two_step("DELETE", f"/v1/users/{quote(USERS[name]['id'], safe='')}/devices/{device}", known=(404,), away=away)
+        message = "You are signed out. This browser is still trusted: sign in later and remove it in the settings."
+        two_step("DELETE", f"/v1/users/{quote(USERS[name]['id'], safe='')}/devices/{device}", known=(404,), message=message)
     return redirect("/", 303)
 
 
@@ -207,8 +207,8 @@ def change_password():
         raise Forbidden("Nothing was changed: the old password is wrong, or the new one has fewer than 8 characters.")
     USERS[name].update(password=generate_password_hash(new), epoch=USERS[name]["epoch"] + 1)
     session.update(epoch=USERS[name]["epoch"], device=None)
-    away = "Your password is changed, but browsers that you trusted still are. Please change it once more in a minute."
-    two_step("POST", f"/v1/users/{quote(USERS[name]['id'], safe='')}/end", {"forget_devices": True}, known=(404,), away=away)
+    message = "Your password is changed, but browsers that you trusted still are. Please change it once more in a minute."
+    two_step("POST", f"/v1/users/{quote(USERS[name]['id'], safe='')}/end", {"forget_devices": True}, known=(404,), message=message)
     return redirect("/", 303)
 
 
@@ -236,4 +236,4 @@ def explain(problem):
 
 
 if __name__ == "__main__":
-    shop.run(port=urlsplit(SHOP_URL).port)  # on your machine; elsewhere a WSGI server
+    shop.run(port=urlsplit(SHOP_URL).port)  # for development; use a WSGI server in production

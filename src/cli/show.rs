@@ -90,7 +90,7 @@ pub(super) fn format_timeline(s: &Timeline) -> String {
     if let Some(at) = s.wake_at.filter(|_| !s.is_final) {
         let next = if s.waits > 0 {
             format!(
-                "next try: no carrier had capacity so far ({}); each is at its rate limit, at its maximum of requests, or paused after failures",
+                "next try: no carrier had room so far ({}); each is at its rate limit, busy, or paused after failures",
                 times(s.waits)
             )
         } else {

@@ -38,7 +38,7 @@ fn what_is_spoken_fits_into_a_carriers_markup() {
     let (fits, too_long) = (render(70), render(71));
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(fits.is_ok());
-    assert!(matches!(too_long, Err(RenderError::Broken(why)) if why.contains("too long to be spoken")));
+    assert!(matches!(too_long, Err(RenderError::Broken(why)) if why.contains("too long for a call")));
 }
 
 #[test]
