@@ -43,7 +43,7 @@ impl Answer {
         retry_after(self.headers.get("retry-after")?.to_str().ok()?, self.at)
     }
 
-    /// Returns the outcome by the status alone. A 2xx or 5xx does not prove whether the carrier has accepted the message.
+    /// Returns the outcome by the status only. A 2xx or 5xx does not prove whether the carrier has accepted the message.
     pub fn outcome_by_status(&self) -> Outcome {
         match self.status {
             429 => Outcome::Throttled { retry_after: self.retry_after() },

@@ -86,7 +86,7 @@ fn a_callback_is_believed_only_with_its_signature() {
     assert_eq!(callback(url, body, "AAAA"), Err(InvalidCallback::Signature));
 }
 
-/// A `GET` is signed over its URL with the query alone.
+/// A `GET` is signed over its URL with the query only.
 #[test]
 fn a_callback_by_get_is_read_from_its_query() {
     let url = "https://example.com/r?MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30003";

@@ -1,4 +1,4 @@
-//! Waiting times between attempts. Each end time is computed from the row alone, so an early wake-up does not change it.
+//! Waiting times between attempts. Each end time is computed only from the row, so an early wake-up does not change it.
 
 use std::time::Duration;
 

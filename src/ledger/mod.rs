@@ -230,7 +230,7 @@ impl Ledger {
         self.begins.submit(attempt).await
     }
 
-    /// Writes a decision: an outcome with its transition, or a transition alone.
+    /// Writes a decision: an outcome with its transition, or only a transition.
     pub async fn write_decision(&self, write: DecisionWrite) -> Result<WriteResult, LedgerError> {
         self.decisions.submit(write).await
     }

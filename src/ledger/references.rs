@@ -24,7 +24,7 @@ pub(super) trait References: Send + Sync {
 }
 
 impl Ledger {
-    /// Stores the carrier's message id of an attempt, so that a receipt with this id alone finds it. Records the receipts that
+    /// Stores the carrier's message id of an attempt, so that a receipt with only this id finds it. Records the receipts that
     /// arrived before.
     pub async fn store_message_id(
         &self, carrier: &str, reference: &str, attempt: AttemptId,

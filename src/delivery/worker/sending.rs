@@ -176,7 +176,7 @@ impl Worker {
         loop {
             match self.deps.ledger.write_decision(write.clone()).await {
                 Ok(concluded) => return Some(concluded),
-                // The ledger refuses the details of the answer. The outcome alone can be written.
+                // The ledger refuses the details of the answer. Only the outcome can be written.
                 Err(LedgerError::Data { .. }) if has_details(&write) => drop_details(&mut write),
                 Err(e @ LedgerError::Data { .. }) => {
                     self.ledger_health.report_failure(&e);

@@ -132,7 +132,7 @@ pub struct Transition {
     pub step: u8,
     /// When that step became current.
     pub step_at: Timestamp,
-    /// How often that step was put off because no carrier had room.
+    /// How often that step was snoozed because no carrier had room.
     pub snoozes: u16,
     /// End of the current snooze.
     pub snoozed_until: Option<Timestamp>,

@@ -122,7 +122,7 @@ pub struct Dispatch {
     pub step: u8,
     /// When the current step became current.
     pub step_at: Timestamp,
-    /// How often the current step was put off because no carrier had room.
+    /// How often the current step was snoozed because no carrier had room.
     pub snoozes: u16,
     /// End of the current snooze.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! Writes of a decision: an outcome with its transition, or a transition alone.
+//! Writes of a decision: an outcome with its transition, or only a transition.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::domain::attempt::{Judgement, Outcome};
 use crate::domain::decide::{QuotaChange, Transition};
 use crate::domain::dispatch::Dispatch;
 
-/// The write of a decision: an attempt's outcome with the transition that follows from it, or a transition alone.
+/// The write of a decision: an attempt's outcome with the transition that follows from it, or only a transition.
 #[derive(Debug, Clone)]
 pub struct DecisionWrite {
     /// The dispatch's uid.
