@@ -54,6 +54,7 @@ impl Breaker {
 
     pub(super) fn open(&mut self, now: Duration) {
         self.opened += 1;
+        self.probing = false;
         self.until = Some(now + self.pause());
     }
 
@@ -93,5 +94,39 @@ mod tests {
         assert!(!b.try_pass(s(5)), "other requests wait for the probe's result");
         b.succeed();
         assert!(b.try_pass(s(5)));
+    }
+    #[test]
+    fn each_pause_is_twice_as_long_up_to_a_minute() {
+        let mut b = Breaker::default();
+        let (s, moment) = (Duration::from_secs, Duration::from_millis(1));
+        let mut now = s(100);
+        for _ in 0..FAILURES {
+            b.fail(now);
+        }
+        for pause in [5, 10, 20, 40, 60, 60] {
+            let end = now + s(pause);
+            assert!(b.is_open(end - moment) && !b.try_pass(end - moment), "{pause} s");
+            assert!(!b.is_open(end) && b.try_pass(end), "{pause} s");
+            b.fail(end);
+            now = end;
+        }
+    }
+
+    #[test]
+    fn a_late_failure_extends_the_pause_once_only_after_its_end() {
+        let mut b = Breaker::default();
+        let s = Duration::from_secs;
+        for _ in 0..FAILURES {
+            b.fail(s(0));
+        }
+        b.fail(s(4));
+        assert!(!b.is_open(s(5)), "a failure during the pause does not count");
+        b.fail(s(5));
+        assert!(b.is_open(s(14)) && !b.is_open(s(15)), "a failure at the end of the pause opens it again");
+        // The probe fails after its own pause has ended. Failures of other requests do not count as the probe's.
+        assert!(b.try_pass(s(15)));
+        b.fail(s(40));
+        b.fail(s(41));
+        assert!(!b.is_open(s(60)), "20 s from second 40");
     }
 }

@@ -92,9 +92,9 @@ impl RateLimit {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use super::{MAX_QUEUE_TIME, RateLimit};
+    use super::{MAX_QUEUE_TIME, RateLimit, Share};
 
     const NOW: Duration = Duration::from_secs(1000);
 
@@ -123,9 +123,31 @@ mod tests {
     fn the_queue_is_never_longer_than_fifteen_seconds() {
         let limit = RateLimit::new(1);
         let turns: Vec<Duration> = (0..100).map(|_| limit.enqueue(NOW)).collect();
-        assert!(turns.iter().all(|turn| *turn <= MAX_QUEUE_TIME), "{turns:?}");
+        assert!((0..15).all(|i| turns[i] == Duration::from_secs(i as u64 + 1)), "{turns:?}");
+        assert!(turns[15..].iter().all(|turn| *turn < MAX_QUEUE_TIME), "{turns:?}");
         assert!(turns[20..].iter().all(|turn| *turn >= MAX_QUEUE_TIME / 2));
         assert!(turns[20..].windows(2).any(|two| two[0] != two[1]), "they do not return at the same time");
         assert_eq!(limit.wait(NOW + MAX_QUEUE_TIME), Duration::from_secs(1), "an ended queue adds no wait");
+    }
+
+    #[test]
+    fn a_share_has_its_part_of_the_burst() {
+        let share = Share::of(10, 4, Duration::ZERO);
+        let passed = (0..50).filter(|_| share.limiter.check().is_ok()).count();
+        assert_eq!((passed, share.interval), (2, Duration::from_millis(400)));
+    }
+
+    #[tokio::test]
+    async fn ready_waits_for_capacity_and_takes_it() {
+        let limit = RateLimit::new(20);
+        let started = Instant::now();
+        for _ in 0..20 {
+            assert!(limit.try_acquire(true, NOW));
+        }
+        limit.ready().await;
+        assert!(
+            started.elapsed() >= Duration::from_millis(50),
+            "the 21st request of a second came too early"
+        );
     }
 }
