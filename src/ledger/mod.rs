@@ -6,6 +6,7 @@
 //! runs a group as one transaction and reads the clock after it holds its locks. Each change names the version of the row that
 //! it expects (optimistic locking). On a conflict the caller gets the current row, or drops its change.
 
+mod decide;
 mod group;
 pub mod health;
 mod items;

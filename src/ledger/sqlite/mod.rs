@@ -1,8 +1,8 @@
 //! The ledger in one SQLite file, for a laptop or a single machine. One thread accesses the file, and a lock file excludes
 //! other processes.
 
-mod acts;
 mod fault;
+mod operations;
 mod references;
 mod row;
 
@@ -188,42 +188,42 @@ impl Store for Sqlite {
     }
 
     async fn admit(&self, group: &[Arc<Admission>]) -> Result<Vec<AdmissionResult>, LedgerError> {
-        self.group(group, acts::admit).await
+        self.group(group, operations::admit).await
     }
 
     async fn begin(&self, group: &[Arc<BeginRequest>]) -> Result<Vec<BeginResult>, LedgerError> {
-        self.group(group, acts::begin).await
+        self.group(group, operations::begin).await
     }
 
     async fn write_decision(&self, group: &[Arc<DecisionWrite>]) -> Result<Vec<WriteResult>, LedgerError> {
-        self.group(group, acts::write_decision).await
+        self.group(group, operations::write_decision).await
     }
 
     async fn record(&self, group: &[Arc<AttemptReceipt>]) -> Result<Vec<RecordResult>, LedgerError> {
-        self.group(group, acts::record).await
+        self.group(group, operations::record).await
     }
 
     async fn stop(&self, request: &StopRequest) -> Result<StopResult, LedgerError> {
         let request = request.clone();
-        self.write(move |db, now| acts::stop(db, &request, now)).await
+        self.write(move |db, now| operations::stop(db, &request, now)).await
     }
 
     async fn advance(&self, request: &AdvanceRequest) -> Result<AdvanceResult, LedgerError> {
         let request = request.clone();
-        self.write(move |db, now| acts::advance(db, &request, now)).await
+        self.write(move |db, now| operations::advance(db, &request, now)).await
     }
 
     async fn take(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
-        self.write(move |db, now| acts::take(db, uid, now)).await
+        self.write(move |db, now| operations::take(db, uid, now)).await
     }
 
     async fn take_due(&self, fresh: usize, begun: usize) -> Result<Vec<Dispatch>, LedgerError> {
-        self.write(move |db, now| acts::take_due(db, fresh, begun, now)).await
+        self.write(move |db, now| operations::take_due(db, fresh, begun, now)).await
     }
 
     async fn find(&self, tenant: &str, id: Uuid) -> Result<Option<Dispatch>, LedgerError> {
         let (tenant, clock) = (tenant.to_owned(), self.clock.clone());
-        self.run(move |db| acts::find(db, &tenant, id, clock.now())).await
+        self.run(move |db| operations::find(db, &tenant, id, clock.now())).await
     }
 
     async fn read(&self, uid: Uuid) -> Result<Option<Dispatch>, LedgerError> {
@@ -257,7 +257,7 @@ impl Store for Sqlite {
             };
             d.pending_events.retain(|e| !published.versions.contains(&e.version));
             let republish_at =
-                if d.pending_events.is_empty() { None } else { acts::republish_at(db, published.uid)? };
+                if d.pending_events.is_empty() { None } else { operations::republish_at(db, published.uid)? };
             row::update(db, &d, republish_at)
         })
         .await
@@ -265,24 +265,24 @@ impl Store for Sqlite {
 
     async fn webhooks_due(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookDelivery>, LedgerError> {
         let tenant = tenant.to_owned();
-        self.write(move |db, now| acts::webhooks_due(db, &tenant, limit, now)).await
+        self.write(move |db, now| operations::webhooks_due(db, &tenant, limit, now)).await
     }
 
     async fn record_webhook_result(
         &self, uid: Uuid, version: i64, result: &DeliveryResult,
     ) -> Result<(), LedgerError> {
         let result = result.clone();
-        self.write(move |db, now| acts::record_webhook_result(db, uid, version, &result, now)).await
+        self.write(move |db, now| operations::record_webhook_result(db, uid, version, &result, now)).await
     }
 
     async fn webhook_rows(&self, tenant: &str, limit: usize) -> Result<Vec<WebhookRow>, LedgerError> {
         let tenant = tenant.to_owned();
-        self.run(move |db| acts::webhook_rows(db, &tenant, limit)).await
+        self.run(move |db| operations::webhook_rows(db, &tenant, limit)).await
     }
 
     async fn replay_webhooks(&self, tenant: &str, only: Option<(Uuid, i64)>) -> Result<u64, LedgerError> {
         let tenant = tenant.to_owned();
-        self.write(move |db, now| acts::replay_webhooks(db, &tenant, only, now)).await
+        self.write(move |db, now| operations::replay_webhooks(db, &tenant, only, now)).await
     }
 
     async fn heartbeat(&self, _: &str) -> Result<usize, LedgerError> {
@@ -364,12 +364,12 @@ impl Store for Sqlite {
 
     async fn key(&self, id: &str) -> Result<Option<KeyRow>, LedgerError> {
         let id = id.to_owned();
-        let found = self.run(move |db| acts::keys(db, Some(&id))).await?;
+        let found = self.run(move |db| operations::keys(db, Some(&id))).await?;
         Ok(found.into_iter().find(|k| k.revoked_at.is_none()))
     }
 
     async fn keys(&self) -> Result<Vec<KeyRow>, LedgerError> {
-        self.run(|db| acts::keys(db, None)).await
+        self.run(|db| operations::keys(db, None)).await
     }
 
     async fn revoke_key(&self, id: &str) -> Result<bool, LedgerError> {

@@ -1,0 +1,170 @@
+//! Admission of a job: it is known, refused, or inserted with its quota uses.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::Quotas;
+use super::write::mark;
+use crate::domain::attempt::{Reason, State};
+use crate::domain::clock::after;
+use crate::domain::dispatch::{Dispatch, Event, Stop};
+use crate::domain::quota;
+use crate::ledger::items::{Admission, AdmissionResult, Destinations, Limit};
+
+/// A row with the job's tenant and id.
+#[derive(Debug)]
+pub(in crate::ledger) struct KnownRow {
+    /// Our id of the dispatch.
+    pub(in crate::ledger) uid: Uuid,
+    /// Keyed hash of its content.
+    pub(in crate::ledger) content: String,
+    /// Its state.
+    pub(in crate::ledger) state: State,
+    /// Its version.
+    pub(in crate::ledger) version: i64,
+    /// The claim of its open attempt.
+    pub(in crate::ledger) open_claim: Option<Uuid>,
+}
+
+/// Other dispatches of the job's sign-in, by `supersedes` and `issued_at`.
+#[derive(Debug, Default)]
+pub(in crate::ledger) struct SameSignIn {
+    /// Whether a newer one was admitted.
+    pub(in crate::ledger) newer_exists: bool,
+    /// The older ones that are neither final nor stopped. An admission stops them.
+    pub(in crate::ledger) older: Vec<Dispatch>,
+}
+
+/// The decision on a new job.
+#[derive(Debug)]
+pub(in crate::ledger) struct Admitted {
+    /// The answer to the caller.
+    pub(in crate::ledger) result: AdmissionResult,
+    /// The row to insert.
+    pub(in crate::ledger) row: Option<Dispatch>,
+    /// The events to publish.
+    pub(in crate::ledger) events: Vec<Event>,
+}
+
+/// Answers a job whose id has a row. No limit is checked.
+pub(in crate::ledger) fn answer_known(job: &Admission, known: &KnownRow) -> AdmissionResult {
+    if known.content != job.content {
+        return AdmissionResult::Conflict;
+    }
+    let has_our_claim = job.attempt.as_ref().is_some_and(|a| known.open_claim == Some(a.claim));
+    AdmissionResult::Known { uid: known.uid, state: known.state, version: known.version, has_our_claim }
+}
+
+/// Decides on a job whose id has no row. Takes the quota uses, and stops the older dispatches of the sign-in.
+pub(in crate::ledger) fn admit(
+    job: &Admission, same_sign_in: &mut SameSignIn, quotas: &mut Quotas, now: Timestamp,
+) -> Admitted {
+    let mut d = job.queued(now);
+    let mut retry_after_s = None;
+    if let Some(refusal) = job.refusal {
+        (d.state, d.reason) = (refusal.state, Some(refusal.reason));
+    } else if same_sign_in.newer_exists {
+        (d.state, d.reason) = (State::Superseded, Some(Reason::Newer));
+    } else {
+        retry_after_s = take_quotas(job, &mut d, quotas, now);
+    }
+    let refused = d.state.is_final();
+    let mut events = vec![];
+    let mut superseded = vec![];
+    if refused {
+        (d.wake_at, d.code) = (None, None);
+        if !job.keep_refusal {
+            let reason = d.reason.unwrap_or(Reason::Quota);
+            let result = AdmissionResult::Refused { state: d.state, reason, retry_after_s };
+            return Admitted { result, row: None, events };
+        }
+        if job.destinations != Destinations::default() {
+            events.push(refusal_event(&d, retry_after_s));
+        }
+    } else {
+        for older in &mut same_sign_in.older {
+            mark(older, Stop::Superseded, now);
+            superseded.push(older.order.uid);
+        }
+    }
+    let (state, reason, quota_uses) = (d.state, d.reason, d.quota_uses.clone());
+    let result = AdmissionResult::Inserted { state, reason, quota_uses, now, retry_after_s, superseded };
+    Admitted { result, row: Some(d), events }
+}
+
+/// Takes the quota uses and sets the state of the new row: `sending`, `queued` or `limited`. Returns the seconds until a full quota
+/// has room.
+fn take_quotas(job: &Admission, d: &mut Dispatch, quotas: &mut Quotas, now: Timestamp) -> Option<u64> {
+    let limits: Vec<&Limit> = job.limits.iter().collect();
+    let number_has_room = limits.iter().all(|limit| quotas.free_at(limit, now).is_none());
+    let channel_wait = job.channel_limit.as_ref().and_then(|limit| quotas.free_at(limit, now));
+    let skip_to = job.skip_to();
+    if let Some(until) = channel_wait.filter(|_| number_has_room && skip_to >= job.order.plan.end_step()) {
+        (d.state, d.reason, d.step) = (State::Limited, Some(Reason::VoiceQuota), skip_to);
+        return Some(quota::retry_after_s(now, until));
+    }
+    let with_channel = job.channel_limit.iter().filter(|_| channel_wait.is_none());
+    match quotas.take(&limits.into_iter().chain(with_channel).collect::<Vec<_>>(), now) {
+        Err(wait) => {
+            (d.state, d.reason) = (State::Limited, Some(Reason::Quota));
+            return Some(wait);
+        }
+        Ok(taken) => {
+            d.holds_quota_uses = !taken.is_empty();
+            d.quota_uses = taken;
+        }
+    }
+    match &job.attempt {
+        Some(attempt) if channel_wait.is_none() => {
+            let attempt = attempt.begun(1, 1, now);
+            (d.state, d.wake_at) = (State::Sending, Some(attempt.deadline));
+            d.attempts.push(attempt);
+        }
+        // The channel's quota is full: the dispatch begins with the first step on another channel.
+        _ if channel_wait.is_some() => d.step = skip_to,
+        _ => {}
+    }
+    None
+}
+
+fn refusal_event(d: &Dispatch, retry_after_s: Option<u64>) -> Event {
+    Event {
+        version: 1,
+        state: d.state,
+        at: d.now,
+        step: d.step.min(d.order.plan.len() as u8),
+        attempt: None,
+        channel: None,
+        carrier: None,
+        reason: d.reason,
+        retry_after_s,
+    }
+}
+
+impl Admission {
+    /// The new dispatch in state `queued`, without an attempt.
+    fn queued(&self, now: Timestamp) -> Dispatch {
+        let snoozed_until = self.snooze.map(|s| after(now, s));
+        Dispatch {
+            order: self.order.clone(),
+            version: 1,
+            state: State::Queued,
+            reason: None,
+            step: 1,
+            step_at: now,
+            snoozes: u16::from(snoozed_until.is_some()),
+            snoozed_until,
+            sent_event_steps: 0,
+            stop: None,
+            requested_step: None,
+            wake_at: Some(snoozed_until.unwrap_or(now)),
+            code: Some(self.code.clone()),
+            quota_uses: vec![],
+            holds_quota_uses: false,
+            admitted_at: now,
+            pending_events: vec![],
+            attempts: vec![],
+            now,
+        }
+    }
+}

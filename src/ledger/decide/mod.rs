@@ -1,0 +1,12 @@
+//! The ledger's decisions, as pure functions.
+//!
+//! Comes in: rows that a store has loaded and locked, and the ledger's clock. Goes out: the answer to the caller, and the rows with
+//! their changes. Nothing here reads a database or a clock. Each function that changes a dispatch increments its version.
+
+mod admit;
+mod quotas;
+mod write;
+
+pub(super) use admit::{Admitted, KnownRow, SameSignIn, admit, answer_known};
+pub(super) use quotas::Quotas;
+pub(super) use write::{advance, begin, record, stop, write_decision};

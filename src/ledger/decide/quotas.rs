@@ -1,0 +1,77 @@
+//! The quota rows of a transaction.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::domain::dispatch::QuotaUse;
+use crate::domain::quota;
+use crate::ledger::items::Limit;
+
+/// The quotas that a store has loaded and locked, by key. A key without a row has no uses.
+#[derive(Debug, Default)]
+pub(in crate::ledger) struct Quotas(BTreeMap<String, Row>);
+
+#[derive(Debug, Default)]
+struct Row {
+    /// The kept admission times, oldest first.
+    uses: Vec<Timestamp>,
+    changed: bool,
+}
+
+impl Quotas {
+    /// Adds a loaded row.
+    pub(in crate::ledger) fn insert(&mut self, key: String, uses: Vec<Timestamp>) {
+        self.0.insert(key, Row { uses, changed: false });
+    }
+
+    /// The rows to write: key and kept admission times, ordered by key.
+    pub(in crate::ledger) fn changed(&self) -> impl Iterator<Item = (&str, &[Timestamp])> {
+        self.0.iter().filter(|(_, row)| row.changed).map(|(key, row)| (key.as_str(), row.uses.as_slice()))
+    }
+
+    /// Returns when the limit has room, or `None` if it has room now.
+    pub(super) fn free_at(&self, limit: &Limit, now: Timestamp) -> Option<Timestamp> {
+        self.0.get(&limit.key).and_then(|row| quota::free_at(&row.uses, &limit.rules, now))
+    }
+
+    /// Records a use under every limit, or under none.
+    ///
+    /// # Errors
+    ///
+    /// Returns the seconds until all limits have room.
+    pub(super) fn take(&mut self, limits: &[&Limit], now: Timestamp) -> Result<Vec<QuotaUse>, u64> {
+        let waits = limits.iter().filter_map(|limit| self.free_at(limit, now));
+        if let Some(until) = waits.max() {
+            return Err(quota::retry_after_s(now, until));
+        }
+        let mut taken = vec![];
+        for limit in limits {
+            let row = self.0.entry(limit.key.clone()).or_default();
+            if let Ok(at) = quota::take(&mut row.uses, &limit.rules, now) {
+                row.changed = true;
+                taken.push(QuotaUse { key: limit.key.clone(), at });
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Removes uses, because no attempt of their dispatch is accepted or unknown.
+    pub(super) fn give_back(&mut self, uses: &[QuotaUse]) {
+        for QuotaUse { key, at } in uses {
+            let row = self.0.entry(key.clone()).or_default();
+            row.uses.retain(|kept| kept != at);
+            row.changed = true;
+        }
+    }
+
+    /// Adds uses that were given back before, even above the rule.
+    pub(super) fn take_again(&mut self, uses: &[QuotaUse]) {
+        self.give_back(uses);
+        for QuotaUse { key, at } in uses {
+            let row = self.0.entry(key.clone()).or_default();
+            row.uses.push(*at);
+            row.uses.sort_unstable();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Changes of a dispatch: begins, decisions, receipts, and the sender's stop and next requests.
+
+use jiff::Timestamp;
+
+use super::Quotas;
+use crate::domain::attempt::{Outcome, State};
+use crate::domain::clock::after;
+use crate::domain::decide::{LEASE, QuotaChange};
+use crate::domain::dispatch::{Dispatch, Stop};
+use crate::ledger::items::{
+    AdvanceRequest, AdvanceResult, AttemptOutcome, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite,
+    RecordResult, StopRequest, StopResult, WriteResult,
+};
+
+/// Begins an attempt, if the row still has the expected version and the channel's quota has room.
+pub(in crate::ledger) fn begin(
+    d: &mut Dispatch, request: &BeginRequest, quotas: &mut Quotas, now: Timestamp,
+) -> BeginResult {
+    if d.open_attempt().is_some_and(|open| open.claim == request.attempt.claim) {
+        // An earlier run of this begin was committed, and its answer was lost.
+        return BeginResult::Begun(Box::new(d.clone()));
+    }
+    if d.version != request.expected_version || d.open_attempt().is_some() || d.code.is_none() {
+        return BeginResult::VersionConflict(Some(Box::new(d.clone())));
+    }
+    if let Some(limit) = &request.channel_limit {
+        match quotas.take(&[limit], now) {
+            Ok(uses) => d.quota_uses.extend(uses),
+            Err(retry_after_s) => return BeginResult::ChannelRefused { retry_after_s, now },
+        }
+    }
+    if d.step != request.step {
+        (d.step, d.step_at, d.snoozes) = (request.step, now, 0);
+    }
+    d.snoozed_until = None;
+    d.version += 1;
+    if d.state == State::Queued {
+        d.state = State::Sending;
+    }
+    let attempt = request.attempt.begun(d.attempts.len() as u16 + 1, request.step, now);
+    d.wake_at = Some(attempt.deadline);
+    d.attempts.push(attempt);
+    BeginResult::Begun(Box::new(d.clone()))
+}
+
+/// Writes an outcome with its transition, or a transition only, if the row still has the expected version. An outcome is written
+/// also on another version, if its attempt is still open; the caller then decides again.
+pub(in crate::ledger) fn write_decision(
+    d: &mut Dispatch, write: &DecisionWrite, quotas: &mut Quotas, now: Timestamp,
+) -> WriteResult {
+    let version_changed = d.version != write.expected_version;
+    if let Some(outcome) = &write.outcome {
+        let attempt = d.attempts.iter_mut().find(|a| a.n == outcome.n && a.claim == outcome.claim);
+        let Some(attempt) = attempt else {
+            return WriteResult::AlreadyClosed { proved_acceptance: false };
+        };
+        if attempt.outcome.is_some() {
+            return add_late_answer(d, outcome, now);
+        }
+        attempt.outcome = Some(outcome.judgement.outcome);
+        attempt.closed_at = Some(outcome.at);
+        attempt.details = outcome.judgement.details.clone();
+    }
+    match &write.transition {
+        Some(transition) if !version_changed => {
+            transition.apply(d);
+            match transition.quota_change {
+                QuotaChange::Keep => {}
+                QuotaChange::GiveBack => quotas.give_back(&d.quota_uses),
+                QuotaChange::TakeAgain => quotas.take_again(&d.quota_uses),
+            }
+            WriteResult::Written
+        }
+        _ if write.outcome.is_some() => {
+            d.version += 1;
+            d.wake_at = Some(after(now, LEASE));
+            WriteResult::OutcomeOnly(Box::new(d.clone()))
+        }
+        _ => WriteResult::VersionConflict(Some(Box::new(d.clone()))),
+    }
+}
+
+/// Adds an answer to an attempt that is closed already, by another worker or by an earlier run of the same write.
+fn add_late_answer(d: &mut Dispatch, outcome: &AttemptOutcome, now: Timestamp) -> WriteResult {
+    let closed = d.attempts.iter_mut().find(|a| a.n == outcome.n && a.claim == outcome.claim);
+    let Some(a) = closed.filter(|_| outcome.judgement.outcome == Outcome::Accepted) else {
+        return WriteResult::AlreadyClosed { proved_acceptance: false };
+    };
+    let proved_acceptance = a.is_unknown();
+    if !proved_acceptance && !a.is_accepted() {
+        return WriteResult::AlreadyClosed { proved_acceptance: false };
+    }
+    a.outcome = Some(Outcome::Accepted);
+    let details = outcome.judgement.details.clone();
+    a.details.message_id = a.details.message_id.take().or(details.message_id);
+    a.details.segments = a.details.segments.or(details.segments);
+    a.details.price = a.details.price.take().or(details.price);
+    if proved_acceptance {
+        d.version += 1;
+        d.wake_at = Some(now);
+    }
+    WriteResult::AlreadyClosed { proved_acceptance }
+}
+
+/// Records a receipt. A dispatch whose attempt it changes is due.
+pub(in crate::ledger) fn record(
+    d: Option<&mut Dispatch>, receipt: &AttemptReceipt, now: Timestamp,
+) -> RecordResult {
+    let Some(d) = d else { return RecordResult::Stray };
+    let attempt = d.attempts.iter_mut().find(|a| a.n == receipt.n && a.carrier == receipt.carrier);
+    let Some(attempt) = attempt else { return RecordResult::Stray };
+    if !attempt.is_changed_by(&receipt.receipt) {
+        return RecordResult::NothingNew;
+    }
+    attempt.apply_receipt(&receipt.receipt, now);
+    d.version += 1;
+    d.wake_at = Some(now);
+    RecordResult::Recorded
+}
+
+/// Stops a dispatch. The first stop counts.
+pub(in crate::ledger) fn stop(d: Option<&mut Dispatch>, request: &StopRequest, now: Timestamp) -> StopResult {
+    let Some(d) = d else { return StopResult::Unknown };
+    if d.state.is_final() {
+        return StopResult::Final { state: d.state };
+    }
+    if let Some(stop) = d.stop {
+        return StopResult::MarkedBefore { state: d.state, stop };
+    }
+    mark(d, request.stop, now);
+    StopResult::Marked { uid: d.order.uid, state: d.state }
+}
+
+/// Marks a dispatch as stopped. The deadline of an open attempt stays.
+pub(super) fn mark(d: &mut Dispatch, stop: Stop, now: Timestamp) {
+    d.stop = Some(stop);
+    d.version += 1;
+    if d.open_attempt().is_none() {
+        d.wake_at = Some(now);
+    }
+}
+
+/// Requests the next step. It begins as soon as no attempt is open, before its fallback time too.
+pub(in crate::ledger) fn advance(
+    d: Option<&mut Dispatch>, request: &AdvanceRequest, now: Timestamp,
+) -> AdvanceResult {
+    let Some(d) = d else { return AdvanceResult::Unknown };
+    if d.state.is_final() {
+        return AdvanceResult::Final { state: d.state };
+    }
+    if let Some(stop) = d.stop {
+        return AdvanceResult::Stopped { stop };
+    }
+    if request.step.is_some_and(|step| step < d.step) {
+        return AdvanceResult::Before { state: d.state };
+    }
+    let tried = |step: u8| d.attempts.iter().any(|a| a.step >= step && a.outcome.is_some());
+    if d.requested_step.is_some_and(|step| step >= d.step && !tried(step)) {
+        return AdvanceResult::Pending;
+    }
+    if usize::from(d.step) >= d.order.plan.len() {
+        return AdvanceResult::PlanOver;
+    }
+    d.requested_step = Some(d.step + 1);
+    d.version += 1;
+    if d.open_attempt().is_none() {
+        d.wake_at = Some(now);
+    }
+    AdvanceResult::Advanced { uid: d.order.uid, state: d.state }
+}

@@ -1,0 +1,91 @@
+//! Loads what an admission needs, and stores what it decides.
+
+use jiff::Timestamp;
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{Fault, load_quotas, save, save_quotas, webhooks};
+use crate::domain::clock::after;
+use crate::domain::dispatch::Dispatch;
+use crate::ledger::decide::{self, Admitted, KnownRow, SameSignIn};
+use crate::ledger::items::{Admission, AdmissionResult};
+use crate::ledger::sqlite::REPUBLISH_AFTER;
+use crate::ledger::sqlite::row::{insert, load, time};
+
+pub(in crate::ledger::sqlite) fn admit(
+    db: &Connection, job: &Admission, now: Timestamp,
+) -> Result<AdmissionResult, Fault> {
+    if let Some(known) = known_row(db, job, now)? {
+        return Ok(decide::answer_known(job, &known));
+    }
+    let mut quotas = load_quotas(db, job.limits.iter().chain(&job.channel_limit).map(|l| l.key.as_str()))?;
+    let mut same_sign_in = load_same_sign_in(db, job, now)?;
+    let before = same_sign_in.older.clone();
+    let Admitted { result, row, events } = decide::admit(job, &mut same_sign_in, &mut quotas, now);
+    save_quotas(db, &quotas)?;
+    for (before, older) in before.iter().zip(&same_sign_in.older) {
+        save(db, before, older)?;
+    }
+    let Some(mut row) = row else { return Ok(result) };
+    if job.destinations.broker {
+        row.pending_events.clone_from(&events);
+    }
+    insert_new(db, job, &row, now)?;
+    if job.destinations.webhook {
+        webhooks::insert_pending(db, &row, &events, now)?;
+    }
+    Ok(result)
+}
+
+fn known_row(db: &Connection, job: &Admission, now: Timestamp) -> Result<Option<KnownRow>, Fault> {
+    let found: Option<(String, String)> = db
+        .prepare_cached("select uid, content from dispatch where tenant = ?1 and id = ?2")?
+        .query_row((&job.order.tenant, job.order.id.to_string()), |r| Ok((r.get(0)?, r.get(1)?)))
+        .optional()?;
+    let Some((uid, content)) = found else { return Ok(None) };
+    let row = uid.parse().ok().map(|uid| load(db, uid, now)).transpose()?.flatten();
+    Ok(row.map(|d| KnownRow {
+        uid: d.order.uid,
+        content,
+        state: d.state,
+        version: d.version,
+        open_claim: d.open_attempt().map(|a| a.claim),
+    }))
+}
+
+fn load_same_sign_in(db: &Connection, job: &Admission, now: Timestamp) -> Result<SameSignIn, Fault> {
+    let Some((key, at)) = &job.supersedes else { return Ok(SameSignIn::default()) };
+    let (at, id) = (at.as_microsecond(), job.order.id.to_string());
+    let newer_exists = db
+        .prepare_cached(
+            "select exists (select 1 from dispatch where supersedes = ?1
+                and slots <> '[]' and (issued_at, id) > (?2, ?3))",
+        )?
+        .query_row((key, at, &id), |r| r.get(0))?;
+    let older: Vec<String> = db
+        .prepare_cached(
+            "select uid from dispatch where supersedes = ?1 and stop is null
+                and state in ('queued', 'sending', 'sent') and (issued_at, id) < (?2, ?3) order by uid",
+        )?
+        .query_map((key, at, &id), |r| r.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut loaded = vec![];
+    for uid in older.iter().filter_map(|u| u.parse().ok()) {
+        loaded.extend(load(db, uid, now)?);
+    }
+    Ok(SameSignIn { newer_exists, older: loaded })
+}
+
+fn insert_new(db: &Connection, job: &Admission, row: &Dispatch, now: Timestamp) -> Result<(), Fault> {
+    let republish_at = (!row.pending_events.is_empty()).then(|| after(now, REPUBLISH_AFTER));
+    let text = |t: &str| Sql::Text(t.to_owned());
+    let (key, issued_at) = job.supersedes.as_ref().map_or((Sql::Null, None), |(k, at)| (text(k), Some(*at)));
+    let extra = [
+        ("content", text(&job.content)),
+        ("number_key", text(&job.number_key)),
+        ("supersedes", key),
+        ("issued_at", time(issued_at)),
+        ("tell_at", time(republish_at)),
+    ];
+    insert(db, row, &extra)
+}

@@ -1,0 +1,102 @@
+//! The ledger's operations on the SQLite file: each loads rows, lets [`decide`](crate::ledger::decide) change them, and stores them.
+
+mod admit;
+mod take;
+mod webhooks;
+mod write;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use super::row::{load, put_attempt, update};
+use super::{Fault, REPUBLISH_AFTER};
+use crate::domain::clock::after;
+use crate::domain::dispatch::Dispatch;
+use crate::ledger::decide::Quotas;
+use crate::ledger::items::KeyRow;
+
+pub(super) use admit::admit;
+pub(super) use take::{take, take_due};
+pub(super) use webhooks::{record_webhook_result, replay_webhooks, webhook_rows, webhooks_due};
+pub(super) use write::{advance, begin, record, stop, write_decision};
+
+pub(super) fn find(
+    db: &Connection, tenant: &str, id: Uuid, now: Timestamp,
+) -> Result<Option<Dispatch>, Fault> {
+    let uid: Option<String> = db
+        .prepare_cached("select uid from dispatch where tenant = ?1 and id = ?2")?
+        .query_row((tenant, id.to_string()), |r| r.get(0))
+        .optional()?;
+    uid.and_then(|uid| uid.parse().ok()).map_or(Ok(None), |uid| load(db, uid, now))
+}
+
+/// The API key with this id, or all API keys, newest first.
+pub(super) fn keys(db: &Connection, id: Option<&str>) -> Result<Vec<KeyRow>, Fault> {
+    let sql = "select id, tenant, scopes, hash, created_at, revoked_at from api_key
+                where ?1 is null or id = ?1 order by created_at desc";
+    let at = |us: Option<i64>| us.and_then(|us| Timestamp::from_microsecond(us).ok());
+    let row = |r: &rusqlite::Row<'_>| {
+        Ok(KeyRow {
+            id: r.get(0)?,
+            tenant: r.get(1)?,
+            scopes: r.get(2)?,
+            hash: r.get(3)?,
+            created_at: at(r.get(4)?),
+            revoked_at: at(r.get(5)?),
+        })
+    };
+    Ok(db.prepare_cached(sql)?.query_map([id], row)?.collect::<Result<_, _>>()?)
+}
+
+/// Loads the quotas with these keys.
+fn load_quotas<'k>(db: &Connection, keys: impl Iterator<Item = &'k str>) -> Result<Quotas, Fault> {
+    let mut quotas = Quotas::default();
+    for key in keys {
+        let text: Option<String> = db
+            .prepare_cached("select slots from quota where key = ?1")?
+            .query_row([key], |r| r.get(0))
+            .optional()?;
+        let micros: Vec<i64> = text.map(|t| serde_json::from_str(&t)).transpose()?.unwrap_or_default();
+        let uses = micros.into_iter().filter_map(|us| Timestamp::from_microsecond(us).ok()).collect();
+        quotas.insert(key.to_owned(), uses);
+    }
+    Ok(quotas)
+}
+
+/// Stores the changed quotas.
+fn save_quotas(db: &Connection, quotas: &Quotas) -> Result<(), Fault> {
+    for (key, uses) in quotas.changed() {
+        let micros: Vec<i64> = uses.iter().map(|t| t.as_microsecond()).collect();
+        db.prepare_cached("insert or replace into quota values (?1, ?2)")?
+            .execute((key, serde_json::to_string(&micros)?))?;
+    }
+    Ok(())
+}
+
+/// When the pending events of a dispatch are due for publishing again.
+pub(super) fn republish_at(db: &Connection, uid: Uuid) -> Result<Option<Timestamp>, Fault> {
+    let us: Option<i64> = db
+        .prepare_cached("select tell_at from dispatch where uid = ?1")?
+        .query_row([uid.to_string()], |r| r.get(0))?;
+    Ok(us.and_then(|us| Timestamp::from_microsecond(us).ok()))
+}
+
+/// Stores the change of a dispatch: its row, and the attempts that differ. New pending events are due for publishing again after
+/// [`REPUBLISH_AFTER`].
+fn save(db: &Connection, before: &Dispatch, d: &Dispatch) -> Result<(), Fault> {
+    if before == d {
+        return Ok(());
+    }
+    for (i, attempt) in d.attempts.iter().enumerate() {
+        if before.attempts.get(i) != Some(attempt) {
+            put_attempt(db, d.order.uid, attempt)?;
+        }
+    }
+    let republish_at = if d.pending_events.len() > before.pending_events.len() {
+        Some(after(d.now, REPUBLISH_AFTER))
+    } else {
+        republish_at(db, d.order.uid)?
+    };
+    update(db, d, republish_at)
+}

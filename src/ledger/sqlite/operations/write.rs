@@ -1,0 +1,100 @@
+//! Loads a dispatch, decides its change, and stores it: begins, decisions, receipts, stop and next requests.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::{Fault, find, load_quotas, save, save_quotas, webhooks};
+use crate::domain::decide::QuotaChange;
+use crate::domain::dispatch::Dispatch;
+use crate::ledger::decide::{self, Quotas};
+use crate::ledger::items::{
+    AdvanceRequest, AdvanceResult, AttemptReceipt, BeginRequest, BeginResult, DecisionWrite, RecordResult,
+    StopRequest, StopResult, WriteResult,
+};
+use crate::ledger::sqlite::row::load;
+
+pub(in crate::ledger::sqlite) fn begin(
+    db: &Connection, request: &BeginRequest, now: Timestamp,
+) -> Result<BeginResult, Fault> {
+    let Some(mut d) = load(db, request.uid, now)? else {
+        return Ok(BeginResult::VersionConflict(None));
+    };
+    let mut quotas = load_quotas(db, request.channel_limit.iter().map(|l| l.key.as_str()))?;
+    let before = d.clone();
+    let result = decide::begin(&mut d, request, &mut quotas, now);
+    save_quotas(db, &quotas)?;
+    save(db, &before, &d)?;
+    Ok(result)
+}
+
+pub(in crate::ledger::sqlite) fn write_decision(
+    db: &Connection, write: &DecisionWrite, now: Timestamp,
+) -> Result<WriteResult, Fault> {
+    let Some(mut d) = load(db, write.uid, now)? else {
+        return Ok(match write.outcome {
+            Some(_) => WriteResult::AlreadyClosed { proved_acceptance: false },
+            None => WriteResult::VersionConflict(None),
+        });
+    };
+    let changes_quota = write.transition.as_ref().is_some_and(|t| t.quota_change != QuotaChange::Keep);
+    let mut quotas = if changes_quota {
+        load_quotas(db, d.quota_uses.iter().map(|used| used.key.as_str()))?
+    } else {
+        Quotas::default()
+    };
+    let before = d.clone();
+    let result = decide::write_decision(&mut d, write, &mut quotas, now);
+    if let (WriteResult::Written, Some(transition)) = (&result, &write.transition) {
+        if write.destinations.broker {
+            d.pending_events.extend(transition.events.iter().cloned());
+        }
+        if write.destinations.webhook {
+            webhooks::insert_pending(db, &d, &transition.events, now)?;
+        }
+    }
+    save_quotas(db, &quotas)?;
+    save(db, &before, &d)?;
+    Ok(result)
+}
+
+pub(in crate::ledger::sqlite) fn record(
+    db: &Connection, receipt: &AttemptReceipt, now: Timestamp,
+) -> Result<RecordResult, Fault> {
+    let result = change(db, load(db, receipt.uid, now)?, |d| decide::record(d, receipt, now))?;
+    if result == RecordResult::Stray {
+        db.prepare_cached("insert or ignore into stray_receipt values (?1, ?2, ?3, ?4, ?5)")?.execute((
+            receipt.uid.to_string(),
+            receipt.n,
+            &receipt.carrier,
+            serde_json::to_string(&receipt.receipt)?,
+            now.as_microsecond(),
+        ))?;
+    }
+    Ok(result)
+}
+
+pub(in crate::ledger::sqlite) fn stop(
+    db: &Connection, request: &StopRequest, now: Timestamp,
+) -> Result<StopResult, Fault> {
+    let found = find(db, &request.tenant, request.id, now)?;
+    change(db, found, |d| decide::stop(d, request, now))
+}
+
+pub(in crate::ledger::sqlite) fn advance(
+    db: &Connection, request: &AdvanceRequest, now: Timestamp,
+) -> Result<AdvanceResult, Fault> {
+    let found = find(db, &request.tenant, request.id, now)?;
+    change(db, found, |d| decide::advance(d, request, now))
+}
+
+/// Decides on a row, and stores its change.
+fn change<R>(
+    db: &Connection, mut row: Option<Dispatch>, decide: impl FnOnce(Option<&mut Dispatch>) -> R,
+) -> Result<R, Fault> {
+    let before = row.clone();
+    let result = decide(row.as_mut());
+    if let (Some(before), Some(d)) = (before, row) {
+        save(db, &before, &d)?;
+    }
+    Ok(result)
+}
