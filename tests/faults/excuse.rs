@@ -1,4 +1,5 @@
-//! What a fault excuses: only what was under way while something was broken, and only as far as it explains it.
+//! Decides which repeats and final states a fault excuses: only those during the fault, and only if the fault
+//! can have caused them.
 
 use std::time::Duration;
 
@@ -9,18 +10,18 @@ use serde_json::Value;
 
 use crate::load::{Kind, Sent};
 
-/// From the end of a fault until everybody works again: the longest pause between two tries to connect, and a scan.
+/// Maximum recovery time after a fault: the longest pause between two connection attempts, and a scan.
 const RECOVERY: SignedDuration = SignedDuration::from_secs(17);
-/// An attempt's deadline, where its carrier has three seconds to answer.
+/// An attempt's deadline with a carrier time-out of three seconds.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// Clocks are read in several places.
+/// Tolerance between clocks.
 const BLUR: SignedDuration = SignedDuration::from_millis(500);
-/// A carrier goes on trying to report for so long, by the mock's own pauses.
+/// Maximum time for which the mock carrier retries a callback.
 const REPORTING: Duration = Duration::from_secs(15);
-/// Before its end, nothing is begun for a code any more.
+/// No request begins in a code's last seconds.
 const LAST_CHANCE: SignedDuration = SignedDuration::from_secs(12);
 
-/// The time in which something was broken.
+/// The period of a fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trouble {
     pub(crate) from: Timestamp,
@@ -28,7 +29,7 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    /// What takes place while this runs.
+    /// Returns the period in which this future ran.
     pub(crate) async fn during(work: impl Future<Output = ()>) -> Self {
         let from = otpost::domain::clock::now();
         work.await;
@@ -39,20 +40,20 @@ impl Trouble {
         from <= self.to + BLUR && to >= self.from - BLUR
     }
 
-    /// Whether an attempt was under way then, so that its outcome may be unknown.
+    /// Whether an attempt was open during the fault, so that its outcome may be unknown.
     pub(crate) fn touches(self, attempt: &Attempt) -> bool {
         let ends = attempt.closed_at.unwrap_or(otpost::domain::clock::after(attempt.begun_at, DEADLINE));
         self.overlaps(attempt.begun_at, ends)
     }
 
-    /// Whether it left a code no time in which it could be sent.
+    /// Whether the fault left no time to send the code.
     fn takes_all_time(self, job: &Sent) -> bool {
         job.at <= self.to && self.to + RECOVERY >= job.expires_at - LAST_CHANCE
     }
 
-    /// Whether a job may end as it did, though its script has another end.
+    /// Whether the fault explains a final state that differs from the scripted one.
     pub(crate) fn explains(self, job: &Sent, d: &Dispatch, accepted: &[&Value]) -> bool {
-        // What its carrier leaves without a report has another request that is reported.
+        // A dispatch with two requests needs a receipt only for one of them.
         let while_it_reports = |m: &Value| {
             let at = m["at"].as_str().unwrap().parse().unwrap();
             self.overlaps(at, otpost::domain::clock::after(at, REPORTING))
@@ -62,7 +63,7 @@ impl Trouble {
         match d.state {
             State::Expired => self.takes_all_time(job),
             State::Unconfirmed => {
-                // It was under way then, or there was no time for its repeat.
+                // The attempt was open during the fault, or there was no time for its repeat.
                 let nobody_knows = |a: &Attempt| {
                     let unknown = a.outcome == Some(Outcome::Unknown);
                     unknown && (self.touches(a) || self.takes_all_time(job))
@@ -78,7 +79,7 @@ impl Trouble {
     }
 }
 
-/// Whether an end was reported to otpost, and taken.
+/// Whether otpost answered 2xx to a final receipt.
 fn is_reported(message: &Value) -> bool {
     let ends = ["delivered", "undelivered", "failed", "completed", "busy", "no-answer"];
     message["callbacks"].as_array().unwrap().iter().any(|c| {
