@@ -390,7 +390,7 @@ proptest! {
 
     #[test]
     fn schema_and_parser_agree_on_any_job(changes in prop::collection::vec(change(), 1..4)) {
-        thread_local!(static JUDGES: SchemaAndParser = SchemaAndParser::new());
+        thread_local!(static PAIR: SchemaAndParser = SchemaAndParser::new());
         let mut job = plain();
         for (name, value) in changes {
             if name == "sign_in" {
@@ -401,7 +401,7 @@ proptest! {
             }
         }
         let body = job.to_string();
-        let (schema, parser) = JUDGES.with(|j| (j.schema_accepts(&body), j.parser_accepts(&body)));
+        let (schema, parser) = PAIR.with(|j| (j.schema_accepts(&body), j.parser_accepts(&body)));
         prop_assert_eq!(schema, parser.is_ok(), "{}: {:?}", body, parser);
     }
 }

@@ -23,21 +23,21 @@ const LIFE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 struct Case {
     status: &'static str,
-    retry_after: Option<After>,
+    retry_after: Option<RetryAfter>,
     outcome: &'static str,
     /// Minimum and maximum number of seconds from the first request to the second.
     pause: (f64, f64),
 }
 
-/// The content of `Retry-After`.
+/// The content of `Retry-RetryAfter`.
 #[derive(Debug, Clone, Copy)]
-enum After {
+enum RetryAfter {
     Text(&'static str),
     /// The date that is this many seconds after the request.
     DateIn(u64),
 }
 
-impl After {
+impl RetryAfter {
     fn text(self) -> String {
         match self {
             Self::Text(text) => text.to_owned(),
@@ -52,7 +52,7 @@ impl After {
 
 fn cases() -> Vec<Case> {
     let case = |status, retry_after, outcome, pause| Case { status, retry_after, outcome, pause };
-    let (text, date_in) = (|text| Some(After::Text(text)), |seconds| Some(After::DateIn(seconds)));
+    let (text, date_in) = (|text| Some(RetryAfter::Text(text)), |seconds| Some(RetryAfter::DateIn(seconds)));
     vec![
         case("429 Too Many Requests", None, "throttled", (1.0, 4.0)),
         case("429 Too Many Requests", text("3"), "throttled", (3.0, 6.0)),
@@ -112,7 +112,7 @@ async fn answer(mut stream: TcpStream, case: Case, requests: Requests) -> Option
 async fn is_retried_in_time(case: Case) {
     let (at, requests) = serve(case.clone()).await;
     let mut cluster = Cluster::build(Duration::from_millis(20)).await;
-    cluster.instead.push((cluster.deployment.gateway.addr().to_string(), at.to_string()));
+    cluster.replacements.push((cluster.deployment.gateway.addr().to_string(), at.to_string()));
     checker::listen(&cluster).await;
     let _process = cluster.start("all", ALL).await;
     let mut load = Load::new(&cluster, Seed::of(&format!("{case:?}")));
@@ -136,7 +136,7 @@ async fn is_retried_in_time(case: Case) {
 }
 
 mod long {
-    /// Fails with an unlimited `Retry-After` (there is no second request), and if an unexplained 5xx counts
+    /// Fails with an unlimited `Retry-RetryAfter` (there is no second request), and if an unexplained 5xx counts
     /// as not accepted (the second request comes at once).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn each_error_status_is_retried_at_the_right_time() {

@@ -131,9 +131,9 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_deleted_object_is_reported_without_the_right_to_declare() {
         /// Longer than the interval of the check, and than the pause between two connection attempts.
-        const A_WHILE: Duration = Duration::from_secs(20);
+        const LONGER_THAN_CHECK_INTERVAL: Duration = Duration::from_secs(20);
         let mut cluster = Cluster::build(Duration::from_millis(20)).await;
-        cluster.instead.push(("[amqp]\n".to_owned(), "[amqp]\ndeclare = false\n".to_owned()));
+        cluster.replacements.push(("[amqp]\n".to_owned(), "[amqp]\ndeclare = false\n".to_owned()));
         checker::listen(&cluster).await;
         let _process = cluster.start("all", ALL).await;
         let mut load =
@@ -150,7 +150,7 @@ mod long {
                 wait::within(Duration::from_secs(40), named).await.is_some(),
                 "{name} is not reported as missing"
             );
-            wait::throughout(A_WHILE, async || {
+            wait::throughout(LONGER_THAN_CHECK_INTERVAL, async || {
                 let (status, text) = ready(&cluster, "all").await;
                 assert_eq!(status, 503, "{name} is missing: {text}");
             })
@@ -202,8 +202,8 @@ mod long {
         under_load(
             "the_broker_closes_a_channel_after_consumer_timeout",
             in_flight(128),
-            async |cluster, lines, _| {
-                lines.ledger.stall();
+            async |cluster, relays, _| {
+                relays.ledger.stall();
                 let lost = async || {
                     ["a", "b"]
                         .into_iter()
@@ -211,8 +211,8 @@ mod long {
                         .then_some(())
                 };
                 let lost = wait::within(Duration::from_secs(40), lost).await;
-                lines.ledger.pass();
-                lines.ledger.cut();
+                relays.ledger.pass();
+                relays.ledger.cut();
                 assert!(lost.is_some(), "the broker closed no channel");
             },
         )

@@ -183,7 +183,7 @@ fn most_memory_kb(pid: u32) -> u64 {
 async fn carrier_with(behavior: Behavior) {
     let mut cluster = Cluster::build(Duration::from_millis(20)).await;
     let carrier = Carrier::start(behavior).await;
-    cluster.instead.push((cluster.deployment.gateway.addr().to_string(), carrier.at.to_string()));
+    cluster.replacements.push((cluster.deployment.gateway.addr().to_string(), carrier.at.to_string()));
     checker::listen(&cluster).await;
     let process = cluster.start("all", ALL).await;
     let before = most_memory_kb(process.0.id());

@@ -19,7 +19,7 @@ use otpost::domain::dispatch::Dispatch;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::excuse::Trouble;
+use crate::excuse::FaultPeriod;
 use crate::leaks::leaks;
 use crate::load::{ADMITTED, Kind, Sent};
 use crate::support::wait;
@@ -30,7 +30,7 @@ const MIN_LIFE_MS: i64 = 10_000;
 /// Maximum time from the commit to the first byte, plus a margin for a slow machine.
 const BEGIN_TO_SEND_MS: i64 = 3_500;
 /// Maximum time from send to arrival without a fault, plus a margin for a slow machine.
-const AT_ONCE_MS: i64 = 2_000;
+const MAX_DELAY_MS: i64 = 2_000;
 const EVENTS: &str = "t.events";
 
 /// The faults of a scenario.
@@ -41,7 +41,7 @@ pub(crate) struct Injected {
     /// The fault delayed codes: they may end late or without a receipt.
     pub(crate) time: bool,
     /// The time of the fault. Only attempts and final states during it are excused.
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) fault_period: Option<FaultPeriod>,
     /// Expected number of dead letters.
     pub(crate) dead: u32,
     /// The path from the worker to the carrier has no fault: a request arrives right after its begin, or
@@ -193,8 +193,8 @@ pub(crate) async fn check(cluster: &Cluster, sent: &[Sent], injected: Injected) 
             let at = time(request);
             let left = job.expires_at.as_millisecond() - at.as_millisecond();
             // A delayed message was sent in time.
-            let free = injected.trouble.is_none_or(|trouble| !trouble.overlaps(at, at));
-            let slack = if free { AT_ONCE_MS } else { BEGIN_TO_SEND_MS };
+            let free = injected.fault_period.is_none_or(|fault_period| !fault_period.overlaps(at, at));
+            let slack = if free { MAX_DELAY_MS } else { BEGIN_TO_SEND_MS };
             if left < MIN_LIFE_MS - slack {
                 wrong.push(format!("O3: requested with {left} ms to live: {job:?} {request}"));
             }
@@ -272,9 +272,9 @@ fn row(job: &Sent, d: &Dispatch, accepted: &[&Value], injected: Injected) -> Vec
     let mut wrong = vec![];
     if d.state.is_final() {
         let late = injected.time
-            && injected.trouble.map_or_else(
+            && injected.fault_period.map_or_else(
                 || matches!(d.state, State::Unconfirmed | State::Expired | State::Undelivered),
-                |trouble| trouble.explains(job, d, accepted),
+                |fault_period| fault_period.explains(job, d, accepted),
             );
         if !job.ends().contains(&d.state.as_str()) && !late {
             wrong.push(format!("O1: it ended as {}", d.state));
@@ -300,7 +300,7 @@ fn row(job: &Sent, d: &Dispatch, accepted: &[&Value], injected: Injected) -> Vec
             wrong.push(format!("O2: attempt {} repeats one whose outcome is known", attempt.n));
         }
         let scripted = job.kind.unknown() > 0;
-        if injected.trouble.is_some_and(|trouble| !scripted && !trouble.touches(first)) {
+        if injected.fault_period.is_some_and(|fault_period| !scripted && !fault_period.touches(first)) {
             wrong.push(format!("O2: attempt {} repeats one that nothing had broken", attempt.n));
         }
     }

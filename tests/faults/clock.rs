@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::checker::{self, Injected};
 use crate::cluster::{ALL, Cluster, FRONT_END, WORKER};
-use crate::disk::Laptop;
+use crate::disk::EmbeddedDeployment;
 use crate::load::{BROKER, Kind, Load, Sent};
 use crate::seed::Seed;
 use crate::support::deployment::job;
@@ -178,11 +178,11 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_quota_holds_exactly_while_the_embedded_ledgers_clock_steps() {
         let files = TempDir::new();
-        let mut laptop = Laptop::install(&files.0).await;
-        laptop.cluster.more += "[limits]\ndoor_number = \"600/1m\"\n";
-        let cluster = &laptop.cluster;
-        let clock = WallClock::new(cluster, "laptop");
-        let _process = clock.start(cluster, "laptop", ALL).await;
+        let mut embedded = EmbeddedDeployment::install(&files.0).await;
+        embedded.cluster.extra_config += "[limits]\ndoor_number = \"600/1m\"\n";
+        let cluster = &embedded.cluster;
+        let clock = WallClock::new(cluster, "embedded");
+        let _process = clock.start(cluster, "embedded", ALL).await;
         let api = cluster.api.to_string();
         let post = |body: &Value| {
             cluster.deployment.post_bytes(&api, &cluster.deployment.key, body.to_string().into_bytes())
@@ -230,7 +230,7 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_processes_clocks_step() {
         let mut cluster = Cluster::build(Duration::from_millis(20)).await;
-        cluster.more += "[limits]\nnumber = [\"5/10m\", \"10/1d\"]\n";
+        cluster.extra_config += "[limits]\nnumber = [\"5/10m\", \"10/1d\"]\n";
         checker::listen(&cluster).await;
         let names = ["front-end", "a", "b"];
         let clocks = names.map(|name| WallClock::new(&cluster, name));

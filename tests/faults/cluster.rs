@@ -25,9 +25,9 @@ pub(crate) struct Cluster {
     pub(crate) api: SocketAddr,
     pub(crate) receipts: SocketAddr,
     /// Text that is appended to the deployment's configuration.
-    pub(crate) more: String,
+    pub(crate) extra_config: String,
     /// Replacements in the deployment's configuration, such as the address of a relay for that of a server.
-    pub(crate) instead: Vec<(String, String)>,
+    pub(crate) replacements: Vec<(String, String)>,
     /// Checks every row while the scenario runs.
     pub(crate) watch: Watch,
     /// Jobs that the load did not publish.
@@ -36,11 +36,11 @@ pub(crate) struct Cluster {
 
 /// Returns a fixed port outside the ephemeral range, so that it is free after a restart.
 fn free_port() -> SocketAddr {
-    const LOWEST: u16 = 10_000;
-    const MANY: u16 = 15_000;
+    const LOWEST_PORT: u16 = 10_000;
+    const PORT_COUNT: u16 = 15_000;
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(Uuid::new_v4().as_fields().1));
     loop {
-        let port = LOWEST + NEXT.fetch_add(1, Ordering::Relaxed) % MANY;
+        let port = LOWEST_PORT + NEXT.fetch_add(1, Ordering::Relaxed) % PORT_COUNT;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         if std::net::TcpListener::bind(address).is_ok() {
             return address;
@@ -53,10 +53,18 @@ impl Cluster {
     pub(crate) async fn build(pace: Duration) -> Self {
         let mut deployment = Deployment::build(pace).await;
         deployment.rate_per_s = 500;
-        let more = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
+        let extra_config = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
         let watch = Watch::begin(&deployment.ledger_url);
         let (api, receipts) = (free_port(), free_port());
-        Self { deployment, api, receipts, more, instead: vec![], watch, by_hand: Mutex::default() }
+        Self {
+            deployment,
+            api,
+            receipts,
+            extra_config,
+            replacements: vec![],
+            watch,
+            by_hand: Mutex::default(),
+        }
     }
 
     /// Returns PostgreSQL's address.
@@ -101,10 +109,10 @@ impl Cluster {
             let listen = format!("[receipts]\nlisten = \"{}\"", self.receipts);
             text = text.replace("[receipts]\nlisten = \"127.0.0.1:0\"", &listen);
         }
-        for (word, by) in &self.instead {
+        for (word, by) in &self.replacements {
             text = text.replace(word, by);
         }
-        std::fs::write(&file, text + &self.more).unwrap();
+        std::fs::write(&file, text + &self.extra_config).unwrap();
         file
     }
 }

@@ -20,7 +20,7 @@ use crate::support::world::{Backend, World, connect, ledger_at};
 use kinds::{Calls, GROUPS, Kind, SINGLE, prepare};
 
 /// Number of parallel connections. Each is cut repeatedly.
-const LANES: usize = 24;
+const CONNECTIONS: usize = 24;
 
 /// Submits all items at once. On a single-threaded runtime they form one group.
 async fn submit(calls: &Calls, ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
@@ -56,12 +56,12 @@ struct Cut {
 }
 
 /// A ledger behind a relay that cuts connections.
-struct Lane {
+struct RelayedLedger {
     relay: Relay,
     ledger: Ledger,
 }
 
-impl Lane {
+impl RelayedLedger {
     async fn open(world: &World) -> Self {
         let place = world.url.split_once('@').unwrap().1.split('/').next().unwrap().to_owned();
         let relay = Relay::start(place.parse().unwrap()).await;
@@ -72,7 +72,7 @@ impl Lane {
 
 /// Returns the number of bytes in each direction for this call on a new connection, and the resulting rows.
 async fn whole(driver: &LedgerDriver, look: &tokio_postgres::Client, kind: Kind) -> ([usize; 2], String) {
-    let lane = Lane::open(&driver.world).await;
+    let lane = RelayedLedger::open(&driver.world).await;
     lane.ledger.check().await.unwrap();
     let calls = prepare(driver, kind).await;
     let before = lane.relay.counts();
@@ -103,12 +103,12 @@ async fn cut_everywhere(kinds: &[Kind], stride: usize, seed: &mut Seed) {
     let (cuts, expected, at) = (Arc::new(cuts), Arc::new(expected), Arc::new(AtomicUsize::new(0)));
     let early = Arc::new(AtomicUsize::new(0));
     let mut lanes = tokio::task::JoinSet::new();
-    for _ in 0..LANES {
+    for _ in 0..CONNECTIONS {
         let (driver, cuts, expected) = (Arc::clone(&driver), Arc::clone(&cuts), Arc::clone(&expected));
         let (at, early) = (Arc::clone(&at), Arc::clone(&early));
         lanes.spawn(async move {
             let look = connect(&driver.world.url).await;
-            let lane = Lane::open(&driver.world).await;
+            let lane = RelayedLedger::open(&driver.world).await;
             while let Some(cut) = cuts.get(at.fetch_add(1, Ordering::Relaxed)) {
                 let mut tries = 0;
                 while lane.ledger.check().await.is_err() {

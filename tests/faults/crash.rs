@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::checker::{self, Injected};
 use crate::cluster::{ALL, Cluster, killed_itself};
-use crate::excuse::Trouble;
+use crate::excuse::FaultPeriod;
 use crate::load::{Kind, Load};
 use crate::receiver::Receiver;
 use crate::seed::Seed;
@@ -17,9 +17,9 @@ use crate::support::relay::Relay;
 use crate::support::wait;
 
 /// Number of parallel scenarios. Each waits most of the time.
-const AT_ONCE: usize = 7;
+const PARALLEL_SCENARIOS: usize = 7;
 /// Number of points in a short run.
-const SOME: usize = 4;
+const POINTS_IN_SHORT_RUN: usize = 4;
 
 /// One crash: load, kill at this point, restart.
 async fn crash_at(point: Point) {
@@ -28,9 +28,9 @@ async fn crash_at(point: Point) {
     checker::listen(&cluster).await;
     let receiver = Receiver::start().await;
     receiver.log.answering.store(true, Ordering::Relaxed);
-    cluster.more += &receiver.section();
+    cluster.extra_config += &receiver.section();
     let relay = Relay::start(cluster.postgres()).await;
-    cluster.instead.push((cluster.postgres().to_string(), relay.addr().to_string()));
+    cluster.replacements.push((cluster.postgres().to_string(), relay.addr().to_string()));
     // The process is killed under load, after it has passed the point a few times.
     let nth = match point {
         Point::HttpAdmitted
@@ -53,14 +53,14 @@ async fn crash_at(point: Point) {
         (from, cluster.start("second", ALL).await)
     };
     let ((), (from, _second)) = tokio::join!(work, revive);
-    let trouble = Some(Trouble { from, to: otpost::domain::clock::now() });
+    let fault_period = Some(FaultPeriod { from, to: otpost::domain::clock::now() });
     load.publish(5).await;
     checker::settle(&cluster, &load.sent, Duration::from_secs(100)).await;
     receiver.has_received_all(&cluster).await;
     // A message that was quarantined twice, because its first reader died before the ack, is in the queue
     // twice.
     let dead = 2 * u32::from(point == Point::DeadLetterConfirmed);
-    let injected = Injected { unknown: 64, time: true, trouble, dead, ..Injected::default() };
+    let injected = Injected { unknown: 64, time: true, fault_period, dead, ..Injected::default() };
     checker::check(&cluster, &load.sent, injected).await;
 }
 
@@ -113,7 +113,7 @@ fn points() -> Vec<Point> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_is_killed_at_some_steps() {
     let (mut points, mut seed) = (points(), Seed::of("which steps"));
-    while points.len() > SOME {
+    while points.len() > POINTS_IN_SHORT_RUN {
         points.swap_remove(seed.below(points.len() as u64) as usize);
     }
     futures_util::future::join_all(points.into_iter().map(crash_at)).await;
@@ -128,6 +128,6 @@ mod long {
     /// receiver gets nothing).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_process_is_killed_at_every_step() {
-        futures_util::stream::iter(points()).for_each_concurrent(AT_ONCE, crash_at).await;
+        futures_util::stream::iter(points()).for_each_concurrent(PARALLEL_SCENARIOS, crash_at).await;
     }
 }

@@ -17,7 +17,7 @@ use crate::support::wait;
 /// Number of jobs in each part of a scenario.
 const JOBS: usize = 6;
 /// Duration for which only the disk's error is reported.
-const TROUBLE: Duration = Duration::from_secs(5);
+const ERROR_DURATION: Duration = Duration::from_secs(5);
 
 /// A job, and the status of its answer.
 struct Posted {
@@ -28,24 +28,24 @@ struct Posted {
 }
 
 /// otpost without a broker, with a ledger in one file.
-pub(crate) struct Laptop {
+pub(crate) struct EmbeddedDeployment {
     pub(crate) cluster: Cluster,
     ops: String,
     posted: u32,
 }
 
-impl Laptop {
+impl EmbeddedDeployment {
     async fn on(disk: &Disk) -> (Self, Process) {
-        let mut laptop = Self::install(disk.path()).await;
-        let process = laptop.start("w").await;
-        (laptop, process)
+        let mut embedded = Self::install(disk.path()).await;
+        let process = embedded.start("w").await;
+        (embedded, process)
     }
 
     /// Prepares everything except a process.
     pub(crate) async fn install(folder: &Path) -> Self {
         let mut cluster = Cluster::build(Duration::from_millis(20)).await;
         cluster.deployment.ledger_url = format!("sqlite:{}/ledger.db", folder.display());
-        cluster.instead.push((format!("url = \"{}\"", cluster.deployment.amqp_url), String::new()));
+        cluster.replacements.push((format!("url = \"{}\"", cluster.deployment.amqp_url), String::new()));
         let file = cluster.deployment.config_file("w");
         let run = |args: &[&str]| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_otpost"));
@@ -115,29 +115,29 @@ impl Laptop {
     }
 
     /// Returns the reasons of all roles that are not ready.
-    async fn troubles(&self) -> Vec<String> {
+    async fn unready_reasons(&self) -> Vec<String> {
         let (status, body) = self.cluster.deployment.get(&format!("http://{}/readyz", self.ops)).await;
         let body: Value = serde_json::from_str(&body).unwrap();
         let roles =
             body["roles"].as_object().unwrap().values().map(|state| state.as_str().unwrap().to_owned());
-        let troubles: Vec<String> = roles.filter(|state| state != "ready").collect();
-        assert_eq!(status == 200, troubles.is_empty(), "{body}");
-        troubles
+        let unready_reasons: Vec<String> = roles.filter(|state| state != "ready").collect();
+        assert_eq!(status == 200, unready_reasons.is_empty(), "{body}");
+        unready_reasons
     }
 
     async fn until_ready(&self) {
-        wait::until("ready", async || self.troubles().await.is_empty()).await;
+        wait::until("ready", async || self.unready_reasons().await.is_empty()).await;
     }
 
     /// While writes fail, no job is admitted, no request begins, and every role reports not ready.
     async fn refuses(&mut self, because: &str, waiting: &[Posted]) -> Vec<Posted> {
         let refused = self.post(JOBS, json!([])).await;
-        let red = async || (self.troubles().await.len() == 3).then_some(());
+        let red = async || (self.unready_reasons().await.len() == 3).then_some(());
         let red = wait::within(Duration::from_secs(5), red).await;
-        assert!(red.is_some(), "after 5 s all roles report not ready: {:?}", self.troubles().await);
+        assert!(red.is_some(), "after 5 s all roles report not ready: {:?}", self.unready_reasons().await);
         let requests = self.cluster.deployment.record("requests", None).await.len();
-        wait::throughout(TROUBLE, async || {
-            let printed = self.troubles().await;
+        wait::throughout(ERROR_DURATION, async || {
+            let printed = self.unready_reasons().await;
             assert!(printed.len() == 3 && printed.iter().all(|state| state.contains(because)), "{printed:?}");
         })
         .await;
@@ -184,59 +184,59 @@ mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledgers_disk_is_full() {
         let disk = Disk::mount();
-        let (mut laptop, process) = Laptop::on(&disk).await;
-        let waiting = laptop.post(JOBS, json!(["silent"])).await;
-        laptop.until_state(&waiting, "sent").await;
+        let (mut embedded, process) = EmbeddedDeployment::on(&disk).await;
+        let waiting = embedded.post(JOBS, json!(["silent"])).await;
+        embedded.until_state(&waiting, "sent").await;
         // Their answers and their next attempts are due while writes fail.
-        let slow = laptop.post(JOBS, json!([{"outcome": "slow", "ms": 2500}])).await;
-        let retried = laptop.post(JOBS, json!(["unavailable", "unavailable"])).await;
+        let slow = embedded.post(JOBS, json!([{"outcome": "slow", "ms": 2500}])).await;
+        let retried = embedded.post(JOBS, json!(["unavailable", "unavailable"])).await;
         disk.fill();
-        let refused = laptop.refuses("disk is full; make room", &waiting).await;
+        let refused = embedded.refuses("disk is full; make room", &waiting).await;
         disk.make_room();
-        laptop.until_ready().await;
+        embedded.until_ready().await;
         // The carrier repeats the receipts that failed.
         for posted in waiting.iter().chain(&slow) {
-            assert_eq!(laptop.report(posted).await, 204);
+            assert_eq!(embedded.report(posted).await, 204);
         }
-        let again = laptop.post_all_again(&refused).await;
+        let again = embedded.post_all_again(&refused).await;
         let all = [&waiting[..], &slow, &retried, &again];
         for part in all {
-            laptop.until_state(part, "delivered").await;
+            embedded.until_state(part, "delivered").await;
         }
         drop(process);
-        let _process = laptop.start("again").await;
-        laptop.check(&all).await;
+        let _process = embedded.start("again").await;
+        embedded.check(&all).await;
     }
 
     /// Fails if a failed commit is answered as a successful one (the process reports ready).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_ledgers_disk_fails_to_sync() {
         let disk = Disk::mount();
-        let (mut laptop, process) = Laptop::on(&disk).await;
-        let waiting = laptop.post(JOBS, json!(["silent"])).await;
-        laptop.until_state(&waiting, "sent").await;
+        let (mut embedded, process) = EmbeddedDeployment::on(&disk).await;
+        let waiting = embedded.post(JOBS, json!(["silent"])).await;
+        embedded.until_state(&waiting, "sent").await;
         let failing = NoSync::begin(&process);
-        let refused = laptop.refuses("disk fails; see", &waiting).await;
+        let refused = embedded.refuses("disk fails; see", &waiting).await;
         drop(failing);
-        laptop.until_ready().await;
-        let again = laptop.post_all_again(&refused).await;
-        laptop.until_state(&again, "delivered").await;
+        embedded.until_ready().await;
+        let again = embedded.post_all_again(&refused).await;
+        embedded.until_state(&again, "delivered").await;
         // The fault ends during the load.
-        let fresh = laptop.post(JOBS, json!([])).await;
-        laptop.until_state(&fresh, "delivered").await;
+        let fresh = embedded.post(JOBS, json!([])).await;
+        embedded.until_state(&fresh, "delivered").await;
         let failing = NoSync::begin(&process);
-        let lost = laptop.refuses("disk fails; see", &waiting).await;
+        let lost = embedded.refuses("disk fails; see", &waiting).await;
         drop(process);
         drop(failing);
-        let _process = laptop.start("again").await;
-        laptop.check(&[&waiting, &again, &fresh, &lost]).await;
+        let _process = embedded.start("again").await;
+        embedded.check(&[&waiting, &again, &fresh, &lost]).await;
         for posted in &waiting {
-            assert_eq!(laptop.report(posted).await, 204);
+            assert_eq!(embedded.report(posted).await, 204);
         }
-        let found = laptop.post_all_again(&lost).await;
+        let found = embedded.post_all_again(&lost).await;
         for part in [&waiting[..], &again, &fresh, &found] {
-            laptop.until_state(part, "delivered").await;
+            embedded.until_state(part, "delivered").await;
         }
-        laptop.check(&[&waiting, &again, &fresh, &found]).await;
+        embedded.check(&[&waiting, &again, &fresh, &found]).await;
     }
 }

@@ -11,24 +11,24 @@ use serde_json::Value;
 use crate::load::{Kind, Sent};
 
 /// Maximum recovery time after a fault: the longest pause between two connection attempts, and a scan.
-const RECOVERY: SignedDuration = SignedDuration::from_secs(17);
+const RECOVERY_TIME: SignedDuration = SignedDuration::from_secs(17);
 /// An attempt's deadline with a carrier time-out of three seconds.
 const DEADLINE: Duration = Duration::from_secs(8);
 /// Tolerance between clocks.
-const BLUR: SignedDuration = SignedDuration::from_millis(500);
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_millis(500);
 /// Maximum time for which the mock carrier retries a callback.
-const REPORTING: Duration = Duration::from_secs(15);
+const CALLBACK_RETRY_TIME: Duration = Duration::from_secs(15);
 /// No request begins in a code's last seconds.
-const LAST_CHANCE: SignedDuration = SignedDuration::from_secs(12);
+const TIME_WITHOUT_BEGIN: SignedDuration = SignedDuration::from_secs(12);
 
 /// The period of a fault.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Trouble {
+pub(crate) struct FaultPeriod {
     pub(crate) from: Timestamp,
     pub(crate) to: Timestamp,
 }
 
-impl Trouble {
+impl FaultPeriod {
     /// Returns the period in which this future ran.
     pub(crate) async fn during(work: impl Future<Output = ()>) -> Self {
         let from = otpost::domain::clock::now();
@@ -37,7 +37,7 @@ impl Trouble {
     }
 
     pub(crate) fn overlaps(self, from: Timestamp, to: Timestamp) -> bool {
-        from <= self.to + BLUR && to >= self.from - BLUR
+        from <= self.to + CLOCK_TOLERANCE && to >= self.from - CLOCK_TOLERANCE
     }
 
     /// Whether an attempt was open during the fault, so that its outcome may be unknown.
@@ -47,8 +47,8 @@ impl Trouble {
     }
 
     /// Whether the fault left no time to send the code.
-    fn takes_all_time(self, job: &Sent) -> bool {
-        job.at <= self.to && self.to + RECOVERY >= job.expires_at - LAST_CHANCE
+    fn leaves_no_time(self, job: &Sent) -> bool {
+        job.at <= self.to && self.to + RECOVERY_TIME >= job.expires_at - TIME_WITHOUT_BEGIN
     }
 
     /// Whether the fault explains a final state that differs from the scripted one.
@@ -56,22 +56,22 @@ impl Trouble {
         // A dispatch with two requests needs a receipt only for one of them.
         let while_it_reports = |m: &Value| {
             let at = m["at"].as_str().unwrap().parse().unwrap();
-            self.overlaps(at, otpost::domain::clock::after(at, REPORTING))
+            self.overlaps(at, otpost::domain::clock::after(at, CALLBACK_RETRY_TIME))
         };
         let unheard = |m: &&&Value| m["outcome"] != "hang_up" && !is_reported(m) && while_it_reports(m);
         let called = d.attempts.iter().any(|a| a.channel.as_str() == "voice" && a.is_accepted());
         match d.state {
-            State::Expired => self.takes_all_time(job),
+            State::Expired => self.leaves_no_time(job),
             State::Unconfirmed => {
                 // The attempt was open during the fault, or there was no time for its repeat.
                 let nobody_knows = |a: &Attempt| {
                     let unknown = a.outcome == Some(Outcome::Unknown);
-                    unknown && (self.touches(a) || self.takes_all_time(job))
+                    unknown && (self.touches(a) || self.leaves_no_time(job))
                 };
                 d.attempts.iter().any(nobody_knows) || accepted.iter().any(|m| unheard(&m))
             }
             State::Undelivered => {
-                let in_trouble = self.takes_all_time(job) || d.attempts.iter().any(|a| self.touches(a));
+                let in_trouble = self.leaves_no_time(job) || d.attempts.iter().any(|a| self.touches(a));
                 job.kind == Kind::Fallback && !called && in_trouble
             }
             _ => false,

@@ -16,7 +16,7 @@ use crate::support::deployment::process::Process;
 use crate::support::wait;
 
 /// Longer than the limit between begin and request, shorter than an attempt's deadline.
-const FROZEN: Duration = Duration::from_secs(5);
+const FREEZE_DURATION: Duration = Duration::from_secs(5);
 
 /// A request that would be this late is not sent. The attempt is closed as not sent, and another begins.
 ///
@@ -37,7 +37,7 @@ async fn a_worker_is_frozen_between_its_begin_and_its_request() {
     cluster.deployment.until_state(load.sent[0].id, "delivered").await;
     load.publish_one(Kind::Plain).await;
     wait::until("it is frozen", async || is_frozen(worker.0.id())).await;
-    wait::throughout(FROZEN, async || assert!(is_frozen(worker.0.id()))).await;
+    wait::throughout(FREEZE_DURATION, async || assert!(is_frozen(worker.0.id()))).await;
     worker.signal("CONT");
     let thawed = cluster.deployment.until_state(load.sent[1].id, "delivered").await;
     checker::settle(&cluster, &load.sent, Duration::from_secs(60)).await;
@@ -102,7 +102,7 @@ impl<'a> RepeatedDispatch<'a> {
             .until(self.sent.id, "noted", |d| d.version == version && d.wake_at > Some(d.now))
             .await;
         // As long as an attempt may take: a further request would be visible by now.
-        wait::throughout(FROZEN, async || {
+        wait::throughout(FREEZE_DURATION, async || {
             self.is("sent", version, outcomes).await;
             assert_eq!(
                 self.cluster.deployment.record("requests", None).await.len(),
@@ -152,7 +152,7 @@ async fn a_receipt_comes_while_the_worker_with_the_answer_is_frozen() {
     cluster.deployment.until_state(id, "delivered").await;
     a.signal("CONT");
     // As long as an attempt may take: a further request would be visible by now.
-    wait::throughout(FROZEN, async || {
+    wait::throughout(FREEZE_DURATION, async || {
         assert_eq!(cluster.deployment.record("requests", Some(to)).await.len(), 1, "a further request");
     })
     .await;

@@ -26,11 +26,11 @@ const PACED: usize = 600;
 const BURST: usize = 400;
 /// Minimum p95 of the run without faults that is used for the comparison. Below it the machine's noise
 /// dominates: nine such runs on two cores had a p95 of 7 ms to 19 ms.
-const LEAST_P95: Duration = Duration::from_millis(15);
+const MIN_P95: Duration = Duration::from_millis(15);
 /// Time-out of a request to the hanging carrier.
 const TIME_OUT: Duration = Duration::from_secs(10);
 /// One carrier may use half of a worker's 256 permits.
-const SHARE: usize = 128;
+const MAX_PERMITS_PER_CARRIER: usize = 128;
 
 /// Latency and throughput of a healthy carrier.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +90,7 @@ impl Flow {
 
     fn is_nearly(self, quiet: Self) {
         println!("without fault {quiet:?}, with fault {self:?}");
-        let (most, least) = (quiet.p95.max(LEAST_P95) * 3, quiet.per_s / 2.0);
+        let (most, least) = (quiet.p95.max(MIN_P95) * 3, quiet.per_s / 2.0);
         assert!(self.p95 <= most, "p95 is {:?}, and was {:?}", self.p95, quiet.p95);
         assert!(self.per_s >= least, "{:.0} codes a second, and were {:.0}", self.per_s, quiet.per_s);
     }
@@ -99,11 +99,11 @@ impl Flow {
 /// Builds a cluster that sends texts to France through a separate carrier.
 async fn with_a_carrier_for_france(at: &str) -> Cluster {
     let mut cluster = Cluster::build(Duration::from_millis(20)).await;
-    cluster.more = format!(
+    cluster.extra_config = format!(
         "{}[carriers.c2]\nrate_per_s = 500\ntime_out_s = {}\n[carriers.c2.twilio]\naccount_sid = \"{}\"\nauth_token = \"x\"\n\
          from = \"+15005550006\"\nbase_url = \"http://{at}\"\n\
          [routes]\nsms = [\"c1\"]\nvoice = [\"c1\"]\n[routes.countries.FR]\nsms = [\"c2\"]\n",
-        cluster.more,
+        cluster.extra_config,
         TIME_OUT.as_secs(),
         mock_gateway::Config::default().account_sid,
     );
@@ -140,8 +140,10 @@ mod long {
         french.burst(400).await;
         french.sent.iter_mut().for_each(|job| job.kind = Kind::Unanswered);
         let requests = async || hanging.log.requests.lock().unwrap().len();
-        wait::until("its requests use all permits that it may have", async || requests().await >= SHARE)
-            .await;
+        wait::until("its requests use all permits that it may have", async || {
+            requests().await >= MAX_PERMITS_PER_CARRIER
+        })
+        .await;
         let hangs = Instant::now();
         // The measurement starts after the admission of all jobs.
         let look = connect(&cluster.deployment.ledger_url).await;
@@ -156,8 +158,8 @@ mod long {
         // The burst comes first: the carrier's first requests hang for ten seconds, and then its breaker is
         // open.
         let per_s = Flow::burst(&cluster, &mut load).await;
-        let troubled = Flow { p95: Flow::paced(&cluster, &mut load).await, per_s };
-        troubled.is_nearly(quiet);
+        let with_fault = Flow { p95: Flow::paced(&cluster, &mut load).await, per_s };
+        with_fault.is_nearly(quiet);
         let sent = [load.sent, french.sent.clone()].concat();
         checker::settle(&cluster, &sent, Duration::from_secs(110)).await;
         checker::check(&cluster, &sent, Injected::default()).await;
@@ -178,7 +180,7 @@ mod long {
     async fn slow_event_subscribers_delay_no_code() {
         let receiver = Receiver::start().await;
         let mut cluster = Cluster::build(Duration::from_millis(20)).await;
-        cluster.more += &receiver.section();
+        cluster.extra_config += &receiver.section();
         checker::listen(&cluster).await;
         let all = cluster.start("all", ALL).await;
         let mut load = Load::new(&cluster, Seed::of("slow_event_subscribers_delay_no_code"));
@@ -194,10 +196,10 @@ mod long {
         subscribe(&channel, "t.full", full).await;
         subscribe(&channel, "t.silent", quorum).await;
         set_suspended(&cluster.deployment.vhost, "t.silent", true);
-        let troubled = Flow::measure(&cluster, &mut load).await;
+        let with_fault = Flow::measure(&cluster, &mut load).await;
         let look = connect(&cluster.deployment.ledger_url).await;
         let pending = "select count(*) from dispatch where tell_at is not null";
-        troubled.is_nearly(quiet);
+        with_fault.is_nearly(quiet);
         // The row of a message follows a moment after its acceptance.
         let all_pending = async || {
             let pending: i64 = look.query_one(pending, &[]).await.unwrap().get(0);

@@ -54,20 +54,20 @@ mod long {
         let mut cluster = Cluster::build(Duration::from_millis(20)).await;
         checker::listen(&cluster).await;
         let mut sent = vec![];
-        cluster.instead.push(("time_out_s = 3".to_owned(), "time_out_s = 12".to_owned()));
+        cluster.replacements.push(("time_out_s = 3".to_owned(), "time_out_s = 12".to_owned()));
         let _front_end = cluster.start("front-end", FRONT_END).await;
         // Row 0: only d5 is open at B, and B takes nothing else.
         let way = Relay::start(cluster.deployment.broker()).await;
-        cluster.instead.push((cluster.deployment.broker().to_string(), way.addr().to_string()));
+        cluster.replacements.push((cluster.deployment.broker().to_string(), way.addr().to_string()));
         let b = cluster.start("b", WORKER).await;
         let d5 = cluster.has(D5, json!([{"outcome": "slow", "ms": 10_000}]), json!({}), &mut sent).await;
         cluster.is_asked(D5).await;
         way.refuse(true);
         way.cut();
-        cluster.instead.pop();
+        cluster.replacements.pop();
         let carrier = cluster.deployment.gateway.addr();
         let slow = Relay::start(carrier).await;
-        cluster.instead.push((carrier.to_string(), slow.addr().to_string()));
+        cluster.replacements.push((carrier.to_string(), slow.addr().to_string()));
         let _a = cluster.start("a", WORKER).await;
         let plan = json!({"channels": ["sms", "voice"], "fallback_after_s": 10});
         let d2 = cluster.has(D2, json!(["silent"]), plan, &mut sent).await;

@@ -17,7 +17,7 @@ use crate::support::wait;
 use crate::support::world::connect;
 
 /// Number of parallel requests.
-const AT_ONCE: usize = 32;
+const PARALLEL_REQUESTS: usize = 32;
 /// The rate limit per API key, so several keys are used.
 const LIMITS: &str = "[limits]\ndoor_number = \"2/1d\"\ndoor_client = \"1000/1s\"\n";
 /// Number of API keys.
@@ -88,7 +88,7 @@ impl Caller {
     async fn pour(&mut self, mut goes_on: impl FnMut(usize) -> bool) -> Vec<Sent> {
         let (mut all, mut requests) = (vec![], futures_util::stream::FuturesUnordered::new());
         loop {
-            while requests.len() < AT_ONCE && goes_on(all.len()) {
+            while requests.len() < PARALLEL_REQUESTS && goes_on(all.len()) {
                 let sent = self.next();
                 requests.push(self.post(&sent));
                 all.push(sent);
@@ -112,20 +112,20 @@ mod long {
     async fn very_many_numbers_do_not_grow_the_memory_of_the_http_api() {
         const FIRST: usize = 10_000;
         /// Capacity of the map in the HTTP API: `MAX_TRACKED_KEYS` in `src/http/flood.rs`.
-        const HELD: usize = 100_000;
-        const MOST_KB: u64 = 20_000;
+        const MAP_CAPACITY: usize = 100_000;
+        const MAX_GROWTH_KB: u64 = 20_000;
         let name = "very_many_numbers_do_not_grow_the_memory_of_the_http_api";
         let mut cluster = Cluster::build(Duration::from_millis(20)).await;
-        cluster.more += LIMITS;
+        cluster.extra_config += LIMITS;
         let api = cluster.start("api", "api").await;
         let mut caller = Caller::new(&cluster, Duration::from_secs(600), Seed::of(name)).await;
         let old = caller.pour(|posted| posted < FIRST).await.swap_remove(0);
         let before = memory_kb(&api);
         let end = Instant::now() + Duration::from_secs(120);
-        let numbers = FIRST + caller.pour(|posted| posted < HELD || Instant::now() < end).await.len();
+        let numbers = FIRST + caller.pour(|posted| posted < MAP_CAPACITY || Instant::now() < end).await.len();
         let grown = memory_kb(&api).saturating_sub(before);
         println!("{numbers} numbers: {before} kB after the first {FIRST}, then {grown} kB more");
-        assert!(grown < MOST_KB, "memory grew by {grown} kB over {numbers} numbers");
+        assert!(grown < MAX_GROWTH_KB, "memory grew by {grown} kB over {numbers} numbers");
         assert_eq!(caller.post(&old).await, 200, "its id is known");
         let newer = Sent { id: uuid::Uuid::new_v4(), ..old };
         assert_eq!(caller.post(&newer).await, 202, "its number has a free quota use");
@@ -140,10 +140,10 @@ mod long {
         const WARM: usize = 500;
         const JOBS: usize = 5_200;
         const PENDING: i64 = 10_000;
-        const MOST_KB: u64 = 12_000;
+        const MAX_GROWTH_KB: u64 = 12_000;
         let name = "pending_events_of_a_blocked_broker_are_not_held_in_memory";
         let mut cluster = Cluster::build(Duration::from_millis(20)).await;
-        cluster.more += LIMITS;
+        cluster.extra_config += LIMITS;
         checker::listen(&cluster).await;
         let all = cluster.start("all", ALL).await;
         let mut caller = Caller::new(&cluster, Duration::from_secs(600), Seed::of(name)).await;
@@ -172,7 +172,7 @@ mod long {
         let grown = most.saturating_sub(before);
         println!("{pending} events pending: {before} kB before, {grown} kB more at most");
         assert!(pending > PENDING, "{pending} events are pending");
-        assert!(grown < MOST_KB, "memory grew by {grown} kB over {pending} events");
+        assert!(grown < MAX_GROWTH_KB, "memory grew by {grown} kB over {pending} events");
         drop(alarm);
 
         checker::settle(&cluster, &sent, Duration::from_secs(240)).await;

@@ -40,7 +40,7 @@ async fn the_ledger_is_restarted_immediate() {
 /// outcome).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledgers_connections_are_closed_repeatedly() {
-    under_load("the_ledgers_connections_are_closed_repeatedly", in_flight(0), async |cluster, lines, _| {
+    under_load("the_ledgers_connections_are_closed_repeatedly", in_flight(0), async |cluster, relays, _| {
         let look = connect(&cluster.deployment.ledger_url).await;
         // Bytes that occur in an admission, an outcome and a begin. The statement is committed, and its
         // answer is lost. Only one at a time, because a worker that gets no answer for longer than the
@@ -49,21 +49,21 @@ async fn the_ledgers_connections_are_closed_repeatedly() {
             ["keep_refusal", "keep_refusal", "keep_refusal", "conclusion", "deadline_ms", "conclusion"];
         let mut cut = 0;
         for needle in passed {
-            let before = lines.ledger.counts();
-            lines.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
+            let before = relays.ledger.counts();
+            relays.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
             let cut_in_time =
-                tokio::time::timeout(Duration::from_millis(500), lines.ledger.triggered()).await;
+                tokio::time::timeout(Duration::from_millis(500), relays.ledger.triggered()).await;
             cut += usize::from(cut_in_time.is_ok());
             one_fault();
-            wait_for_reconnect(&lines.ledger, before).await;
+            wait_for_reconnect(&relays.ledger, before).await;
         }
-        lines.ledger.pass();
+        relays.ledger.pass();
         assert!(cut > passed.len() / 2, "only {cut} commits were cut");
         for _ in 0..20 {
-            let before = lines.ledger.counts();
+            let before = relays.ledger.counts();
             wait::until("there are connections to end", async || end_backends(&look).await > 0).await;
             one_fault();
-            wait_for_reconnect(&lines.ledger, before).await;
+            wait_for_reconnect(&relays.ledger, before).await;
         }
     })
     .await;
@@ -119,9 +119,9 @@ mod long {
     async fn frames_arrive_in_pieces_and_connections_are_reset() {
         let name = "frames_arrive_in_pieces_and_connections_are_reset";
         let mut seed = Seed::of("where frames are cut");
-        under_load(name, in_flight(128), async |_, lines, _| {
+        under_load(name, in_flight(128), async |_, relays, _| {
             let (mut cut, mut tried) = (0, 0);
-            for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
+            for relay in [&relays.ledger, &relays.broker, &relays.carrier] {
                 relay.slice(1);
                 wait_for_chunks(relay, 2_000).await;
                 relay.pass();
@@ -151,13 +151,13 @@ mod long {
         under_load(
             "the_broker_closes_all_connections_twenty_times",
             in_flight(0),
-            async |cluster, lines, _| {
+            async |cluster, relays, _| {
                 for _ in 0..20 {
-                    let (before, vhost) = (lines.broker.counts(), cluster.deployment.vhost.clone());
+                    let (before, vhost) = (relays.broker.counts(), cluster.deployment.vhost.clone());
                     blocking(move || close_all_connections(&vhost)).await;
                     one_fault();
                     let anew =
-                        async || (lines.broker.counts().connections > before.connections).then_some(());
+                        async || (relays.broker.counts().connections > before.connections).then_some(());
                     assert!(
                         wait::within(Duration::from_secs(20), anew).await.is_some(),
                         "no process reconnects"
@@ -257,7 +257,7 @@ mod long {
     /// Fails without a time limit for the ledger's answer, and without heartbeats (jobs never end).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn connections_are_half_open() {
-        under_load("connections_are_half_open", in_flight(128), async |cluster, lines, _| {
+        under_load("connections_are_half_open", in_flight(128), async |cluster, relays, _| {
             let look = connect(&cluster.deployment.ledger_url).await;
             // The newest attempt has begun since then, and ended by time-out and not by an answer.
             let unanswered = async |since: f64| {
@@ -265,7 +265,7 @@ mod long {
                                              and closed_at - begun_at > interval '2.5 s')";
                 look.query_one(sql, &[&since]).await.unwrap().get::<_, bool>(0)
             };
-            for relay in [&lines.ledger, &lines.broker, &lines.carrier] {
+            for relay in [&relays.ledger, &relays.broker, &relays.carrier] {
                 let before = relay.counts();
                 relay.abandon();
                 one_fault();
@@ -274,12 +274,12 @@ mod long {
                 wait_for_ends(cluster, 10).await;
             }
             // The carrier comes first: its requests time out and are retried before the other outages end.
-            lines.carrier.stall();
+            relays.carrier.stall();
             one_fault();
             let stalled = otpost::domain::clock::now().as_millisecond() as f64 / 1000.0;
             wait::until("a request is not answered", async || unanswered(stalled).await).await;
-            lines.carrier.pass();
-            for (relay, why) in [(&lines.ledger, "the ledger does not answer"), (&lines.broker, "RabbitMQ")] {
+            relays.carrier.pass();
+            for (relay, why) in [(&relays.ledger, "the ledger does not answer"), (&relays.broker, "RabbitMQ")] {
                 wait::until("it is ready", async || cluster.ready("a").await.is_none()).await;
                 relay.stall();
                 one_fault();
@@ -386,10 +386,10 @@ mod long {
     async fn the_broker_is_unreachable_for_minutes() {
         const WAITING: usize = 20;
         let report =
-            under_load("the_broker_is_unreachable_for_minutes", in_flight(0), async |cluster, lines, _| {
+            under_load("the_broker_is_unreachable_for_minutes", in_flight(0), async |cluster, relays, _| {
                 // No worker consumes now, so the jobs are in the queue when the broker stops.
-                lines.broker.abandon();
-                lines.broker.stall();
+                relays.broker.abandon();
+                relays.broker.stall();
                 let expires_at =
                     otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(90));
                 for n in 0..WAITING {
@@ -398,7 +398,7 @@ mod long {
                     cluster.deployment.publish(&job).await;
                 }
                 let away = blocking(|| StoppedServer::stop("rabbitmq", "clean")).await;
-                lines.broker.pass();
+                relays.broker.pass();
                 is_past(expires_at).await;
                 blocking(move || drop(away)).await;
             })

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::checker::{self, Injected};
 use crate::cluster::{ALL, Cluster};
-use crate::excuse::Trouble;
+use crate::excuse::FaultPeriod;
 use crate::load::Load;
 use crate::seed::Seed;
 use crate::support::deployment::job;
@@ -112,7 +112,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     supervisor
         .until("the queues are empty", async || queues.into_iter().all(|queue| all_of(&cluster, queue) == 0))
         .await;
-    let trouble = Some(Trouble { from, to: otpost::domain::clock::now() });
+    let fault_period = Some(FaultPeriod { from, to: otpost::domain::clock::now() });
     checker::settle(&cluster, &load.sent, Duration::from_secs(60)).await;
     let dead_letter_count = dead_letters(&cluster, &poison, "killed_reader").await;
     let crashes = supervisor.crashes;
@@ -129,7 +129,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     for secret in ["7719999999", "BCDFGHJKLM"] {
         assert!(!logs.contains(secret), "O6: {secret} is in a log");
     }
-    checker::check(&cluster, &load.sent, Injected { trouble, ..in_flight(256) }).await;
+    checker::check(&cluster, &load.sent, Injected { fault_period, ..in_flight(256) }).await;
 }
 
 /// Fails if a message that was redelivered three times is not quarantined (neighbours are dead-lettered by

@@ -9,11 +9,11 @@ use crate::support::deployment::process::Process;
 use crate::support::wait;
 
 /// Allowed growth after everything has settled, for buffers and pools.
-const MORE_KB: u64 = 40_000;
-const MORE_FILES: usize = 12;
-const MORE_THREADS: usize = 6;
+const MAX_GROWTH_KB: u64 = 40_000;
+const MAX_MORE_FILES: usize = 12;
+const MAX_MORE_THREADS: usize = 6;
 /// Time in which idle connections close and idle threads end.
-const SETTLES: Duration = Duration::from_secs(30);
+const SETTLE_TIME: Duration = Duration::from_secs(30);
 
 /// Resources of a process. Incoming connections are not counted, because the carriers close them.
 #[derive(Debug, Clone, Copy)]
@@ -51,14 +51,14 @@ impl ProcessResources {
             last = Self::of(self.pid);
             last.is_some_and(|now| self.allows(now)).then_some(())
         };
-        let back = wait::within(SETTLES, back).await;
+        let back = wait::within(SETTLE_TIME, back).await;
         assert!(back.is_some(), "O9: {self:?} before, {last:?} after");
     }
 
     fn allows(self, now: Self) -> bool {
-        now.memory_kb <= self.memory_kb + MORE_KB
-            && now.files <= self.files + MORE_FILES
-            && now.threads <= self.threads + MORE_THREADS
+        now.memory_kb <= self.memory_kb + MAX_GROWTH_KB
+            && now.files <= self.files + MAX_MORE_FILES
+            && now.threads <= self.threads + MAX_MORE_THREADS
     }
 }
 

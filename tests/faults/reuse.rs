@@ -84,7 +84,7 @@ mod long {
         let name = "many_connections_close_at_their_reuse";
         let mut cluster = Cluster::build(Duration::from_millis(20)).await;
         let (at, served) = carrier(Seed::of(name)).await;
-        cluster.instead.push((cluster.deployment.gateway.addr().to_string(), at.to_string()));
+        cluster.replacements.push((cluster.deployment.gateway.addr().to_string(), at.to_string()));
         checker::listen(&cluster).await;
         let _all = cluster.start("all", ALL).await;
         let mut load = Load::new(&cluster, Seed::of(name));

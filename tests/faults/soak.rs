@@ -15,37 +15,37 @@ use crate::support::node::{Alarm, close_all_connections};
 use crate::support::relay::Direction;
 use crate::support::wait;
 use crate::support::world::connect;
-use crate::under_load::{Lines, blocking, under_load};
+use crate::under_load::{Relays, blocking, under_load};
 
-const SOAK: Duration = Duration::from_secs(150);
+const DURATION: Duration = Duration::from_secs(150);
 
 /// Faults of the servers.
 #[derive(Debug, Clone, Copy)]
-enum Server {
-    BrokerAway,
+enum ServerFault {
+    BrokerStopped,
     BrokerClosesAll,
     BrokerAlarm,
-    LedgerAway,
+    LedgerStopped,
     LedgerEndsAll,
     LedgerReadOnly,
     LedgerLocked,
     LedgerFrozen,
 }
 
-const SERVERS: &[(u64, Server)] = &[
-    (1, Server::BrokerAway),
-    (3, Server::BrokerClosesAll),
-    (2, Server::BrokerAlarm),
-    (1, Server::LedgerAway),
-    (3, Server::LedgerEndsAll),
-    (2, Server::LedgerReadOnly),
-    (2, Server::LedgerLocked),
-    (2, Server::LedgerFrozen),
+const SERVER_FAULTS: &[(u64, ServerFault)] = &[
+    (1, ServerFault::BrokerStopped),
+    (3, ServerFault::BrokerClosesAll),
+    (2, ServerFault::BrokerAlarm),
+    (1, ServerFault::LedgerStopped),
+    (3, ServerFault::LedgerEndsAll),
+    (2, ServerFault::LedgerReadOnly),
+    (2, ServerFault::LedgerLocked),
+    (2, ServerFault::LedgerFrozen),
 ];
 
 /// Faults of the workers, and of their connections to the servers.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum WorkerFault {
     Killed,
     Stopped,
     Frozen,
@@ -56,15 +56,15 @@ enum Way {
     CommitCut,
 }
 
-const WAYS: &[(u64, Way)] = &[
-    (2, Way::Killed),
-    (1, Way::Stopped),
-    (2, Way::Frozen),
-    (4, Way::Reset),
-    (1, Way::Abandoned),
-    (2, Way::Slow),
-    (2, Way::Slices),
-    (4, Way::CommitCut),
+const WORKER_FAULTS: &[(u64, WorkerFault)] = &[
+    (2, WorkerFault::Killed),
+    (1, WorkerFault::Stopped),
+    (2, WorkerFault::Frozen),
+    (4, WorkerFault::Reset),
+    (1, WorkerFault::Abandoned),
+    (2, WorkerFault::Slow),
+    (2, WorkerFault::Slices),
+    (4, WorkerFault::CommitCut),
 ];
 
 /// Waits for this long, while all readable rows must be right.
@@ -72,38 +72,38 @@ async fn meanwhile(cluster: &Cluster, time: Duration) {
     wait::throughout(time, async || cluster.watch.assert_right()).await;
 }
 
-async fn away(cluster: &Cluster, server: &'static str, how: &'static str, time: Duration) {
-    let away = blocking(move || StoppedServer::stop(server, how)).await;
+async fn stop_server(cluster: &Cluster, server: &'static str, how: &'static str, time: Duration) {
+    let stopped = blocking(move || StoppedServer::stop(server, how)).await;
     meanwhile(cluster, time).await;
-    blocking(move || drop(away)).await;
+    blocking(move || drop(stopped)).await;
 }
 
 async fn break_server(cluster: &Cluster, seed: &mut Seed) {
-    let (fault, time) = (seed.one_of(SERVERS), Duration::from_secs(1 + seed.below(4)));
+    let (fault, time) = (seed.one_of(SERVER_FAULTS), Duration::from_secs(1 + seed.below(4)));
     println!("{fault:?} for {time:?}");
     one_fault();
     let url = &cluster.deployment.ledger_url;
     match fault {
-        Server::BrokerAway => away(cluster, "rabbitmq", "clean", time).await,
-        Server::BrokerClosesAll => {
+        ServerFault::BrokerStopped => stop_server(cluster, "rabbitmq", "clean", time).await,
+        ServerFault::BrokerClosesAll => {
             let vhost = cluster.deployment.vhost.clone();
             blocking(move || close_all_connections(&vhost)).await;
         }
-        Server::BrokerAlarm => {
+        ServerFault::BrokerAlarm => {
             let alarm = if seed.below(2) == 0 { Alarm::Memory } else { Alarm::Disk };
             let raised = blocking(move || alarm.on()).await;
             meanwhile(cluster, time).await;
             blocking(move || drop(raised)).await;
         }
-        Server::LedgerAway => away(cluster, "postgres", "immediate", time).await,
-        Server::LedgerEndsAll => drop(end_backends(&connect(url).await).await),
-        Server::LedgerReadOnly => {
+        ServerFault::LedgerStopped => stop_server(cluster, "postgres", "immediate", time).await,
+        ServerFault::LedgerEndsAll => drop(end_backends(&connect(url).await).await),
+        ServerFault::LedgerReadOnly => {
             let read_only = ReadOnly::begin(url).await;
             meanwhile(cluster, time).await;
             drop(read_only);
         }
-        Server::LedgerLocked => lock(url, meanwhile(cluster, 2 * time)).await,
-        Server::LedgerFrozen => {
+        ServerFault::LedgerLocked => lock(url, meanwhile(cluster, 2 * time)).await,
+        ServerFault::LedgerFrozen => {
             let frozen = Frozen::begin(backends(url).await);
             meanwhile(cluster, 2 * time).await;
             drop(frozen);
@@ -111,49 +111,49 @@ async fn break_server(cluster: &Cluster, seed: &mut Seed) {
     }
 }
 
-async fn break_way(
-    cluster: &Cluster, lines: &Lines, workers: &mut [Process; 2], started: &mut u32, seed: &mut Seed,
+async fn break_worker(
+    cluster: &Cluster, relays: &Relays, workers: &mut [Process; 2], started: &mut u32, seed: &mut Seed,
 ) {
-    let (fault, time) = (seed.one_of(WAYS), Duration::from_secs(1 + seed.below(6)));
+    let (fault, time) = (seed.one_of(WORKER_FAULTS), Duration::from_secs(1 + seed.below(6)));
     let which = seed.below(6) as usize;
-    let line = [&lines.ledger, &lines.broker, &lines.carrier][which % 3];
+    let relay = [&relays.ledger, &relays.broker, &relays.carrier][which % 3];
     let name = ["the ledger", "the broker", "the carrier"][which % 3];
     let worker = which % 2;
     println!("{fault:?}: worker {worker}, or the connection to {name}, for {time:?}");
     one_fault();
     match fault {
-        Way::Killed => {
+        WorkerFault::Killed => {
             *started += 1;
             let name = format!("s{started}");
             workers[worker] = cluster.start_with(&name, WORKER, &[]);
         }
-        Way::Stopped => {
+        WorkerFault::Stopped => {
             *started += 1;
             stop(&mut workers[worker]).await;
             workers[worker] = cluster.start_with(&format!("s{started}"), WORKER, &[]);
         }
-        Way::Frozen => {
+        WorkerFault::Frozen => {
             workers[worker].signal("STOP");
             meanwhile(cluster, time).await;
             workers[worker].signal("CONT");
         }
-        Way::Reset => line.reset(),
-        Way::Abandoned => line.abandon(),
-        Way::Slow => {
-            line.delay(Duration::from_millis(20));
+        WorkerFault::Reset => relay.reset(),
+        WorkerFault::Abandoned => relay.abandon(),
+        WorkerFault::Slow => {
+            relay.delay(Duration::from_millis(20));
             meanwhile(cluster, time).await;
-            line.pass();
+            relay.pass();
         }
-        Way::Slices => {
-            line.slice(1);
+        WorkerFault::Slices => {
+            relay.slice(1);
             meanwhile(cluster, Duration::from_secs(1)).await;
-            line.pass();
+            relay.pass();
         }
-        Way::CommitCut => {
+        WorkerFault::CommitCut => {
             let needle = ["keep_refusal", "conclusion", "deadline_ms"][which % 3];
-            lines.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
-            let _ = tokio::time::timeout(Duration::from_secs(1), lines.ledger.triggered()).await;
-            lines.ledger.pass();
+            relays.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
+            let _ = tokio::time::timeout(Duration::from_secs(1), relays.ledger.triggered()).await;
+            relays.ledger.pass();
         }
     }
 }
@@ -169,8 +169,8 @@ mod long {
     async fn anything_breaks_at_any_time() {
         let name = "anything_breaks_at_any_time";
         let injected = Injected { unknown: 1000, time: true, ..Injected::default() };
-        under_load(name, injected, async |cluster, lines, workers| {
-            let end = Instant::now() + SOAK;
+        under_load(name, injected, async |cluster, relays, workers| {
+            let end = Instant::now() + DURATION;
             let (mut chance, mut others) = (Seed::of("servers"), Seed::of("ways"));
             let servers = async {
                 while Instant::now() < end {
@@ -181,7 +181,7 @@ mod long {
             let ways = async {
                 let mut started = 0;
                 while Instant::now() < end {
-                    break_way(cluster, lines, workers, &mut started, &mut others).await;
+                    break_worker(cluster, relays, workers, &mut started, &mut others).await;
                     meanwhile(cluster, Duration::from_millis(500 + others.below(3000))).await;
                 }
             };

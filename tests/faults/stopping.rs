@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::checker::{self, Injected, one_fault};
 use crate::cluster::{ALL, Cluster, WORKER};
-use crate::excuse::Trouble;
+use crate::excuse::FaultPeriod;
 use crate::load::Load;
 use crate::seed::Seed;
 use crate::support::deployment::process::Process;
@@ -16,10 +16,10 @@ use crate::support::wait;
 use crate::under_load::{JOBS, blocking, in_flight, under_load};
 
 /// The grace period of a stopping process is 20 s. The rest allows for a slow machine.
-const GRACE: Duration = Duration::from_secs(26);
+const GRACE_TIME_LIMIT: Duration = Duration::from_secs(26);
 
 /// Without an outage it waits only for the answers to its requests, which time out after three seconds.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const STOP_TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Asserts that the process exits cleanly within its grace period.
 pub(crate) async fn stop(process: &mut Process) -> Duration {
@@ -28,7 +28,7 @@ pub(crate) async fn stop(process: &mut Process) -> Duration {
     let ended = async || process.0.try_wait().unwrap();
     let status = wait::within(Duration::from_secs(30), ended).await.expect("it ends");
     assert!(status.success(), "{status}");
-    assert!(began.elapsed() < GRACE, "{:?}", began.elapsed());
+    assert!(began.elapsed() < GRACE_TIME_LIMIT, "{:?}", began.elapsed());
     began.elapsed()
 }
 
@@ -46,19 +46,22 @@ async fn stopped_without(outage: Option<(&'static str, &'static str)>) {
     load.publish_each_and(JOBS).await;
     assert!(!stream.chunk().await.unwrap().unwrap().is_empty(), "the stream has events");
     load.burst(JOBS).await;
-    let trouble = Trouble::during(async {
+    let fault_period = FaultPeriod::during(async {
         let away = blocking(move || outage.map(|(server, how)| StoppedServer::stop(server, how))).await;
         let duration = stop(&mut all).await;
         println!("{name}: {duration:?}");
-        assert!(outage.is_some() || duration < AT_ONCE, "without an outage the stop takes {duration:?}");
+        assert!(
+            outage.is_some() || duration < STOP_TIME_LIMIT,
+            "without an outage the stop takes {duration:?}"
+        );
         blocking(move || drop(away)).await;
     });
-    let trouble = Some(trouble.await);
+    let fault_period = Some(fault_period.await);
     let mut end = async || while let Ok(Some(_)) = stream.chunk().await {};
     tokio::time::timeout(Duration::from_secs(5), end()).await.expect("its event streams end");
     let _again = cluster.start("again", ALL).await;
     checker::settle(&cluster, &load.sent, Duration::from_secs(110)).await;
-    checker::check(&cluster, &load.sent, Injected { trouble, ..in_flight(64) }).await;
+    checker::check(&cluster, &load.sent, Injected { fault_period, ..in_flight(64) }).await;
 }
 
 mod long {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::checker::{self, Injected, Report};
 use crate::cluster::{Cluster, FRONT_END, WORKER};
-use crate::excuse::Trouble;
+use crate::excuse::FaultPeriod;
 use crate::fault_guards::set_read_only;
 use crate::load::{BROKER, HTTP, Load};
 use crate::resources::ProcessResources;
@@ -20,12 +20,12 @@ use crate::support::world::{connect, database_url};
 /// Number of jobs before the fault, and of the burst during which it begins.
 pub(crate) const JOBS: usize = 40;
 /// Pauses between two jobs during the fault, in general and over HTTP.
-const PACE: Duration = Duration::from_millis(200);
-const PACE_OF_HTTP: Duration = Duration::from_millis(500);
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
+const HTTP_PUBLISH_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) const WORKERS: [&str; 2] = ["a", "b"];
 
 /// Relays in front of the servers that otpost uses.
-pub(crate) struct Lines {
+pub(crate) struct Relays {
     pub(crate) ledger: Relay,
     pub(crate) broker: Relay,
     pub(crate) carrier: Relay,
@@ -34,7 +34,7 @@ pub(crate) struct Lines {
 /// Runs a whole cluster under load. `breaks` starts a fault and ends it, while jobs keep arriving over each
 /// ingress.
 pub(crate) async fn under_load(
-    name: &str, injected: Injected, breaks: impl AsyncFnOnce(&Cluster, &Lines, &mut [Process; 2]),
+    name: &str, injected: Injected, breaks: impl AsyncFnOnce(&Cluster, &Relays, &mut [Process; 2]),
 ) -> Report {
     // Restores the servers after an aborted run.
     set_read_only(&database_url(), "off").await;
@@ -42,13 +42,13 @@ pub(crate) async fn under_load(
     checker::listen(&cluster).await;
     let [ledger, broker, carrier] =
         [cluster.postgres(), cluster.deployment.broker(), cluster.deployment.gateway.addr()];
-    let lines = Lines {
+    let relays = Relays {
         ledger: Relay::start(ledger).await,
         broker: Relay::start(broker).await,
         carrier: Relay::start(carrier).await,
     };
-    for (at, relay) in [(ledger, &lines.ledger), (broker, &lines.broker), (carrier, &lines.carrier)] {
-        cluster.instead.push((at.to_string(), relay.addr().to_string()));
+    for (at, relay) in [(ledger, &relays.ledger), (broker, &relays.broker), (carrier, &relays.carrier)] {
+        cluster.replacements.push((at.to_string(), relay.addr().to_string()));
     }
     let front_end = cluster.start("front-end", FRONT_END).await;
     let mut workers = [cluster.start(WORKERS[0], WORKER).await, cluster.start(WORKERS[1], WORKER).await];
@@ -59,20 +59,21 @@ pub(crate) async fn under_load(
     (load.ingresses, web.ingresses, web.prefix) = (BROKER, HTTP, "+4478");
     let over = AtomicBool::new(false);
     let breaking = async {
-        let trouble = Trouble::during(breaks(&cluster, &lines, &mut workers)).await;
+        let fault_period = FaultPeriod::during(breaks(&cluster, &relays, &mut workers)).await;
         over.store(true, Ordering::Relaxed);
-        trouble
+        fault_period
     };
     let publishing = async {
         load.publish(JOBS).await;
-        until_over(&mut load, PACE, &over).await;
+        until_over(&mut load, PUBLISH_INTERVAL, &over).await;
     };
-    let ((), (), trouble) = tokio::join!(publishing, until_over(&mut web, PACE_OF_HTTP, &over), breaking);
+    let ((), (), fault_period) =
+        tokio::join!(publishing, until_over(&mut web, HTTP_PUBLISH_INTERVAL, &over), breaking);
     load.publish(JOBS / 4).await;
     let sent = [load.sent, web.sent, cluster.by_hand.lock().unwrap().clone()].concat();
     checker::settle(&cluster, &sent, Duration::from_secs(110)).await;
-    let trouble = Some(trouble);
-    let report = checker::check(&cluster, &sent, Injected { trouble, ..injected }).await;
+    let fault_period = Some(fault_period);
+    let report = checker::check(&cluster, &sent, Injected { fault_period, ..injected }).await;
     let [a, b] = &workers;
     for (held, process) in before.into_iter().zip([&front_end, a, b]) {
         // Starts new processes for those that the scenario has ended.

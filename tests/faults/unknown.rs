@@ -59,7 +59,7 @@ fn cases() -> Vec<Case> {
 async fn run_case(case: Case, n: usize) {
     let mut cluster = Cluster::build(Duration::from_millis(20)).await;
     checker::listen(&cluster).await;
-    cluster.instead.push(("[carriers.c1]\n".to_owned(), format!("[carriers.c1]\n{}", case.twilio)));
+    cluster.replacements.push(("[carriers.c1]\n".to_owned(), format!("[carriers.c1]\n{}", case.twilio)));
     if let Some(policy) = case.infobip {
         let more = format!(
             "[carriers.c2]\ntime_out_s = 3\nunknown_sms = \"{policy}\"\n[carriers.c2.infobip]\nbase_url = \"http://{}\"\n\
@@ -67,7 +67,7 @@ async fn run_case(case: Case, n: usize) {
             cluster.deployment.gateway.addr(),
             mock_gateway::Config::default().api_key,
         );
-        cluster.more.push_str(&more);
+        cluster.extra_config.push_str(&more);
     }
     let first = cluster.start("first", ALL).await;
     let to = format!("+44773400{n:04}");

@@ -10,9 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-const EVERY: Duration = Duration::from_millis(100);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Maximum number of rows per look.
-const ROWS: usize = 3_000;
+const MAX_ROWS: usize = 3_000;
 
 /// The observed states of one dispatch in order, each with the version at which it was first seen.
 type Seen = BTreeMap<Uuid, Vec<(i64, State)>>;
@@ -64,7 +64,7 @@ impl Drop for Watch {
 
 /// The server may stop meanwhile and start again.
 async fn watch(url: String, looks: Arc<Mutex<Looks>>) {
-    let mut times = interval(EVERY);
+    let mut times = interval(LOOK_INTERVAL);
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         times.tick().await;
@@ -81,7 +81,7 @@ async fn watch(url: String, looks: Arc<Mutex<Looks>>) {
 
 async fn look(client: &tokio_postgres::Client, looks: &Mutex<Looks>) -> Result<(), tokio_postgres::Error> {
     let sql = "select id, version, state, wake_at is not null from dispatch limit $1";
-    let rows = client.query(sql, &[&(ROWS as i64)]).await?;
+    let rows = client.query(sql, &[&(MAX_ROWS as i64)]).await?;
     let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
     looks.times += 1;
     for row in rows {

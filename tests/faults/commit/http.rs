@@ -23,9 +23,9 @@ async fn a_commit_whose_answer_is_lost_is_answered_over_http() {
     checker::listen(&cluster).await;
     let mut sent = vec![];
     let relay = Relay::start(cluster.postgres()).await;
-    cluster.instead.push((cluster.postgres().to_string(), relay.addr().to_string()));
+    cluster.replacements.push((cluster.postgres().to_string(), relay.addr().to_string()));
     let _api = cluster.start("api", "api,receipts").await;
-    cluster.instead.clear();
+    cluster.replacements.clear();
     for (to, before_forwarding, expected) in [("+447733000001", false, 200), ("+447733000002", true, 202)] {
         let mut job = job(to, json!({}));
         sent.push(Sent::by_hand(&mut job));
