@@ -110,7 +110,7 @@ mod long {
                 ("cancel", json!({"id": known}).to_string()),
                 ("wake", String::new()),
             ] {
-                load.say(key, body.as_bytes()).await;
+                load.publish_raw(key, body.as_bytes()).await;
             }
             let dead_lettered =
                 async || (checker::drain(&cluster, "otpost.dead").await.len() == 1).then_some(());

@@ -50,8 +50,8 @@ fn free_port() -> SocketAddr {
 
 impl Cluster {
     /// Builds a cluster whose carrier reports each state after this pause.
-    pub(crate) async fn build(pace: Duration) -> Self {
-        let mut deployment = Deployment::build(pace).await;
+    pub(crate) async fn build(state_interval: Duration) -> Self {
+        let mut deployment = Deployment::build(state_interval).await;
         deployment.rate_per_s = 500;
         let extra_config = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
         let watch = Watch::begin(&deployment.ledger_url);

@@ -72,13 +72,13 @@ impl RelayedLedger {
 
 /// Returns the number of bytes in each direction for this call on a new connection, and the resulting rows.
 async fn whole(driver: &LedgerDriver, look: &tokio_postgres::Client, kind: Kind) -> ([usize; 2], String) {
-    let lane = RelayedLedger::open(&driver.world).await;
-    lane.ledger.check().await.unwrap();
+    let relayed = RelayedLedger::open(&driver.world).await;
+    relayed.ledger.check().await.unwrap();
     let calls = prepare(driver, kind).await;
-    let before = lane.relay.counts();
-    submit(&calls, &lane.ledger).await.unwrap();
+    let before = relayed.relay.counts();
+    submit(&calls, &relayed.ledger).await.unwrap();
     assert!(is_one_group(look, &calls).await, "{kind:?} is written in one transaction");
-    let after = lane.relay.counts();
+    let after = relayed.relay.counts();
     let bytes =
         [after.bytes_to_upstream - before.bytes_to_upstream, after.bytes_to_client - before.bytes_to_client];
     (bytes.map(|n| usize::try_from(n).unwrap()), left(driver, look, &calls).await)
@@ -102,38 +102,41 @@ async fn cut_everywhere(kinds: &[Kind], stride: usize, seed: &mut Seed) {
     }
     let (cuts, expected, at) = (Arc::new(cuts), Arc::new(expected), Arc::new(AtomicUsize::new(0)));
     let early = Arc::new(AtomicUsize::new(0));
-    let mut lanes = tokio::task::JoinSet::new();
+    let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..CONNECTIONS {
         let (driver, cuts, expected) = (Arc::clone(&driver), Arc::clone(&cuts), Arc::clone(&expected));
         let (at, early) = (Arc::clone(&at), Arc::clone(&early));
-        lanes.spawn(async move {
+        tasks.spawn(async move {
             let look = connect(&driver.world.url).await;
-            let lane = RelayedLedger::open(&driver.world).await;
+            let relayed = RelayedLedger::open(&driver.world).await;
             while let Some(cut) = cuts.get(at.fetch_add(1, Ordering::Relaxed)) {
                 let mut tries = 0;
-                while lane.ledger.check().await.is_err() {
+                while relayed.ledger.check().await.is_err() {
                     tries += 1;
                     assert!(tries < 50, "it does not reconnect");
                 }
                 let calls = prepare(&driver, cut.kind).await;
-                let connections = lane.relay.counts().connections;
-                lane.relay.cut_after(cut.direction, cut.after);
-                let answers = submit(&calls, &lane.ledger).await.unwrap_or_else(|e| panic!("{cut:?}: {e}"));
+                let connections = relayed.relay.counts().connections;
+                relayed.relay.cut_after(cut.direction, cut.after);
+                let answers =
+                    submit(&calls, &relayed.ledger).await.unwrap_or_else(|e| panic!("{cut:?}: {e}"));
                 assert!(
                     cut.kind.is_expected(&answers[0]),
                     "{cut:?}: it does not recognise its own claim: {answers:?}"
                 );
-                early
-                    .fetch_add(usize::from(lane.relay.counts().connections > connections), Ordering::Relaxed);
-                lane.relay.pass();
+                early.fetch_add(
+                    usize::from(relayed.relay.counts().connections > connections),
+                    Ordering::Relaxed,
+                );
+                relayed.relay.pass();
                 // After a cut at the very last byte only the next call fails.
-                lane.relay.cut();
+                relayed.relay.cut();
                 let left = left(&driver, &look, &calls).await;
                 assert_eq!(left, expected[&cut.kind], "{cut:?}: {answers:?}");
             }
         });
     }
-    lanes.join_all().await;
+    tasks.join_all().await;
     let early = early.load(Ordering::Relaxed);
     println!("{} cuts, {early} of them before the whole answer had arrived", cuts.len());
     assert!(early * 10 > cuts.len() * 9, "most cuts are in the middle of an exchange: {early}");

@@ -57,8 +57,7 @@ async fn crash_at(point: Point) {
     load.publish(5).await;
     checker::settle(&cluster, &load.sent, Duration::from_secs(100)).await;
     receiver.has_received_all(&cluster).await;
-    // A message that was quarantined twice, because its first reader died before the ack, is in the queue
-    // twice.
+    // The message was dead-lettered twice, because its first reader died before the ack.
     let dead = 2 * u32::from(point == Point::DeadLetterConfirmed);
     let injected = Injected { unknown: 64, time: true, fault_period, dead, ..Injected::default() };
     checker::check(&cluster, &load.sent, injected).await;
@@ -67,14 +66,14 @@ async fn crash_at(point: Point) {
 /// Produces the load that reaches a crash point.
 async fn work(point: Point, cluster: &Cluster, relay: &Relay, load: &mut Load<'_>) {
     match point {
-        Point::DeadLetterConfirmed => load.say("dispatch", b"{\"nonsense\"").await,
+        Point::DeadLetterConfirmed => load.publish_raw("dispatch", b"{\"nonsense\"").await,
         Point::ActWritten => {
             load.publish_one(Kind::Plain).await;
             // Otherwise no further request would be sent.
             let accepted = async || !cluster.deployment.record("accepted", None).await.is_empty();
             wait::until("accepted", accepted).await;
             let act = json!({"id": load.sent[0].id, "verified": true});
-            load.say("feedback", act.to_string().as_bytes()).await;
+            load.publish_raw("feedback", act.to_string().as_bytes()).await;
         }
         Point::ReceiptQueued | Point::QueuedReceiptRecorded => {
             // The messages are accepted, and the ledger is unreachable when the carrier reports.

@@ -58,21 +58,21 @@ impl FaultPeriod {
             let at = m["at"].as_str().unwrap().parse().unwrap();
             self.overlaps(at, otpost::domain::clock::after(at, CALLBACK_RETRY_TIME))
         };
-        let unheard = |m: &&&Value| m["outcome"] != "hang_up" && !is_reported(m) && while_it_reports(m);
+        let unreported = |m: &&&Value| m["outcome"] != "hang_up" && !is_reported(m) && while_it_reports(m);
         let called = d.attempts.iter().any(|a| a.channel.as_str() == "voice" && a.is_accepted());
         match d.state {
             State::Expired => self.leaves_no_time(job),
             State::Unconfirmed => {
                 // The attempt was open during the fault, or there was no time for its repeat.
-                let nobody_knows = |a: &Attempt| {
+                let is_unknown = |a: &Attempt| {
                     let unknown = a.outcome == Some(Outcome::Unknown);
                     unknown && (self.touches(a) || self.leaves_no_time(job))
                 };
-                d.attempts.iter().any(nobody_knows) || accepted.iter().any(|m| unheard(&m))
+                d.attempts.iter().any(is_unknown) || accepted.iter().any(|m| unreported(&m))
             }
             State::Undelivered => {
-                let in_trouble = self.leaves_no_time(job) || d.attempts.iter().any(|a| self.touches(a));
-                job.kind == Kind::Fallback && !called && in_trouble
+                let affected = self.leaves_no_time(job) || d.attempts.iter().any(|a| self.touches(a));
+                job.kind == Kind::Fallback && !called && affected
             }
             _ => false,
         }

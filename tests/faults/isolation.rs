@@ -211,7 +211,7 @@ mod long {
         let hooks_waiting: i64 = look.query_one(hooks, &[]).await.unwrap().get(0);
         assert!(hooks_waiting >= pending, "all webhook deliveries are pending: {hooks_waiting}");
 
-        load.say("dispatch", b"no job").await;
+        load.publish_raw("dispatch", b"no job").await;
         let dead = async || (checker::waiting(&cluster, "otpost.dead").await == 1).then_some(());
         assert!(
             wait::within(Duration::from_secs(5), dead).await.is_some(),

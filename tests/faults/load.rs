@@ -302,10 +302,10 @@ impl<'a> Load<'a> {
     /// Whether otpost has admitted it.
     async fn submit(&mut self, ingress: Ingress, job: &Value) -> bool {
         match ingress {
-            Ingress::Plain => self.say("dispatch", job.to_string().as_bytes()).await,
+            Ingress::Plain => self.publish_raw("dispatch", job.to_string().as_bytes()).await,
             Ingress::Sealed => {
                 let sealed = seal(&self.cluster.deployment.root.tenant("default"), job);
-                self.say("dispatch", sealed.to_string().as_bytes()).await;
+                self.publish_raw("dispatch", sealed.to_string().as_bytes()).await;
             }
             Ingress::Http => return self.post(job).await,
         }
@@ -314,7 +314,7 @@ impl<'a> Load<'a> {
 
     /// Publishes until the message is confirmed. After a broken connection it publishes the same message
     /// again.
-    pub(crate) async fn say(&mut self, routing_key: &str, body: &[u8]) {
+    pub(crate) async fn publish_raw(&mut self, routing_key: &str, body: &[u8]) {
         let published = async || {
             let published = self.try_publish_raw(routing_key, body).await;
             if !published {

@@ -93,7 +93,7 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
     // All messages wait before the first reader starts.
     load.burst(NEIGHBOURS[0]).await;
     let poison = poison();
-    load.say("dispatch", poison.to_string().as_bytes()).await;
+    load.publish_raw("dispatch", poison.to_string().as_bytes()).await;
     load.burst(NEIGHBOURS[1]).await;
     let from = otpost::domain::clock::now();
     let mut supervisor = Supervisor::start(&cluster, fourth);
@@ -152,7 +152,7 @@ async fn a_message_that_makes_its_reader_panic_affects_no_neighbour() {
         Load::new(&cluster, Seed::of("a_message_that_makes_its_reader_panic_affects_no_neighbour"));
     load.burst(NEIGHBOURS[0]).await;
     let poison = poison();
-    load.say("dispatch", poison.to_string().as_bytes()).await;
+    load.publish_raw("dispatch", poison.to_string().as_bytes()).await;
     load.burst(NEIGHBOURS[1]).await;
     let mut all = cluster.start_with("all", ALL, &[("OTPOST_PANIC_ON", "x_poison")]);
     cluster.deployment.serving("all").await;

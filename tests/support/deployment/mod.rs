@@ -62,8 +62,9 @@ pub async fn amqp(url: &str) -> Option<Connection> {
 
 impl Deployment {
     /// Sets up everything except otpost.
-    pub async fn build(pace: Duration) -> Self {
-        Self::with_gateway(mock_gateway::Config { pace, ..mock_gateway::Config::default() }).await
+    pub async fn build(state_interval: Duration) -> Self {
+        Self::with_gateway(mock_gateway::Config { pace: state_interval, ..mock_gateway::Config::default() })
+            .await
     }
 
     pub async fn with_gateway(config: mock_gateway::Config) -> Self {
