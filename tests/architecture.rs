@@ -1,6 +1,6 @@
-//! The map of `src`: which folder may import which, no circles, and which library is known where. `docs/architecture.md` explains
-//! the map.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Checks the imports between the folders of `src`, and which files may use which library.
+//! `docs/architecture.md` describes the rules.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 /// Every folder of `src`, and the folders that it may import.
 const FOLDERS: &[(&str, &[&str])] = &[
-    // The rules: they import nothing.
+    // Pure rules: no imports.
     ("domain", &[]),
-    // Each knows one thing outside of this process, and of otpost only the rules.
+    // Each of these talks to one external system and imports only `domain`.
     ("seal", &["domain"]),
     ("broker", &["domain"]),
     ("carriers", &["domain"]),
@@ -18,7 +18,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("ledger", &["domain", "seal"]),
     ("config", &["carriers", "domain", "seal"]),
     ("ops", &["config", "domain"]),
-    // The path of a code.
+    // The path of a code through otpost.
     ("intake", &["broker", "config", "domain", "ledger", "messages", "seal"]),
     ("outbox", &["broker", "config", "domain", "ledger", "ops"]),
     ("delivery", &["broker", "carriers", "config", "domain", "intake", "ledger", "ops", "outbox", "seal"]),
@@ -27,7 +27,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
         "http",
         &["broker", "config", "delivery", "domain", "intake", "ledger", "ops", "outbox", "receipts", "seal"],
     ),
-    // The program.
+    // Composition and commands.
     (
         "app",
         &[
@@ -79,14 +79,14 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// A file's text without comments and without the tests at its end.
+/// Returns a file's text without comments and without the tests at its end.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The module of a file: `domain::decide` for `domain/decide/mod.rs`.
+/// Returns the module of a file: `domain::decide` for `domain/decide/mod.rs`.
 fn module(path: &Path) -> String {
     let inside = path.strip_prefix(src()).unwrap().with_extension("");
     let parts: Vec<&str> = inside.iter().map(|part| part.to_str().unwrap()).collect();
@@ -98,7 +98,7 @@ fn folder(module: &str) -> &str {
     module.split("::").next().unwrap()
 }
 
-/// The paths that a text names after `crate::`, one for each entry in braces.
+/// Returns the paths after `crate::` in a text, one for each entry in braces.
 fn named(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in text.match_indices("crate::") {
@@ -117,7 +117,7 @@ fn named(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// The entries of a list, up to its closing brace, as far as they are plain paths.
+/// Returns the plain paths of a list in braces, up to its closing brace.
 fn listed(list: &str) -> Vec<String> {
     let (mut depth, mut entries, mut entry) = (0, vec![], String::new());
     for c in list.chars() {
@@ -135,7 +135,7 @@ fn listed(list: &str) -> Vec<String> {
     entries.into_iter().filter_map(path).filter(|p| !p.is_empty()).collect()
 }
 
-/// All modules with what they import. A path leads to the longest module that it begins with.
+/// Returns all modules with their imports. A path is matched to the longest module name that it starts with.
 fn imports() -> Imports {
     let files: BTreeMap<String, PathBuf> = sources(&src()).into_iter().map(|p| (module(&p), p)).collect();
     let resolve = |path: &str| {
@@ -153,7 +153,7 @@ fn imports() -> Imports {
         .collect()
 }
 
-/// A circle of imports, if there is one.
+/// Returns a cycle of imports, if there is one.
 fn circle(imports: &Imports) -> Option<Vec<String>> {
     fn visit(module: &str, imports: &Imports, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
         if let Some(at) = path.iter().position(|m| m == module) {
@@ -178,7 +178,7 @@ fn circle(imports: &Imports) -> Option<Vec<String>> {
 }
 
 #[test]
-fn folders_import_only_what_the_table_says() {
+fn folders_import_only_the_modules_in_the_table() {
     let mut wrong = vec![];
     for (module, found) in imports() {
         let Some((own, allowed)) = FOLDERS.iter().find(|(name, _)| *name == folder(&module)) else {
@@ -194,9 +194,9 @@ fn folders_import_only_what_the_table_says() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A table that permits more than is used would hide the next wrong import.
+/// An unused entry of the table could hide a wrong import.
 #[test]
-fn the_table_names_what_is_there_and_no_more() {
+fn every_entry_of_the_table_is_used() {
     let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (module, found) in imports() {
         let own = folder(&module).to_owned();
@@ -210,9 +210,9 @@ fn the_table_names_what_is_there_and_no_more() {
     assert_eq!(used, table);
 }
 
-/// Between folders, and between files of different modules: `crate::` leads down, never around.
+/// Checks folders, and files of different modules.
 #[test]
-fn nothing_imports_in_circles() {
+fn there_are_no_import_cycles() {
     assert_eq!(circle(&imports()), None);
     let folders = FOLDERS.iter().map(|(name, allowed)| {
         ((*name).to_owned(), allowed.iter().map(|a| (*a).to_owned()).collect::<BTreeSet<_>>())
@@ -221,7 +221,7 @@ fn nothing_imports_in_circles() {
 }
 
 #[test]
-fn a_circle_is_found() {
+fn an_import_cycle_is_found() {
     let of = |pairs: &[(&str, &str)]| {
         let mut imports = Imports::new();
         for (from, to) in pairs {
@@ -234,7 +234,7 @@ fn a_circle_is_found() {
 }
 
 #[test]
-fn imports_are_read_in_braces_too() {
+fn imports_in_braces_are_read() {
     let text = "use crate::domain::attempt::State;\nuse crate::{\n    broker::{Broker, api::X},\n    seal as s,\n};\n\
                 use crate::ops::{crash::{self, Point}, metrics};\nfn f() -> crate::intake::Job {}";
     let found = named(text);
@@ -245,22 +245,22 @@ fn imports_are_read_in_braces_too() {
     }
 }
 
-/// Each folder has a front page that says what comes in, what goes out, and what never happens there.
+/// The introduction states the inputs, the outputs, and what the folder must not do.
 #[test]
-fn each_folder_has_a_front_page() {
+fn each_folder_has_an_introduction() {
     for (name, _) in FOLDERS {
         let text = fs::read_to_string(src().join(name).join("mod.rs")).unwrap();
         let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
         let page: Vec<&str> = lines.map(str::trim).collect();
         let page = page.join(" ");
         for part in ["Comes in:", "Goes out:", "Nothing here"] {
-            assert!(page.contains(part), "src/{name}/mod.rs does not say \"{part}\"");
+            assert!(page.contains(part), "src/{name}/mod.rs has no part \"{part}\" in its introduction");
         }
     }
 }
 
 #[test]
-fn each_library_is_known_in_one_place() {
+fn each_library_is_used_only_in_its_listed_files() {
     let mut wrong = vec![];
     for path in sources(&src()) {
         let inside = path.strip_prefix(src()).unwrap().to_str().unwrap().to_owned();
@@ -277,7 +277,7 @@ fn each_library_is_known_in_one_place() {
 }
 
 #[test]
-fn the_mock_gateway_knows_nothing_of_otpost() {
+fn the_mock_gateway_does_not_import_otpost() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mock-gateway");
     let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
     assert!(!manifest.contains("otpost"), "{manifest}");

@@ -1,5 +1,6 @@
-//! The broker's side: what it does with a real `RabbitMQ`, on a vhost of each test's own, and over a network that breaks.
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+//! Tests the broker module against a real `RabbitMQ`, on a separate vhost for each test, and over a network
+//! with faults.
+#![expect(clippy::unwrap_used, reason = "a panic in a helper fails the test")]
 
 #[path = "support/rabbit.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part")]
@@ -24,10 +25,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use rabbit::wait::until;
-use rabbit::{SOON, Vhost};
+use rabbit::{TIMEOUT, Vhost};
 use relay::Relay;
 
-/// What does not come within this time would not have come at all.
+/// Time after which a message counts as not sent.
 const SILENCE: Duration = Duration::from_millis(500);
 
 struct Running {
@@ -67,7 +68,7 @@ impl Running {
     }
 
     async fn next(&mut self) -> Delivery {
-        timeout(SOON, self.deliveries.next()).await.unwrap().unwrap()
+        timeout(TIMEOUT, self.deliveries.next()).await.unwrap().unwrap()
     }
 
     async fn take(&mut self, many: usize) -> Vec<Delivery> {
@@ -78,18 +79,18 @@ impl Running {
         held
     }
 
-    async fn hears_nothing(&mut self) {
-        assert!(timeout(SILENCE, self.deliveries.next()).await.is_err(), "something came");
+    async fn receives_nothing(&mut self) {
+        assert!(timeout(SILENCE, self.deliveries.next()).await.is_err(), "a delivery arrived");
     }
 
     async fn stop(self) {
         self.shutdown.cancel();
         drop(self.deliveries);
-        timeout(SOON, self.broker.close()).await.unwrap();
+        timeout(TIMEOUT, self.broker.close()).await.unwrap();
     }
 }
 
-/// A connection that publishes only.
+/// A connection that only publishes.
 async fn publisher(url: String) -> Broker {
     let broker = Broker::start(settings(url), CancellationToken::new());
     wait_for_connections(&broker, |up| up.publishing() && up.publishing_events()).await;
@@ -99,7 +100,7 @@ async fn publisher(url: String) -> Broker {
 async fn wait_for_connections(
     broker: &Broker, how: impl FnMut(&ConnectionStates) -> bool,
 ) -> ConnectionStates {
-    timeout(SOON, broker.watch().wait_for(how)).await.unwrap().unwrap().clone()
+    timeout(TIMEOUT, broker.watch().wait_for(how)).await.unwrap().unwrap().clone()
 }
 
 fn message<I: ToString + ?Sized>(routing_key: &str, id: &I) -> Message {
@@ -120,7 +121,7 @@ fn job<I: ToString + ?Sized>(id: &I) -> Message {
     message(key::DISPATCH, id)
 }
 
-/// Publishes until the broker has it.
+/// Publishes, with retries, until the broker has confirmed the message.
 async fn publish_again<I: ToString + ?Sized>(broker: &Broker, id: &I) {
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     let publishing = async {
@@ -128,7 +129,7 @@ async fn publish_again<I: ToString + ?Sized>(broker: &Broker, id: &I) {
             tick.tick().await;
         }
     };
-    timeout(SOON, publishing).await.unwrap();
+    timeout(TIMEOUT, publishing).await.unwrap();
 }
 
 fn name(delivery: &Delivery) -> String {
@@ -146,7 +147,7 @@ async fn lapin(vhost: &Vhost) -> (Connection, lapin::Channel) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_published_job_arrives_with_its_properties_and_is_gone_after_its_ack() {
+async fn a_published_job_arrives_with_its_properties_and_its_ack_removes_it() {
     let vhost = Vhost::new();
     let mut worker = Running::up(settings(vhost.url())).await;
     let headers = vec![("traceparent".to_owned(), "00-4bf9-00f0-01".to_owned())];
@@ -194,7 +195,7 @@ async fn a_published_message_is_persistent_and_carries_type_time_and_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unacked_deliveries_come_back_after_a_cut_and_say_how_often_they_did() {
+async fn unacked_deliveries_are_redelivered_after_a_cut_with_their_delivery_count() {
     let vhost = Vhost::new();
     let publisher = publisher(vhost.url()).await;
     let relay = Relay::start(vhost.upstream()).await;
@@ -220,7 +221,7 @@ async fn unacked_deliveries_come_back_after_a_cut_and_say_how_often_they_did() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ack_that_comes_after_its_connection_is_gone_acks_nothing_of_the_next_one() {
+async fn an_ack_of_a_closed_connection_acks_nothing_on_the_next_one() {
     let vhost = Vhost::new();
     let publisher = publisher(vhost.url()).await;
     let relay = Relay::start(vhost.upstream()).await;
@@ -230,7 +231,7 @@ async fn an_ack_that_comes_after_its_connection_is_gone_acks_nothing_of_the_next
     relay.cut();
     let again = worker.next().await;
     assert_eq!((name(&again), again.delivery_count), ("old".to_owned(), 1));
-    old.ack(); // its tag is 1, as is the new one's
+    old.ack(); // both tags are 1
     publisher.publish(job("new")).await.unwrap();
     worker.next().await.ack();
     vhost.has_depth(DISPATCH, (0, 1)).await;
@@ -239,7 +240,7 @@ async fn an_ack_that_comes_after_its_connection_is_gone_acks_nothing_of_the_next
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waited_untaken_when_the_connection_broke_comes_once_and_not_twice() {
+async fn a_buffered_delivery_arrives_once_after_the_connection_broke() {
     let vhost = Vhost::new();
     let publisher = publisher(vhost.url()).await;
     let relay = Relay::start(vhost.upstream()).await;
@@ -253,14 +254,14 @@ async fn what_waited_untaken_when_the_connection_broke_comes_once_and_not_twice(
     wait_for_connections(&worker.broker, ConnectionStates::consuming).await;
     let held = worker.take(20).await;
     assert!(held.iter().all(|delivery| delivery.delivery_count == 1), "{held:?}");
-    worker.hears_nothing().await;
+    worker.receives_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connections() {
+async fn deliveries_continue_and_no_confirmed_message_is_lost_after_any_connection_fault() {
     let vhost = Vhost::new();
     let relay = Relay::start(vhost.upstream()).await;
-    // Both the publisher's and the worker's connections break. A stall is found by the missing heartbeats.
+    // The publisher's and the worker's connections break. Missing heartbeats reveal a stall.
     let mut worker = Running::up(settings(vhost.url_by(relay.addr()) + "?heartbeat=1")).await;
     let broker = worker.broker.clone();
     let (faults_over, over) = watch::channel(false);
@@ -299,7 +300,7 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
             _ => {}
         }
         wait_for_connections(&worker.broker, |up| up.publishing() && up.consuming()).await;
-        // What was published after it arrives.
+        // A message that is published afterwards arrives.
         publish_again(&worker.broker, fault).await;
         let arriving = async {
             loop {
@@ -312,7 +313,7 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
                 }
             }
         };
-        timeout(SOON, arriving).await.unwrap();
+        timeout(TIMEOUT, arriving).await.unwrap();
     }
     faults_over.send_replace(true);
     let confirmed = publishing.await.unwrap();
@@ -325,7 +326,7 @@ async fn deliveries_go_on_and_nothing_confirmed_is_lost_whatever_ends_the_connec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_was_deleted_is_made_anew_and_consumed_again() {
+async fn a_deleted_queue_is_declared_and_consumed_again() {
     let vhost = Vhost::new();
     let mut worker = Running::up(settings(vhost.url())).await;
     publish_again(&worker.broker, "before").await;
@@ -338,7 +339,7 @@ async fn a_queue_that_was_deleted_is_made_anew_and_consumed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_no_queue_takes_is_returned_if_it_is_mandatory_and_fine_otherwise() {
+async fn an_unroutable_message_is_returned_if_it_is_mandatory_and_dropped_otherwise() {
     let vhost = Vhost::new();
     let broker = publisher(vhost.url()).await;
     assert_eq!(broker.publish(message("unbound", "a")).await, Err(PublishError::Returned));
@@ -351,14 +352,14 @@ async fn a_message_that_no_queue_takes_is_returned_if_it_is_mandatory_and_fine_o
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn among_many_at_once_each_publisher_hears_of_its_own_message() {
+async fn each_concurrent_publisher_gets_the_result_of_its_own_message() {
     let vhost = Vhost::new();
     let broker = publisher(vhost.url()).await;
     for round in 0..5 {
         let publishing = (0..1000).map(|id| {
             let broker = broker.clone();
-            // In odd rounds all are confirmed at once, many by one frame, for which lapin has no order; in even ones those
-            // that a quorum queue takes are confirmed later than those that come back.
+            // In odd rounds all messages are confirmed at once, many by one frame, whose order lapin does not
+            // keep. In even rounds a quorum queue confirms later than the broker returns unroutable messages.
             let unbound = round % 2 == 1 || id % 3 == 1;
             let key = if unbound { "unbound" } else { key::RECEIPT };
             let message = Message { mandatory: id % 2 == 0, ..message(key, &(round * 1000 + id)) };
@@ -372,7 +373,7 @@ async fn among_many_at_once_each_publisher_hears_of_its_own_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_broker_is_away_a_publish_is_refused_at_once() {
+async fn a_publish_fails_at_once_while_the_broker_is_unreachable() {
     let vhost = Vhost::new();
     let relay = Relay::start(vhost.upstream()).await;
     let broker = publisher(vhost.url_by(relay.addr())).await;
@@ -388,7 +389,7 @@ async fn while_the_broker_is_away_a_publish_is_refused_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_confirms_stay_away_publishers_wait_no_longer_than_their_time_and_few_messages_pile_up() {
+async fn without_confirms_publishers_time_out_and_the_number_of_messages_is_bounded() {
     let vhost = Vhost::new();
     let relay = Relay::start(vhost.upstream()).await;
     let limits = Settings {
@@ -410,12 +411,12 @@ async fn when_confirms_stay_away_publishers_wait_no_longer_than_their_time_and_f
     }
     relay.pass();
     publish_again(&broker, "after").await;
-    // Those that had a place went out late, and the others never did.
+    // Messages with a permit were published late. The others were not published.
     vhost.has_depth(DISPATCH, (6, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscriber_whose_queue_takes_nothing_holds_up_events_and_nothing_else() {
+async fn a_subscriber_whose_queue_confirms_nothing_delays_only_events() {
     let vhost = Vhost::new();
     let few =
         Settings { publish_timeout: Duration::from_millis(500), max_outstanding: 5, ..settings(vhost.url()) };
@@ -431,17 +432,17 @@ async fn a_subscriber_whose_queue_takes_nothing_holds_up_events_and_nothing_else
     let event =
         |id: &str| Message { exchange: Exchange::Events, mandatory: false, ..message("dispatch.sent", id) };
 
-    vhost.hold_up("t.sub", true);
+    vhost.set_suspended("t.sub", true);
     for id in 0..10 {
         assert_eq!(broker.publish(event(&id.to_string())).await, Err(PublishError::TimedOut));
         assert_eq!(broker.publish(job(&id)).await, Ok(()));
     }
-    vhost.hold_up("t.sub", false);
-    until("events are told again", async || broker.publish(event("after")).await.is_ok()).await;
+    vhost.set_suspended("t.sub", false);
+    until("events are published again", async || broker.publish(event("after")).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_acked() {
+async fn paused_consumption_brings_no_delivery_and_held_ones_can_be_acked() {
     let vhost = Vhost::new();
     let mut worker = Running::up_with(settings(vhost.url()), 10).await;
     for id in 0..30 {
@@ -449,17 +450,17 @@ async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_ack
     }
     let mut held = worker.take(4).await;
     worker.may_consume.send_replace(false);
-    worker.hears_nothing().await;
+    worker.receives_nothing().await;
     vhost.has_depth(DISPATCH, (20, 10)).await;
     held.drain(..).for_each(Delivery::ack);
-    // The other six are held back, unacked; nothing fills the four places.
+    // The other six are buffered and unacknowledged. No delivery fills the four free places.
     vhost.has_depth(DISPATCH, (20, 6)).await;
     assert!(worker.broker.watch().borrow().consuming());
     worker.may_consume.send_replace(true);
     let held = worker.take(10).await;
-    worker.hears_nothing().await;
+    worker.receives_nothing().await;
     vhost.has_depth(DISPATCH, (16, 10)).await;
-    assert!(held.iter().all(|delivery| delivery.delivery_count == 0), "nothing was given back");
+    assert!(held.iter().all(|delivery| delivery.delivery_count == 0), "no message was requeued");
     held.into_iter().for_each(Delivery::ack);
     worker.take(10).await.into_iter().for_each(Delivery::ack);
     worker.take(6).await.into_iter().for_each(Delivery::ack);
@@ -467,7 +468,7 @@ async fn while_it_may_not_consume_nothing_more_comes_and_what_is_held_can_be_ack
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pauses_never_make_a_worker_hold_more_than_its_prefetch_nor_less_afterwards() {
+async fn a_worker_holds_exactly_its_prefetch_after_pauses() {
     let vhost = Vhost::new();
     let mut worker = Running::up_with(settings(vhost.url()), 10).await;
     for id in 0..60 {
@@ -476,22 +477,22 @@ async fn pauses_never_make_a_worker_hold_more_than_its_prefetch_nor_less_afterwa
     let mut held = worker.take(10).await;
     for acked in [0, 2, 6] {
         worker.may_consume.send_replace(false);
-        worker.hears_nothing().await;
+        worker.receives_nothing().await;
         held.drain(..acked).for_each(Delivery::ack);
         worker.may_consume.send_replace(true);
         held.extend(worker.take(acked).await);
-        worker.hears_nothing().await;
+        worker.receives_nothing().await;
     }
     assert_eq!(held.len(), 10);
     for _ in 0..3 {
         held.drain(..).for_each(Delivery::ack);
         held = worker.take(10).await;
-        worker.hears_nothing().await;
+        worker.receives_nothing().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_with_other_arguments_is_named_as_the_problem_until_it_is_gone() {
+async fn a_queue_with_other_arguments_is_reported_until_it_is_deleted() {
     let vhost = Vhost::new();
     let (connection, channel) = lapin(&vhost).await;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -514,8 +515,8 @@ async fn a_queue_with_other_arguments_is_named_as_the_problem_until_it_is_gone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_thousand_messages_are_acked_in_few_frames_and_leave_an_empty_queue() {
-    /// Bytes of a frame that acks.
+async fn five_thousand_messages_are_acked_in_few_frames() {
+    /// Size of an ack frame in bytes.
     const ACK: u64 = 21;
     let vhost = Vhost::new();
     let publisher = publisher(vhost.url()).await;
@@ -540,7 +541,7 @@ async fn five_thousand_messages_are_acked_in_few_frames_and_leave_an_empty_queue
         while let Ok(Some(delivery)) = timeout(Duration::from_millis(1), worker.deliveries.next()).await {
             held.push(delivery);
         }
-        // As with real work, what came first is not done first.
+        // Acknowledge out of order, as real work does.
         held.reverse();
         for delivery in held {
             arrived.insert(name(&delivery));
@@ -554,7 +555,7 @@ async fn five_thousand_messages_are_acked_in_few_frames_and_leave_an_empty_queue
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_shutdown_no_delivery_comes_and_held_ones_can_still_be_acked() {
+async fn after_shutdown_no_delivery_arrives_and_held_ones_can_be_acked() {
     let vhost = Vhost::new();
     let mut worker = Running::up_with(settings(vhost.url()), 10).await;
     for id in 0..30 {
@@ -563,14 +564,14 @@ async fn after_shutdown_no_delivery_comes_and_held_ones_can_still_be_acked() {
     let mut held = worker.take(4).await;
     worker.shutdown.cancel();
     assert!(worker.next_or_end().await.is_none());
-    // What nobody took is given back at once, for other workers; what is held stays.
+    // Buffered deliveries are requeued at once, for other workers. A delivery that a worker holds stays.
     vhost.has_depth(DISPATCH, (26, 4)).await;
     worker.broker.publish(job("published after shutdown")).await.unwrap();
     held.drain(..3).for_each(Delivery::ack);
     vhost.has_depth(DISPATCH, (27, 1)).await;
     let last = held.pop().unwrap();
     let mut closing = tokio::spawn(worker.broker.close());
-    assert!(timeout(SILENCE, &mut closing).await.is_err(), "a delivery is still held");
+    assert!(timeout(SILENCE, &mut closing).await.is_err(), "a worker still holds a delivery");
     last.ack();
     timeout(Duration::from_secs(5), closing).await.unwrap().unwrap();
     vhost.has_depth(DISPATCH, (27, 0)).await;
@@ -586,12 +587,12 @@ fn vhost_connections(vhost: &Vhost) -> String {
 
 impl Running {
     async fn next_or_end(&mut self) -> Option<Delivery> {
-        timeout(SOON, self.deliveries.next()).await.unwrap()
+        timeout(TIMEOUT, self.deliveries.next()).await.unwrap()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_shutdown_a_dropped_delivery_goes_back_and_holds_nothing_up() {
+async fn at_shutdown_a_dropped_delivery_is_requeued_and_delays_nothing() {
     let vhost = Vhost::new();
     let mut worker = Running::up(settings(vhost.url())).await;
     worker.broker.publish(job("a")).await.unwrap();
@@ -603,18 +604,18 @@ async fn at_shutdown_a_dropped_delivery_goes_back_and_holds_nothing_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shutdown_ends_everything_while_the_broker_is_away() {
+async fn shutdown_completes_while_the_broker_is_unreachable() {
     let vhost = Vhost::new();
     let relay = Relay::start(vhost.upstream()).await;
     relay.refuse(true);
     let worker = Running::start(settings(vhost.url_by(relay.addr())), 100);
-    // By now the pauses between two tries are longer than three seconds.
+    // By now the pauses between two connection attempts exceed three seconds.
     until("both sides have tried often", async || relay.counts().refused >= 12).await;
     timeout(Duration::from_secs(2), worker.stop()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn declaring_is_repeatable_and_looking_finds_what_is_missing() {
+async fn declaring_is_repeatable_and_a_check_finds_missing_objects() {
     let vhost = Vhost::new();
     assert_eq!(
         Broker::declare(&vhost.url(), false).await,
@@ -631,7 +632,7 @@ async fn declaring_is_repeatable_and_looking_finds_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_the_url_is_said_without_quoting_it() {
+async fn an_invalid_url_is_reported_without_quoting_it() {
     let vhost = Vhost::new();
     let url = vhost.url();
     let gone = Relay::start(vhost.upstream()).await.addr();

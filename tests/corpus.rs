@@ -1,6 +1,6 @@
-//! What fuzzing looks for, on the inputs that are kept in `fuzz/corpus`: the known vectors, and what once broke something.
-//! `scripts/fuzz` looks for new ones.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Runs the fuzz properties on the inputs in `fuzz/corpus`: known vectors, and inputs that once failed.
+//! `scripts/fuzz` searches for new ones.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_must_hold_for_strangers_bytes_holds_for_all_that_are_kept() {
+fn every_stored_input_satisfies_its_fuzz_property() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let targets: BTreeSet<String> = properties::ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(names(&corpus), targets, "each target has a folder, and no folder lacks its target");

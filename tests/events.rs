@@ -1,5 +1,5 @@
-//! Events to whoever listens: Server-Sent Events, the command that follows them, and webhooks.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Events to subscribers: Server-Sent Events, the command that follows them, and webhooks.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -22,21 +22,21 @@ use otpost::domain::attempt::{Reason, State as DispatchState};
 use otpost::http::{NewKey, Scope};
 use otpost::ledger::{Admission, Refusal};
 use serde_json::{Value, json};
-use support::house::process::Process;
-use support::house::{FRONT_END, House, WORKER, job};
-use support::{play, wait};
+use support::deployment::process::Process;
+use support::deployment::{Deployment, FRONT_END, WORKER, job};
+use support::{ledger_driver, wait};
 use tokio::sync::watch;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OLD_SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 
-/// What a receiver was sent.
+/// The requests that a receiver got.
 struct Post {
     headers: HeaderMap,
     body: String,
 }
 
-/// A receiver of webhooks, which answers as it is configured, and 204 after that.
+/// A webhook receiver. It returns the configured statuses in order, then 204.
 #[derive(Clone, Default)]
 struct Receiver {
     posts: watch::Sender<Vec<Post>>,
@@ -59,7 +59,7 @@ impl Receiver {
         self.answers.lock().unwrap().extend(statuses);
     }
 
-    /// The events that came, as `<state> <sequence>`, with repeats.
+    /// Returns the received events as `<state> <sequence>`, with repeats.
     fn received(&self) -> Vec<String> {
         let line = |p: &Post| {
             let event: Value = serde_json::from_str(&p.body).unwrap();
@@ -72,7 +72,7 @@ impl Receiver {
         self.until_received(expected, |received| received).await;
     }
 
-    /// Waits until what was received, as it is read, is this.
+    /// Waits until the received events, transformed by `read`, equal `expected`.
     async fn until_received(&self, expected: &[&str], read: impl Fn(Vec<String>) -> Vec<String>) {
         let mut coming = self.posts.subscribe();
         let arrived = async {
@@ -108,39 +108,39 @@ fn with_webhook(mut config: Config, tenant: &str, url: String) -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_receiver_takes_no_connection_to_the_ledger_from_anybody() {
-    let house = House::build(Duration::from_millis(20)).await;
-    let config = with_webhook(house.config(&["c1"]), "default", "http://127.0.0.1:1/hook".to_owned());
-    let app = house.start(config, Roles::ALL).await;
+async fn a_hanging_receiver_holds_no_ledger_connection() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let config = with_webhook(deployment.config(&["c1"]), "default", "http://127.0.0.1:1/hook".to_owned());
+    let app = deployment.start(config, Roles::ALL).await;
     for n in 0..40 {
-        let (status, answer) = house.post(&app, &job(&format!("+4477050002{n:02}"), json!({}))).await;
+        let (status, answer) = deployment.post(&app, &job(&format!("+4477050002{n:02}"), json!({}))).await;
         assert_eq!(status, 202, "job {n}: {answer}");
     }
     let url = format!("http://{}/v1/dispatches/{}", app.api.unwrap(), uuid::Uuid::new_v4());
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     for _ in 0..150 {
         tick.tick().await;
-        let asked = Instant::now();
-        assert_eq!(house.get(&url).await.0, 404);
-        assert!(asked.elapsed() < Duration::from_secs(1), "an answer took {:?}", asked.elapsed());
+        let started = Instant::now();
+        assert_eq!(deployment.get(&url).await.0, 404);
+        assert!(started.elapsed() < Duration::from_secs(1), "an answer took {:?}", started.elapsed());
     }
     app.stop().await;
 }
 
-/// The default tenant's events go to a receiver.
-async fn heard_by_a_receiver(house: &House) -> (Receiver, Config) {
+/// Starts a receiver for the default tenant's events.
+async fn start_receiver(deployment: &Deployment) -> (Receiver, Config) {
     let (receiver, address) = Receiver::start().await;
-    (receiver, with_webhook(house.config(&["c1"]), "default", format!("http://{address}/hook")))
+    (receiver, with_webhook(deployment.config(&["c1"]), "default", format!("http://{address}/hook")))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_webhook_hears_of_each_event_signed_with_both_secrets() {
-    let house = House::build(Duration::from_millis(300)).await;
-    let (receiver, config) = heard_by_a_receiver(&house).await;
-    let app = house.start(config, Roles::ALL).await;
-    let id = house.publish(&job("+447705000001", json!({"tags": {"flow": "login"}}))).await;
+async fn a_webhook_gets_each_event_signed_with_both_secrets() {
+    let deployment = Deployment::build(Duration::from_millis(300)).await;
+    let (receiver, config) = start_receiver(&deployment).await;
+    let app = deployment.start(config, Roles::ALL).await;
+    let id = deployment.publish(&job("+447705000001", json!({"tags": {"flow": "login"}}))).await;
     receiver.until(&["sent 2", "delivered 4"]).await;
-    house.until_events(id, &["sent 2", "delivered 4"]).await;
+    deployment.until_events(id, &["sent 2", "delivered 4"]).await;
     let posts: Vec<(String, Vec<(String, String)>)> = receiver
         .posts
         .borrow()
@@ -153,10 +153,10 @@ async fn a_webhook_hears_of_each_event_signed_with_both_secrets() {
     let event: Value = serde_json::from_str(&posts[0].0).unwrap();
     assert_eq!(event["id"], json!(posts[0].1[0].1));
     assert_eq!(event["data"]["tags"]["flow"], "login");
-    // The same event as over the broker, word for word.
-    let over_amqp = house.all_events().into_iter().find(|e| e["id"] == event["id"]).unwrap();
+    // The webhook's body equals the event over the broker, byte for byte.
+    let over_amqp = deployment.all_events().into_iter().find(|e| e["id"] == event["id"]).unwrap();
     assert_eq!(over_amqp, event);
-    // Read by the official library, with either secret, and by no other.
+    // The official library verifies it with either secret, and with no other.
     let python =
         std::env::var("OTPOST_TEST_PYTHON").expect("OTPOST_TEST_PYTHON is not set: run scripts/test");
     for (secret, good) in
@@ -174,28 +174,28 @@ async fn a_webhook_hears_of_each_event_signed_with_both_secrets() {
         serde_json::to_writer(child.stdin.take().unwrap(), &posts[0]).unwrap();
         assert_eq!(child.wait().unwrap().success(), good, "{secret}");
     }
-    let look = support::world::connect(&house.ledger_url).await;
+    let look = support::world::connect(&deployment.ledger_url).await;
     let left: i64 = look.query_one("select count(*) from webhook", &[]).await.unwrap().get(0);
-    assert_eq!(left, 0, "what was delivered is gone");
+    assert_eq!(left, 0, "a delivered event is deleted");
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_webhook_comes_moves_and_goes_while_the_service_runs() {
-    let house = House::build(Duration::from_millis(20)).await;
+async fn a_webhook_is_added_moved_and_removed_at_run_time() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
     let without = || {
-        let mut config = house.config(&["c1"]);
-        config.keys.root = Some(house.root.to_hex().as_str().into());
+        let mut config = deployment.config(&["c1"]);
+        config.keys.root = Some(deployment.root.to_hex().as_str().into());
         config.keys.id = "t1".to_owned();
         config
     };
     let with = |at: SocketAddr| with_webhook(without(), "default", format!("http://{at}/hook"));
     let (here, at_here) = Receiver::start().await;
     let (there, moved_to) = Receiver::start().await;
-    let app = house.start(without(), Roles::ALL).await;
+    let app = deployment.start(without(), Roles::ALL).await;
     let deliver = async |to: &str| {
-        let id = house.publish(&job(to, json!({}))).await;
-        house.until_state(id, "delivered").await;
+        let id = deployment.publish(&job(to, json!({}))).await;
+        deployment.until_state(id, "delivered").await;
     };
     deliver("+447705000031").await;
     assert_eq!(app.reload(with(at_here)), Ok(vec![]));
@@ -209,28 +209,28 @@ async fn a_webhook_comes_moves_and_goes_while_the_service_runs() {
     assert_eq!(app.reload(with(at_here)), Ok(vec![]));
     deliver("+447705000035").await;
     here.until(&["sent 2", "delivered 4", "sent 2", "delivered 4"]).await;
-    assert_eq!(there.received().len(), 2, "nothing more after it moved");
+    assert_eq!(there.received().len(), 2, "no event arrives at the old URL");
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replayed() {
-    let house = House::build(Duration::from_millis(20)).await;
-    let (receiver, config) = heard_by_a_receiver(&house).await;
-    let app = house.start(config, Roles::ALL).await;
+async fn a_failed_delivery_is_retried_then_abandoned_and_can_be_replayed() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let (receiver, config) = start_receiver(&deployment).await;
+    let app = deployment.start(config, Roles::ALL).await;
     let admin = NewKey::make("default", &[Scope::Admin]);
-    house.ledger.add_key(&admin.row).await.unwrap();
+    deployment.ledger.add_key(&admin.row).await.unwrap();
     receiver.answers(&[500, 302, 503]);
     let to = "+447705000002";
-    house.script(to, json!(["unsubscribed"])).await;
-    let id = house.publish(&job(to, json!({}))).await;
-    house.until_state(id, "failed").await;
+    deployment.script(to, json!(["unsubscribed"])).await;
+    let id = deployment.publish(&job(to, json!({}))).await;
+    deployment.until_state(id, "failed").await;
     receiver.until(&["failed 2"]).await;
     let started = Instant::now();
     receiver.until(&["failed 2", "failed 2"]).await;
     assert!((4000..8000).contains(&started.elapsed().as_millis()), "5 s: {:?}", started.elapsed());
-    // The later pauses are hours: the clock is set forward in the row.
-    let look = support::world::connect(&house.ledger_url).await;
+    // The later pauses take hours, so the test moves the time in the row.
+    let look = support::world::connect(&deployment.ledger_url).await;
     let mut pauses = vec![];
     for n in 2..=5 {
         let waits =
@@ -243,19 +243,19 @@ async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replaye
         look.execute("update webhook set due_at = clock_timestamp()", &[]).await.unwrap();
     }
     assert_eq!(pauses, [300.0, 1800.0, 7200.0, 18000.0]);
-    let ask = |path: &str, body: Option<Value>| {
+    let request = |path: &str, body: Option<Value>| {
         let (url, key) = (format!("http://{}{path}", app.api.unwrap()), admin.text.clone());
         async move {
             let http = reqwest::Client::builder().no_proxy().build().unwrap();
-            let asking = match body {
+            let request_builder = match body {
                 Some(body) => http.post(url).body(body.to_string()),
                 None => http.get(url),
             };
-            asking.bearer_auth(key).send().await.unwrap().json::<Value>().await.unwrap()
+            request_builder.bearer_auth(key).send().await.unwrap().json::<Value>().await.unwrap()
         }
     };
     let given_up = async || {
-        let list = ask("/v1/webhooks", None).await;
+        let list = request("/v1/webhooks", None).await;
         list["events"][0]["due_at"].is_null().then_some(list)
     };
     let list = wait::answer("it is given up", given_up).await;
@@ -265,11 +265,11 @@ async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replaye
     );
     assert_eq!(receiver.received().len(), 6);
     let event = list["events"][0]["event"].clone();
-    let replayed = ask("/v1/webhooks/replay", Some(json!({"event": event}))).await;
+    let replayed = request("/v1/webhooks/replay", Some(json!({"event": event}))).await;
     assert_eq!(replayed["replayed"], 1, "{replayed}");
     receiver.until(&["failed 2"; 7]).await;
-    assert_eq!(ask("/v1/webhooks/replay", Some(json!({}))).await["replayed"], 0);
-    // The same by the commands.
+    assert_eq!(request("/v1/webhooks/replay", Some(json!({}))).await["replayed"], 0);
+    // The same with the commands.
     let url = format!("http://{}", app.api.unwrap());
     let otpost = |args: &[&str]| {
         let out = Command::new(env!("CARGO_BIN_EXE_otpost"))
@@ -279,56 +279,56 @@ async fn what_a_receiver_refuses_is_tried_again_and_at_last_given_up_and_replaye
             .unwrap();
         (out.status.code(), String::from_utf8(out.stdout).unwrap().trim().to_owned())
     };
-    let (code, said) = otpost(&["webhooks", "list"]);
-    assert!(code == Some(0) && said.contains("/hook") && said.contains("it answered 500"), "{said}");
+    let (code, printed) = otpost(&["webhooks", "list"]);
+    assert!(code == Some(0) && printed.contains("/hook") && printed.contains("it answered 500"), "{printed}");
     assert_eq!(otpost(&["webhooks", "replay"]), (Some(0), "0 events are delivered again.".to_owned()));
     assert_eq!(otpost(&["webhooks", "test"]), (Some(0), "The receiver answered 204.".to_owned()));
-    assert_eq!(ask("/v1/webhooks/test", Some(json!({}))).await, json!({"told": true, "status": 204}));
-    let (_, metrics) = house.get(&format!("http://{}/metrics", app.ops)).await;
+    assert_eq!(request("/v1/webhooks/test", Some(json!({}))).await, json!({"told": true, "status": 204}));
+    let (_, metrics) = deployment.get(&format!("http://{}/metrics", app.ops)).await;
     assert!(metrics.contains("otpost_webhooks_total{tenant=\"default\",result=\"given_up\"} 1"), "{metrics}");
     app.stop().await;
 }
 
-/// A refusal at the door over AMQP is an event as well; and without a broker the webhook hears all the same.
+/// A refusal over AMQP is an event too. Webhooks also work without a broker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_webhook_hears_of_refusals_and_without_a_broker() {
-    let house = House::build(Duration::from_millis(20)).await;
-    let (receiver, config) = heard_by_a_receiver(&house).await;
-    let app = house.start(config.clone(), Roles::ALL).await;
-    house.publish(&job("+9991234567", json!({}))).await;
+async fn a_webhook_gets_refusals_and_needs_no_broker() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let (receiver, config) = start_receiver(&deployment).await;
+    let app = deployment.start(config.clone(), Roles::ALL).await;
+    deployment.publish(&job("+9991234567", json!({}))).await;
     receiver.until(&["refused 1"]).await;
     app.stop().await;
     let mut embedded = config;
     embedded.amqp.url = None;
-    embedded.ledger.url = Some(format!("sqlite:{}/ledger.db", house.files.0.display()).into());
+    embedded.ledger.url = Some(format!("sqlite:{}/ledger.db", deployment.files.0.display()).into());
     let how = otpost::app::Start { roles: Roles::ALL, migrate: true, wait: false };
-    let app = otpost::app::start(embedded, house.keys.clone(), how).await.unwrap();
+    let app = otpost::app::start(embedded, deployment.keys.clone(), how).await.unwrap();
     let key = NewKey::make("default", &[Scope::Dispatch]);
     app.ledger.add_key(&key.row).await.unwrap();
     let api = app.api.unwrap().to_string();
     let body = job("+447705000003", json!({})).to_string().into_bytes();
-    assert_eq!(house.post_bytes(&api, &key.text, body).await.0, 202);
+    assert_eq!(deployment.post_bytes(&api, &key.text, body).await.0, 202);
     receiver.until(&["refused 1", "sent 3", "delivered 5"]).await;
     app.stop().await;
 }
 
-/// One tenant's receiver is slow: its own events wait, another tenant's do not, and codes go on.
+/// One tenant's receiver hangs. Its events wait, another tenant's events do not, and codes are sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_receiver_holds_up_nobody_else() {
-    let house = House::build(Duration::from_millis(20)).await;
+async fn a_hanging_receiver_delays_no_other_tenant() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
     let ((dead, dead_at), (well, well_at)) = (Receiver::start().await, Receiver::start().await);
     dead.dead.store(true, Ordering::Relaxed);
-    let config = with_webhook(house.config(&["c1"]), "shop", format!("http://{dead_at}/hook"));
+    let config = with_webhook(deployment.config(&["c1"]), "shop", format!("http://{dead_at}/hook"));
     let config = with_webhook(config, "default", format!("http://{well_at}/hook"));
-    let app = house.start(config, Roles::ALL).await;
+    let app = deployment.start(config, Roles::ALL).await;
     for n in 0..40 {
-        house.publish(&job(&format!("+4477051{n:05}"), json!({"tenant": "shop"}))).await;
+        deployment.publish(&job(&format!("+4477051{n:05}"), json!({"tenant": "shop"}))).await;
     }
     let started = Instant::now();
-    let id = house.publish(&job("+447705000004", json!({}))).await;
-    house.until_state(id, "delivered").await;
-    // Behind the other tenant's jobs the carrier may have no room at once, which makes a version more, and both events may
-    // be due together: then they travel side by side.
+    let id = deployment.publish(&job("+447705000004", json!({}))).await;
+    deployment.until_state(id, "delivered").await;
+    // Behind the other tenant's jobs the carrier may have no free permit at once. The dispatch then has one
+    // more version, and both events may be due together. They are then sent in parallel.
     let states = |received: Vec<String>| {
         let mut states: Vec<_> =
             received.iter().filter_map(|t| Some(t.split_once(' ')?.0.to_owned())).collect();
@@ -340,30 +340,30 @@ async fn a_dead_receiver_holds_up_nobody_else() {
     app.stop().await;
 }
 
-/// A name that resolves inside is not connected to; nor is a private address in the URL.
+/// Names that resolve to private addresses are refused, and so are private addresses in the URL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn webhooks_point_nowhere_inside() {
-    let house = House::build(Duration::from_millis(20)).await;
+async fn webhooks_to_private_addresses_are_refused() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
     for url in [
         "http://shop.example/hook",
         "https://127.0.0.1/hook",
         "https://[::1]/hook",
         "https://169.254.169.254/x",
     ] {
-        let mut config = with_webhook(house.config(&["c1"]), "default", url.to_owned());
+        let mut config = with_webhook(deployment.config(&["c1"]), "default", url.to_owned());
         config.webhooks.allow_private_targets = false;
         let how = otpost::app::Start { roles: Roles::ALL, migrate: false, wait: false };
-        let Err(e) = otpost::app::start(config, house.keys.clone(), how).await.map(drop) else {
+        let Err(e) = otpost::app::start(config, deployment.keys.clone(), how).await.map(drop) else {
             panic!("{url}")
         };
         assert!(e.to_string().contains("must be https:// and public"), "{e}");
     }
-    let mut config = with_webhook(house.config(&["c1"]), "default", "https://localhost/hook".to_owned());
+    let mut config = with_webhook(deployment.config(&["c1"]), "default", "https://localhost/hook".to_owned());
     config.webhooks.allow_private_targets = false;
-    let app = house.start(config, Roles::ALL).await;
-    let id = house.publish(&job("+9991234567", json!({}))).await;
-    house.until_state(id, "refused").await;
-    let look = support::world::connect(&house.ledger_url).await;
+    let app = deployment.start(config, Roles::ALL).await;
+    let id = deployment.publish(&job("+9991234567", json!({}))).await;
+    deployment.until_state(id, "refused").await;
+    let look = support::world::connect(&deployment.ledger_url).await;
     let sql = "select problem from webhook";
     let problem = async || look.query_one(sql, &[]).await.unwrap().get::<_, Option<String>>(0);
     let problem = wait::answer("a problem", problem).await;
@@ -372,39 +372,39 @@ async fn webhooks_point_nowhere_inside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_are_streamed_to_their_own_tenant_from_now_on() {
-    let house = House::build(Duration::from_millis(100)).await;
-    let mut config = house.config(&["c1"]);
+async fn the_stream_has_only_new_events_of_its_tenant() {
+    let deployment = Deployment::build(Duration::from_millis(100)).await;
+    let mut config = deployment.config(&["c1"]);
     config.tenants.insert("shop".to_owned(), TenantConfig::default());
-    // Doors and worker are different processes: the stream is fed over the broker.
-    let front_end = house.start(config.clone(), FRONT_END).await;
+    // The API and the worker are different processes, so the broker feeds the stream.
+    let front_end = deployment.start(config.clone(), FRONT_END).await;
     config.receipts.public_url = format!("http://{}", front_end.receipts.unwrap());
-    let worker = house.start(config, WORKER).await;
+    let worker = deployment.start(config, WORKER).await;
     let url = format!("http://{}", front_end.api.unwrap());
     let mut follower = Process(
         Command::new(env!("CARGO_BIN_EXE_otpost"))
-            .args(["events", "--follow", "--json", "--url", &url, "--key", &house.key])
+            .args(["events", "--follow", "--json", "--url", &url, "--key", &deployment.key])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap(),
     );
-    // From now on is from when it says so.
-    let mut said = String::new();
-    BufReader::new(follower.0.stderr.take().unwrap()).read_line(&mut said).unwrap();
-    assert!(said.starts_with("Listening"), "{said}");
+    // The stream starts when the command reports it.
+    let mut printed = String::new();
+    BufReader::new(follower.0.stderr.take().unwrap()).read_line(&mut printed).unwrap();
+    assert!(printed.starts_with("Listening"), "{printed}");
     let lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let shop = NewKey::make("shop", &[Scope::Read]);
-    house.ledger.add_key(&shop.row).await.unwrap();
+    deployment.ledger.add_key(&shop.row).await.unwrap();
     let stream = http.get(format!("{url}/v1/events")).bearer_auth(&shop.text).send().await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
-    let heard = std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         lines.map(|l| serde_json::from_str::<Value>(&l.unwrap()).unwrap()).take(2).collect::<Vec<_>>()
     });
-    let id = house.publish(&job("+447705000007", json!({}))).await;
-    let other = house.publish(&job("+447705000008", json!({"tenant": "shop"}))).await;
-    let events = tokio::task::spawn_blocking(move || heard.join().unwrap()).await.unwrap();
+    let id = deployment.publish(&job("+447705000007", json!({}))).await;
+    let other = deployment.publish(&job("+447705000008", json!({"tenant": "shop"}))).await;
+    let events = tokio::task::spawn_blocking(move || reader.join().unwrap()).await.unwrap();
     let states: Vec<&str> = events.iter().map(|e| e["data"]["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["sent", "delivered"]);
     assert!(events.iter().all(|e| e["data"]["id"] == json!(id)));
@@ -415,33 +415,35 @@ async fn events_are_streamed_to_their_own_tenant_from_now_on() {
     }
     assert!(
         text.contains(&other.to_string()) && !text.contains(&id.to_string()),
-        "its own tenant's alone: {text}"
+        "only its own tenant's events: {text}"
     );
-    // An open stream does not hold up the end.
+    // An open stream does not delay the shutdown.
     let started = Instant::now();
     front_end.stop().await;
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     worker.stop().await;
 }
 
-/// What a long outage of the broker leaves behind.
+/// A backlog of events after a long outage of the broker.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backlog_of_pending_events_is_published_at_once_and_not_by_the_second() {
+async fn a_backlog_of_pending_events_is_published_without_pauses() {
     const PENDING: usize = 3000;
-    let house = House::build(Duration::from_millis(20)).await;
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
     let admit = async |n: usize| {
         let refusal = Some(Refusal { state: DispatchState::Expired, reason: Reason::Life });
-        let late =
-            Admission { refusal, ..play::job(&[play::SMS], &format!("n{n}"), otpost::domain::clock::now()) };
-        house.ledger.admit(late).await.unwrap()
+        let late = Admission {
+            refusal,
+            ..ledger_driver::job(&[ledger_driver::SMS], &format!("n{n}"), otpost::domain::clock::now())
+        };
+        deployment.ledger.admit(late).await.unwrap()
     };
     futures_util::future::join_all((0..PENDING).map(admit)).await;
-    let look = support::world::connect(&house.ledger_url).await;
+    let look = support::world::connect(&deployment.ledger_url).await;
     look.batch_execute("update dispatch set tell_at = otpost_now()").await.unwrap();
-    let worker = house.start(house.config(&["c1"]), WORKER).await;
-    wait::until("the first is published", async || !house.all_events().is_empty()).await;
+    let worker = deployment.start(deployment.config(&["c1"]), WORKER).await;
+    wait::until("the first is published", async || !deployment.all_events().is_empty()).await;
     let first = Instant::now();
-    wait::until("all are published", async || house.all_events().len() >= PENDING).await;
+    wait::until("all are published", async || deployment.all_events().len() >= PENDING).await;
     let took = first.elapsed();
     assert!(took < Duration::from_secs(8), "200 a second would take 15 s: {took:?}");
     worker.stop().await;

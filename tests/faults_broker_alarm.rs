@@ -1,4 +1,5 @@
-//! What happens while `RabbitMQ`'s memory alarm is on. It stops every publisher of the node, so this test runs alone.
+//! Tests publishing while `RabbitMQ`'s memory alarm is on. The alarm stops every publisher of the node, so
+//! this test runs alone.
 
 #[path = "support/rabbit.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part")]
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use rabbit::node::Alarm;
 use rabbit::wait::until;
-use rabbit::{SOON, Vhost};
+use rabbit::{TIMEOUT, Vhost};
 
 fn job(id: usize) -> Message {
     Message {
@@ -30,9 +31,9 @@ fn job(id: usize) -> Message {
     }
 }
 
-/// Seen to fail: where messages are taken for a connection that is blocked.
+/// Fails if messages are accepted for a blocked connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_through() {
+async fn a_blocked_publish_fails_and_acks_still_work() {
     let vhost = Vhost::new();
     let (_may_consume, may) = watch::channel(true);
     let settings = Settings {
@@ -45,15 +46,15 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     let broker = Broker::start(settings, CancellationToken::new());
     let mut intake = broker.consume(ConsumedQueue::Dispatch, 10, may);
     let mut connections = broker.watch();
-    timeout(SOON, connections.wait_for(|up| up.publishing() && up.consuming()))
+    timeout(TIMEOUT, connections.wait_for(|up| up.publishing() && up.consuming()))
         .await
         .expect("in time")
         .expect("open");
-    broker.publish(job(0)).await.expect("nothing is blocked yet");
-    let held = timeout(SOON, intake.next()).await.expect("in time").expect("a delivery");
+    broker.publish(job(0)).await.expect("the connection is not blocked yet");
+    let held = timeout(TIMEOUT, intake.next()).await.expect("in time").expect("a delivery");
 
     let alarm = Alarm::Memory.on();
-    // RabbitMQ tells a connection that it is blocked when it publishes.
+    // RabbitMQ reports a block to a connection when that connection publishes.
     let mut id = 0;
     let refused = async || {
         id += 1;
@@ -70,9 +71,9 @@ async fn while_the_broker_blocks_publishers_they_are_refused_and_acks_still_go_t
     vhost.has_depth(DISPATCH, (0, 0)).await;
 
     drop(alarm);
-    timeout(SOON, connections.wait_for(|up| up.publishing() && up.problem().is_none()))
+    timeout(TIMEOUT, connections.wait_for(|up| up.publishing() && up.problem().is_none()))
         .await
         .expect("in time")
         .expect("open");
-    broker.publish(job(1_000_000)).await.expect("publishing goes on");
+    broker.publish(job(1_000_000)).await.expect("publishing works again");
 }

@@ -1,5 +1,5 @@
-//! Everything on one machine: `otpost dev`, and the commands that find it by themselves.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Everything on one machine: `otpost dev`, and the commands that find it automatically.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -10,12 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use support::house::process::Process;
+use support::deployment::process::Process;
 use support::wait;
 use support::world::TempDir;
 use uuid::Uuid;
 
-/// A command of a user whose state is kept in this folder, and who has configured nothing.
+/// A command of a user without a configuration, whose state is in this folder.
 fn otpost(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_otpost"));
     for name in ["OTPOST_CONFIG", "OTPOST_URL", "OTPOST_KEY"] {
@@ -25,28 +25,28 @@ fn otpost(home: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// Runs a command with this on its standard input; answers exit code, standard output and standard error.
+/// Runs a command with this standard input. Returns its exit code, standard output and standard error.
 fn run(home: &Path, args: &[&str], input: &str) -> (i32, String, String) {
     let mut child = otpost(home, args).stdin(Stdio::piped()).spawn().unwrap();
-    // A command that does not read it may be gone by then.
+    // A command that does not read its input may have exited by then.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let out = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
     (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
 }
 
-/// Starts `otpost dev` on free ports; answers what it says of itself.
+/// Starts `otpost dev` on free ports. Returns its JSON output.
 fn dev(home: &Path) -> (Process, Value) {
     let args = ["dev", "--json", "--port", "0", "--gateway-port", "0"];
     let mut process =
         Process(otpost(home, &args).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("it does not run: {e} {line}"));
-    (process, said)
+    let status = serde_json::from_str(&line).unwrap_or_else(|e| panic!("it does not run: {e} {line}"));
+    (process, status)
 }
 
-/// What reached a phone.
+/// Returns the messages that reached a phone.
 async fn on_the_phone(dev: &Value, to: &str) -> Vec<Value> {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (phones, to) = (dev["phones"].as_str().unwrap(), to.trim_start_matches('+'));
@@ -59,41 +59,44 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let home = TempDir::new();
     let home = home.0.as_path();
-    let (code, _, said) = run(home, &["send", "+447707000001"], "");
-    assert!(code == 2 && said.contains("no running otpost dev was found: start one"), "{code} {said}");
+    let (code, _, errors) = run(home, &["send", "+447707000001"], "");
+    assert!(code == 2 && errors.contains("no running otpost dev was found: start one"), "{code} {errors}");
     for (args, why) in [
         (&["--key", "otp_x"][..], "a key needs a URL"),
         (&["--url", "http://127.0.0.1:9"], "a URL needs a key"),
         (&["--url", "127.0.0.1:9", "--key", "otp_x"], "must begin with http://"),
     ] {
-        let (code, _, said) = run(home, &[&["send", "+447707000001"], args].concat(), "");
-        assert!(code == 2 && said.contains(why), "{code} {said}");
+        let (code, _, errors) = run(home, &[&["send", "+447707000001"], args].concat(), "");
+        assert!(code == 2 && errors.contains(why), "{code} {errors}");
     }
     let (mut process, dev_said) = dev(home);
     let state = home.join("otpost/dev.json");
     for secret in ["dev.json", "root", "key", "dev.db"] {
         let mode = std::fs::metadata(home.join("otpost").join(secret)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{secret} is for its user alone");
+        assert_eq!(mode & 0o777, 0o600, "{secret} is readable only for its user");
     }
 
-    // A sample, told in words.
+    // A sample text, with progress messages.
     let to = "+447707000001";
-    let (code, output, said) = run(home, &["send", to], "");
-    assert!(code == 0 && output.contains("delivered"), "{code} {output} {said}");
-    let sample = said.split("A sample code: ").nth(1).unwrap()[..6].to_owned();
-    assert!(said.contains("; waiting for a receipt until "), "what it waits for, and until when: {said}");
+    let (code, output, errors) = run(home, &["send", to], "");
+    assert!(code == 0 && output.contains("delivered"), "{code} {output} {errors}");
+    let sample = errors.split("A sample code: ").nth(1).unwrap()[..6].to_owned();
     assert!(
-        said.ends_with("\ndelivered: sms at mock accepted and delivered"),
-        "each state as it comes: {said}"
+        errors.contains("; waiting for a receipt until "),
+        "the message names the receipt and the time limit: {errors}"
+    );
+    assert!(
+        errors.ends_with("\ndelivered: sms at mock accepted and delivered"),
+        "each state is printed: {errors}"
     );
     let texts = on_the_phone(&dev_said, to).await;
     assert_eq!(texts.len(), 1);
     assert!(texts[0]["body"].as_str().unwrap().contains(&sample), "{sample} is in {}", texts[0]);
 
-    // A code of one's own reaches the phone and nothing else.
+    // With a given code, the code reaches the phone and is not printed.
     let (to, own) = ("+447707000002", "730914");
-    let (code, output, said) = run(home, &["send", to, "--code", "--json"], &format!("{own}\n"));
-    assert_eq!((code, said.as_str()), (0, ""));
+    let (code, output, errors) = run(home, &["send", to, "--code", "--json"], &format!("{own}\n"));
+    assert_eq!((code, errors.as_str()), (0, ""));
     let timeline: Value = serde_json::from_str(&output).unwrap();
     assert_eq!((&timeline["state"], &timeline["final"]), (&"delivered".into(), &true.into()), "{output}");
     assert!(!output.contains(own) && !output.contains("7707000002"), "{output}");
@@ -101,7 +104,7 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     assert_eq!(texts.len(), 1);
     assert!(texts[0]["body"].as_str().unwrap().contains(own), "{own} is in {}", texts[0]);
 
-    // Its timeline, in both forms; of nobody's id, a sentence.
+    // The timeline in both forms, and an error for an unknown id.
     let id = timeline["id"].as_str().unwrap();
     let (code, shown, _) = run(home, &["show", id, "--json"], "");
     let shown: Value = serde_json::from_str(&shown).unwrap();
@@ -109,60 +112,60 @@ async fn codes_are_sent_and_shown_on_one_machine() {
     let (code, shown, _) = run(home, &["show", id], "");
     assert!(code == 0 && shown.contains(id) && shown.contains("receipt: delivered"), "{shown}");
     assert!(!shown.contains(own) && !shown.contains("7707000002"), "{shown}");
-    let (code, _, said) = run(home, &["show", &Uuid::new_v4().to_string()], "");
-    assert!(code == 1 && said.starts_with("otpost: 404: "), "{code} {said}");
+    let (code, _, errors) = run(home, &["show", &Uuid::new_v4().to_string()], "");
+    assert!(code == 1 && errors.starts_with("otpost: 404: "), "{code} {errors}");
 
-    // What ends badly, and what is refused at once, is a failure.
+    // Failed and refused dispatches give exit code 1.
     let (code, output, _) = run(home, &["send", "+447707000012", "--json", "--channel", "fax"], "");
     assert_eq!((code, output.as_str()), (2, ""));
-    let (code, _, said) = run(home, &["send", "07707000013"], "");
-    assert!(code == 1 && said.contains("422: "), "{code} {said}");
-    // The last four digits of this one are a landline's.
+    let (code, _, errors) = run(home, &["send", "07707000013"], "");
+    assert!(code == 1 && errors.contains("422: "), "{code} {errors}");
+    // These last four digits belong to a landline.
     let (code, output, _) = run(home, &["send", "+447707000111", "--json"], "");
     let timeline: Value = serde_json::from_str(&output).unwrap();
     assert_eq!((code, &timeline["state"]), (1, &"failed".into()), "{output}");
 
-    // A language without a template is named; a 0 after the country code gets a hint.
+    // The output names a language without a template. A 0 after the country code gets a hint.
     let (code, shown, _) = run(home, &["send", "+447707000021", "--locale", "dee"], "");
     assert!(code == 0 && shown.contains("en: there is no template in dee"), "{code} {shown}");
-    let (code, _, said) = run(home, &["send", "+4407707000022"], "");
-    assert!(code == 1 && said.contains("leave out a 0 after the country code"), "{code} {said}");
-    // A bad receipt that a later one corrects stays in the timeline.
+    let (code, _, errors) = run(home, &["send", "+4407707000022"], "");
+    assert!(code == 1 && errors.contains("leave out a 0 after the country code"), "{code} {errors}");
+    // The timeline keeps a bad receipt that a later one corrects.
     let both = ["send", "+447707000118", "--channel", "sms", "--channel", "voice"];
     let (code, shown, _) = run(home, &both, "");
     let corrected = "receipt: bad (unreachable), carrier's code 30003; corrected by a later one";
     assert!(code == 0 && shown.contains(corrected), "{code} {shown}");
 
-    // A key is made beside the running server.
+    // A key is created while the server runs.
     let config = home.join("beside.toml");
     let db = home.join("otpost/dev.db");
     std::fs::write(&config, format!("[ledger]\nurl = \"sqlite:{}\"\n", db.display())).unwrap();
     let config = config.to_str().unwrap();
-    let (code, key, said) = run(home, &["keys", "create", "--scope", "read", "--config", config], "");
-    assert_eq!(code, 0, "{said}");
+    let (code, key, errors) = run(home, &["keys", "create", "--scope", "read", "--config", config], "");
+    assert_eq!(code, 0, "{errors}");
     let url = dev_said["api"].as_str().unwrap();
     let url = if url.starts_with("http") { url.to_owned() } else { format!("http://{url}") };
-    let (code, _, said) = run(home, &["show", id, "--url", &url, "--key", &key], "");
-    assert_eq!(code, 0, "{said}");
+    let (code, _, errors) = run(home, &["show", id, "--url", &url, "--key", &key], "");
+    assert_eq!(code, 0, "{errors}");
 
-    // Another on the same folder is refused, and leaves the first one as it was.
+    // Another process on the same folder is refused, and the first one continues.
     let before = std::fs::read(&state).unwrap();
-    let (code, _, said) = run(home, &["dev", "--port", "0", "--gateway-port", "0"], "");
-    assert!(code == 1 && said.contains("is in use by another otpost; stop it"), "{code} {said}");
+    let (code, _, errors) = run(home, &["dev", "--port", "0", "--gateway-port", "0"], "");
+    assert!(code == 1 && errors.contains("is in use by another otpost; stop it"), "{code} {errors}");
     let port = dev_said["phones"].as_str().unwrap().rsplit_once(':').unwrap().1;
-    let (code, _, said) = run(home, &["dev", "--port", "0", "--gateway-port", port], "");
-    assert!(code == 1 && said.contains("choose another with --gateway-port"), "{code} {said}");
+    let (code, _, errors) = run(home, &["dev", "--port", "0", "--gateway-port", port], "");
+    assert!(code == 1 && errors.contains("choose another with --gateway-port"), "{code} {errors}");
     assert_eq!(std::fs::read(&state).unwrap(), before);
     assert_eq!(run(home, &["show", id], "").0, 0);
 
-    // Told to stop, it ends well and is not found any more.
+    // After SIGTERM it exits with 0, and its state file is deleted.
     process.signal("TERM");
     let ended = wait::within(Duration::from_secs(20), async || process.0.try_wait().unwrap()).await;
     assert_eq!(ended.expect("it ends").code(), Some(0));
     assert!(!state.exists());
     assert_eq!(run(home, &["show", id], "").0, 2);
 
-    // The next one knows what was, and the same key.
+    // The next process has the earlier dispatches and the same key.
     let (_process, again) = dev(home);
     assert_eq!(again["key"], dev_said["key"]);
     let (code, shown, _) = run(home, &["show", id, "--json"], "");

@@ -1,5 +1,5 @@
-//! What the ledger promises when many ask at once, and when its connection breaks. On both databases where both can.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! The ledger's contract under concurrency and lost connections, on both databases where possible.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -12,8 +12,8 @@ use otpost::domain::dispatch::Stop;
 use otpost::ledger::{
     Admission, AdmissionResult, AdvanceResult, Ledger, LedgerError, RecordResult, WriteResult,
 };
+use support::ledger_driver::{LedgerDriver, SMS, VOICE, accepted, job, limit, with_begin};
 use support::on_both;
-use support::play::{Play, SMS, VOICE, accepted, job, limit, with_begin};
 use support::relay::{Direction, Relay};
 use support::wait;
 use support::world::{Backend, World, connect, ledger_at};
@@ -29,7 +29,7 @@ fn to(number: &str, rules: &[&str]) -> Admission {
 }
 
 fn workers(world: &World, backend: Backend, count: usize) -> Vec<Ledger> {
-    // SQLite has one process; its workers share one door.
+    // SQLite allows one process, so its workers share one connection.
     (0..count)
         .map(|_| {
             if backend == Backend::Postgres {
@@ -42,14 +42,14 @@ fn workers(world: &World, backend: Backend, count: usize) -> Vec<Ledger> {
 }
 
 async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
-    let world = World::free(backend).await;
+    let world = World::with_system_clock(backend).await;
     let workers = workers(&world, backend, 4);
-    let mut asked = tokio::task::JoinSet::new();
+    let mut tasks = tokio::task::JoinSet::new();
     for i in 0..1000 {
         let ledger = workers[i % 4].clone();
-        asked.spawn(async move { ledger.admit(to("fresh", &["5/10m"])).await.unwrap() });
+        tasks.spawn(async move { ledger.admit(to("fresh", &["5/10m"])).await.unwrap() });
     }
-    let answers = asked.join_all().await;
+    let answers = tasks.join_all().await;
     let in_state = |s: State| {
         answers.iter().filter(|a| matches!(a, AdmissionResult::Inserted { state, .. } if *state == s)).count()
     };
@@ -65,17 +65,17 @@ async fn four_workers_one_number_a_thousand_ids(backend: Backend) {
 }
 
 async fn one_id_from_a_hundred_producers(backend: Backend) {
-    let world = World::free(backend).await;
+    let world = World::with_system_clock(backend).await;
     let workers = workers(&world, backend, 4);
     let one = to("a", &["5/10m"]);
-    let mut asked = tokio::task::JoinSet::new();
+    let mut tasks = tokio::task::JoinSet::new();
     for i in 0..100 {
         let ledger = workers[i % 4].clone();
         let mut mine = with_begin(one.clone());
         mine.order.uid = uuid::Uuid::now_v7();
-        asked.spawn(async move { ledger.admit(mine).await.unwrap() });
+        tasks.spawn(async move { ledger.admit(mine).await.unwrap() });
     }
-    let answers = asked.join_all().await;
+    let answers = tasks.join_all().await;
     assert_eq!(answers.iter().filter(|a| matches!(a, AdmissionResult::Inserted { .. })).count(), 1);
     assert_eq!(
         answers.iter().filter(|a| matches!(a, AdmissionResult::Known { has_our_claim: false, .. })).count(),
@@ -84,32 +84,32 @@ async fn one_id_from_a_hundred_producers(backend: Backend) {
 }
 
 async fn many_jobs_of_many_numbers_from_four_workers(backend: Backend) {
-    let world = World::free(backend).await;
+    let world = World::with_system_clock(backend).await;
     let workers = workers(&world, backend, 4);
-    let mut asked = tokio::task::JoinSet::new();
+    let mut tasks = tokio::task::JoinSet::new();
     for i in 0..400 {
         let ledger = workers[i % 4].clone();
-        asked.spawn(async move {
+        tasks.spawn(async move {
             let mut j = to(&format!("n{}", i % 20), &["3/10m"]);
             j.limits.push(limit(&format!("operator {}", i % 20), &["2/1d"]));
             ledger.admit(j).await.unwrap()
         });
     }
-    let answers = asked.join_all().await;
+    let answers = tasks.join_all().await;
     let passed = answers
         .iter()
         .filter(|a| matches!(a, AdmissionResult::Inserted { state: State::Sending, .. }))
         .count();
-    assert_eq!(passed, 40, "the tighter of two limits holds exactly, whatever the order of the locks");
+    assert_eq!(passed, 40, "the tighter of two limits holds exactly, for any order of locks");
 }
 
-/// Seen to fail: where the number's row is not locked.
+/// Fails if the number's row is not locked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_five_of_a_thousand_pass_on_postgres() {
     four_workers_one_number_a_thousand_ids(Backend::Postgres).await;
 }
 
-/// Seen to fail: with a rule that admits one too many.
+/// Fails with a rule that admits one too many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_five_of_a_thousand_pass_on_sqlite() {
     four_workers_one_number_a_thousand_ids(Backend::Sqlite).await;
@@ -130,7 +130,7 @@ async fn two_limits_hold_under_load_on_postgres() {
     many_jobs_of_many_numbers_from_four_workers(Backend::Postgres).await;
 }
 
-/// Seen to fail: with a rule that admits one too many.
+/// Fails with a rule that admits one too many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_limits_hold_under_load_on_sqlite() {
     many_jobs_of_many_numbers_from_four_workers(Backend::Sqlite).await;
@@ -138,17 +138,17 @@ async fn two_limits_hold_under_load_on_sqlite() {
 
 on_both! {
 
-async fn a_receipt_with_the_carriers_message_id_alone_finds_its_attempt(p) {
+async fn a_receipt_with_only_the_carriers_message_id_finds_its_attempt(p) {
     let ledger = &p.world.ledger;
     let delivered = |reference: &str| Receipt { status: ReceiptStatus::Delivered, reason: None, carrier_code: None, message_id: Some(reference.to_owned()) };
-    // Stored before the receipt.
+    // The message id is stored before the receipt arrives.
     let a = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let attempt = AttemptId { uid: a, n: 1 };
     ledger.store_message_id("c1", "SM1", attempt).await.unwrap();
     ledger.store_message_id("c1", "SM1", attempt).await.unwrap();
     assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::Recorded));
     assert_eq!(ledger.record_by_reference("c1", "SM1", delivered("SM1")).await.unwrap(), (Some(attempt), RecordResult::NothingNew));
-    // The receipt comes first; ids of another carrier do not match.
+    // The receipt arrives first. Message ids of another carrier do not match.
     let b = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
     let attempt = AttemptId { uid: b, n: 1 };
     assert_eq!(ledger.record_by_reference("c1", "SM2", delivered("SM2")).await.unwrap(), (None, RecordResult::Stray));
@@ -156,14 +156,15 @@ async fn a_receipt_with_the_carriers_message_id_alone_finds_its_attempt(p) {
     assert_eq!(p.read(b).await.attempts[0].receipt, None);
     ledger.store_message_id("c1", "SM2", attempt).await.unwrap();
     assert_eq!(p.read(b).await.attempts[0].receipt, Some(ReceiptStatus::Delivered));
-    // A process that ended in between: the periodic match finds it, once, and a row that is gone names nothing.
+    // If a process stopped between the two writes, the periodic match finds the receipt once. A deleted row
+    // matches nothing.
     assert_eq!(ledger.match_references().await.unwrap(), []);
     ledger.store_message_id("c1", "SM3", AttemptId { uid: uuid::Uuid::nil(), n: 1 }).await.unwrap();
     assert_eq!(ledger.record_by_reference("c1", "SM3", delivered("SM3")).await.unwrap(), (None, RecordResult::Stray));
 }
 
-async fn two_jobs_of_one_number_in_one_group_pass_in_order(p) {
-    // The first keeps the door busy; the others gather into one group.
+async fn two_jobs_of_one_number_in_one_group_are_admitted_in_order(p) {
+    // The first item occupies the writer. The others form one group.
     let jobs: Vec<Admission> = (0..8).map(|_| { let mut j = with_begin(job(&[SMS], "q", p.t(300))); j.limits = vec![limit("q", &["5/10m"])]; j }).collect();
     let answers = futures_util::future::join_all(jobs.iter().map(|j| p.world.ledger.admit(j.clone()))).await;
     let states: Vec<State> = answers.into_iter().map(|a| match a.unwrap() {
@@ -179,7 +180,7 @@ async fn a_job_that_a_limit_refuses_takes_no_quota_use_of_the_other(p) {
     let state = async |j: Admission| { let uid = p.admit(&j).await; p.read(uid).await.state };
     assert_eq!(state(both("a")).await, State::Sending);
     assert_eq!(state(both("a")).await, State::Limited);
-    assert_eq!(state(both("b")).await, State::Sending, "the refused one took no quota use");
+    assert_eq!(state(both("b")).await, State::Sending, "the refused job took no quota use");
     assert_eq!(state(both("c")).await, State::Limited);
 }
 
@@ -190,23 +191,23 @@ async fn a_correction_takes_the_quota_use_again_even_above_the_rule(p) {
     let seen = p.read(uid).await;
     p.world.at(1.0).await;
     p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
-    p.expect(uid, "failed v2 step 1 wake none no code slots [] owed [failed 2] | 1 rejected").await;
+    p.expect(uid, "failed v2 step 1 wake none no code uses [] outbox [failed 2] | 1 rejected").await;
     let other = p.admit(&with_begin(tight(job(&[SMS], "n", p.t(300))))).await;
     assert!(p.row(other).await.starts_with("sending"), "the quota use was returned");
     p.delivered(uid, 1).await;
     p.turn(uid).await;
-    p.expect(uid, "delivered v4 step 1 wake none no code slots [0] owed [failed 2, delivered 4] | 1 accepted R1 delivered").await;
+    p.expect(uid, "delivered v4 step 1 wake none no code uses [0] outbox [failed 2, delivered 4] | 1 accepted R1 delivered").await;
     p.world.at(600.5).await;
     let third = p.admit(&with_begin(tight(job(&[SMS], "n", p.t(900))))).await;
-    assert!(p.row(third).await.starts_with("limited"), "the other's slot of second 1 still counts");
+    assert!(p.row(third).await.starts_with("limited"), "the other job's quota use of second 1 still counts");
 }
 
-async fn a_conclusion_on_a_version_that_has_passed_loses_and_gets_the_row(p) {
+async fn a_decision_on_an_old_version_gets_a_conflict_and_the_current_row(p) {
     let uid = p.admit(&with_begin(job(&[SMS, VOICE], "a", p.t(300)))).await;
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("SM1")).await;
     let (late, _) = p.finish_once(&seen, accepted("SM1")).await;
-    assert_eq!(late, WriteResult::AlreadyClosed { proved_acceptance: false }, "the same finish again: nothing to add");
+    assert_eq!(late, WriteResult::AlreadyClosed { proved_acceptance: false }, "the same finish again changes nothing");
     let decision = otpost::domain::decide::decide(&seen, p.t(20), &p.policy);
     let deciding = otpost::ledger::DecisionWrite::transition_only(&seen, decision.transition, otpost::ledger::Destinations::default());
     let lost = p.world.ledger.write_decision(deciding).await.unwrap();
@@ -217,20 +218,20 @@ async fn pending_events_are_returned_again_until_they_are_removed(p) {
     let uid = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let seen = p.read(uid).await;
     p.finish(&seen, accepted("SM1")).await;
-    assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty(), "5 s are left to whoever made it");
+    assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty(), "the worker that wrote it has 5 s to publish it");
     p.world.at(5.0).await;
     let pending = p.world.ledger.pending_events(10).await.unwrap();
     assert_eq!(pending.iter().map(|o| (o.uid, o.events.len())).collect::<Vec<_>>(), [(uid, 1)]);
     assert_eq!(pending[0].tags["flow"], "login");
     assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty());
     p.world.at(10.0).await;
-    assert_eq!(p.world.ledger.pending_events(10).await.unwrap().len(), 1, "nobody confirmed: again");
+    assert_eq!(p.world.ledger.pending_events(10).await.unwrap().len(), 1, "without a confirm it is returned again");
     p.mark_published(uid).await;
     p.world.at(20.0).await;
     assert!(p.world.ledger.pending_events(10).await.unwrap().is_empty());
 }
 
-async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
+async fn a_receipt_for_an_unknown_attempt_is_stored_and_matched_later(p) {
     let mut j = job(&[SMS], "a", p.t(300));
     j.order.uid = uuid::Uuid::now_v7();
     let uid = j.order.uid;
@@ -244,10 +245,10 @@ async fn a_receipt_for_an_unknown_attempt_is_kept_and_matched_again(p) {
     p.turn(uid).await;
     assert!(p.row(uid).await.starts_with("delivered v4"), "{}", p.row(uid).await);
     let other = otpost::ledger::AttemptReceipt { carrier: "c9".to_owned(), ..attempt_receipt };
-    assert_eq!(p.world.ledger.record(other).await.unwrap(), otpost::ledger::RecordResult::Stray, "another carrier's door");
+    assert_eq!(p.world.ledger.record(other).await.unwrap(), otpost::ledger::RecordResult::Stray, "the receipt came to another carrier's URL");
 }
 
-async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_forgotten(p) {
+async fn all_stored_receipts_of_an_attempt_are_matched_and_others_stay(p) {
     use otpost::domain::attempt::{Receipt, ReceiptStatus};
     let mut j = job(&[SMS], "a", p.t(300));
     j.order.uid = uuid::Uuid::now_v7();
@@ -268,33 +269,33 @@ async fn of_many_kept_receipts_of_one_attempt_each_is_matched_and_no_other_is_fo
     assert!(p.row(uid).await.starts_with("delivered"), "{}", p.row(uid).await);
 }
 
-async fn purge_takes_only_what_is_final_and_has_no_pending_events(p) {
+async fn purge_deletes_only_final_dispatches_without_pending_events(p) {
     let done = p.admit(&with_begin(job(&[SMS], "a", p.t(300)))).await;
     let seen = p.read(done).await;
     p.finish(&seen, Outcome::Rejected(Reason::Blocked).into()).await;
     let open = p.admit(&with_begin(job(&[SMS], "b", p.t(300)))).await;
     let later = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(1000));
-    assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 0, "it owes an event");
+    assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 0, "it has a pending event");
     p.mark_published(done).await;
     assert_eq!(p.world.ledger.purge(later, 100).await.unwrap(), 1);
     assert!(p.world.ledger.read(done).await.unwrap().is_none());
     assert!(p.world.ledger.read(open).await.unwrap().is_some());
 }
 
-async fn the_next_step_is_asked_for_once_and_begins_when_nothing_is_open(p) {
+async fn the_next_step_is_requested_once_and_begins_without_an_open_attempt(p) {
     let j = with_begin(job(&[SMS, VOICE, SMS], "a", p.t(300)));
     let uid = p.admit(&j).await;
     let seen = p.read(uid).await;
     assert!(matches!(p.advance(&j, None).await, AdvanceResult::Advanced { .. }));
-    assert_eq!(p.read(uid).await.wake_at, seen.wake_at, "an open attempt's deadline stays");
+    assert_eq!(p.read(uid).await.wake_at, seen.wake_at, "the deadline of an open attempt stays");
     assert_eq!(p.advance(&j, None).await, AdvanceResult::Pending);
     p.world.at(0.2).await;
     let begin = p.finish(&seen, accepted("SM1")).await;
-    assert_eq!(begin.as_ref().map(|b| (b.step, b.query_status_of)), Some((2, None)), "at once, and the carrier is not asked");
+    assert_eq!(begin.as_ref().map(|b| (b.step, b.query_status_of)), Some((2, None)), "at once, without a status query");
     let calling = p.begin(uid, begin).await;
     assert_eq!(p.advance(&j, None).await, AdvanceResult::Pending, "the call has no closed attempt");
-    assert!(matches!(p.advance(&j, Some(1)).await, AdvanceResult::Before { .. }), "step 1 was left");
-    assert_eq!(p.finish(&calling, accepted("CA1")).await, None, "nothing more is asked for");
+    assert!(matches!(p.advance(&j, Some(1)).await, AdvanceResult::Before { .. }), "step 1 is over");
+    assert_eq!(p.finish(&calling, accepted("CA1")).await, None, "no further begin");
     p.world.at(5.0).await;
     assert!(matches!(p.advance(&j, Some(2)).await, AdvanceResult::Advanced { .. }));
     let begin = p.turn(uid).await;
@@ -310,7 +311,7 @@ async fn the_next_step_is_asked_for_once_and_begins_when_nothing_is_open(p) {
     assert_eq!(p.advance(&job(&[SMS], "b", p.t(300)), None).await, AdvanceResult::Unknown);
 }
 
-async fn numbers_are_forgotten_when_no_rule_can_look_back_to_them(p) {
+async fn a_numbers_uses_are_deleted_after_the_longest_rule_window(p) {
     p.admit(&with_begin(job(&[SMS], "old", p.t(300)))).await;
     p.world.at(31.0 * 86400.0).await;
     assert_eq!(p.world.ledger.purge_quotas(100).await.unwrap(), 0, "31 days are the longest window");
@@ -322,8 +323,8 @@ async fn numbers_are_forgotten_when_no_rule_can_look_back_to_them(p) {
 
 }
 
-/// Admits all at once: this one is bad.
-async fn fails_alone(ledger: &Ledger, jobs: &[Admission], bad: usize) {
+/// Admits all jobs at once. This one is invalid.
+async fn assert_only_the_bad_job_fails(ledger: &Ledger, jobs: &[Admission], bad: usize) {
     let answers = futures_util::future::join_all(jobs.iter().map(|j| ledger.admit(j.clone()))).await;
     for (i, answer) in answers.into_iter().enumerate() {
         if i == bad {
@@ -334,30 +335,30 @@ async fn fails_alone(ledger: &Ledger, jobs: &[Admission], bad: usize) {
     }
 }
 
-/// Another id under a uid that is taken.
+/// Another id with a uid that exists.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_uid_that_is_taken_fails_alone() {
+async fn only_the_job_with_an_existing_uid_fails() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
-        let world = World::free(backend).await;
+        let world = World::with_system_clock(backend).await;
         let mut jobs: Vec<Admission> = (0..20).map(|i| to(&format!("n{i}"), &["5/10m"])).collect();
         jobs[7].order.uid = jobs[3].order.uid;
-        fails_alone(&world.ledger, &jobs, 7).await;
+        assert_only_the_bad_job_fails(&world.ledger, &jobs, 7).await;
     }
 }
 
-/// `PostgreSQL` keeps no NUL in a text, and says so of the whole group; a job's reader refuses it before a ledger is asked.
+/// `PostgreSQL` stores no NUL in a text, and then refuses the whole group. A job's parser refuses it earlier.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_nul_in_a_text_fails_alone_on_postgres() {
-    let world = World::free(Backend::Postgres).await;
+async fn only_the_job_with_a_nul_fails_on_postgres() {
+    let world = World::with_system_clock(Backend::Postgres).await;
     let mut jobs: Vec<Admission> = (0..20).map(|i| to(&format!("n{i}"), &["5/10m"])).collect();
     jobs[7].order.tags.insert("nul".to_owned(), "a\0b".to_owned());
-    fails_alone(&world.ledger, &jobs, 7).await;
+    assert_only_the_bad_job_fails(&world.ledger, &jobs, 7).await;
 }
 
-/// Seen to fail: where it is an error like others, and not run again.
+/// Fails if a deadlock is treated like other errors and not retried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadlock_runs_again_and_nobody_hears_of_it() {
-    let world = World::free(Backend::Postgres).await;
+async fn a_group_in_a_deadlock_runs_again() {
+    let world = World::with_system_clock(Backend::Postgres).await;
     for number in ["a", "b"] {
         world.ledger.admit(to(number, &["5/10m"])).await.unwrap();
     }
@@ -373,7 +374,8 @@ async fn a_deadlock_runs_again_and_nobody_hears_of_it() {
         ledger.admit(both).await
     });
     wait_for_lock(&world).await;
-    // Our group holds a and waits for b; we hold b and ask for a: the server ends the group's transaction.
+    // Our group holds a and waits for b. We hold b and request a, so the server aborts the group's
+    // transaction.
     tx.execute("select from quota where key = 'a' for update", &[]).await.unwrap();
     tx.commit().await.unwrap();
     let answer = admitted.await.unwrap().unwrap();
@@ -394,7 +396,7 @@ async fn wait_for_lock(world: &World) {
         .await;
 }
 
-/// The relay before the tests' database, and a ledger behind it.
+/// Starts a relay to the tests' database, and a ledger that uses it.
 async fn behind_a_relay(world: &World) -> (Relay, Ledger) {
     let config: tokio_postgres::Config = world.url.parse().unwrap();
     let tokio_postgres::config::Host::Tcp(host) = &config.get_hosts()[0] else {
@@ -410,30 +412,31 @@ async fn behind_a_relay(world: &World) -> (Relay, Ledger) {
     (relay, ledger)
 }
 
-/// Seen to fail: where a group whose connection was lost is not run again.
+/// Fails if a group is not retried after its connection was lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_cut_in_a_commit_admits_once_and_finds_its_own_claim() {
+async fn a_connection_cut_during_a_commit_admits_once_with_its_own_claim() {
     for committed in [true, false] {
-        let world = World::free(Backend::Postgres).await;
+        let world = World::with_system_clock(Backend::Postgres).await;
         let (relay, ledger) = behind_a_relay(&world).await;
         let j = to("a", &["5/10m"]);
         if committed {
-            // The answer names the row: it was written by then, and the server's answer comes after its commit.
+            // The answer contains the row, so the row was written by then. The server answers after its
+            // commit.
             relay.cut_when(Direction::ToClient, j.order.uid.to_string().as_bytes(), true);
         } else {
             relay.cut_when(Direction::ToUpstream, j.order.id.to_string().as_bytes(), true);
         }
         let answer = ledger.admit(j.clone()).await.unwrap();
-        relay.sprung().await;
+        relay.triggered().await;
         if committed {
             assert!(
                 matches!(answer, AdmissionResult::Known { has_our_claim: true, .. }),
-                "it finds its own claim: {answer:?}"
+                "the retry recognises its own claim: {answer:?}"
             );
         } else {
             assert!(
                 matches!(answer, AdmissionResult::Inserted { .. }),
-                "it had not been committed: {answer:?}"
+                "the first run was not committed: {answer:?}"
             );
         }
         let d = world.ledger.find("default", j.order.id).await.unwrap().unwrap();
@@ -444,22 +447,22 @@ async fn a_connection_cut_in_a_commit_admits_once_and_finds_its_own_claim() {
             .await
             .unwrap()
             .get(0);
-        assert_eq!(slots, 1, "one slot, however often the group ran");
+        assert_eq!(slots, 1, "one quota use, even if the group ran twice");
     }
 }
 
-/// Seen to fail: where a group whose connection was lost is not run again.
+/// Fails if a group is not retried after its connection was lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_cut_in_a_finish_writes_the_outcome_once() {
-    let world = World::free(Backend::Postgres).await;
+async fn a_connection_cut_during_a_finish_writes_the_outcome_once() {
+    let world = World::with_system_clock(Backend::Postgres).await;
     let (relay, ledger) = behind_a_relay(&world).await;
-    let p = Play::new(world);
+    let p = LedgerDriver::new(world);
     let uid = p.admit(&to("a", &["5/10m"])).await;
     let seen = p.read(uid).await;
     relay.cut_when(Direction::ToUpstream, b"SM-the-one", false);
-    let behind = Play { world: p.world.through(ledger), policy: p.policy };
+    let behind = LedgerDriver { world: p.world.with_ledger(ledger), policy: p.policy };
     let (answer, _) = behind.finish_once(&seen, accepted("SM-the-one")).await;
-    relay.sprung().await;
+    relay.triggered().await;
     assert!(
         matches!(answer, WriteResult::Written | WriteResult::AlreadyClosed { proved_acceptance: false }),
         "{answer:?}"
@@ -469,8 +472,8 @@ async fn a_connection_cut_in_a_finish_writes_the_outcome_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ledger_that_is_away_is_said_to_be_away_and_comes_back() {
-    let world = World::free(Backend::Postgres).await;
+async fn an_unreachable_ledger_is_reported_and_recovers() {
+    let world = World::with_system_clock(Backend::Postgres).await;
     let (relay, ledger) = behind_a_relay(&world).await;
     relay.refuse(true);
     relay.cut();
@@ -485,8 +488,8 @@ async fn a_ledger_that_is_away_is_said_to_be_away_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_is_kept_out_of_the_file() {
-    let world = World::free(Backend::Sqlite).await;
+async fn a_second_process_cannot_open_the_file() {
+    let world = World::with_system_clock(Backend::Sqlite).await;
     let location: otpost::ledger::Location = world.url.parse().unwrap();
     let second = otpost::ledger::open(&location, &otpost::ledger::Options::default());
     let Err(LedgerError::Unusable(why)) = second else { panic!("two processes on one file") };

@@ -1,6 +1,7 @@
-// Publishes with everything that amqplib can set: good jobs, which all must be sent, and bodies that nobody can read.
+// Publishes valid jobs with every property that amqplib can set, and unreadable bodies.
 //
-// Prints a line for each: a number and a name where a text must arrive, and only a name where a dead letter must.
+// Prints a line for each message: the number and a name if a text must arrive, and only a name if it must be
+// dead-lettered.
 
 import { randomUUID } from "node:crypto";
 import { gzipSync } from "node:zlib";

@@ -1,5 +1,5 @@
-//! A running service takes another configuration, and other keys, while work goes on.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Reloads of configuration and keys under load.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod support;
 
@@ -12,20 +12,22 @@ use std::time::Duration;
 use otpost::http::{NewKey, Scope};
 use otpost::seal::{Root, TenantKey};
 use serde_json::{Value, json};
-use support::house::process::Process;
-use support::house::{House, job, seal};
+use support::deployment::process::Process;
+use support::deployment::{Deployment, job, seal};
 use support::wait;
 use uuid::Uuid;
 
 const READ: &str = "configuration ";
 
-/// Edits a process's configuration and has it read again; answers what the process says to it.
-async fn reload(house: &House, (name, process): (&str, &Process), edit: impl Fn(String) -> String) -> String {
+/// Edits a process's configuration and reloads it. Returns the log line of the process.
+async fn reload(
+    deployment: &Deployment, (name, process): (&str, &Process), edit: impl Fn(String) -> String,
+) -> String {
     let lines = || -> Vec<String> {
-        house.log(name).lines().filter(|l| l.contains(READ)).map(str::to_owned).collect()
+        deployment.log(name).lines().filter(|l| l.contains(READ)).map(str::to_owned).collect()
     };
     let before = lines().len();
-    let file = house.files.0.join(format!("{name}.toml"));
+    let file = deployment.files.0.join(format!("{name}.toml"));
     std::fs::write(&file, edit(std::fs::read_to_string(&file).unwrap())).unwrap();
     process.signal("HUP");
     wait::until(READ, async || lines().len() > before).await;
@@ -33,81 +35,85 @@ async fn reload(house: &House, (name, process): (&str, &Process), edit: impl Fn(
     format!("{} {}", line["level"].as_str().unwrap(), line["message"].as_str().unwrap())
 }
 
-async fn text_to(house: &House, to: &str) -> Value {
-    wait::until(to, async || house.accepted(to).await == 1).await;
-    house.record("accepted", Some(to)).await.remove(0)
+async fn text_to(deployment: &Deployment, to: &str) -> Value {
+    wait::until(to, async || deployment.accepted(to).await == 1).await;
+    deployment.record("accepted", Some(to)).await.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn limits_routes_templates_and_the_log_change_while_it_runs() {
-    let house = House::build(Duration::from_millis(20)).await;
-    let templates = house.files.0.join("templates");
+async fn limits_routes_templates_and_the_log_change_at_run_time() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let templates = deployment.files.0.join("templates");
     std::fs::create_dir(&templates).unwrap();
     let template = templates.join("code.en.sms.txt");
     std::fs::write(&template, "old {{ code }}\n").unwrap();
     let level = "warn,otpost::cli=info";
-    let all = house.process("api,worker,receipts", "http://127.0.0.1:0", level, "all");
-    let api = house.serving("all").await["api"].as_str().unwrap().to_owned();
+    let all = deployment.process("api,worker,receipts", "http://127.0.0.1:0", level, "all");
+    let api = deployment.serving("all").await["api"].as_str().unwrap().to_owned();
     let all = ("all", &all);
-    let post =
-        async |to: &str| house.post_bytes(&api, &house.key, job(to, json!({})).to_string().into()).await;
+    let post = async |to: &str| {
+        deployment.post_bytes(&api, &deployment.key, job(to, json!({})).to_string().into()).await
+    };
 
-    // A second account, a tight limit, our own words.
+    // A second account, a tight limit, and a custom template.
     let more = "[limits]\nnumber = [\"1/10m\"]\n[messages]\ntemplates_dir = \"templates\"\n[routes]\nsms = [\"c1\"]\n";
-    let said = reload(&house, all, |text| {
+    let log_line = reload(&deployment, all, |text| {
         let (head, account) = text.split_once("[carriers.c1]").unwrap();
         let second = account.replace("c1", "c2").replace("+15005550006", "+15005550099");
         format!("{head}[carriers.c1]{account}[carriers.c2]{second}{more}")
     });
-    assert_eq!(said.await, "INFO configuration reloaded");
+    assert_eq!(log_line.await, "INFO configuration reloaded");
     let (first, second) = ("+447705000001", "+447705000002");
     assert_eq!(post(first).await.0, 202);
-    let text = text_to(&house, first).await;
+    let text = text_to(&deployment, first).await;
     assert_eq!((text["from"].as_str(), text["body"].as_str()), (Some("+15005550006"), Some("old 481516")));
     assert_eq!(post(first).await.0, 429, "the limit holds");
-    assert!(!house.log("all").contains("dispatch state changed"), "the level is warn");
+    assert!(!deployment.log("all").contains("dispatch state changed"), "the level is warn");
 
-    // Another limit, other words, the other account; all is told in the log.
+    // Another limit, another template and the other account. The log names all of them.
     std::fs::write(&template, "new {{ code }}\n").unwrap();
-    let said = reload(&house, all, |text| {
+    let log_line = reload(&deployment, all, |text| {
         text.replace("1/10m", "2/10m").replace("sms = [\"c1\"]", "sms = [\"c2\"]").replace(level, "info")
     });
-    assert_eq!(said.await, "INFO configuration reloaded");
-    assert_eq!(post(first).await.0, 202, "what the door remembers of the old limit is forgotten");
+    assert_eq!(log_line.await, "INFO configuration reloaded");
+    assert_eq!(post(first).await.0, 202, "cached refusals are cleared");
     assert_eq!(post(second).await.0, 202);
-    let text = text_to(&house, second).await;
+    let text = text_to(&deployment, second).await;
     assert_eq!((text["from"].as_str(), text["body"].as_str()), (Some("+15005550099"), Some("new 481516")));
-    wait::until("logged", async || house.log("all").contains("dispatch state changed")).await;
+    wait::until("logged", async || deployment.log("all").contains("dispatch state changed")).await;
 
-    // What cannot change is named, and the rest changes.
-    let said = reload(&house, all, |text| {
+    // The log names settings that need a restart. The other settings change.
+    let log_line = reload(&deployment, all, |text| {
         text.replace("[ledger]\n", "[ledger]\npool = 9\n")
             .replace("[worker]\n", "[worker]\nslots = 9\n")
             .replace("2/10m", "3/10m")
     });
     let later = "these changes need a restart: ledger.pool, worker.slots";
-    assert_eq!(said.await, format!("WARN configuration reloaded; {later}"));
-    assert_eq!(post(first).await.0, 202, "a third passes");
+    assert_eq!(log_line.await, format!("WARN configuration reloaded; {later}"));
+    assert_eq!(post(first).await.0, 202, "a third job is accepted");
 
-    // What is wrong changes nothing.
+    // An invalid configuration changes nothing.
     for (wrong, why) in [
         ("[limits]\nnumber = [\"1/", "a quota is written"),
         ("[nonsense]\n[limits]\nnumber = [\"9/", "unknown field `nonsense`"),
     ] {
-        let before = std::fs::read_to_string(house.files.0.join("all.toml")).unwrap();
+        let before = std::fs::read_to_string(deployment.files.0.join("all.toml")).unwrap();
         let wrong = |text: String| {
             let text = text.replace("[limits]\nnumber = [\"3/", wrong);
             if why.starts_with("a quota") { text.replace("1/10m", "1/soon") } else { text }
         };
-        let said = reload(&house, all, wrong).await;
-        assert!(said.starts_with("ERROR configuration not reloaded; nothing was changed: "), "{said}");
-        assert!(said.contains(why), "{said}");
-        std::fs::write(house.files.0.join("all.toml"), before).unwrap();
+        let log_line = reload(&deployment, all, wrong).await;
+        assert!(
+            log_line.starts_with("ERROR configuration not reloaded; nothing was changed: "),
+            "{log_line}"
+        );
+        assert!(log_line.contains(why), "{log_line}");
+        std::fs::write(deployment.files.0.join("all.toml"), before).unwrap();
         assert_eq!(post(first).await.0, 429, "three is still the limit");
     }
 }
 
-/// Which root a process seals with, and which it opens beside that.
+/// The root that a process seals with, and a second root that it also accepts.
 fn keys(current: (&str, &Root), previous: Option<(&str, &Root)>, hashes: &Root) -> impl Fn(String) -> String {
     let hex = |root: &Root| root.to_hex().to_string();
     let previous = previous.map(|(id, root)| format!("{{ id = \"{id}\", root = \"{}\" }}", hex(root)));
@@ -125,7 +131,8 @@ fn keys(current: (&str, &Root), previous: Option<(&str, &Root)>, hashes: &Root) 
     }
 }
 
-/// A producer that never pauses: texts to one number after the other, half over AMQP and sealed, half over HTTP.
+/// A producer without pauses. It sends texts to different numbers, half of them sealed over AMQP and half
+/// over HTTP.
 struct Load {
     sealing: Mutex<TenantKey>,
     bearer: Mutex<String>,
@@ -134,22 +141,22 @@ struct Load {
 }
 
 impl Load {
-    async fn run(self: Arc<Self>, house: Arc<House>, api: String) -> BTreeMap<String, Uuid> {
+    async fn run(self: Arc<Self>, deployment: Arc<Deployment>, api: String) -> BTreeMap<String, Uuid> {
         let mut jobs = BTreeMap::new();
         while self.stop.load(Ordering::Relaxed) == 0 {
             let n = self.sent.load(Ordering::Relaxed);
             let to = format!("+4477051{:05}", 20_000 + n);
             if (101..=126).contains(&(n % 10_000)) {
                 self.sent.fetch_add(1, Ordering::Relaxed);
-                continue; // numbers that the mock carrier treats in its own way
+                continue; // numbers with a meaning for the mock carrier
             }
             let job = job(&to, json!({"fallback_after_s": 0}));
             let id = if n.is_multiple_of(2) {
                 let sealed = seal(&self.sealing.lock().unwrap(), &job);
-                house.publish(&sealed).await
+                deployment.publish(&sealed).await
             } else {
                 let bearer = self.bearer.lock().unwrap().clone();
-                let (status, answer) = house.post_bytes(&api, &bearer, job.to_string().into()).await;
+                let (status, answer) = deployment.post_bytes(&api, &bearer, job.to_string().into()).await;
                 assert_eq!(status, 202, "{answer}");
                 job["id"].as_str().unwrap().parse().unwrap()
             };
@@ -159,7 +166,7 @@ impl Load {
         jobs
     }
 
-    /// Goes on for so many jobs.
+    /// Waits for this many further jobs.
     async fn more(&self, jobs: usize) {
         let until = self.sent.load(Ordering::Relaxed) + jobs;
         wait::until("more load", async || self.sent.load(Ordering::Relaxed) >= until).await;
@@ -167,35 +174,35 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_keys_are_changed_under_load_and_nobody_notices() {
-    let mut house = House::build(Duration::from_millis(700)).await;
-    house.rate_per_s = 500;
-    let (old, new) = (house.root.clone(), Root::random("t2"));
-    let house = Arc::new(house);
-    let front_end = house.process("api,receipts", "http://127.0.0.1:0", "info", "front-end");
-    let at = house.serving("front-end").await;
+async fn all_keys_are_rotated_under_load_without_an_error() {
+    let mut deployment = Deployment::build(Duration::from_millis(700)).await;
+    deployment.rate_per_s = 500;
+    let (old, new) = (deployment.root.clone(), Root::random("t2"));
+    let deployment = Arc::new(deployment);
+    let front_end = deployment.process("api,receipts", "http://127.0.0.1:0", "info", "front-end");
+    let at = deployment.serving("front-end").await;
     let (api, receipts) = (at["api"].as_str().unwrap(), at["receipts"].as_str().unwrap().parse().unwrap());
     let processes = [
         ("front-end", front_end),
-        ("a", house.worker_process(receipts, "a")),
-        ("b", house.worker_process(receipts, "b")),
+        ("a", deployment.worker_process(receipts, "a")),
+        ("b", deployment.worker_process(receipts, "b")),
     ];
     for (name, _) in &processes {
-        house.serving(name).await;
+        deployment.serving(name).await;
     }
     let everywhere = async |step: &str, edit: &dyn Fn(String) -> String| {
         for (name, process) in &processes {
-            let said = reload(&house, (name, process), edit).await;
-            assert_eq!(said, "INFO configuration reloaded", "{step}, {name}");
+            let log_line = reload(&deployment, (name, process), edit).await;
+            assert_eq!(log_line, "INFO configuration reloaded", "{step}, {name}");
         }
     };
     let load = Arc::new(Load {
         sealing: Mutex::new(old.tenant("default")),
-        bearer: Mutex::new(house.key.clone()),
+        bearer: Mutex::new(deployment.key.clone()),
         sent: AtomicUsize::new(0),
         stop: AtomicUsize::new(0),
     });
-    let running = tokio::spawn(Arc::clone(&load).run(Arc::clone(&house), api.to_owned()));
+    let running = tokio::spawn(Arc::clone(&load).run(Arc::clone(&deployment), api.to_owned()));
     load.more(100).await;
 
     everywhere("the new root opens", &keys(("t1", &old), Some(("t2", &new)), &old)).await;
@@ -204,14 +211,14 @@ async fn all_keys_are_changed_under_load_and_nobody_notices() {
     load.more(100).await;
     *load.sealing.lock().unwrap() = new.tenant("default");
     let fresh = NewKey::make("default", &[Scope::Dispatch]);
-    house.ledger.add_key(&fresh.row).await.unwrap();
+    deployment.ledger.add_key(&fresh.row).await.unwrap();
     fresh.text.clone_into(&mut load.bearer.lock().unwrap());
-    load.more(2).await; // what was under way with the old ones
-    house.ledger.revoke_key(house.key.split('_').nth(1).unwrap()).await.unwrap();
-    let refused = async || house.post_bytes(api, &house.key, vec![]).await.0 == 401;
+    load.more(2).await; // jobs that were under way with the old keys
+    deployment.ledger.revoke_key(deployment.key.split('_').nth(1).unwrap()).await.unwrap();
+    let refused = async || deployment.post_bytes(api, &deployment.key, vec![]).await.0 == 401;
     wait::until("the old bearer key is refused", refused).await;
-    // The old root goes when nothing is left that was sealed under it.
-    let look = support::world::connect(&house.ledger_url).await;
+    // The old root is removed when no sealed value needs it.
+    let look = support::world::connect(&deployment.ledger_url).await;
     let left = "select count(*) from dispatch where state <> 'delivered' and code like 'v1.t1.%'";
     wait::until("the last old code has ended", async || {
         look.query_one(left, &[]).await.unwrap().get::<_, i64>(0) == 0
@@ -224,41 +231,44 @@ async fn all_keys_are_changed_under_load_and_nobody_notices() {
     let jobs = running.await.unwrap();
     assert!(jobs.len() >= 400, "{}", jobs.len());
     for (to, id) in &jobs {
-        house.until_state(*id, "delivered").await;
-        assert_eq!(house.accepted(to).await, 1, "{to}");
+        deployment.until_state(*id, "delivered").await;
+        assert_eq!(deployment.accepted(to).await, 1, "{to}");
     }
-    assert_eq!(house.waiting("otpost.dead").await, 0);
-    // Sealed under each, and reported to URLs of each.
+    assert_eq!(deployment.waiting("otpost.dead").await, 0);
+    // Some jobs were sealed under each root, and some receipts came to URLs of each.
     let sealed = "select count(*) from dispatch where number like $1";
     for root in ["v1.t1.%", "v1.t2.%"] {
         let count: i64 = look.query_one(sealed, &[&root]).await.unwrap().get(0);
         assert!(count >= 100, "{root} {count}");
     }
 
-    // What was sealed under the old root is refused now, with a reason that says why.
-    house.publish(&seal(&old.tenant("default"), &job("+447705190001", json!({})))).await;
-    let (field, reason, body) = house.dead_letter().await;
+    // A job that was sealed under the old root is refused with a clear reason.
+    deployment.publish(&seal(&old.tenant("default"), &job("+447705190001", json!({})))).await;
+    let (field, reason, body) = deployment.dead_letter().await;
     assert_eq!((field.as_str(), reason.as_str()), ("sealed", "names a key that is not configured"));
-    assert!(body.starts_with(b"v1.t2."), "what is set aside is sealed with the new root");
-    // And no quota was forgotten: the hashes are those of the old root.
+    assert!(body.starts_with(b"v1.t2."), "a dead letter is sealed with the new root");
+    // The quotas still count, because the hashes use the old root.
     let to = jobs.keys().next().unwrap();
     for _ in 0..4 {
-        assert_eq!(house.post_bytes(api, &fresh.text, job(to, json!({})).to_string().into()).await.0, 202);
+        assert_eq!(
+            deployment.post_bytes(api, &fresh.text, job(to, json!({})).to_string().into()).await.0,
+            202
+        );
     }
-    assert_eq!(house.post_bytes(api, &fresh.text, job(to, json!({})).to_string().into()).await.0, 429);
+    assert_eq!(deployment.post_bytes(api, &fresh.text, job(to, json!({})).to_string().into()).await.0, 429);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_forgets_every_quota_is_refused() {
-    let house = House::build(Duration::from_millis(20)).await;
-    let all = house.process("api,worker,receipts", "http://127.0.0.1:0", "info", "all");
-    house.serving("all").await;
-    let (old, new) = (house.root.clone(), Root::random("t2"));
-    let said = reload(&house, ("all", &all), keys(("t2", &new), Some(("t1", &old)), &new)).await;
-    assert!(said.starts_with("ERROR") && said.contains("keys.hash_root would change"), "{said}");
-    let file: &Path = &house.files.0.join("all.toml");
+async fn a_change_of_the_hash_root_is_refused() {
+    let deployment = Deployment::build(Duration::from_millis(20)).await;
+    let all = deployment.process("api,worker,receipts", "http://127.0.0.1:0", "info", "all");
+    deployment.serving("all").await;
+    let (old, new) = (deployment.root.clone(), Root::random("t2"));
+    let log_line = reload(&deployment, ("all", &all), keys(("t2", &new), Some(("t1", &old)), &new)).await;
+    assert!(log_line.starts_with("ERROR") && log_line.contains("keys.hash_root would change"), "{log_line}");
+    let file: &Path = &deployment.files.0.join("all.toml");
     let text = std::fs::read_to_string(file).unwrap();
     let hashes = format!("hash_root = \"{}\"\n", new.to_hex().as_str());
-    let said = reload(&house, ("all", &all), |_| text.replace(&hashes, "")).await;
-    assert!(said.starts_with("ERROR") && said.contains("keys.hash_root is not"), "{said}");
+    let log_line = reload(&deployment, ("all", &all), |_| text.replace(&hashes, "")).await;
+    assert!(log_line.starts_with("ERROR") && log_line.contains("keys.hash_root is not"), "{log_line}");
 }

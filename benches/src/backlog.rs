@@ -1,4 +1,4 @@
-//! otpost's memory while a long queue waits: the worker must hold its prefetch, not the queue.
+//! otpost's memory during a long queue: the worker must hold its prefetch, and not the queue.
 
 use anyhow::ensure;
 use clap::Args;
@@ -16,28 +16,28 @@ use crate::standin::StandIn;
 pub(crate) struct Options {
     #[command(flatten)]
     place: Place,
-    /// Jobs that still wait when the memory is read
+    /// Number of jobs that still wait when the memory is read
     #[arg(long, default_value_t = 100_000)]
     waiting: usize,
-    /// Jobs that are sent until then
+    /// Number of jobs that are sent before that
     #[arg(long, default_value_t = 20_000)]
     drained: usize,
 }
 
-/// What was found.
+/// The result.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Backlog {
-    /// Jobs that were in the queue at the start.
+    /// Jobs in the queue at the start.
     pub(crate) preloaded: usize,
     /// Jobs that still waited when the memory was read.
     pub(crate) waiting: usize,
-    /// Requests that the carrier had seen by then.
+    /// Requests at the carrier at that time.
     pub(crate) sent: usize,
-    /// The most resident memory of the worker until then.
+    /// Peak resident memory of the worker until then.
     pub(crate) peak_kib: u64,
 }
 
-/// Measures, and prints what was found as one line.
+/// Measures, and prints the result as one line.
 pub(crate) async fn print(options: Options) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(&measure(&options).await?)?);
     Ok(())
@@ -54,10 +54,10 @@ async fn measure(options: &Options) -> anyhow::Result<Backlog> {
 
     let connection = broker::connect(&place.amqp_url, "looking").await?;
     let mut worker = otpost.work()?;
-    // By the carrier's count: it is less than what has left the queue.
+    // The carrier's count is lower than the number of jobs that have left the queue.
     let enough = drained.saturating_sub(2 * 512);
     until(&mut worker, async || Ok(carrier.count().await?.requests >= enough)).await?;
-    // In this order, so that at least so many waited when the memory was read.
+    // In this order, so that at least this many jobs waited when the memory was read.
     let (peak_kib, sent) = (worker.peak_kib()?, carrier.count().await?.requests);
     let still = broker::waiting(&connection, broker::DISPATCH).await?;
     ensure!(still >= *waiting, "only {still} jobs waited when the memory was read");

@@ -1,4 +1,4 @@
-//! The names that otpost has on the broker, and the few things the benchmark asks of it.
+//! otpost's names on the broker, and the benchmark's queries.
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
@@ -16,7 +16,7 @@ pub(crate) async fn connect(url: &str, purpose: &str) -> anyhow::Result<Connecti
     Ok(Connection::connect(url, properties).await?)
 }
 
-/// Deletes otpost's queues: every measurement begins with new ones, whose log is empty.
+/// Deletes otpost's queues. Every measurement begins with new ones, whose log is empty.
 pub(crate) async fn delete_queues(url: &str) -> anyhow::Result<()> {
     let connection = connect(url, "deleting").await?;
     let channel = connection.create_channel().await?;
@@ -27,7 +27,7 @@ pub(crate) async fn delete_queues(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many messages wait in a queue, those that a worker holds apart.
+/// Returns the number of messages in a queue without unacknowledged ones.
 pub(crate) async fn waiting(connection: &Connection, queue: &str) -> anyhow::Result<usize> {
     let channel = connection.create_channel().await?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

@@ -1,5 +1,5 @@
-//! The stand-in for a carrier: answers Twilio's create call over keep-alive HTTP/1.1, counts, and sends no receipts.
-//! Written by hand on a socket, so that it takes as little as can be of the machine that the workers are measured on.
+//! The stand-in for a carrier: answers Twilio's create call over keep-alive HTTP/1.1, counts requests, and
+//! sends no receipts. It is hand-written on a socket, so that it uses little of the measured machine.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -15,17 +15,17 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Where to listen; port 0 is any that is free
+    /// Address of the listener; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
 
-/// What was asked of the stand-in.
+/// The requests that the stand-in got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Count {
     /// Requests to send a text.
     pub(crate) requests: usize,
-    /// Different numbers in them.
+    /// Number of different phone numbers.
     pub(crate) numbers: usize,
 }
 
@@ -48,7 +48,7 @@ pub(crate) async fn serve(options: Options) -> anyhow::Result<()> {
                 stream.set_nodelay(true)?;
                 let asked = Rc::clone(&asked);
                 tokio::task::spawn_local(async move {
-                    // A client that went away in the middle is found by the counts.
+                    // The counts reveal a client that disconnects early.
                     let _ = converse(stream, &asked).await;
                 });
             }
@@ -71,12 +71,12 @@ async fn converse(mut stream: TcpStream, asked: &RefCell<Asked>) -> anyhow::Resu
     }
 }
 
-/// The length of the first request, when it is here completely.
+/// Returns the length of the first request, if it is complete.
 pub(crate) fn whole(input: &[u8]) -> anyhow::Result<Option<usize>> {
     let Some(head) = find(input, b"\r\n\r\n") else {
         return Ok(None);
     };
-    let text = std::str::from_utf8(&input[..head]).context("a head that is no text")?;
+    let text = std::str::from_utf8(&input[..head]).context("a head that is not text")?;
     let body = text
         .split("\r\n")
         .filter_map(|line| line.split_once(':'))
@@ -111,7 +111,7 @@ fn write_answer(output: &mut Vec<u8>, status: &str, body: &str) -> anyhow::Resul
     Ok(())
 }
 
-/// The first field of that name in a form, still percent-encoded.
+/// Returns the first field of that name in a form, still percent-encoded.
 fn field<'a>(request: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let body = &request[find(request, b"\r\n\r\n")? + 4..];
     body.split(|b| *b == b'&').find_map(|pair| pair.strip_prefix(name))
@@ -121,14 +121,14 @@ pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|w| w == needle)
 }
 
-/// Asks the stand-in at that port what was asked of it.
+/// Returns the counts of the stand-in at that port.
 pub(crate) async fn count(port: u16) -> anyhow::Result<Count> {
     let mut stream = TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).await?;
     stream.write_all(b"GET /count HTTP/1.1\r\nhost: carrier\r\n\r\n").await?;
     let mut input = vec![];
     while whole(&input)?.is_none() {
         if stream.read_buf(&mut input).await? == 0 {
-            bail!("the stand-in for a carrier hung up");
+            bail!("the stand-in for a carrier closed the connection");
         }
     }
     let body = find(&input, b"\r\n\r\n").map_or(0, |head| head + 4);

@@ -1,4 +1,4 @@
-//! What a measurement costs those who are not measured.
+//! CPU time of the other processes during a measurement.
 
 use tokio_postgres::Client;
 
@@ -7,7 +7,7 @@ use crate::place::Place;
 use crate::processes;
 use crate::standin::StandIn;
 
-/// Processor time of everybody but the worker, in microseconds.
+/// Processor time of all processes except the worker, in microseconds.
 pub(crate) struct Costs {
     pub(crate) postgres: Option<u64>,
     pub(crate) rabbitmq: Option<u64>,
@@ -27,7 +27,7 @@ impl Costs {
         })
     }
 
-    /// What was spent between two looks.
+    /// Returns the costs between two measurements.
     pub(crate) fn since(self, before: &Self) -> Self {
         let both = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
         Self {

@@ -1,4 +1,4 @@
-//! The jobs, and their way into the queue.
+//! Publishes the jobs.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use uuid::Uuid;
 use crate::broker;
 use crate::place::Place;
 
-/// The first number; the others follow it. All are possible British mobile numbers.
+/// The first number. The others follow it. All are possible British mobile numbers.
 const FIRST_NUMBER: u64 = 447_400_000_000;
-/// How long a code is good for. otpost takes an hour at most.
+/// Lifetime of a code. otpost accepts an hour at most.
 const LIFE: Duration = Duration::from_mins(59);
-/// Confirms that are awaited together.
+/// Number of confirms that are awaited together.
 const WINDOW: usize = 1000;
 
-/// A job on the wire, with every default left out.
+/// The JSON of a job, without default values.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job<'a> {
     pub(crate) id: Uuid,
@@ -28,13 +28,13 @@ pub(crate) struct Job<'a> {
     pub(crate) expires_at: Timestamp,
 }
 
-/// The time.
+/// Returns the current time.
 #[expect(clippy::disallowed_methods, reason = "no test of the benchmark needs to hold the clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Publishes jobs, each with an id, a number and a code of its own.
+/// Publishes jobs, each with a different id, number and code.
 pub(crate) async fn preload(place: &Place, jobs: usize) -> anyhow::Result<()> {
     let connection = broker::connect(&place.amqp_url, "preloading").await?;
     let channel = connection.create_channel().await?;
@@ -64,7 +64,7 @@ pub(crate) async fn preload(place: &Place, jobs: usize) -> anyhow::Result<()> {
             );
         }
         for confirm in confirms {
-            ensure!(confirm.await? == Confirmation::Ack(None), "the broker did not take a job");
+            ensure!(confirm.await? == Confirmation::Ack(None), "the broker did not confirm a job");
         }
     }
     connection.close(200, "done".into()).await?;

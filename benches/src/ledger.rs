@@ -1,4 +1,4 @@
-//! The benchmark's own view of `PostgreSQL`: a schema, its filling, and whether everything is done.
+//! The benchmark's access to `PostgreSQL`: a schema, its old rows, and a check that all work is done.
 
 use anyhow::ensure;
 use tokio_postgres::{Client, NoTls};
@@ -9,13 +9,13 @@ use crate::processes;
 
 pub(crate) async fn connect(url: &str) -> anyhow::Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    // Its end is noticed by whoever asks next.
+    // A lost connection makes the next query fail.
     tokio::spawn(connection);
     Ok(client)
 }
 
-/// Makes the schema anew, empty.
-pub(crate) async fn renew(client: &Client, place: &Place) -> anyhow::Result<()> {
+/// Drops and creates the schema.
+pub(crate) async fn recreate_schema(client: &Client, place: &Place) -> anyhow::Result<()> {
     let schema = &place.schema;
     ensure!(
         schema.starts_with("otpost_bench"),
@@ -32,12 +32,13 @@ pub(crate) async fn renew(client: &Client, place: &Place) -> anyhow::Result<()> 
 /// Drops the schema.
 pub(crate) async fn sweep(place: &Place) -> anyhow::Result<()> {
     let client = connect(&place.ledger_url()).await?;
-    renew(&client, place).await?;
+    recreate_schema(&client, place).await?;
     client.batch_execute(&format!("drop schema {}", place.schema)).await?;
     Ok(())
 }
 
-/// Fills the tables with jobs that ended long ago. Nobody analyzes them: a ledger's plans must not need it.
+/// Fills the tables with old finished jobs. They are not analyzed, because the ledger's plans must not depend
+/// on it.
 pub(crate) async fn fill(client: &Client, subject: Subject, rows: usize) -> anyhow::Result<()> {
     let sql = match subject {
         Subject::Otpost => include_str!("fill/otpost.sql"),
@@ -47,21 +48,21 @@ pub(crate) async fn fill(client: &Client, subject: Subject, rows: usize) -> anyh
     Ok(())
 }
 
-/// Writes out what is dirty, so that no measurement pays for what was before it.
+/// Writes dirty pages, so that they do not cost time during the measurement.
 pub(crate) async fn settle(client: &Client) -> anyhow::Result<()> {
     client.batch_execute("checkpoint").await?;
     Ok(())
 }
 
-/// Whether no row of otpost's has anything left to do at once. This is asked while the worker runs, so both questions
-/// are answered by an index, whatever the planner thinks of a table that nobody analyzed (see `renew`).
+/// Whether no row of otpost is due. It runs beside the worker, so an index answers both questions, even for a
+/// table that was never analyzed (see `recreate_schema`).
 pub(crate) async fn at_rest(client: &Client, since: uuid::Uuid) -> anyhow::Result<bool> {
     let sql = "select not exists (select from dispatch where tell_at is not null)
                   and not exists (select from dispatch where uid >= $1 and state in ('queued', 'sending'))";
     Ok(client.query_one(sql, &[&since]).await?.get(0))
 }
 
-/// How many jobs have been sent, besides those that were there before.
+/// Returns the number of sent jobs without the old ones.
 pub(crate) async fn sent(client: &Client, subject: Subject) -> anyhow::Result<usize> {
     let table = match subject {
         Subject::Otpost => "dispatch",
@@ -72,7 +73,7 @@ pub(crate) async fn sent(client: &Client, subject: Subject) -> anyhow::Result<us
     Ok(count as usize)
 }
 
-/// The server's first process, where the server is on this machine.
+/// Returns the server's first process, if the server runs on this machine.
 pub(crate) async fn postmaster(client: &Client) -> anyhow::Result<Option<u32>> {
     let backend: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
     let named = std::fs::read_to_string(format!("/proc/{backend}/comm")).unwrap_or_default();

@@ -1,8 +1,10 @@
-//! How fast otpost drains a queue, beside two hand-written workers: the floors. `scripts/bench` calls this.
+//! Measures how fast otpost drains a queue, compared with two hand-written workers: the floors.
+//! `scripts/bench` calls this.
 //!
-//! A measurement makes a schema and queues of its own, fills the ledger if asked to, publishes the jobs (`jobs`), starts
-//! the stand-in for a carrier (`carrier`) and one worker (`floor`, `otpost`), each in a process of its own, and waits
-//! until everything is done (`measure`). Its figures are one line of JSON; `report` makes the table of many of them.
+//! A measurement creates its own schema and queues, fills the ledger if requested, and publishes the jobs
+//! (`jobs`). Then it starts the stand-in for a carrier (`carrier`) and one worker (`floor`, `otpost`) as
+//! separate processes, and waits until all is done (`measure`). Its figures are one line of JSON; `report`
+//! makes a table of many lines.
 
 mod backlog;
 mod broker;
@@ -26,7 +28,10 @@ use measure::Subject;
 use place::Place;
 
 #[derive(Parser)]
-#[command(name = "benches", about = "How fast otpost drains a queue, beside hand-written workers")]
+#[command(
+    name = "benches",
+    about = "Measures how fast otpost drains a queue, compared with hand-written workers"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,23 +39,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Be the carrier: take Twilio's create calls and say yes; send no receipts. Prints its port
+    /// Run the stand-in for the carrier: accepts Twilio's create requests and sends no receipts. Prints its
+    /// port
     Carrier(carrier::Options),
-    /// Publish jobs to the exchange `otpost`, persistent and confirmed; the topology must be there
+    /// Publish jobs to the exchange `otpost`, persistent and confirmed; the topology must exist
     Preload {
         #[command(flatten)]
         place: Place,
-        /// How many
+        /// Number of jobs
         #[arg(long, default_value_t = 20_000)]
         jobs: usize,
     },
     /// Measure a hand-written worker
     Floor {
-        /// Which one
+        /// The worker
         #[arg(value_enum)]
         floor: Floor,
-        /// Jobs under way at once
-        #[arg(long, default_value_t = floor::SLOTS)]
+        /// Number of parallel jobs
+        #[arg(long, default_value_t = floor::PARALLEL_JOBS)]
         slots: usize,
         #[command(flatten)]
         options: measure::Options,
@@ -61,18 +67,18 @@ enum Command {
     Backlog(backlog::Options),
     /// Measure `two-step serve`: challenges verified, and claims of trusted devices
     TwoStep(two_step::Options),
-    /// Make a table of measurements, one line of JSON each, from standard input
+    /// Print a table of measurements; reads one line of JSON per measurement from standard input
     Report(report::Options),
-    /// Drop what a run that was broken off left in the ledger
+    /// Drop the schema of an aborted run
     Sweep(Place),
-    /// Be a hand-written worker (started by `floor`)
+    /// Run a hand-written worker (started by `floor`)
     #[command(hide = true)]
     Work(floor::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     let command = Cli::parse().command;
-    // The stand-in is one thread: it is to take little of a machine that the worker shares with it.
+    // The stand-in has one thread, so that it uses little of the machine that it shares with the worker.
     let mut threads = match command {
         Command::Carrier(_) => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),

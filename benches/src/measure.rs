@@ -1,7 +1,8 @@
-//! One measurement: a place made ready, a worker started, the end awaited, the figures taken and checked.
+//! One measurement: prepares the vhost and the schema, starts a worker, waits for its end, and checks the
+//! figures.
 //!
-//! The clock runs from the start of the worker's process until all is done: every job sent, its outcome written, its
-//! event confirmed, its delivery acked.
+//! The clock runs from the start of the worker's process until all is done: every job sent, its outcome
+//! written, its event confirmed, its delivery acknowledged.
 
 use std::time::{Duration, Instant};
 
@@ -22,26 +23,26 @@ use crate::place::Place;
 use crate::processes::{self, Process};
 use crate::standin::StandIn;
 
-/// Between two looks at whether all is done.
+/// Pause between two checks for the end.
 const LOOK: Duration = Duration::from_millis(20);
-/// A worker that takes longer is not waited for.
-const PATIENCE: Duration = Duration::from_mins(10);
-/// For the servers to write down what they were given: before the clock starts, and after it has stopped.
+/// Time limit of a worker.
+const TIME_LIMIT: Duration = Duration::from_mins(10);
+/// Pause in which the servers write their data, before the clock starts and after it has stopped.
 const QUIET: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     place: Place,
-    /// Jobs in the queue when the worker starts
+    /// Number of jobs in the queue when the worker starts
     #[arg(long, default_value_t = 20_000)]
     jobs: usize,
-    /// Jobs in the ledger that ended before
+    /// Number of old finished jobs in the ledger
     #[arg(long, default_value_t = 0)]
     rows: usize,
 }
 
-/// Who is measured.
+/// The measured worker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Subject {
     Floor { floor: Floor, slots: usize },
@@ -58,19 +59,19 @@ impl Subject {
     }
 }
 
-/// What a measurement found. Processor times are whole sums for all jobs.
+/// The result of a measurement. Processor times are totals over all jobs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figures {
     pub(crate) subject: String,
     pub(crate) jobs: usize,
-    /// Jobs that were in the ledger before.
+    /// Old jobs in the ledger.
     pub(crate) rows: usize,
     pub(crate) seconds: f64,
     pub(crate) worker_cpu_us: u64,
     pub(crate) postgres_cpu_us: Option<u64>,
     pub(crate) rabbitmq_cpu_us: Option<u64>,
     pub(crate) carrier_cpu_us: u64,
-    /// What was none of these and not us: the kernel's own work, and whoever else used the machine.
+    /// Processor time of other processes, and of the kernel itself.
     pub(crate) others_cpu_us: u64,
     pub(crate) processors: f64,
     pub(crate) peak_kib: u64,
@@ -127,25 +128,25 @@ pub(crate) async fn print(subject: Subject, options: Options) -> anyhow::Result<
     Ok(())
 }
 
-/// Empty queues and an empty schema with otpost's tables. The floors read the same queue as otpost does.
+/// Prepares empty queues and an empty schema with otpost's tables. The floors read the same queue as otpost.
 pub(crate) async fn ready(client: &Client, place: &Place, otpost: &Otpost) -> anyhow::Result<()> {
     broker::delete_queues(&place.amqp_url).await?;
-    ledger::renew(client, place).await?;
+    ledger::recreate_schema(client, place).await?;
     otpost.migrate()
 }
 
-/// Starts a worker, and answers it when it has done all jobs.
+/// Starts a worker and returns it when it has done all jobs.
 async fn drain(
     subject: Subject, jobs: usize, place: &Place, client: &Client, otpost: &Otpost, carrier: &StandIn,
 ) -> anyhow::Result<Process> {
     match subject {
-        // A floor acks last, and says so.
+        // A floor acknowledges last, and prints a line.
         Subject::Floor { floor, slots } => {
             let (mut worker, done) = floor::start(floor, slots, jobs, place, carrier)?;
             until(&mut worker, async || Ok(done.is_finished())).await?;
             Ok(worker)
         }
-        // otpost acks when it has admitted a job; what comes last is that its event is known to be told.
+        // otpost acknowledges after the admission. The last step is the removal of its published event.
         Subject::Otpost => {
             let since = Uuid::now_v7();
             let mut worker = otpost.work()?;
@@ -157,28 +158,26 @@ async fn drain(
     }
 }
 
-/// Waits until something is so, while a worker lives.
+/// Waits until the condition holds. Fails if the worker ends.
 pub(crate) async fn until(
     worker: &mut Process, so: impl AsyncFn() -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
     while !so().await? {
         worker.lives()?;
-        ensure!(began.elapsed() < PATIENCE, "it took longer than {PATIENCE:?}");
+        ensure!(began.elapsed() < TIME_LIMIT, "it took longer than {TIME_LIMIT:?}");
         tokio::time::sleep(LOOK).await;
     }
     Ok(())
 }
 
-/// Nothing counts unless every job was sent once, is written as sent, and is gone from the queue.
+/// Every job must be sent once, written as sent, and deleted from the queue. Otherwise the figures do not
+/// count.
 async fn check(
     subject: Subject, jobs: usize, place: &Place, client: &Client, carrier: &StandIn,
 ) -> anyhow::Result<()> {
     let asked = carrier.count().await?;
-    ensure!(
-        asked == Count { requests: jobs, numbers: jobs },
-        "the carrier was asked for {asked:?}, not {jobs}"
-    );
+    ensure!(asked == Count { requests: jobs, numbers: jobs }, "the carrier got {asked:?}, not {jobs}");
     let sent = ledger::sent(client, subject).await?;
     ensure!(sent == jobs, "{sent} jobs were sent, not {jobs}");
     let connection = broker::connect(&place.amqp_url, "looking").await?;

@@ -1,4 +1,5 @@
-//! otpost as it is measured: the release binary with its defaults, one carrier, and a pace that never holds it back.
+//! The measured otpost: the release binary with its defaults, one carrier, and a rate limit that is never
+//! reached.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,14 +12,14 @@ use uuid::Uuid;
 use crate::place::Place;
 use crate::processes::Process;
 
-/// A configuration for one measurement, deleted with it.
+/// A configuration file of one measurement. It is deleted on drop.
 pub(crate) struct Otpost {
     binary: PathBuf,
     config: PathBuf,
 }
 
 impl Otpost {
-    /// Writes the configuration. The binary lies beside ours.
+    /// Writes the configuration. The binary is in the folder of this program.
     pub(crate) fn new(place: &Place, carrier: &str) -> anyhow::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("otpost");
         ensure!(binary.exists(), "{} is missing: cargo build --release -p otpost", binary.display());
@@ -50,7 +51,7 @@ base_url = "{carrier}"
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        // Nothing from the caller's shell may change what is measured.
+        // The caller's environment must not affect the measurement.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTPOST_"))
         {
             command.env_remove(name);
@@ -59,7 +60,7 @@ base_url = "{carrier}"
         command
     }
 
-    /// Makes the schema's tables, and the queues.
+    /// Creates the tables and the queues.
     pub(crate) fn migrate(&self) -> anyhow::Result<()> {
         let made = self.command(&["migrate"]).output().context("otpost migrate did not start")?;
         ensure!(made.status.success(), "otpost migrate: {}", String::from_utf8_lossy(&made.stderr));

@@ -1,14 +1,14 @@
-//! What processes cost, from `/proc`; and a child that does not outlive us.
+//! The costs of processes, from `/proc`, and a child process that is killed on drop.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// Linux counts processor time in ticks of this many microseconds, whatever the kernel's own tick is.
+/// Linux counts processor time in ticks of this many microseconds, independent of the kernel's own tick.
 const TICK_US: u64 = 10_000;
 
-/// A process of ours, killed when it is dropped.
+/// A child process. It is killed on drop.
 pub(crate) struct Process {
     child: Child,
     what: &'static str,
@@ -28,12 +28,12 @@ impl Process {
         self.child.id()
     }
 
-    /// What it prints. Can be taken once.
+    /// Returns its standard output. Works once.
     pub(crate) fn output(&mut self) -> anyhow::Result<std::process::ChildStdout> {
-        self.child.stdout.take().context("its output was taken before")
+        self.child.stdout.take().context("its output was used before")
     }
 
-    /// An error when it has ended.
+    /// Returns an error if it has ended.
     pub(crate) fn lives(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -41,21 +41,21 @@ impl Process {
         }
     }
 
-    /// Processor time so far, in microseconds.
+    /// Returns the processor time so far in microseconds.
     pub(crate) fn cpu_us(&self) -> anyhow::Result<u64> {
         Ok(stat(self.id())?.own_us)
     }
 
-    /// The most resident memory so far, in KiB.
+    /// Returns the peak resident memory so far in KiB.
     pub(crate) fn peak_kib(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Stops it and waits until it has ended.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        // The standard library only knows how to kill.
+        // The standard library can only send SIGKILL.
         Command::new("kill").arg("-TERM").arg(self.id().to_string()).status()?;
         self.child.wait()?;
         Ok(())
@@ -72,13 +72,13 @@ impl Drop for Process {
 struct Stat {
     parent: u32,
     own_us: u64,
-    /// Of children that have ended.
+    /// Of ended children.
     ended_us: u64,
 }
 
 fn stat(pid: u32) -> anyhow::Result<Stat> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name before it may hold anything, blanks and brackets too.
+    // The name in front may contain spaces and brackets.
     let fields: Vec<&str> = line.rsplit_once(')').context("no stat")?.1.split_whitespace().collect();
     let number = |i: usize| fields.get(i).and_then(|f| f.parse::<u64>().ok()).context("no stat");
     Ok(Stat {
@@ -88,7 +88,7 @@ fn stat(pid: u32) -> anyhow::Result<Stat> {
     })
 }
 
-/// Processor time of a process, in microseconds.
+/// Returns the processor time of a process in microseconds.
 pub(crate) fn cpu_us(pid: u32) -> anyhow::Result<u64> {
     Ok(stat(pid)?.own_us)
 }
@@ -97,7 +97,7 @@ pub(crate) fn parent(pid: u32) -> anyhow::Result<u32> {
     Ok(stat(pid)?.parent)
 }
 
-/// Processor time of a process and its children, those that have ended too, in microseconds.
+/// Returns the processor time of a process and its children, including ended ones, in microseconds.
 pub(crate) fn family_cpu_us(pid: u32) -> anyhow::Result<u64> {
     let own = stat(pid)?;
     let mut sum = own.own_us + own.ended_us;
@@ -106,7 +106,7 @@ pub(crate) fn family_cpu_us(pid: u32) -> anyhow::Result<u64> {
         let Some(child) = name.to_str().and_then(|n| n.parse().ok()) else {
             continue;
         };
-        // It may end while we look.
+        // It may end meanwhile.
         if let Ok(child) = stat(child)
             && child.parent == pid
         {
@@ -116,7 +116,7 @@ pub(crate) fn family_cpu_us(pid: u32) -> anyhow::Result<u64> {
     Ok(sum)
 }
 
-/// Processor time of the whole machine but for idling, in microseconds.
+/// Returns the processor time of the whole machine without idle time, in microseconds.
 pub(crate) fn machine_cpu_us() -> anyhow::Result<u64> {
     let text = fs::read_to_string("/proc/stat")?;
     let line = text.lines().next().context("no /proc/stat")?;
@@ -126,7 +126,7 @@ pub(crate) fn machine_cpu_us() -> anyhow::Result<u64> {
     Ok(busy.map(|(_, ticks)| ticks * TICK_US).sum())
 }
 
-/// Processors of the machine.
+/// Returns the number of processors.
 pub(crate) fn processors() -> f64 {
     std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64)
 }

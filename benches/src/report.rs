@@ -1,4 +1,4 @@
-//! Many measurements as one table, or as JSON: of each figure the median.
+//! Many measurements as one table, or as JSON, with the median of each figure.
 
 use std::fmt::Write as _;
 use std::io::BufRead as _;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::backlog::Backlog;
 use crate::measure::Figures;
 
-/// The least share of the honest floor's rate that otpost must have.
-const BAR_RATE: f64 = 0.6;
-/// The most memory that otpost may have with a long queue, in bytes.
-const BAR_MEMORY: f64 = 100e6;
+/// Minimum rate of otpost relative to the honest floor.
+const MIN_RATE: f64 = 0.6;
+/// Maximum memory of otpost with a long queue, in bytes.
+const MAX_MEMORY: f64 = 100e6;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -33,19 +33,19 @@ enum Line {
 #[derive(Debug, Serialize)]
 struct Row {
     worker: String,
-    /// Jobs that were in the ledger before.
+    /// Old jobs in the ledger.
     ledger_rows: usize,
     jobs: usize,
     runs: usize,
     deliveries_per_s: f64,
-    /// The slowest and the fastest.
+    /// The slowest and the fastest run.
     deliveries_per_s_range: [f64; 2],
     of_honest_floor: Option<f64>,
     worker_cpu_us: f64,
     postgres_cpu_us: Option<f64>,
     rabbitmq_cpu_us: Option<f64>,
     carrier_cpu_us: f64,
-    /// The share of the machine that went to nobody named here: the kernel, and strangers.
+    /// The share of the machine that other processes and the kernel used.
     others: f64,
     peak_mb: f64,
 }
@@ -54,18 +54,18 @@ struct Row {
 struct Report {
     rows: Vec<Row>,
     backlog: Option<Backlog>,
-    /// otpost's least share of the honest floor's rate.
+    /// Minimum rate of otpost relative to the honest floor.
     least_share: Option<f64>,
-    /// Whether the bars are met, as far as they were measured.
+    /// Whether the limits are met, as far as they were measured.
     rate_bar_met: Option<bool>,
     memory_bar_met: Option<bool>,
 }
 
-/// Reads measurements from standard input, and prints what they say together.
+/// Reads measurements from standard input, and prints their summary.
 pub(crate) fn print(options: &Options) -> anyhow::Result<()> {
     let (mut figures, mut backlog) = (vec![], None);
     for line in std::io::stdin().lock().lines() {
-        match serde_json::from_str(&line?).context("a line is no measurement")? {
+        match serde_json::from_str(&line?).context("a line is not a measurement")? {
             Line::Figures(f) => figures.push(f),
             Line::Backlog(b) => backlog = Some(b),
         }
@@ -106,8 +106,8 @@ fn report(figures: &[Figures], backlog: Option<Backlog>) -> Report {
     let least_share = shares.min_by(f64::total_cmp);
     Report {
         least_share,
-        rate_bar_met: least_share.map(|share| share >= BAR_RATE),
-        memory_bar_met: backlog.as_ref().map(|b| b.peak_kib as f64 * 1024.0 < BAR_MEMORY),
+        rate_bar_met: least_share.map(|share| share >= MIN_RATE),
+        memory_bar_met: backlog.as_ref().map(|b| b.peak_kib as f64 * 1024.0 < MAX_MEMORY),
         rows,
         backlog,
     }
@@ -117,7 +117,7 @@ fn row(group: &[&Figures]) -> Row {
     let first = group[0];
     let of = |figure: &dyn Fn(&Figures) -> f64| median(group.iter().map(|f| figure(f)).collect());
     let each = |figure: &dyn Fn(&Figures) -> u64| of(&|f| figure(f) as f64 / f.jobs as f64);
-    // Unknown for one is unknown for all: a server is on this machine, or is not.
+    // If it is unknown for one, it is unknown for all: the server is on this machine or not.
     let known =
         |figure: fn(&Figures) -> Option<u64>| figure(first).map(|_| each(&|f| figure(f).unwrap_or(0)));
     let rate = |f: &Figures| f.jobs as f64 / f.seconds;
@@ -184,11 +184,11 @@ fn table(report: &Report) -> anyhow::Result<String> {
         let verdict = verdict(met);
         writeln!(
             out,
-            "Bar of {BAR_RATE} of the honest floor's rate: {verdict}; otpost has {share:.3} at least."
+            "Minimum of {MIN_RATE} of the honest floor's rate: {verdict}; otpost has {share:.3} at least."
         )?;
     }
     if let Some(met) = report.memory_bar_met {
-        writeln!(out, "Bar of {:.0} MB with a long queue: {}.", BAR_MEMORY / 1e6, verdict(met))?;
+        writeln!(out, "Maximum of {:.0} MB with a long queue: {}.", MAX_MEMORY / 1e6, verdict(met))?;
     }
     Ok(out)
 }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+    fn the_median_of_an_even_count_is_between_the_middle_two() {
         assert!((median(vec![9.0, 1.0, 3.0, 2.0]) - 2.5).abs() < 1e-9);
     }
 

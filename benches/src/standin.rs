@@ -1,4 +1,4 @@
-//! The stand-in for a carrier, from the outside.
+//! Starts the stand-in for a carrier as a separate process.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Command;
@@ -8,7 +8,7 @@ use anyhow::Context;
 use crate::carrier::{self, Count};
 use crate::processes::Process;
 
-/// The stand-in for a carrier, in a process of its own.
+/// The stand-in for a carrier as a separate process.
 pub(crate) struct StandIn {
     process: Process,
     port: u16,
@@ -22,7 +22,7 @@ impl StandIn {
         )?;
         let mut line = String::new();
         BufReader::new(process.output()?).read_line(&mut line)?;
-        let port = line.trim().parse().context("the stand-in for a carrier did not say its port")?;
+        let port = line.trim().parse().context("the stand-in for a carrier did not print its port")?;
         Ok(Self { process, port })
     }
 

@@ -1,5 +1,4 @@
-//! A Twilio account, and its signature written a second time, after the rule: what one of the two gets wrong, the other
-//! finds.
+//! A Twilio account, and a second implementation of its signature. A comparison reveals errors in either one.
 
 use std::time::Duration;
 
@@ -27,10 +26,10 @@ pub(crate) fn twilio() -> Twilio {
         machine_detection: true,
         base_url: "https://api.example".to_owned(),
     })
-    .expect("an account of the right form")
+    .expect("a valid account")
 }
 
-/// The header `X-Twilio-Signature`: the URL, then names and values in order, each pair once.
+/// Returns the header `X-Twilio-Signature`: the URL, then names and values in order, each pair once.
 pub(crate) fn signature(token: &str, url: &str, body: &[u8]) -> String {
     let mut pairs: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
     pairs.sort();
@@ -41,7 +40,7 @@ pub(crate) fn signature(token: &str, url: &str, body: &[u8]) -> String {
     BASE64.encode(mac.finalize().into_bytes())
 }
 
-/// A request with these words, as its form's names and values.
+/// Returns the form fields of a request with this message.
 pub(crate) fn form_of(words: &RenderedMessage) -> Vec<(String, String)> {
     let to = PhoneNumber::parse("+447700900123").expect("a number");
     let callback = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-1/abc";
@@ -60,11 +59,11 @@ pub(crate) fn form_of(words: &RenderedMessage) -> Vec<(String, String)> {
         reference,
         callback: Some(callback),
     };
-    let Request { body, .. } = twilio().build(&message).expect("it carries texts and calls");
+    let Request { body, .. } = twilio().build(&message).expect("a valid message");
     form_urlencoded::parse(body.as_bytes()).into_owned().collect()
 }
 
-/// What is kept of a carrier's words is short, and fits into a log line and a database.
+/// Asserts that stored texts of a carrier are short, and fit into a log line and a database.
 pub(crate) fn is_bounded(receipt: &Receipt) {
     for text in [&receipt.carrier_code, &receipt.message_id].into_iter().flatten() {
         assert!(is_kept(text), "{text:?}");

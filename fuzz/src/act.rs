@@ -1,12 +1,12 @@
-//! The smaller messages of the queue: acts by each of their routing keys, and wake-ups. One that is read can be written
-//! again and is the same; an error quotes nothing.
+//! The smaller messages of the queue: acts by each of their routing keys, and wake-ups. A parsed message can
+//! be written again and is the same. An error quotes no value.
 
 use otpost::intake::{Act, ActKind, Verb};
 use serde_json::json;
 
 use super::job::quotes_nothing;
 
-/// Seen to fail: where a body says over HTTP whose it is (`tenant_without_id`).
+/// Fails if a body over HTTP can set its tenant (`tenant_without_id`).
 pub fn holds(input: &[u8]) {
     for verb in Verb::ALL {
         match Act::decode(*verb, input, None) {
@@ -22,7 +22,7 @@ pub fn holds(input: &[u8]) {
                 assert!((1..=64).contains(&act.tenant.len()));
             }
         }
-        // Over HTTP the door knows whose it is: a body cannot say otherwise.
+        // Over HTTP the tenant comes from the API key; the body cannot name another.
         let door = Some(("shop", uuid::Uuid::nil()));
         if let Ok(act) = Act::decode(*verb, input, door) {
             assert_eq!((act.tenant.as_str(), act.id), ("shop", uuid::Uuid::nil()));

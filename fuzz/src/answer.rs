@@ -1,5 +1,5 @@
-//! What Twilio answered: status, `Retry-After` and body, on a line each. Nothing is accepted but what says so in words that
-//! can be read, no wait is longer than a day, and what is kept is bounded.
+//! Twilio's answer: status, `Retry-After` and body, on one line each. A message is accepted only with a
+//! readable answer that says so, no wait exceeds a day, and stored texts are bounded.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use otpost::domain::channel::Channel;
 use super::account::{is_bounded, is_kept, twilio};
 use super::lines::first;
 
-/// Seen to fail: where a 500 counts as not taken (`internal`).
+/// Fails if a 500 counts as not accepted (`internal`).
 pub fn holds(input: &[u8]) {
     let (status, rest) = first(input);
     let (retry_after, body) = first(rest);
@@ -26,12 +26,14 @@ pub fn holds(input: &[u8]) {
         let success = (200..300).contains(&status);
         match judged.outcome {
             Outcome::Accepted => assert!(success && judged.details.message_id.is_some()),
-            Outcome::Unknown => assert!(!(400..500).contains(&status), "a refusal is no riddle"),
+            Outcome::Unknown => {
+                assert!(!(400..500).contains(&status), "a 4xx status is never an unknown outcome");
+            }
             Outcome::Throttled { retry_after } => {
                 assert!((400..500).contains(&status));
                 assert!(retry_after.is_none_or(|wait| wait <= Duration::from_secs(86_400)));
             }
-            // Would be asked again at once: it must be sure that nothing was taken.
+            // The request would be repeated at once, so it is certain that the carrier accepted nothing.
             Outcome::Unavailable => assert_eq!(status, 503),
             Outcome::Rejected(_) | Outcome::Misconfigured(_) => assert!((400..500).contains(&status)),
             Outcome::NotSent(_) => panic!("there is an answer"),

@@ -1,5 +1,5 @@
-//! What Infobip answers, or sends as a report: a status on the first line, then the body. Nothing is accepted without a name
-//! for it, a refusal is no riddle, and what is kept is bounded.
+//! Infobip's answer or report: a status on the first line, then the body. A message is accepted only with an
+//! id, a 4xx status is never an unknown outcome, and stored texts are bounded.
 
 use axum::http::HeaderMap;
 use otpost::carriers::infobip::{Config, Infobip};
@@ -17,10 +17,10 @@ fn infobip() -> Infobip {
         api_key_file: None,
         from: "Shop".to_owned(),
     })
-    .expect("an account of the right form")
+    .expect("a valid account")
 }
 
-/// Seen to fail: where a control character is kept (`control`).
+/// Fails if a control character is stored (`control`).
 pub fn holds(input: &[u8]) {
     let (status, body) = first(input);
     let account = infobip();
@@ -40,8 +40,11 @@ pub fn holds(input: &[u8]) {
     let success = (200..300).contains(&status);
     match judged.outcome {
         Outcome::Accepted => assert!(success && judged.details.message_id.is_some()),
-        Outcome::Unknown => assert!(!(400..500).contains(&status), "a refusal is no riddle"),
-        // It must be sure that nothing was taken: only a status says so, never an HTTP error.
+        Outcome::Unknown => {
+            assert!(!(400..500).contains(&status), "a 4xx status is never an unknown outcome");
+        }
+        // It must be certain that the carrier accepted nothing: only a status in the body says so, never an
+        // HTTP error.
         Outcome::Unavailable => assert!(success),
         Outcome::Throttled { .. } | Outcome::Rejected(_) | Outcome::Misconfigured(_) => {
             assert!(success || (400..500).contains(&status));

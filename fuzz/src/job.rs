@@ -1,7 +1,7 @@
-//! The body of a job, as a worker reads it from the broker. One that is read keeps the documented bounds, can be written
-//! again, plain or sealed, and has the same content then; an error quotes nothing.
+//! The body of a job, as a worker reads it from the broker. A parsed job keeps the documented bounds. It can
+//! be written again, plain or sealed, with the same content. An error quotes no value.
 //!
-//! A `sealed` that does not begin with `v1.` is sealed here first: it is what a producer with the key could put there.
+//! A `sealed` that does not begin with `v1.` is sealed here first, as a producer with the key could do it.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ use otpost::messages::Templates;
 use otpost::seal::{Keys, Root};
 use serde_json::{Value, json};
 
-/// The tenant `strict` takes sealed jobs only.
+/// The tenant `strict` accepts only sealed jobs.
 const CONFIG: &str = "[tenants.shop]\n[tenants.strict]\nrequire_sealed = true\n";
 
 /// The root of the sealed form's test vector.
@@ -32,7 +32,7 @@ fn now() -> Timestamp {
     "2027-01-15T07:55:00Z".parse().expect("a time")
 }
 
-/// Seen to fail: with a mask that hides nothing (`shortest`).
+/// Fails if the mask hides no digits (`shortest`).
 pub fn holds(input: &[u8]) {
     read(input);
     if let Some(sealed) = sealed(input) {
@@ -59,10 +59,10 @@ fn read(body: &[u8]) {
     }
 
     let mut admission = ADMITTER.admission(&job, Ingress::Amqp, None, now());
-    // These are its producer's own words, and kept as they are.
+    // Tags are the producer's own text, and stored unchanged.
     assert_eq!(std::mem::take(&mut admission.order.tags), job.tags);
     let kept = format!("{admission:?}");
-    assert!(!kept.contains(job.to.expose()), "the number is kept in plain text");
+    assert!(!kept.contains(job.to.expose()), "the number is stored in plain text");
     assert!(!admission.order.mask.contains(&job.to.expose()[3..]));
 }
 
@@ -93,7 +93,7 @@ fn is_bounded(job: &Job) {
     assert!(!printed.contains(job.to.expose()));
 }
 
-/// The job as a producer would write it, plain and sealed.
+/// Returns the job as a producer would write it, plain and sealed.
 fn written(job: &Job) -> (Value, Value) {
     let mut secret =
         json!({"to": job.to.expose(), "code": job.code.as_ref().map(Code::expose), "params": job.params});
@@ -117,7 +117,7 @@ fn written(job: &Job) -> (Value, Value) {
     (plain, sealed)
 }
 
-/// The body with what stands in `sealed` sealed in truth, where that is possible.
+/// Seals the content of `sealed`, if possible.
 fn sealed(input: &[u8]) -> Option<String> {
     let mut job: Value = serde_json::from_slice(input).ok()?;
     let inner = match job.get("sealed")? {
@@ -132,7 +132,7 @@ fn sealed(input: &[u8]) -> Option<String> {
     Some(job.to_string())
 }
 
-/// A reason is in our words: no value of a stranger's, least of all a number or a code.
+/// Asserts that a reason contains no value of the input, such as a number or a code.
 pub(crate) fn quotes_nothing(bad: &BadMessage) {
     let text = bad.to_string();
     assert!(text.len() < 200 && !text.chars().any(char::is_control), "{text:?}");

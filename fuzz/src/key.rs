@@ -1,11 +1,12 @@
-//! The header `authorization`: one key opens its row, and nothing else does. What looks like a key is found by its id.
+//! The header `authorization`: a key opens its row, and no other text does. A text in the form of a key is
+//! looked up by its id.
 
 use axum::http::{HeaderMap, HeaderValue};
 use otpost::http::{Bearer, NewKey, Scope};
 
 const KEY: &str = "otp_0123456789ab_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 
-/// Seen to fail: where the scheme is not looked at (`other_scheme`).
+/// Fails if the scheme is not checked (`other_scheme`).
 pub fn holds(input: &[u8]) {
     let row = NewKey::of(KEY, "default", Scope::ALL).expect("a key").row;
     if let Some(headers) = headers(input) {
@@ -19,7 +20,7 @@ pub fn holds(input: &[u8]) {
     else {
         return;
     };
-    // Whatever was taken for a key is one that a client can show.
+    // A text that is accepted as a key can be shown by a client.
     if let Some(headers) = headers(&[b"Bearer ", new.text.as_bytes()].concat())
         && let Some(given) = Bearer::of(&headers)
     {
@@ -33,7 +34,7 @@ fn headers(value: &[u8]) -> Option<HeaderMap> {
     Some(HeaderMap::from_iter([(axum::http::header::AUTHORIZATION, value)]))
 }
 
-/// The scheme, a space, and the key; spaces around it are the sender's habit.
+/// Returns the key after the scheme and a space. Spaces around it are ignored.
 fn key_of(header: &[u8]) -> Option<&[u8]> {
     header.strip_prefix(b"Bearer ").map(<[u8]>::trim_ascii)
 }

@@ -1,8 +1,8 @@
-//! What must hold whatever a stranger sends: one file for each reader of strangers' bytes, with a function `holds` that
-//! panics where a promise is broken.
+//! Fuzz properties: one file per parser of external input, with a function `holds` that panics if the
+//! property is violated.
 //!
-//! `scripts/fuzz` looks for bytes that break one; `tests/corpus.rs` tries all of `corpus/` in the ordinary tests.
-//! Above each `holds` stands by which change to otpost it was seen to fail, with an input of its corpus.
+//! `scripts/fuzz` searches for failing inputs. `tests/corpus.rs` runs all of `corpus/` in the ordinary tests.
+//! The comment of each `holds` names a defect that makes it fail, with an input of its corpus.
 
 pub mod act;
 pub mod answer;
@@ -20,10 +20,10 @@ pub mod words;
 mod account;
 mod lines;
 
-/// Panics where a promise is broken.
+/// Panics if the property is violated.
 pub type Holds = fn(&[u8]);
 
-/// All of them, by the names of their targets and folders.
+/// All properties, by the names of their targets and folders.
 pub const ALL: [(&str, Holds); 12] = [
     ("act", act::holds),
     ("answer", answer::holds),

@@ -1,11 +1,11 @@
-//! Inputs of several parts: a line for each, the rest for the last.
+//! Inputs with several parts: one line for each, and the rest for the last.
 
-/// The first line without its end, and what comes after.
+/// Splits off the first line, without its end.
 pub(crate) fn first(input: &[u8]) -> (&[u8], &[u8]) {
     input.iter().position(|b| *b == b'\n').map_or((input, &[]), |end| (&input[..end], &input[end + 1..]))
 }
 
-/// The same of a text.
+/// The same for a text.
 pub(crate) fn first_of(text: &str) -> (&str, &str) {
     text.split_once('\n').unwrap_or((text, ""))
 }

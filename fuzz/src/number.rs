@@ -1,8 +1,8 @@
-//! A number that parses is itself again, its mask hides it, and the metadata never fail.
+//! A parsed number prints as its input, its mask hides it, and its metadata never panic.
 
 use otpost::domain::dispatch::PhoneNumber;
 
-/// Seen to fail: with a mask that hides nothing (`london`).
+/// Fails if the mask hides no digits (`london`).
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(number) = PhoneNumber::parse(text) else { return };
@@ -18,7 +18,7 @@ pub fn holds(input: &[u8]) {
     }
 
     let metadata = number.metadata();
-    assert!(metadata.possible || !metadata.valid, "valid, and not possible");
+    assert!(metadata.possible || !metadata.valid, "valid, but not possible");
     if let Some(country) = &metadata.country {
         assert!(country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase()), "{country}");
     }

@@ -1,5 +1,5 @@
-//! The body of a Twilio callback. With the right signature it is read or is no receipt, and what is kept of it is bounded;
-//! with the signature of another body, another URL or another token it is not believed, and neither without one.
+//! The body of a Twilio callback. With the right signature it is parsed or ignored, and its stored texts are
+//! bounded. With the signature of another body, URL or token, or without one, it is refused.
 
 use axum::http::{HeaderMap, HeaderValue};
 use otpost::carriers::{Callback, Carrier, InvalidCallback, Report};
@@ -9,7 +9,7 @@ use super::account::{TOKEN, is_bounded, signature, twilio};
 
 const URL: &str = "https://otp.example/v1/receipts/c1/0192f0c1-2222-7333-8444-555566667777-1/abc";
 
-/// Seen to fail: where the signature is not looked at (each of them), and where a control character is kept
+/// Fails if the signature is not checked (each input), and if a control character is stored
 /// (`control_characters`).
 pub fn holds(input: &[u8]) {
     match read(Some(&signature(TOKEN, URL, input)), input) {

@@ -1,4 +1,4 @@
-//! `Retry-After` never asks for more than a day, and a number means just that number.
+//! `Retry-After` never gives more than a day, and a number means this number of seconds.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use otpost::carriers::retry_after;
 
 const DAY_S: u64 = 86_400;
 
-/// Seen to fail: where a date may be further than a day (`zone`).
+/// Fails if a date may be more than a day away (`zone`).
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let now = "2026-01-01T00:00:00Z".parse().expect("a time");

@@ -1,5 +1,5 @@
-//! `X-Twilio-Signature`, a URL, and a body, on a line each: believed is the signature of just this body at this URL, or at
-//! this URL with its standard port written or left out, and no other.
+//! `X-Twilio-Signature`, a URL, and a body, on one line each: only the signature of this body and URL is
+//! accepted. The standard port in the URL is optional.
 
 use axum::http::{HeaderMap, HeaderValue};
 use otpost::carriers::{Callback, Carrier, InvalidCallback};
@@ -7,7 +7,7 @@ use otpost::carriers::{Callback, Carrier, InvalidCallback};
 use super::account::{TOKEN, signature, twilio};
 use super::lines::first;
 
-/// Seen to fail: where the signature is not looked at (`sha256`).
+/// Fails if the signature is not checked (`sha256`).
 pub fn holds(input: &[u8]) {
     let (given, rest) = first(input);
     let (url, body) = first(rest);
@@ -22,13 +22,13 @@ pub fn holds(input: &[u8]) {
         let mut good = spellings(url).into_iter().map(|url| signature(TOKEN, &url, body));
         assert!(good.any(|good| good.as_bytes() == given), "a forged signature");
     }
-    // As given, the URL is always one that may be signed.
+    // A given URL can always be signed.
     let own = HeaderValue::from_str(&signature(TOKEN, url, body)).expect("base64 fits into a header");
     headers.insert("x-twilio-signature", own);
     assert!(believed(&headers), "a good signature is refused");
 }
 
-/// All that could be meant by it, and more.
+/// All spellings of the URL.
 fn spellings(url: &str) -> Vec<String> {
     let mut all = vec![url.to_owned()];
     for port in [":443", ":80"] {

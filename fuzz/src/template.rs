@@ -1,4 +1,5 @@
-//! A channel on a line, then a template: any text is rendered, or refused in our words, within the bounds that carriers set.
+//! A channel on the first line, then a template: any text is rendered within the carriers' limits, or refused
+//! with our own message.
 
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use super::lines::first_of;
 
 const CODE: &str = "48Ab15Zq16";
 
-/// Seen to fail: where what is said is not escaped (`markup`).
+/// Fails if spoken text is not escaped (`markup`).
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (channel, template) = first_of(text);
     let Ok(channel) = channel.parse::<Channel>() else { return };
-    let mut templates = Templates::load(None).expect("our own templates");
+    let mut templates = Templates::load(None).expect("the built-in templates");
     if let Err(why) = templates.add(&format!("given.en.{channel}"), template.to_owned()) {
         assert!(why.starts_with("template given.en.") && why.len() < 100, "{why}");
         return;
@@ -39,7 +40,7 @@ pub fn holds(input: &[u8]) {
     }
 }
 
-/// Within what carriers take, and in the carrier's own form word for word.
+/// Asserts the carriers' limits, and that the request contains the text unchanged.
 pub(crate) fn is_bounded(words: &RenderedMessage) {
     let form = form_of(words);
     let field = |name: &str| form.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
@@ -52,11 +53,11 @@ pub(crate) fn is_bounded(words: &RenderedMessage) {
             assert!(segments.parts >= 1 && segments.units <= segments.parts * most.max(160));
         }
         RenderedMessage::Speech(spoken) => {
-            let twiml = field("Twiml").expect("a call says something");
+            let twiml = field("Twiml").expect("a call has a text");
             assert!(twiml.chars().count() <= 4000);
             let said = spoken.parts.iter().filter(|part| matches!(part, Part::Say(_))).count();
             let pauses = spoken.parts.len() - said;
-            // Nothing that is said opens or ends a tag.
+            // No spoken text opens or closes a tag.
             assert_eq!(twiml.matches("<Say ").count(), said);
             assert_eq!(twiml.matches('<').count(), 4 + 2 * said + pauses, "{twiml}");
             assert_eq!(twiml.matches('>').count(), 4 + 2 * said + pauses, "{twiml}");

@@ -1,12 +1,12 @@
-//! A callback's path, `<attempt>` and `<token>` on two lines: an attempt has one spelling, and no other token than its own
-//! is good for it.
+//! A callback's path, `<attempt>` and `<token>` on two lines: an attempt has one spelling, and only its own
+//! token is valid.
 
 use otpost::domain::attempt::AttemptId;
 use otpost::seal::{Keys, Root};
 
 use super::lines::first_of;
 
-/// Seen to fail: where the previous root's tokens are no longer good (`of_the_previous_root`).
+/// Fails if tokens of the previous root are refused (`of_the_previous_root`).
 pub fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (attempt, token) = first_of(text);

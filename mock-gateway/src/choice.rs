@@ -1,4 +1,4 @@
-//! Chooses what becomes of a request: what a test scripted, else what the number stands for.
+//! Chooses the outcome of a request: the next scripted outcome, or else the outcome of the magic number.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -6,27 +6,28 @@ use std::sync::{Mutex, PoisonError};
 use crate::magic;
 use crate::outcome::{Channel, Outcome};
 
-/// Scripted outcomes kept at most, over all numbers; a script that would exceed it is refused.
-const SCRIPTED_AT_MOST: usize = 100_000;
+/// Maximum number of scripted outcomes over all numbers. A script that would exceed it is refused.
+const MAX_SCRIPTED: usize = 100_000;
 
-/// Numbers in the middle of a magic sequence kept at most; beyond it all start over.
-const TURNS_AT_MOST: usize = 100_000;
+/// Maximum number of tracked positions in magic sequences. Above it, all sequences restart.
+const MAX_TRACKED_SEQUENCES: usize = 100_000;
 
-/// The scripts, and how far each number is in its sequence.
+/// The scripts, and each number's position in its sequence.
 #[derive(Default)]
 pub(crate) struct Choice(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// By digits of the number: what comes next, for one channel or for both.
+    /// The next outcomes by the digits of the number, for one channel or for both.
     scripts: HashMap<String, VecDeque<(Option<Channel>, Outcome)>>,
     scripted: usize,
-    /// How many requests of a sequence a number has had; absent means none.
+    /// Number of requests of a sequence. A missing entry means none.
     turns: HashMap<(String, Channel), usize>,
 }
 
 impl Choice {
-    /// The outcome of the next request to this number. `own` is what the carrier's own test numbers say.
+    /// Returns the outcome of the next request to this number. `own` is the outcome of the carrier's own test
+    /// number.
     pub(crate) fn next(&self, channel: Channel, to: &str, own: Option<Outcome>) -> Outcome {
         let digits = digits(to);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,10 +43,10 @@ impl Choice {
         }
     }
 
-    /// Queue outcomes for a number behind those it has already. False when there are too many.
+    /// Appends outcomes for a number. Returns false if there are too many.
     pub(crate) fn script(&self, to: &str, channel: Option<Channel>, outcomes: Vec<Outcome>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.scripted + outcomes.len() > SCRIPTED_AT_MOST {
+        if state.scripted + outcomes.len() > MAX_SCRIPTED {
             return false;
         }
         state.scripted += outcomes.len();
@@ -54,7 +55,7 @@ impl Choice {
         true
     }
 
-    /// Forget all scripts and start all sequences over.
+    /// Deletes all scripts and restarts all sequences.
     pub(crate) fn clear(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
     }
@@ -73,7 +74,7 @@ impl State {
     }
 
     fn turn(&mut self, channel: Channel, digits: String, sequence: &[Outcome]) -> Outcome {
-        if self.turns.len() >= TURNS_AT_MOST {
+        if self.turns.len() >= MAX_TRACKED_SEQUENCES {
             self.turns.clear();
         }
         let key = (digits, channel);
@@ -85,7 +86,7 @@ impl State {
     }
 }
 
-/// A number by its digits alone: a `+` may be lost on its way through a query string.
+/// Returns only the digits of a number, because a `+` may be lost in a query string.
 pub(crate) fn digits(number: &str) -> String {
     number.chars().filter(char::is_ascii_digit).collect()
 }
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn a_script_that_is_too_long_is_refused_whole() {
         let choice = Choice::default();
-        assert!(!choice.script("+447700900000", None, vec![Outcome::Silent; SCRIPTED_AT_MOST + 1]));
+        assert!(!choice.script("+447700900000", None, vec![Outcome::Silent; MAX_SCRIPTED + 1]));
         assert_eq!(words(&choice, Channel::Sms, "+447700900000", 1), ["deliver"]);
     }
 }

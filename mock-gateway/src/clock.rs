@@ -1,9 +1,8 @@
-//! The one place that asks what time it is.
+//! The only module that reads the clock.
 
 use jiff::Timestamp;
 
-/// Now, to the millisecond: nobody reads the rest, and it would double the length of every time in the
-/// record.
+/// Returns the current time in milliseconds, which keeps the times in the record short.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub(crate) fn now() -> Timestamp {
     let exact = Timestamp::now();

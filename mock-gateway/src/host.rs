@@ -1,6 +1,5 @@
-//! Keeps web pages out. A page on the internet can point its own host name at 127.0.0.1 and then read
-//! whatever a server there answers (DNS rebinding); the `Host` header still says whom the browser believes it
-//! is talking to.
+//! Protects against DNS rebinding: a page on the internet can point its own host name at 127.0.0.1 and then
+//! read the answers of a server there. The header `Host` then still has the page's own host name.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// The hosts that the page and `/api/` may be asked for as.
+/// Host names that the page and `/api/` accept.
 pub(crate) struct Hosts {
     own: IpAddr,
     remote: bool,
@@ -18,7 +17,7 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// `remote` allows any address: whoever reaches the gateway by a bare address did not rebind a name.
+    /// `remote` accepts any bare address, because an attack needs a host name.
     pub(crate) fn new(listening: SocketAddr, remote: bool, names: &[String]) -> Self {
         let names = names.iter().map(|name| name.to_ascii_lowercase()).collect();
         Self { own: listening.ip(), remote, names }
@@ -35,20 +34,19 @@ impl Hosts {
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        // The colons of an IPv6 address stand inside brackets.
+        // The colons of an IPv6 address are inside brackets.
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     }
 }
 
-/// Refuses a request whose `Host` is not one of ours.
+/// Refuses a request with another `Host`.
 pub(crate) async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     if host.is_some_and(|host| hosts.allow(host)) {
         return next.run(request).await;
     }
-    let text =
-        "This page is for this machine only: ask for it as localhost, or allow the name with --allow-host.\n";
+    let text = "This host name is not allowed. Use localhost, or allow the name with --allow-host.\n";
     (StatusCode::FORBIDDEN, text).into_response()
 }
 
@@ -57,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_nobody_else_can_own_are_allowed() {
+    fn only_loopback_names_own_address_and_given_names_are_allowed() {
         let hosts = Hosts::new("127.0.0.1:8025".parse().unwrap(), false, &["Gateway".into()]);
         for host in
             ["localhost", "localhost:8025", "127.0.0.1:8025", "127.9.9.9", "[::1]:8025", "gateway:8025"]
@@ -72,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_open_to_others_may_be_reached_by_any_address_but_not_by_any_name() {
+    fn a_remote_gateway_accepts_any_address_but_not_any_name() {
         let hosts = Hosts::new("0.0.0.0:8025".parse().unwrap(), true, &[]);
         assert!(hosts.allow("192.0.2.7:8025"));
         assert!(!hosts.allow("example.com:8025"));

@@ -1,38 +1,38 @@
-//! Plays the carriers, so that nobody has to pay one: takes texts and calls over the HTTP APIs that the
-//! carriers have, shows them on a page, and sends signed receipts back.
+//! Simulates carriers for tests and development. It accepts texts and calls over the carriers' HTTP APIs,
+//! shows them on a page, and sends signed receipts.
 //!
 //! # The path of a request
 //!
-//! 1. A request arrives on a `line` which, unlike a plain connection, can be hung up without an answer.
-//! 2. The carrier's own module (`twilio`, `infobip`) checks credentials and parameters, and answers in its words.
-//! 3. The `choice` says what becomes of it: an `outcome` scripted by a test, or else the one that the last
-//!    digits of the number stand for (`magic`).
-//! 4. What was asked is put on `record`, and in a file if one was named, before any answer goes out.
-//! 5. The outcome is performed (`perform`): answered, answered late, held or hung up on; the text or call (an
-//!    `item`) then takes its course, state by state.
-//! 6. Each state is told to the customer by the `courier`, signed and retried as the carrier would.
-//! 7. People look at the `page`; tests look at the `api`. Both are for this machine only (`host`).
+//! 1. A request arrives on a connection that the gateway can close without an answer (`connection`).
+//! 2. The carrier's module (`twilio`, `infobip`) checks credentials and parameters, and builds the answer.
+//! 3. `choice` selects the outcome: the next scripted `outcome`, or else the outcome of the last digits of
+//!    the number (`magic`).
+//! 4. The request is written to the `record`, and to a file if one is configured, before the answer.
+//! 5. `outcome_runner` answers the request at once, late or not at all. The message (`carrier_message`) then
+//!    passes through its states.
+//! 6. Each state is reported by a signed callback (`callbacks`), with the carrier's retries.
+//! 7. `page` is for people, `api` is for tests. Both are only for this machine (`host`).
 //!
-//! [`Gateway::start`] begins all this on a listener it is given; the `switchboard` is what the parts share.
-//! A further carrier is one more module beside these and one more line in `gateway`.
+//! [`Gateway::start`] runs all this on a listener. The modules share `shared`. A further carrier needs one
+//! more module, and one more line in `gateway`.
 
 mod api;
+mod callbacks;
+mod carrier_message;
 mod choice;
 mod clock;
 mod config;
-mod courier;
+mod connection;
 mod gateway;
 mod host;
 mod infobip;
-mod item;
-mod line;
 mod magic;
 mod outcome;
+mod outcome_runner;
 mod page;
-mod perform;
 mod record;
 mod segments;
-mod switchboard;
+mod shared;
 mod twilio;
 
 pub use config::{AccountCallback, Config};

@@ -1,4 +1,4 @@
-//! The magic numbers: the last four digits of any number choose what becomes of a text or a call to it.
+//! The magic numbers: the last four digits of a number select the outcome of a text or call.
 
 use serde::Serialize;
 
@@ -14,11 +14,11 @@ use crate::outcome::{Channel, Outcome};
 pub(crate) struct MagicNumber {
     /// The last four digits of the number.
     pub(crate) ends: &'static str,
-    /// Outcomes of texts, one request after the other; after the last the first comes again.
+    /// Outcomes of texts in order. After the last one they restart.
     pub(crate) sms: &'static [Outcome],
     /// The same for calls.
     pub(crate) voice: &'static [Outcome],
-    /// The row in a sentence, for the page.
+    /// The row in one sentence, for the page.
     pub(crate) says: &'static str,
 }
 
@@ -28,7 +28,7 @@ const fn row(
     MagicNumber { ends, sms, voice, says }
 }
 
-/// What every number does that is not in the table.
+/// The outcome of all other numbers.
 static PLAIN: &[Outcome] = &[Outcome::Deliver];
 
 static TWICE_UNAVAILABLE: &[Outcome] = &[Unavailable, Unavailable, Deliver];
@@ -43,9 +43,9 @@ static SLOW: &[Outcome] = &[Slow { ms: 2_000 }];
 pub(crate) static MAGIC: &[MagicNumber] = &[
     row("0102", &[Undelivered { error_code: Some(30003) }], PLAIN, "Text: undelivered, the phone is off (30003)."),
     row("0103", &[Failed { error_code: Some(30007) }], PLAIN, "Text: failed, filtered as unwanted (30007)."),
-    row("0104", &[Silent], PLAIN, "Text: accepted; no callback ever comes."),
+    row("0104", &[Silent], PLAIN, "Text: accepted; no callback is sent."),
     row("0105", TWICE_UNAVAILABLE, TWICE_UNAVAILABLE, "503 twice, then accepted; over again after that."),
-    row("0106", HANG_UP_ONCE, HANG_UP_ONCE, "Accepted, but hung up without an answer; the next request is normal."),
+    row("0106", HANG_UP_ONCE, HANG_UP_ONCE, "Accepted, then the connection is closed without an answer; the next request is normal."),
     row("0107", HOLD_ONCE, HOLD_ONCE, "Accepted, but never answered; the next request is normal."),
     row("0108", THROTTLE_ONCE, THROTTLE_ONCE, "429 with Retry-After: 1; the next request is normal."),
     row("0109", THROTTLE_LONG, THROTTLE_LONG, "429 with Retry-After: 600, always."),
@@ -56,17 +56,17 @@ pub(crate) static MAGIC: &[MagicNumber] = &[
     row("0114", &[Unauthorized], &[Unauthorized], "401, wrong credentials (20003)."),
     row("0115", &[ServerError], &[ServerError], "500, always; nothing was accepted."),
     row("0116", SLOW, SLOW, "Answered after 2 seconds, then delivered."),
-    row("0117", &[ReceiptFirst], PLAIN, "Text: the delivered callback comes before the answer."),
+    row("0117", &[ReceiptFirst], PLAIN, "Text: the delivered callback is sent before the answer."),
     row("0118", &[LateDelivery], PLAIN, "Text: undelivered (30003), and delivered a moment later."),
     row("0119", &[Unavailable], &[Unavailable], "503, always."),
     row("0121", PLAIN, &[Busy], "Call: busy."),
-    row("0122", PLAIN, &[NoAnswer], "Call: nobody answers."),
+    row("0122", PLAIN, &[NoAnswer], "Call: not answered."),
     row("0123", PLAIN, &[CallFailed { sip_response_code: 404 }], "Call: failed, SIP response 404."),
     row("0124", PLAIN, &[Machine], "Call: an answering machine picks up."),
-    row("0126", &[HangUp], &[HangUp], "Accepted, but hung up without an answer, every time."),
+    row("0126", &[HangUp], &[HangUp], "Accepted, then the connection is closed without an answer, every time."),
 ];
 
-/// What a number does, one request after the other and round again.
+/// Returns the outcomes of a number, which repeat in order.
 pub(crate) fn outcomes(channel: Channel, digits: &str) -> &'static [Outcome] {
     let Some(row) = MAGIC.iter().find(|row| digits.ends_with(row.ends)) else {
         return PLAIN;
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn no_ending_is_listed_twice() {
+    fn no_last_digits_are_listed_twice() {
         for (i, row) in MAGIC.iter().enumerate() {
             assert!(MAGIC[i + 1..].iter().all(|other| other.ends != row.ends), "{}", row.ends);
         }

@@ -1,4 +1,4 @@
-//! The mock gateway as a program: listens, prints where, and runs until it is told to stop.
+//! The mock gateway as a program: listens, prints its addresses, and runs until a stop signal.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use mock_gateway::{Config, Gateway};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-/// Plays phone carriers on this machine: takes texts and calls over their HTTP APIs, shows them on a page,
-/// and sends signed status callbacks back. Nothing is sent to any phone and nothing costs money.
+/// Simulate phone carriers on this machine: accepts texts and calls over their HTTP APIs, shows them on a
+/// page, and sends signed status callbacks. No message reaches a real phone.
 ///
 /// Point a Twilio or Infobip client at the printed address instead of the real one. The last four digits of a
-/// number decide what becomes of a text or a call to it; the page lists them.
+/// number select the outcome of a text or call; the page lists them.
 #[derive(Parser)]
 #[command(name = "mock-gateway", version)]
 struct Args {
@@ -26,8 +26,7 @@ struct Args {
     #[arg(long, value_name = "SID", env = "MOCK_GATEWAY_ACCOUNT_SID")]
     account_sid: Option<String>,
 
-    /// Auth token that clients must use, and that callbacks are signed with [default: a fake one, printed at
-    /// start]
+    /// Auth token that clients must use, and that signs callbacks [default: a fake one, printed at start]
     #[arg(long, value_name = "TOKEN", env = "MOCK_GATEWAY_AUTH_TOKEN", hide_env_values = true)]
     auth_token: Option<String>,
 
@@ -39,11 +38,11 @@ struct Args {
     #[arg(long, value_name = "MS", default_value_t = 400)]
     pace_ms: u64,
 
-    /// Append every request and callback to this file, as JSON lines, before it is answered
+    /// Append every request and callback to this file as JSON lines, before the answer
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
-    /// Requests, and accepted texts and calls, that are kept in memory
+    /// Maximum number of requests, and of accepted texts and calls, in memory
     #[arg(long, value_name = "N", default_value_t = 200_000)]
     keep: usize,
 
@@ -51,7 +50,7 @@ struct Args {
     #[arg(long)]
     allow_remote: bool,
 
-    /// Name that the page may be asked for as, besides localhost; may be repeated
+    /// Additional host name for the page, besides localhost; may be repeated
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
 }
@@ -118,7 +117,7 @@ fn print_places(gateway: &Gateway, (account_sid, fake_token, fake_key): &(String
     println!("Key      {key}");
 }
 
-/// Ctrl-C, or the signal that a service manager sends.
+/// Waits for Ctrl-C, or for the stop signal of a service manager.
 async fn stop_signal() {
     #[cfg(unix)]
     {

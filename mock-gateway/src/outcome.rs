@@ -1,8 +1,8 @@
-//! What can become of a text or a call, in words that are the same for every carrier.
+//! Outcomes of texts and calls, the same for every carrier.
 
 use serde::{Deserialize, Serialize};
 
-/// How a code travels.
+/// The channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Channel {
@@ -10,44 +10,44 @@ pub(crate) enum Channel {
     Voice,
 }
 
-/// What becomes of one request. Each carrier translates it into its own status words, codes and answers.
+/// The outcome of one request. Each carrier translates it into its own status words, codes and answers.
 ///
-/// Outcomes that only make sense for the other channel (a text that is busy) are a plain delivery.
+/// Outcomes of the other channel (such as `busy` for a text) are a plain delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Outcome {
-    /// Texts: sent, delivered. Calls: ringing, answered by a human, completed.
+    /// Texts: sent, delivered. Calls: ringing, answered by a person, completed.
     Deliver,
-    /// The carrier sent it; the phone's network did not take it.
+    /// The carrier sent it, and the phone's network did not accept it.
     Undelivered { error_code: Option<u32> },
     /// Accepted, but never left the carrier.
     Failed { error_code: Option<u32> },
-    /// First undelivered, then delivered after all.
+    /// First undelivered, then delivered.
     LateDelivery,
-    /// Accepted and sent; no callback, ever.
+    /// Accepted and sent, without any callback.
     Silent,
-    /// The callback that says delivered is sent, and answered, before the request itself is answered.
+    /// The `delivered` callback is sent and answered before the answer to the request.
     ReceiptFirst,
     /// Delivered, but the request is answered only after this many milliseconds.
     Slow {
         #[serde(default = "Outcome::slow_ms")]
         ms: u64,
     },
-    /// Accepted and put on record; then the connection is closed without an answer. No callback.
+    /// Accepted and recorded. Then the connection is closed without an answer, and there is no callback.
     HangUp,
-    /// Nothing is accepted, and the connection is closed without an answer.
+    /// Not accepted, and the connection is closed without an answer.
     Lost,
-    /// Accepted and put on record; then no answer until the client goes or this many seconds are over. No
-    /// callback.
+    /// Accepted and recorded. Then there is no answer until the client disconnects or this many seconds have
+    /// passed, and no callback.
     Hold {
         #[serde(default = "Outcome::hold_seconds")]
         seconds: u64,
     },
-    /// Refused: the carrier is out of service for the moment (503).
+    /// Refused with 503.
     Unavailable,
-    /// Refused: the carrier broke (500).
+    /// Refused with 500.
     ServerError,
-    /// Refused: too many requests (429), come back after this many seconds.
+    /// Refused with 429, and this many seconds in `Retry-After`.
     Throttle {
         #[serde(default = "Outcome::retry_after_s")]
         retry_after_s: u64,
@@ -58,30 +58,30 @@ pub(crate) enum Outcome {
     InvalidNumber,
     /// Refused: a landline.
     NotMobile,
-    /// Refused: this person asked never to be written to again.
+    /// Refused: the recipient has unsubscribed.
     Unsubscribed,
     /// Refused: the account may not send to this region.
     NoPermission,
     /// Refused: no route from this sender to this number.
     Unroutable,
-    /// Refused: the sender has too much waiting already.
+    /// Refused: the sender's queue is full.
     QueueFull,
     /// Refused: no such sender.
     InvalidSender,
-    /// Refused: the sender belongs to somebody else.
+    /// Refused: the sender belongs to another account.
     SenderNotOwned,
-    /// Refused with any status and code, for the rest of a carrier's table.
+    /// Refused with any status and code, for codes without an outcome.
     Reject { status: u16, code: u32, message: Option<String> },
-    /// Calls: the line is busy.
+    /// Calls: busy.
     Busy,
-    /// Calls: it rings and nobody answers.
+    /// Calls: it rings and is not answered.
     NoAnswer,
-    /// Calls: the phone's network refuses, with this SIP response code.
+    /// Calls: the phone's network refuses with this SIP response code.
     CallFailed {
         #[serde(default = "Outcome::sip_response_code")]
         sip_response_code: u16,
     },
-    /// Calls: an answering machine picks up; said so only if the caller asked to be told.
+    /// Calls: an answering machine picks up. It is reported only if the client requested machine detection.
     Machine,
 }
 
@@ -90,7 +90,7 @@ impl Outcome {
         2_000
     }
 
-    /// Longer than any sane client waits.
+    /// Longer than the time-out of any client.
     const fn hold_seconds() -> u64 {
         60
     }
@@ -137,13 +137,13 @@ impl Outcome {
         }
     }
 
-    /// Whether nothing is told back, so that the customer has to find out by other means.
-    pub(crate) const fn keeps_quiet(&self) -> bool {
+    /// Whether there are no callbacks.
+    pub(crate) const fn has_no_callbacks(&self) -> bool {
         matches!(self, Self::Silent | Self::HangUp | Self::Hold { .. })
     }
 }
 
-/// An outcome as a script spells it: the bare word, or an object with the word and its parameters.
+/// An outcome in a script: only the word, or an object with the word and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "serde_json::Value")]
 pub(crate) struct Spelled(pub(crate) Outcome);

@@ -1,4 +1,4 @@
-//! The page at `/`: phones with their texts and calls. One file, nothing from elsewhere.
+//! The page at `/`: phones with their texts and calls. It is one file and loads nothing.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,12 +10,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
-use crate::switchboard::Switchboard;
+use crate::shared::Shared;
 
 const PAGE: &str = include_str!("page.html");
 
-/// Only this script and this style run. Texts come from whoever can send one; should one ever end up as
-/// markup, it still could not run anything.
+/// Only this script and this style run. Texts are untrusted. Even if one were inserted as markup, it could
+/// not run a script.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; img-src data:; \
@@ -32,7 +32,7 @@ fn hash_of(element: &str) -> String {
     BASE64_STANDARD.encode(Sha256::digest(inside.map_or("", |(text, _)| text)))
 }
 
-pub(crate) fn router() -> Router<Arc<Switchboard>> {
+pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new().route("/", get(page))
 }
 

@@ -1,7 +1,6 @@
-//! How many parts a text is sent in: GSM-7 and UCS-2 as 3GPP TS 23.038 and 23.040 define them.
+//! Number of segments of a text: GSM-7 and UCS-2 as 3GPP TS 23.038 and 23.040 define them.
 
-/// Septets of a text that fits one part, and of each part of a longer one (the rest is the header that
-/// numbers it).
+/// Septets of a text with one segment, and of each segment of a longer text (the rest is its header).
 const GSM7: (usize, usize) = (160, 153);
 
 /// The same in UTF-16 code units.
@@ -13,7 +12,7 @@ const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ
 /// Two septets each: an escape and a code.
 const EXTENDED: &str = "\u{c}^{}\\[~]|€";
 
-/// The number of parts; one for an empty text.
+/// Returns the number of segments; one for an empty text.
 pub(crate) fn segments(text: &str) -> usize {
     let septets: Option<Vec<usize>> = text.chars().map(septets).collect();
     match septets {
@@ -32,7 +31,7 @@ fn septets(c: char) -> Option<usize> {
     }
 }
 
-/// A character is never split over two parts, so a part may end one unit short.
+/// A character is never split over two segments, so a segment may end one unit short.
 fn parts(widths: Vec<usize>, (single, each): (usize, usize)) -> usize {
     if widths.iter().sum::<usize>() <= single {
         return 1;
@@ -54,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_cut_where_the_standard_cuts_them() {
+    fn texts_are_split_as_in_the_standard() {
         let table: &[(String, usize)] = &[
             (String::new(), 1),
             ("a".repeat(160), 1),

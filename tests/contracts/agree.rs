@@ -1,4 +1,4 @@
-//! The job's schema and the job's reader agree, and where a schema cannot say what the reader asks for, it is named here.
+//! Compares the job's schema with its parser, and lists the rules that a schema cannot express.
 
 use jiff::Timestamp;
 use jsonschema::Validator;
@@ -17,31 +17,31 @@ fn now() -> Timestamp {
     "2026-12-01T12:00:00Z".parse().unwrap()
 }
 
-/// The two judges of a job.
-struct Judges {
+/// Schema and parser.
+struct SchemaAndParser {
     schema: Validator,
     keys: Keys,
 }
 
-impl Judges {
+impl SchemaAndParser {
     fn new() -> Self {
         Self { schema: validator(&Contract::Job.document()), keys: Keys::ephemeral() }
     }
 
-    fn schema_takes(&self, body: &str) -> bool {
+    fn schema_accepts(&self, body: &str) -> bool {
         serde_json::from_str(body).is_ok_and(|job: Value| self.schema.is_valid(&job))
     }
 
-    fn reader_takes(&self, body: &str) -> Result<(), String> {
+    fn parser_accepts(&self, body: &str) -> Result<(), String> {
         Job::decode(body.as_bytes(), None, &self.keys, now()).map(drop).map_err(|e| e.to_string())
     }
 
     fn both(&self, job: &Value, take: bool) {
         let body = job.to_string();
-        let reader = self.reader_takes(&body);
-        assert_eq!(reader.is_ok(), take, "the reader says {reader:?} to {body}");
+        let parser = self.parser_accepts(&body);
+        assert_eq!(parser.is_ok(), take, "the parser returns {parser:?} to {body}");
         let schema: Vec<_> = self.schema.iter_errors(job).map(|e| e.to_string()).collect();
-        assert_eq!(schema.is_empty(), take, "the schema says {schema:?} to {body}");
+        assert_eq!(schema.is_empty(), take, "the schema returns {schema:?} to {body}");
     }
 
     fn sealed(&self, inside: &Value) -> Value {
@@ -71,7 +71,7 @@ fn many(count: usize, value: &Value) -> Value {
     (0..count).map(|n| (format!("n{n}"), value.clone())).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// What both take, as changes to a plain job.
+/// Jobs that both accept, as changes to a plain job.
 fn good() -> Vec<Value> {
     vec![
         json!({}),
@@ -103,7 +103,7 @@ fn good() -> Vec<Value> {
     ]
 }
 
-/// What both refuse, as changes to a plain job.
+/// Jobs that both refuse, as changes to a plain job.
 fn bad() -> Vec<Value> {
     let mut all: Vec<Value> = ["id", "to", "code", "expires_at"].map(|name| json!({name: null})).to_vec();
     for name in
@@ -183,42 +183,42 @@ fn bad() -> Vec<Value> {
 }
 
 #[test]
-fn schema_and_reader_take_the_same_jobs() {
-    let judges = Judges::new();
+fn schema_and_parser_accept_the_same_jobs() {
+    let pair = SchemaAndParser::new();
     for change in good() {
-        judges.both(&with(plain(), &change), true);
+        pair.both(&with(plain(), &change), true);
     }
-    judges.both(&judges.sealed(&json!({"to": "+447700900123", "code": "481516"})), true);
+    pair.both(&pair.sealed(&json!({"to": "+447700900123", "code": "481516"})), true);
     let notice = json!({"template": "two_step_notice"});
-    judges.both(&with(without(plain(), "code"), &notice), true);
-    judges.both(&with(judges.sealed(&json!({"to": "+447700900123"})), &notice), true);
-    let job = judges.sealed(&json!({"to": "+447700900123", "code": "481516", "params": {"a": 1}}));
-    judges.both(&with(job, &json!({"to": null, "tags": {"a": "b"}})), true);
+    pair.both(&with(without(plain(), "code"), &notice), true);
+    pair.both(&with(pair.sealed(&json!({"to": "+447700900123"})), &notice), true);
+    let job = pair.sealed(&json!({"to": "+447700900123", "code": "481516", "params": {"a": 1}}));
+    pair.both(&with(job, &json!({"to": null, "tags": {"a": "b"}})), true);
 }
 
 #[test]
-fn schema_and_reader_refuse_the_same_jobs() {
-    let judges = Judges::new();
+fn schema_and_parser_refuse_the_same_jobs() {
+    let pair = SchemaAndParser::new();
     for change in bad() {
-        judges.both(&with(plain(), &change), false);
+        pair.both(&with(plain(), &change), false);
     }
     for name in ["id", "to", "code", "expires_at"] {
-        judges.both(&without(plain(), name), false);
+        pair.both(&without(plain(), name), false);
     }
-    let sealed = judges.sealed(&json!({"to": "+447700900123", "code": "481516"}));
+    let sealed = pair.sealed(&json!({"to": "+447700900123", "code": "481516"}));
     for beside in [json!({"to": "+447700900123"}), json!({"client_ip": "192.0.2.7"}), json!({"params": {}})] {
-        judges.both(&with(sealed.clone(), &beside), false);
+        pair.both(&with(sealed.clone(), &beside), false);
     }
-    judges.both(&with(sealed, &json!({"sealed": "v2.k1.AAAA"})), false);
+    pair.both(&with(sealed, &json!({"sealed": "v2.k1.AAAA"})), false);
     for other in [json!([]), json!("job"), json!(null), json!({})] {
-        judges.both(&other, false);
+        pair.both(&other, false);
     }
 }
 
-/// What a schema cannot say: the reader refuses these, the schema takes them.
+/// Jobs that only the parser refuses.
 #[test]
-fn the_reader_is_stricter_where_a_schema_cannot_follow() {
-    let judges = Judges::new();
+fn the_parser_checks_rules_that_a_schema_cannot_express() {
+    let pair = SchemaAndParser::new();
     let text = plain().to_string();
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let cases = [
@@ -226,36 +226,36 @@ fn the_reader_is_stricter_where_a_schema_cannot_follow() {
         ("a field is given twice", text.replacen('{', r#"{"code":"000000","#, 1)),
         ("a whole number with a fraction", text.replacen('{', r#"{"fallback_after_s":30.0,"#, 1)),
         ("the same as a template's value", text.replacen('{', r#"{"params":{"a":1.0},"#, 1)),
-        ("another tenant's seal", with(judges.sealed(&plain()), &json!({"tenant": "shop"})).to_string()),
-        ("a number inside the seal", judges.sealed(&json!({"to": "0770", "code": "481516"})).to_string()),
-        ("no code inside the seal", judges.sealed(&json!({"to": "+447700900123"})).to_string()),
-        ("an unknown field inside the seal", judges.sealed(&plain()).to_string()),
+        ("another tenant's seal", with(pair.sealed(&plain()), &json!({"tenant": "shop"})).to_string()),
+        ("a number inside the seal", pair.sealed(&json!({"to": "0770", "code": "481516"})).to_string()),
+        ("no code inside the seal", pair.sealed(&json!({"to": "+447700900123"})).to_string()),
+        ("an unknown field inside the seal", pair.sealed(&plain()).to_string()),
     ];
     for (why, body) in cases {
-        assert!(judges.schema_takes(&body), "{why}: the schema has learned it: {body}");
-        assert!(judges.reader_takes(&body).is_err(), "{why}: the reader takes {body}");
+        assert!(pair.schema_accepts(&body), "{why}: the schema refuses it too: {body}");
+        assert!(pair.parser_accepts(&body).is_err(), "{why}: the parser accepts {body}");
     }
-    // So deep that readers of JSON give up, ours and the schema's.
+    // Too deep for JSON parsers, for ours and for the schema's.
     let body = text.replacen('{', &format!(r#"{{"x_deep":{deep},"#), 1);
-    assert!(!judges.schema_takes(&body) && judges.reader_takes(&body).is_err());
+    assert!(!pair.schema_accepts(&body) && pair.parser_accepts(&body).is_err());
 }
 
-/// Where the reader is kinder than the contract: it knows more spellings of a time than RFC 3339 has.
+/// Jobs that only the parser accepts: it allows more spellings of a time than RFC 3339.
 #[test]
-fn the_reader_knows_more_spellings_of_a_time() {
-    let judges = Judges::new();
+fn the_parser_accepts_more_spellings_of_a_time() {
+    let pair = SchemaAndParser::new();
     for ends in ["20261201T120500Z", "2026-12-01 12:05Z", "2026-12-01T12:05:00Z[UTC]"] {
         let body = with(plain(), &json!({"expires_at": ends})).to_string();
-        assert!(!judges.schema_takes(&body), "the schema takes {ends}");
-        assert_eq!(judges.reader_takes(&body), Ok(()), "{ends}");
+        assert!(!pair.schema_accepts(&body), "the schema accepts {ends}");
+        assert_eq!(pair.parser_accepts(&body), Ok(()), "{ends}");
     }
 }
 
 #[test]
-fn schemas_and_reader_of_acts_agree() {
+fn schemas_and_parser_of_acts_agree() {
     let tenants = [json!({}), json!({"tenant": "shop"}), json!({"tenant": null}), json!({"tenant": "A"})];
     let ids = [json!({"id": ID}), json!({"id": "7"}), json!({"id": null}), json!({})];
-    let says = [
+    let bodies = [
         json!({}),
         json!({"verified": true}),
         json!({"verified": null}),
@@ -269,29 +269,29 @@ fn schemas_and_reader_of_acts_agree() {
         json!({"x_own": []}),
         json!({"why": 1}),
     ];
-    let mut taken = 0;
+    let mut accepted = 0;
     for (verb, contract) in
         [(Verb::Feedback, Contract::Feedback), (Verb::Next, Contract::Next), (Verb::Cancel, Contract::Cancel)]
     {
         let schema = validator(&contract.document());
-        for (tenant, id, says) in triples(&tenants, &ids, &says) {
-            let body = with(with(tenant.clone(), id), says);
+        for (tenant, id, body) in triples(&tenants, &ids, &bodies) {
+            let body = with(with(tenant.clone(), id), body);
             let read = Act::decode(verb, body.to_string().as_bytes(), None);
             assert_eq!(schema.is_valid(&body), read.is_ok(), "{verb}: {body}: {read:?}");
-            taken += usize::from(read.is_ok());
+            accepted += usize::from(read.is_ok());
         }
     }
-    assert_eq!(taken, 3 * (1 + 5 + 2), "of each tenant that is well spelled");
+    assert_eq!(accepted, 3 * (1 + 5 + 2), "for each valid tenant");
 }
 
-/// Every triple.
+/// Returns all combinations of three values.
 fn triples<'v>(
     a: &'v [Value], b: &'v [Value], c: &'v [Value],
 ) -> impl Iterator<Item = (&'v Value, &'v Value, &'v Value)> {
     a.iter().flat_map(move |a| b.iter().flat_map(move |b| c.iter().map(move |c| (a, b, c))))
 }
 
-/// A value that may or may not be right for some field.
+/// A value that may or may not be valid for some field.
 fn any_value() -> impl Strategy<Value = Value> {
     let word = prop_oneof![
         Just(String::new()),
@@ -344,7 +344,7 @@ const FIELDS: &[&str] = &[
     "surprise",
 ];
 
-/// A value close to a field's bounds, on either side of them.
+/// A value close to a field's bounds, inside or outside of them.
 fn near(field: &str) -> BoxedStrategy<Value> {
     let text = |pattern: &'static str| pattern.prop_map(Value::from).boxed();
     match field {
@@ -389,8 +389,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
-    fn schema_and_reader_agree_on_any_job(changes in prop::collection::vec(change(), 1..4)) {
-        thread_local!(static JUDGES: Judges = Judges::new());
+    fn schema_and_parser_agree_on_any_job(changes in prop::collection::vec(change(), 1..4)) {
+        thread_local!(static PAIR: SchemaAndParser = SchemaAndParser::new());
         let mut job = plain();
         for (name, value) in changes {
             if name == "sign_in" {
@@ -401,7 +401,7 @@ proptest! {
             }
         }
         let body = job.to_string();
-        let (schema, reader) = JUDGES.with(|j| (j.schema_takes(&body), j.reader_takes(&body)));
-        prop_assert_eq!(schema, reader.is_ok(), "{}: {:?}", body, reader);
+        let (schema, parser) = PAIR.with(|j| (j.schema_accepts(&body), j.parser_accepts(&body)));
+        prop_assert_eq!(schema, parser.is_ok(), "{}: {:?}", body, parser);
     }
 }

@@ -1,5 +1,5 @@
-//! The contracts: the committed files are this version's, they are what they say they are, and the code keeps them.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! The contracts: the committed files match the code and are valid.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod agree;
 mod served;
@@ -19,7 +19,7 @@ fn committed(contract: Contract) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/contracts").join(contract.file())
 }
 
-/// A schema by the draft that it names, or 2020-12; formats are asserted.
+/// A validator for the draft that the schema names, or for 2020-12. It checks formats.
 fn validator(schema: &Value) -> Validator {
     jsonschema::options().should_validate_formats(true).build(schema).unwrap()
 }
@@ -30,31 +30,31 @@ fn assert_fits(schema: &Validator, instance: &Value, what: &str) {
     assert!(wrong.is_empty(), "{what}: {wrong:#?}\n{instance:#}");
 }
 
-/// A schema inside a document, with the document's other schemas in reach.
+/// A schema inside a document. It may refer to the document's other schemas.
 fn inside(document: &Value, schema: &Value) -> Validator {
     validator(&json!({"allOf": [schema], "components": document["components"]}))
 }
 
 #[test]
-fn the_committed_contracts_are_this_versions() {
+fn the_committed_contracts_match_the_code() {
     for contract in Contract::ALL {
         let file = committed(*contract);
         let same = fs::read_to_string(&file).is_ok_and(|text| text == contract.text());
         assert!(
             same,
-            "{} is not this version's. Renew it: cargo run -- contracts {contract} >docs/contracts/{}",
+            "{} does not match the code. Update it: cargo run -- contracts {contract} >docs/contracts/{}",
             file.display(),
             contract.file()
         );
     }
     let files = fs::read_dir(committed(Contract::Job).parent().unwrap()).unwrap();
-    // The contracts of two-step lie beside them, and have tests of their own.
+    // The contracts of two-step are in the same folder, and have their own tests.
     let ours = files.filter(|f| !f.as_ref().unwrap().file_name().to_str().unwrap().starts_with("two-step"));
-    assert_eq!(ours.count(), Contract::ALL.len(), "docs/contracts holds the contracts and nothing else");
+    assert_eq!(ours.count(), Contract::ALL.len(), "docs/contracts holds only the contracts");
 }
 
 #[test]
-fn every_schema_is_one_and_its_examples_fit_it() {
+fn every_schema_is_valid_and_matches_its_examples() {
     let mut examples = 0;
     for contract in [Contract::Job, Contract::Feedback, Contract::Next, Contract::Cancel, Contract::Event] {
         let schema = contract.document();
@@ -68,7 +68,7 @@ fn every_schema_is_one_and_its_examples_fit_it() {
 }
 
 #[test]
-fn every_example_of_the_http_door_fits_its_schema() {
+fn every_example_of_the_http_api_matches_its_schema() {
     let document = Contract::Openapi.document();
     let mut kinds = std::collections::BTreeSet::new();
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
@@ -90,7 +90,7 @@ fn every_example_of_the_http_door_fits_its_schema() {
             }
         }
     }
-    // 405 is no operation's; the receipts' door is the carriers'.
+    // 405 belongs to no operation. The receipts listener is for carriers.
     let elsewhere = [ProblemKind::Method, ProblemKind::InvalidCallback];
     let shown = ProblemKind::ALL.iter().filter(|k| !elsewhere.contains(k)).map(|k| k.as_str());
     let missing: Vec<_> =
@@ -99,7 +99,7 @@ fn every_example_of_the_http_door_fits_its_schema() {
 }
 
 #[test]
-fn the_contract_of_the_http_door_is_openapi_3_1() {
+fn the_contract_of_the_http_api_is_openapi_3_1() {
     let python =
         std::env::var("OTPOST_TEST_PYTHON").expect("OTPOST_TEST_PYTHON is not set: run scripts/test");
     let program = "import json, sys\nfrom openapi_spec_validator import OpenAPIV31SpecValidator\n\
@@ -111,9 +111,9 @@ fn the_contract_of_the_http_door_is_openapi_3_1() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// The schema is the one that `@asyncapi/specs` 6.11.1 ships (npm, Apache-2.0), without its spaces.
+/// The schema is the one of `@asyncapi/specs` 6.11.1 (npm, Apache-2.0), without its spaces.
 #[test]
-fn the_contract_of_the_broker_is_asyncapi_3_0_and_its_examples_fit() {
+fn the_contract_of_the_broker_is_asyncapi_3_0_and_matches_its_examples() {
     let document = Contract::Asyncapi.document();
     let schema: Value = serde_json::from_str(include_str!("asyncapi-3.0.0.schema.json")).unwrap();
     assert_fits(&validator(&schema), &document, "asyncapi");
@@ -128,7 +128,7 @@ fn the_contract_of_the_broker_is_asyncapi_3_0_and_its_examples_fit() {
 }
 
 #[test]
-fn every_reference_of_the_brokers_contract_leads_somewhere() {
+fn every_reference_of_the_brokers_contract_resolves() {
     fn references<'d>(value: &'d Value, found: &mut Vec<&'d str>) {
         match value {
             Value::Object(map) => {

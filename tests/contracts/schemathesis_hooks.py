@@ -1,5 +1,4 @@
-"""Makes the jobs that schemathesis thinks are right really right: a time that is to come, a number that exists, and half of
-them new ones."""
+"""Gives valid jobs of schemathesis a future expiry and an existing number, and gives half of them a new id."""
 
 import datetime
 import secrets
@@ -20,5 +19,5 @@ def before_call(context, case, kwargs):
     body["to"] = f"+447700{900000 + secrets.randbelow(1000)}"
     if secrets.randbelow(2):
         body["id"] = str(uuid.uuid4())
-    body.pop("template", None)  # only `code` is there
+    body.pop("template", None)  # `code` is the only template
     body.pop("tenant", None)

@@ -1,4 +1,5 @@
-//! F10: carriers that put off, break down, or do not know us, each for one request; when and how often they are asked again.
+//! F10: carriers that answer one request with 429, 5xx or 401, and the time and number of the following
+//! requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,33 +11,33 @@ use tokio::time::Instant;
 
 use crate::carrier::request;
 use crate::checker::{self, Injected};
+use crate::cluster::{ALL, Cluster};
 use crate::load::{BROKER, Kind, Load};
 use crate::seed::Seed;
-use crate::site::{ALL, Site};
 use crate::support::wait;
 
-/// How long a code lives. Ten seconds before its end, and a margin of two, nothing is begun any more.
+/// The lifetime of a code. No request begins in its last ten seconds, plus a margin of two.
 const LIFE: Duration = Duration::from_secs(30);
 
-/// A first answer, and what is expected after it.
+/// A first answer, and the expected consequence.
 #[derive(Debug, Clone)]
 struct Case {
     status: &'static str,
-    retry_after: Option<After>,
+    retry_after: Option<RetryAfter>,
     outcome: &'static str,
-    /// Seconds from the first request to the second: at least, at most.
+    /// Minimum and maximum number of seconds from the first request to the second.
     pause: (f64, f64),
 }
 
-/// What `Retry-After` says.
+/// The content of `Retry-RetryAfter`.
 #[derive(Debug, Clone, Copy)]
-enum After {
+enum RetryAfter {
     Text(&'static str),
-    /// The date that is so many seconds away when it is asked.
+    /// The date that is this many seconds after the request.
     DateIn(u64),
 }
 
-impl After {
+impl RetryAfter {
     fn text(self) -> String {
         match self {
             Self::Text(text) => text.to_owned(),
@@ -51,27 +52,27 @@ impl After {
 
 fn cases() -> Vec<Case> {
     let case = |status, retry_after, outcome, pause| Case { status, retry_after, outcome, pause };
-    let (text, date_in) = (|text| Some(After::Text(text)), |seconds| Some(After::DateIn(seconds)));
+    let (text, date_in) = (|text| Some(RetryAfter::Text(text)), |seconds| Some(RetryAfter::DateIn(seconds)));
     vec![
         case("429 Too Many Requests", None, "throttled", (1.0, 4.0)),
         case("429 Too Many Requests", text("3"), "throttled", (3.0, 6.0)),
-        // A date has whole seconds.
+        // A date is rounded to whole seconds.
         case("429 Too Many Requests", date_in(6), "throttled", (5.0, 9.0)),
-        // Later than a code's last chance: it is that which counts.
+        // The time is after the code's last possible begin, so that limit applies.
         case("429 Too Many Requests", date_in(60), "throttled", (15.0, 20.0)),
         case("429 Too Many Requests", text("999999999999"), "throttled", (15.0, 20.0)),
         case("429 Too Many Requests", text("soon"), "throttled", (1.0, 4.0)),
-        // Nobody knows: a receipt is awaited until ten seconds after the begin.
+        // Unknown outcome: the worker waits for a receipt until ten seconds after the begin.
         case("500 Internal Server Error", None, "unknown", (9.5, 14.0)),
         case("502 Bad Gateway", None, "unknown", (9.5, 14.0)),
         case("503 Service Unavailable", None, "unavailable", (0.0, 4.0)),
-        // The account is left alone for the breaker's first pause.
+        // The account is not used during the breaker's first pause.
         case("401 Unauthorized", None, "misconfigured", (4.5, 12.0)),
         case("404 Not Found", None, "misconfigured", (4.5, 12.0)),
     ]
 }
 
-/// When requests came.
+/// The times of the requests.
 type Requests = Arc<Mutex<Vec<Instant>>>;
 
 async fn serve(case: Case) -> (SocketAddr, Requests) {
@@ -108,18 +109,18 @@ async fn answer(mut stream: TcpStream, case: Case, requests: Requests) -> Option
     }
 }
 
-async fn asked_again(case: Case) {
+async fn is_retried_in_time(case: Case) {
     let (at, requests) = serve(case.clone()).await;
-    let mut site = Site::build(Duration::from_millis(20)).await;
-    site.instead.push((site.house.gateway.addr().to_string(), at.to_string()));
-    checker::listen(&site).await;
-    let _process = site.start("all", ALL).await;
-    let mut load = Load::new(&site, Seed::of(&format!("{case:?}")));
+    let mut cluster = Cluster::build(Duration::from_millis(20)).await;
+    cluster.replacements.push((cluster.deployment.gateway.addr().to_string(), at.to_string()));
+    checker::listen(&cluster).await;
+    let _process = cluster.start("all", ALL).await;
+    let mut load = Load::new(&cluster, Seed::of(&format!("{case:?}")));
     (load.life, load.ingresses) = (LIFE, BROKER);
     load.publish_one(Kind::Plain).await;
     let twice = async || (requests.lock().unwrap().len() == 2).then_some(());
-    assert!(wait::within(LIFE, twice).await.is_some(), "{case:?}: it is asked again");
-    let d = site.house.until_state(load.sent[0].id, "unconfirmed").await;
+    assert!(wait::within(LIFE, twice).await.is_some(), "{case:?}: a second request arrives");
+    let d = cluster.deployment.until_state(load.sent[0].id, "unconfirmed").await;
     let requests = requests.lock().unwrap().clone();
     let pause = (requests[1] - requests[0]).as_secs_f64();
     println!("{} {:?}: {} after {pause:.1} s", case.status, case.retry_after, case.outcome);
@@ -127,18 +128,18 @@ async fn asked_again(case: Case) {
     assert!((least..=most).contains(&pause), "{case:?}: after {pause} s");
     let first = d.attempts[0].outcome.map(otpost::domain::attempt::Outcome::word);
     assert_eq!(first, Some(case.outcome), "{case:?}: {d:#?}");
-    assert_eq!(requests.len(), 2, "{case:?}: what was accepted is not asked again");
+    assert_eq!(requests.len(), 2, "{case:?}: an accepted message is not sent again");
     assert_eq!(d.attempts[1].repeats.is_some(), case.outcome == "unknown", "{case:?}: {d:#?}");
-    checker::settle(&site, &load.sent, Duration::from_secs(30)).await;
+    checker::settle(&cluster, &load.sent, Duration::from_secs(30)).await;
     let unknown = usize::from(case.outcome == "unknown");
-    checker::check(&site, &load.sent, Injected { unknown, time: true, ..Injected::default() }).await;
+    checker::check(&cluster, &load.sent, Injected { unknown, time: true, ..Injected::default() }).await;
 }
 
 mod long {
-    /// Seen to fail: with a `Retry-After` that is believed whatever it says (nothing is asked again), and where an unexplained
-    /// 5xx counts as not accepted (it is asked again at once).
+    /// Fails with an unlimited `Retry-RetryAfter` (there is no second request), and if an unexplained 5xx counts
+    /// as not accepted (the second request comes at once).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_carrier_puts_off_breaks_down_or_does_not_know_us() {
-        futures_util::future::join_all(super::cases().into_iter().map(super::asked_again)).await;
+    async fn each_error_status_is_retried_at_the_right_time() {
+        futures_util::future::join_all(super::cases().into_iter().map(super::is_retried_in_time)).await;
     }
 }

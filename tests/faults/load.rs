@@ -1,4 +1,4 @@
-//! Jobs of all kinds, over both ingresses, published as a careful producer does: until they are confirmed.
+//! Jobs of all kinds over AMQP and HTTP, published with confirms.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use otpost::domain::decide::MIN_LIFE;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::cluster::Cluster;
 use crate::seed::Seed;
-use crate::site::Site;
-use crate::support::house::{amqp, seal};
+use crate::support::deployment::{amqp, seal};
 use crate::support::wait;
 
-/// A job that is with otpost.
+/// A published job.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) id: Uuid,
     pub(crate) to: String,
-    /// Found nowhere but at the carrier.
+    /// The number and code, which only the carrier may know.
     pub(crate) code: String,
     pub(crate) kind: Kind,
-    /// When it was handed over; of a burst, when that began.
+    /// The time of its publish, or of the start of its burst.
     pub(crate) at: Timestamp,
     pub(crate) expires_at: Timestamp,
     pub(crate) sign_in: Option<(String, Timestamp)>,
-    /// No newer code of its sign-in exists.
+    /// Whether no newer code of its sign-in exists.
     pub(crate) newest: bool,
 }
 
-/// What the carrier does with it.
+/// The carrier's behaviour for the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Plain,
@@ -38,30 +38,30 @@ pub(crate) enum Kind {
     /// Undelivered, then a call.
     Fallback,
     Twice503,
-    /// Accepted, and hung up without an answer.
+    /// Accepted, then the connection is closed without an answer.
     HangUp,
     Throttled,
     Slow,
-    /// The receipt overtakes the answer.
+    /// The receipt arrives before the answer.
     ReceiptFirst,
     Landline,
     /// Published twice.
     Doubled,
-    /// Two codes of one sign-in, while the carrier takes nothing yet; the newer one may come first.
+    /// Two codes of one sign-in, while the carrier accepts nothing yet. The newer one may arrive first.
     Superseded,
-    /// More for one number than its quota lets through.
+    /// More jobs for one number than its quota admits.
     Crowd,
-    /// Its carrier answers nobody; not in the mixture.
+    /// The carrier never answers. Not in the mixture.
     Unanswered,
 }
 
-/// What codes are made of: no text that is like them by accident.
-const LETTERS: &[u8] = b"BCDFGHJKLMNPQRSTVWXZ";
-/// Jobs of a crowd, and how many of them the default quota lets through: `5/10m`.
+/// Characters of codes, which appear nowhere else by chance.
+const CODE_CHARACTERS: &[u8] = b"BCDFGHJKLMNPQRSTVWXZ";
+/// Number of jobs of a crowd, and how many of them the default quota admits: `5/10m`.
 const CROWD: usize = 7;
 pub(crate) const ADMITTED: usize = 5;
 
-/// The mixture, in parts.
+/// The weights of the mixture.
 const MIXTURE: &[(u64, Kind)] = &[
     (40, Kind::Plain),
     (6, Kind::Call),
@@ -109,23 +109,25 @@ impl Kind {
             Self::Throttled => json!([{"outcome": "throttle", "retry_after_s": 1}]),
             Self::Slow => json!([{"outcome": "slow", "ms": 1200}]),
             Self::ReceiptFirst => json!(["receipt_first"]),
-            // Whoever asks: a crash may lose the first answer.
+            // A crash may lose the first answer, so the id may be known already.
             Self::Landline => json!(vec!["not_mobile"; 8]),
             _ => json!([]),
         }
     }
 
-    /// How often the carrier leaves an outcome unknown.
+    /// Number of unknown outcomes that the carrier's script causes.
     pub(crate) fn unknown(self) -> usize {
         usize::from(matches!(self, Self::HangUp | Self::Unanswered))
     }
 }
 
 impl Sent {
-    /// A job that a scenario makes by hand, now; its code is drawn from its id.
+    /// A job that a scenario publishes itself. Its code is derived from its id.
     pub(crate) fn by_hand(job: &mut Value) -> Self {
         let id: Uuid = job["id"].as_str().unwrap().parse().unwrap();
-        let letters = id.as_bytes()[6..].iter().map(|b| char::from(LETTERS[usize::from(*b) % LETTERS.len()]));
+        let letters = id.as_bytes()[6..]
+            .iter()
+            .map(|b| char::from(CODE_CHARACTERS[usize::from(*b) % CODE_CHARACTERS.len()]));
         let code: String = letters.collect();
         job["code"] = json!(code);
         let text = |name: &str| job[name].as_str().unwrap();
@@ -141,7 +143,7 @@ impl Sent {
         }
     }
 
-    /// How it ends where nothing else breaks.
+    /// Returns the possible final states without a further fault.
     pub(crate) fn ends(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Landline => &["failed"],
@@ -160,34 +162,34 @@ pub(crate) enum Ingress {
     Http,
 }
 
-/// Both ingresses, in parts.
+/// Both ingresses with their weights.
 const ALL: &[(u64, Ingress)] = &[(65, Ingress::Plain), (15, Ingress::Sealed), (20, Ingress::Http)];
-/// The broker's alone, and the other alone.
+/// Only the broker, and only HTTP.
 pub(crate) const BROKER: &[(u64, Ingress)] = &[(65, Ingress::Plain), (15, Ingress::Sealed)];
 pub(crate) const HTTP: &[(u64, Ingress)] = &[(1, Ingress::Http)];
 
-/// How long a code lives, unless a scenario says otherwise.
+/// Default lifetime of a code.
 pub(crate) const LIFE: Duration = Duration::from_secs(60);
 
-/// A producer, with everything that it has sent.
+/// A producer, with all jobs that it has published.
 pub(crate) struct Load<'a> {
-    site: &'a Site,
+    cluster: &'a Cluster,
     seed: Seed,
-    /// How long codes live.
+    /// The lifetime of the codes.
     pub(crate) life: Duration,
     pub(crate) sent: Vec<Sent>,
     channel: Option<(Connection, Channel)>,
     serial: u32,
-    /// By which doors.
+    /// The ingresses to use.
     pub(crate) ingresses: &'static [(u64, Ingress)],
-    /// What its numbers begin with; eight digits follow.
+    /// The prefix of its numbers. Eight digits follow.
     pub(crate) prefix: &'static str,
 }
 
 impl<'a> Load<'a> {
-    pub(crate) fn new(site: &'a Site, seed: Seed) -> Self {
+    pub(crate) fn new(cluster: &'a Cluster, seed: Seed) -> Self {
         Self {
-            site,
+            cluster,
             seed,
             life: LIFE,
             sent: vec![],
@@ -198,7 +200,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// So many of the mixture.
+    /// Publishes this many jobs of mixed kinds.
     pub(crate) async fn publish(&mut self, jobs: usize) {
         for _ in 0..jobs {
             let kind = self.seed.one_of(MIXTURE);
@@ -206,7 +208,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// At least one of each kind, then so many of the mixture.
+    /// Publishes at least one job of each kind, then this many of mixed kinds.
     pub(crate) async fn publish_each_and(&mut self, jobs: usize) {
         for kind in Kind::ALL {
             self.publish_one(kind).await;
@@ -216,9 +218,9 @@ impl<'a> Load<'a> {
 
     pub(crate) async fn publish_one(&mut self, kind: Kind) {
         let to = self.number();
-        self.site.house.script(&to, kind.outcomes()).await;
+        self.cluster.deployment.script(&to, kind.outcomes()).await;
         let at = otpost::domain::clock::now();
-        // When each of them was issued, in the order in which they come.
+        // The issue times, in the order of publishing.
         let mut issued = match kind {
             Kind::Superseded => vec![at, otpost::domain::clock::after(at, Duration::from_millis(1))],
             Kind::Crowd => vec![at; CROWD],
@@ -233,7 +235,7 @@ impl<'a> Load<'a> {
             self.sent.last_mut().unwrap().newest = issued.iter().all(|other| other <= issued_at);
             let ingress = self.seed.one_of(self.ingresses);
             for _ in 0..=usize::from(kind == Kind::Doubled) {
-                if !self.hand_over(ingress, &job).await {
+                if !self.submit(ingress, &job).await {
                     self.sent.pop();
                     break;
                 }
@@ -241,7 +243,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// A job of this kind, among what was sent.
+    /// Creates a job of this kind and stores it.
     fn job(&mut self, kind: Kind, to: String, sign_in: Option<(String, Timestamp)>) -> Value {
         let (id, code, at) = (Uuid::new_v4(), self.code(), otpost::domain::clock::now());
         let expires_at = otpost::domain::clock::after(at, self.life);
@@ -255,7 +257,7 @@ impl<'a> Load<'a> {
         job
     }
 
-    /// So many plain ones at once, over the broker.
+    /// Publishes this many plain jobs at once over the broker.
     pub(crate) async fn burst(&mut self, jobs: usize) {
         let first = self.sent.len();
         let bodies: Vec<String> = (0..jobs)
@@ -267,7 +269,8 @@ impl<'a> Load<'a> {
         let began = otpost::domain::clock::now();
         self.sent[first..].iter_mut().for_each(|job| job.at = began);
         let channel = self.channel().await.expect("RabbitMQ answers");
-        // One task publishes and all confirms are waited for together: lapin numbers what is published in order.
+        // One task publishes, and then it waits for all confirms together: lapin numbers messages in the
+        // order of publishing.
         let mut confirms = vec![];
         for body in &bodies {
             confirms.push(publish(channel, "dispatch", body.as_bytes()).await.unwrap());
@@ -280,7 +283,7 @@ impl<'a> Load<'a> {
         tokio::time::timeout(Duration::from_secs(120), confirmed).await.expect("RabbitMQ confirms");
     }
 
-    /// A number that no table of the mock carrier knows.
+    /// Returns a number without a meaning for the mock carrier.
     fn number(&mut self) -> String {
         loop {
             self.serial += 1;
@@ -291,36 +294,41 @@ impl<'a> Load<'a> {
     }
 
     fn code(&mut self) -> String {
-        let mut letters = || char::from(LETTERS[self.seed.below(LETTERS.len() as u64) as usize]);
+        let mut letters =
+            || char::from(CODE_CHARACTERS[self.seed.below(CODE_CHARACTERS.len() as u64) as usize]);
         (0..10).map(|_| letters()).collect()
     }
 
-    /// Whether otpost has taken it.
-    async fn hand_over(&mut self, ingress: Ingress, job: &Value) -> bool {
+    /// Whether otpost has admitted it.
+    async fn submit(&mut self, ingress: Ingress, job: &Value) -> bool {
         match ingress {
-            Ingress::Plain => self.say("dispatch", job.to_string().as_bytes()).await,
+            Ingress::Plain => self.publish_raw("dispatch", job.to_string().as_bytes()).await,
             Ingress::Sealed => {
-                let sealed = seal(&self.site.house.root.tenant("default"), job);
-                self.say("dispatch", sealed.to_string().as_bytes()).await;
+                let sealed = seal(&self.cluster.deployment.root.tenant("default"), job);
+                self.publish_raw("dispatch", sealed.to_string().as_bytes()).await;
             }
             Ingress::Http => return self.post(job).await,
         }
         true
     }
 
-    /// Publishes until it is confirmed: after a broken connection the very same again.
-    pub(crate) async fn say(&mut self, routing_key: &str, body: &[u8]) {
-        let said = async || {
-            let said = self.try_to_say(routing_key, body).await;
-            if !said {
+    /// Publishes until the message is confirmed. After a broken connection it publishes the same message
+    /// again.
+    pub(crate) async fn publish_raw(&mut self, routing_key: &str, body: &[u8]) {
+        let published = async || {
+            let published = self.try_publish_raw(routing_key, body).await;
+            if !published {
                 self.channel = None;
             }
-            said.then_some(())
+            published.then_some(())
         };
-        assert!(wait::within(Duration::from_secs(120), said).await.is_some(), "RabbitMQ does not come back");
+        assert!(
+            wait::within(Duration::from_secs(120), published).await.is_some(),
+            "RabbitMQ does not answer again"
+        );
     }
 
-    async fn try_to_say(&mut self, routing_key: &str, body: &[u8]) -> bool {
+    async fn try_publish_raw(&mut self, routing_key: &str, body: &[u8]) -> bool {
         let confirmed = async {
             let channel = self.channel().await?;
             publish(channel, routing_key, body).await.ok()?.await.ok()
@@ -329,10 +337,10 @@ impl<'a> Load<'a> {
         matches!(confirmed, Ok(Some(lapin::Confirmation::Ack(None))))
     }
 
-    /// With confirms.
+    /// Opens a channel with confirms.
     async fn channel(&mut self) -> Option<&Channel> {
         if self.channel.is_none() {
-            let connection = amqp(&self.site.house.amqp_url).await?;
+            let connection = amqp(&self.cluster.deployment.amqp_url).await?;
             let channel = connection.create_channel().await.ok()?;
             channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
             self.channel = Some((connection, channel));
@@ -340,18 +348,19 @@ impl<'a> Load<'a> {
         self.channel.as_ref().map(|(_, channel)| channel)
     }
 
-    /// Posts until there is an answer that says yes; or no, because its code has ended meanwhile, its number's quota is full, or
-    /// a newer code is there. As patient as it is asked to be.
+    /// Posts until the job is admitted or refused, with retries on 503 and 429. A refusal is an expired code,
+    /// a full quota, or a newer code.
     async fn post(&self, job: &Value) -> bool {
         let expires_at: Timestamp = job["expires_at"].as_str().unwrap().parse().unwrap();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
-        let url = format!("http://{}/v1/dispatches", self.site.api);
+        let url = format!("http://{}/v1/dispatches", self.cluster.api);
         let posted = async || {
-            let sent = http.post(&url).bearer_auth(&self.site.house.key).body(job.to_string()).send().await;
+            let sent =
+                http.post(&url).bearer_auth(&self.cluster.deployment.key).body(job.to_string()).send().await;
             let status = sent.as_ref().map_or(503, |answer| answer.status().as_u16());
             let late = status == 422
                 && otpost::domain::clock::between(otpost::domain::clock::now(), expires_at) < MIN_LIFE;
-            let sent_last = self.sent.last().expect("it is among what was sent");
+            let sent_last = self.sent.last().expect("the job was stored");
             let refused = match status {
                 409 => !sent_last.newest,
                 429 => sent_last.kind == Kind::Crowd,
@@ -369,7 +378,7 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Hands a message to the broker; the answer is a confirm to wait for.
+/// Publishes a message and returns its confirm to wait for.
 async fn publish(
     channel: &Channel, routing_key: &str, body: &[u8],
 ) -> lapin::Result<impl Future<Output = lapin::Result<lapin::Confirmation>> + use<>> {

@@ -1,27 +1,28 @@
-//! Nothing lost, nothing twice, nothing late: what surrounds otpost breaks, and after each scenario one checker looks at
-//! the carrier's record, the ledger, the queues, the events and the logs.
+//! Fault injection: nothing is lost, sent twice or late. After each scenario the checker reads the carrier's
+//! record, the ledger, the queues, the events and the logs.
 //!
-//! `scripts/faults` runs the short selection, `scripts/faults --all` everything; a seed chooses what a load is made of,
-//! is printed, and can be given again. Beside a scenario stands which mechanism to switch off to see it fail.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! `scripts/faults` runs the short selection, `scripts/faults --all` everything. A seed selects the load; it
+//! is printed and can be set. The comment of a scenario says what makes it fail.
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod answers;
-mod breaking;
-mod broker_away;
+mod broker_topology;
+mod broker_unreachable;
 mod carrier;
 mod checker;
 mod clock;
+mod cluster;
 mod commit;
 mod crash;
 mod disk;
 mod excuse;
+mod fault_guards;
 mod frozen;
+mod isolation;
 mod leaks;
-mod ledger_away;
+mod ledger_unreachable;
 mod load;
 mod memory;
-mod needs;
-mod neighbours;
 mod outages;
 mod poison;
 mod receipts;
@@ -29,7 +30,6 @@ mod receiver;
 mod resources;
 mod reuse;
 mod seed;
-mod site;
 mod small_disk;
 mod soak;
 mod stopping;

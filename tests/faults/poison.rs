@@ -1,5 +1,5 @@
-//! F15, trace 19: a message that kills whoever reads it, in one prefetch with hundreds of good ones; and one that makes its
-//! reader panic.
+//! F15, trace 19: a message that kills every reader, in one prefetch with hundreds of good messages, and a
+//! message that makes its reader panic.
 
 use std::time::Duration;
 
@@ -7,93 +7,100 @@ use otpost::intake::envelope::Envelope;
 use serde_json::{Value, json};
 
 use crate::checker::{self, Injected};
-use crate::excuse::Trouble;
+use crate::cluster::{ALL, Cluster};
+use crate::excuse::FaultPeriod;
 use crate::load::Load;
 use crate::seed::Seed;
-use crate::site::{ALL, Site};
-use crate::support::house::job;
-use crate::support::house::process::Process;
+use crate::support::deployment::job;
+use crate::support::deployment::process::Process;
 use crate::support::node::rabbitmqctl;
 use crate::support::wait;
 use crate::support::world::connect;
 use crate::under_load::in_flight;
 
-/// Good messages before and after the bad one: with it as many as a worker takes at once, `amqp.prefetch`.
+/// Number of good messages before and after the bad one. With it they fill `amqp.prefetch`.
 const NEIGHBOURS: [usize; 2] = [255, 256];
-/// Deaths that a message costs: three among others, and three alone.
-const DEATHS: usize = 6;
+/// Crashes per message: three in `otpost.dispatch`, three in `otpost.suspect`.
+const CRASHES: usize = 6;
 
-/// Restarts a process whenever it has died, as a supervisor does.
+/// Restarts a process whenever it has ended, like a supervisor.
 struct Supervisor<'a> {
-    site: &'a Site,
+    cluster: &'a Cluster,
     running: Process,
-    /// What the fourth process has beside: the first that sets anything aside.
+    /// Extra environment of the fourth process, which quarantines first.
     fourth: &'a [(&'a str, &'a str)],
-    deaths: usize,
+    crashes: usize,
 }
 
 const POISON: (&str, &str) = ("OTPOST_CRASH_ON", "x_poison");
 
 impl<'a> Supervisor<'a> {
-    fn start(site: &'a Site, fourth: &'a [(&'a str, &'a str)]) -> Self {
-        Self { site, running: site.start_with("w0", ALL, &[POISON]), fourth, deaths: 0 }
+    fn start(cluster: &'a Cluster, fourth: &'a [(&'a str, &'a str)]) -> Self {
+        Self { cluster, running: cluster.start_with("w0", ALL, &[POISON]), fourth, crashes: 0 }
     }
 
-    /// Looks after it until this holds.
+    /// Restarts the process until the condition holds.
     async fn until(&mut self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let looked = async || {
             if self.running.0.try_wait().unwrap().is_some() {
-                self.deaths += 1;
+                self.crashes += 1;
                 let mut variables = vec![POISON];
-                variables.extend(self.fourth.iter().filter(|_| self.deaths == 3));
-                self.running = self.site.start_with(&format!("w{}", self.deaths), ALL, &variables);
+                variables.extend(self.fourth.iter().filter(|_| self.crashes == 3));
+                self.running = self.cluster.start_with(&format!("w{}", self.crashes), ALL, &variables);
             }
             holds().await.then_some(())
         };
-        assert!(wait::within(Duration::from_secs(120), looked).await.is_some(), "in vain: {what}");
+        assert!(wait::within(Duration::from_secs(120), looked).await.is_some(), "timed out: {what}");
     }
 }
 
-/// The bad one, as its producer made it.
+/// The bad job of the producer.
 fn poison() -> Value {
     job("+447719999999", json!({"code": "BCDFGHJKLM", "x_poison": true}))
 }
 
-/// Messages of a queue, those that are held by a reader among them. The queue itself is asked.
-fn all_of(site: &Site, queue: &str) -> usize {
-    let queue = format!("{{'{}_{queue}', node()}}", site.house.vhost);
+/// Returns the number of messages of a queue, including unacknowledged ones. It queries the queue itself.
+fn all_of(cluster: &Cluster, queue: &str) -> usize {
+    let queue = format!("{{'{}_{queue}', node()}}", cluster.deployment.vhost);
     let total =
         format!("{{ok, {{_, N}}, _}} = ra:leader_query({queue}, fun rabbit_fifo:query_messages_total/1), N.");
     rabbitmqctl(&["eval", &total]).trim().parse().unwrap()
 }
 
-/// Takes all dead letters: each is the poison, whole and sealed, with this reason. Answers how many there are.
-async fn dead_letters(site: &Site, poison: &Value, reason: &str) -> usize {
-    let letters = checker::waiting(site, "otpost.dead").await;
-    for _ in 0..letters {
-        let (field, why, sealed) = site.house.dead_letter().await;
+/// Takes all dead letters: each is the complete sealed poison with this reason. Returns their number.
+async fn dead_letters(cluster: &Cluster, poison: &Value, reason: &str) -> usize {
+    let dead_letter_count = checker::waiting(cluster, "otpost.dead").await;
+    for _ in 0..dead_letter_count {
+        let (field, why, sealed) = cluster.deployment.dead_letter().await;
         assert_eq!((field.as_str(), why.as_str()), ("body", reason));
-        let letter = Envelope::open(&site.house.keys, "otpost.dead", &sealed).expect("we have sealed it");
+        let letter =
+            Envelope::open(&cluster.deployment.keys, "otpost.dead", &sealed).expect("otpost has sealed it");
         assert_eq!((letter.routing_key.as_str(), letter.cut), ("dispatch", false));
-        assert_eq!(serde_json::from_slice::<Value>(&letter.body()).unwrap(), *poison, "a neighbour is dead");
+        assert_eq!(
+            serde_json::from_slice::<Value>(&letter.body()).unwrap(),
+            *poison,
+            "a neighbour was dead-lettered"
+        );
     }
-    letters as usize
+    dead_letter_count as usize
 }
 
 async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
-    let site = Site::build(Duration::from_millis(20)).await;
-    checker::listen(&site).await;
-    let mut load = Load::new(&site, Seed::of(name));
+    let cluster = Cluster::build(Duration::from_millis(20)).await;
+    checker::listen(&cluster).await;
+    let mut load = Load::new(&cluster, Seed::of(name));
     load.life = Duration::from_secs(300);
-    // All of it waits before anybody reads.
+    // All messages wait before the first reader starts.
     load.burst(NEIGHBOURS[0]).await;
     let poison = poison();
-    load.say("dispatch", poison.to_string().as_bytes()).await;
+    load.publish_raw("dispatch", poison.to_string().as_bytes()).await;
     load.burst(NEIGHBOURS[1]).await;
     let from = otpost::domain::clock::now();
-    let mut supervisor = Supervisor::start(&site, fourth);
-    supervisor.until("it is a dead letter", async || checker::waiting(&site, "otpost.dead").await > 0).await;
-    let look = connect(&site.house.ledger_url).await;
+    let mut supervisor = Supervisor::start(&cluster, fourth);
+    supervisor
+        .until("it is a dead letter", async || checker::waiting(&cluster, "otpost.dead").await > 0)
+        .await;
+    let look = connect(&cluster.deployment.ledger_url).await;
     let all = i64::try_from(load.sent.len()).unwrap();
     let delivered = "select count(*) from dispatch where state = 'delivered'";
     supervisor
@@ -103,74 +110,79 @@ async fn poisoned(name: &str, fourth: &[(&str, &str)]) {
         .await;
     let queues = ["otpost.suspect", "otpost.dispatch"];
     supervisor
-        .until("nothing is left of it", async || queues.into_iter().all(|queue| all_of(&site, queue) == 0))
+        .until("the queues are empty", async || queues.into_iter().all(|queue| all_of(&cluster, queue) == 0))
         .await;
-    let trouble = Some(Trouble { from, to: otpost::domain::clock::now() });
-    checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-    let letters = dead_letters(&site, &poison, "killed_reader").await;
-    let deaths = supervisor.deaths;
-    let logs: String = site.house.logs().into_iter().map(|(_, log)| log).collect();
+    let fault_period = Some(FaultPeriod { from, to: otpost::domain::clock::now() });
+    checker::settle(&cluster, &load.sent, Duration::from_secs(60)).await;
+    let dead_letter_count = dead_letters(&cluster, &poison, "killed_reader").await;
+    let crashes = supervisor.crashes;
+    let logs: String = cluster.deployment.logs().into_iter().map(|(_, log)| log).collect();
     let quarantined = logs.matches("quarantined to otpost.suspect").count();
-    println!("{name}: {deaths} deaths, {quarantined} quarantined, {letters} dead letters");
-    assert!(quarantined > NEIGHBOURS[1], "its neighbours were in danger: {quarantined}");
-    // What dies between the confirm of what is set aside and its ack finds both again: only then there may be two, and
-    // each costs the deaths of one that is alone.
+    println!("{name}: {crashes} crashes, {quarantined} quarantined, {dead_letter_count} dead letters");
+    assert!(quarantined > NEIGHBOURS[1], "neighbours were quarantined too: {quarantined}");
+    // A process that dies between the confirm and the ack leaves a copy in both queues. Only then there may
+    // be two dead letters, and each costs as many crashes as a single message.
     let copies = 1 + fourth.len();
-    assert!((1..=copies).contains(&letters), "{letters} dead letters");
-    let most = DEATHS + fourth.len() + (letters - 1) * DEATHS / 2;
-    assert!((DEATHS..=most).contains(&deaths), "{deaths} deaths for {letters} dead letters");
+    assert!((1..=copies).contains(&dead_letter_count), "{dead_letter_count} dead letters");
+    let most = CRASHES + fourth.len() + (dead_letter_count - 1) * CRASHES / 2;
+    assert!((CRASHES..=most).contains(&crashes), "{crashes} crashes for {dead_letter_count} dead letters");
     for secret in ["7719999999", "BCDFGHJKLM"] {
         assert!(!logs.contains(secret), "O6: {secret} is in a log");
     }
-    checker::check(&site, &load.sent, Injected { trouble, ..in_flight(256) }).await;
+    checker::check(&cluster, &load.sent, Injected { fault_period, ..in_flight(256) }).await;
 }
 
-/// Seen to fail: where what came back three times is read among others again (the neighbours become dead letters at the
-/// queue's own limit), and where suspects are read however often they came back (the queue's own limit ends it, without a
-/// reason of ours).
+/// Fails if a message that was redelivered three times is not quarantined (neighbours are dead-lettered by
+/// the queue's delivery limit). Fails if quarantined messages are read without a limit (the queue's delivery
+/// limit ends it, without our reason).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_kills_its_readers_and_no_neighbour() {
-    poisoned("a_message_kills_its_readers_and_no_neighbour", &[]).await;
+async fn a_message_that_kills_its_readers_harms_no_neighbour() {
+    poisoned("a_message_that_kills_its_readers_harms_no_neighbour", &[]).await;
 }
 
-/// A reader that panics loses this one message, over the broker and over HTTP, and goes on.
+/// A reader that panics loses only this message, over the broker and over HTTP, and continues.
 ///
-/// Seen to fail: where a panic ends the task that reads (its message is held for ever, and never a dead letter), and where its
-/// message is printed.
+/// Fails if a panic ends the consuming task (its message is held for ever, and never dead-lettered), and if
+/// the panic message is logged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_makes_its_reader_panic_and_no_neighbour_notices() {
-    let site = Site::build(Duration::from_millis(20)).await;
-    checker::listen(&site).await;
-    let mut load = Load::new(&site, Seed::of("a_message_makes_its_reader_panic_and_no_neighbour_notices"));
+async fn a_message_that_makes_its_reader_panic_affects_no_neighbour() {
+    let cluster = Cluster::build(Duration::from_millis(20)).await;
+    checker::listen(&cluster).await;
+    let mut load =
+        Load::new(&cluster, Seed::of("a_message_that_makes_its_reader_panic_affects_no_neighbour"));
     load.burst(NEIGHBOURS[0]).await;
     let poison = poison();
-    load.say("dispatch", poison.to_string().as_bytes()).await;
+    load.publish_raw("dispatch", poison.to_string().as_bytes()).await;
     load.burst(NEIGHBOURS[1]).await;
-    let mut all = site.start_with("all", ALL, &[("OTPOST_PANIC_ON", "x_poison")]);
-    site.house.serving("all").await;
+    let mut all = cluster.start_with("all", ALL, &[("OTPOST_PANIC_ON", "x_poison")]);
+    cluster.deployment.serving("all").await;
     let body = poison.to_string().into_bytes();
-    let (status, problem) = site.house.post_bytes(&site.api.to_string(), &site.house.key, body).await;
+    let (status, problem) =
+        cluster.deployment.post_bytes(&cluster.api.to_string(), &cluster.deployment.key, body).await;
     assert_eq!((status, problem["detail"].as_str()), (422, Some("the job cannot be read")));
     load.publish(20).await;
-    checker::settle(&site, &load.sent, Duration::from_secs(60)).await;
-    assert_eq!(dead_letters(&site, &poison, "caused a panic while it was read").await, 1);
-    assert!(all.0.try_wait().unwrap().is_none(), "it lives on");
-    let log = site.house.log("all");
-    assert!(log.contains("panic.place") && !log.contains("a test does this"), "its place alone: {log}");
+    checker::settle(&cluster, &load.sent, Duration::from_secs(60)).await;
+    assert_eq!(dead_letters(&cluster, &poison, "caused a panic while it was read").await, 1);
+    assert!(all.0.try_wait().unwrap().is_none(), "the process continues");
+    let log = cluster.deployment.log("all");
+    assert!(
+        log.contains("panic.place") && !log.contains("a test does this"),
+        "the log has only the place: {log}"
+    );
     for secret in ["7719999999", "BCDFGHJKLM"] {
         assert!(!log.contains(secret), "O6: {secret} is in the log");
     }
-    checker::check(&site, &load.sent, Injected::default()).await;
+    checker::check(&cluster, &load.sent, Injected::default()).await;
 }
 
 mod long {
-    /// And the process dies once more between the confirm of what is set aside and its ack.
+    /// The process also dies between the confirm of a quarantined message and its ack.
     ///
-    /// Seen to fail: with the ack before the confirm (there is no dead letter); where a suspect is read while others are still
-    /// moved (three dead letters: as chance has it, in one of six runs).
+    /// Fails if the ack precedes the confirm (there is no dead letter). Fails if a quarantined message is
+    /// read while others are still moved (three dead letters in one of six runs).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_message_kills_its_readers_and_one_dies_while_it_is_quarantined() {
-        let name = "a_message_kills_its_readers_and_one_dies_while_it_is_quarantined";
+    async fn a_message_kills_its_readers_and_one_dies_during_the_quarantine() {
+        let name = "a_message_kills_its_readers_and_one_dies_during_the_quarantine";
         super::poisoned(name, &[("OTPOST_CRASH_AT", "QuarantineConfirmed")]).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Somebody who takes requests over HTTP, and answers none until told to: a carrier that hangs, or the receiver of a webhook.
+//! An HTTP server that holds requests until it is released: a hanging carrier, or the receiver of a webhook.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -11,50 +11,50 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::carrier::request;
 use crate::checker;
-use crate::site::Site;
+use crate::cluster::Cluster;
 use crate::support::wait;
 use crate::support::world::connect;
 
 pub(crate) struct Receiver {
     pub(crate) at: SocketAddr,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) log: Arc<RequestLog>,
 }
 
 #[derive(Default)]
-pub(crate) struct Heard {
-    /// Bodies of whole requests.
-    pub(crate) asked: Mutex<Vec<String>>,
-    /// Of these, those that were answered.
+pub(crate) struct RequestLog {
+    /// Bodies of complete requests.
+    pub(crate) requests: Mutex<Vec<String>>,
+    /// Bodies of answered requests.
     pub(crate) answered: Mutex<Vec<String>>,
-    pub(crate) well: AtomicBool,
+    pub(crate) answering: AtomicBool,
 }
 
 impl Receiver {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let heard = Arc::<Heard>::default();
-        let listening = Arc::clone(&heard);
+        let log = Arc::<RequestLog>::default();
+        let listening = Arc::clone(&log);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(Self::serve(stream, Arc::clone(&listening)));
             }
         });
-        Self { at, heard }
+        Self { at, log }
     }
 
-    async fn serve(mut stream: TcpStream, heard: Arc<Heard>) {
+    async fn serve(mut stream: TcpStream, log: Arc<RequestLog>) {
         while let Some(body) = request(&mut stream).await {
-            heard.asked.lock().unwrap().push(body.clone());
-            if heard.well.load(Ordering::Relaxed) {
-                heard.answered.lock().unwrap().push(body);
+            log.requests.lock().unwrap().push(body.clone());
+            if log.answering.load(Ordering::Relaxed) {
+                log.answered.lock().unwrap().push(body);
                 let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
                 return;
             }
         }
     }
 
-    /// Of the configuration: everybody's webhook.
+    /// Returns the configuration of a webhook for every tenant.
     pub(crate) fn section(&self) -> String {
         format!(
             "[webhooks]\nallow_private_targets = true\n[tenants.default.webhook]\nurl = \"http://{}/\"\n\
@@ -63,10 +63,10 @@ impl Receiver {
         )
     }
 
-    /// Waits until nothing is pending for it; it has received all that was published over the broker.
-    pub(crate) async fn has_heard_all(&self, site: &Site) {
-        let look = connect(&site.house.ledger_url).await;
-        // The next try of some is minutes away. What is given up has none.
+    /// Waits until no delivery is pending. The receiver then has every event that the broker has.
+    pub(crate) async fn has_received_all(&self, cluster: &Cluster) {
+        let look = connect(&cluster.deployment.ledger_url).await;
+        // The next attempt of some deliveries is minutes away. Abandoned deliveries have none.
         let soon = "update webhook set due_at = clock_timestamp() where due_at is not null";
         look.execute(soon, &[]).await.unwrap();
         let left = async || {
@@ -74,10 +74,10 @@ impl Receiver {
             left.get::<_, i64>(0) == 0
         };
         wait::until("all webhooks are delivered", left).await;
-        let answered = self.heard.answered.lock().unwrap().clone();
+        let answered = self.log.answered.lock().unwrap().clone();
         let published: HashSet<String> =
             answered.iter().map(|body| id(&serde_json::from_str(body).unwrap())).collect();
-        for event in checker::heard(site).await {
+        for event in checker::published_events(cluster).await {
             assert!(published.contains(&id(&event)), "the webhook never received {event}");
         }
     }

@@ -1,30 +1,30 @@
-//! O9: memory, open files and threads of a process come back to where they were.
+//! O9: memory, open files and threads of a process return to their earlier values.
 //!
-//! Seen to fail: where each request to a carrier leaves one file open.
+//! Fails if each request to a carrier leaves one file open.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::support::house::process::Process;
+use crate::support::deployment::process::Process;
 use crate::support::wait;
 
-/// What may be more than before, once everything has settled: buffers and pools that grew, and no more.
-const MORE_KB: u64 = 40_000;
-const MORE_FILES: usize = 12;
-const MORE_THREADS: usize = 6;
-/// Idle connections close, and threads without work end.
-const SETTLES: Duration = Duration::from_secs(30);
+/// Allowed growth after everything has settled, for buffers and pools.
+const MAX_GROWTH_KB: u64 = 40_000;
+const MAX_MORE_FILES: usize = 12;
+const MAX_MORE_THREADS: usize = 6;
+/// Time in which idle connections close and idle threads end.
+const SETTLE_TIME: Duration = Duration::from_secs(30);
 
-/// What a process holds. Connections that carriers keep open to its doors are theirs to end, and not counted.
+/// Resources of a process. Incoming connections are not counted, because the carriers close them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Holds {
+pub(crate) struct ProcessResources {
     pid: u32,
     memory_kb: u64,
     files: usize,
     threads: usize,
 }
 
-impl Holds {
+impl ProcessResources {
     pub(crate) fn now(process: &Process) -> Self {
         Self::of(process.0.id()).expect("it runs")
     }
@@ -44,33 +44,34 @@ impl Holds {
         self.pid == process.0.id()
     }
 
-    /// The process still runs, and holds no more than it did.
-    pub(crate) async fn come_back(self) {
+    /// Waits until the running process is back within the allowed growth.
+    pub(crate) async fn return_to_baseline(self) {
         let mut last = None;
         let back = async || {
             last = Self::of(self.pid);
             last.is_some_and(|now| self.allows(now)).then_some(())
         };
-        let back = wait::within(SETTLES, back).await;
+        let back = wait::within(SETTLE_TIME, back).await;
         assert!(back.is_some(), "O9: {self:?} before, {last:?} after");
     }
 
     fn allows(self, now: Self) -> bool {
-        now.memory_kb <= self.memory_kb + MORE_KB
-            && now.files <= self.files + MORE_FILES
-            && now.threads <= self.threads + MORE_THREADS
+        now.memory_kb <= self.memory_kb + MAX_GROWTH_KB
+            && now.files <= self.files + MAX_MORE_FILES
+            && now.threads <= self.threads + MAX_MORE_THREADS
     }
 }
 
-/// Open files, without connections that came to a port which somebody listens on.
+/// Returns the number of open files without incoming connections.
 fn files(pid: u32) -> Option<usize> {
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    // Of each: its own end, the other's, its state (0A: listens), and in the tenth column its inode.
+    // The columns: own address, other address, state (0A: listens), and in the tenth the inode.
     let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|row| row.split_whitespace().collect()).collect();
     let listens: HashSet<&str> = rows.iter().filter(|row| row[3] == "0A").map(|row| row[1]).collect();
-    let came = |row: &&Vec<&str>| row[3] != "0A" && listens.contains(row[1]);
-    let came: HashSet<String> = rows.iter().filter(came).map(|row| format!("socket:[{}]", row[9])).collect();
+    let incoming = |row: &&Vec<&str>| row[3] != "0A" && listens.contains(row[1]);
+    let incoming: HashSet<String> =
+        rows.iter().filter(incoming).map(|row| format!("socket:[{}]", row[9])).collect();
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let names = open.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
-    Some(names.filter(|name| !came.contains(&*name.to_string_lossy())).count())
+    Some(names.filter(|name| !incoming.contains(&*name.to_string_lossy())).count())
 }

@@ -1,10 +1,11 @@
-//! The one source of chance: whoever gives the same seed gets the same load.
+//! The random generator of a run. The same seed gives the same load.
 
-/// `SplitMix64` (Steele, Lea and Flood, 2014): small, and the same everywhere.
+/// `SplitMix64` (Steele, Lea and Flood, 2014): small and portable.
 pub(crate) struct Seed(u64);
 
 impl Seed {
-    /// Of this run, for one scenario: `OTPOST_FAULTS_SEED`, or a new one. It is printed, so that a run can be repeated.
+    /// Returns the generator of one scenario: from `OTPOST_FAULTS_SEED`, or from a new seed. It prints the
+    /// seed, so that a run can be repeated.
     pub(crate) fn of(scenario: &str) -> Self {
         let given = std::env::var("OTPOST_FAULTS_SEED").ok();
         let run = given.map_or_else(
@@ -12,7 +13,7 @@ impl Seed {
             |text| text.parse().expect("OTPOST_FAULTS_SEED is a whole number"),
         );
         println!("{scenario}: OTPOST_FAULTS_SEED={run}");
-        // FNV-1a, so that scenarios of one run differ.
+        // FNV-1a of the name, so that scenarios of one run differ.
         let name = scenario.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -27,12 +28,12 @@ impl Seed {
         z ^ (z >> 31)
     }
 
-    /// From 0 to less than this.
+    /// Returns a number from 0 to `end - 1`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// One of them, by weight.
+    /// Returns one of the values, by weight.
     pub(crate) fn one_of<T: Copy>(&mut self, weighted: &[(u64, T)]) -> T {
         let mut at = self.below(weighted.iter().map(|(weight, _)| weight).sum());
         for (weight, choice) in weighted {

@@ -1,14 +1,14 @@
-//! A small disk of a test's own, and one that keeps nothing.
+//! A small disk for one test, and a fault that makes fsync fail.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::support::house::process::Process;
+use crate::support::deployment::process::Process;
 use crate::support::world::TempDir;
 
-/// A command of root's.
+/// Returns a command that runs as root.
 fn as_root(program: &str) -> Command {
     let mut command = Command::new(program);
     if !rustix::process::geteuid().is_root() {
@@ -18,7 +18,7 @@ fn as_root(program: &str) -> Command {
     command
 }
 
-/// A small disk of the test's own.
+/// A small disk for one test.
 pub(crate) struct Disk(TempDir);
 
 impl Disk {
@@ -35,7 +35,8 @@ impl Disk {
         &self.0.0
     }
 
-    /// A folder on it that belongs to a server's user; ours, where we are not root and the server is our own.
+    /// Returns a folder on it that belongs to a server's user. Without root the server runs as the current
+    /// user, and so the folder is ours.
     pub(crate) fn folder_of(&self, user: &str) -> PathBuf {
         let folder = self.path().join(user);
         std::fs::create_dir(&folder).unwrap();
@@ -49,7 +50,7 @@ impl Disk {
         self.0.0.join("filler")
     }
 
-    /// Leaves no room on it.
+    /// Fills the disk.
     pub(crate) fn fill(&self) {
         let mut file = File::create(self.filler()).unwrap();
         let full = loop {
@@ -71,7 +72,7 @@ impl Drop for Disk {
     }
 }
 
-/// A process to whose files nothing is kept for as long as this is there: each fsync fails.
+/// A process whose fsync calls fail until the guard is dropped.
 pub(crate) struct NoSync(Child);
 
 impl NoSync {
@@ -79,12 +80,12 @@ impl NoSync {
         let mut strace = as_root("strace");
         strace.args(["-f", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO", "-p"]);
         let mut strace = strace.arg(process.0.id().to_string()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut says = BufReader::new(strace.stderr.take().unwrap());
+        let mut stderr = BufReader::new(strace.stderr.take().unwrap());
         let mut line = String::new();
-        says.read_line(&mut line).unwrap();
+        stderr.read_line(&mut line).unwrap();
         assert!(line.contains("attached"), "strace: {line}");
-        // It writes as long as it runs.
-        std::thread::spawn(move || std::io::copy(&mut says, &mut std::io::sink()));
+        // strace prints as long as it runs.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Self(strace)
     }
 }

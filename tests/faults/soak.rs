@@ -1,51 +1,51 @@
-//! F23: what breaks in the other scenarios breaks here one after the other and at once, as a seed has it.
+//! F23: random faults of the other scenarios, in sequence and in parallel.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::breaking::{Frozen, ReadOnly, backends, end_backends, lock};
 use crate::checker::{Injected, one_fault};
+use crate::cluster::{Cluster, WORKER};
+use crate::fault_guards::{Frozen, ReadOnly, backends, end_backends, lock};
 use crate::seed::Seed;
-use crate::site::{Site, WORKER};
 use crate::stopping::stop;
-use crate::support::house::away::Away;
-use crate::support::house::process::Process;
+use crate::support::deployment::process::Process;
+use crate::support::deployment::stopped_server::StoppedServer;
 use crate::support::node::{Alarm, close_all_connections};
 use crate::support::relay::Direction;
 use crate::support::wait;
 use crate::support::world::connect;
-use crate::under_load::{Lines, blocking, under_load};
+use crate::under_load::{Relays, blocking, under_load};
 
-const SOAK: Duration = Duration::from_secs(150);
+const DURATION: Duration = Duration::from_secs(150);
 
-/// What breaks in the servers.
+/// Faults of the servers.
 #[derive(Debug, Clone, Copy)]
-enum Server {
-    BrokerAway,
+enum ServerFault {
+    BrokerStopped,
     BrokerClosesAll,
     BrokerAlarm,
-    LedgerAway,
+    LedgerStopped,
     LedgerEndsAll,
     LedgerReadOnly,
     LedgerLocked,
     LedgerFrozen,
 }
 
-const SERVERS: &[(u64, Server)] = &[
-    (1, Server::BrokerAway),
-    (3, Server::BrokerClosesAll),
-    (2, Server::BrokerAlarm),
-    (1, Server::LedgerAway),
-    (3, Server::LedgerEndsAll),
-    (2, Server::LedgerReadOnly),
-    (2, Server::LedgerLocked),
-    (2, Server::LedgerFrozen),
+const SERVER_FAULTS: &[(u64, ServerFault)] = &[
+    (1, ServerFault::BrokerStopped),
+    (3, ServerFault::BrokerClosesAll),
+    (2, ServerFault::BrokerAlarm),
+    (1, ServerFault::LedgerStopped),
+    (3, ServerFault::LedgerEndsAll),
+    (2, ServerFault::LedgerReadOnly),
+    (2, ServerFault::LedgerLocked),
+    (2, ServerFault::LedgerFrozen),
 ];
 
-/// What breaks in the workers, and on the way from them to the servers.
+/// Faults of the workers, and of their connections to the servers.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum WorkerFault {
     Killed,
     Stopped,
     Frozen,
@@ -56,104 +56,104 @@ enum Way {
     CommitCut,
 }
 
-const WAYS: &[(u64, Way)] = &[
-    (2, Way::Killed),
-    (1, Way::Stopped),
-    (2, Way::Frozen),
-    (4, Way::Reset),
-    (1, Way::Abandoned),
-    (2, Way::Slow),
-    (2, Way::Slices),
-    (4, Way::CommitCut),
+const WORKER_FAULTS: &[(u64, WorkerFault)] = &[
+    (2, WorkerFault::Killed),
+    (1, WorkerFault::Stopped),
+    (2, WorkerFault::Frozen),
+    (4, WorkerFault::Reset),
+    (1, WorkerFault::Abandoned),
+    (2, WorkerFault::Slow),
+    (2, WorkerFault::Slices),
+    (4, WorkerFault::CommitCut),
 ];
 
-/// As long as the seed has it; meanwhile each row that can be read is right.
-async fn meanwhile(site: &Site, time: Duration) {
-    wait::throughout(time, async || site.watch.assert_right()).await;
+/// Waits for this long, while all readable rows must be right.
+async fn meanwhile(cluster: &Cluster, time: Duration) {
+    wait::throughout(time, async || cluster.watch.assert_right()).await;
 }
 
-async fn away(site: &Site, server: &'static str, how: &'static str, time: Duration) {
-    let away = blocking(move || Away::stop(server, how)).await;
-    meanwhile(site, time).await;
-    blocking(move || drop(away)).await;
+async fn stop_server(cluster: &Cluster, server: &'static str, how: &'static str, time: Duration) {
+    let stopped = blocking(move || StoppedServer::stop(server, how)).await;
+    meanwhile(cluster, time).await;
+    blocking(move || drop(stopped)).await;
 }
 
-async fn break_server(site: &Site, seed: &mut Seed) {
-    let (fault, time) = (seed.one_of(SERVERS), Duration::from_secs(1 + seed.below(4)));
+async fn break_server(cluster: &Cluster, seed: &mut Seed) {
+    let (fault, time) = (seed.one_of(SERVER_FAULTS), Duration::from_secs(1 + seed.below(4)));
     println!("{fault:?} for {time:?}");
     one_fault();
-    let url = &site.house.ledger_url;
+    let url = &cluster.deployment.ledger_url;
     match fault {
-        Server::BrokerAway => away(site, "rabbitmq", "clean", time).await,
-        Server::BrokerClosesAll => {
-            let vhost = site.house.vhost.clone();
+        ServerFault::BrokerStopped => stop_server(cluster, "rabbitmq", "clean", time).await,
+        ServerFault::BrokerClosesAll => {
+            let vhost = cluster.deployment.vhost.clone();
             blocking(move || close_all_connections(&vhost)).await;
         }
-        Server::BrokerAlarm => {
+        ServerFault::BrokerAlarm => {
             let alarm = if seed.below(2) == 0 { Alarm::Memory } else { Alarm::Disk };
             let raised = blocking(move || alarm.on()).await;
-            meanwhile(site, time).await;
+            meanwhile(cluster, time).await;
             blocking(move || drop(raised)).await;
         }
-        Server::LedgerAway => away(site, "postgres", "immediate", time).await,
-        Server::LedgerEndsAll => drop(end_backends(&connect(url).await).await),
-        Server::LedgerReadOnly => {
+        ServerFault::LedgerStopped => stop_server(cluster, "postgres", "immediate", time).await,
+        ServerFault::LedgerEndsAll => drop(end_backends(&connect(url).await).await),
+        ServerFault::LedgerReadOnly => {
             let read_only = ReadOnly::begin(url).await;
-            meanwhile(site, time).await;
+            meanwhile(cluster, time).await;
             drop(read_only);
         }
-        Server::LedgerLocked => lock(url, meanwhile(site, 2 * time)).await,
-        Server::LedgerFrozen => {
+        ServerFault::LedgerLocked => lock(url, meanwhile(cluster, 2 * time)).await,
+        ServerFault::LedgerFrozen => {
             let frozen = Frozen::begin(backends(url).await);
-            meanwhile(site, 2 * time).await;
+            meanwhile(cluster, 2 * time).await;
             drop(frozen);
         }
     }
 }
 
-async fn break_way(
-    site: &Site, lines: &Lines, workers: &mut [Process; 2], started: &mut u32, seed: &mut Seed,
+async fn break_worker(
+    cluster: &Cluster, relays: &Relays, workers: &mut [Process; 2], started: &mut u32, seed: &mut Seed,
 ) {
-    let (fault, time) = (seed.one_of(WAYS), Duration::from_secs(1 + seed.below(6)));
+    let (fault, time) = (seed.one_of(WORKER_FAULTS), Duration::from_secs(1 + seed.below(6)));
     let which = seed.below(6) as usize;
-    let line = [&lines.ledger, &lines.broker, &lines.carrier][which % 3];
+    let relay = [&relays.ledger, &relays.broker, &relays.carrier][which % 3];
     let name = ["the ledger", "the broker", "the carrier"][which % 3];
     let worker = which % 2;
-    println!("{fault:?}: worker {worker}, or the way to {name}, for {time:?}");
+    println!("{fault:?}: worker {worker}, or the connection to {name}, for {time:?}");
     one_fault();
     match fault {
-        Way::Killed => {
+        WorkerFault::Killed => {
             *started += 1;
             let name = format!("s{started}");
-            workers[worker] = site.start_with(&name, WORKER, &[]);
+            workers[worker] = cluster.start_with(&name, WORKER, &[]);
         }
-        Way::Stopped => {
+        WorkerFault::Stopped => {
             *started += 1;
             stop(&mut workers[worker]).await;
-            workers[worker] = site.start_with(&format!("s{started}"), WORKER, &[]);
+            workers[worker] = cluster.start_with(&format!("s{started}"), WORKER, &[]);
         }
-        Way::Frozen => {
+        WorkerFault::Frozen => {
             workers[worker].signal("STOP");
-            meanwhile(site, time).await;
+            meanwhile(cluster, time).await;
             workers[worker].signal("CONT");
         }
-        Way::Reset => line.reset(),
-        Way::Abandoned => line.abandon(),
-        Way::Slow => {
-            line.delay(Duration::from_millis(20));
-            meanwhile(site, time).await;
-            line.pass();
+        WorkerFault::Reset => relay.reset(),
+        WorkerFault::Abandoned => relay.abandon(),
+        WorkerFault::Slow => {
+            relay.delay(Duration::from_millis(20));
+            meanwhile(cluster, time).await;
+            relay.pass();
         }
-        Way::Slices => {
-            line.slice(1);
-            meanwhile(site, Duration::from_secs(1)).await;
-            line.pass();
+        WorkerFault::Slices => {
+            relay.slice(1);
+            meanwhile(cluster, Duration::from_secs(1)).await;
+            relay.pass();
         }
-        Way::CommitCut => {
+        WorkerFault::CommitCut => {
             let needle = ["keep_refusal", "conclusion", "deadline_ms"][which % 3];
-            lines.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
-            let _ = tokio::time::timeout(Duration::from_secs(1), lines.ledger.sprung()).await;
-            lines.ledger.pass();
+            relays.ledger.cut_when(Direction::ToUpstream, needle.as_bytes(), false);
+            let _ = tokio::time::timeout(Duration::from_secs(1), relays.ledger.triggered()).await;
+            relays.ledger.pass();
         }
     }
 }
@@ -161,28 +161,28 @@ async fn break_way(
 mod long {
     use super::*;
 
-    /// What a seed has found is put into a scenario of its own.
+    /// A defect that a seed reveals gets its own scenario.
     ///
-    /// Seen to fail: with events that are taken off the row before they are confirmed (240 ends that nobody was told of); and where
-    /// any of the others does, with luck.
+    /// Fails if events are removed from the row before they are confirmed (240 final states without an
+    /// event). It may also fail for the reasons of the other scenarios.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn anything_breaks_at_any_time() {
         let name = "anything_breaks_at_any_time";
         let injected = Injected { unknown: 1000, time: true, ..Injected::default() };
-        under_load(name, injected, async |site, lines, workers| {
-            let end = Instant::now() + SOAK;
+        under_load(name, injected, async |cluster, relays, workers| {
+            let end = Instant::now() + DURATION;
             let (mut chance, mut others) = (Seed::of("servers"), Seed::of("ways"));
             let servers = async {
                 while Instant::now() < end {
-                    break_server(site, &mut chance).await;
-                    meanwhile(site, Duration::from_millis(500 + chance.below(4000))).await;
+                    break_server(cluster, &mut chance).await;
+                    meanwhile(cluster, Duration::from_millis(500 + chance.below(4000))).await;
                 }
             };
             let ways = async {
                 let mut started = 0;
                 while Instant::now() < end {
-                    break_way(site, lines, workers, &mut started, &mut others).await;
-                    meanwhile(site, Duration::from_millis(500 + others.below(3000))).await;
+                    break_worker(cluster, relays, workers, &mut started, &mut others).await;
+                    meanwhile(cluster, Duration::from_millis(500 + others.below(3000))).await;
                 }
             };
             tokio::join!(servers, ways);

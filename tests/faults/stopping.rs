@@ -1,104 +1,108 @@
-//! F19: processes are told to stop while they have work, while somebody listens, and while a server is away.
+//! F19: processes get SIGTERM while they have work, while a client streams events, and while a server is
+//! unreachable.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::checker::{self, Injected, one_fault};
-use crate::excuse::Trouble;
+use crate::cluster::{ALL, Cluster, WORKER};
+use crate::excuse::FaultPeriod;
 use crate::load::Load;
 use crate::seed::Seed;
-use crate::site::{ALL, Site, WORKER};
-use crate::support::house::away::Away;
-use crate::support::house::process::Process;
+use crate::support::deployment::process::Process;
+use crate::support::deployment::stopped_server::StoppedServer;
 use crate::support::wait;
 use crate::under_load::{JOBS, blocking, in_flight, under_load};
 
-/// The grace of a process that stops is 20 s; a process that takes all of it, and the machine's slowness.
-const GRACE: Duration = Duration::from_secs(26);
+/// The grace period of a stopping process is 20 s. The rest allows for a slow machine.
+const GRACE_TIME_LIMIT: Duration = Duration::from_secs(26);
 
-/// With nothing in its way it waits for the answers to its requests: three seconds each.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// Without an outage it waits only for the answers to its requests, which time out after three seconds.
+const STOP_TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// It ends in order, within its grace.
+/// Asserts that the process exits cleanly within its grace period.
 pub(crate) async fn stop(process: &mut Process) -> Duration {
     let began = Instant::now();
     process.signal("TERM");
     let ended = async || process.0.try_wait().unwrap();
     let status = wait::within(Duration::from_secs(30), ended).await.expect("it ends");
     assert!(status.success(), "{status}");
-    assert!(began.elapsed() < GRACE, "{:?}", began.elapsed());
+    assert!(began.elapsed() < GRACE_TIME_LIMIT, "{:?}", began.elapsed());
     began.elapsed()
 }
 
-/// A process with work and a listener is told to stop; a server that it needs may have gone away before, and how.
-async fn stopped_without(gone: Option<(&'static str, &'static str)>) {
-    let name = format!("stopped_without_{}", gone.map_or("anything", |(server, _)| server));
-    let site = Site::build(Duration::from_millis(20)).await;
-    checker::listen(&site).await;
-    let mut all = site.start("all", ALL).await;
-    let events = format!("http://{}/v1/events", site.api);
-    let asking = reqwest::Client::builder().no_proxy().build().unwrap().get(events);
-    let mut heard = asking.bearer_auth(&site.house.key).send().await.unwrap();
-    assert_eq!(heard.status(), 200);
-    let mut load = Load::new(&site, Seed::of(&name));
+/// Stops a process that has work and an event subscriber. `outage` names a server that stops first, and how.
+async fn stopped_without(outage: Option<(&'static str, &'static str)>) {
+    let name = format!("stopped_without_{}", outage.map_or("anything", |(server, _)| server));
+    let cluster = Cluster::build(Duration::from_millis(20)).await;
+    checker::listen(&cluster).await;
+    let mut all = cluster.start("all", ALL).await;
+    let events = format!("http://{}/v1/events", cluster.api);
+    let request = reqwest::Client::builder().no_proxy().build().unwrap().get(events);
+    let mut stream = request.bearer_auth(&cluster.deployment.key).send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    let mut load = Load::new(&cluster, Seed::of(&name));
     load.publish_each_and(JOBS).await;
-    assert!(!heard.chunk().await.unwrap().unwrap().is_empty(), "events are heard");
+    assert!(!stream.chunk().await.unwrap().unwrap().is_empty(), "the stream has events");
     load.burst(JOBS).await;
-    let trouble = Trouble::during(async {
-        let away = blocking(move || gone.map(|(server, how)| Away::stop(server, how))).await;
-        let took = stop(&mut all).await;
-        println!("{name}: {took:?}");
-        assert!(gone.is_some() || took < AT_ONCE, "nothing is in its way, and it takes {took:?}");
+    let fault_period = FaultPeriod::during(async {
+        let away = blocking(move || outage.map(|(server, how)| StoppedServer::stop(server, how))).await;
+        let duration = stop(&mut all).await;
+        println!("{name}: {duration:?}");
+        assert!(
+            outage.is_some() || duration < STOP_TIME_LIMIT,
+            "without an outage the stop takes {duration:?}"
+        );
         blocking(move || drop(away)).await;
     });
-    let trouble = Some(trouble.await);
-    let mut end = async || while let Ok(Some(_)) = heard.chunk().await {};
-    tokio::time::timeout(Duration::from_secs(5), end()).await.expect("its listeners are told the end");
-    let _again = site.start("again", ALL).await;
-    checker::settle(&site, &load.sent, Duration::from_secs(110)).await;
-    checker::check(&site, &load.sent, Injected { trouble, ..in_flight(64) }).await;
+    let fault_period = Some(fault_period.await);
+    let mut end = async || while let Ok(Some(_)) = stream.chunk().await {};
+    tokio::time::timeout(Duration::from_secs(5), end()).await.expect("its event streams end");
+    let _again = cluster.start("again", ALL).await;
+    checker::settle(&cluster, &load.sent, Duration::from_secs(110)).await;
+    checker::check(&cluster, &load.sent, Injected { fault_period, ..in_flight(64) }).await;
 }
 
 mod long {
     use super::*;
 
-    /// Who is told to stop finishes what it holds, and another goes on.
+    /// A worker that gets SIGTERM finishes its work, and another one continues.
     ///
-    /// Seen to fail: where nothing under way is waited for (O2: repeats, and nothing was unknown).
+    /// Fails if a stopping worker does not wait for open work (O2: repeats without an unknown outcome).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn workers_are_stopped_under_load() {
-        under_load("workers_are_stopped_under_load", in_flight(0), async |site, _, workers| {
+        under_load("workers_are_stopped_under_load", in_flight(0), async |cluster, _, workers| {
             for (n, name) in ["c", "d"].into_iter().enumerate() {
                 stop(&mut workers[n]).await;
                 one_fault();
-                workers[n] = site.start(name, WORKER).await;
+                workers[n] = cluster.start(name, WORKER).await;
             }
         })
         .await;
     }
 
-    /// It ends in order although somebody listens to its events, and what it holds goes on at whoever starts next.
+    /// The process exits cleanly with an open event stream, and the next process continues its work.
     ///
-    /// Seen to fail: where a stream of events is not ended with its process (it takes 6 s).
+    /// Fails if an event stream does not end with its process (the stop takes 6 s).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_process_is_stopped_while_somebody_listens() {
+    async fn a_process_with_an_event_stream_is_stopped() {
         stopped_without(None).await;
     }
 
-    /// What could not be written is found by whoever starts next.
+    /// The next process finds outcomes that could not be written.
     ///
-    /// Seen to fail: where a process waits without end for what is under way.
+    /// Fails if a process waits for open work without a limit.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_process_is_stopped_while_the_ledger_is_away() {
+    async fn a_process_is_stopped_during_a_ledger_outage() {
         stopped_without(Some(("postgres", "immediate"))).await;
     }
 
-    /// What could not be told is told by whoever starts next.
+    /// The next process publishes events that could not be published.
     ///
-    /// Seen to fail: where an event that the broker did not confirm counts as told (ends were told to nobody).
+    /// Fails if an event counts as published without the broker's confirm (final states are never published).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_process_is_stopped_while_the_broker_is_away() {
+    async fn a_process_is_stopped_during_a_broker_outage() {
         stopped_without(Some(("rabbitmq", "clean"))).await;
     }
 }

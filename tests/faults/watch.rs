@@ -1,4 +1,5 @@
-//! A look at the rows again and again while a scenario runs: what a dispatch was in between, and not only how it ends.
+//! Reads the rows repeatedly while a scenario runs, to check the states in between, and not only the final
+//! ones.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +10,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-const EVERY: Duration = Duration::from_millis(100);
-/// Of a flood nobody looks at each.
-const ROWS: usize = 3_000;
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Maximum number of rows per look.
+const MAX_ROWS: usize = 3_000;
 
-/// What was seen of one dispatch: its states in order, each with the version at which it was first seen.
+/// The observed states of one dispatch in order, each with the version at which it was first seen.
 type Seen = BTreeMap<Uuid, Vec<(i64, State)>>;
 
 #[derive(Default)]
@@ -36,18 +37,18 @@ impl Watch {
         Self { looks, task }
     }
 
-    /// Fails as soon as something went wrong.
+    /// Panics if a look found an error.
     pub(crate) fn assert_right(&self) {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(looks.wrong.is_empty(), "{:#?}", looks.wrong);
     }
 
-    /// What went wrong so far, and the ends that each dispatch was seen to have had.
-    pub(crate) fn so_far(&self) -> (Vec<String>, BTreeMap<Uuid, Vec<State>>) {
+    /// Returns the errors so far, and the observed final states of each dispatch.
+    pub(crate) fn findings(&self) -> (Vec<String>, BTreeMap<Uuid, Vec<State>>) {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         let mut wrong = looks.wrong.clone();
         if looks.times == 0 || self.task.is_finished() {
-            wrong.push(format!("nobody watched the rows to the end, after {} looks", looks.times));
+            wrong.push(format!("the watch stopped early, after {} looks", looks.times));
         }
         let ends =
             |states: &Vec<(i64, State)>| states.iter().map(|(_, s)| *s).filter(|s| s.is_final()).collect();
@@ -61,9 +62,9 @@ impl Drop for Watch {
     }
 }
 
-/// The server may go away meanwhile, and come back.
+/// The server may stop meanwhile and start again.
 async fn watch(url: String, looks: Arc<Mutex<Looks>>) {
-    let mut times = interval(EVERY);
+    let mut times = interval(LOOK_INTERVAL);
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         times.tick().await;
@@ -80,14 +81,14 @@ async fn watch(url: String, looks: Arc<Mutex<Looks>>) {
 
 async fn look(client: &tokio_postgres::Client, looks: &Mutex<Looks>) -> Result<(), tokio_postgres::Error> {
     let sql = "select id, version, state, wake_at is not null from dispatch limit $1";
-    let rows = client.query(sql, &[&(ROWS as i64)]).await?;
+    let rows = client.query(sql, &[&(MAX_ROWS as i64)]).await?;
     let mut looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
     looks.times += 1;
     for row in rows {
         let (id, version, wakes): (Uuid, i64, bool) = (row.get(0), row.get(1), row.get(3));
         let state: State = row.get::<_, String>(2).parse().unwrap();
         if !state.is_final() && !wakes {
-            looks.wrong.push(format!("O7: {id} is {state} at version {version}, and nobody will look at it"));
+            looks.wrong.push(format!("O7: {id} is {state} at version {version}, but wake_at is null"));
         }
         let before = looks.seen.entry(id).or_default().last().copied();
         let Some((was_version, was)) = before else {
@@ -100,7 +101,7 @@ async fn look(client: &tokio_postgres::Client, looks: &Mutex<Looks>) -> Result<(
         if state == was {
             continue;
         }
-        // Between two looks it may have passed through `sending` and `sent`.
+        // Between two looks the dispatch may have passed through `sending` and `sent`.
         let passed = [State::Sending, State::Sent];
         let by_way = |from: State, to: State| {
             from.may_become(to)

@@ -1,4 +1,4 @@
-//! Notices: messages without a code, with a quota of their own. The same on both ledgers.
+//! Notices: messages without a code, with their own quota. The same tests run on both ledgers.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use otpost::http::{NewKey, Scope};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::house::{House, in_seconds, job};
+use crate::support::deployment::{Deployment, in_seconds, job};
 use crate::support::wait;
 
 const TOKEN: &str = "c3RvcC10aGlzLXRva2VuLWlzLTMyLWJ5dGVzLWxvbmc";
@@ -37,7 +37,7 @@ fn id(job: &Value) -> Uuid {
     job["id"].as_str().unwrap().parse().unwrap()
 }
 
-/// Few codes, few notices, few calls.
+/// Sets low limits for codes, notices and calls.
 fn tight(mut config: Config) -> Config {
     "Shop".clone_into(&mut config.messages.brand);
     config.limits.number = vec!["1/1h".parse().unwrap()];
@@ -46,9 +46,9 @@ fn tight(mut config: Config) -> Config {
     config
 }
 
-/// Everything over HTTP, where jobs are read, refused, admitted and begun one after the other.
+/// Uses HTTP, where jobs are parsed, refused, admitted and begun in sequence.
 struct Ingress<'h> {
-    house: &'h House,
+    deployment: &'h Deployment,
     app: &'h App,
     key: String,
 }
@@ -56,10 +56,10 @@ struct Ingress<'h> {
 impl Ingress<'_> {
     async fn post(&self, job: &Value) -> (u16, Value) {
         let api = self.app.api.unwrap().to_string();
-        self.house.post_bytes(&api, &self.key, job.to_string().into_bytes()).await
+        self.deployment.post_bytes(&api, &self.key, job.to_string().into_bytes()).await
     }
 
-    /// Posts a job that must end like this.
+    /// Posts a job and asserts its final state.
     async fn ends(&self, job: &Value, state: &str) -> Dispatch {
         let (status, body) = self.post(job).await;
         assert_eq!(status, 202, "{body}");
@@ -71,13 +71,13 @@ impl Ingress<'_> {
     }
 }
 
-/// Seen to fail: where a notice is counted as a code (`admission`), and where its calls are counted as a code's
+/// Fails if a notice is counted as a code (`admission`), and if its calls are counted as a code's
 /// (`channel_limit`).
-async fn notices_are_sent_and_counted_apart(ingress: &Ingress<'_>) {
+async fn notices_are_sent_and_counted_separately(ingress: &Ingress<'_>) {
     let (to, called) = ("+447709000001", "+447709000002");
     let d = ingress.ends(&notice(to, json!({})), "delivered").await;
     assert_eq!((d.order.template.as_str(), d.code), ("two_step_notice", None));
-    let got = &ingress.house.record("accepted", Some(to)).await[0];
+    let got = &ingress.deployment.record("accepted", Some(to)).await[0];
     assert_eq!(
         got["body"],
         json!(format!(
@@ -85,33 +85,33 @@ async fn notices_are_sent_and_counted_apart(ingress: &Ingress<'_>) {
         ))
     );
     assert!((285..=300).contains(&got["validity_s"].as_u64().unwrap()), "the remaining life: {got}");
-    // A code, which takes the one place of codes, and finds it free.
+    // A code uses the single place of the codes' quota, which is still free.
     ingress.ends(&two_step(to, json!({})), "delivered").await;
-    let got = &ingress.house.record("accepted", Some(to)).await[1];
+    let got = &ingress.deployment.record("accepted", Some(to)).await[1];
     assert_eq!(
         got["body"],
         "Shop: 481516 is your code. It expires in 5 minutes. Nobody from Shop will ask you for it.\n\n@verify.shop.example #481516"
     );
     assert_eq!(ingress.post(&two_step(to, json!({}))).await.0, 429);
-    // The second notice passes, the third does not.
+    // The second notice is admitted, the third is not.
     ingress.ends(&notice(to, json!({})), "delivered").await;
     let (status, problem) = ingress.post(&notice(to, json!({}))).await;
     assert_eq!((status, problem["reason"].as_str()), (429, Some("quota")), "{problem}");
-    assert_eq!(ingress.house.accepted(to).await, 3);
+    assert_eq!(ingress.deployment.accepted(to).await, 3);
 
-    // By a call too.
+    // Also with a call.
     let call = json!({"channels": ["voice"]});
     ingress.ends(&notice(called, call.clone()), "delivered").await;
-    let spoken = &ingress.house.record("accepted", Some(called)).await[0]["transcript"];
+    let spoken = &ingress.deployment.record("accepted", Some(called)).await[0]["transcript"];
     assert!(spoken.as_str().unwrap().contains("Two-step verification was turned off"), "{spoken}");
     ingress.ends(&two_step(called, call.clone()), "delivered").await;
-    let spoken = &ingress.house.record("accepted", Some(called)).await[1]["transcript"];
+    let spoken = &ingress.deployment.record("accepted", Some(called)).await[1]["transcript"];
     assert_eq!(spoken.as_str().unwrap().matches("4, 8, 1, 5, 1, 6").count(), 3, "{spoken}");
     let d = ingress.ends(&notice(called, call), "limited").await;
     assert_eq!(d.reason, Some(Reason::VoiceQuota));
 }
 
-async fn a_code_where_there_must_be_none_and_none_where_there_must_be_one(ingress: &Ingress<'_>) {
+async fn a_notice_with_a_code_and_a_code_job_without_one_are_refused(ingress: &Ingress<'_>) {
     let to = "+447709000003";
     let mut with_code = notice(to, json!({}));
     with_code["code"] = json!("481516");
@@ -123,10 +123,10 @@ async fn a_code_where_there_must_be_none_and_none_where_there_must_be_one(ingres
         assert!(problem["rule"].as_str().unwrap().contains(rule), "{problem}");
         assert!(!problem.to_string().contains("481516"), "{problem}");
     }
-    assert_eq!(ingress.house.accepted(to).await, 0);
+    assert_eq!(ingress.deployment.accepted(to).await, 0);
 }
 
-async fn the_newest_notice_wins_and_feedback_on_one_changes_nothing(ingress: &Ingress<'_>) {
+async fn a_newer_notice_supersedes_and_feedback_on_a_notice_changes_nothing(ingress: &Ingress<'_>) {
     let to = "+447709000004";
     let at =
         |second: u8| json!({"supersedes": "settings", "issued_at": format!("2026-01-01T00:00:{second:02}Z")});
@@ -146,102 +146,102 @@ async fn the_newest_notice_wins_and_feedback_on_one_changes_nothing(ingress: &In
 
 async fn all(ingress: &Ingress<'_>) {
     tokio::join!(
-        notices_are_sent_and_counted_apart(ingress),
-        a_code_where_there_must_be_none_and_none_where_there_must_be_one(ingress),
-        the_newest_notice_wins_and_feedback_on_one_changes_nothing(ingress),
+        notices_are_sent_and_counted_separately(ingress),
+        a_notice_with_a_code_and_a_code_job_without_one_are_refused(ingress),
+        a_newer_notice_supersedes_and_feedback_on_a_notice_changes_nothing(ingress),
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notices_over_http_and_postgres() {
-    let house = House::build(Duration::from_millis(50)).await;
-    let app = house.start(tight(house.config(&["c1"])), Roles::ALL).await;
-    all(&Ingress { house: &house, app: &app, key: house.key.clone() }).await;
+    let deployment = Deployment::build(Duration::from_millis(50)).await;
+    let app = deployment.start(tight(deployment.config(&["c1"])), Roles::ALL).await;
+    all(&Ingress { deployment: &deployment, app: &app, key: deployment.key.clone() }).await;
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notices_over_http_and_sqlite() {
-    let house = House::build(Duration::from_millis(50)).await;
-    let mut config = tight(house.config(&["c1"]));
+    let deployment = Deployment::build(Duration::from_millis(50)).await;
+    let mut config = tight(deployment.config(&["c1"]));
     config.amqp.url = None;
-    config.ledger.url = Some(format!("sqlite:{}", house.files.0.join("ledger.db").display()).into());
+    config.ledger.url = Some(format!("sqlite:{}", deployment.files.0.join("ledger.db").display()).into());
     let how = Start { roles: Roles::ALL, migrate: true, wait: false };
-    let app = otpost::app::start(config, house.keys.clone(), how).await.unwrap();
+    let app = otpost::app::start(config, deployment.keys.clone(), how).await.unwrap();
     let key = NewKey::make("default", &[Scope::Dispatch, Scope::Read, Scope::Act]);
     app.ledger.add_key(&key.row).await.unwrap();
-    all(&Ingress { house: &house, app: &app, key: key.text }).await;
+    all(&Ingress { deployment: &deployment, app: &app, key: key.text }).await;
     app.stop().await;
 }
 
-/// By the broker, where a job is admitted with its first begin: plain, sealed, falling back to a call, and refused.
+/// Over AMQP, where a job is admitted with its first begin: plain, sealed, with a fallback call, and refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notices_over_amqp() {
-    let house = House::build(Duration::from_millis(50)).await;
-    let mut config = tight(house.config(&["c1"]));
-    // A tenant's own rule wins.
+    let deployment = Deployment::build(Duration::from_millis(50)).await;
+    let mut config = tight(deployment.config(&["c1"]));
+    // The tenant's own rule takes precedence.
     let tenant = otpost::config::TenantConfig {
         notice: Some(vec!["3/1h".parse().unwrap()]),
         ..otpost::config::TenantConfig::default()
     };
     config.tenants.insert("default".to_owned(), tenant);
-    let app = house.start(config, Roles::ALL).await;
+    let app = deployment.start(config, Roles::ALL).await;
     let to = "+447709000005";
-    let plain = house.publish(&notice(to, json!({}))).await;
-    house.until_state(plain, "delivered").await;
-    house.until_events(plain, &["sent 2", "delivered 4"]).await;
+    let plain = deployment.publish(&notice(to, json!({}))).await;
+    deployment.until_state(plain, "delivered").await;
+    deployment.until_events(plain, &["sent 2", "delivered 4"]).await;
 
     let sealed = Uuid::new_v4();
     let expires_at = otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(200));
     let secret = json!({"to": to, "params": {"about": "paused"}, "client_ip": "203.0.113.7"}).to_string();
-    let secret = house.keys.seal_job("default", sealed, expires_at, secret.as_bytes());
+    let secret = deployment.keys.seal_job("default", sealed, expires_at, secret.as_bytes());
     let template = "two_step_notice";
-    house
+    deployment
         .publish(&json!({"id": sealed, "expires_at": expires_at, "template": template, "sealed": secret}))
         .await;
-    house.until_state(sealed, "delivered").await;
-    let got = &house.record("accepted", Some(to)).await[1]["body"];
+    deployment.until_state(sealed, "delivered").await;
+    let got = &deployment.record("accepted", Some(to)).await[1]["body"];
     assert!(got.as_str().unwrap().contains("paused after too many wrong codes"), "{got}");
 
-    // The row is opened again for the second step.
-    house.script(to, json!(["not_mobile"])).await;
-    let both = house.publish(&notice(to, json!({"channels": ["sms", "voice"]}))).await;
-    let d = house.until_state(both, "delivered").await;
+    // The sealed values of the row are decrypted again for the second step.
+    deployment.script(to, json!(["not_mobile"])).await;
+    let both = deployment.publish(&notice(to, json!({"channels": ["sms", "voice"]}))).await;
+    let d = deployment.until_state(both, "delivered").await;
     assert_eq!(d.attempts.len(), 2);
-    let limited = house.publish(&notice(to, json!({}))).await;
-    house.until_state(limited, "limited").await;
-    let code = house.publish(&two_step(to, json!({}))).await;
-    house.until_state(code, "delivered").await;
+    let limited = deployment.publish(&notice(to, json!({}))).await;
+    deployment.until_state(limited, "limited").await;
+    let code = deployment.publish(&two_step(to, json!({}))).await;
+    deployment.until_state(code, "delivered").await;
 
     let mut with_code = notice(to, json!({}));
     with_code["code"] = json!("481516");
-    house.publish(&with_code).await;
-    let (field, reason, _) = house.dead_letter().await;
+    deployment.publish(&with_code).await;
+    let (field, reason, _) = deployment.dead_letter().await;
     assert!(field == "code" && reason.contains("uses no code"), "{field}: {reason}");
     let mut odd = notice(to, json!({}));
     odd["params"]["origin"] = json!("https://verify.shop.example");
-    house.publish(&odd).await;
-    let (field, reason, _) = house.dead_letter().await;
+    deployment.publish(&odd).await;
+    let (field, reason, _) = deployment.dead_letter().await;
     assert!(field == "params.origin" && !reason.contains("https"), "{field}: {reason}");
     app.stop().await;
 }
 
-/// The operator's rule is about all that a number gets.
+/// The operator's rule counts all messages to a number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operators_rule_counts_codes_and_notices_together() {
-    let house = House::build(Duration::from_millis(50)).await;
-    let mut config = house.config(&["c1"]);
+    let deployment = Deployment::build(Duration::from_millis(50)).await;
+    let mut config = deployment.config(&["c1"]);
     config.limits.operator = vec!["2/1h".parse().unwrap()];
-    let app = house.start(config, Roles::ALL).await;
+    let app = deployment.start(config, Roles::ALL).await;
     let to = "+447709000006";
-    let first = house.publish(&notice(to, json!({}))).await;
-    house.until_state(first, "delivered").await;
-    let second = house.publish(&two_step(to, json!({"expires_at": in_seconds(200)}))).await;
-    house.until_state(second, "delivered").await;
+    let first = deployment.publish(&notice(to, json!({}))).await;
+    deployment.until_state(first, "delivered").await;
+    let second = deployment.publish(&two_step(to, json!({"expires_at": in_seconds(200)}))).await;
+    deployment.until_state(second, "delivered").await;
     for third in [notice(to, json!({})), two_step(to, json!({}))] {
-        let third = house.publish(&third).await;
-        house.until_state(third, "limited").await;
+        let third = deployment.publish(&third).await;
+        deployment.until_state(third, "limited").await;
     }
-    assert_eq!(house.accepted(to).await, 2);
+    assert_eq!(deployment.accepted(to).await, 2);
     app.stop().await;
 }

@@ -1,4 +1,4 @@
-//! A virtual host of a test's own on the `RabbitMQ` that all tests share.
+//! A virtual host for one test on the shared `RabbitMQ`.
 
 #[path = "node.rs"]
 pub(crate) mod node;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use node::rabbitmqctl;
 
-/// Anything that is waited for comes within this time, or the test fails.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// Time limit of each wait.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Vhost {
     name: String,
@@ -33,7 +33,7 @@ impl Vhost {
         format!("{}/{}", self.base, self.name)
     }
 
-    /// The same by way of a relay.
+    /// Returns the URL with the address of a relay.
     pub(crate) fn url_by(&self, relay: SocketAddr) -> String {
         self.url().replace(&self.upstream().to_string(), &relay.to_string())
     }
@@ -48,23 +48,23 @@ impl Vhost {
         rabbitmqctl(&[&[command, "-p", &self.name], arguments].concat())
     }
 
-    pub(crate) fn hold_up(&self, queue: &str, on: bool) {
-        node::hold_up(&self.name, queue, on);
+    pub(crate) fn set_suspended(&self, queue: &str, on: bool) {
+        node::set_suspended(&self.name, queue, on);
     }
 
     pub(crate) fn close_all_connections(&self) {
         node::close_all_connections(&self.name);
     }
 
-    /// Messages of a quorum queue that are (ready, held by a consumer). Asks the queue itself: what `list_queues` says
-    /// may be five seconds old.
+    /// Returns the messages of a quorum queue that are (ready, held by a consumer). It queries the queue
+    /// itself, because the answer of `list_queues` may be five seconds old.
     pub(crate) fn depth(&self, queue: &str) -> (u64, u64) {
-        let ask = |what| {
+        let query = |what| {
             format!(
                 "{{ok, {{_, N_{what}}}, _}} = ra:leader_query(Q, fun rabbit_fifo:query_messages_{what}/1)"
             )
         };
-        let (ready, held) = (ask("ready"), ask("checked_out"));
+        let (ready, held) = (query("ready"), query("checked_out"));
         let name = &self.name;
         let answer = rabbitmqctl(&[
             "eval",
@@ -77,12 +77,12 @@ impl Vhost {
 
     pub(crate) async fn has_depth(&self, queue: &str, depth: (u64, u64)) {
         let mut found = (0, 0);
-        let as_asked = wait::within(SOON, async || {
+        let reached = wait::within(TIMEOUT, async || {
             found = self.depth(queue);
             (found == depth).then_some(())
         });
-        let as_asked = as_asked.await.is_some();
-        assert!(as_asked, "{queue} has {found:?} messages (ready, held), not {depth:?}");
+        let reached = reached.await.is_some();
+        assert!(reached, "{queue} has {found:?} messages (ready, held), not {depth:?}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! A TCP relay that breaks the network on command, to be put between otpost and `RabbitMQ`, `PostgreSQL` or a carrier.
+//! A TCP relay that causes network faults on command, between otpost and `RabbitMQ`, `PostgreSQL` or a
+//! carrier.
 //!
 //! ```text
 //! client ──ToUpstream──▶ relay ──ToUpstream──▶ server
@@ -19,41 +20,41 @@ use tokio::sync::watch;
 use tokio::task::{self, AbortHandle};
 use tokio::time;
 
-/// In bytes; of what has passed, so many are kept to find a needle that comes in pieces.
-const LONGEST_NEEDLE: usize = 1024;
-/// No trap is waited for longer.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// In bytes. The relay keeps this many past bytes to find a pattern across chunks.
+const MAX_PATTERN_LENGTH: usize = 1024;
+/// Maximum wait for a cut.
+const TRIGGER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The way that bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     ToUpstream,
     ToClient,
 }
 
-/// Listens on a port of its own and forwards to one server. When it is dropped, its connections are cut.
+/// Listens on a free port and forwards to one server. Its connections are cut on drop.
 pub(crate) struct Relay {
     addr: SocketAddr,
     link: Arc<Link>,
     accepting: AbortHandle,
 }
 
-/// What has passed so far, over all connections.
+/// Totals over all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Connections that were taken and forwarded.
+    /// Connections that were accepted and forwarded.
     pub(crate) connections: u64,
     /// Connections that were closed at once.
     pub(crate) refused: u64,
     pub(crate) bytes_to_upstream: u64,
     pub(crate) bytes_to_client: u64,
-    /// Pieces in which the bytes of both directions were written.
+    /// Number of writes in both directions.
     pub(crate) writes: u64,
 }
 
-/// What the relay and all its connections share.
+/// State that the relay shares with all its connections.
 struct Link {
-    orders: watch::Sender<Orders>,
+    settings: watch::Sender<Settings>,
     connections: AtomicU64,
     refused: AtomicU64,
     bytes: [AtomicU64; 2],
@@ -61,37 +62,37 @@ struct Link {
 }
 
 #[derive(Default)]
-struct Orders {
+struct Settings {
     stalled: bool,
     refusing: bool,
     delay: Duration,
     slice: Option<usize>,
-    trap: Option<Trap>,
-    sprung: bool,
-    /// Goes up at each cut; a connection ends when this is no longer what it was at its start.
+    pending_cut: Option<PendingCut>,
+    triggered: bool,
+    /// Incremented at each cut. A connection ends when the value changes.
     cuts: u64,
-    /// Goes up when the connections are abandoned; one that is older forwards nothing more.
-    abandoned: u64,
-    ending: Ending,
+    /// Incremented by `abandon`. An older connection stops forwarding.
+    abandonments: u64,
+    close_mode: CloseMode,
 }
 
 /// How connections are cut.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Ending {
+enum CloseMode {
     #[default]
     Close,
     Reset,
 }
 
-/// Cuts the connections when something passes; once.
-struct Trap {
+/// A cut that waits for its condition. It happens once.
+struct PendingCut {
     direction: Direction,
-    on: On,
+    condition: CutCondition,
 }
 
-enum On {
+enum CutCondition {
     Bytes(usize),
-    Needle { needle: Vec<u8>, before_forwarding: bool },
+    Pattern { pattern: Vec<u8>, before_forwarding: bool },
 }
 
 impl Relay {
@@ -99,7 +100,7 @@ impl Relay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
         let addr = listener.local_addr().expect("a bound socket has an address");
         let link = Arc::new(Link {
-            orders: watch::Sender::default(),
+            settings: watch::Sender::default(),
             connections: AtomicU64::default(),
             refused: AtomicU64::default(),
             bytes: Default::default(),
@@ -109,79 +110,83 @@ impl Relay {
         Self { addr, link, accepting }
     }
 
-    /// Where clients connect to.
+    /// Returns the address for clients.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Ends a stall, a delay, slicing, refusing, and a trap that has not sprung.
+    /// Ends a stall, a delay, slicing and refusing, and removes a pending cut.
     pub(crate) fn pass(&self) {
-        self.order(|orders| {
-            let Orders { cuts, abandoned, ending, .. } = *orders;
-            *orders = Orders { cuts, abandoned, ending, ..Orders::default() };
+        self.change(|settings| {
+            let Settings { cuts, abandonments, close_mode, .. } = *settings;
+            *settings = Settings { cuts, abandonments, close_mode, ..Settings::default() };
         });
     }
 
-    /// Forwards nothing more in either direction, neither bytes nor a close, and keeps the connections open. New ones
-    /// are taken and stall too.
+    /// Stops forwarding in both directions, including closes, and keeps the connections open. New connections
+    /// are accepted and stall too.
     pub(crate) fn stall(&self) {
-        self.order(|orders| orders.stalled = true);
+        self.change(|settings| settings.stalled = true);
     }
 
-    /// Those that are open forward nothing more, for ever, and nobody closes them; new ones are whole.
+    /// Open connections stop forwarding and stay open. New connections work.
     pub(crate) fn abandon(&self) {
-        self.order(|orders| orders.abandoned += 1);
+        self.change(|settings| settings.abandonments += 1);
     }
 
-    /// Closes all connections now. New ones are taken.
+    /// Closes all connections now. New connections are accepted.
     pub(crate) fn cut(&self) {
-        self.end(Ending::Close);
+        self.end(CloseMode::Close);
     }
 
-    /// As [`Self::cut`], but both ends see a reset instead of an orderly end.
+    /// Like [`Self::cut`], but with a reset instead of a clean close.
     pub(crate) fn reset(&self) {
-        self.end(Ending::Reset);
+        self.end(CloseMode::Reset);
     }
 
-    /// Whether new connections are closed at once. Those that are open stay.
+    /// With `true`, new connections are closed at once. Open connections stay.
     pub(crate) fn refuse(&self, refusing: bool) {
-        self.order(|orders| orders.refusing = refusing);
+        self.change(|settings| settings.refusing = refusing);
     }
 
-    /// Waits so long before each write, in both directions.
+    /// Waits this long before each write, in both directions.
     pub(crate) fn delay(&self, delay: Duration) {
-        self.order(|orders| orders.delay = delay);
+        self.change(|settings| settings.delay = delay);
     }
 
-    /// Writes at most so many bytes at a time. TCP may still put them together again, unless there is a delay too.
+    /// Writes at most this many bytes at a time. TCP may join them again, unless there is a delay too.
     pub(crate) fn slice(&self, bytes: usize) {
-        assert!(bytes > 0, "a slice of no bytes would never get anything across");
-        self.order(|orders| orders.slice = Some(bytes));
+        assert!(bytes > 0, "a slice needs at least one byte");
+        self.change(|settings| settings.slice = Some(bytes));
     }
 
-    /// Forwards exactly so many more bytes in this direction, counted over all connections, then cuts them all.
+    /// Forwards this many more bytes in this direction over all connections, then cuts them all.
     pub(crate) fn cut_after(&self, direction: Direction, bytes: usize) {
         assert!(bytes > 0, "to cut now, call cut");
-        self.set(Trap { direction, on: On::Bytes(bytes) });
+        self.set(PendingCut { direction, condition: CutCondition::Bytes(bytes) });
     }
 
-    /// Cuts all connections when these bytes have come in this direction, in one connection, be it in several pieces.
+    /// Cuts all connections when one connection has received this pattern in this direction, possibly in
+    /// several chunks.
     ///
-    /// The piece that completes them is either dropped (`before_forwarding`) or forwarded; then nothing that comes back
-    /// gets through: the server has done what it was asked, and the client never hears.
-    pub(crate) fn cut_when(&self, direction: Direction, needle: &[u8], before_forwarding: bool) {
-        assert!((1..=LONGEST_NEEDLE).contains(&needle.len()), "a needle has 1 to {LONGEST_NEEDLE} bytes");
-        let needle = needle.to_vec();
-        self.set(Trap { direction, on: On::Needle { needle, before_forwarding } });
+    /// The last chunk is dropped (`before_forwarding`) or forwarded. Then no answer gets through: the server
+    /// has processed the request, and the client gets no answer.
+    pub(crate) fn cut_when(&self, direction: Direction, pattern: &[u8], before_forwarding: bool) {
+        assert!(
+            (1..=MAX_PATTERN_LENGTH).contains(&pattern.len()),
+            "a pattern has 1 to {MAX_PATTERN_LENGTH} bytes"
+        );
+        let pattern = pattern.to_vec();
+        self.set(PendingCut { direction, condition: CutCondition::Pattern { pattern, before_forwarding } });
     }
 
     /// Waits until the last `cut_after` or `cut_when` has cut the connections.
-    pub(crate) async fn sprung(&self) {
-        let mut orders = self.link.orders.subscribe();
-        let sprung = orders.wait_for(|orders| orders.sprung);
-        time::timeout(PATIENCE, sprung)
+    pub(crate) async fn triggered(&self) {
+        let mut settings = self.link.settings.subscribe();
+        let triggered = settings.wait_for(|settings| settings.triggered);
+        time::timeout(TRIGGER_TIMEOUT, triggered)
             .await
-            .expect("what is waited for passes")
+            .expect("the cut happens")
             .expect("the relay holds the sender");
     }
 
@@ -195,16 +200,16 @@ impl Relay {
         }
     }
 
-    fn order(&self, change: impl FnOnce(&mut Orders)) {
-        self.link.orders.send_modify(change);
+    fn change(&self, change: impl FnOnce(&mut Settings)) {
+        self.link.settings.send_modify(change);
     }
 
-    fn end(&self, ending: Ending) {
-        self.order(|orders| (orders.cuts, orders.ending) = (orders.cuts + 1, ending));
+    fn end(&self, close_mode: CloseMode) {
+        self.change(|settings| (settings.cuts, settings.close_mode) = (settings.cuts + 1, close_mode));
     }
 
-    fn set(&self, trap: Trap) {
-        self.order(|orders| (orders.trap, orders.sprung) = (Some(trap), false));
+    fn set(&self, pending_cut: PendingCut) {
+        self.change(|settings| (settings.pending_cut, settings.triggered) = (Some(pending_cut), false));
     }
 }
 
@@ -217,20 +222,20 @@ impl Drop for Relay {
 
 async fn accept(listener: TcpListener, upstream: SocketAddr, link: Arc<Link>) {
     while let Ok((client, _)) = listener.accept().await {
-        if link.orders.borrow().refusing {
+        if link.settings.borrow().refusing {
             link.refused.fetch_add(1, SeqCst);
             continue;
         }
         link.connections.fetch_add(1, SeqCst);
-        let orders = link.orders.subscribe();
-        let born = orders.borrow().cuts;
-        task::spawn(connection(client, upstream, Arc::clone(&link), orders, born));
+        let settings = link.settings.subscribe();
+        let born = settings.borrow().cuts;
+        task::spawn(connection(client, upstream, Arc::clone(&link), settings, born));
     }
 }
 
-/// One connection, from the moment it was taken until it ends by itself or is cut.
+/// One connection, from its acceptance until it ends or is cut.
 async fn connection(
-    mut client: TcpStream, upstream: SocketAddr, link: Arc<Link>, mut orders: watch::Receiver<Orders>,
+    mut client: TcpStream, upstream: SocketAddr, link: Arc<Link>, mut settings: watch::Receiver<Settings>,
     born: u64,
 ) -> io::Result<()> {
     let mut server = TcpStream::connect(upstream).await?;
@@ -246,12 +251,12 @@ async fn connection(
         )
     };
     tokio::select! {
-        _ = orders.wait_for(|orders| orders.cuts != born) => {}
+        _ = settings.wait_for(|settings| settings.cuts != born) => {}
         _ = forwarding => {}
     }
     let resetting = {
-        let orders = orders.borrow();
-        orders.cuts != born && orders.ending == Ending::Reset
+        let settings = settings.borrow();
+        settings.cuts != born && settings.close_mode == CloseMode::Reset
     };
     if resetting {
         client.set_zero_linger()?;
@@ -264,57 +269,58 @@ async fn connection(
 async fn pump(
     direction: Direction, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, link: &Link, cutting: &AtomicBool,
 ) -> io::Result<()> {
-    let mut orders = link.orders.subscribe();
-    let born = orders.borrow().abandoned;
+    let mut settings = link.settings.subscribe();
+    let born = settings.borrow().abandonments;
     let mut buffer = vec![0; 16 * 1024];
     let mut seen = Vec::new();
     loop {
         let length = from.read(&mut buffer).await?;
-        unstalled(&mut orders, born).await;
+        unstalled(&mut settings, born).await;
         if cutting.load(SeqCst) {
-            // The other direction is writing its last bytes. Ending here would take them away from it.
+            // The other direction is writing its last bytes. A return here would drop them.
             future::pending::<()>().await;
         }
         if length == 0 {
             return to.shutdown().await;
         }
         let chunk = &buffer[..length];
-        let Some(last) = link.spring(direction, &seen, chunk) else {
-            write(chunk, &mut to, direction, link, &mut orders, born).await?;
+        let Some(last) = link.trigger(direction, &seen, chunk) else {
+            write(chunk, &mut to, direction, link, &mut settings, born).await?;
             seen.extend_from_slice(chunk);
-            seen.drain(..seen.len().saturating_sub(LONGEST_NEEDLE));
+            seen.drain(..seen.len().saturating_sub(MAX_PATTERN_LENGTH));
             continue;
         };
-        // The other direction falls silent first, so that no answer to these bytes can get through.
+        // First the other direction stops, so that no answer to these bytes gets through.
         cutting.store(true, SeqCst);
-        write(&chunk[..last], &mut to, direction, link, &mut orders, born).await?;
-        link.orders.send_modify(|orders| {
-            (orders.cuts, orders.ending, orders.sprung) = (orders.cuts + 1, Ending::Close, true);
+        write(&chunk[..last], &mut to, direction, link, &mut settings, born).await?;
+        link.settings.send_modify(|settings| {
+            (settings.cuts, settings.close_mode, settings.triggered) =
+                (settings.cuts + 1, CloseMode::Close, true);
         });
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
 }
 
-async fn unstalled(orders: &mut watch::Receiver<Orders>, born: u64) {
-    // It cannot fail: the link holds the sender, and outlives its connections.
-    let _ = orders.wait_for(|orders| !orders.stalled && orders.abandoned == born).await;
+async fn unstalled(settings: &mut watch::Receiver<Settings>, born: u64) {
+    // This cannot fail: the link holds the sender and outlives its connections.
+    let _ = settings.wait_for(|settings| !settings.stalled && settings.abandonments == born).await;
 }
 
-/// Writes these bytes as slowly and in pieces as small as was ordered.
+/// Writes the bytes with the configured delay and slice size.
 async fn write(
     mut bytes: &[u8], to: &mut WriteHalf<'_>, direction: Direction, link: &Link,
-    orders: &mut watch::Receiver<Orders>, born: u64,
+    settings: &mut watch::Receiver<Settings>, born: u64,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
         let (delay, slice) = {
-            let orders = orders.borrow();
-            (orders.delay, orders.slice.unwrap_or(usize::MAX))
+            let settings = settings.borrow();
+            (settings.delay, settings.slice.unwrap_or(usize::MAX))
         };
         if !delay.is_zero() {
-            // For so long, or until another delay is ordered.
-            let _ = time::timeout(delay, orders.wait_for(|orders| orders.delay != delay)).await;
+            // Until the delay has passed or changes.
+            let _ = time::timeout(delay, settings.wait_for(|settings| settings.delay != delay)).await;
         }
-        unstalled(orders, born).await;
+        unstalled(settings, born).await;
         let (piece, rest) = bytes.split_at(slice.min(bytes.len()));
         to.write_all(piece).await?;
         link.bytes[direction as usize].fetch_add(piece.len() as u64, SeqCst);
@@ -325,35 +331,38 @@ async fn write(
 }
 
 impl Link {
-    /// Takes the trap away if this chunk springs it, and says how many of the chunk's bytes are the last to go on.
-    fn spring(&self, direction: Direction, seen: &[u8], chunk: &[u8]) -> Option<usize> {
+    /// Removes the pending cut if this chunk triggers it. Returns how many of the chunk's bytes to forward.
+    fn trigger(&self, direction: Direction, seen: &[u8], chunk: &[u8]) -> Option<usize> {
         let mut last = None;
-        self.orders.send_if_modified(|orders| {
-            last = orders.trap.as_mut().and_then(|trap| trap.spring(direction, seen, chunk));
+        self.settings.send_if_modified(|settings| {
+            last = settings
+                .pending_cut
+                .as_mut()
+                .and_then(|pending_cut| pending_cut.trigger(direction, seen, chunk));
             if last.is_some() {
-                orders.trap = None;
+                settings.pending_cut = None;
             }
-            false // nobody waits for this: `sprung` is set when the last bytes are out
+            false // nothing waits for this: `triggered` is set after the last bytes
         });
         last
     }
 }
 
-impl Trap {
-    fn spring(&mut self, direction: Direction, seen: &[u8], chunk: &[u8]) -> Option<usize> {
+impl PendingCut {
+    fn trigger(&mut self, direction: Direction, seen: &[u8], chunk: &[u8]) -> Option<usize> {
         if direction != self.direction {
             return None;
         }
-        match &mut self.on {
-            On::Bytes(left) if *left <= chunk.len() => Some(*left),
-            On::Bytes(left) => {
+        match &mut self.condition {
+            CutCondition::Bytes(left) if *left <= chunk.len() => Some(*left),
+            CutCondition::Bytes(left) => {
                 *left -= chunk.len();
                 None
             }
-            On::Needle { needle, before_forwarding } => {
-                let begun = seen.len().saturating_sub(needle.len() - 1);
+            CutCondition::Pattern { pattern, before_forwarding } => {
+                let begun = seen.len().saturating_sub(pattern.len() - 1);
                 let text = [&seen[begun..], chunk].concat();
-                let found = text.windows(needle.len()).any(|window| window == needle);
+                let found = text.windows(pattern.len()).any(|window| window == pattern);
                 found.then_some(if *before_forwarding { 0 } else { chunk.len() })
             }
         }

@@ -1,4 +1,4 @@
-//! A ledger of a test's own, on either database, whose clock the test holds.
+//! A ledger for one test, on either database, with a clock that the test can set.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,35 +8,35 @@ use otpost::domain::clock::Clock;
 use otpost::ledger::{Ledger, Location, Options, open};
 use uuid::Uuid;
 
-/// Which database a ledger is on.
+/// The database of a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     Postgres,
     Sqlite,
 }
 
-/// A fresh ledger, and what a test needs to look behind it.
+/// A fresh ledger, with direct access to its database.
 pub struct World {
     pub ledger: Ledger,
     pub url: String,
-    held: Held,
+    clock: TestClock,
     /// Time zero of the test.
     pub t0: Timestamp,
     _files: Option<TempDir>,
 }
 
-enum Held {
+enum TestClock {
     Postgres(tokio_postgres::Client),
     Sqlite(Arc<Mutex<Timestamp>>),
-    Free,
+    System,
 }
 
-/// The database of the tests; there is no test without it.
+/// Returns the URL of the tests' database. Panics if it is not set.
 pub fn database_url() -> String {
     std::env::var("OTPOST_TEST_DATABASE_URL").expect("OTPOST_TEST_DATABASE_URL is not set: run scripts/test")
 }
 
-/// Connects to the tests' database, for a look behind the ledger.
+/// Connects to the tests' database, to read behind the ledger.
 pub async fn connect(url: &str) -> tokio_postgres::Client {
     let (client, connection) =
         tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("PostgreSQL answers");
@@ -56,7 +56,7 @@ pub async fn fresh_schema() -> String {
 
 impl World {
     /// A migrated ledger whose clock stands still until the test sets it.
-    pub async fn held(backend: Backend) -> Self {
+    pub async fn with_test_clock(backend: Backend) -> Self {
         let t0: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         match backend {
             Backend::Postgres => {
@@ -72,7 +72,7 @@ impl World {
                     ))
                     .await
                     .unwrap();
-                Self { ledger, url, held: Held::Postgres(client), t0, _files: None }
+                Self { ledger, url, clock: TestClock::Postgres(client), t0, _files: None }
             }
             Backend::Sqlite => {
                 let files = TempDir::new();
@@ -80,13 +80,13 @@ impl World {
                 let url = format!("sqlite:{}/ledger.db", files.0.display());
                 let ledger = ledger_at(&url, Clock::Held(Arc::clone(&time)));
                 ledger.migrate().await.unwrap();
-                Self { ledger, url, held: Held::Sqlite(time), t0, _files: Some(files) }
+                Self { ledger, url, clock: TestClock::Sqlite(time), t0, _files: Some(files) }
             }
         }
     }
 
     /// A migrated ledger on the machine's clock.
-    pub async fn free(backend: Backend) -> Self {
+    pub async fn with_system_clock(backend: Backend) -> Self {
         let (url, files) = match backend {
             Backend::Postgres => (fresh_schema().await, None),
             Backend::Sqlite => {
@@ -96,23 +96,23 @@ impl World {
         };
         let ledger = ledger_at(&url, Clock::System);
         ledger.migrate().await.unwrap();
-        Self { ledger, url, held: Held::Free, t0: otpost::domain::clock::now(), _files: files }
+        Self { ledger, url, clock: TestClock::System, t0: otpost::domain::clock::now(), _files: files }
     }
 
-    /// The same ledger, through another door.
-    pub fn through(self, ledger: Ledger) -> Self {
+    /// Another connection to the same ledger.
+    pub fn with_ledger(self, ledger: Ledger) -> Self {
         Self { ledger, ..self }
     }
 
     /// Sets the ledger's clock, in seconds after time zero.
     pub async fn at(&self, seconds: f64) {
         let at = self.time(seconds);
-        match &self.held {
-            Held::Postgres(client) => {
+        match &self.clock {
+            TestClock::Postgres(client) => {
                 client.batch_execute(&format!("update held set at = '{at}'")).await.unwrap();
             }
-            Held::Sqlite(time) => *time.lock().unwrap() = at,
-            Held::Free => panic!("this ledger's clock runs by itself"),
+            TestClock::Sqlite(time) => *time.lock().unwrap() = at,
+            TestClock::System => panic!("this ledger uses the machine's clock"),
         }
     }
 
@@ -128,13 +128,13 @@ impl World {
     }
 }
 
-/// Opens another door to a ledger, as another process would.
+/// Opens another connection to a ledger, like another process.
 pub fn ledger_at(url: &str, clock: Clock) -> Ledger {
     let location: Location = url.parse().unwrap();
     open(&location, &Options { clock, ..Options::default() }).unwrap()
 }
 
-/// A folder that goes with the test.
+/// A folder that is deleted with the test.
 pub struct TempDir(pub std::path::PathBuf);
 
 impl TempDir {

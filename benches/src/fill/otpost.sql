@@ -1,4 +1,4 @@
--- Texts of the last three hours that were delivered, or a few of them not: one dispatch and one quota each, in the form
+-- Texts of the last three hours, most of them delivered: one dispatch and one quota each, in the form
 -- that otpost writes. `hash` is as long as a keyed hash, `sealed` as long as a sealed number.
 create temporary table old on commit drop as
 select i, at, lpad(i::text, 8, '0') as digits, md5(i::text) as hex, i % 25 <> 0 as arrived,

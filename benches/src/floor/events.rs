@@ -1,4 +1,4 @@
-//! The honest floor's event: published to the topic exchange on a connection of its own, and confirmed.
+//! The honest floor's event: published to the topic exchange on a separate connection, and confirmed.
 
 use anyhow::ensure;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -11,9 +11,9 @@ use crate::broker;
 use crate::jobs;
 
 pub(super) struct Events {
-    /// Locked while a message is handed over, not while its confirm is awaited.
+    /// Locked during a publish, but not while its confirm is awaited.
     channel: Mutex<Channel>,
-    /// Ends with this.
+    /// Kept open until drop.
     _connection: Connection,
 }
 
@@ -25,7 +25,7 @@ impl Events {
         Ok(Self { channel: Mutex::new(channel), _connection: connection })
     }
 
-    /// Says that a job was sent; returns when the broker has it.
+    /// Publishes that a job was sent. Returns after the broker's confirm.
     pub(super) async fn sent(&self, id: Uuid) -> anyhow::Result<()> {
         let event = json!({
             "specversion": "1.0",
@@ -53,7 +53,7 @@ impl Events {
                 properties,
             )
             .await?;
-        ensure!(matches!(confirm.await?, Confirmation::Ack(_)), "the broker did not take an event");
+        ensure!(matches!(confirm.await?, Confirmation::Ack(_)), "the broker did not confirm an event");
         Ok(())
     }
 }

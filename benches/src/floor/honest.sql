@@ -24,8 +24,8 @@ create table floor_quota (
     slots      timestamptz[] not null
 ) with (fillfactor = 80);
 
--- Takes a slot of 5/10m and 10/1d under the lock of the number's row, and begins the first attempt. The upsert waits for
--- that lock and then looks at the row as it is, so exactly so many pass, however many workers race.
+-- Takes a quota use of 5/10m and 10/1d under the lock of the number's row, and begins the first attempt. The upsert waits for
+-- that lock and then reads the current row, so exactly as many pass as the rules allow, with any number of workers.
 create function floor_begin(_id uuid, _number text, _expires_at timestamptz, _claim uuid) returns boolean
 language plpgsql as $$
 declare

@@ -1,8 +1,8 @@
-//! The floors: workers written by hand as a good engineer would, with nothing in them but the path of a job.
+//! The floors: hand-written baseline workers that only process jobs.
 //!
-//! Bare: consume, insert a claim, POST, update, ack. Honest: the same with an exact quota, an attempt that is committed
-//! before the request, and one confirmed event. Statements are prepared and pipelined, connections are kept, jobs run
-//! side by side; there is no group commit.
+//! Bare: consume, insert a claim, POST, update, ack. Honest: the same with an exact quota, an attempt that is
+//! committed before the request, and one confirmed event. Statements are prepared and pipelined, connections
+//! are kept, and jobs run in parallel. There is no group commit.
 
 mod events;
 mod start;
@@ -25,11 +25,11 @@ use events::Events;
 pub(crate) use start::start;
 use store::Store;
 
-/// Jobs under way at once: of 64, 128 and 256 the number with the best rate on two processors, for either floor.
-pub(crate) const SLOTS: usize = 256;
-/// As otpost's default.
+/// Number of parallel jobs. Of 64, 128 and 256 it gives the best rate on two processors, for either floor.
+pub(crate) const PARALLEL_JOBS: usize = 256;
+/// Like otpost's default.
 const PREFETCH: u16 = 512;
-/// What a worker prints when it has sent its last ack.
+/// The line that a worker prints after its last ack.
 pub(crate) const DONE: &str = "done";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,7 +44,7 @@ pub(crate) enum Floor {
 pub(crate) struct Options {
     #[arg(value_enum)]
     pub(crate) floor: Floor,
-    /// Ends after so many jobs
+    /// Number of jobs until the end
     #[arg(long)]
     pub(crate) jobs: usize,
     #[arg(long)]
@@ -64,7 +64,7 @@ struct Worker {
     url: String,
 }
 
-/// Works until the jobs are done, says so, and waits to be killed.
+/// Processes the jobs, prints a line, and waits until it is killed.
 pub(crate) async fn work(options: Options) -> anyhow::Result<()> {
     let account = "AC00000000000000000000000000000000";
     let worker = Arc::new(Worker {
@@ -88,12 +88,12 @@ pub(crate) async fn work(options: Options) -> anyhow::Result<()> {
         .take(options.jobs)
         .try_for_each_concurrent(options.slots, |delivery| {
             let worker = Arc::clone(&worker);
-            // A task of its own, so that jobs use all processors.
+            // A separate task for each job, so that jobs use all processors.
             async move { tokio::spawn(async move { worker.job(delivery).await }).await? }
         })
         .await?;
     println!("{DONE}");
-    // The connection stays open: RabbitMQ drops acks that it has not applied yet when their channel ends.
+    // The connection stays open: RabbitMQ drops acks of a closed channel that it has not applied yet.
     std::future::pending().await
 }
 
@@ -124,7 +124,7 @@ impl Worker {
         let form = [("To", job.to), ("From", "+15005550006"), ("Body", &text), ("StatusCallback", &callback)];
         let request = self.http.post(&self.url).basic_auth("AC0", Some("token")).form(&form);
         let response = request.send().await?;
-        ensure!(response.status() == 201, "the carrier said no");
-        Ok(response.bytes().await.context("the carrier broke off")?.to_vec())
+        ensure!(response.status() == 201, "the carrier refused");
+        Ok(response.bytes().await.context("the carrier closed the connection")?.to_vec())
     }
 }

@@ -1,4 +1,4 @@
-//! A floor as a process of its own, from the outside.
+//! Starts a floor as a separate process.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::place::Place;
 use crate::processes::Process;
 use crate::standin::StandIn;
 
-/// Starts a floor. What comes beside it is finished when the floor has sent its last ack.
+/// Starts a floor. The returned future ends when the floor has sent its last ack.
 pub(crate) fn start(
     floor: Floor, slots: usize, jobs: usize, place: &Place, carrier: &StandIn,
 ) -> anyhow::Result<(Process, JoinHandle<()>)> {
@@ -32,7 +32,7 @@ pub(crate) fn start(
     let output = BufReader::new(worker.output()?);
     let done = std::thread::spawn(move || {
         if !output.lines().any(|line| line.is_ok_and(|l| l == DONE)) {
-            // It ended without a word, which is found by looking at its process.
+            // A process that ends without output is detected by its exit.
             std::thread::park();
         }
     });

@@ -1,4 +1,4 @@
-//! What the floors keep in `PostgreSQL`, one statement for each job before its request and one after it.
+//! The floors' tables in `PostgreSQL`, with one statement for each job before its request and one after it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
@@ -10,11 +10,11 @@ use uuid::Uuid;
 use super::Floor;
 use crate::ledger;
 
-/// As many as otpost has by default.
+/// Like otpost's default.
 const CONNECTIONS: usize = 8;
 
 impl Floor {
-    /// The tables and functions.
+    /// Returns the tables and functions.
     pub(crate) fn schema(self) -> &'static str {
         match self {
             Self::Bare => include_str!("bare.sql"),
@@ -22,7 +22,7 @@ impl Floor {
         }
     }
 
-    /// Fills the tables with jobs that ended long ago.
+    /// Returns a script that fills the tables with old finished jobs.
     pub(crate) fn filling(self) -> &'static str {
         match self {
             Self::Bare => include_str!("../fill/bare.sql"),
@@ -30,7 +30,7 @@ impl Floor {
         }
     }
 
-    /// Says whether the job is ours to send.
+    /// Returns the statement that claims a job. It returns whether the worker may send it.
     fn claim(self) -> &'static str {
         match self {
             Self::Bare => {
@@ -62,8 +62,8 @@ struct Connection {
     finish: Statement,
 }
 
-/// A few connections, each with its statements prepared. Jobs share them: what is asked while an answer is still to
-/// come is sent behind it (pipelining), so no job waits for a free connection.
+/// A few connections, each with its prepared statements. Jobs share them: a statement is sent behind others
+/// that wait for an answer (pipelining), so no job waits for a free connection.
 pub(super) struct Store {
     connections: Vec<Connection>,
     turn: AtomicUsize,
@@ -85,7 +85,8 @@ impl Store {
         &self.connections[self.turn.fetch_add(1, Ordering::Relaxed) % CONNECTIONS]
     }
 
-    /// Commits what must be there before the request. False: it is known, or its number has no room.
+    /// Commits the claim before the request. Returns false if the id is known, or if the number's quota is
+    /// used up.
     pub(super) async fn claim(
         &self, id: Uuid, number: &str, expires_at: Timestamp, claim: Uuid,
     ) -> anyhow::Result<bool> {
@@ -94,7 +95,7 @@ impl Store {
         Ok(row.is_some_and(|row| row.get(0)))
     }
 
-    /// Commits what became of it. False: it is not ours any more.
+    /// Commits the result. Returns false if the claim was lost.
     pub(super) async fn finish(&self, id: Uuid, claim: Uuid, reference: &str) -> anyhow::Result<bool> {
         let Connection { client, finish, .. } = self.connection();
         Ok(client.execute(finish, &[&id, &claim, &reference]).await? == 1)

@@ -1,5 +1,6 @@
-//! The floor: what any service pays that keeps a challenge in PostgreSQL. Four transactions of one prepared statement each, on
-//! connections of their own: the challenge, its code and the order, the order's confirmation, the proof.
+//! The floor: the minimum cost of a service that stores challenges in PostgreSQL. It runs four transactions
+//! of one prepared statement each: the challenge, its code and its dispatch, the confirmed dispatch, and the
+//! proof. Each task has its own connection.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ const TABLES: &str = "\
 create table floor_challenge (id bigint primary key, state text not null, code text);
 create table floor_outbox (id bigint primary key, body text not null);";
 
-/// Runs so many, and returns what each took.
+/// Runs this many rounds, and returns the duration of each.
 pub(crate) async fn run(place: &Place, times: usize, at_once: usize) -> anyhow::Result<Vec<Duration>> {
     crate::ledger::connect(&place.ledger_url()).await?.batch_execute(TABLES).await?;
     let share = times.div_ceil(at_once);
@@ -30,7 +31,7 @@ pub(crate) async fn run(place: &Place, times: usize, at_once: usize) -> anyhow::
     Ok(try_join_all(tasks).await?.concat())
 }
 
-/// The four statements, each a transaction of its own and one round trip.
+/// The four statements. Each is one transaction and one round trip.
 struct Statements([tokio_postgres::Statement; 4]);
 
 impl Statements {
@@ -53,7 +54,7 @@ impl Statements {
 async fn one(database: &Client, Statements(statements): &Statements, id: i64) -> anyhow::Result<()> {
     for statement in statements {
         let changed = database.execute(statement, &[&id]).await?;
-        anyhow::ensure!(changed == 1, "the floor wrote {changed} rows in place of one");
+        anyhow::ensure!(changed == 1, "the floor wrote {changed} rows instead of one");
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! How many challenges `two-step serve` verifies, and what a claim of a trusted device costs.
+//! Measures how many challenges `two-step serve` verifies, and the cost of a claim of a trusted device.
 //!
-//! The service is the release binary with its defaults, on PostgreSQL; only limits that a load from one address would meet
-//! are wider. otpost is a stand-in in our process (`standin`) that takes jobs and hands their codes to our users (`user`).
-//! The floor writes by hand what any such service must.
+//! The service is the release binary with its defaults on PostgreSQL. Only limits for requests from one
+//! address are raised. A stand-in for otpost in this process (`standin`) accepts jobs and passes their codes
+//! to the users (`user`). The floor is hand-written with only the necessary statements.
 
 mod floor;
 mod service;
@@ -27,10 +27,10 @@ use user::User;
 pub(crate) struct Options {
     #[command(flatten)]
     place: Place,
-    /// Users who sign in
+    /// Number of users who sign in
     #[arg(long, default_value_t = 400)]
     users: usize,
-    /// Users at once
+    /// Number of parallel users
     #[arg(long, default_value_t = 16)]
     at_once: usize,
     /// Print JSON instead of a table
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// What many repetitions of one act took.
+/// The durations of many repetitions of one action.
 #[derive(Debug, Serialize)]
 struct Figure {
     act: &'static str,
@@ -52,7 +52,7 @@ struct Figure {
     postgres_cpu_us: f64,
 }
 
-/// The costs before something was done.
+/// The costs before an action.
 struct Before {
     began: Instant,
     service_us: Option<u64>,
@@ -99,7 +99,7 @@ async fn postgres_us(place: &Place) -> anyhow::Result<u64> {
     processes::family_cpu_us(server)
 }
 
-/// Splits users among as many tasks as are at once.
+/// Splits the users among parallel tasks.
 async fn all<F>(users: &[Arc<User>], at_once: usize, act: F) -> anyhow::Result<Vec<Duration>>
 where
     F: AsyncFn(&User) -> anyhow::Result<Duration>,
@@ -117,7 +117,7 @@ where
 
 pub(crate) async fn print(options: Options) -> anyhow::Result<()> {
     let Options { place, users, at_once, json } = options;
-    crate::ledger::renew(&crate::ledger::connect(&place.database_url).await?, &place).await?;
+    crate::ledger::recreate_schema(&crate::ledger::connect(&place.database_url).await?, &place).await?;
     let standin = StandIn::start().await?;
     let service = Service::prepare(&place, standin.port)?;
     let process = service.serve()?;
@@ -135,7 +135,7 @@ pub(crate) async fn print(options: Options) -> anyhow::Result<()> {
     let took = all(&users, at_once, async |user| user.sign_in().await).await?;
     figures.push(before.figure(&place, half, "challenge by text, verified", took).await?);
 
-    // A first visit brings the cookie of a trusted device.
+    // The first visit sets the cookie of a trusted device.
     all(&users, at_once, async |user| user.trust_this_browser().await).await?;
     let before = Before::now(&place, half).await?;
     let took = all(&users, at_once, async |user| user.claim_trusted().await).await?;

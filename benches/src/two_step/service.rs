@@ -1,4 +1,4 @@
-//! `two-step serve` as it is measured.
+//! The measured `two-step serve`.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use crate::place::Place;
 use crate::processes::Process;
 
-/// Time for the service to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit of the start.
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
-/// The service's files and addresses, deleted with it.
+/// The service's files and addresses. They are deleted on drop.
 pub(crate) struct Service {
     binary: PathBuf,
     config: PathBuf,
@@ -26,13 +26,14 @@ pub(crate) struct Service {
     pub(crate) key: String,
 }
 
-/// A port that is free now.
+/// Returns a free port.
 fn port() -> anyhow::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Service {
-    /// Writes the configuration, makes the tables and a key. The binary lies beside ours.
+    /// Writes the configuration, and creates the tables and a key. The binary is in the folder of this
+    /// program.
     pub(crate) fn prepare(place: &Place, otpost: u16) -> anyhow::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("two-step");
         ensure!(binary.exists(), "{} is missing: cargo build --release -p two-step", binary.display());
@@ -111,7 +112,7 @@ countries = ["GB"]
             if answer.is_ok_and(|a| a.status().is_success()) {
                 return Ok(());
             }
-            ensure!(began.elapsed() < PATIENCE, "two-step is not ready");
+            ensure!(began.elapsed() < TIME_LIMIT, "two-step is not ready");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

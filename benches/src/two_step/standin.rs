@@ -1,4 +1,4 @@
-//! otpost's stand-in: takes jobs and acts over HTTP, says that all is well, tells no events, and hands codes on.
+//! otpost's stand-in: accepts jobs and acts over HTTP, sends no events, and passes codes to the users.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 
 use crate::carrier::{find, whole};
 
-/// How long a user waits for a code.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit of the wait for a code.
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
-/// Codes on their way to users, by number.
+/// Codes for users, by phone number.
 #[derive(Default)]
 pub(crate) struct Codes(Mutex<HashMap<String, Waiting>>);
 
@@ -35,7 +35,7 @@ impl Codes {
         }
     }
 
-    /// The next code of a number.
+    /// Returns the next code of a number.
     pub(crate) async fn next(&self, number: &str) -> anyhow::Result<String> {
         let arrives = {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,19 +47,19 @@ impl Codes {
             waiting.user = Some(give);
             arrives
         };
-        let code = tokio::time::timeout(PATIENCE, arrives).await.context("no code came")?;
-        code.context("the stand-in went away")
+        let code = tokio::time::timeout(TIME_LIMIT, arrives).await.context("no code arrived")?;
+        code.context("the stand-in has stopped")
     }
 }
 
-/// A job, as far as a user's phone sees it.
+/// The fields of a job that the user's phone shows.
 #[derive(Deserialize)]
 struct Job {
     to: String,
     code: Option<String>,
 }
 
-/// The stand-in, in our process.
+/// The stand-in, in this process.
 pub(crate) struct StandIn {
     pub(crate) port: u16,
     pub(crate) codes: Arc<Codes>,
@@ -74,7 +74,7 @@ impl StandIn {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let codes = Arc::clone(&shared);
-                // A client that went away in the middle is found by codes that do not come.
+                // Missing codes reveal a client that disconnects early.
                 tokio::spawn(async move { converse(stream, &codes).await });
             }
         });
@@ -97,7 +97,7 @@ async fn converse(mut stream: TcpStream, codes: &Codes) -> anyhow::Result<()> {
                     codes.arrive(job.to, code);
                 }
             }
-            // Nobody asks about a dispatch that was told of; there is none.
+            // There is no such dispatch, so no query for one is expected.
             let status = if input.starts_with(b"GET ") { "404 Not Found" } else { "202 Accepted" };
             input.drain(..length);
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\n{{}}");
@@ -109,7 +109,7 @@ async fn converse(mut stream: TcpStream, codes: &Codes) -> anyhow::Result<()> {
     }
 }
 
-/// Events that never come, with otpost's comments between.
+/// Sends otpost's comments and no events.
 async fn be_silent(mut stream: TcpStream) -> anyhow::Result<()> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;

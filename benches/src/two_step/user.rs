@@ -1,4 +1,4 @@
-//! A user of the shop, and the shop's back end: all that is asked of the service.
+//! A user of the shop, and the shop's back end, with all their requests to the service.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::service::Service;
 use super::standin::Codes;
 
-/// A number in a block of its own, so that no limit on neighbouring numbers is met.
+/// Returns a number in a separate block, so that limits on neighbouring numbers do not apply.
 fn number(n: usize) -> String {
     format!("+4474{:04}0{:03}", n / 8, 100 + n % 8)
 }
@@ -52,7 +52,7 @@ impl User {
         Ok(body)
     }
 
-    /// Two phones, and on.
+    /// Enrols two phones, and turns the second step on.
     pub(crate) async fn turn_on(&self) -> anyhow::Result<Duration> {
         let began = Instant::now();
         let mut methods = vec![];
@@ -70,7 +70,7 @@ impl User {
         Ok(began.elapsed())
     }
 
-    /// A challenge without pages: created, sent, verified.
+    /// Verifies a challenge without pages: creates it, sends it, enters the code.
     pub(crate) async fn sign_in(&self) -> anyhow::Result<Duration> {
         let phone = self.phone.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let began = Instant::now();
@@ -128,7 +128,7 @@ impl User {
         Ok(began.elapsed())
     }
 
-    /// A trusted device opens a challenge's URL, and goes straight on.
+    /// Opens a challenge's URL with a trusted device, which redirects at once.
     pub(crate) async fn claim_trusted(&self) -> anyhow::Result<Duration> {
         let url = self.challenge_url().await?;
         let began = Instant::now();

@@ -1,5 +1,5 @@
-//! The gateway's own API, for tests and for the page: what was asked, what will become of the next request,
-//! and receipts sent by hand. Each is described in the crate's README.
+//! The gateway's own API for tests and for the page: requests, scripts and manual receipts. The crate's
+//! README describes it.
 
 mod phones;
 mod receipts;
@@ -14,10 +14,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use crate::magic::{MAGIC, MagicNumber};
-use crate::switchboard::Switchboard;
+use crate::shared::Shared;
 
 /// Routes below `/api/`.
-pub(crate) fn router() -> Router<Arc<Switchboard>> {
+pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/api/requests", get(records::requests))
         .route("/api/accepted", get(records::accepted))
@@ -31,7 +31,7 @@ async fn magic() -> Json<&'static [MagicNumber]> {
     Json(MAGIC)
 }
 
-/// An answer that says in a sentence what is wrong.
+/// An error answer with one sentence.
 fn problem(status: StatusCode, sentence: &str) -> Response {
     (status, Json(serde_json::json!({ "error": sentence }))).into_response()
 }

@@ -1,4 +1,4 @@
-//! `POST /api/receipts/{sid}`: a callback by hand, now.
+//! `POST /api/receipts/{sid}`: sends a callback now.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::problem;
-use crate::item::News;
-use crate::switchboard::Switchboard;
+use crate::carrier_message::StateChange;
+use crate::shared::Shared;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Receipt {
-    /// The carrier's word; any that looks like one, so that a new word can be tried.
+    /// The carrier's status word. Unknown words are allowed, to test new ones.
     status: String,
     error_code: Option<u32>,
 }
 
-/// Sent whether or not the customer asked to be told of this state, as long as there is an address.
+/// Sends even if the client did not request this state, if there is a callback URL.
 pub(super) async fn send(
-    State(board): State<Arc<Switchboard>>, Path(sid): Path<String>, Json(receipt): Json<Receipt>,
+    State(shared): State<Arc<Shared>>, Path(sid): Path<String>, Json(receipt): Json<Receipt>,
 ) -> Response {
-    let Some(accepted) = board.record.find(&sid) else {
+    let Some(accepted) = shared.record.find(&sid) else {
         return problem(StatusCode::NOT_FOUND, "No text or call with this sid was accepted.");
     };
     let word = &receipt.status;
@@ -34,11 +34,10 @@ pub(super) async fn send(
     {
         return problem(StatusCode::BAD_REQUEST, "\"status\" is not a status word, such as delivered.");
     }
-    let news = News { status: receipt.status.into(), error_code: receipt.error_code, ..News::of("") };
-    match board.while_running(board.tell(&accepted, &news, true)).await.flatten() {
-        Some(told) => Json(told).into_response(),
-        None => {
-            problem(StatusCode::CONFLICT, "The state is noted, but there is no StatusCallback to tell it to.")
-        }
+    let change =
+        StateChange { status: receipt.status.into(), error_code: receipt.error_code, ..StateChange::of("") };
+    match shared.while_running(shared.report(&accepted, &change, true)).await.flatten() {
+        Some(result) => Json(result).into_response(),
+        None => problem(StatusCode::CONFLICT, "The state was stored, but the message has no StatusCallback."),
     }
 }

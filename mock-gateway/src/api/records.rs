@@ -8,16 +8,16 @@ use serde::Deserialize;
 
 use crate::choice::digits;
 use crate::record::{List, Page};
-use crate::switchboard::Switchboard;
+use crate::shared::Shared;
 
-/// Entries in one answer, unless told, and at most.
-const ENTRIES: usize = 1_000;
-const ENTRIES_AT_MOST: usize = 10_000;
+/// Default and maximum number of entries in one answer.
+const DEFAULT_LIMIT: usize = 1_000;
+const MAX_LIMIT: usize = 10_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Piece {
-    /// Only entries with a number above.
+    /// Only entries with a higher number.
     #[serde(default)]
     after: u64,
     limit: Option<usize>,
@@ -25,23 +25,19 @@ pub(super) struct Piece {
     to: Option<String>,
 }
 
-pub(super) async fn requests(
-    State(board): State<Arc<Switchboard>>, Query(piece): Query<Piece>,
-) -> Json<Page> {
-    Json(read(&board, List::Asked, &piece))
+pub(super) async fn requests(State(shared): State<Arc<Shared>>, Query(piece): Query<Piece>) -> Json<Page> {
+    Json(read(&shared, List::Requests, &piece))
 }
 
-pub(super) async fn accepted(
-    State(board): State<Arc<Switchboard>>, Query(piece): Query<Piece>,
-) -> Json<Page> {
-    Json(read(&board, List::Accepted, &piece))
+pub(super) async fn accepted(State(shared): State<Arc<Shared>>, Query(piece): Query<Piece>) -> Json<Page> {
+    Json(read(&shared, List::Accepted, &piece))
 }
 
-fn read(board: &Switchboard, list: List, piece: &Piece) -> Page {
-    let limit = piece.limit.unwrap_or(ENTRIES).min(ENTRIES_AT_MOST);
+fn read(shared: &Shared, list: List, piece: &Piece) -> Page {
+    let limit = piece.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
     let wanted = piece.to.as_deref().map(digits);
-    board.record.after(list, piece.after, limit, |asked| {
-        // Numbers are compared by their digits: a plus in a query string arrives as a space.
-        wanted.as_ref().is_none_or(|wanted| asked.to.as_deref().is_some_and(|to| digits(to) == *wanted))
+    shared.record.after(list, piece.after, limit, |request| {
+        // Only digits are compared, because a plus in a query string arrives as a space.
+        wanted.as_ref().is_none_or(|wanted| request.to.as_deref().is_some_and(|to| digits(to) == *wanted))
     })
 }

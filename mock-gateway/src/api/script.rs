@@ -1,4 +1,4 @@
-//! `POST /api/script` and `DELETE /api/script`: what becomes of the next requests to a number.
+//! `POST /api/script` and `DELETE /api/script`: scripts the outcomes of the next requests to a number.
 
 use std::sync::Arc;
 
@@ -11,24 +11,24 @@ use serde::Deserialize;
 use super::problem;
 use crate::choice::digits;
 use crate::outcome::{Channel, Spelled};
-use crate::switchboard::Switchboard;
+use crate::shared::Shared;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Script {
     to: String,
-    /// Both if there is none.
+    /// `None` means both.
     channel: Option<Channel>,
     outcomes: Vec<Spelled>,
 }
 
-pub(super) async fn add(State(board): State<Arc<Switchboard>>, Json(script): Json<Script>) -> Response {
+pub(super) async fn add(State(shared): State<Arc<Shared>>, Json(script): Json<Script>) -> Response {
     if digits(&script.to).is_empty() {
         return problem(StatusCode::BAD_REQUEST, "\"to\" has no digits: give a phone number.");
     }
     let queued = script.outcomes.len();
     let outcomes = script.outcomes.into_iter().map(|spelled| spelled.0).collect();
-    if !board.choice.script(&script.to, script.channel, outcomes) {
+    if !shared.choice.script(&script.to, script.channel, outcomes) {
         return problem(
             StatusCode::INSUFFICIENT_STORAGE,
             "Too many outcomes are queued: DELETE /api/script first.",
@@ -37,7 +37,7 @@ pub(super) async fn add(State(board): State<Arc<Switchboard>>, Json(script): Jso
     Json(serde_json::json!({ "queued": queued })).into_response()
 }
 
-pub(super) async fn clear(State(board): State<Arc<Switchboard>>) -> StatusCode {
-    board.choice.clear();
+pub(super) async fn clear(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.choice.clear();
     StatusCode::NO_CONTENT
 }

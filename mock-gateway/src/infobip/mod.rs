@@ -1,4 +1,4 @@
-//! Infobip's side of the wire: texts by SMS v3, their logs, their reports.
+//! A simulation of Infobip's SMS API v3: texts, their logs, their reports.
 //!
 //! Sources: the official client infobip-api-python-client 6.0.0, generated from the carrier's `OpenAPI`, and the
 //! documentation page "Response status and error codes". What is marked *unverified* was not found in a source.
@@ -19,11 +19,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::config::Config;
-use crate::line::Line;
+use crate::connection::ConnectionHandle;
 use crate::outcome::{Channel, Outcome};
-use crate::perform::{lose, perform};
-use crate::record::{Answer, Asked, clip};
-use crate::switchboard::Switchboard;
+use crate::outcome_runner::{lose, run_outcome};
+use crate::record::{Answer, RequestRecord, clip};
+use crate::shared::Shared;
 use message::Message;
 use refusal::Refusal;
 use status::Status;
@@ -32,7 +32,7 @@ use status::Status;
 const CARRIER: &str = "infobip";
 
 /// Routes below `/sms/3/`.
-pub(crate) fn router() -> Router<Arc<Switchboard>> {
+pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/sms/3/messages", post(send))
         .route("/sms/3/logs", get(logs))
@@ -40,43 +40,43 @@ pub(crate) fn router() -> Router<Arc<Switchboard>> {
 }
 
 async fn send(
-    State(board): State<Arc<Switchboard>>, ConnectInfo(line): ConnectInfo<Line>, uri: Uri,
+    State(shared): State<Arc<Shared>>, ConnectInfo(connection): ConnectInfo<ConnectionHandle>, uri: Uri,
     headers: HeaderMap, body: Bytes,
 ) -> Response {
-    let mut asked = Asked::new(CARRIER, Channel::Sms, "POST", uri.path(), "");
-    let parsed = Message::parse(&body, &mut asked);
-    // Whoever is not let in is not told what else is wrong.
-    let message = match check_key(&headers, &board.config).and(parsed) {
+    let mut request = RequestRecord::new(CARRIER, Channel::Sms, "POST", uri.path(), "");
+    let parsed = Message::parse(&body, &mut request);
+    // An unauthorised request gets no other error.
+    let message = match check_key(&headers, &shared.config).and(parsed) {
         Ok(message) => message,
-        Err(refusal) => return refuse(&board, asked, &refusal),
+        Err(refusal) => return refuse(&shared, request, &refusal),
     };
-    asked.sid = Some(message.id.clone());
-    if find(&board, &message.id).is_some() {
-        asked.answer = Answer::Status(StatusCode::OK.as_u16());
-        board.record.asked(asked);
+    request.sid = Some(message.id.clone());
+    if find(&shared, &message.id).is_some() {
+        request.answer = Answer::Status(StatusCode::OK.as_u16());
+        shared.record.add_request(request);
         return message.answer(&Status::DUPLICATE).into_response();
     }
-    let outcome = board.choice.next(Channel::Sms, &message.to, None);
-    asked.outcome = Some(outcome.word());
+    let outcome = shared.choice.next(Channel::Sms, &message.to, None);
+    request.outcome = Some(outcome.word());
     if outcome == Outcome::Lost {
-        return lose(&board, &line, asked);
+        return lose(&shared, &connection, request);
     }
     if let Some(status) = refusal::status(&outcome) {
-        asked.answer = Answer::Status(StatusCode::OK.as_u16());
-        board.record.asked(asked);
+        request.answer = Answer::Status(StatusCode::OK.as_u16());
+        shared.record.add_request(request);
         return message.answer(&status).into_response();
     }
     if let Some(refusal) = refusal::of(&outcome) {
-        return refuse(&board, asked, &refusal);
+        return refuse(&shared, request, &refusal);
     }
-    asked.answer = match outcome {
+    request.answer = match outcome {
         Outcome::HangUp => Answer::HungUp,
         Outcome::Hold { .. } => Answer::Held,
         _ => Answer::Status(StatusCode::OK.as_u16()),
     };
-    let (id, answer) = (message.id.clone(), message.answer(&Status::TAKEN).into_response());
-    let accepted = board.record.accepted(asked, &id, "pending", message);
-    perform(&board, &line, &accepted, outcome).await;
+    let (id, answer) = (message.id.clone(), message.answer(&Status::ACCEPTED).into_response());
+    let accepted = shared.record.add_accepted(request, &id, "pending", message);
+    run_outcome(&shared, &connection, &accepted, outcome).await;
     answer
 }
 
@@ -88,23 +88,23 @@ struct Wanted {
 
 /// Only by id: `GET /sms/3/logs?messageId=…`.
 async fn logs(
-    State(board): State<Arc<Switchboard>>, Query(wanted): Query<Wanted>, uri: Uri, headers: HeaderMap,
+    State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>, uri: Uri, headers: HeaderMap,
 ) -> Response {
-    let mut asked = Asked::new(CARRIER, Channel::Sms, "GET", uri.path(), "");
-    if let Err(refusal) = check_key(&headers, &board.config) {
-        return refuse(&board, asked, &refusal);
+    let mut request = RequestRecord::new(CARRIER, Channel::Sms, "GET", uri.path(), "");
+    if let Err(refusal) = check_key(&headers, &shared.config) {
+        return refuse(&shared, request, &refusal);
     }
-    asked.sid = wanted.message_id.as_deref().map(clip);
-    asked.answer = Answer::Status(StatusCode::OK.as_u16());
-    board.record.asked(asked);
+    request.sid = wanted.message_id.as_deref().map(clip);
+    request.answer = Answer::Status(StatusCode::OK.as_u16());
+    shared.record.add_request(request);
     let ids = wanted.message_id.unwrap_or_default();
-    let found = ids.split(',').filter_map(|id| find(&board, id));
-    let results: Vec<_> = found.map(|found| found.item.resource(&found.progress())).collect();
+    let found = ids.split(',').filter_map(|id| find(&shared, id));
+    let results: Vec<_> = found.map(|found| found.message.resource(&found.progress())).collect();
     Json(json!({ "results": results })).into_response()
 }
 
-fn find(board: &Switchboard, id: &str) -> Option<Arc<crate::record::Accepted>> {
-    board.record.find(id).filter(|found| found.carrier == CARRIER)
+fn find(shared: &Shared, id: &str) -> Option<Arc<crate::record::Accepted>> {
+    shared.record.find(id).filter(|found| found.carrier == CARRIER)
 }
 
 fn check_key(headers: &HeaderMap, config: &Config) -> Result<(), Refusal> {
@@ -113,8 +113,8 @@ fn check_key(headers: &HeaderMap, config: &Config) -> Result<(), Refusal> {
     good.then_some(()).ok_or_else(Refusal::unauthorized)
 }
 
-fn refuse(board: &Switchboard, mut asked: Asked, refusal: &Refusal) -> Response {
-    asked.answer = Answer::Status(refusal.status);
-    board.record.asked(asked);
+fn refuse(shared: &Shared, mut request: RequestRecord, refusal: &Refusal) -> Response {
+    request.answer = Answer::Status(refusal.status);
+    shared.record.add_request(request);
     refusal.into_response()
 }

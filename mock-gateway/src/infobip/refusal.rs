@@ -1,4 +1,4 @@
-//! What is not taken: an error of the request, or a status of the text in an answer that is otherwise well.
+//! Refusals: an error of the request, or a status of the text in a 200 answer.
 
 use axum::Json;
 use axum::http::{StatusCode, header};
@@ -35,7 +35,7 @@ impl Refusal {
     }
 }
 
-/// The error that an outcome stands for.
+/// Returns the request error of an outcome.
 pub(super) fn of(outcome: &Outcome) -> Option<Refusal> {
     Some(match outcome {
         Outcome::Unavailable => Refusal::new(503, "E503"),
@@ -49,7 +49,7 @@ pub(super) fn of(outcome: &Outcome) -> Option<Refusal> {
     })
 }
 
-/// The status that an outcome stands for, where the request itself is well.
+/// Returns the status of an outcome with a valid request.
 pub(super) fn status(outcome: &Outcome) -> Option<Status> {
     Some(match outcome {
         Outcome::InvalidNumber | Outcome::NotMobile => Status::new("REJECTED", 52, "REJECTED_DESTINATION"),
@@ -68,7 +68,7 @@ pub(super) fn status(outcome: &Outcome) -> Option<Status> {
 impl IntoResponse for &Refusal {
     fn into_response(self) -> Response {
         let body = Json(json!({
-            "errorCode": self.code, "description": "as the mock gateway has it", "action": "", "violations": [],
+            "errorCode": self.code, "description": "text of the mock gateway", "action": "", "violations": [],
             "resources": [],
         }));
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use crate::item::News;
+use crate::carrier_message::StateChange;
 
-/// What is said of a text.
+/// The status of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Status {
     group: &'static str,
@@ -17,23 +17,23 @@ pub(super) struct Status {
 const GROUPS: [&str; 6] = ["ACCEPTED", "PENDING", "UNDELIVERABLE", "DELIVERED", "EXPIRED", "REJECTED"];
 
 impl Status {
-    pub(super) const TAKEN: Self = Self::new("PENDING", 26, "PENDING_ACCEPTED");
+    pub(super) const ACCEPTED: Self = Self::new("PENDING", 26, "PENDING_ACCEPTED");
     pub(super) const DUPLICATE: Self = Self::new("REJECTED", 23, "REJECTED_DUPLICATE_MESSAGE_ID");
 
     pub(super) const fn new(group: &'static str, id: u32, name: &'static str) -> Self {
         Self { group, id, name: Cow::Borrowed(name) }
     }
 
-    /// Any id of a group, for the rest of the carrier's table.
+    /// Any id of a group, for statuses that have no constant.
     pub(super) fn any(group: &'static str, id: u32) -> Self {
         Self { group, id, name: format!("{group}_{id}").into() }
     }
 
-    /// The state of a text, whose word is its group's in small letters and whose code is an id.
-    pub(super) fn of(news: &News) -> Self {
-        let word = news.status.to_ascii_uppercase();
+    /// The status of a state, whose word is the group in lower case and whose code is an id.
+    pub(super) fn of(change: &StateChange) -> Self {
+        let word = change.status.to_ascii_uppercase();
         let group = GROUPS.into_iter().find(|group| *group == word).unwrap_or("PENDING");
-        match (group, news.error_code) {
+        match (group, change.error_code) {
             (group, Some(id)) if id != 9 => Self::any(group, id),
             ("DELIVERED", _) => Self::new(group, 5, "DELIVERED_TO_HANDSET"),
             ("UNDELIVERABLE", _) => Self::new(group, 9, "UNDELIVERABLE_NOT_DELIVERED"),
@@ -47,7 +47,7 @@ impl Status {
         let group = GROUPS.iter().position(|group| *group == self.group);
         json!({
             "groupId": group, "groupName": self.group, "id": self.id, "name": self.name,
-            "description": "as the mock gateway has it",
+            "description": "text of the mock gateway",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What the record keeps of one request, and of the text or call that came of it.
+//! The entry of one request, with the text or call that it created.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,26 +6,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::callbacks::CallbackResult;
+use crate::carrier_message::{CarrierMessage, StateChange};
 use crate::clock;
-use crate::courier::Told;
-use crate::item::{Item, News};
 use crate::outcome::Channel;
 
-/// Callbacks kept for one text or call: only one that is told by hand over and over gets there.
-const CALLBACKS_AT_MOST: usize = 100;
+/// Maximum number of callbacks stored for one message. Only repeated manual receipts reach it.
+const MAX_CALLBACKS: usize = 100;
 
-/// Characters kept of anything a client wrote; longer than whatever a carrier accepts.
-const CHARACTERS_AT_MOST: usize = 4_000;
+/// Maximum number of stored characters of a client's text. It exceeds every carrier's limit.
+const MAX_CHARACTERS: usize = 4_000;
 
 /// One request.
 pub(crate) struct Entry {
-    pub(crate) asked: Asked,
+    pub(crate) request: RequestRecord,
     pub(crate) accepted: Option<Arc<Accepted>>,
 }
 
-/// What was asked, and how it was answered.
+/// A request, with its answer.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Asked {
+pub(crate) struct RequestRecord {
     pub(crate) at: Timestamp,
     pub(crate) carrier: &'static str,
     pub(crate) channel: Channel,
@@ -34,21 +34,21 @@ pub(crate) struct Asked {
     pub(crate) account: String,
     pub(crate) to: Option<String>,
     pub(crate) from: Option<String>,
-    /// Texts: what was written.
+    /// The body of a text.
     pub(crate) body: Option<String>,
-    /// Calls: what was spoken.
+    /// The transcript of a call.
     pub(crate) transcript: Option<String>,
-    /// Calls: in which languages.
+    /// Languages of a call.
     pub(crate) language: Option<String>,
     pub(crate) sid: Option<String>,
     pub(crate) validity_s: Option<u32>,
     pub(crate) status_callback: Option<String>,
-    /// What was chosen to become of it; none if it was refused on its own account.
+    /// The outcome; `None` if the request was invalid.
     pub(crate) outcome: Option<&'static str>,
     pub(crate) answer: Answer,
 }
 
-impl Asked {
+impl RequestRecord {
     pub(crate) fn new(
         carrier: &'static str, channel: Channel, method: &'static str, path: &str, account: &str,
     ) -> Self {
@@ -73,15 +73,15 @@ impl Asked {
     }
 }
 
-/// Text of a client, bounded for the record.
+/// Returns a client's text, shortened for the record.
 pub(crate) fn clip(text: &str) -> String {
-    match text.char_indices().nth(CHARACTERS_AT_MOST) {
+    match text.char_indices().nth(MAX_CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
 }
 
-/// How a request was answered.
+/// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Status(u16),
@@ -104,51 +104,51 @@ pub(crate) struct Accepted {
     pub(crate) sid: String,
     pub(crate) carrier: &'static str,
     pub(crate) channel: Channel,
-    pub(crate) item: Box<dyn Item>,
+    pub(crate) message: Box<dyn CarrierMessage>,
     progress: Mutex<Progress>,
 }
 
-/// How far it got.
+/// The current state.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
-    pub(crate) news: News,
+    pub(crate) change: StateChange,
     pub(crate) created: Timestamp,
     pub(crate) updated: Timestamp,
-    /// When it first left the state it was accepted in.
+    /// When it first left its initial state.
     pub(crate) started: Option<Timestamp>,
-    pub(crate) callbacks: VecDeque<Told>,
+    pub(crate) callbacks: VecDeque<CallbackResult>,
 }
 
 impl Accepted {
     pub(super) fn new(
         sid: &str, carrier: &'static str, channel: Channel, at: Timestamp, status: &'static str,
-        item: Box<dyn Item>,
+        message: Box<dyn CarrierMessage>,
     ) -> Self {
         let callbacks = VecDeque::new();
         let progress =
-            Progress { news: News::of(status), created: at, updated: at, started: None, callbacks };
-        Self { sid: sid.to_owned(), carrier, channel, item, progress: Mutex::new(progress) }
+            Progress { change: StateChange::of(status), created: at, updated: at, started: None, callbacks };
+        Self { sid: sid.to_owned(), carrier, channel, message, progress: Mutex::new(progress) }
     }
 
-    pub(crate) fn advance(&self, news: &News) {
+    pub(crate) fn advance(&self, change: &StateChange) {
         let mut progress = self.lock();
         progress.updated = clock::now();
-        if progress.news.status != news.status && progress.started.is_none() {
+        if progress.change.status != change.status && progress.started.is_none() {
             progress.started = Some(progress.updated);
         }
-        progress.news = news.clone();
+        progress.change = change.clone();
     }
 
     pub(crate) fn progress(&self) -> Progress {
         self.lock().clone()
     }
 
-    pub(super) fn told(&self, told: Told) {
+    pub(super) fn add_callback(&self, result: CallbackResult) {
         let mut progress = self.lock();
-        if progress.callbacks.len() == CALLBACKS_AT_MOST {
+        if progress.callbacks.len() == MAX_CALLBACKS {
             progress.callbacks.pop_front();
         }
-        progress.callbacks.push_back(told);
+        progress.callbacks.push_back(result);
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {

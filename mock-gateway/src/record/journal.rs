@@ -1,4 +1,4 @@
-//! The record as a file of JSON lines, for tests that kill things.
+//! The record as a file of JSON lines, for tests that kill processes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -9,30 +9,29 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::View;
+use crate::callbacks::CallbackResult;
 use crate::clock;
-use crate::courier::Told;
 
-/// An open file. What was appended is with the system, and so outlives this process; it is not synced to the
-/// disk.
+/// An open file. Appended lines are in the page cache, so they survive the process; they are not synced.
 pub(super) struct Journal(Mutex<File>);
 
 /// One line.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum Line<'a> {
-    /// A gateway began to write here: numbers start over.
+    /// A gateway has opened the file; numbers start over.
     Started { at: Timestamp },
-    /// A request, as it was when it was about to be answered.
+    /// A request, just before its answer.
     Request {
         accepted: bool,
         #[serde(flatten)]
         view: View,
     },
-    /// A callback was settled.
+    /// A callback has succeeded or finally failed.
     Callback {
         sid: &'a str,
         #[serde(flatten)]
-        told: &'a Told,
+        result: &'a CallbackResult,
     },
 }
 
@@ -50,15 +49,15 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Append one line with one write, so that a kill leaves whole lines. It takes microseconds and is done
-    /// where it is called, because the answer has to wait for it anyway.
+    /// Appends one line with one write, so that a kill leaves only complete lines. It takes microseconds and
+    /// blocks, because the answer has to wait for it anyway.
     pub(super) fn append(&self, line: &Line<'_>) {
         let written = serde_json::to_vec(line).map_err(io::Error::from).and_then(|mut bytes| {
             bytes.push(b'\n');
             self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(&bytes)
         });
         if let Err(error) = written {
-            tracing::error!(%error, "the record file lacks a line");
+            tracing::error!(%error, "cannot write to the record file");
         }
     }
 }

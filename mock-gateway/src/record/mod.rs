@@ -1,9 +1,8 @@
-//! The record of everything that was asked and of what was accepted: append-only, bounded, numbered without
-//! gaps.
+//! The record of all requests and of accepted messages: append-only, bounded, numbered without gaps.
 
+mod bounded_list;
 mod entry;
 mod journal;
-mod kept;
 mod view;
 
 use std::collections::HashMap;
@@ -11,22 +10,21 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::courier::Told;
-use crate::item::Item;
+use crate::callbacks::CallbackResult;
+use crate::carrier_message::CarrierMessage;
+use bounded_list::BoundedList;
 use journal::{Journal, Line};
-use kept::Kept;
 
-pub(crate) use entry::{Accepted, Answer, Asked, Entry, Progress, clip};
+pub(crate) use entry::{Accepted, Answer, Entry, Progress, RequestRecord, clip};
 pub(crate) use view::{Page, View};
 
-/// Entries looked through under one hold of the lock: long enough to be cheap, short enough to hold nobody
-/// up.
-const STRIDE: usize = 1_000;
+/// Number of entries that are scanned per lock acquisition.
+const BATCH_SIZE: usize = 1_000;
 
-/// Which of the two lists.
+/// One of the two lists.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum List {
-    Asked,
+    Requests,
     Accepted,
 }
 
@@ -37,50 +35,61 @@ pub(crate) struct Record {
 }
 
 struct Lists {
-    asked: Kept,
-    accepted: Kept,
+    requests: BoundedList,
+    accepted: BoundedList,
     by_sid: HashMap<String, Arc<Accepted>>,
 }
 
 impl Record {
     pub(crate) fn new(cap: usize, file: Option<&Path>) -> io::Result<Self> {
         let journal = file.map(Journal::open).transpose()?;
-        let lists = Lists { asked: Kept::new(cap), accepted: Kept::new(cap), by_sid: HashMap::new() };
+        let lists = Lists {
+            requests: BoundedList::new(cap),
+            accepted: BoundedList::new(cap),
+            by_sid: HashMap::new(),
+        };
         Ok(Self { lists: Mutex::new(lists), journal })
     }
 
-    /// Note a request that was not accepted, or that only read something.
-    pub(crate) fn asked(&self, asked: Asked) {
-        self.note(Entry { asked, accepted: None });
+    /// Adds a request that was not accepted, or that only read a resource.
+    pub(crate) fn add_request(&self, request: RequestRecord) {
+        self.note(Entry { request, accepted: None });
     }
 
-    /// Note a request that was accepted. From now on it can be found by its sid.
-    pub(crate) fn accepted(
-        &self, mut asked: Asked, sid: &str, status: &'static str, item: impl Item + 'static,
+    /// Adds an accepted request. From now on `find` returns it.
+    pub(crate) fn add_accepted(
+        &self, mut request: RequestRecord, sid: &str, status: &'static str,
+        message: impl CarrierMessage + 'static,
     ) -> Arc<Accepted> {
-        asked.sid = Some(sid.to_owned());
-        let accepted =
-            Arc::new(Accepted::new(sid, asked.carrier, asked.channel, asked.at, status, Box::new(item)));
-        self.note(Entry { asked, accepted: Some(Arc::clone(&accepted)) });
+        request.sid = Some(sid.to_owned());
+        let accepted = Arc::new(Accepted::new(
+            sid,
+            request.carrier,
+            request.channel,
+            request.at,
+            status,
+            Box::new(message),
+        ));
+        self.note(Entry { request, accepted: Some(Arc::clone(&accepted)) });
         accepted
     }
 
-    /// Note how a callback went.
-    pub(crate) fn told(&self, accepted: &Accepted, told: Told) {
+    /// Adds the result of a callback.
+    pub(crate) fn add_callback(&self, accepted: &Accepted, result: CallbackResult) {
         if let Some(journal) = &self.journal {
-            journal.append(&Line::Callback { sid: &accepted.sid, told: &told });
+            journal.append(&Line::Callback { sid: &accepted.sid, result: &result });
         }
-        accepted.told(told);
+        accepted.add_callback(result);
     }
 
-    /// An accepted text or call by its sid.
+    /// Returns an accepted text or call by its sid.
     pub(crate) fn find(&self, sid: &str) -> Option<Arc<Accepted>> {
         self.lists().by_sid.get(sid).cloned()
     }
 
-    /// Entries after number `after`, oldest first, that `matches` picks.
+    /// Returns matching entries with a number above `after`, oldest first.
     pub(crate) fn after(
-        &self, list: List, after: u64, limit: usize, matches: impl Fn(&Asked) -> bool,
+        &self, list: List, after: u64, limit: usize, matches: impl Fn(&RequestRecord) -> bool,
     ) -> Page {
         let mut picked = Vec::new();
         let mut from = after;
@@ -88,13 +97,13 @@ impl Record {
             let (block, dropped, last_seq) = {
                 let lists = self.lists();
                 let kept = lists.of(list);
-                (kept.after(from, STRIDE), kept.dropped(), kept.last_seq())
+                (kept.after(from, BATCH_SIZE), kept.dropped(), kept.last_seq())
             };
             let Some((newest, _)) = block.last() else {
                 return Page { dropped, last_seq, entries: picked };
             };
             from = *newest;
-            picked.extend(block.into_iter().filter(|(_, entry)| matches(&entry.asked)).map(View::new));
+            picked.extend(block.into_iter().filter(|(_, entry)| matches(&entry.request)).map(View::new));
             if picked.len() >= limit {
                 picked.truncate(limit);
                 return Page { dropped, last_seq, entries: picked };
@@ -102,12 +111,12 @@ impl Record {
         }
     }
 
-    /// Accepted entries before number `before`, newest first, a stride of them.
+    /// Returns one batch of accepted entries before number `before`, newest first.
     pub(crate) fn accepted_before(&self, before: u64) -> Vec<(u64, Arc<Entry>)> {
-        self.lists().accepted.before(before, STRIDE)
+        self.lists().accepted.before(before, BATCH_SIZE)
     }
 
-    /// How many were ever accepted, and how many of those are no longer kept.
+    /// Returns the number of all accepted entries, and how many of them are no longer kept.
     pub(crate) fn accepted_totals(&self) -> (u64, u64) {
         let lists = self.lists();
         (lists.accepted.last_seq(), lists.accepted.dropped())
@@ -128,15 +137,15 @@ impl Record {
 }
 
 impl Lists {
-    fn of(&self, list: List) -> &Kept {
+    fn of(&self, list: List) -> &BoundedList {
         match list {
-            List::Asked => &self.asked,
+            List::Requests => &self.requests,
             List::Accepted => &self.accepted,
         }
     }
 
     fn append(&mut self, entry: &Arc<Entry>) -> u64 {
-        self.asked.push(Arc::clone(entry));
+        self.requests.push(Arc::clone(entry));
         if let Some(accepted) = &entry.accepted {
             self.by_sid.insert(accepted.sid.clone(), Arc::clone(accepted));
             let oldest = self.accepted.push(Arc::clone(entry));
@@ -144,7 +153,7 @@ impl Lists {
                 self.by_sid.remove(&gone.sid);
             }
         }
-        self.asked.last_seq()
+        self.requests.last_seq()
     }
 }
 
@@ -154,15 +163,15 @@ mod tests {
     use crate::outcome::Channel;
 
     #[test]
-    fn a_long_list_is_looked_through_to_its_end() {
+    fn a_long_list_is_searched_to_its_end() {
         let record = Record::new(10_000, None).unwrap();
-        for number in 0..STRIDE * 2 + 500 {
+        for number in 0..BATCH_SIZE * 2 + 500 {
             let path = if number % 100 == 0 { "/wanted" } else { "/" };
-            record.asked(Asked::new("acme", Channel::Sms, "POST", path, "AC1"));
+            record.add_request(RequestRecord::new("acme", Channel::Sms, "POST", path, "AC1"));
         }
-        let page = record.after(List::Asked, 1, 10_000, |_| true);
+        let page = record.after(List::Requests, 1, 10_000, |_| true);
         assert_eq!((page.entries.len(), page.last_seq), (2_499, 2_500));
-        let page = record.after(List::Asked, 0, 10_000, |asked| asked.path == "/wanted");
+        let page = record.after(List::Requests, 0, 10_000, |request| request.path == "/wanted");
         assert_eq!(page.entries.len(), 25);
         assert_eq!(record.after(List::Accepted, 0, 10, |_| true).last_seq, 0);
     }

@@ -1,24 +1,24 @@
-//! The record as the API shows it.
+//! The record in the format of the API.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Asked, Entry};
-use crate::courier::Told;
+use super::{Entry, RequestRecord};
+use crate::callbacks::CallbackResult;
 
-/// A piece of a list.
+/// A part of a list.
 #[derive(Serialize)]
 pub(crate) struct Page {
-    /// How many of the oldest entries are no longer kept.
+    /// Number of the oldest entries that are no longer kept.
     pub(crate) dropped: u64,
     /// The number of the newest entry of the whole list.
     pub(crate) last_seq: u64,
     pub(crate) entries: Vec<View>,
 }
 
-/// One entry, with its number and its present state.
+/// One entry, with its number and its current state.
 pub(crate) struct View {
     seq: u64,
     entry: Arc<Entry>,
@@ -36,18 +36,18 @@ impl Serialize for View {
         struct Shown<'a> {
             seq: u64,
             #[serde(flatten)]
-            asked: &'a Asked,
+            request: &'a RequestRecord,
             status: Option<String>,
             error_code: Option<u32>,
-            callbacks: VecDeque<Told>,
+            callbacks: VecDeque<CallbackResult>,
         }
         let progress = self.entry.accepted.as_ref().map(|accepted| accepted.progress());
-        let (news, callbacks) = progress.map(|progress| (progress.news, progress.callbacks)).unzip();
+        let (change, callbacks) = progress.map(|progress| (progress.change, progress.callbacks)).unzip();
         Shown {
             seq: self.seq,
-            asked: &self.entry.asked,
-            error_code: news.as_ref().and_then(|news| news.error_code),
-            status: news.map(|news| news.status.into_owned()),
+            request: &self.entry.request,
+            error_code: change.as_ref().and_then(|change| change.error_code),
+            status: change.map(|change| change.status.into_owned()),
             callbacks: callbacks.unwrap_or_default(),
         }
         .serialize(serializer)

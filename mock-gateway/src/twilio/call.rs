@@ -1,4 +1,4 @@
-//! Calls: `POST …/Calls.json`, reading one back, and what its status callbacks say.
+//! Calls: `POST …/Calls.json`, reading one, and its status callbacks.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,32 +8,31 @@ use super::problem::{Problem, invalid_number, invalid_sender};
 use super::request::Form;
 use super::status_callback::Address;
 use super::{API_VERSION, Resource, is_e164, new_sid, rfc2822, twiml};
+use crate::callbacks::Callback;
+use crate::carrier_message::{CarrierMessage, StateChange};
 use crate::clock;
 use crate::config::Config;
-use crate::courier::Callback;
-use crate::item::{Item, News};
 use crate::outcome::{Channel, Outcome};
-use crate::record::{Asked, Progress, clip};
+use crate::record::{Progress, RequestRecord, clip};
 
-const TWIML_AT_MOST: usize = 4_000;
+const MAX_TWIML_CHARACTERS: usize = 4_000;
 
-/// How long everybody listens, in seconds. Nobody waits for it: states follow one another at the gateway's
-/// pace.
-const LISTENED_S: u32 = 12;
+/// Reported duration of an answered call in seconds. The call itself completes after the configured delay.
+const ANSWERED_DURATION_S: u32 = 12;
 
 const EVENTS: [&str; 4] = ["initiated", "ringing", "answered", "completed"];
 
-/// A call that was accepted.
+/// An accepted call.
 pub(super) struct Call {
     sid: String,
     account: String,
     to: String,
     from: String,
     events: Vec<String>,
-    /// What the caller wants to know of who picks up; none if nothing.
+    /// The mode of answering machine detection.
     detection: Option<Detection>,
     address: Option<Address>,
-    /// Counts the callbacks of this call.
+    /// Number of callbacks of this call.
     sequence: AtomicU32,
 }
 
@@ -48,10 +47,10 @@ impl Resource for Call {
 
     /// The codes for missing parameters (21201, 21213, 21205), for events (21626) and for detection (20001)
     /// are **unverified**.
-    fn parse(form: &Form, asked: &mut Asked) -> Result<Self, Problem> {
-        asked.to = form.get("To").map(clip);
-        asked.from = form.get("From").map(clip);
-        asked.status_callback = form.get("StatusCallback").map(clip);
+    fn parse(form: &Form, request: &mut RequestRecord) -> Result<Self, Problem> {
+        request.to = form.get("To").map(clip);
+        request.from = form.get("From").map(clip);
+        request.status_callback = form.get("StatusCallback").map(clip);
 
         let to = form.get("To").ok_or_else(|| Problem::parameter(21201, "No 'To' number is specified."))?;
         if !is_e164(to) {
@@ -62,10 +61,10 @@ impl Resource for Call {
         if !is_e164(from) {
             return Err(invalid_sender(from));
         }
-        speech(form, asked)?;
+        speech(form, request)?;
         Ok(Self {
             sid: new_sid("CA"),
-            account: asked.account.clone(),
+            account: request.account.clone(),
             to: to.to_owned(),
             from: from.to_owned(),
             events: events(form)?,
@@ -84,23 +83,23 @@ impl Resource for Call {
     }
 }
 
-/// Note what will be spoken.
-fn speech(form: &Form, asked: &mut Asked) -> Result<(), Problem> {
-    // A URL takes precedence; nothing is fetched here, so what it says stays unknown.
+/// Records the transcript.
+fn speech(form: &Form, request: &mut RequestRecord) -> Result<(), Problem> {
+    // A `Url` takes precedence. It is not fetched, so the transcript only names it.
     if let Some(url) = form.get("Url").or_else(|| form.get("ApplicationSid")) {
-        asked.transcript = Some(clip(&format!("(says what is at {url})")));
+        request.transcript = Some(clip(&format!("(speech at {url})")));
         return Ok(());
     }
     let text = form.get("Twiml").ok_or_else(|| Problem::parameter(21205, "Url parameter is required."))?;
-    if text.chars().count() > TWIML_AT_MOST {
+    if text.chars().count() > MAX_TWIML_CHARACTERS {
         return Err(Problem::parameter(
             32018,
             "Twiml size exceeded maximum allowed value of 4000 characters",
         ));
     }
     let speech = twiml::read(text).map_err(|error| Problem::parameter(error.code, error.to_string()))?;
-    asked.transcript = Some(clip(&speech.transcript));
-    asked.language = speech.language.as_deref().map(clip);
+    request.transcript = Some(clip(&speech.transcript));
+    request.language = speech.language.as_deref().map(clip);
     Ok(())
 }
 
@@ -121,7 +120,7 @@ fn detection(form: &Form) -> Result<Option<Detection>, Problem> {
     }
 }
 
-/// The event that a state is; `completed` covers every end.
+/// Returns the callback event of a state. Every final state is `completed`.
 fn event(status: &str) -> &'static str {
     match status {
         "queued" => "initiated",
@@ -131,24 +130,24 @@ fn event(status: &str) -> &'static str {
     }
 }
 
-/// Seconds and SIP response code of a call that ended like this; none if it has not.
-fn end(news: &News) -> Option<(u32, u16)> {
-    let (seconds, usual) = match &*news.status {
-        "completed" => (LISTENED_S, 200),
+/// Returns the seconds and the SIP response code of an ended call, or `None` before its end.
+fn end(change: &StateChange) -> Option<(u32, u16)> {
+    let (seconds, usual) = match &*change.status {
+        "completed" => (ANSWERED_DURATION_S, 200),
         "busy" => (0, 486),
         "no-answer" | "canceled" => (0, 487),
         "failed" => (0, 404),
         _ => return None,
     };
-    Some((seconds, news.sip_response_code.unwrap_or(usual)))
+    Some((seconds, change.sip_response_code.unwrap_or(usual)))
 }
 
 impl Call {
-    fn answered_by(&self, news: &News) -> Option<&'static str> {
-        if news.status != "completed" {
+    fn answered_by(&self, change: &StateChange) -> Option<&'static str> {
+        if change.status != "completed" {
             return None;
         }
-        Some(match (self.detection?, news.machine) {
+        Some(match (self.detection?, change.machine) {
             (_, false) => "human",
             (Detection::Enable, true) => "machine_start",
             (Detection::MessageEnd, true) => "machine_end_beep",
@@ -156,34 +155,40 @@ impl Call {
     }
 }
 
-impl Item for Call {
-    fn course(&self, outcome: &Outcome) -> Vec<News> {
-        let mut course = vec![News::of("queued"), News::of("ringing")];
+impl CarrierMessage for Call {
+    fn states(&self, outcome: &Outcome) -> Vec<StateChange> {
+        let mut states = vec![StateChange::of("queued"), StateChange::of("ringing")];
         match outcome {
-            Outcome::Busy => course.push(News::of("busy")),
-            Outcome::NoAnswer => course.push(News::of("no-answer")),
+            Outcome::Busy => states.push(StateChange::of("busy")),
+            Outcome::NoAnswer => states.push(StateChange::of("no-answer")),
             Outcome::CallFailed { sip_response_code } => {
-                course.truncate(1);
-                course.push(News { sip_response_code: Some(*sip_response_code), ..News::of("failed") });
+                states.truncate(1);
+                states.push(StateChange {
+                    sip_response_code: Some(*sip_response_code),
+                    ..StateChange::of("failed")
+                });
             }
             _ => {
                 let machine = *outcome == Outcome::Machine;
-                course.extend([News::of("in-progress"), News { machine, ..News::of("completed") }]);
+                states.extend([
+                    StateChange::of("in-progress"),
+                    StateChange { machine, ..StateChange::of("completed") },
+                ]);
             }
         }
-        course
+        states
     }
 
-    fn wants(&self, news: &News) -> bool {
-        self.events.iter().any(|wanted| wanted == event(&news.status))
+    fn wants(&self, change: &StateChange) -> bool {
+        self.events.iter().any(|wanted| wanted == event(&change.status))
     }
 
-    fn callback(&self, news: &News, config: &Config) -> Option<Callback> {
+    fn callback(&self, change: &StateChange, config: &Config) -> Option<Callback> {
         let address = self.address.as_ref()?;
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed).to_string();
         let timestamp = rfc2822(clock::now());
-        // The word for a call that has left the queue and does not ring yet is unverified.
-        let status = if news.status == "queued" { "initiated" } else { &*news.status };
+        // The word for a call between queued and ringing is unverified.
+        let status = if change.status == "queued" { "initiated" } else { &*change.status };
         let mut form = vec![
             ("CallSid", self.sid.clone()),
             ("AccountSid", self.account.clone()),
@@ -198,18 +203,18 @@ impl Item for Call {
             ("CallbackSource", "call-progress-events".into()),
             ("SequenceNumber", sequence),
         ];
-        // Where a number is unknown they come empty, and are signed like that.
+        // Without a value they are empty, and signed as empty.
         for name in
             ["FromCity", "FromState", "FromZip", "FromCountry", "ToCity", "ToState", "ToZip", "ToCountry"]
         {
             form.push((name, String::new()));
         }
-        if let Some((seconds, sip)) = end(news) {
+        if let Some((seconds, sip)) = end(change) {
             form.push(("CallDuration", seconds.to_string()));
             form.push(("Duration", seconds.div_ceil(60).to_string()));
             form.push(("SipResponseCode", sip.to_string()));
         }
-        if let Some(who) = self.answered_by(news) {
+        if let Some(who) = self.answered_by(change) {
             form.push(("AnsweredBy", who.into()));
         }
         Some(
@@ -220,7 +225,7 @@ impl Item for Call {
 
     fn resource(&self, progress: &Progress) -> serde_json::Value {
         let uri = format!("/{API_VERSION}/Accounts/{}/Calls/{}", self.account, self.sid);
-        let end = end(&progress.news);
+        let end = end(&progress.change);
         let mut subresources = serde_json::Map::new();
         for (name, file) in [
             ("notifications", "Notifications"),
@@ -239,13 +244,13 @@ impl Item for Call {
             "sid": self.sid,
             "account_sid": self.account,
             "api_version": API_VERSION,
-            "status": progress.news.status,
+            "status": progress.change.status,
             "direction": "outbound-api",
             "to": self.to,
             "to_formatted": formatted(&self.to),
             "from": self.from,
             "from_formatted": formatted(&self.from),
-            "answered_by": self.answered_by(&progress.news),
+            "answered_by": self.answered_by(&progress.change),
             "caller_name": null,
             "date_created": rfc2822(progress.created),
             "date_updated": rfc2822(progress.updated),

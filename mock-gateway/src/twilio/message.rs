@@ -1,4 +1,4 @@
-//! Messages: `POST …/Messages.json`, reading one back, and what its status callbacks say.
+//! Messages: `POST …/Messages.json`, reading one, and its status callbacks.
 
 use jiff::tz::TimeZone;
 use serde_json::json;
@@ -7,20 +7,20 @@ use super::problem::{Problem, invalid_number, invalid_sender};
 use super::request::Form;
 use super::status_callback::Address;
 use super::{API_VERSION, Resource, is_e164, new_sid, rfc2822};
+use crate::callbacks::Callback;
+use crate::carrier_message::{CarrierMessage, StateChange};
 use crate::clock;
 use crate::config::Config;
-use crate::courier::Callback;
-use crate::item::{Item, News};
 use crate::outcome::{Channel, Outcome};
-use crate::record::{Asked, Progress, clip};
+use crate::record::{Progress, RequestRecord, clip};
 use crate::segments::segments;
 
-/// The sender that a Messaging Service picks: the one number that Twilio's test credentials own.
+/// The sender of a Messaging Service: the single number of Twilio's test credentials.
 const POOL_NUMBER: &str = "+15005550006";
 
-const BODY_AT_MOST: usize = 1_600;
+const MAX_BODY_CHARACTERS: usize = 1_600;
 
-/// A message that was accepted.
+/// An accepted message.
 pub(super) struct Message {
     sid: String,
     account: String,
@@ -34,13 +34,13 @@ pub(super) struct Message {
 impl Resource for Message {
     const CHANNEL: Channel = Channel::Sms;
 
-    fn parse(form: &Form, asked: &mut Asked) -> Result<Self, Problem> {
+    fn parse(form: &Form, request: &mut RequestRecord) -> Result<Self, Problem> {
         let service = form.get("MessagingServiceSid");
         let pool = service.map(|_| POOL_NUMBER);
-        asked.to = form.get("To").map(clip);
-        asked.from = form.get("From").or(pool).map(clip);
-        asked.body = form.get("Body").map(clip);
-        asked.status_callback = form.get("StatusCallback").map(clip);
+        request.to = form.get("To").map(clip);
+        request.from = form.get("From").or(pool).map(clip);
+        request.body = form.get("Body").map(clip);
+        request.status_callback = form.get("StatusCallback").map(clip);
 
         // The code for a missing `To` is unverified.
         let to =
@@ -59,10 +59,10 @@ impl Resource for Message {
             // Unverified.
             return Err(Problem::parameter(21701, format!("The Messaging Service {service} does not exist")));
         }
-        asked.validity_s = form.get("ValidityPeriod").map(validity).transpose()?;
+        request.validity_s = form.get("ValidityPeriod").map(validity).transpose()?;
         Ok(Self {
             sid: new_sid("SM"),
-            account: asked.account.clone(),
+            account: request.account.clone(),
             to: to.to_owned(),
             from: from.to_owned(),
             service: service.map(str::to_owned),
@@ -80,12 +80,12 @@ impl Resource for Message {
     }
 }
 
-/// The text. A message may be a picture or a template instead; then its address stands for it.
+/// Returns the text. A message with only a picture or template has its address instead.
 fn body(form: &Form) -> Result<String, Problem> {
     let body = ["Body", "MediaUrl", "ContentSid"].into_iter().find_map(|name| form.get(name));
     let body = body
         .ok_or_else(|| Problem::parameter(21619, "A text message body or media urls must be specified."))?;
-    if body.chars().count() > BODY_AT_MOST {
+    if body.chars().count() > MAX_BODY_CHARACTERS {
         // The number is unverified.
         let message = "The concatenated message body exceeds the 1600 character limit";
         return Err(Problem::parameter(21617, message));
@@ -93,7 +93,7 @@ fn body(form: &Form) -> Result<String, Problem> {
     Ok(body.to_owned())
 }
 
-/// Both codes are documented; which is sent for which fault is unverified.
+/// Both codes are documented. It is unverified which error has which code.
 fn validity(value: &str) -> Result<u32, Problem> {
     let Ok(seconds) = value.parse::<i64>() else {
         return Err(Problem::parameter(90007, format!("ValidityPeriod {value} is not a number")));
@@ -117,35 +117,35 @@ fn is_service_sid(sid: &str) -> bool {
     sid.len() == 34 && sid.strip_prefix("MG").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-impl Item for Message {
-    fn course(&self, outcome: &Outcome) -> Vec<News> {
-        let (sent, delivered) = (News::of("sent"), News::of("delivered"));
-        let undelivered = |code: Option<u32>| News::error("undelivered", code.unwrap_or(30003));
-        let mut course = match outcome {
+impl CarrierMessage for Message {
+    fn states(&self, outcome: &Outcome) -> Vec<StateChange> {
+        let (sent, delivered) = (StateChange::of("sent"), StateChange::of("delivered"));
+        let undelivered = |code: Option<u32>| StateChange::error("undelivered", code.unwrap_or(30003));
+        let mut states = match outcome {
             Outcome::Undelivered { error_code } => vec![sent, undelivered(*error_code)],
-            Outcome::Failed { error_code } => vec![News::error("failed", error_code.unwrap_or(30007))],
+            Outcome::Failed { error_code } => vec![StateChange::error("failed", error_code.unwrap_or(30007))],
             Outcome::LateDelivery => vec![sent, undelivered(None), delivered],
-            // Nobody ever hears of it again: the carrier got no receipt from the network either.
-            quiet if quiet.keeps_quiet() => vec![sent],
+            // No further state: the network sent no receipt.
+            quiet if quiet.has_no_callbacks() => vec![sent],
             _ => vec![sent, delivered],
         };
         if self.service.is_some() {
-            course.insert(0, News::of("queued"));
+            states.insert(0, StateChange::of("queued"));
         }
-        course
+        states
     }
 
-    fn wants(&self, _: &News) -> bool {
+    fn wants(&self, _: &StateChange) -> bool {
         true
     }
 
-    fn callback(&self, news: &News, config: &Config) -> Option<Callback> {
+    fn callback(&self, change: &StateChange, config: &Config) -> Option<Callback> {
         let account = Address::of_account(config);
         let address = self.address.as_ref().or(account.as_ref())?;
         let mut form: Vec<(String, String)> = [
             ("SmsSid", self.sid.as_str()),
-            ("SmsStatus", &news.status),
-            ("MessageStatus", &news.status),
+            ("SmsStatus", &change.status),
+            ("MessageStatus", &change.status),
             ("To", &self.to),
             ("MessageSid", &self.sid),
             ("AccountSid", &self.account),
@@ -157,10 +157,10 @@ impl Item for Message {
         if let Some(service) = &self.service {
             form.push(("MessagingServiceSid".into(), service.clone()));
         }
-        if let Some(code) = news.error_code {
+        if let Some(code) = change.error_code {
             form.push(("ErrorCode".into(), code.to_string()));
         }
-        if news.status == "delivered" {
+        if change.status == "delivered" {
             let done = clock::now().to_zoned(TimeZone::UTC).strftime("%y%m%d%H%M").to_string();
             form.push(("RawDlrDoneDate".into(), done));
         }
@@ -177,8 +177,8 @@ impl Item for Message {
             "date_sent": progress.started.map(rfc2822),
             "date_updated": rfc2822(progress.updated),
             "direction": "outbound-api",
-            "error_code": progress.news.error_code,
-            "error_message": progress.news.error_code.map(error_message),
+            "error_code": progress.change.error_code,
+            "error_message": progress.change.error_code.map(error_message),
             "from": self.from,
             "messaging_service_sid": self.service,
             "num_media": "0",
@@ -186,7 +186,7 @@ impl Item for Message {
             "price": null,
             "price_unit": null,
             "sid": self.sid,
-            "status": progress.news.status,
+            "status": progress.change.status,
             "subresource_uris": { "media": format!("{uri}/Media.json") },
             "to": self.to,
             "uri": format!("{uri}.json"),
@@ -194,7 +194,7 @@ impl Item for Message {
     }
 }
 
-/// Not for programs, says the specification; so these are our own words.
+/// These texts are our own, because the specification says that programs must not read them.
 fn error_message(code: u32) -> String {
     match code {
         30003 => "Unreachable destination handset".to_owned(),

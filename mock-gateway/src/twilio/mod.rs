@@ -1,8 +1,7 @@
-//! Twilio's side of the wire, as its 2010-04-01 API has it: Messages and Calls, their errors, their status
-//! callbacks.
+//! A simulation of Twilio's API 2010-04-01: Messages and Calls, their errors, their status callbacks.
 //!
 //! Sources: the `OpenAPI` file `twilio_api_v2010.json`, the official Python library, and the documentation
-//! pages named beside what was taken from them. What is marked *unverified* was not found in a source.
+//! pages that comments name. Details marked *unverified* were not found in a source.
 
 mod call;
 mod message;
@@ -25,11 +24,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use uuid::Uuid;
 
-use crate::item::Item;
+use crate::carrier_message::CarrierMessage;
 use crate::outcome::{Channel, Outcome};
-use crate::perform::{lose, perform};
-use crate::record::{Answer, Asked};
-use crate::switchboard::Switchboard;
+use crate::outcome_runner::{lose, run_outcome};
+use crate::record::{Answer, RequestRecord};
+use crate::shared::Shared;
 use problem::Problem;
 use request::{Form, Incoming};
 
@@ -39,7 +38,7 @@ const CARRIER: &str = "twilio";
 const API_VERSION: &str = "2010-04-01";
 
 /// Routes below `/2010-04-01/`.
-pub(crate) fn router() -> Router<Arc<Switchboard>> {
+pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/2010-04-01/Accounts/{account}/Messages.json", post(create::<message::Message>))
         .route("/2010-04-01/Accounts/{account}/Calls.json", post(create::<call::Call>))
@@ -51,12 +50,12 @@ pub(crate) fn router() -> Router<Arc<Switchboard>> {
         )
 }
 
-/// What can be created and read: a message or a call.
-trait Resource: Item + Sized + 'static {
+/// A resource that can be created and read: a message or a call.
+trait Resource: CarrierMessage + Sized + 'static {
     const CHANNEL: Channel;
 
-    /// Check the parameters, and note what they say whether they are accepted or not.
-    fn parse(form: &Form, asked: &mut Asked) -> Result<Self, Problem>;
+    /// Checks the parameters, and records them whether or not they are accepted.
+    fn parse(form: &Form, request: &mut RequestRecord) -> Result<Self, Problem>;
 
     fn sid(&self) -> &str;
 
@@ -64,61 +63,61 @@ trait Resource: Item + Sized + 'static {
     fn first_status(&self) -> &'static str;
 }
 
-async fn create<R: Resource>(State(board): State<Arc<Switchboard>>, incoming: Incoming) -> Response {
-    let mut asked = Asked::new(CARRIER, R::CHANNEL, "POST", &incoming.path, &incoming.account);
+async fn create<R: Resource>(State(shared): State<Arc<Shared>>, incoming: Incoming) -> Response {
+    let mut request = RequestRecord::new(CARRIER, R::CHANNEL, "POST", &incoming.path, &incoming.account);
     let checked = incoming.form.as_ref().map_err(Clone::clone).and_then(|form| {
-        let parsed = R::parse(form, &mut asked);
-        // Whoever is not let in is not told what else is wrong.
-        request::check_account(&incoming.headers, &incoming.account, &incoming.path, &board.config)?;
+        let parsed = R::parse(form, &mut request);
+        // An unauthorised request gets no other error.
+        request::check_account(&incoming.headers, &incoming.account, &incoming.path, &shared.config)?;
         parsed
     });
     let resource = match checked {
         Ok(resource) => resource,
-        Err(problem) => return refuse(&board, asked, &problem),
+        Err(problem) => return refuse(&shared, request, &problem),
     };
-    let (to, from) = (asked.to.clone().unwrap_or_default(), asked.from.clone().unwrap_or_default());
-    let outcome = board.choice.next(R::CHANNEL, &to, test_numbers::outcome(R::CHANNEL, &to, &from));
-    asked.outcome = Some(outcome.word());
+    let (to, from) = (request.to.clone().unwrap_or_default(), request.from.clone().unwrap_or_default());
+    let outcome = shared.choice.next(R::CHANNEL, &to, test_numbers::outcome(R::CHANNEL, &to, &from));
+    request.outcome = Some(outcome.word());
     if outcome == Outcome::Lost {
-        return lose(&board, &incoming.line, asked);
+        return lose(&shared, &incoming.connection, request);
     }
     if let Some(problem) = problem::refusal(&outcome, R::CHANNEL, &to, &from) {
-        return refuse(&board, asked, &problem);
+        return refuse(&shared, request, &problem);
     }
-    asked.answer = match outcome {
+    request.answer = match outcome {
         Outcome::HangUp => Answer::HungUp,
         Outcome::Hold { .. } => Answer::Held,
         _ => Answer::Status(StatusCode::CREATED.as_u16()),
     };
     let (sid, status) = (resource.sid().to_owned(), resource.first_status());
-    let accepted = board.record.accepted(asked, &sid, status, resource);
-    let answer = (StatusCode::CREATED, request_id(), Json(accepted.item.resource(&accepted.progress())))
+    let accepted = shared.record.add_accepted(request, &sid, status, resource);
+    let answer = (StatusCode::CREATED, request_id(), Json(accepted.message.resource(&accepted.progress())))
         .into_response();
-    perform(&board, &incoming.line, &accepted, outcome).await;
+    run_outcome(&shared, &incoming.connection, &accepted, outcome).await;
     answer
 }
 
 async fn read<R: Resource>(
-    State(board): State<Arc<Switchboard>>, Path((account, file)): Path<(String, String)>, headers: HeaderMap,
+    State(shared): State<Arc<Shared>>, Path((account, file)): Path<(String, String)>, headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let mut asked = Asked::new(CARRIER, R::CHANNEL, "GET", uri.path(), &account);
-    if let Err(problem) = request::check_account(&headers, &account, uri.path(), &board.config) {
-        return refuse(&board, asked, &problem);
+    let mut request = RequestRecord::new(CARRIER, R::CHANNEL, "GET", uri.path(), &account);
+    if let Err(problem) = request::check_account(&headers, &account, uri.path(), &shared.config) {
+        return refuse(&shared, request, &problem);
     }
-    let found = file.strip_suffix(".json").and_then(|sid| board.record.find(sid));
+    let found = file.strip_suffix(".json").and_then(|sid| shared.record.find(sid));
     let Some(found) = found.filter(|found| found.carrier == CARRIER && found.channel == R::CHANNEL) else {
-        return refuse(&board, asked, &Problem::not_found(uri.path()));
+        return refuse(&shared, request, &Problem::not_found(uri.path()));
     };
-    asked.sid = Some(found.sid.clone());
-    asked.answer = Answer::Status(StatusCode::OK.as_u16());
-    board.record.asked(asked);
-    (request_id(), Json(found.item.resource(&found.progress()))).into_response()
+    request.sid = Some(found.sid.clone());
+    request.answer = Answer::Status(StatusCode::OK.as_u16());
+    shared.record.add_request(request);
+    (request_id(), Json(found.message.resource(&found.progress()))).into_response()
 }
 
-fn refuse(board: &Switchboard, mut asked: Asked, problem: &Problem) -> Response {
-    asked.answer = Answer::Status(problem.status);
-    board.record.asked(asked);
+fn refuse(shared: &Shared, mut request: RequestRecord, problem: &Problem) -> Response {
+    request.answer = Answer::Status(problem.status);
+    shared.record.add_request(request);
     answer_problem(problem)
 }
 
@@ -126,7 +125,7 @@ fn answer_problem(problem: &Problem) -> Response {
     (request_id(), problem).into_response()
 }
 
-/// A header seen on recorded answers.
+/// A header of recorded answers.
 fn request_id() -> [(&'static str, String); 1] {
     [("twilio-request-id", new_sid("RQ"))]
 }
@@ -138,7 +137,7 @@ fn new_sid(prefix: &str) -> String {
 
 /// `Thu, 24 Aug 2023 05:01:45 +0000`
 fn rfc2822(time: Timestamp) -> String {
-    // It fails for years beyond 9999 only.
+    // It fails only for years beyond 9999.
     jiff::fmt::rfc2822::to_string(&time.to_zoned(TimeZone::UTC)).unwrap_or_default()
 }
 

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use crate::courier::{Patience, Trouble};
+use crate::callbacks::{Failure, RetryPolicy};
 
-/// Read a fragment, which may be empty. The error says what is wrong with it.
-pub(super) fn read(fragment: &str) -> Result<Patience, String> {
+/// Parses a fragment, which may be empty. The error names the wrong part.
+pub(super) fn read(fragment: &str) -> Result<RetryPolicy, String> {
     // The default of `rp` is unverified.
-    let mut patience = Patience {
+    let mut retry_policy = RetryPolicy {
         retries: 1,
-        retry_on: vec![Trouble::Connect],
+        retry_on: vec![Failure::Connect],
         connect: Duration::from_secs(5),
         read: Duration::from_secs(15),
         total: Duration::from_secs(15),
@@ -18,16 +18,16 @@ pub(super) fn read(fragment: &str) -> Result<Patience, String> {
     for pair in fragment.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         match key {
-            "rc" => patience.retries = number(key, value, 0, 5)? as u8,
-            "ct" => patience.connect = Duration::from_millis(number(key, value, 100, 10_000)?),
-            "rt" => patience.read = Duration::from_millis(number(key, value, 100, 15_000)?),
-            "tt" => patience.total = Duration::from_millis(number(key, value, 100, 15_000)?),
-            "rp" => patience.retry_on = policy(value)?,
-            // A fragment may mean something to somebody else.
+            "rc" => retry_policy.retries = number(key, value, 0, 5)? as u8,
+            "ct" => retry_policy.connect = Duration::from_millis(number(key, value, 100, 10_000)?),
+            "rt" => retry_policy.read = Duration::from_millis(number(key, value, 100, 15_000)?),
+            "tt" => retry_policy.total = Duration::from_millis(number(key, value, 100, 15_000)?),
+            "rp" => retry_policy.retry_on = policy(value)?,
+            // Unknown parts of a fragment are ignored.
             _ => {}
         }
     }
-    Ok(patience)
+    Ok(retry_policy)
 }
 
 fn number(key: &str, value: &str, least: u64, most: u64) -> Result<u64, String> {
@@ -36,15 +36,15 @@ fn number(key: &str, value: &str, least: u64, most: u64) -> Result<u64, String> 
 }
 
 /// The words are unverified.
-fn policy(value: &str) -> Result<Vec<Trouble>, String> {
+fn policy(value: &str) -> Result<Vec<Failure>, String> {
     let mut all = Vec::new();
     for word in value.split(',') {
         match word {
-            "4xx" => all.push(Trouble::Refused),
-            "5xx" => all.push(Trouble::Broken),
-            "ct" => all.push(Trouble::Connect),
-            "rt" => all.push(Trouble::Read),
-            "all" => all.extend([Trouble::Refused, Trouble::Broken, Trouble::Connect, Trouble::Read]),
+            "4xx" => all.push(Failure::Refused),
+            "5xx" => all.push(Failure::Broken),
+            "ct" => all.push(Failure::Connect),
+            "rt" => all.push(Failure::Read),
+            "all" => all.extend([Failure::Refused, Failure::Broken, Failure::Connect, Failure::Read]),
             _ => return Err(format!("rp={value} is none of 4xx, 5xx, ct, rt, all")),
         }
     }
@@ -56,16 +56,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_fragment_only_connection_trouble_is_retried_once() {
-        let patience = read("").unwrap();
-        assert_eq!((patience.retries, patience.retry_on), (1, vec![Trouble::Connect]));
+    fn without_a_fragment_only_a_failed_connection_is_retried_once() {
+        let retry_policy = read("").unwrap();
+        assert_eq!((retry_policy.retries, retry_policy.retry_on), (1, vec![Failure::Connect]));
     }
 
     #[test]
-    fn every_key_is_honoured_and_strangers_are_ignored() {
-        let patience = read("rc=2&rp=4xx,5xx&ct=100&rt=2000&tt=3000&edge=dublin").unwrap();
-        assert_eq!((patience.retries, patience.retry_on), (2, vec![Trouble::Refused, Trouble::Broken]));
-        let millis = [patience.connect, patience.read, patience.total].map(|time| time.as_millis());
+    fn every_key_applies_and_unknown_keys_are_ignored() {
+        let retry_policy = read("rc=2&rp=4xx,5xx&ct=100&rt=2000&tt=3000&edge=dublin").unwrap();
+        assert_eq!(
+            (retry_policy.retries, retry_policy.retry_on),
+            (2, vec![Failure::Refused, Failure::Broken])
+        );
+        let millis =
+            [retry_policy.connect, retry_policy.read, retry_policy.total].map(|time| time.as_millis());
         assert_eq!(millis, [100, 2000, 3000]);
     }
 

@@ -1,4 +1,4 @@
-//! Refusals in Twilio's words: an HTTP status, a code, a message.
+//! Refusals in Twilio's format: an HTTP status, a code, a message.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::outcome::{Channel, Outcome};
 
-/// One refusal. Messages are those of recorded answers where one is known, and plain words otherwise.
+/// One refusal. Messages are copied from recorded answers if known, and otherwise our own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) status: u16,
@@ -21,7 +21,7 @@ impl Problem {
         Self { status, code, message: message.into(), retry_after: None }
     }
 
-    /// A parameter that is missing or wrong.
+    /// A missing or invalid parameter.
     pub(super) fn parameter(code: u32, message: impl Into<String>) -> Self {
         Self::new(400, code, message)
     }
@@ -58,7 +58,7 @@ impl IntoResponse for &Problem {
     }
 }
 
-/// The refusal that an outcome stands for; none if the outcome is that it is accepted.
+/// Returns the refusal of an outcome, or `None` if the outcome accepts the request.
 ///
 /// Codes for calls, other than 20xxx and those shared with texts, and the codes 20500 and 20503 are
 /// **unverified**.

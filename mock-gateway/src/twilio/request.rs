@@ -1,4 +1,4 @@
-//! A request to create something: its form, and whether the caller may.
+//! A create request: its form and its authorisation.
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
@@ -9,11 +9,11 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::problem::Problem;
 use crate::config::Config;
-use crate::line::Line;
+use crate::connection::ConnectionHandle;
 
-/// Everything of a request that matters here.
+/// The relevant parts of a request.
 pub(super) struct Incoming {
-    pub(super) line: Line,
+    pub(super) connection: ConnectionHandle,
     pub(super) path: String,
     pub(super) account: String,
     pub(super) headers: HeaderMap,
@@ -26,7 +26,7 @@ impl<S: Send + Sync> FromRequest<S> for Incoming {
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
         let rejected = |rejection: &dyn std::fmt::Display| rejection.to_string().into_response();
-        let ConnectInfo(line) = ConnectInfo::<Line>::from_request_parts(&mut parts, state)
+        let ConnectInfo(connection) = ConnectInfo::<ConnectionHandle>::from_request_parts(&mut parts, state)
             .await
             .map_err(|error| rejected(&error))?;
         let Path(account) =
@@ -34,11 +34,11 @@ impl<S: Send + Sync> FromRequest<S> for Incoming {
         let (path, headers) = (parts.uri.path().to_owned(), parts.headers.clone());
         let form = axum::Form::from_request(Request::from_parts(parts, body), state).await;
         let form = form.map(|axum::Form(pairs)| Form(pairs)).map_err(|rejection| unreadable(&rejection));
-        Ok(Self { line, path, account, headers, form })
+        Ok(Self { connection, path, account, headers, form })
     }
 }
 
-/// Twilio's own words for a body it cannot read are **unverified**.
+/// Twilio's message for an unreadable body is **unverified**.
 fn unreadable(rejection: &FormRejection) -> Problem {
     Problem::new(
         rejection.status().as_u16(),
@@ -47,16 +47,16 @@ fn unreadable(rejection: &FormRejection) -> Problem {
     )
 }
 
-/// The parameters, in the order they came.
+/// The parameters, in their order.
 pub(super) struct Form(pub(super) Vec<(String, String)>);
 
 impl Form {
-    /// A parameter that is there and not empty; the first if it is repeated.
+    /// Returns the first non-empty value of a parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).find(|value| !value.is_empty())
     }
 
-    /// All values of a repeated parameter.
+    /// Returns all values of a repeated parameter.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }

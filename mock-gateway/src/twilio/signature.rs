@@ -7,8 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
-/// HMAC-SHA1 over the URL as it was given, without its fragment, and the distinct parameters in order of
-/// their names.
+/// HMAC-SHA1 over the given URL without its fragment, and the distinct parameters in order of their names.
 pub(super) fn sign(token: &str, url: &str, form: &[(String, String)]) -> String {
     let mut sorted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, value) in form {
@@ -41,7 +40,7 @@ mod tests {
 
     /// The vectors of the official library's tests.
     #[test]
-    fn signatures_are_those_of_the_official_library() {
+    fn signatures_equal_those_of_the_official_library() {
         let call = form(
             "CallSid=CA1234567890ABCDE Digits=1234 From=+14158675309 To=+18005551212 Caller=+14158675309",
         );

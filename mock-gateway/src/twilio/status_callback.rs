@@ -1,4 +1,4 @@
-//! Where a customer wants to be told of states, and how that is put on the wire.
+//! Status callbacks: their URL and their format.
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
@@ -8,19 +8,19 @@ use super::overrides;
 use super::problem::Problem;
 use super::request::Form;
 use super::signature::sign;
+use crate::callbacks::{Body, Callback, RetryPolicy};
 use crate::config::Config;
-use crate::courier::{Body, Callback, Patience};
 
 /// The `StatusCallback` of a request.
 pub(super) struct Address {
-    /// As it was given, without the fragment.
+    /// The given URL without the fragment.
     url: String,
     by_get: bool,
-    patience: Patience,
+    retry_policy: RetryPolicy,
 }
 
 impl Address {
-    /// None if the customer did not ask to be told.
+    /// `None` without a `StatusCallback`.
     ///
     /// The code 21609 is **unverified**; 11243 is documented for a bad retry policy.
     pub(super) fn parse(form: &Form) -> Result<Option<Self>, Problem> {
@@ -42,17 +42,17 @@ impl Address {
             }
         };
         let (url, fragment) = given.split_once('#').unwrap_or((given, ""));
-        let patience = overrides::read(fragment)
+        let retry_policy = overrides::read(fragment)
             .map_err(|reason| Problem::parameter(11243, format!("HTTP retry policy is invalid: {reason}")))?;
-        Ok(Some(Self { url: url.to_owned(), by_get, patience }))
+        Ok(Some(Self { url: url.to_owned(), by_get, retry_policy }))
     }
 
-    /// The address of the account, for texts that name none.
+    /// The account's callback URL, for texts without their own.
     pub(super) fn of_account(config: &Config) -> Option<Self> {
         let account = config.account_callback.as_ref()?;
         let (url, fragment) = account.url.split_once('#').unwrap_or((&account.url, ""));
-        let patience = overrides::read(fragment).ok()?;
-        Some(Self { url: url.to_owned(), by_get: account.by_get, patience })
+        let retry_policy = overrides::read(fragment).ok()?;
+        Some(Self { url: url.to_owned(), by_get: account.by_get, retry_policy })
     }
 
     /// A signed callback with these fields.
@@ -60,22 +60,22 @@ impl Address {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static("TwilioProxy/1.1"));
         headers.insert("x-home-region", HeaderValue::from_static("us1"));
-        // One token for all attempts of one callback: a receiver drops repeats by it.
+        // One token for all attempts of a callback, so that a receiver can drop repeats.
         let token = Uuid::new_v4().to_string();
-        // A GET is signed over its whole URL, without parameters.
+        // The signature of a GET covers its whole URL, without parameters.
         let (url, body) =
             if self.by_get { (with_query(&self.url, &form), vec![]) } else { (self.url.clone(), form) };
         for (name, value) in [
             ("i-twilio-idempotency-token", token),
             ("x-twilio-signature", sign(&config.auth_token, &url, &body)),
         ] {
-            // Both are plain letters, digits and signs.
+            // Both contain only letters, digits and signs.
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);
             }
         }
         let body = if self.by_get { Body::InUrl } else { Body::Form(body) };
-        Callback { url, headers, body, patience: self.patience.clone() }
+        Callback { url, headers, body, retry_policy: self.retry_policy.clone() }
     }
 }
 

@@ -1,12 +1,12 @@
 //! The numbers of Twilio's own test credentials, from its page "Test Credentials".
 //!
-//! Two differences: there, every `From` but +15005550006 is refused and no callback is ever sent. Here any
-//! sender is taken and callbacks are sent. The numbers for calls are left out: which number gives which code
-//! is unverified.
+//! Two differences: there, every `From` but +15005550006 is refused, and no callback is sent. Here any sender
+//! is accepted, and callbacks are sent. The numbers for calls are left out, because their codes are
+//! unverified.
 
 use crate::outcome::{Channel, Outcome};
 
-/// What Twilio's test credentials would make of this pair.
+/// Returns the outcome of this pair of numbers with Twilio's test credentials.
 pub(super) fn outcome(channel: Channel, to: &str, from: &str) -> Option<Outcome> {
     if channel == Channel::Voice {
         return None;

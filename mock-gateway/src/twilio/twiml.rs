@@ -1,25 +1,25 @@
-//! Reads `TwiML` as the person on the phone hears it.
+//! Converts `TwiML` to a transcript.
 
 use std::fmt;
 
 use roxmltree::{Document, Node};
 
-/// How often a repeated `<Say>` is written out; beyond it, and for endless ones, a note says so.
-const LOOPS_WRITTEN: u32 = 10;
+/// Maximum number of times that a repeated `<Say>` is written out. A note replaces the rest.
+const MAX_WRITTEN_LOOPS: u32 = 10;
 
-/// What is spoken in a call.
+/// The transcript of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Speech {
     /// `(pause 1 s) Your code is: 1. 2. 3. (pause 1 s) Again, …`
     pub(super) transcript: String,
-    /// The languages of what is said, in order, each once: `en-US, fr-FR`.
+    /// The languages of the speech, in order, each once: `en-US, fr-FR`.
     pub(super) language: Option<String>,
 }
 
-/// Why `TwiML` cannot be spoken.
+/// An error in `TwiML`.
 ///
-/// Twilio notices when the call is answered, and then the call fails; saying so at once, with a 400, is more
-/// useful here and is **unverified**.
+/// Twilio reports these errors only when the call is answered. Here the request fails with 400. The code is
+/// **unverified**.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TwimlError {
     pub(super) code: u32,
@@ -44,7 +44,7 @@ fn schema(reason: impl Into<String>) -> TwimlError {
     TwimlError { code: 12200, reason: reason.into() }
 }
 
-/// Read a document. Document types are refused.
+/// Parses a document. Document types are refused.
 pub(super) fn read(text: &str) -> Result<Speech, TwimlError> {
     let document = Document::parse(text)?;
     let response = document.root_element();
@@ -69,7 +69,7 @@ fn verbs<'a>(parent: Node<'a, '_>, heard: &mut Heard<'a>) -> Result<(), TwimlErr
         if node.is_element() {
             verb(node, heard)?;
         } else if node.text().is_some_and(|text| node.is_text() && !text.trim().is_empty()) {
-            return Err(schema("there is text outside of Say"));
+            return Err(schema("text outside of <Say>"));
         }
     }
     Ok(())
@@ -86,7 +86,7 @@ fn verb<'a>(node: Node<'a, '_>, heard: &mut Heard<'a>) -> Result<(), TwimlError>
             let times = number(node, "loop", 1)?;
             let said = words(node)?;
             // Zero means until the call ends.
-            let written = if times == 0 { 1 } else { times.min(LOOPS_WRITTEN) };
+            let written = if times == 0 { 1 } else { times.min(MAX_WRITTEN_LOOPS) };
             for _ in 0..written {
                 heard.parts.push(said.clone());
             }
@@ -111,7 +111,7 @@ fn verb<'a>(node: Node<'a, '_>, heard: &mut Heard<'a>) -> Result<(), TwimlError>
     Ok(())
 }
 
-/// The words inside an element, whatever markup for the voice is around them.
+/// Returns the text of an element without its markup.
 fn words(parent: Node<'_, '_>) -> Result<String, TwimlError> {
     let mut text = String::new();
     for node in parent.descendants().skip(1) {
@@ -123,7 +123,7 @@ fn words(parent: Node<'_, '_>) -> Result<String, TwimlError> {
             text.push_str(node.attribute("time").unwrap_or("a moment"));
             text.push_str(") ");
         } else if name.starts_with(|first: char| first.is_ascii_uppercase()) {
-            return Err(schema(format!("{name} must not stand inside of Say")));
+            return Err(schema(format!("{name} is not allowed inside <Say>")));
         }
     }
     Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_says_a_code_twice_reads_like_it_sounds() {
+    fn a_call_with_a_code_twice_has_the_whole_transcript() {
         let speech = read(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response>\n  <Pause length=\"1\"/>\n  \
              <Say voice=\"Polly.Joanna\" language=\"en-US\">Your code is: 1. 2. 3.</Say>\n  <Pause/>\n  \
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_are_written_out_but_not_without_end() {
+    fn repeats_are_written_out_up_to_a_limit() {
         assert_eq!(transcript("<Say loop=\"2\">Hi.</Say>").unwrap(), "Hi. Hi.");
         assert_eq!(transcript("<Say loop=\"0\">Hi.</Say>").unwrap(), "Hi. (again and again)");
         assert!(
@@ -175,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn markup_for_the_voice_is_not_heard() {
+    fn voice_markup_is_not_in_the_transcript() {
         let said =
             transcript("<Say>Code <say-as interpret-as=\"digits\">12</say-as><break time=\"1s\"/>end</Say>");
         assert_eq!(said.unwrap(), "Code 12 (pause 1s) end");
     }
 
     #[test]
-    fn a_gather_says_what_is_inside_and_waits() {
+    fn a_gather_speaks_its_content_and_waits() {
         assert_eq!(
             transcript("<Gather numDigits=\"1\"><Say>Press 1.</Say></Gather>").unwrap(),
             "Press 1. (waits for keys)"
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_xml_and_unknown_verbs_have_codes_of_their_own() {
+    fn broken_xml_and_unknown_verbs_have_separate_codes() {
         let code = |inside| transcript(inside).unwrap_err().code;
         assert_eq!(code("<Say>1 & 2</Say>"), 12100);
         assert_eq!(code("<Say>"), 12100);

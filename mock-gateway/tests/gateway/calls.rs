@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use crate::lab::{FROM, Lab, TWIML, answer};
+use crate::setup::{FROM, TWIML, TestSetup, answer};
 
 const TO: &str = "+447700900100";
 
 #[tokio::test]
 async fn a_call_rings_is_answered_and_completes_in_numbered_callbacks() {
-    let mut lab = Lab::start().await;
-    let (status, body) = answer(lab.call(TO, &[])).await;
+    let mut setup = TestSetup::start().await;
+    let (status, body) = answer(setup.call(TO, &[])).await;
     assert_eq!((status, &body["status"]), (201, &json!("queued")));
     let sid = body["sid"].as_str().unwrap();
     assert!(sid.starts_with("CA") && sid.len() == 34);
@@ -17,14 +17,14 @@ async fn a_call_rings_is_answered_and_completes_in_numbered_callbacks() {
     assert_eq!((&body["duration"], &body["answered_by"]), (&json!(null), &json!(null)));
 
     for (number, status) in ["initiated", "ringing", "in-progress"].into_iter().enumerate() {
-        let told = lab.receiver.next().await;
-        assert_eq!((told.status(), told.get("CallDuration")), (status, None));
-        assert_eq!(told.get("SequenceNumber"), Some(&*number.to_string()));
+        let callback = setup.receiver.next().await;
+        assert_eq!((callback.status(), callback.get("CallDuration")), (status, None));
+        assert_eq!(callback.get("SequenceNumber"), Some(&*number.to_string()));
     }
-    let end = lab.receiver.next().await;
+    let end = setup.receiver.next().await;
     for (name, value) in [
         ("CallSid", sid),
-        ("AccountSid", &lab.config.account_sid),
+        ("AccountSid", &setup.config.account_sid),
         ("From", FROM),
         ("Caller", FROM),
         ("To", TO),
@@ -44,36 +44,39 @@ async fn a_call_rings_is_answered_and_completes_in_numbered_callbacks() {
     assert!(end.get("Timestamp").unwrap().ends_with(" +0000"));
     assert_eq!(end.get("AnsweredBy"), None);
 
-    let read = lab.client.get(lab.account(&format!("Calls/{sid}.json")));
-    let (_, read) = answer(read.basic_auth(&lab.config.account_sid, Some(&lab.config.auth_token))).await;
+    let read = setup.client.get(setup.account(&format!("Calls/{sid}.json")));
+    let (_, read) = answer(read.basic_auth(&setup.config.account_sid, Some(&setup.config.auth_token))).await;
     assert_eq!((&read["status"], &read["duration"]), (&json!("completed"), &json!("12")));
     assert!(read["end_time"].is_string());
 }
 
 #[tokio::test]
-async fn only_the_end_is_told_unless_other_events_are_asked_for() {
-    let mut lab = Lab::start().await;
-    let status_callback = lab.receiver.url.clone();
+async fn only_the_final_event_is_reported_by_default() {
+    let mut setup = TestSetup::start().await;
+    let status_callback = setup.receiver.url.clone();
     let form = [("To", TO), ("From", FROM), ("Twiml", TWIML), ("StatusCallback", &status_callback)];
     for (events, states) in
         [(&[][..], &["completed"][..]), (&["answered", "ringing"], &["ringing", "in-progress"])]
     {
         let events: Vec<_> = events.iter().map(|event| ("StatusCallbackEvent", *event)).collect();
-        answer(lab.post("Calls.json", &[&form[..], &events[..]].concat())).await;
+        answer(setup.post("Calls.json", &[&form[..], &events[..]].concat())).await;
         for (number, state) in states.iter().enumerate() {
-            let told = lab.receiver.next().await;
-            assert_eq!((told.status(), told.get("SequenceNumber")), (*state, Some(&*number.to_string())));
+            let callback = setup.receiver.next().await;
+            assert_eq!(
+                (callback.status(), callback.get("SequenceNumber")),
+                (*state, Some(&*number.to_string()))
+            );
         }
-        lab.until(|newest| newest["status"] == "completed").await;
+        setup.until(|newest| newest["status"] == "completed").await;
     }
-    assert!(lab.receiver.arrived_already().is_none());
+    assert!(setup.receiver.arrived_already().is_none());
 }
 
 #[tokio::test]
-async fn the_record_says_what_was_spoken() {
-    let lab = Lab::start().await;
-    answer(lab.call(TO, &[])).await;
-    let entry = lab.entries("accepted").await.pop().unwrap();
+async fn the_record_has_the_transcript() {
+    let setup = TestSetup::start().await;
+    answer(setup.call(TO, &[])).await;
+    let entry = setup.entries("accepted").await.pop().unwrap();
     assert_eq!(entry["transcript"], "Your code is: 1. 2. 3. 4. (pause 1 s)");
     assert_eq!(
         (&entry["language"], &entry["channel"], &entry["body"]),
@@ -82,30 +85,34 @@ async fn the_record_says_what_was_spoken() {
 }
 
 #[tokio::test]
-async fn magic_numbers_are_busy_do_not_answer_fail_or_reach_a_machine() {
-    let mut lab = Lab::start().await;
+async fn magic_numbers_give_each_result_of_a_call() {
+    let mut setup = TestSetup::start().await;
     for (ends, status, sip, seconds, ring) in [
         ("0121", "busy", "486", "0", true),
         ("0122", "no-answer", "487", "0", true),
         ("0123", "failed", "404", "0", false),
         ("0124", "completed", "200", "12", true),
     ] {
-        answer(lab.call(&format!("+44770090{ends}"), &[])).await;
-        let mut told = lab.receiver.next().await;
+        answer(setup.call(&format!("+44770090{ends}"), &[])).await;
+        let mut callback = setup.receiver.next().await;
         let mut rang = false;
-        while told.get("CallDuration").is_none() {
-            rang |= told.status() == "ringing";
-            told = lab.receiver.next().await;
+        while callback.get("CallDuration").is_none() {
+            rang |= callback.status() == "ringing";
+            callback = setup.receiver.next().await;
         }
-        assert_eq!((told.status(), told.get("SipResponseCode")), (status, Some(sip)), "{ends}");
-        assert_eq!((told.get("CallDuration"), told.get("AnsweredBy")), (Some(seconds), None), "{ends}");
+        assert_eq!((callback.status(), callback.get("SipResponseCode")), (status, Some(sip)), "{ends}");
+        assert_eq!(
+            (callback.get("CallDuration"), callback.get("AnsweredBy")),
+            (Some(seconds), None),
+            "{ends}"
+        );
         assert_eq!(rang, ring, "{ends}");
     }
 }
 
 #[tokio::test]
-async fn who_answered_is_told_only_to_those_who_asked() {
-    let mut lab = Lab::start().await;
+async fn answered_by_is_reported_only_with_machine_detection() {
+    let mut setup = TestSetup::start().await;
     let end = [("StatusCallbackEvent", "completed")];
     for (to, detection, expected) in [
         ("+447700900124", Some("Enable"), Some("machine_start")),
@@ -113,30 +120,31 @@ async fn who_answered_is_told_only_to_those_who_asked() {
         ("+447700900124", None, None),
         (TO, Some("Enable"), Some("human")),
     ] {
-        let form = [("To", to), ("From", FROM), ("Twiml", TWIML), ("StatusCallback", &lab.receiver.url)];
+        let form = [("To", to), ("From", FROM), ("Twiml", TWIML), ("StatusCallback", &setup.receiver.url)];
         let detection: Vec<_> = detection.map(|value| ("MachineDetection", value)).into_iter().collect();
-        let (_, body) = answer(lab.post("Calls.json", &[&form[..], &end[..], &detection[..]].concat())).await;
+        let (_, body) =
+            answer(setup.post("Calls.json", &[&form[..], &end[..], &detection[..]].concat())).await;
         assert_eq!(body["answered_by"], json!(null));
-        assert_eq!(lab.receiver.next().await.get("AnsweredBy"), expected, "{to}");
+        assert_eq!(setup.receiver.next().await.get("AnsweredBy"), expected, "{to}");
     }
 }
 
 #[tokio::test]
-async fn a_text_to_a_number_that_is_magic_for_calls_is_delivered_and_the_other_way_round() {
-    let mut lab = Lab::start().await;
+async fn a_number_that_is_magic_for_one_channel_is_plain_for_the_other() {
+    let mut setup = TestSetup::start().await;
     for ends in ["0121", "0122", "0123", "0124"] {
-        answer(lab.text(&format!("+44770090{ends}"))).await;
-        assert_eq!(lab.receiver.states(2).await, ["sent", "delivered"], "{ends}");
+        answer(setup.text(&format!("+44770090{ends}"))).await;
+        assert_eq!(setup.receiver.states(2).await, ["sent", "delivered"], "{ends}");
     }
     for ends in ["0102", "0103", "0104", "0110", "0111", "0112", "0117", "0118"] {
-        assert_eq!(answer(lab.call(&format!("+44770090{ends}"), &[])).await.0, 201, "{ends}");
-        assert_eq!(lab.receiver.states(4).await[3], "completed", "{ends}");
+        assert_eq!(answer(setup.call(&format!("+44770090{ends}"), &[])).await.0, 201, "{ends}");
+        assert_eq!(setup.receiver.states(4).await[3], "completed", "{ends}");
     }
 }
 
 #[tokio::test]
 async fn wrong_parameters_are_refused_with_twilios_codes() {
-    let lab = Lab::start().await;
+    let setup = TestSetup::start().await;
     let long = format!("<Response><Say>{}</Say></Response>", "a".repeat(4000));
     let good = [("To", TO), ("From", FROM), ("Twiml", TWIML)];
     for (name, value, code) in [
@@ -154,21 +162,21 @@ async fn wrong_parameters_are_refused_with_twilios_codes() {
     ] {
         let mut form: Vec<_> = good.iter().copied().filter(|(other, _)| *other != name).collect();
         form.push((name, value));
-        let (status, body) = answer(lab.post("Calls.json", &form)).await;
+        let (status, body) = answer(setup.post("Calls.json", &form)).await;
         assert_eq!((status, &body["code"]), (400, &json!(code)), "{name}={value}");
     }
-    assert_eq!(lab.entries("accepted").await.len(), 0);
-    assert_eq!(answer(lab.post("Calls.json", &good)).await.0, 201);
+    assert_eq!(setup.entries("accepted").await.len(), 0);
+    assert_eq!(answer(setup.post("Calls.json", &good)).await.0, 201);
 }
 
 #[tokio::test]
 async fn a_call_is_not_read_as_a_message() {
-    let lab = Lab::start().await;
-    let (_, body) = answer(lab.call(TO, &[])).await;
+    let setup = TestSetup::start().await;
+    let (_, body) = answer(setup.call(TO, &[])).await;
     let sid = body["sid"].as_str().unwrap();
     for (path, expected) in [("Calls", 200), ("Messages", 404)] {
-        let read = lab.client.get(lab.account(&format!("{path}/{sid}.json")));
-        let read = read.basic_auth(&lab.config.account_sid, Some(&lab.config.auth_token));
+        let read = setup.client.get(setup.account(&format!("{path}/{sid}.json")));
+        let read = read.basic_auth(&setup.config.account_sid, Some(&setup.config.auth_token));
         assert_eq!(answer(read).await.0, expected);
     }
 }

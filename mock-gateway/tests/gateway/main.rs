@@ -1,7 +1,7 @@
-//! The gateway from the outside: real HTTP over loopback, in both directions.
+//! Tests the gateway over HTTP on loopback, in both directions.
 
 #[cfg(test)]
-mod lab;
+mod setup;
 
 mod api;
 mod callbacks;

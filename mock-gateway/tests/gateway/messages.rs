@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::lab::{FROM, Lab, answer};
+use crate::setup::{FROM, TestSetup, answer};
 
 const TO: &str = "+447700900100";
 
 #[tokio::test]
 async fn a_text_is_answered_with_twilios_fields_and_types() {
-    let lab = Lab::start().await;
-    let response = lab.text(TO).send().await.unwrap();
+    let setup = TestSetup::start().await;
+    let response = setup.text(TO).send().await.unwrap();
     assert_eq!(response.status(), 201);
     assert!(response.headers()["twilio-request-id"].to_str().unwrap().starts_with("RQ"));
     let body: Value = response.json().await.unwrap();
@@ -17,7 +17,7 @@ async fn a_text_is_answered_with_twilios_fields_and_types() {
     assert!(sid.starts_with("SM") && sid.len() == 34, "{sid}");
     let created = body["date_created"].as_str().unwrap();
     assert!(created.ends_with(" +0000") && created.as_bytes()[3] == b',', "{created}");
-    let account = &lab.config.account_sid;
+    let account = &setup.config.account_sid;
     let uri = format!("/2010-04-01/Accounts/{account}/Messages/{sid}");
     assert_eq!(
         body,
@@ -33,11 +33,11 @@ async fn a_text_is_answered_with_twilios_fields_and_types() {
 }
 
 #[tokio::test]
-async fn a_text_is_told_as_sent_then_delivered_and_reads_back_as_delivered() {
-    let mut lab = Lab::start().await;
-    let (_, body) = answer(lab.text(TO)).await;
+async fn a_text_is_reported_as_sent_then_delivered() {
+    let mut setup = TestSetup::start().await;
+    let (_, body) = answer(setup.text(TO)).await;
     let sid = body["sid"].as_str().unwrap();
-    let sent = lab.receiver.next().await;
+    let sent = setup.receiver.next().await;
     assert_eq!(sent.header("content-type"), "application/x-www-form-urlencoded; charset=UTF-8");
     assert_eq!(sent.header("user-agent"), "TwilioProxy/1.1");
     assert_eq!(sent.header("i-twilio-idempotency-token").len(), 36);
@@ -46,7 +46,7 @@ async fn a_text_is_told_as_sent_then_delivered_and_reads_back_as_delivered() {
         ("SmsSid", sid),
         ("MessageStatus", "sent"),
         ("SmsStatus", "sent"),
-        ("AccountSid", &lab.config.account_sid),
+        ("AccountSid", &setup.config.account_sid),
         ("ApiVersion", "2010-04-01"),
         ("From", FROM),
         ("To", TO),
@@ -54,41 +54,46 @@ async fn a_text_is_told_as_sent_then_delivered_and_reads_back_as_delivered() {
         assert_eq!(sent.get(name), Some(value), "{name}");
     }
     assert_eq!(sent.get("ErrorCode"), None);
-    assert_eq!(lab.receiver.next().await.status(), "delivered");
+    assert_eq!(setup.receiver.next().await.status(), "delivered");
 
-    let read = lab.client.get(lab.account(&format!("Messages/{sid}.json")));
-    let (status, read) = answer(read.basic_auth(&lab.config.account_sid, Some(&lab.config.auth_token))).await;
+    let read = setup.client.get(setup.account(&format!("Messages/{sid}.json")));
+    let (status, read) =
+        answer(read.basic_auth(&setup.config.account_sid, Some(&setup.config.auth_token))).await;
     assert_eq!((status, &read["status"]), (200, &json!("delivered")));
     assert!(read["date_sent"].is_string());
 }
 
 #[tokio::test]
 async fn a_text_through_a_messaging_service_is_accepted_first_and_queued_later() {
-    let mut lab = Lab::start().await;
+    let mut setup = TestSetup::start().await;
     let service = "MG00000000000000000000000000000001";
-    let form =
-        [("To", TO), ("MessagingServiceSid", service), ("Body", "Hi"), ("StatusCallback", &lab.receiver.url)];
-    let (status, body) = answer(lab.post("Messages.json", &form)).await;
+    let form = [
+        ("To", TO),
+        ("MessagingServiceSid", service),
+        ("Body", "Hi"),
+        ("StatusCallback", &setup.receiver.url),
+    ];
+    let (status, body) = answer(setup.post("Messages.json", &form)).await;
     assert_eq!((status, &body["status"]), (201, &json!("accepted")));
     assert_eq!(body["messaging_service_sid"], service);
-    let queued = lab.receiver.next().await;
+    let queued = setup.receiver.next().await;
     assert_eq!((queued.status(), queued.get("MessagingServiceSid")), ("queued", Some(service)));
-    assert_eq!(lab.receiver.states(2).await, ["sent", "delivered"]);
+    assert_eq!(setup.receiver.states(2).await, ["sent", "delivered"]);
 }
 
 #[tokio::test]
-async fn a_long_text_says_in_how_many_parts_it_goes() {
-    let lab = Lab::start().await;
+async fn a_long_text_has_its_number_of_segments() {
+    let setup = TestSetup::start().await;
     for (body, parts) in [("a".repeat(161), "2"), ("ж".repeat(71), "2"), ("€".repeat(80), "1")] {
         let (_, answer) =
-            answer(lab.post("Messages.json", &[("To", TO), ("From", FROM), ("Body", &body)])).await;
+            answer(setup.post("Messages.json", &[("To", TO), ("From", FROM), ("Body", &body)])).await;
         assert_eq!(answer["num_segments"], parts);
     }
 }
 
 #[tokio::test]
 async fn wrong_parameters_are_refused_with_twilios_codes() {
-    let lab = Lab::start().await;
+    let setup = TestSetup::start().await;
     let long = "a".repeat(1601);
     let good = [("To", TO), ("From", FROM), ("Body", "Hi")];
     for (name, value, code) in [
@@ -112,7 +117,7 @@ async fn wrong_parameters_are_refused_with_twilios_codes() {
     ] {
         let mut form: Vec<_> = good.iter().copied().filter(|(other, _)| *other != name).collect();
         form.push((name, value));
-        let (status, body) = answer(lab.post("Messages.json", &form)).await;
+        let (status, body) = answer(setup.post("Messages.json", &form)).await;
         assert_eq!(
             (status, &body["code"], &body["status"]),
             (400, &json!(code), &json!(400)),
@@ -121,16 +126,16 @@ async fn wrong_parameters_are_refused_with_twilios_codes() {
         assert_eq!(body["more_info"], format!("https://www.twilio.com/docs/errors/{code}"));
         assert!(body["message"].is_string());
     }
-    assert_eq!(lab.entries("accepted").await.len(), 0);
-    assert_eq!(answer(lab.post("Messages.json", &good)).await.0, 201);
+    assert_eq!(setup.entries("accepted").await.len(), 0);
+    assert_eq!(answer(setup.post("Messages.json", &good)).await.0, 201);
 }
 
 #[tokio::test]
-async fn only_the_account_itself_gets_in_and_only_to_its_own_paths() {
-    let lab = Lab::start().await;
+async fn only_the_account_is_authorised_and_only_for_its_own_paths() {
+    let setup = TestSetup::start().await;
     let form = [("To", TO), ("From", FROM), ("Body", "Hi")];
-    let sid = &lab.config.account_sid;
-    let wrong = lab.client.post(lab.account("Messages.json")).form(&form);
+    let sid = &setup.config.account_sid;
+    let wrong = setup.client.post(setup.account("Messages.json")).form(&form);
     for request in
         [wrong.try_clone().unwrap(), wrong.try_clone().unwrap().basic_auth(sid, Some("guess")), wrong]
     {
@@ -139,13 +144,13 @@ async fn only_the_account_itself_gets_in_and_only_to_its_own_paths() {
         assert_eq!(response.status(), 401);
         assert_eq!(response.json::<Value>().await.unwrap()["code"], 20003);
     }
-    let other = lab.url("/2010-04-01/Accounts/AC00000000000000000000000000000002/Messages.json");
-    for url in [other, lab.account("Faxes.json")] {
-        let request = lab.client.post(url).form(&form).basic_auth(sid, Some(&lab.config.auth_token));
+    let other = setup.url("/2010-04-01/Accounts/AC00000000000000000000000000000002/Messages.json");
+    for url in [other, setup.account("Faxes.json")] {
+        let request = setup.client.post(url).form(&form).basic_auth(sid, Some(&setup.config.auth_token));
         let (status, body) = answer(request).await;
         assert_eq!((status, &body["code"]), (404, &json!(20404)));
     }
-    let unknown = lab.client.get(lab.account("Messages/SM00000000000000000000000000000000.json"));
-    let (status, _) = answer(unknown.basic_auth(sid, Some(&lab.config.auth_token))).await;
+    let unknown = setup.client.get(setup.account("Messages/SM00000000000000000000000000000000.json"));
+    let (status, _) = answer(unknown.basic_auth(sid, Some(&setup.config.auth_token))).await;
     assert_eq!(status, 404);
 }

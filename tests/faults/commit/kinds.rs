@@ -1,4 +1,4 @@
-//! What is committed: each kind of statement alone, and groups whose items go different ways.
+//! The kinds of statements: each alone, and groups whose items have different results.
 
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use otpost::ledger::{
 };
 use uuid::Uuid;
 
-use crate::support::play::{DESTINATIONS, Play, SMS, VOICE, accepted, job, limit, with_begin};
+use crate::support::ledger_driver::{
+    DESTINATIONS, LedgerDriver, SMS, VOICE, accepted, job, limit, with_begin,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -25,14 +27,14 @@ pub(super) enum Kind {
     Advance,
     Take,
     Publish,
-    /// Trace 18 a: a new one, one that its quota refuses, and one that is known.
+    /// Trace 18 a: a new job, one that its quota refuses, and one with a known id.
     Admissions,
     /// A newer code of a sign-in, which stops the older one.
     Superseding,
-    /// Refused before the ledger is asked: over AMQP with a row, over HTTP without.
+    /// Refused before the ledger is used: over AMQP with a row, over HTTP without one.
     Refusals,
-    /// Trace 18 b: accepted; one that the next carrier gets; one that ends and gives its slot back; and an answer so late that
-    /// another attempt is under way.
+    /// Trace 18 b: an accepted attempt, one that the next carrier gets, one that ends and returns its quota
+    /// use, and an answer that arrives after another attempt has begun.
     Finishes,
 }
 
@@ -50,20 +52,20 @@ pub(super) const SINGLE: &[Kind] = &[
 pub(super) const GROUPS: &[Kind] = &[Kind::Admissions, Kind::Superseding, Kind::Refusals, Kind::Finishes];
 
 impl Kind {
-    /// What the first act must be answered, where somebody goes on with it: its claim is known again.
-    pub(super) fn goes_on(self, said: &str) -> bool {
+    /// Whether this is the expected answer after a committed first run: the claim is recognised.
+    pub(super) fn is_expected(self, answer: &str) -> bool {
         match self {
             Self::Admit | Self::Admissions | Self::Superseding => {
-                said.starts_with("Inserted") || said.contains("has_our_claim: true")
+                answer.starts_with("Inserted") || answer.contains("has_our_claim: true")
             }
-            Self::Begin => said.starts_with("Begun"),
-            // What decision is told from the row.
+            Self::Begin => answer.starts_with("Begun"),
+            // The decision depends on the row.
             _ => true,
         }
     }
 }
 
-/// What is asked of the ledger.
+/// A call of the ledger.
 pub(super) enum Act {
     Admit(Box<Admission>),
     Begin(BeginRequest),
@@ -90,16 +92,16 @@ impl Act {
     }
 }
 
-/// What is asked at once, and so in one group.
-pub(super) struct Asked {
+/// Calls that are submitted together, and so form one group.
+pub(super) struct Calls {
     pub(super) acts: Vec<Act>,
-    /// The jobs whose rows it writes,
+    /// The jobs whose rows the calls write,
     pub(super) written: Vec<Admission>,
-    /// and those that it must leave alone.
+    /// and the jobs whose rows must not change.
     pub(super) others: Vec<Admission>,
 }
 
-impl Asked {
+impl Calls {
     fn one(job: Admission, act: Act) -> Self {
         Self { acts: vec![act], written: vec![job], others: vec![] }
     }
@@ -110,38 +112,38 @@ impl Asked {
     }
 }
 
-fn fresh(play: &Play, channels: &[Channel]) -> Admission {
-    job(channels, &format!("n{}", Uuid::new_v4().simple()), play.t(300))
+fn fresh(driver: &LedgerDriver, channels: &[Channel]) -> Admission {
+    job(channels, &format!("n{}", Uuid::new_v4().simple()), driver.t(300))
 }
 
-async fn begun(play: &Play, channels: &[Channel]) -> (Admission, Dispatch) {
-    let job = with_begin(fresh(play, channels));
-    play.admit(&job).await;
-    let seen = play.read(job.order.uid).await;
+async fn begun(driver: &LedgerDriver, channels: &[Channel]) -> (Admission, Dispatch) {
+    let job = with_begin(fresh(driver, channels));
+    driver.admit(&job).await;
+    let seen = driver.read(job.order.uid).await;
     (job, seen)
 }
 
-/// Dispatches brought to where this is next.
-pub(super) async fn prepare(play: &Play, kind: Kind) -> Asked {
+/// Prepares the dispatches for this statement.
+pub(super) async fn prepare(driver: &LedgerDriver, kind: Kind) -> Calls {
     match kind {
-        Kind::Admit => Asked::admissions(vec![with_begin(fresh(play, &[SMS, VOICE]))], vec![]),
-        Kind::Admissions => admissions(play).await,
-        Kind::Superseding => superseding(play).await,
-        Kind::Refusals => refusals(play),
-        Kind::Finishes => finishes(play).await,
-        _ => single(play, kind).await,
+        Kind::Admit => Calls::admissions(vec![with_begin(fresh(driver, &[SMS, VOICE]))], vec![]),
+        Kind::Admissions => admissions(driver).await,
+        Kind::Superseding => superseding(driver).await,
+        Kind::Refusals => refusals(driver),
+        Kind::Finishes => finishes(driver).await,
+        _ => single(driver, kind).await,
     }
 }
 
-async fn single(play: &Play, kind: Kind) -> Asked {
-    let mut job = fresh(play, &[SMS, VOICE]);
+async fn single(driver: &LedgerDriver, kind: Kind) -> Calls {
+    let mut job = fresh(driver, &[SMS, VOICE]);
     let uid = job.order.uid;
     let (tenant, id) = (job.order.tenant.clone(), job.order.id);
     if !matches!(kind, Kind::Begin | Kind::Take) {
         job = with_begin(job);
     }
-    play.admit(&job).await;
-    let seen = play.read(uid).await;
+    driver.admit(&job).await;
+    let seen = driver.read(uid).await;
     let act = match kind {
         Kind::Begin => {
             let attempt = NewAttempt::new(SMS, "c1", Duration::from_secs(10), None);
@@ -154,12 +156,12 @@ async fn single(play: &Play, kind: Kind) -> Asked {
             })
         }
         Kind::Take => Act::Take(uid),
-        Kind::Finish => Act::Conclude(Box::new(play.finishing(&seen, accepted("SM1")).await.0)),
+        Kind::Finish => Act::Conclude(Box::new(driver.finishing(&seen, accepted("SM1")).await.0)),
         Kind::Decide => {
-            play.finish(&seen, accepted("SM1")).await;
-            play.delivered(uid, 1).await;
-            let seen = play.read(uid).await;
-            let decision = decide(&seen, play.t(0), &play.policy);
+            driver.finish(&seen, accepted("SM1")).await;
+            driver.delivered(uid, 1).await;
+            let seen = driver.read(uid).await;
+            let decision = decide(&seen, driver.t(0), &driver.policy);
             Act::Conclude(Box::new(DecisionWrite::transition_only(&seen, decision.transition, DESTINATIONS)))
         }
         Kind::Record => {
@@ -174,70 +176,70 @@ async fn single(play: &Play, kind: Kind) -> Asked {
         }
         Kind::Stop => Act::Stop(StopRequest { tenant, id, stop: Stop::Cancel }),
         Kind::Advance => {
-            play.finish(&seen, accepted("SM1")).await;
+            driver.finish(&seen, accepted("SM1")).await;
             Act::Advance(AdvanceRequest { tenant, id, step: None })
         }
         Kind::Publish => {
-            play.finish(&seen, accepted("SM1")).await;
-            let versions = play.read(uid).await.pending_events.iter().map(|event| event.version).collect();
+            driver.finish(&seen, accepted("SM1")).await;
+            let versions = driver.read(uid).await.pending_events.iter().map(|event| event.version).collect();
             Act::Publish(PublishedEvents { uid, versions })
         }
         _ => unreachable!("it is a group"),
     };
-    Asked::one(job, act)
+    Calls::one(job, act)
 }
 
-async fn admissions(play: &Play) -> Asked {
-    let new = with_begin(fresh(play, &[SMS]));
-    // Its number has no room for another.
-    let mut first = fresh(play, &[SMS]);
+async fn admissions(driver: &LedgerDriver) -> Calls {
+    let new = with_begin(fresh(driver, &[SMS]));
+    // The quota of its number is used up.
+    let mut first = fresh(driver, &[SMS]);
     first.limits = vec![limit(&first.limits[0].key, &["1/10m"])];
-    play.admit(&first).await;
-    let mut full = with_begin(fresh(play, &[SMS]));
+    driver.admit(&first).await;
+    let mut full = with_begin(fresh(driver, &[SMS]));
     full.limits.clone_from(&first.limits);
-    let (known, _) = begun(play, &[SMS]).await;
+    let (known, _) = begun(driver, &[SMS]).await;
     let mut again = known.clone();
     again.order.uid = Uuid::now_v7();
-    let mut asked = Asked::admissions(vec![new, full], vec![with_begin(again)]);
-    // What is in the ledger has the first one's name.
-    asked.others = vec![first, known];
-    asked
+    let mut calls = Calls::admissions(vec![new, full], vec![with_begin(again)]);
+    // The stored row has the first id.
+    calls.others = vec![first, known];
+    calls
 }
 
-async fn superseding(play: &Play) -> Asked {
+async fn superseding(driver: &LedgerDriver) -> Calls {
     let sign_in = format!("k{}", Uuid::new_v4().simple());
-    let mut older = with_begin(fresh(play, &[SMS, VOICE]));
-    older.supersedes = Some((sign_in.clone(), play.t(1)));
-    play.admit(&older).await;
-    play.finish(&play.read(older.order.uid).await, accepted("SM1")).await;
-    let mut newer = with_begin(fresh(play, &[SMS, VOICE]));
-    newer.supersedes = Some((sign_in, play.t(2)));
-    let mut asked = Asked::admissions(vec![newer], vec![]);
-    asked.written.push(older);
-    asked
+    let mut older = with_begin(fresh(driver, &[SMS, VOICE]));
+    older.supersedes = Some((sign_in.clone(), driver.t(1)));
+    driver.admit(&older).await;
+    driver.finish(&driver.read(older.order.uid).await, accepted("SM1")).await;
+    let mut newer = with_begin(fresh(driver, &[SMS, VOICE]));
+    newer.supersedes = Some((sign_in, driver.t(2)));
+    let mut calls = Calls::admissions(vec![newer], vec![]);
+    calls.written.push(older);
+    calls
 }
 
-fn refusals(play: &Play) -> Asked {
-    let mut kept = fresh(play, &[SMS]);
+fn refusals(driver: &LedgerDriver) -> Calls {
+    let mut kept = fresh(driver, &[SMS]);
     kept.refusal = Some(Refusal { state: State::Refused, reason: Reason::NumberNotPossible });
-    let mut answered = fresh(play, &[SMS]);
+    let mut answered = fresh(driver, &[SMS]);
     (answered.refusal, answered.keep_refusal) = (kept.refusal, false);
-    Asked::admissions(vec![kept, answered], vec![])
+    Calls::admissions(vec![kept, answered], vec![])
 }
 
-async fn finishes(play: &Play) -> Asked {
+async fn finishes(driver: &LedgerDriver) -> Calls {
     let (mut acts, mut written) = (vec![], vec![]);
     for judgement in
         [accepted("SM1"), Outcome::Unavailable.into(), Outcome::Rejected(Reason::Landline).into()]
     {
-        let (job, seen) = begun(play, &[SMS]).await;
-        acts.push(Act::Conclude(Box::new(play.finishing(&seen, judgement).await.0)));
+        let (job, seen) = begun(driver, &[SMS]).await;
+        acts.push(Act::Conclude(Box::new(driver.finishing(&seen, judgement).await.0)));
         written.push(job);
     }
-    let (job, seen) = begun(play, &[SMS]).await;
-    acts.push(Act::Conclude(Box::new(play.finishing(&seen, accepted("SM4")).await.0)));
-    // Somebody else closed it, and repeats it.
-    play.finish(&seen, Outcome::Unknown.into()).await;
+    let (job, seen) = begun(driver, &[SMS]).await;
+    acts.push(Act::Conclude(Box::new(driver.finishing(&seen, accepted("SM4")).await.0)));
+    // Another worker closed and repeats it.
+    driver.finish(&seen, Outcome::Unknown.into()).await;
     let again = Begin {
         step: 1,
         channel: SMS,
@@ -245,7 +247,7 @@ async fn finishes(play: &Play) -> Asked {
         repeats: Some(1),
         query_status_of: None,
     };
-    play.begin(job.order.uid, Some(again)).await;
+    driver.begin(job.order.uid, Some(again)).await;
     written.push(job);
-    Asked { acts, written, others: vec![] }
+    Calls { acts, written, others: vec![] }
 }

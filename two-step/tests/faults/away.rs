@@ -182,7 +182,7 @@ async fn an_answer_of_otposts_api_is_lost_and_the_code_goes_out_once() {
         site.links.otpost.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", false);
         site.journal.fault();
         let (challenge, before) = user.ask_for_code(&site).await;
-        site.links.otpost.sprung().await;
+        site.links.otpost.triggered().await;
         let code = site.phones.code_after(&user.number, before).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }

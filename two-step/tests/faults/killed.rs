@@ -73,7 +73,7 @@ async fn killed_between_publish_and_confirm_the_code_goes_out_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     site.links.broker.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", false);
     let (challenge, before) = user.ask_for_code(&site).await;
-    site.links.broker.sprung().await;
+    site.links.broker.triggered().await;
     kill(two_step, &site.journal);
     // The job is sent while two-step is down.
     let code = site.phones.code_after(&user.number, before).await;
@@ -98,7 +98,7 @@ async fn killed_between_confirm_and_its_commit_the_code_goes_out_once() {
     let two_step = site.start().await;
     site.links.database.cut_when(Direction::ToUpstream, b"delete from outbox", true);
     let (challenge, before, _) = user.try_to_ask_for_code(&site).await;
-    site.links.database.sprung().await;
+    site.links.database.triggered().await;
     kill(two_step, &site.journal);
     let code = site.phones.code_after(&user.number, before).await;
     assert_eq!(site.outbox("kind = 'dispatch'").await, 1, "the row is there");
@@ -118,7 +118,7 @@ async fn killed_while_an_event_is_written_down_the_delivery_is_still_told() {
         let value = b"\0\0\0\x09delivered";
         site.links.database.cut_when(Direction::ToUpstream, value, !reaches_the_database);
         let (challenge, before, _) = user.try_to_ask_for_code(&site).await;
-        site.links.database.sprung().await;
+        site.links.database.triggered().await;
         kill(two_step, &site.journal);
         two_step = site.start().await;
         let told = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
@@ -139,7 +139,7 @@ async fn killed_before_the_commit_of_a_right_code_nothing_is_verified() {
     let code = site.phones.code_after(&user.number, before).await;
     site.links.database.cut_when(Direction::ToUpstream, b"challenge.verified", false);
     let (observed, ()) = tokio::join!(site.backend.verify(challenge, &code, true), async {
-        site.links.database.sprung().await;
+        site.links.database.triggered().await;
         kill(two_step, &site.journal);
     });
     assert_eq!(observed, ObservedResult::Unknown);
@@ -234,7 +234,7 @@ async fn killed_while_a_letter_is_handed_over_its_code_arrives() {
         site.links.mail.cut_when(Direction::ToClient, needle.as_bytes(), true);
         let address = format!("somebody{n}@mail.example");
         let mut browser = crate::user::request_code_by_email(&site, &format!("bob{n}"), &address).await;
-        site.links.mail.sprung().await;
+        site.links.mail.triggered().await;
         kill(two_step, &site.journal);
         two_step = site.start().await;
         site.outbox_is_empty().await;

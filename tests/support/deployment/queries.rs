@@ -1,4 +1,4 @@
-//! What a test waits for and looks at: rows, events, dead letters, queues.
+//! Waits and queries of tests: rows, events, dead letters, queues.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use otpost::domain::dispatch::Dispatch;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::House;
+use super::Deployment;
 use crate::support::wait;
 
-/// Nothing in these tests takes longer.
+/// Time limit of each wait.
 const TIMEOUT: Duration = Duration::from_secs(90);
 
-impl House {
-    /// Waits until a dispatch is as it should be.
+impl Deployment {
+    /// Waits until the condition holds for a dispatch.
     pub async fn until(&self, id: Uuid, what: &str, holds: impl Fn(&Dispatch) -> bool) -> Dispatch {
         let mut last = None;
         let found = wait::within(TIMEOUT, async || {
@@ -25,14 +25,14 @@ impl House {
         if let Some(found) = found.await {
             return found;
         }
-        panic!("never {what}: {last:#?}");
+        panic!("timed out: {what}: {last:#?}");
     }
 
     pub async fn until_state(&self, id: Uuid, state: &str) -> Dispatch {
         self.until(id, state, |d| d.state.as_str() == state).await
     }
 
-    /// The events of a dispatch so far: `sent 2`, in the order of their arrival, repeats left out.
+    /// Returns the events of a dispatch so far, such as `sent 2`, in order and without repeats.
     pub fn events(&self, id: Uuid) -> Vec<String> {
         let mut seen: Vec<String> = vec![];
         for e in self.events.borrow().iter().filter(|e| e["data"]["id"] == json!(id)) {
@@ -44,7 +44,7 @@ impl House {
         seen
     }
 
-    /// All events, as they came.
+    /// Returns all received events.
     pub fn all_events(&self) -> Vec<Value> {
         self.events.borrow().clone()
     }
@@ -60,7 +60,7 @@ impl House {
         assert!(in_time.is_ok(), "events {:?}, not {expected:?}", self.events(id));
     }
 
-    /// Takes one dead letter: field, reason, sealed body.
+    /// Removes one dead letter and returns its field, reason and sealed body.
     pub async fn dead_letter(&self) -> (String, String, Vec<u8>) {
         let get = async || {
             let options = BasicGetOptions { no_ack: true };
@@ -75,7 +75,7 @@ impl House {
         (text("x-otpost-field"), text("x-otpost-reason"), got.data.clone())
     }
 
-    /// A queue of the test's own, which gets a copy of what goes to another.
+    /// Declares a queue that gets a copy of the messages with this routing key.
     pub async fn copy_of(&self, routing_key: &str) -> String {
         let name = format!("copy.{routing_key}");
         let queue = QueueDeclareOptions::default();
@@ -88,7 +88,7 @@ impl House {
         name
     }
 
-    /// Takes the bodies of all that waits in a queue.
+    /// Removes all messages of a queue and returns their bodies.
     pub async fn take_all(&self, queue: &str) -> Vec<Vec<u8>> {
         let mut bodies = vec![];
         let options = BasicGetOptions { no_ack: true };
@@ -98,7 +98,7 @@ impl House {
         bodies
     }
 
-    /// Messages that wait in a queue.
+    /// Returns the number of messages in a queue.
     pub async fn waiting(&self, queue: &str) -> u32 {
         self.look_at(queue).await.message_count()
     }
@@ -108,18 +108,18 @@ impl House {
         self.until_consumers(1).await;
     }
 
-    /// Waits until so many workers consume.
+    /// Waits until this many workers consume.
     pub async fn until_consumers(&self, workers: u32) {
         let consumers = async || self.look_at("otpost.dispatch").await.consumer_count();
         wait::until("workers consume", async || consumers().await >= workers).await;
     }
 
-    /// Waits until a queue holds so many messages.
+    /// Waits until a queue holds this many messages.
     pub async fn until_waiting(&self, queue: &str, messages: u32) {
         wait::until("messages in a queue", async || self.waiting(queue).await >= messages).await;
     }
 
-    /// Waits until the mock carrier has accepted so many for a number.
+    /// Waits until the mock carrier has accepted this many messages for a number.
     pub async fn until_accepted(&self, to: &str, messages: usize) {
         wait::until("accepted by the carrier", async || self.accepted(to).await >= messages).await;
     }

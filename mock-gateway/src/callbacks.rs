@@ -1,5 +1,4 @@
-//! Carries callbacks to the customer: one shared HTTP client, no redirects, no proxy, so many at once and no
-//! more.
+//! Sends callbacks with one shared HTTP client: no redirects, no proxy, limited concurrency.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,126 +11,119 @@ use tokio::sync::Semaphore;
 
 use crate::clock;
 
-/// Between two attempts. Carriers do not say how long they wait; short, so that tests need not.
-const BEFORE_RETRY: Duration = Duration::from_millis(100);
+/// Pause between two attempts. Carriers do not document theirs; it is short for tests.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// How much of an answer is read, so that the connection can be used again. A longer one costs its
-/// connection.
-const ANSWER_AT_MOST: usize = 64 * 1024;
+/// Maximum number of bytes that are read of an answer, so that the connection can be reused. A longer answer
+/// closes its connection.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// One callback, ready to go.
+/// A callback to send.
 #[derive(Debug)]
 pub(crate) struct Callback {
     pub(crate) url: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
-    pub(crate) patience: Patience,
+    pub(crate) retry_policy: RetryPolicy,
 }
 
-/// What a callback says, in the carrier's form.
+/// The body of a callback.
 #[derive(Debug, Clone)]
 pub(crate) enum Body {
     Form(Vec<(String, String)>),
     Json(serde_json::Value),
-    /// A `GET`: the URL has it all.
+    /// A `GET`, with all fields in the URL.
     InUrl,
 }
 
-/// How long and how often a callback is tried.
+/// The time limits and retries of a callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Patience {
+pub(crate) struct RetryPolicy {
     /// Attempts after the first.
     pub(crate) retries: u8,
-    /// What is worth a retry.
-    pub(crate) retry_on: Vec<Trouble>,
+    /// The failures that are retried.
+    pub(crate) retry_on: Vec<Failure>,
     pub(crate) connect: Duration,
-    /// Until the answer is there, for one attempt.
+    /// Time limit of one attempt.
     pub(crate) read: Duration,
-    /// For all attempts together.
+    /// Time limit of all attempts together.
     pub(crate) total: Duration,
 }
 
-/// What can go wrong with one attempt.
+/// The failure of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum Failure {
     /// No connection.
     Connect,
-    /// A connection, but no answer.
+    /// A connection without an answer.
     Read,
-    /// An answer that blames the sender (4xx).
+    /// A 4xx answer.
     Refused,
-    /// An answer that blames the receiver (5xx).
+    /// A 5xx answer.
     Broken,
 }
 
-/// How a callback went.
+/// The result of a callback.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Told {
-    /// When it was settled.
+pub(crate) struct CallbackResult {
+    /// When it succeeded or finally failed.
     pub(crate) at: Timestamp,
-    /// The status word it carried.
+    /// The carrier's status word in the callback.
     pub(crate) status: String,
     pub(crate) attempts: u32,
-    /// The last answer, if there was one.
+    /// The status of the last answer.
     pub(crate) http_status: Option<u16>,
-    /// Why there was none.
+    /// Why there was no answer.
     pub(crate) error: Option<String>,
 }
 
 /// Sends callbacks.
-pub(crate) struct Courier {
-    /// One client for each connect time-out in use, in tenths of a second: the client library knows no other
-    /// place for it. At most 100 by the carriers' ranges, nearly always one.
+pub(crate) struct CallbackSender {
+    /// One client for each connect time-out in tenths of a second, because the client library sets it for a
+    /// whole client. At most 100 by the carriers' ranges, nearly always one.
     clients: Mutex<HashMap<u128, reqwest::Client>>,
-    slots: Semaphore,
+    permits: Semaphore,
 }
 
-impl Courier {
+impl CallbackSender {
     pub(crate) fn new(at_once: usize) -> Self {
-        Self { clients: Mutex::default(), slots: Semaphore::new(at_once.max(1)) }
+        Self { clients: Mutex::default(), permits: Semaphore::new(at_once.max(1)) }
     }
 
-    /// Carry one callback through all its attempts.
-    pub(crate) async fn carry(&self, callback: Callback, status: String) -> Told {
-        let _slot = self.slots.acquire().await;
+    /// Sends a callback, with all its attempts.
+    pub(crate) async fn send(&self, callback: Callback, status: String) -> CallbackResult {
+        let _permit = self.permits.acquire().await;
         let mut attempts = 0;
         let result =
-            tokio::time::timeout(callback.patience.total, self.attempts(&callback, &mut attempts)).await;
+            tokio::time::timeout(callback.retry_policy.total, self.attempts(&callback, &mut attempts)).await;
         let (http_status, error) = match result {
             Ok(Ok(status)) => (Some(status), None),
             Ok(Err(error)) => (None, Some(error)),
-            Err(_) => (None, Some("gave up: the total time is over".to_owned())),
+            Err(_) => (None, Some("total time limit exceeded".to_owned())),
         };
         if http_status.is_none_or(|status| status >= 300) {
             let url = &callback.url;
-            tracing::warn!(
-                url,
-                callback.status = status,
-                http_status,
-                error,
-                attempts,
-                "callback was not taken"
-            );
+            tracing::warn!(url, callback.status = status, http_status, error, attempts, "callback failed");
         }
-        Told { at: clock::now(), status, attempts, http_status, error }
+        CallbackResult { at: clock::now(), status, attempts, http_status, error }
     }
 
     async fn attempts(&self, callback: &Callback, attempts: &mut u32) -> Result<u16, String> {
-        let patience = &callback.patience;
+        let retry_policy = &callback.retry_policy;
         loop {
             *attempts += 1;
             let result = self.attempt(callback).await;
             let trouble = match &result {
-                Ok(400..500) => Trouble::Refused,
-                Ok(500..) => Trouble::Broken,
+                Ok(400..500) => Failure::Refused,
+                Ok(500..) => Failure::Broken,
                 Ok(_) => return result.map_err(describe),
-                Err(error) if error.is_connect() => Trouble::Connect,
-                Err(_) => Trouble::Read,
+                Err(error) if error.is_connect() => Failure::Connect,
+                Err(_) => Failure::Read,
             };
-            if *attempts > u32::from(patience.retries) || !patience.retry_on.contains(&trouble) {
+            if *attempts > u32::from(retry_policy.retries) || !retry_policy.retry_on.contains(&trouble) {
                 return result.map_err(describe);
             }
-            tokio::time::sleep(BEFORE_RETRY).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
@@ -145,17 +137,17 @@ impl Courier {
         if let Some(kind) = kind {
             headers.insert(CONTENT_TYPE, reqwest::header::HeaderValue::from_static(kind));
         }
-        let client = self.client(callback.patience.connect)?;
+        let client = self.client(callback.retry_policy.connect)?;
         let request = match &callback.body {
             Body::Form(form) => client.post(&callback.url).headers(headers).form(form),
             Body::Json(value) => client.post(&callback.url).headers(headers).json(value),
             Body::InUrl => client.get(&callback.url).headers(headers),
         };
-        let mut answer = request.timeout(callback.patience.read).send().await?;
+        let mut answer = request.timeout(callback.retry_policy.read).send().await?;
         let mut read = 0;
         while let Some(chunk) = answer.chunk().await? {
             read += chunk.len();
-            if read > ANSWER_AT_MOST {
+            if read > MAX_ANSWER_BYTES {
                 break;
             }
         }
@@ -178,7 +170,7 @@ impl Courier {
     }
 }
 
-/// An error in one line, with its causes: the client's own text alone hides the reason.
+/// Returns an error with its causes in one line. The client's own text hides the reason.
 #[expect(clippy::needless_pass_by_value, reason = "so that map_err can take it")]
 fn describe(error: reqwest::Error) -> String {
     let mut text = error.to_string();

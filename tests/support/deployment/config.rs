@@ -1,14 +1,14 @@
-//! The configuration of a house's otpost: one text, for parts in the test's process and for processes of their own.
+//! The configuration of a deployment: one text, for parts in the test's process and for separate processes.
 
 use std::path::PathBuf;
 
 use otpost::app::App;
 use otpost::config::Config;
 
-use super::House;
+use super::Deployment;
 
-impl House {
-    /// The configuration with these carriers. All of them are the mock gateway.
+impl Deployment {
+    /// Returns a configuration with these carriers. All of them are the mock gateway.
     pub fn config_text(&self, carriers: &[&str], public_url: &str, log_level: &str) -> String {
         let gateway = mock_gateway::Config::default();
         let general = format!(
@@ -33,19 +33,19 @@ impl House {
         std::iter::once(general).chain(carriers.iter().map(carrier)).collect()
     }
 
-    /// The configuration for a part of otpost in this process.
+    /// Returns the configuration for a part of otpost in this process.
     pub fn config(&self, carriers: &[&str]) -> Config {
         Config::parse(&self.config_text(carriers, "http://127.0.0.1:0", "info")).unwrap()
     }
 
-    /// The same, for a worker whose carriers report at the doors of another process.
+    /// The same, for a worker whose carriers report to the receipts listener of another process.
     pub fn config_behind(&self, front_end: &App) -> Config {
         let mut config = self.config(&["c1"]);
         config.receipts.public_url = format!("http://{}", front_end.receipts.unwrap());
         config
     }
 
-    /// A configuration file for commands.
+    /// Writes a configuration file for commands.
     pub fn config_file(&self, name: &str) -> PathBuf {
         self.write_config(name, &self.config_text(&["c1"], "http://127.0.0.1:1", "info"))
     }

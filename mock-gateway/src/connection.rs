@@ -1,9 +1,8 @@
-//! Connections that can be hung up without an answer.
+//! Connections that the gateway can close without an answer.
 //!
-//! A carrier that dies after it took a message is the worst thing that can happen to its customer: was it
-//! sent or not? An HTTP handler can only answer. So the listener hands out a [`Line`] with each connection; a
-//! handler that cuts it may answer what it likes, not a byte of that reaches the other side and the
-//! connection closes.
+//! Simulates a carrier that fails after it has accepted a message. An HTTP handler cannot close its
+//! connection, so the listener passes a [`ConnectionHandle`] with each connection. After a handler has cut
+//! the connection, nothing more is sent, and the connection closes.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -17,43 +16,43 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A handle on the connection that a request came in on.
+/// A handle on the connection of a request.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Line(Arc<AtomicBool>);
+pub(crate) struct ConnectionHandle(Arc<AtomicBool>);
 
-impl Line {
-    /// Hang up: the connection closes as soon as somebody tries to write to it.
+impl ConnectionHandle {
+    /// Cuts the connection. It closes at the next write.
     pub(crate) fn cut(&self) {
         self.0.store(true, Ordering::Release);
     }
 
     fn check(&self) -> io::Result<()> {
         if self.0.load(Ordering::Acquire) {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "hung up on purpose"));
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by an outcome"));
         }
         Ok(())
     }
 }
 
-impl Connected<IncomingStream<'_, LineListener>> for Line {
-    fn connect_info(stream: IncomingStream<'_, LineListener>) -> Self {
-        stream.io().line.clone()
+impl Connected<IncomingStream<'_, CuttableListener>> for ConnectionHandle {
+    fn connect_info(stream: IncomingStream<'_, CuttableListener>) -> Self {
+        stream.io().connection.clone()
     }
 }
 
-/// A TCP listener whose connections carry a [`Line`].
-pub(crate) struct LineListener(pub(crate) TcpListener);
+/// A TCP listener whose connections carry a [`ConnectionHandle`].
+pub(crate) struct CuttableListener(pub(crate) TcpListener);
 
-impl Listener for LineListener {
-    type Io = LineStream;
+impl Listener for CuttableListener {
+    type Io = CuttableStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (LineStream, SocketAddr) {
+    async fn accept(&mut self) -> (CuttableStream, SocketAddr) {
         let (tcp, peer) = Listener::accept(&mut self.0).await;
-        // Answers are small and single; without this each would wait for the peer's delayed acknowledgement.
+        // Answers are small. Without this each would wait for the peer's delayed acknowledgement.
         let _ = tcp.set_nodelay(true);
-        let line = Line::default();
-        (LineStream { tcp, line }, peer)
+        let connection = ConnectionHandle::default();
+        (CuttableStream { tcp, connection }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -61,13 +60,13 @@ impl Listener for LineListener {
     }
 }
 
-/// One connection; reads and writes as TCP does until its line is cut.
-pub(crate) struct LineStream {
+/// One connection. It works like TCP until it is cut.
+pub(crate) struct CuttableStream {
     tcp: TcpStream,
-    line: Line,
+    connection: ConnectionHandle,
 }
 
-impl AsyncRead for LineStream {
+impl AsyncRead for CuttableStream {
     fn poll_read(
         mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -75,16 +74,16 @@ impl AsyncRead for LineStream {
     }
 }
 
-impl AsyncWrite for LineStream {
+impl AsyncWrite for CuttableStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.line.check()?;
+        self.connection.check()?;
         Pin::new(&mut self.tcp).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.line.check()?;
+        self.connection.check()?;
         Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
     }
 
@@ -93,7 +92,7 @@ impl AsyncWrite for LineStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.line.check()?;
+        self.connection.check()?;
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 

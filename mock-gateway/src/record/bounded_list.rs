@@ -1,4 +1,4 @@
-//! A list that forgets its oldest entries when it is full, and whose numbers stay what they were.
+//! A bounded list that drops its oldest entries. Entry numbers do not change.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use super::Entry;
 
 /// The newest `cap` entries. The first entry ever has number 1.
-pub(super) struct Kept {
+pub(super) struct BoundedList {
     entries: VecDeque<Arc<Entry>>,
     dropped: u64,
     cap: usize,
 }
 
-impl Kept {
+impl BoundedList {
     pub(super) fn new(cap: usize) -> Self {
         Self { entries: VecDeque::new(), dropped: 0, cap: cap.max(1) }
     }
 
-    /// Append; the entry that had to go for it is returned.
+    /// Appends an entry and returns the dropped one.
     pub(super) fn push(&mut self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         let gone = if self.entries.len() >= self.cap { self.entries.pop_front() } else { None };
         self.dropped += u64::from(gone.is_some());
@@ -25,24 +25,24 @@ impl Kept {
         gone
     }
 
-    /// How many were forgotten.
+    /// Returns the number of dropped entries.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The number of the newest entry, 0 if there never was one.
+    /// Returns the number of the newest entry, or 0 without one.
     pub(super) fn last_seq(&self) -> u64 {
         self.dropped + self.entries.len() as u64
     }
 
-    /// Up to `limit` entries with numbers above `seq`, ascending.
+    /// Returns up to `limit` entries with numbers above `seq`, ascending.
     pub(super) fn after(&self, seq: u64, limit: usize) -> Vec<(u64, Arc<Entry>)> {
         let skip = seq.saturating_sub(self.dropped).min(self.entries.len() as u64) as usize;
         let first = self.dropped + skip as u64 + 1;
         (first..).zip(self.entries.range(skip..).take(limit).cloned()).collect()
     }
 
-    /// Up to `limit` entries with numbers below `seq`, descending.
+    /// Returns up to `limit` entries with numbers below `seq`, descending.
     pub(super) fn before(&self, seq: u64, limit: usize) -> Vec<(u64, Arc<Entry>)> {
         let end = seq.saturating_sub(self.dropped + 1).min(self.entries.len() as u64) as usize;
         let start = end.saturating_sub(limit);
@@ -57,7 +57,7 @@ impl Kept {
 mod tests {
     use super::*;
     use crate::outcome::Channel;
-    use crate::record::Asked;
+    use crate::record::RequestRecord;
 
     const NONE: [u64; 0] = [];
 
@@ -65,31 +65,31 @@ mod tests {
         block.into_iter().map(|(seq, _)| seq).collect()
     }
 
-    fn five_of_cap_three() -> Kept {
-        let mut kept = Kept::new(3);
+    fn five_of_cap_three() -> BoundedList {
+        let mut list = BoundedList::new(3);
         for _ in 0..5 {
-            let asked = Asked::new("acme", Channel::Sms, "POST", "/", "AC1");
-            kept.push(Arc::new(Entry { asked, accepted: None }));
+            let request = RequestRecord::new("acme", Channel::Sms, "POST", "/", "AC1");
+            list.push(Arc::new(Entry { request, accepted: None }));
         }
-        kept
+        list
     }
 
     #[test]
-    fn numbers_stay_when_the_oldest_entries_go() {
-        let kept = five_of_cap_three();
-        assert_eq!((kept.dropped(), kept.last_seq()), (2, 5));
-        assert_eq!(seqs(kept.after(0, 10)), [3, 4, 5]);
-        assert_eq!(seqs(kept.after(3, 1)), [4]);
-        assert_eq!(seqs(kept.after(5, 10)), NONE);
-        assert_eq!(seqs(kept.after(u64::MAX, 10)), NONE);
+    fn numbers_stay_when_the_oldest_entries_are_dropped() {
+        let list = five_of_cap_three();
+        assert_eq!((list.dropped(), list.last_seq()), (2, 5));
+        assert_eq!(seqs(list.after(0, 10)), [3, 4, 5]);
+        assert_eq!(seqs(list.after(3, 1)), [4]);
+        assert_eq!(seqs(list.after(5, 10)), NONE);
+        assert_eq!(seqs(list.after(u64::MAX, 10)), NONE);
     }
 
     #[test]
-    fn the_newest_come_first_when_read_backwards() {
-        let kept = five_of_cap_three();
-        assert_eq!(seqs(kept.before(u64::MAX, 2)), [5, 4]);
-        assert_eq!(seqs(kept.before(4, 10)), [3]);
-        assert_eq!(seqs(kept.before(3, 10)), NONE);
-        assert_eq!(seqs(kept.before(0, 10)), NONE);
+    fn reading_backwards_returns_the_newest_first() {
+        let list = five_of_cap_three();
+        assert_eq!(seqs(list.before(u64::MAX, 2)), [5, 4]);
+        assert_eq!(seqs(list.before(4, 10)), [3]);
+        assert_eq!(seqs(list.before(3, 10)), NONE);
+        assert_eq!(seqs(list.before(0, 10)), NONE);
     }
 }

@@ -1,4 +1,4 @@
-//! Trace 17: the broker is away; jobs that come over HTTP are sent all the same, and their events are owed and told later.
+//! Trace 17: the broker is unreachable. Jobs over HTTP are still sent, and their events are published later.
 
 use std::time::Duration;
 
@@ -7,36 +7,37 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::checker::{self, Injected};
+use crate::cluster::{Cluster, WORKER};
+use crate::isolation::subscribe;
 use crate::load::Sent;
-use crate::neighbours::subscribe;
-use crate::site::{Site, WORKER};
-use crate::support::house::away::Away;
-use crate::support::house::job;
+use crate::support::deployment::job;
+use crate::support::deployment::stopped_server::StoppedServer;
 use crate::support::wait;
 use crate::support::world::connect;
 
 mod long {
     use super::*;
 
-    /// Seen to fail: where an event is taken off its row before it was confirmed (nothing is told).
+    /// Fails if an event is removed from its row before it is confirmed (no event is published).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn events_are_owed_while_the_broker_is_away() {
-        let site = Site::build(Duration::from_millis(20)).await;
-        checker::listen(&site).await;
-        subscribe(&site.channel().await, "t.told", FieldTable::default()).await;
-        let _api = site.start("api", "api").await;
-        let _receipts = site.start("receipts", "receipts").await;
-        let _a = site.start("a", WORKER).await;
-        let away = Away::stop("rabbitmq", "clean");
-        // Rows 2 to 4: nobody wakes anybody, and the scans find it.
+    async fn events_stay_pending_while_the_broker_is_unreachable() {
+        let cluster = Cluster::build(Duration::from_millis(20)).await;
+        checker::listen(&cluster).await;
+        subscribe(&cluster.channel().await, "t.published", FieldTable::default()).await;
+        let _api = cluster.start("api", "api").await;
+        let _receipts = cluster.start("receipts", "receipts").await;
+        let _a = cluster.start("a", WORKER).await;
+        let away = StoppedServer::stop("rabbitmq", "clean");
+        // Rows 2 to 4: no wake-up arrives, and the scans find the dispatch.
         let to = "+447732000001";
         let mut job = job(to, json!({}));
         let sent = [Sent::by_hand(&mut job)];
         let body = job.to_string().into_bytes();
-        let (status, answer) = site.house.post_bytes(&site.api.to_string(), &site.house.key, body).await;
+        let (status, answer) =
+            cluster.deployment.post_bytes(&cluster.api.to_string(), &cluster.deployment.key, body).await;
         assert_eq!(status, 202, "{answer}");
         let uid: Uuid = answer["uid"].as_str().unwrap().parse().unwrap();
-        let look = connect(&site.house.ledger_url).await;
+        let look = connect(&cluster.deployment.ledger_url).await;
         let row = async || {
             let sql = "select version, state, owed, tell_at is not null and wake_at is null from dispatch where uid = $1";
             let row = look.query_one(sql, &[&uid]).await.unwrap();
@@ -47,13 +48,13 @@ mod long {
         };
         let delivered = (5, "delivered".to_owned(), vec![3, 5], true);
         wait::until("it is delivered", async || row().await.1 == "delivered").await;
-        // Row 5, longer than a lease of what is told.
+        // Row 5, longer than the lease of a publish.
         wait::throughout(Duration::from_secs(7), async || assert_eq!(row().await, delivered)).await;
         drop(away);
 
         // Row 6.
-        wait::until("its events are told", async || row().await.2.is_empty()).await;
-        let all = checker::drain(&site, "t.told").await;
+        wait::until("its events are published", async || row().await.2.is_empty()).await;
+        let all = checker::drain(&cluster, "t.published").await;
         let mut events: Vec<(String, String)> = vec![];
         for body in all {
             let event: Value = serde_json::from_slice(&body).unwrap();
@@ -63,7 +64,7 @@ mod long {
         events.dedup();
         let expected = [("sent", "3"), ("delivered", "5")].map(|(state, n)| (state.to_owned(), n.to_owned()));
         assert_eq!(events, expected);
-        assert_eq!(site.house.accepted(to).await, 1);
-        checker::check(&site, &sent, Injected::default()).await;
+        assert_eq!(cluster.deployment.accepted(to).await, 1);
+        checker::check(&cluster, &sent, Injected::default()).await;
     }
 }

@@ -1,4 +1,5 @@
-//! What is broken until it is dropped, also by a test that fails: the ledger's server, its disk, and processes.
+//! Faults that end when their guard is dropped, also in a failing test: the ledger's server, its disk, and
+//! processes.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -10,13 +11,13 @@ use crate::small_disk::Disk;
 use crate::support::wait;
 use crate::support::world::connect;
 
-/// The test's own runtime may be at its end.
-fn whatever_happens<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) {
+/// Runs the work on a separate runtime, because the test's own runtime may be shutting down.
+fn run_to_end<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _ = std::thread::spawn(move || runtime.block_on(work())).join();
 }
 
-/// A server that takes no writes until this is dropped, also by a test that fails.
+/// A read-only server until the guard is dropped.
 pub(crate) struct ReadOnly(String);
 
 impl ReadOnly {
@@ -30,11 +31,11 @@ impl ReadOnly {
 impl Drop for ReadOnly {
     fn drop(&mut self) {
         let url = self.0.clone();
-        whatever_happens(move || async move { set_read_only(&url, "off").await });
+        run_to_end(move || async move { set_read_only(&url, "off").await });
     }
 }
 
-/// Processes of a server that stand still until this is dropped.
+/// Frozen server processes. They continue on drop.
 pub(crate) struct Frozen(Vec<u32>);
 
 impl Frozen {
@@ -46,7 +47,7 @@ impl Frozen {
 
     fn signal(&self, name: &str) {
         for pid in &self.0 {
-            // One of them may have ended meanwhile.
+            // A process may have ended meanwhile.
             let _ = Command::new("kill").args([name, &pid.to_string()]).status();
         }
     }
@@ -61,19 +62,19 @@ impl Drop for Frozen {
 pub(crate) async fn set_read_only(url: &str, on: &str) {
     let look = connect(url).await;
     look.batch_execute("set default_transaction_read_only = off").await.unwrap();
-    // By itself: it holds for those who connect after its commit.
+    // As a separate statement: it applies to connections that are made after its commit.
     look.batch_execute(&format!("alter role otpost set default_transaction_read_only = {on}")).await.unwrap();
-    // Who was just logging in may have the old setting, and is to be seen as soon as that is over.
+    // A session that is logging in may still have the old setting. It is visible after the login.
     let under_way = async || {
         let sql = "select virtualtransaction from pg_locks where locktype = 'virtualxid' and pid <> pg_backend_pid()";
         look.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect::<BTreeSet<String>>()
     };
     let before = under_way().await;
-    wait::until("what had begun is over", async || under_way().await.is_disjoint(&before)).await;
+    wait::until("all earlier transactions have ended", async || under_way().await.is_disjoint(&before)).await;
     end_backends(&look).await;
 }
 
-/// The ledger's tables lie on a small disk until this is dropped.
+/// A small disk for the ledger's tables until the guard is dropped.
 pub(crate) struct SmallDisk {
     pub(crate) disk: Disk,
     space: String,
@@ -96,7 +97,7 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let (url, space) = (self.url.clone(), self.space.clone());
         self.disk.make_room();
-        whatever_happens(move || async move {
+        run_to_end(move || async move {
             move_to(&url, "pg_default").await;
             connect(&url).await.batch_execute(&format!("drop tablespace {space}")).await.unwrap();
         });
@@ -114,20 +115,20 @@ async fn move_to(url: &str, space: &str) {
            end loop;
          end $$"
     );
-    // It may collide with otpost.
+    // It may conflict with otpost's statements.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while let Err(e) = look.batch_execute(&all).await {
         assert!(tokio::time::Instant::now() < deadline, "the tables are not moved: {e}");
     }
 }
 
-/// Ends all connections of otpost's; answers how many there were.
+/// Closes all connections of otpost and returns their number.
 pub(crate) async fn end_backends(look: &Client) -> usize {
     let end = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'otpost'";
     look.query(end, &[]).await.unwrap().len()
 }
 
-/// Nobody reads or writes a dispatch until this is over.
+/// Locks the table of dispatches until the future is done.
 pub(crate) async fn lock(url: &str, meanwhile: impl Future<Output = ()>) {
     let mut look = connect(url).await;
     let held = look.transaction().await.unwrap();
@@ -136,7 +137,7 @@ pub(crate) async fn lock(url: &str, meanwhile: impl Future<Output = ()>) {
     held.rollback().await.unwrap();
 }
 
-/// All processes of the ledger's server: those that serve somebody, and the one that takes connections.
+/// Returns all processes of the ledger's server: those with a client, and the one that accepts connections.
 pub(crate) async fn server(url: &str) -> Vec<u32> {
     let mut pids = backends(url).await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", pids[0])).unwrap();
@@ -145,7 +146,7 @@ pub(crate) async fn server(url: &str) -> Vec<u32> {
     pids
 }
 
-/// The processes of the ledger's server that serve somebody.
+/// Returns the processes of the ledger's server that have a client.
 pub(crate) async fn backends(url: &str) -> Vec<u32> {
     let look = connect(url).await;
     let all =

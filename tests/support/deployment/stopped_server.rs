@@ -1,19 +1,19 @@
-//! The private servers, stopped and started under a test.
+//! Stops and starts the private servers during a test.
 
 use std::process::Command;
 
-/// A server that is away until this is dropped, also by a test that fails.
-pub struct Away(&'static str);
+/// A stopped server. It starts again on drop, also in a failing test.
+pub struct StoppedServer(&'static str);
 
-impl Away {
-    /// Stops `rabbitmq` or `postgres`, in one of the ways of `scripts/services`.
+impl StoppedServer {
+    /// Stops `rabbitmq` or `postgres`, with one of the methods of `scripts/services`.
     pub fn stop(server: &'static str, how: &str) -> Self {
         services(&[&format!("stop-{server}"), how]);
         Self(server)
     }
 }
 
-impl Drop for Away {
+impl Drop for StoppedServer {
     fn drop(&mut self) {
         services(&[&format!("start-{}", self.0)]);
     }

@@ -1,11 +1,11 @@
-//! A whole otpost of a test's own: a vhost in the real RabbitMQ, a schema in the real PostgreSQL, a mock carrier,
-//! and processes or parts of otpost in between.
+//! A complete otpost for one test: a vhost in the real RabbitMQ, a schema in the real PostgreSQL, a mock
+//! carrier, and otpost as processes or as parts of the test's process.
 
-pub mod asking;
-pub mod away;
 mod config;
 pub mod process;
-mod watching;
+mod queries;
+pub mod requests;
+pub mod stopped_server;
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -33,7 +33,7 @@ use super::world::{TempDir, fresh_schema, ledger_at};
 
 pub const WORKER: Roles = Roles { api: false, worker: true, receipts: false };
 pub const FRONT_END: Roles = Roles { api: true, worker: false, receipts: true };
-pub struct House {
+pub struct Deployment {
     pub ledger: Ledger,
     pub ledger_url: String,
     pub amqp_url: String,
@@ -42,9 +42,9 @@ pub struct House {
     pub root: Root,
     pub key: String,
     pub files: TempDir,
-    /// The carriers' rate.
+    /// The rate limit of the carriers.
     pub rate_per_s: u32,
-    /// How long a process may end what it has begun.
+    /// The grace period of a process.
     pub grace_s: u64,
     pub vhost: String,
     events: watch::Sender<Vec<Value>>,
@@ -53,17 +53,18 @@ pub struct House {
     http: reqwest::Client,
 }
 
-/// One attempt; none where the broker does not answer. lapin itself has no limit, and forgets one refusal in some hundred
-/// thousand.
+/// Tries once to connect. Returns `None` without an answer. lapin has no time-out, and misses about one
+/// refusal in a hundred thousand.
 pub async fn amqp(url: &str) -> Option<Connection> {
     let connecting = Connection::connect(url, ConnectionProperties::default());
     tokio::time::timeout(Duration::from_secs(5), connecting).await.ok()?.ok()
 }
 
-impl House {
-    /// Everything but otpost itself.
-    pub async fn build(pace: Duration) -> Self {
-        Self::with_gateway(mock_gateway::Config { pace, ..mock_gateway::Config::default() }).await
+impl Deployment {
+    /// Sets up everything except otpost.
+    pub async fn build(state_interval: Duration) -> Self {
+        Self::with_gateway(mock_gateway::Config { pace: state_interval, ..mock_gateway::Config::default() })
+            .await
     }
 
     pub async fn with_gateway(config: mock_gateway::Config) -> Self {
@@ -112,12 +113,12 @@ impl House {
         }
     }
 
-    /// A part of otpost in this process.
+    /// Starts some roles of otpost in this process.
     pub async fn start(&self, config: Config, roles: Roles) -> App {
         app::start(config, self.keys.clone(), Start { roles, migrate: false, wait: true }).await.unwrap()
     }
 
-    /// Where PostgreSQL is.
+    /// Returns PostgreSQL's address.
     pub async fn database(&self) -> SocketAddr {
         let config: tokio_postgres::Config = self.ledger_url.parse().unwrap();
         let tokio_postgres::config::Host::Tcp(host) = &config.get_hosts()[0] else { panic!("on TCP") };
@@ -125,14 +126,14 @@ impl House {
         tokio::net::lookup_host(place).await.unwrap().next().unwrap()
     }
 
-    /// The ledger's URL by way of a relay.
+    /// Returns the ledger's URL with the address of a relay.
     pub fn ledger_by(&self, relay: &Relay) -> String {
         let (user, place) = self.ledger_url.split_once('@').expect("the URL names a user");
         let (_, rest) = place.split_once('/').expect("the URL names a database");
         format!("{user}@{}/{rest}", relay.addr())
     }
 
-    /// Where RabbitMQ is.
+    /// Returns RabbitMQ's address.
     pub fn broker(&self) -> SocketAddr {
         let (_, place) = self.amqp_url.split_once('@').expect("the URL names a user");
         place.split('/').next().unwrap().parse().expect("the tests' RabbitMQ is named by address and port")
@@ -165,14 +166,14 @@ async fn listen(connection: &Connection, events: watch::Sender<Vec<Value>>) {
     });
 }
 
-impl Drop for House {
+impl Drop for Deployment {
     fn drop(&mut self) {
         if let Ok(program) = std::env::var("OTPOST_TEST_RABBITMQCTL") {
             let _ = Command::new(program).args(["delete_vhost", &self.vhost]).output();
         }
     }
 }
-/// A job for a number, with the rest as given.
+/// A job for a number, with further fields.
 #[expect(clippy::needless_pass_by_value, reason = "callers make it on the spot")]
 pub fn job(to: &str, more: Value) -> Value {
     let mut job = json!({
@@ -185,7 +186,7 @@ pub fn job(to: &str, more: Value) -> Value {
     job
 }
 
-/// The same job with its number and code sealed.
+/// Returns the job with its number and code sealed.
 pub fn seal(key: &TenantKey, job: &Value) -> Value {
     let id = job["id"].as_str().unwrap().parse().unwrap();
     let expires_at = job["expires_at"].as_str().unwrap().parse().unwrap();
@@ -198,7 +199,7 @@ pub fn seal(key: &TenantKey, job: &Value) -> Value {
     sealed
 }
 
-/// A time from now.
+/// Returns a time in the future.
 pub fn in_seconds(seconds: u64) -> Value {
     json!(otpost::domain::clock::after(otpost::domain::clock::now(), Duration::from_secs(seconds)))
 }

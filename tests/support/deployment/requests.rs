@@ -1,4 +1,4 @@
-//! What a test sends: jobs in, callbacks in, and orders to the mock carrier.
+//! Requests of tests: jobs, callbacks, and scripts for the mock carrier.
 
 use std::net::SocketAddr;
 
@@ -8,10 +8,10 @@ use otpost::app::App;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{House, wait};
+use super::{Deployment, wait};
 
-impl House {
-    /// Publishes a job, confirmed.
+impl Deployment {
+    /// Publishes a job and waits for the confirm.
     pub async fn publish(&self, job: &Value) -> Uuid {
         self.publish_bytes("dispatch", job.to_string().as_bytes()).await;
         job["id"].as_str().unwrap().parse().unwrap()
@@ -21,7 +21,7 @@ impl House {
         self.publish_with(BasicProperties::default(), routing_key, body).await;
     }
 
-    /// As a broker user that the message names.
+    /// Publishes with the `user_id` of a broker user.
     pub async fn publish_as(&self, user: &str, routing_key: &str, body: &[u8]) {
         self.publish_with(BasicProperties::default().with_user_id(user.into()), routing_key, body).await;
     }
@@ -38,8 +38,8 @@ impl House {
         assert!(matches!(confirm, lapin::Confirmation::Ack(None)), "{confirm:?}");
     }
 
-    /// Takes everything from a queue and dies with it: the broker counts one return more for each.
-    pub async fn die_with_all_of(&self, queue: &str, times: usize) {
+    /// Consumes all messages and closes the connection, so that their delivery count grows by one.
+    pub async fn redeliver_all(&self, queue: &str, times: usize) {
         for _ in 0..times {
             let connection = super::amqp(&self.amqp_url).await.expect("RabbitMQ answers");
             let channel = connection.create_channel().await.unwrap();
@@ -47,17 +47,17 @@ impl House {
             while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
                 held.push(got);
             }
-            assert!(!held.is_empty(), "{queue} holds something");
+            assert!(!held.is_empty(), "{queue} holds messages");
             connection.close(200, "dies".into()).await.unwrap();
         }
     }
 
-    /// Posts a job at the door of an app.
+    /// Posts a job to the HTTP API.
     pub async fn post(&self, app: &App, job: &Value) -> (u16, Value) {
         self.post_bytes(&format!("{}", app.api.unwrap()), &self.key, job.to_string().into_bytes()).await
     }
 
-    /// Posts anything at a door.
+    /// Posts any body to the HTTP API.
     pub async fn post_bytes(&self, api: &str, key: &str, body: Vec<u8>) -> (u16, Value) {
         let url = format!("http://{api}/v1/dispatches");
         let sent = self.http.post(url).bearer_auth(key).body(body).send().await.unwrap();
@@ -65,7 +65,7 @@ impl House {
         (status, sent.json().await.unwrap_or_default())
     }
 
-    /// Does an act over HTTP.
+    /// Sends an act over HTTP.
     pub async fn act(&self, app: &App, id: Uuid, verb: &str, body: &Value) -> (u16, Value) {
         let url = format!("http://{}/v1/dispatches/{id}/{verb}", app.api.unwrap());
         let sent = self.http.post(url).bearer_auth(&self.key).body(body.to_string()).send().await.unwrap();
@@ -73,14 +73,14 @@ impl House {
         (status, sent.json().await.unwrap_or_default())
     }
 
-    /// Posts a form somewhere, with headers.
+    /// Posts a form to any URL, with headers.
     pub async fn post_form(&self, url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, String) {
-        let mut asking =
+        let mut request =
             self.http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
         for (name, value) in headers {
-            asking = asking.header(*name, *value);
+            request = request.header(*name, *value);
         }
-        let sent = asking.send().await.unwrap();
+        let sent = request.send().await.unwrap();
         (sent.status().as_u16(), sent.text().await.unwrap())
     }
 
@@ -89,12 +89,12 @@ impl House {
         (got.status().as_u16(), got.text().await.unwrap())
     }
 
-    /// Queues what the mock carrier does with a number.
+    /// Scripts the mock carrier's outcomes for a number.
     pub async fn script(&self, to: &str, outcomes: Value) {
         self.script_whole(&json!({"to": to, "channel": null, "outcomes": outcomes})).await;
     }
 
-    /// The same, for one channel too.
+    /// The same, optionally for one channel.
     pub async fn script_whole(&self, script: &Value) {
         let url = format!("http://{}/api/script", self.gateway.addr());
         let body = script.to_string();
@@ -103,12 +103,12 @@ impl House {
         assert!(sent.status().is_success(), "{}", sent.text().await.unwrap());
     }
 
-    /// What the mock carrier was asked, or accepted, for a number (or for all).
+    /// Returns the entries of the mock carrier's list `requests` or `accepted`, for one number or for all.
     pub async fn record(&self, list: &str, to: Option<&str>) -> Vec<Value> {
         self.record_of(self.gateway.addr(), list, to).await
     }
 
-    /// The same of another mock carrier.
+    /// The same for another mock carrier.
     pub async fn record_of(&self, gateway: SocketAddr, list: &str, to: Option<&str>) -> Vec<Value> {
         let (mut after, mut all) = (0, vec![]);
         loop {
@@ -126,7 +126,7 @@ impl House {
         self.record("accepted", Some(to)).await.len()
     }
 
-    /// Makes the carrier report now.
+    /// Makes the carrier send a receipt now.
     pub async fn receipt(&self, sid: &str, status: &str) {
         let url = format!("http://{}/api/receipts/{sid}", self.gateway.addr());
         let body = json!({"status": status}).to_string();
@@ -136,7 +136,7 @@ impl House {
     }
 }
 
-/// A callback's signature, made by hand: HMAC-SHA1 over the URL and the sorted fields.
+/// Computes a callback's signature: HMAC-SHA1 over the URL and the sorted fields.
 pub fn signature(url: &str, fields: &str) -> String {
     use base64::Engine;
     use hmac::{KeyInit, Mac};

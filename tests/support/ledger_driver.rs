@@ -1,5 +1,5 @@
-//! Plays a dispatch's life step by step against a ledger, as workers and the receipts' door would, and shows its row
-//! as one line.
+//! Drives a dispatch through the ledger step by step, like workers and the receipts listener, and prints its
+//! row as one line.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use super::world::World;
 
 pub const SMS: Channel = Channel::Sms;
 pub const VOICE: Channel = Channel::Voice;
-/// A carrier's whole time-out in the traces.
+/// A carrier's time-out in the traces.
 const TIME_OUT: Duration = Duration::from_secs(10);
 
-/// There is a broker to tell, and no webhook.
+/// Events go to the broker and to no webhook.
 pub const DESTINATIONS: Destinations = Destinations { broker: true, webhook: false };
 
-/// A job of the tests: its fields may be changed before it is admitted.
+/// A job of the tests. A test may change its fields before the admission.
 pub fn job(plan: &[Channel], number: &str, expires_at: Timestamp) -> Admission {
     Admission {
         order: Order {
@@ -69,7 +69,7 @@ pub fn voice_limit(number: &str) -> Limit {
     limit(&format!("voice {number}"), &["3/1h"])
 }
 
-/// The job with its first begin at c1.
+/// Returns the job with its first begin at c1.
 pub fn with_begin(mut job: Admission) -> Admission {
     job.attempt = Some(NewAttempt::new(job.order.plan.step(1).unwrap(), "c1", TIME_OUT, None));
     job
@@ -79,7 +79,7 @@ pub fn candidate(carrier: &str, unknown: UnknownPolicy) -> Candidate {
     Candidate { carrier: carrier.to_owned(), unknown, min_life: Duration::from_secs(10) }
 }
 
-/// Carriers for texts; c1 alone makes calls.
+/// A policy with these carriers for texts. Only c1 makes calls.
 pub fn policy(sms: &[&str]) -> Policy {
     Policy {
         candidates: [
@@ -100,51 +100,52 @@ pub fn throttled(seconds: u64) -> Judgement {
     Outcome::Throttled { retry_after: Some(Duration::from_secs(seconds)) }.into()
 }
 
-/// A world with a policy, and the steps of a dispatch's life in it.
-pub struct Play {
+/// A ledger and a policy, with the steps of a dispatch.
+pub struct LedgerDriver {
     pub world: World,
     pub policy: Policy,
 }
 
-impl Play {
+impl LedgerDriver {
     pub fn new(world: World) -> Self {
         Self { world, policy: policy(&["c1"]) }
     }
 
-    /// Admits a job that must be born.
+    /// Admits a job. Panics if it is refused.
     pub async fn admit(&self, job: &Admission) -> Uuid {
         match self.world.ledger.admit(job.clone()).await.unwrap() {
             AdmissionResult::Inserted { .. } => job.order.uid,
-            other => panic!("not born: {other:?}"),
+            other => panic!("not inserted: {other:?}"),
         }
     }
 
     pub async fn read(&self, uid: Uuid) -> Dispatch {
-        self.world.ledger.read(uid).await.unwrap().expect("the dispatch is there")
+        self.world.ledger.read(uid).await.unwrap().expect("the dispatch exists")
     }
 
-    /// Takes a dispatch that must be due.
+    /// Takes a dispatch. Panics if it is not due.
     pub async fn take(&self, uid: Uuid) -> Dispatch {
         self.world.ledger.take(uid).await.unwrap().expect("the dispatch is due")
     }
 
-    /// Finishes the open attempt as the worker that saw this row would; decides again where the version had changed.
+    /// Finishes the open attempt like the worker that read this row. Decides again if the version has
+    /// changed.
     pub async fn finish(&self, seen: &Dispatch, judgement: Judgement) -> Option<Begin> {
         match self.finish_once(seen, judgement).await {
             (WriteResult::Written, decision) => decision.begin,
             (WriteResult::OutcomeOnly(row), _) => self.decide(&row).await,
             (WriteResult::AlreadyClosed { .. }, _) => None,
-            (WriteResult::VersionConflict(row), _) => panic!("a finish is never lost: {row:?}"),
+            (WriteResult::VersionConflict(row), _) => panic!("a finish gets no conflict: {row:?}"),
         }
     }
 
-    /// The finish alone, with what was to follow.
+    /// Writes only the finish, and returns it with the decision.
     pub async fn finish_once(&self, seen: &Dispatch, judgement: Judgement) -> (WriteResult, Decision) {
         let (finishing, decision) = self.finishing(seen, judgement).await;
         (self.world.ledger.write_decision(finishing).await.unwrap(), decision)
     }
 
-    /// What would be written, with what is to follow.
+    /// Returns the write of a finish, with its decision.
     pub async fn finishing(&self, seen: &Dispatch, judgement: Judgement) -> (DecisionWrite, Decision) {
         let open = seen.open_attempt().expect("an open attempt").clone();
         let now = self.now().await;
@@ -161,7 +162,7 @@ impl Play {
         )
     }
 
-    /// Decides on a row as it was seen; loses quietly.
+    /// Decides on an old row. A version conflict is ignored.
     pub async fn decide(&self, seen: &Dispatch) -> Option<Begin> {
         let decision = decide(seen, self.now().await, &self.policy);
         if decision.begins_only(seen) {
@@ -184,8 +185,8 @@ impl Play {
         self.decide(&d).await
     }
 
-    /// Takes, finds that no carrier has pace, decides.
-    pub async fn turn_without_pace(&self, uid: Uuid) {
+    /// Takes a dispatch, finds no carrier with rate limit capacity, and decides.
+    pub async fn turn_without_capacity(&self, uid: Uuid) {
         let d = self.take(uid).await;
         let decision = decide(&d, self.now().await, &self.policy);
         let begin = decision.begin.expect("a begin is due");
@@ -193,7 +194,7 @@ impl Play {
         self.conclude(&d, put_off).await;
     }
 
-    /// Begins what a decision asked for, on the row as it is now, at the first carrier.
+    /// Begins the decided attempt at the first carrier, on the current row.
     pub async fn begin(&self, uid: Uuid, begin: Option<Begin>) -> Dispatch {
         let seen = self.read(uid).await;
         match self.begin_as_seen(&seen, begin.expect("a begin was decided"), None).await {
@@ -202,7 +203,7 @@ impl Play {
         }
     }
 
-    /// Begins on a row as it was seen.
+    /// Begins on an old row.
     pub async fn begin_as_seen(
         &self, seen: &Dispatch, begin: Begin, channel_limit: Option<Limit>,
     ) -> BeginResult {
@@ -217,7 +218,7 @@ impl Play {
         self.world.ledger.begin(request).await.unwrap()
     }
 
-    /// The quota of calls refused a begin: the step is skipped.
+    /// Skips the step after the call quota has refused its begin.
     pub async fn skip(&self, seen: &Dispatch, begin: &Begin, retry_after_s: u64) -> Option<Begin> {
         let decision = skip_step(seen, begin, retry_after_s, self.now().await, &self.policy);
         if decision.begins_only(seen) {
@@ -253,7 +254,7 @@ impl Play {
         self.world.ledger.check().await.unwrap()
     }
 
-    /// The row as one line, times in seconds after time zero.
+    /// Returns the row as one line, with times in seconds after time zero.
     pub async fn row(&self, uid: Uuid) -> String {
         self.show(&self.read(uid).await)
     }
@@ -271,10 +272,10 @@ impl Play {
         line += if d.code.is_some() { " code" } else { " no code" };
         let slots: Vec<String> =
             d.quota_uses.iter().filter(|_| d.holds_quota_uses).map(|s| t(s.at)).collect();
-        write!(line, " slots [{}]", slots.join(" ")).unwrap();
+        write!(line, " uses [{}]", slots.join(" ")).unwrap();
         let owed: Vec<String> =
             d.pending_events.iter().map(|e| format!("{} {}", e.state, e.version)).collect();
-        write!(line, " owed [{}]", owed.join(", ")).unwrap();
+        write!(line, " outbox [{}]", owed.join(", ")).unwrap();
         for a in &d.attempts {
             write!(line, " | {} {}", a.n, a.outcome.map_or("open", Outcome::word)).unwrap();
             if let Some(reference) = &a.details.message_id {
@@ -290,7 +291,7 @@ impl Play {
     /// Asserts the row's line.
     pub async fn expect(&self, uid: Uuid, line: &str) {
         let row = self.row(uid).await;
-        assert_eq!(row, line, "the row, then what the trace says");
+        assert_eq!(row, line, "the row, then the expected row");
     }
 
     /// Removes the pending events, as the publisher does after the confirms.

@@ -1,4 +1,4 @@
-//! otpost in processes of its own.
+//! otpost in separate processes.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::House;
+use super::Deployment;
 use crate::support::relay::Relay;
 use crate::support::wait;
 
-impl House {
-    /// A worker in a process of its own; its callbacks go to `receipts`.
+impl Deployment {
+    /// Starts a worker in a separate process. Its callbacks go to `receipts`.
     pub fn worker_process(&self, receipts: SocketAddr, name: &str) -> Process {
         self.process("worker", &format!("http://{receipts}"), "info", name)
     }
 
-    /// otpost in a process of its own, with its log in `<name>.log`.
+    /// Starts otpost in a separate process, with its log in `<name>.log`.
     pub fn process(&self, roles: &str, public_url: &str, level: &str, name: &str) -> Process {
         self.process_with(roles, public_url, level, name, |text| text)
     }
 
-    /// The same with its configuration changed.
+    /// The same with a changed configuration.
     pub fn process_with(
         &self, roles: &str, public_url: &str, level: &str, name: &str, change: impl FnOnce(String) -> String,
     ) -> Process {
@@ -30,7 +30,7 @@ impl House {
         self.run(&self.write_config(name, &text), roles, name)
     }
 
-    /// A worker that reaches the broker and the carrier by way of relays.
+    /// Starts a worker that reaches the broker and the carrier through relays.
     pub fn process_through(
         &self, roles: &str, receipts: SocketAddr, name: &str, broker: &Relay, carrier: &Relay,
     ) -> Process {
@@ -40,12 +40,12 @@ impl House {
         })
     }
 
-    /// otpost with a configuration, in a process of its own.
+    /// Starts otpost with this configuration file in a separate process.
     pub fn run(&self, file: &Path, roles: &str, name: &str) -> Process {
         self.run_with(file, roles, name, &[])
     }
 
-    /// The same, with variables of its own.
+    /// The same, with additional environment variables.
     pub fn run_with(&self, file: &Path, roles: &str, name: &str, variables: &[(&str, &str)]) -> Process {
         let log = std::fs::File::create(self.files.0.join(format!("{name}.log"))).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_otpost"))
@@ -60,12 +60,12 @@ impl House {
         Process(child)
     }
 
-    /// What a process has logged so far.
+    /// Returns the log of a process so far.
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.files.0.join(format!("{name}.log"))).unwrap()
     }
 
-    /// The same of every process that ran, by its name.
+    /// Returns the logs of all processes, with their names.
     pub fn logs(&self) -> Vec<(String, String)> {
         let files = std::fs::read_dir(&self.files.0).unwrap().map(|file| file.unwrap().path());
         let logs = files.filter(|file| file.extension().is_some_and(|ending| ending == "log"));
@@ -74,7 +74,7 @@ impl House {
             .collect()
     }
 
-    /// Waits until a process serves; answers its log line with the addresses.
+    /// Waits until a process serves. Returns its log line with the addresses.
     pub async fn serving(&self, name: &str) -> Value {
         let look = async || self.log(name).lines().find(|l| l.contains("otpost serves")).map(str::to_owned);
         let line = wait::within(Duration::from_secs(20), look).await;
@@ -83,7 +83,7 @@ impl House {
     }
 }
 
-/// A process that ends with the test.
+/// A process that is killed on drop.
 pub struct Process(pub Child);
 
 impl Process {

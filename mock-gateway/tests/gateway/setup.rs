@@ -13,24 +13,24 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-/// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any wait here on a slow machine.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) const FROM: &str = "+15005550006";
 
-/// A call that says a code.
+/// A call that speaks a code.
 pub(crate) const TWIML: &str =
     "<Response><Say language=\"en-GB\">Your code is: 1. 2. 3. 4.</Say><Pause/></Response>";
 
-pub(crate) struct Lab {
+pub(crate) struct TestSetup {
     pub(crate) gateway: Gateway,
     pub(crate) client: reqwest::Client,
     pub(crate) config: Config,
     pub(crate) receiver: Receiver,
 }
 
-impl Lab {
-    /// A gateway that loses no time between states.
+impl TestSetup {
+    /// Starts a gateway without delays between states.
     pub(crate) async fn start() -> Self {
         Self::with(Config { pace: Duration::ZERO, ..Config::default() }).await
     }
@@ -46,7 +46,7 @@ impl Lab {
         format!("http://{}{path}", self.gateway.addr())
     }
 
-    /// A path below the account's own.
+    /// Returns the URL of a path below the account.
     pub(crate) fn account(&self, path: &str) -> String {
         self.url(&format!("/2010-04-01/Accounts/{}/{path}", self.config.account_sid))
     }
@@ -56,13 +56,13 @@ impl Lab {
         request.basic_auth(&self.config.account_sid, Some(&self.config.auth_token))
     }
 
-    /// A text to this number, with the receiver as its callback.
+    /// A text to this number, with the receiver's URL as its callback.
     pub(crate) fn text(&self, to: &str) -> reqwest::RequestBuilder {
         let form = [("To", to), ("From", FROM), ("Body", "Your code is 123456")];
         self.post("Messages.json", &[&form[..], &[("StatusCallback", &self.receiver.url)]].concat())
     }
 
-    /// A call to this number, with the receiver as its callback for every event.
+    /// A call to this number, with the receiver's URL as its callback for every event.
     pub(crate) fn call(&self, to: &str, more: &[(&str, &str)]) -> reqwest::RequestBuilder {
         let form = [("To", to), ("From", FROM), ("Twiml", TWIML), ("StatusCallback", &self.receiver.url)];
         let events =
@@ -86,28 +86,28 @@ impl Lab {
         assert_eq!(self.api_post("/api/script", &script).await.0, 200);
     }
 
-    /// The entries of a list, `requests` or `accepted`.
+    /// Returns the entries of a list, `requests` or `accepted`.
     pub(crate) async fn entries(&self, list: &str) -> Vec<Value> {
         let page = self.get(&format!("/api/{list}?limit=10000")).await;
         page["entries"].as_array().expect("entries").clone()
     }
 
-    /// Ask over and over until the newest accepted entry is as wanted.
+    /// Polls until the newest accepted entry matches.
     pub(crate) async fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         loop {
             if let Some(newest) = self.entries("accepted").await.pop()
                 && wanted(&newest)
             {
                 return newest;
             }
-            assert!(tokio::time::Instant::now() < deadline, "the record never got there");
+            assert!(tokio::time::Instant::now() < deadline, "the record did not reach the expected state");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
 
-/// Status and body of a request's answer.
+/// Returns the status and the body of a request's answer.
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.expect("an answer");
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
@@ -118,7 +118,7 @@ pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 pub(crate) struct Arrived {
     pub(crate) headers: HeaderMap,
     pub(crate) form: Vec<(String, String)>,
-    /// The body, where it is JSON.
+    /// The body, if it is JSON.
     pub(crate) json: Option<Value>,
 }
 
@@ -131,13 +131,13 @@ impl Arrived {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The state it tells of.
+    /// Returns the reported state.
     pub(crate) fn status(&self) -> &str {
         self.get("MessageStatus").or(self.get("CallStatus")).unwrap_or_default()
     }
 }
 
-/// What the receiver does with a callback.
+/// The receiver's answer to a callback.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reply {
     Status(u16),
@@ -147,7 +147,7 @@ pub(crate) enum Reply {
 
 type Replies = Arc<Mutex<VecDeque<Reply>>>;
 
-/// A customer's web server.
+/// A client's web server.
 pub(crate) struct Receiver {
     pub(crate) url: String,
     arrived: mpsc::UnboundedReceiver<Arrived>,
@@ -165,21 +165,21 @@ impl Receiver {
         Self { url, arrived, replies }
     }
 
-    /// Replies to the next callbacks; 204 after that.
+    /// Sets the replies to the next callbacks. The receiver then returns 204.
     pub(crate) fn reply(&self, replies: &[Reply]) {
         self.replies.lock().expect("a lock").extend(replies);
     }
 
     pub(crate) async fn next(&mut self) -> Arrived {
-        let arrived = tokio::time::timeout(PATIENCE, self.arrived.recv()).await.expect("a callback in time");
-        arrived.expect("the receiver lives")
+        let arrived = tokio::time::timeout(TIMEOUT, self.arrived.recv()).await.expect("a callback in time");
+        arrived.expect("the receiver runs")
     }
 
     pub(crate) fn arrived_already(&mut self) -> Option<Arrived> {
         self.arrived.try_recv().ok()
     }
 
-    /// The states of the next callbacks.
+    /// Returns the states of the next callbacks.
     pub(crate) async fn states(&mut self, count: usize) -> Vec<String> {
         let mut states = Vec::new();
         for _ in 0..count {
@@ -194,7 +194,7 @@ async fn receive(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let bytes = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
-    // The form is read the way a web framework would, from its bytes.
+    // The form is parsed from its bytes, like in a web framework.
     let url = format!("http://x/?{}", String::from_utf8_lossy(&bytes));
     let url = reqwest::Url::parse(&url).expect("a form");
     let form = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();

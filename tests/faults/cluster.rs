@@ -1,4 +1,4 @@
-//! otpost as an operator runs it: processes with fixed doors that can be killed, frozen and started again.
+//! otpost as an operator runs it: processes with fixed ports that can be killed, frozen and restarted.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,37 +10,37 @@ use lapin::Channel;
 use uuid::Uuid;
 
 use crate::load::Sent;
-use crate::support::house::process::Process;
-use crate::support::house::{House, amqp};
+use crate::support::deployment::process::Process;
+use crate::support::deployment::{Deployment, amqp};
 use crate::support::wait;
 use crate::watch::Watch;
 
-/// Everything in one process.
+/// All roles in one process.
 pub(crate) const ALL: &str = "api,worker,receipts";
 pub(crate) const FRONT_END: &str = "api,receipts";
 pub(crate) const WORKER: &str = "worker";
 
-pub(crate) struct Site {
-    pub(crate) house: House,
+pub(crate) struct Cluster {
+    pub(crate) deployment: Deployment,
     pub(crate) api: SocketAddr,
     pub(crate) receipts: SocketAddr,
-    /// What the configuration has beside the house's own.
-    pub(crate) more: String,
-    /// Words of the house's configuration that are replaced, such as the address of a server by that of a relay.
-    pub(crate) instead: Vec<(String, String)>,
-    /// Looks at every row while the scenario runs.
+    /// Text that is appended to the deployment's configuration.
+    pub(crate) extra_config: String,
+    /// Replacements in the deployment's configuration, such as the address of a relay for that of a server.
+    pub(crate) replacements: Vec<(String, String)>,
+    /// Checks every row while the scenario runs.
     pub(crate) watch: Watch,
-    /// Jobs beside the load's.
+    /// Jobs that the load did not publish.
     pub(crate) by_hand: Mutex<Vec<Sent>>,
 }
 
-/// A door that a process finds again after its restart: none that the system gives to whoever connects somewhere meanwhile.
+/// Returns a fixed port outside the ephemeral range, so that it is free after a restart.
 fn free_port() -> SocketAddr {
-    const LOWEST: u16 = 10_000;
-    const MANY: u16 = 15_000;
+    const LOWEST_PORT: u16 = 10_000;
+    const PORT_COUNT: u16 = 15_000;
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(Uuid::new_v4().as_fields().1));
     loop {
-        let port = LOWEST + NEXT.fetch_add(1, Ordering::Relaxed) % MANY;
+        let port = LOWEST_PORT + NEXT.fetch_add(1, Ordering::Relaxed) % PORT_COUNT;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         if std::net::TcpListener::bind(address).is_ok() {
             return address;
@@ -48,49 +48,57 @@ fn free_port() -> SocketAddr {
     }
 }
 
-impl Site {
-    /// A house whose carrier reports each state after this pause.
-    pub(crate) async fn build(pace: Duration) -> Self {
-        let mut house = House::build(pace).await;
-        house.rate_per_s = 500;
-        let more = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
-        let watch = Watch::begin(&house.ledger_url);
+impl Cluster {
+    /// Builds a cluster whose carrier reports each state after this pause.
+    pub(crate) async fn build(state_interval: Duration) -> Self {
+        let mut deployment = Deployment::build(state_interval).await;
+        deployment.rate_per_s = 500;
+        let extra_config = "[dispatch]\nreceipt_wait_s = 5\n".to_owned();
+        let watch = Watch::begin(&deployment.ledger_url);
         let (api, receipts) = (free_port(), free_port());
-        Self { house, api, receipts, more, instead: vec![], watch, by_hand: Mutex::default() }
+        Self {
+            deployment,
+            api,
+            receipts,
+            extra_config,
+            replacements: vec![],
+            watch,
+            by_hand: Mutex::default(),
+        }
     }
 
-    /// Where PostgreSQL is.
+    /// Returns PostgreSQL's address.
     pub(crate) fn postgres(&self) -> SocketAddr {
-        self.house.ledger_url.split_once('@').unwrap().1.split('/').next().unwrap().parse().unwrap()
+        self.deployment.ledger_url.split_once('@').unwrap().1.split('/').next().unwrap().parse().unwrap()
     }
 
     /// Starts a process and waits until it serves.
     pub(crate) async fn start(&self, name: &str, roles: &str) -> Process {
         let process = self.start_with(name, roles, &[]);
-        self.house.serving(name).await;
+        self.deployment.serving(name).await;
         process
     }
 
-    /// Starts a process with variables of its own.
+    /// Starts a process with additional environment variables.
     pub(crate) fn start_with(&self, name: &str, roles: &str, variables: &[(&str, &str)]) -> Process {
-        self.house.run_with(&self.file(name, roles), roles, name, variables)
+        self.deployment.run_with(&self.file(name, roles), roles, name, variables)
     }
 
-    /// A channel to the broker, as soon as it answers.
+    /// Opens a channel to the broker, as soon as the broker answers.
     pub(crate) async fn channel(&self) -> Channel {
-        let open = async || amqp(&self.house.amqp_url).await?.create_channel().await.ok();
+        let open = async || amqp(&self.deployment.amqp_url).await?.create_channel().await.ok();
         wait::answer("RabbitMQ answers", open).await
     }
 
-    /// What a process says that is not ready; none where all is.
+    /// Returns the answer of `/readyz` with the roles that are not ready, or `None` if all are ready.
     pub(crate) async fn ready(&self, name: &str) -> Option<String> {
-        let ops = self.house.serving(name).await["ops"].as_str().unwrap().to_owned();
-        let (status, body) = self.house.get(&format!("http://{ops}/readyz")).await;
+        let ops = self.deployment.serving(name).await["ops"].as_str().unwrap().to_owned();
+        let (status, body) = self.deployment.get(&format!("http://{ops}/readyz")).await;
         (status != 200).then_some(body)
     }
 
     fn file(&self, name: &str, roles: &str) -> PathBuf {
-        let file = self.house.config_file(name);
+        let file = self.deployment.config_file(name);
         let mut text = std::fs::read_to_string(&file).unwrap();
         text = text.replace("http://127.0.0.1:1", &format!("http://{}", self.receipts));
         if roles.contains("api") {
@@ -101,15 +109,15 @@ impl Site {
             let listen = format!("[receipts]\nlisten = \"{}\"", self.receipts);
             text = text.replace("[receipts]\nlisten = \"127.0.0.1:0\"", &listen);
         }
-        for (word, by) in &self.instead {
+        for (word, by) in &self.replacements {
             text = text.replace(word, by);
         }
-        std::fs::write(&file, text + &self.more).unwrap();
+        std::fs::write(&file, text + &self.extra_config).unwrap();
         file
     }
 }
 
-/// Waits until a process has ended by this signal.
+/// Waits until a process has killed itself with SIGKILL.
 pub(crate) async fn killed_itself(process: &mut Process) -> bool {
     use std::os::unix::process::ExitStatusExt;
     let ended = async || process.0.try_wait().unwrap();
