@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_six_digits_is_no_entry() {
+    fn an_entry_without_six_digits_is_not_a_code() {
         for text in [
             "",
             "12345",

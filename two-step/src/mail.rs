@@ -33,10 +33,11 @@ impl Mailer {
     /// Creates the mailer, or returns `None` if no server is configured.
     pub fn open(config: &SmtpConfig) -> Result<Option<Self>, BadConfig> {
         let Some(url) = &config.url else { return Ok(None) };
-        let bad = |_| BadConfig("smtp.url is smtps://user:password@host, or smtp://host:port".to_owned());
+        let bad =
+            |_| BadConfig("smtp.url must be smtps://user:password@host, or smtp://host:port".to_owned());
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret()).map_err(bad)?;
         if config.from.parse::<lettre::message::Mailbox>().is_err() {
-            return Err(BadConfig("smtp.from is no mail address".to_owned()));
+            return Err(BadConfig("smtp.from is not a mail address".to_owned()));
         }
         Ok(Some(Self { transport: transport.timeout(Some(SMTP_TIMEOUT)).build(), from: config.from.clone() }))
     }
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_life_of_a_code_is_said_in_minutes_or_hours() {
+    fn the_life_of_a_code_is_given_in_minutes_or_hours() {
         let said = [1, 10, 119, 120, 1440].map(|minutes| life(minutes, false));
         assert_eq!(said, ["1 minute", "10 minutes", "119 minutes", "2 hours", "24 hours"]);
         assert_eq!(

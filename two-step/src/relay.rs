@@ -126,10 +126,10 @@ impl Relay {
         tx.commit().await?;
         let (expired, live): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.not_after <= now);
         for row in expired {
-            tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "outbox row expired and was dropped");
+            tracing::warn!(kind = %row.kind, subject = %row.subject, tries = row.tries, "an outbox row expired and was deleted");
             self.core.metrics.count_outbox_row(row.kind, metrics::Outcome::Dropped);
             if let Err(e) = self.drop_expired(&row).await {
-                tracing::warn!(reason = %e, kind = %row.kind, "expired outbox row not deleted: it will be retried");
+                tracing::warn!(reason = %e, kind = %row.kind, "an expired outbox row was not deleted; the next run tries again");
             }
         }
         Ok(live)
@@ -165,7 +165,7 @@ impl Relay {
             Err(e) => Err(e),
         };
         if let Err(e) = finished {
-            tracing::warn!(reason = %e, kind = %row.kind, "outbox row will be retried after its lease");
+            tracing::warn!(reason = %e, kind = %row.kind, "an outbox row failed; it is retried after its lease");
         }
     }
 
@@ -179,7 +179,7 @@ impl Relay {
         match row.kind {
             OutboxKind::Mail => {
                 let Some(mailer) = &self.mailer else {
-                    tracing::warn!("mail dropped: smtp.url is not set");
+                    tracing::warn!("a mail was deleted: smtp.url is not set");
                     self.core.mail_refused(row.subject).await?;
                     return Ok(Outcome::Done);
                 };
@@ -189,7 +189,7 @@ impl Relay {
                         Outcome::Done
                     }
                     Err(MailError::Refused) => {
-                        tracing::warn!("mail dropped: the mail server rejected it");
+                        tracing::warn!("a mail was deleted: the mail server rejected it");
                         self.core.mail_refused(row.subject).await?;
                         Outcome::Done
                     }
@@ -264,7 +264,7 @@ impl Relay {
 
     async fn schedule_retry(&self, row: &OutboxRow, reason: &str) -> Result<(), FlowError> {
         let pause = Duration::from_millis(250 << row.tries.min(7)).min(MAX_BACK_OFF);
-        tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "publish failed: it will be retried");
+        tracing::warn!(kind = %row.kind, tries = row.tries, retry_ms = pause.as_millis() as u64, reason, "publish failed; it is retried");
         let mut tx = self.core.store.begin().await?;
         let now = tx.now().await?;
         tx.update(&OutboxRow { next_at: after(now, pause), ..row.clone() }).await?;

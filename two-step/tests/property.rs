@@ -169,7 +169,7 @@ impl Play {
             Action::Send { challenge, browser, call } => {
                 let Some(asked) = self.pick(challenge) else { return };
                 let channel = if call { Channel::Voice } else { Channel::Sms };
-                match flows.send(asked.id, &self.browsers[browser].who(), None, Some(channel)).await {
+                match flows.send(asked.id, &self.browsers[browser].requester(), None, Some(channel)).await {
                     Ok(_) | Err(FlowError::Missing("challenge")) => {}
                     Err(other) => panic!("{other:?}"),
                 }
@@ -206,7 +206,7 @@ impl Play {
             }
             Action::Cancel { challenge, browser } => {
                 let Some(asked) = self.pick(challenge) else { return };
-                let _ = flows.cancel(asked.id, &self.browsers[browser].who()).await;
+                let _ = flows.cancel(asked.id, &self.browsers[browser].requester()).await;
             }
             Action::Prove { browser } => {
                 if let Ok(id) = flows.ask_for_proof(&self.browsers[browser].visit).await
@@ -309,7 +309,7 @@ fn passed(challenge: &Challenge) -> bool {
 proptest! {
     #![proptest_config(Cases { cases: 128, failure_persistence: None, ..Cases::default() })]
     #[test]
-    fn whatever_happens_the_flows_keep_their_promises(actions in actions()) {
+    fn invariants_hold_for_any_sequence_of_actions(actions in actions()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let mut play = Play::new().await;

@@ -73,7 +73,7 @@ pub(super) async fn show(
     path = "/v1/users/{user}",
     tag = "users",
     params(("user" = String, Path, description = "The product's id of the user")),
-    responses((status = 204, description = "All is erased"), EraseProblems)
+    responses((status = 204, description = "The user is erased"), EraseProblems)
 )]
 pub(super) async fn erase(
     Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,
@@ -112,9 +112,10 @@ pub(super) async fn on(
     match api.core.turn_on_with(&product, &user, &wanted.methods).await? {
         Ok(()) => answer(&api, &product, &user).await,
         Err(SwitchRefused::BackupMissing) => Err(no_backup()),
-        Err(SwitchRefused::ProofMissing) => {
-            Err(Problem::invalid("methods", "names no method that can stand alone, or no backup besides"))
-        }
+        Err(SwitchRefused::ProofMissing) => Err(Problem::invalid(
+            "methods",
+            "must contain a method that suffices as a second step, and a backup",
+        )),
     }
 }
 
@@ -185,7 +186,7 @@ pub(super) struct EndAnswer {
     tag = "users",
     params(("user" = String, Path, description = "The product's id of the user"), idempotency::KeyParameter),
     request_body = EndBody,
-    responses((status = 200, description = "What has ended", body = EndAnswer), EndProblems)
+    responses((status = 200, description = "The number of ended challenges and trusts", body = EndAnswer), EndProblems)
 )]
 pub(super) async fn end(
     Authorized { api, product, .. }: Authorized<scope::Manage>, user: Result<Path<String>, PathRejection>,

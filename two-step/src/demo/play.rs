@@ -19,7 +19,7 @@ pub(super) async fn play(running: &Running, as_json: bool) -> Result<(), Failure
         let ending = match tokio::time::timeout(SCENARIO_TIMEOUT, (scenario.run)(site)).await {
             Ok(Ok(saw)) => Ok(saw),
             Ok(Err(e)) => Err(format!("{e:#}")),
-            Err(_) => Err("it did not end within a minute".to_owned()),
+            Err(_) => Err("it did not finish within a minute".to_owned()),
         };
         let seconds = started.elapsed().as_secs_f64();
         let (mark, says) = match &ending {

@@ -115,7 +115,7 @@ async fn set_up(
     browser.send("/settings/recovery-codes/saved", &[("saved", "yes")]).await?;
     ensure!(
         browser.url.path() == "/settings/on",
-        "the wizard should offer to turn it on, and is at {}",
+        "the wizard should offer to turn it on, but shows {}",
         browser.url.path()
     );
     browser.send("/settings/on", &[]).await?;
@@ -125,7 +125,7 @@ async fn set_up(
 async fn turned_on(site: String) -> anyhow::Result<String> {
     let mut browser = set_up(&site, "ada", "lovelace", "07700 900200", "+447700900200").await?;
     browser.send("/settings/leave", &[]).await?;
-    ensure!(browser.url.path() == "/shop", "the shop should show again");
+    ensure!(browser.url.path() == "/shop", "the shop's page should be shown");
     Ok("1 text, 10 recovery codes, on".to_owned())
 }
 
@@ -147,11 +147,11 @@ async fn trusted(site: String) -> anyhow::Result<String> {
     browser.send(&path, &[("code", &code), ("trust", "yes")]).await?;
     browser.send("/shop/close", &[]).await?;
     browser.send("/shop/sign-in", &[("user", "ada"), ("password", "lovelace")]).await?;
-    ensure!(browser.shows("trust (trusted)"), "the trusted browser should go straight on");
+    ensure!(browser.shows("trust (trusted)"), "a trusted browser should need no code");
     browser.send("/shop/sign-out", &[]).await?;
     browser.send("/shop/sign-in", &[("user", "ada"), ("password", "lovelace")]).await?;
     ensure!(browser.url.path().starts_with("/challenge/"), "after sign-out a code should be needed");
-    Ok("straight on; after sign-out a code again".to_owned())
+    Ok("no code needed; after sign-out a code is needed".to_owned())
 }
 
 async fn by_call(site: String) -> anyhow::Result<String> {
@@ -177,8 +177,8 @@ async fn fallback(site: String) -> anyhow::Result<String> {
     let code = code(&site, "+447700900102", "voice", 0).await?;
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code)]).await?;
-    ensure!(!browser.url.path().starts_with("/settings/phone/"), "the code of the call should count");
-    Ok("the call brought the same code".to_owned())
+    ensure!(!browser.url.path().starts_with("/settings/phone/"), "the code of the call should be accepted");
+    Ok("the call has the same code".to_owned())
 }
 
 async fn locked(site: String) -> anyhow::Result<String> {
@@ -193,8 +193,8 @@ async fn locked(site: String) -> anyhow::Result<String> {
     for _ in 0..5 {
         browser.send(&path, &[("code", wrong)]).await.context("a wrong code")?;
     }
-    ensure!(browser.form_is_gone(&path), "no code should be taken any more");
-    Ok("no sixth try".to_owned())
+    ensure!(browser.form_is_gone(&path), "no further code should be accepted");
+    Ok("a sixth entry is refused".to_owned())
 }
 
 /// Returns the text of the first element with this mark.

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::enter::{Entered, Requester, ended};
-use super::{Core, DeviceCookie, FlowError, Locked, Visit, lock_challenge};
+use super::{Core, DeviceCookie, FlowError, LockedRows, Visit, lock_challenge};
 use crate::challenge::{Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
 use crate::clock::after;
 use crate::device::{Device, TrustKind};
@@ -37,7 +37,7 @@ impl Core {
 
     /// Trusts or recognises the browser of an approved challenge. Returns its cookie, also when the answer is repeated.
     async fn trust_approved(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, visit: &Visit, trust: bool,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge, visit: &Visit, trust: bool,
     ) -> Result<Option<String>, FlowError> {
         if let Some(device) = challenge.device {
             let device = tx.get::<Device>(device).await?;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::app_call::AppRefused;
 use super::author::{Author, Settings};
-use super::counting::{Count, count, limited_until};
+use super::counting::{LimitFor, count, limited_until};
 use super::enrol::AddRefused;
 use super::send::may_prove;
 use super::{Core, FlowError, lock_challenge};
@@ -85,8 +85,8 @@ pub enum RegisterRefused {
 }
 
 /// The limit of wrong set-up codes of an address. It is separate from other entries, so that it does not block sign-ins.
-fn wrong_set_ups(config: &Config, subject: String) -> Count<'_> {
-    Count { name: "client_set_ups", subject, rules: &config.limits.client_entries }
+fn wrong_set_ups(config: &Config, subject: String) -> LimitFor<'_> {
+    LimitFor { name: "client_set_ups", subject, rules: &config.limits.client_entries }
 }
 
 impl Core {
@@ -167,7 +167,7 @@ impl Core {
                 return Ok(code);
             }
         }
-        Err(FlowError::Internal("no set-up code is free"))
+        Err(FlowError::Internal("no unused set-up code was found"))
     }
 
     /// Registers an app: checks its set-up code and stores its key. The app may repeat the call after a lost answer.
@@ -192,7 +192,7 @@ impl Core {
             let now = tx.now().await?;
             return Ok(Err(RegisterRefused::Limited { until, now }));
         }
-        let registered = match self.take_set_up(&mut tx, &claim, new).await {
+        let registered = match self.store_app_key(&mut tx, &claim, new).await {
             // Nothing is written: an app of another account has this key, and the transaction has failed.
             Err(FlowError::Store(StoreError::Exists)) => return Ok(Err(RegisterRefused::Key)),
             registered => registered?,
@@ -205,7 +205,7 @@ impl Core {
     }
 
     /// Stores the app's key in its set-up, and returns the six digits. Returns `None` if the code is not valid.
-    async fn take_set_up(
+    async fn store_app_key(
         &self, tx: &mut Tx, claim: &Claim, new: &NewAppKey,
     ) -> Result<Option<Registered>, FlowError> {
         let Some(seen) = self.set_up_of(tx, claim, new).await? else { return Ok(None) };

@@ -6,11 +6,11 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::author::{Author, Settings};
-use super::counting::{Count, count};
+use super::counting::{LimitFor, count};
 use super::create::MAX_NAME_CHARS;
 use super::events::Notice;
 use super::users::find;
-use super::{Core, FlowError, Locked, Visit};
+use super::{Core, FlowError, LockedRows, Visit};
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::method::{Channel, Kind, MAX_AUTHENTICATORS, Method, MethodState};
 use crate::number::{BadNumber, Number};
@@ -148,8 +148,11 @@ impl Core {
         if is_new {
             tx.insert(&challenge).await?;
         }
-        let locked =
-            Locked { account: settings.account.clone(), methods: vec![method.clone()], now: settings.now };
+        let locked = LockedRows {
+            account: settings.account.clone(),
+            methods: vec![method.clone()],
+            now: settings.now,
+        };
         let sent = self.send_in(&mut tx, &locked, &mut challenge, Some(method.id), channel).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;
@@ -210,19 +213,19 @@ impl Core {
     ) -> Result<Option<jiff::Timestamp>, FlowError> {
         let limits = &self.config().limits;
         let mut counts = vec![
-            Count {
+            LimitFor {
                 name: "account_new_numbers",
                 subject: settings.account.id.to_string(),
                 rules: &limits.account_new_numbers,
             },
-            Count {
+            LimitFor {
                 name: "prefix_new_numbers",
                 subject: number.prefix().to_owned(),
                 rules: &limits.prefix_new_numbers,
             },
         ];
         if let Some(client) = settings.session.as_ref().and_then(|s| s.client_hash.as_ref()) {
-            counts.push(Count {
+            counts.push(LimitFor {
                 name: "client_new_numbers",
                 subject: client.clone(),
                 rules: &limits.client_new_numbers,
@@ -292,7 +295,7 @@ impl Core {
 
     /// Activates a method, writes the event, and sends a notice to the other methods while two-step verification is on.
     pub(super) async fn enrolled(
-        &self, tx: &mut Tx, locked: &Locked, method: Uuid, actor: &str,
+        &self, tx: &mut Tx, locked: &LockedRows, method: Uuid, actor: &str,
     ) -> Result<(), FlowError> {
         let kind = locked.method(method).map_or("", |m| m.kind.into());
         let data = json!({"method": method, "kind": kind});

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::enter::Match;
 use super::send::may_prove;
-use super::{Core, FlowError, Locked};
+use super::{Core, FlowError, LockedRows};
 use crate::app_request::AppRequest;
 use crate::challenge::{Challenge, Proof, Purpose};
 use crate::code::{Code, SecretText, TypedText};
@@ -16,7 +16,7 @@ use crate::totp::{self, Checked};
 impl Core {
     /// Returns the matching live code, or the matching authenticator if the page shows one.
     pub(super) async fn find_code(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, codes: &[Code], digits: &SecretText,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, codes: &[Code], digits: &SecretText,
     ) -> Result<(Option<Match>, Option<i64>), FlowError> {
         let email = self.config().email.second_step;
         let usable = |id: Uuid| locked.method(id).filter(|m| may_prove(m, challenge, email));
@@ -62,7 +62,7 @@ impl Core {
 
     /// Returns the methods that an entry is compared with.
     pub(super) fn compared_with(
-        &self, locked: &Locked, challenge: &Challenge, codes: &[Code], typed: &TypedText,
+        &self, locked: &LockedRows, challenge: &Challenge, codes: &[Code], typed: &TypedText,
     ) -> Vec<Uuid> {
         let email = self.config().email.second_step;
         let methods = locked.methods.iter().filter(|m| may_prove(m, challenge, email));

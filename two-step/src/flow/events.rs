@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
-use super::{Core, FlowError, Locked};
+use super::{Core, FlowError, LockedRows};
 use crate::account::Account;
 use crate::clock::after;
 use crate::method::{Channel, Kind, Method, WRONG_CODES};
@@ -149,9 +149,9 @@ impl Core {
 
     /// Writes the event of a paused method, and sends a notice to the others.
     pub(super) async fn notify_pause(
-        &self, tx: &mut Tx, locked: &Locked, method: Uuid, reason: &str,
+        &self, tx: &mut Tx, locked: &LockedRows, method: Uuid, reason: &str,
     ) -> Result<(), FlowError> {
-        let Locked { account, methods, now } = locked;
+        let LockedRows { account, methods, now } = locked;
         let data = json!({"method": method, "reason": reason});
         self.event(tx, account, "method.paused", "system", data, *now).await?;
         let notice = Notice { about: "method_paused", except: Some(method), added: None };

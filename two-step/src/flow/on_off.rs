@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::author::{Author, Settings};
-use super::{Core, FlowError, Locked, Visit};
+use super::{Core, FlowError, LockedRows, Visit};
 use crate::account::{Account, AccountState};
 use crate::challenge::ChallengeState;
 use crate::device::TrustKind;
@@ -41,7 +41,7 @@ impl Core {
             // The visitor has just verified a method, so no fresh proof is needed.
             tx.update(&Session { proof_at: Some(now), account_version: account.version, ..session }).await?;
         }
-        let locked = Locked { account, methods, now };
+        let locked = LockedRows { account, methods, now };
         let mut cookie = None;
         if trust {
             cookie = Some(self.trust(&mut tx, &locked, TrustKind::Trusted, visit).await?.1);
@@ -117,7 +117,7 @@ impl Core {
         if !account.is_on() {
             return Ok(());
         }
-        let mut locked = Locked { account, methods, now };
+        let mut locked = LockedRows { account, methods, now };
         self.notify(&mut tx, &locked.account, &locked.methods, "turned_off", now).await?;
         self.switch_off(&mut tx, &mut locked, keep_phones, actor).await?;
         if let Some(session) = session {
@@ -130,7 +130,7 @@ impl Core {
 
     /// Erases the secrets of two-step verification. Kept phones must be verified again.
     pub(super) async fn switch_off(
-        &self, tx: &mut Tx, locked: &mut Locked, keep_phones: bool, actor: &str,
+        &self, tx: &mut Tx, locked: &mut LockedRows, keep_phones: bool, actor: &str,
     ) -> Result<(), FlowError> {
         let (account, now, email) = (&mut locked.account, locked.now, self.config().email.second_step);
         account.state = AccountState::Off;
@@ -175,7 +175,7 @@ impl Core {
 
     /// Stops waiting support cases after a proof, because the user still has a method.
     pub(super) async fn end_support_cases(
-        &self, tx: &mut Tx, locked: &mut Locked, now: Timestamp,
+        &self, tx: &mut Tx, locked: &mut LockedRows, now: Timestamp,
     ) -> Result<(), FlowError> {
         let waiting = tx
             .select_locked::<SupportCase>(

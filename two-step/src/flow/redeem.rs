@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::counting::lock_subject;
-use super::{Core, FlowError, Locked, lock_challenge};
+use super::{Core, FlowError, LockedRows, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Acr, Challenge, ChallengeState, Proof, Purpose, TICKET_LIFE};
 use crate::clock::{after, before};
@@ -117,7 +117,7 @@ impl Core {
     /// Returns the signed result of a challenge that the back end has just verified; `None` for a challenge of our own
     /// settings. The caller writes the challenge.
     pub(super) async fn result_directly(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge,
     ) -> Result<Option<String>, FlowError> {
         if matches!(challenge.purpose, Purpose::Settings | Purpose::Enrol) {
             return Ok(None);
@@ -145,12 +145,12 @@ impl Core {
         let key = keys
             .iter()
             .find(|k| k.retired_at.is_none() && k.signs_from <= now)
-            .ok_or(FlowError::Internal("no key to sign results with"))?;
+            .ok_or(FlowError::Internal("there is no key to sign results"))?;
         let private = self.keys.open(Sealed::SigningKey, key.id, &key.sealed)?;
         claims
             .sign(key.id, &private)
             .map(Some)
-            .map_err(|_| FlowError::Internal("no key to sign results with"))
+            .map_err(|_| FlowError::Internal("there is no key to sign results"))
     }
 
     /// Returns the published keys, newest first. Creates the first one. A successor is published a day before it signs.

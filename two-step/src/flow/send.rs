@@ -5,9 +5,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::challenge_snapshot::challenge_snapshot_in;
-use super::counting::{Count, count, limited_until};
+use super::counting::{LimitFor, count, limited_until};
 use super::events::Order;
-use super::{ChallengeSnapshot, Core, FlowError, Locked, Requester, lock_challenge};
+use super::{ChallengeSnapshot, Core, FlowError, LockedRows, Requester, lock_challenge};
 use crate::account::Account;
 use crate::challenge::{Challenge, Purpose, SendRefused};
 use crate::clock::{after, between, seconds_until};
@@ -50,7 +50,7 @@ impl Core {
 
     /// The same in a transaction that holds the locks. The caller writes the challenge.
     pub(super) async fn send_in(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &mut Challenge, method: Option<Uuid>,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge, method: Option<Uuid>,
         channel: Option<Channel>,
     ) -> Result<Result<(), SendRefused>, FlowError> {
         let now = locked.now;
@@ -106,7 +106,8 @@ impl Core {
     }
 
     async fn count_send(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, channel: Option<Channel>,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, method: &Method,
+        channel: Option<Channel>,
     ) -> Result<Option<Timestamp>, FlowError> {
         let config = self.config();
         let counts = counts_of(&config.limits, &locked.account, challenge, method, channel);
@@ -184,9 +185,9 @@ impl Core {
     }
 
     /// Orders a text or a call from otpost.
-    #[expect(clippy::too_many_arguments, reason = "all of it stands in the job")]
+    #[expect(clippy::too_many_arguments, reason = "each argument becomes a field of the job")]
     async fn dispatch(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method, code: &Code,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, method: &Method, code: &Code,
         digits: &SecretText, channel: Channel,
     ) -> Result<(), FlowError> {
         let now = locked.now;
@@ -282,21 +283,21 @@ fn order(kind: OutboxKind, subject: Uuid, challenge: &Challenge) -> Order {
 /// Returns the limits of a send.
 fn counts_of<'l>(
     limits: &'l Limits, account: &Account, challenge: &Challenge, method: &Method, channel: Option<Channel>,
-) -> Vec<Count<'l>> {
+) -> Vec<LimitFor<'l>> {
     let target = || method.target_hash.clone().unwrap_or_default();
     let mut counts = vec![
-        Count { name: "account_sends", subject: account.id.to_string(), rules: &limits.account_sends },
-        Count { name: "product_sends", subject: account.product.clone(), rules: &limits.product_sends },
+        LimitFor { name: "account_sends", subject: account.id.to_string(), rules: &limits.account_sends },
+        LimitFor { name: "product_sends", subject: account.product.clone(), rules: &limits.product_sends },
     ];
     if let Some(client) = &challenge.client_hash {
-        counts.push(Count { name: "client_sends", subject: client.clone(), rules: &limits.client_sends });
+        counts.push(LimitFor { name: "client_sends", subject: client.clone(), rules: &limits.client_sends });
     }
     if channel == Some(Channel::Voice) {
-        counts.push(Count { name: "number_calls", subject: target(), rules: &limits.number_calls });
+        counts.push(LimitFor { name: "number_calls", subject: target(), rules: &limits.number_calls });
     }
     counts.push(match channel {
-        None => Count { name: "mails", subject: target(), rules: &limits.mails },
-        Some(_) => Count { name: "number_sends", subject: target(), rules: &limits.number_sends },
+        None => LimitFor { name: "mails", subject: target(), rules: &limits.mails },
+        Some(_) => LimitFor { name: "number_sends", subject: target(), rules: &limits.number_sends },
     });
     counts
 }

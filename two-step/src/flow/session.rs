@@ -100,7 +100,7 @@ impl Core {
         if !fresh {
             return Err(FlowError::invalid(
                 "password_at",
-                "must be at most 10 minutes ago: ask for the password again",
+                "must be at most 10 minutes ago; request the password again",
             ));
         }
         if let Some(locale) = &new.locale {
@@ -220,7 +220,7 @@ impl Core {
             self.challenge_of(visitor.account.id, Some(&visitor.session), Purpose::Settings, visitor.now);
         challenge.return_url = Some(format!("{}/settings", self.config().public_url.as_str()));
         challenge.agent = Some(visit.agent.clone()).filter(|agent| !agent.is_empty());
-        let locked = super::Locked {
+        let locked = super::LockedRows {
             account: visitor.account.clone(),
             methods: visitor.methods.clone(),
             now: visitor.now,

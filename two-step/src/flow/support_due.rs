@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::on_off::kinds_without;
 use super::support::{SupportRefused, actor};
-use super::{Core, FlowError, Locked, lock_account};
+use super::{Core, FlowError, LockedRows, lock_account};
 use crate::account::AccountState;
 use crate::challenge::ChallengeState;
 use crate::device::TrustKind;
@@ -17,7 +17,7 @@ const MAX_CASES_PER_RUN: i64 = 500;
 
 impl Core {
     /// Returns whether a case can be carried out in the current state.
-    pub(super) fn may_act(&self, locked: &Locked, case: &SupportCase) -> Result<(), SupportRefused> {
+    pub(super) fn may_act(&self, locked: &LockedRows, case: &SupportCase) -> Result<(), SupportRefused> {
         if case.action == SupportAction::TurnOff {
             return if locked.account.is_on() { Ok(()) } else { Err(SupportRefused::Off) };
         }
@@ -32,7 +32,7 @@ impl Core {
 
     /// Turns two-step verification off and keeps the methods, or removes the method. The caller writes account and case.
     pub(super) async fn act(
-        &self, tx: &mut Tx, locked: &mut Locked, case: &SupportCase,
+        &self, tx: &mut Tx, locked: &mut LockedRows, case: &SupportCase,
     ) -> Result<(), FlowError> {
         let (now, actor) = (locked.now, actor(&case.asked_by));
         if case.action == SupportAction::TurnOff {
@@ -54,7 +54,7 @@ impl Core {
     }
 
     /// Carries out the cases whose delay has ended. Returns their number.
-    pub async fn do_due_cases(&self) -> Result<u64, FlowError> {
+    pub async fn carry_out_due_cases(&self) -> Result<u64, FlowError> {
         let mut tx = self.store.begin().await?;
         let now = Value::Int(tx.now().await?.as_millisecond());
         let due = "where state = 'waiting' and due_at <= $1 order by due_at limit $2";
@@ -67,7 +67,7 @@ impl Core {
                 Ok(false) | Err(FlowError::Missing("case" | "account")) => {}
                 // A failing case must not block the others.
                 Err(e) => {
-                    tracing::warn!(case = %case.id, reason = %e, "support case not carried out: it will be retried");
+                    tracing::warn!(case = %case.id, reason = %e, "a support case was not carried out; the next run tries again");
                 }
             }
         }

@@ -34,7 +34,7 @@ async fn push_service(status: u16) -> (String, ReceivedPushes) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_push_is_what_the_standards_say_and_an_ended_subscription_is_told() {
+async fn a_push_follows_the_standards_and_an_expired_subscription_is_reported() {
     for (status, wanted) in [
         (201, Ok(Pushed::Taken)),
         (404, Ok(Pushed::Gone)),
@@ -111,7 +111,7 @@ async fn pushed(status: u16, is_listed: bool) -> (usize, bool) {
     let (user, app) = PhoneApp::first_way(&listed).await;
     let endpoint = Endpoint::read(&format!("http://{place}/push/abc"), &listed.core.config()).unwrap();
     listed.core.set_push(&app.call().await, Some(&endpoint)).await.unwrap();
-    user.start().await;
+    user.open_challenge().await;
     let world = if is_listed { listed } else { listed.configured(|config| config.app.push_hosts.clear()) };
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay(&world).run(stop.clone()));
@@ -130,7 +130,7 @@ async fn pushed(status: u16, is_listed: bool) -> (usize, bool) {
 
 /// Seen to fail: where 410 is one more failure, and where the list is read only as the address comes in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sign_in_pushes_once_and_forgets_who_has_gone() {
+async fn a_sign_in_pushes_once_and_deletes_expired_endpoints() {
     assert_eq!(pushed(201, true).await, (1, true));
     assert_eq!(pushed(410, true).await, (1, false));
     assert_eq!(pushed(403, true).await, (1, true), "it is not tried again");

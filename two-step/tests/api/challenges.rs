@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::server::{Server, claims};
 
 #[tokio::test]
-async fn a_user_signs_in_over_the_api_alone() {
+async fn a_user_signs_in_over_the_api() {
     let server = Server::start().await;
     let off = server.must(201, "POST", "/v1/challenges", &json!({"user": "u1"})).await;
     assert_eq!(off, json!({"status": "not_required"}));

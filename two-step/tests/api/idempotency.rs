@@ -36,7 +36,7 @@ async fn another_body_is_refused_and_another_path_or_product_is_another_request(
 }
 
 #[tokio::test]
-async fn what_was_refused_may_be_asked_again() {
+async fn a_refused_request_can_be_repeated() {
     let server = Server::start().await;
     let phone = server.add_phone("u1", "07700 900123").await;
     let body = json!({"methods": [phone]});
@@ -50,7 +50,7 @@ async fn what_was_refused_may_be_asked_again() {
 
 /// Seen to fail: where a request that was cut off stays `in-flight` for a day.
 #[tokio::test]
-async fn what_was_cut_off_is_not_run_again() {
+async fn an_interrupted_request_is_not_run_again() {
     let server = Server::start().await;
     server.turn_on("u1", "07700 900123").await;
     let body = json!({"user": "u1"});
@@ -73,7 +73,7 @@ async fn what_was_cut_off_is_not_run_again() {
 }
 
 #[tokio::test]
-async fn of_twenty_at_once_one_is_carried_out() {
+async fn one_of_twenty_concurrent_requests_runs() {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         let server = Server::on(World::new(backend).await).await;
         server.turn_on("u1", "07700 900123").await;
@@ -90,7 +90,7 @@ async fn of_twenty_at_once_one_is_carried_out() {
 }
 
 #[tokio::test]
-async fn a_key_without_form_is_refused() {
+async fn a_malformed_key_is_refused() {
     let server = Server::start().await;
     for key in ["", "two words", &"k".repeat(256)] {
         let refused = server.once(key, "/v1/challenges", &json!({"user": "u1"})).await;
@@ -99,7 +99,7 @@ async fn a_key_without_form_is_refused() {
 }
 
 #[tokio::test]
-async fn answers_are_kept_sealed() {
+async fn answers_are_stored_sealed() {
     let server = Server::start().await;
     let made = server.once("k1", "/v1/users/u1/recovery-codes", &json!({})).await;
     let rows = server.world.rows::<two_step::store::Idempotent>("", &[]).await;

@@ -39,7 +39,7 @@ async fn an_authenticator_is_added_by_its_first_code() {
 }
 
 #[tokio::test]
-async fn turning_on_keeps_the_methods_that_are_named() {
+async fn turning_on_keeps_the_given_methods() {
     let server = Server::start().await;
     let phone = server.add_phone("u1", "07700 900123").await;
     server.world.advance(60);
@@ -61,7 +61,7 @@ async fn turning_on_keeps_the_methods_that_are_named() {
 }
 
 #[tokio::test]
-async fn no_backup_no_turning_on() {
+async fn turning_on_needs_a_backup() {
     let server = Server::start().await;
     let phone = server.add_phone("u1", "07700 900123").await;
     let refused = server.ask("POST", "/v1/users/u1/on", &json!({"methods": [phone]})).await;
@@ -69,7 +69,7 @@ async fn no_backup_no_turning_on() {
 }
 
 #[tokio::test]
-async fn while_it_is_on_every_change_needs_a_fresh_proof() {
+async fn every_change_needs_a_fresh_proof_while_on() {
     let server = Server::start().await;
     let (phone, _) = server.turn_on("u1", "07700 900123").await;
     server.world.advance(3600);
@@ -110,7 +110,7 @@ async fn while_it_is_on_every_change_needs_a_fresh_proof() {
 }
 
 #[tokio::test]
-async fn a_proof_of_a_sign_in_changes_nothing() {
+async fn a_proof_of_a_sign_in_is_no_proof_for_a_change() {
     let server = Server::start().await;
     let (phone, _) = server.turn_on("u1", "07700 900123").await;
     server.world.advance(60);
@@ -125,7 +125,7 @@ async fn a_proof_of_a_sign_in_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_last_method_stays_while_it_is_on() {
+async fn the_last_method_cannot_be_removed_while_on() {
     let server = Server::start().await;
     let (phone, _) = server.turn_on("u1", "07700 900123").await;
     server.world.advance(3600);
@@ -146,14 +146,14 @@ async fn the_last_method_stays_while_it_is_on() {
 }
 
 #[tokio::test]
-async fn odd_numbers_and_addresses_are_refused_with_their_reason() {
+async fn invalid_numbers_and_addresses_are_refused_with_a_reason() {
     let server = Server::start().await;
     for (body, says) in [
         (json!({"kind": "phone", "target": "07700 900123"}), "needs `country`"),
-        (json!({"kind": "phone", "target": "+1 212 555 0123"}), "does not list"),
+        (json!({"kind": "phone", "target": "+1 212 555 0123"}), "not in `countries`"),
         (json!({"kind": "phone", "target": "0909 879 0123", "country": "GB"}), "premium"),
-        (json!({"kind": "phone", "target": "not a number", "country": "GB"}), "no telephone number"),
-        (json!({"kind": "email", "target": "ada"}), "no e-mail address"),
+        (json!({"kind": "phone", "target": "not a number", "country": "GB"}), "not a telephone number"),
+        (json!({"kind": "email", "target": "ada"}), "not an e-mail address"),
     ] {
         let refused = server.ask("POST", "/v1/users/u1/methods", &body).await;
         assert_eq!((refused.status, &refused.body["field"]), (422, &json!("target")), "{body}");
@@ -169,7 +169,7 @@ async fn odd_numbers_and_addresses_are_refused_with_their_reason() {
 }
 
 #[tokio::test]
-async fn an_address_that_the_product_has_validated_is_kept_while_it_is_off() {
+async fn a_validated_address_from_the_product_is_stored_while_off() {
     let server = Server::start().await;
     let session = async |user: &str, email: &str| {
         let password_at = server.world.now().await;

@@ -62,7 +62,7 @@ async fn sign_ins_are_counted_and_no_value_of_a_user_is_a_label() {
 }
 
 #[tokio::test]
-async fn a_token_guards_the_metrics_and_not_the_health() {
+async fn metrics_need_a_token_and_health_does_not() {
     let server = Server::start().await;
     let world = server.world.configured(|c| c.ops.token = Some("token-of-ops".to_owned().into()));
     for (path, token, status) in [

@@ -82,7 +82,7 @@ async fn native(served: &Served, folder: &std::path::Path, arguments: &[&str]) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_native_app_signs_with_a_library_of_the_standard() {
+async fn a_native_app_signs_with_a_third_party_library() {
     let served = Served::start().await;
     let folder = std::env::temp_dir().join(format!("two-step-native-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -96,9 +96,9 @@ async fn a_native_app_signs_with_a_library_of_the_standard() {
     user.must_verify(new.challenge, registered["answer"]["digits"].as_str().unwrap()).await;
     user.save_recovery_codes().await;
     user.turn_on(false).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let request =
-        served.world.core.challenge_snapshot(challenge, &user.who()).await.unwrap().request.unwrap().id;
+        served.world.core.challenge_snapshot(challenge, &user.requester()).await.unwrap().request.unwrap().id;
     let digits = served.world.core.app_digits(request);
     let wrong = crate::support::user::not(&digits);
     assert_eq!(
@@ -118,24 +118,24 @@ async fn a_native_app_signs_with_a_library_of_the_standard() {
     assert_eq!(native(&served, &folder, &["push"]).await["status"], 204);
     let pushed = native(&served, &folder, &["push", "https://127.0.0.1/"]).await;
     assert_eq!((&pushed["status"], &pushed["answer"]["field"]), (&json!(422), &json!("endpoint")));
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = native(&served, &folder, &["code"]).await["answer"]["code"].as_str().unwrap().to_owned();
     user.must_verify(challenge, &code).await;
-    user.start().await;
+    user.open_challenge().await;
     assert_eq!(native(&served, &folder, &["deny"]).await["answer"], json!({"status": "denied"}));
     assert_eq!(native(&served, &folder, &["unregister"]).await["status"], 204);
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
+async fn a_long_poll_and_a_stream_get_a_request_at_once() {
     let served = Served::start().await;
     let (user, app) = PhoneApp::first_way(&served.world).await;
     let began = Instant::now();
     let waiting = served.call(&app, "GET", "/app/v1/requests?wait=20", &Json::Null);
     let asking = async {
         served.until_an_app_waits().await;
-        user.start().await
+        user.open_challenge().await
     };
     let ((status, answer), challenge) = tokio::join!(waiting, asking);
     assert_eq!(status, 200, "{answer}");
@@ -147,7 +147,7 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
     let waiting = served.call(&app, "GET", &path, &Json::Null);
     let ending = async {
         served.until_an_app_waits().await;
-        served.world.core.cancel(challenge, &user.who()).await.unwrap();
+        served.world.core.cancel(challenge, &user.requester()).await.unwrap();
     };
     let ((_, answer), ()) = tokio::join!(waiting, ending);
     assert_eq!(answer["requests"], json!([]));
@@ -164,7 +164,7 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
         .unwrap();
     let first = String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap();
     assert!(first.starts_with("event: requests\ndata: {\"requests\":[]"), "{first}");
-    user.start().await;
+    user.open_challenge().await;
     let second =
         tokio::time::timeout(Duration::from_secs(5), stream.chunk()).await.unwrap().unwrap().unwrap();
     let second = String::from_utf8(second.to_vec()).unwrap();
@@ -173,7 +173,7 @@ async fn a_long_poll_and_a_stream_hear_of_a_request_at_once() {
 
 /// Seen to fail: without places (the ninth waits too).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_waits_in_eight_requests_at_once() {
+async fn an_app_has_at_most_eight_open_waits() {
     let served = Served::start().await;
     let (_, app) = PhoneApp::first_way(&served.world).await;
     let waiting = (0..9).map(|_| served.call(&app, "GET", "/app/v1/requests?wait=2", &Json::Null));
@@ -189,7 +189,7 @@ async fn an_app_waits_in_eight_requests_at_once() {
 async fn bad_input_gets_a_clear_answer_and_changes_nothing() {
     let served = Served::start().await;
     let (user, app) = PhoneApp::first_way(&served.world).await;
-    user.start().await;
+    user.open_challenge().await;
     let (request, digits) = app.asked().await;
     let approve = format!("/app/v1/requests/{request}/approve");
     let right = json!({"digits": digits});

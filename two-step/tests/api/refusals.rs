@@ -67,7 +67,7 @@ async fn every_call_needs_a_key_with_its_scope() {
 }
 
 #[tokio::test]
-async fn one_products_key_sees_nothing_of_another() {
+async fn a_key_cannot_access_another_product() {
     let server = Server::start().await;
     let world = server.world.configured(|c| {
         let shop = c.products["shop"].clone();
@@ -101,7 +101,7 @@ async fn one_products_key_sees_nothing_of_another() {
 }
 
 #[tokio::test]
-async fn odd_bodies_get_a_clear_problem_and_no_value_is_quoted() {
+async fn invalid_bodies_get_a_clear_problem_and_no_value_is_quoted() {
     let server = Server::start().await;
     let canary = "canary-value";
     for (body, field) in [
@@ -138,7 +138,7 @@ async fn odd_bodies_get_a_clear_problem_and_no_value_is_quoted() {
 }
 
 #[tokio::test]
-async fn unknown_things_and_other_methods_are_problems_too() {
+async fn unknown_paths_ids_and_methods_get_problems() {
     let server = Server::start().await;
     for (method, path, status) in [
         ("GET", "/v1/nothing", 404),

@@ -63,7 +63,7 @@ impl Stack {
     }
 
     /// Walks a scenario, a path below `tests/`, and fails with what it printed.
-    pub(crate) fn walk(&self, scenario: &str, variables: &[(&str, String)]) {
+    pub(crate) fn run_scenario(&self, scenario: &str, variables: &[(&str, String)]) {
         let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
         let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("two-step-pages");
         std::fs::create_dir_all(&kept).expect("a folder for screenshots");

@@ -24,7 +24,7 @@ async fn state(world: &World, challenge: Uuid) -> ChallengeState {
 on_both! {
 async fn the_digits_typed_into_the_app_sign_the_browser_in(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     assert_eq!(digits.len(), 6);
     assert_eq!(world.core.approve(&app.call().await, request, &digits).await.unwrap(), Answered::Approved);
@@ -44,7 +44,7 @@ async fn the_digits_typed_into_the_app_sign_the_browser_in(world) {
 
 async fn the_box_on_the_page_trusts_the_browser(world) {
     let (mut user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     assert_eq!(world.core.continue_approved(challenge, &user.visit, true).await.unwrap(), None, "not yet");
     world.core.approve(&app.call().await, request, &digits).await.unwrap();
@@ -55,14 +55,14 @@ async fn the_box_on_the_page_trusts_the_browser(world) {
     };
     user.visit.device = cookie;
     world.advance(60);
-    let asked = user.ask().await;
+    let asked = user.create_challenge().await;
     assert!(matches!(user.claim(&asked).await.0, two_step::flow::Claimed::Verified { .. }));
 }
 
 /// The user may need minutes to find the way back to the browser; from there on the ticket is good for one.
-async fn the_ticket_of_an_approval_begins_to_run_when_the_browser_goes_on(world) {
+async fn the_ticket_of_an_approval_starts_when_the_browser_continues(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     world.core.approve(&app.call().await, request, &digits).await.unwrap();
     world.advance(240);
@@ -72,18 +72,18 @@ async fn the_ticket_of_an_approval_begins_to_run_when_the_browser_goes_on(world)
     assert_eq!(user.redeem(&ticket(&location)).await, Redeemed::Over);
 }
 
-async fn another_browser_gets_nothing_by_an_approval(world) {
+async fn another_browser_cannot_use_an_approval(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     world.core.approve(&app.call().await, request, &digits).await.unwrap();
     let other = world.core.continue_approved(challenge, &user.elsewhere().visit, true).await;
     assert!(matches!(other, Err(FlowError::Missing("challenge"))), "{other:?}");
 }
 
-async fn the_code_that_the_app_shows_is_typed_on_the_page(world) {
+async fn the_code_of_the_app_is_accepted_on_the_page(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, _) = app.asked().await;
     let (code, _) = world.core.app_code(&app.call().await, request).await.unwrap().unwrap();
     let again = world.core.app_code(&app.call().await, request).await.unwrap().unwrap().0;
@@ -95,9 +95,9 @@ async fn the_code_that_the_app_shows_is_typed_on_the_page(world) {
 }
 
 /// Seen to fail: without the count of wrong digits (a sixth try).
-async fn wrong_digits_are_counted_with_all_other_wrong_codes(world) {
+async fn wrong_digits_count_like_wrong_codes(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     for left in [4, 3] {
         let answered = world.core.approve(&app.call().await, request, &not(&digits)).await.unwrap();
@@ -119,10 +119,10 @@ async fn wrong_digits_are_counted_with_all_other_wrong_codes(world) {
 
 async fn the_digits_of_another_request_are_wrong(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    user.start().await;
+    user.open_challenge().await;
     let (first, digits) = app.asked().await;
     let thief = user.elsewhere();
-    thief.start().await;
+    thief.open_challenge().await;
     let (second, others) = app.asked().await;
     assert_ne!(first, second);
     // The newer one took the place of the first.
@@ -145,7 +145,7 @@ async fn a_denial_ends_the_sign_in_and_the_second_pauses_the_app(world) {
     let phone = user.add_phone("07700 900123").await;
     world.advance(3600);
     for nth in 1..=2 {
-        let challenge = user.elsewhere().start().await;
+        let challenge = user.elsewhere().open_challenge().await;
         let (request, digits) = app.asked().await;
         let answered = world.core.deny(&app.call().await, request).await.unwrap();
         let Answered::Denied { paused_until } = answered else { panic!("{answered:?}") };
@@ -160,43 +160,43 @@ async fn a_denial_ends_the_sign_in_and_the_second_pauses_the_app(world) {
     let told = world.outbox(OutboxKind::Dispatch).await;
     assert!(told.iter().any(|job| job["params"]["about"] == "method_paused"), "the phone is told");
     // The phone is asked meanwhile, and an hour later the app again.
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     assert_eq!(user.challenge(challenge).await.method, Some(phone));
     world.advance(3601);
     two_step::sweep::sweep(&world.core).await.unwrap();
     assert_eq!(world.row::<Method>(method.id).await.state, MethodState::Active);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     assert_eq!(user.challenge(challenge).await.method, Some(method.id));
 }
 
-async fn an_account_is_asked_five_times_an_hour(world) {
+async fn an_account_gets_five_requests_an_hour(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     for _ in 0..5 {
-        user.elsewhere().start().await;
+        user.elsewhere().open_challenge().await;
         app.asked().await;
     }
-    let sixth = user.start().await;
-    let refused = world.core.send(sixth, &user.who(), None, None).await.unwrap();
+    let sixth = user.open_challenge().await;
+    let refused = world.core.send(sixth, &user.requester(), None, None).await.unwrap();
     assert!(matches!(refused, Err(SendRefused::Limited { .. })), "{refused:?}");
     assert_eq!(world.rows::<AppRequest>("", &[]).await.len(), 5);
 }
 
-async fn asking_again_for_the_same_challenge_changes_nothing(world) {
+async fn a_second_request_for_the_same_challenge_changes_nothing(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let before = app.asked().await;
     for _ in 0..10 {
-        world.core.send(challenge, &user.who(), None, None).await.unwrap().unwrap();
+        world.core.send(challenge, &user.requester(), None, None).await.unwrap().unwrap();
     }
     assert_eq!(app.asked().await, before);
 }
 
-async fn an_app_sees_and_answers_its_own_requests_alone(world) {
+async fn an_app_sees_and_answers_only_its_own_requests(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     let stranger = User::new(&world, "u2");
     stranger.open_settings().await;
     let other = PhoneApp::set_up(&stranger).await;
-    user.start().await;
+    user.open_challenge().await;
     let (request, digits) = app.asked().await;
     let call = other.call().await;
     assert!(world.core.app_requests(&call).await.unwrap().0.is_empty());
@@ -213,7 +213,7 @@ async fn an_approval_from_another_network_is_recorded(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     let visit = Visit { client: Some("198.51.100.4".parse().unwrap()), ..user.visit.clone() };
     let user = User { visit, ..user };
-    user.start().await;
+    user.open_challenge().await;
     let asked = world.core.app_requests(&app.call().await).await.unwrap().0;
     assert_eq!(asked[0].other_network, Some(true), "the app says so before it is approved");
     let (request, digits) = app.asked().await;
@@ -228,7 +228,7 @@ async fn a_code_fetched_from_another_network_is_recorded(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     let visit = Visit { client: Some("198.51.100.4".parse().unwrap()), ..user.visit.clone() };
     let user = User { visit, ..user };
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, _) = app.asked().await;
     let (code, _) = world.core.app_code(&app.call().await, request).await.unwrap().unwrap();
     user.must_verify(challenge, code.expose()).await;
@@ -248,7 +248,7 @@ async fn waiting_apps_wake_when_their_own_requests_change(world) {
     let watch = tokio::spawn(async move { core.watch_apps(watching).await });
     let (key, others) = (app.call().await.key, other.call().await.key);
     let soon = async |seen| tokio::time::timeout(Duration::from_secs(5), world.core.wait_for_app_change(&key, seen)).await.is_ok();
-    let (woken, _) = tokio::join!(soon(None), user.start());
+    let (woken, _) = tokio::join!(soon(None), user.open_challenge());
     assert!(woken, "a request was made");
     let asked = world.core.app_requests(&app.call().await).await.unwrap().0;
     let seen = Some(asked[0].request.id);
@@ -264,11 +264,11 @@ async fn waiting_apps_wake_when_their_own_requests_change(world) {
     watch.await.unwrap();
 }
 
-async fn an_app_is_woken_by_one_push_without_a_word_in_it(world) {
+async fn one_push_without_a_body_wakes_the_app(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     let endpoint = Endpoint::read("https://fcm.googleapis.com/fcm/send/abc", &world.core.config()).unwrap();
     world.core.set_push(&app.call().await, Some(&endpoint)).await.unwrap();
-    user.start().await;
+    user.open_challenge().await;
     let pushes = world.outbox(OutboxKind::Push).await;
     assert_eq!(pushes.len(), 1);
     assert_eq!(pushes[0]["endpoint"], "https://fcm.googleapis.com/fcm/send/abc");
@@ -300,26 +300,26 @@ async fn a_back_end_without_our_pages_gets_the_result_of_an_approval(world) {
 }
 
 /// Seen to fail: where the state is not looked at (a request is open after the denial).
-async fn a_sign_in_that_has_ended_and_a_paused_account_ask_nobody(world) {
+async fn an_ended_sign_in_and_a_paused_account_send_no_request(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, _) = app.asked().await;
     world.core.deny(&app.call().await, request).await.unwrap();
-    let again = world.core.send(challenge, &user.who(), None, None).await.unwrap();
+    let again = world.core.send(challenge, &user.requester(), None, None).await.unwrap();
     assert_eq!(again, Err(SendRefused::Ended(ChallengeState::Denied)));
-    let next = user.start().await;
+    let next = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     for _ in 0..5 {
         world.core.approve(&app.call().await, request, &not(&digits)).await.unwrap();
     }
     assert_eq!(state(&world, next).await, ChallengeState::Locked);
-    let paused = user.start().await;
-    let refused = world.core.send(paused, &user.who(), None, None).await.unwrap();
+    let paused = user.open_challenge().await;
+    let refused = world.core.send(paused, &user.requester(), None, None).await.unwrap();
     assert!(matches!(refused, Err(SendRefused::Method | SendRefused::Limited { .. })), "{refused:?}");
     assert!(world.core.app_requests(&app.call().await).await.unwrap().0.is_empty());
 }
 
-async fn an_app_that_confirms_a_new_device_has_the_browser_recognised(world) {
+async fn approving_a_new_device_makes_its_browser_recognised(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let app = PhoneApp::set_up(&user).await;
@@ -332,9 +332,9 @@ async fn an_app_that_confirms_a_new_device_has_the_browser_recognised(world) {
         c.products.get_mut("shop").unwrap().new_device_check = two_step::config::NewDeviceCheck::Sms;
     });
     let mut user = user.elsewhere().at(&world);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let method = world.rows::<Method>("where kind = 'app'", &[]).await.pop().unwrap().id;
-    world.core.send(challenge, &user.who(), Some(method), None).await.unwrap().unwrap();
+    world.core.send(challenge, &user.requester(), Some(method), None).await.unwrap().unwrap();
     let (request, digits) = app.asked().await;
     world.core.approve(&app.call().await, request, &world.core.app_digits(request)).await.unwrap();
     assert_eq!(digits, world.core.app_digits(request));
@@ -345,16 +345,16 @@ async fn an_app_that_confirms_a_new_device_has_the_browser_recognised(world) {
     }
     assert_eq!(world.count("select count(*) from device").await, 1, "a lost answer makes no second one");
     world.advance(60);
-    let asked = user.ask().await;
+    let asked = user.create_challenge().await;
     assert!(matches!(user.claim(&asked).await.0, two_step::flow::Claimed::Verified { .. }));
 }
 
 /// Seen to fail: where the last answer counts alone.
-async fn a_code_fetched_twice_stays_one_from_another_network(world) {
+async fn a_code_fetched_twice_stays_marked_as_from_another_network(world) {
     let (user, mut app) = PhoneApp::first_way(&world).await;
     let visit = Visit { client: Some("198.51.100.4".parse().unwrap()), ..user.visit.clone() };
     let user = User { visit, ..user };
-    user.start().await;
+    user.open_challenge().await;
     let (request, _) = app.asked().await;
     world.core.app_code(&app.call().await, request).await.unwrap().unwrap();
     app.client = "198.51.100.4".parse().unwrap();
@@ -363,9 +363,9 @@ async fn a_code_fetched_twice_stays_one_from_another_network(world) {
 }
 
 /// Seen to fail: without the browser of the settings.
-async fn the_app_is_told_what_an_approval_is_for(world) {
+async fn the_app_gets_the_purpose_of_a_request(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    user.start().await;
+    user.open_challenge().await;
     let asked = world.core.app_requests(&app.call().await).await.unwrap().0;
     assert_eq!(asked[0].challenge.purpose, Purpose::SignIn);
     user.open_settings().await;
@@ -375,7 +375,7 @@ async fn the_app_is_told_what_an_approval_is_for(world) {
 }
 
 /// Seen to fail: where every wrong entry is told (otpost hears that the text was wrong).
-async fn a_wrong_number_in_the_app_says_nothing_of_a_text(world) {
+async fn a_wrong_number_in_the_app_is_no_feedback_on_a_text(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let phone = user.add_phone("07700 900345").await;
@@ -383,9 +383,9 @@ async fn a_wrong_number_in_the_app_says_nothing_of_a_text(world) {
     user.save_recovery_codes().await;
     user.turn_on(false).await;
     world.advance(ALL_LIMITS_FREE_S);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
-    world.core.send(challenge, &user.who(), Some(phone), None).await.unwrap().unwrap();
+    world.core.send(challenge, &user.requester(), Some(phone), None).await.unwrap().unwrap();
     let told = async || world.outbox(OutboxKind::Feedback).await.len();
     let before = told().await;
     world.core.approve(&app.call().await, request, &not(&digits)).await.unwrap();
@@ -397,33 +397,33 @@ async fn a_wrong_number_in_the_app_says_nothing_of_a_text(world) {
 }
 
 /// Seen to fail: where an approved request answers everything alike, and where a replaced one is called cancelled.
-async fn other_digits_do_not_approve_again(world) {
+async fn other_digits_do_not_repeat_an_approval(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    user.start().await;
+    user.open_challenge().await;
     let (first, digits) = app.asked().await;
     world.core.approve(&app.call().await, first, &digits).await.unwrap();
     let again = async |typed: &str| world.core.approve(&app.call().await, first, typed).await.unwrap();
     assert_eq!(again(&not(&digits)).await, Answered::Ended(ChallengeState::Verified));
     assert_eq!(again(&digits).await, Answered::Approved, "a lost answer is given again");
-    user.elsewhere().start().await;
+    user.elsewhere().open_challenge().await;
     let (older, digits) = app.asked().await;
-    user.elsewhere().start().await;
+    user.elsewhere().open_challenge().await;
     let replaced = world.core.approve(&app.call().await, older, &digits).await.unwrap();
     assert_eq!(replaced, Answered::Replaced);
 }
 
 /// Seen to fail: without the reset (the sixth sign-in of the hour does not ask).
-async fn what_was_approved_does_not_use_up_the_hour(world) {
+async fn approved_requests_do_not_count_against_the_limit(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     for _ in 0..8 {
-        user.start().await;
+        user.open_challenge().await;
         let (request, digits) = app.asked().await;
         assert_eq!(world.core.approve(&app.call().await, request, &digits).await.unwrap(), Answered::Approved);
     }
 }
 
 /// Seen to fail: where denials are counted for each app alone.
-async fn two_denials_on_two_phones_are_two(world) {
+async fn denials_on_two_phones_are_counted_together(world) {
     let (user, first) = PhoneApp::first_way(&world).await;
     user.open_settings().await;
     let settings = world.core.ask_for_proof(&user.visit).await.unwrap();
@@ -435,7 +435,7 @@ async fn two_denials_on_two_phones_are_two(world) {
     let labels: Vec<_> = apps.iter().map(|m| m.label.as_deref().unwrap()).collect();
     assert_eq!(labels, ["Pixel 9", "Pixel 9 2"], "they can be told apart");
     for (app, method, paused) in [(&first, apps[0].id, false), (&second, apps[1].id, true)] {
-        let challenge = user.elsewhere().start().await;
+        let challenge = user.elsewhere().open_challenge().await;
         world.core.send(challenge, &two_step::flow::Requester::Product("shop".to_owned()), Some(method), None).await.unwrap().unwrap();
         let (request, _) = app.asked().await;
         let Answered::Denied { paused_until } = world.core.deny(&app.call().await, request).await.unwrap() else {
@@ -446,12 +446,12 @@ async fn two_denials_on_two_phones_are_two(world) {
 }
 
 /// Seen to fail: where the request of an app that has gone stays open.
-async fn an_app_that_goes_is_asked_no_more(world) {
+async fn an_unregistered_app_gets_no_requests(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let call = app.call().await;
     world.core.unregister_app(&call).await.unwrap();
-    assert_eq!(world.core.challenge_snapshot(challenge, &user.who()).await.unwrap().request, None);
+    assert_eq!(world.core.challenge_snapshot(challenge, &user.requester()).await.unwrap().request, None);
     assert!(matches!(world.core.app_requests(&call).await, Err(FlowError::Missing("app"))));
 }
 
@@ -469,9 +469,9 @@ async fn a_wait_ends_when_its_key_is_replaced(world) {
     stop.cancel();
 }
 
-async fn a_browser_that_lost_its_answer_goes_on_again(world) {
+async fn the_redirect_after_an_approval_is_repeated(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     world.core.approve(&app.call().await, request, &digits).await.unwrap();
     let on = async || world.core.continue_approved(challenge, &user.visit, false).await.unwrap();

@@ -14,7 +14,7 @@ use crate::support::user::{User, last_part, number, ticket};
 use crate::support::world::{Backend, World};
 
 on_both! {
-async fn ten_sets_of_recovery_codes_a_day_and_no_more(world) {
+async fn an_account_creates_at_most_ten_sets_of_recovery_codes_a_day(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     for _ in 0..10 {
@@ -61,7 +61,7 @@ async fn a_user_sets_up_by_text_and_signs_in_by_text(world) {
     assert_eq!(world.account("u1").await.state, AccountState::On);
     world.advance(600);
 
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let job = world.job(challenge).await;
     assert_eq!(job["supersedes"], job["supersedes"].as_str().unwrap());
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_user_sets_up_by_text_and_signs_in_by_text(world) {
     assert_eq!(world.events("challenge.verified").await, 1);
 }
 
-async fn a_backup_is_needed_before_it_is_on(world) {
+async fn turning_on_without_a_backup_is_refused(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_backup_is_needed_before_it_is_on(world) {
     user.turn_on(false).await;
 }
 
-async fn a_phone_whose_code_was_not_typed_is_no_method(world) {
+async fn an_unverified_phone_is_not_a_method(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     user.add_phone(&number(1)).await;
@@ -98,7 +98,7 @@ async fn a_phone_whose_code_was_not_typed_is_no_method(world) {
     assert_eq!(refused, Err(SwitchRefused::BackupMissing));
 }
 
-async fn the_last_method_and_the_last_backup_stay_while_it_is_on(world) {
+async fn the_last_method_and_the_last_backup_cannot_be_removed_while_on(world) {
     let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -119,7 +119,7 @@ async fn the_last_method_and_the_last_backup_stay_while_it_is_on(world) {
     assert_eq!(refused, Err(ChangeRefused::Last));
 }
 
-async fn recovery_codes_are_a_backup_that_stays_too(world) {
+async fn recovery_codes_as_the_last_backup_cannot_be_removed(world) {
     let (user, _) = User::with_recovery_codes(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -129,7 +129,7 @@ async fn recovery_codes_are_a_backup_that_stays_too(world) {
     }
 }
 
-async fn a_change_is_told_to_the_other_methods_and_to_the_removed_one(world) {
+async fn a_change_sends_notices_to_the_other_methods_and_the_removed_one(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -153,7 +153,7 @@ async fn a_change_is_told_to_the_other_methods_and_to_the_removed_one(world) {
     assert_eq!(world.count("select count(*) from notice").await, (before + 3) as i64);
 }
 
-async fn a_number_that_cannot_be_served_is_refused_and_nothing_is_sent(world) {
+async fn a_number_that_is_not_allowed_is_refused_and_nothing_is_sent(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     for (typed, why) in [
@@ -172,7 +172,7 @@ async fn a_number_that_cannot_be_served_is_refused_and_nothing_is_sent(world) {
     assert_eq!(world.outbox(OutboxKind::Dispatch).await.len(), 1);
 }
 
-async fn an_account_adds_three_numbers_a_day(world) {
+async fn an_account_adds_at_most_three_numbers_a_day(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     for n in 1..=3 {
@@ -203,7 +203,7 @@ async fn five_accounts_may_have_one_number(world) {
     assert_eq!(refused, Err(AddRefused::Shared));
 }
 
-async fn an_account_has_three_authenticators_at_most(world) {
+async fn an_account_has_at_most_three_authenticators(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     for _ in 0..3 {
@@ -214,7 +214,7 @@ async fn an_account_has_three_authenticators_at_most(world) {
     assert!(matches!(refused, Err(AddRefused::TooMany)), "{refused:?}");
 }
 
-async fn an_authenticator_that_waits_is_shown_again_with_the_same_key(world) {
+async fn a_pending_authenticator_is_shown_again_with_the_same_key(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let one = world.core.add_authenticator(&user.visit).await.unwrap().unwrap();
@@ -222,7 +222,7 @@ async fn an_authenticator_that_waits_is_shown_again_with_the_same_key(world) {
     assert_eq!((one.key, one.method, one.challenge), (two.key, two.method, two.challenge));
 }
 
-async fn an_enrolment_takes_the_code_of_its_own_method_alone(world) {
+async fn an_enrolment_accepts_only_codes_of_its_method(world) {
     let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -236,7 +236,7 @@ async fn an_enrolment_takes_the_code_of_its_own_method_alone(world) {
     assert_eq!(phones.len(), 2);
 }
 
-async fn nothing_is_added_without_a_fresh_proof_while_it_is_on(world) {
+async fn adding_a_method_needs_a_fresh_proof_while_on(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let thief = user.elsewhere();
     thief.open_settings().await;
@@ -253,7 +253,7 @@ async fn nothing_is_added_without_a_fresh_proof_while_it_is_on(world) {
     assert!(matches!(refused, Err(FlowError::ProofMissing)), "ten minutes later: {refused:?}");
 }
 
-async fn a_session_from_before_it_was_on_is_no_way_round_the_proof(world) {
+async fn a_session_from_before_turning_on_needs_a_proof(world) {
     let (owner, thief) = (User::new(&world, "u1"), User::new(&world, "u1"));
     thief.open_settings().await;
     let seen = thief.add_authenticator().await;
@@ -272,12 +272,12 @@ async fn a_method_of_another_account_does_not_exist(world) {
     one.prove_to_settings().await;
     let refused = world.core.change(&one.visit, of_two.method, &Change::Rename("mine".to_owned())).await;
     assert!(matches!(refused, Err(FlowError::Missing("method"))), "{refused:?}");
-    let challenge = two.start().await;
+    let challenge = two.open_challenge().await;
     let refused = one.try_entry(challenge, two_step::flow::Entry::default()).await;
     assert!(matches!(refused, Err(FlowError::Missing("challenge"))), "{refused:?}");
 }
 
-async fn methods_are_named_and_preferred(world) {
+async fn methods_can_be_renamed_and_preferred(world) {
     let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -291,7 +291,7 @@ async fn methods_are_named_and_preferred(world) {
     world.core.change(&user.visit, authenticator.method, &Change::Prefer).await.unwrap().unwrap();
     let preferred = world.rows::<Method>("where preferred = true", &[]).await;
     assert_eq!(preferred.iter().map(|m| m.kind).collect::<Vec<_>>(), [Kind::Totp]);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     assert_eq!(world.jobs(challenge).await.len(), 0, "an authenticator needs no text");
     assert_eq!(last_part("a/b"), "b");
 }

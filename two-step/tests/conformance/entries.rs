@@ -17,7 +17,7 @@ fn wrong(left: u32) -> Entered {
 on_both! {
 async fn the_fifth_wrong_code_locks_a_challenge(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     for left in [4, 3, 2, 1] {
         assert_eq!(user.enter(challenge, &not(&code)).await, wrong(left));
@@ -39,12 +39,12 @@ async fn the_fifth_wrong_code_locks_a_challenge(world) {
 
 async fn wrong_codes_pause_the_account_across_challenges_until_a_right_one(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    user.enter_wrong(user.start().await, 5).await;
+    user.enter_wrong(user.open_challenge().await, 5).await;
     let paused = world.account("u1").await.paused_until.unwrap();
     assert!((58..=60).contains(&between(world.now().await, paused).as_secs()), "a minute after five");
 
     // The second challenge is opened within the pause: nothing is sent, nothing is looked at.
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     assert_eq!(world.jobs(challenge).await.len(), 0);
     let Entered::Paused { until, .. } = user.enter(challenge, "123456").await else { panic!("not paused") };
     assert_eq!(until, paused);
@@ -56,7 +56,7 @@ async fn wrong_codes_pause_the_account_across_challenges_until_a_right_one(world
     assert_eq!(world.events("account.paused").await, 2);
 
     world.advance(300);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     assert_eq!(user.enter_wrong(challenge, 1).await, wrong(4));
     assert_eq!(world.account("u1").await.wrong, 11, "a new code does not end the count");
     user.must_verify(challenge, &world.code(challenge).await).await;
@@ -69,7 +69,7 @@ async fn the_hundredth_wrong_code_in_a_row_pauses_the_method_and_another_method_
     let mut phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
     phone.wrong = 98;
     world.write(&phone).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     user.enter_wrong(challenge, 1).await;
     assert!(world.row::<Method>(phone.id).await.is_active(), "ninety-nine");
@@ -86,7 +86,7 @@ async fn the_hundredth_wrong_code_in_a_row_pauses_the_method_and_another_method_
 async fn a_wrong_entry_counts_at_every_method_that_it_is_compared_with(world) {
     let (user, authenticator) = User::with_phone(&world, "u1", 1).await;
     let phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     let counts = async || {
         (world.row::<Method>(phone.id).await.wrong, world.row::<Method>(authenticator.method).await.wrong)
@@ -99,16 +99,16 @@ async fn a_wrong_entry_counts_at_every_method_that_it_is_compared_with(world) {
     assert_eq!(counts().await, (2, 1), "nothing of theirs has this form");
 }
 
-async fn eight_digits_are_a_code_only_while_one_from_support_is_out(world) {
+async fn eight_digits_are_a_code_only_while_a_support_code_is_live(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     assert_eq!(user.enter(challenge, "12345678").await, Entered::Unreadable);
     assert_eq!((user.challenge(challenge).await.wrong, world.account("u1").await.wrong), (0, 0));
 }
 
-async fn what_a_code_came_by_is_said_and_not_what_the_page_shows(world) {
+async fn the_result_names_the_channel_of_the_code_and_not_of_the_page(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     world.advance(30);
     let other = user.elsewhere();
@@ -116,7 +116,7 @@ async fn what_a_code_came_by_is_said_and_not_what_the_page_shows(world) {
     other.prove_to_settings().await;
     let second = other.add_phone("07700 900999").await;
     world.advance(60);
-    let called = world.core.send(challenge, &user.who(), Some(second), Some(Channel::Voice)).await.unwrap();
+    let called = world.core.send(challenge, &user.requester(), Some(second), Some(Channel::Voice)).await.unwrap();
     assert_eq!(called, Ok(()));
     assert_eq!(user.challenge(challenge).await.channel, Some(Channel::Voice));
     user.must_verify(challenge, &code).await;
@@ -125,9 +125,9 @@ async fn what_a_code_came_by_is_said_and_not_what_the_page_shows(world) {
 
 async fn a_code_of_another_challenge_is_wrong(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let one = user.start().await;
+    let one = user.open_challenge().await;
     world.advance(30);
-    let two = user.start().await;
+    let two = user.open_challenge().await;
     let (code_one, code_two) = (world.code(one).await, world.code(two).await);
     assert_ne!(code_one, code_two);
     assert_eq!(user.enter(two, &code_one).await, wrong(4));
@@ -139,13 +139,13 @@ async fn a_code_of_another_challenge_is_wrong(world) {
 async fn a_code_of_another_user_is_wrong(world) {
     let (one, _) = User::with_phone(&world, "u1", 1).await;
     let (two, _) = User::with_phone(&world, "u2", 2).await;
-    let (of_one, of_two) = (one.start().await, two.start().await);
+    let (of_one, of_two) = (one.open_challenge().await, two.open_challenge().await);
     assert_eq!(two.enter(of_two, &world.code(of_one).await).await, wrong(4));
 }
 
-async fn a_code_is_good_once_and_the_same_answer_twice_gets_the_first_redirect(world) {
+async fn a_code_is_accepted_once_and_a_repeated_answer_gets_the_same_redirect(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     let first = user.must_verify(challenge, &code).await;
     assert_eq!(user.must_verify(challenge, &code).await, first, "a double click");
@@ -157,28 +157,28 @@ async fn a_code_is_good_once_and_the_same_answer_twice_gets_the_first_redirect(w
     assert_eq!(user.enter(challenge, &code).await.ended(), Some(ChallengeState::Lapsed));
 }
 
-async fn a_code_ends_after_ten_minutes(world) {
+async fn a_code_expires_after_ten_minutes(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     world.advance(590);
     assert_eq!(user.enter(challenge, &not(&code)).await, wrong(4));
     world.advance(11);
     let ended = Entered::Wrong { left: 3, clock_behind_s: None, expired: true };
     assert_eq!(user.enter(challenge, &code).await, ended);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     world.advance(590);
     user.must_verify(challenge, &code).await;
 }
 
-async fn a_challenge_waits_ten_minutes_for_its_browser_and_lives_for_thirty(world) {
+async fn a_challenge_expires_after_ten_minutes_without_a_browser_and_after_thirty_with_one(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let late = user.ask().await;
+    let late = user.create_challenge().await;
     world.advance(600);
     assert!(matches!(user.claim(&late).await, (Claimed::Ended { state: ChallengeState::Expired, .. }, None)));
     assert_eq!(world.jobs(late.id).await.len(), 0);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     world.advance(1700);
     user.send(challenge, Channel::Sms).await.unwrap();
     let code = world.code(challenge).await;
@@ -188,10 +188,10 @@ async fn a_challenge_waits_ten_minutes_for_its_browser_and_lives_for_thirty(worl
     assert_eq!(location, "https://shop.example/2fa?status=expired&state=s1");
 }
 
-async fn the_first_browser_has_the_challenge(world) {
+async fn only_the_first_browser_can_use_a_challenge(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let other = user.elsewhere();
-    let asked = user.ask().await;
+    let asked = user.create_challenge().await;
     assert_eq!(user.claim(&asked).await.0, Claimed::Open { challenge: asked.id });
     assert!(matches!(other.claim(&asked).await, (Claimed::OtherBrowser { .. }, None)));
     assert_eq!(user.claim(&asked).await.0, Claimed::Open { challenge: asked.id }, "a reload");
@@ -212,16 +212,16 @@ async fn spaces_dashes_and_digits_of_other_scripts_do_not_matter(world) {
         |code| code.chars().map(|c| char::from_u32(0x660 + c.to_digit(10).unwrap()).unwrap()).collect(),
     ];
     for spelling in spellings {
-        let challenge = user.start().await;
+        let challenge = user.open_challenge().await;
         let typed = spelling(&world.code(challenge).await);
         user.must_verify(challenge, &typed).await;
         world.advance(3600);
     }
 }
 
-async fn what_is_no_code_is_not_counted(world) {
+async fn an_entry_that_is_not_a_code_is_not_counted(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     for text in ["", "12345", "1234567", "12345a", "code 123456", "1234\u{0}56", &"1".repeat(65), "１２３"]
     {
         assert_eq!(user.enter(challenge, text).await, Entered::Unreadable, "{text:?}");
@@ -230,7 +230,7 @@ async fn what_is_no_code_is_not_counted(world) {
     assert_eq!(user.enter_wrong(challenge, 1).await, wrong(4));
 }
 
-async fn one_address_enters_sixty_codes_a_minute(world) {
+async fn an_address_can_enter_sixty_codes_a_minute(world) {
     let (mut user, _) = User::with_phone(&world, "u1", 1).await;
     let client = |last: &str| format!("2001:db8:1:2::{last}").parse().ok();
     user.visit = Visit { client: client("1"), ..user.visit };
@@ -239,7 +239,7 @@ async fn one_address_enters_sixty_codes_a_minute(world) {
     let (mut entered, mut refused) = (0, None);
     'all: for n in 0..13 {
         let one = if n % 2 == 0 { &user } else { &neighbour };
-        let challenge = one.start().await;
+        let challenge = one.open_challenge().await;
         for _ in 0..5 {
             // The account's pause is not what stops this client.
             let mut account = world.account("u1").await;
@@ -259,20 +259,20 @@ async fn one_address_enters_sixty_codes_a_minute(world) {
     assert!(refused.is_some_and(|wait| wait.as_secs() <= 60));
 }
 
-async fn a_challenge_that_was_given_up_takes_nothing(world) {
+async fn a_cancelled_challenge_accepts_no_code(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
-    let location = world.core.cancel(challenge, &user.who()).await.unwrap().unwrap();
+    let location = world.core.cancel(challenge, &user.requester()).await.unwrap().unwrap();
     assert_eq!(location, "https://shop.example/2fa?status=cancelled&state=s1");
     assert_eq!(user.enter(challenge, &code).await.ended(), Some(ChallengeState::Cancelled));
     assert_eq!(world.outbox(OutboxKind::Cancel).await.len(), 1);
 }
 
-async fn what_a_code_turned_out_to_be_is_fed_back(world) {
+async fn right_and_wrong_codes_are_reported_as_feedback(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let before = world.outbox(OutboxKind::Feedback).await.len();
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let dispatch = world.dispatch(challenge).await;
     user.enter_wrong(challenge, 1).await;
     user.must_verify(challenge, &world.code(challenge).await).await;

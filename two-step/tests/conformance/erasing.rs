@@ -23,7 +23,7 @@ const TABLES: [&str; 12] = [
 ];
 
 on_both! {
-async fn nothing_is_left_of_an_erased_user_and_all_of_the_others(world) {
+async fn erasing_a_user_deletes_all_its_rows_and_no_others(world) {
     for (name, n) in [("u1", 1), ("u2", 2)] {
         let mut user = User::new(&world, name);
         let new = NewSession { email: Some(format!("{name}@shop.example")), ..user.new_session().await };
@@ -34,10 +34,10 @@ async fn nothing_is_left_of_an_erased_user_and_all_of_the_others(world) {
         user.turn_on(false).await;
         world.core.change(&user.visit, phone, &Change::Prefer).await.unwrap().unwrap();
         world.advance(crate::support::world::ALL_LIMITS_FREE_S);
-        let challenge = user.start().await;
+        let challenge = user.open_challenge().await;
         user.verify_and_trust(challenge, &world.code(challenge).await).await;
         world.advance(60);
-        user.elsewhere().start().await;
+        user.elsewhere().open_challenge().await;
         let case = NewCase {
             user: name.to_owned(),
             action: SupportAction::SendRecoveryCode,
@@ -46,7 +46,7 @@ async fn nothing_is_left_of_an_erased_user_and_all_of_the_others(world) {
             evidence: vec![],
             agent: "eve".to_owned(),
         };
-        world.core.ask_support("shop", case).await.unwrap().unwrap();
+        world.core.open_case("shop", case).await.unwrap().unwrap();
     }
     let mut of_both = vec![];
     for table in TABLES {

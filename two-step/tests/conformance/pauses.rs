@@ -17,7 +17,7 @@ async fn opted_out(world: &World) -> (User, crate::support::user::Authenticator,
     user.prove_to_settings().await;
     user.add_phone("07700 900999").await;
     world.advance(60);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let dispatch = world.dispatch(challenge).await;
     let event = DispatchEvent {
         dispatch,
@@ -45,7 +45,7 @@ async fn mailboxes(world: &World) -> Vec<(String, MethodState)> {
 }
 
 on_both! {
-async fn a_pause_by_the_carrier_is_told_to_the_other_methods(world) {
+async fn a_pause_by_the_carrier_sends_notices_to_the_other_methods(world) {
     let (_, _, paused) = opted_out(&world).await;
     let told = world.outbox(OutboxKind::Dispatch).await;
     let told = told.iter().filter(|job| job["params"]["about"] == "method_paused");
@@ -54,10 +54,10 @@ async fn a_pause_by_the_carrier_is_told_to_the_other_methods(world) {
     assert!(event.data.contains(&paused.id.to_string()) && event.data.contains("opted_out"), "{}", event.data);
 }
 
-async fn a_phone_that_the_carrier_paused_is_usable_again_after_a_code_that_arrives(world) {
+async fn a_received_code_resumes_a_phone_that_the_carrier_paused(world) {
     let (user, authenticator, paused) = opted_out(&world).await;
     world.advance(60);
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = authenticator.code(&world).await;
     verified(user.enter_for(challenge, authenticator.method, &code).await);
     assert_eq!(world.row::<Method>(paused.id).await.state, MethodState::Paused, "a proof alone does not help");
@@ -92,7 +92,7 @@ async fn a_paused_phone_gets_no_notices_and_cannot_be_added_a_second_time(world)
     assert_eq!(numbers, ["+447700900999"]);
 }
 
-async fn an_old_phone_that_proves_itself_again_is_not_counted_as_a_new_account_of_its_number(world) {
+async fn resuming_a_phone_does_not_count_as_a_new_account_of_its_number(world) {
     let (user, authenticator, paused) = opted_out(&world).await;
     let number = world.core.keys.open_text(Sealed::MethodTarget, paused.id, paused.target_sealed.as_deref().unwrap()).unwrap();
     for n in 0..5 {
@@ -112,7 +112,7 @@ async fn an_old_phone_that_proves_itself_again_is_not_counted_as_a_new_account_o
     assert!(world.row::<Method>(paused.id).await.is_active());
 }
 
-async fn an_address_that_was_never_proved_goes_without_a_word(world) {
+async fn an_unverified_address_is_deleted_without_a_notice(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -125,13 +125,13 @@ async fn an_address_that_was_never_proved_goes_without_a_word(world) {
     assert_eq!(user.challenge(enrolment).await.state, ChallengeState::Cancelled);
 }
 
-async fn a_stop_page_denies_what_is_open_and_tells_nothing_to_the_method_that_it_paused(world) {
+async fn a_stop_page_ends_open_challenges_and_sends_no_notice_to_the_paused_method(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
     let added = user.add_phone("07700 900999").await;
     world.advance(60);
-    let open = user.start().await;
+    let open = user.open_challenge().await;
     let told = world.outbox(OutboxKind::Dispatch).await;
     let notice = told.iter().rfind(|job| job["params"]["about"] == "method_added").unwrap();
     let token = notice["params"]["token"].as_str().unwrap();
@@ -149,7 +149,7 @@ async fn a_stop_page_denies_what_is_open_and_tells_nothing_to_the_method_that_it
     assert_ne!(numbers, ["+447700900999"], "its owner could stop what the user does");
 }
 
-async fn an_address_that_the_product_gives_replaces_the_one_that_it_gave_before(world) {
+async fn a_new_address_from_the_product_replaces_its_earlier_one(world) {
     let user = User::new(&world, "u1");
     give_email(&user, "ada@shop.example").await;
     give_email(&user, "ada@shop.example").await;
@@ -161,7 +161,7 @@ async fn an_address_that_the_product_gives_replaces_the_one_that_it_gave_before(
     assert_eq!(world.events("method.removed").await, 1);
 }
 
-async fn an_address_that_the_user_stopped_is_not_given_again(world) {
+async fn the_product_cannot_add_an_address_that_the_user_stopped(world) {
     let user = User::new(&world, "u1");
     give_email(&user, "ada@shop.example").await;
     let mut mailbox = world.rows::<Method>("where kind = 'email'", &[]).await.pop().unwrap();
@@ -171,7 +171,7 @@ async fn an_address_that_the_user_stopped_is_not_given_again(world) {
     assert!(world.row::<Method>(mailbox.id).await.is_paused_for(STOPPED));
 }
 
-async fn recovery_codes_that_nobody_saved_go_with_their_set(world) {
+async fn unsaved_recovery_codes_are_deleted_with_their_set(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     world.core.make_recovery_codes(&user.visit).await.unwrap();

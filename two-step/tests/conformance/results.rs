@@ -38,9 +38,9 @@ fn kid(token: &str) -> String {
 }
 
 on_both! {
-async fn a_result_says_who_proved_what_and_verifies_under_the_published_keys(world) {
+async fn a_result_names_user_and_proof_and_verifies_with_the_published_keys(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
     let now = world.now().await.as_second();
     let token = result(&user, &ticket(&location)).await;
@@ -69,7 +69,7 @@ async fn a_result_says_who_proved_what_and_verifies_under_the_published_keys(wor
     assert_eq!(check(&world, &forged, "shop").await, None);
 }
 
-async fn a_ticket_buys_the_same_claims_for_a_minute_and_then_nothing(world) {
+async fn a_ticket_returns_the_same_claims_for_a_minute(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let ticket = user.sign_in().await;
     world.advance(50);
@@ -81,7 +81,7 @@ async fn a_ticket_buys_the_same_claims_for_a_minute_and_then_nothing(world) {
     assert_eq!(user.redeem(&ticket).await, Redeemed::Over);
 }
 
-async fn a_ticket_that_nobody_redeems_lapses_after_a_minute(world) {
+async fn an_unredeemed_ticket_expires_after_a_minute(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     let ticket = user.sign_in().await;
     world.advance(60);
@@ -89,7 +89,7 @@ async fn a_ticket_that_nobody_redeems_lapses_after_a_minute(world) {
     assert_eq!(user.redeem("no such ticket").await, Redeemed::Over);
 }
 
-async fn another_products_key_gets_nothing_and_spoils_nothing(world) {
+async fn another_products_key_is_refused_and_changes_nothing(world) {
     let world = world.configured(|c| {
         let shop = c.products["shop"].clone();
         c.products.insert("other".to_owned(), shop);
@@ -100,7 +100,7 @@ async fn another_products_key_gets_nothing_and_spoils_nothing(world) {
     assert!(matches!(user.redeem(&ticket).await, Redeemed::Result(_)));
 }
 
-async fn a_challenge_of_the_settings_sells_no_result(world) {
+async fn a_challenge_of_the_settings_has_no_result(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     let challenge = world.core.ask_for_proof(&user.visit).await.unwrap();

@@ -86,7 +86,7 @@ async fn no_secret_is_in_logs_tables_queues_events_or_webhooks() {
     for _ in 0..2 {
         site.journal.fault();
         site.links.database.cut_when(Direction::ToUpstream, b"challenge.verified", false);
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Unknown);
         site.links.broker.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", true);

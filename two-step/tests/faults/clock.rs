@@ -56,7 +56,7 @@ fn library() -> &'static str {
 }
 
 /// A database whose clock the scenario sets: new processes find this `clock_timestamp()` first.
-async fn hold_clock(site: &Site) {
+async fn replace_clock(site: &Site) {
     let client = site.database.connect_directly().await;
     let name: String = client.query_one("select current_database()::text", &[]).await.unwrap().get(0);
     client.batch_execute("create schema held").await.unwrap();
@@ -81,7 +81,7 @@ async fn set_clock(site: &Site, seconds: i64) {
 ///
 /// Seen to fail: with ids of events that begin with the process's own time (events of the other process are never heard).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
+async fn a_wrong_clock_of_a_process_changes_nothing() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     two_step.kill();
     let (clock, addresses) = (WallClock::new(&site), Addresses::free());
@@ -93,7 +93,7 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
         clock.step(step);
         site.journal.fault();
         user.sign_in(&site).await;
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
         assert_eq!(there.verify(challenge, &code, true).await, ObservedResult::Verified);
         let mut browser = site.browser();
@@ -122,12 +122,12 @@ async fn a_process_whose_clock_is_wrong_serves_as_if_it_were_right() {
 /// Seen to fail: with a life of codes that is judged by the process's clock (an old code is right), with rows of the outbox that
 /// wait for their time alone (5: feedback waits for ten minutes).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_databases_clock_decides_when_a_code_ends() {
+async fn the_databases_clock_decides_when_a_code_expires() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    hold_clock(&site).await;
+    replace_clock(&site).await;
     two_step.kill();
     let _two_step = site.start().await;
-    let (old, before) = user.ask_for_code(&site).await;
+    let (old, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     set_clock(&site, 11 * MINUTE).await;
     site.journal.fault();
@@ -152,14 +152,14 @@ async fn the_databases_clock_decides_when_a_code_ends() {
 ///
 /// Seen to fail: with rows that are dropped without a word to their order (it stays `waiting` for ever).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_code_that_ended_before_the_broker_was_back_is_told_as_expired() {
+async fn a_code_that_expired_during_an_outage_is_reported_as_expired() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    hold_clock(&site).await;
+    replace_clock(&site).await;
     two_step.kill();
     let two_step = site.start().await;
     site.links.broker.refuse(true);
     site.links.broker.cut();
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     assert_eq!(site.backend.show(challenge).await.body["delivery"], "waiting");
     set_clock(&site, 10 * MINUTE).await;
     site.journal.fault();

@@ -26,15 +26,15 @@ const INVALID_EVENTS: [&[u8]; 5] = [
 ///
 /// Seen to fail: without a look at the sequence (4: what was delivered is `queued` again).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repeated_late_and_reordered_events_end_in_the_truth() {
+async fn repeated_late_and_reordered_events_give_the_right_state() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    let mut seed = Seed::of("repeated_late_and_reordered_events_end_in_the_truth");
+    let mut seed = Seed::of("repeated_late_and_reordered_events_give_the_right_state");
     site.tap.drain().await;
     site.tap.bind("otpost.events", &["#"]).await;
     site.tap.bind_events(false).await;
     let mut asked = vec![];
     for _ in 0..DISPATCHES {
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         site.phones.code_after(&user.number, before).await;
         asked.push((challenge, before));
     }
@@ -59,13 +59,13 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
         said.swap(n, seed.below(n as u64 + 1) as usize);
     }
     for body in &said {
-        site.tap.say(body).await;
+        site.tap.publish_event(body).await;
         site.journal.fault();
     }
     site.vhost.has_depth("two-step.events", (0, 0)).await;
     // Late events after the final state, the oldest last.
     for (_, body) in events.iter().rev() {
-        site.tap.say(body).await;
+        site.tap.publish_event(body).await;
     }
     site.vhost.has_depth("two-step.events", (0, 0)).await;
     site.tap.bind_events(true).await;
@@ -81,10 +81,10 @@ async fn repeated_late_and_reordered_events_end_in_the_truth() {
 ///
 /// Seen to fail: with a queue that is made anew at each start (4: what was delivered stays `sent`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_told_while_two_step_is_dead_is_heard_afterwards() {
+async fn events_published_while_two_step_is_down_are_received_later() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     site.tap.bind("otpost.events", &["#"]).await;
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     wait::until("the job is out", async || site.outbox("kind = 'dispatch'").await == 0).await;
     kill(two_step, &site.journal);
     let mut observed: Vec<Json> = vec![];

@@ -32,11 +32,11 @@ pub(crate) fn kill_otpost(process: Process, journal: &Journal) {
 
 /// Seen to fail: with rows that are deleted when they are taken (the row is gone).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_between_commit_and_publish_the_code_goes_out_once() {
+async fn killed_between_commit_and_publish_the_code_is_sent_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     site.links.broker.refuse(true);
     site.links.broker.reset();
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let tried = async || site.outbox("kind = 'dispatch' and tries > 0").await == 1;
     wait::until("the relay has tried in vain", tried).await;
     kill(two_step, &site.journal);
@@ -51,10 +51,10 @@ async fn killed_between_commit_and_publish_the_code_goes_out_once() {
 ///
 /// Seen to fail: likewise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_while_a_publish_hangs_the_code_goes_out_once() {
+async fn killed_while_a_publish_hangs_the_code_is_sent_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     site.links.broker.stall();
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let taken = async || site.outbox("kind = 'dispatch' and tries > 0").await == 1;
     wait::until("the relay has taken the row", taken).await;
     kill(two_step, &site.journal);
@@ -69,10 +69,10 @@ async fn killed_while_a_publish_hangs_the_code_goes_out_once() {
 ///
 /// Seen to fail: with a new id for each further try (a text too many).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_between_publish_and_confirm_the_code_goes_out_once() {
+async fn killed_between_publish_and_confirm_the_code_is_sent_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     site.links.broker.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", false);
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     site.links.broker.sprung().await;
     kill(two_step, &site.journal);
     // The job is sent while two-step is down.
@@ -91,13 +91,13 @@ async fn killed_between_publish_and_confirm_the_code_goes_out_once() {
 ///
 /// Seen to fail: likewise.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_between_confirm_and_its_commit_the_code_goes_out_once() {
+async fn killed_between_confirm_and_its_commit_the_code_is_sent_once() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
     // A connection sends a statement's text once. A new process sends it again.
     two_step.kill();
     let two_step = site.start().await;
     site.links.database.cut_when(Direction::ToUpstream, b"delete from outbox", true);
-    let (challenge, before, _) = user.try_to_ask_for_code(&site).await;
+    let (challenge, before, _) = user.try_to_request_code(&site).await;
     site.links.database.sprung().await;
     kill(two_step, &site.journal);
     let code = site.phones.code_after(&user.number, before).await;
@@ -111,13 +111,13 @@ async fn killed_between_confirm_and_its_commit_the_code_goes_out_once() {
 ///
 /// Seen to fail: with the acknowledgement before the event is written down (the delivery is never told).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_while_an_event_is_written_down_the_delivery_is_still_told() {
+async fn killed_while_an_event_is_stored_the_delivery_is_still_reported() {
     let (site, user, _otpost, mut two_step) = prepared(Way::Amqp).await;
     for reaches_the_database in [false, true] {
         // As a bound value, with its length before it: a column's name has the word in it too.
         let value = b"\0\0\0\x09delivered";
         site.links.database.cut_when(Direction::ToUpstream, value, !reaches_the_database);
-        let (challenge, before, _) = user.try_to_ask_for_code(&site).await;
+        let (challenge, before, _) = user.try_to_request_code(&site).await;
         site.links.database.sprung().await;
         kill(two_step, &site.journal);
         two_step = site.start().await;
@@ -135,7 +135,7 @@ async fn killed_while_an_event_is_written_down_the_delivery_is_still_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_the_commit_of_a_right_code_nothing_is_verified() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     site.links.database.cut_when(Direction::ToUpstream, b"challenge.verified", false);
     let (observed, ()) = tokio::join!(site.backend.verify(challenge, &code, true), async {
@@ -192,10 +192,10 @@ async fn killed_between_the_commit_of_a_right_code_and_its_answer_the_browser_ge
 ///
 /// Seen to fail: with wrong entries whose count is not written (there is no end to them).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_amid_wrong_codes_exactly_five_pass() {
+async fn killed_during_wrong_codes_exactly_five_count() {
     let (site, user, _otpost, two_step) = prepared(Way::Amqp).await;
-    let mut seed = Seed::of("killed_amid_wrong_codes_exactly_five_pass");
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let mut seed = Seed::of("killed_during_wrong_codes_exactly_five_count");
+    let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     let wrong = none_of(std::slice::from_ref(&code));
     let mut two_step = Some(two_step);
@@ -228,7 +228,7 @@ async fn killed_amid_wrong_codes_exactly_five_pass() {
 ///
 /// Seen to fail: with letters that are forgotten before they are handed over (none comes where the process dies first).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_while_a_letter_is_handed_over_its_code_arrives() {
+async fn killed_while_a_mail_is_sent_its_code_arrives() {
     let (site, _, _otpost, mut two_step) = prepared(Way::Amqp).await;
     for (n, needle) in ["220 here", "250 kept"].into_iter().enumerate() {
         site.links.mail.cut_when(Direction::ToClient, needle.as_bytes(), true);

@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::allow_attributes, reason = "what is shared with otpost's own scenarios is used in part")]
 
-mod away;
 mod backend;
 mod browser;
 mod canaries;
@@ -18,6 +17,7 @@ mod journal;
 mod killed;
 mod mailbox;
 mod neighbours;
+mod outages;
 mod phones;
 mod process;
 #[allow(dead_code, reason = "these scenarios use a part")]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::away::Trouble;
 use crate::checker;
 use crate::journal::ObservedResult;
 use crate::killed::prepared;
+use crate::outages::Outage;
 use crate::site::Way;
 use crate::wait;
 
@@ -16,11 +16,11 @@ const MAX_TEXT_DELAY: Duration = Duration::from_secs(4);
 
 /// Seen to fail: with one turn for all kinds of rows, and letters without a time-out (no text came any more).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_mail_server_hangs_letters_wait_and_texts_do_not() {
-    the_mail_server_is_away(Trouble::Hanging).await;
+async fn while_the_mail_server_hangs_mails_wait_and_texts_do_not() {
+    outage_of_the_mail_server(Outage::Hanging).await;
 }
 
-async fn the_mail_server_is_away(trouble: Trouble) {
+async fn outage_of_the_mail_server(outage: Outage) {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     let address = "somebody@mail.example";
     let mut browser = crate::user::request_code_by_email(&site, "zoe", address).await;
@@ -32,14 +32,14 @@ async fn the_mail_server_is_away(trouble: Trouble) {
         let taken = async || site.outbox("kind = 'mail' and tries > 0").await == 1;
         wait::until("the relay has taken the letter", taken).await;
         let asked = Instant::now();
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
         let waited = asked.elapsed();
         assert!(waited < MAX_TEXT_DELAY, "a text waited {waited:?} for the mail server");
         println!("a text took {waited:?} meanwhile");
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     };
-    trouble.during(&site, &site.links.mail, work).await;
+    outage.during(&site, &site.links.mail, work).await;
     let second =
         wait::answer("the second letter", async || site.mailbox.emails(address).get(1).cloned()).await;
     let code = second.code().unwrap();
@@ -54,7 +54,7 @@ async fn the_mail_server_is_away(trouble: Trouble) {
 ///
 /// Seen to fail: with one turn for all kinds of rows (the sign-in took 10 s).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_a_webhooks_receiver_hangs_texts_do_not_wait() {
+async fn while_a_webhook_receiver_hangs_texts_do_not_wait() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     site.receiver.hang(true);
     site.journal.fault();
@@ -75,7 +75,7 @@ mod long {
 
     /// Seen to fail: with rows that are deleted when they are taken (the letter is gone).
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn while_the_mail_server_refuses_letters_wait() {
-        the_mail_server_is_away(Trouble::Refused).await;
+    async fn while_the_mail_server_refuses_mails_wait() {
+        outage_of_the_mail_server(Outage::Refused).await;
     }
 }

@@ -15,9 +15,9 @@ const REPETITIONS: u64 = 8;
 ///
 /// Seen to fail: without the locks of account and challenge (a right code is wrong).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_right_answers_at_once_one_counts() {
+async fn concurrent_right_answers_verify_once() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    let mut seed = Seed::of("of_right_answers_at_once_one_counts");
+    let mut seed = Seed::of("concurrent_right_answers_verify_once");
     let addresses = Addresses::free();
     let mut second = Some(site.start_with("second", addresses, &[]).await);
     let there = site.backend.at(addresses.api);
@@ -62,7 +62,7 @@ async fn of_right_answers_at_once_one_counts() {
 ///
 /// Seen to fail: likewise (both get a form).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_browsers_with_one_url_one_gets_the_challenge() {
+async fn one_of_two_browsers_with_one_url_gets_the_challenge() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     for _ in 0..REPETITIONS {
         let before = user.codes(&site).await;

@@ -26,7 +26,7 @@ fn times() -> Vec<i64> {
 }
 
 #[test]
-fn pyotp_reads_the_uri_and_both_make_the_same_codes() {
+fn pyotp_reads_the_uri_and_computes_the_same_codes() {
     let keys: Vec<_> = (0..KEYS).map(|_| random_key()).collect();
     let apps: Vec<_> = keys
         .iter()

@@ -45,7 +45,7 @@ impl Signer {
 }
 
 #[test]
-fn pyjwt_takes_a_result_and_refuses_forgeries() {
+fn pyjwt_accepts_a_result_and_refuses_forgeries() {
     let (ours, stranger, now) = (Signer::new(), Signer::new(), machine_now());
     // A key that is published a day ahead stands first.
     let ahead = Signer::new();

@@ -65,7 +65,7 @@ fn text<'a>(printed: &'a Json, name: &str) -> &'a str {
 }
 
 /// Two processes of a shop: one in front of two-step, one in front of a stranger who speaks for it.
-async fn walk(program: fn() -> Command) {
+async fn test_shop(program: fn() -> Command) {
     let (shop, deceived, stranger) = (free_url(), free_url(), free_url());
     let return_urls: Vec<String> = [&shop, &deceived]
         .iter()
@@ -83,17 +83,17 @@ async fn walk(program: fn() -> Command) {
         ("STRANGER", stranger),
         ("DEMO_PID", stack.demo.id().to_string()),
     ];
-    stack.walk("integrations/scenarios/a_user_of_the_shop", &variables);
-    stack.walk("integrations/scenarios/a_stranger_speaks_for_two_step", &variables);
-    stack.walk("integrations/scenarios/two_step_is_away", &variables);
+    stack.run_scenario("integrations/scenarios/a_user_of_the_shop", &variables);
+    stack.run_scenario("integrations/scenarios/forged_results_are_refused", &variables);
+    stack.run_scenario("integrations/scenarios/two_step_is_unreachable", &variables);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_walks_through_the_shop_in_flask() {
-    walk(flask).await;
+async fn a_user_signs_in_at_the_flask_shop() {
+    test_shop(flask).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_walks_through_the_shop_in_express() {
-    walk(express).await;
+async fn a_user_signs_in_at_the_express_shop() {
+    test_shop(express).await;
 }

@@ -84,7 +84,7 @@ fn from_base32(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn no_page_is_framed_and_nothing_but_its_own_files_runs_on_it() {
+async fn pages_cannot_be_framed_and_run_only_their_own_files() {
     let shop = Shop::open().await;
     let mut browser = shop.browser();
     let claimed = browser.get(&shop.challenge().await).await;
@@ -145,7 +145,7 @@ async fn a_head_or_a_prefetch_claims_nothing() {
 }
 
 #[tokio::test]
-async fn a_browser_cannot_be_given_a_session_by_somebody_else() {
+async fn a_planted_session_is_useless() {
     let shop = Shop::open().await;
     // The attacker claims a challenge, and plants the cookie in the victim's browser.
     let (mut attacker, mut victim) = (shop.browser(), shop.browser());

@@ -3,7 +3,7 @@
 use crate::service::Service;
 
 #[tokio::test]
-async fn a_good_configuration_is_taken_with_sighup_and_a_bad_one_changes_nothing() {
+async fn sighup_applies_a_valid_configuration_and_ignores_an_invalid_one() {
     let mut service = Service::new();
     service.start();
     let key = service.key();
@@ -26,7 +26,7 @@ async fn a_good_configuration_is_taken_with_sighup_and_a_bad_one_changes_nothing
 
     service.configure(old, "no.such.key = 1");
     service.signal("HUP");
-    let said = service.until("the previous configuration stays in force");
+    let said = service.until("the previous configuration stays in use");
     assert!(said.contains("unknown field `no`"), "{said}");
     assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (422, 201));
 

@@ -31,7 +31,7 @@ fn has_result(entered: &Entered) -> bool {
 }
 
 on_both! {
-async fn what_another_visit_added_is_removed_when_the_user_turns_it_on(world) {
+async fn turning_on_removes_methods_of_another_visit(world) {
     let user = User::new(&world, "u1");
     let thief = user.elsewhere();
     thief.open_settings().await;
@@ -57,7 +57,7 @@ async fn what_another_visit_added_is_removed_when_the_user_turns_it_on(world) {
 }
 
 /// Seen to fail: where a pending authenticator is shown to every visit (the keys are equal).
-async fn a_key_that_another_visit_has_seen_is_never_shown_to_the_user(world) {
+async fn a_key_shown_in_another_visit_is_never_shown_to_the_user(world) {
     let user = User::new(&world, "u1");
     let thief = user.elsewhere();
     thief.open_settings().await;
@@ -74,7 +74,7 @@ async fn a_key_that_another_visit_has_seen_is_never_shown_to_the_user(world) {
     assert_ne!(*one.key, *own.key);
 }
 
-async fn what_another_visit_has_begun_is_shown_to_nobody(world) {
+async fn pending_methods_of_another_visit_are_hidden(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     world.core.add_email(&user.visit, "ada@example.com").await.unwrap().unwrap();
@@ -89,7 +89,7 @@ async fn what_another_visit_has_begun_is_shown_to_nobody(world) {
     }
 }
 
-async fn a_thief_cannot_turn_it_on_with_the_users_methods_as_a_backup(world) {
+async fn an_attacker_cannot_turn_it_on_with_the_users_methods_as_a_backup(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     user.add_phone("07700 900123").await;
@@ -101,7 +101,7 @@ async fn a_thief_cannot_turn_it_on_with_the_users_methods_as_a_backup(world) {
     assert_eq!(refused, Err(SwitchRefused::ProofMissing));
 }
 
-async fn recovery_codes_that_another_visit_made_meanwhile_are_not_the_users(world) {
+async fn recovery_codes_of_another_visit_are_not_activated(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     user.add_phone("07700 900123").await;
@@ -120,7 +120,7 @@ async fn recovery_codes_that_another_visit_made_meanwhile_are_not_the_users(worl
 
 async fn after_the_right_code_no_other_code_gets_the_redirect(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     let location = user.must_verify(challenge, &code).await;
     assert_eq!(user.enter(challenge, &not(&code)).await.ended(), Some(ChallengeState::Verified));
@@ -133,7 +133,7 @@ async fn after_the_right_code_no_other_code_gets_the_redirect(world) {
 
 async fn a_challenge_that_the_back_end_verified_gives_its_browser_no_ticket(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let asked = user.ask().await;
+    let asked = user.create_challenge().await;
     user.claim(&asked).await;
     let code = world.code(asked.id).await;
     assert!(has_result(&enter_over_api(&world, asked.id, &code).await));
@@ -142,9 +142,9 @@ async fn a_challenge_that_the_back_end_verified_gives_its_browser_no_ticket(worl
     assert_eq!(entered.ended(), Some(ChallengeState::Redeemed));
 }
 
-async fn the_back_end_gets_its_answer_again_for_a_minute(world) {
+async fn the_answer_to_the_back_end_is_repeated_for_a_minute(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     assert!(has_result(&enter_over_api(&world, challenge, &code).await));
     let jti = user.challenge(challenge).await.jti;
@@ -162,9 +162,9 @@ async fn the_back_end_gets_its_answer_again_for_a_minute(world) {
     );
 }
 
-async fn a_result_of_the_pages_is_not_given_to_who_asks_directly(world) {
+async fn the_result_of_a_browser_challenge_is_not_returned_by_the_api(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     let location = user.must_verify(challenge, &code).await.unwrap();
     assert_eq!(
@@ -174,7 +174,7 @@ async fn a_result_of_the_pages_is_not_given_to_who_asks_directly(world) {
     assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Result(_)));
 }
 
-async fn a_browser_is_trusted_on_the_settings_only_behind_a_fresh_proof(world) {
+async fn trust_in_the_settings_needs_a_fresh_proof(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     let refused = world.core.turn_on(&user.visit, true).await;
@@ -183,9 +183,9 @@ async fn a_browser_is_trusted_on_the_settings_only_behind_a_fresh_proof(world) {
     assert!(user.turn_on(true).await.is_some());
 }
 
-async fn a_wrong_code_of_an_authenticator_says_nothing_about_the_text(world) {
+async fn a_wrong_authenticator_code_is_no_feedback_on_the_text(world) {
     let (user, app) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let wrong = not(&app.code(&world).await);
     assert!(matches!(user.enter_for(challenge, app.method, &wrong).await, Entered::Wrong { .. }));
     let said = world.outbox(OutboxKind::Feedback).await;
@@ -193,13 +193,13 @@ async fn a_wrong_code_of_an_authenticator_says_nothing_about_the_text(world) {
     assert!(said.iter().all(|feedback| feedback["id"] != dispatch.as_str()), "{said:?}");
 }
 
-async fn signing_out_a_user_that_nobody_knows_makes_no_account(world) {
+async fn sign_out_of_an_unknown_user_creates_no_account(world) {
     let refused = world.core.revoke_at_sign_out("shop", "nobody", Uuid::now_v7()).await;
     assert!(matches!(refused, Err(FlowError::Missing("user"))), "{refused:?}");
     assert_eq!(world.count("select count(*) from account").await, 0);
 }
 
-async fn a_removed_method_is_forgotten_thirty_days_after_its_removal(world) {
+async fn a_removed_method_is_deleted_after_thirty_days(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     world.advance(40 * 86_400);
     user.open_settings().await;
@@ -216,21 +216,21 @@ async fn a_removed_method_is_forgotten_thirty_days_after_its_removal(world) {
     assert_eq!(removed().await, 0);
 }
 
-async fn what_a_stop_page_ends_is_over_with_its_ticket_and_its_proof(world) {
+async fn the_stop_page_voids_tickets_and_proofs(world) {
     let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
     // A thief has a recovery code, and the page that asks about the lost phone is still open.
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let location = verified(user.enter(challenge, &codes[0]).await).unwrap();
     let link = world.outbox(OutboxKind::Dispatch).await.pop().unwrap();
     world.core.stop(link["params"]["token"].as_str().unwrap()).await.unwrap();
     assert_eq!(user.challenge(challenge).await.state, ChallengeState::Denied);
     assert_eq!(user.redeem(&ticket(&location)).await, Redeemed::Over);
     let phone = world.rows::<Method>("where kind = 'phone'", &[]).await[0].id;
-    world.core.remove_lost_phone(challenge, &user.who(), phone).await.unwrap();
+    world.core.remove_lost_phone(challenge, &user.requester(), phone).await.unwrap();
     assert_eq!(world.row::<Method>(phone).await.state, MethodState::Active);
 }
 
-async fn an_address_for_notices_is_no_second_step(world) {
+async fn an_address_for_notices_is_not_a_second_step(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
     user.prove_to_settings().await;
@@ -239,16 +239,16 @@ async fn an_address_for_notices_is_no_second_step(world) {
     user.must_verify(enrolment, &code).await;
     let email = user.challenge(enrolment).await.method.unwrap();
     world.advance(3600);
-    let challenge = user.start().await;
-    let sent = world.core.send(challenge, &user.who(), Some(email), None).await.unwrap();
+    let challenge = user.open_challenge().await;
+    let sent = world.core.send(challenge, &user.requester(), Some(email), None).await.unwrap();
     assert_eq!(sent, Err(SendRefused::Method));
     let mails = world.outbox(OutboxKind::Mail).await;
     assert!(mails.iter().filter(|mail| mail["kind"] == "code").count() == 1, "{mails:?}");
 }
 
-async fn a_code_whose_time_is_still_to_come_is_told_to_nobody(world) {
+async fn a_code_of_a_future_step_is_not_reported(world) {
     let (user, app) = User::with_phone(&world, "u1", 1).await;
-    let challenge = user.start().await;
+    let challenge = user.open_challenge().await;
     let later = app.code_at(&world, 6).await;
     let entered = user.enter_for(challenge, app.method, &later).await;
     assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None, expired: false });
@@ -264,7 +264,7 @@ async fn ask_for(world: &World, action: SupportAction) -> Result<(), SupportRefu
         evidence: vec![],
         agent: "a1".to_owned(),
     };
-    world.core.ask_support("shop", new).await.unwrap().map(drop)
+    world.core.open_case("shop", new).await.unwrap().map(drop)
 }
 
 /// Support turns it off at once, and a thief with the password comes.
@@ -280,7 +280,7 @@ async fn off_by_support(world: &World) -> (World, User) {
 }
 
 on_both! {
-async fn support_does_not_undo_what_was_changed_meanwhile(world) {
+async fn support_does_not_undo_changes_made_while_off(world) {
     let (world, thief) = off_by_support(&world).await;
     thief.add_phone("07700 900999").await;
     assert_eq!(ask_for(&world, SupportAction::TurnOn).await, Err(SupportRefused::NotUndone));
@@ -288,7 +288,7 @@ async fn support_does_not_undo_what_was_changed_meanwhile(world) {
 }
 
 /// Seen to fail: without `method.resumed` among the changes (it is on again).
-async fn support_does_not_undo_where_a_paused_method_was_used_again(world) {
+async fn support_does_not_undo_if_a_paused_method_was_resumed(world) {
     let (world, thief) = off_by_support(&world).await;
     let mut phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
     phone.pause("stopped");
@@ -300,7 +300,7 @@ async fn support_does_not_undo_where_a_paused_method_was_used_again(world) {
 }
 
 /// Seen to fail: without the end of challenges and pending methods (the phone becomes active).
-async fn what_was_begun_while_it_was_off_is_over_when_support_turns_it_on(world) {
+async fn enrolments_begun_while_off_end_when_support_turns_it_on(world) {
     let (world, thief) = off_by_support(&world).await;
     let on_pages = thief.begin_phone("07700 900999").await;
     let over_api = world.core.add_phone(back_end(), "07700 900888", "GB", Channel::Sms).await.unwrap().unwrap();

@@ -15,13 +15,13 @@ use crate::user::{User, none_of};
 use crate::wait;
 
 /// Minimum duration of an outage.
-const OUTAGE: Duration = Duration::from_secs(7);
+const MIN_OUTAGE: Duration = Duration::from_secs(7);
 /// Maximum time after an outage until waiting codes arrive.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The kind of outage.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Trouble {
+pub(crate) enum Outage {
     /// Connections are refused.
     Refused,
     /// Connections are reset again and again.
@@ -30,7 +30,7 @@ pub(crate) enum Trouble {
     Hanging,
 }
 
-impl Trouble {
+impl Outage {
     /// Keeps a server unreachable during an action, and for a minimum time.
     pub(crate) async fn during<T>(self, site: &Site, relay: &Relay, work: impl Future<Output = T>) -> T {
         site.journal.fault();
@@ -51,7 +51,7 @@ impl Trouble {
                 }
             }
         };
-        let both = async { tokio::join!(work, tokio::time::sleep(OUTAGE)).0 };
+        let both = async { tokio::join!(work, tokio::time::sleep(MIN_OUTAGE)).0 };
         let done = tokio::select! {
             done = both => done,
             () = resetting => unreachable!("it goes on for ever"),
@@ -63,9 +63,9 @@ impl Trouble {
 }
 
 /// Requests a code for each user, and checks the reported delivery meanwhile.
-async fn ask_all(site: &Site, users: &[User], expected: &[&str]) -> Vec<(Uuid, usize)> {
-    let asked = join_all(users.iter().map(|user| user.ask_for_code(site))).await;
-    let end = Instant::now() + OUTAGE;
+async fn request_codes(site: &Site, users: &[User], expected: &[&str]) -> Vec<(Uuid, usize)> {
+    let asked = join_all(users.iter().map(|user| user.request_code(site))).await;
+    let end = Instant::now() + MIN_OUTAGE;
     let looked = async {
         for (challenge, _) in asked.iter().cycle() {
             let delivery = site.backend.show(*challenge).await.body["delivery"].as_str().map(str::to_owned);
@@ -95,7 +95,7 @@ async fn three_users(site: &Site, first: User) -> Vec<User> {
     vec![first, User::set_up(site, "bob").await, User::set_up(site, "eve").await]
 }
 
-async fn the_way_is_away(way: Way, trouble: Trouble) {
+async fn outage_of_otpost(way: Way, outage: Outage) {
     let (site, user, _otpost, _two_step) = prepared(way).await;
     let users = three_users(&site, user).await;
     let relay = match way {
@@ -103,11 +103,11 @@ async fn the_way_is_away(way: Way, trouble: Trouble) {
         Way::Http => &site.links.otpost,
     };
     // A job may pass between two resets.
-    let expected: &[&str] = match trouble {
-        Trouble::Reset => &["waiting", "queued", "sending", "sent", "delivered"],
-        Trouble::Refused | Trouble::Hanging => &["waiting"],
+    let expected: &[&str] = match outage {
+        Outage::Reset => &["waiting", "queued", "sending", "sent", "delivered"],
+        Outage::Refused | Outage::Hanging => &["waiting"],
     };
-    let asked = trouble.during(&site, relay, ask_all(&site, &users, expected)).await;
+    let asked = outage.during(&site, relay, request_codes(&site, &users, expected)).await;
     all_sign_in(&site, &users, &asked).await;
     checker::check(&site).await;
 }
@@ -124,21 +124,21 @@ macro_rules! scenarios {
 
 scenarios! {
     /// Seen to fail, as the other four: with rows that are deleted when they are taken (no code arrives).
-    while_the_broker_refuses_codes_wait_and_go_out_once => the_way_is_away(Way::Amqp, Trouble::Refused);
-    while_the_broker_hangs_codes_wait_and_go_out_once => the_way_is_away(Way::Amqp, Trouble::Hanging);
-    while_otposts_api_hangs_codes_wait_and_go_out_once => the_way_is_away(Way::Http, Trouble::Hanging);
+    while_the_broker_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Refused);
+    while_the_broker_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Hanging);
+    while_otposts_api_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Way::Http, Outage::Hanging);
     /// Seen to fail, as while it hangs: with challenges that are not required where the database is away.
-    while_the_database_refuses_nobody_is_let_in => the_database_is_away(Trouble::Refused);
+    while_the_database_refuses_nobody_signs_in => outage_of_the_database(Outage::Refused);
 }
 
 mod long {
     use super::*;
 
     scenarios! {
-        while_the_broker_resets_codes_wait_and_go_out_once => the_way_is_away(Way::Amqp, Trouble::Reset);
-        while_otposts_api_refuses_codes_wait_and_go_out_once => the_way_is_away(Way::Http, Trouble::Refused);
-        while_the_database_hangs_nobody_is_let_in => the_database_is_away(Trouble::Hanging);
-        while_the_database_resets_nobody_is_let_in_without_a_code => the_database_resets();
+        while_the_broker_resets_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Reset);
+        while_otposts_api_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Way::Http, Outage::Refused);
+        while_the_database_hangs_nobody_signs_in => outage_of_the_database(Outage::Hanging);
+        while_the_database_resets_nobody_signs_in_without_a_code => the_database_resets();
     }
 }
 
@@ -146,11 +146,11 @@ mod long {
 ///
 /// Seen to fail: with orders that count as sent when the broker has them (4: said of what no carrier has).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_otpost_is_dead_the_queue_holds_codes() {
+async fn while_otpost_is_down_the_queue_keeps_codes() {
     let (site, user, otpost, _two_step) = prepared(Way::Amqp).await;
     let users = three_users(&site, user).await;
     kill_otpost(otpost, &site.journal);
-    let asked = ask_all(&site, &users, &["waiting", "queued"]).await;
+    let asked = request_codes(&site, &users, &["waiting", "queued"]).await;
     let _otpost = site.start_otpost().await;
     all_sign_in(&site, &users, &asked).await;
     checker::check(&site).await;
@@ -160,13 +160,13 @@ async fn while_otpost_is_dead_the_queue_holds_codes() {
 ///
 /// Seen to fail: without `mandatory` (the job is gone, and its order is `queued`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_no_queue_takes_waits_and_goes_out_once() {
+async fn an_unroutable_job_waits_and_is_sent_once() {
     let site = Site::build(Way::Amqp).await;
     let (_otpost, _two_step) = (site.start_otpost().await, site.start().await);
     let users = [User::set_up(&site, "ada").await];
     site.tap.bind_jobs(false).await;
     site.journal.fault();
-    let asked = ask_all(&site, &users, &["waiting"]).await;
+    let asked = request_codes(&site, &users, &["waiting"]).await;
     site.tap.bind_jobs(true).await;
     all_sign_in(&site, &users, &asked).await;
     checker::check(&site).await;
@@ -176,12 +176,12 @@ async fn a_job_that_no_queue_takes_waits_and_goes_out_once() {
 ///
 /// Seen to fail: with a new id for each further try (5: otpost does not know the orders).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_of_otposts_api_is_lost_and_the_code_goes_out_once() {
+async fn after_a_lost_answer_of_otposts_api_the_code_is_sent_once() {
     let (site, user, _otpost, _two_step) = prepared(Way::Http).await;
     for _ in 0..3 {
         site.links.otpost.cut_when(Direction::ToUpstream, b"\"template\":\"two_step\"", false);
         site.journal.fault();
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         site.links.otpost.sprung().await;
         let code = site.phones.code_after(&user.number, before).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
@@ -193,12 +193,12 @@ async fn an_answer_of_otposts_api_is_lost_and_the_code_goes_out_once() {
 ///
 /// Seen to fail: without reading back (the delivery is never told).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_breaks_before_a_delivery_loses_nothing() {
+async fn a_broken_event_stream_loses_no_delivery() {
     let (site, user, _otpost, _two_step) = prepared(Way::Http).await;
     for _ in 0..3 {
         site.links.otpost.cut_when(Direction::ToClient, b"\"delivered\"", true);
         site.journal.fault();
-        let (challenge, before) = user.ask_for_code(&site).await;
+        let (challenge, before) = user.request_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
         let told = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
         wait::until("the delivery is told", told).await;
@@ -208,9 +208,9 @@ async fn a_stream_that_breaks_before_a_delivery_loses_nothing() {
 }
 
 /// While the database is unreachable each request is answered by 503 and `Retry-After`, and nothing is half done.
-async fn the_database_is_away(trouble: Trouble) {
+async fn outage_of_the_database(outage: Outage) {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     let mut browser = site.browser();
     let (by_page, page_code) = user.open_challenge(&site, &mut browser).await;
@@ -227,7 +227,7 @@ async fn the_database_is_away(trouble: Trouble) {
         requests.await;
         asked.elapsed()
     };
-    let took = trouble.during(&site, &site.links.database, slowest).await;
+    let took = outage.during(&site, &site.links.database, slowest).await;
     println!("four requests were answered in {took:?}");
     let signed_in = async || site.backend.verify(challenge, &code, true).await == ObservedResult::Verified;
     wait::until("the code signs in when the database is back", signed_in).await;
@@ -241,7 +241,7 @@ async fn the_database_is_away(trouble: Trouble) {
 /// Seen to fail: with wrong entries that are answered before they are counted (2).
 async fn the_database_resets() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
-    let (challenge, before) = user.ask_for_code(&site).await;
+    let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;
     let wrong = none_of(std::slice::from_ref(&code));
     let entries = async {
@@ -254,7 +254,7 @@ async fn the_database_resets() {
         }
         observed
     };
-    let observed = Trouble::Reset.during(&site, &site.links.database, entries).await;
+    let observed = Outage::Reset.during(&site, &site.links.database, entries).await;
     println!(
         "entries without an answer: {}",
         observed.iter().filter(|h| **h == ObservedResult::Unknown).count()

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::counting::{Count, count, limited_until};
+use super::counting::{LimitFor, count, limited_until};
 use super::events::Order;
-use super::{ChallengeSnapshot, Core, FlowError, Locked};
+use super::{ChallengeSnapshot, Core, FlowError, LockedRows};
 use crate::account::Account;
 use crate::app_key::AppKey;
 use crate::app_request::{AppRequest, RequestState, digits_of};
@@ -26,7 +26,7 @@ impl Core {
     /// Creates a request in a transaction that holds the locks. An account has one open request. A second call for the same
     /// challenge changes nothing.
     pub(super) async fn ask_app(
-        &self, tx: &mut Tx, locked: &Locked, challenge: &Challenge, method: &Method,
+        &self, tx: &mut Tx, locked: &LockedRows, challenge: &Challenge, method: &Method,
     ) -> Result<Result<(), SendRefused>, FlowError> {
         if challenge.purpose == Purpose::Enrol {
             return Ok(Ok(()));
@@ -82,6 +82,6 @@ impl Core {
 }
 
 /// The limit of approval requests of an account.
-pub(super) fn app_requests<'c>(config: &'c Config, account: &Account) -> Count<'c> {
-    Count { name: "app_requests", subject: account.id.to_string(), rules: &config.limits.app_requests }
+pub(super) fn app_requests<'c>(config: &'c Config, account: &Account) -> LimitFor<'c> {
+    LimitFor { name: "app_requests", subject: account.id.to_string(), rules: &config.limits.app_requests }
 }

@@ -32,7 +32,7 @@ async fn add(world: &World, row: &Event) {
 
 /// `SQLite` has one writer at a time: its transactions end in the order in which they begin.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_whose_transaction_ends_late_is_not_passed_over() {
+async fn an_event_that_commits_late_is_not_missed() {
     let world = World::new(Backend::Postgres).await;
     let (early, later) = (new_id(), new_id());
     let mut slow = world.core.store.begin().await.unwrap();
@@ -46,7 +46,7 @@ async fn an_event_whose_transaction_ends_late_is_not_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_whose_last_event_was_of_an_erased_user_misses_none_that_committed_late() {
+async fn a_reader_after_an_event_of_an_erased_user_misses_no_late_event() {
     let world = World::new(Backend::Postgres).await;
     let gone = crate::support::user::User::new(&world, "gone");
     gone.open_settings().await;
@@ -63,7 +63,7 @@ async fn a_reader_whose_last_event_was_of_an_erased_user_misses_none_that_commit
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn readers_and_writers_at_once_lose_nothing() {
+async fn concurrent_readers_and_writers_lose_no_event() {
     let world = World::new(Backend::Postgres).await;
     let writing = (0..200).map(|n| {
         let world = world.clone();
@@ -95,7 +95,7 @@ async fn readers_and_writers_at_once_lose_nothing() {
 }
 
 on_both! {
-async fn a_reader_whose_last_event_is_gone_goes_on_after_it(world) {
+async fn a_reader_continues_after_a_deleted_event(world) {
     let (one, two, three) = (new_id(), new_id(), new_id());
     for (id, kind) in [(one, "one"), (two, "two"), (three, "three")] {
         add(&world, &event(id, kind)).await;
