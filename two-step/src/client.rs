@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(client_of(&["[2001:db8::7]"]), "2001:db8::7");
     }
 
-    /// Seen to fail: with unreadable entries passed over (what the client wrote counts).
+    /// Fails if unreadable entries are skipped, because then an entry that the client wrote is used.
     #[test]
     fn entries_left_of_an_unreadable_one_are_ignored() {
         assert_eq!(client_of(&["198.51.100.1, unknown"]), "10.0.0.1");

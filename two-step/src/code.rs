@@ -61,7 +61,7 @@ fn random_digits(digits: u32) -> Zeroizing<String> {
     }
 }
 
-/// What a user typed.
+/// A parsed entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TypedText {
     /// Six digits.

@@ -65,7 +65,7 @@ impl Mailer {
     }
 }
 
-/// Returns whether a reply rejects our login or commands and not the mail itself (RFC 4954, section 6; RFC 5321, section
+/// Returns whether a reply rejects our login or commands instead of the mail (RFC 4954, section 6; RFC 5321, section
 /// 4.2.3).
 fn is_about_us(e: &lettre::transport::smtp::Error) -> bool {
     let code = e.status().map(u16::from);
@@ -97,8 +97,8 @@ fn code(body: &Json, german: bool) -> (String, String) {
         );
     }
     let not_me = match why {
-        Some("add") => "Somebody adds this address to an account. Was it not you? Then ignore this e-mail.",
-        Some("test") => "This is a test from your settings. Was it not you? Then change your password.",
+        Some("add") => "Somebody adds this address to an account. If this was not you, ignore this e-mail.",
+        Some("test") => "This is a test from your settings. If this was not you, change your password.",
         _ => "If you did not ask for this code, somebody may know your password. Change it.",
     };
     (
@@ -127,7 +127,7 @@ fn notice(body: &Json, german: bool) -> (String, String) {
     let not_me = if german {
         "Waren Sie das nicht? Stoppen Sie die Änderung hier:"
     } else {
-        "Was it not you? Stop it here:"
+        "If this was not you, stop it here:"
     };
     (format!("{product}: {subject}"), format!("{what}\n\n{not_me}\n{link}\n"))
 }

@@ -88,7 +88,7 @@ pub const MAX_WRONG_IN_A_ROW: u32 = 100;
 pub const WRONG_CODES: &str = "wrong_codes";
 /// Pause reason: the user stopped the method on a notice's stop page, because somebody else added it.
 pub const STOPPED: &str = "stopped";
-/// Pause reason of an app: the user denied two requests. The app can be asked again after an hour.
+/// Pause reason of an app: the user denied two requests. The app gets requests again after an hour.
 pub const DENIED: &str = "denied";
 /// Pause reason of an app that deleted its key while the account needs the method.
 pub const UNREGISTERED: &str = "unregistered";

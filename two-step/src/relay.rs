@@ -32,7 +32,7 @@ const QUEUES: [&[OutboxKind]; 4] = [
 const MAX_CONCURRENT_ROWS: usize = 32;
 /// Maximum number of concurrent webhook requests of one product. A slow receiver delays its own product only.
 const MAX_WEBHOOKS_PER_PRODUCT: usize = 8;
-/// Time after which rows of a killed relay can be taken again.
+/// Lease of a row. After a crash of the relay, the row is published again when its lease ends.
 const LEASE: Duration = Duration::from_secs(15);
 /// Time-out of publishing one row. It is shorter than the lease.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(12);
@@ -70,8 +70,8 @@ impl Relay {
         futures_util::future::join_all(QUEUES.map(|kinds| Arc::clone(&relay).run_queue(kinds, &stop))).await;
     }
 
-    /// Publishes rows of these kinds while there is capacity; a row that hangs does not block the others. Each row has its
-    /// own task: this loop waits for the database, and must not delay the end of a row's transaction.
+    /// Publishes rows of these kinds while permits are free. A row that hangs does not block the others. Each row has
+    /// its own task: this loop waits for the database, and must not delay the end of a row's transaction.
     async fn run_queue(self: Arc<Self>, kinds: &'static [OutboxKind], stop: &CancellationToken) {
         let mut in_flight = JoinSet::new();
         let mut poll = true;

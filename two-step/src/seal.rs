@@ -207,7 +207,7 @@ impl Keys {
         Self { roots: std::iter::once(current).chain(previous).collect(), hashes }
     }
 
-    /// Creates random keys, for tests.
+    /// Creates random keys that are not stored, for the demo and for tests.
     pub fn ephemeral() -> Self {
         let root = Root::random("run");
         Self::new(root.clone(), vec![], root)

@@ -1,7 +1,7 @@
-//! The signature of an app's request: HTTP Message Signatures (RFC 9421) with one fixed profile, which leaves few choices.
-//! Components `"@method" "@authority" "@path" "@query" "content-digest"` in this order; parameters `created`, `nonce`,
-//! `keyid` and, where it is given, `alg` with `ecdsa-p256-sha256`; one signature per request. `keyid` is the RFC 7638
-//! thumbprint of the key. `content-digest` (RFC 9530) has one entry, `sha-256`, also where there is no body.
+//! The signature of an app's request: HTTP Message Signatures (RFC 9421) with one fixed profile, which leaves few
+//! choices. Components `"@method" "@authority" "@path" "@query" "content-digest"` in this order; parameters `created`,
+//! `nonce`, `keyid` and optionally `alg` with `ecdsa-p256-sha256`; one signature per request. `keyid` is the RFC 7638
+//! thumbprint of the key. `content-digest` (RFC 9530) has one entry, `sha-256`, also without a body.
 
 use std::fmt::Write;
 

@@ -1,6 +1,7 @@
-//! Random sequences of actions of users, attackers and clocks. Invariants: no code is accepted twice, a challenge takes at
-//! most five wrong codes, and no user is verified without a proof. On `SQLite`, against a model of the sent codes.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Random sequences of actions of users, attackers and clocks. Invariants: no code is accepted twice, a challenge
+//! accepts at most five wrong codes, and no user is verified without a proof. On `SQLite`, against a model of the sent
+//! codes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod support;
 
@@ -113,13 +114,13 @@ impl Play {
     async fn new() -> Self {
         let world = World::new(Backend::Sqlite).await;
         let (user, app) = User::with_phone(&world, "u1", 1).await;
-        let thief = user.elsewhere();
-        for browser in [&user, &thief] {
+        let attacker = user.elsewhere();
+        for browser in [&user, &attacker] {
             browser.open_settings().await;
         }
         Self {
             world,
-            browsers: [user, thief],
+            browsers: [user, attacker],
             app,
             asked: vec![],
             wrong: vec![],
@@ -163,7 +164,10 @@ impl Play {
                 assert_eq!(cookie, None);
                 if let Claimed::Verified { .. } = claimed {
                     let row = self.browsers[browser].challenge(asked.id).await;
-                    assert!(self.verified.contains(&asked.id) || !passed(&row), "verified by opening it");
+                    assert!(
+                        self.verified.contains(&asked.id) || !passed(&row),
+                        "opening the challenge should not verify it"
+                    );
                 }
             }
             Action::Send { challenge, browser, call } => {
@@ -248,7 +252,7 @@ impl Play {
         assert_eq!(
             owner,
             Some(self.world.core.browser_hash(&user.visit.browser)),
-            "somebody else's challenge"
+            "another browser's challenge"
         );
         let row = user.challenge(id).await;
         match entered {
@@ -273,7 +277,7 @@ impl Play {
             Entered::Ended { .. } | Entered::Paused { .. } => {}
             Entered::Unreadable => panic!("six digits"),
         }
-        assert_eq!(row.wrong, self.wrong_of(id), "what was said is what is counted");
+        assert_eq!(row.wrong, self.wrong_of(id), "the answers match the stored count");
     }
 
     fn wrong_of(&self, id: Uuid) -> u32 {

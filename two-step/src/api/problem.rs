@@ -14,7 +14,7 @@ use crate::signature::BadSignature;
 /// The content type of an error.
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
-/// An error: what happened, and what to do. It never quotes a value of the request.
+/// An error with its cause and a remedy. It never quotes a value of the request.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// The type of problem, stable: `urn:two-step:problem:<name>`
@@ -27,7 +27,7 @@ pub(super) struct Problem {
     #[serde(serialize_with = "number")]
     #[schema(value_type = u16, minimum = 400, maximum = 599)]
     status: StatusCode,
-    /// What happened, and what to do.
+    /// The cause, and the remedy.
     detail: String,
     /// The invalid field of the request.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ pub(super) fn read<const N: usize>(
         let place = place
             .ok_or_else(|| Problem::invalid("query", &format!("may only contain {}", names.join(" and "))))?;
         if values[place].replace(value.into_owned()).is_some() {
-            return Err(Problem::invalid(names[place], "stands twice"));
+            return Err(Problem::invalid(names[place], "is given twice"));
         }
     }
     Ok(values)

@@ -130,7 +130,7 @@ impl From<crate::flow::FlowError> for Failure {
             crate::flow::FlowError::Missing("user") => {
                 "; USER is the product's own id, as its back end sends it in `user`"
             }
-            crate::flow::FlowError::Missing("case") => "; the events of the user name it: two-step events",
+            crate::flow::FlowError::Missing("case") => "; list the user's events with: two-step events",
             _ => "",
         };
         Self::Failed(format!("{e}{next}"))

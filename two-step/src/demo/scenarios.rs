@@ -28,11 +28,11 @@ macro_rules! scenarios {
 scenarios! {
     "turned on with a phone and recovery codes" => turned_on,
     "a new browser signs in with a code by text" => by_text,
-    "a trusted browser comes back" => trusted,
+    "a trusted browser signs in again" => trusted,
     "a call instead of the text" => by_call,
-    "a text comes back, a call follows" => fallback,
+    "a text is undelivered, a call follows" => fallback,
     "five wrong codes lock the challenge" => locked,
-    "the shop's own app confirms, and denies" => by_app,
+    "the shop's own app approves and denies" => by_app,
     "turned off again" => turned_off,
 }
 
@@ -151,7 +151,7 @@ async fn trusted(site: String) -> anyhow::Result<String> {
     browser.send("/shop/sign-out", &[]).await?;
     browser.send("/shop/sign-in", &[("user", "ada"), ("password", "lovelace")]).await?;
     ensure!(browser.url.path().starts_with("/challenge/"), "after sign-out a code should be needed");
-    Ok("no code needed; after sign-out a code is needed".to_owned())
+    Ok("no code needed; after sign-out a code is needed again".to_owned())
 }
 
 async fn by_call(site: String) -> anyhow::Result<String> {
@@ -178,7 +178,7 @@ async fn fallback(site: String) -> anyhow::Result<String> {
     let path = browser.url.path().to_owned();
     browser.send(&path, &[("code", &code)]).await?;
     ensure!(!browser.url.path().starts_with("/settings/phone/"), "the code of the call should be accepted");
-    Ok("the call has the same code".to_owned())
+    Ok("the call spoke the same code".to_owned())
 }
 
 async fn locked(site: String) -> anyhow::Result<String> {
@@ -226,11 +226,11 @@ async fn by_app(site: String) -> anyhow::Result<String> {
     app.approve(&number).await?;
     other.send_to(&path, &format!("{path}/app"), &[]).await?;
     ensure!(other.shows("app (second)"), "the shop should have a result by the app");
-    let mut thief = signed_in(&site, "alan", "turing").await?;
-    let path = thief.url.path().to_owned();
+    let mut attacker = signed_in(&site, "alan", "turing").await?;
+    let path = attacker.url.path().to_owned();
     app.deny().await?;
-    thief.open(&path).await?;
-    ensure!(thief.form_is_gone(&path), "the denied sign-in should have ended");
+    attacker.open(&path).await?;
+    ensure!(attacker.form_is_gone(&path), "the denied sign-in should have ended");
     Ok("a number typed into the app; “It was not me” ends a sign-in".to_owned())
 }
 
@@ -250,5 +250,5 @@ async fn turned_off(site: String) -> anyhow::Result<String> {
     browser.send("/settings/off", &[("phones", "erase")]).await?;
     let back = signed_in(&site, "ada", "lovelace").await?;
     ensure!(back.shows("The password alone signed you in"), "the password alone should sign in");
-    Ok("a fresh proof first; the password alone signs in".to_owned())
+    Ok("after a fresh proof; then the password alone signs in".to_owned())
 }

@@ -1,5 +1,5 @@
-//! The actions of users and back ends. Each is one transaction: load the rows under their locks, call the pure rules, write
-//! the result, commit. Locks are taken in the order account, challenge, session, method, counters.
+//! The actions of users and back ends. Each is one transaction: it locks and loads the rows, calls the pure rules,
+//! writes the result, and commits. Locks are taken in the order account, challenge, session, method, counters.
 
 mod accepted_entry;
 mod app_answer;

@@ -32,7 +32,7 @@ pub(super) async fn ask_email(
         };
         let snapshot = match enrolment(&pages, &visitor, pending.id).await {
             Ok(snapshot) => snapshot,
-            // The pending address is of another visit, so this visit starts anew.
+            // The pending address is of another visit, so this visit starts again with the address.
             Err(PageError::Flow(FlowError::Missing("method"))) => {
                 return Ok(email_form(&pages, &visitor, &guest, "", None));
             }

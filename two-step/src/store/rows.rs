@@ -161,7 +161,7 @@ impl Dispatch {
     }
 }
 
-/// The kind of an outbox row. It decides where the relay publishes the row.
+/// The kind of an outbox row. It determines the receiver of the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum OutboxKind {

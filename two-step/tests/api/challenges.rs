@@ -1,4 +1,4 @@
-//! Signing in without our pages.
+//! Sign-ins without our pages.
 
 use serde_json::{Value, json};
 
@@ -64,13 +64,13 @@ async fn a_device_token_skips_the_second_step_until_it_is_revoked() {
         [&trusted["status"], &result["acr"], &result["method"]],
         [&json!("verified"), &json!("trusted"), &json!("trust")]
     );
-    assert_ne!(&trusted["device_token"], token, "each use gives a new one");
+    assert_ne!(&trusted["device_token"], token, "each use returns a new one");
     assert!(trusted.get("url").is_none());
     let listed = server.must(200, "GET", "/v1/users/u1/devices", &Value::Null).await;
     assert_eq!(listed["devices"][0]["id"], result["device"]);
     assert_eq!(listed["devices"][0]["label"], "Kitchen tablet");
 
-    // A token of another user's device, a forged one, and one that was revoked are worth nothing.
+    // A token of another user's device, a forged one and a revoked one are refused.
     server.turn_on("u2", "07700 900345").await;
     let token = &trusted["device_token"];
     let mut other = sign_in(Some(token));

@@ -21,7 +21,7 @@ async fn the_same_key_and_body_get_the_same_answer_for_a_day() {
     assert_ne!(other.body["id"], first.body["id"]);
     server.world.advance(20);
     let late = server.once("k1", "/v1/challenges", &body).await;
-    assert_ne!(late.body["id"], first.body["id"], "a day later it is a new request");
+    assert_ne!(late.body["id"], first.body["id"], "after a day it is a new request");
 }
 
 #[tokio::test]
@@ -43,19 +43,19 @@ async fn a_refused_request_can_be_repeated() {
     assert_eq!(server.once("k1", "/v1/users/u1/on", &body).await.status, 409);
     server.world.advance(60);
     let second = server.add_phone("u1", "07700 900345").await;
-    assert_eq!(server.once("k1", "/v1/users/u1/on", &body).await.status, 422, "it is looked at anew");
+    assert_eq!(server.once("k1", "/v1/users/u1/on", &body).await.status, 422, "the request runs again");
     let both = json!({"methods": [phone, second]});
     assert_eq!(server.once("k1", "/v1/users/u1/on", &both).await.status, 200);
 }
 
-/// Seen to fail: where a request that was cut off stays `in-flight` for a day.
+/// Fails if an interrupted request stays `in-flight` for a day.
 #[tokio::test]
 async fn an_interrupted_request_is_not_run_again() {
     let server = Server::start().await;
     server.turn_on("u1", "07700 900123").await;
     let body = json!({"user": "u1"});
     assert_eq!(server.once("k1", "/v1/challenges", &body).await.status, 201);
-    // As if the process had died before it kept the answer.
+    // The same rows as after a crash before the answer was stored.
     let mut row = server.world.rows::<Idempotent>("", &[]).await.pop().unwrap();
     row.answer_sealed = None;
     server.world.write(&row).await;
@@ -69,7 +69,7 @@ async fn an_interrupted_request_is_not_run_again() {
     );
     assert_eq!(server.world.rows::<Challenge>("where purpose = 'sign_in'", &[]).await.len(), 1);
     server.world.advance(86_400);
-    assert_eq!(server.once("k1", "/v1/challenges", &body).await.status, 201, "the key is free again");
+    assert_eq!(server.once("k1", "/v1/challenges", &body).await.status, 201, "the key can be used again");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Methods are added, verified and removed; two-step verification is turned on and off.
+//! Adding, verifying and removing methods; turning two-step verification on and off.
 
 use serde_json::{Value, json};
 use two_step::method::{Method, MethodState};
@@ -32,7 +32,7 @@ async fn an_authenticator_is_added_by_its_first_code() {
     assert_eq!(verified["status"], "verified");
     assert_eq!(states(&server, "u1").await, [("totp".to_owned(), "active".to_owned())]);
     let again = server.must(200, "POST", &path, &json!({"code": code})).await;
-    assert_eq!(again["status"], "verified", "a lost answer is given again");
+    assert_eq!(again["status"], "verified", "the answer is repeated");
     server.world.advance(60);
     let over = server.ask("POST", &path, &json!({"code": code})).await;
     assert_eq!(over.status, 409, "its enrolment has ended");
@@ -43,7 +43,7 @@ async fn turning_on_keeps_the_given_methods() {
     let server = Server::start().await;
     let phone = server.add_phone("u1", "07700 900123").await;
     server.world.advance(60);
-    let thief = server.add_phone("u1", "07700 900999").await;
+    let attacker = server.add_phone("u1", "07700 900999").await;
     let on = "/v1/users/u1/on";
     let refused = server.ask("POST", on, &json!({"methods": [phone]})).await;
     assert_eq!((refused.status, &refused.body["field"]), (422, &json!("methods")));
@@ -54,9 +54,9 @@ async fn turning_on_keeps_the_given_methods() {
     assert_eq!(shown["recovery_codes_left"], 10);
     let codes = shown["methods"].as_array().unwrap().iter().find(|m| m["kind"] == "recovery").unwrap();
     server.must(200, "POST", on, &json!({"methods": [phone, codes["id"]]})).await;
-    assert_eq!(server.world.row::<Method>(thief).await.state, MethodState::Removed);
+    assert_eq!(server.world.row::<Method>(attacker).await.state, MethodState::Removed);
     let again = server.must(200, "POST", on, &json!({"methods": []})).await;
-    assert_eq!(again["state"], "on", "on already: nothing changes");
+    assert_eq!(again["state"], "on", "it is already on, so nothing changes");
     assert_eq!(again["methods"].as_array().unwrap().len(), 2);
 }
 
@@ -95,7 +95,7 @@ async fn every_change_needs_a_fresh_proof_while_on() {
     let proof = server.proof("u1", phone).await;
     server.world.advance(590);
     server.must(201, "POST", "/v1/users/u1/methods", &add(Some(&proof))).await;
-    // The proof of one user is nothing to another.
+    // The proof of another user is refused.
     server.turn_on("u2", "07700 900345").await;
     let refused = server.ask("POST", "/v1/users/u2/off", &json!({"proof": proof})).await;
     assert_eq!(refused.status, 422);
@@ -182,6 +182,6 @@ async fn a_validated_address_from_the_product_is_stored_while_off() {
     assert_eq!(session("u1", "ada").await, 422);
     assert_eq!(states(&server, "u1").await, [("email".to_owned(), "active".to_owned())]);
     server.turn_on("u2", "07700 900123").await;
-    assert_eq!(session("u2", "thief@shop.example").await, 201);
+    assert_eq!(session("u2", "attacker@shop.example").await, 201);
     assert!(!states(&server, "u2").await.iter().any(|(kind, _)| kind == "email"), "it is on");
 }

@@ -52,7 +52,7 @@ async fn sign_ins_are_counted_and_no_value_of_a_user_is_a_label() {
     ] {
         assert!((value(&text, sample) - count).abs() < 0.1, "{sample}: {text}");
     }
-    assert!(value(&text, "two_step_outbox_waiting") >= 2.0, "nothing publishes them here");
+    assert!(value(&text, "two_step_outbox_waiting") >= 2.0, "no relay runs in this test");
     assert!(value(&text, "two_step_outbox_oldest_seconds") >= 60.0);
     for secret in ["canary", "900123", &phone.to_string(), &code] {
         assert!(!text.contains(secret), "{text}");

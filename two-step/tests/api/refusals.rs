@@ -1,4 +1,4 @@
-//! What every call refuses: no key, a key without the scope, a key of another product, odd bodies.
+//! Refusals of every call: no key, a key without the scope, a key of another product, invalid bodies.
 
 use serde_json::{Value, json};
 use two_step::api::Scope;
@@ -46,7 +46,7 @@ fn text(body: &Value) -> String {
 #[tokio::test]
 async fn every_call_needs_a_key_with_its_scope() {
     let server = Server::start().await;
-    // A key that exists, with another secret.
+    // An existing key with another secret.
     let guessed = format!("{}A{}", &server.key[..16], &server.key[17..]);
     let guessed = if guessed == server.key { guessed.replacen("_A", "_B", 1) } else { guessed };
     assert_eq!((guessed.len(), &guessed[..15]), (server.key.len(), &server.key[..15]));
@@ -63,7 +63,7 @@ async fn every_call_needs_a_key_with_its_scope() {
         assert_eq!(refused.status, 403, "{method} {path}");
         assert!(refused.body["detail"].as_str().unwrap().ends_with(&scope.to_string()));
     }
-    assert_eq!(server.world.count("select count(*) from account").await, 0, "nothing was done");
+    assert_eq!(server.world.count("select count(*) from account").await, 0, "no account was created");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Serves the API of a test's store on loopback.
+//! A server with the API of a test's store, on loopback.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ pub(crate) struct Server {
     pub(crate) http: reqwest::Client,
 }
 
-/// An answer.
+/// An answer of the API.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -90,8 +90,8 @@ impl Server {
         Answer { status, headers, body }
     }
 
-    /// Adds a phone to a user who is off, verifies it, makes recovery codes, and turns two-step verification on. Returns the
-    /// phone and the codes.
+    /// Adds a phone to a user who is off, verifies it, creates recovery codes, and turns two-step verification on.
+    /// Returns the phone and the codes.
     pub(crate) async fn turn_on(&self, user: &str, number: &str) -> (Uuid, Vec<String>) {
         let phone = self.add_phone(user, number).await;
         let made = self.must(200, "POST", &format!("/v1/users/{user}/recovery-codes"), &json!({})).await;
@@ -124,7 +124,7 @@ impl Server {
         created["id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Gives a proof for `confirm`, as a product does before a change. Returns the result's `jti`.
+    /// Completes a challenge for `confirm`, as a product does before a change. Returns the result's `jti`.
     pub(crate) async fn proof(&self, user: &str, method: Uuid) -> String {
         let challenge = self.challenge(&json!({"user": user, "purpose": "confirm"})).await;
         let path = format!("/v1/challenges/{challenge}");
@@ -135,7 +135,7 @@ impl Server {
     }
 }
 
-/// The claims of a result, which other tests check.
+/// Returns the claims of a result without a check. Other tests check signatures.
 pub(crate) fn claims(result: &str) -> Value {
     jsonwebtoken::dangerous::insecure_decode::<Value>(result).unwrap().claims
 }

@@ -1,5 +1,6 @@
-//! The pages in a real Chromium, with a real RabbitMQ and a real PostgreSQL between two-step and otpost. Codes are read from
-//! the mock carrier's API, mail from the catcher. Each scenario is a file in `scenarios/`, driven by Playwright.
+//! The pages in a real Chromium, with a real RabbitMQ and a real PostgreSQL between two-step and otpost. Codes are read
+//! from the mock carrier's API, mail from the demo's mailbox. Each scenario is a file in `scenarios/`, driven by
+//! Playwright.
 
 mod stack;
 

@@ -33,9 +33,9 @@ fn has_result(entered: &Entered) -> bool {
 on_both! {
 async fn turning_on_removes_methods_of_another_visit(world) {
     let user = User::new(&world, "u1");
-    let thief = user.elsewhere();
-    thief.open_settings().await;
-    let (authenticator, phone) = (thief.add_authenticator().await, thief.add_phone("07700 900999").await);
+    let attacker = user.elsewhere();
+    attacker.open_settings().await;
+    let (authenticator, phone) = (attacker.add_authenticator().await, attacker.add_phone("07700 900999").await);
     user.open_settings().await;
     let own = user.add_phone("07700 900123").await;
     user.save_recovery_codes().await;
@@ -50,24 +50,24 @@ async fn turning_on_removes_methods_of_another_visit(world) {
     let removed = world.row::<Method>(authenticator.method).await;
     assert_eq!((removed.reason.as_deref(), removed.secret_sealed), (Some("not_proved"), None));
     assert_eq!(world.events("method.removed").await, 2);
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let told = told.iter().filter(|job| job["params"]["about"] == "turned_on");
-    let numbers: Vec<&str> = told.map(|job| job["to"].as_str().unwrap()).collect();
-    assert_eq!(numbers, ["+447700900999", "+447700900123"], "a phone that goes is told too");
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let notices = notices.iter().filter(|job| job["params"]["about"] == "turned_on");
+    let numbers: Vec<&str> = notices.map(|job| job["to"].as_str().unwrap()).collect();
+    assert_eq!(numbers, ["+447700900999", "+447700900123"], "a removed phone gets a notice too");
 }
 
-/// Seen to fail: where a pending authenticator is shown to every visit (the keys are equal).
+/// Fails if a pending authenticator is shown in every visit, because then the keys are equal.
 async fn a_key_shown_in_another_visit_is_never_shown_to_the_user(world) {
     let user = User::new(&world, "u1");
-    let thief = user.elsewhere();
-    thief.open_settings().await;
-    let seen = world.core.add_authenticator(&thief.visit).await.unwrap().unwrap();
+    let attacker = user.elsewhere();
+    attacker.open_settings().await;
+    let seen = world.core.add_authenticator(&attacker.visit).await.unwrap().unwrap();
     user.open_settings().await;
     let own = world.core.add_authenticator(&user.visit).await.unwrap().unwrap();
     assert_ne!(*own.key, *seen.key);
     let left = world.rows::<Method>("", &[]).await;
-    assert_eq!(left.iter().map(|m| m.id).collect::<Vec<_>>(), [own.method], "the thief's is gone");
-    // Over the API a key is given once.
+    assert_eq!(left.iter().map(|m| m.id).collect::<Vec<_>>(), [own.method], "the attacker's method is removed");
+    // Over the API a key is returned once.
     let by_product = || world.core.add_authenticator(back_end());
     let (one, two) = (by_product().await.unwrap().unwrap(), by_product().await.unwrap().unwrap());
     assert_ne!(*one.key, *two.key);
@@ -79,12 +79,12 @@ async fn pending_methods_of_another_visit_are_hidden(world) {
     user.open_settings().await;
     world.core.add_email(&user.visit, "ada@example.com").await.unwrap().unwrap();
     user.begin_phone("07700 900123").await;
-    let thief = user.elsewhere();
-    thief.open_settings().await;
+    let attacker = user.elsewhere();
+    attacker.open_settings().await;
     let begun = world.rows::<Method>("where state = 'pending'", &[]).await;
     assert_eq!(begun.len(), 2);
     for method in begun {
-        let again = world.core.enrol_again(&thief.visit, method.id, None).await;
+        let again = world.core.enrol_again(&attacker.visit, method.id, None).await;
         assert!(matches!(again, Err(FlowError::Missing("method"))), "{again:?}");
     }
 }
@@ -94,10 +94,10 @@ async fn an_attacker_cannot_turn_it_on_with_the_users_methods_as_a_backup(world)
     user.open_settings().await;
     user.add_phone("07700 900123").await;
     user.save_recovery_codes().await;
-    let thief = user.elsewhere();
-    thief.open_settings().await;
-    thief.add_authenticator().await;
-    let refused = world.core.turn_on(&thief.visit, false).await.unwrap();
+    let attacker = user.elsewhere();
+    attacker.open_settings().await;
+    attacker.add_authenticator().await;
+    let refused = world.core.turn_on(&attacker.visit, false).await.unwrap();
     assert_eq!(refused, Err(SwitchRefused::ProofMissing));
 }
 
@@ -105,15 +105,15 @@ async fn recovery_codes_of_another_visit_are_not_activated(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     user.add_phone("07700 900123").await;
-    let thief = user.elsewhere();
-    thief.open_settings().await;
+    let attacker = user.elsewhere();
+    attacker.open_settings().await;
     world.core.make_recovery_codes(&user.visit).await.unwrap();
-    world.core.make_recovery_codes(&thief.visit).await.unwrap();
+    world.core.make_recovery_codes(&attacker.visit).await.unwrap();
     world.core.recovery_codes_saved(&user.visit).await.unwrap();
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
     assert_eq!(refused, Err(SwitchRefused::BackupMissing));
     user.save_recovery_codes().await;
-    world.core.make_recovery_codes(&thief.visit).await.unwrap();
+    world.core.make_recovery_codes(&attacker.visit).await.unwrap();
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
     assert_eq!(refused, Err(SwitchRefused::BackupMissing));
 }
@@ -126,7 +126,7 @@ async fn after_the_right_code_no_other_code_gets_the_redirect(world) {
     assert_eq!(user.enter(challenge, &not(&code)).await.ended(), Some(ChallengeState::Verified));
     assert_eq!(verified(user.enter(challenge, &code).await), location);
     user.redeem(&ticket(location.as_deref().unwrap())).await;
-    assert_eq!(verified(user.enter(challenge, &code).await), location, "a second click while the shop redeems");
+    assert_eq!(verified(user.enter(challenge, &code).await), location, "a double click while the shop redeems");
     world.advance(61);
     assert_eq!(user.enter(challenge, &code).await.ended(), Some(ChallengeState::Redeemed));
 }
@@ -218,7 +218,7 @@ async fn a_removed_method_is_deleted_after_thirty_days(world) {
 
 async fn the_stop_page_voids_tickets_and_proofs(world) {
     let (user, codes) = User::with_recovery_codes(&world, "u1", 1).await;
-    // A thief has a recovery code, and the page that asks about the lost phone is still open.
+    // An attacker has a recovery code, and the page about the lost phone is still open.
     let challenge = user.open_challenge().await;
     let location = verified(user.enter(challenge, &codes[0]).await).unwrap();
     let link = world.outbox(OutboxKind::Dispatch).await.pop().unwrap();
@@ -267,42 +267,42 @@ async fn ask_for(world: &World, action: SupportAction) -> Result<(), SupportRefu
     world.core.open_case("shop", new).await.unwrap().map(drop)
 }
 
-/// Support turns it off at once, and a thief with the password comes.
+/// Support turns it off at once, and an attacker with the password signs in.
 async fn off_by_support(world: &World) -> (World, User) {
     let (user, _) = User::with_phone(world, "u1", 1).await;
     let world = world.configured(|c| c.support.delay = two_step::config::Life(std::time::Duration::ZERO));
     ask_for(&world, SupportAction::TurnOff).await.unwrap();
     two_step::sweep::sweep(&world.core).await.unwrap();
     assert!(!world.account("u1").await.is_on());
-    let thief = user.elsewhere().at(&world);
-    thief.open_settings().await;
-    (world, thief)
+    let attacker = user.elsewhere().at(&world);
+    attacker.open_settings().await;
+    (world, attacker)
 }
 
 on_both! {
 async fn support_does_not_undo_changes_made_while_off(world) {
-    let (world, thief) = off_by_support(&world).await;
-    thief.add_phone("07700 900999").await;
+    let (world, attacker) = off_by_support(&world).await;
+    attacker.add_phone("07700 900999").await;
     assert_eq!(ask_for(&world, SupportAction::TurnOn).await, Err(SupportRefused::NotUndone));
     assert!(!world.account("u1").await.is_on());
 }
 
-/// Seen to fail: without `method.resumed` among the changes (it is on again).
+/// Fails if `method.resumed` is not among the changes, because then it is on again.
 async fn support_does_not_undo_if_a_paused_method_was_resumed(world) {
-    let (world, thief) = off_by_support(&world).await;
+    let (world, attacker) = off_by_support(&world).await;
     let mut phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
     phone.pause("stopped");
     world.write(&phone).await;
-    let challenge = world.core.enrol_again(&thief.visit, phone.id, None).await.unwrap().unwrap();
-    thief.must_verify(challenge, &world.code(challenge).await).await;
+    let challenge = world.core.enrol_again(&attacker.visit, phone.id, None).await.unwrap().unwrap();
+    attacker.must_verify(challenge, &world.code(challenge).await).await;
     assert_eq!(world.events("method.resumed").await, 1);
     assert_eq!(ask_for(&world, SupportAction::TurnOn).await, Err(SupportRefused::NotUndone));
 }
 
-/// Seen to fail: without the end of challenges and pending methods (the phone becomes active).
+/// Fails if challenges and pending methods do not end, because then the phone becomes active.
 async fn enrolments_begun_while_off_end_when_support_turns_it_on(world) {
-    let (world, thief) = off_by_support(&world).await;
-    let on_pages = thief.begin_phone("07700 900999").await;
+    let (world, attacker) = off_by_support(&world).await;
+    let on_pages = attacker.begin_phone("07700 900999").await;
     let over_api = world.core.add_phone(back_end(), "07700 900888", "GB", Channel::Sms).await.unwrap().unwrap();
     let codes = [world.code(on_pages).await, world.code(over_api).await];
     ask_for(&world, SupportAction::TurnOn).await.unwrap();

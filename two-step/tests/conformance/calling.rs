@@ -17,7 +17,7 @@ fn event(dispatch: Uuid, sequence: i64, state: DispatchState, channel: Channel) 
     DispatchEvent { dispatch, sequence, state, channel: Some(channel), reason: None, retry_after_s: None }
 }
 
-/// Returns a user who waits for a text, and its dispatch.
+/// Returns a user whose text is not sent yet, its challenge and its dispatch.
 async fn waiting(world: &World) -> (User, Uuid, Uuid) {
     let (user, _) = User::with_phone(world, "u1", 1).await;
     let challenge = user.open_challenge().await;
@@ -36,13 +36,13 @@ async fn one_click_moves_an_open_dispatch_to_its_call_once(world) {
         "a double click"
     );
     assert_eq!(world.outbox(OutboxKind::Next).await, [serde_json::json!({"id": dispatch, "step": 1})]);
-    assert_eq!(world.jobs(challenge).await.len(), 1, "no dispatch of its own");
+    assert_eq!(world.jobs(challenge).await.len(), 1, "no new dispatch");
     let row = world.row::<Dispatch>(dispatch).await;
     assert!(row.call_due_at.is_some_and(|due| due <= after(row.issued_at, Duration::from_secs(45))));
     assert_eq!(user.challenge(challenge).await.calls, 1);
 
     world.core.receive_event(&event(dispatch, 2, DispatchState::Sent, Channel::Voice)).await.unwrap();
-    assert_eq!(world.row::<Dispatch>(dispatch).await.call_due_at, None, "the phone rings");
+    assert_eq!(world.row::<Dispatch>(dispatch).await.call_due_at, None, "a carrier accepted the call");
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
     assert!(!ticket(&location).is_empty());
     let proof = user.challenge(challenge).await.proof;
@@ -67,18 +67,18 @@ async fn if_the_text_ends_after_the_click_a_new_dispatch_calls(world) {
     world.core.receive_event(&event(dispatch, 3, DispatchState::Delivered, Channel::Sms)).await.unwrap();
     world.core.place_call_again(dispatch).await.unwrap();
     let jobs = world.jobs(challenge).await;
-    assert_eq!(jobs.len(), 2, "one call, however often it is asked for");
+    assert_eq!(jobs.len(), 2, "one call for any number of requests");
     assert_eq!(jobs[1]["channels"], serde_json::json!(["voice"]));
     assert_eq!(jobs[1]["code"], jobs[0]["code"]);
     assert_eq!(world.row::<Dispatch>(dispatch).await.call_due_at, None);
     let challenge = user.challenge(challenge).await;
-    assert_eq!((challenge.sends, challenge.calls), (2, 1), "counted at the click alone");
+    assert_eq!((challenge.sends, challenge.calls), (2, 1), "counted only at the click");
 }
 
 async fn if_next_is_refused_the_call_is_a_new_dispatch(world) {
     let (user, challenge, dispatch) = waiting(&world).await;
     world.core.place_call_again(dispatch).await.unwrap();
-    assert_eq!(world.jobs(challenge).await.len(), 1, "nobody asked for a call");
+    assert_eq!(world.jobs(challenge).await.len(), 1, "no call was requested");
     user.send(challenge, Channel::Voice).await.unwrap();
     world.core.place_call_again(dispatch).await.unwrap();
     world.core.place_call_again(dispatch).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_superseded_or_cancelled_dispatch_places_no_call(world) {
     assert_eq!(
         world.jobs(challenge).await.len(),
         2,
-        "the text that the user asked for last is not superseded by a call"
+        "a call does not supersede the user's newest text"
     );
 }
 

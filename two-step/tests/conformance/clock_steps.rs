@@ -1,5 +1,5 @@
-//! The database's clock is set by ten minutes. A second process on the same rows has the clock before a step ahead,
-//! or after a step back.
+//! The database's clock steps by ten minutes. A second process on the same rows has the clock before a step forward, or
+//! after a step back.
 
 use two_step::challenge::SendRefused;
 use two_step::flow::{Entered, Redeemed};
@@ -11,7 +11,7 @@ use crate::support::world::{Backend, World};
 
 const STEP_S: u64 = 600;
 
-/// A user, and the same user in a world whose clock is ten minutes earlier.
+/// Returns a user, and the same user in a world whose clock is ten minutes earlier.
 async fn before_a_step_back(world: &World) -> (User, World) {
     let earlier = world.second_process();
     let (user, _) = User::with_phone(world, "u1", 1).await;
@@ -42,7 +42,7 @@ async fn after_a_step_back_a_code_signs_in(world) {
     assert!(matches!(then.redeem(&ticket(&location)).await, Redeemed::Result(_)));
     assert!(
         matches!(user.redeem(&ticket(&location)).await, Redeemed::Over),
-        "ten minutes later, when time is back"
+        "ten minutes after the step back"
     );
 }
 
@@ -51,7 +51,7 @@ async fn a_step_back_allows_no_extra_entries_and_sends(world) {
     let challenge = user.open_challenge().await;
     let then = user.at(&earlier);
     let refused = then.send(challenge, Channel::Sms).await;
-    assert!(matches!(refused, Err(SendRefused::Limited { .. })), "the gap is not over: {refused:?}");
+    assert!(matches!(refused, Err(SendRefused::Limited { .. })), "the minimum gap has not passed: {refused:?}");
     user.enter_wrong(challenge, 3).await;
     assert!(matches!(then.enter_wrong(challenge, 1).await, Entered::Wrong { left: 1, .. }));
     then.enter_wrong(challenge, 1).await;
@@ -60,7 +60,7 @@ async fn a_step_back_allows_no_extra_entries_and_sends(world) {
     for _ in 0..4 {
         world.advance(3600);
         earlier.advance(3600);
-        // Five codes to the number in ten minutes, whichever way the clock steps.
+        // Five codes to the number in ten minutes, in both directions of the step.
         let mut sent = 0;
         for n in 0..8 {
             let browser = if n % 2 == 0 { &user } else { &then };
@@ -88,7 +88,7 @@ async fn a_used_authenticator_code_stays_used_after_a_step_back(world) {
         let entered = then.enter_for(challenge, app.method, &text).await;
         assert!(matches!(entered, Entered::Wrong { .. }), "{entered:?}");
     }
-    // The text still signs in.
+    // The text is still accepted.
     earlier.advance(60);
     then.send(challenge, Channel::Sms).await.unwrap();
 }
@@ -97,7 +97,7 @@ async fn after_a_step_back_results_are_signed(world) {
     let (user, earlier) = before_a_step_back(&world).await;
     assert!(
         matches!(user.redeem(&user.sign_in().await).await, Redeemed::Result(_)),
-        "the first key is made ahead"
+        "the first key was created before the step back"
     );
     earlier.advance(60);
     let then = user.at(&earlier);

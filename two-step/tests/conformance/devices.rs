@@ -33,7 +33,7 @@ async fn trusted_for_two(world: &World) -> (User, User) {
     (one, two)
 }
 
-/// Signs in with the browser's cookie. Returns whether that was enough, and stores the new cookie.
+/// Signs in with the browser's cookie, and stores the new cookie. Returns whether no code was needed.
 async fn needs_no_code(user: &mut User) -> bool {
     let asked = user.create_challenge().await;
     let (claimed, cookie) = user.claim(&asked).await;
@@ -59,7 +59,7 @@ async fn a_trusted_device_skips_the_second_step_and_its_cookie_is_rotated(world)
     assert_ne!(Some(&cookie), old.as_ref());
     user.visit.device = Some(cookie);
     assert_eq!(generation(&world, &user), 2);
-    assert_eq!(world.outbox(OutboxKind::Dispatch).await.len(), jobs, "otpost hears nothing");
+    assert_eq!(world.outbox(OutboxKind::Dispatch).await.len(), jobs, "otpost gets no job");
     let challenge = user.challenge(asked.id).await;
     assert_eq!((challenge.proof, challenge.acr), (Some(Proof::Trust), Some(Acr::Trusted)));
     assert!(challenge.device.is_some());
@@ -73,7 +73,7 @@ async fn a_repeated_right_answer_gets_the_same_cookie(world) {
     let entry = Entry { text: code, trust: true, ..Entry::default() };
     let first = user.try_entry(challenge, entry.clone()).await.unwrap();
     assert!(matches!(&first, Entered::Verified { cookie: Some(_), location: Some(_), .. }), "{first:?}");
-    assert_eq!(user.try_entry(challenge, entry).await.unwrap(), first, "a double click loses nothing");
+    assert_eq!(user.try_entry(challenge, entry).await.unwrap(), first, "a double click gets the same answer");
 }
 
 async fn a_replayed_cookie_is_reported_to_all_accounts_of_the_device(world) {
@@ -88,9 +88,9 @@ async fn a_replayed_cookie_is_reported_to_all_accounts_of_the_device(world) {
     assert!(!needs_no_code(&mut one).await);
     let replayed = world.rows::<two_step::store::Event>("where kind = 'device.replayed' order by user_ref", &[]).await;
     assert_eq!(replayed.iter().map(|e| e.user_ref.as_str()).collect::<Vec<_>>(), ["u1", "u2"]);
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let told = told.iter().filter(|job| job["params"]["about"] == "device_replayed");
-    assert_eq!(told.map(|job| job["to"].as_str().unwrap()).collect::<std::collections::BTreeSet<_>>().len(), 2);
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let notices = notices.iter().filter(|job| job["params"]["about"] == "device_replayed");
+    assert_eq!(notices.map(|job| job["to"].as_str().unwrap()).collect::<std::collections::BTreeSet<_>>().len(), 2);
 }
 
 async fn a_browser_is_trusted_only_if_the_user_chooses_it(world) {
@@ -136,30 +136,30 @@ async fn the_previous_cookie_is_valid_for_a_minute_after_the_new_one_was_used(wo
     assert!(needs_no_code(&mut user).await);
     let mut lost = before.clone();
     world.advance(3600);
-    assert!(needs_no_code(&mut lost).await, "the last answer was lost");
-    assert_eq!(generation(&world, &lost), 2, "it is given the same cookie again");
+    assert!(needs_no_code(&mut lost).await, "the browser lost the last answer");
+    assert_eq!(generation(&world, &lost), 2, "it gets the same cookie again");
     assert!(needs_no_code(&mut user).await);
     assert_eq!(generation(&world, &user), 3);
     world.advance(50);
-    assert!(needs_no_code(&mut before).await, "a slow tab");
+    assert!(needs_no_code(&mut before).await, "a slow tab with the previous cookie");
     assert_eq!(world.events("device.replayed").await, 0);
 }
 
 async fn replaying_a_copied_cookie_ends_the_trust(world) {
     let mut user = trusted(&world).await;
-    let mut thief = user.elsewhere();
-    thief.visit.device = user.visit.device.clone();
+    let mut attacker = user.elsewhere();
+    attacker.visit.device = user.visit.device.clone();
     for _ in 0..2 {
         assert!(needs_no_code(&mut user).await);
         world.advance(61);
     }
-    let told = world.outbox(OutboxKind::Dispatch).await.len();
-    assert!(!needs_no_code(&mut thief).await, "two rotations later");
+    let jobs_before = world.outbox(OutboxKind::Dispatch).await.len();
+    assert!(!needs_no_code(&mut attacker).await, "after two rotations");
     assert_eq!(world.events("device.replayed").await, 1);
     assert_eq!(world.rows::<Trust>("", &[]).await, []);
-    let jobs = world.outbox(OutboxKind::Dispatch).await.split_off(told);
-    assert!(jobs.iter().any(|j| j["params"]["about"] == "device_replayed"), "the user is told");
-    assert!(!needs_no_code(&mut user).await, "for the owner too");
+    let jobs = world.outbox(OutboxKind::Dispatch).await.split_off(jobs_before);
+    assert!(jobs.iter().any(|j| j["params"]["about"] == "device_replayed"), "the user gets a notice");
+    assert!(!needs_no_code(&mut user).await, "also for the owner");
     assert!(world.rows::<Device>("", &[]).await[0].void);
     assert_eq!(world.events("device.replayed").await, 1, "once");
 }
@@ -173,15 +173,15 @@ async fn a_forged_cookie_or_one_of_another_account_is_refused(world) {
     let cookies =
         [parts.join("."), format!("{good}x"), format!("{good}."), String::new(), "a.b.c".to_owned()];
     for cookie in cookies {
-        let mut thief = user.elsewhere();
-        thief.visit.device = Some(cookie.clone());
-        assert!(!needs_no_code(&mut thief).await, "{cookie}");
+        let mut attacker = user.elsewhere();
+        attacker.visit.device = Some(cookie.clone());
+        assert!(!needs_no_code(&mut attacker).await, "{cookie}");
         world.advance(3600);
     }
     other.visit.device = user.visit.device.clone();
-    assert!(!needs_no_code(&mut other).await, "trust holds for one account");
+    assert!(!needs_no_code(&mut other).await, "a trust is valid for one account");
     world.advance(3600);
-    assert!(needs_no_code(&mut user.clone()).await, "none of it harmed the device");
+    assert!(needs_no_code(&mut user.clone()).await, "the device is still trusted");
 }
 
 async fn two_accounts_can_trust_one_browser(world) {
@@ -222,7 +222,7 @@ async fn sign_out_ends_only_the_users_trust_in_the_device(world) {
     let device = user.challenge(asked.id).await.device.unwrap();
     let core = &world.core;
     User::new(&world, "u2").open_settings().await;
-    assert!(!core.revoke_at_sign_out("shop", "u2", device).await.unwrap(), "another user's sign-out");
+    assert!(!core.revoke_at_sign_out("shop", "u2", device).await.unwrap(), "another user's sign-out ends nothing");
     assert!(core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
     assert!(!core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
     assert!(!needs_no_code(&mut user).await);
@@ -231,8 +231,8 @@ async fn sign_out_ends_only_the_users_trust_in_the_device(world) {
 
 async fn a_trusted_device_works_during_a_pause(world) {
     let mut user = trusted(&world).await;
-    let thief = user.elsewhere();
-    thief.enter_wrong(thief.open_challenge().await, 5).await;
+    let attacker = user.elsewhere();
+    attacker.enter_wrong(attacker.open_challenge().await, 5).await;
     assert!(needs_no_code(&mut user).await);
 }
 
@@ -248,7 +248,7 @@ async fn a_confirmation_needs_a_code_on_a_trusted_device(world) {
     assert_eq!(claimed, Claimed::Open { challenge: id });
     let entry = Entry { text: world.code(id).await, method: None, trust: true, ..Entry::default() };
     let entered = user.try_entry(id, entry).await.unwrap();
-    assert!(matches!(entered, Entered::Verified { cookie: None, .. }), "and trusts nothing: {entered:?}");
+    assert!(matches!(entered, Entered::Verified { cookie: None, .. }), "and it trusts no device: {entered:?}");
 }
 
 async fn the_life_of_a_trust_is_configurable(world) {

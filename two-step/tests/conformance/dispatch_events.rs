@@ -132,7 +132,7 @@ async fn an_event_of_a_removed_method_is_ignored(world) {
     let entered = user.enter(challenge, &code).await;
     assert!(
         matches!(entered, two_step::flow::Entered::Wrong { .. }),
-        "the first number was given up: {entered:?}"
+        "the enrolment of the first number has ended: {entered:?}"
     );
 }
 }

@@ -1,4 +1,4 @@
-//! Two-step verification is set up.
+//! The set-up of two-step verification.
 
 use two_step::account::AccountState;
 use two_step::challenge::ChallengeState;
@@ -53,7 +53,7 @@ async fn a_user_sets_up_by_text_and_signs_in_by_text(world) {
     let challenge = user.begin_phone("07700 900123").await;
     let job = world.job(challenge).await;
     assert_eq!((job["to"].as_str(), job["template"].as_str()), (Some("+447700900123"), Some("two_step")));
-    assert_eq!(job["channels"], serde_json::json!(["sms", "voice"]), "a call follows a text that fails");
+    assert_eq!(job["channels"], serde_json::json!(["sms", "voice"]), "a call follows a failed text");
     assert_eq!(user.challenge(challenge).await.state, ChallengeState::Open);
     user.must_verify(challenge, &world.code(challenge).await).await;
     user.save_recovery_codes().await;
@@ -81,7 +81,7 @@ async fn turning_on_without_a_backup_is_refused(world) {
     assert_eq!(refused, Err(SwitchRefused::BackupMissing), "no method at all");
     user.add_phone(&number(1)).await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing), "a phone alone");
+    assert_eq!(refused, Err(SwitchRefused::BackupMissing), "only a phone");
     world.core.make_recovery_codes(&user.visit).await.unwrap();
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
     assert_eq!(refused, Err(SwitchRefused::BackupMissing), "the codes are not saved yet");
@@ -135,19 +135,19 @@ async fn a_change_sends_notices_to_the_other_methods_and_the_removed_one(world) 
     user.prove_to_settings().await;
     let notices = async || {
         let jobs = world.outbox(OutboxKind::Dispatch).await;
-        let told = jobs.iter().filter(|j| j["template"] == "two_step_notice");
-        let told = told.map(|j| {
+        let notices = jobs.iter().filter(|j| j["template"] == "two_step_notice");
+        let notices = notices.map(|j| {
             (j["to"].as_str().unwrap().to_owned(), j["params"]["about"].as_str().unwrap().to_owned())
         });
-        told.collect::<Vec<_>>()
+        notices.collect::<Vec<_>>()
     };
     let before = notices().await.len();
     let new = user.add_phone(&number(2)).await;
     world.core.change(&user.visit, new, &Change::Remove).await.unwrap().unwrap();
     let (one, two) = ("+447700010123".to_owned(), "+447700020123".to_owned());
-    let told = notices().await[before..].to_vec();
-    assert_eq!(told[0], (one.clone(), "method_added".to_owned()), "the new phone is not told of itself");
-    let mut removed = told[1..].to_vec();
+    let sent = notices().await[before..].to_vec();
+    assert_eq!(sent[0], (one.clone(), "method_added".to_owned()), "the new phone gets no notice about itself");
+    let mut removed = sent[1..].to_vec();
     removed.sort();
     assert_eq!(removed, [(one, "method_removed".to_owned()), (two, "method_removed".to_owned())]);
     assert_eq!(world.count("select count(*) from notice").await, (before + 3) as i64);
@@ -183,7 +183,7 @@ async fn an_account_adds_at_most_three_numbers_a_day(world) {
     assert_eq!(
         world.rows::<Method>("", &[]).await.len(),
         1,
-        "each new number takes the place of the one before"
+        "each new number replaces the previous one"
     );
     world.advance(86_400);
     user.open_settings().await;
@@ -230,7 +230,7 @@ async fn an_enrolment_accepts_only_codes_of_its_method(world) {
     let entered = user.enter(challenge, &codes[0]).await;
     assert!(matches!(entered, Entered::Wrong { left: 4, .. }), "a recovery code: {entered:?}");
     let left = world.core.recovery_codes_left(world.account("u1").await.id).await.unwrap();
-    assert_eq!(left, 10, "and it is not used up");
+    assert_eq!(left, 10, "and the code is unused");
     user.must_verify(challenge, &world.code(challenge).await).await;
     let phones = world.rows::<Method>("where kind = 'phone' and state = 'active'", &[]).await;
     assert_eq!(phones.len(), 2);
@@ -238,30 +238,30 @@ async fn an_enrolment_accepts_only_codes_of_its_method(world) {
 
 async fn adding_a_method_needs_a_fresh_proof_while_on(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let thief = user.elsewhere();
-    thief.open_settings().await;
-    let refused = world.core.add_phone(&thief.visit, &number(2), "GB", Channel::Sms).await;
+    let attacker = user.elsewhere();
+    attacker.open_settings().await;
+    let refused = world.core.add_phone(&attacker.visit, &number(2), "GB", Channel::Sms).await;
     assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
-    assert!(world.core.add_authenticator(&thief.visit).await.is_err());
-    assert!(world.core.make_recovery_codes(&thief.visit).await.is_err());
-    assert!(world.core.turn_off(&thief.visit, true).await.is_err());
-    assert!(world.core.revoke_devices(&thief.visit, None).await.is_err());
-    thief.prove_to_settings().await;
-    thief.begin_phone(&number(2)).await;
+    assert!(world.core.add_authenticator(&attacker.visit).await.is_err());
+    assert!(world.core.make_recovery_codes(&attacker.visit).await.is_err());
+    assert!(world.core.turn_off(&attacker.visit, true).await.is_err());
+    assert!(world.core.revoke_devices(&attacker.visit, None).await.is_err());
+    attacker.prove_to_settings().await;
+    attacker.begin_phone(&number(2)).await;
     world.advance(600);
-    let refused = world.core.add_phone(&thief.visit, &number(3), "GB", Channel::Sms).await;
-    assert!(matches!(refused, Err(FlowError::ProofMissing)), "ten minutes later: {refused:?}");
+    let refused = world.core.add_phone(&attacker.visit, &number(3), "GB", Channel::Sms).await;
+    assert!(matches!(refused, Err(FlowError::ProofMissing)), "after ten minutes: {refused:?}");
 }
 
 async fn a_session_from_before_turning_on_needs_a_proof(world) {
-    let (owner, thief) = (User::new(&world, "u1"), User::new(&world, "u1"));
-    thief.open_settings().await;
-    let seen = thief.add_authenticator().await;
+    let (owner, attacker) = (User::new(&world, "u1"), User::new(&world, "u1"));
+    attacker.open_settings().await;
+    let seen = attacker.add_authenticator().await;
     owner.open_settings().await;
     owner.add_phone(&number(1)).await;
     owner.save_recovery_codes().await;
     owner.turn_on(false).await;
-    let refused = world.core.change(&thief.visit, seen.method, &Change::Prefer).await;
+    let refused = world.core.change(&attacker.visit, seen.method, &Change::Prefer).await;
     assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
 }
 
@@ -292,7 +292,7 @@ async fn methods_can_be_renamed_and_preferred(world) {
     let preferred = world.rows::<Method>("where preferred = true", &[]).await;
     assert_eq!(preferred.iter().map(|m| m.kind).collect::<Vec<_>>(), [Kind::Totp]);
     let challenge = user.open_challenge().await;
-    assert_eq!(world.jobs(challenge).await.len(), 0, "an authenticator needs no text");
+    assert_eq!(world.jobs(challenge).await.len(), 0, "no text is sent for an authenticator");
     assert_eq!(last_part("a/b"), "b");
 }
 }

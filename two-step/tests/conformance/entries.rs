@@ -1,4 +1,4 @@
-//! A challenge is claimed, and codes are entered.
+//! Claims of challenges, and entries of codes.
 
 use two_step::challenge::{ChallengeState, Proof};
 use two_step::clock::between;
@@ -26,13 +26,13 @@ async fn the_fifth_wrong_code_locks_a_challenge(world) {
     assert_eq!(
         user.enter(challenge, &code).await.ended(),
         Some(ChallengeState::Locked),
-        "the right one, too late"
+        "the right code is refused after the lock"
     );
-    assert_eq!(world.rows::<two_step::code::Code>("", &[]).await, [], "its codes are gone");
+    assert_eq!(world.rows::<two_step::code::Code>("", &[]).await, [], "its codes are deleted");
     assert_eq!(world.events("challenge.locked").await, 1);
     assert_eq!(user.challenge(challenge).await.wrong, 5);
     let cancelled = world.outbox(OutboxKind::Cancel).await;
-    assert_eq!(cancelled.len(), 1, "otpost sends nothing more");
+    assert_eq!(cancelled.len(), 1, "the text is cancelled at otpost");
     let location = world.core.location(&user.challenge(challenge).await).unwrap();
     assert_eq!(location, "https://shop.example/2fa?status=locked&state=s1");
 }
@@ -43,7 +43,7 @@ async fn wrong_codes_pause_the_account_across_challenges_until_a_right_one(world
     let paused = world.account("u1").await.paused_until.unwrap();
     assert!((58..=60).contains(&between(world.now().await, paused).as_secs()), "a minute after five");
 
-    // The second challenge is opened within the pause: nothing is sent, nothing is looked at.
+    // The second challenge is opened during the pause: nothing is sent, and no entry is checked.
     let challenge = user.open_challenge().await;
     assert_eq!(world.jobs(challenge).await.len(), 0);
     let Entered::Paused { until, .. } = user.enter(challenge, "123456").await else { panic!("not paused") };
@@ -58,10 +58,10 @@ async fn wrong_codes_pause_the_account_across_challenges_until_a_right_one(world
     world.advance(300);
     let challenge = user.open_challenge().await;
     assert_eq!(user.enter_wrong(challenge, 1).await, wrong(4));
-    assert_eq!(world.account("u1").await.wrong, 11, "a new code does not end the count");
+    assert_eq!(world.account("u1").await.wrong, 11, "a new code does not reset the count");
     user.must_verify(challenge, &world.code(challenge).await).await;
     let account = world.account("u1").await;
-    assert_eq!((account.wrong, account.paused_until), (0, None), "a right code does");
+    assert_eq!((account.wrong, account.paused_until), (0, None), "a right code resets the count");
 }
 
 async fn the_hundredth_wrong_code_in_a_row_pauses_the_method_and_another_method_signs_in(world) {
@@ -75,11 +75,11 @@ async fn the_hundredth_wrong_code_in_a_row_pauses_the_method_and_another_method_
     assert!(world.row::<Method>(phone.id).await.is_active(), "ninety-nine");
     user.enter_wrong(challenge, 1).await;
     assert_eq!(world.row::<Method>(phone.id).await.state, MethodState::Paused, "one hundred");
-    assert_eq!(user.enter(challenge, &code).await, wrong(2), "its live code is void");
+    assert_eq!(user.enter(challenge, &code).await, wrong(2), "its live code is not accepted");
     let code = authenticator.code(&world).await;
     verified(user.enter_for(challenge, authenticator.method, &code).await);
     let phone = world.row::<Method>(phone.id).await;
-    assert_eq!((phone.state, phone.wrong), (MethodState::Active, 0), "another method's proof brings it back");
+    assert_eq!((phone.state, phone.wrong), (MethodState::Active, 0), "a proof by another method resumes it");
     assert_eq!(world.events("method.resumed").await, 1);
 }
 
@@ -94,9 +94,9 @@ async fn a_wrong_entry_counts_at_every_method_that_it_is_compared_with(world) {
     user.enter_for(challenge, phone.id, &not(&code)).await;
     assert_eq!(counts().await, (1, 0), "the authenticator is not shown");
     user.enter_for(challenge, authenticator.method, &not(&code)).await;
-    assert_eq!(counts().await, (2, 1), "whichever method the form names, the text's code was tried too");
+    assert_eq!(counts().await, (2, 1), "the text's code is compared for any method in the form");
     user.enter(challenge, "0000-0000-0000-0000").await;
-    assert_eq!(counts().await, (2, 1), "nothing of theirs has this form");
+    assert_eq!(counts().await, (2, 1), "no code of theirs has this form");
 }
 
 async fn eight_digits_are_a_code_only_while_a_support_code_is_live(world) {
@@ -195,11 +195,11 @@ async fn only_the_first_browser_can_use_a_challenge(world) {
     assert_eq!(user.claim(&asked).await.0, Claimed::Open { challenge: asked.id });
     assert!(matches!(other.claim(&asked).await, (Claimed::OtherBrowser { .. }, None)));
     assert_eq!(user.claim(&asked).await.0, Claimed::Open { challenge: asked.id }, "a reload");
-    assert_eq!(world.jobs(asked.id).await.len(), 1, "sends nothing again");
+    assert_eq!(world.jobs(asked.id).await.len(), 1, "a second claim sends nothing");
     let unknown = world.core.claim("no such handle", &user.visit).await;
     assert!(matches!(unknown, Err(FlowError::Missing("challenge"))), "{unknown:?}");
     let location = user.must_verify(asked.id, &world.code(asked.id).await).await.unwrap();
-    assert_eq!(user.claim(&asked).await.0, Claimed::Verified { location }, "back, after the end");
+    assert_eq!(user.claim(&asked).await.0, Claimed::Verified { location }, "the same browser after the verification");
     assert!(matches!(other.claim(&asked).await.0, Claimed::OtherBrowser { .. }));
 }
 
@@ -241,7 +241,7 @@ async fn an_address_can_enter_sixty_codes_a_minute(world) {
         let one = if n % 2 == 0 { &user } else { &neighbour };
         let challenge = one.open_challenge().await;
         for _ in 0..5 {
-            // The account's pause is not what stops this client.
+            // The pause of the account must not stop this client.
             let mut account = world.account("u1").await;
             account.count_right();
             world.write(&account).await;
@@ -255,7 +255,7 @@ async fn an_address_can_enter_sixty_codes_a_minute(world) {
             entered += 1;
         }
     }
-    assert_eq!(entered, 60, "the same /64 is one client");
+    assert_eq!(entered, 60, "addresses of one /64 are one client");
     assert!(refused.is_some_and(|wait| wait.as_secs() <= 60));
 }
 
@@ -276,8 +276,8 @@ async fn right_and_wrong_codes_are_reported_as_feedback(world) {
     let dispatch = world.dispatch(challenge).await;
     user.enter_wrong(challenge, 1).await;
     user.must_verify(challenge, &world.code(challenge).await).await;
-    let fed: Vec<_> = world.outbox(OutboxKind::Feedback).await.split_off(before);
-    let told = |verified: bool| serde_json::json!({"id": dispatch, "verified": verified});
-    assert_eq!(fed, [told(false), told(true)]);
+    let reports: Vec<_> = world.outbox(OutboxKind::Feedback).await.split_off(before);
+    let feedback = |verified: bool| serde_json::json!({"id": dispatch, "verified": verified});
+    assert_eq!(reports, [feedback(false), feedback(true)]);
 }
 }

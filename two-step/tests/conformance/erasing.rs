@@ -1,4 +1,4 @@
-//! A user is erased.
+//! Erasing a user.
 
 use two_step::flow::{Change, NewCase, NewSession};
 use two_step::store::{Event, SupportAction};
@@ -52,7 +52,7 @@ async fn erasing_a_user_deletes_all_its_rows_and_no_others(world) {
     for table in TABLES {
         of_both.push(world.count(&format!("select count(*) from {table}")).await);
     }
-    assert!(of_both.iter().all(|n| *n >= 2 && n % 2 == 0), "both have done the same: {of_both:?}");
+    assert!(of_both.iter().all(|n| *n >= 2 && n % 2 == 0), "both have the same number of rows: {of_both:?}");
     world.core.erase("shop", "u1").await.unwrap();
     for (table, both) in TABLES.iter().zip(of_both) {
         let kept = if *table == "event" { "where kind <> 'erased'" } else { "" };
@@ -61,7 +61,7 @@ async fn erasing_a_user_deletes_all_its_rows_and_no_others(world) {
     }
     for event in world.rows::<Event>("where kind = 'erased'", &[]).await {
         let bare = (event.account, event.user_ref.as_str(), event.actor.as_str(), event.data.as_str());
-        assert_eq!(bare, (uuid::Uuid::nil(), "", "", "{}"), "only the place in the order is left");
+        assert_eq!(bare, (uuid::Uuid::nil(), "", "", "{}"), "only the position is left");
     }
     assert!(world.core.events_after("shop", uuid::Uuid::nil(), 1000).await.unwrap().iter().all(|e| e.user_ref == "u2"));
 }

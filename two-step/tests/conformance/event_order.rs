@@ -30,7 +30,7 @@ async fn add(world: &World, row: &Event) {
     tx.commit().await.unwrap();
 }
 
-/// `SQLite` has one writer at a time: its transactions end in the order in which they begin.
+/// Only PostgreSQL: `SQLite` has one writer at a time, so its transactions commit in the order in which they begin.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_commits_late_is_not_missed() {
     let world = World::new(Backend::Postgres).await;
@@ -42,7 +42,7 @@ async fn an_event_that_commits_late_is_not_missed() {
     slow.commit().await.unwrap();
     assert!(early < later);
     assert_eq!(read(&world, later).await, ["slow"]);
-    assert_eq!(read(&world, Uuid::nil()).await, ["fast", "slow"], "and the order stays");
+    assert_eq!(read(&world, Uuid::nil()).await, ["fast", "slow"], "and the order is stable");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +59,7 @@ async fn a_reader_after_an_event_of_an_erased_user_misses_no_late_event() {
     assert_eq!(read(&world, last.id).await, ["late"]);
     world.core.erase("shop", "gone").await.unwrap();
     assert_eq!(read(&world, last.id).await, ["late"]);
-    assert_eq!(read(&world, Uuid::nil()).await, ["late"], "nothing of the erased user is shown");
+    assert_eq!(read(&world, Uuid::nil()).await, ["late"], "events of the erased user are hidden");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,5 +1,5 @@
 //! Tests of the store and the flows, on both databases. Each test has its own store, and sets its clock.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! The schema is migrated to this version's.
+//! Migrations of the schema.
 
 use two_step::account::Account;
 use two_step::clock::machine_now;

@@ -14,7 +14,7 @@ fn checking(world: &World, check: NewDeviceCheck) -> World {
     world.configured(|c| c.products.get_mut("shop").unwrap().new_device_check = check)
 }
 
-/// A user who turned two-step verification off and kept the phone.
+/// Returns a user who turned two-step verification off and kept the phone.
 async fn off_with_a_phone(world: &World) -> User {
     let (user, _) = User::with_phone(world, "u1", 1).await;
     user.open_settings().await;
@@ -33,7 +33,7 @@ async fn an_unknown_browser_needs_one_code_and_is_then_recognised(world) {
     let Entered::Verified { cookie: Some(cookie), .. } =
         user.enter(challenge, &world.code(challenge).await).await
     else {
-        panic!("the browser gets a cookie unasked");
+        panic!("the browser gets a cookie without a request for trust");
     };
     assert_eq!(user.challenge(challenge).await.acr, Some(Acr::Confirm));
     user.visit.device = Some(cookie);
@@ -42,7 +42,7 @@ async fn an_unknown_browser_needs_one_code_and_is_then_recognised(world) {
     let asked = user.create_challenge().await;
     assert!(matches!(user.claim(&asked).await.0, Claimed::Verified { .. }));
     assert_eq!(world.outbox(OutboxKind::Dispatch).await.len(), jobs);
-    assert_eq!(user.challenge(asked.id).await.acr, Some(Acr::Confirm), "no second factor was ever shown");
+    assert_eq!(user.challenge(asked.id).await.acr, Some(Acr::Confirm), "no second factor was used");
 }
 
 async fn a_recognised_browser_is_not_trusted(world) {
@@ -69,11 +69,11 @@ async fn no_check_without_configuration_or_without_an_address(world) {
     assert_eq!(created, Created::NotRequired, "off");
     let by_mail = checking(&world, NewDeviceCheck::Email);
     let created = by_mail.core.create("shop", user.new_challenge()).await.unwrap();
-    assert_eq!(created, Created::NotRequired, "a phone is no mailbox");
+    assert_eq!(created, Created::NotRequired, "a phone cannot receive a mail");
     let by_text = checking(&world, NewDeviceCheck::Sms);
     let stranger = User::new(&by_text, "u2");
     let created = by_text.core.create("shop", stranger.new_challenge()).await.unwrap();
-    assert_eq!(created, Created::NotRequired, "nothing is kept");
+    assert_eq!(created, Created::NotRequired, "the account has no method");
 }
 
 async fn the_check_uses_the_configured_kind_of_method(world) {

@@ -1,4 +1,4 @@
-//! Two-step verification is turned off, and on again.
+//! Turning two-step verification off and on again.
 
 use two_step::account::AccountState;
 use two_step::challenge::ChallengeState;
@@ -40,8 +40,8 @@ async fn turning_off_erases_keys_codes_and_devices_and_can_keep_phones(world) {
         assert_eq!(method.secret_sealed, None);
     }
     assert_eq!(world.events("account.off").await, 1);
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    assert_eq!(told.last().unwrap()["params"]["about"], "turned_off");
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    assert_eq!(notices.last().unwrap()["params"]["about"], "turned_off");
 }
 
 async fn turning_off_erases_phones_if_the_user_chooses_it(world) {

@@ -1,4 +1,4 @@
-//! Methods that are paused: by a carrier, or by the stop page of a notice.
+//! Methods that a carrier or a stop page paused.
 
 use two_step::challenge::ChallengeState;
 use two_step::flow::{AddRefused, Change, DispatchEvent, NewSession, StopOutcome};
@@ -10,7 +10,7 @@ use crate::support::on_both;
 use crate::support::user::{User, last_part, verified};
 use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
-/// A user whose carrier says that the phone takes no more texts, and the phone.
+/// Returns a user whose phone has blocked texts, and the paused phone.
 async fn opted_out(world: &World) -> (User, crate::support::user::Authenticator, Method) {
     let (user, authenticator) = User::with_phone(world, "u1", 1).await;
     user.open_settings().await;
@@ -32,7 +32,7 @@ async fn opted_out(world: &World) -> (User, crate::support::user::Authenticator,
     (user, authenticator, paused)
 }
 
-/// The addresses of an account, by an account that is off.
+/// Sends an address with a session, for an account that is off.
 async fn give_email(user: &User, address: &str) {
     let new = NewSession { email: Some(address.to_owned()), ..user.new_session().await };
     let opened = user.world.core.open_session("shop", new).await.unwrap();
@@ -47,9 +47,9 @@ async fn mailboxes(world: &World) -> Vec<(String, MethodState)> {
 on_both! {
 async fn a_pause_by_the_carrier_sends_notices_to_the_other_methods(world) {
     let (_, _, paused) = opted_out(&world).await;
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let told = told.iter().filter(|job| job["params"]["about"] == "method_paused");
-    assert_eq!(told.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let notices = notices.iter().filter(|job| job["params"]["about"] == "method_paused");
+    assert_eq!(notices.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
     let event = world.rows::<two_step::store::Event>("where kind = 'method.paused'", &[]).await.pop().unwrap();
     assert!(event.data.contains(&paused.id.to_string()) && event.data.contains("opted_out"), "{}", event.data);
 }
@@ -60,7 +60,7 @@ async fn a_received_code_resumes_a_phone_that_the_carrier_paused(world) {
     let challenge = user.open_challenge().await;
     let code = authenticator.code(&world).await;
     verified(user.enter_for(challenge, authenticator.method, &code).await);
-    assert_eq!(world.row::<Method>(paused.id).await.state, MethodState::Paused, "a proof alone does not help");
+    assert_eq!(world.row::<Method>(paused.id).await.state, MethodState::Paused, "a proof by another method does not resume it");
     user.open_settings().await;
     let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
     world.advance(30);
@@ -70,9 +70,9 @@ async fn a_received_code_resumes_a_phone_that_the_carrier_paused(world) {
     user.must_verify(again, &world.code(again).await).await;
     assert!(world.row::<Method>(paused.id).await.is_active());
     assert_eq!((world.events("method.resumed").await, world.events("method.added").await), (1, 3));
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let told = told.iter().filter(|job| job["params"]["about"] == "method_resumed");
-    assert_eq!(told.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let notices = notices.iter().filter(|job| job["params"]["about"] == "method_resumed");
+    assert_eq!(notices.map(|job| job["to"].as_str().unwrap()).collect::<Vec<_>>(), ["+447700900999"]);
 }
 
 async fn a_paused_phone_gets_no_notices_and_cannot_be_added_a_second_time(world) {
@@ -84,11 +84,11 @@ async fn a_paused_phone_gets_no_notices_and_cannot_be_added_a_second_time(world)
     let code = authenticator.code(&world).await;
     verified(user.enter_for(proof, authenticator.method, &code).await);
     let again = world.core.add_phone(&user.visit, &number, "GB", Channel::Sms).await.unwrap();
-    assert_eq!(again, Err(AddRefused::Known), "one phone is not two");
+    assert_eq!(again, Err(AddRefused::Known), "the same phone cannot be added again");
     let before = world.outbox(OutboxKind::Dispatch).await.len();
     user.save_recovery_codes().await;
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let numbers: Vec<&str> = told[before..].iter().map(|job| job["to"].as_str().unwrap()).collect();
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let numbers: Vec<&str> = notices[before..].iter().map(|job| job["to"].as_str().unwrap()).collect();
     assert_eq!(numbers, ["+447700900999"]);
 }
 
@@ -132,8 +132,8 @@ async fn a_stop_page_ends_open_challenges_and_sends_no_notice_to_the_paused_meth
     let added = user.add_phone("07700 900999").await;
     world.advance(60);
     let open = user.open_challenge().await;
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let notice = told.iter().rfind(|job| job["params"]["about"] == "method_added").unwrap();
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let notice = notices.iter().rfind(|job| job["params"]["about"] == "method_added").unwrap();
     let token = notice["params"]["token"].as_str().unwrap();
     assert_eq!(world.core.stop(token).await.unwrap(), StopOutcome::Stopped);
     assert_eq!(user.challenge(open).await.state, ChallengeState::Denied);
@@ -144,9 +144,9 @@ async fn a_stop_page_ends_open_challenges_and_sends_no_notice_to_the_paused_meth
     user.open_settings().await;
     user.prove_to_settings().await;
     user.save_recovery_codes().await;
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    let numbers: Vec<&str> = told.iter().rev().take(1).map(|job| job["to"].as_str().unwrap()).collect();
-    assert_ne!(numbers, ["+447700900999"], "its owner could stop what the user does");
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    let numbers: Vec<&str> = notices.iter().rev().take(1).map(|job| job["to"].as_str().unwrap()).collect();
+    assert_ne!(numbers, ["+447700900999"], "its owner could stop changes of the user");
 }
 
 async fn a_new_address_from_the_product_replaces_its_earlier_one(world) {

@@ -17,11 +17,11 @@ async fn an_authenticators_code_is_accepted_once(world) {
     let code = app.code(&world).await;
     verified(user.enter_for(one, app.method, &code).await);
     let entered = user.enter_for(two, app.method, &code).await;
-    assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None, expired: false }, "used in another challenge");
+    assert_eq!(entered, Entered::Wrong { left: 4, clock_behind_s: None, expired: false }, "the code was used in another challenge");
     let earlier = app.code_at(&world, -1).await;
     assert!(
         matches!(user.enter_for(two, app.method, &earlier).await, Entered::Wrong { left: 3, .. }),
-        "an earlier step"
+        "a code of an earlier step"
     );
     world.advance(60);
     let code = app.code(&world).await;
@@ -36,7 +36,7 @@ async fn a_neighbouring_step_is_accepted_and_a_wrong_clock_is_reported(world) {
     let Entered::Wrong { left: 4, clock_behind_s: Some(behind), .. } =
         user.enter_for(challenge, app.method, &far).await
     else {
-        panic!("a code of eight steps ago is no wrong entry with a reason");
+        panic!("a code of eight steps ago should be wrong with a reason");
     };
     assert!((210..=270).contains(&behind), "{behind}");
     let near = app.code_at(&world, 1).await;
@@ -49,7 +49,7 @@ async fn an_authenticators_code_is_accepted_only_on_its_page(world) {
     let code = app.code(&world).await;
     assert!(
         matches!(user.enter(challenge, &code).await, Entered::Wrong { left: 4, .. }),
-        "the page asks for the text"
+        "the page shows the text"
     );
     verified(user.enter_for(challenge, app.method, &code).await);
 }
@@ -91,9 +91,9 @@ async fn a_recovery_code_signs_in_once_and_is_replaced(world) {
     let places: Vec<u32> = world.rows::<RecoveryCode>("order by n", &[]).await.iter().map(|c| c.n).collect();
     assert_eq!(places, (1..=10).collect::<Vec<_>>());
     assert_eq!(world.events("recovery.used").await, 1);
-    let told = world.outbox(OutboxKind::Dispatch).await;
-    assert_eq!(told.last().unwrap()["params"]["about"], "recovery_used");
-    // The page shows the new code: its ticket waits until the user goes on.
+    let notices = world.outbox(OutboxKind::Dispatch).await;
+    assert_eq!(notices.last().unwrap()["params"]["about"], "recovery_used");
+    // The page shows the new code, so the ticket's life starts when the user continues.
     world.advance(120);
     assert_eq!(world.core.continue_sign_in(challenge, &user.requester()).await.unwrap(), location);
     let ticket = ticket(&location.unwrap());
@@ -132,7 +132,7 @@ async fn a_recovery_code_of_another_user_is_wrong(world) {
     assert!(matches!(two.enter(challenge, &codes[0]).await, Entered::Wrong { .. }));
 }
 
-/// Seen to fail: without a look at what is left (the account is on, and nothing signs in).
+/// Fails if the remaining methods are not checked, because then the account is on and nobody can sign in.
 async fn the_last_method_cannot_be_removed_as_a_lost_phone(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
@@ -167,11 +167,11 @@ async fn after_a_recovery_code_the_lost_phone_can_be_removed(world) {
         world.core.remove_lost_phone(challenge, &user.requester(), phone).await.unwrap();
     };
     remove(challenge, phone).await;
-    assert_eq!(world.events("method.removed").await, 0, "nothing is proved yet");
+    assert_eq!(world.events("method.removed").await, 0, "the challenge is not verified yet");
     verified(user.enter(challenge, &codes[0]).await);
     remove(challenge, phone).await;
     remove(challenge, phone).await;
-    assert_eq!(world.events("method.removed").await, 1, "clicked twice");
+    assert_eq!(world.events("method.removed").await, 1, "a double click removes it once");
     let left = world.core.methods_of(world.account("u1").await.id).await.unwrap();
     assert_eq!(left.iter().map(|m| m.kind).collect::<Vec<_>>(), [Kind::Recovery]);
     let challenge = user.open_challenge().await;

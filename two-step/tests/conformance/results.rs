@@ -10,8 +10,8 @@ use crate::support::on_both;
 use crate::support::user::{User, ticket};
 use crate::support::world::{Backend, World};
 
-/// The claims of a result, checked under the published keys as a product does it. Its times are left to the test: the
-/// store's clock is not the machine's.
+/// Returns the claims of a result, checked with the published keys as a product does it. Times are not checked, because
+/// the store's clock differs from the machine's.
 async fn check(world: &World, token: &str, audience: &str) -> Option<Json> {
     let published = jwks(&world.core.published_keys().await.unwrap());
     let set: JwkSet = serde_json::from_value(published).unwrap();
@@ -29,7 +29,7 @@ async fn check(world: &World, token: &str, audience: &str) -> Option<Json> {
 async fn result(user: &User, ticket: &str) -> String {
     match user.redeem(ticket).await {
         Redeemed::Result(token) => token,
-        Redeemed::Over => panic!("the ticket is over"),
+        Redeemed::Over => panic!("the ticket has expired"),
     }
 }
 
@@ -76,7 +76,7 @@ async fn a_ticket_returns_the_same_claims_for_a_minute(world) {
     let first = check(&world, &result(&user, &ticket).await, "shop").await.unwrap();
     world.advance(50);
     let again = check(&world, &result(&user, &ticket).await, "shop").await.unwrap();
-    assert_eq!(first, again, "jti and times too");
+    assert_eq!(first, again, "including jti and times");
     world.advance(10);
     assert_eq!(user.redeem(&ticket).await, Redeemed::Over);
 }
@@ -120,7 +120,7 @@ async fn a_new_key_is_published_a_day_before_it_signs_and_the_old_one_a_day_afte
     assert_eq!(published().await.len(), 1, "not due");
     world.core.rotate_signing_keys(true).await.unwrap();
     world.core.rotate_signing_keys(true).await.unwrap();
-    assert_eq!(published().await.len(), 2, "a successor that waits is not doubled");
+    assert_eq!(published().await.len(), 2, "only one successor is published");
     let new = published().await.into_iter().find(|k| *k != old).unwrap();
 
     world.advance(86_400 - 600);
@@ -134,7 +134,7 @@ async fn a_new_key_is_published_a_day_before_it_signs_and_the_old_one_a_day_afte
     assert!(check(&world, &token, "shop").await.is_some());
     assert!(check(&world, &old_token, "shop").await.is_some(), "results of the old key still verify");
     world.advance(86_400);
-    assert_eq!(published().await, [new], "a day later the old one is gone");
+    assert_eq!(published().await, [new], "after a day the old key is retired");
     assert!(check(&world, &old_token, "shop").await.is_none());
 }
 

@@ -1,4 +1,4 @@
-//! Codes are sent, and sent again.
+//! Sends of codes.
 
 use two_step::challenge::SendRefused;
 use two_step::clock::{after, between};
@@ -12,7 +12,7 @@ use crate::support::on_both;
 use crate::support::user::{User, number};
 use crate::support::world::{Backend, World};
 
-/// Seconds until a refused send has room.
+/// Returns the seconds until a refused send is allowed.
 async fn wait_of(world: &World, refused: Result<(), SendRefused>) -> u64 {
     match refused {
         Err(SendRefused::Limited { until }) => between(world.now().await, until).as_secs() + 1,
@@ -100,7 +100,7 @@ async fn a_new_code_supersedes_an_expired_one(world) {
 }
 
 async fn at_most_three_codes_are_live(world) {
-    // Codes of one minute: each send makes a new one.
+    // Codes live one minute here, so each send creates a new one.
     let world = world.configured(|c| {
         c.code.life.0 = std::time::Duration::from_secs(60 * 10);
         c.limits.send_gaps_s = vec![1];
@@ -110,7 +110,7 @@ async fn at_most_three_codes_are_live(world) {
     let challenge = user.open_challenge().await;
     for _ in 0..3 {
         world.advance(1);
-        // What is left of the newest code is too short to send it again.
+        // The remaining life of the newest code is too short to send it again.
         let mut codes = world.rows::<Code>("order by created_at, id", &[]).await;
         let newest = codes.last_mut().unwrap();
         newest.expires_at = after(world.now().await, std::time::Duration::from_secs(100));
@@ -180,7 +180,7 @@ async fn one_account_gets_ten_codes_an_hour(world) {
         user.open_challenge().await;
     }
     let eleventh = user.open_challenge().await;
-    assert_eq!(world.jobs(eleventh).await.len(), 0, "the page opens, and no code goes");
+    assert_eq!(world.jobs(eleventh).await.len(), 0, "the page opens, and no code is sent");
     let wait = wait_of(&world, user.send(eleventh, Channel::Sms).await).await;
     assert!((3540..=3600).contains(&wait), "{wait}");
     assert_eq!(user.challenge(eleventh).await.sends, 0);
@@ -219,7 +219,7 @@ async fn a_refused_send_counts_against_no_limit(world) {
     let after = world.rows::<Counter>("order by key_hash", &[]).await;
     before.retain(|b| b.times != "[]");
     let counted: Vec<_> = after.into_iter().filter(|a| a.times != "[]").collect();
-    assert_eq!(counted, before, "the number's counter is full: account, product and calls are not counted");
+    assert_eq!(counted, before, "the number's limit is reached, so the other limits count nothing");
 }
 
 async fn a_paused_method_gets_no_code(world) {
@@ -251,7 +251,7 @@ async fn a_second_phone_has_its_own_codes_and_the_first_code_stays_valid(world) 
     assert_ne!(jobs[0]["to"], jobs[1]["to"]);
     user.must_verify(challenge, jobs[0]["code"].as_str().unwrap()).await;
     let cancelled = world.outbox(OutboxKind::Cancel).await;
-    assert_eq!(cancelled.last().unwrap()["id"], jobs[1]["id"], "the other one is taken back");
+    assert_eq!(cancelled.last().unwrap()["id"], jobs[1]["id"], "the other one is cancelled");
 }
 
 async fn a_test_code_changes_nothing(world) {
@@ -269,7 +269,7 @@ async fn a_test_code_changes_nothing(world) {
     let job = world.outbox(OutboxKind::Dispatch).await.pop().unwrap();
     assert_eq!(job["code"].as_str().unwrap().len(), 6);
     assert_eq!(world.row::<Method>(before.id).await, before);
-    // The code opens nothing but its own challenge.
+    // The code is valid only for its own challenge.
     let challenge = user.open_challenge().await;
     let entered = user.enter(challenge, job["code"].as_str().unwrap()).await;
     assert!(matches!(entered, Entered::Wrong { .. }), "{entered:?}");

@@ -1,4 +1,4 @@
-//! Visits to the settings, and what a back end may ask for.
+//! Sessions of the settings, and their parameters.
 
 use std::time::Duration;
 
@@ -138,7 +138,7 @@ async fn leaving_returns_the_state(world) {
     assert_eq!(left, format!("{RETURN_URL}?state=a+b%26c"));
 }
 
-/// Seen to fail: without the device in the URL (the product cannot end the trust at sign-out).
+/// Fails if the URL does not name the device, because then the product cannot end the trust at sign-out.
 async fn leaving_names_the_device_that_the_set_up_trusted(world) {
     let mut user = User::new(&world, "u1");
     user.open_settings().await;
@@ -152,6 +152,6 @@ async fn leaving_names_the_device_that_the_set_up_trusted(world) {
     assert!(matches!(user.claim(&asked).await.0, Claimed::Verified { .. }));
     assert!(world.core.revoke_at_sign_out("shop", "u1", device).await.unwrap());
     let asked = user.create_challenge().await;
-    assert!(matches!(user.claim(&asked).await.0, Claimed::Open { .. }), "a code again");
+    assert!(matches!(user.claim(&asked).await.0, Claimed::Open { .. }), "a code is needed again");
 }
 }

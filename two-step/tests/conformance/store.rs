@@ -1,4 +1,4 @@
-//! The tables, and transactions over them.
+//! Tables and transactions.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -326,7 +326,7 @@ async fn events_notices_cases_and_keys_of_back_ends_are_read_as_they_were_writte
 }
 
 async fn dropping_a_transaction_rolls_it_back(world) {
-    // One connection: the next transaction gets the one of the dropped.
+    // With one connection, the next transaction reuses the connection of the dropped one.
     let store = open_store(&world.url, 1);
     let row = account();
     for _ in 0..40 {
@@ -357,7 +357,7 @@ async fn a_taken_unique_key_gives_the_error_exists(world) {
     let mut tx = world.core.store.begin().await.unwrap();
     tx.insert(&challenge).await.unwrap();
     challenge.id = new_id();
-    assert!(matches!(tx.insert(&challenge).await, Err(StoreError::Exists)), "one handle, one challenge");
+    assert!(matches!(tx.insert(&challenge).await, Err(StoreError::Exists)), "two challenges cannot have the same handle");
     drop(tx);
     assert_eq!(world.count("select count(*) from challenge").await, 0);
 }

@@ -45,14 +45,14 @@ async fn method_of(world: &World, kind: Kind) -> Method {
     world.rows::<Method>("", &[]).await.into_iter().find(|m| m.kind == kind).unwrap()
 }
 
-/// The notices of a kind.
+/// Returns the notices of a kind.
 async fn notices(world: &World, about: &str) -> Vec<Json> {
     let mut jobs = world.outbox(OutboxKind::Dispatch).await;
     jobs.retain(|job| job["params"]["about"] == about);
     jobs
 }
 
-/// The code that support sent last.
+/// Returns the newest code from support.
 async fn support_code(world: &World) -> String {
     let jobs = world.outbox(OutboxKind::Dispatch).await;
     let mut codes = jobs.iter().filter_map(|job| job["code"].as_str()).filter(|code| code.len() == 8);
@@ -78,12 +78,12 @@ async fn unlock_ends_the_pauses_of_account_and_methods(world) {
     let phone = method_of(&world, Kind::Phone).await;
     assert_eq!((phone.state, phone.wrong), (MethodState::Active, 0));
     let app = method_of(&world, Kind::Totp).await;
-    assert_eq!(app.state, MethodState::Paused, "a stop page paused it: somebody else added it");
+    assert_eq!(app.state, MethodState::Paused, "a stop page paused it, because somebody else added it");
     let challenge = user.open_challenge().await;
     user.must_verify(challenge, &world.code(challenge).await).await;
 }
 
-/// Seen to fail: where support's `unlock` activates an app without a key (nobody can claim a sign-in).
+/// Fails if `unlock` resumes an app without a key, because then no sign-in can be claimed.
 async fn unlock_does_not_resume_an_app_without_a_key(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     world.core.unregister_app(&app.call().await).await.unwrap();
@@ -91,7 +91,7 @@ async fn unlock_does_not_resume_an_app_without_a_key(world) {
     assert_eq!(method.reason.as_deref(), Some("unregistered"), "the account needs it");
     ask(&world, SupportAction::Unlock).await;
     assert_eq!(world.row::<Method>(method.id).await.state, MethodState::Paused);
-    // A recovery code opens the account.
+    // A recovery code signs in.
     user.open_challenge().await;
 }
 
@@ -103,12 +103,12 @@ async fn turning_off_waits_a_day_notifies_all_methods_and_keeps_them(world) {
     user.add_phone("07700 900456").await;
     let case = ask(&world, SupportAction::TurnOff).await;
     assert_eq!((case.state, state(&world).await), (SupportState::Waiting, AccountState::OffDue));
-    assert_eq!(notices(&world, "support_asked").await.len(), 2, "both phones are told");
+    assert_eq!(notices(&world, "support_asked").await.len(), 2, "both phones get a notice");
     let account = world.account("u1").await;
     assert_eq!(world.core.off_due_at(account.id).await.unwrap(), Some(case.due_at));
     assert_eq!(try_to(&world, SupportAction::TurnOff, None).await, Err(SupportRefused::Waits));
     world.advance(DAY_S - 60);
-    assert_eq!(world.core.carry_out_due_cases().await.unwrap(), 0, "a minute early");
+    assert_eq!(world.core.carry_out_due_cases().await.unwrap(), 0, "one minute before the end of the delay");
     assert!(matches!(world.core.create("shop", user.new_challenge()).await.unwrap(), Created::Challenge { .. }));
     world.advance(120);
     two_step::sweep::sweep(&world.core).await.unwrap();
@@ -121,7 +121,7 @@ async fn turning_off_waits_a_day_notifies_all_methods_and_keeps_them(world) {
     let events = world.rows::<Event>("where kind like 'support.%' order by id", &[]).await;
     let seen: Vec<(&str, &str)> = events.iter().map(|e| (e.kind.as_str(), e.actor.as_str())).collect();
     assert_eq!(seen, [("support.asked", "support:ada"), ("support.done", "support:ada")]);
-    assert!(events.iter().all(|e| !e.data.contains("lost")), "the agent's words stay in the case");
+    assert!(events.iter().all(|e| !e.data.contains("lost")), "the reason is only in the case");
 }
 
 async fn without_a_delay_support_turns_off_at_once(world) {
@@ -184,7 +184,7 @@ async fn removing_a_method_waits_and_the_last_one_cannot_be_removed(world) {
     assert_eq!(world.core.carry_out_due_cases().await.unwrap(), 1);
     let removed = world.row::<Method>(phone.id).await;
     assert_eq!((removed.state, removed.target_sealed), (MethodState::Removed, None));
-    assert_eq!(notices(&world, "method_removed").await.len(), 1, "the removed one is told");
+    assert_eq!(notices(&world, "method_removed").await.len(), 1, "the removed method gets a notice");
     let refused = try_to(&world, SupportAction::RemoveMethod, Some(app.id)).await;
     assert_eq!(refused, Err(SupportRefused::Last));
     let refused = try_to(&world, SupportAction::RemoveMethod, Some(phone.id)).await;
@@ -256,11 +256,11 @@ async fn a_code_from_support_signs_in_once(world) {
     let proved = user.challenge(challenge).await;
     assert_eq!((proved.proof, proved.acr), (Some(Proof::Recovery), Some(Acr::Recovery)));
     assert_eq!(world.row::<SupportCase>(case.id).await.state, SupportState::Done);
-    assert_eq!(world.row::<SupportCase>(off.id).await.state, SupportState::Stopped, "a proof like any other");
+    assert_eq!(world.row::<SupportCase>(off.id).await.state, SupportState::Stopped, "a code from support is a proof");
     assert_eq!(notices(&world, "recovery_used").await.len(), 1);
     world.advance(61);
     let snapshot = world.core.challenge_snapshot(challenge, &user.requester()).await.unwrap();
-    assert_eq!(snapshot.challenge.state, ChallengeState::Verified, "the user is asked about the phone");
+    assert_eq!(snapshot.challenge.state, ChallengeState::Verified, "the page about the lost phone is shown");
     let location = world.core.continue_sign_in(challenge, &user.requester()).await.unwrap().unwrap();
     assert!(matches!(user.redeem(&ticket(&location)).await, Redeemed::Result(_)));
     let again = user.open_challenge().await;
@@ -344,12 +344,12 @@ async fn each_change_sends_its_notice(world) {
     let token = notices(&world, "turned_off").await[0]["params"]["token"].as_str().unwrap().to_owned();
     assert_eq!(world.core.stop(&token).await.unwrap(), StopOutcome::Stopped);
     let all = world.outbox(OutboxKind::Dispatch).await;
-    let told: std::collections::BTreeSet<&str> =
+    let sent: std::collections::BTreeSet<&str> =
         all.iter().filter_map(|job| job["params"]["about"].as_str()).collect();
     let expected = [
         "denied", "device_replayed", "method_added", "method_removed", "paused", "recovery_renewed", "recovery_used", "support_asked",
         "turned_off", "turned_on",
     ];
-    assert_eq!(told.into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(sent.into_iter().collect::<Vec<_>>(), expected);
 }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Outage {
     Refused,
     /// Connections are reset again and again.
     Reset,
-    /// Connections are taken, and nothing passes.
+    /// Connections are accepted, and no bytes pass.
     Hanging,
 }
 
@@ -54,7 +54,7 @@ impl Outage {
         let both = async { tokio::join!(work, tokio::time::sleep(MIN_OUTAGE)).0 };
         let done = tokio::select! {
             done = both => done,
-            () = resetting => unreachable!("it goes on for ever"),
+            () = resetting => unreachable!("the loop never ends"),
         };
         relay.pass();
         relay.cut();
@@ -70,7 +70,7 @@ async fn request_codes(site: &Site, users: &[User], expected: &[&str]) -> Vec<(U
         for (challenge, _) in asked.iter().cycle() {
             let delivery = site.backend.show(*challenge).await.body["delivery"].as_str().map(str::to_owned);
             let delivery = delivery.unwrap_or_default();
-            assert!(expected.contains(&delivery.as_str()), "while it is away: {delivery}");
+            assert!(expected.contains(&delivery.as_str()), "during the outage: {delivery}");
         }
     };
     let _ = tokio::time::timeout_at(end, looked).await;
@@ -83,12 +83,12 @@ async fn all_sign_in(site: &Site, users: &[User], asked: &[(Uuid, usize)]) {
     let each = users.iter().zip(asked).map(async |(user, (challenge, before))| {
         let code = site.phones.code_after(&user.number, *before).await;
         let waited = back.elapsed();
-        assert!(waited < RECOVERY_TIMEOUT, "the code came {waited:?} after the server");
+        assert!(waited < RECOVERY_TIMEOUT, "the code arrived {waited:?} after the end of the outage");
         assert_eq!(site.backend.verify(*challenge, &code, true).await, ObservedResult::Verified);
         waited
     });
     let waited = join_all(each).await.into_iter().max().unwrap_or_default();
-    println!("the last code came {waited:?} after the server");
+    println!("the last code arrived {waited:?} after the end of the outage");
 }
 
 async fn three_users(site: &Site, first: User) -> Vec<User> {
@@ -123,11 +123,11 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    /// Seen to fail, as the other four: with rows that are deleted when they are taken (no code arrives).
+    /// Fails, like the other four, if rows are deleted before they are published, because then no code arrives.
     while_the_broker_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Refused);
     while_the_broker_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Hanging);
     while_otposts_api_hangs_codes_wait_and_are_sent_once => outage_of_otpost(Way::Http, Outage::Hanging);
-    /// Seen to fail, as while it hangs: with challenges that are not required where the database is away.
+    /// Fails, like the scenario in which it hangs, if challenges are not required while the database is unreachable.
     while_the_database_refuses_nobody_signs_in => outage_of_the_database(Outage::Refused);
 }
 
@@ -142,9 +142,9 @@ mod long {
     }
 }
 
-/// otpost is killed, and the queue holds what it has not taken.
+/// otpost is killed, and the queue keeps the jobs.
 ///
-/// Seen to fail: with orders that count as sent when the broker has them (4: said of what no carrier has).
+/// Fails if dispatches count as sent when the broker has them (T4: reported as sent although no carrier has them).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_otpost_is_down_the_queue_keeps_codes() {
     let (site, user, otpost, _two_step) = prepared(Way::Amqp).await;
@@ -156,9 +156,9 @@ async fn while_otpost_is_down_the_queue_keeps_codes() {
     checker::check(&site).await;
 }
 
-/// otpost has no queue for jobs. The broker returns them, and they wait.
+/// otpost has no queue for jobs. The broker returns them, and they wait in the outbox.
 ///
-/// Seen to fail: without `mandatory` (the job is gone, and its order is `queued`).
+/// Fails without `mandatory`, because then the job is lost, and its dispatch stays `queued`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unroutable_job_waits_and_is_sent_once() {
     let site = Site::build(Way::Amqp).await;
@@ -174,7 +174,7 @@ async fn an_unroutable_job_waits_and_is_sent_once() {
 
 /// otpost accepts a job over HTTP, and its answer is lost. The job is sent again with the same id.
 ///
-/// Seen to fail: with a new id for each further try (5: otpost does not know the orders).
+/// Fails if a retry has a new id (T5: otpost does not know the dispatches).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_lost_answer_of_otposts_api_the_code_is_sent_once() {
     let (site, user, _otpost, _two_step) = prepared(Way::Http).await;
@@ -191,7 +191,7 @@ async fn after_a_lost_answer_of_otposts_api_the_code_is_sent_once() {
 
 /// The event stream breaks before each delivery event. The dispatch is read back.
 ///
-/// Seen to fail: without reading back (the delivery is never told).
+/// Fails if dispatches are not read back, because then the delivery is never reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_event_stream_loses_no_delivery() {
     let (site, user, _otpost, _two_step) = prepared(Way::Http).await;
@@ -200,14 +200,14 @@ async fn a_broken_event_stream_loses_no_delivery() {
         site.journal.fault();
         let (challenge, before) = user.request_code(&site).await;
         let code = site.phones.code_after(&user.number, before).await;
-        let told = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
-        wait::until("the delivery is told", told).await;
+        let reported = async || site.backend.show(challenge).await.body["delivery"] == "delivered";
+        wait::until("the delivery is reported", reported).await;
         assert_eq!(site.backend.verify(challenge, &code, true).await, ObservedResult::Verified);
     }
     checker::check(&site).await;
 }
 
-/// While the database is unreachable each request is answered by 503 and `Retry-After`, and nothing is half done.
+/// While the database is unreachable, each request gets 503 with `Retry-After`, and no action is done in part.
 async fn outage_of_the_database(outage: Outage) {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     let (challenge, before) = user.request_code(&site).await;
@@ -230,15 +230,15 @@ async fn outage_of_the_database(outage: Outage) {
     let took = outage.during(&site, &site.links.database, slowest).await;
     println!("four requests were answered in {took:?}");
     let signed_in = async || site.backend.verify(challenge, &code, true).await == ObservedResult::Verified;
-    wait::until("the code signs in when the database is back", signed_in).await;
+    wait::until("the code signs in after the outage of the database", signed_in).await;
     assert_eq!(browser.enter(by_page, &page_code, true, false).await, ObservedResult::Verified);
     assert!(site.backend.redeem(&browser.ticket().unwrap()).await.is_some());
     checker::check(&site).await;
 }
 
-/// Requests succeed or fail at random, and each answer must be true.
+/// Requests succeed or fail at random, and each answer must be correct.
 ///
-/// Seen to fail: with wrong entries that are answered before they are counted (2).
+/// Fails if wrong entries are answered before they are counted (T2).
 async fn the_database_resets() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     let (challenge, before) = user.request_code(&site).await;

@@ -75,7 +75,7 @@ async fn fifty_concurrent_rotations_keep_a_device_valid(world) {
         .await;
         assert!(claimed.iter().all(|(c, _)| matches!(c, Claimed::Verified { .. })));
         let cookies: BTreeSet<_> = claimed.into_iter().map(|(_, cookie)| cookie.unwrap()).collect();
-        assert_eq!(cookies.len(), 1, "all get the same new cookie");
+        assert_eq!(cookies.len(), 1, "all tabs get the same new cookie");
         let before = DeviceCookie::read(&world.core.keys, user.visit.device.as_deref().unwrap()).unwrap();
         user.visit.device = cookies.into_iter().next();
         let after = DeviceCookie::read(&world.core.keys, user.visit.device.as_deref().unwrap()).unwrap();

@@ -28,7 +28,7 @@ async fn fifty_right_answers_verify_once(world) {
     });
     let locations: Vec<_> = entered.await.into_iter().map(verified).collect();
     let distinct: BTreeSet<_> = locations.iter().collect();
-    assert_eq!(distinct.len(), 1, "all get the same ticket");
+    assert_eq!(distinct.len(), 1, "all answers have the same ticket");
     assert_eq!(world.events("challenge.verified").await, 1);
     assert_eq!(world.outbox(OutboxKind::Feedback).await.len(), fed + 1);
     assert_eq!(world.rows::<Code>("", &[]).await, []);
@@ -51,7 +51,7 @@ async fn exactly_five_of_fifty_wrong_entries_count(world) {
     left.sort_unstable();
     assert_eq!(left, [1, 2, 3, 4]);
     let ended = entered.iter().filter(|e| e.ended() == Some(ChallengeState::Locked)).count();
-    assert_eq!(ended, CONCURRENT_ACTIONS - 4, "the fifth locks, and the others come too late");
+    assert_eq!(ended, CONCURRENT_ACTIONS - 4, "the fifth entry locks, and the others are refused");
     let (row, account) = (user.challenge(challenge).await, world.account("u1").await);
     assert_eq!((row.wrong, row.state, account.wrong), (5, ChallengeState::Locked, 5));
     assert_eq!((world.events("challenge.locked").await, world.events("account.paused").await), (1, 1));
@@ -155,7 +155,7 @@ async fn a_right_entry_and_a_cancellation_give_one_result(world) {
             }
         })
         .await;
-        assert_eq!(outcome[0], outcome[1], "both say the same");
+        assert_eq!(outcome[0], outcome[1], "both have the same result");
     }
 }
 }

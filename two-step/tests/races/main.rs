@@ -1,6 +1,6 @@
 //! Race tests on both databases. Every action must happen and count exactly once. A deadlock or a time-out of the database
 //! fails the test.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -64,7 +64,7 @@ async fn sweeps_delete_no_row_in_use(world) {
         users.push(User::with_phone(&world, &format!("u{n}"), n).await.0);
     }
     for _ in 0..5 {
-        // Every counter has expired, so sweeps delete rows that these users are about to lock.
+        // All counters have expired, so sweeps delete rows that these users are about to lock.
         world.advance(2);
         concurrently(&world, 18, |n| {
             let (user, flows) = (users[n % 6].clone(), world.core.clone());
@@ -105,7 +105,7 @@ async fn concurrent_users_meet_no_deadlock(world) {
 }
 }
 
-/// One concurrent user. Returns how often a code verified them.
+/// One concurrent user. Returns the number of verifications by a code.
 async fn one_concurrent_user(user: User, n: usize) -> usize {
     let flows = user.world.core.clone();
     let trusting = n.is_multiple_of(4);

@@ -10,7 +10,7 @@ use crate::support::on_both;
 use crate::support::user::{User, number};
 use crate::support::world::{Backend, World};
 
-/// Raises the limits of sends, so that they do not stop these users.
+/// Raises the limits of sends, so that they do not refuse these users.
 fn generous(world: &World) -> World {
     world.configured(|c| {
         c.limits.number_sends = vec![Rule::per(1000, 600)];

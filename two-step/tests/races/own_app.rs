@@ -153,7 +153,7 @@ async fn concurrent_sign_ins_leave_one_open_request(world) {
     })
     .await;
     let all = world.rows::<AppRequest>("", &[]).await;
-    assert_eq!(all.len(), 5, "five an hour");
+    assert_eq!(all.len(), 5, "five requests an hour");
     assert_eq!(all.iter().filter(|r| r.state == RequestState::Open).count(), 1);
 }
 

@@ -42,7 +42,7 @@ async fn one_of_fifty_clicks_on_call_me_moves_to_the_call(world) {
         async move { core.place_call_again(dispatch).await.unwrap() }
     })
     .await;
-    assert_eq!(world.jobs(challenge).await.len(), 2, "and one call is ordered anew");
+    assert_eq!(world.jobs(challenge).await.len(), 2, "and one call is placed again");
 }
 
 async fn a_number_gets_exactly_five_codes_over_many_accounts(world) {
@@ -96,6 +96,6 @@ async fn users_with_different_numbers_do_not_block_each_other(world) {
         }
     })
     .await;
-    assert_eq!(signed_in.into_iter().filter(|s| *s).count(), CONCURRENT_ACTIONS, "five per number are within every limit");
+    assert_eq!(signed_in.into_iter().filter(|s| *s).count(), CONCURRENT_ACTIONS, "five per number are within all limits");
 }
 }

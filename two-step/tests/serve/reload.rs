@@ -1,4 +1,4 @@
-//! The configuration is read again with SIGHUP.
+//! Reloading the configuration with SIGHUP.
 
 use crate::service::Service;
 
@@ -16,13 +16,13 @@ async fn sighup_applies_a_valid_configuration_and_ignores_an_invalid_one() {
     service.until("the configuration was reloaded");
     assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (422, 201));
 
-    // Another root in the same file prints as the one before, and is noticed all the same.
+    // Another root prints the same mask, but the change is still detected.
     let root = service.run(&["keys", "root"]);
     std::fs::write(service.folder.join("root"), root.stdout).unwrap();
     service.signal("HUP");
     assert!(service.until("this key needs a restart").contains("keys"));
     service.until("the configuration was reloaded");
-    assert_eq!(service.ask(&key, new).await, 201, "the root of the start is in use");
+    assert_eq!(service.ask(&key, new).await, 201, "the first root is still used");
 
     service.configure(old, "no.such.key = 1");
     service.signal("HUP");

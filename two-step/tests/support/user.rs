@@ -194,7 +194,7 @@ impl User {
     pub async fn create_challenge(&self) -> CreatedChallenge {
         match self.world.core.create("shop", self.new_challenge()).await.unwrap() {
             Created::Challenge { id, url, .. } => CreatedChallenge { id, handle: last_part(&url) },
-            other => panic!("no page is needed: {other:?}"),
+            other => panic!("a challenge should be created: {other:?}"),
         }
     }
 

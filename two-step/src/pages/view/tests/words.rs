@@ -35,7 +35,7 @@ fn errors_have_the_specified_texts() {
     let english = |error: EntryError| error.text(Lang::En);
     assert_eq!(english(EntryError::Wrong { left: 3 }), "That is not the code. 3 tries left.");
     assert_eq!(english(EntryError::Wrong { left: 1 }), "That is not the code. 1 try left.");
-    assert!(english(EntryError::Expired).starts_with("This code has ended."));
+    assert!(english(EntryError::Expired).starts_with("This code has expired."));
     assert_eq!(english(EntryError::NotSixDigits), "Type the six digits.");
     assert_eq!(english(EntryError::Paused { seconds: 300 }), "Too many wrong codes. Sign in again in 5 min.");
     let behind = english(EntryError::ClockBehind { minutes: 4, left: 2 });

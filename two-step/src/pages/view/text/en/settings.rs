@@ -40,9 +40,9 @@ pub(super) const NOTICES: Notices = Notices {
     authenticator_added: "Confirmed. From now on we ask for your authenticator app first. To change this, open another method and choose “Ask for this first”.",
     removed: "Removed.",
     saved: "Saved.",
-    test_sent: "A test code was sent. You need not type it anywhere.",
+    test_sent: "A test code is on its way. You need not type it anywhere.",
     device_revoked: "That device is no longer trusted.",
-    all_devices_revoked: "The trust of all devices ended.",
+    all_devices_revoked: "No device is trusted any more.",
     turned_off: "Two-step verification is off.",
     last_method: "You need a method and a backup. Add another one first, then remove this one.",
     test_limited: "No test code can be sent for now. Please try again later.",
@@ -191,7 +191,7 @@ pub(super) const STOP: Stop = Stop {
     effects: [
         "An added method cannot be used any more.",
         "Open sign-ins, settings and support requests end.",
-        "The trust of all devices ended.",
+        "No device is trusted any more.",
     ],
     submit: "It was not me: stop it",
     stopped: (
