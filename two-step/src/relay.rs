@@ -228,7 +228,7 @@ impl Relay {
             Ok(Pushed::Taken | Pushed::Refused) => Ok(Outcome::Done),
             Ok(Pushed::Gone) => {
                 let method = body["method"].as_str().and_then(|id| id.parse().ok());
-                self.core.push_ended(method.unwrap_or_default(), text).await?;
+                self.core.delete_push_endpoint(method.unwrap_or_default(), text).await?;
                 Ok(Outcome::Done)
             }
             Err(reason) => Ok(Outcome::Retry { reason }),

@@ -53,7 +53,7 @@ const RULES: [Rule; 17] = [
 /// Carries out due support cases, and deletes expired rows. Returns the number of deleted rows.
 pub async fn sweep(core: &Core) -> Result<u64, FlowError> {
     core.carry_out_due_cases().await?;
-    core.forget_app_calls();
+    core.remove_idle_apps();
     let mut deleted = sweep_unsaved_sets(core).await?;
     for rule in RULES {
         match sweep_rows(core, rule).await {

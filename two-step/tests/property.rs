@@ -148,7 +148,7 @@ impl Play {
             .collect()
     }
 
-    async fn play(&mut self, action: &Action) {
+    async fn apply(&mut self, action: &Action) {
         let flows = self.world.core.clone();
         match *action {
             Action::Ask => match flows.create("shop", self.browsers[0].new_challenge()).await {
@@ -165,7 +165,7 @@ impl Play {
                 if let Claimed::Verified { .. } = claimed {
                     let row = self.browsers[browser].challenge(asked.id).await;
                     assert!(
-                        self.verified.contains(&asked.id) || !passed(&row),
+                        self.verified.contains(&asked.id) || !is_verified(&row),
                         "opening the challenge should not verify it"
                     );
                 }
@@ -213,7 +213,7 @@ impl Play {
                 let _ = flows.cancel(asked.id, &self.browsers[browser].requester()).await;
             }
             Action::Prove { browser } => {
-                if let Ok(id) = flows.ask_for_proof(&self.browsers[browser].visit).await
+                if let Ok(id) = flows.open_proof_challenge(&self.browsers[browser].visit).await
                     && !self.asked.iter().any(|a| a.id == id)
                 {
                     self.asked.push(CreatedChallenge { id, handle: String::new() });
@@ -296,16 +296,16 @@ impl Play {
     async fn check(&self) {
         let known: Vec<Uuid> = self.asked.iter().map(|a| a.id).collect();
         for row in self.world.rows::<Challenge>("", &[]).await.iter().filter(|c| known.contains(&c.id)) {
-            assert_eq!(passed(row), self.verified.contains(&row.id), "{row:?}");
+            assert_eq!(is_verified(row), self.verified.contains(&row.id), "{row:?}");
             assert_eq!(row.wrong, self.wrong_of(row.id));
             assert!(row.sends <= 5 && row.calls <= 3);
-            assert!(!(row.wrong == 5 && passed(row)));
+            assert!(!(row.wrong == 5 && is_verified(row)));
         }
         assert_eq!(self.world.events("challenge.verified").await, self.verified.len());
     }
 }
 
-fn passed(challenge: &Challenge) -> bool {
+fn is_verified(challenge: &Challenge) -> bool {
     use ChallengeState::{Lapsed, Redeemed, Verified};
     matches!(challenge.state, Verified | Redeemed | Lapsed)
 }
@@ -318,7 +318,7 @@ proptest! {
         runtime.block_on(async {
             let mut play = Play::new().await;
             for action in &actions {
-                play.play(action).await;
+                play.apply(action).await;
             }
             play.check().await;
         });

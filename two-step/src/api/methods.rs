@@ -303,7 +303,7 @@ pub(super) async fn recovery_codes(
 ) -> Result<Json<RecoveryCodesAnswer>, Problem> {
     let ProofBody { proof } = body::read_or_default(body).await?;
     let author = Author::Product { product, user: user_of(user)?, proof, display_name: None };
-    let codes = api.core.make_recovery_codes(author).await?;
+    let codes = api.core.create_recovery_codes(author).await?;
     Ok(Json(RecoveryCodesAnswer { codes: codes.iter().map(|code| (**code).clone()).collect() }))
 }
 

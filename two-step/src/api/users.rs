@@ -16,7 +16,7 @@ use super::openapi::problems;
 use super::problem::Problem;
 use super::{Api, body, idempotency, scope};
 use crate::account::AccountState;
-use crate::flow::{Author, SwitchRefused};
+use crate::flow::{Author, TurnOnRefused};
 
 pub(super) fn user_of(user: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     user.map(|Path(user)| user).map_err(|_| Problem::not_found())
@@ -111,8 +111,8 @@ pub(super) async fn on(
     let wanted: OnBody = body::read(body).await?;
     match api.core.turn_on_with(&product, &user, &wanted.methods).await? {
         Ok(()) => answer(&api, &product, &user).await,
-        Err(SwitchRefused::BackupMissing) => Err(no_backup()),
-        Err(SwitchRefused::ProofMissing) => Err(Problem::invalid(
+        Err(TurnOnRefused::BackupMissing) => Err(no_backup()),
+        Err(TurnOnRefused::ProofMissing) => Err(Problem::invalid(
             "methods",
             "must contain a method that suffices as a second step, and a backup",
         )),
@@ -195,7 +195,7 @@ pub(super) async fn end(
     let user = user_of(user)?;
     let wanted: EndBody = body::read_or_default(body).await?;
     let (challenges_ended, devices_forgotten) =
-        api.core.end_all(&product, &user, wanted.forget_devices).await?;
+        api.core.end_sessions(&product, &user, wanted.forget_devices).await?;
     Ok(Json(EndAnswer { challenges_ended, devices_forgotten }))
 }
 

@@ -70,7 +70,7 @@ impl Core {
     ) -> Result<Entered, FlowError> {
         challenge.end(ChallengeState::Cancelled, locked.now);
         tx.delete::<Method>(method).await?;
-        self.forget_codes(tx, challenge, locked.now).await?;
+        self.delete_codes(tx, challenge, locked.now).await?;
         Ok(ended(challenge, &locked.account, locked.now))
     }
 
@@ -167,7 +167,7 @@ impl Core {
             tx.update(&session).await?;
         }
         tx.execute("delete from code where challenge = $1", &[Value::Uuid(challenge.id)]).await?;
-        self.settle_dispatches(tx, challenge, found.group.filter(|_| !codes.is_empty()), now).await?;
+        self.report_right_code(tx, challenge, found.group.filter(|_| !codes.is_empty()), now).await?;
         Ok(Entered::Verified { location: self.location(challenge), cookie, result: None, new_recovery_code })
     }
 }

@@ -78,7 +78,7 @@ impl Core {
             tx.commit().await?;
             return Ok(Answered::Approved);
         }
-        if let Some(closed) = self.closed_as(&locked, &challenge, &request, call) {
+        if let Some(closed) = self.refused_answer(&locked, &challenge, &request, call) {
             tx.commit().await?;
             return Ok(closed);
         }
@@ -144,7 +144,7 @@ impl Core {
         tx.update(&request).await?;
         challenge.end(ChallengeState::Denied, now);
         tx.update(&challenge).await?;
-        self.forget_codes(&mut tx, &challenge, now).await?;
+        self.delete_codes(&mut tx, &challenge, now).await?;
         let data = json!({"challenge": challenge.id, "method": "app"});
         self.event(&mut tx, &locked.account, "challenge.denied", "user", data, now).await?;
         let rules = [Rule::per(1, DENIAL_WINDOW.as_secs())];
@@ -211,7 +211,7 @@ impl Core {
         let Some((mut tx, locked, challenge, mut request)) = self.lock_request(call, request).await? else {
             return Err(FlowError::Missing("request"));
         };
-        if let Some(closed) = self.closed_as(&locked, &challenge, &request, call) {
+        if let Some(closed) = self.refused_answer(&locked, &challenge, &request, call) {
             tx.commit().await?;
             return Ok(Err(closed));
         }
@@ -237,7 +237,7 @@ impl Core {
     }
 
     /// Returns why a request does not accept an answer, or `None` if it does.
-    fn closed_as(
+    fn refused_answer(
         &self, locked: &LockedRows, challenge: &Challenge, request: &AppRequest, call: &AppCall,
     ) -> Option<Answered> {
         match challenge.may_enter(&locked.account, locked.now) {

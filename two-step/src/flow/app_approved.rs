@@ -10,7 +10,7 @@ use crate::device::{Device, TrustKind};
 use crate::store::Tx;
 
 impl Core {
-    /// Continues a browser after an approval, and trusts its device if the user ticked the box.
+    /// Continues a browser after an approval, and trusts its device if the user ticked the checkbox.
     pub async fn continue_approved(
         &self, challenge: Uuid, visit: &Visit, trust: bool,
     ) -> Result<Option<Entered>, FlowError> {
@@ -71,7 +71,7 @@ impl Core {
         let agent = challenge.agent.clone().unwrap_or_default();
         let visit = Visit { device, agent, ..Visit::default() };
         let cookie = self.trust_approved(&mut tx, &locked, &mut challenge, &visit, trust && first).await?;
-        let result = self.result_directly(&mut tx, &locked, &mut challenge).await?;
+        let result = self.result_for_back_end(&mut tx, &locked, &mut challenge).await?;
         tx.update(&challenge).await?;
         tx.commit().await?;
         Ok(Some(Entered::Verified { location: None, cookie, result, new_recovery_code: None }))

@@ -88,7 +88,7 @@ impl Core {
     }
 
     /// Deletes an endpoint that the push service reports as gone.
-    pub async fn push_ended(&self, method: uuid::Uuid, endpoint: &str) -> Result<(), FlowError> {
+    pub async fn delete_push_endpoint(&self, method: uuid::Uuid, endpoint: &str) -> Result<(), FlowError> {
         let mut tx = self.store.begin().await?;
         let Some(mut key) = tx.lock::<AppKey>(method).await? else { return Ok(()) };
         let known = match &key.push_sealed {

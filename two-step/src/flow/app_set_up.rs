@@ -101,7 +101,7 @@ impl Core {
         if of_kind().filter(|m| m.state != MethodState::Pending).count() >= MAX_APPS {
             return Ok(Err(AddRefused::TooMany));
         }
-        let waiting = match self.pending_here(&mut tx, &settings, Kind::App).await? {
+        let waiting = match self.pending_in_visit(&mut tx, &settings, Kind::App).await? {
             Some(method) => self.waiting(&mut tx, &method, settings.now).await?.map(|key| (method, key)),
             None => None,
         };
@@ -134,7 +134,7 @@ impl Core {
     }
 
     async fn new_app(&self, tx: &mut Tx, settings: &Settings) -> Result<(Method, AppKey), FlowError> {
-        self.drop_pending(tx, settings, Kind::App).await?;
+        self.replace_pending(tx, settings, Kind::App).await?;
         let method = Method::new(new_id(), settings.account.id, Kind::App, settings.now);
         tx.insert(&method).await?;
         let code = self.unused_set_up_code(tx).await?;
@@ -188,7 +188,7 @@ impl Core {
         if let Err(refused) = self.check_freshness(&mut tx, &claim).await? {
             return Ok(Err(RegisterRefused::Call(refused)));
         }
-        if let Some(until) = self.wrong_set_ups_full(&mut tx, new).await? {
+        if let Some(until) = self.wrong_set_ups_blocked_until(&mut tx, new).await? {
             let now = tx.now().await?;
             return Ok(Err(RegisterRefused::Limited { until, now }));
         }
@@ -274,7 +274,9 @@ impl Core {
     }
 
     /// Returns until when the limit of wrong set-up codes of an address is reached.
-    async fn wrong_set_ups_full(&self, tx: &mut Tx, new: &NewAppKey) -> Result<Option<Timestamp>, FlowError> {
+    async fn wrong_set_ups_blocked_until(
+        &self, tx: &mut Tx, new: &NewAppKey,
+    ) -> Result<Option<Timestamp>, FlowError> {
         let Some(client) = new.client else { return Ok(None) };
         let config = self.config();
         let limit = wrong_set_ups(&config, self.client_hash(client));

@@ -78,7 +78,7 @@ impl Core {
         if challenge.state.is_live() {
             challenge.end(ChallengeState::Cancelled, locked.now);
             tx.update(&challenge).await?;
-            self.forget_codes(&mut tx, &challenge, locked.now).await?;
+            self.delete_codes(&mut tx, &challenge, locked.now).await?;
         }
         tx.commit().await?;
         Ok(self.location(&challenge))

@@ -166,7 +166,7 @@ impl Core {
         let acr = acr_of_trust(challenge);
         self.verify(challenge, Proof::Trust, acr, locked.now);
         self.verified_by_trust(tx, locked, challenge).await?;
-        let result = self.result_directly(tx, locked, challenge).await?;
+        let result = self.result_for_back_end(tx, locked, challenge).await?;
         tx.update(challenge).await?;
         result.ok_or(FlowError::Missing("challenge"))
     }

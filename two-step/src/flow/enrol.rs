@@ -89,7 +89,7 @@ impl Core {
                     now,
                 }));
             }
-            self.drop_pending(&mut tx, &settings, Kind::Phone).await?;
+            self.replace_pending(&mut tx, &settings, Kind::Phone).await?;
             let mut method = Method::new(new_id(), settings.account.id, Kind::Phone, settings.now);
             method.target_sealed =
                 Some(self.keys.seal(Sealed::MethodTarget, method.id, number.expose().as_bytes()));
@@ -170,7 +170,7 @@ impl Core {
     }
 
     /// Sends a code for a pending method, or for a phone that was kept while two-step verification was off.
-    pub async fn enrol_again(
+    pub async fn resend_first_code(
         &self, by: impl Into<Author>, method: Uuid, channel: Option<Channel>,
     ) -> Result<Result<Uuid, AddRefused>, FlowError> {
         let mut tx = self.store.begin().await?;
@@ -236,7 +236,7 @@ impl Core {
 
     /// Returns the pending method of a kind in this visit. Methods of other visits stay hidden: an attacker with the
     /// password could let the user activate a key that the attacker knows. A back end gets a key once.
-    pub(super) async fn pending_here(
+    pub(super) async fn pending_in_visit(
         &self, tx: &mut Tx, settings: &Settings, kind: Kind,
     ) -> Result<Option<Method>, FlowError> {
         let Some(visit) = settings.visit() else { return Ok(None) };
@@ -255,7 +255,7 @@ impl Core {
     }
 
     /// Deletes an unfinished method that a new attempt replaces.
-    pub(super) async fn drop_pending(
+    pub(super) async fn replace_pending(
         &self, tx: &mut Tx, settings: &Settings, kind: Kind,
     ) -> Result<(), FlowError> {
         for method in settings.methods.iter().filter(|m| m.kind == kind && m.state == MethodState::Pending) {
@@ -274,17 +274,18 @@ impl Core {
         if of_kind().filter(|m| m.state != MethodState::Pending).count() >= MAX_AUTHENTICATORS {
             return Ok(Err(AddRefused::TooMany));
         }
-        let (method, key) = if let Some(pending) = self.pending_here(&mut tx, &settings, Kind::Totp).await? {
-            let sealed = pending.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
-            (pending.clone(), self.keys.open(Sealed::MethodSecret, pending.id, sealed)?)
-        } else {
-            self.drop_pending(&mut tx, &settings, Kind::Totp).await?;
-            let key = totp::random_key();
-            let mut method = Method::new(new_id(), settings.account.id, Kind::Totp, settings.now);
-            method.secret_sealed = Some(self.keys.seal(Sealed::MethodSecret, method.id, &*key));
-            tx.insert(&method).await?;
-            (method, Zeroizing::new(key.to_vec()))
-        };
+        let (method, key) =
+            if let Some(pending) = self.pending_in_visit(&mut tx, &settings, Kind::Totp).await? {
+                let sealed = pending.secret_sealed.as_deref().ok_or(FlowError::Missing("method"))?;
+                (pending.clone(), self.keys.open(Sealed::MethodSecret, pending.id, sealed)?)
+            } else {
+                self.replace_pending(&mut tx, &settings, Kind::Totp).await?;
+                let key = totp::random_key();
+                let mut method = Method::new(new_id(), settings.account.id, Kind::Totp, settings.now);
+                method.secret_sealed = Some(self.keys.seal(Sealed::MethodSecret, method.id, &*key));
+                tx.insert(&method).await?;
+                (method, Zeroizing::new(key.to_vec()))
+            };
         let issuer = &self.product(&settings.account.product)?.name;
         let name = settings.display_name.as_deref().unwrap_or(&settings.account.user_ref);
         let name: String = name.chars().take(MAX_NAME_CHARS).collect();

@@ -159,7 +159,7 @@ impl Core {
         let mut tx = self.store.begin().await?;
         let (mut locked, mut challenge) = lock_challenge(&mut tx, challenge).await?;
         who.must_own(self, &locked.account, &challenge)?;
-        if let Some(mut entered) = self.entered_again(&mut tx, &challenge, who, &typed, locked.now).await? {
+        if let Some(mut entered) = self.repeated_answer(&mut tx, &challenge, who, &typed, locked.now).await? {
             self.add_result(&mut tx, &locked, &mut challenge, who, &mut entered).await?;
             tx.commit().await?;
             return Ok((entered, None));
@@ -177,7 +177,7 @@ impl Core {
         let is_not_a_code = match &typed {
             TypedText::Unreadable => true,
             // Eight digits count as a code only while a code from support is live.
-            TypedText::Support(_) => !self.awaits_support_code(&mut tx, &locked).await?,
+            TypedText::Support(_) => !self.has_live_support_code(&mut tx, &locked).await?,
             TypedText::Code(_) | TypedText::Recovery(_) => false,
         };
         if is_not_a_code {
@@ -260,13 +260,13 @@ impl Core {
         entered: &mut Entered,
     ) -> Result<(), FlowError> {
         if let (Requester::Product(_), Entered::Verified { result, .. }) = (who, entered) {
-            *result = self.result_directly(tx, locked, challenge).await?;
+            *result = self.result_for_back_end(tx, locked, challenge).await?;
         }
         Ok(())
     }
 
     /// Repeats the first answer for the same right code, until a minute after its ticket was redeemed.
-    async fn entered_again(
+    async fn repeated_answer(
         &self, tx: &mut Tx, challenge: &Challenge, who: &Requester, typed: &TypedText, now: Timestamp,
     ) -> Result<Option<Entered>, FlowError> {
         let (TypedText::Code(digits), Some(right)) = (typed, &challenge.answer_hash) else { return Ok(None) };
@@ -312,7 +312,7 @@ impl Core {
         if wrong.left == 0 {
             let data = json!({"challenge": challenge.id});
             self.event(tx, &locked.account, "challenge.locked", "system", data, now).await?;
-            self.forget_codes(tx, challenge, now).await?;
+            self.delete_codes(tx, challenge, now).await?;
         }
         if let Some(until) = wrong.account_paused_until {
             self.event(tx, &locked.account, "account.paused", "system", json!({"until": until}), now).await?;

@@ -29,8 +29,8 @@ impl Core {
                     Kind::App => Proof::App,
                     _ => delivery_channel(tx, code).await?,
                 };
-                let other_network =
-                    method.kind == Kind::App && fetched_elsewhere(tx, challenge.id, method.id).await?;
+                let other_network = method.kind == Kind::App
+                    && fetched_from_other_network(tx, challenge.id, method.id).await?;
                 let group = Some(code.group_id);
                 return Ok((Some(Match { group, other_network, ..Match::of(method.id, proof) }), None));
             }
@@ -78,7 +78,7 @@ impl Core {
 }
 
 /// Returns whether the app fetched its code from another network than the browser's.
-async fn fetched_elsewhere(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<bool, FlowError> {
+async fn fetched_from_other_network(tx: &mut Tx, challenge: Uuid, method: Uuid) -> Result<bool, FlowError> {
     let request = "where challenge = $1 and method = $2 and other_network";
     let values = [Value::Uuid(challenge), Value::Uuid(method)];
     Ok(tx.find::<AppRequest>(request, &values).await?.is_some())

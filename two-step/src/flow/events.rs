@@ -38,7 +38,7 @@ impl<'a> From<&'a str> for Notice<'a> {
 
 /// The kind, subject and owner of an outbox row.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Order {
+pub(super) struct OutboxHeader {
     pub(super) kind: OutboxKind,
     /// Rows of one subject are published in order.
     pub(super) subject: Uuid,
@@ -68,7 +68,7 @@ impl Core {
             // Webhooks of one user are sent in order.
             self.enqueue(
                 tx,
-                Order { kind: OutboxKind::Webhook, subject: account.id, account: Some(account.id) },
+                OutboxHeader { kind: OutboxKind::Webhook, subject: account.id, account: Some(account.id) },
                 &body,
                 after(now, MAIL_LIFE),
                 now,
@@ -118,7 +118,7 @@ impl Core {
                                   "locale": account.locale});
                 self.enqueue(
                     tx,
-                    Order { kind: OutboxKind::Mail, subject: method.id, account: Some(account.id) },
+                    OutboxHeader { kind: OutboxKind::Mail, subject: method.id, account: Some(account.id) },
                     &body,
                     after(now, MAIL_LIFE),
                     now,
@@ -137,7 +137,7 @@ impl Core {
             tx.insert(&dispatch).await?;
             self.enqueue(
                 tx,
-                Order { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(account.id) },
+                OutboxHeader { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(account.id) },
                 &body,
                 until,
                 now,
@@ -160,9 +160,9 @@ impl Core {
 
     /// Seals a message and writes it to the outbox.
     pub(super) async fn enqueue(
-        &self, tx: &mut Tx, order: Order, body: &Json, not_after: Timestamp, now: Timestamp,
+        &self, tx: &mut Tx, header: OutboxHeader, body: &Json, not_after: Timestamp, now: Timestamp,
     ) -> Result<(), FlowError> {
-        let Order { kind, subject, account } = order;
+        let OutboxHeader { kind, subject, account } = header;
         let id = new_id_at(now);
         let body_sealed = self.keys.seal(Sealed::Outbox, id, body.to_string().as_bytes());
         tx.insert(&OutboxRow { id, kind, subject, account, body_sealed, not_after, tries: 0, next_at: now })

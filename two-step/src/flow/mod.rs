@@ -56,7 +56,7 @@ pub use create::{Created, NewChallenge};
 pub use dispatch_events::DispatchEvent;
 pub use enrol::{AddRefused, NewAuthenticator};
 pub use enter::{Entered, Entry, Requester};
-pub use on_off::SwitchRefused;
+pub use on_off::TurnOnRefused;
 pub use redeem::Redeemed;
 pub use session::{NewSession, Opened, SessionClaimed, Visitor};
 pub use settings::{Change, ChangeRefused, MAX_LABEL_CHARS};

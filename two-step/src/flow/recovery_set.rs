@@ -12,7 +12,7 @@ use crate::store::{Value, new_id};
 
 impl Core {
     /// Creates a set of recovery codes. It becomes valid when the user confirms saving it; over the API at once.
-    pub async fn make_recovery_codes(
+    pub async fn create_recovery_codes(
         &self, by: impl Into<Author>,
     ) -> Result<Vec<Zeroizing<String>>, FlowError> {
         let by = by.into();

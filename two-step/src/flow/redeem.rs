@@ -116,7 +116,7 @@ impl Core {
 
     /// Returns the signed result of a challenge that the back end has just verified; `None` for a challenge of our own
     /// settings. The caller writes the challenge.
-    pub(super) async fn result_directly(
+    pub(super) async fn result_for_back_end(
         &self, tx: &mut Tx, locked: &LockedRows, challenge: &mut Challenge,
     ) -> Result<Option<String>, FlowError> {
         if matches!(challenge.purpose, Purpose::Settings | Purpose::Enrol) {
@@ -179,12 +179,12 @@ impl Core {
         if signs(&keys, now) {
             return Ok((keys, now));
         }
-        let key = self.make_signing_key(tx, now, now).await?;
+        let key = self.create_signing_key(tx, now, now).await?;
         keys.insert(0, key);
         Ok((keys, now))
     }
 
-    async fn make_signing_key(
+    async fn create_signing_key(
         &self, tx: &mut Tx, signs_from: Timestamp, now: Timestamp,
     ) -> Result<SigningKey, FlowError> {
         let (private, public) = generate();
@@ -207,7 +207,7 @@ impl Core {
         let successor_waits = newest.is_some_and(|k| k.signs_from > now);
         let publishes = (due || force) && !successor_waits;
         if publishes {
-            self.make_signing_key(&mut tx, after(now, KEY_OVERLAP), now).await?;
+            self.create_signing_key(&mut tx, after(now, KEY_OVERLAP), now).await?;
         }
         let signing = keys.iter().filter(|k| k.retired_at.is_none() && k.signs_from <= now);
         for old in signing.skip(1) {

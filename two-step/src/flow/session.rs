@@ -204,7 +204,7 @@ impl Core {
     }
 
     /// Returns the open challenge for a fresh proof, or creates one.
-    pub async fn ask_for_proof(&self, visit: &Visit) -> Result<Uuid, FlowError> {
+    pub async fn open_proof_challenge(&self, visit: &Visit) -> Result<Uuid, FlowError> {
         let mut tx = self.store.begin().await?;
         let visitor = self.visitor_in(&mut tx, visit).await?;
         let open = tx

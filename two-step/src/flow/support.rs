@@ -88,7 +88,7 @@ impl Core {
         self.support_event(&mut tx, &locked.account, "support.asked", &case, &case.asked_by, now).await?;
         let asked = match case.action {
             SupportAction::Unlock => self.unlock(&mut tx, &mut locked, &case).await.map(Ok)?,
-            SupportAction::TurnOn => self.undo_off(&mut tx, &mut locked, &case).await?,
+            SupportAction::TurnOn => self.undo_turn_off(&mut tx, &mut locked, &case).await?,
             SupportAction::SendRecoveryCode => {
                 let sent = self.send_support_code(&mut tx, &locked, &mut case).await?;
                 // The method that gets the code needs no notice.
@@ -141,11 +141,11 @@ impl Core {
         if self.delayed_case(tx, locked.account.id, case.id).await?.is_some() {
             return Ok(Err(SupportRefused::Waits));
         }
-        if let Err(refused) = self.may_act(locked, case) {
+        if let Err(refused) = self.can_carry_out(locked, case) {
             return Ok(Err(refused));
         }
         if self.config().support.delay.0.is_zero() {
-            self.act(tx, locked, case).await?;
+            self.apply_case(tx, locked, case).await?;
             return Ok(Ok(true));
         }
         case.due_at = after(locked.now, self.config().support.delay.0);
@@ -168,7 +168,7 @@ impl Core {
     }
 
     /// Undoes an action of support: stops a waiting case, or turns the account on again with the kept methods.
-    async fn undo_off(
+    async fn undo_turn_off(
         &self, tx: &mut Tx, locked: &mut LockedRows, case: &SupportCase,
     ) -> Result<Result<bool, SupportRefused>, FlowError> {
         let now = locked.now;

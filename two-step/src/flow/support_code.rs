@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::counting::{LimitFor, count};
-use super::events::Order;
+use super::events::OutboxHeader;
 use super::support::SupportRefused;
 use super::{Core, FlowError, LockedRows};
 use crate::clock::{after, before, between};
@@ -32,7 +32,7 @@ impl Core {
             return Ok(Err(SupportRefused::Off));
         }
         let now = locked.now;
-        let able = || locked.methods.iter().filter(|m| takes_support_code(m));
+        let able = || locked.methods.iter().filter(|m| can_receive_support_code(m));
         let method = match case.method {
             Some(id) => able().find(|m| m.id == id),
             None => able().find(|m| m.kind == Kind::Email).or_else(|| able().next()),
@@ -61,7 +61,7 @@ impl Core {
                               "product": product, "locale": locked.account.locale});
             self.enqueue(
                 tx,
-                Order { kind: OutboxKind::Mail, subject: case.id, account: Some(case.account) },
+                OutboxHeader { kind: OutboxKind::Mail, subject: case.id, account: Some(case.account) },
                 &body,
                 until,
                 now,
@@ -87,7 +87,11 @@ impl Core {
         tx.insert(&dispatch).await?;
         self.enqueue(
             tx,
-            Order { kind: OutboxKind::Dispatch, subject: dispatch.id, account: Some(locked.account.id) },
+            OutboxHeader {
+                kind: OutboxKind::Dispatch,
+                subject: dispatch.id,
+                account: Some(locked.account.id),
+            },
             &body,
             before(until, MIN_CODE_LIFE),
             now,
@@ -126,7 +130,7 @@ impl Core {
             let live = case.code_until.is_some_and(|until| now < until);
             let hash = self.support_hash(case.id, digits);
             let fits = live && case.code_hash.as_deref().is_some_and(|kept| same(kept, &hash));
-            let method = case.method.and_then(|id| locked.method(id)).filter(|m| takes_support_code(m));
+            let method = case.method.and_then(|id| locked.method(id)).filter(|m| can_receive_support_code(m));
             if let (true, Some(method)) = (fits, method) {
                 case.state = SupportState::Done;
                 tx.update(&case).await?;
@@ -138,7 +142,7 @@ impl Core {
     }
 
     /// Returns whether a code from support is live.
-    pub(super) async fn awaits_support_code(
+    pub(super) async fn has_live_support_code(
         &self, tx: &mut Tx, locked: &LockedRows,
     ) -> Result<bool, FlowError> {
         let cases = self.code_cases(tx, locked.account.id).await?;
@@ -163,6 +167,6 @@ fn channel_of(method: &Method) -> Channel {
 }
 
 /// Returns whether a code from support may be sent to a method.
-fn takes_support_code(method: &Method) -> bool {
+fn can_receive_support_code(method: &Method) -> bool {
     method.is_active() && method.verified_at.is_some() && matches!(method.kind, Kind::Phone | Kind::Email)
 }

@@ -96,7 +96,7 @@ pub(super) async fn email(
             return Ok(pages.go(&visitor, &to, None));
         }
         if let (Some(pending), "email") = (pending, form.text("channel")) {
-            let _ = pages.core.enrol_again(&visitor.visit, pending.id, None).await?;
+            let _ = pages.core.resend_first_code(&visitor.visit, pending.id, None).await?;
             return Ok(pages.go(&visitor, "/settings/email", None));
         }
         if form.is_ticked("change") {

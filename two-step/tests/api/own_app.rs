@@ -100,7 +100,7 @@ async fn a_native_app_signs_with_a_third_party_library() {
     let request =
         served.world.core.challenge_snapshot(challenge, &user.requester()).await.unwrap().request.unwrap().id;
     let digits = served.world.core.app_digits(request);
-    let wrong = crate::support::user::not(&digits);
+    let wrong = crate::support::user::other_code(&digits);
     assert_eq!(
         native(&served, &folder, &["approve", &wrong]).await["answer"],
         json!({"status": "wrong", "left": 4})

@@ -153,7 +153,7 @@ async fn unknown_paths_ids_and_methods_get_problems() {
         ("GET", "/v1/events?more=1", 422),
         ("GET", "/v1/support/cases", 422),
     ] {
-        let answer = server.ask(method, path, &Value::Null).await;
+        let answer = server.call(method, path, &Value::Null).await;
         assert_eq!(answer.status, status, "{method} {path}");
         assert_eq!(answer.headers["content-type"], "application/problem+json", "{method} {path}");
         assert_eq!(answer.headers["cache-control"], "no-store");
@@ -185,12 +185,12 @@ async fn support_cases_go_through_two_agents() {
     let path = format!("/v1/support/cases/{id}");
     let shown = server.must(200, "GET", "/v1/users/u1", &Value::Null).await;
     assert_eq!(shown["state"], "off_due");
-    let same = server.ask("POST", &format!("{path}/approve"), &json!({"agent": "a1"})).await;
+    let same = server.call("POST", &format!("{path}/approve"), &json!({"agent": "a1"})).await;
     assert_eq!((same.status, &same.body["field"]), (422, &json!("agent")));
     let approved = server.must(200, "POST", &format!("{path}/approve"), &json!({"agent": "a2"})).await;
     assert_eq!((&approved["state"], &approved["approved_by"]), (&json!("waiting"), &json!("a2")));
     two_step::sweep::sweep(&server.world.core).await.unwrap();
-    let over = server.ask("POST", &format!("{path}/cancel"), &json!({"agent": "a1"})).await;
+    let over = server.call("POST", &format!("{path}/cancel"), &json!({"agent": "a1"})).await;
     assert_eq!((over.status, &over.body["type"]), (409, &json!("urn:two-step:problem:ended")));
     let listed = server.must(200, "GET", "/v1/support/cases?user=u1", &Value::Null).await;
     assert_eq!(listed["cases"].as_array().unwrap().len(), 1);

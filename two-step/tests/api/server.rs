@@ -55,14 +55,14 @@ impl Server {
     }
 
     /// Sends a request with the key of all scopes.
-    pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.send(Some(&self.key), &[], method, path, body).await
     }
 
     /// Sends a request that must succeed with a status.
     pub(crate) async fn must(&self, status: u16, method: &str, path: &str, body: &Value) -> Value {
-        let answer = self.ask(method, path, body).await;
+        let answer = self.call(method, path, body).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
         answer.body
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::support::app::PhoneApp;
 use crate::support::on_both;
-use crate::support::user::{User, not, ticket, verified};
+use crate::support::user::{User, other_code, ticket, verified};
 use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
 async fn state(world: &World, challenge: Uuid) -> ChallengeState {
@@ -100,7 +100,7 @@ async fn wrong_digits_count_like_wrong_codes(world) {
     let challenge = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     for left in [4, 3] {
-        let answered = world.core.approve(&app.call().await, request, &not(&digits)).await.unwrap();
+        let answered = world.core.approve(&app.call().await, request, &other_code(&digits)).await.unwrap();
         assert_eq!(answered, Answered::Wrong { left });
     }
     for text in ["", "12345", "1234567", "abcdef"] {
@@ -110,7 +110,7 @@ async fn wrong_digits_count_like_wrong_codes(world) {
         let entered = user.enter(challenge, "000000").await;
         assert!(matches!(entered, Entered::Wrong { left: l, .. } if l == left), "{entered:?}");
     }
-    let answered = world.core.approve(&app.call().await, request, &not(&digits)).await.unwrap();
+    let answered = world.core.approve(&app.call().await, request, &other_code(&digits)).await.unwrap();
     assert_eq!(answered, Answered::Ended(ChallengeState::Locked));
     assert_eq!(world.account("u1").await.wrong, 5);
     let right = world.core.approve(&app.call().await, request, &digits).await.unwrap();
@@ -138,7 +138,7 @@ async fn the_digits_of_another_request_are_wrong(world) {
 async fn a_denial_ends_the_sign_in_and_the_second_pauses_the_app(world) {
     let (user, app) = PhoneApp::first_way(&world).await;
     user.open_settings().await;
-    let settings = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let settings = world.core.open_proof_challenge(&user.visit).await.unwrap();
     let (request, digits) = app.asked().await;
     world.core.approve(&app.call().await, request, &digits).await.unwrap();
     assert_eq!(state(&world, settings).await, ChallengeState::Verified);
@@ -273,9 +273,9 @@ async fn one_push_without_a_body_wakes_the_app(world) {
     assert_eq!(pushes.len(), 1);
     assert_eq!(pushes[0]["endpoint"], "https://fcm.googleapis.com/fcm/send/abc");
     let method = world.rows::<AppKey>("", &[]).await[0].method;
-    world.core.push_ended(method, "https://fcm.googleapis.com/fcm/send/other").await.unwrap();
+    world.core.delete_push_endpoint(method, "https://fcm.googleapis.com/fcm/send/other").await.unwrap();
     assert!(world.rows::<AppKey>("", &[]).await[0].push_sealed.is_some(), "the endpoint was replaced");
-    world.core.push_ended(method, endpoint.as_str()).await.unwrap();
+    world.core.delete_push_endpoint(method, endpoint.as_str()).await.unwrap();
     assert!(world.rows::<AppKey>("", &[]).await[0].push_sealed.is_none());
 }
 
@@ -310,7 +310,7 @@ async fn an_ended_sign_in_and_a_paused_account_send_no_request(world) {
     let next = user.open_challenge().await;
     let (request, digits) = app.asked().await;
     for _ in 0..5 {
-        world.core.approve(&app.call().await, request, &not(&digits)).await.unwrap();
+        world.core.approve(&app.call().await, request, &other_code(&digits)).await.unwrap();
     }
     assert_eq!(state(&world, next).await, ChallengeState::Locked);
     let paused = user.open_challenge().await;
@@ -369,7 +369,7 @@ async fn the_app_gets_the_purpose_of_a_request(world) {
     let asked = world.core.app_requests(&app.call().await).await.unwrap().0;
     assert_eq!(asked[0].challenge.purpose, Purpose::SignIn);
     user.open_settings().await;
-    world.core.ask_for_proof(&user.visit).await.unwrap();
+    world.core.open_proof_challenge(&user.visit).await.unwrap();
     let asked = world.core.app_requests(&app.call().await).await.unwrap().0;
     assert_eq!((asked[0].challenge.purpose, asked[0].challenge.agent.as_deref()), (Purpose::Settings, Some(user.visit.agent.as_str())));
 }
@@ -388,7 +388,7 @@ async fn a_wrong_number_in_the_app_is_no_feedback_on_a_text(world) {
     world.core.send(challenge, &user.requester(), Some(phone), None).await.unwrap().unwrap();
     let feedback_count = async || world.outbox(OutboxKind::Feedback).await.len();
     let before = feedback_count().await;
-    world.core.approve(&app.call().await, request, &not(&digits)).await.unwrap();
+    world.core.approve(&app.call().await, request, &other_code(&digits)).await.unwrap();
     assert_eq!(feedback_count().await, before);
     user.enter_wrong(challenge, 1).await;
     assert_eq!(feedback_count().await, before + 1, "a wrong code on the page is reported");
@@ -403,7 +403,7 @@ async fn other_digits_do_not_repeat_an_approval(world) {
     let (first, digits) = app.asked().await;
     world.core.approve(&app.call().await, first, &digits).await.unwrap();
     let again = async |typed: &str| world.core.approve(&app.call().await, first, typed).await.unwrap();
-    assert_eq!(again(&not(&digits)).await, Answered::Ended(ChallengeState::Verified));
+    assert_eq!(again(&other_code(&digits)).await, Answered::Ended(ChallengeState::Verified));
     assert_eq!(again(&digits).await, Answered::Approved, "the answer is repeated");
     user.elsewhere().open_challenge().await;
     let (older, digits) = app.asked().await;
@@ -426,7 +426,7 @@ async fn approved_requests_do_not_count_against_the_limit(world) {
 async fn denials_on_two_phones_are_counted_together(world) {
     let (user, first) = PhoneApp::first_way(&world).await;
     user.open_settings().await;
-    let settings = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let settings = world.core.open_proof_challenge(&user.visit).await.unwrap();
     let (request, digits) = first.asked().await;
     world.core.approve(&first.call().await, request, &digits).await.unwrap();
     assert_eq!(state(&world, settings).await, ChallengeState::Verified);

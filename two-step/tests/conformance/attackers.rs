@@ -2,14 +2,14 @@
 
 use two_step::challenge::{ChallengeState, SendRefused};
 use two_step::flow::{
-    Author, Entered, Entry, FlowError, NewCase, Redeemed, Requester, SupportRefused, SwitchRefused,
+    Author, Entered, Entry, FlowError, NewCase, Redeemed, Requester, SupportRefused, TurnOnRefused,
 };
 use two_step::method::{Channel, Kind, Method, MethodState};
 use two_step::store::{OutboxKind, SupportAction};
 use uuid::Uuid;
 
 use crate::support::on_both;
-use crate::support::user::{User, not, ticket, verified};
+use crate::support::user::{User, other_code, ticket, verified};
 use crate::support::world::{Backend, World};
 
 fn product() -> Requester {
@@ -84,7 +84,7 @@ async fn pending_methods_of_another_visit_are_hidden(world) {
     let begun = world.rows::<Method>("where state = 'pending'", &[]).await;
     assert_eq!(begun.len(), 2);
     for method in begun {
-        let again = world.core.enrol_again(&attacker.visit, method.id, None).await;
+        let again = world.core.resend_first_code(&attacker.visit, method.id, None).await;
         assert!(matches!(again, Err(FlowError::Missing("method"))), "{again:?}");
     }
 }
@@ -98,7 +98,7 @@ async fn an_attacker_cannot_turn_it_on_with_the_users_methods_as_a_backup(world)
     attacker.open_settings().await;
     attacker.add_authenticator().await;
     let refused = world.core.turn_on(&attacker.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::ProofMissing));
+    assert_eq!(refused, Err(TurnOnRefused::ProofMissing));
 }
 
 async fn recovery_codes_of_another_visit_are_not_activated(world) {
@@ -107,15 +107,15 @@ async fn recovery_codes_of_another_visit_are_not_activated(world) {
     user.add_phone("07700 900123").await;
     let attacker = user.elsewhere();
     attacker.open_settings().await;
-    world.core.make_recovery_codes(&user.visit).await.unwrap();
-    world.core.make_recovery_codes(&attacker.visit).await.unwrap();
+    world.core.create_recovery_codes(&user.visit).await.unwrap();
+    world.core.create_recovery_codes(&attacker.visit).await.unwrap();
     world.core.recovery_codes_saved(&user.visit).await.unwrap();
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing));
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing));
     user.save_recovery_codes().await;
-    world.core.make_recovery_codes(&attacker.visit).await.unwrap();
+    world.core.create_recovery_codes(&attacker.visit).await.unwrap();
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing));
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing));
 }
 
 async fn after_the_right_code_no_other_code_gets_the_redirect(world) {
@@ -123,7 +123,7 @@ async fn after_the_right_code_no_other_code_gets_the_redirect(world) {
     let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     let location = user.must_verify(challenge, &code).await;
-    assert_eq!(user.enter(challenge, &not(&code)).await.ended(), Some(ChallengeState::Verified));
+    assert_eq!(user.enter(challenge, &other_code(&code)).await.ended(), Some(ChallengeState::Verified));
     assert_eq!(verified(user.enter(challenge, &code).await), location);
     user.redeem(&ticket(location.as_deref().unwrap())).await;
     assert_eq!(verified(user.enter(challenge, &code).await), location, "a double click while the shop redeems");
@@ -152,7 +152,7 @@ async fn the_answer_to_the_back_end_is_repeated_for_a_minute(world) {
     assert!(has_result(&enter_over_api(&world, challenge, &code).await));
     assert_eq!(user.challenge(challenge).await.jti, jti);
     assert_eq!(
-        enter_over_api(&world, challenge, &not(&code)).await.ended(),
+        enter_over_api(&world, challenge, &other_code(&code)).await.ended(),
         Some(ChallengeState::Redeemed)
     );
     world.advance(10);
@@ -186,7 +186,7 @@ async fn trust_in_the_settings_needs_a_fresh_proof(world) {
 async fn a_wrong_authenticator_code_is_no_feedback_on_the_text(world) {
     let (user, app) = User::with_phone(&world, "u1", 1).await;
     let challenge = user.open_challenge().await;
-    let wrong = not(&app.code(&world).await);
+    let wrong = other_code(&app.code(&world).await);
     assert!(matches!(user.enter_for(challenge, app.method, &wrong).await, Entered::Wrong { .. }));
     let said = world.outbox(OutboxKind::Feedback).await;
     let dispatch = world.dispatch(challenge).await.to_string();
@@ -255,7 +255,7 @@ async fn a_code_of_a_future_step_is_not_reported(world) {
 }
 }
 
-async fn ask_for(world: &World, action: SupportAction) -> Result<(), SupportRefused> {
+async fn open_support_case(world: &World, action: SupportAction) -> Result<(), SupportRefused> {
     let new = NewCase {
         user: "u1".to_owned(),
         action,
@@ -271,7 +271,7 @@ async fn ask_for(world: &World, action: SupportAction) -> Result<(), SupportRefu
 async fn off_by_support(world: &World) -> (World, User) {
     let (user, _) = User::with_phone(world, "u1", 1).await;
     let world = world.configured(|c| c.support.delay = two_step::config::Life(std::time::Duration::ZERO));
-    ask_for(&world, SupportAction::TurnOff).await.unwrap();
+    open_support_case(&world, SupportAction::TurnOff).await.unwrap();
     two_step::sweep::sweep(&world.core).await.unwrap();
     assert!(!world.account("u1").await.is_on());
     let attacker = user.elsewhere().at(&world);
@@ -283,7 +283,7 @@ on_both! {
 async fn support_does_not_undo_changes_made_while_off(world) {
     let (world, attacker) = off_by_support(&world).await;
     attacker.add_phone("07700 900999").await;
-    assert_eq!(ask_for(&world, SupportAction::TurnOn).await, Err(SupportRefused::NotUndone));
+    assert_eq!(open_support_case(&world, SupportAction::TurnOn).await, Err(SupportRefused::NotUndone));
     assert!(!world.account("u1").await.is_on());
 }
 
@@ -293,10 +293,10 @@ async fn support_does_not_undo_if_a_paused_method_was_resumed(world) {
     let mut phone = world.rows::<Method>("where kind = 'phone'", &[]).await.pop().unwrap();
     phone.pause("stopped");
     world.write(&phone).await;
-    let challenge = world.core.enrol_again(&attacker.visit, phone.id, None).await.unwrap().unwrap();
+    let challenge = world.core.resend_first_code(&attacker.visit, phone.id, None).await.unwrap().unwrap();
     attacker.must_verify(challenge, &world.code(challenge).await).await;
     assert_eq!(world.events("method.resumed").await, 1);
-    assert_eq!(ask_for(&world, SupportAction::TurnOn).await, Err(SupportRefused::NotUndone));
+    assert_eq!(open_support_case(&world, SupportAction::TurnOn).await, Err(SupportRefused::NotUndone));
 }
 
 /// Fails if challenges and pending methods do not end, because then the phone becomes active.
@@ -305,7 +305,7 @@ async fn enrolments_begun_while_off_end_when_support_turns_it_on(world) {
     let on_pages = attacker.begin_phone("07700 900999").await;
     let over_api = world.core.add_phone(back_end(), "07700 900888", "GB", Channel::Sms).await.unwrap().unwrap();
     let codes = [world.code(on_pages).await, world.code(over_api).await];
-    ask_for(&world, SupportAction::TurnOn).await.unwrap();
+    open_support_case(&world, SupportAction::TurnOn).await.unwrap();
     assert!(world.account("u1").await.is_on());
     for (challenge, code) in [(on_pages, &codes[0]), (over_api, &codes[1])] {
         let entered = enter_over_api(&world, challenge, code).await;

@@ -3,7 +3,7 @@
 use two_step::account::AccountState;
 use two_step::challenge::ChallengeState;
 use two_step::flow::{
-    AddRefused, Change, ChangeRefused, Created, Entered, FlowError, NewSession, SwitchRefused,
+    AddRefused, Change, ChangeRefused, Created, Entered, FlowError, NewSession, TurnOnRefused,
 };
 use two_step::method::{Channel, Kind, Method, MethodState};
 use two_step::number::BadNumber;
@@ -18,9 +18,9 @@ async fn an_account_creates_at_most_ten_sets_of_recovery_codes_a_day(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     for _ in 0..10 {
-        world.core.make_recovery_codes(&user.visit).await.unwrap();
+        world.core.create_recovery_codes(&user.visit).await.unwrap();
     }
-    let more = world.core.make_recovery_codes(&user.visit).await;
+    let more = world.core.create_recovery_codes(&user.visit).await;
     assert!(matches!(more, Err(FlowError::Limited { .. })), "{more:?}");
 }
 
@@ -78,13 +78,13 @@ async fn turning_on_without_a_backup_is_refused(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing), "no method at all");
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing), "no method at all");
     user.add_phone(&number(1)).await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing), "only a phone");
-    world.core.make_recovery_codes(&user.visit).await.unwrap();
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing), "only a phone");
+    world.core.create_recovery_codes(&user.visit).await.unwrap();
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing), "the codes are not saved yet");
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing), "the codes are not saved yet");
     world.core.recovery_codes_saved(&user.visit).await.unwrap();
     user.turn_on(false).await;
 }
@@ -95,7 +95,7 @@ async fn an_unverified_phone_is_not_a_method(world) {
     user.add_phone(&number(1)).await;
     user.begin_phone(&number(2)).await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing));
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing));
 }
 
 async fn the_last_method_and_the_last_backup_cannot_be_removed_while_on(world) {
@@ -243,7 +243,7 @@ async fn adding_a_method_needs_a_fresh_proof_while_on(world) {
     let refused = world.core.add_phone(&attacker.visit, &number(2), "GB", Channel::Sms).await;
     assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");
     assert!(world.core.add_authenticator(&attacker.visit).await.is_err());
-    assert!(world.core.make_recovery_codes(&attacker.visit).await.is_err());
+    assert!(world.core.create_recovery_codes(&attacker.visit).await.is_err());
     assert!(world.core.turn_off(&attacker.visit, true).await.is_err());
     assert!(world.core.revoke_devices(&attacker.visit, None).await.is_err());
     attacker.prove_to_settings().await;

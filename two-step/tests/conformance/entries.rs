@@ -7,7 +7,7 @@ use two_step::method::{Channel, Method, MethodState};
 use two_step::store::OutboxKind;
 
 use crate::support::on_both;
-use crate::support::user::{User, not, verified};
+use crate::support::user::{User, other_code, verified};
 use crate::support::world::{Backend, World};
 
 fn wrong(left: u32) -> Entered {
@@ -20,9 +20,9 @@ async fn the_fifth_wrong_code_locks_a_challenge(world) {
     let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     for left in [4, 3, 2, 1] {
-        assert_eq!(user.enter(challenge, &not(&code)).await, wrong(left));
+        assert_eq!(user.enter(challenge, &other_code(&code)).await, wrong(left));
     }
-    assert_eq!(user.enter(challenge, &not(&code)).await.ended(), Some(ChallengeState::Locked));
+    assert_eq!(user.enter(challenge, &other_code(&code)).await.ended(), Some(ChallengeState::Locked));
     assert_eq!(
         user.enter(challenge, &code).await.ended(),
         Some(ChallengeState::Locked),
@@ -91,9 +91,9 @@ async fn a_wrong_entry_counts_at_every_method_that_it_is_compared_with(world) {
     let counts = async || {
         (world.row::<Method>(phone.id).await.wrong, world.row::<Method>(authenticator.method).await.wrong)
     };
-    user.enter_for(challenge, phone.id, &not(&code)).await;
+    user.enter_for(challenge, phone.id, &other_code(&code)).await;
     assert_eq!(counts().await, (1, 0), "the authenticator is not shown");
-    user.enter_for(challenge, authenticator.method, &not(&code)).await;
+    user.enter_for(challenge, authenticator.method, &other_code(&code)).await;
     assert_eq!(counts().await, (2, 1), "the text's code is compared for any method in the form");
     user.enter(challenge, "0000-0000-0000-0000").await;
     assert_eq!(counts().await, (2, 1), "no code of theirs has this form");
@@ -162,7 +162,7 @@ async fn a_code_expires_after_ten_minutes(world) {
     let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     world.advance(590);
-    assert_eq!(user.enter(challenge, &not(&code)).await, wrong(4));
+    assert_eq!(user.enter(challenge, &other_code(&code)).await, wrong(4));
     world.advance(11);
     let ended = Entered::Wrong { left: 3, clock_behind_s: None, expired: true };
     assert_eq!(user.enter(challenge, &code).await, ended);

@@ -3,7 +3,7 @@
 use two_step::account::AccountState;
 use two_step::challenge::ChallengeState;
 use two_step::device::Trust;
-use two_step::flow::{Created, FlowError, SwitchRefused};
+use two_step::flow::{Created, FlowError, TurnOnRefused};
 use two_step::method::{Kind, Method, MethodState};
 use two_step::recovery::RecoveryCode;
 use two_step::store::OutboxKind;
@@ -56,10 +56,10 @@ async fn turning_on_again_needs_a_code_to_the_kept_phone_and_a_backup(world) {
     let user = turn_off(&world, true).await;
     user.open_settings().await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::BackupMissing));
+    assert_eq!(refused, Err(TurnOnRefused::BackupMissing));
     user.save_recovery_codes().await;
     let refused = world.core.turn_on(&user.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::ProofMissing));
+    assert_eq!(refused, Err(TurnOnRefused::ProofMissing));
     user.prove_to_settings().await;
     user.turn_on(false).await;
     world.advance(60);
@@ -78,13 +78,13 @@ async fn a_proof_from_before_turning_off_does_not_turn_it_on(world) {
     world.core.turn_off(&user.visit, true).await.unwrap();
     other.save_recovery_codes().await;
     let refused = world.core.turn_on(&other.visit, false).await.unwrap();
-    assert_eq!(refused, Err(SwitchRefused::ProofMissing));
+    assert_eq!(refused, Err(TurnOnRefused::ProofMissing));
 }
 
 async fn a_wrong_code_does_not_turn_it_off(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
-    let challenge = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let challenge = world.core.open_proof_challenge(&user.visit).await.unwrap();
     user.enter_wrong(challenge, 1).await;
     let refused = world.core.turn_off(&user.visit, true).await;
     assert!(matches!(refused, Err(FlowError::ProofMissing)), "{refused:?}");

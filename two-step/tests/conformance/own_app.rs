@@ -11,7 +11,7 @@ use two_step::store::OutboxKind;
 
 use crate::support::app::PhoneApp;
 use crate::support::on_both;
-use crate::support::user::{User, not};
+use crate::support::user::{User, other_code};
 use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
 on_both! {
@@ -57,7 +57,7 @@ async fn an_app_is_active_only_after_its_digits_were_typed(world) {
     let app = PhoneApp::new(&world);
     let registered = app.try_register(&new.code.unwrap().spelled()).await.unwrap();
     assert_eq!(world.row::<Method>(registered.method).await.state, MethodState::Pending);
-    let entered = user.enter(new.challenge, &not(registered.digits.expose())).await;
+    let entered = user.enter(new.challenge, &other_code(registered.digits.expose())).await;
     assert!(matches!(entered, Entered::Wrong { left: 4, .. }));
     user.must_verify(new.challenge, registered.digits.expose()).await;
     let method = world.row::<Method>(registered.method).await;
@@ -169,7 +169,7 @@ async fn five_wrong_digits_restart_a_set_up(world) {
     let new = world.core.add_app(&user.visit).await.unwrap().unwrap();
     let registered = PhoneApp::new(&world).try_register(&new.code.unwrap().spelled()).await.unwrap();
     for _ in 0..5 {
-        user.enter(new.challenge, &not(registered.digits.expose())).await;
+        user.enter(new.challenge, &other_code(registered.digits.expose())).await;
     }
     let again = world.core.add_app(&user.visit).await.unwrap().unwrap();
     assert_ne!(again.method, new.method);

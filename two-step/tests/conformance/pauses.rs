@@ -62,11 +62,11 @@ async fn a_received_code_resumes_a_phone_that_the_carrier_paused(world) {
     verified(user.enter_for(challenge, authenticator.method, &code).await);
     assert_eq!(world.row::<Method>(paused.id).await.state, MethodState::Paused, "a proof by another method does not resume it");
     user.open_settings().await;
-    let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let proof = world.core.open_proof_challenge(&user.visit).await.unwrap();
     world.advance(30);
     let code = authenticator.code(&world).await;
     verified(user.enter_for(proof, authenticator.method, &code).await);
-    let again = world.core.enrol_again(&user.visit, paused.id, None).await.unwrap().unwrap();
+    let again = world.core.resend_first_code(&user.visit, paused.id, None).await.unwrap().unwrap();
     user.must_verify(again, &world.code(again).await).await;
     assert!(world.row::<Method>(paused.id).await.is_active());
     assert_eq!((world.events("method.resumed").await, world.events("method.added").await), (1, 3));
@@ -80,7 +80,7 @@ async fn a_paused_phone_gets_no_notices_and_cannot_be_added_a_second_time(world)
     let number = world.core.keys.open_text(Sealed::MethodTarget, paused.id, paused.target_sealed.as_deref().unwrap()).unwrap();
     world.advance(3600);
     user.open_settings().await;
-    let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let proof = world.core.open_proof_challenge(&user.visit).await.unwrap();
     let code = authenticator.code(&world).await;
     verified(user.enter_for(proof, authenticator.method, &code).await);
     let again = world.core.add_phone(&user.visit, &number, "GB", Channel::Sms).await.unwrap();
@@ -104,10 +104,10 @@ async fn resuming_a_phone_does_not_count_as_a_new_account_of_its_number(world) {
     }
     world.advance(ALL_LIMITS_FREE_S);
     user.open_settings().await;
-    let proof = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let proof = world.core.open_proof_challenge(&user.visit).await.unwrap();
     let code = authenticator.code(&world).await;
     verified(user.enter_for(proof, authenticator.method, &code).await);
-    let again = world.core.enrol_again(&user.visit, paused.id, None).await.unwrap().unwrap();
+    let again = world.core.resend_first_code(&user.visit, paused.id, None).await.unwrap().unwrap();
     user.must_verify(again, &world.code(again).await).await;
     assert!(world.row::<Method>(paused.id).await.is_active());
 }
@@ -174,7 +174,7 @@ async fn the_product_cannot_add_an_address_that_the_user_stopped(world) {
 async fn unsaved_recovery_codes_are_deleted_with_their_set(world) {
     let user = User::new(&world, "u1");
     user.open_settings().await;
-    world.core.make_recovery_codes(&user.visit).await.unwrap();
+    world.core.create_recovery_codes(&user.visit).await.unwrap();
     world.advance(29 * 60);
     two_step::sweep::sweep(&world.core).await.unwrap();
     assert_eq!(world.count("select count(*) from recovery_code").await, 10);

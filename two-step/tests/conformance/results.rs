@@ -103,7 +103,7 @@ async fn another_products_key_is_refused_and_changes_nothing(world) {
 async fn a_challenge_of_the_settings_has_no_result(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
     user.open_settings().await;
-    let challenge = world.core.ask_for_proof(&user.visit).await.unwrap();
+    let challenge = world.core.open_proof_challenge(&user.visit).await.unwrap();
     let location = user.must_verify(challenge, &world.code(challenge).await).await.unwrap();
     assert_eq!(location, "http://127.0.0.1:8090/settings");
 }

@@ -49,12 +49,12 @@ async fn a_reached_limit_shows_its_end_before_the_first_send(world) {
     let refused = user.open_challenge().await;
     let snapshot = world.core.challenge_snapshot(refused, &user.requester()).await.unwrap();
     assert_eq!((snapshot.challenge.sends, snapshot.dispatch.is_none()), (0, true));
-    let until = world.core.full_until(&snapshot).await.unwrap().unwrap();
+    let until = world.core.send_blocked_until(&snapshot).await.unwrap().unwrap();
     let wait = two_step::clock::seconds_until(snapshot.now, until);
     assert!((590..=600).contains(&wait), "{wait}");
     world.advance(600);
     let snapshot = world.core.challenge_snapshot(refused, &user.requester()).await.unwrap();
-    assert_eq!(world.core.full_until(&snapshot).await.unwrap(), None);
+    assert_eq!(world.core.send_blocked_until(&snapshot).await.unwrap(), None);
 }
 
 async fn send_again_supersedes_the_first_text_with_the_same_code(world) {

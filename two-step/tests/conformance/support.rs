@@ -33,7 +33,7 @@ async fn try_to(
     world.core.open_case("shop", new_case(action, method)).await.unwrap()
 }
 
-async fn ask(world: &World, action: SupportAction) -> SupportCase {
+async fn open_case(world: &World, action: SupportAction) -> SupportCase {
     try_to(world, action, None).await.unwrap()
 }
 
@@ -71,7 +71,7 @@ async fn unlock_ends_the_pauses_of_account_and_methods(world) {
     let mut app = method_of(&world, Kind::Totp).await;
     app.pause("stopped");
     world.write(&app).await;
-    let case = ask(&world, SupportAction::Unlock).await;
+    let case = open_case(&world, SupportAction::Unlock).await;
     assert_eq!(case.state, SupportState::Done);
     let account = world.account("u1").await;
     assert_eq!((account.wrong, account.paused_until), (0, None));
@@ -89,7 +89,7 @@ async fn unlock_does_not_resume_an_app_without_a_key(world) {
     world.core.unregister_app(&app.call().await).await.unwrap();
     let method = world.rows::<Method>("where kind = 'app'", &[]).await.pop().unwrap();
     assert_eq!(method.reason.as_deref(), Some("unregistered"), "the account needs it");
-    ask(&world, SupportAction::Unlock).await;
+    open_case(&world, SupportAction::Unlock).await;
     assert_eq!(world.row::<Method>(method.id).await.state, MethodState::Paused);
     // A recovery code signs in.
     user.open_challenge().await;
@@ -101,7 +101,7 @@ async fn turning_off_waits_a_day_notifies_all_methods_and_keeps_them(world) {
     user.prove_to_settings().await;
     world.advance(30);
     user.add_phone("07700 900456").await;
-    let case = ask(&world, SupportAction::TurnOff).await;
+    let case = open_case(&world, SupportAction::TurnOff).await;
     assert_eq!((case.state, state(&world).await), (SupportState::Waiting, AccountState::OffDue));
     assert_eq!(notices(&world, "support_asked").await.len(), 2, "both phones get a notice");
     let account = world.account("u1").await;
@@ -127,22 +127,22 @@ async fn turning_off_waits_a_day_notifies_all_methods_and_keeps_them(world) {
 async fn without_a_delay_support_turns_off_at_once(world) {
     User::with_phone(&world, "u1", 1).await;
     let world = world.configured(|c| c.support.delay = Life(std::time::Duration::ZERO));
-    assert_eq!(ask(&world, SupportAction::TurnOff).await.state, SupportState::Done);
+    assert_eq!(open_case(&world, SupportAction::TurnOff).await.state, SupportState::Done);
     assert_eq!(state(&world).await, AccountState::Off);
     assert_eq!(try_to(&world, SupportAction::TurnOff, None).await, Err(SupportRefused::Off));
 }
 
 async fn turning_on_undoes_a_waiting_and_a_completed_case(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let case = ask(&world, SupportAction::TurnOff).await;
-    assert_eq!(ask(&world, SupportAction::TurnOn).await.state, SupportState::Done);
+    let case = open_case(&world, SupportAction::TurnOff).await;
+    assert_eq!(open_case(&world, SupportAction::TurnOn).await.state, SupportState::Done);
     assert_eq!(state(&world).await, AccountState::On);
     assert_eq!(world.row::<SupportCase>(case.id).await.state, SupportState::Stopped);
     assert_eq!(try_to(&world, SupportAction::TurnOn, None).await, Err(SupportRefused::On));
-    ask(&world, SupportAction::TurnOff).await;
+    open_case(&world, SupportAction::TurnOff).await;
     world.advance(DAY_S);
     assert_eq!(world.core.carry_out_due_cases().await.unwrap(), 1);
-    assert_eq!(ask(&world, SupportAction::TurnOn).await.state, SupportState::Done);
+    assert_eq!(open_case(&world, SupportAction::TurnOn).await.state, SupportState::Done);
     assert_eq!(state(&world).await, AccountState::On);
     let challenge = user.open_challenge().await;
     user.must_verify(challenge, &world.code(challenge).await).await;
@@ -163,7 +163,7 @@ async fn a_case_is_void_after_the_user_turned_off_and_on(world) {
     user.open_settings().await;
     user.prove_to_settings().await;
     world.advance(30);
-    let case = ask(&world, SupportAction::TurnOff).await;
+    let case = open_case(&world, SupportAction::TurnOff).await;
     world.core.turn_off(&user.visit, false).await.unwrap();
     user.add_phone("07700 900456").await;
     user.save_recovery_codes().await;
@@ -193,7 +193,7 @@ async fn removing_a_method_waits_and_the_last_one_cannot_be_removed(world) {
 
 async fn only_a_second_agent_can_end_the_delay(world) {
     User::with_phone(&world, "u1", 1).await;
-    let case = ask(&world, SupportAction::TurnOff).await;
+    let case = open_case(&world, SupportAction::TurnOff).await;
     for same in ["ada", " Ada "] {
         let refused = world.core.approve_case("shop", case.id, same).await.unwrap();
         assert_eq!(refused, Err(SupportRefused::SameAgent), "{same}");
@@ -210,7 +210,7 @@ async fn only_a_second_agent_can_end_the_delay(world) {
 
 async fn an_agent_cancels_only_cases_of_its_product(world) {
     User::with_phone(&world, "u1", 1).await;
-    let case = ask(&world, SupportAction::TurnOff).await;
+    let case = open_case(&world, SupportAction::TurnOff).await;
     let other = world.core.cancel_case("other", case.id, "bob").await;
     assert!(matches!(other, Err(FlowError::Missing("case"))), "{other:?}");
     let other = world.core.approve_case("other", case.id, "bob").await;
@@ -225,7 +225,7 @@ async fn an_agent_cancels_only_cases_of_its_product(world) {
 
 async fn a_proof_of_the_user_ends_waiting_cases(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let case = ask(&world, SupportAction::TurnOff).await;
+    let case = open_case(&world, SupportAction::TurnOff).await;
     let challenge = user.open_challenge().await;
     user.must_verify(challenge, &world.code(challenge).await).await;
     assert_eq!(world.row::<SupportCase>(case.id).await.state, SupportState::Stopped);
@@ -236,7 +236,7 @@ async fn a_proof_of_the_user_ends_waiting_cases(world) {
 
 async fn the_stop_page_ends_waiting_cases(world) {
     User::with_phone(&world, "u1", 1).await;
-    let case = ask(&world, SupportAction::TurnOff).await;
+    let case = open_case(&world, SupportAction::TurnOff).await;
     let token = notices(&world, "support_asked").await[0]["params"]["token"].as_str().unwrap().to_owned();
     assert_eq!(world.core.stop(&token).await.unwrap(), StopOutcome::Stopped);
     assert_eq!(world.row::<SupportCase>(case.id).await.state, SupportState::Stopped);
@@ -247,8 +247,8 @@ async fn the_stop_page_ends_waiting_cases(world) {
 
 async fn a_code_from_support_signs_in_once(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let off = ask(&world, SupportAction::TurnOff).await;
-    let case = ask(&world, SupportAction::SendRecoveryCode).await;
+    let off = open_case(&world, SupportAction::TurnOff).await;
+    let case = open_case(&world, SupportAction::SendRecoveryCode).await;
     let code = support_code(&world).await;
     assert!(!format!("{case:?}").contains(&code));
     let challenge = user.open_challenge().await;
@@ -269,7 +269,7 @@ async fn a_code_from_support_signs_in_once(world) {
 
 async fn a_code_from_support_expires_after_ten_minutes_on_a_phone(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    let case = ask(&world, SupportAction::SendRecoveryCode).await;
+    let case = open_case(&world, SupportAction::SendRecoveryCode).await;
     let code = support_code(&world).await;
     world.advance(600);
     let challenge = user.open_challenge().await;
@@ -280,9 +280,9 @@ async fn a_code_from_support_expires_after_ten_minutes_on_a_phone(world) {
 
 async fn a_new_code_from_support_replaces_the_earlier_one(world) {
     let (user, _) = User::with_phone(&world, "u1", 1).await;
-    ask(&world, SupportAction::SendRecoveryCode).await;
+    open_case(&world, SupportAction::SendRecoveryCode).await;
     let first = support_code(&world).await;
-    ask(&world, SupportAction::SendRecoveryCode).await;
+    open_case(&world, SupportAction::SendRecoveryCode).await;
     let challenge = user.open_challenge().await;
     assert!(matches!(user.enter(challenge, &first).await, Entered::Wrong { .. }));
     user.must_verify(challenge, &support_code(&world).await).await;
@@ -338,7 +338,7 @@ async fn each_change_sends_its_notice(world) {
     world.advance(60);
     let challenge = user.open_challenge().await;
     user.must_verify(challenge, codes.last().unwrap()).await;
-    ask(&world, SupportAction::TurnOff).await;
+    open_case(&world, SupportAction::TurnOff).await;
     world.advance(DAY_S);
     world.core.carry_out_due_cases().await.unwrap();
     let token = notices(&world, "turned_off").await[0]["params"]["token"].as_str().unwrap().to_owned();

@@ -38,7 +38,7 @@ struct Dispatch {
 
 /// The same dispatch in otpost's database.
 #[derive(Debug)]
-struct Carried {
+struct OtpostDispatch {
     state: String,
     /// Attempts that a carrier accepted, by channel.
     accepted: BTreeMap<String, u64>,
@@ -50,23 +50,23 @@ struct Carried {
 pub(crate) async fn check(site: &Site) {
     let (ours, theirs) = (site.database.connect_directly().await, site.ledger.connect_directly().await);
     settle(site).await;
-    let notes = take(site);
+    let notes = copy_notes(site);
     let challenges = challenges(&ours).await;
     nothing_is_accepted_twice(&notes);
     for challenge in &challenges {
         let entries: Vec<&Entry> = notes.entries.iter().filter(|e| e.challenge == challenge.id).collect();
         wrong_entries_are_counted(challenge, &entries);
-        nobody_is_in_without_a_proof(challenge, &entries, &notes);
+        verified_challenges_have_a_proof(challenge, &entries, &notes);
     }
-    delivery_is_true(site, &ours, &theirs, &notes).await;
-    nothing_is_texted_twice(site, &ours, &theirs, &notes).await;
-    webhooks_are_whole(site).await;
+    reported_delivery_is_correct(site, &ours, &theirs, &notes).await;
+    nothing_is_sent_twice(site, &ours, &theirs, &notes).await;
+    webhooks_are_complete(site).await;
     secrets::check(site).await;
     report(site, &notes, challenges.len()).await;
 }
 
 /// Returns a copy of the records.
-fn take(site: &Site) -> Notes {
+fn copy_notes(site: &Site) -> Notes {
     let notes = site.journal.notes();
     Notes {
         secrets: notes.secrets.clone(),
@@ -90,7 +90,7 @@ pub(crate) async fn settle(site: &Site) {
         let outbox: Vec<String> = ours.query(rows, &[]).await.unwrap().iter().map(|r| r.get(0)).collect();
         let mut open = vec![];
         for dispatch in dispatches(ours).await {
-            let carried = carried(theirs, dispatch.id).await;
+            let carried = otpost_dispatch(theirs, dispatch.id).await;
             let is_settled = match &carried {
                 Some(carried) if carried.awaits_receipt => !is_final(&dispatch.state),
                 Some(carried) => is_over(&carried.state) && carried.state == dispatch.state,
@@ -141,7 +141,7 @@ async fn dispatches(ours: &Client) -> Vec<Dispatch> {
     rows.iter().map(read).collect()
 }
 
-async fn carried(theirs: &Client, id: Uuid) -> Option<Carried> {
+async fn otpost_dispatch(theirs: &Client, id: Uuid) -> Option<OtpostDispatch> {
     let sql = "select uid, state, state in ('queued', 'sending') and stop is not null and (outcome = 'unknown' or exists (
                  select from attempt a where a.uid = d.uid and a.outcome = 'unknown'))
                from dispatch d where id = $1";
@@ -154,7 +154,7 @@ async fn carried(theirs: &Client, id: Uuid) -> Option<Carried> {
                where outcome = 'accepted' group by channel";
     let accepted = theirs.query(sql, &[&uid]).await.unwrap();
     let accepted = accepted.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as u64)).collect();
-    Some(Carried { state, accepted, awaits_receipt })
+    Some(OtpostDispatch { state, accepted, awaits_receipt })
 }
 
 /// A dispatch's row at otpost and its earlier attempts, as PostgreSQL text.
@@ -203,7 +203,7 @@ fn wrong_entries_are_counted(challenge: &Challenge, entries: &[&Entry]) {
 }
 
 /// (T3) Every verified user has entered a code that was sent to them, or has a trusted device.
-fn nobody_is_in_without_a_proof(challenge: &Challenge, entries: &[&Entry], notes: &Notes) {
+fn verified_challenges_have_a_proof(challenge: &Challenge, entries: &[&Entry], notes: &Notes) {
     let id = challenge.id;
     let is_proven = ["verified", "redeemed", "lapsed"].contains(&challenge.state.as_str());
     let by_device = challenge.proof.as_deref() == Some("trust") && challenge.has_device;
@@ -227,10 +227,10 @@ fn nobody_is_in_without_a_proof(challenge: &Challenge, entries: &[&Entry], notes
 }
 
 /// (T4) The delivery that two-step reports is the one that otpost recorded.
-async fn delivery_is_true(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
+async fn reported_delivery_is_correct(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
     let all = dispatches(ours).await;
     for dispatch in &all {
-        match carried(theirs, dispatch.id).await {
+        match otpost_dispatch(theirs, dispatch.id).await {
             Some(carried) if carried.awaits_receipt => {
                 assert!(!is_final(&dispatch.state), "(T4) {dispatch:?}");
             }
@@ -246,7 +246,7 @@ async fn delivery_is_true(site: &Site, ours: &Client, theirs: &Client, notes: &N
     for (challenge, delivery) in notes.deliveries.iter().filter(|(_, delivery)| delivery == "delivered") {
         let mut delivered = false;
         for dispatch in all.iter().filter(|d| d.challenge == Some(*challenge)) {
-            let carried = carried(theirs, dispatch.id).await;
+            let carried = otpost_dispatch(theirs, dispatch.id).await;
             delivered |= carried.is_some_and(|c| c.state == "delivered");
         }
         assert!(delivered, "(T4) the API reported {delivery} for {challenge}, and otpost did not");
@@ -265,14 +265,14 @@ async fn delivery_is_true(site: &Site, ours: &Client, theirs: &Client, notes: &N
 }
 
 /// (T5) No dispatch was sent to a phone twice.
-async fn nothing_is_texted_twice(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
+async fn nothing_is_sent_twice(site: &Site, ours: &Client, theirs: &Client, notes: &Notes) {
     let all = dispatches(ours).await;
     for (user, number) in &notes.users {
         let account = ours.query_opt("select id from account where user_ref = $1", &[user]).await.unwrap();
         let account: Option<Uuid> = account.map(|row| row.get(0));
         let mut sent = 0;
         for dispatch in all.iter().filter(|d| Some(d.account) == account) {
-            let Some(carried) = carried(theirs, dispatch.id).await else { continue };
+            let Some(carried) = otpost_dispatch(theirs, dispatch.id).await else { continue };
             for (channel, times) in carried.accepted {
                 assert_eq!(times, 1, "(T5) {dispatch:?} was accepted {times} times as {channel}");
                 sent += times;
@@ -284,7 +284,7 @@ async fn nothing_is_texted_twice(site: &Site, ours: &Client, theirs: &Client, no
 }
 
 /// (T5) The product's receiver got every event, and those of one user in order.
-async fn webhooks_are_whole(site: &Site) {
+async fn webhooks_are_complete(site: &Site) {
     let mut observed = BTreeMap::<String, Vec<String>>::new();
     for body in site.receiver.bodies() {
         let event: serde_json::Value = serde_json::from_str(&body).unwrap();

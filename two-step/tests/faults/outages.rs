@@ -138,7 +138,7 @@ mod long {
         while_the_broker_resets_codes_wait_and_are_sent_once => outage_of_otpost(Way::Amqp, Outage::Reset);
         while_otposts_api_refuses_codes_wait_and_are_sent_once => outage_of_otpost(Way::Http, Outage::Refused);
         while_the_database_hangs_nobody_signs_in => outage_of_the_database(Outage::Hanging);
-        while_the_database_resets_nobody_signs_in_without_a_code => the_database_resets();
+        while_the_database_resets_nobody_signs_in_without_a_code => resets_of_the_database();
     }
 }
 
@@ -239,7 +239,7 @@ async fn outage_of_the_database(outage: Outage) {
 /// Requests succeed or fail at random, and each answer must be correct.
 ///
 /// Fails if wrong entries are answered before they are counted (T2).
-async fn the_database_resets() {
+async fn resets_of_the_database() {
     let (site, user, _otpost, _two_step) = prepared(Way::Amqp).await;
     let (challenge, before) = user.request_code(&site).await;
     let code = site.phones.code_after(&user.number, before).await;

@@ -8,7 +8,7 @@ use two_step::flow::{Entered, Entry, Redeemed};
 use two_step::store::OutboxKind;
 
 use crate::support::on_both;
-use crate::support::user::{User, not, ticket, verified};
+use crate::support::user::{User, other_code, ticket, verified};
 use crate::support::world::{Backend, World};
 use crate::{CONCURRENT_ACTIONS, concurrently};
 
@@ -40,7 +40,7 @@ async fn exactly_five_of_fifty_wrong_entries_count(world) {
     let challenge = user.open_challenge().await;
     let code = world.code(challenge).await;
     let entered = concurrently(&world, CONCURRENT_ACTIONS, |_| {
-        let (user, wrong) = (user.clone(), not(&code));
+        let (user, wrong) = (user.clone(), other_code(&code));
         async move { user.enter(challenge, &wrong).await }
     })
     .await;
@@ -65,7 +65,7 @@ async fn a_right_and_a_fifth_wrong_entry_give_one_result(world) {
         let code = world.code(challenge).await;
         user.enter_wrong(challenge, 4).await;
         let entered = concurrently(&world, 20, |n| {
-            let text = if n == round { code.clone() } else { not(&code) };
+            let text = if n == round { code.clone() } else { other_code(&code) };
             let user = user.clone();
             async move { (n == round, user.enter(challenge, &text).await) }
         })

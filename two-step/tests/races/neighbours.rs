@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::concurrently;
 use crate::support::on_both;
-use crate::support::user::{User, last_part, not};
+use crate::support::user::{User, last_part, other_code};
 use crate::support::world::{Backend, World};
 
 fn event(dispatch: Uuid, sequence: i64, state: DispatchState) -> DispatchEvent {
@@ -126,7 +126,7 @@ async fn one_concurrent_user(user: User, n: usize) -> usize {
         }
         let (code, dispatch) = (browser.world.code(id).await, browser.world.dispatch(id).await);
         flows.receive_event(&event(dispatch, 1, DispatchState::Sent)).await.unwrap();
-        let typed = if n.is_multiple_of(3) { not(&code) } else { code };
+        let typed = if n.is_multiple_of(3) { other_code(&code) } else { code };
         let entry =
             Entry { text: typed.clone(), method: None, trust: n.is_multiple_of(2), ..Entry::default() };
         match browser.try_entry(id, entry).await {

@@ -7,7 +7,7 @@ use two_step::flow::{Answered, Entered, RegisterRefused};
 use crate::concurrently;
 use crate::support::app::PhoneApp;
 use crate::support::on_both;
-use crate::support::user::{User, not};
+use crate::support::user::{User, other_code};
 use crate::support::world::{ALL_LIMITS_FREE_S, Backend, World};
 
 on_both! {
@@ -32,7 +32,7 @@ async fn exactly_five_of_twenty_wrong_numbers_count(world) {
     let (request, digits) = app.asked().await;
     let call = app.call().await;
     let answered = concurrently(&world, 20, |_| {
-        let (world, call, digits) = (world.clone(), call.clone(), not(&digits));
+        let (world, call, digits) = (world.clone(), call.clone(), other_code(&digits));
         async move { world.core.approve(&call, request, &digits).await.unwrap() }
     })
     .await;

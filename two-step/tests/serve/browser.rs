@@ -67,7 +67,7 @@ impl Browser {
     }
 
     /// Sends a request with another method or another header than a visit.
-    pub(crate) async fn ask(&mut self, method: Method, path: &str, header: Option<(&str, &str)>) -> Seen {
+    pub(crate) async fn request(&mut self, method: Method, path: &str, header: Option<(&str, &str)>) -> Seen {
         let mut request = self.http.request(method, format!("{}{path}", self.at));
         if let Some((name, value)) = header {
             request = request.header(name, value);

@@ -134,9 +134,12 @@ async fn a_head_or_a_prefetch_claims_nothing() {
     let shop = Shop::open().await;
     let path = shop.challenge().await;
     let mut ahead = shop.browser();
-    assert_eq!(ahead.ask(Method::HEAD, &path, None).await.status, 204);
-    assert_eq!(ahead.ask(Method::GET, &path, Some(("sec-purpose", "prefetch"))).await.status, 204);
-    assert_eq!(ahead.ask(Method::GET, &path, Some(("sec-purpose", "prefetch;prerender"))).await.status, 204);
+    assert_eq!(ahead.request(Method::HEAD, &path, None).await.status, 204);
+    assert_eq!(ahead.request(Method::GET, &path, Some(("sec-purpose", "prefetch"))).await.status, 204);
+    assert_eq!(
+        ahead.request(Method::GET, &path, Some(("sec-purpose", "prefetch;prerender"))).await.status,
+        204
+    );
     let claimed = shop.browser().get(&path).await;
     assert_eq!(claimed.status, 303, "no browser had claimed it");
     let late = shop.browser().get(&path).await;

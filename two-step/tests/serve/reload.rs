@@ -8,13 +8,19 @@ async fn sighup_applies_a_valid_configuration_and_ignores_an_invalid_one() {
     service.start();
     let key = service.key();
     let (old, new) = ("https://shop.example/2fa", "https://shop.example/new");
-    assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (201, 422));
+    assert_eq!(
+        (service.create_challenge(&key, old).await, service.create_challenge(&key, new).await),
+        (201, 422)
+    );
 
     service.configure(new, "smtp.from = 'other@shop.example'");
     service.signal("HUP");
     assert!(service.until("this key needs a restart").contains("smtp"));
     service.until("the configuration was reloaded");
-    assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (422, 201));
+    assert_eq!(
+        (service.create_challenge(&key, old).await, service.create_challenge(&key, new).await),
+        (422, 201)
+    );
 
     // Another root prints the same mask, but the change is still detected.
     let root = service.run(&["keys", "root"]);
@@ -22,13 +28,16 @@ async fn sighup_applies_a_valid_configuration_and_ignores_an_invalid_one() {
     service.signal("HUP");
     assert!(service.until("this key needs a restart").contains("keys"));
     service.until("the configuration was reloaded");
-    assert_eq!(service.ask(&key, new).await, 201, "the first root is still used");
+    assert_eq!(service.create_challenge(&key, new).await, 201, "the first root is still used");
 
     service.configure(old, "no.such.key = 1");
     service.signal("HUP");
     let said = service.until("the previous configuration stays in use");
     assert!(said.contains("unknown field `no`"), "{said}");
-    assert_eq!((service.ask(&key, old).await, service.ask(&key, new).await), (422, 201));
+    assert_eq!(
+        (service.create_challenge(&key, old).await, service.create_challenge(&key, new).await),
+        (422, 201)
+    );
 
     service.signal("TERM");
     service.until("stopping");

@@ -103,7 +103,7 @@ impl Service {
     }
 
     /// Creates a challenge with a return URL. Returns the HTTP status.
-    pub(crate) async fn ask(&self, key: &str, return_url: &str) -> u16 {
+    pub(crate) async fn create_challenge(&self, key: &str, return_url: &str) -> u16 {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("http://127.0.0.1:{}/v1/challenges", self.ports[1]);
         let body: Value = json!({"user": "u1", "return_url": return_url});

@@ -51,7 +51,7 @@ pub fn ticket(location: &str) -> String {
 }
 
 /// Returns a six-digit code that is not this one.
-pub fn not(code: &str) -> String {
+pub fn other_code(code: &str) -> String {
     format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
 }
 
@@ -141,7 +141,7 @@ impl User {
 
     /// Gives a fresh proof to the settings with the texted code.
     pub async fn prove_to_settings(&self) {
-        let challenge = self.world.core.ask_for_proof(&self.visit).await.unwrap();
+        let challenge = self.world.core.open_proof_challenge(&self.visit).await.unwrap();
         let code = self.world.code(challenge).await;
         self.must_verify(challenge, &code).await;
     }
@@ -168,7 +168,7 @@ impl User {
     }
 
     pub async fn save_recovery_codes(&self) -> Vec<String> {
-        let codes = self.world.core.make_recovery_codes(&self.visit).await.unwrap();
+        let codes = self.world.core.create_recovery_codes(&self.visit).await.unwrap();
         self.world.core.recovery_codes_saved(&self.visit).await.unwrap();
         codes.iter().map(|code| (**code).clone()).collect()
     }
@@ -255,7 +255,7 @@ impl User {
     pub async fn enter_wrong(&self, challenge: Uuid, times: usize) -> Entered {
         let mut entered = None;
         for _ in 0..times {
-            entered = Some(self.enter(challenge, &not(&self.world.code(challenge).await)).await);
+            entered = Some(self.enter(challenge, &other_code(&self.world.code(challenge).await)).await);
         }
         entered.unwrap()
     }

@@ -5,7 +5,7 @@ use super::super::{Channel, Lang, when};
 /// The delivery state of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Not sent to otpost's carrier yet.
+    /// No carrier has accepted it yet.
     Sending,
     /// The carrier has accepted it.
     OnItsWay,
